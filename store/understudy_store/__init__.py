@@ -1,0 +1,1 @@
+"""The promise store: commands, records, the pure machine, and the engines that keep it."""

@@ -1,0 +1,86 @@
+"""Targets: who a task or an unblock message is for.
+
+``service-b`` and ``poll://service-b`` mean the same as ``poll://any@service-b``: whichever node of
+the group has free capacity. ``poll://any@service-b/node-1`` prefers a node, and
+``poll://uni@service-b/node-1`` is for that node only.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+Cast = Literal["any", "uni"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]{0,127}\Z")
+_SCHEME = "poll://"
+
+
+class InvalidAddressError(ValueError):
+    """The text is no address; the message says what an address looks like."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A parsed address."""
+
+    cast: Cast
+    group: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        node = f"/{self.node}" if self.node else ""
+        return f"{_SCHEME}{self.cast}@{self.group}{node}"
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it may name a group or a node, else raise `InvalidAddressError`."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise InvalidAddressError(
+            f"{what} {name!r} is not valid: use 1 to 128 letters, digits and . _ : ~ + -, "
+            "starting with a letter or a digit"
+        )
+    return name
+
+
+@lru_cache(maxsize=4096)
+def parse_target(text: str) -> Target:
+    """Parse an address.
+
+    Raises
+    ------
+    InvalidAddressError
+        With the text and the forms that are allowed.
+    """
+    if not isinstance(text, str):
+        raise InvalidAddressError(f"a target is a string, not {type(text).__name__}")
+    rest = text.removeprefix(_SCHEME)
+    if rest == text and "://" in text:
+        raise InvalidAddressError(
+            f"target {text!r} has an unknown scheme: use 'group', 'poll://group', "
+            "'poll://any@group[/node]' or 'poll://uni@group/node'"
+        )
+    cast, at, name = rest.rpartition("@")
+    if at and cast not in ("any", "uni"):
+        raise InvalidAddressError(f"target {text!r}: before the @ stands 'any' or 'uni'")
+    group, slash, node = name.partition("/")
+    check_name(group, f"target {text!r}: group")
+    if slash:
+        check_name(node, f"target {text!r}: node")
+    if cast == "uni":
+        if not slash:
+            raise InvalidAddressError(f"target {text!r}: 'uni' needs a node: poll://uni@group/node")
+        return Target("uni", group, node)
+    return Target("any", group, node or None)
+
+
+def poll(group: str, node: str | None = None) -> str:
+    """The address of a group, or of a preferred node in it: ``poll("g")`` is ``poll://any@g``."""
+    return str(Target("any", check_name(group, "group"), node and check_name(node, "node")))
+
+
+def canonical(text: str) -> str:
+    """The one spelling under which a target is stored."""
+    return str(parse_target(text))

@@ -1,0 +1,68 @@
+"""What passes between the machine and an engine: a batch of changes one way, a snapshot the other.
+
+The machine decides, the engine writes. A batch holds every object that it touched once, in its
+final state, as immutable records: the engine may write them in another thread while the machine
+already applies the next batch.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A promise and, where it is targeted, its task: one row of the store."""
+
+    promise: PromiseRecord
+    task: TaskRecord | None = None
+
+
+class Changes(msgspec.Struct):
+    """One transaction. Additions are written before removals."""
+
+    #: greatest `now` of the batch, epoch milliseconds
+    now: int
+    inserted: list[Row] = []
+    updated: list[Row] = []
+    #: (awaited, awaiter)
+    callbacks_added: list[tuple[str, str]] = []
+    #: awaited ids whose callbacks are all consumed
+    callbacks_removed: list[str] = []
+    #: (awaited, address)
+    listeners_added: list[tuple[str, str]] = []
+    listeners_removed: list[str] = []
+    #: (promise id, address): owed until acknowledged
+    unblocks_added: list[tuple[str, str]] = []
+    unblocks_removed: list[tuple[str, str]] = []
+    schedules_put: list[ScheduleRecord] = []
+    schedules_deleted: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.inserted
+            or self.updated
+            or self.callbacks_added
+            or self.callbacks_removed
+            or self.listeners_added
+            or self.listeners_removed
+            or self.unblocks_added
+            or self.unblocks_removed
+            or self.schedules_put
+            or self.schedules_deleted
+        )
+
+
+class Snapshot(msgspec.Struct):
+    """All that a machine needs to go on after a restart: live work, not history."""
+
+    #: greatest time ever committed; the clock starts no earlier
+    now: int = 0
+    #: pending promises with their tasks
+    live: list[Row] = []
+    callbacks: list[tuple[str, str]] = []
+    listeners: list[tuple[str, str]] = []
+    #: (settled promise, address)
+    unblocks: list[tuple[PromiseRecord, str]] = []
+    schedules: list[ScheduleRecord] = []

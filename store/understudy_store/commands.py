@@ -1,0 +1,233 @@
+"""The commands of the store and their reply (semantics: Commands).
+
+A command is one msgspec struct, tagged with the name that the contract gives it. Statuses are those
+of HTTP: 200 and 201 done, 300 something awaited is settled, 400 malformed, 404 absent, 409 not held
+or not in that state, 413 too large, 422 not possible for this kind of promise.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from understudy_store.records import (
+    EMPTY,
+    PromiseRecord,
+    ScheduleRecord,
+    TaskRecord,
+    Value,
+)
+
+
+class Command(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Base of all commands."""
+
+
+class PromiseGet(Command, tag="promise.get"):
+    id: str
+
+
+class PromiseCreate(Command, tag="promise.create"):
+    id: str
+    timeout_at: int
+    param: Value = EMPTY
+    tags: dict[str, str] = {}
+
+
+class PromiseSettle(Command, tag="promise.settle"):
+    id: str
+    state: str
+    value: Value = EMPTY
+
+
+class PromiseCancel(Command, tag="promise.cancel"):
+    """Settles `rejected_canceled`: this promise and, in its call graph, all it still waits for."""
+
+    id: str
+    value: Value = EMPTY
+
+
+class PromiseRegisterCallback(Command, tag="promise.register_callback"):
+    awaited: str
+    awaiter: str
+
+
+class PromiseRegisterListener(Command, tag="promise.register_listener"):
+    awaited: str
+    address: str
+
+
+class PromiseSearch(Command, tag="promise.search"):
+    """A page of promises in the order of their ids; `cursor` is the last page's ``reply.cursor``."""
+
+    state: str | None = None
+    tags: dict[str, str] = {}
+    prefix: str = ""
+    origin: str | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class TaskCreate(Command, tag="task.create"):
+    """Create and acquire in one."""
+
+    pid: str
+    ttl: int
+    id: str
+    timeout_at: int
+    param: Value = EMPTY
+    tags: dict[str, str] = {}
+
+
+class TaskAcquire(Command, tag="task.acquire"):
+    id: str
+    version: int
+    pid: str
+    ttl: int
+
+
+class TaskFence(Command, tag="task.fence"):
+    """Perform creates and settles, in order, only while (id, version) is held.
+
+    The contract names one inner command; a fence here carries a batch of them (semantics: Ours, on
+    top, batches). ``reply.replies`` has one entry for each: None where it did just what was asked
+    (created, or settled with the state asked for), else the reply that it would have had alone.
+    """
+
+    id: str
+    version: int
+    commands: tuple[PromiseCreate | PromiseSettle, ...]
+
+
+class TaskSuspend(Command, tag="task.suspend"):
+    id: str
+    version: int
+    awaited: tuple[str, ...]
+
+
+class TaskFulfill(Command, tag="task.fulfill"):
+    id: str
+    version: int
+    state: str
+    value: Value = EMPTY
+
+
+class TaskRelease(Command, tag="task.release"):
+    """`delay` in milliseconds."""
+
+    id: str
+    version: int
+    delay: int = 0
+
+
+class TaskHeartbeat(Command, tag="task.heartbeat"):
+    """Renews each (id, version) that `pid` holds; an empty tuple renews all that it holds."""
+
+    pid: str
+    tasks: tuple[tuple[str, int], ...] = ()
+
+
+class TaskHalt(Command, tag="task.halt"):
+    id: str
+
+
+class TaskContinue(Command, tag="task.continue"):
+    id: str
+
+
+class TaskGet(Command, tag="task.get"):
+    id: str
+
+
+class TaskPreload(Command, tag="task.preload"):
+    """The children of a task that (id, version) holds: for a node that no longer has it warm."""
+
+    id: str
+    version: int
+
+
+class TaskSearch(Command, tag="task.search"):
+    """A page of tasks in the order of their ids; `group` is the name in the target."""
+
+    state: str | None = None
+    group: str | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class ScheduleCreate(Command, tag="schedule.create"):
+    """`promise_timeout` in milliseconds from each occurrence; `cron` in UTC."""
+
+    id: str
+    cron: str
+    promise_id: str
+    promise_timeout: int
+    promise_param: Value = EMPTY
+    promise_tags: dict[str, str] = {}
+
+
+class ScheduleGet(Command, tag="schedule.get"):
+    id: str
+
+
+class ScheduleDelete(Command, tag="schedule.delete"):
+    id: str
+
+
+class ScheduleSearch(Command, tag="schedule.search"):
+    prefix: str = ""
+    limit: int = 100
+    cursor: str | None = None
+
+
+StoreCommand: TypeAlias = (
+    PromiseGet
+    | PromiseCreate
+    | PromiseSettle
+    | PromiseCancel
+    | PromiseRegisterCallback
+    | PromiseRegisterListener
+    | PromiseSearch
+    | TaskCreate
+    | TaskAcquire
+    | TaskFence
+    | TaskSuspend
+    | TaskFulfill
+    | TaskRelease
+    | TaskHeartbeat
+    | TaskHalt
+    | TaskContinue
+    | TaskGet
+    | TaskPreload
+    | TaskSearch
+    | ScheduleCreate
+    | ScheduleGet
+    | ScheduleDelete
+    | ScheduleSearch
+)
+
+#: answered by the engine, after the commit of the batch that they came in (history is not in memory)
+ReadCommand: TypeAlias = TaskPreload | PromiseSearch | TaskSearch | ScheduleSearch
+
+
+class Reply(msgspec.Struct, array_like=True, gc=False):
+    """The answer to one command; which bodies are set depends on the command."""
+
+    status: int
+    error: str | None = None
+    promise: PromiseRecord | None = None
+    task: TaskRecord | None = None
+    schedule: ScheduleRecord | None = None
+    #: preload, or a page of promises
+    promises: list[PromiseRecord] | None = None
+    tasks: list[TaskRecord] | None = None
+    schedules: list[ScheduleRecord] | None = None
+    #: where the next page begins; None: this was the last
+    cursor: str | None = None
+    #: of a fence: one for each inner command, see `TaskFence`
+    replies: "list[Reply | None] | None" = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400

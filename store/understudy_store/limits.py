@@ -1,0 +1,31 @@
+"""Bounds of what the store accepts. Every one is refused with a clear error, never truncated."""
+
+from __future__ import annotations
+
+import msgspec
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one command may ask for.
+
+    A command past a bound is answered with status 400 (413 for payloads) and changes nothing.
+    """
+
+    #: UTF-8 characters in a promise, task or schedule id
+    id_chars_max: int = 512
+    #: bytes of data in one param or value
+    payload_bytes_max: int = 4 * MIB
+    #: entries in one tags or headers dict, and characters in each key and text
+    tags_max: int = 64
+    tag_chars_max: int = 2048
+    #: characters in one header's text (a call site, a retry policy)
+    header_chars_max: int = 4096
+    #: commands inside one fence, ids in one suspend, heartbeat or watch
+    batch_max: int = 16_384
+    #: callbacks and listeners on one promise
+    callbacks_max: int = 100_000
+    #: records in one page of a search
+    page_max: int = 1000
