@@ -1,0 +1,89 @@
+# Everything runs in .venv, which the first target that needs it builds from uv.lock.
+# Needs only make and a Python >= 3.11 with the venv module. Another one: make PYTHON=/path/to/python3 ...
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+unexport PYTHONPATH PYTHONHOME
+
+READY := .venv/.ready
+BIN := .venv/bin
+UV := uv>=0.13,<1
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+# `python3` if it will do, else the newest that does. Runs each candidate, since a version
+# manager may put names on the path that only print an error.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$p" && break; done)
+
+.PHONY: help demo test check lint types unit format lock clean
+
+help: ## This list
+	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
+	@echo
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
+		| while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'The first one builds .venv (under a minute); after that it is there.'
+	@echo 'One test file: make unit ARGS="tests/unit/test_packaging.py -x"'
+
+demo: $(READY) ## Three services and a gateway; one is killed halfway, and the call still returns
+	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
+
+test: check unit ## Everything that CI runs: check, then all tests
+
+check: lint types ## Style, formatting, types and the direction of imports
+
+unit: $(READY) ## All tests; choose with ARGS="path -k name"
+	@echo '· tests'
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(READY) ## Only ruff and the direction of imports
+	@echo '· style and formatting'
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . \
+		|| { echo 'Files above are not formatted. Try: make format' >&2; exit 1; }
+	@echo '· direction of imports'
+	@$(BIN)/lint-imports --no-logo > .venv/.imports 2>&1 || { cat .venv/.imports >&2; exit 1; }
+
+types: $(READY) ## Only mypy, strict
+	@echo '· types'
+	@$(BIN)/mypy
+
+format: $(READY) ## Format, and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+lock: $(READY) ## Write uv.lock anew after a change of dependencies in pyproject.toml
+	@$(BIN)/uv lock
+
+clean: ## Remove .venv, caches and built files
+	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock gives versions and hashes; whence they come is the machine's affair. uv takes a second and
+# pip half a minute, but only pip knows an index that was configured for pip.
+$(READY): pyproject.toml uv.lock
+	@[ -n '$(PYTHON)' ] || { \
+		echo 'understudy needs Python 3.11 or newer, with the venv module, and none was found.' >&2; \
+		echo 'Install one (Debian: apt install python3 python3-venv), or: make PYTHON=/path/to/it' >&2; \
+		exit 1; }
+	@echo "· .venv with $$('$(PYTHON)' --version)"
+	@'$(PYTHON)' -m venv .venv
+	@echo '· uv, which reads the lock'
+	@$(PIP) install '$(UV)'
+	@echo '· locked dependencies, checked by hash'
+	@$(BIN)/uv export --quiet --frozen --all-extras --no-emit-project --no-header \
+		--format requirements-txt --output-file .venv/requirements.txt > /dev/null
+	@if $(BIN)/python -m pip config list | grep -q 'index'; then false; else \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
+			--requirement .venv/requirements.txt; \
+	fi || { echo '· the same by pip, with its own index (slower)'; \
+		$(PIP) install --no-compile --require-hashes --requirement .venv/requirements.txt; }
+	@echo '· understudy itself, editable'
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

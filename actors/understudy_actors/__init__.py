@@ -1,0 +1,1 @@
+"""The node process: interpreter, activations, executor; and the pool that starts nodes."""

@@ -1,0 +1,1 @@
+"""The interpreter: drives one durable function against what is known. Pure."""

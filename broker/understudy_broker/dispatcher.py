@@ -1,0 +1,1 @@
+"""The dispatcher: nodes, groups, credit and queues; who gets which task next. Pure."""

@@ -1,0 +1,1 @@
+"""Durable async RPC between actor processes."""
