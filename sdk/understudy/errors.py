@@ -1,0 +1,260 @@
+"""What can go wrong, as a user of the SDK meets it. Every message says what to do next.
+
+The arguments of each class are all it needs, so that every one can be pickled, and can travel as
+the failure of a durable function and arrive as itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+PLAIN_DATA = (
+    "None, bool, int, float, str, bytes, list, tuple, set, dict, dates and times, Decimal, UUID, "
+    "enums, dataclasses, msgspec and pydantic models"
+)
+
+
+class UnderstudyError(Exception):
+    """The base of all errors that the SDK raises."""
+
+
+class ConfigurationError(UnderstudyError, ValueError):
+    """An option or a setting has a value that cannot be used; the message names both."""
+
+
+class NonRetryableError(UnderstudyError):
+    """Raise this, or a class of yours that inherits it, in a function that must not be retried."""
+
+
+class BrokerUnavailableError(UnderstudyError):
+    """No broker answers at `url`."""
+
+    def __init__(self, url: str, reason: str = "") -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return (
+            f"no broker answers at {self.url}{why}. Start one with: understudy broker; or give its "
+            "address with Runtime(url=...) or UNDERSTUDY_URL; or use Runtime.local(): it needs none"
+        )
+
+
+class NameInUseError(UnderstudyError):
+    """Another living node has this id."""
+
+    def __init__(self, name: str, group: str) -> None:
+        super().__init__(name, group)
+        self.name = name
+        self.group = group
+
+    def __str__(self) -> str:
+        return (
+            f"node id {self.name!r} in group {self.group!r} belongs to a node that is alive. Stop "
+            "that one, or give this one another id=, or none: a fresh one is then made up"
+        )
+
+
+class LeaseLostError(UnderstudyError):
+    """This node was taken for dead: its task is another's now, and what it writes is refused."""
+
+    def __init__(self, task_id: str, version: int) -> None:
+        super().__init__(task_id, version)
+        self.task_id = task_id
+        self.version = version
+
+    def __str__(self) -> str:
+        return (
+            f"the lease of task {self.task_id!r}, version {self.version}, is lost: another node "
+            "goes on with it. Nothing is to be done here; if it happens often, look for code that "
+            "blocks the whole process"
+        )
+
+
+class DeadlineExceededError(UnderstudyError):
+    """A promise was still pending when its deadline came."""
+
+    def __init__(self, promise_id: str) -> None:
+        super().__init__(promise_id)
+        self.promise_id = promise_id
+
+    def __str__(self) -> str:
+        return (
+            f"promise {self.promise_id!r} was not settled before its deadline. If the work needs "
+            "longer, give it .options(timeout=...); a child's deadline never exceeds its parent's. "
+            f"To see where it stands: understudy tree {self.promise_id}"
+        )
+
+
+class CanceledError(UnderstudyError):
+    """A promise was canceled, by itself or with its call graph."""
+
+    def __init__(self, promise_id: str) -> None:
+        super().__init__(promise_id)
+        self.promise_id = promise_id
+
+    def __str__(self) -> str:
+        return f"promise {self.promise_id!r} was canceled. To do the work after all, use another id"
+
+
+class NonDeterminismError(UnderstudyError):
+    """A function, run again, asked for something else than its history records.
+
+    Parameters
+    ----------
+    recorded, asked
+        The step in the history, and the one that the code asks for now.
+    recorded_at, asked_at
+        Where in the source each was asked for ("file.py:12").
+    """
+
+    def __init__(self, recorded: str, asked: str, recorded_at: str, asked_at: str) -> None:
+        super().__init__(recorded, asked, recorded_at, asked_at)
+        self.recorded = recorded
+        self.asked = asked
+        self.recorded_at = recorded_at
+        self.asked_at = asked_at
+
+    def __str__(self) -> str:
+        return (
+            f"the code does not match its history: recorded was {self.recorded} (at "
+            f"{self.recorded_at}), asked for is {self.asked} (at {self.asked_at}). Take time, "
+            "randomness and ids from ctx, do I/O in steps, and register changed code under a new "
+            "version= while runs of the old one are in flight"
+        )
+
+
+class UnknownFunctionError(UnderstudyError, LookupError):
+    """No function is registered under this name and version.
+
+    Parameters
+    ----------
+    name, version
+        What was asked for; a version of None or 0 means the highest.
+    versions
+        The versions that this name has, if it has any.
+    similar
+        Registered names that look like it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int | None = None,
+        versions: Sequence[int] = (),
+        similar: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name, version, tuple(versions), tuple(similar))
+        self.name = name
+        self.version = version
+        self.versions = tuple(versions)
+        self.similar = tuple(similar)
+
+    def __str__(self) -> str:
+        if self.versions:
+            known = ", ".join(map(str, self.versions))
+            problem = f"function {self.name!r} has no version {self.version}, only {known}"
+        else:
+            problem = f"no function {self.name!r} is registered here"
+        if self.similar:
+            problem += f"; similar: {', '.join(map(repr, self.similar))}"
+        return f"{problem}. Register it with @runtime.register before the runtime starts"
+
+
+class EncodingError(UnderstudyError):
+    """A value cannot be sent.
+
+    Parameters
+    ----------
+    where
+        Which value ("argument 2 ('when')", "result of foo"), with the path inside it.
+    problem
+        What is wrong there.
+    advice
+        What to do about it.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        problem: str,
+        advice: str = f"Pass plain data ({PLAIN_DATA}), or allow all with Runtime(pickle=True)",
+    ) -> None:
+        super().__init__(where, problem, advice)
+        self.where = where
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}. {self.advice}"
+
+
+class PayloadTooLargeError(EncodingError):
+    """A value is larger than the store takes; `size` is None where nobody counted to the end."""
+
+    def __init__(self, where: str, size: int | None, size_max: int) -> None:
+        self.size = size
+        self.size_max = size_max
+        amount = "more" if size is None else f"{size:,} bytes"
+        super().__init__(
+            where,
+            f"{amount} when encoded, and at most {size_max:,} bytes are allowed",
+            "Store the data elsewhere and pass a reference to it, or split it over several calls",
+        )
+        self.args = (where, size, size_max)
+
+
+class DecodingError(UnderstudyError):
+    """Received data is not what it should be: damaged, pickled, or not as the annotation says."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class RemoteError(UnderstudyError):
+    """A function failed elsewhere with an exception that cannot be rebuilt in this process.
+
+    Parameters
+    ----------
+    type_name
+        Its class, as "module.QualName".
+    message
+        Its text.
+    remote_traceback
+        Where it happened, as text; may be empty.
+    args_repr
+        Its arguments, as text.
+    """
+
+    #: what was received; sent on as it is, so that a process that knows the class still gets it
+    _wire: bytes | None = None
+
+    def __init__(
+        self, type_name: str, message: str, remote_traceback: str = "", args_repr: str = ""
+    ) -> None:
+        super().__init__(type_name, message, remote_traceback, args_repr)
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+        self.args_repr = args_repr
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class RemoteTraceback(Exception):
+    """The cause of an exception that was raised elsewhere: prints as the traceback from there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
