@@ -12,7 +12,7 @@ from understudy.errors import DecodingError, EncodingError, PayloadTooLargeError
 from understudy.values import failures
 from understudy.values.calls import CallTypes
 from understudy.values.lifting import Lifting, Refused
-from understudy.values.lowering import SCALARS, Lowering, TooLarge, Unencodable, encode, is_plain
+from understudy.values.lowering import Lowering, TooLarge, Unencodable, encode, is_plain
 from understudy.values.plans import ANY, Mismatch, Plan, plan_of
 
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -60,8 +60,7 @@ class Codec:
             With the size, and the size allowed.
         """
         try:
-            scalars = not kwargs and SCALARS.issuperset(map(type, args))
-            if scalars or is_plain([*args, kwargs], self.payload_bytes_max):
+            if is_plain([*args, kwargs] if kwargs else list(args), self.payload_bytes_max):
                 data = encode((args, kwargs))
             else:
                 data = self._lowered_call(args, kwargs, names)
@@ -104,7 +103,7 @@ class Codec:
         Raises as `encode_call`.
         """
         try:
-            if type(value) in SCALARS or is_plain(value, self.payload_bytes_max):
+            if is_plain(value, self.payload_bytes_max):
                 data = encode(value)
             else:
                 data = encode(self._lowered(value, what, ""))
@@ -180,8 +179,8 @@ class Codec:
             raise _damaged("the arguments", error) from error
         if type(call) is list and len(call) == 2:
             args, kwargs = call
-            named = type(kwargs) is dict and all(type(name) is str for name in kwargs)
-            if type(args) is list and named:
+            shaped = type(args) is list and type(kwargs) is dict
+            if shaped and (not kwargs or {str}.issuperset(map(type, kwargs))):
                 return args, kwargs
         raise DecodingError("the arguments", "the data is not [positional, by name]")
 

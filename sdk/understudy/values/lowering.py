@@ -27,9 +27,6 @@ from understudy.values import _pickle
 encode: Final = msgspec.msgpack.Encoder().encode
 
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
-_CONTAINERS: Final = frozenset({list, dict})
-_PLAIN: Final = SCALARS | _CONTAINERS
-_STRINGS: Final = frozenset({str})
 
 
 class Unencodable(Exception):
@@ -54,32 +51,33 @@ def is_plain(value: Any, items_max: int) -> bool:
     """Whether msgspec's encoding of `value` decodes to an equal value of the same types.
 
     Too large an int and a lone surrogate are for the encoder to find: it looks at each anyhow.
-    Goes level by level, which bounds cycles by the depth and repeated items by `items_max`.
     """
-    if type(value) in SCALARS:
-        return True
-    level = [value]
-    for _ in range(codes.DEPTH_MAX):
-        below: list[Any] = []
-        for box in level:
-            kind = type(box)
-            if kind is dict:
-                if not _STRINGS.issuperset(map(type, box)):
-                    return False
-                box = box.values()
-            elif kind is not list:
-                return False
-            if SCALARS.issuperset(map(type, box)):
-                continue
-            if not _PLAIN.issuperset(map(type, box)):
-                return False
-            below.extend(item for item in box if type(item) in _CONTAINERS)
-            if len(below) > items_max:
+    return type(value) in SCALARS or _scan(value, codes.DEPTH_MAX, items_max) >= 0
+
+
+def _scan(box: Any, depth_left: int, boxes_left: int) -> int:
+    """How many lists and dicts may still follow, or -1 if `box` is not plain.
+
+    Plain loops: for the few items of a typical call they beat anything that builds a set first.
+    """
+    kind = type(box)
+    if kind is dict:
+        for key in box:
+            if type(key) is not str:
+                return -1
+        box = box.values()
+    elif kind is not list:
+        return -1
+    for item in box:
+        if type(item) not in SCALARS:
+            if boxes_left == 0:
                 raise TooLarge
-        if not below:
-            return True
-        level = below
-    return False
+            if depth_left == 1:
+                return -1
+            boxes_left = _scan(item, depth_left - 1, boxes_left - 1)
+            if boxes_left < 0:
+                return -1
+    return boxes_left
 
 
 class Lowering:

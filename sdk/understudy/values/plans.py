@@ -157,7 +157,7 @@ class PlacesPlan(Plan):
         items: list[Any] = []
         try:
             for plan, item in zip(self.places, value, strict=True):
-                items.append((plan or ANY).build(item))  # noqa: PERF401 - its length tells where
+                items.append((plan or ANY).build(item))
         except Mismatch as error:
             error.steps.append(f"[{len(items)}]")
             raise
