@@ -1,0 +1,86 @@
+"""Many processes in one terminal: each line with the name of the process that wrote it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterable
+from typing import TextIO
+
+#: Lines that wait for a terminal (or a pipe) that does not take them; past it lines are dropped.
+LINES_WAITING_MAX = 10_000
+
+#: Seconds that `close` waits for such a reader.
+_CLOSE_S = 1.0
+
+_RESET = "\x1b[0m"
+_COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 96, 93, 92, 95, 94))
+
+
+class LinePrinter:
+    """Prints ``name | line``, from a thread of its own.
+
+    Writing to a terminal that is stopped, or to a pipe that nobody reads, blocks. Here that only fills
+    a bounded queue; what no longer fits is counted and dropped, and neither the pool nor its children
+    wait.
+    Colours are used if the stream is a terminal and NO_COLOR is not set.
+
+    Parameters
+    ----------
+    names
+        Names known beforehand, so that the column is wide enough from the first line.
+    stream
+        Standard output unless told.
+    """
+
+    def __init__(self, names: Iterable[str] = (), stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._width = max((len(name) for name in names), default=0)
+        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        self._colours: dict[str, str] = {}
+        self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
+        self._dropped = 0
+        self._thread = threading.Thread(
+            target=self._print_all, name="understudy-printer", daemon=True
+        )
+        self._thread.start()
+
+    def __call__(self, name: str, line: str) -> None:
+        """Print `line` of process `name`; returns at once."""
+        try:
+            self._lines.put_nowait(self._prefixed(name, line))
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Print what is waiting, for at most a second."""
+        try:
+            self._lines.put(None, timeout=_CLOSE_S)
+        except queue.Full:
+            return
+        self._thread.join(_CLOSE_S)
+
+    def _prefixed(self, name: str, line: str) -> str:
+        self._width = max(self._width, len(name))
+        prefix = f"{name:<{self._width}} | "
+        if not self._coloured:
+            return prefix + line
+        colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
+        return f"{colour}{prefix}{_RESET}{line}"
+
+    def _print_all(self) -> None:
+        try:
+            while (line := self._lines.get()) is not None:
+                self._stream.write(line + "\n")
+                if self._dropped:
+                    dropped, self._dropped = self._dropped, 0
+                    self._stream.write(self._prefixed("pool", f"{dropped} lines dropped") + "\n")
+                # Flushed when no more is waiting: one write for a burst of lines.
+                if self._lines.empty():
+                    self._stream.flush()
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The reader has gone, or the stream is closed: nobody is left to be told.
+            return
