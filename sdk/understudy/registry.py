@@ -1,0 +1,283 @@
+"""Functions by name and version."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import pathlib
+import threading
+import typing
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from understudy.errors import ConfigurationError, UnknownFunctionError
+from understudy.options import seconds
+from understudy.retry import Retry
+from understudy.values.calls import CallTypes
+from understudy.values.hints import function_hints
+
+Kind = Literal["generator", "coroutine", "plain"]
+
+_POSITIONAL: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
+
+
+class Function:
+    """A function that can be called durably, and what is known about it.
+
+    Parameters
+    ----------
+    fn
+        A generator function, an ``async def``, or a plain function; its first parameter is the
+        context.
+    name
+        What it is called by; by default its own name.
+    version
+        From 1.
+    retry
+        The policy of calls that bring none; None: the runtime's.
+    timeout_s
+        Seconds to the deadline of calls that bring none; None: the runtime's.
+
+    Raises
+    ------
+    TypeError
+        If `fn` cannot be called durably: no function, an async generator, no parameter for the
+        context.
+    ConfigurationError
+        On a name, version or timeout that makes no sense.
+    """
+
+    __slots__ = (
+        "name",
+        "version",
+        "fn",
+        "kind",
+        "signature",
+        "where",
+        "retry",
+        "timeout_s",
+        "_types",
+        "_result_hint",
+        "_stub",
+    )
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry | None = None,
+        timeout_s: float | timedelta | None = None,
+    ) -> None:
+        innermost = _innermost(fn)
+        self.where: str = _where(innermost)
+        self.name: str = _name(fn, innermost, name)
+        number: Any = version
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigurationError(f"{self.name}: version={version!r} must be an int, 1 or more")
+        if retry is not None and (isinstance(retry, type) or not isinstance(retry, Retry)):
+            raise ConfigurationError(f"{self.name}: retry={retry!r} must be a policy: Never(), say")
+        self.version: int = version
+        self.fn = fn
+        self.kind: Kind = _kind(fn, innermost, self.name, self.where)
+        self.signature: inspect.Signature = _signature(fn, self.name, self.where)
+        self.retry: Retry | None = retry
+        self.timeout_s: float | None = (
+            None if timeout_s is None else seconds("timeout", timeout_s, zero=False)
+        )
+        self._types: CallTypes | None = None
+        self._result_hint: tuple[Any] | None = None
+        self._stub: Callable[..., None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name!r} version {self.version}, {self.kind}, {self.where}>"
+
+    @property
+    def types(self) -> CallTypes:
+        """The parameters' hints, for `Codec.decode_call`; an unresolvable one counts as none."""
+        if self._types is None:
+            parameters = list(self.signature.parameters.values())
+            if parameters[0].kind is not parameters[0].VAR_POSITIONAL:
+                del parameters[0]
+            self._types = CallTypes(parameters, function_hints(self.fn))
+        return self._types
+
+    @property
+    def result_hint(self) -> Any:
+        """The result's hint, for `Codec.decode_value`; None if there is none."""
+        if self._result_hint is None:
+            hint = function_hints(self.fn).get("return")
+            if self.kind == "generator":
+                # Generator[Y, S, R] returns an R; an Iterator says nothing about it
+                arguments = typing.get_args(hint)
+                hint = arguments[2] if len(arguments) == 3 else None
+            self._result_hint = (hint,)
+        return self._result_hint[0]
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise the TypeError that Python would, if these do not suit the parameters.
+
+        `args` are without the context; Python's message counts it nevertheless.
+        """
+        stub = self._stub
+        if stub is None:
+            stub = self._stub = _stub(self.signature, self.name)
+        stub(None, *args, **kwargs)
+
+
+class Registry:
+    """Functions by name and version; may be used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_name: dict[str, dict[int, Function]] = {}
+        self._by_fn: dict[int, Function] = {}
+
+    def register(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry | None = None,
+        timeout_s: float | timedelta | None = None,
+        replace: bool = False,
+    ) -> Function:
+        """Add a function; see `Function` for the parameters and errors.
+
+        The same function again is fine, and its latest options count. Another one under the same
+        name and version is a ValueError that tells both places, unless `replace` is set.
+        """
+        function = Function(fn, name=name, version=version, retry=retry, timeout_s=timeout_s)
+        with self._lock:
+            versions = self._by_name.setdefault(function.name, {})
+            known = versions.get(version)
+            if known is not None and known.fn is not fn:
+                if not replace:
+                    raise ValueError(
+                        f"function {function.name!r}, version {version}, is registered twice: at "
+                        f"{known.where} and at {function.where}. Give one of them another name= or "
+                        "version=, or say replace=True"
+                    )
+                if self._by_fn.get(id(known.fn)) is known:
+                    del self._by_fn[id(known.fn)]
+            versions[version] = function
+            self._by_fn[id(fn)] = function
+        return function
+
+    def get(self, name: str, version: int | None = None) -> Function:
+        """The function of that name; version None or 0 is the highest.
+
+        Raises `UnknownFunctionError` with similar names and the versions there are.
+        """
+        versions = self._by_name.get(name)
+        if versions:
+            function = versions.get(version or max(versions))
+            if function is not None:
+                return function
+            raise UnknownFunctionError(name, version, sorted(versions))
+        similar = difflib.get_close_matches(str(name), list(self._by_name), n=3, cutoff=0.6)
+        raise UnknownFunctionError(name, version, (), similar)
+
+    def of(self, fn: Callable[..., Any]) -> Function | None:
+        """What the very object `fn` is registered as (the latest, if more than once), or None."""
+        return self._by_fn.get(id(fn))
+
+    def functions(self) -> list[Function]:
+        """All of them, by name and version."""
+        with self._lock:
+            return [
+                versions[version]
+                for _, versions in sorted(self._by_name.items())
+                for version in sorted(versions)
+            ]
+
+
+def _innermost(fn: Any) -> Any:
+    """The function inside `functools.partial` and `functools.wraps`."""
+    while True:
+        inner = inspect.unwrap(fn)
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+        if inner is fn:
+            return fn
+        fn = inner
+
+
+def _code(fn: Any) -> Any:
+    code = getattr(fn, "__code__", None)
+    return code if code is not None else getattr(getattr(fn, "__call__", None), "__code__", None)  # noqa: B004
+
+
+def _where(fn: Any) -> str:
+    code = _code(fn)
+    if code is None:
+        return f"<{getattr(fn, '__module__', None) or 'unknown'}>"
+    return f"{pathlib.PurePath(code.co_filename).name}:{code.co_firstlineno}"
+
+
+def _name(fn: Any, innermost: Any, name: object) -> str:
+    if name is None:
+        name = getattr(fn, "__name__", None) or getattr(innermost, "__name__", None)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"{fn!r} has no name of its own, and name={name!r}: give it one")
+    return name
+
+
+def _kind(fn: Any, innermost: Any, name: str, where: str) -> Kind:
+    if isinstance(fn, type) or not callable(fn):
+        raise TypeError(
+            f"{name} ({where}) is no function: register a def, an async def or a lambda"
+        )
+    candidates = [fn, innermost]
+    if not inspect.isroutine(innermost):
+        candidates.append(type(innermost).__call__)
+    if any(map(inspect.isasyncgenfunction, candidates)):
+        raise TypeError(
+            f"{name} ({where}) is an async generator: use either `yield ctx...` in a def, or "
+            "`await ctx...` in an async def"
+        )
+    if any(map(inspect.isgeneratorfunction, candidates)):
+        return "generator"
+    if any(map(inspect.iscoroutinefunction, candidates)):
+        return "coroutine"
+    return "plain"
+
+
+def _signature(fn: Any, name: str, where: str) -> inspect.Signature:
+    try:
+        signature = inspect.signature(fn)
+    except (ValueError, TypeError) as error:
+        raise TypeError(
+            f"{name} ({where}) does not tell its parameters: wrap it in a def with a first "
+            "parameter for the context"
+        ) from error
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind not in _POSITIONAL:
+        raise TypeError(
+            f"{name}{signature} ({where}) has no parameter for the context: write "
+            f"def {name}(ctx, ...)"
+        )
+    return signature
+
+
+def _stub(signature: inspect.Signature, name: str) -> Callable[..., None]:
+    """A function with these parameters that does nothing: Python itself checks the call."""
+    bare = [
+        parameter.replace(
+            annotation=parameter.empty,
+            default=parameter.empty if parameter.default is parameter.empty else None,
+        )
+        for parameter in signature.parameters.values()
+    ]
+    parameters = str(inspect.Signature(bare))[1:-1]
+    stub: Callable[..., None] = eval(f"lambda {parameters}: None", {})
+    stub.__qualname__ = name
+    return stub

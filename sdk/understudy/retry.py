@@ -1,0 +1,246 @@
+"""Retry policies: how long to wait after a failed attempt, or to give up.
+
+A policy is a value: frozen, comparable, and with a short text form (``exp:0.5:2:30:6``), so that
+``.options(retry=...)`` of one call can travel to the node that runs it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from understudy.errors import ConfigurationError, NonRetryableError, RemoteError
+
+Kinds = tuple[type[BaseException] | str, ...]
+
+
+@runtime_checkable
+class Retry(Protocol):
+    """What the node asks of a policy. One of your own works where it is registered."""
+
+    def delay_s(self, attempt: int, error: BaseException) -> float | None:
+        """Seconds until the next attempt, or None to give up.
+
+        Parameters
+        ----------
+        attempt
+            The number of the attempt that has just failed, from 1.
+        error
+            What it raised.
+        """
+
+
+class _Policy:
+    """What all policies share; each is a frozen dataclass."""
+
+    #: the first part of the text form, and the fields that follow it
+    scheme: ClassVar[str]
+    numbers: ClassVar[tuple[str, ...]] = ()
+
+    max_attempts: int | None = 1
+    non_retryable: Kinds = ()
+
+    def delay_s(self, attempt: int, error: BaseException) -> float | None:
+        """Seconds until the next attempt, or None to give up; see `Retry`."""
+        if attempt < 1:
+            raise ValueError(f"attempts are counted from 1, not {attempt}")
+        if self.max_attempts is not None and attempt >= self.max_attempts:
+            return None
+        if isinstance(error, NonRetryableError) or _is_one_of(error, self.non_retryable):
+            return None
+        return float(self._pause_s(attempt))
+
+    def to_wire(self) -> str:
+        """The text form, which `from_wire` reads."""
+        fields = [_number(getattr(self, name)) for name in self.numbers]
+        text = ":".join([self.scheme, *fields])
+        kinds = ",".join(map(_dotted, self.non_retryable))
+        return f"{text};not={kinds}" if kinds else text
+
+    def _pause_s(self, attempt: int) -> float:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Exponential(_Policy):
+    """Waits `initial_s`, then `factor` times as long each time, at most `max_delay_s`.
+
+    Parameters
+    ----------
+    max_attempts
+        Counts the first one too; None means no end but the deadline.
+    non_retryable
+        Exceptions, with their subclasses, after which there is no other attempt: classes, or
+        "module.QualName". So it is with every `NonRetryableError`.
+
+    Raises `ConfigurationError` on values that make no sense.
+    """
+
+    scheme = "exp"
+    numbers = ("initial_s", "factor", "max_delay_s", "max_attempts")
+
+    initial_s: float = 0.5
+    factor: float = 2.0
+    max_delay_s: float = 30.0
+    max_attempts: int | None = 6
+    non_retryable: Kinds = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not _is_number(self.factor) or self.factor < 1:
+            raise _bad(self, "factor", self.factor, "a finite number of at least 1")
+
+    def _pause_s(self, attempt: int) -> float:
+        try:
+            return min(self.initial_s * float(self.factor) ** (attempt - 1), self.max_delay_s)
+        except OverflowError:
+            return self.max_delay_s
+
+
+@dataclass(frozen=True)
+class Linear(_Policy):
+    """Waits `step_s`, then twice, three times that, at most `max_delay_s`; see `Exponential`."""
+
+    scheme = "linear"
+    numbers = ("step_s", "max_delay_s", "max_attempts")
+
+    step_s: float = 1.0
+    max_delay_s: float = 30.0
+    max_attempts: int | None = 6
+    non_retryable: Kinds = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def _pause_s(self, attempt: int) -> float:
+        return min(self.step_s * attempt, self.max_delay_s)
+
+
+@dataclass(frozen=True)
+class Constant(_Policy):
+    """Waits `pause_s` each time; see `Exponential`."""
+
+    scheme = "const"
+    numbers = ("pause_s", "max_attempts")
+
+    pause_s: float = 1.0
+    max_attempts: int | None = 6
+    non_retryable: Kinds = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def _pause_s(self, attempt: int) -> float:  # noqa: ARG002 - the same after each
+        return self.pause_s
+
+
+@dataclass(frozen=True)
+class Never(_Policy):
+    """One attempt."""
+
+    scheme = "never"
+
+
+_BY_SCHEME: dict[str, Any] = {
+    policy.scheme: policy for policy in (Exponential, Linear, Constant, Never)
+}
+
+
+def to_wire(retry: Retry) -> str:
+    """The text form of a policy; raises `ConfigurationError` for one that has none."""
+    if isinstance(retry, _Policy):
+        return retry.to_wire()
+    raise ConfigurationError(
+        f"retry={retry!r} cannot travel with a call: use Exponential, Linear, Constant or Never, "
+        "or give it where the function is registered"
+    )
+
+
+def from_wire(text: str) -> Retry:
+    """Read a text form; raises `ConfigurationError` naming it."""
+    numbers, _, rest = text.partition(";")
+    scheme, *fields = numbers.split(":")
+    policy = _BY_SCHEME.get(scheme)
+    try:
+        if policy is None or (rest and not rest.startswith("not=")):
+            raise ValueError("no such policy")
+        kinds = tuple(map(_loaded, rest[4:].split(","))) if rest else ()
+        if len(fields) != len(policy.numbers):
+            raise ValueError(f"{scheme} has {len(policy.numbers)} numbers")
+        given: dict[str, Any] = dict(zip(policy.numbers, map(_read, fields), strict=True))
+        made: Retry = policy(**given, non_retryable=kinds) if kinds else policy(**given)
+        return made
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"{text!r} is no retry policy ({error}): it looks like exp:0.5:2:30:6, linear:1:30:6, "
+            "const:1:5 or never"
+        ) from error
+
+
+def _is_one_of(error: BaseException, kinds: Kinds) -> bool:
+    if not kinds:
+        return False
+    names = {_dotted(kind) for kind in type(error).__mro__}
+    if isinstance(error, RemoteError):
+        names.add(error.type_name)
+    return any(
+        kind in names if isinstance(kind, str) else isinstance(error, kind) for kind in kinds
+    )
+
+
+def _dotted(kind: type | str) -> str:
+    return kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _loaded(dotted: str) -> type[BaseException] | str:
+    """The class, if its module is loaded here, else its name, by which it is then compared."""
+    parts = dotted.split(".")
+    if not all(parts):
+        raise ValueError("an empty name after not=")
+    for cut in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:cut]))
+        for part in parts[cut:]:
+            found = getattr(found, part, None)
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return found
+    return dotted
+
+
+def _number(value: float | None) -> str:
+    return "inf" if value is None else repr(value).removesuffix(".0")
+
+
+def _read(field: str) -> float | None:
+    if field == "inf":
+        return None
+    return int(field) if field.lstrip("-").isdecimal() else float(field)
+
+
+def _bad(policy: _Policy, name: str, value: object, allowed: str) -> ConfigurationError:
+    return ConfigurationError(f"{type(policy).__name__}({name}={value!r}): it must be {allowed}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check(policy: _Policy) -> None:
+    for name in policy.numbers:
+        value = getattr(policy, name)
+        if name.endswith("_s") and (not _is_number(value) or value < 0):
+            raise _bad(policy, name, value, "a finite number of seconds, 0 or more")
+    attempts: Any = policy.max_attempts
+    whole = isinstance(attempts, int) and not isinstance(attempts, bool)
+    if attempts is not None and (not whole or attempts < 1):
+        raise _bad(policy, "max_attempts", attempts, "an int of at least 1, or None for no end")
+    kinds: Any = policy.non_retryable
+    if not isinstance(kinds, tuple) or not all(map(_is_kind, kinds)):
+        raise _bad(policy, "non_retryable", kinds, "a tuple of exception classes")
+
+
+def _is_kind(kind: object) -> bool:
+    if isinstance(kind, str):
+        return bool(kind) and not set(kind) & set(",;")
+    return isinstance(kind, type) and issubclass(kind, BaseException)
