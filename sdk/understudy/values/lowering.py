@@ -216,11 +216,17 @@ def _dict(lowering: Lowering, value: dict[Any, Any]) -> Any:
             pairs.append(low_key)
             pairs.append(low_item)
     except Unencodable as error:
-        # the text of any other key may be long, or may itself fail
-        simple = key if type(key) in SCALARS else f"<{type(key).__name__}>"
-        error.steps.append(f"[{simple!r}]"[:80])
+        error.steps.append(key_step(key))
         raise
     return lowered if native else Ext(codes.PAIRS, encode(pairs))
+
+
+def key_step(key: Any) -> str:
+    """A dict's key in a path; the text of any but the simplest may be long, or may itself fail."""
+    if type(key) is str or (type(key) is int and abs(key) <= codes.INT_MAX):
+        text = repr(key)
+        return f"[{text}]" if len(text) <= 80 else f"[{text[:80]}…]"
+    return f"[<{type(key).__name__}>]"
 
 
 def _zoned(code: int) -> Callable[[Lowering, Any], Ext]:

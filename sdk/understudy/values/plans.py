@@ -21,7 +21,7 @@ import msgspec
 
 from understudy.values import hints
 from understudy.values.lifting import Refused, Tagged, hashed
-from understudy.values.lowering import SCALARS, is_model, is_named_tuple
+from understudy.values.lowering import SCALARS, is_model, is_named_tuple, key_step
 
 #: how well a value suits a member of a union
 NOT, LOOSELY, PLAINLY, EXACTLY = range(4)
@@ -181,7 +181,7 @@ class MappingPlan(Plan):
             for key, item in value.items():
                 pairs.append((self.key.build(key), self.item.build(item)))
         except Mismatch as error:
-            error.steps.append(f"[{strip(key)!r}]"[:80])
+            error.steps.append(key_step(strip(key)))
             raise
         return hashed(dict, pairs)
 
