@@ -1,4 +1,4 @@
-"""Topologies: a TOML file that names a broker, groups of nodes, and other programs to run with them.
+"""Topologies: a TOML file that names a broker, groups of nodes, and other programs to run.
 
 ::
 
@@ -15,8 +15,9 @@
     name = "gateway"
     command = ["python", "-m", "examples.async_rpc.gateway"]
 
-Everything runs in the folder of the file, or in the `cwd` that stands at its top or in an entry. Every
-key is checked before anything starts, and an error names the file, the key and what is allowed.
+Everything runs in the folder of the file, or in the `cwd` that stands at its top or in an entry.
+Every key is checked before anything starts, and an error names the file, the key and what is
+allowed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 #: Order of stopping, see `ProcessSpec.stage`: first what calls, then what works, then what keeps.
 _BROKER_STAGE, _NODE_STAGE, _PROCESS_STAGE = range(3)
 
-_T = TypeVar("_T")
+_E = TypeVar("_E", bound=msgspec.Struct)
 
 
 class TopologyError(ActorError, ValueError):
@@ -217,7 +218,7 @@ def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
     )
     if broker is None and not groups and not others:
         raise TopologyError("there is nothing to run: needs [broker], [[group]] or [[process]]")
-    _check_unique([entry.name for entry in (*groups, *others)])
+    _check_unique([group.name for group in groups] + [other.name for other in others])
     return Topology(folder=folder, broker=broker, url=url, groups=groups, processes=others)
 
 
@@ -271,7 +272,7 @@ def _process(raw: Any, where: str, folder: Path) -> ProcessEntry:
     return entry
 
 
-def _convert(raw: Any, kind: type[_T], where: str) -> _T:
+def _convert(raw: Any, kind: type[_E], where: str) -> _E:
     if not isinstance(raw, dict):
         raise TopologyError(f"{where}: must be a table")
     _check_keys(raw, tuple(field.name for field in msgspec.structs.fields(kind)), where)

@@ -1,9 +1,9 @@
 """The pool: starts child processes, restarts those that die, and stops them all.
 
 Each part answers one question. `restart` says whether and when a dead process runs again (pure,
-clock passed in); `child` is one running process and its output; `service` is the pool itself; `guard`
-sees to it that nothing outlives a pool that was killed; `printer` shows many processes in one
-terminal.
+clock passed in); `child` is one running process and its output; `service` is the pool itself;
+`guard` sees to it that nothing outlives a pool that was killed; `printer` shows many processes in
+one terminal.
 """
 
 from understudy_actors.pool.child import ProcessSpec, ProcessState, ProcessStatistics

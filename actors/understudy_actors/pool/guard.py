@@ -1,11 +1,11 @@
 """Run as a program: ends process groups that would outlive their pool.
 
 A child that watches its lifeline leaves by itself when the pool is killed; any other program knows
-nothing of it, and would go on holding its port. So the pool starts this helper beside such programs
-and writes to its standard input which groups there are: ``+PID`` and ``-PID``, a line each. Only the
-pool holds the other end, so end-of-file means that the pool is gone, and what is still listed then
-gets SIGTERM, a while to leave, and SIGKILL. Standard library only, and little of it, so that it starts
-fast.
+nothing of it, and would go on holding its port. So the pool starts this helper beside such
+programs and writes to its standard input which groups there are: ``+PID`` and ``-PID``, a line
+each. Only the pool holds the other end, so end-of-file means that the pool is gone, and what is
+still listed then gets SIGTERM, a while to leave, and SIGKILL. Standard library only, and little of
+it, so that it starts fast.
 """
 
 import os

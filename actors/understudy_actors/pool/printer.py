@@ -22,9 +22,9 @@ _COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 96, 93, 92, 95
 class LinePrinter:
     """Prints ``name | line``, from a thread of its own.
 
-    Writing to a terminal that is stopped, or to a pipe that nobody reads, blocks. Here that only fills
-    a bounded queue; what no longer fits is counted and dropped, and neither the pool nor its children
-    wait.
+    Writing to a terminal that is stopped, or to a pipe that nobody reads, blocks. Here that only
+    fills a bounded queue; what no longer fits is counted and dropped, and neither the pool nor its
+    children wait.
     Colours are used if the stream is a terminal and NO_COLOR is not set.
 
     Parameters

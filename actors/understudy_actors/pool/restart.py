@@ -1,9 +1,9 @@
 """When a dead process runs again, and when it is hopeless. Pure: the time is passed in.
 
 Two bounds work together. The delay grows with every death in a row, so that a process that cannot
-start does not burn a processor; one that has run for a while starts again at the smallest delay. The
-limit counts restarts in a sliding window, so that a process that always dies a little later than that
-is given up as well, and its failure is seen instead of hidden.
+start does not burn a processor; one that has run for a while starts again at the smallest delay.
+The limit counts restarts in a sliding window, so that a process that always dies a little later
+than that is given up as well, and its failure is seen instead of hidden.
 """
 
 from __future__ import annotations

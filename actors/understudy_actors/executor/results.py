@@ -1,0 +1,52 @@
+"""Results on their way back to the mailbox, in batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from understudy_actors.interpreter.outputs import Output
+from understudy_actors.node.activation import Run
+
+Result = tuple[Run, Output, bool]
+
+
+class Results:
+    """A queue from many threads to one, with one wake-up for all that has gathered.
+
+    The bound is the work in hand: each run has at most one step under way, and a step hands out at
+    most what the broker may leave unanswered.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._queue: deque[Result] = deque()
+        self._wake = wake
+        self._signalled = False
+        #: steps and their duration since the last `take`; approximate, several threads add to it
+        self._steps = 0
+        self._busy_s = 0.0
+
+    def put(self, run: Run, output: Output, final: bool) -> None:
+        self._queue.append((run, output, final))
+        if not self._signalled:
+            self._signalled = True
+            self._wake()
+
+    def measured(self, steps: int, busy_s: float) -> None:
+        self._steps += steps
+        self._busy_s += busy_s
+
+    def take(self) -> list[Result]:
+        """All that is there. A `put` after this wakes again."""
+        self._signalled = False
+        queue = self._queue
+        taken: list[Result] = []
+        while queue:
+            taken.append(queue.popleft())
+        return taken
+
+    def take_measured(self) -> tuple[int, float]:
+        """Steps and milliseconds since the last time."""
+        steps, busy_s = self._steps, self._busy_s
+        self._steps, self._busy_s = 0, 0.0
+        return steps, busy_s * 1000

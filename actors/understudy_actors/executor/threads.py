@@ -1,0 +1,145 @@
+"""Threads that step generators and plain functions.
+
+Short steps want one thread, which takes them one after the other without a switch in between; a
+step that blocks must not hold up the others. So one thread works at first, and for as long as the
+queue does not move `nudge` (called every few milliseconds while there is a backlog) puts more to
+work, up to `size`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from understudy_actors.executor.results import Results
+from understudy_actors.interpreter.outputs import Output
+from understudy_actors.interpreter.routine import Routine
+from understudy_actors.node.activation import Run
+
+#: steps after which a thread reports how long they took
+_REPORT_STEPS: Final = 64
+
+
+class WorkerPool:
+    """At most `size` daemon threads, started as they are needed."""
+
+    def __init__(self, size: int, results: Results, now_ms: Callable[[], int]) -> None:
+        self._size = size
+        self._results = results
+        self._now_ms = now_ms
+        self._ready: deque[Run] = deque()
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._active = 0
+        self._begun = 0
+        self._begun_seen = -1
+
+    @property
+    def backlog(self) -> int:
+        """Runs that no thread has begun."""
+        return len(self._ready)
+
+    @property
+    def begun(self) -> int:
+        """Runs begun since the start; unchanged while the queue is stuck."""
+        return self._begun
+
+    def submit(self, run: Run) -> None:
+        routine = run.routine
+        if routine.flush is None and routine.function.kind != "plain":
+            routine.flush = partial(self._hand_out, run)
+        with self._lock:
+            self._ready.append(run)
+            if self._active == 0:
+                self._activate()
+
+    def withdraw(self, run: Run) -> bool:
+        with self._lock:
+            try:
+                self._ready.remove(run)
+            except ValueError:
+                return False
+            return True
+
+    def close(self, run: Run) -> None:
+        """A run that is under way closes itself when its step ends; an idle one is closed here."""
+        if not run.scheduled:
+            run.scheduled = True
+            self.submit(run)
+
+    def nudge(self) -> None:
+        """Put another thread to work if nothing was begun since the last time."""
+        with self._lock:
+            stuck = self._ready and self._begun == self._begun_seen
+            self._begun_seen = self._begun
+            if stuck:
+                # doubles while it stays stuck: blocking functions get their threads within
+                # a few rounds
+                for _ in range(min(max(1, self._active), len(self._ready))):
+                    self._activate()
+
+    def stop(self) -> None:
+        """Let idle threads end. One that is inside a function ends with the process."""
+        with self._lock:
+            self._ready.clear()
+            for _ in self._threads:
+                self._tokens.put(False)
+
+    def _activate(self) -> None:
+        if self._idle:
+            self._idle -= 1
+        elif len(self._threads) < self._size:
+            thread = threading.Thread(
+                target=self._work, name=f"understudy-worker-{len(self._threads)}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        else:
+            return
+        self._active += 1
+        self._tokens.put(True)
+
+    def _work(self) -> None:
+        while self._tokens.get():
+            self._drain()
+
+    def _drain(self) -> None:
+        ready, clock = self._ready, time.perf_counter
+        steps, began = 0, clock()
+        while True:
+            try:
+                run = ready.popleft()
+            except IndexError:
+                self._results.measured(steps, clock() - began)
+                with self._lock:
+                    # looked at again under the lock: a run may have come meanwhile
+                    if not ready:
+                        self._active -= 1
+                        self._idle += 1
+                        return
+                steps, began = 0, clock()
+                continue
+            self._begun += 1
+            self._step(run)
+            steps += 1
+            if steps == _REPORT_STEPS:
+                ended = clock()
+                self._results.measured(steps, ended - began)
+                steps, began = 0, ended
+
+    def _step(self, run: Run) -> None:
+        routine = run.routine
+        if not routine.dropped:
+            self._results.put(run, routine.step(self._now_ms()), True)
+        if routine.dropped:
+            routine.close()
+
+    def _hand_out(self, run: Run, _: Routine, output: Output) -> None:
+        self._results.put(run, output, False)

@@ -1,0 +1,137 @@
+"""A trio loop of its own for ``async def`` functions.
+
+Each run is a task. The interpreter answers what the function asks of ``ctx``; whatever else it
+awaits (a trio primitive, an HTTP library) is passed on to trio, with the run's own task around it.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+import trio
+
+from understudy_actors.executor.results import Results
+from understudy_actors.interpreter.outputs import Output
+from understudy_actors.interpreter.routine import Routine
+from understudy_actors.node.activation import Run
+
+
+@types.coroutine
+def _forward(trap: Any) -> Generator[Any, Any, Any]:
+    """Yield to trio what the function yielded, and give back trio's answer."""
+    return (yield trap)
+
+
+class TrioLoop:
+    """One thread with one trio loop, started with the first coroutine."""
+
+    def __init__(self, results: Results, now_ms: Callable[[], int]) -> None:
+        self._results = results
+        self._now_ms = now_ms
+        self._thread: threading.Thread | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._started = threading.Event()
+        self._nursery: trio.Nursery | None = None
+        self._stopping = False
+        # touched on the loop's thread only
+        self._wakes: dict[Run, trio.Event] = {}
+        self._scopes: dict[Run, trio.CancelScope] = {}
+
+    def submit(self, run: Run) -> None:
+        self._call(self._begin_or_wake, run)
+
+    def close(self, run: Run) -> None:
+        if self._token is not None:
+            self._call(self._cancel, run)
+
+    def stop(self) -> None:
+        """End the loop; functions still under way are canceled and report nothing."""
+        self._stopping = True
+        if self._token is not None and self._thread is not None:
+            self._call(self._end)
+            self._thread.join(timeout=1.0)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=trio.run, args=(self._main,), name="understudy-async", daemon=True
+            )
+            self._thread.start()
+            self._started.wait()
+        assert self._token is not None
+        try:
+            self._token.run_sync_soon(function, *args)
+        except trio.RunFinishedError:
+            return
+
+    async def _main(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._token = trio.lowlevel.current_trio_token()
+            self._started.set()
+            await trio.sleep_forever()
+
+    def _end(self) -> None:
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+
+    def _begin_or_wake(self, run: Run) -> None:
+        wake = self._wakes.get(run)
+        if wake is not None:
+            wake.set()
+            return
+        assert self._nursery is not None
+        self._wakes[run] = trio.Event()
+        self._nursery.start_soon(self._drive, run)
+
+    def _cancel(self, run: Run) -> None:
+        scope = self._scopes.get(run)
+        if scope is not None:
+            scope.cancel()
+
+    async def _drive(self, run: Run) -> None:
+        routine = run.routine
+        if routine.flush is None:
+            routine.flush = partial(self._hand_out, run)
+        with trio.CancelScope() as scope:
+            self._scopes[run] = scope
+            try:
+                await self._step_until_done(run, routine)
+            finally:
+                del self._scopes[run], self._wakes[run]
+                if routine.dropped:
+                    routine.close()
+
+    async def _step_until_done(self, run: Run, routine: Routine) -> None:
+        output = routine.step(self._now_ms())
+        while not routine.dropped and not self._stopping:
+            while output.foreign is not None:
+                output = await self._answer_foreign(run, routine, output)
+                if routine.dropped or self._stopping:
+                    return
+            wake = self._wakes[run] = trio.Event()
+            ended = output.done is not None or output.retry_after_s is not None
+            self._results.put(run, output, True)
+            if ended:
+                return
+            await wake.wait()
+            output = routine.step(self._now_ms())
+
+    async def _answer_foreign(self, run: Run, routine: Routine, output: Output) -> Output:
+        trap, output.foreign = output.foreign, None
+        if output.commands or output.locals:
+            self._results.put(run, output, False)
+        try:
+            value = await _forward(trap)
+        except (
+            BaseException
+        ) as error:  # raised by trio at this await, so it belongs to the function
+            return routine.resume_foreign(error=error)
+        return routine.resume_foreign(value)
+
+    def _hand_out(self, run: Run, _: Routine, output: Output) -> None:
+        self._results.put(run, output, False)

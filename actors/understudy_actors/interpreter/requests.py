@@ -1,0 +1,212 @@
+"""What a durable function may ask for: the things that ``ctx`` makes and a function yields.
+
+Each is a value with three uses: ``x = yield request`` (a generator; the type is Any, as Python has
+it), ``x = yield from request`` and ``x = await request`` (exactly typed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+if TYPE_CHECKING:
+    from understudy_actors.functions import FunctionLike, RetryPolicy
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Request(Generic[T_co]):
+    """Base of everything that may be yielded; `T_co` is what comes back."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Generator[Any, Any, T_co]:
+        answer: T_co = yield self
+        return answer
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        answer: T_co = yield self
+        return answer
+
+
+class Promise(Request[T_co]):
+    """A durable promise that this function may wait for; yielding it gives its value."""
+
+    __slots__ = ("attached", "hint", "id")
+
+    def __init__(self, id: str, *, attached: bool = True, hint: Any = None) -> None:
+        self.id = id
+        #: the function that made it does not settle before it does
+        self.attached = attached
+        self.hint = hint
+
+    def __repr__(self) -> str:
+        return f"<Promise {self.id}>"
+
+
+class CallSpec:
+    """One call as it was asked for, with its place in the order of calls."""
+
+    __slots__ = (
+        "args",
+        "data",
+        "delay_ms",
+        "function",
+        "id",
+        "issued",
+        "kind",
+        "kwargs",
+        "name",
+        "priority",
+        "retry",
+        "site",
+        "tags",
+        "target",
+        "timeout_ms",
+        "version",
+    )
+
+    def __init__(self, kind: str, id: str, name: str, site: str) -> None:
+        self.kind = kind
+        self.id = id
+        self.name = name
+        self.site = site
+        self.issued = False
+        self.function: FunctionLike | None = None
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        self.data: bytes | None = None
+        self.target: str | None = None
+        self.timeout_ms: int | None = None
+        self.version: int | None = None
+        self.tags: dict[str, str] | None = None
+        self.retry: str | None = None
+        self.delay_ms: int | None = None
+        self.priority: int | None = None
+
+    @property
+    def label(self) -> str:
+        """How errors and logs name it: ``rfi bar``."""
+        return f"{self.kind} {self.name}" if self.name else self.kind
+
+
+#: applies per-call options to a spec; the SDK reads and checks them
+ApplyOptions = Callable[[CallSpec, dict[str, Any]], None]
+
+
+class _WithOptions(Request[T_co]):
+    """A request that makes a promise, and takes options until it is yielded."""
+
+    __slots__ = ("_apply_options", "spec")
+
+    def __init__(self, spec: CallSpec, apply_options: ApplyOptions) -> None:
+        self.spec = spec
+        self._apply_options = apply_options
+
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        target: str | None = None,
+        send_to: str | None = None,
+        timeout: float | timedelta | None = None,
+        version: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        delay: float | timedelta | None = None,
+        priority: int | None = None,
+    ) -> Self:
+        """Set options of this one call (API: Context).
+
+        Parameters
+        ----------
+        id
+            The promise's id, instead of the one that follows from its place in the order of calls.
+        target, send_to
+            Who performs it: ``"group"``, ``poll("group")``, ``"poll://uni@group/node"``.
+        timeout, delay
+            Seconds (or a timedelta) until its deadline, and until it is handed out.
+        version
+            Of the function; by default the highest that the node knows.
+        tags
+            Yours, to search by.
+        retry
+            Instead of the function's own policy.
+        priority
+            -100 to 100, higher first within the group.
+        """
+        if self.spec.issued:
+            raise RuntimeError(f"{self.spec.label}: options come before the call is yielded")
+        given = {
+            "id": id,
+            "target": target,
+            "send_to": send_to,
+            "timeout": timeout,
+            "version": version,
+            "tags": tags,
+            "retry": retry,
+            "delay": delay,
+            "priority": priority,
+        }
+        self._apply_options(self.spec, given)
+        return self
+
+
+class Call(_WithOptions[T_co]):
+    """A call by name or function. `wait`: give the value (rfc, lfc), else the promise (rfi, lfi)."""
+
+    __slots__ = ("hint", "wait")
+
+    def __init__(
+        self, spec: CallSpec, apply_options: ApplyOptions, *, wait: bool, hint: Any = None
+    ) -> None:
+        super().__init__(spec, apply_options)
+        self.wait = wait
+        self.hint = hint
+
+
+class Sleep(_WithOptions[None]):
+    """A durable pause."""
+
+    __slots__ = ()
+
+
+class All(Request[list[T]]):
+    """Wait for all; gives the values in order, or raises the first failure in that order."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Sequence[Request[Any]]) -> None:
+        self.items = items
+
+
+class Race(Request[T_co]):
+    """Wait for the first to settle; which one that was is stored, so a replay sees the same."""
+
+    __slots__ = ("cancel", "items", "spec")
+
+    def __init__(self, spec: CallSpec, items: Sequence[Request[Any]], *, cancel: bool) -> None:
+        self.spec = spec
+        self.items = items
+        self.cancel = cancel
+
+
+class Gather(Request[None]):
+    """Wait until `count` of the promises have settled; decides nothing that a replay could see."""
+
+    __slots__ = ("count", "promises")
+
+    def __init__(self, promises: Sequence[Promise[Any]], count: int) -> None:
+        self.promises = promises
+        self.count = count
+
+
+class Subroutine(Request[T_co]):
+    """A generator that runs in the place of the request, in the same order of calls."""
+
+    __slots__ = ("start",)
+
+    def __init__(self, start: Callable[[], Generator[Any, Any, T_co]]) -> None:
+        self.start = start

@@ -1,0 +1,25 @@
+"""Settings of a node."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node works; durations in milliseconds where the name says so."""
+
+    #: functions that may run at the same time (threads for plain ones and generators)
+    concurrency: int = 32
+    #: how long an activation waits in memory, holding its lease, before it is suspended
+    linger_ms: int = 250
+    #: work to have at hand: credit covers this much of measured service time
+    ahead_ms: float = 5.0
+    #: most tasks that may be on the way or queued beyond those that run
+    ahead_max: int = 1024
+    #: suspended activations kept in memory
+    warm_max: int = 4096
+    #: commands and bytes of payload in one fence
+    fence_commands_max: int = 1024
+    fence_bytes_max: int = 2 * 1024 * 1024
+    #: how long a stopping node lets functions finish before it hands them back
+    drain_ms: int = 10_000

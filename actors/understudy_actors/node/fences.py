@@ -1,0 +1,86 @@
+"""Fences: the commands of a run on their way to the store, and what the replies mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.functions import Values
+from understudy_actors.interpreter.history import describe
+from understudy_actors.interpreter.outputs import ChildCommand
+from understudy_store.commands import PromiseCreate, PromiseSettle, Reply
+from understudy_store.records import (
+    EMPTY,
+    HEADER_FUNCTION,
+    HEADER_KIND,
+    HEADER_SITE,
+    REJECTED,
+    RESOLVED,
+    PromiseRecord,
+    Value,
+)
+
+
+def batches(
+    commands: list[ChildCommand], count_max: int, bytes_max: int
+) -> Iterator[tuple[ChildCommand, ...]]:
+    """Cut a run's commands so that no fence is too large for a frame."""
+    batch: list[ChildCommand] = []
+    size = 0
+    for command in commands:
+        value = command.value if isinstance(command, PromiseSettle) else command.param
+        length = len(value.data) if value.data is not None else 0
+        if batch and (len(batch) >= count_max or size + length > bytes_max):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(command)
+        size += length
+    if batch:
+        yield tuple(batch)
+
+
+def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
+    """The record of a promise that our own settle settled, as a replay would see it."""
+    return PromiseRecord(
+        command.id,
+        RESOLVED if command.state == RESOLVED else REJECTED,
+        EMPTY,
+        command.value,
+        {},
+        reply.now or 0,
+        0,
+        reply.now,
+    )
+
+
+def refused(command: ChildCommand, reply: Reply, values: Values) -> PromiseRecord:
+    """A call that the store would not take, as a failed promise."""
+    error = CommandError(reply.status, reply.error or "refused")
+    return _failed(command.id, values.encode_error(error))
+
+
+def mismatch(command: PromiseCreate, found: PromiseRecord, values: Values) -> PromiseRecord | None:
+    """A failed promise if what stands under this id was made by another call."""
+    asked, recorded = command.param.headers, found.param.headers
+    same = all(asked.get(key) == recorded.get(key) for key in (HEADER_KIND, HEADER_FUNCTION))
+    if same or HEADER_KIND not in recorded:
+        return None
+    kind, name = asked.get(HEADER_KIND, "?"), asked.get(HEADER_FUNCTION, "")
+    error = NonDeterminismError(
+        command.id,
+        describe(found),
+        f"{kind} {name}".strip(),
+        recorded.get(HEADER_SITE, "?"),
+        asked.get(HEADER_SITE, "?"),
+    )
+    return _failed(command.id, values.encode_error(error))
+
+
+def missing(id: str, values: Values) -> PromiseRecord:
+    """A promise that a function waits for and that does not exist."""
+    error = CommandError(404, f"promise {id!r} does not exist, so nothing can settle it")
+    return _failed(id, values.encode_error(error))
+
+
+def _failed(id: str, error: bytes) -> PromiseRecord:
+    return PromiseRecord(id, REJECTED, EMPTY, Value({}, error), {}, 0, 0, None)

@@ -1,0 +1,117 @@
+"""The node's shell: feeds the core with messages, finished steps and time, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import trio
+
+from understudy_actors.executor import Executor, Results
+from understudy_actors.functions import Environment
+from understudy_actors.node.config import NodeConfig
+from understudy_actors.node.core import Log, NodeCore
+from understudy_actors.node.ports import BrokerPort
+from understudy_broker.protocol.messages import ToPeer
+
+#: how often a backlog is looked at: a blocked thread costs the others that long
+_NUDGE_S: Final = 0.002
+#: work that nobody has begun for that long is offered to other nodes
+_STUCK_MS: Final = 100
+#: how often the timers are looked at while there are any
+_TICK_S: Final = 0.02
+
+
+class NodeService:
+    """One node, on the trio loop that owns its link. All methods are called on that loop.
+
+    Parameters
+    ----------
+    now_ms
+        The clock, epoch milliseconds; called from several threads.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        broker: BrokerPort,
+        now_ms: Callable[[], int],
+        config: NodeConfig | None = None,
+        *,
+        log: Log | None = None,
+    ) -> None:
+        self.config = config or NodeConfig()
+        self._now_ms = now_ms
+        self._token = trio.lowlevel.current_trio_token()
+        self._results = Results(self._wake)
+        self._executor = Executor(self.config.concurrency, self._results, now_ms)
+        self.core = NodeCore(env, broker, self._executor, self.config, log=log)
+        self._pulse = trio.Event()
+        self._idle = trio.Event()
+
+    def _wake(self) -> None:
+        try:
+            self._token.run_sync_soon(self._collect)
+        except trio.RunFinishedError:
+            return
+
+    def _collect(self) -> None:
+        results = self._results.take()
+        steps, busy_ms = self._results.take_measured()
+        self.core.observe(steps, busy_ms)
+        self.core.stepped(results, self._now_ms())
+        self.core.grant()
+        self._after()
+
+    def receive(self, messages: Iterable[ToPeer]) -> None:
+        """Messages of the broker."""
+        self.core.receive(messages, self._now_ms())
+        self.core.grant()
+        self._after()
+
+    def _after(self) -> None:
+        if not self._pulse.is_set() and self._has_pulse():
+            self._pulse.set()
+        if not self.core.holding:
+            self._idle.set()
+
+    def _has_pulse(self) -> bool:
+        return bool(self._executor.threads.backlog) or self.core.next_due() is not None
+
+    async def run(self) -> None:
+        """Timers and backlog, for as long as the node lives; parked while there are none."""
+        try:
+            while True:
+                self._pulse = trio.Event()
+                if not self._has_pulse():
+                    await self._pulse.wait()
+                await self._beat()
+        finally:
+            self._executor.stop()
+
+    async def _beat(self) -> None:
+        stuck_since = self._now_ms()
+        begun = self._executor.threads.begun
+        while self._has_pulse():
+            backlog = self._executor.threads.backlog
+            await trio.sleep(_NUDGE_S if backlog else _TICK_S)
+            now = self._now_ms()
+            self.core.tick(now)
+            if not backlog or self._executor.threads.begun != begun:
+                begun, stuck_since = self._executor.threads.begun, now
+            elif now - stuck_since >= _STUCK_MS:
+                self.core.observe_stuck(now - stuck_since)
+                self.core.give_back()
+                stuck_since = now
+            self._executor.threads.nudge()
+
+    async def drain(self) -> None:
+        """Take no more work, finish or hand back what is held, within ``config.drain_ms``."""
+        self.core.stop_serving()
+        self.core.give_back()
+        with trio.move_on_after(self.config.drain_ms / 1000):
+            while self.core.holding:
+                self._idle = trio.Event()
+                with trio.move_on_after(0.05):
+                    await self._idle.wait()
+                self.core.stop_serving()
