@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def merge(
         self,
         *,
-        id: str | None = None,  # noqa: A002 - the public spelling
+        id: str | None = None,
         target: str | None = None,
         send_to: str | None = None,
         timeout: float | timedelta | None = None,

@@ -69,9 +69,10 @@ def decode_failure(codec: Codec, data: Buffer | None) -> BaseException:
     if cause and cause not in story:
         story = f"(caused by) {cause}\n…\n{story}"
     if story:
-        made.__cause__ = RemoteTraceback(story)
-    for note in fields.get("notes", ()):
-        made.add_note(note)
+        # as it is done for every object, since a frozen dataclass may be an exception too
+        object.__setattr__(made, "__cause__", RemoteTraceback(story))
+    if notes := fields.get("notes"):
+        object.__setattr__(made, "__notes__", notes)
     return made
 
 
@@ -188,7 +189,8 @@ def _rebuilt(codec: Codec, fields: dict[str, Any]) -> Exception | None:
         if type(made) is not kind or _text(lambda: str(made)) != fields["message"]:
             return None
         for name, data in fields.get("state", {}).items():
-            made.__dict__.setdefault(name, codec.decode_value(data))
+            if not name.startswith("__"):
+                made.__dict__.setdefault(name, codec.decode_value(data))
     except Exception:
         return None
     return made

@@ -232,9 +232,12 @@ def key_step(key: Any) -> str:
 def _zoned(code: int) -> Callable[[Lowering, Any], Ext]:
     def lower(_: Lowering, value: dt.datetime | dt.time) -> Ext:
         zone = value.tzinfo
-        key = getattr(zone, "key", None) if type(zone).__module__.startswith("zoneinfo") else None
-        if zone is not None and key is None and value.utcoffset() is None:
-            raise Unencodable("a time whose zone has no fixed offset", "Pass a datetime")
+        key = None
+        if zone is not None and zone is not dt.UTC:
+            if type(zone).__module__.startswith("zoneinfo"):
+                key = getattr(zone, "key", None)
+            if key is None and value.utcoffset() is None:
+                raise Unencodable("a time whose zone has no fixed offset", "Pass a datetime")
         return Ext(code, f"{value.fold}|{value.isoformat()}|{key or ''}".encode())
 
     return lower

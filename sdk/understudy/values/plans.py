@@ -249,8 +249,9 @@ class _LazyPlans:
 class RecordPlan(Plan):
     """A class with fields. Fields that the class does not have are left out."""
 
-    def __init__(self, hint: type) -> None:
+    def __init__(self, hint: type, names: Iterable[str] = ()) -> None:
         super().__init__(hint)
+        self.names = frozenset(names)
         self.plans = _LazyPlans(hint)
 
     def fits(self, value: Any) -> int:
@@ -279,6 +280,13 @@ class RecordPlan(Plan):
         """An instance from what was sent; may raise any `Exception`."""
         raise NotImplementedError
 
+    def known_fields(self, fields: Any) -> dict[str, Any]:
+        """The fields that the class has, built."""
+        names = self.names
+        if not names.issuperset(fields):
+            fields = {name: value for name, value in fields.items() if name in names}
+        return self.plans.build(fields)
+
     def _class_named(self, name: str) -> type | None:
         """The hint's class, or the subclass of it that has this qualified name."""
         classes = [self.hint]
@@ -293,10 +301,16 @@ class RecordPlan(Plan):
 class DataclassPlan(RecordPlan):
     """Through the constructor, so that defaults and `__post_init__` do their work."""
 
+    def __init__(self, hint: type) -> None:
+        fields = dataclasses.fields(hint)
+        super().__init__(hint, [field.name for field in fields])
+        #: fields that the constructor does not take
+        self.late = frozenset(field.name for field in fields if not field.init)
+
     def make(self, fields: Any) -> Any:
-        known = {field.name: field for field in dataclasses.fields(self.hint)}
-        built = self.plans.build({name: fields[name] for name in fields if name in known})
-        made = self.hint(**{name: built[name] for name in built if known[name].init})
+        built = self.known_fields(fields)
+        late = self.late
+        made = self.hint(**({k: v for k, v in built.items() if k not in late} if late else built))
         for name, value in built.items():
             # what the constructor computes anew may differ from what was sent
             if getattr(made, name, made) is not value:
@@ -307,11 +321,11 @@ class DataclassPlan(RecordPlan):
 class StructPlan(RecordPlan):
     """A `msgspec.Struct`."""
 
+    def __init__(self, hint: type[msgspec.Struct]) -> None:
+        super().__init__(hint, hint.__struct_fields__)
+
     def make(self, fields: Any) -> Any:
-        known = self.hint.__struct_fields__
-        return self.hint(
-            **self.plans.build({name: fields[name] for name in fields if name in known})
-        )
+        return self.hint(**self.known_fields(fields))
 
 
 class ModelPlan(RecordPlan):

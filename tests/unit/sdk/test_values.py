@@ -37,7 +37,7 @@ def same(left: Any, right: Any) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, float):
-        return left == right or (math.isnan(left) and math.isnan(right))
+        return bool(left == right) or (math.isnan(left) and math.isnan(right))
     if isinstance(left, Decimal):
         return str(left) == str(right)
     if isinstance(left, list | tuple):
@@ -45,7 +45,7 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return same(list(left), list(right)) and same([*left.values()], [*right.values()])
     if isinstance(left, datetime | time):
-        return left == right and left.fold == right.fold and left.utcoffset() == right.utcoffset()
+        return (left, left.fold, left.utcoffset()) == (right, right.fold, right.utcoffset())
     return bool(left == right)
 
 
@@ -482,7 +482,7 @@ class TestPickle:
         with pytest.raises(
             EncodingError, match=r"argument 'g' at g\[0\]: .*generator cannot be pick"
         ):
-            PICKLING.encode_call((), {"g": [(i for i in ())]})
+            PICKLING.encode_call((), {"g": [(i for i in "")]})
 
     def test_damaged_pickles(self) -> None:
         data = PICKLING.encode_value(OrderedDict(a=1))

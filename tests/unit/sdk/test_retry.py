@@ -1,0 +1,165 @@
+"""Retry policies: pauses, ends, and the form in which they travel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.errors import ConfigurationError, NonRetryableError, RemoteError
+from understudy.retry import Constant, Exponential, Linear, Never, Retry, from_wire, to_wire
+
+ERROR = RuntimeError("x")
+
+
+def pauses(policy: Retry, attempts: int = 20) -> list[float]:
+    """Delays until the policy gives up."""
+    found: list[float] = []
+    for attempt in range(1, attempts + 1):
+        delay_s = policy.delay_s(attempt, ERROR)
+        if delay_s is None:
+            break
+        found.append(delay_s)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Exponential(), [0.5, 1.0, 2.0, 4.0, 8.0]),
+        (Exponential(1, 10, 50, 5), [1.0, 10.0, 50.0, 50.0]),
+        (Constant(2, 4), [2.0, 2.0, 2.0]),
+        (Linear(1, 2.5, 5), [1.0, 2.0, 2.5, 2.5]),
+        (Never(), []),
+        (Constant(1, 1), []),
+    ],
+    ids=repr,
+)
+def test_pauses(policy: Retry, expected: list[float]) -> None:
+    assert pauses(policy) == expected
+
+
+def test_no_end_but_the_deadline() -> None:
+    assert Exponential(max_attempts=None).delay_s(10**6, ERROR) == 30.0
+    assert len(pauses(Constant(1, None), attempts=50)) == 50
+
+
+def test_attempts_are_counted_from_one() -> None:
+    with pytest.raises(ValueError, match="from 1"):
+        Constant().delay_s(0, ERROR)
+
+
+class Fatal(NonRetryableError):
+    pass
+
+
+@pytest.mark.parametrize("policy", [Exponential(), Constant(), Linear()], ids=repr)
+def test_errors_that_are_never_retried(policy: Retry) -> None:
+    assert policy.delay_s(1, Fatal()) is None
+    assert policy.delay_s(1, ERROR) is not None
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Constant(1, 5, non_retryable=(LookupError,)),
+        Constant(1, 5, non_retryable=("builtins.LookupError",)),
+    ],
+    ids=repr,
+)
+def test_errors_that_this_policy_does_not_retry(policy: Retry) -> None:
+    assert policy.delay_s(1, KeyError("subclass")) is None
+    assert policy.delay_s(1, ERROR) == 1.0
+
+
+def test_a_name_also_means_what_could_not_be_rebuilt() -> None:
+    policy = from_wire("const:1:5;not=shop.stock.OutOfStock")
+    assert policy.delay_s(1, RemoteError("shop.stock.OutOfStock", "")) is None
+    assert policy.delay_s(1, RemoteError("shop.stock.Other", "")) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        (Exponential(), "exp:0.5:2:30:6"),
+        (Exponential(max_attempts=None), "exp:0.5:2:30:inf"),
+        (Constant(1, 5), "const:1:5"),
+        (Linear(0.1, 30, 6), "linear:0.1:30:6"),
+        (Never(), "never"),
+        (
+            Constant(1, 5, (KeyError, Fatal)),
+            f"const:1:5;not=builtins.KeyError,{Fatal.__module__}.Fatal",
+        ),
+        (Constant(1, 5, ("nowhere.Bad",)), "const:1:5;not=nowhere.Bad"),
+    ],
+    ids=repr,
+)
+def test_text_form(policy: Retry, text: str) -> None:
+    assert to_wire(policy) == text
+    assert from_wire(text) == policy
+
+
+seconds = st.floats(0, 1e9) | st.integers(0, 10**9)
+attempts = st.none() | st.integers(1, 10**9)
+
+
+@given(
+    st.builds(Exponential, seconds, st.floats(1, 1e6), seconds, attempts)
+    | st.builds(Linear, seconds, seconds, attempts)
+    | st.builds(Constant, seconds, attempts),
+    st.integers(1, 10**6),
+)
+def test_any_policy_travels(policy: Retry, attempt: int) -> None:
+    again = from_wire(to_wire(policy))
+    assert again == policy
+    delay_s = policy.delay_s(attempt, ERROR)
+    assert again.delay_s(attempt, ERROR) == delay_s
+    assert delay_s is None or 0 <= delay_s <= 1e9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "exp", "exp:1", "exp:a:2:30:6", "exp:-1:2:30:6", "exp:nan:2:30:6", "exp:inf:2:30:6",
+        "const:1:5:6", "const:1:1.5", "const:1:0", "never:1", "never;not=builtins.ValueError",
+        "const:1:5;not=", "const:1:5;but=x", "const:1:5;not=a,,b", "fibonacci:1",
+    ],
+)  # fmt: skip
+def test_text_that_is_no_policy(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no retry policy") as caught:
+        from_wire(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "named"),
+    [
+        (Exponential, {"initial_s": -1}, "initial_s=-1"),
+        (Exponential, {"initial_s": "1"}, "initial_s='1'"),
+        (Exponential, {"factor": 0.5}, "factor=0.5"),
+        (Exponential, {"max_delay_s": float("inf")}, "max_delay_s=inf"),
+        (Linear, {"step_s": float("nan")}, "step_s=nan"),
+        (Constant, {"pause_s": True}, "pause_s=True"),
+        (Constant, {"max_attempts": 0}, "max_attempts=0"),
+        (Constant, {"max_attempts": 2.0}, r"max_attempts=2\.0"),
+        (Constant, {"non_retryable": KeyError}, "non_retryable="),
+        (Constant, {"non_retryable": (int,)}, "non_retryable="),
+        (Constant, {"non_retryable": ("a,b",)}, "non_retryable="),
+    ],
+)
+def test_arguments_that_make_no_sense(kind: Any, given: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\({named}"):
+        kind(**given)
+
+
+class Mine:
+    def delay_s(self, attempt: int, error: BaseException) -> float | None:
+        return 1.0
+
+
+def test_a_policy_of_ones_own_stays_where_it_is_registered() -> None:
+    assert isinstance(Mine(), Retry)
+    with pytest.raises(ConfigurationError, match="cannot travel"):
+        to_wire(Mine())
