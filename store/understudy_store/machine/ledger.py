@@ -1,0 +1,204 @@
+"""Between the machine and an engine: batches of changes out, history and a snapshot in.
+
+A settled promise stays in memory until its batch is durable. After that it is history: an engine
+finds it for the commands that name it (`lookups`, `load`), it is a guest for one batch, and leaves
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.commands import (
+    PromiseCancel,
+    PromiseCreate,
+    PromiseGet,
+    PromiseRegisterCallback,
+    PromiseRegisterListener,
+    PromiseSettle,
+    StoreCommand,
+    TaskAcquire,
+    TaskContinue,
+    TaskCreate,
+    TaskFence,
+    TaskFulfill,
+    TaskGet,
+    TaskHalt,
+    TaskPreload,
+    TaskRelease,
+    TaskSuspend,
+)
+from understudy_store.machine import holding
+from understudy_store.machine.objects import Promise, Task
+from understudy_store.machine.state import State, link
+from understudy_store.records import TAG_PRIORITY, PromiseRecord, TaskRecord
+
+_BY_ID = (
+    PromiseCancel
+    | PromiseCreate
+    | PromiseGet
+    | PromiseSettle
+    | TaskAcquire
+    | TaskContinue
+    | TaskCreate
+    | TaskFulfill
+    | TaskGet
+    | TaskHalt
+    | TaskPreload
+    | TaskRelease
+)
+
+
+def touched(command: StoreCommand) -> Iterable[str]:
+    """The ids of promises that a command names."""
+    if isinstance(command, TaskFence):
+        return (command.id, *[inner.id for inner in command.commands])
+    if isinstance(command, TaskSuspend):
+        return (command.id, *command.awaited)
+    if isinstance(command, PromiseRegisterCallback):
+        return (command.awaited, command.awaiter)
+    if isinstance(command, PromiseRegisterListener):
+        return (command.awaited,)
+    if isinstance(command, _BY_ID):
+        return (command.id,)
+    return ()
+
+
+def lookups(s: State, commands: Iterable[StoreCommand]) -> set[str]:
+    """Ids that these commands name and that are not in memory."""
+    missing: set[str] = set()
+    known = s.promises
+    for command in commands:
+        for each in touched(command):
+            promise = known.get(each)
+            if promise is None:
+                missing.add(each)
+            elif promise.record.settled_at is not None:
+                s.pins.add(each)
+    return missing
+
+
+def load(s: State, rows: Iterable[Row]) -> None:
+    """Take in settled history as guests."""
+    for row in rows:
+        record = row.promise
+        if record.id in s.promises:
+            continue
+        assert record.settled_at is not None, f"{record.id}: pending promises are always in memory"
+        s.promises[record.id] = Promise(record, _revive(record, row.task), True)
+        s.guests[record.id] = None
+
+
+def _revive(record: PromiseRecord, row: TaskRecord | None) -> Task | None:
+    if row is None:
+        return None
+    task = Task(row.id, row.target, int(record.tags.get(TAG_PRIORITY, "0")), row.state)
+    task.version = row.version
+    task.resumes = dict.fromkeys(row.resumes) if row.resumes else None
+    return task
+
+
+def restore(s: State, snapshot: Snapshot, now: int) -> None:
+    """Begin with what was live when the store was last written.
+
+    Leases run on from now: renewals were in memory only. What is due is offered again.
+    """
+    now = s.clock(max(snapshot.now, now))
+    for row in snapshot.live:
+        record = row.promise
+        task = _revive(record, row.task)
+        s.promises[record.id] = Promise(record, task, True)
+        s.pending += 1
+        s.deadlines.arm(record.timeout_at, record.id)
+        link(s, record)
+        if task is not None and row.task is not None:
+            s.counts[task.state] += 1
+            _resume_task(s, task, row.task, now)
+    for awaited, awaiter in snapshot.callbacks:
+        promise = s.promises[awaited]
+        promise.callbacks = promise.callbacks or {}
+        promise.callbacks[awaiter] = None
+    for awaited, address in snapshot.listeners:
+        promise = s.promises[awaited]
+        promise.listeners = promise.listeners or {}
+        promise.listeners[address] = None
+    for record, address in snapshot.unblocks:
+        s.unblocks[record.id, address] = record
+    for schedule in snapshot.schedules:
+        s.schedules[schedule.id] = schedule
+        s.occurrences.arm(schedule.next_run_at, schedule.id)
+
+
+def _resume_task(s: State, task: Task, row: TaskRecord, now: int) -> None:
+    if task.state == "pending":
+        task.due_at = row.retry_at
+        task.retry_at = max(now, row.retry_at or 0)
+        s.offers_due.arm(task.retry_at, task.id)
+    elif task.state == "acquired":
+        assert row.pid is not None
+        assert row.ttl is not None
+        holding.hold(s, task, row.pid, row.ttl, now)
+
+
+def take(s: State) -> Changes:
+    """All that was dirtied since the last take, each object once, in its final state."""
+    inserted: list[Row] = []
+    updated: list[Row] = []
+    for promise in s.dirty.values():
+        task = promise.task
+        row = Row(promise.record, None if task is None else task.row())
+        if promise.stored:
+            updated.append(row)
+        else:
+            promise.stored = True
+            inserted.append(row)
+    changes = Changes(
+        s.now,
+        inserted,
+        updated,
+        [(awaited, awaiter) for awaited, new in s.callbacks_new.items() for awaiter in new],
+        s.callbacks_removed,
+        [(awaited, address) for awaited, new in s.listeners_new.items() for address in new],
+        s.listeners_removed,
+        [key for key, added in s.unblocks_dirty.items() if added],
+        [key for key, added in s.unblocks_dirty.items() if not added],
+        [s.schedules[each] for each in s.schedules_dirty if each in s.schedules],
+        [each for each in s.schedules_dirty if each not in s.schedules],
+    )
+    s.dirty = {}
+    s.callbacks_new = {}
+    s.callbacks_removed = []
+    s.listeners_new = {}
+    s.listeners_removed = []
+    s.unblocks_dirty = {}
+    s.schedules_dirty = {}
+    for guest in s.guests:
+        del s.promises[guest]
+    s.guests = {}
+    s.pins = set()
+    return changes
+
+
+def committed(s: State, changes: Changes) -> None:
+    """The batch is durable: what settled in it is history."""
+    promises, pins = s.promises, s.pins
+    for rows in (changes.inserted, changes.updated):
+        for row in rows:
+            if row.promise.settled_at is not None:
+                if row.promise.id in pins:
+                    s.guests[row.promise.id] = None
+                else:
+                    promises.pop(row.promise.id, None)
+
+
+def acknowledge(s: State, promise_id: str, address: str) -> None:
+    """An unblock has arrived."""
+    key = (promise_id, address)
+    if s.unblocks.pop(key, None) is None:
+        return
+    s.unblocks_new.pop(key, None)
+    # added and removed within one batch: the engine need not know
+    if s.unblocks_dirty.pop(key, False):
+        return
+    s.unblocks_dirty[key] = False

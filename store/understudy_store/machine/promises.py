@@ -1,0 +1,211 @@
+"""The commands of promises."""
+
+from __future__ import annotations
+
+from understudy_store.commands import (
+    PromiseCancel,
+    PromiseCreate,
+    PromiseGet,
+    PromiseRegisterCallback,
+    PromiseRegisterListener,
+    PromiseSearch,
+    PromiseSettle,
+    Reply,
+)
+from understudy_store.machine.objects import (
+    Promise,
+    Task,
+    is_external,
+    is_local,
+)
+from understudy_store.machine.settling import announce, cancel, find, settle
+from understudy_store.machine.state import State, link
+from understudy_store.machine.validation import (
+    Refusal,
+    canonical,
+    check_address,
+    check_asked,
+    check_page,
+    check_promise,
+    check_state,
+    check_tags,
+    check_value,
+)
+from understudy_store.records import (
+    CANCELED,
+    EMPTY,
+    PENDING,
+    REJECTED,
+    RESOLVED,
+    TAG_BRANCH,
+    TAG_DELAY,
+    TAG_PRIORITY,
+    TAG_TARGET,
+    TAG_TIMER,
+    TIMEDOUT,
+    PromiseRecord,
+    PromiseState,
+    Value,
+)
+
+_STATES = (PENDING, RESOLVED, REJECTED, CANCELED, TIMEDOUT)
+
+
+def known(s: State, promise_id: str, now: int) -> Promise:
+    """The promise, projected, or 404."""
+    promise = find(s, promise_id, now)
+    if promise is None:
+        raise Refusal(404, f"promise {promise_id!r} does not exist")
+    return promise
+
+
+def get(s: State, c: PromiseGet, now: int) -> Reply:
+    return Reply(200, None, known(s, c.id, now).record)
+
+
+def create(s: State, c: PromiseCreate, now: int) -> Reply:
+    """Create, or return what is there under this id."""
+    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags)
+    promise = find(s, c.id, now)
+    if promise is not None:
+        return Reply(200, None, promise.record)
+    promise = admit(s, c.id, c.timeout_at, c.param, c.tags, now)
+    task = promise.task
+    if task is not None and task.state == "pending":
+        delay = c.tags.get(TAG_DELAY)
+        task.retry_at = task.due_at = now if delay is None else max(now, int(delay))
+        s.offers_due.arm(task.retry_at, task.id)
+    return Reply(201, None, promise.record)
+
+
+def admit(
+    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
+) -> Promise:
+    """Make a promise that was checked, and its task if targeted; that is not yet armed."""
+    if timeout_at <= now:
+        return _stillborn(s, promise_id, timeout_at, param, tags)
+    record = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, now)
+    task = None
+    if TAG_TARGET in tags:
+        priority = int(tags[TAG_PRIORITY]) if TAG_PRIORITY in tags else 0
+        task = Task(promise_id, canonical(tags[TAG_TARGET]), priority, "pending")
+        s.counts["pending"] += 1
+    promise = s.promises[promise_id] = s.dirty[promise_id] = Promise(record, task, False)
+    s.pending += 1
+    s.deadlines.arm(timeout_at, promise_id)
+    if tags:
+        link(s, record)
+    return promise
+
+
+def _stillborn(
+    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str]
+) -> Promise:
+    state: PromiseState = RESOLVED if tags.get(TAG_TIMER) == "true" else TIMEDOUT
+    record = PromiseRecord(
+        promise_id, state, param, EMPTY, tags, timeout_at, timeout_at, timeout_at
+    )
+    task = None
+    if TAG_TARGET in tags:
+        task = Task(promise_id, canonical(tags[TAG_TARGET]), 0, "fulfilled")
+    promise = s.promises[promise_id] = s.dirty[promise_id] = Promise(record, task, False)
+    announce(s, record, None)
+    return promise
+
+
+def settle_(s: State, c: PromiseSettle, now: int) -> Reply:
+    return Reply(200, None, ask(s, c, now, None)[0])
+
+
+def ask(s: State, c: PromiseSettle, now: int, by: Task | None) -> tuple[PromiseRecord, bool]:
+    """Settle if pending; returns the record, and whether it was this that settled it."""
+    event = check_asked(s.limits, c.state, c.value)
+    promise = known(s, c.id, now)
+    if promise.record.settled_at is not None:
+        return promise.record, False
+    settle(s, promise, event, c.value, now, "canceled" if event == "cancel" else "settled", by)
+    return promise.record, True
+
+
+def cancel_(s: State, c: PromiseCancel, now: int) -> Reply:
+    check_value(s.limits, c.value, "value")
+    promise = known(s, c.id, now)
+    if promise.record.settled_at is None:
+        cancel(s, promise, c.value, now)
+    return Reply(200, None, promise.record)
+
+
+def check_awaitable(awaited: Promise, awaiter: str | None) -> None:
+    """Refuse (422) to let `awaiter`, or a listener, wait for what is not for the outside."""
+    record = awaited.record
+    if not is_external(record) or (
+        is_local(record) and (awaiter is None or record.tags.get(TAG_BRANCH) != awaiter)
+    ):
+        raise Refusal(
+            422,
+            f"promise {record.id!r} cannot be waited for from outside: it has no target, is no "
+            "timer and is not marked external",
+            record,
+        )
+
+
+def check_room(s: State, awaited: Promise) -> None:
+    """Refuse one more callback or listener than a promise may have."""
+    count = len(awaited.callbacks or ()) + len(awaited.listeners or ())
+    if count >= s.limits.callbacks_max:
+        raise Refusal(400, f"promise {awaited.record.id!r} already has {count} that wait for it")
+
+
+def add_callback(s: State, awaited: Promise, awaiter: str) -> None:
+    """Add an awaiter that is not yet there."""
+    if awaited.callbacks is None:
+        awaited.callbacks = {}
+    awaited.callbacks[awaiter] = None
+    s.callbacks_new.setdefault(awaited.record.id, []).append(awaiter)
+
+
+def register_callback(s: State, c: PromiseRegisterCallback, now: int) -> Reply:
+    if c.awaited == c.awaiter:
+        raise Refusal(400, f"promise {c.awaited!r} cannot wait for itself")
+    awaited = known(s, c.awaited, now)
+    awaiter = find(s, c.awaiter, now)
+    if awaiter is None or awaiter.task is None:
+        why = "does not exist" if awaiter is None else "has no target, so it has no task to resume"
+        raise Refusal(422, f"awaiter {c.awaiter!r} {why}")
+    check_awaitable(awaited, c.awaiter)
+    settled = awaited.record.settled_at is not None or awaiter.record.settled_at is not None
+    if settled or (awaited.callbacks is not None and c.awaiter in awaited.callbacks):
+        return Reply(200, None, awaited.record)
+    check_room(s, awaited)
+    add_callback(s, awaited, c.awaiter)
+    return Reply(201, None, awaited.record)
+
+
+def register_listener(s: State, c: PromiseRegisterListener, now: int) -> Reply:
+    address = check_address(c.address)
+    awaited = known(s, c.awaited, now)
+    check_awaitable(awaited, None)
+    if awaited.record.settled_at is not None or (
+        awaited.listeners is not None and address in awaited.listeners
+    ):
+        return Reply(200, None, awaited.record)
+    check_room(s, awaited)
+    if awaited.listeners is None:
+        awaited.listeners = {}
+    awaited.listeners[address] = None
+    s.listeners_new.setdefault(c.awaited, []).append(address)
+    return Reply(201, None, awaited.record)
+
+
+def search(s: State, c: PromiseSearch, _now: int) -> Reply:
+    """Check the question; the engine answers it."""
+    check_page(s.limits, c.limit)
+    check_state(c.state, _STATES)
+    check_tags_searched(s, c.tags)
+    return Reply(200)
+
+
+def check_tags_searched(s: State, tags: dict[str, str]) -> None:
+    """Check the tags of a search as those of a promise."""
+    if tags:
+        check_tags(s.limits, tags)

@@ -1,0 +1,196 @@
+"""Schedules: their commands, and the promises that they make.
+
+An occurrence is a time of the cron line, in UTC. Its promise times out `promise_timeout` after the
+occurrence, not after the moment in which it was made; one that comes too late is born settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from cronsim import CronSim, CronSimError
+
+from understudy_store.commands import (
+    PromiseCreate,
+    Reply,
+    ScheduleCreate,
+    ScheduleDelete,
+    ScheduleGet,
+    ScheduleSearch,
+)
+from understudy_store.machine import promises
+from understudy_store.machine.state import State
+from understudy_store.machine.validation import (
+    TIME_MS_MAX,
+    Refusal,
+    check_duration,
+    check_id,
+    check_page,
+    check_promise,
+)
+from understudy_store.records import ScheduleRecord
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
+_CRON_CHARS_MAX: Final = 256
+
+
+def following(cron: str, after: int) -> int | None:
+    """The first occurrence later than `after`, epoch milliseconds; None if there is none.
+
+    Raises
+    ------
+    CronSimError
+        If `cron` is not a cron line.
+    """
+    try:
+        return (next(CronSim(cron, _EPOCH + after * _MS)) - _EPOCH) // _MS
+    except (StopIteration, OverflowError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _template(text: str) -> str:
+    """Check a template; returns what is left of it without its fields."""
+    bare = text.replace("{id}", "").replace("{timestamp}", "")
+    if "{" in bare or "}" in bare:
+        raise Refusal(400, f"promise id {text!r}: only {{id}} and {{timestamp}} may be in braces")
+    return bare
+
+
+def promise_id(schedule: ScheduleRecord, occurrence: int) -> str:
+    """The id of the promise of one occurrence."""
+    # the id goes in last: it may itself contain braces
+    text = schedule.promise_id.replace("{timestamp}", str(occurrence))
+    return text.replace("{id}", schedule.id)
+
+
+def get(s: State, c: ScheduleGet, _now: int) -> Reply:
+    return Reply(200, schedule=_known(s, c.id))
+
+
+def _known(s: State, schedule_id: str) -> ScheduleRecord:
+    schedule = s.schedules.get(schedule_id)
+    if schedule is None:
+        raise Refusal(404, f"schedule {schedule_id!r} does not exist")
+    return schedule
+
+
+def create(s: State, c: ScheduleCreate, now: int) -> Reply:
+    """Create, or return what is there under this id."""
+    check_id(s.limits, c.id, "schedule id")
+    check_duration(c.promise_timeout, "promise_timeout", 1)
+    _template(c.promise_id)
+    next_run_at = _first(c.cron, now)
+    schedule = ScheduleRecord(
+        c.id,
+        c.cron,
+        c.promise_id,
+        c.promise_timeout,
+        c.promise_param,
+        c.promise_tags,
+        next_run_at,
+        now,
+    )
+    # the longest id that it will make in a few thousand years
+    sample = promise_id(schedule, 10**14)
+    check_promise(s.limits, sample, next_run_at, c.promise_param, c.promise_tags)
+    existing = s.schedules.get(c.id)
+    if existing is not None:
+        return Reply(200, schedule=existing)
+    _put(s, schedule)
+    return Reply(201, schedule=schedule)
+
+
+def _first(cron: str, now: int) -> int:
+    if len(cron) > _CRON_CHARS_MAX:
+        raise Refusal(400, f"cron line has {len(cron)} characters; at most {_CRON_CHARS_MAX}")
+    try:
+        at = following(cron, now)
+    except CronSimError as error:
+        raise Refusal(400, f"cron line {cron!r}: {error}") from None
+    if at is None:
+        raise Refusal(400, f"cron line {cron!r} never comes due")
+    return at
+
+
+def _put(s: State, schedule: ScheduleRecord) -> None:
+    s.schedules[schedule.id] = schedule
+    s.schedules_dirty[schedule.id] = None
+    s.occurrences.arm(schedule.next_run_at, schedule.id)
+
+
+def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:
+    schedule = _known(s, c.id)
+    del s.schedules[c.id]
+    s.schedules_dirty[c.id] = None
+    s.occurrences.disarm(schedule.next_run_at, c.id)
+    return Reply(200, schedule=schedule)
+
+
+def search(s: State, c: ScheduleSearch, _now: int) -> Reply:
+    """Check the question; the engine answers it."""
+    check_page(s.limits, c.limit)
+    return Reply(200)
+
+
+def missed(schedule: ScheduleRecord, now: int, limit: int) -> Iterator[int]:
+    """The occurrences of a schedule that are due, at most `limit`."""
+    at: int | None = schedule.next_run_at
+    while at is not None and at <= now and limit > 0:
+        yield at
+        limit -= 1
+        at = following(schedule.cron, at)
+
+
+def due_lookups(s: State, now: int) -> set[str]:
+    """Ids that the next sweep at `now` may create and that are not in memory."""
+    left = s.config.missed_max
+    ids: set[str] = set()
+    for schedule in s.schedules.values():
+        if schedule.next_run_at <= now and left > 0:
+            # every due schedule could be the sweep's first, so each is read up to the whole bound
+            ids.update(promise_id(schedule, at) for at in missed(schedule, now, left))
+    return {each for each in ids if each not in s.promises}
+
+
+def run(s: State, now: int, limit: int) -> int:
+    """Make the promises of occurrences that are due, at most `limit`; returns how many."""
+    left = limit
+    while left > 0 and (due := s.occurrences.first(now, 1)):
+        schedule = s.schedules[due[0]]
+        last = schedule.next_run_at
+        for at in missed(schedule, now, left):
+            _occur(s, schedule, at, now)
+            last = at
+            left -= 1
+        s.occurrences.disarm(schedule.next_run_at, schedule.id)
+        _put(s, _advanced(schedule, last))
+    return limit - left
+
+
+def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
+    command = PromiseCreate(
+        promise_id(schedule, at),
+        at + schedule.promise_timeout,
+        schedule.promise_param,
+        schedule.promise_tags,
+    )
+    promises.create(s, command, now)
+
+
+def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:
+    return ScheduleRecord(
+        schedule.id,
+        schedule.cron,
+        schedule.promise_id,
+        schedule.promise_timeout,
+        schedule.promise_param,
+        schedule.promise_tags,
+        following(schedule.cron, last) or TIME_MS_MAX,
+        schedule.created_at,
+        last,
+    )

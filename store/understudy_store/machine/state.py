@@ -1,0 +1,138 @@
+"""The state of a machine: everything that is live, and what the outside has not been given yet.
+
+`State` is a bag of containers; what may happen to them stands in the modules beside. They change a
+promise or a task only together with `dirty`, from which the next batch of changes is made.
+"""
+
+from __future__ import annotations
+
+from understudy_store.machine.objects import (
+    DETACHED,
+    Holder,
+    MachineConfig,
+    Promise,
+    Revocation,
+    Settlement,
+    Task,
+)
+from understudy_store.machine.timers import Timers
+from understudy_store.records import (
+    TAG_BRANCH,
+    TAG_PARENT,
+    TAG_SCOPE,
+    PromiseRecord,
+    ScheduleRecord,
+    TaskState,
+)
+
+
+class State:
+    """What a machine knows. All of it iterates in order of insertion: no chance is involved."""
+
+    __slots__ = (
+        "callbacks_new",
+        "callbacks_removed",
+        "children",
+        "config",
+        "counts",
+        "deadlines",
+        "dirty",
+        "guests",
+        "holders",
+        "leases",
+        "limits",
+        "listeners_new",
+        "listeners_removed",
+        "now",
+        "occurrences",
+        "offers",
+        "offers_due",
+        "pending",
+        "pins",
+        "promises",
+        "revoked",
+        "schedules",
+        "schedules_dirty",
+        "settled",
+        "unblocks",
+        "unblocks_dirty",
+        "unblocks_new",
+    )
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.limits = config.limits
+        #: greatest time seen
+        self.now = 0
+        # live objects
+        self.promises: dict[str, Promise] = {}
+        self.holders: dict[str, Holder] = {}
+        self.schedules: dict[str, ScheduleRecord] = {}
+        #: pending attached children, by branch and by parent
+        self.children: dict[str, dict[str, None]] = {}
+        self.pending = 0
+        self.counts: dict[TaskState, int] = {
+            "pending": 0,
+            "acquired": 0,
+            "suspended": 0,
+            "halted": 0,
+            "fulfilled": 0,
+        }
+        # timers; keys are ids, of `leases` pids
+        self.deadlines = Timers()
+        self.offers_due = Timers()
+        self.leases = Timers()
+        self.occurrences = Timers()
+        # owed to the outside
+        self.offers: dict[str, Task] = {}
+        self.settled: list[Settlement] = []
+        self.revoked: list[Revocation] = []
+        self.unblocks: dict[tuple[str, str], PromiseRecord] = {}
+        self.unblocks_new: dict[tuple[str, str], None] = {}
+        # owed to the engine
+        self.dirty: dict[str, Promise] = {}
+        self.callbacks_new: dict[str, list[str]] = {}
+        self.callbacks_removed: list[str] = []
+        self.listeners_new: dict[str, list[str]] = {}
+        self.listeners_removed: list[str] = []
+        #: whether each is added or removed
+        self.unblocks_dirty: dict[tuple[str, str], bool] = {}
+        self.schedules_dirty: dict[str, None] = {}
+        # history in memory: settled promises that leave at the next take
+        self.guests: dict[str, None] = {}
+        #: settled promises that a command of this batch relies on: their commit must not drop them
+        self.pins: set[str] = set()
+
+    def clock(self, now: int) -> int:
+        """Let time go on, never backwards; returns the time that it is."""
+        if now > self.now:
+            self.now = now
+        return self.now
+
+
+def link(s: State, record: PromiseRecord) -> None:
+    """Enter a pending promise among the children of those that wait for it."""
+    tags = record.tags
+    if not tags or tags.get(TAG_SCOPE) == DETACHED:
+        return
+    for tag in (TAG_BRANCH, TAG_PARENT):
+        above = tags.get(tag)
+        if above is not None:
+            children = s.children.get(above)
+            if children is None:
+                s.children[above] = {record.id: None}
+            else:
+                children[record.id] = None
+
+
+def unlink(s: State, record: PromiseRecord) -> None:
+    """Undo `link`."""
+    tags = record.tags
+    if not tags or tags.get(TAG_SCOPE) == DETACHED:
+        return
+    for tag in (TAG_BRANCH, TAG_PARENT):
+        above = tags.get(tag)
+        if above is not None and (children := s.children.get(above)) is not None:
+            children.pop(record.id, None)
+            if not children:
+                del s.children[above]

@@ -1,0 +1,242 @@
+"""The commands of tasks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from understudy_store.commands import (
+    PromiseCreate,
+    PromiseSettle,
+    Reply,
+    TaskAcquire,
+    TaskContinue,
+    TaskCreate,
+    TaskFence,
+    TaskFulfill,
+    TaskGet,
+    TaskHalt,
+    TaskHeartbeat,
+    TaskPreload,
+    TaskRelease,
+    TaskSearch,
+    TaskSuspend,
+)
+from understudy_store.machine import holding, promises
+from understudy_store.machine.objects import Promise, Task
+from understudy_store.machine.settling import find, settle
+from understudy_store.machine.state import State
+from understudy_store.machine.transitions import TASK, TaskEvent
+from understudy_store.machine.validation import (
+    Refusal,
+    check_asked,
+    check_batch,
+    check_duration,
+    check_holder,
+    check_page,
+    check_promise,
+    check_state,
+)
+from understudy_store.records import PENDING, TAG_BRANCH, TAG_TARGET, PromiseRecord
+
+_STATES: Final = ("pending", "acquired", "suspended", "halted", "fulfilled")
+
+
+def known(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
+    """The task with its promise, projected, or 404."""
+    promise = find(s, task_id, now)
+    if promise is None:
+        raise Refusal(404, f"task {task_id!r} does not exist")
+    if promise.task is None:
+        raise Refusal(404, f"promise {task_id!r} has no target, so it has no task")
+    return promise, promise.task
+
+
+def check_event(promise: Promise, task: Task, event: TaskEvent) -> None:
+    """Refuse (409) what the table of transitions does not have."""
+    if (task.state, event) not in TASK:
+        raise Refusal(409, f"task {task.id!r} is {task.state}", promise.record)
+
+
+def check_version(promise: Promise, task: Task, version: int) -> None:
+    """Refuse (409) who speaks of another version than the task has."""
+    if task.version != version:
+        raise Refusal(
+            409, f"task {task.id!r} has version {task.version}, not {version}", promise.record
+        )
+
+
+def held(s: State, task_id: str, version: int, event: TaskEvent, now: int) -> tuple[Promise, Task]:
+    """The task that (id, version) holds, or 404 or 409."""
+    promise, task = known(s, task_id, now)
+    check_event(promise, task, event)
+    check_version(promise, task, version)
+    return promise, task
+
+
+def create(s: State, c: TaskCreate, now: int) -> Reply:
+    """Create and acquire in one, or acquire the pending task that is there."""
+    check_holder(s.limits, c.pid, c.ttl)
+    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags)
+    if TAG_TARGET not in c.tags:
+        raise Refusal(400, f"a task needs a target: tag {TAG_TARGET}")
+    promise = find(s, c.id, now)
+    if promise is None:
+        return _create_acquired(s, c, now)
+    task = promise.task
+    if task is None:
+        raise Refusal(
+            422, f"promise {c.id!r} exists and has no target, so it has no task", promise.record
+        )
+    if promise.record.settled_at is None:
+        check_event(promise, task, "acquire")
+        holding.acquire(s, task, c.pid, c.ttl, now)
+    return Reply(200, None, promise.record, task.record())
+
+
+def _create_acquired(s: State, c: TaskCreate, now: int) -> Reply:
+    promise = promises.admit(s, c.id, c.timeout_at, c.param, c.tags, now)
+    task = promise.task
+    assert task is not None
+    if task.state == "pending":
+        task.retry_at = task.due_at = now
+        s.offers_due.arm(now, task.id)
+        holding.acquire(s, task, c.pid, c.ttl, now)
+    return Reply(201, None, promise.record, task.record())
+
+
+def acquire(s: State, c: TaskAcquire, now: int) -> Reply:
+    check_holder(s.limits, c.pid, c.ttl)
+    promise, task = known(s, c.id, now)
+    check_event(promise, task, "acquire")
+    check_version(promise, task, c.version)
+    holding.acquire(s, task, c.pid, c.ttl, now)
+    return Reply(200, None, promise.record, task.record())
+
+
+def fence(s: State, c: TaskFence, now: int) -> Reply:
+    """Carry out each inner command; what one is refused does not stop the others."""
+    check_batch(s.limits, len(c.commands), "commands in a fence")
+    for inner in c.commands:
+        if inner.id == c.id:
+            raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
+    _, task = held(s, c.id, c.version, "fence", now)
+    return Reply(200, replies=[_inner(s, task, inner, now) for inner in c.commands])
+
+
+def _inner(s: State, task: Task, c: PromiseCreate | PromiseSettle, now: int) -> Reply | None:
+    try:
+        if type(c) is PromiseSettle:
+            record, done = promises.ask(s, c, now, task)
+            return None if done else Reply(200, None, record)
+        assert type(c) is PromiseCreate
+        reply = promises.create(s, _under(task, c), now)
+    except Refusal as refusal:
+        return refusal.reply()
+    if reply.status == 201 and reply.promise is not None and reply.promise.state == PENDING:
+        return None
+    return reply
+
+
+def _under(task: Task, c: PromiseCreate) -> PromiseCreate:
+    """The create as one under `task`: its preload will hold the promise."""
+    branch = c.tags.get(TAG_BRANCH)
+    if branch is None:
+        return msgspec.structs.replace(c, tags={**c.tags, TAG_BRANCH: task.id})
+    if branch != task.id:
+        raise Refusal(400, f"tag {TAG_BRANCH} is {branch!r}, but the fence is of task {task.id!r}")
+    return c
+
+
+def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
+    """Wait for all of `awaited`, unless one of them is settled already: 300."""
+    check_batch(s.limits, len(c.awaited), "promises to wait for")
+    if not c.awaited:
+        raise Refusal(400, "a task suspends on at least one promise")
+    if len(set(c.awaited)) < len(c.awaited):
+        raise Refusal(400, "a promise is awaited twice")
+    if c.id in c.awaited:
+        raise Refusal(400, f"task {c.id!r} cannot wait for its own promise")
+    promise, task = held(s, c.id, c.version, "suspend", now)
+    awaited = [promises.known(s, each, now) for each in c.awaited]
+    settled: list[PromiseRecord] = []
+    for each in awaited:
+        promises.check_awaitable(each, c.id)
+        if each.record.settled_at is not None:
+            settled.append(each.record)
+    if settled:
+        if task.resumes:
+            task.resumes = None
+            s.dirty[c.id] = promise
+        return Reply(300, promises=settled)
+    missing = [each for each in awaited if each.callbacks is None or c.id not in each.callbacks]
+    for each in missing:
+        promises.check_room(s, each)
+    for each in missing:
+        promises.add_callback(s, each, c.id)
+    holding.suspend(s, task)
+    return Reply(200)
+
+
+def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
+    event = check_asked(s.limits, c.state, c.value)
+    promise, _ = held(s, c.id, c.version, "fulfill", now)
+    settle(s, promise, event, c.value, now, None)
+    return Reply(200, None, promise.record)
+
+
+def release(s: State, c: TaskRelease, now: int) -> Reply:
+    check_duration(c.delay, "delay", 0)
+    _, task = held(s, c.id, c.version, "release", now)
+    holding.release(s, task, now + c.delay)
+    return Reply(200)
+
+
+def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
+    """Renew what `pid` holds; nothing of this is stored, a restart renews all by itself."""
+    check_batch(s.limits, len(c.tasks), "tasks in a heartbeat")
+    holder = s.holders.get(c.pid)
+    if holder is None:
+        return Reply(200)
+    versions = c.tasks or tuple((task.id, task.version) for task in holder.held.values())
+    for task_id, version in versions:
+        find(s, task_id, now)
+        task = holder.held.get(task_id)
+        if task is not None and task.version == version:
+            assert task.ttl is not None
+            task.expires_at = now + task.ttl
+    return Reply(200)
+
+
+def halt(s: State, c: TaskHalt, now: int) -> Reply:
+    promise, task = known(s, c.id, now)
+    check_event(promise, task, "halt")
+    if task.state != "halted":
+        holding.halt(s, task)
+    return Reply(200, None, promise.record, task.record())
+
+
+def continue_(s: State, c: TaskContinue, now: int) -> Reply:
+    promise, task = known(s, c.id, now)
+    check_event(promise, task, "continue")
+    holding.pend(s, task, "continue", now)
+    return Reply(200, None, promise.record, task.record())
+
+
+def get(s: State, c: TaskGet, now: int) -> Reply:
+    promise, task = known(s, c.id, now)
+    return Reply(200, None, promise.record, task.record())
+
+
+def preload(s: State, c: TaskPreload, now: int) -> Reply:
+    """Check who asks; the engine fills in the children."""
+    held(s, c.id, c.version, "fence", now)
+    return Reply(200)
+
+
+def search(s: State, c: TaskSearch, _now: int) -> Reply:
+    """Check the question; the engine answers it."""
+    check_page(s.limits, c.limit)
+    check_state(c.state, _STATES)
+    return Reply(200)

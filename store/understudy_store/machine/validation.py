@@ -1,0 +1,219 @@
+"""What a command must look like before anything is looked up: statuses 400 and 413.
+
+A check returns nothing or what it parsed, and raises `Refusal`. All checks of a command come before
+its first effect, so a refused command has changed nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from understudy_store import addresses
+from understudy_store.commands import Reply
+from understudy_store.limits import Limits
+from understudy_store.machine.transitions import ASKED, PromiseEvent
+from understudy_store.records import (
+    TAG_BRANCH,
+    TAG_DELAY,
+    TAG_EXTERNAL,
+    TAG_ORIGIN,
+    TAG_PARENT,
+    TAG_PRIORITY,
+    TAG_TARGET,
+    TAG_TIMER,
+    PromiseRecord,
+    Value,
+)
+
+#: times and durations fit a signed 64-bit column, also when a duration is added to a time
+TIME_MS_MAX: Final = 2**62
+#: about 34 years
+DURATION_MS_MAX: Final = 2**40
+PRIORITY_MAX: Final = 100
+
+_NOT_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_IN_TEXT = re.compile("[\x00\ud800-\udfff]")
+_INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
+
+
+class Refusal(Exception):
+    """A command that is not carried out; becomes its reply."""
+
+    def __init__(self, status: int, error: str, promise: PromiseRecord | None = None) -> None:
+        super().__init__(status, error)
+        self.status = status
+        self.error = error
+        self.promise = promise
+
+    def reply(self) -> Reply:
+        """The reply that says so."""
+        return Reply(self.status, self.error, self.promise)
+
+
+def check_id(limits: Limits, text: str, what: str) -> None:
+    """Accept 1 to `id_chars_max` characters, none of them a control character."""
+    if 0 < len(text) <= limits.id_chars_max and text.isprintable():
+        return
+    if not text:
+        raise Refusal(400, f"{what} is empty")
+    if len(text) > limits.id_chars_max:
+        raise Refusal(
+            400, f"{what} has {len(text)} characters; at most {limits.id_chars_max} are allowed"
+        )
+    if _NOT_IN_ID.search(text):
+        raise Refusal(400, f"{what} {text!r} contains a control character")
+
+
+def check_time(at: int, what: str) -> None:
+    """Accept epoch milliseconds that can be stored."""
+    if not 0 <= at <= TIME_MS_MAX:
+        raise Refusal(400, f"{what} {at} is not a time in epoch milliseconds")
+
+
+def check_duration(duration: int, what: str, least: int) -> None:
+    """Accept milliseconds from `least` to some decades."""
+    if not least <= duration <= DURATION_MS_MAX:
+        raise Refusal(400, f"{what} {duration} is not a duration of {least} ms or more")
+
+
+def _check_texts(
+    texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int
+) -> None:
+    if len(texts) > entries_max:
+        raise Refusal(400, f"{len(texts)} {what}s; at most {entries_max} are allowed")
+    for k, v in texts.items():
+        if len(k) > key or len(v) > text:
+            raise Refusal(
+                400, f"{what} {k[:80]!r} is too long; a text has at most {text} characters"
+            )
+        if not (k.isprintable() and v.isprintable()) and (
+            _NOT_IN_TEXT.search(k) or _NOT_IN_TEXT.search(v)
+        ):
+            raise Refusal(400, f"{what} {k[:80]!r} contains a character that is not text")
+
+
+def check_value(limits: Limits, value: Value, what: str) -> None:
+    """Check the size of a param or a value; its content is not ours to judge."""
+    if value.headers:
+        _check_texts(
+            value.headers,
+            f"{what} header",
+            limits.tags_max,
+            limits.tag_chars_max,
+            limits.header_chars_max,
+        )
+    data = value.data
+    if data is not None and len(data) > limits.payload_bytes_max:
+        raise Refusal(
+            413, f"{what} has {len(data)} bytes; at most {limits.payload_bytes_max} are allowed"
+        )
+
+
+@lru_cache(maxsize=4096)
+def canonical(text: str) -> str:
+    """`addresses.canonical`, remembered: few addresses, many calls."""
+    return addresses.canonical(text)
+
+
+def check_address(text: str) -> str:
+    """Return the canonical form of an address."""
+    try:
+        return canonical(text)
+    except addresses.InvalidAddressError as error:
+        raise Refusal(400, str(error)) from None
+
+
+def _check_target(_tag: str, text: str) -> None:
+    check_address(text)
+
+
+def _check_flag(tag: str, text: str) -> None:
+    if text not in ("true", "false"):
+        raise Refusal(400, f"tag {tag} is 'true' or 'false', not {text!r}")
+
+
+def _check_delay(tag: str, text: str) -> None:
+    if not _INTEGER.match(text) or int(text) < 0:
+        raise Refusal(400, f"tag {tag} is a time in epoch milliseconds, not {text!r}")
+
+
+def _check_priority(tag: str, text: str) -> None:
+    if not _INTEGER.match(text) or abs(int(text)) > PRIORITY_MAX:
+        raise Refusal(
+            400, f"tag {tag} is an integer from -{PRIORITY_MAX} to {PRIORITY_MAX}, not {text!r}"
+        )
+
+
+def _check_reference(tag: str, text: str) -> None:
+    if not text:
+        raise Refusal(400, f"tag {tag} is empty; it is the id of a promise")
+
+
+#: tags with a meaning, and what they must look like
+_CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
+    TAG_TARGET: _check_target,
+    TAG_TIMER: _check_flag,
+    TAG_EXTERNAL: _check_flag,
+    TAG_DELAY: _check_delay,
+    TAG_PRIORITY: _check_priority,
+    TAG_ORIGIN: _check_reference,
+    TAG_BRANCH: _check_reference,
+    TAG_PARENT: _check_reference,
+}
+
+
+def check_tags(limits: Limits, tags: Mapping[str, str]) -> None:
+    """Check how many and how long they are, and those that have a meaning."""
+    _check_texts(tags, "tag", limits.tags_max, limits.tag_chars_max, limits.tag_chars_max)
+    for tag in tags:
+        if tag in _CHECKS:
+            _CHECKS[tag](tag, tags[tag])
+    if TAG_TARGET in tags and tags.get(TAG_TIMER) == "true":
+        raise Refusal(400, "a timer resolves by itself, so it cannot have a target")
+
+
+def check_promise(
+    limits: Limits, promise_id: str, timeout_at: int, param: Value, tags: Mapping[str, str]
+) -> None:
+    """Check all that makes a promise."""
+    check_id(limits, promise_id, "promise id")
+    check_time(timeout_at, "timeout_at")
+    check_value(limits, param, "param")
+    if tags:
+        check_tags(limits, tags)
+
+
+def check_asked(limits: Limits, state: str, value: Value) -> PromiseEvent:
+    """Return the event that settling with `state` is."""
+    event = ASKED.get(state)
+    if event is None:
+        raise Refusal(400, f"a promise is settled {', '.join(ASKED)}; not {state!r}")
+    check_value(limits, value, "value")
+    return event
+
+
+def check_holder(limits: Limits, pid: str, ttl: int) -> None:
+    """Check who wants to hold a task, and for how long."""
+    check_id(limits, pid, "pid")
+    check_duration(ttl, "ttl", 1)
+
+
+def check_page(limits: Limits, limit: int) -> None:
+    """Check the size of a page."""
+    if not 1 <= limit <= limits.page_max:
+        raise Refusal(400, f"limit {limit} is not between 1 and {limits.page_max}")
+
+
+def check_state(state: str | None, allowed: tuple[str, ...]) -> None:
+    """Check a state that is searched for."""
+    if state is not None and state not in allowed:
+        raise Refusal(400, f"state {state!r} is none of {', '.join(allowed)}")
+
+
+def check_batch(limits: Limits, count: int, what: str) -> None:
+    """Check how many things one command carries."""
+    if count > limits.batch_max:
+        raise Refusal(400, f"{count} {what} at once; at most {limits.batch_max} are allowed")
