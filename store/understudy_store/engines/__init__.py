@@ -1,0 +1,1 @@
+"""Engines: where the promises are kept. One implementation per file beside `base`."""

@@ -1,0 +1,104 @@
+"""The file of a store before SQLite touches it: whose it is, and who has it open."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from understudy_store.errors import StoreAccessError, StoreFormatError, StoreLockedError
+from understudy_store.tables import APPLICATION_ID
+
+_MAGIC = b"SQLite format 3\0"
+#: where SQLite's header keeps PRAGMA application_id
+_APPLICATION_ID_AT = slice(68, 72)
+
+
+def access_error(path: Path, error: OSError) -> StoreAccessError:
+    """`error` in words, and what to do."""
+    return StoreAccessError(
+        f"cannot use {path} as a store: {error.strerror or error}"
+        f"{f' ({error.filename})' if error.filename else ''}. "
+        "Give the user of this process the right to write the file and its directory, "
+        "or name another path"
+    )
+
+
+def check_ours(path: Path) -> bool:
+    """Whether `path` holds a store already. Reads the header only: a foreign file stays as it is.
+
+    Raises
+    ------
+    StoreFormatError
+        It holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise access_error(path, error) from error
+    if not header:
+        return False
+    if not header.startswith(_MAGIC):
+        raise StoreFormatError(
+            f"{path} is not an SQLite database, so no store of understudy. "
+            "It was left as it is: name another path"
+        )
+    if int.from_bytes(header[_APPLICATION_ID_AT], "big") != APPLICATION_ID:
+        raise StoreFormatError(
+            f"{path} is an SQLite database, but not one that understudy made. "
+            "It was left as it is: name another path"
+        )
+    return True
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of a directory durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: Path) -> None:
+    """Make `path` and its parents, durably."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
+
+
+class FileLock:
+    """Exclusive hold on a store, beside its file; the kernel drops it when the process ends.
+
+    Raises
+    ------
+    StoreLockedError
+        With the process that holds it.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._fd = os.open(f"{store}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._fd, 1000).decode(errors="replace").strip()
+            os.close(self._fd)
+            raise StoreLockedError(
+                f"the store {store} is open in {holder or 'another process'}. "
+                "Stop that one first, or talk to it instead of opening its store"
+            ) from None
+        except OSError:
+            os.close(self._fd)
+            raise
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let others open the store. The file stays: to remove it would let two hold the lock."""
+        os.close(self._fd)

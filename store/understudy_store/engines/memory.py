@@ -1,0 +1,174 @@
+"""Promises in memory: for tests and for programs that need no durability. Gone at close."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from heapq import nsmallest
+from typing import Any, TypeVar
+
+from understudy_store.addresses import parse_target
+from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.commands import (
+    PromiseSearch,
+    Reply,
+    ScheduleSearch,
+    TaskPreload,
+    TaskSearch,
+)
+from understudy_store.engines.base import Read
+from understudy_store.engines.reading import page, refusal
+from understudy_store.engines.rows import origin_of
+from understudy_store.errors import StoreError
+from understudy_store.projection import projected, projected_row
+from understudy_store.records import TAG_BRANCH, ScheduleRecord, TaskRecord
+
+K = TypeVar("K")
+
+
+class MemoryEngine:
+    """The engine that the others must equal."""
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._rows: dict[str, Row] = {}
+        #: branch tag -> ids
+        self._branches: dict[str, list[str]] = {}
+        self._callbacks: dict[str, dict[str, None]] = {}
+        self._listeners: dict[str, dict[str, None]] = {}
+        self._unblocks: dict[tuple[str, str], None] = {}
+        self._schedules: dict[str, ScheduleRecord] = {}
+
+    @property
+    def description(self) -> str:
+        return "memory (not durable)"
+
+    def load(self) -> Snapshot:
+        return Snapshot(
+            now=self._now,
+            live=[row for row in self._rows.values() if not row.promise.settled],
+            callbacks=_pairs(self._callbacks),
+            listeners=_pairs(self._listeners),
+            unblocks=[(self._rows[id_].promise, address) for id_, address in self._unblocks],
+            schedules=list(self._schedules.values()),
+        )
+
+    def find(self, ids: Collection[str]) -> list[Row]:
+        found = (self._rows.get(id_) for id_ in dict.fromkeys(ids))
+        return [row for row in found if row is not None]
+
+    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        if changes:
+            self._check(changes)
+            self._write(changes)
+        return [self._answer(read) for read in reads]
+
+    def close(self) -> None:
+        pass
+
+    def _check(self, changes: Changes) -> None:
+        """Refuse before the first change: a commit is done wholly or not at all."""
+        inserted = {row.promise.id for row in changes.inserted}
+        known = inserted & self._rows.keys()
+        if known or len(inserted) < len(changes.inserted):
+            raise StoreError(f"an inserted promise exists: {sorted(known)[:3]}")
+        missing = {row.promise.id for row in changes.updated} - self._rows.keys() - inserted
+        if missing:
+            raise StoreError(f"an updated promise does not exist: {sorted(missing)[:3]}")
+
+    def _write(self, changes: Changes) -> None:
+        for row in changes.inserted:
+            branch = row.promise.tags.get(TAG_BRANCH)
+            if branch is not None:
+                self._branches.setdefault(branch, []).append(row.promise.id)
+        for row in (*changes.inserted, *changes.updated):
+            self._rows[row.promise.id] = row
+        for awaited, awaiter in changes.callbacks_added:
+            self._callbacks.setdefault(awaited, {})[awaiter] = None
+        for awaited, address in changes.listeners_added:
+            self._listeners.setdefault(awaited, {})[address] = None
+        self._unblocks.update(dict.fromkeys(changes.unblocks_added))
+        self._schedules.update((schedule.id, schedule) for schedule in changes.schedules_put)
+        _remove(self._callbacks, changes.callbacks_removed)
+        _remove(self._listeners, changes.listeners_removed)
+        _remove(self._unblocks, changes.unblocks_removed)
+        _remove(self._schedules, changes.schedules_deleted)
+        self._now = max(self._now, changes.now)
+
+    def _answer(self, read: Read) -> Reply:
+        command = read.command
+        refused = refusal(command)
+        if refused is not None:
+            return refused
+        match command:
+            case TaskPreload():
+                return self._preload(command, read.now)
+            case PromiseSearch():
+                return self._search_promises(command, read.now)
+            case TaskSearch():
+                return self._search_tasks(command, read.now)
+            case ScheduleSearch():
+                return self._search_schedules(command)
+
+    def _preload(self, command: TaskPreload, now: int) -> Reply:
+        task = self._rows.get(command.id)
+        if task is None:
+            return Reply(200, promises=[])
+        origin = origin_of(task.promise)
+        children = (self._rows[id_].promise for id_ in sorted(self._branches.get(command.id, ())))
+        return Reply(
+            200,
+            promises=[projected(child, now) for child in children if origin_of(child) == origin],
+        )
+
+    def _search_promises(self, command: PromiseSearch, now: int) -> Reply:
+        promises = (
+            projected(row.promise, now)
+            for row in self._rows.values()
+            if _in_page(row.promise.id, command.prefix, command.cursor)
+            and (command.origin is None or origin_of(row.promise) == command.origin)
+            and command.tags.items() <= row.promise.tags.items()
+        )
+        matching = (p for p in promises if command.state in (None, p.state))
+        found = nsmallest(command.limit + 1, matching, key=lambda p: p.id)
+        items, cursor = page(found, command.limit, lambda p: p.id)
+        return Reply(200, promises=items, cursor=cursor)
+
+    def _search_tasks(self, command: TaskSearch, now: int) -> Reply:
+        found = nsmallest(command.limit + 1, self._tasks(command, now), key=lambda task: task.id)
+        items, cursor = page(found, command.limit, lambda task: task.id)
+        return Reply(200, tasks=items, cursor=cursor)
+
+    def _tasks(self, command: TaskSearch, now: int) -> Iterable[TaskRecord]:
+        for row in self._rows.values():
+            if row.task is None or not _in_page(row.promise.id, "", command.cursor):
+                continue
+            task = projected_row(row, now).task
+            assert task is not None
+            if command.state in (None, task.state) and command.group in (
+                None,
+                parse_target(task.target).group,
+            ):
+                yield task
+
+    def _search_schedules(self, command: ScheduleSearch) -> Reply:
+        matching = (
+            schedule
+            for schedule in self._schedules.values()
+            if _in_page(schedule.id, command.prefix, command.cursor)
+        )
+        found = nsmallest(command.limit + 1, matching, key=lambda schedule: schedule.id)
+        items, cursor = page(found, command.limit, lambda schedule: schedule.id)
+        return Reply(200, schedules=items, cursor=cursor)
+
+
+def _pairs(sets: dict[str, dict[str, None]]) -> list[tuple[str, str]]:
+    return [(key, member) for key, members in sets.items() for member in members]
+
+
+def _remove(kept: dict[K, Any], keys: Iterable[K]) -> None:
+    for key in keys:
+        kept.pop(key, None)
+
+
+def _in_page(id_: str, prefix: str, cursor: str | None) -> bool:
+    return id_.startswith(prefix) and (cursor is None or id_ > cursor)

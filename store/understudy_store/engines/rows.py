@@ -1,0 +1,191 @@
+"""Records to columns and back. On the hot path: plain tuples, no object per column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+from understudy_store.addresses import parse_target
+from understudy_store.changes import Row
+from understudy_store.records import (
+    EMPTY,
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    PromiseRecord,
+    ScheduleRecord,
+    TaskRecord,
+    Value,
+)
+
+#: columns of `insert_values`: all, in the order of the table
+PROMISE_COLUMNS: Final = (
+    *("id", "state", "param_headers", "param_data", "value_headers", "value_data", "tags"),
+    *("timeout_at", "created_at", "settled_at", "origin", "branch", "shard", "target"),
+    *("group_name", "task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
+)
+#: columns of `update_values`: the key, then all that ever changes (semantics: property 5)
+UPDATE_COLUMNS: Final = (
+    *("id", "state", "value_headers", "value_data", "settled_at"),
+    *("task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
+)
+SCHEDULE_COLUMNS: Final = (
+    *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
+    *("promise_tags", "next_run_at", "created_at", "last_run_at"),
+)
+
+_NO_TASK: Final = (None,) * 7
+_encode = msgspec.json.Encoder().encode
+_decode_texts = msgspec.json.Decoder(dict[str, str]).decode
+_decode_ids = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def _texts(headers: dict[str, str]) -> str:
+    return _encode(headers).decode() if headers else "{}"
+
+
+def origin_of(promise: PromiseRecord) -> str:
+    """The root of its call graph."""
+    return promise.tags.get(TAG_ORIGIN, promise.id)
+
+
+def shard_of(origin: str) -> int:
+    """16 bits that stay the same for ever: they are stored."""
+    return crc32(origin.encode()) & 0xFFFF
+
+
+def _task_values(task: TaskRecord) -> tuple[Any, ...]:
+    return (
+        task.state,
+        task.version,
+        task.pid,
+        task.ttl,
+        task.expires_at,
+        task.retry_at,
+        _encode(task.resumes).decode() if task.resumes else None,
+    )
+
+
+def insert_values(row: Row) -> tuple[Any, ...]:
+    """What `PROMISE_COLUMNS` hold for `row`."""
+    promise, task = row.promise, row.task
+    param, value, tags = promise.param, promise.value, promise.tags
+    origin = tags.get(TAG_ORIGIN, promise.id)
+    return (
+        promise.id,
+        promise.state,
+        _texts(param.headers),
+        param.data,
+        _texts(value.headers),
+        value.data,
+        _texts(tags),
+        promise.timeout_at,
+        promise.created_at,
+        promise.settled_at,
+        origin,
+        tags.get(TAG_BRANCH),
+        crc32(origin.encode()) & 0xFFFF,
+        *(
+            (None, None, *_NO_TASK)
+            if task is None
+            else (task.target, parse_target(task.target).group, *_task_values(task))
+        ),
+    )
+
+
+def update_values(row: Row) -> tuple[Any, ...]:
+    """What `UPDATE_COLUMNS` hold for `row`."""
+    promise, task = row.promise, row.task
+    return (
+        promise.id,
+        promise.state,
+        _texts(promise.value.headers),
+        promise.value.data,
+        promise.settled_at,
+        *(_NO_TASK if task is None else _task_values(task)),
+    )
+
+
+def _value(headers: str, data: bytes | None) -> Value:
+    if headers == "{}":
+        return EMPTY if data is None else Value({}, data)
+    return Value(_decode_texts(headers), data)
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """The row whose `PROMISE_COLUMNS` hold `values`."""
+    (
+        id_,
+        state,
+        param_headers,
+        param_data,
+        value_headers,
+        value_data,
+        tags,
+        timeout_at,
+        created_at,
+        settled_at,
+        _origin,
+        _branch,
+        _shard,
+        target,
+        _group,
+        task_state,
+        version,
+        pid,
+        ttl,
+        expires_at,
+        retry_at,
+        resumes,
+    ) = values
+    promise = PromiseRecord(
+        id_,
+        state,
+        _value(param_headers, param_data),
+        _value(value_headers, value_data),
+        _decode_texts(tags),
+        timeout_at,
+        created_at,
+        settled_at,
+    )
+    if target is None:
+        return Row(promise)
+    waited = () if resumes is None else _decode_ids(resumes)
+    task = TaskRecord(id_, task_state, version, target, pid, ttl, expires_at, retry_at, waited)
+    return Row(promise, task)
+
+
+def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
+    """What `SCHEDULE_COLUMNS` hold for `schedule`."""
+    return (
+        schedule.id,
+        schedule.cron,
+        schedule.promise_id,
+        schedule.promise_timeout,
+        _texts(schedule.promise_param.headers),
+        schedule.promise_param.data,
+        _texts(schedule.promise_tags),
+        schedule.next_run_at,
+        schedule.created_at,
+        schedule.last_run_at,
+    )
+
+
+def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
+    """The schedule whose `SCHEDULE_COLUMNS` hold `values`."""
+    id_, cron, promise_id, timeout, headers, data, tags, next_run_at, created_at, last_run_at = (
+        values
+    )
+    return ScheduleRecord(
+        id_,
+        cron,
+        promise_id,
+        timeout,
+        _value(headers, data),
+        _decode_texts(tags),
+        next_run_at,
+        created_at,
+        last_run_at,
+    )

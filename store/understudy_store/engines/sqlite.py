@@ -1,0 +1,351 @@
+"""Promises in one SQLite file. Two connections: one writes, one finds; each has its own thread.
+
+WAL with ``synchronous=FULL``: a commit is on the disk when it returns. Only the writer checkpoints.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from understudy_store import migrations
+from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.commands import (
+    PromiseSearch,
+    Reply,
+    ScheduleSearch,
+    TaskPreload,
+    TaskSearch,
+)
+from understudy_store.engines import pages
+from understudy_store.engines import statements as sql
+from understudy_store.engines.base import Read
+from understudy_store.engines.files import (
+    FileLock,
+    access_error,
+    check_ours,
+    make_directory,
+    sync_directory,
+)
+from understudy_store.engines.reading import page, refusal
+from understudy_store.engines.rows import (
+    insert_values,
+    row_of,
+    schedule_of,
+    schedule_values,
+    update_values,
+)
+from understudy_store.errors import (
+    StoreAccessError,
+    StoreClosedError,
+    StoreError,
+    StoreFormatError,
+    StoreVersionError,
+)
+from understudy_store.projection import projected, projected_row
+from understudy_store.tables import (
+    APPLICATION_ID,
+    Callback,
+    Listener,
+    Meta,
+    Promise,
+    Schedule,
+    Unblock,
+    table,
+)
+
+#: UPDATE ... FROM
+_SQLITE_VERSION_MIN = (3, 33)
+#: WAL pages before the writer moves them to the file: 16 MiB, a few times a second at full load
+_CHECKPOINT_PAGES = 4000
+_WRITER_PRAGMAS = (
+    "PRAGMA synchronous=FULL",
+    f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}",
+    "PRAGMA journal_size_limit=67108864",
+    "PRAGMA cache_size=-16384",
+)
+_READER_PRAGMAS = ("PRAGMA query_only=ON",)
+
+_promise = table(Promise)
+_meta = table(Meta)
+_SET_NOW = update(_meta).where(_meta.c.key == "now")
+
+
+def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
+    """An engine of one connection; transactions begin with `begin`, None leaves each its own."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "timeout": 5.0},
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        # The driver is not to begin transactions by itself: it would not before a SELECT.
+        connection.isolation_level = None
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    if begin is not None:
+
+        @event.listens_for(engine, "begin")
+        def on_begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's errors while opening, in our words."""
+    try:
+        yield
+    except OSError as error:
+        raise access_error(path, error) from error
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        if isinstance(cause, sqlite3.OperationalError):
+            raise StoreAccessError(
+                f"cannot open the store {path}: {cause}. Check the disk and the rights to write "
+                "the file and its directory"
+            ) from cause
+        raise StoreFormatError(
+            f"the store {path} is damaged: {cause}. Restore it from a copy, "
+            "or move it away together with its -wal file to begin anew"
+        ) from cause
+
+
+class SqliteEngine:
+    """The engine over one file.
+
+    Parameters
+    ----------
+    path
+        Made, with its directory, where there is none.
+
+    Raises
+    ------
+    StoreLockedError, StoreFormatError, StoreVersionError, StoreAccessError
+        See their texts; what was found is left as it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if sqlite3.sqlite_version_info < _SQLITE_VERSION_MIN:
+            raise StoreError(
+                f"this Python has SQLite {sqlite3.sqlite_version}; a store needs "
+                f"{'.'.join(map(str, _SQLITE_VERSION_MIN))} or newer: use a newer Python"
+            )
+        with _explained(path):
+            self._path = path = path.expanduser().resolve()
+            exists = check_ours(path)
+            make_directory(path.parent)
+            self._lock = FileLock(path)
+        self._closed = False
+        self._find_lock = Lock()
+        self._connections: list[Connection] = []
+        try:
+            with _explained(path):
+                self._open(exists)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, exists: bool) -> None:
+        if exists:
+            with self._path.open("r+b"):
+                pass  # SQLite itself would fall back to reading only
+        writing = _connect(self._path, _WRITER_PRAGMAS, "BEGIN IMMEDIATE")
+        with _connect(self._path, (), None).connect() as connection:
+            _prepare(connection, self._path, exists)
+        self._writer = writing.connect()
+        self._connections.append(self._writer)
+        with self._writer.begin():
+            self._migrate()
+        self._now = 0
+        if not exists:
+            sync_directory(self._path.parent)
+        self._finder = _connect(self._path, _READER_PRAGMAS, None).connect()
+        self._connections.append(self._finder)
+
+    def _migrate(self) -> None:
+        names = "SELECT name FROM sqlite_master WHERE name = ?"
+        found = None
+        if self._writer.exec_driver_sql(names, (migrations.VERSION_TABLE,)).first():
+            found = self._writer.exec_driver_sql(
+                f"SELECT version_num FROM {migrations.VERSION_TABLE}"
+            ).scalar()
+        if found == migrations.HEAD:
+            return
+        if found is not None and found not in migrations.REVISIONS:
+            raise StoreVersionError(
+                f"the store {self._path} has schema {found}; this understudy knows schemas up to "
+                f"{migrations.HEAD}. A newer one made it: upgrade understudy, or name another path"
+            )
+        migrations.upgrade(self._writer)
+
+    @property
+    def description(self) -> str:
+        return f"sqlite:///{self._path} (wal, synchronous=full)"
+
+    def load(self) -> Snapshot:
+        with _explained(self._path), self._find_lock:
+            rows = self._finder.execute(
+                select(*sql.promise_columns).where(_promise.c.state == "pending")
+            )
+            live = [row_of(row) for row in rows]
+            now = self._finder.execute(select(_meta.c.value).where(_meta.c.key == "now"))
+            self._now = int(now.scalar_one())
+            owed = self._finder.execute(
+                select(*sql.promise_columns, table(Unblock).c.address).join_from(
+                    table(Unblock), _promise, table(Unblock).c.promise_id == _promise.c.id
+                )
+            )
+            unblocks = [(row_of(row[:-1]).promise, row[-1]) for row in owed]
+            return Snapshot(
+                now=self._now,
+                live=live,
+                callbacks=self._pairs(Callback),
+                listeners=self._pairs(Listener),
+                unblocks=unblocks,
+                schedules=[
+                    schedule_of(row)
+                    for row in self._finder.execute(
+                        select(*sql.schedule_columns).select_from(table(Schedule))
+                    )
+                ],
+            )
+
+    def _pairs(self, model: type[Callback] | type[Listener]) -> list[tuple[str, str]]:
+        rows = self._finder.execute(select(*table(model).c))
+        return [(awaited, other) for awaited, other in rows]
+
+    def find(self, ids: Collection[str]) -> list[Row]:
+        with self._find_lock:
+            if self._closed:
+                raise StoreClosedError(f"the store {self._path} is closed")
+            keys = [(id_,) for id_ in dict.fromkeys(ids)]
+            try:
+                return [
+                    row_of(row)
+                    for result in sql.FIND_PROMISES.results(self._finder, keys)
+                    for row in result.fetchall()
+                ]
+            except SQLAlchemyError as error:
+                raise _plain(error) from None
+
+    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        try:
+            if changes:
+                with self._writer.begin():
+                    self._write(changes)
+            if not reads:
+                return []
+            # This connection alone writes, so it sees this commit and none after it; it also has
+            # the pages at hand. Nothing is written, so nothing is synced.
+            with self._writer.begin():
+                return [self._answer(read) for read in reads]
+        except SQLAlchemyError as error:
+            raise _plain(error) from None
+
+    def _write(self, changes: Changes) -> None:
+        writer = self._writer
+        if changes.inserted:
+            sql.INSERT_PROMISES.run(writer, [insert_values(row) for row in changes.inserted])
+        if changes.updated:
+            self._update(changes.updated)
+        if changes.callbacks_added:
+            sql.ADD_CALLBACKS.run(writer, changes.callbacks_added)
+        if changes.listeners_added:
+            sql.ADD_LISTENERS.run(writer, changes.listeners_added)
+        if changes.unblocks_added:
+            sql.ADD_UNBLOCKS.run(writer, changes.unblocks_added)
+        if changes.schedules_put:
+            sql.PUT_SCHEDULES.run(writer, [schedule_values(s) for s in changes.schedules_put])
+        if changes.callbacks_removed:
+            sql.REMOVE_CALLBACKS.run(writer, [(id_,) for id_ in changes.callbacks_removed])
+        if changes.listeners_removed:
+            sql.REMOVE_LISTENERS.run(writer, [(id_,) for id_ in changes.listeners_removed])
+        if changes.unblocks_removed:
+            sql.REMOVE_UNBLOCKS.run(writer, changes.unblocks_removed)
+        if changes.schedules_deleted:
+            sql.DELETE_SCHEDULES.run(writer, [(id_,) for id_ in changes.schedules_deleted])
+        if changes.now > self._now:
+            writer.execute(_SET_NOW, {"value": str(changes.now)})
+            self._now = changes.now
+
+    def _update(self, rows: Sequence[Row]) -> None:
+        driver = self._writer.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        before = driver.total_changes
+        sql.UPDATE_PROMISES.run(self._writer, [update_values(row) for row in rows])
+        updated = driver.total_changes - before
+        if updated != len(rows):
+            raise StoreError(f"of {len(rows)} promises to update only {updated} exist")
+
+    def _answer(self, read: Read) -> Reply:
+        command, now = read.command, read.now
+        refused = refusal(command)
+        if refused is not None:
+            return refused
+        match command:
+            case TaskPreload():
+                rows = self._rows(pages.preload(command))
+                return Reply(200, promises=[projected(row.promise, now) for row in rows])
+            case PromiseSearch():
+                found = self._rows(pages.search_promises(command, now))
+                rows, cursor = page(found, command.limit, _row_id)
+                promises = [projected(row.promise, now) for row in rows]
+                return Reply(200, promises=promises, cursor=cursor)
+            case TaskSearch():
+                found = self._rows(pages.search_tasks(command, now))
+                rows, cursor = page(found, command.limit, _row_id)
+                tasks = [task for row in rows if (task := projected_row(row, now).task)]
+                return Reply(200, tasks=tasks, cursor=cursor)
+            case ScheduleSearch():
+                query = self._writer.execute(pages.search_schedules(command))
+                schedules = [schedule_of(values) for values in query]
+                kept, cursor = page(schedules, command.limit, lambda schedule: schedule.id)
+                return Reply(200, schedules=kept, cursor=cursor)
+
+    def _rows(self, query: Any) -> list[Row]:
+        return [row_of(values) for values in self._writer.execute(query).fetchall()]
+
+    def close(self) -> None:
+        with self._find_lock:
+            if self._closed:
+                return
+            self._closed = True
+            # The writer last: whoever is last moves the WAL into the file and removes it. Where the
+            # disk no longer does that, the WAL stays, and the next open reads it.
+            for connection in reversed(self._connections):
+                with suppress(SQLAlchemyError):
+                    connection.close()
+            self._lock.release()
+
+
+def _prepare(connection: Connection, path: Path, exists: bool) -> None:
+    """Mark a new file as ours before all else, then turn the WAL on."""
+    if not exists:
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+    mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+    if mode != "wal":
+        raise StoreAccessError(
+            f"SQLite cannot keep a write-ahead log beside {path} (journal mode is {mode}). "
+            "Put the store on a local file system"
+        )
+
+
+def _row_id(row: Row) -> str:
+    return row.promise.id
+
+
+def _plain(error: SQLAlchemyError) -> StoreError:
+    """Only what the driver said: the statement and its values are long, and users' data."""
+    return StoreError(str(getattr(error, "orig", None) or error))

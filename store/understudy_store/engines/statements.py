@@ -1,0 +1,172 @@
+"""Every statement that runs per batch, named and described. Built and compiled once.
+
+Why not ``executemany``: Python's sqlite3 gives up the interpreter's lock at every step, and so once
+or twice per row; while the broker's own thread is busy, getting it back takes up to a switch
+interval (5 ms) each time. Measured with one busy thread: 800 rows a second through
+``Connection.execute(insert, dicts)``, 20,000 with all rows of a batch in one statement, which also
+is the quickest without that thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    Column,
+    Connection,
+    CursorResult,
+    Executable,
+    Table,
+    bindparam,
+    column,
+    delete,
+    select,
+    tuple_,
+    update,
+    values,
+)
+from sqlalchemy.dialects import sqlite
+
+from understudy_store.engines.rows import PROMISE_COLUMNS, SCHEDULE_COLUMNS, UPDATE_COLUMNS
+from understudy_store.tables import Callback, Listener, Promise, Schedule, Unblock, table
+
+#: rows in one statement; times the 22 columns of a promise is well below SQLite's 32,766 variables
+CHUNK_ROWS = 512
+
+
+class Batched:
+    """A statement over a list of rows, which it sees as a table named ``given``.
+
+    Its text holds one placeholder group per row. The count is rounded up to a power of two and the
+    rest filled with NULL, so that there are ten texts at most, and the driver finds them prepared;
+    the statement leaves out rows whose first column is NULL.
+    """
+
+    def __init__(self, columns: Sequence[Column[Any]], build: Callable[[CTE], Executable]) -> None:
+        given = (
+            values(*(column(c.name, c.type) for c in columns), name="given")
+            .data([tuple(bindparam(f"given_{c.name}") for c in columns)])
+            .cte("given")
+        )
+        compiled = build(given).compile(dialect=sqlite.dialect())  # type: ignore[attr-defined]
+        group = f"({', '.join('?' * len(columns))})"
+        self._width = len(columns)
+        self._head, found, self._tail = str(compiled).partition(group)
+        assert found
+        assert compiled.positiontup == [f"given_{c.name}" for c in columns]
+        self._group = group
+        self._texts: dict[int, str] = {}
+
+    def text(self, rows_count: int) -> str:
+        """SQL for up to `rows_count` rows, a power of two."""
+        text = self._texts.get(rows_count)
+        if text is None:
+            groups = ", ".join([self._group] * rows_count)
+            text = self._texts[rows_count] = f"{self._head}{groups}{self._tail}"
+        return text
+
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Perform it for all of `rows`."""
+        for _ in self.results(connection, rows):
+            pass
+
+    def results(
+        self, connection: Connection, rows: Sequence[tuple[Any, ...]]
+    ) -> Iterator[CursorResult[Any]]:
+        """Perform it chunk by chunk, with the result of each."""
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = rows[start : start + CHUNK_ROWS]
+            shape = 1 << (len(chunk) - 1).bit_length()
+            flat: list[Any] = []
+            for row in chunk:
+                flat += row
+            flat += [None] * ((shape - len(chunk)) * self._width)
+            yield connection.exec_driver_sql(self.text(shape), tuple(flat))
+
+
+def _insert(target: Table, names: Sequence[str]) -> Batched:
+    """Insert rows; a key that exists is an error."""
+    return Batched(
+        [target.c[name] for name in names],
+        lambda given: sqlite.insert(target).from_select(
+            list(names), select(given).where(given.c[names[0]].is_not(None))
+        ),
+    )
+
+
+def _add(target: Table) -> Batched:
+    """Insert members of a set; one that is there stays."""
+    names = [c.name for c in target.c]
+    return Batched(
+        list(target.c),
+        lambda given: (
+            sqlite.insert(target)
+            .from_select(names, select(given).where(given.c[names[0]].is_not(None)))
+            .on_conflict_do_nothing()
+        ),
+    )
+
+
+def _put(target: Table, names: Sequence[str]) -> Batched:
+    """Insert rows; one whose key exists takes its place."""
+
+    def build(given: CTE) -> Executable:
+        rows = select(given).where(given.c[names[0]].is_not(None))
+        insert = sqlite.insert(target).from_select(list(names), rows)
+        return insert.on_conflict_do_update(
+            index_elements=[names[0]], set_={name: insert.excluded[name] for name in names[1:]}
+        )
+
+    return Batched([target.c[name] for name in names], build)
+
+
+def _update(target: Table, names: Sequence[str]) -> Batched:
+    """Give the row whose key is the first column the others."""
+    key, *others = names
+    return Batched(
+        [target.c[name] for name in names],
+        lambda given: (
+            update(target)
+            .values({name: given.c[name] for name in others})
+            .where(target.c[key] == given.c[key])
+        ),
+    )
+
+
+def _remove(target: Table, *names: str) -> Batched:
+    """Delete the rows whose columns `names` are as given."""
+    columns = [target.c[name] for name in names]
+    return Batched(columns, lambda given: delete(target).where(tuple_(*columns).in_(select(given))))
+
+
+_promise = table(Promise)
+_callback = table(Callback)
+_listener = table(Listener)
+_unblock = table(Unblock)
+_schedule = table(Schedule)
+
+promise_columns = [_promise.c[name] for name in PROMISE_COLUMNS]
+schedule_columns = [_schedule.c[name] for name in SCHEDULE_COLUMNS]
+
+#: promises with their tasks: all columns
+INSERT_PROMISES = _insert(_promise, PROMISE_COLUMNS)
+#: only what ever changes
+UPDATE_PROMISES = _update(_promise, UPDATE_COLUMNS)
+#: promises with their tasks, by id
+FIND_PROMISES = Batched(
+    [_promise.c.id],
+    lambda given: select(*promise_columns).where(_promise.c.id.in_(select(given.c.id))),
+)
+ADD_CALLBACKS = _add(_callback)
+ADD_LISTENERS = _add(_listener)
+ADD_UNBLOCKS = _add(_unblock)
+#: all callbacks of promises that are settled
+REMOVE_CALLBACKS = _remove(_callback, "awaited")
+#: all listeners of promises that are settled
+REMOVE_LISTENERS = _remove(_listener, "awaited")
+#: unblocks that were acknowledged
+REMOVE_UNBLOCKS = _remove(_unblock, "promise_id", "address")
+PUT_SCHEDULES = _put(_schedule, SCHEDULE_COLUMNS)
+DELETE_SCHEDULES = _remove(_schedule, "id")
