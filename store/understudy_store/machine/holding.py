@@ -124,6 +124,14 @@ def chill(s: State, task: Task, reason: Reason | None) -> None:
         return
     task.warm = None
     if task.pid is None:
-        s.holders[pid].warm.pop(task.id, None)
+        holder = s.holders[pid]
+        del holder.warm[task.id]
+        drop_if_idle(s, pid, holder)
     if reason is not None:
         s.revoked.append(Revocation(pid, task.id, task.version, reason))
+
+
+def drop_if_idle(s: State, pid: str, holder: Holder) -> None:
+    """Forget a node that has nothing."""
+    if not holder.held and not holder.warm and holder.armed_at is None:
+        s.holders.pop(pid, None)

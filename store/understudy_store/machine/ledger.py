@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import (
@@ -34,24 +35,29 @@ from understudy_store.machine.objects import Promise, Task
 from understudy_store.machine.state import State, link
 from understudy_store.records import TAG_PRIORITY, PromiseRecord, TaskRecord
 
-_BY_ID = (
-    PromiseCancel
-    | PromiseCreate
-    | PromiseGet
-    | PromiseSettle
-    | TaskAcquire
-    | TaskContinue
-    | TaskCreate
-    | TaskFulfill
-    | TaskGet
-    | TaskHalt
-    | TaskPreload
-    | TaskRelease
+#: commands that name one promise, their own
+_BY_ID: Final = frozenset(
+    {
+        PromiseCancel,
+        PromiseCreate,
+        PromiseGet,
+        PromiseSettle,
+        TaskAcquire,
+        TaskContinue,
+        TaskCreate,
+        TaskFulfill,
+        TaskGet,
+        TaskHalt,
+        TaskPreload,
+        TaskRelease,
+    }
 )
 
 
 def touched(command: StoreCommand) -> Iterable[str]:
     """The ids of promises that a command names."""
+    if type(command) in _BY_ID:
+        return (command.id,)  # type: ignore[union-attr]
     if isinstance(command, TaskFence):
         return (command.id, *[inner.id for inner in command.commands])
     if isinstance(command, TaskSuspend):
@@ -60,8 +66,6 @@ def touched(command: StoreCommand) -> Iterable[str]:
         return (command.awaited, command.awaiter)
     if isinstance(command, PromiseRegisterListener):
         return (command.awaited,)
-    if isinstance(command, _BY_ID):
-        return (command.id,)
     return ()
 
 

@@ -28,7 +28,7 @@ from understudy_store.machine.validation import (
     check_page,
     check_promise,
     check_state,
-    check_tags,
+    check_texts,
     check_value,
 )
 from understudy_store.records import (
@@ -69,13 +69,18 @@ def create(s: State, c: PromiseCreate, now: int) -> Reply:
     promise = find(s, c.id, now)
     if promise is not None:
         return Reply(200, None, promise.record)
+    return Reply(201, None, offer(s, c, now).record)
+
+
+def offer(s: State, c: PromiseCreate, now: int) -> Promise:
+    """Make a promise that was checked and is new; its task is due now, or at its delay."""
     promise = admit(s, c.id, c.timeout_at, c.param, c.tags, now)
     task = promise.task
     if task is not None and task.state == "pending":
         delay = c.tags.get(TAG_DELAY)
         task.retry_at = task.due_at = now if delay is None else max(now, int(delay))
         s.offers_due.arm(task.retry_at, task.id)
-    return Reply(201, None, promise.record)
+    return promise
 
 
 def admit(
@@ -201,11 +206,5 @@ def search(s: State, c: PromiseSearch, _now: int) -> Reply:
     """Check the question; the engine answers it."""
     check_page(s.limits, c.limit)
     check_state(c.state, _STATES)
-    check_tags_searched(s, c.tags)
+    check_texts(c.tags, "tag", s.limits.tags_max, s.limits.tag_chars_max, s.limits.tag_chars_max)
     return Reply(200)
-
-
-def check_tags_searched(s: State, tags: dict[str, str]) -> None:
-    """Check the tags of a search as those of a promise."""
-    if tags:
-        check_tags(s.limits, tags)

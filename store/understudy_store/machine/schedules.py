@@ -148,12 +148,15 @@ def missed(schedule: ScheduleRecord, now: int, limit: int) -> Iterator[int]:
 
 def due_lookups(s: State, now: int) -> set[str]:
     """Ids that the next sweep at `now` may create and that are not in memory."""
-    left = s.config.missed_max
-    ids: set[str] = set()
-    for schedule in s.schedules.values():
-        if schedule.next_run_at <= now and left > 0:
-            # every due schedule could be the sweep's first, so each is read up to the whole bound
-            ids.update(promise_id(schedule, at) for at in missed(schedule, now, left))
+    if not s.occurrences.due(now):
+        return set()
+    # each due schedule could be the sweep's first, so each is read up to the whole bound
+    ids = {
+        promise_id(schedule, at)
+        for schedule in s.schedules.values()
+        for at in missed(schedule, now, s.config.missed_max)
+    }
+    s.pins.update(ids)
     return {each for each in ids if each not in s.promises}
 
 
@@ -173,13 +176,15 @@ def run(s: State, now: int, limit: int) -> int:
 
 
 def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
+    # checked when the schedule was made: a sweep refuses nothing
     command = PromiseCreate(
         promise_id(schedule, at),
         at + schedule.promise_timeout,
         schedule.promise_param,
         schedule.promise_tags,
     )
-    promises.create(s, command, now)
+    if command.id not in s.promises:
+        promises.offer(s, command, now)
 
 
 def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:

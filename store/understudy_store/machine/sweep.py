@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from understudy_store.machine import holding, schedules
-from understudy_store.machine.objects import Holder
 from understudy_store.machine.settling import expire, find
 from understudy_store.machine.state import State
 
@@ -66,7 +65,7 @@ def _lapse(s: State, pid: str, now: int, limit: int) -> int:
     if expiries:
         holding.watch_lease(s, holder, pid, min(expiries))
     else:
-        drop_if_idle(s, pid, holder)
+        holding.drop_if_idle(s, pid, holder)
     return max(1, min(len(ended), limit))
 
 
@@ -79,12 +78,6 @@ def lapse_unless_over(s: State, task_id: str, now: int, *, tell: bool) -> bool:
     assert promise.task is not None
     holding.lapse(s, promise.task, now, "lease" if tell else None)
     return True
-
-
-def drop_if_idle(s: State, pid: str, holder: Holder) -> None:
-    """Forget a node that has nothing."""
-    if not holder.held and not holder.warm and holder.armed_at is None:
-        del s.holders[pid]
 
 
 def _offers(s: State, now: int, limit: int) -> None:
@@ -128,5 +121,5 @@ def release_pid(s: State, pid: str, now: int, keep: Collection[tuple[str, int]])
     if not holder.held and holder.armed_at is not None:
         s.leases.disarm(holder.armed_at, pid)
         holder.armed_at = None
-    drop_if_idle(s, pid, holder)
+    holding.drop_if_idle(s, pid, holder)
     return ids

@@ -122,7 +122,8 @@ def fence(s: State, c: TaskFence, now: int) -> Reply:
         if inner.id == c.id:
             raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
     _, task = held(s, c.id, c.version, "fence", now)
-    return Reply(200, replies=[_inner(s, task, inner, now) for inner in c.commands])
+    replies = [_inner(s, task, inner, now) for inner in c.commands]
+    return Reply(200, replies=replies, now=now)
 
 
 def _inner(s: State, task: Task, c: PromiseCreate | PromiseSettle, now: int) -> Reply | None:

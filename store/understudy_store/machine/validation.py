@@ -79,11 +79,14 @@ def check_duration(duration: int, what: str, least: int) -> None:
         raise Refusal(400, f"{what} {duration} is not a duration of {least} ms or more")
 
 
-def _check_texts(
-    texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int
-) -> None:
+def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:
+    """Check keys and texts: how many, how long (`key` and `text` characters), and that they are text."""
     if len(texts) > entries_max:
         raise Refusal(400, f"{len(texts)} {what}s; at most {entries_max} are allowed")
+    # what is short and plain taken together is so in each of its parts
+    together = "".join(texts) + "".join(texts.values())
+    if len(together) <= key and len(together) <= text and together.isprintable():
+        return
     for k, v in texts.items():
         if len(k) > key or len(v) > text:
             raise Refusal(
@@ -98,7 +101,7 @@ def _check_texts(
 def check_value(limits: Limits, value: Value, what: str) -> None:
     """Check the size of a param or a value; its content is not ours to judge."""
     if value.headers:
-        _check_texts(
+        check_texts(
             value.headers,
             f"{what} header",
             limits.tags_max,
@@ -167,10 +170,11 @@ _CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
 
 def check_tags(limits: Limits, tags: Mapping[str, str]) -> None:
     """Check how many and how long they are, and those that have a meaning."""
-    _check_texts(tags, "tag", limits.tags_max, limits.tag_chars_max, limits.tag_chars_max)
-    for tag in tags:
-        if tag in _CHECKS:
-            _CHECKS[tag](tag, tags[tag])
+    check_texts(tags, "tag", limits.tags_max, limits.tag_chars_max, limits.tag_chars_max)
+    for tag, text in tags.items():
+        check = _CHECKS.get(tag)
+        if check is not None:
+            check(tag, text)
     if TAG_TARGET in tags and tags.get(TAG_TIMER) == "true":
         raise Refusal(400, "a timer resolves by itself, so it cannot have a target")
 
