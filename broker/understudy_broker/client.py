@@ -1,0 +1,376 @@
+"""A link: a peer's connection to its broker, kept up for as long as the peer lives.
+
+Each connection has a socket of its own, so that nothing old lies in a queue when a new session begins.
+When the broker goes away the link tries again for ever; what was asked and not answered is sent again.
+Everything is called, and calls back, on the one trio loop that opened the link.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import trio
+import zmq
+
+from understudy_broker.errors import LinkClosedError
+from understudy_broker.linkcore import Answer, LinkCore, LinkStatistics, OnReply
+from understudy_broker.protocol.frames import FrameError, decode_to_peer
+from understudy_broker.protocol.messages import AnyCommand, Bye, Hello, ToBroker, ToPeer, Welcome
+from understudy_broker.sockets import ConnectionMonitor, TrioSocket
+
+HelloFactory: TypeAlias = Callable[[], Hello]
+OnMessages: TypeAlias = Callable[[list[ToPeer]], None]
+
+#: between one attempt to connect and the next
+BACKOFF_S: Final = (0.05, 1.0)
+#: for frames that the connection does not take at once
+RETRY_FULL_S: Final = 0.02
+#: frames in the pipe to the broker; the rest waits here and is counted as unanswered
+PIPE_FRAMES_MAX: Final = 1_024
+BYE_LINGER_MS: Final = 250
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class Link:
+    """See `open_link`. All methods belong to the trio loop that opened it.
+
+    Attributes
+    ----------
+    connected
+        Whether the broker has welcomed this connection.
+    last_error
+        Why it is not connected, in words; None if nothing went wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        hello_factory: HelloFactory,
+        on_messages: OnMessages,
+        *,
+        context: zmq.Context[Any],
+        on_connected: Callable[[Welcome], None] | None,
+        on_disconnected: Callable[[str], None] | None,
+        backlog_max: int,
+    ) -> None:
+        self.url = url
+        self._core = LinkCore(backlog_max=backlog_max)
+        self._hello_factory = hello_factory
+        self._on_messages = on_messages
+        self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
+        self._context = context
+        self._socket: TrioSocket | None = None
+        self._changed = trio.Event()
+        self._unsent: list[bytes] = []
+        self._closed = False
+        self._welcomed_here = False
+
+    # Asking ------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        return self._core.connected
+
+    @property
+    def last_error(self) -> str | None:
+        return self._core.last_error
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the broker said last: this peer's pid, lease, bounds."""
+        return self._core.welcome
+
+    @property
+    def unanswered(self) -> int:
+        return self._core.unanswered
+
+    def request(self, command: AnyCommand, on_reply: OnReply) -> int:
+        """Ask; `on_reply` gets the `Response` or `Refused`, once. Returns the request's `corr`.
+
+        Whatever is asked in one turn of the loop travels in one frame. While there is no broker,
+        requests wait.
+
+        Raises
+        ------
+        LinkFullError
+            Too many requests are unanswered; see `wait_for_room`.
+        LinkClosedError, NameInUseError, ProtocolMismatchError, HelloRefusedError
+            The link is over.
+        """
+        self._check_open()
+        corr = self._core.request(command, on_reply)
+        self._kick()
+        return corr
+
+    def forget(self, corr: int) -> None:
+        """Do not call back for this request."""
+        self._core.forget(corr)
+
+    def send(self, message: ToBroker) -> bool:
+        """Send what is no request; False (and dropped) while not connected."""
+        sent = self._core.send(message)
+        if sent:
+            self._kick()
+        return sent
+
+    def rejoin(self) -> None:
+        """Connect anew and say `Hello` again: what this peer is has changed."""
+        self._core.rejoin()
+        self._kick()
+
+    async def call(self, command: AnyCommand) -> Answer:
+        """Ask, wait for room if there is none, and return the answer."""
+        await self.wait_for_room()
+        answers: list[Answer] = []
+        done = trio.Event()
+
+        def on_reply(answer: Answer) -> None:
+            answers.append(answer)
+            done.set()
+
+        corr = self.request(command, on_reply)
+        try:
+            while not answers:
+                self._check_open()
+                await self._either(done)
+        except BaseException:
+            self.forget(corr)
+            raise
+        return answers[0]
+
+    async def wait_for_room(self, unanswered_max: int | None = None) -> None:
+        """Return when fewer than `unanswered_max` (default: the bound) requests are unanswered."""
+        bound = self._core.backlog_max if unanswered_max is None else unanswered_max
+        while self._core.unanswered >= bound:
+            self._check_open()
+            await self._changed.wait()
+
+    async def wait_connected(self) -> Welcome:
+        """Return when the broker has welcomed this peer; raises if it never will."""
+        while True:
+            self._check_open()
+            if self._core.connected and self._core.welcome is not None:
+                return self._core.welcome
+            await self._changed.wait()
+
+    def statistics(self) -> LinkStatistics:
+        return self._core.statistics()
+
+    def _check_open(self) -> None:
+        if self._core.failure is not None:
+            raise self._core.failure
+        if self._closed:
+            raise LinkClosedError("the link is closed")
+
+    async def _either(self, done: trio.Event) -> None:
+        """Wait for `done`, or for a failure of the link."""
+        async with trio.open_nursery() as nursery:
+
+            async def failed() -> None:
+                while self._core.failure is None and not self._closed:
+                    await self._changed.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(failed)
+            await done.wait()
+            nursery.cancel_scope.cancel()
+
+    def _kick(self) -> None:
+        if self._socket is not None:
+            self._socket.kick()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    # The service -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled, or until the broker refuses this peer for good."""
+        wait_s = BACKOFF_S[0]
+        try:
+            while self._core.failure is None:
+                self._welcomed_here = False
+                await self._connection()
+                if self._core.failure is None:
+                    wait_s = BACKOFF_S[0] if self._welcomed_here else min(2 * wait_s, BACKOFF_S[1])
+                    # Many peers lose one broker at the same moment: they come back spread out.
+                    await trio.sleep(wait_s * random.uniform(0.5, 1.0))
+            raise self._core.failure
+        finally:
+            self._closed = True
+            self._notify()
+
+    async def _connection(self) -> None:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
+        socket.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
+        socket.set(zmq.RECONNECT_IVL, 50)
+        socket.set(zmq.RECONNECT_IVL_MAX, 1000)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        self._unsent = []
+        linger_ms = 0
+        with TrioSocket(socket) as self._socket:
+            monitor = ConnectionMonitor(socket)
+            try:
+                socket.connect(self.url)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_kick_for_events, monitor, self._socket)
+                    await self._session(self._socket, monitor)
+                    nursery.cancel_scope.cancel()
+            except trio.Cancelled:
+                linger_ms = self._say_bye(self._socket)
+                raise
+            finally:
+                monitor.close()
+                socket.set(zmq.LINGER, linger_ms)
+                self._socket.close(linger_ms)
+                self._socket = None
+                self._gone()
+
+    def _say_bye(self, socket: TrioSocket) -> int:
+        """The last frame of a link that is closed: what is still to be said, and `Bye`."""
+        if not self._core.connected:
+            return 0
+        self._core.send(Bye())
+        self._flush(socket, _now_ms())
+        return BYE_LINGER_MS
+
+    def _gone(self) -> None:
+        why = self._core.last_error or f"the connection to {self.url} closed"
+        if self._core.lost(why) and self._on_disconnected is not None:
+            self._on_disconnected(why)
+        self._notify()
+
+    async def _session(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
+        """One connection, from its handshake until it is lost."""
+        greeted = False
+        if self.url.startswith("inproc:"):
+            greeted = self._greet(socket)
+        while True:
+            now = _now_ms()
+            for event in monitor.drain():
+                if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not greeted:
+                    greeted = self._greet(socket)
+                elif event.event == zmq.Event.DISCONNECTED:
+                    self._core.last_error = f"the connection to {self.url} closed"
+                    self._take(socket, now)
+                    return
+                elif event.event == zmq.Event.CONNECT_RETRIED and not greeted:
+                    self._core.last_error = f"no broker answers at {self.url}"
+                    self._notify()
+            self._take(socket, now)
+            if self._core.failure is not None or (greeted and self._core.broken(now)):
+                if not self._core.last_error:
+                    self._core.last_error = f"the broker at {self.url} is silent"
+                return
+            self._flush(socket, now)
+            await socket.wait(self._timeout_s(greeted, now))
+
+    def _timeout_s(self, greeted: bool, now: int) -> float:
+        if self._unsent:
+            return RETRY_FULL_S
+        return max(0, self._core.next_due() - now) / 1000 if greeted else 3600.0
+
+    def _greet(self, socket: TrioSocket) -> bool:
+        self._unsent.append(self._core.opened(self._hello_factory(), _now_ms()))
+        self._push(socket)
+        return True
+
+    def _take(self, socket: TrioSocket, now: int) -> None:
+        for parts in socket.receive_nowait():
+            try:
+                messages = decode_to_peer(parts[-1])
+            except FrameError as error:
+                self._core.last_error = f"the broker at {self.url} sent what is no frame: {error}"
+                continue
+            rest = self._core.received(messages, now)
+            for message in rest:
+                if type(message) is Welcome:
+                    self._welcomed_here = True
+                    if self._on_connected is not None:
+                        self._on_connected(message)
+            rest = [message for message in rest if type(message) is not Welcome]
+            if rest:
+                self._on_messages(rest)
+            self._notify()
+
+    def _flush(self, socket: TrioSocket, now: int) -> None:
+        if not self._unsent:
+            self._unsent = self._core.take_frames(now)
+        self._push(socket)
+
+    def _push(self, socket: TrioSocket) -> None:
+        for count, frame in enumerate(self._unsent):
+            if not socket.send_nowait([frame]):
+                del self._unsent[:count]
+                return
+        self._unsent.clear()
+
+
+async def _kick_for_events(monitor: ConnectionMonitor, socket: TrioSocket) -> None:
+    while True:
+        await monitor.wait()
+        socket.kick()
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def open_link(
+    url: str,
+    hello_factory: HelloFactory,
+    on_messages: OnMessages,
+    *,
+    context: zmq.Context[Any] | None = None,
+    on_connected: Callable[[Welcome], None] | None = None,
+    on_disconnected: Callable[[str], None] | None = None,
+    backlog_max: int = 65_536,
+) -> AsyncIterator[Link]:
+    """Keep a link to the broker at `url` while the block runs; it says `Bye` at the end.
+
+    Parameters
+    ----------
+    url
+        ``tcp://host:port``, ``ipc://path``, or ``inproc://name`` with the broker's own `context`.
+    hello_factory
+        Called at each connect: who this is, with the claims and the credit of that moment.
+    on_messages
+        Gets everything that is no answer: invokes, resumes, settlements, revocations, unblocks, and
+        refusals that concern no request.
+    on_connected, on_disconnected
+        Called with the welcome, before anything else of that connection; and with the reason.
+    backlog_max
+        Requests that may be unanswered here, sent or not.
+
+    Raises
+    ------
+    NameInUseError, ProtocolMismatchError, HelloRefusedError
+        From the block, in an exception group of one, when the broker refuses this peer for good.
+    """
+    own = zmq.Context() if context is None else None
+    link = Link(
+        url,
+        hello_factory,
+        on_messages,
+        context=context or own or zmq.Context(),
+        on_connected=on_connected,
+        on_disconnected=on_disconnected,
+        backlog_max=backlog_max,
+    )
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            yield link
+            nursery.cancel_scope.cancel()
+    finally:
+        if own is not None:
+            own.term()

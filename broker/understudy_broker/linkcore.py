@@ -1,0 +1,277 @@
+"""The session logic of a link, pure: what is unanswered, what may be sent, what to send again.
+
+A peer's connection may break at any time, and its requests are safe to repeat (see `messages`). So
+a request stays here until it is answered; a new connection begins with `Hello` and, once welcomed,
+sends again all that is unanswered, in its order. What is not a request (credit, acks) is only sent
+while connected: the next hello makes up for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+from understudy_broker.errors import (
+    HelloRefusedError,
+    LinkError,
+    LinkFullError,
+    NameInUseError,
+    ProtocolMismatchError,
+)
+from understudy_broker.protocol.frames import FrameLimits, encode, split
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    Beat,
+    Bye,
+    Hello,
+    Message,
+    Refused,
+    Request,
+    Response,
+    ToBroker,
+    ToPeer,
+    Welcome,
+)
+
+#: what a request is answered with
+Answer: TypeAlias = Response | Refused
+OnReply: TypeAlias = Callable[[Answer], None]
+
+#: until a broker has said how often
+DEFAULT_BEAT_MS: Final = 2_500
+#: beats without a word from the broker after which a connection counts as lost
+SILENT_BEATS: Final = 3
+
+
+class _Pending:
+    __slots__ = ("request", "on_reply")
+
+    def __init__(self, request: Request, on_reply: OnReply) -> None:
+        self.request = request
+        self.on_reply = on_reply
+
+
+class LinkStatistics(msgspec.Struct, frozen=True):
+    """`unanswered`: sent or held back; `held`: of these, not sent because of the broker's bound."""
+
+    connected: bool
+    connections: int
+    unanswered: int
+    held: int
+    last_error: str | None
+
+
+class LinkCore:
+    """One peer's end of a session. `now` is in milliseconds of any clock that does not go back."""
+
+    def __init__(self, *, backlog_max: int = 65_536, limits: FrameLimits | None = None) -> None:
+        self.backlog_max = backlog_max
+        self.limits = limits or FrameLimits()
+        self.welcome: Welcome | None = None
+        self.connected = False
+        self.connections = 0
+        self.last_error: str | None = None
+        #: set when the broker refused this peer for good
+        self.failure: LinkError | None = None
+        self._corr = 0
+        #: unanswered, in the order in which they were asked; those held back come last
+        self._pending: dict[int, _Pending] = {}
+        self._held: deque[int] = deque()
+        self._outgoing: list[ToBroker] = []
+        self._frames_max = self.limits.frame_bytes_max
+        self._heard_at = 0
+        self._beat_at = 0
+        self._hello_again = False
+
+    # What the peer's own code asks for -----------------------------------------------------------
+
+    def request(self, command: AnyCommand, on_reply: OnReply) -> int:
+        """Ask; `on_reply` is called once with the answer. Returns the request's `corr`.
+
+        Raises
+        ------
+        LinkFullError
+            `backlog_max` requests are unanswered.
+        """
+        if len(self._pending) >= self.backlog_max:
+            raise LinkFullError(
+                f"{self.backlog_max} requests are unanswered: wait until some are answered"
+            )
+        self._corr += 1
+        corr = self._corr
+        request = Request(corr, command)
+        self._pending[corr] = _Pending(request, on_reply)
+        if self.connected and not self._held and self._inflight < self._inflight_max:
+            self._outgoing.append(request)
+        else:
+            self._held.append(corr)
+        return corr
+
+    def forget(self, corr: int) -> None:
+        """Nobody waits for this answer any longer; it may still be performed."""
+        pending = self._pending.get(corr)
+        if pending is not None:
+            pending.on_reply = _ignore
+
+    def send(self, message: ToBroker) -> bool:
+        """Say something that is no request. Not connected: dropped, the next hello makes up for it."""
+        if self.connected:
+            self._outgoing.append(message)
+        return self.connected
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._pending)
+
+    @property
+    def _inflight(self) -> int:
+        return len(self._pending) - len(self._held)
+
+    @property
+    def _inflight_max(self) -> int:
+        return self.welcome.inflight_max if self.welcome else 1
+
+    # The connection ----------------------------------------------------------------------------
+
+    @property
+    def beat_ms(self) -> int:
+        return self.welcome.beat_ms if self.welcome else DEFAULT_BEAT_MS
+
+    def opened(self, hello: Hello, now: int) -> bytes:
+        """A new connection: returns the frame to begin it with."""
+        self._heard_at = self._beat_at = now
+        self._hello_again = False
+        return encode([hello])
+
+    def lost(self, why: str) -> bool:
+        """The connection is over; True if it had been welcomed."""
+        was, self.connected = self.connected, False
+        self.last_error = why
+        self._outgoing.clear()
+        return was
+
+    def received(self, messages: Sequence[ToPeer], now: int) -> list[ToPeer]:
+        """Take what came: answers go to those who asked, the rest is returned in its order.
+
+        A `Welcome` is returned as well. Afterwards see `failure` and `broken`.
+        """
+        self._heard_at = now
+        rest: list[ToPeer] = []
+        for message in messages:
+            kind = type(message)
+            if kind is Response:
+                self._answer(message)  # type: ignore[arg-type]
+            elif kind is Beat:
+                continue
+            elif kind is Welcome:
+                self._welcomed(message)  # type: ignore[arg-type]
+                rest.append(message)
+            elif kind is Refused:
+                if not self._refused(message):  # type: ignore[arg-type]
+                    rest.append(message)
+            elif kind is Bye:
+                self._hello_again = True
+                self.last_error = "the broker has stopped"
+            else:
+                rest.append(message)
+        self._release_held()
+        return rest
+
+    def _answer(self, response: Answer) -> None:
+        assert response.corr is not None
+        pending = self._pending.pop(response.corr, None)
+        # Unknown: the second answer to a request that was sent twice.
+        if pending is not None:
+            pending.on_reply(response)
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self.welcome = welcome
+        self.connected = True
+        self.connections += 1
+        self.last_error = None
+        self._frames_max = min(self.limits.frame_bytes_max, welcome.frame_bytes_max)
+        self._held = deque(self._pending)
+        self._outgoing.clear()
+
+    def _refused(self, refused: Refused) -> bool:
+        """Returns True if it needs nobody else's attention."""
+        if refused.fatal:
+            kinds = {409: NameInUseError, 426: ProtocolMismatchError}
+            self.failure = kinds.get(refused.status, HelloRefusedError)(refused.error)
+            return True
+        if refused.status == 412:
+            self._hello_again = True
+            self.last_error = refused.error
+            return True
+        if refused.corr is None:
+            self.last_error = refused.error
+            return False
+        if refused.status == 429 and refused.corr in self._pending:
+            # Not performed. It keeps its place before those that were asked later.
+            self._held.appendleft(refused.corr)
+            return True
+        self._answer(refused)
+        return True
+
+    def _release_held(self) -> None:
+        if not self.connected:
+            return
+        room = self._inflight_max - self._inflight
+        while room > 0 and self._held:
+            pending = self._pending.get(self._held.popleft())
+            if pending is not None:
+                self._outgoing.append(pending.request)
+                room -= 1
+
+    def rejoin(self) -> None:
+        """Give this connection up for a new one."""
+        self._hello_again = True
+
+    def broken(self, now: int) -> bool:
+        """Whether to give this connection up: silent for too long, or the broker knows it not."""
+        return self._hello_again or now - self._heard_at >= SILENT_BEATS * self.beat_ms
+
+    # Going out ---------------------------------------------------------------------------------
+
+    def has_outgoing(self) -> bool:
+        return bool(self._outgoing)
+
+    def take_frames(self, now: int) -> list[bytes]:
+        """All that is to be sent now, in as few frames as can be; with a beat if it is time."""
+        if self.connected and now - self._beat_at >= self.beat_ms:
+            self._beat_at = now
+            self._outgoing.append(Beat())
+        if not self._outgoing:
+            return []
+        messages, self._outgoing = self._outgoing, []
+        frames, too_large = split(
+            messages,
+            soft=self._frames_max,
+            hard=self._frames_max,
+            messages_max=self.limits.messages_max,
+        )
+        for message in too_large:
+            self._too_large(message)
+        return frames
+
+    def _too_large(self, message: Message) -> None:
+        if isinstance(message, Request):
+            text = f"the request is larger than a frame may be ({self._frames_max} bytes)"
+            self._answer(Refused(413, text, corr=message.corr))
+
+    def next_due(self) -> int:
+        """When to beat, or to give up waiting."""
+        silent_at = self._heard_at + SILENT_BEATS * self.beat_ms
+        return min(self._beat_at + self.beat_ms, silent_at) if self.connected else silent_at
+
+    def statistics(self) -> LinkStatistics:
+        return LinkStatistics(
+            self.connected, self.connections, len(self._pending), len(self._held), self.last_error
+        )
+
+
+def _ignore(_: Answer) -> None:
+    return

@@ -1,0 +1,215 @@
+"""Membership: hellos, leases, lost connections; who holds tasks and who no longer does.
+
+Part of the core, and as pure. A lease is kept by a peer's own beats, one for all that it holds. A
+connection that closes starts a short grace in which the peer may come back and claim what it holds;
+a silent one is given up when its lease lapses.
+
+While the broker itself did not listen (stopped, starved, a stuck disk), silence says nothing about
+the peers: after such a gap all leases are renewed before anything else happens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Refused, Welcome
+from understudy_broker.sessions import Session, Sessions, check_hello, name_of, pid_of
+from understudy_broker.watches import Watches
+from understudy_store.changes import Snapshot
+from understudy_store.commands import TaskHeartbeat
+
+if TYPE_CHECKING:
+    from understudy_broker.core import BrokerCore
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something worth a line in the log."""
+
+    level: str
+    text: str
+    fields: dict[str, Any]
+
+
+class Membership:
+    """The sessions of a core, and what becomes of the tasks of those that leave."""
+
+    def __init__(self, core: BrokerCore, watches: Watches) -> None:
+        self._core = core
+        self._config = core.config
+        self._machine = core.machine
+        self._dispatcher = core.dispatcher
+        self._watches = watches
+        self.sessions = Sessions()
+        self._events: list[Event] = []
+        self._polled_at = 0
+        self._resend_at = 0
+
+    def start(self, snapshot: Snapshot, now: int) -> None:
+        """Those that hold tasks get time to come back: it was the broker that was away."""
+        self._polled_at = now
+        self._resend_at = now + self._config.unblock_retry_ms
+        pids = {row.task.pid for row in snapshot.live if row.task and row.task.pid}
+        for pid in sorted(pids):
+            self.sessions.away(pid, now + self._config.boot_grace_ms)
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, for the log."""
+        events, self._events = self._events, []
+        return events
+
+    def _event(self, level: str, text: str, session: Session, **fields: Any) -> None:
+        who = {"name": session.name, "group": session.group, "kind": session.kind}
+        self._events.append(Event(level, text, who | fields))
+
+    # Coming ------------------------------------------------------------------------------------
+
+    def hello(self, peer: bytes, hello: Hello, now: int) -> Session | None:
+        """Take a peer in, or refuse it; the same boot may say hello again at any time."""
+        refused = self._objection(hello, now)
+        if refused is not None:
+            self._core.refuse(peer, refused)
+            return self.sessions.peer(peer)
+        pid = pid_of(hello.name, hello.boot)
+        self._make_way(peer, hello.name, pid, now)
+        session = Session(peer, hello, now)
+        self.sessions.add(session)
+        self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
+        self._machine.apply(TaskHeartbeat(pid), now)
+        if session.kind == "node":
+            self._dispatcher.join(pid, session.group, session.name, now)
+            self._dispatcher.credit(pid, hello.credit)
+        lost = tuple(id_ for id_, version in hello.claims if not self._has(pid, id_, version))
+        self._core.say(peer, self._welcome(pid, lost), urgent=True)
+        for owner, unblock in self._core.unblocks.for_group(session.group, self.sessions):
+            if owner is session:
+                self._core.say(peer, unblock)
+        kept = len(hello.claims) - len(lost)
+        self._event("info", "joined", session, pid=pid, kept=kept, lost=len(lost))
+        return session
+
+    def _has(self, pid: str, id_: str, version: int) -> bool:
+        """Whether a claim holds: acquired, or suspended by the one who had that version last."""
+        if self._machine.holds(pid, id_, version):
+            return True
+        task = self._machine.task(id_)
+        return task is not None and task.state == "suspended" and task.version == version
+
+    def _objection(self, hello: Hello, now: int) -> Refused | None:
+        if hello.protocol != PROTOCOL_VERSION:
+            text = f"protocol version {hello.protocol}; this broker speaks {PROTOCOL_VERSION}"
+            return Refused(426, text, fatal=True)
+        wrong = check_hello(hello, self._config)
+        if wrong is not None:
+            return Refused(400, wrong, fatal=True)
+        other = self.sessions.named(hello.name)
+        if other is None:
+            if len(self.sessions) >= self._config.peers_max:
+                return Refused(429, f"{self._config.peers_max} peers are connected already")
+            return None
+        alive = now - other.heard_at < self._config.lease_ttl_ms
+        if other.pid != pid_of(hello.name, hello.boot) and alive:
+            text = (
+                f"the name {hello.name!r} is in use by a {other.kind} of group {other.group!r} "
+                f"(process {other.os_pid} on {other.host}): give this one another name"
+            )
+            return Refused(409, text, fatal=True)
+        return None
+
+    def _make_way(self, peer: bytes, name: str, pid: str, now: int) -> None:
+        """End what this name, or this connection, was before."""
+        for other in (self.sessions.named(name), self.sessions.peer(peer)):
+            if other is None or self.sessions.peer(other.peer) is not other:
+                continue
+            self._drop(other)
+            if other.pid != pid:
+                self._machine.release_pid(other.pid, now)
+        for away in self.sessions.away_named(name):
+            self.sessions.forget(away)
+            if away != pid:
+                self._machine.release_pid(away, now)
+
+    def _welcome(self, pid: str, lost: tuple[str, ...]) -> Welcome:
+        config = self._config
+        return Welcome(
+            protocol=PROTOCOL_VERSION,
+            broker=config.name,
+            pid=pid,
+            lease_ttl_ms=config.lease_ttl_ms,
+            beat_ms=config.beat_ms,
+            inflight_max=config.inflight_max,
+            frame_bytes_max=config.frames.frame_bytes_max,
+            payload_bytes_max=config.limits.payload_bytes_max,
+            lost=lost,
+        )
+
+    def renew(self, session: Session, now: int) -> None:
+        """A beat: its lease on everything begins anew."""
+        session.beat_at = now
+        self._machine.apply(TaskHeartbeat(session.pid), now)
+
+    # Going -------------------------------------------------------------------------------------
+
+    def _drop(self, session: Session) -> None:
+        self.sessions.remove(session)
+        self._watches.drop(session)
+        self._dispatcher.leave(session.pid)
+
+    def bye(self, session: Session, now: int) -> None:
+        """It leaves in order: what it still holds goes to others at once."""
+        if self.sessions.peer(session.peer) is not session:
+            return
+        self._drop(session)
+        released = self._machine.release_pid(session.pid, now)
+        self._event("info", "left", session, released=len(released))
+
+    def connection_lost(self, peer: bytes, now: int, reason: str) -> None:
+        """It gets no more work; its tasks go to others unless it is back within the grace."""
+        session = self.sessions.peer(peer)
+        if session is None:
+            return
+        self._core.counters.connections_lost += 1
+        self._drop(session)
+        self.sessions.away(session.pid, now + self._config.reconnect_grace_ms)
+        held = len(self._machine.held(session.pid))
+        self._event("info" if not held else "warning", reason, session, held=held)
+
+    def polled(self, now: int) -> None:
+        """Peers have been listened to until `now`; after a gap their silence is forgiven."""
+        gap = now - self._polled_at
+        self._polled_at = now
+        if gap <= self._config.beat_ms:
+            return
+        for session in self.sessions:
+            session.heard_at = now
+            self.renew(session, now)
+        self.sessions.extend_away(now + self._config.reconnect_grace_ms)
+
+    def tick(self, now: int) -> None:
+        """Give up those whose time is over, and send unblocks again that nobody acknowledged."""
+        for pid in self.sessions.overdue(now):
+            released = self._machine.release_pid(pid, now)
+            if released:
+                fields = {"name": name_of(pid), "released": len(released)}
+                self._events.append(Event("warning", "gone; its tasks go to others", fields))
+        ttl = self._config.lease_ttl_ms
+        for session in self.sessions:
+            # Beats that nobody has read yet are not silence: what counts is the last poll.
+            if self._polled_at - session.beat_at >= ttl:
+                self._core.counters.leases_lapsed += 1
+                self._drop(session)
+                released = self._machine.release_pid(session.pid, now)
+                self._event("warning", "silent; lease lapsed", session, released=len(released))
+        if now >= self._resend_at:
+            self._resend_at = now + self._config.unblock_retry_ms
+            for group in self.sessions.groups():
+                for session, unblock in self._core.unblocks.for_group(group, self.sessions):
+                    self._core.say(session.peer, unblock)
+
+    def next_due(self) -> int | None:
+        """When `polled` and `tick` want to be called again."""
+        times = [self.sessions.next_overdue()]
+        if len(self.sessions) or times[0] is not None:
+            times.append(self._polled_at + self._config.beat_ms // 2)
+        return min((at for at in times if at is not None), default=None)

@@ -1,0 +1,110 @@
+"""What a batch owes: changes to commit, reads to make in that commit, and messages after it.
+
+Messages are appended in the order in which they arise; a message that waits for a read holds its
+place. All that a batch owes to a peer travels in one frame (semantics: Ours, on top, batches).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from understudy_broker.protocol.frames import FrameLimits, split
+from understudy_broker.protocol.messages import Message, Refused, Response, Resume
+from understudy_store.changes import Changes
+from understudy_store.commands import ReadCommand, Reply
+
+Frame: TypeAlias = tuple[bytes, bytes]
+
+
+class Owed(msgspec.Struct, gc=False):
+    """A message that waits for a read: a response, or a resume whose preload it is."""
+
+    command: ReadCommand
+    now: int
+    peer: bytes
+    place: int
+    message: Response | Resume
+
+
+class Outbox:
+    """Messages by peer, in order."""
+
+    __slots__ = ("messages", "owed", "answered")
+
+    def __init__(self) -> None:
+        self.messages: dict[bytes, list[Message]] = {}
+        self.owed: list[Owed] = []
+        #: requests answered here, by peer
+        self.answered: dict[bytes, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.messages)
+
+    def add(self, peer: bytes, message: Message) -> None:
+        messages = self.messages.get(peer)
+        if messages is None:
+            self.messages[peer] = [message]
+        else:
+            messages.append(message)
+
+    def answer(self, peer: bytes, response: Response) -> None:
+        self.answered[peer] = self.answered.get(peer, 0) + 1
+        self.add(peer, response)
+
+    def owe(self, peer: bytes, message: Response | Resume, command: ReadCommand, now: int) -> None:
+        """Add `message`; what the engine answers to `command` will be put into it."""
+        if type(message) is Response:
+            self.answered[peer] = self.answered.get(peer, 0) + 1
+        self.add(peer, message)
+        self.owed.append(Owed(command, now, peer, len(self.messages[peer]) - 1, message))
+
+    def fill(self, replies: list[Reply]) -> None:
+        """Put the replies of the reads, in the order of `owed`, into the messages that wait."""
+        for owed, reply in zip(self.owed, replies, strict=True):
+            message = owed.message
+            filled: Message
+            if type(message) is Response:
+                filled = Response(message.corr, reply)
+            else:
+                preload = (reply.promises or []) if reply.ok else None
+                filled = Resume(message.promise, message.version, preload)
+            self.messages[owed.peer][owed.place] = filled
+
+
+class Batch(msgspec.Struct):
+    """What one commit takes along; the outbox may leave when it is done."""
+
+    changes: Changes
+    outbox: Outbox
+    #: bytes of the frames that the requests came in, by peer
+    taken_bytes: dict[bytes, int]
+
+    @property
+    def reads(self) -> list[Owed]:
+        """In the order in which `BrokerCore.committed` wants their replies."""
+        return self.outbox.owed
+
+    @property
+    def writes(self) -> bool:
+        """Whether the store has anything to do; if not, the batch counts as committed."""
+        return bool(self.changes) or bool(self.outbox.owed)
+
+
+def pack(peer: bytes, messages: list[Message], limits: FrameLimits) -> list[Frame]:
+    """Frames for one peer. A response that fits into none is refused with 413 instead."""
+    frames, too_large = split(
+        messages,
+        soft=limits.frame_bytes_soft,
+        hard=limits.peer_frame_bytes_max,
+        messages_max=limits.messages_max,
+    )
+    refusals = [
+        Refused(413, "the answer is larger than a frame may be", corr=message.corr)
+        for message in too_large
+        if isinstance(message, Response)
+    ]
+    if refusals:
+        frames += [frame for _, frame in pack(peer, list(refusals), limits)]
+    return [(peer, frame) for frame in frames]

@@ -1,0 +1,1 @@
+"""The wire contract: which messages there are (`messages`) and how they travel (`frames`)."""

@@ -1,0 +1,149 @@
+"""Frames: how messages travel.
+
+A frame is one ZeroMQ part: byte 0 is the protocol version, the rest a msgpack list of messages, each
+an array that begins with its tag. The version stands outside the msgpack, so that a peer that speaks
+another one can be told so, whatever the rest means to it.
+
+Whatever bytes arrive, decoding either gives messages or raises `FrameError`: nothing else, and
+nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Message, ToBroker, ToPeer
+from understudy_store.limits import MIB
+
+_VERSION = bytes([PROTOCOL_VERSION])
+_T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
+
+_encoder = msgspec.msgpack.Encoder()
+_to_broker = msgspec.msgpack.Decoder(list[ToBroker])
+_to_peer = msgspec.msgpack.Decoder(list[ToPeer])
+
+
+class FrameLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one frame."""
+
+    #: bytes in a frame that a broker takes
+    frame_bytes_max: int = 16 * MIB
+    #: messages in one frame
+    messages_max: int = 16_384
+    #: bytes beyond which a broker begins another frame for the same peer
+    frame_bytes_soft: int = 1 * MIB
+    #: bytes in a frame that a peer takes from its broker: the preload of a task is one message
+    peer_frame_bytes_max: int = 512 * MIB
+
+
+DEFAULT_LIMITS = FrameLimits()
+
+
+class FrameError(ValueError):
+    """A frame that cannot be taken; `status` as in `Refused`: 400, 413 or 426."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def encode(messages: Sequence[Message]) -> bytes:
+    """Make one frame of `messages`, whatever its size."""
+    frame = bytearray(_VERSION)
+    _encoder.encode_into(messages, frame, 1)
+    return bytes(frame)
+
+
+def decode_to_broker(data: bytes | memoryview, limits: FrameLimits) -> list[ToBroker]:
+    """Decode a frame that a peer sent to a broker.
+
+    Raises
+    ------
+    FrameError
+        413 for more bytes or messages than `limits` allow, 426 for another protocol version, 400 for
+        everything else that is not a frame.
+    """
+    return _decode(data, _to_broker, limits.frame_bytes_max, limits.messages_max)
+
+
+def decode_to_peer(data: bytes | memoryview, limits: FrameLimits = DEFAULT_LIMITS) -> list[ToPeer]:
+    """Decode a frame that a broker sent to a peer; raises `FrameError` as `decode_to_broker`."""
+    return _decode(data, _to_peer, limits.peer_frame_bytes_max, limits.messages_max)
+
+
+def _decode(
+    data: bytes | memoryview,
+    decoder: msgspec.msgpack.Decoder[list[_T]],
+    bytes_max: int,
+    messages_max: int,
+) -> list[_T]:
+    size = len(data)
+    if size > bytes_max:
+        raise FrameError(413, f"a frame of {size} bytes; at most {bytes_max} are taken")
+    if size < 2:
+        raise FrameError(400, f"a frame of {size} bytes holds no messages")
+    view = memoryview(data)
+    if view[0] != PROTOCOL_VERSION:
+        raise FrameError(
+            426, f"protocol version {view[0]}; this side speaks version {PROTOCOL_VERSION}"
+        )
+    # The count is read before anything is made of it: a small frame can announce many messages.
+    count = _list_length(view)
+    if count > messages_max:
+        raise FrameError(413, f"a frame of {count} messages; at most {messages_max} are taken")
+    try:
+        return decoder.decode(view[1:])
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise FrameError(400, f"malformed frame: {error}") from None
+
+
+def _list_length(view: memoryview) -> int:
+    head = view[1]
+    if 0x90 <= head <= 0x9F:
+        return head & 0x0F
+    if head == 0xDC:
+        return int.from_bytes(view[2:4], "big")
+    if head == 0xDD:
+        return int.from_bytes(view[2:6], "big")
+    raise FrameError(400, "malformed frame: the version is not followed by a list of messages")
+
+
+def split(
+    messages: Sequence[_M], *, soft: int, hard: int, messages_max: int
+) -> tuple[list[bytes], list[_M]]:
+    """Make as few frames as possible of `messages`, in their order.
+
+    Parameters
+    ----------
+    soft
+        Bytes that a frame with more than one message may have.
+    hard
+        Bytes that a frame with a single message may have.
+
+    Returns
+    -------
+    The frames, and the messages that are larger than `hard` alone and are in none of them.
+    """
+    frames: list[bytes] = []
+    too_large: list[_M] = []
+    parts: list[Sequence[_M]] = [messages]
+    while parts:
+        part = parts.pop()
+        if not part:
+            continue
+        if len(part) <= messages_max:
+            frame = encode(part)
+            if len(frame) <= (soft if len(part) > 1 else hard):
+                frames.append(frame)
+                continue
+            if len(part) == 1:
+                too_large.append(part[0])
+                continue
+        middle = len(part) // 2
+        parts.append(part[middle:])
+        parts.append(part[:middle])
+    return frames, too_large

@@ -1,0 +1,329 @@
+"""The broker's shell: one trio task that owns the ROUTER socket and drives the core.
+
+The store's writer thread commits; the loop goes on taking in and applying meanwhile. When a commit
+fails the broker fails stop: nothing that was not sent is sent, and `serve` raises.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import trio
+import zmq
+
+from understudy_broker.clock import Clock
+from understudy_broker.config import BrokerConfig
+from understudy_broker.core import BrokerCore
+from understudy_broker.dispatcher import Dispatcher
+from understudy_broker.errors import CommitFailedError, ListenError
+from understudy_broker.outbox import Batch, Frame
+from understudy_broker.outgoing import Outgoing, Sent
+from understudy_broker.protocol.frames import encode
+from understudy_broker.protocol.messages import Bye
+from understudy_broker.sockets import ConnectionMonitor, TrioSocket, descriptor_of
+from understudy_store.errors import StoreFailedError
+from understudy_store.machine import Machine, MachineConfig
+from understudy_store.store import CommitResult, Read, Store
+
+#: level, text, fields
+Log: TypeAlias = Callable[[str, str, dict[str, Any]], None]
+
+#: frames in one peer's pipe; what does not fit waits in `Outgoing`, where bytes are counted
+PIPE_FRAMES_MAX: Final = 256
+#: how often to try again a peer whose pipe was full; its reading wakes the loop as well
+RETRY_FULL_S: Final = 0.02
+#: for the batch in flight when the broker stops, and for Bye to reach the peers
+STOP_S: Final = 10.0
+LINGER_MS: Final = 250
+
+_logger = logging.getLogger("understudy.broker")
+
+
+def log_to_logging(level: str, text: str, fields: dict[str, Any]) -> None:
+    """The log of a broker that nobody gave one: the standard library's."""
+    details = " ".join(f"{key}={value}" for key, value in fields.items())
+    _logger.log(getattr(logging, level.upper()), "%s %s", text, details)
+
+
+def bind_router(context: zmq.Context[Any], listen: str, frame_bytes_max: int) -> zmq.Socket[bytes]:
+    """A bound ROUTER with all its options set.
+
+    Raises
+    ------
+    ListenError
+        The address is taken, not this machine's, or no address.
+    """
+    router: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    router.set(zmq.LINGER, LINGER_MS)
+    router.set(zmq.ROUTER_MANDATORY, 1)
+    router.set(zmq.ROUTER_HANDOVER, 0)
+    router.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
+    router.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
+    # One byte more, so that a frame just past the bound is refused in words, not by hanging up.
+    router.set(zmq.MAXMSGSIZE, 2 * frame_bytes_max)
+    router.set(zmq.TCP_KEEPALIVE, 1)
+    router.set(zmq.TCP_KEEPALIVE_IDLE, 30)
+    router.set(zmq.TCP_KEEPALIVE_INTVL, 10)
+    router.set(zmq.TCP_KEEPALIVE_CNT, 3)
+    router.set(zmq.BACKLOG, 1024)
+    try:
+        router.bind(listen)
+    except zmq.ZMQError as error:
+        router.close(0)
+        raise ListenError(_why_not(listen, error)) from None
+    return router
+
+
+def _why_not(listen: str, error: zmq.ZMQError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"the address {listen} is in use: another broker, or another program, listens there. "
+            "Stop it, or choose another address"
+        )
+    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        return f"cannot listen at {listen}: this machine has no such address"
+    if error.errno == errno.EACCES:
+        return f"cannot listen at {listen}: permission denied"
+    return (
+        f"cannot listen at {listen}: {error.strerror}. An address looks like tcp://127.0.0.1:5577"
+    )
+
+
+class _Shell:
+    """The state of one `serve`."""
+
+    def __init__(
+        self, store: Store, config: BrokerConfig, router: zmq.Socket[bytes], log: Log
+    ) -> None:
+        snapshot = store.snapshot
+        self.clock = Clock(snapshot.now)
+        machine = Machine(MachineConfig(limits=config.limits))
+        self.core = BrokerCore(machine, Dispatcher(config.credit_max), config)
+        self.core.start(snapshot, self.clock())
+        self.store = store
+        self.router = TrioSocket(router)
+        self.monitor = ConnectionMonitor(router)
+        self.log = log
+        self.outgoing = Outgoing(self._send_frame, config.outgoing_bytes_max)
+        self.stopping = False
+        self._token = trio.lowlevel.current_trio_token()
+        self._committing: Batch | None = None
+        self._result: CommitResult | None = None
+        #: both ways between connections and peers; descriptors are used again after a close
+        self._peers: dict[int, bytes] = {}
+        self._descriptors: dict[bytes, int] = {}
+        self.endpoint = router.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self._has_descriptors = not self.endpoint.startswith("inproc")
+
+    async def run(self) -> None:
+        """Until `stopping`: everything that is taken in is answered, or refused."""
+        while not self.stopping:
+            self._turn()
+            now = self.clock()
+            due = self.core.next_due(now)
+            timeout_s = 3600.0 if due is None else max(0, due - now) / 1000
+            if self.outgoing:
+                timeout_s = min(timeout_s, RETRY_FULL_S)
+            deaf = self.core.full and self._committing is not None
+            await self.router.wait(timeout_s, events=0 if deaf else int(zmq.POLLIN))
+
+    def _turn(self) -> None:
+        self._finish_commit()
+        now = self.clock()
+        if not (self.core.full and self._committing is not None):
+            self._take_in(now)
+        self._lose_connections(now)
+        wanted = self.core.lookups(now)
+        if wanted:
+            self.core.load(self.store.find(wanted))
+        self.core.apply(now)
+        self._send(self.core.take_urgent())
+        for event in self.core.membership.take_events():
+            self.log(event.level, event.text, event.fields)
+        for peer in self.outgoing.flush():
+            self.core.connection_lost(peer, now)
+        if self._committing is None:
+            self._begin_commit()
+
+    # In ----------------------------------------------------------------------------------------
+
+    def _take_in(self, now: int) -> None:
+        frames = self.router.receive_frames_nowait()
+        # Closed connections first: a descriptor in these frames may have belonged to another.
+        self._lose_connections(now)
+        if not frames or not self.router.readable():
+            self.core.polled(now)
+        for parts in frames:
+            peer = parts[0].bytes
+            body = parts[-1]
+            # Anything but one part after the routing id is no frame of ours.
+            self.core.receive(peer, body.buffer if len(parts) == 2 else b"", now)
+            if self._has_descriptors and peer not in self._descriptors:
+                self._remember_connection(peer, body)
+
+    def _remember_connection(self, peer: bytes, frame: zmq.Frame) -> None:
+        descriptor = descriptor_of(frame)
+        if descriptor is not None and peer in self.core.sessions:
+            self._peers[descriptor] = peer
+            self._descriptors[peer] = descriptor
+
+    def _lose_connections(self, now: int) -> None:
+        for event in self.monitor.drain():
+            if event.event == zmq.Event.DISCONNECTED:
+                peer = self._peers.pop(event.value, None)
+                if peer is not None:
+                    self._descriptors.pop(peer, None)
+                    self._lost(peer, now, "connection closed")
+
+    def _lost(self, peer: bytes, now: int, reason: str) -> None:
+        self.outgoing.drop(peer)
+        self.core.connection_lost(peer, now, reason)
+
+    # Out ---------------------------------------------------------------------------------------
+
+    def _send_frame(self, peer: bytes, frame: bytes) -> Sent:
+        try:
+            return "sent" if self.router.send_nowait([peer, frame]) else "full"
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return "gone"
+            raise
+
+    def _send(self, frames: list[Frame]) -> None:
+        for peer, frame in frames:
+            put = self.outgoing.put(peer, frame)
+            if put == "slow":
+                self.core.counters.peers_too_slow += 1
+                self._lost(peer, self.clock(), "does not read what it is sent")
+            elif put == "gone":
+                self._lost(peer, self.clock(), "connection closed")
+
+    # Commits -----------------------------------------------------------------------------------
+
+    def _begin_commit(self) -> None:
+        batch = self.core.take_batch()
+        if batch is None:
+            return
+        if not batch.writes:
+            self._send(self.core.committed(batch, []))
+            return
+        self._committing = batch
+        reads = [Read(owed.command, owed.now) for owed in batch.reads]
+        self.store.submit(batch.changes, reads, self._committed)
+
+    def _committed(self, result: CommitResult) -> None:
+        """On the writer's thread."""
+        self._result = result
+        try:
+            self._token.run_sync_soon(self.router.kick, idempotent=True)
+        except trio.RunFinishedError:
+            pass
+
+    def _finish_commit(self) -> None:
+        result, batch = self._result, self._committing
+        if result is None or batch is None:
+            return
+        self._result = self._committing = None
+        if isinstance(result, StoreFailedError):
+            raise CommitFailedError(f"{result}. The broker has stopped") from result
+        self._send(self.core.committed(batch, result))
+
+    # Stopping ----------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Finish what was taken in, and tell the peers that this broker leaves."""
+        with trio.move_on_after(STOP_S, shield=True):
+            while self._committing is not None:
+                if self._result is None:
+                    await self.router.wait(0.1, events=0)
+                self._finish_commit()
+                if self._committing is None:
+                    self._begin_commit()
+        bye = encode([Bye()])
+        for session in self.core.sessions:
+            self.outgoing.put(session.peer, bye)
+
+    def close(self) -> None:
+        self.monitor.close()
+        self.router.close(LINGER_MS)
+
+
+async def serve(
+    store: Store,
+    config: BrokerConfig,
+    listen: str,
+    *,
+    context: zmq.Context[Any] | None = None,
+    stop: trio.Event | None = None,
+    log: Log = log_to_logging,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be a broker until `stop` is set or this is cancelled.
+
+    Parameters
+    ----------
+    store
+        Open; the caller closes it afterwards.
+    listen
+        A ZeroMQ address; with port 0 the system chooses one.
+    context
+        For ``inproc``: the context that the peers use too.
+    task_status
+        Started with the address it listens at.
+
+    Raises
+    ------
+    ListenError
+        The address cannot be had.
+    CommitFailedError
+        The store failed; peers were sent nothing that is not committed.
+    """
+    own: zmq.Context[Any] | None = None
+    if context is None:
+        context = own = zmq.Context()
+    try:
+        router = bind_router(context, listen, config.frames.frame_bytes_max)
+        shell = _Shell(store, config, router, log)
+        await _serve(shell, stop, task_status)
+    finally:
+        if own is not None:
+            own.term()
+
+
+async def _serve(shell: _Shell, stop: trio.Event | None, task_status: trio.TaskStatus[str]) -> None:
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_wake_for_connections, shell)
+            if stop is not None:
+                nursery.start_soon(_stop_at, stop, shell)
+            task_status.started(shell.endpoint)
+            try:
+                await shell.run()
+            except Exception as error:  # raised below, bare: not inside a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+    finally:
+        if failure is None:
+            await shell.stop()
+        shell.close()
+
+
+async def _wake_for_connections(shell: _Shell) -> None:
+    """Let the loop look at the monitor as soon as there is something to see."""
+    while True:
+        await shell.monitor.wait()
+        shell.router.kick()
+        # The loop runs and drains the monitor before this looks again.
+        await trio.lowlevel.checkpoint()
+
+
+async def _stop_at(stop: trio.Event, shell: _Shell) -> None:
+    await stop.wait()
+    shell.stopping = True
+    shell.router.kick()

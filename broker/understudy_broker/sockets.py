@@ -1,0 +1,217 @@
+"""ZeroMQ sockets under trio: the glue between the two, and connection events.
+
+A ZeroMQ socket's descriptor is edge-triggered: it becomes readable when the socket's mailbox has
+something to process, and any call on the socket processes it. So a send may swallow the signal that a
+reader waits for. Two rules follow, and this module keeps them: EVENTS is read again before every wait
+and after every send, and a send that finds something to read wakes the reader itself.
+
+One task owns a socket. It waits in `wait`, and whatever should make it go on calls `kick`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import trio
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+_POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
+
+
+class TrioSocket:
+    """A ZeroMQ socket for one trio task.
+
+    Parameters
+    ----------
+    socket
+        Bound or connected, or not yet. It stays the caller's until `close`.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self._fd = socket.get(zmq.FD)
+        self._waiting: trio.CancelScope | None = None
+        self._kicked = False
+
+    def __enter__(self) -> TrioSocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close the socket; what is not sent within `linger_ms` is dropped."""
+        if not self.socket.closed:
+            self.socket.disable_monitor()
+            self.socket.close(linger_ms)
+        self.kick()
+
+    def kick(self) -> None:
+        """Make the task in `wait`, or the next to come there, go on. From the trio thread."""
+        self._kicked = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def readable(self) -> bool:
+        """Whether something can be received now."""
+        return bool(int(self.socket.get(zmq.EVENTS)) & _POLLIN)
+
+    async def wait(self, timeout_s: float = math.inf, *, events: int = _POLLIN) -> None:
+        """Return when something may be received, at a kick, or after `timeout_s`.
+
+        Always a checkpoint. It may return for no reason: callers look for themselves.
+        """
+        if self._waiting is not None:
+            raise RuntimeError("one task owns a socket: another one waits here already")
+        if self._kicked or timeout_s <= 0 or int(self.socket.get(zmq.EVENTS)) & events:
+            self._kicked = False
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_after(timeout_s) as scope:
+            self._waiting = scope
+            try:
+                await trio.lowlevel.wait_readable(self._fd)
+            finally:
+                self._waiting = None
+                self._kicked = False
+
+    def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
+        """Take what is readable, up to a bound, as lists of parts. Never blocks."""
+        received: list[list[bytes]] = []
+        size = 0
+        receive = self.socket.recv_multipart
+        try:
+            while len(received) < frames_max and size < bytes_max:
+                parts = receive(zmq.NOBLOCK)
+                received.append(parts)
+                size += len(parts[-1])
+        except zmq.Again:
+            pass
+        return received
+
+    async def receive_batch(self, frames_max: int = 1024) -> list[list[bytes]]:
+        """Wait until something is readable and take all that is, up to `frames_max`."""
+        while True:
+            received = self.receive_nowait(frames_max)
+            if received:
+                await trio.lowlevel.checkpoint()
+                return received
+            await self.wait()
+
+    def receive_frames_nowait(
+        self, frames_max: int = 1024, bytes_max: int = 1 << 26
+    ) -> list[list[zmq.Frame]]:
+        """Like `receive_nowait`, without copies, and with what ZeroMQ knows of each frame."""
+        received: list[list[zmq.Frame]] = []
+        size = 0
+        try:
+            while len(received) < frames_max and size < bytes_max:
+                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                received.append(parts)
+                size += len(parts[-1])
+        except zmq.Again:
+            pass
+        return received
+
+    def send_nowait(self, parts: list[bytes]) -> bool:
+        """Send, or return False if the socket (for a ROUTER: that peer) cannot take it now.
+
+        Raises
+        ------
+        zmq.ZMQError
+            EHOSTUNREACH of a ROUTER with ROUTER_MANDATORY whose peer is gone, and the like.
+        """
+        try:
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
+            sent = True
+        except zmq.Again:
+            sent = False
+        # The send may have processed the signal that the owner waits for.
+        if self._waiting is not None and self.readable():
+            self.kick()
+        return sent
+
+    async def wait_writable(self) -> None:
+        """Return when a send may succeed, or at a kick. Not for ROUTER: it always may for someone."""
+        await self.wait(events=_POLLOUT)
+
+
+class ConnectionEvent(NamedTuple):
+    """`event` as ``zmq.Event``; `value` is the connection's descriptor, or what ZeroMQ says."""
+
+    event: zmq.Event
+    value: int
+    endpoint: bytes
+
+
+LIFE_EVENTS = (
+    zmq.Event.HANDSHAKE_SUCCEEDED
+    | zmq.Event.DISCONNECTED
+    | zmq.Event.CONNECT_RETRIED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+    | zmq.Event.CLOSED
+)
+
+
+class ConnectionMonitor:
+    """The connections of a socket as they come and go. Works for tcp and ipc; inproc has none.
+
+    A closed connection shows as DISCONNECTED within about a millisecond of the kernel closing it. Its
+    value equals ``frame.get(zmq.SRCFD)`` of the frames that came over it.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], events: int = LIFE_EVENTS) -> None:
+        self._watched = socket
+        self._monitor = TrioSocket(socket.get_monitor_socket(events))
+        self._pending: deque[ConnectionEvent] = deque()
+
+    def drain(self) -> list[ConnectionEvent]:
+        """All events so far, in order. Never blocks."""
+        for parts in self._monitor.receive_nowait():
+            message: Any = parse_monitor_message(parts)
+            self._pending.append(
+                ConnectionEvent(zmq.Event(message["event"]), message["value"], message["endpoint"])
+            )
+        events = list(self._pending)
+        self._pending.clear()
+        return events
+
+    async def wait(self, timeout_s: float = math.inf) -> None:
+        """Return when there may be events."""
+        await self._monitor.wait(timeout_s)
+
+    def close(self) -> None:
+        """Stop watching; the watched socket goes on."""
+        if not self._watched.closed:
+            self._watched.disable_monitor()
+        self._monitor.kick()
+
+
+async def connection_events(
+    socket: zmq.Socket[bytes], events: int = LIFE_EVENTS
+) -> AsyncIterator[ConnectionEvent]:
+    """Iterate over the connection events of `socket`, for ever. Use with `contextlib.aclosing`."""
+    monitor = ConnectionMonitor(socket, events)
+    try:
+        while True:
+            for event in monitor.drain():
+                yield event
+            await monitor.wait()
+    finally:
+        monitor.close()
+
+
+def descriptor_of(frame: zmq.Frame) -> int | None:
+    """Descriptor of the connection that `frame` came over; None if it has none (inproc)."""
+    try:
+        descriptor = int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return None
+    return descriptor if descriptor >= 0 else None
