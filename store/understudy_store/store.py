@@ -118,8 +118,8 @@ class Store:
     def _fail(self, error: Exception) -> StoreFailedError:
         if self._failure is None:
             self._failure = StoreFailedError(
-                f"the store {self.description} failed: {str(error) or type(error).__name__}. All that "
-                "was acknowledged is safe; what was not must be asked again. Mend the cause "
+                f"the store {self.description} failed: {str(error) or type(error).__name__}. All "
+                "that was acknowledged is safe; what was not must be asked again. Mend the cause "
                 "(a full or failing disk, most often), then start again"
             )
             self._failure.__cause__ = error

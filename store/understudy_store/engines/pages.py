@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from understudy_store.commands import PromiseSearch, ScheduleSearch, TaskPreload, TaskSearch
 from understudy_store.engines.reading import prefix_end
@@ -15,10 +26,12 @@ from understudy_store.tables import Promise, Schedule, table
 _promise = table(Promise)
 _schedule = table(Schedule)
 
+#: As a literal, not a parameter: so SQLite sees that it may use the index of what is pending.
+_PENDING: ColumnElement[bool] = _promise.c.state == literal_column(f"'{PENDING}'")
+
 
 def _live(now: int) -> ColumnElement[bool]:
-    # The first half, spelled so, lets SQLite use the index of pending promises.
-    return and_(_promise.c.state == PENDING, _promise.c.timeout_at > now)
+    return and_(_PENDING, _promise.c.timeout_at > now)
 
 
 def _tagged(key: str, text: str) -> ColumnElement[bool]:
@@ -34,7 +47,7 @@ def _in_state(state: str, now: int) -> ColumnElement[bool]:
     if state not in (RESOLVED, TIMEDOUT):
         return _promise.c.state == state
     timer = _tagged(TAG_TIMER, "true")
-    lapsed = and_(_promise.c.state == PENDING, _promise.c.timeout_at <= now)
+    lapsed = and_(_PENDING, _promise.c.timeout_at <= now)
     return or_(_promise.c.state == state, and_(lapsed, timer if state == RESOLVED else ~timer))
 
 
@@ -50,6 +63,11 @@ def _page(
     if cursor is not None:
         query = query.where(id_ > cursor)
     return query.order_by(id_).limit(limit + 1)
+
+
+def load() -> Select[Any]:
+    """All that is pending."""
+    return select(*promise_columns).where(_PENDING)
 
 
 def preload(command: TaskPreload) -> Select[Any]:

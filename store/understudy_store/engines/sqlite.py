@@ -196,10 +196,7 @@ class SqliteEngine:
 
     def load(self) -> Snapshot:
         with _explained(self._path), self._find_lock:
-            rows = self._finder.execute(
-                select(*sql.promise_columns).where(_promise.c.state == "pending")
-            )
-            live = [row_of(row) for row in rows]
+            live = [row_of(row) for row in self._finder.execute(pages.load())]
             now = self._finder.execute(select(_meta.c.value).where(_meta.c.key == "now"))
             self._now = int(now.scalar_one())
             owed = self._finder.execute(
