@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -381,11 +382,28 @@ assert watch_lifeline(lambda: os._exit(0))
 """
 
 
-async def _ready_lines(process: trio.Process, number: int) -> None:
+@asynccontextmanager
+async def _pool_process(code: str, children: list[str]) -> AsyncIterator[trio.Process]:
+    """A pool in a process of its own, once all its children are ready."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-c", code, *children], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    async with process.stdout:
+        try:
+            await _printed(process, b"ready", len(children))
+            yield process
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def _printed(process: trio.Process, line: bytes, times: int) -> None:
+    """Return once the pool's process has printed `line` so many times."""
     assert process.stdout is not None
     seen = b""
     with trio.fail_after(PATIENCE_S):
-        while seen.count(b"| ready") < number:
+        while seen.count(b"| " + line) < times:
             data = await process.stdout.receive_some()
             assert data, f"the pool has ended: {seen!r}"
             seen += data
@@ -393,14 +411,23 @@ async def _ready_lines(process: trio.Process, number: int) -> None:
 
 async def test_children_do_not_outlive_a_killed_pool(witness: Witness) -> None:
     children = [witness.hold + code for code in (WATCHING, LIVE, STUBBORN)]
-    argv = [sys.executable, "-c", POOL, *children]
-    process = await trio.lowlevel.open_process(argv, stdout=subprocess.PIPE)
-    await _ready_lines(process, 3)
-    process.kill()
-    await process.wait()
-    assert process.stdout is not None
-    await process.stdout.aclose()
-    await witness.gone()
+    async with _pool_process(POOL, children) as process:
+        process.kill()
+        await witness.gone()
+
+
+PATIENT_POOL = POOL.replace("drain_timeout_s=0.2", "drain_timeout_s=3600")
+
+
+async def test_the_first_interrupt_drains_and_the_second_kills(witness: Witness) -> None:
+    children = [witness.hold + code for code in (WATCHING, POLITE, STUBBORN)]
+    async with _pool_process(PATIENT_POOL, children) as process:
+        process.send_signal(signal.SIGINT)
+        await _printed(process, b"bye", 1)
+        process.send_signal(signal.SIGINT)
+        with trio.fail_after(PATIENCE_S):
+            assert await process.wait() == -signal.SIGINT
+        await witness.gone()
 
 
 async def test_a_watching_child_alone_needs_no_guard(witness: Witness) -> None:

@@ -108,6 +108,7 @@ async def spawn(spec: ProcessSpec, lifeline_fd: int) -> trio.Process:
     )
 
 
+@trio.lowlevel.enable_ki_protection
 async def feed_stdin(process: trio.Process, data: bytes) -> None:
     """Write `data` to the process and close its input; a process that is gone takes none."""
     assert process.stdin is not None

@@ -256,6 +256,8 @@ class Pool:
         handle._runs(process, trio.current_time())
         return process
 
+    # An interrupt is for the block inside `open_pool`, not for the tasks that drain because of it.
+    @trio.lowlevel.enable_ki_protection
     async def _supervise(self, handle: ProcessHandle, process: trio.Process | None) -> None:
         # Shielded: whoever cancels the pool means it to drain, which takes this task too.
         with trio.CancelScope(shield=True):
@@ -276,6 +278,7 @@ class Pool:
             handle._tail.append(line)
             self._on_line(handle.name, line)
 
+        @trio.lowlevel.enable_ki_protection
         async def read() -> None:
             await read_output(process, keep)
             output_done.set()
@@ -335,6 +338,7 @@ class Pool:
     def _is_blamed(self, handle: ProcessHandle) -> bool:
         return self._failure is not None and self._failure.name == handle.name
 
+    @trio.lowlevel.enable_ki_protection
     async def _drain(self) -> None:
         with trio.CancelScope(shield=True):
             for stage in sorted({h.spec.stage for h in self._handles.values()}, reverse=True):
@@ -361,15 +365,19 @@ class Pool:
         for handle in late:
             await handle._gone.wait()
 
-    async def _shut_down(self) -> None:
+    async def _shut_down(self) -> KeyboardInterrupt | None:
+        """Stop, if that has not been asked yet; an interrupt meanwhile is a second request."""
+        interrupt = None
         if not self._stop_asked.is_set():
             self.request_stop()
         with trio.CancelScope(shield=True):
-            try:
-                await self._stopped.wait()
-            except KeyboardInterrupt:
-                self.request_stop()
-                raise
+            while not self._stopped.is_set():
+                try:
+                    await self._stopped.wait()
+                except KeyboardInterrupt as exc:
+                    self.request_stop()
+                    interrupt = exc
+        return interrupt
 
 
 @asynccontextmanager
@@ -409,7 +417,7 @@ async def open_pool(
                     yield pool
             except BaseException as exc:
                 error = exc
-            await pool._shut_down()
+            error = await pool._shut_down() or error
     finally:
         await guard.aclose()
         lifeline.close()
