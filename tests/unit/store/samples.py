@@ -1,0 +1,39 @@
+"""Plain rows for tests of the store."""
+
+from __future__ import annotations
+
+from understudy_store.changes import Row
+from understudy_store.records import EMPTY, PromiseRecord, TaskRecord, Value
+
+DEADLINE = 10**13
+
+
+def row(id_: str, **tags: str) -> Row:
+    """A pending promise without a task."""
+    return Row(PromiseRecord(id_, "pending", Value({"fn": "f"}, b"1"), EMPTY, tags, DEADLINE, 1))
+
+
+def targeted(id_: str) -> Row:
+    """A pending promise with its task acquired."""
+    promise = row(id_).promise
+    return Row(promise, TaskRecord(id_, "acquired", 1, "poll://any@g", "n1", 10, 11))
+
+
+def settled(row: Row, at: int = 5) -> Row:
+    """The same, resolved."""
+    promise, task = row.promise, row.task
+    if task is not None:
+        task = TaskRecord(task.id, "fulfilled", task.version, task.target)
+    return Row(
+        PromiseRecord(
+            promise.id,
+            "resolved",
+            promise.param,
+            Value({}, b"2"),
+            promise.tags,
+            promise.timeout_at,
+            promise.created_at,
+            at,
+        ),
+        task,
+    )

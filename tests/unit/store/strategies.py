@@ -1,0 +1,181 @@
+"""Rows and changes for tests of the store: what a machine may decide, and stranger things."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from understudy_store.addresses import poll
+from understudy_store.changes import Changes, Row
+from understudy_store.commands import (
+    PromiseSearch,
+    ReadCommand,
+    ScheduleSearch,
+    TaskPreload,
+    TaskSearch,
+)
+from understudy_store.records import (
+    EMPTY,
+    PENDING,
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_TARGET,
+    TAG_TIMER,
+    PromiseRecord,
+    PromiseState,
+    ScheduleRecord,
+    TaskRecord,
+    TaskState,
+    Value,
+)
+
+#: small, so that ids collide, share prefixes and meet as origin, branch and cursor
+IDS = (
+    *("a", "a.1", "a.2", "a.10", "a.1.1", "b", "b.1", "é", "é.1", "\ud7ff", "\ud7ff!", "\ue000"),
+    *("\uffff", "\U0001f600", "\U0010ffff", "%", "_", "'; --", '"', "A", " "),
+)
+ids = st.sampled_from(IDS)
+#: any text but surrogates, which UTF-8 lacks, and NUL, which a text of the store may not hold
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+times = st.integers(min_value=0, max_value=2**62)
+#: near each other, so that some deadlines have passed and others have not
+moments = st.integers(min_value=0, max_value=40)
+headers = st.dictionaries(texts, texts, max_size=3)
+values = st.just(EMPTY) | st.builds(Value, headers, st.none() | st.binary(max_size=40))
+groups = st.sampled_from(["g", "h", "g.1"])
+addresses = st.builds(poll, groups, st.none() | st.sampled_from(["n1", "n2"]))
+
+promise_states: st.SearchStrategy[PromiseState] = st.sampled_from(
+    ["pending", "pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
+)
+task_states: st.SearchStrategy[TaskState] = st.sampled_from(
+    ["pending", "acquired", "suspended", "halted", "fulfilled"]
+)
+
+
+@st.composite
+def tags(draw: st.DrawFn) -> dict[str, str]:
+    known = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                TAG_ORIGIN: ids,
+                TAG_BRANCH: ids,
+                TAG_TIMER: st.sampled_from(["true", "false"]),
+                "k": st.sampled_from(["1", "2"]),
+                'odd "key"': st.sampled_from(["1", "'"]),
+            },
+        )
+    )
+    return {**draw(st.dictionaries(texts, texts, max_size=2)), **known}
+
+
+@st.composite
+def tasks(draw: st.DrawFn, id_: str, target: str) -> TaskRecord:
+    state = draw(task_states)
+    resumes = tuple(draw(st.lists(ids, max_size=2, unique=True)))
+    version = draw(st.integers(0, 3))
+    if state == "acquired":
+        pid, ttl = draw(texts.filter(bool)), draw(times)
+        return TaskRecord(id_, state, version, target, pid, ttl, draw(times), None, resumes)
+    retry_at = draw(times) if state == "pending" else None
+    return TaskRecord(id_, state, version, target, None, None, None, retry_at, resumes)
+
+
+def _settle(draw: st.DrawFn, promise: PromiseRecord, task: TaskRecord | None) -> Row:
+    """The row with a drawn state: what changes, and only that."""
+    state = draw(promise_states)
+    if task is not None:
+        task = draw(tasks(promise.id, task.target))
+    return Row(
+        PromiseRecord(
+            promise.id,
+            state,
+            promise.param,
+            EMPTY if state == PENDING else draw(values),
+            promise.tags,
+            promise.timeout_at,
+            promise.created_at,
+            None if state == PENDING else draw(moments),
+        ),
+        task,
+    )
+
+
+@st.composite
+def rows(draw: st.DrawFn, id_: str) -> Row:
+    """Any row of that id; its promise and task need not agree on being settled."""
+    target = draw(st.none() | addresses)
+    tagged = draw(tags())
+    if target is not None:
+        tagged[TAG_TARGET] = target
+    promise = PromiseRecord(
+        id_, PENDING, draw(values), EMPTY, tagged, draw(moments | times), draw(moments)
+    )
+    return _settle(draw, promise, None if target is None else draw(tasks(id_, target)))
+
+
+schedules = st.builds(
+    ScheduleRecord,
+    ids,
+    cron=texts,
+    promise_id=texts,
+    promise_timeout=times,
+    promise_param=values,
+    promise_tags=headers,
+    next_run_at=times,
+    created_at=times,
+    last_run_at=st.none() | times,
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn, now: int, known: dict[str, Row]) -> Changes:
+    """One transaction upon `known` rows, which are brought up to date."""
+    fresh = sorted(set(IDS) - known.keys())
+    new = draw(st.lists(st.sampled_from(fresh), unique=True, max_size=6)) if fresh else []
+    old = draw(st.lists(st.sampled_from(sorted(known)), unique=True, max_size=4)) if known else []
+    inserted = [draw(rows(id_)) for id_ in new]
+    updated = [_settle(draw, known[id_].promise, known[id_].task) for id_ in old]
+    known.update((row.promise.id, row) for row in (*inserted, *updated))
+    pairs = st.lists(st.tuples(ids, ids), max_size=3)
+    owed = st.lists(st.tuples(st.sampled_from(sorted(known)), addresses), max_size=3)
+    some = st.lists(ids, max_size=2)
+    return Changes(
+        now,
+        inserted,
+        updated,
+        callbacks_added=draw(pairs),
+        callbacks_removed=draw(some),
+        listeners_added=draw(st.lists(st.tuples(ids, addresses), max_size=3)),
+        listeners_removed=draw(some),
+        unblocks_added=draw(owed) if known else [],
+        unblocks_removed=draw(owed) if known else [],
+        schedules_put=draw(st.lists(schedules, max_size=2, unique_by=lambda s: s.id)),
+        schedules_deleted=draw(some),
+    )
+
+
+_limits = st.integers(min_value=1, max_value=5)
+_prefixes = st.sampled_from(["", "a", "a.1", "\ud7ff", "\U0010ffff", "%", "_", "'"])
+
+commands: st.SearchStrategy[ReadCommand] = st.one_of(
+    st.builds(TaskPreload, ids, st.just(1)),
+    st.builds(
+        PromiseSearch,
+        state=st.none() | promise_states,
+        tags=st.just({})
+        | st.dictionaries(st.sampled_from(["k", 'odd "key"']), st.sampled_from(["1", "2", "'"])),
+        prefix=_prefixes,
+        origin=st.none() | ids,
+        limit=_limits,
+        cursor=st.none() | ids,
+    ),
+    st.builds(
+        TaskSearch,
+        state=st.none() | task_states,
+        group=st.none() | groups,
+        limit=_limits,
+        cursor=st.none() | ids,
+    ),
+    st.builds(ScheduleSearch, prefix=_prefixes, limit=_limits, cursor=st.none() | ids),
+)

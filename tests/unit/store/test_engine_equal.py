@@ -1,0 +1,97 @@
+"""Both engines hold the same after the same changes, and so does SQLite after a reopen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.store.samples import settled, targeted
+from tests.unit.store.strategies import IDS, batches, commands, moments
+from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.engines.sqlite import SqliteEngine
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store that is made once, to be copied: a copy opens in milliseconds."""
+    path = tmp_path_factory.mktemp("engines") / "empty.db"
+    SqliteEngine(path).close()
+    yield path
+    shutil.rmtree(path.parent)
+
+
+def _copy(empty_store: Path) -> Path:
+    path = empty_store.with_name(f"{next(_numbers)}.db")
+    shutil.copy(empty_store, path)
+    return path
+
+
+def _sorted(snapshot: Snapshot) -> Snapshot:
+    return msgspec.structs.replace(
+        snapshot,
+        live=sorted(snapshot.live, key=lambda row: row.promise.id),
+        callbacks=sorted(snapshot.callbacks),
+        listeners=sorted(snapshot.listeners),
+        unblocks=sorted(snapshot.unblocks, key=lambda owed: (owed[0].id, owed[1])),
+        schedules=sorted(snapshot.schedules, key=lambda schedule: schedule.id),
+    )
+
+
+def _found(engine: Engine) -> dict[str, Row]:
+    return {row.promise.id: row for row in engine.find([*IDS, *IDS])}
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(st.data())
+def test_engines_are_equal(empty_store: Path, data: st.DataObject) -> None:
+    path = _copy(empty_store)
+    memory, sqlite = MemoryEngine(), SqliteEngine(path)
+    assert sqlite.load() == memory.load() == Snapshot()
+    known: dict[str, Row] = {}
+    for now in range(10, 10 + data.draw(st.integers(1, 4))):
+        changes = data.draw(batches(now, known))
+        reads = data.draw(st.lists(st.builds(Read, commands, moments), max_size=4))
+        assert sqlite.commit(changes, reads) == memory.commit(changes, reads)
+        assert _found(sqlite) == _found(memory) == known
+    sqlite.close()
+    reopened = SqliteEngine(path)
+    assert _sorted(reopened.load()) == _sorted(memory.load())
+    assert _found(reopened) == known
+    reopened.close()
+    path.unlink()
+
+
+@pytest.mark.parametrize("rows_count", [1, 2, 511, 512, 513, 1500])
+def test_batches_of_any_length(empty_store: Path, rows_count: int) -> None:
+    """Padding and chunking of statements lose nothing and add nothing."""
+    memory, sqlite = MemoryEngine(), SqliteEngine(_copy(empty_store))
+    sqlite.load()
+    inserted = [targeted(f"a.{n}") for n in range(rows_count)]
+    updated = [settled(row) for row in inserted]
+    pairs = [(row.promise.id, "x") for row in inserted]
+    ids = [row.promise.id for row in inserted]
+    for changes in (
+        Changes(1, inserted=inserted, callbacks_added=pairs, unblocks_added=pairs),
+        Changes(2, updated=updated[1:], callbacks_removed=ids[1:], unblocks_removed=pairs[1:]),
+    ):
+        assert sqlite.commit(changes, []) == memory.commit(changes, [])
+        assert _sorted(sqlite.load()) == _sorted(memory.load())
+        found = {row.promise.id: row for row in sqlite.find([*ids, "unknown"])}
+        assert found == {row.promise.id: row for row in memory.find(ids)}
+    assert len(memory.load().live) == 1
+    sqlite.close()

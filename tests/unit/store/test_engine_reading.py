@@ -1,0 +1,170 @@
+"""Bounds of pages, refusals, and which index each read uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Select, create_engine
+from sqlalchemy.dialects import sqlite
+
+from tests.unit.store.samples import row, settled, targeted
+from understudy_store.changes import Changes
+from understudy_store.commands import (
+    PromiseSearch,
+    ReadCommand,
+    ScheduleSearch,
+    TaskPreload,
+    TaskSearch,
+)
+from understudy_store.engines import pages, statements
+from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.engines.reading import prefix_end
+from understudy_store.engines.rows import shard_of
+from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.errors import StoreError
+from understudy_store.records import TAG_BRANCH, TAG_ORIGIN
+from understudy_store.tables import METADATA
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    engine: Engine = (
+        MemoryEngine() if request.param == "memory" else SqliteEngine(tmp_path / "x.db")
+    )
+    engine.load()
+    yield engine
+    engine.close()
+
+
+@given(prefix=texts, text=texts)
+def test_prefix_end_bounds_exactly_what_begins_so(prefix: str, text: str) -> None:
+    end = prefix_end(prefix)
+    assert (prefix <= text and (end is None or text < end)) == text.startswith(prefix)
+    assert end is None or prefix < end
+
+
+def test_shards_never_change() -> None:
+    assert (shard_of("root"), shard_of("é"), shard_of("")) == (63835, 36158, 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (PromiseSearch(state="done"), "rejected_timedout"),
+        (TaskSearch(state="resolved"), "suspended"),
+        (PromiseSearch(limit=0), "limit 0"),
+        (TaskSearch(limit=-1), "limit -1"),
+        (ScheduleSearch(limit=0), "limit 0"),
+    ],
+)
+def test_malformed_searches_are_refused(engine: Engine, command: ReadCommand, word: str) -> None:
+    [reply] = engine.commit(Changes(0), [Read(command, 0)])
+    assert reply.status == 400
+    assert word in str(reply.error)
+
+
+def test_pages_follow_each_other(engine: Engine) -> None:
+    ids = [f"p.{n:02}" for n in range(10)]
+    engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [])
+    found: list[str] = []
+    cursor, pages_count = None, 0
+    while True:
+        [reply] = engine.commit(Changes(0), [Read(PromiseSearch(limit=5, cursor=cursor), 1)])
+        assert reply.promises is not None
+        found += [promise.id for promise in reply.promises]
+        cursor, pages_count = reply.cursor, pages_count + 1
+        if cursor is None:
+            break
+    assert found == ids
+    assert pages_count == 2  # the last page knows that it is the last, also where it is full
+
+
+def test_reads_see_their_own_commit(engine: Engine) -> None:
+    child = row("a.1", **{TAG_ORIGIN: "a", TAG_BRANCH: "a"})
+    reads = [Read(TaskPreload("a", 1), 2), Read(PromiseSearch(prefix="a"), 2)]
+    inserted = [targeted("a"), child, row("a.2", **{TAG_BRANCH: "a"})]
+    preload, search = engine.commit(Changes(1, inserted=inserted), reads)
+    assert preload.promises == [child.promise]  # the other is of another call graph
+    assert search.promises == [row.promise for row in inserted]
+    [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1])
+    assert preload.promises == [settled(child).promise]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(2, inserted=[row("b"), row("a")]),
+        Changes(2, inserted=[row("b"), row("b")]),
+        Changes(2, inserted=[row("b")], updated=[row("missing")]),
+    ],
+    ids=["exists", "twice", "missing"],
+)
+def test_a_refused_commit_leaves_nothing(engine: Engine, changes: Changes) -> None:
+    engine.commit(Changes(1, inserted=[row("a")]), [])
+    with pytest.raises(StoreError):
+        engine.commit(changes, [])
+    assert engine.find(["a", "b"]) == [row("a")]
+    assert engine.load().now == 1
+
+
+def test_empty_changes_write_nothing(engine: Engine) -> None:
+    assert engine.commit(Changes(99), []) == []
+    assert engine.load().now == 0
+
+
+def test_time_never_goes_back(engine: Engine) -> None:
+    engine.commit(Changes(7, inserted=[row("a")]), [])
+    engine.commit(Changes(5, inserted=[row("b")]), [])
+    assert engine.load().now == 7
+
+
+def _plan(query: str) -> str:
+    engine = create_engine("sqlite://")
+    METADATA.create_all(engine)
+    with engine.connect() as connection:
+        count = query.count("?")
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", (None,) * count)
+        plan = "; ".join(row[-1] for row in rows)
+    engine.dispose()
+    return plan
+
+
+def _sql(query: Select[tuple[object, ...]]) -> str:
+    return str(query.compile(dialect=sqlite.dialect()))
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (pages.load(), "promise_live"),
+        (pages.preload(TaskPreload("a", 1)), "promise_graph (origin=? AND branch=?)"),
+        (pages.search_promises(PromiseSearch(state="pending"), 1), "promise_live"),
+        (pages.search_promises(PromiseSearch(origin="a"), 1), "promise_graph (origin=?)"),
+        (pages.search_promises(PromiseSearch(prefix="a"), 1), "(id>? AND id<?)"),
+        (pages.search_tasks(TaskSearch(state="acquired"), 1), "promise_live"),
+    ],
+)
+def test_reads_use_an_index(query: Select[tuple[object, ...]], index: str) -> None:
+    assert index in _plan(_sql(query))
+
+
+@pytest.mark.parametrize(
+    ("statement", "search"),
+    [
+        (statements.UPDATE_PROMISES, "SEARCH promise"),
+        (statements.FIND_PROMISES, "SEARCH promise"),
+        (statements.REMOVE_CALLBACKS, "SEARCH callback"),
+        (statements.REMOVE_LISTENERS, "SEARCH listener"),
+        (statements.REMOVE_UNBLOCKS, "SEARCH unblock"),
+        (statements.DELETE_SCHEDULES, "SEARCH schedule"),
+    ],
+)
+def test_batches_look_up_by_key(statement: statements.Batched, search: str) -> None:
+    assert search in _plan(statement.text(4))
