@@ -80,7 +80,7 @@ def check_duration(duration: int, what: str, least: int) -> None:
 
 
 def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:
-    """Check how many entries there are, how long their keys and texts are, and that they are text."""
+    """Check how many entries there are, how long keys and texts are, and that they are text."""
     if len(texts) > entries_max:
         raise Refusal(400, f"{len(texts)} {what}s; at most {entries_max} are allowed")
     # what is short and plain taken together is so in each of its parts
