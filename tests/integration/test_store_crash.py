@@ -1,0 +1,136 @@
+"""What was acknowledged is there after a kill; a full disk stops the store and harms nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from understudy_store.changes import Changes, Snapshot
+from understudy_store.commands import PromiseSearch
+from understudy_store.engines.base import Read
+from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.store import open_store
+
+ROOT = Path(__file__).parents[2]
+
+#: commits numbered batches of 20 for ever, and prints each number once it is acknowledged
+WRITER = """
+import os, resource, sys
+from tests.unit.store.samples import row, settled
+from understudy_store.changes import Changes
+from understudy_store.errors import StoreFailedError
+from understudy_store.store import open_store
+
+path, bytes_max = sys.argv[1], int(sys.argv[2])
+store = open_store(path)
+if bytes_max:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, resource.RLIM_INFINITY))
+
+def report(number):
+    def done(result):
+        if isinstance(result, StoreFailedError):
+            os.write(2, f"{result}\\n".encode())
+            os._exit(7)
+        os.write(1, f"{number}\\n".encode())
+    return done
+
+from threading import Semaphore
+room = Semaphore(4)
+
+def released(done):
+    def both(result):
+        done(result)
+        room.release()
+    return both
+
+before = []
+number = 0
+while True:
+    room.acquire()
+    rows = [row(f"p.{number}.{n}") for n in range(20)]
+    changes = Changes(number + 1, inserted=rows, updated=[settled(r, number + 1) for r in before])
+    store.submit(changes, [], released(report(number)))
+    before, number = rows, number + 1
+"""
+
+
+def _start(path: Path, bytes_max: int = 0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(bytes_max)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def _check(path: Path, acknowledged: int) -> int:
+    """All batches up to `acknowledged` are there, whole; returns how many batches there are."""
+    store = open_store(str(path))
+    snapshot = store.snapshot
+    committed = snapshot.now
+    assert committed > acknowledged
+    last = committed - 1
+    # The last batch is pending, wholly; all before it were settled in the commit after theirs.
+    assert {row.promise.id for row in snapshot.live} == {f"p.{last}.{n}" for n in range(20)}
+    ids = [f"p.{number}.{n}" for number in range(committed) for n in range(20)]
+    found = {row.promise.id: row.promise.settled_at for row in store.find(ids)}
+    assert found == {
+        f"p.{number}.{n}": None if number == last else number + 2
+        for number in range(committed)
+        for n in range(20)
+    }
+    assert store.find([f"p.{committed}.0"]) == []
+    store.close()
+    return committed
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with _start(path) as process:
+        assert process.stdout is not None
+        printed = [process.stdout.readline() for _ in range(150)]
+        process.send_signal(signal.SIGKILL)
+        printed += process.stdout.readlines()
+        assert process.wait(10) == -signal.SIGKILL
+    numbers = [int(line) for line in printed]
+    assert numbers == list(range(len(numbers)))
+    assert path.with_name("x.db-wal").stat().st_size > 0
+    _check(path, numbers[-1])
+
+
+def test_a_full_disk_stops_the_store_and_harms_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    open_store(str(path)).close()
+    with _start(path, bytes_max=400_000) as process:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 7, err
+    assert "failed: " in err
+    assert "All that was acknowledged is safe" in err
+    numbers = [int(line) for line in out.splitlines()]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > 5
+    committed = _check(path, numbers[-1])
+    # With room again all goes on where it was.
+    store = open_store(str(path))
+    assert store.snapshot.now == committed
+    results: list[object] = []
+    store.submit(Changes(committed + 1, updated=store.snapshot.live), [], results.append)
+    store.close()
+    assert results == [[]]
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path / "x.db")
+    assert engine.load() == Snapshot()
+    wal = tmp_path / "x.db-wal"
+    before = wal.stat()
+    engine.commit(Changes(5), [Read(PromiseSearch(), 5)])
+    engine.find(["a"])
+    after = wal.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    engine.close()

@@ -1,0 +1,235 @@
+"""Opening a store: what is made, what is refused, and that a refusal changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from tests.unit.store.samples import row
+from understudy_store import migrations
+from understudy_store.changes import Changes, Snapshot
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.errors import (
+    StoreAccessError,
+    StoreAddressError,
+    StoreFormatError,
+    StoreLockedError,
+    StoreVersionError,
+)
+from understudy_store.store import open_store
+from understudy_store.tables import APPLICATION_ID, METADATA
+
+
+def _make(path: Path) -> None:
+    open_store(str(path)).close()
+
+
+def _execute(path: Path, *statements: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows: list[tuple[object, ...]] = []
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        connection.commit()
+        return rows
+
+
+def _schema(path: Path) -> list[tuple[object, ...]]:
+    return _execute(path, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
+
+
+@pytest.mark.parametrize("form", ["sqlite:///x/y/p%20 é?.db", "x/y/p%20 é?.db"])
+def test_relative_paths(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store(form)
+    path = tmp_path / "x" / "y" / "p%20 é?.db"
+    assert store.description == f"sqlite:///{path} (wal, synchronous=full)"
+    store.close()
+    assert path.is_file()
+
+
+def test_absolute_url(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'x.db'}")
+    assert store.snapshot == Snapshot()
+    store.close()
+    store.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.db", "x.db.lock"]
+
+
+def test_memory_needs_no_database() -> None:
+    script = (
+        "import sys; from understudy_store.store import open_store; open_store('memory').close(); "
+        "sys.exit('sqlalchemy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://host/x.db",
+        ":memory:",
+        "sqlite:///:memory:",
+        "x://y",
+    ],
+)
+def test_what_names_no_store_is_refused(url: str) -> None:
+    with pytest.raises(StoreAddressError, match="use 'memory'"):
+        open_store(url)
+
+
+def test_a_second_owner_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    store = open_store(str(path))
+    with pytest.raises(StoreLockedError, match=f"process {os.getpid()} on"):
+        open_store(str(path))
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    with pytest.raises(StoreLockedError):
+        open_store(str(link))
+    store.close()
+    open_store(str(path)).close()
+
+
+@pytest.mark.parametrize("content", [b"hello, this is no database at all", b"SQLite", bytes(5000)])
+def test_garbage_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreFormatError, match="not an SQLite database"):
+        open_store(str(path))
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_foreign_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    _execute(path, "CREATE TABLE promise (id TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(StoreFormatError, match="not one that understudy made"):
+        open_store(str(path))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    _make(path)
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 20_000)
+    with pytest.raises(StoreFormatError, match="is damaged"):
+        open_store(str(path))
+
+
+def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    _make(path)
+    _execute(path, "UPDATE alembic_version SET version_num = '9999'")
+    before = path.read_bytes()
+    with pytest.raises(StoreVersionError, match=r"schema 9999.*upgrade understudy"):
+        open_store(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_store_whose_making_was_cut_short_is_completed(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    _execute(path, f"PRAGMA application_id={APPLICATION_ID}")
+    assert path.stat().st_size > 0
+    _make(path)
+    assert migrations.HEAD in str(_execute(path, "SELECT * FROM alembic_version"))
+
+
+@contextmanager
+def _without_rights() -> Iterator[None]:
+    """As root, who may do all, be nobody for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("what", ["directory", "file"])
+def test_what_may_not_be_written_is_refused(what: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        path = directory / "x.db"
+        if what == "file":
+            _make(path)
+            path.chmod(0o444)
+            path.with_name("x.db.lock").chmod(0o666)
+        directory.chmod(0o555 if what == "directory" else 0o777)
+        with _without_rights(), pytest.raises(StoreAccessError, match="Permission denied"):
+            open_store(str(path))
+        directory.chmod(0o755)
+
+
+def test_a_path_through_a_file_or_to_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "x.db", tmp_path):
+        with pytest.raises(StoreAccessError, match="name another path"):
+            open_store(str(path))
+
+
+def test_the_migrated_schema_is_that_of_the_models(tmp_path: Path) -> None:
+    migrated, direct = tmp_path / "migrated.db", tmp_path / "direct.db"
+    _make(migrated)
+    engine = create_engine(f"sqlite:///{direct}")
+    METADATA.create_all(engine)
+    engine.dispose()
+    version = migrations.VERSION_TABLE
+    assert [entry for entry in _schema(migrated) if entry[2] != version] == _schema(direct)
+
+
+def test_the_list_of_revisions_is_that_of_the_files() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    script = ScriptDirectory.from_config(config)
+    known = [revision.revision for revision in script.walk_revisions()]
+    assert tuple(reversed(known)) == migrations.REVISIONS
+
+
+def test_opening_what_is_up_to_date_does_not_load_alembic(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    _make(path)
+    script = (
+        "import sys; from understudy_store.store import open_store; "
+        "open_store(sys.argv[1]).close(); sys.exit('alembic' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=30)
+
+
+def test_pragmas(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path / "x.db")
+    writer, finder = engine._writer, engine._finder
+    assert writer.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    assert writer.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    assert finder.exec_driver_sql("PRAGMA query_only").scalar() == 1
+    writer.rollback()
+    engine.close()
+
+
+def test_memory_is_gone_at_close() -> None:
+    engine = MemoryEngine()
+    engine.commit(Changes(1, inserted=[row("a")]), [])
+    engine.close()
+    store = open_store("memory")
+    assert store.find(["a"]) == []
+    store.close()

@@ -1,0 +1,130 @@
+"""The writer thread: order, fail-stop, close."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from tests.unit.store.samples import row, settled
+from understudy_store.changes import Changes
+from understudy_store.commands import PromiseSearch, Reply
+from understudy_store.engines.base import Read
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.errors import StoreClosedError, StoreError, StoreFailedError
+from understudy_store.store import CommitResult, Store, open_store
+
+WAIT_S = 10
+
+
+class _BreakingEngine(MemoryEngine):
+    """Waits before each commit until it is let go, and breaks at the third."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Semaphore(0)
+        self.commits = 0
+
+    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        assert self.go.acquire(timeout=WAIT_S)
+        self.commits += 1
+        if self.commits == 3:
+            raise StoreError("disk on fire")
+        return super().commit(changes, reads)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store = open_store("memory" if request.param == "memory" else str(tmp_path / "x.db"))
+    yield store
+    store.close()
+
+
+def test_commits_are_done_in_order_and_seen_by_find(store: Store) -> None:
+    results: Queue[CommitResult] = Queue()
+    for n in range(50):
+        changes = Changes(n + 1, inserted=[row(f"p.{n:02}")])
+        store.submit(changes, [Read(PromiseSearch(limit=100), 1)], results.put)
+    for n in range(50):
+        result = results.get(timeout=WAIT_S)
+        assert not isinstance(result, StoreFailedError)
+        assert result[0].promises == [row(f"p.{k:02}").promise for k in range(n + 1)]
+        assert store.find([f"p.{n:02}"]) == [row(f"p.{n:02}")]
+
+
+def test_find_beside_commits(store: Store) -> None:
+    """A find never sees half a commit, while the writer goes on."""
+    done = threading.Event()
+    a, b = row("a"), row("b")
+    store.submit(Changes(1, inserted=[a, b]), [], lambda _: done.set())
+    assert done.wait(WAIT_S)
+    done.clear()
+    for n in range(100):
+        pair = [settled(a, n), settled(b, n)]
+        store.submit(Changes(2 + n, updated=pair), [], lambda _: None)
+    store.submit(Changes(0), [], lambda _: done.set())
+    seen = []
+    while not done.is_set():
+        first, second = store.find(["a", "b"])
+        assert first.promise.settled_at == second.promise.settled_at
+        seen.append(first.promise.settled_at or 0)
+    assert seen == sorted(seen)
+    assert store.find(["a"]) == [settled(a, 99)]
+
+
+def test_close_does_all_that_is_queued(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "x.db"))
+    results: list[CommitResult] = []
+    for n in range(20):
+        store.submit(Changes(n, inserted=[row(f"p.{n}")]), [], results.append)
+    store.close()
+    assert results == [[]] * 20
+    with pytest.raises(StoreClosedError):
+        store.submit(Changes(1), [], results.append)
+    with pytest.raises(StoreClosedError):
+        store.find(["p.1"])
+    reopened = open_store(str(tmp_path / "x.db"))
+    assert len(reopened.snapshot.live) == 20
+    assert reopened.snapshot.now == 19
+    reopened.close()
+
+
+def test_nothing_is_done_after_a_failed_commit() -> None:
+    engine = _BreakingEngine()
+    store = Store(engine)
+    results: list[CommitResult] = []
+    for n in range(5):
+        store.submit(Changes(n, inserted=[row(f"p.{n}")]), [], results.append)
+    engine.go.release(5)
+    store.close()
+    assert results[:2] == [[], []]
+    assert [type(result) for result in results[2:]] == [StoreFailedError] * 3
+    assert "disk on fire" in str(results[4])
+    assert engine.commits == 3
+    assert [row.promise.id for row in engine.load().live] == ["p.0", "p.1"]
+
+
+def test_after_a_failure_find_fails_too(store: Store) -> None:
+    results: Queue[CommitResult] = Queue()
+    for changes in (Changes(1, inserted=[row("a")]), Changes(2, updated=[row("missing")])):
+        store.submit(changes, [], results.put)
+    assert results.get(timeout=WAIT_S) == []
+    assert isinstance(results.get(timeout=WAIT_S), StoreFailedError)
+    with pytest.raises(StoreFailedError, match="acknowledged is safe"):
+        store.find(["a"])
+
+
+def test_a_commit_that_cannot_be_reported_is_the_last(store: Store) -> None:
+    results: Queue[CommitResult] = Queue()
+
+    def done(_result: CommitResult) -> None:
+        raise RuntimeError("nobody listens")
+
+    store.submit(Changes(1, inserted=[row("a")]), [], done)
+    store.submit(Changes(2, inserted=[row("b")]), [], results.put)
+    result = results.get(timeout=WAIT_S)
+    assert isinstance(result, StoreFailedError)
+    assert isinstance(result.__cause__, RuntimeError)
