@@ -47,7 +47,7 @@ class Values(Protocol):
     """How values become bytes; the floors below never look inside."""
 
     def encode_call(
-        self, function: FunctionLike | None, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, function: FunctionLike | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> bytes: ...
     def decode_call(
         self, function: FunctionLike, data: bytes | None

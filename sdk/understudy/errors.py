@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from understudy_actors.errors import NonDeterminismError as NonDeterminismError
+
 PLAIN_DATA = (
     "None, bool, int, float, str, bytes, list, tuple, set, dict, dates and times, Decimal, UUID, "
     "enums, dataclasses, msgspec and pydantic models"
@@ -97,33 +99,6 @@ class CanceledError(UnderstudyError):
 
     def __str__(self) -> str:
         return f"promise {self.promise_id!r} was canceled. To do the work after all, use another id"
-
-
-class NonDeterminismError(UnderstudyError):
-    """A function, run again, asked for something else than its history records.
-
-    Parameters
-    ----------
-    recorded, asked
-        The step in the history, and the one that the code asks for now.
-    recorded_at, asked_at
-        Where in the source each was asked for ("file.py:12").
-    """
-
-    def __init__(self, recorded: str, asked: str, recorded_at: str, asked_at: str) -> None:
-        super().__init__(recorded, asked, recorded_at, asked_at)
-        self.recorded = recorded
-        self.asked = asked
-        self.recorded_at = recorded_at
-        self.asked_at = asked_at
-
-    def __str__(self) -> str:
-        return (
-            f"the code does not match its history: recorded was {self.recorded} (at "
-            f"{self.recorded_at}), asked for is {self.asked} (at {self.asked_at}). Take time, "
-            "randomness and ids from ctx, do I/O in steps, and register changed code under a new "
-            "version= while runs of the old one are in flight"
-        )
 
 
 class UnknownFunctionError(UnderstudyError, LookupError):

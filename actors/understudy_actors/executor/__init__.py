@@ -1,4 +1,4 @@
-"""Where users' code runs: never on the thread of the mailbox, so that leases are kept whatever it does."""
+"""Where users' code runs: never on the mailbox's thread, so that leases are kept meanwhile."""
 
 from understudy_actors.executor.results import Results
 from understudy_actors.executor.split import Executor

@@ -108,10 +108,10 @@ class TrioLoop:
 
     async def _step_until_done(self, run: Run, routine: Routine) -> None:
         output = routine.step(self._now_ms())
-        while not routine.dropped and not self._stopping:
+        while not self._is_over(routine):
             while output.foreign is not None:
                 output = await self._answer_foreign(run, routine, output)
-                if routine.dropped or self._stopping:
+                if self._is_over(routine):
                     return
             wake = self._wakes[run] = trio.Event()
             ended = output.done is not None or output.retry_after_s is not None
@@ -120,6 +120,9 @@ class TrioLoop:
                 return
             await wake.wait()
             output = routine.step(self._now_ms())
+
+    def _is_over(self, routine: Routine) -> bool:
+        return routine.dropped or self._stopping
 
     async def _answer_foreign(self, run: Run, routine: Routine, output: Output) -> Output:
         trap, output.foreign = output.foreign, None

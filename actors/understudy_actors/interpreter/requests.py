@@ -155,7 +155,7 @@ class _WithOptions(Request[T_co]):
 
 
 class Call(_WithOptions[T_co]):
-    """A call by name or function. `wait`: give the value (rfc, lfc), else the promise (rfi, lfi)."""
+    """A call. `wait`: it gives the value (rfc, lfc), else the promise (rfi, lfi)."""
 
     __slots__ = ("hint", "wait")
 

@@ -165,9 +165,13 @@ class NodeCore:
             if owner is not None:
                 self._tell(owner, record)
 
-    def perform(self, promise: PromiseRecord) -> None:
-        """A task that this node made for itself and holds in its first version."""
-        self._begin(promise, 1, [])
+    def perform(self, promise: PromiseRecord, version: int, now: int) -> None:
+        """A task that this node made, or found pending, and acquired for itself."""
+        self._now = now
+        if version == 1:
+            self._begin(promise, version, [])
+        else:
+            self._ask_preload(promise, version)
 
     def _begin(self, promise: PromiseRecord, version: int, preload: list[PromiseRecord]) -> None:
         old = self.activations.get(promise.id)

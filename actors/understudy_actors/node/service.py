@@ -13,6 +13,7 @@ from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import Log, NodeCore
 from understudy_actors.node.ports import BrokerPort
 from understudy_broker.protocol.messages import ToPeer
+from understudy_store.records import PromiseRecord
 
 #: how often a backlog is looked at: a blocked thread costs the others that long
 _NUDGE_S: Final = 0.002
@@ -67,6 +68,11 @@ class NodeService:
         """Messages of the broker."""
         self.core.receive(messages, self._now_ms())
         self.core.grant()
+        self._after()
+
+    def perform(self, promise: PromiseRecord, version: int) -> None:
+        """A task that this node made and acquired for itself."""
+        self.core.perform(promise, version, self._now_ms())
         self._after()
 
     def _after(self) -> None:

@@ -1,0 +1,415 @@
+"""The process's connection to its broker: one background thread with a trio loop.
+
+The thread owns the link and the node. User threads (a web server's, the main one) hand it work and
+wait on futures; users' functions run on the node's own threads, never here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+import trio
+import zmq
+
+from understudy._version import __version__
+from understudy.environment import NodeEnvironment
+from understudy.errors import BrokerUnavailableError, NameInUseError
+from understudy.handle import refusal
+from understudy_actors.node.config import NodeConfig
+from understudy_actors.node.service import NodeService
+from understudy_broker.client import Link, open_link
+from understudy_broker.errors import LinkError
+from understudy_broker.errors import NameInUseError as NameTakenError
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    AnyCommand,
+    Hello,
+    PromiseWatch,
+    Refused,
+    Response,
+    Settled,
+    ToPeer,
+    Welcome,
+)
+from understudy_store.commands import PromiseCreate, TaskCreate
+from understudy_store.records import PromiseRecord
+
+T = TypeVar("T")
+
+_LOG: Final = logging.getLogger("understudy")
+
+#: how long a first connection may take before it is said that no broker answers
+PATIENCE_S: Final = 1.0
+
+
+def now_ms() -> int:
+    """Epoch milliseconds by this machine's clock; the broker's is the one that decides."""
+    return time.time_ns() // 1_000_000
+
+
+class Connection:
+    """The link, the node and the watches of one process.
+
+    Parameters
+    ----------
+    connect_timeout_s
+        How long to wait for a broker before `BrokerUnavailableError`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        env: NodeEnvironment,
+        *,
+        name: str,
+        boot: str,
+        config: NodeConfig,
+        connect_timeout_s: float,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ) -> None:
+        self.url = url
+        self.env = env
+        self.name = name
+        self.boot = boot
+        self.config = config
+        self.connect_timeout_s = connect_timeout_s
+        self.os_pid = os.getpid()
+        self._context = context
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._welcomed = threading.Event()
+        self._failure: BaseException | None = None
+        self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._signalled = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        # owned by the loop's thread
+        self._link: Link | None = None
+        self._node: NodeService | None = None
+        self._stop = trio.Event()
+        self._watches: dict[str, list[Future[PromiseRecord]]] = {}
+        self._welcome: Welcome | None = None
+        self._serving = False
+
+    # From any thread -----------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> str:
+        """Under which this process holds leases."""
+        return f"{self.name}#{self.boot}"
+
+    def ensure_started(self) -> None:
+        """Start the thread, once."""
+        with self._lock:
+            if self._thread is None:
+                started = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=(started,), name="understudy", daemon=True
+                )
+                self._thread.start()
+                started.wait()
+
+    def wait_connected(self, timeout_s: float | None = None) -> None:
+        """Return when the broker has answered.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            After `timeout_s` (by default the connection's own); it says how to start one.
+        NameInUseError
+            Another living node has this id.
+        """
+        self.ensure_started()
+        limit_s = self.connect_timeout_s if timeout_s is None else timeout_s
+        if not self._welcomed.wait(min(PATIENCE_S, limit_s)):
+            if limit_s > PATIENCE_S:
+                _LOG.warning("%s", BrokerUnavailableError(self.url, "still trying"))
+                self._welcomed.wait(limit_s - PATIENCE_S)
+            if not self._welcomed.is_set():
+                raise BrokerUnavailableError(self.url, self._why_not())
+        self.check()
+
+    def _why_not(self) -> str:
+        link = self._link
+        error = link.last_error if link is not None else None
+        return str(error) if error else ""
+
+    def check(self) -> None:
+        """Raise what ended the connection for good, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def command(self, command: AnyCommand) -> Future[Response]:
+        """Send a command; the future has the response, or raises what it was refused with."""
+        future: Future[Response] = Future()
+        self._post(self._command, command, future)
+        return future
+
+    def watch(self, id: str) -> Future[PromiseRecord]:
+        """A future for the settled promise."""
+        future: Future[PromiseRecord] = Future()
+        self._post(self._watch, id, future)
+        return future
+
+    def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
+        """Create a promise and watch it: futures for its being stored, and for its result."""
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        self._post(self._invoke, create, stored, result)
+        return stored, result
+
+    def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
+        """As `invoke`, but acquired for this process in the same step."""
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        self._post(self._perform, create, stored, result)
+        return stored, result
+
+    def serve(self) -> None:
+        """Ask for work of the group."""
+        self._post(self._start_serving)
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish or hand back what is held, say goodbye, end the thread."""
+        with self._lock:
+            thread = self._thread
+        if thread is None or self._token is None:
+            return
+        try:
+            self._token.run_sync_soon(self._stop.set)
+        except trio.RunFinishedError:
+            return
+        if thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def _post(self, function: Callable[..., None], *args: Any) -> None:
+        self.ensure_started()
+        self.check()
+        self._posted.append((function, args))
+        if not self._signalled:
+            self._signalled = True
+            assert self._token is not None
+            try:
+                self._token.run_sync_soon(self._take_posted)
+            except trio.RunFinishedError:
+                raise RuntimeError(
+                    "this runtime has been stopped: make a new one, or call start() again"
+                ) from self._failure
+
+    # On the loop's thread ------------------------------------------------------------------------
+
+    def _run(self, started: threading.Event) -> None:
+        try:
+            trio.run(self._main, started)
+        except BaseException as error:
+            self._fail(_understood(error, self))
+        finally:
+            started.set()
+            self._fail_pending()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._welcomed.set()
+
+    def _fail_pending(self) -> None:
+        """Nobody may wait for ever on a thread that has ended."""
+        error = self._failure or RuntimeError("this runtime has been stopped")
+        for futures in self._watches.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+        while self._posted:
+            for argument in self._posted.popleft()[1]:
+                if isinstance(argument, Future) and not argument.done():
+                    argument.set_exception(error)
+
+    async def _main(self, started: threading.Event) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        async with (
+            open_link(
+                self.url,
+                self._hello,
+                self._on_messages,
+                on_connected=self._on_connected,
+                on_disconnected=self._on_disconnected,
+                context=self._context,
+            ) as link,
+            trio.open_nursery() as nursery,
+        ):
+            self._link = link
+            self._node = NodeService(self.env, link, now_ms, self.config, log=_LOG.warning)
+            nursery.start_soon(self._node.run)
+            started.set()
+            await self._stop.wait()
+            with trio.CancelScope(shield=True):
+                await self._leave(link, self._node)
+            nursery.cancel_scope.cancel()
+
+    async def _leave(self, link: Link, node: NodeService) -> None:
+        if self._serving:
+            await node.drain()
+        # the releases go out with the link's own goodbye
+        await trio.lowlevel.checkpoint()
+
+    def _take_posted(self) -> None:
+        self._signalled = False
+        while self._posted:
+            function, args = self._posted.popleft()
+            try:
+                function(*args)
+            except LinkError as error:
+                for argument in args:
+                    if isinstance(argument, Future):
+                        _fail_future(argument, error)
+
+    def _hello(self) -> Hello:
+        node = self._node
+        return Hello(
+            protocol=PROTOCOL_VERSION,
+            kind="node" if self._serving else "client",
+            group=self.env.group,
+            name=self.name,
+            boot=self.boot,
+            os_pid=self.os_pid,
+            host=platform.node(),
+            sdk=f"python {__version__}",
+            credit=node.core.new_session() if node is not None else 0,
+            functions=tuple(self.env.functions.names()),
+            claims=node.core.claims() if node is not None else (),
+        )
+
+    def _on_connected(self, welcome: Welcome) -> None:
+        reconnected = self._welcome is not None
+        self._welcome = welcome
+        assert self._node is not None
+        self._node.core.connected(welcome.lost, reconnected)
+        if self._serving:
+            self._node.core.grant()
+        if reconnected and self._watches:
+            self._send_watch(tuple(self._watches))
+        if not self._welcomed.is_set():
+            self._welcomed.set()
+
+    def _on_disconnected(self, why: str) -> None:
+        _LOG.debug("disconnected: %s", why)
+        if self._node is not None:
+            self._node.core.disconnected()
+
+    def _on_messages(self, messages: list[ToPeer]) -> None:
+        assert self._node is not None
+        if self._watches:
+            for message in messages:
+                if isinstance(message, Settled):
+                    self._resolve(message.promises)
+        self._node.receive(messages)
+
+    def _resolve(self, records: Iterable[PromiseRecord]) -> None:
+        watches = self._watches
+        for record in records:
+            for future in watches.pop(record.id, ()):
+                if not future.done():
+                    future.set_result(record)
+
+    def _command(self, command: AnyCommand, future: Future[Response]) -> None:
+        self._request(command, lambda answer: _answer(future, answer))
+
+    def _request(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
+        assert self._link is not None
+        self._link.request(command, on_reply)
+
+    def _watch(self, id: str, future: Future[PromiseRecord]) -> None:
+        known = id in self._watches
+        self._watches.setdefault(id, []).append(future)
+        if not known:
+            self._send_watch((id,))
+
+    def _send_watch(self, ids: tuple[str, ...]) -> None:
+        def on_reply(answer: Response | Refused) -> None:
+            error = refusal(answer)
+            if error is not None and len(ids) == 1:
+                for future in self._watches.pop(ids[0], ()):
+                    if not future.done():
+                        future.set_exception(error)
+            elif isinstance(answer, Response):
+                self._resolve(answer.reply.promises or ())
+
+        self._request(PromiseWatch(ids), on_reply)
+
+    def _invoke(
+        self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
+    ) -> None:
+        self._request(create, lambda answer: self._created(answer, stored, result))
+        self._watch(create.id, result)
+
+    def _created(
+        self,
+        answer: Response | Refused,
+        stored: Future[None],
+        result: Future[PromiseRecord],
+    ) -> None:
+        error = refusal(answer)
+        if error is not None:
+            _fail_future(result, error)
+            _fail_future(stored, error)
+        elif not stored.done():
+            stored.set_result(None)
+
+    def _perform(
+        self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
+    ) -> None:
+        self._start_serving()
+        ttl = self._welcome.lease_ttl_ms if self._welcome is not None else 10_000
+        command = TaskCreate(self.pid, ttl, create.id, create.timeout_at, create.param, create.tags)
+
+        def on_reply(answer: Response | Refused) -> None:
+            if isinstance(answer, Response) and answer.reply.status == 409:
+                # somebody performs it already: attach
+                stored.set_result(None)
+                return
+            self._created(answer, stored, result)
+            if isinstance(answer, Response) and answer.reply.ok:
+                task, promise = answer.reply.task, answer.reply.promise
+                if task is not None and promise is not None and task.pid == self.pid:
+                    assert self._node is not None
+                    self._node.perform(promise, task.version)
+
+        self._request(command, on_reply)
+        self._watch(create.id, result)
+
+    def _start_serving(self) -> None:
+        if self._serving:
+            return
+        self._serving = True
+        assert self._node is not None and self._link is not None
+        self._node.core.serve()
+        if self._link.connected:
+            self._link.rejoin()
+
+
+def _answer(future: Future[Response], answer: Response | Refused) -> None:
+    error = refusal(answer)
+    if error is not None:
+        _fail_future(future, error)
+    elif isinstance(answer, Response) and not future.done():
+        future.set_result(answer)
+
+
+def _fail_future(future: Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _understood(error: BaseException, connection: Connection) -> BaseException:
+    """The SDK's error for what ended the loop."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, NameTakenError):
+        return NameInUseError(connection.name, connection.env.group)
+    return error

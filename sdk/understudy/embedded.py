@@ -1,0 +1,49 @@
+"""Broker and store inside this process, for `Runtime.local`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+if TYPE_CHECKING:
+    from understudy_broker.embedded import EmbeddedBroker
+
+
+class Embedded:
+    """One embedded broker; starts with the first use, and may be started again after a stop.
+
+    It listens on a socket file in a directory that only this user can enter: values travel by
+    cloudpickle here, so nobody else may send any.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self._directory = Path(tempfile.mkdtemp(prefix="understudy-"))
+        self.url = f"ipc://{self._directory}/broker"
+        self.context: zmq.Context[Any] | None = None
+        self._broker: EmbeddedBroker | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Open the store and listen; what is wrong with either is raised here."""
+        from understudy_broker.embedded import EmbeddedBroker
+
+        with self._lock:
+            if self._broker is not None and self._broker.running:
+                return
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            self._broker = EmbeddedBroker(self.store, self.url)
+            self._broker.start()
+
+    def stop(self) -> None:
+        """Finish the commit under way and close the store."""
+        with self._lock:
+            broker, self._broker = self._broker, None
+        if broker is not None:
+            broker.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
