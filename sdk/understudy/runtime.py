@@ -12,6 +12,8 @@ from datetime import timedelta
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
+import msgspec
+
 from understudy.connection import Connection, now_ms
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.environment import NodeEnvironment
@@ -24,6 +26,7 @@ from understudy.retry import Retry, to_wire
 from understudy.schedules import Schedules
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
+from understudy_broker.protocol.messages import GroupsGet, GroupsReport
 from understudy_store.addresses import check_name, poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import (
@@ -76,6 +79,11 @@ class Shared:
         self.spawned: list[Spawned] = []
         self.lock = threading.Lock()
         self._connection: Connection | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a connection, or was one in the process that this was forked from."""
+        return self._connection is not None
 
     @property
     def connection(self) -> Connection:
@@ -222,6 +230,47 @@ class Runtime:
             group, id, embedded.url, pickle, timeout, retry, concurrency, 10.0, None, embedded
         )
         return runtime
+
+    def configure(
+        self,
+        *,
+        group: str | None = None,
+        id: str | None = None,
+        url: str | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Change who this is; None leaves a thing as it is. For those who run another's module.
+
+        Valid until it connects; all copies made by `options` change too.
+
+        Raises
+        ------
+        ConfigurationError
+            It has connected already, or is embedded and is to get a `url`.
+        """
+        shared = self._shared
+        if shared.started:
+            raise ConfigurationError(
+                f"{self!r} has connected already: it must not call or serve while its module is "
+                'imported; put that under if __name__ == "__main__"'
+            )
+        if url is not None:
+            if shared.embedded is not None:
+                raise ConfigurationError(
+                    "a Runtime.local() has its own broker and cannot join another: "
+                    "write Runtime(group=...) instead"
+                )
+            shared.url = _checked_url(url)
+        if group is not None:
+            shared.env.join(check_name(group, "group"))
+        if id is not None:
+            shared.name = check_name(id, "id")
+        elif group is not None:
+            shared.name = f"{group}-{secrets.token_hex(3)}"
+        if concurrency is not None:
+            if concurrency < 1:
+                raise ConfigurationError(f"concurrency={concurrency}: it must be 1 or more")
+            shared.config = msgspec.structs.replace(shared.config, concurrency=concurrency)
 
     # Who this is ---------------------------------------------------------------------------------
 
@@ -401,6 +450,12 @@ class Runtime:
     def schedules(self) -> Schedules:
         """The schedules in the store, directly."""
         return Schedules(self._command, self._shared.env, self._options)
+
+    def groups(self) -> GroupsReport:
+        """All groups with their nodes, as the broker sees them now, and what it has counted."""
+        report = self._connected().command(GroupsGet()).result().report
+        assert report is not None
+        return report
 
     def _command(self, command: Any) -> Any:
         return self._connected().command(command).result().reply

@@ -13,7 +13,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: how long an activation waits in memory, holding its lease, before it is suspended
     linger_ms: int = 250
     #: work to have at hand: credit covers this much of measured service time
-    ahead_ms: float = 5.0
+    ahead_ms: float = 20.0
     #: most tasks that may be on the way or queued beyond those that run
     ahead_max: int = 1024
     #: suspended activations kept in memory

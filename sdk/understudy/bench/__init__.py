@@ -1,0 +1,1 @@
+"""`understudy bench`: what a deployment can do, measured from outside."""

@@ -1,0 +1,126 @@
+"""The workloads: each drives a deployment through a client runtime and gives its figures."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from understudy import Handle, Runtime
+
+#: gets how much is done of how much; for a progress bar
+Progress = Callable[[int, int], None]
+Figures = dict[str, float]
+
+#: no run of a workload takes longer, seconds
+LIMIT_S = 600.0
+
+
+def run_id(workload: str) -> str:
+    """A fresh promise id, so that every run is a new call."""
+    return f"bench-{workload}-{secrets.token_hex(6)}"
+
+
+def fan_out(client: Runtime, calls: int, progress: Progress) -> Figures:
+    """One durable parent that makes `calls` no-op calls; checks the sum that comes back."""
+    began = time.perf_counter()
+    total = client.rpc(run_id("fan-out"), "fan_out", calls).result(LIMIT_S)
+    took = time.perf_counter() - began
+    _check(total, calls * (calls - 1) // 2)
+    progress(calls, calls)
+    return {"calls": calls, "seconds": took, "calls_per_s": calls / took}
+
+
+def chain(client: Runtime, calls: int, progress: Progress) -> Figures:
+    """`calls` chains client → A → B → C and back, one after the other."""
+    latencies_ms: list[float] = []
+    began = time.perf_counter()
+    for number in range(calls):
+        start = time.perf_counter()
+        _check(client.rpc(run_id("chain"), "hop_a").result(LIMIT_S), 3)
+        latencies_ms.append((time.perf_counter() - start) * 1000)
+        progress(number + 1, calls)
+    return _latencies(latencies_ms, time.perf_counter() - began)
+
+
+def chains(client: Runtime, calls: int, progress: Progress, in_flight: int = 200) -> Figures:
+    """`calls` chains of three, `in_flight` at a time."""
+    flying: deque[tuple[float, Handle[Any]]] = deque()
+    latencies_ms: list[float] = []
+    began = time.perf_counter()
+    started = 0
+    while len(latencies_ms) < calls:
+        while started < calls and len(flying) < in_flight:
+            flying.append((time.perf_counter(), _start(client, "hop_a")))
+            started += 1
+        start, handle = flying.popleft()
+        _check(handle.result(LIMIT_S), 3)
+        latencies_ms.append((time.perf_counter() - start) * 1000)
+        progress(len(latencies_ms), calls)
+    return _latencies(latencies_ms, time.perf_counter() - began)
+
+
+def steps(client: Runtime, calls: int, progress: Progress) -> Figures:
+    """`calls` stored local steps in one function: one after the other, then sharing commits."""
+    figures: Figures = {"calls": calls}
+    for name, together in (("steps_per_s", False), ("steps_together_per_s", True)):
+        began = time.perf_counter()
+        total = client.rpc(run_id("steps"), "steps", calls, together).result(LIMIT_S)
+        took = time.perf_counter() - began
+        _check(total, calls * (calls - 1) // 2)
+        figures[name] = calls / took
+        progress(calls, calls)
+    return figures
+
+
+def payload(client: Runtime, calls: int, progress: Progress, size: int = 65_536) -> Figures:
+    """`calls` calls with `size` bytes there and back, 16 at a time."""
+    data = secrets.token_bytes(size)
+    flying: deque[Handle[Any]] = deque()
+    began = time.perf_counter()
+    done = started = 0
+    while done < calls:
+        while started < calls and len(flying) < 16:
+            flying.append(_start(client, "echo", data))
+            started += 1
+        _check(flying.popleft().result(LIMIT_S), data)
+        done += 1
+        progress(done, calls)
+    took = time.perf_counter() - began
+    mib = calls * size * 2 / 2**20
+    return {"calls": calls, "seconds": took, "calls_per_s": calls / took, "mib_per_s": mib / took}
+
+
+def _start(client: Runtime, name: str, *args: Any) -> Handle[Any]:
+    return client.rpc(run_id(name), name, *args)
+
+
+def _latencies(latencies_ms: list[float], took: float) -> Figures:
+    cuts = statistics.quantiles(latencies_ms, n=100, method="inclusive")
+    return {
+        "calls": len(latencies_ms),
+        "seconds": took,
+        "calls_per_s": len(latencies_ms) / took,
+        "p50_ms": cuts[49],
+        "p90_ms": cuts[89],
+        "p99_ms": cuts[98],
+        "max_ms": max(latencies_ms),
+    }
+
+
+def _check(found: Any, expected: Any) -> None:
+    if found != expected:
+        raise AssertionError(f"a wrong result: {found!r} instead of {expected!r}")
+
+
+#: name, function, how many calls by default
+WORKLOADS: dict[str, tuple[Callable[[Runtime, int, Progress], Figures], int]] = {
+    "fan-out": (fan_out, 10_000),
+    "chain": (chain, 300),
+    "chains": (chains, 2_000),
+    "steps": (steps, 2_000),
+    "payload": (payload, 500),
+}

@@ -1,0 +1,107 @@
+"""`understudy bench`: measures a deployment, or one that it starts for the purpose."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from understudy.bench.deployment import Deployment
+from understudy.bench.runner import client_of, measure, medians
+from understudy.bench.workloads import WORKLOADS, Figures
+from understudy.cli.options import AsJson, Url
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help=(
+        "Measure throughput and latency.\n\nWithout --url a broker (SQLite, every commit synced) "
+        "and nodes of their own are started, and stopped again. With --url the nodes of group "
+        "`bench` there are used: start them with `understudy spawn understudy.bench.app:runtime "
+        "--group bench --nodes 2`.\n\nExample: understudy bench fan-out --calls 10000 --nodes 2"
+    ),
+)
+
+Calls = Annotated[int | None, typer.Option(min=1, help="How many; each workload has its default.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Node processes to start, or to wait for.")]
+Repeat = Annotated[int, typer.Option(min=1, help="Runs; the medians are shown.")]
+
+
+def _run(
+    workload: str, calls: int | None, nodes: int, repeat: int, url: str | None, as_json: bool
+) -> None:
+    with ExitStack() as stack:
+        if url is None:
+            url = stack.enter_context(Deployment(nodes)).url
+        client = stack.enter_context(client_of(url))
+        progress = stack.enter_context(_Progress(workload, silent=as_json))
+        runs = measure(
+            client, workload, calls=calls, nodes=nodes, repeat=repeat, progress=progress.show
+        )
+    middle = medians(runs)
+    if as_json:
+        print(json.dumps({"workload": workload, "nodes": nodes, **middle, "runs": runs}))
+    else:
+        _table(workload, runs, middle)
+
+
+class _Progress:
+    """A bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, title: str, *, silent: bool) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            console=console, transient=True, disable=silent or not sys.stderr.isatty()
+        )
+        self._task = self._bar.add_task(title, total=None)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def _table(workload: str, runs: list[Figures], middle: Figures) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{workload}: median of {len(runs)}", box=None, title_justify="left")
+    table.add_column("")
+    table.add_column("median", justify="right")
+    table.add_column("lowest", justify="right")
+    table.add_column("highest", justify="right")
+    for name, value in middle.items():
+        seen = [run[name] for run in runs]
+        table.add_row(name, *(f"{number:,.2f}" for number in (value, min(seen), max(seen))))
+    Console().print(table)
+
+
+def _command(workload: str) -> Any:
+    function, default = WORKLOADS[workload]
+
+    def command(
+        calls: Calls = None,
+        nodes: Nodes = 2,
+        repeat: Repeat = 3,
+        url: Url = None,
+        as_json: AsJson = False,
+    ) -> None:
+        _run(workload, calls, nodes, repeat, url, as_json)
+
+    command.__doc__ = f"{function.__doc__}\n\n    Default: {default:,} calls."
+    return command
+
+
+for _name in WORKLOADS:
+    app.command(_name)(_command(_name))
