@@ -1,8 +1,8 @@
 """A link: a peer's connection to its broker, kept up for as long as the peer lives.
 
-Each connection has a socket of its own, so that nothing old lies in a queue when a new session begins.
-When the broker goes away the link tries again for ever; what was asked and not answered is sent again.
-Everything is called, and calls back, on the one trio loop that opened the link.
+Each connection has a socket of its own, so that nothing old lies in a queue when a new session
+begins. When the broker goes away the link tries again for ever; what was asked and not answered is
+sent again. Everything is called, and calls back, on the one trio loop that opened the link.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Link:
     # The service -------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the connection up until cancelled, or until the broker refuses this peer for good."""
+        """Keep the connection up until cancelled, or until the broker refuses it for good."""
         wait_s = BACKOFF_S[0]
         try:
             while self._core.failure is None:

@@ -1,7 +1,7 @@
 """The broker's clock: epoch milliseconds that never go backwards.
 
-Wall time at the start, carried on by a clock that no one sets. It starts no earlier than the greatest
-time that the store has seen, so that a restart never goes back either (semantics: the machine's `now`).
+Wall time at the start, carried on by a clock that no one sets. It starts no earlier than the
+greatest time that the store has seen, so that a restart never goes back either (semantics: `now`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 def _elapsed_ns() -> int:
-    """Nanoseconds since some moment, with the time that the machine slept where the system tells."""
+    """Nanoseconds since some moment, with those that the machine slept, where known."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
 

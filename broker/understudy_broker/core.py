@@ -165,9 +165,8 @@ class BrokerCore:
             self.counters.beats += 1
             self.membership.renew(session, now)
             self._urgent.add(session.peer, Beat())
-        elif type(message) is Ack:
-            if self.unblocks.acknowledged(message.id, message.address):
-                self.machine.acknowledge(message.id, message.address)
+        elif type(message) is Ack and self.unblocks.acknowledged(message.id, message.address):
+            self.machine.acknowledge(message.id, message.address)
 
     def refuse(self, peer: bytes, refused: Refused) -> None:
         """Say so at once, and count it."""
@@ -199,7 +198,7 @@ class BrokerCore:
         """Ids that must be loaded before `apply(now)`."""
         commands: list[StoreCommand] = []
         for _, request in self._queue:
-            if type(request) is Bye:
+            if isinstance(request, Bye):
                 continue
             command = request.command
             if isinstance(command, PromiseWatch):
@@ -218,7 +217,7 @@ class BrokerCore:
         queue, self._queue = self._queue, []
         performers = self._performers
         for session, request in queue:
-            if type(request) is Bye:
+            if isinstance(request, Bye):
                 self.membership.bye(session, now)
                 continue
             command = request.command
@@ -307,20 +306,20 @@ class BrokerCore:
             holder = settlement.holder and self.sessions.holder(settlement.holder)
             if holder and not (watchers and holder in watchers):
                 told.setdefault(holder.peer, []).append(promise)
-            for session in watchers or ():
-                told.setdefault(session.peer, []).append(promise)
+            for watcher in watchers or ():
+                told.setdefault(watcher.peer, []).append(promise)
         for peer, promises in told.items():
             self._outbox.add(peer, Settled(promises))
         for revocation in self.machine.take_revoked():
-            session = self.sessions.holder(revocation.pid)
-            if session is not None:
+            loser = self.sessions.holder(revocation.pid)
+            if loser is not None:
                 revoked = Revoked(revocation.id, revocation.version, revocation.reason)
-                self._outbox.add(session.peer, revoked)
+                self._outbox.add(loser.peer, revoked)
         for address, record in self.machine.take_unblocks():
             self.unblocks.add(address, record)
-            session = self.unblocks.route(address, self.sessions)
-            if session is not None:
-                self._outbox.add(session.peer, Unblock(address, record))
+            receiver = self.unblocks.route(address, self.sessions)
+            if receiver is not None:
+                self._outbox.add(receiver.peer, Unblock(address, record))
 
     def _dispatch(self, now: int) -> None:
         for execute in self.machine.take_executes():

@@ -1,8 +1,8 @@
 """The dispatcher: nodes, groups, credit and queues; who gets which task next. Pure.
 
 A group has one queue of tasks for whichever of its nodes has room (anycast), and one for each node
-that tasks were addressed to alone (unicast). A node is handed at most what it has announced room for
-(`credit`, a running total since its hello), in turn with the other nodes of its group that have
+that tasks were addressed to alone (unicast). A node is handed at most what it has announced room
+for (`credit`, a running total since its hello), in turn with the other nodes of its group that have
 room. Whether a task goes to the node that it prefers, or to the one that holds it warm, is decided
 when it is assigned: no task waits for a particular node while another has room, except unicast.
 

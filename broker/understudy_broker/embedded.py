@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -101,10 +102,8 @@ class EmbeddedBroker:
         if self._thread is None or self._thread is threading.current_thread():
             return
         if self._token is not None and self._stop is not None:
-            try:
+            with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._stop.set)
-            except trio.RunFinishedError:
-                pass
         self._thread.join(STOP_S)
 
     def _run(self) -> None:
@@ -129,7 +128,7 @@ class EmbeddedBroker:
                 context=self._context,
                 stop=self._stop,
                 log=self._log,
-                task_status=_Started(self._started),
+                on_started=self._started,
             )
         finally:
             store.close()
@@ -137,14 +136,3 @@ class EmbeddedBroker:
     def _started(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._ready.set()
-
-
-class _Started(trio.TaskStatus[str]):
-    """Hands the address to the thread that waits for it."""
-
-    def __init__(self, started: Callable[[str], None]) -> None:
-        self._started = started
-
-    def started(self, value: str | None = None) -> None:
-        assert value is not None
-        self._started(value)

@@ -117,7 +117,7 @@ class LinkCore:
             pending.on_reply = _ignore
 
     def send(self, message: ToBroker) -> bool:
-        """Say something that is no request. Not connected: dropped, the next hello makes up for it."""
+        """Say something that is no request. False, and dropped, while not connected."""
         if self.connected:
             self._outgoing.append(message)
         return self.connected

@@ -55,7 +55,7 @@ class Outbox:
 
     def owe(self, peer: bytes, message: Response | Resume, command: ReadCommand, now: int) -> None:
         """Add `message`; what the engine answers to `command` will be put into it."""
-        if type(message) is Response:
+        if isinstance(message, Response):
             self.answered[peer] = self.answered.get(peer, 0) + 1
         self.add(peer, message)
         self.owed.append(Owed(command, now, peer, len(self.messages[peer]) - 1, message))
@@ -65,7 +65,7 @@ class Outbox:
         for owed, reply in zip(self.owed, replies, strict=True):
             message = owed.message
             filled: Message
-            if type(message) is Response:
+            if isinstance(message, Response):
                 filled = Response(message.corr, reply)
             else:
                 preload = (reply.promises or []) if reply.ok else None

@@ -1,7 +1,8 @@
 """What peers have not taken yet: a bounded queue for each, in front of its socket.
 
-A ROUTER never blocks here. A frame that a peer's pipe does not take waits in that peer's own queue, and
-a peer whose queue outgrows its bound is too slow to be kept: one slow reader costs the others nothing.
+A ROUTER never blocks here. A frame that a peer's pipe does not take waits in that peer's own queue,
+and a peer whose queue outgrows its bound is too slow to be kept: one slow reader costs the others
+nothing.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import trio
@@ -24,9 +25,10 @@ from understudy_broker.outgoing import Outgoing, Sent
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye
 from understudy_broker.sockets import ConnectionMonitor, TrioSocket, descriptor_of
+from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.store import CommitResult, Read, Store
+from understudy_store.store import CommitResult, Store
 
 #: level, text, fields
 Log: TypeAlias = Callable[[str, str, dict[str, Any]], None]
@@ -62,7 +64,7 @@ def bind_router(context: zmq.Context[Any], listen: str, frame_bytes_max: int) ->
     router.set(zmq.ROUTER_HANDOVER, 0)
     router.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
     router.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
-    # One byte more, so that a frame just past the bound is refused in words, not by hanging up.
+    # Larger than what is taken: a frame past the bound is refused in words, not by hanging up.
     router.set(zmq.MAXMSGSIZE, 2 * frame_bytes_max)
     router.set(zmq.TCP_KEEPALIVE, 1)
     router.set(zmq.TCP_KEEPALIVE_IDLE, 30)
@@ -115,7 +117,7 @@ class _Shell:
         #: both ways between connections and peers; descriptors are used again after a close
         self._peers: dict[int, bytes] = {}
         self._descriptors: dict[bytes, int] = {}
-        self.endpoint = router.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self.endpoint = router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._has_descriptors = not self.endpoint.startswith("inproc")
 
     async def run(self) -> None:
@@ -217,10 +219,11 @@ class _Shell:
     def _committed(self, result: CommitResult) -> None:
         """On the writer's thread."""
         self._result = result
-        try:
+        with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self.router.kick, idempotent=True)
-        except trio.RunFinishedError:
-            pass
+
+    def _busy(self) -> bool:
+        return self._committing is not None
 
     def _finish_commit(self) -> None:
         result, batch = self._result, self._committing
@@ -236,11 +239,11 @@ class _Shell:
     async def stop(self) -> None:
         """Finish what was taken in, and tell the peers that this broker leaves."""
         with trio.move_on_after(STOP_S, shield=True):
-            while self._committing is not None:
+            while self._busy():
                 if self._result is None:
                     await self.router.wait(0.1, events=0)
                 self._finish_commit()
-                if self._committing is None:
+                if not self._busy():
                     self._begin_commit()
         bye = encode([Bye()])
         for session in self.core.sessions:
@@ -259,6 +262,7 @@ async def serve(
     context: zmq.Context[Any] | None = None,
     stop: trio.Event | None = None,
     log: Log = log_to_logging,
+    on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be a broker until `stop` is set or this is cancelled.
@@ -271,8 +275,8 @@ async def serve(
         A ZeroMQ address; with port 0 the system chooses one.
     context
         For ``inproc``: the context that the peers use too.
-    task_status
-        Started with the address it listens at.
+    on_started, task_status
+        Told the address it listens at.
 
     Raises
     ------
@@ -286,32 +290,45 @@ async def serve(
         context = own = zmq.Context()
     try:
         router = bind_router(context, listen, config.frames.frame_bytes_max)
-        shell = _Shell(store, config, router, log)
-        await _serve(shell, stop, task_status)
+        try:
+            shell = _Shell(store, config, router, log)
+        except BaseException:
+            router.close(0)
+            raise
+        await _serve(shell, stop, on_started, task_status)
     finally:
         if own is not None:
             own.term()
 
 
-async def _serve(shell: _Shell, stop: trio.Event | None, task_status: trio.TaskStatus[str]) -> None:
+async def _serve(
+    shell: _Shell,
+    stop: trio.Event | None,
+    on_started: Callable[[str], None] | None,
+    task_status: trio.TaskStatus[str],
+) -> None:
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wake_for_connections, shell)
             if stop is not None:
                 nursery.start_soon(_stop_at, stop, shell)
+            if on_started is not None:
+                on_started(shell.endpoint)
             task_status.started(shell.endpoint)
             try:
                 await shell.run()
             except Exception as error:  # raised below, bare: not inside a group
                 failure = error
             nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
     finally:
-        if failure is None:
-            await shell.stop()
-        shell.close()
+        try:
+            if failure is None:
+                await shell.stop()
+        finally:
+            shell.close()
+    if failure is not None:
+        raise failure
 
 
 async def _wake_for_connections(shell: _Shell) -> None:

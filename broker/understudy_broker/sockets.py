@@ -1,9 +1,9 @@
 """ZeroMQ sockets under trio: the glue between the two, and connection events.
 
 A ZeroMQ socket's descriptor is edge-triggered: it becomes readable when the socket's mailbox has
-something to process, and any call on the socket processes it. So a send may swallow the signal that a
-reader waits for. Two rules follow, and this module keeps them: EVENTS is read again before every wait
-and after every send, and a send that finds something to read wakes the reader itself.
+something to process, and any call on the socket processes it. So a send may swallow the signal that
+a reader waits for. Two rules follow, and this module keeps them: EVENTS is read again before every
+wait and after every send, and a send that finds something to read wakes the reader itself.
 
 One task owns a socket. It waits in `wait`, and whatever should make it go on calls `kick`.
 """
@@ -34,7 +34,7 @@ class TrioSocket:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
-        self._fd = socket.get(zmq.FD)
+        self._fd = int(socket.get(zmq.FD))
         self._waiting: trio.CancelScope | None = None
         self._kicked = False
 
@@ -47,7 +47,6 @@ class TrioSocket:
     def close(self, linger_ms: int = 0) -> None:
         """Close the socket; what is not sent within `linger_ms` is dropped."""
         if not self.socket.closed:
-            self.socket.disable_monitor()
             self.socket.close(linger_ms)
         self.kick()
 
@@ -137,7 +136,7 @@ class TrioSocket:
         return sent
 
     async def wait_writable(self) -> None:
-        """Return when a send may succeed, or at a kick. Not for ROUTER: it always may for someone."""
+        """Return when a send may succeed, or at a kick. Useless for a ROUTER."""
         await self.wait(events=_POLLOUT)
 
 
@@ -163,8 +162,8 @@ LIFE_EVENTS = (
 class ConnectionMonitor:
     """The connections of a socket as they come and go. Works for tcp and ipc; inproc has none.
 
-    A closed connection shows as DISCONNECTED within about a millisecond of the kernel closing it. Its
-    value equals ``frame.get(zmq.SRCFD)`` of the frames that came over it.
+    A closed connection shows as DISCONNECTED within about a millisecond of the kernel closing it.
+    Its value equals ``frame.get(zmq.SRCFD)`` of the frames that came over it.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], events: int = LIFE_EVENTS) -> None:
@@ -191,7 +190,8 @@ class ConnectionMonitor:
         """Stop watching; the watched socket goes on."""
         if not self._watched.closed:
             self._watched.disable_monitor()
-        self._monitor.kick()
+        # closed here and now, for a context does not end while one of its sockets is open
+        self._monitor.close()
 
 
 async def connection_events(

@@ -1,8 +1,8 @@
 """Frames: how messages travel.
 
-A frame is one ZeroMQ part: byte 0 is the protocol version, the rest a msgpack list of messages, each
-an array that begins with its tag. The version stands outside the msgpack, so that a peer that speaks
-another one can be told so, whatever the rest means to it.
+A frame is one ZeroMQ part: byte 0 is the protocol version, the rest a msgpack list of messages,
+each an array that begins with its tag. The version stands outside the msgpack, so that a peer that
+speaks another one can be told so, whatever the rest means to it.
 
 Whatever bytes arrive, decoding either gives messages or raises `FrameError`: nothing else, and
 nothing is ever unpickled.
@@ -64,8 +64,8 @@ def decode_to_broker(data: bytes | memoryview, limits: FrameLimits) -> list[ToBr
     Raises
     ------
     FrameError
-        413 for more bytes or messages than `limits` allow, 426 for another protocol version, 400 for
-        everything else that is not a frame.
+        413 for more bytes or messages than `limits` allow, 426 for another protocol version, 400
+        for everything else that is not a frame.
     """
     return _decode(data, _to_broker, limits.frame_bytes_max, limits.messages_max)
 

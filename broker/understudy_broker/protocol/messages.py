@@ -4,9 +4,9 @@ A peer is a *node* (serves the functions of a group) or a *client* (only asks). 
 carries a list of messages in order; see `frames`. A connection begins with `Hello`, answered by
 `Welcome` or `Refused`.
 
-What may be repeated without harm: `Hello` (same boot), `Credit` (cumulative), `Beat`, `Ack`, and any
-`Request` (every command is idempotent on its id or fenced by a version), so a peer that lost its
-connection opens a new one and sends again all that was not answered.
+What may be repeated without harm: `Hello` (same boot), `Credit` (cumulative), `Beat`, `Ack`, and
+any `Request` (every command is idempotent on its id or fenced by a version), so a peer that lost
+its connection opens a new one and sends again all that was not answered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 # Commands that the broker itself answers ---------------------------------------------------------
 
 
-class PromiseWatch(Message, tag="promise.watch"):
+class PromiseWatch(Message, tag="promise.watch", frozen=True):
     """Tell this connection of the settlement of each id: reply 200, `promises` = those settled
     already (the others follow as `Settled`); 404 names the first absent id. Lives in memory; a peer
     that reconnects sends its watches again."""
@@ -36,11 +36,11 @@ class PromiseWatch(Message, tag="promise.watch"):
     ids: tuple[str, ...]
 
 
-class PromiseUnwatch(Message, tag="promise.unwatch"):
+class PromiseUnwatch(Message, tag="promise.unwatch", frozen=True):
     ids: tuple[str, ...]
 
 
-class GroupsGet(Message, tag="groups.get"):
+class GroupsGet(Message, tag="groups.get", frozen=True):
     """Reply 200 with a `GroupsReport` in the response's `report`."""
 
 
@@ -78,7 +78,7 @@ AnyCommand: TypeAlias = StoreCommand | PromiseWatch | PromiseUnwatch | GroupsGet
 # Peer to broker ----------------------------------------------------------------------------------
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, tag="hello", frozen=True):
     """Who this is. `boot` is random for each start of the process: with the name it makes the
     ``pid`` that holds leases, ``name#boot``. `claims`: tasks that it holds from before a reconnect.
     `credit`: as in `Credit`, counted anew from this hello."""
@@ -96,39 +96,39 @@ class Hello(Message, tag="hello"):
     claims: tuple[tuple[str, int], ...] = ()
 
 
-class Request(Message, tag="request"):
+class Request(Message, tag="request", frozen=True):
     """A command; `corr` is chosen by the peer and comes back in the `Response`."""
 
     corr: int
     command: AnyCommand
 
 
-class Credit(Message, tag="credit"):
+class Credit(Message, tag="credit", frozen=True):
     """How many tasks this node has had room for since its `Hello`, in all: a running total, so that
     a repeated or late message does no harm. It may be sent that many in all."""
 
     total: int
 
 
-class Beat(Message, tag="beat"):
+class Beat(Message, tag="beat", frozen=True):
     """Alive: renews the lease on all that this pid holds. Answered by `Beat`."""
 
 
-class Ack(Message, tag="ack"):
+class Ack(Message, tag="ack", frozen=True):
     """The `Unblock` for (promise, address) has arrived."""
 
     id: str
     address: str
 
 
-class Bye(Message, tag="bye"):
+class Bye(Message, tag="bye", frozen=True):
     """Leaves: gets no more work, and what it still holds is given to others at once."""
 
 
 # Broker to peer ----------------------------------------------------------------------------------
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, tag="welcome", frozen=True):
     """`lost`: claims that are no longer this node's. `beat_ms`: how often to send `Beat`.
     `inflight_max`: requests that may be unanswered at a time."""
 
@@ -143,20 +143,20 @@ class Welcome(Message, tag="welcome"):
     lost: tuple[str, ...] = ()
 
 
-class Response(Message, tag="response"):
+class Response(Message, tag="response", frozen=True):
     corr: int
     reply: Reply
     report: GroupsReport | None = None
 
 
-class Invoke(Message, tag="invoke"):
+class Invoke(Message, tag="invoke", frozen=True):
     """Perform this task; it is already acquired for you. First attempt, nothing known yet."""
 
     promise: PromiseRecord
     version: int
 
 
-class Resume(Message, tag="resume"):
+class Resume(Message, tag="resume", frozen=True):
     """Go on with this task; it is already acquired for you.
 
     `preload` is all its children. None: you were the last to hold it and were told of everything
@@ -167,13 +167,13 @@ class Resume(Message, tag="resume"):
     preload: list[PromiseRecord] | None
 
 
-class Settled(Message, tag="settled"):
+class Settled(Message, tag="settled", frozen=True):
     """Promises that settled: those watched, and those created under tasks that you hold."""
 
     promises: list[PromiseRecord]
 
 
-class Revoked(Message, tag="revoked"):
+class Revoked(Message, tag="revoked", frozen=True):
     """This task is no longer yours: its promise settled otherwise, or it was halted or its lease
     lapsed. Stop it; its writes are refused."""
 
@@ -182,14 +182,14 @@ class Revoked(Message, tag="revoked"):
     reason: str
 
 
-class Unblock(Message, tag="unblock"):
+class Unblock(Message, tag="unblock", frozen=True):
     """A listener's promise settled. Sent until it is acknowledged with `Ack`."""
 
     address: str
     promise: PromiseRecord
 
 
-class Refused(Message, tag="refused"):
+class Refused(Message, tag="refused", frozen=True):
     """A frame could not be taken. `status`: 400 malformed, 409 name in use, 412 unknown connection
     (say `Hello`), 413 too large, 426 other protocol version, 429 too much unanswered. `corr`: the
     request refused, where it is one. The connection goes on unless `fatal`."""
