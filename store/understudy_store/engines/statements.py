@@ -57,14 +57,15 @@ class Batched:
         assert found
         assert compiled.positiontup == [f"given_{c.name}" for c in columns]
         self._group = group
-        self._texts: dict[int, str] = {}
+        #: by the number of rows
+        self.texts: dict[int, str] = {}
 
     def text(self, rows_count: int) -> str:
         """SQL for up to `rows_count` rows, a power of two."""
-        text = self._texts.get(rows_count)
+        text = self.texts.get(rows_count)
         if text is None:
             groups = ", ".join([self._group] * rows_count)
-            text = self._texts[rows_count] = f"{self._head}{groups}{self._tail}"
+            text = self.texts[rows_count] = f"{self._head}{groups}{self._tail}"
         return text
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:

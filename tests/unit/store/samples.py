@@ -13,9 +13,9 @@ def row(id_: str, **tags: str) -> Row:
     return Row(PromiseRecord(id_, "pending", Value({"fn": "f"}, b"1"), EMPTY, tags, DEADLINE, 1))
 
 
-def targeted(id_: str) -> Row:
+def targeted(id_: str, **tags: str) -> Row:
     """A pending promise with its task acquired."""
-    promise = row(id_).promise
+    promise = row(id_, **tags).promise
     return Row(promise, TaskRecord(id_, "acquired", 1, "poll://any@g", "n1", 10, 11))
 
 

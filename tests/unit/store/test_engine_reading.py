@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Select, create_engine
 from sqlalchemy.dialects import sqlite
 
-from tests.unit.store.samples import row, settled, targeted
+from tests.unit.store.samples import DEADLINE, row, settled, targeted
 from understudy_store.changes import Changes
 from understudy_store.commands import (
     PromiseSearch,
@@ -27,7 +27,8 @@ from understudy_store.engines.reading import prefix_end
 from understudy_store.engines.rows import shard_of
 from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.errors import StoreError
-from understudy_store.records import TAG_BRANCH, TAG_ORIGIN
+from understudy_store.projection import projected, projected_row
+from understudy_store.records import EMPTY, TAG_BRANCH, TAG_ORIGIN, TAG_TIMER, TaskRecord
 from understudy_store.tables import METADATA
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
@@ -123,6 +124,50 @@ def test_time_never_goes_back(engine: Engine) -> None:
     engine.commit(Changes(7, inserted=[row("a")]), [])
     engine.commit(Changes(5, inserted=[row("b")]), [])
     assert engine.load().now == 7
+
+
+@pytest.mark.parametrize(
+    ("tags", "state"), [({}, "rejected_timedout"), ({TAG_TIMER: "true"}, "resolved")]
+)
+def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state: str) -> None:
+    """At its deadline, not a moment before, a promise is settled, whatever the row says."""
+    made = targeted("a", **tags)
+    assert made.task is not None
+    commands: list[ReadCommand] = [
+        PromiseSearch(state="pending"),
+        PromiseSearch(state=state),
+        TaskSearch(state="acquired"),
+        TaskSearch(state="fulfilled"),
+    ]
+    before = [Read(command, DEADLINE - 1) for command in commands]
+    after = [Read(command, DEADLINE) for command in commands]
+    replies = engine.commit(Changes(1, inserted=[made]), [*before, *after])
+    found = [reply.promises if reply.tasks is None else reply.tasks for reply in replies]
+    gone = TaskRecord("a", "fulfilled", 1, made.task.target)
+    lapsed = projected(made.promise, DEADLINE)
+    assert (lapsed.state, lapsed.settled_at, lapsed.value) == (state, DEADLINE, EMPTY)
+    assert found == [
+        *([made.promise], [], [made.task], []),
+        *([], [lapsed], [], [gone]),
+    ]
+
+
+def test_what_is_settled_is_projected_to_itself() -> None:
+    done = settled(targeted("a"))
+    assert projected_row(done, DEADLINE + 1) == done
+    assert projected(done.promise, DEADLINE + 1) is done.promise
+
+
+def test_statements_have_few_texts(tmp_path: Path) -> None:
+    """The driver keeps 128 prepared statements; a text per length would flush them."""
+    engine = SqliteEngine(tmp_path / "x.db")
+    engine.load()
+    for count in range(1, 40):
+        engine.find([str(n) for n in range(count)])
+    assert (
+        {1, 2, 4, 8, 16, 32, 64} <= set(statements.FIND_PROMISES.texts) <= {2**n for n in range(10)}
+    )
+    engine.close()
 
 
 def _plan(query: str) -> str:
