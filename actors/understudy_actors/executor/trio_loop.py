@@ -97,6 +97,7 @@ class TrioLoop:
         routine = run.routine
         if routine.flush is None:
             routine.flush = partial(self._hand_out, run)
+            routine.clock = self._now_ms
         with trio.CancelScope() as scope:
             self._scopes[run] = scope
             try:
@@ -107,32 +108,43 @@ class TrioLoop:
                     routine.close()
 
     async def _step_until_done(self, run: Run, routine: Routine) -> None:
+        if self._is_over(routine):
+            return
         output = routine.step(self._now_ms())
-        while not self._is_over(routine):
+        while True:
             while output.foreign is not None:
                 output = await self._answer_foreign(run, routine, output)
-                if self._is_over(routine):
-                    return
             wake = self._wakes[run] = trio.Event()
-            ended = output.done is not None or output.retry_after_s is not None
-            self._results.put(run, output, True)
-            if ended:
+            if not self._is_over(routine):
+                self._results.put(run, output, True)
+            elif not routine.alive:
                 return
+            if output.done is not None or output.retry_after_s is not None:
+                return
+            output = await self._wait_for_more(routine, wake)
+
+    async def _wait_for_more(self, routine: Routine, wake: trio.Event) -> Output:
+        """Park at a request. A cancel, by a scope of the function's own or because the run was
+        dropped, is raised there, so that its nurseries and scopes unwind in order."""
+        try:
             await wake.wait()
-            output = routine.step(self._now_ms())
+        except trio.Cancelled as cancelled:
+            if not routine.alive:
+                raise
+            return routine.interrupt(cancelled)
+        return routine.step(self._now_ms())
 
     def _is_over(self, routine: Routine) -> bool:
         return routine.dropped or self._stopping
 
     async def _answer_foreign(self, run: Run, routine: Routine, output: Output) -> Output:
         trap, output.foreign = output.foreign, None
-        if output.commands or output.locals:
+        if (output.commands or output.locals or output.cancels) and not self._is_over(routine):
             self._results.put(run, output, False)
         try:
             value = await _forward(trap)
-        except (
-            BaseException
-        ) as error:  # raised by trio at this await, so it belongs to the function
+        except BaseException as error:
+            # raised by trio at this await, so it belongs to the function
             return routine.resume_foreign(error=error)
         return routine.resume_foreign(value)
 

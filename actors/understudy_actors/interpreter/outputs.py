@@ -31,12 +31,16 @@ class Outcome:
 class LocalStart:
     """A call to be performed by this same activation."""
 
-    __slots__ = ("function", "record", "spec")
+    __slots__ = ("function", "record", "spec", "time_ms")
 
-    def __init__(self, function: FunctionLike, spec: CallSpec, record: PromiseRecord) -> None:
+    def __init__(
+        self, function: FunctionLike, spec: CallSpec, record: PromiseRecord, time_ms: int
+    ) -> None:
         self.function = function
         self.spec = spec
         self.record = record
+        #: the caller's ``ctx.time``, where the callee's begins: a replay knows it too
+        self.time_ms = time_ms
 
 
 class Output:

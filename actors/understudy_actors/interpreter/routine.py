@@ -61,6 +61,7 @@ class Routine:
         "_data",
         "_ended",
         "kwargs",
+        "_mismatch",
         "_out",
         "_sent",
         "_stack",
@@ -72,6 +73,7 @@ class Routine:
         "attempt",
         "branch",
         "calls",
+        "clock",
         "dropped",
         "env",
         "flush",
@@ -103,6 +105,7 @@ class Routine:
         history: list[PromiseRecord] | None = None,
         retry: RetryPolicy | None = None,
         flush: Flush | None = None,
+        time_ms: int | None = None,
     ) -> None:
         self.env = env
         self.function = function
@@ -125,8 +128,11 @@ class Routine:
         self.locals: set[str] = set()
         #: how many calls were made; numbers the children's ids
         self.calls = 0
-        self.time_ms = record.created_at
+        #: `time_ms` is given where `record` is not yet what the store will hold
+        self.time_ms = record.created_at if time_ms is None else time_ms
         self.now_ms = 0
+        #: the time while a step goes on; without it the step's beginning counts
+        self.clock: Callable[[], int] | None = None
         self.dropped = False
         #: a local call's arguments as they are; a task's come encoded, in `_data`
         self.args = args
@@ -137,6 +143,7 @@ class Routine:
         self._unissued: list[CallSpec] = []
         self._wait: Wait | None = None
         self._ended: Outcome | None = None
+        self._mismatch: NonDeterminismError | None = None
         self._out = Output()
         self._sent = 0
         self._answered = 0
@@ -175,6 +182,16 @@ class Routine:
         return self._wait is not None and self._wait.ready and self._behind
 
     @property
+    def runnable(self) -> bool:
+        """A step would get it further, although nothing new has settled."""
+        return self._wait is not None and self._wait.ready and not self._behind
+
+    @property
+    def alive(self) -> bool:
+        """The function has begun and has not ended."""
+        return bool(self._stack)
+
+    @property
     def _behind(self) -> bool:
         # two counters, since two threads count
         return self._sent - self._answered > UNANSWERED_LOW
@@ -204,6 +221,13 @@ class Routine:
             self._run_throw(error)
         else:
             self._run_send(value)
+        return self._take()
+
+    def interrupt(self, error: BaseException) -> Output:
+        """A coroutine's event loop raises `error` where the function waits for a request."""
+        self._absorb()
+        self._wait = None
+        self._run_throw(error)
         return self._take()
 
     def close(self) -> None:
@@ -291,12 +315,12 @@ class Routine:
                 if self._unissued:
                     self._issue_deferred()
                 value, error = self._answer(asked), None
-            except NonDeterminismError as mismatch:
-                # not thrown into the function: it could catch it and go on
-                self._close_stack()
-                self._end(self._failure(mismatch))
-                return
             except BaseException as raised:
+                if raised is self._mismatch:
+                    # not thrown into the function: it could catch it and go on
+                    self._close_stack()
+                    self._end(self._failure(raised))
+                    return
                 value, error = None, raised
             if value is _NOTHING:
                 return
@@ -431,7 +455,12 @@ class Routine:
         """The recorded promise of this call, if the history holds it and agrees."""
         record = self.known.get(spec.id)
         if record is not None:
-            history.check(record, spec)
+            try:
+                history.check(record, spec)
+            except NonDeterminismError as mismatch:
+                # told apart from one that a call of this function failed with
+                self._mismatch = mismatch
+                raise
             if self.replaying is not None:
                 self.replaying.discard(spec.id)
         return record
@@ -443,6 +472,8 @@ class Routine:
             return promise
         spec.issued = True
         record = self._match(spec)
+        if self.clock is not None:
+            self.now_ms = self.clock()
         if spec.kind in ("lfi", "lfc"):
             self._start_local(spec, record)
         elif record is None:
@@ -463,7 +494,7 @@ class Routine:
             return
         function = spec.function
         assert function is not None
-        self._out.locals.append(LocalStart(function, spec, record))
+        self._out.locals.append(LocalStart(function, spec, record, self.time_ms))
 
     # Ending --------------------------------------------------------------------------------------
 
@@ -479,9 +510,14 @@ class Routine:
         self._end(Outcome(RESOLVED, Value({}, data)))
 
     def _raised(self, error: BaseException) -> None:
-        if self.calls == 0 and self.function.kind != "generator":
+        if self.calls == 0 and self.function.kind != "generator" and isinstance(error, Exception):
             policy = self.retry or self.function.retry or self.env.values.default_retry
-            delay_s = policy.delay_s(self.attempt, error)
+            try:
+                delay_s = policy.delay_s(self.attempt, error)
+            except Exception as broken:
+                # a policy of the user's own; its trouble must not hide the function's
+                error.add_note(f"and the retry policy {policy!r} raised {broken!r}")
+                delay_s = None
             if delay_s is not None:
                 self._out.retry_after_s = delay_s
                 self._out.retry_error = error
@@ -507,7 +543,7 @@ class Routine:
         return _NOTHING
 
     def _never_made(self) -> PromiseRecord | None:
-        """A recorded call of this run, other than a pending one, that the code did not make."""
+        """The first recorded call of this run that the code did not make."""
         if not self.replaying:
             return None
         left = [self.known[i] for i in self.replaying]

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from understudy_actors.errors import CommandError
 from understudy_actors.functions import Environment
 from understudy_actors.interpreter.outputs import LocalStart, Output
 from understudy_actors.interpreter.routine import Routine
@@ -42,6 +43,7 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.records import (
+    EMPTY,
     HEADER_FUNCTION,
     HEADER_RETRY,
     HEADER_VERSION,
@@ -126,9 +128,9 @@ class NodeCore:
     def grant(self) -> None:
         """Announce room for more tasks, if there is any more of it."""
         total = self._received + self._room()
-        if total > self._granted:
+        # what is said while there is no session is lost; the next hello counts anew
+        if total > self._granted and self.broker.send(Credit(total)) is not False:
             self._granted = total
-            self.broker.send(Credit(total))
 
     def _room(self) -> int:
         if not self.serving:
@@ -257,7 +259,7 @@ class NodeCore:
 
     def _tell(self, run: Run, record: PromiseRecord) -> None:
         """Put a settlement into a run's inbox and, if this node may go on with it, wake it."""
-        if run.done:
+        if run.done or run.routine.dropped:
             return
         run.routine.learn(record)
         activation = run.activation
@@ -276,13 +278,16 @@ class NodeCore:
         for run, output, final in results:
             activation = run.activation
             if run.routine.dropped or self.activations.get(activation.id) is not activation:
+                if final:
+                    # dropped after its step had ended, so that nobody closed it
+                    self._close(run)
                 continue
             self._perform(run, output)
             if not final or run.routine.dropped:
                 continue
             run.scheduled = False
             activation.busy -= 1
-            if not run.done and run.routine.inbox and not run.routine.dropped:
+            if not run.done and (run.routine.inbox or run.routine.runnable):
                 self._schedule(run)
             self._settle_phase(activation)
 
@@ -313,7 +318,7 @@ class NodeCore:
             else:
                 settle = PromiseSettle(run.routine.id, output.done.state, output.done.value)
                 del activation.runs[run.routine.id]
-                self._fence(run.parent, [settle])
+                self._fence(run.parent, [settle], counted=False)
         elif output.retry_after_s is not None:
             self._retry(run, output)
 
@@ -329,6 +334,7 @@ class NodeCore:
             kwargs=spec.kwargs,
             history=parent.activation.history.pop(spec.id, None),
             retry=self.env.values.retry_policy(spec.retry),
+            time_ms=start.time_ms,
         )
         self._add_run(parent.activation, routine, parent)
 
@@ -357,6 +363,7 @@ class NodeCore:
             kwargs=routine.kwargs,
             attempt=routine.attempt + 1,
             retry=routine.retry,
+            time_ms=routine.time_ms,
         )
         run.routine = again
         activation.busy += 1
@@ -364,29 +371,29 @@ class NodeCore:
 
     # Commands ------------------------------------------------------------------------------------
 
-    def _fence(self, run: Run, commands: list[Any]) -> None:
+    def _fence(self, run: Run, commands: list[Any], *, counted: bool = True) -> None:
+        """Send commands of a run; `counted`: its flow control knows of them."""
         activation = run.activation
         config = self.config
         for batch in fences.batches(commands, config.fence_commands_max, config.fence_bytes_max):
 
             def on_reply(answer: Response | Refused, batch: tuple[Any, ...] = batch) -> None:
-                self._fenced(run, batch, answer)
+                self._fenced(run, batch, answer, counted)
 
             activation.fences_open += 1
             self.broker.request(TaskFence(activation.id, activation.version, batch), on_reply)
 
-    def _fenced(self, run: Run, batch: tuple[Any, ...], answer: Response | Refused) -> None:
+    def _fenced(
+        self, run: Run, batch: tuple[Any, ...], answer: Response | Refused, counted: bool
+    ) -> None:
         activation = run.activation
         activation.fences_open -= 1
         if self.activations.get(activation.id) is not activation:
             return
-        if isinstance(answer, Refused):
-            self._lose(activation, answer.error)
+        if isinstance(answer, Refused) or not answer.reply.ok:
+            self._refused(activation, answer)
             return
         reply = answer.reply
-        if not reply.ok:
-            self._lose(activation, reply.error or "the lease was lost")
-            return
         values = self.env.values
         for command, inner in zip(batch, reply.replies or [None] * len(batch), strict=True):
             if inner is None:
@@ -394,15 +401,17 @@ class NodeCore:
                     self._tell(run, fences.settled_by(command, reply))
             elif not inner.ok:
                 if command.__class__ is PromiseSettle and inner.status == 413:
-                    error = values.encode_error(ValueError(inner.error))
-                    self._fence(run, [PromiseSettle(command.id, REJECTED, Value({}, error))])
+                    error = values.encode_error(CommandError(413, f"{command.id}: {inner.error}"))
+                    settle = PromiseSettle(command.id, REJECTED, Value({}, error))
+                    self._fence(run, [settle], counted=False)
                 else:
                     self._tell(run, fences.refused(command, inner, values))
             elif inner.promise is not None:
                 self._found(run, command, inner.promise)
         routine = run.routine
         paused = routine.paused
-        routine.answered(len(batch))
+        if counted:
+            routine.answered(len(batch))
         if paused and not routine.paused and not run.scheduled:
             self._wake(activation)
             self._schedule(run)
@@ -428,25 +437,35 @@ class NodeCore:
 
         self.broker.request(PromiseWatch((id,)), on_reply)
 
-    def _fulfill(self, activation: Activation, state: str, value: Value) -> None:
+    def _fulfill(
+        self, activation: Activation, state: str, value: Value, *, last: bool = False
+    ) -> None:
+        """Settle the task. A value that is refused becomes an error; `last`: it is one already."""
         self._leave_running(activation)
         activation.phase = Phase.ENDING
 
         def on_reply(answer: Response | Refused) -> None:
             if self.activations.get(activation.id) is not activation:
                 return
-            if isinstance(answer, Response) and answer.reply.status in (400, 413):
-                error = ValueError(answer.reply.error)
-                self._fulfill_error(activation, error)
-                return
-            self._drop(activation)
+            status, text = _status(answer)
+            if status not in (400, 413):
+                self._drop(activation)
+            elif not last:
+                name = activation.promise.param.headers.get(HEADER_FUNCTION, activation.id)
+                self._fulfill_error(
+                    activation, CommandError(status, f"the result of {name}: {text}")
+                )
+            elif value.data is not None:
+                self._fulfill(activation, REJECTED, EMPTY, last=True)
+            else:
+                self._drop(activation)
 
         self.broker.request(TaskFulfill(activation.id, activation.version, state, value), on_reply)
 
     def _fulfill_error(self, activation: Activation, error: Exception) -> None:
         value = Value({}, self.env.values.encode_error(error))
         self.failed += 1
-        self._fulfill(activation, REJECTED, value)
+        self._fulfill(activation, REJECTED, value, last=True)
 
     # Waiting -------------------------------------------------------------------------------------
 
@@ -511,7 +530,7 @@ class NodeCore:
         if self.activations.get(activation.id) is not activation:
             return
         if isinstance(answer, Refused) or answer.reply.status == 409:
-            self._lose(activation, "the lease was lost")
+            self._refused(activation, answer)
             return
         status = answer.reply.status
         if status == 200:
@@ -542,13 +561,26 @@ class NodeCore:
                 record = fences.missing(id, self.env.values) if absent else None
                 if isinstance(answer, Response) and answer.reply.promises:
                     record = answer.reply.promises[0]
-                if record is not None:
-                    for run in list(activation.runs.values()):
-                        self._tell(run, record)
+                runs = list(activation.runs.values())
+                if record is None:
+                    # pending, and another run's own step: whoever waits hears of it from here on
+                    self._strangers.setdefault(id, []).extend(runs)
+                    return
+                for run in runs:
+                    self._tell(run, record)
 
             self.broker.request(PromiseWatch((id,)), on_reply)
 
     # Ending --------------------------------------------------------------------------------------
+
+    def _refused(self, activation: Activation, answer: Response | Refused) -> None:
+        """The broker would not take what an activation asked for as a whole."""
+        status, text = _status(answer)
+        if status in (404, 409):
+            self._lose(activation, text or "the lease was lost")
+        else:
+            # the lease is still ours, so nobody else would ever end it
+            self._fulfill_error(activation, CommandError(status, f"{activation.id}: {text}"))
 
     def _lose(self, activation: Activation, reason: str) -> None:
         if self.log is not None:
@@ -567,6 +599,12 @@ class NodeCore:
                 run.routine.dropped = True
                 self.executor.close(run)
 
+    def _close(self, run: Run) -> None:
+        run.scheduled = False
+        if run.routine.alive:
+            run.routine.dropped = True
+            self.executor.close(run)
+
     def give_back(self) -> int:
         """Release what has not begun; how many tasks that were."""
         count = 0
@@ -579,9 +617,8 @@ class NodeCore:
                 and self.executor.withdraw(root)
             ):
                 self.broker.request(TaskRelease(activation.id, activation.version), _ignore)
-                root.routine.dropped = True
-                del self.activations[activation.id]
-                self._running -= 1
+                root.scheduled = False
+                self._drop(activation)
                 count += 1
         return count
 
@@ -606,6 +643,13 @@ class NodeCore:
             failed=self.failed,
             credit=self._granted - self._received,
         )
+
+
+def _status(answer: Response | Refused) -> tuple[int, str]:
+    """What an answer says went wrong."""
+    if isinstance(answer, Refused):
+        return answer.status, answer.error
+    return answer.reply.status, answer.reply.error or ""
 
 
 def _ignore(answer: Response | Refused) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.functions import Values
@@ -16,9 +17,13 @@ from understudy_store.records import (
     HEADER_SITE,
     REJECTED,
     RESOLVED,
+    TAG_BRANCH,
     PromiseRecord,
     Value,
 )
+
+#: calls of a function that another call of the same function may attach to by its id
+_ALIKE: Final = dict.fromkeys(("rpc", "rfi", "detached", "schedule"), "call")
 
 
 def batches(
@@ -62,17 +67,29 @@ def refused(command: ChildCommand, reply: Reply, values: Values) -> PromiseRecor
 def mismatch(command: PromiseCreate, found: PromiseRecord, values: Values) -> PromiseRecord | None:
     """A failed promise if what stands under this id was made by another call."""
     asked, recorded = command.param.headers, found.param.headers
-    same = all(asked.get(key) == recorded.get(key) for key in (HEADER_KIND, HEADER_FUNCTION))
-    if same or HEADER_KIND not in recorded:
+    kinds = [_ALIKE.get(h.get(HEADER_KIND, "?"), h.get(HEADER_KIND)) for h in (asked, recorded)]
+    same_function = asked.get(HEADER_FUNCTION) == recorded.get(HEADER_FUNCTION)
+    if (kinds[0] == kinds[1] and same_function) or HEADER_KIND not in recorded:
         return None
     kind, name = asked.get(HEADER_KIND, "?"), asked.get(HEADER_FUNCTION, "")
-    error = NonDeterminismError(
-        command.id,
-        describe(found),
-        f"{kind} {name}".strip(),
-        recorded.get(HEADER_SITE, "?"),
-        asked.get(HEADER_SITE, "?"),
-    )
+    error: Exception
+    if found.tags.get(TAG_BRANCH) == command.tags.get(TAG_BRANCH):
+        error = NonDeterminismError(
+            command.id,
+            describe(found),
+            f"{kind} {name}".strip(),
+            recorded.get(HEADER_SITE, "?"),
+            asked.get(HEADER_SITE, "?"),
+        )
+    else:
+        site = recorded.get(HEADER_SITE)
+        made = f"{describe(found)}, called at {site}" if site else describe(found)
+        error = CommandError(
+            409,
+            f"the id {command.id!r} belongs to another call ({made}), so it cannot be "
+            f"{kind} {name}".rstrip()
+            + ": give one of them another id",
+        )
     return _failed(command.id, values.encode_error(error))
 
 
