@@ -32,6 +32,7 @@ from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
     Hello,
+    PeerKind,
     PromiseWatch,
     Refused,
     Response,
@@ -97,6 +98,8 @@ class Connection:
         self._watches: dict[str, list[Future[PromiseRecord]]] = {}
         self._welcome: Welcome | None = None
         self._serving = False
+        #: what the last hello said: node or client
+        self._greeted_as: PeerKind = "client"
 
     # From any thread -----------------------------------------------------------------------------
 
@@ -271,9 +274,10 @@ class Connection:
 
     def _hello(self) -> Hello:
         node = self._node
+        self._greeted_as = "node" if self._serving else "client"
         return Hello(
             protocol=PROTOCOL_VERSION,
-            kind="node" if self._serving else "client",
+            kind=self._greeted_as,
             group=self.env.group,
             name=self.name,
             boot=self.boot,
@@ -290,7 +294,11 @@ class Connection:
         self._welcome = welcome
         assert self._node is not None
         self._node.core.connected(welcome.lost, reconnected)
-        if self._serving:
+        if self._serving and self._greeted_as == "client":
+            # it became a node while its hello was on the way
+            assert self._link is not None
+            self._link.rejoin()
+        elif self._serving:
             self._node.core.grant()
         if reconnected and self._watches:
             self._send_watch(tuple(self._watches))

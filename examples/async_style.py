@@ -1,0 +1,37 @@
+"""The same in `async def`: `await ctx...` instead of `yield ctx...`; the caller is async too.
+
+`await` keeps the exact types: mypy knows that `bar` takes and gives an int.
+"""
+
+import trio
+
+from understudy import Context, Runtime
+
+runtime = Runtime.local()
+
+
+@runtime.register
+async def foo(ctx: Context, number: int) -> int:
+    bar_promise = await ctx.rfi(bar, number)
+    baz_result = await ctx.rfc(baz, number)
+    return await bar_promise + baz_result
+
+
+@runtime.register
+async def bar(ctx: Context, number: int) -> int:
+    await ctx.sleep(0.1)
+    return number + 1
+
+
+@runtime.register
+def baz(_: Context, number: int) -> int:
+    return number * 10
+
+
+async def main() -> None:
+    async with runtime:
+        print("foo(4) =", await runtime.rpc("async-style-1", foo, 4))
+
+
+if __name__ == "__main__":
+    trio.run(main)

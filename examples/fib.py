@@ -1,0 +1,33 @@
+"""Recursion by remote calls: every fib(n) is a durable promise of its own.
+
+Each call starts both of its halves before it waits for either, so that they run side by side, on
+whichever node has room. A function that waits holds no thread, so the recursion cannot deadlock.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+from understudy import Context, Runtime
+
+runtime = Runtime.local()
+
+
+@runtime.register
+def fib(ctx: Context, n: int) -> Generator[Any, Any, int]:
+    if n < 2:
+        return n
+    one = yield from ctx.rfi(fib, n - 1)
+    two = yield from ctx.rfi(fib, n - 2)
+    return (yield from one) + (yield from two)
+
+
+def main() -> None:
+    with runtime:
+        print(f"fib(10) = {runtime.rpc('fib-10', fib, 10).result()}")
+        calls = sum(1 for _ in runtime.promises.search(prefix="fib-10"))
+        print(f"{calls} calls, each of them stored: the first has the id fib-10, its children")
+        print("fib-10.1 and fib-10.2, theirs fib-10.1.1 and so on")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Retries: a leaf that raises is tried again by its policy; its caller sees only the outcome.
+
+Exponential by default. `Constant`, `Linear` and `Never` are others, given where the function is
+registered or for one call by `.options(retry=...)`. After the last attempt, and at once after a
+`NonRetryableError`, the failure reaches the caller as the exception that it was.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+from understudy import Constant, Context, Never, NonRetryableError, Runtime
+
+runtime = Runtime.local()
+
+
+class NoSuchCustomerError(NonRetryableError):
+    """No repetition mends this."""
+
+
+@runtime.register(retry=Constant(pause_s=0.05, max_attempts=5))
+def charge(ctx: Context, customer: str, works_at_attempt: int) -> str:
+    attempt = ctx.info.attempt
+    if customer == "nobody":
+        raise NoSuchCustomerError(f"no customer {customer!r}")
+    if attempt < works_at_attempt:
+        print(f"  attempt {attempt} for {customer}: the bank does not answer")
+        raise ConnectionError("the bank does not answer")
+    return f"{customer} charged at attempt {attempt}"
+
+
+@runtime.register
+def checkout(ctx: Context) -> Generator[Any, Any, str]:
+    print((yield from ctx.rfc(charge, "ann", 3)))
+    try:
+        yield ctx.rfc(charge, "bob", 3).options(retry=Never())
+    except ConnectionError as error:
+        print(f"bob, one attempt only: {error}")
+    try:
+        yield ctx.rfc(charge, "nobody", 1)
+    except NoSuchCustomerError as error:
+        print(f"not tried again: {error}")
+    return "checked out"
+
+
+def main() -> None:
+    with runtime:
+        print(runtime.rpc("checkout-1", checkout).result(timeout=30))
+
+
+if __name__ == "__main__":
+    main()
