@@ -88,13 +88,10 @@ def _offers(s: State, now: int, limit: int) -> None:
 
 
 def _offer(s: State, task_id: str, now: int) -> None:
-    promise = s.promises[task_id]
-    task = promise.task
-    if task is None or task.retry_at is None:
-        return
-    if promise.record.timeout_at <= now:
-        expire(s, promise, now)
-        return
+    # the bound is shared: offers have their turn only when no deadline is left that is due
+    task = s.promises[task_id].task
+    assert task is not None
+    assert task.retry_at is not None
     s.offers_due.disarm(task.retry_at, task_id)
     # not stored: after a restart all that is due is offered anyway
     task.retry_at = now + s.config.retry_timeout_ms

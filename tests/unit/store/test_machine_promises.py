@@ -367,6 +367,13 @@ def test_its_own_local_steps_are_no_news(world: World) -> None:
     assert world.settled == [Settlement(world.record("a.l"), None)]
 
 
+def test_what_others_may_await_is_news_whoever_settles_it(world: World) -> None:
+    world.root("a")
+    step = create("a.x", START + 9, external="true")
+    world.do(TaskFence("a", 1, (step, PromiseSettle("a.x", "resolved"))))
+    assert world.settled == [Settlement(world.record("a.x"), "n1")]
+
+
 def test_a_local_step_that_runs_out_of_time_is_news(world: World) -> None:
     world.root("a")
     world.do(TaskFence("a", 1, (create("a.l", START + 9, scope="local"),)))

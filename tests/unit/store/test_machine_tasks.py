@@ -365,6 +365,19 @@ def test_suspend_on_something_settled_is_300(world: World) -> None:
     assert [row.task for row in changes.updated] == [world.task("a")]
 
 
+def test_what_settled_while_it_ran_is_written_and_forgotten_when_it_suspends(world: World) -> None:
+    world.root("a")
+    world.promise("x", external="true")
+    world.promise("y", external="true")
+    world.do(PromiseRegisterCallback("x", "a"))
+    world.commit()
+    world.do(PromiseSettle("x", "resolved"))
+    changes = world.commit()
+    assert [row.task.resumes for row in changes.updated if row.task is not None] == [("x",)]
+    assert world.do(TaskSuspend("a", 1, ("y",))).status == 200
+    assert world.task("a").resumes == ()
+
+
 def test_suspend_on_something_overdue_is_300(world: World) -> None:
     world.root("a")
     world.child("a", "a.1", ms=10)

@@ -181,6 +181,20 @@ class World:
         self.machine.committed(self.flight)
         self.flight = None
         self.durable = self.departed
+        self._check_shelf()
+
+    def _check_shelf(self) -> None:
+        """What is written is what was there, but for times that are kept in memory only."""
+        seen = self.durable
+        assert self.shelf.rows.keys() == seen.promises.keys()
+        for key, row in self.shelf.rows.items():
+            assert row.promise == seen.promises[key]
+            assert _lasting(row.task) == _lasting(seen.tasks.get(key))
+        for table, mine in (
+            (self.shelf.callbacks, seen.callbacks),
+            (self.shelf.listeners, seen.listeners),
+        ):
+            assert set(table) == {(key, each) for key, those in mine.items() for each in those}
 
     def commit(self) -> Changes:
         """Take and write one batch."""
@@ -255,6 +269,10 @@ def create(promise_id: str, timeout_at: int, **tags: str) -> PromiseCreate:
     return PromiseCreate(
         promise_id, timeout_at, tags={f"understudy:{key}": text for key, text in tags.items()}
     )
+
+
+def _lasting(task: TaskRecord | None) -> TaskRecord | None:
+    return task and msgspec.structs.replace(task, retry_at=None, expires_at=None)
 
 
 def _without_times(before: View) -> View:
