@@ -1,6 +1,7 @@
 """The broker's shell: one trio task that owns the ROUTER socket and drives the core.
 
-The store's writer thread commits; the loop goes on taking in and applying meanwhile. When a commit
+The store's writer thread commits; the loop goes on taking in and applying meanwhile. A small batch
+is committed by the loop itself, which is sooner than waking a thread for it. When a commit
 fails the broker fails stop: nothing that was not sent is sent, and `serve` raises.
 """
 
@@ -27,6 +28,7 @@ from understudy_broker.protocol.messages import Bye
 from understudy_broker.sockets import ConnectionMonitor, TrioSocket, descriptor_of
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
+from understudy_store.changes import Changes
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.store import CommitResult, Store
 
@@ -37,6 +39,9 @@ Log: TypeAlias = Callable[[str, str, dict[str, Any]], None]
 PIPE_FRAMES_MAX: Final = 256
 #: how often to try again a peer whose pipe was full; its reading wakes the loop as well
 RETRY_FULL_S: Final = 0.02
+#: rows and bytes of payload that are committed on the loop's own thread
+INLINE_ROWS_MAX: Final = 64
+INLINE_BYTES_MAX: Final = 64 * 1024
 #: for the batch in flight when the broker stops, and for Bye to reach the peers
 STOP_S: Final = 10.0
 LINGER_MS: Final = 250
@@ -92,6 +97,18 @@ def _why_not(listen: str, error: zmq.ZMQError) -> str:
     return (
         f"cannot listen at {listen}: {error.strerror}. An address looks like tcp://127.0.0.1:5577"
     )
+
+
+def _is_small(changes: Changes) -> bool:
+    """Whether a commit is over before a thread could have been woken for it."""
+    rows = changes.inserted + changes.updated
+    if len(rows) > INLINE_ROWS_MAX:
+        return False
+    size = 0
+    for row in rows:
+        promise = row.promise
+        size += len(promise.param.data or b"") + len(promise.value.data or b"")
+    return size <= INLINE_BYTES_MAX
 
 
 class _Shell:
@@ -214,7 +231,11 @@ class _Shell:
             return
         self._committing = batch
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        self.store.submit(batch.changes, reads, self._committed)
+        if not reads and _is_small(batch.changes):
+            self._result = self.store.commit_here(batch.changes, reads)
+            self._finish_commit()
+        else:
+            self.store.submit(batch.changes, reads, self._committed)
 
     def _committed(self, result: CommitResult) -> None:
         """On the writer's thread."""

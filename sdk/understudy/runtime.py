@@ -180,7 +180,8 @@ class Runtime:
         node: NodeConfig | None,
         embedded: Embedded | None = None,
     ) -> None:
-        if not isinstance(concurrency, int) or concurrency < 1:
+        slots: object = concurrency
+        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
             raise ConfigurationError(f"concurrency={concurrency!r}: it must be an int, 1 or more")
         check_name(group, "group")
         name = check_name(id or f"{group}-{secrets.token_hex(3)}", "id")
@@ -585,7 +586,8 @@ class Runtime:
     ) -> tuple[PromiseCreate, Function | None]:
         """The promise that a call from outside begins with."""
         env, options = self._shared.env, self._options
-        if options.id is None and (not isinstance(id, str) or not id):
+        given: object = id
+        if not isinstance(given, str) or not given:
             raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
         function = env.registered(f) if callable(f) else env.registry_find(f)
         name = f if function is None else function.name

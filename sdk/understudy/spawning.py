@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from understudy.errors import ConfigurationError
+from understudy.values._pickle import dumps
 from understudy_actors.pool import LinePrinter, Pool, ProcessSpec, open_pool
 from understudy_store.addresses import check_name
 
@@ -22,7 +23,8 @@ class Spawned:
 
     def __init__(self, shared: Shared, group: str, nodes: int) -> None:
         check_name(group, "group")
-        if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
+        count: object = nodes
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigurationError(f"nodes={nodes!r}: it must be an int, 1 or more")
         self.group = group
         self._specs = _specs(shared, group, nodes)
@@ -96,8 +98,6 @@ def _specs(shared: Shared, group: str, nodes: int) -> list[ProcessSpec]:
 
 def _shipped(shared: Shared) -> bytes:
     """Everything that a child needs, by cloudpickle: functions of a script travel whole."""
-    import cloudpickle
-
     functions = [
         {
             "fn": function.fn,
@@ -117,8 +117,8 @@ def _shipped(shared: Shared) -> bytes:
         "concurrency": shared.config.concurrency,
     }
     try:
-        path = cloudpickle.dumps(shipment.pop("path"))
-        data: bytes = path + cloudpickle.dumps(shipment)
+        path = dumps(shipment.pop("path"))
+        data = path + dumps(shipment)
     except Exception as error:
         raise ConfigurationError(
             f"what is registered here cannot be sent to other processes: {error}. A function or a "

@@ -24,41 +24,41 @@ class Command(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Base of all commands."""
 
 
-class PromiseGet(Command, tag="promise.get"):
+class PromiseGet(Command, tag="promise.get", frozen=True):
     id: str
 
 
-class PromiseCreate(Command, tag="promise.create"):
+class PromiseCreate(Command, tag="promise.create", frozen=True):
     id: str
     timeout_at: int
     param: Value = EMPTY
     tags: dict[str, str] = {}
 
 
-class PromiseSettle(Command, tag="promise.settle"):
+class PromiseSettle(Command, tag="promise.settle", frozen=True):
     id: str
     state: str
     value: Value = EMPTY
 
 
-class PromiseCancel(Command, tag="promise.cancel"):
+class PromiseCancel(Command, tag="promise.cancel", frozen=True):
     """Settles `rejected_canceled`: this promise and, in its call graph, all it still waits for."""
 
     id: str
     value: Value = EMPTY
 
 
-class PromiseRegisterCallback(Command, tag="promise.register_callback"):
+class PromiseRegisterCallback(Command, tag="promise.register_callback", frozen=True):
     awaited: str
     awaiter: str
 
 
-class PromiseRegisterListener(Command, tag="promise.register_listener"):
+class PromiseRegisterListener(Command, tag="promise.register_listener", frozen=True):
     awaited: str
     address: str
 
 
-class PromiseSearch(Command, tag="promise.search"):
+class PromiseSearch(Command, tag="promise.search", frozen=True):
     """A page of promises in the order of their ids; `cursor` is the last page's ``reply.cursor``."""
 
     state: str | None = None
@@ -69,7 +69,7 @@ class PromiseSearch(Command, tag="promise.search"):
     cursor: str | None = None
 
 
-class TaskCreate(Command, tag="task.create"):
+class TaskCreate(Command, tag="task.create", frozen=True):
     """Create and acquire in one."""
 
     pid: str
@@ -80,14 +80,14 @@ class TaskCreate(Command, tag="task.create"):
     tags: dict[str, str] = {}
 
 
-class TaskAcquire(Command, tag="task.acquire"):
+class TaskAcquire(Command, tag="task.acquire", frozen=True):
     id: str
     version: int
     pid: str
     ttl: int
 
 
-class TaskFence(Command, tag="task.fence"):
+class TaskFence(Command, tag="task.fence", frozen=True):
     """Perform creates and settles, in order, only while (id, version) is held.
 
     The contract names one inner command; a fence here carries a batch of them (semantics: Ours, on
@@ -100,20 +100,20 @@ class TaskFence(Command, tag="task.fence"):
     commands: tuple[PromiseCreate | PromiseSettle, ...]
 
 
-class TaskSuspend(Command, tag="task.suspend"):
+class TaskSuspend(Command, tag="task.suspend", frozen=True):
     id: str
     version: int
     awaited: tuple[str, ...]
 
 
-class TaskFulfill(Command, tag="task.fulfill"):
+class TaskFulfill(Command, tag="task.fulfill", frozen=True):
     id: str
     version: int
     state: str
     value: Value = EMPTY
 
 
-class TaskRelease(Command, tag="task.release"):
+class TaskRelease(Command, tag="task.release", frozen=True):
     """`delay` in milliseconds."""
 
     id: str
@@ -121,33 +121,33 @@ class TaskRelease(Command, tag="task.release"):
     delay: int = 0
 
 
-class TaskHeartbeat(Command, tag="task.heartbeat"):
+class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
     """Renews each (id, version) that `pid` holds; an empty tuple renews all that it holds."""
 
     pid: str
     tasks: tuple[tuple[str, int], ...] = ()
 
 
-class TaskHalt(Command, tag="task.halt"):
+class TaskHalt(Command, tag="task.halt", frozen=True):
     id: str
 
 
-class TaskContinue(Command, tag="task.continue"):
+class TaskContinue(Command, tag="task.continue", frozen=True):
     id: str
 
 
-class TaskGet(Command, tag="task.get"):
+class TaskGet(Command, tag="task.get", frozen=True):
     id: str
 
 
-class TaskPreload(Command, tag="task.preload"):
+class TaskPreload(Command, tag="task.preload", frozen=True):
     """The children of a task that (id, version) holds: for a node that no longer has it warm."""
 
     id: str
     version: int
 
 
-class TaskSearch(Command, tag="task.search"):
+class TaskSearch(Command, tag="task.search", frozen=True):
     """A page of tasks in the order of their ids; `group` is the name in the target."""
 
     state: str | None = None
@@ -156,7 +156,7 @@ class TaskSearch(Command, tag="task.search"):
     cursor: str | None = None
 
 
-class ScheduleCreate(Command, tag="schedule.create"):
+class ScheduleCreate(Command, tag="schedule.create", frozen=True):
     """`promise_timeout` in milliseconds from each occurrence; `cron` in UTC."""
 
     id: str
@@ -167,15 +167,15 @@ class ScheduleCreate(Command, tag="schedule.create"):
     promise_tags: dict[str, str] = {}
 
 
-class ScheduleGet(Command, tag="schedule.get"):
+class ScheduleGet(Command, tag="schedule.get", frozen=True):
     id: str
 
 
-class ScheduleDelete(Command, tag="schedule.delete"):
+class ScheduleDelete(Command, tag="schedule.delete", frozen=True):
     id: str
 
 
-class ScheduleSearch(Command, tag="schedule.search"):
+class ScheduleSearch(Command, tag="schedule.search", frozen=True):
     prefix: str = ""
     limit: int = 100
     cursor: str | None = None
@@ -227,6 +227,8 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     cursor: str | None = None
     #: of a fence: one for each inner command, see `TaskFence`
     replies: "list[Reply | None] | None" = None
+    #: of a fence: the `now` at which it was applied, epoch milliseconds
+    now: int | None = None
 
     @property
     def ok(self) -> bool:
