@@ -103,8 +103,9 @@ class LinkCore:
         self._corr += 1
         corr = self._corr
         request = Request(corr, command)
+        room = self.connected and not self._held and self._inflight < self._inflight_max
         self._pending[corr] = _Pending(request, on_reply)
-        if self.connected and not self._held and self._inflight < self._inflight_max:
+        if room:
             self._outgoing.append(request)
         else:
             self._held.append(corr)

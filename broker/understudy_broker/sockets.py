@@ -136,8 +136,10 @@ class TrioSocket:
         return sent
 
     async def wait_writable(self) -> None:
-        """Return when a send may succeed, or at a kick. Useless for a ROUTER."""
+        """Return when a send may succeed. Useless for a ROUTER, which always may send to someone."""
         await self.wait(events=_POLLOUT)
+        while not int(self.socket.get(zmq.EVENTS)) & _POLLOUT:
+            await self.wait(events=_POLLOUT)
 
 
 class ConnectionEvent(NamedTuple):

@@ -1,0 +1,97 @@
+"""The broker as a process: its first line, its signals, its errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from understudy_broker.client import open_link
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello
+
+PROGRAM = """
+import json, sys
+from understudy_broker.daemon import run_broker
+from understudy_broker.settings import load_settings
+sys.exit(run_broker(load_settings(flags=json.loads(sys.argv[1]))))
+"""
+
+
+def command(**flags: object) -> list[str]:
+    flags = {"listen": "tcp://127.0.0.1:0", "store": "memory", "log_format": "json"} | flags
+    return [sys.executable, "-c", PROGRAM, json.dumps(flags)]
+
+
+@contextmanager
+def started(cwd: Path, **flags: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A broker and its first line."""
+    process = subprocess.Popen(command(**flags), stderr=subprocess.PIPE, text=True, cwd=cwd)
+    assert process.stderr is not None
+    try:
+        yield process, json.loads(process.stderr.readline())["event"]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def endpoint_in(line: str) -> str:
+    return line.partition("listening on ")[2].partition(",")[0]
+
+
+def test_the_first_line_says_what_runs_where(tmp_path: Path) -> None:
+    with started(tmp_path, store="sqlite:///x.db") as (process, line):
+        assert line.startswith("understudy broker ")
+        assert endpoint_in(line).startswith("tcp://127.0.0.1:")
+        assert f"store sqlite:///{tmp_path}/x.db" in line
+        assert line.endswith(f"process {process.pid}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_first_signal_stops_in_order(tmp_path: Path, number: int) -> None:
+    hello = Hello(PROTOCOL_VERSION, "client", "g", "c", "1", os.getpid(), "h", "t")
+    with started(tmp_path) as (process, line):
+        async with open_link(endpoint_in(line), lambda: hello, print) as link:
+            with trio.fail_after(20):
+                await link.wait_connected()
+                process.send_signal(number)
+                assert await trio.to_thread.run_sync(process.wait) == 0
+                while link.connected:
+                    await trio.sleep(0.01)
+            assert link.last_error == "the broker has stopped"
+
+
+def test_errors_at_the_start_are_one_line(tmp_path: Path) -> None:
+    with started(tmp_path, store="sqlite:///x.db") as (_, line):
+        for flags, said in [
+            ({"listen": endpoint_in(line)}, "is in use"),
+            ({"store": "sqlite:///x.db"}, "is open in process"),
+            ({"store": "nosuch://x"}, "names no store"),
+        ]:
+            run = subprocess.run(
+                command(**flags), cwd=tmp_path, capture_output=True, text=True, timeout=30
+            )
+            assert run.returncode == 1
+            [text] = run.stderr.splitlines()
+            assert said in json.loads(text)["event"]
+
+
+def test_listening_to_others_is_warned_about(tmp_path: Path) -> None:
+    with started(tmp_path, listen="tcp://0.0.0.0:0") as (_, line):
+        assert "no authentication" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_idle_broker_is_small(tmp_path: Path) -> None:
+    with started(tmp_path, store="sqlite:///x.db") as (process, _):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        [rss] = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
+        assert int(rss) < 90 * 1024

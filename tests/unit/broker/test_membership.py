@@ -1,0 +1,217 @@
+"""Who is alive: hellos, leases, lost connections, restarts of the broker, and its own deafness."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.broker.rig import Rig, hello
+from understudy_broker.protocol.messages import (
+    Beat,
+    Bye,
+    Invoke,
+    PromiseWatch,
+    Refused,
+    Request,
+    Response,
+    Resume,
+    Settled,
+    Welcome,
+)
+from understudy_store.commands import PromiseCreate, PromiseSettle, TaskFulfill, TaskSuspend
+from understudy_store.records import TAG_EXTERNAL, Value
+
+A, A2, B, C = b"peer-a", b"peer-a-again", b"peer-b", b"peer-c"
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Node `a` holds task p; node `b` has room too."""
+    rig = Rig()
+    rig.join(C, "c", kind="client", group="callers")
+    rig.join(A, "a", credit=2)
+    rig.create(C, "p")
+    rig.one(A, Invoke)
+    rig.join(B, "b", credit=2)
+    return rig
+
+
+def beats(rig: Rig, ms: int, *peers: bytes) -> None:
+    """Time passes in which only these peers give signs of life."""
+    for _ in range(ms // 1_000):
+        for peer in peers:
+            rig.send(peer, Beat())
+        rig.pass_time(1_000, step_ms=500)
+
+
+def test_a_beat_is_answered_and_keeps_the_lease(rig: Rig) -> None:
+    beats(rig, 25_000, A, B, C)
+    assert len(rig.take(A, Beat)) == 25
+    assert rig.take(B, Resume) == []
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
+    beats(rig, 9_000, B, C)
+    assert rig.take(B, Resume) == []
+    beats(rig, 2_000, B, C)
+    resume = rig.one(B, Resume)
+    assert (resume.version, resume.preload) == (2, [])
+    # It wakes up late: its writes are refused, it is told to say hello, and what it lost.
+    rig.send(A, Beat())
+    rig.turn()
+    assert rig.refused(A) == 412
+    assert rig.join(A, "a", claims=(("p", 1),)).lost == ("p",)
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 409
+
+
+def test_a_lost_connection_gives_tasks_away_after_the_grace(rig: Rig) -> None:
+    rig.core.connection_lost(A, rig.now)
+    rig.core.connection_lost(A, rig.now)  # reported twice
+    rig.pass_time(40, step_ms=10)
+    assert rig.take(B, Resume) == []
+    rig.pass_time(20, step_ms=10)
+    assert rig.one(B, Resume).version == 2
+
+
+def test_within_the_grace_it_keeps_what_it_claims(rig: Rig) -> None:
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(20, step_ms=10)
+    assert rig.join(A2, "a", claims=(("p", 1),), credit=1).lost == ()
+    rig.pass_time(200, step_ms=10)
+    assert rig.take(B, Resume) == []
+    assert rig.reply(A2, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_what_it_does_not_claim_it_never_got(rig: Rig) -> None:
+    rig.join(A2, "a", credit=0)
+    rig.turn()
+    assert rig.one(B, Resume).promise.id == "p"
+
+
+def test_a_new_connection_of_the_same_boot_replaces_the_old(rig: Rig) -> None:
+    rig.create(C, "w", target=None)
+    rig.reply(A, PromiseWatch(("w",)))
+    rig.join(A2, "a", claims=(("p", 1),))
+    rig.reply(C, PromiseSettle("w", "resolved"))
+    assert rig.take(A, Settled) == []
+    assert rig.take(A2, Settled) == []  # the peer sends its watches again
+    rig.send(A, Beat())
+    rig.turn()
+    assert rig.refused(A) == 412
+
+
+def test_what_waited_for_a_commit_is_not_sent_to_an_old_connection(rig: Rig) -> None:
+    corr = rig.ask(A, PromiseCreate("z", rig.now + 9_000))
+    rig.apply()
+    batch = rig.core.take_batch()
+    assert batch is not None
+    rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
+    rig.commit(batch)
+    assert rig.take(A, Response) == []
+    # It asks again, and is told the same.
+    rig.send(A2, Request(corr, PromiseCreate("z", rig.now + 9_000)))
+    rig.turn()
+    assert rig.one(A2, Response).reply.ok
+
+
+def _hello_frame(name: str, claims: tuple[tuple[str, int], ...]) -> bytes:
+    from understudy_broker.protocol.frames import encode
+
+    return encode([hello(name, claims=claims)])
+
+
+def test_a_living_name_is_not_taken_over(rig: Rig) -> None:
+    rig.send(A2, hello("a", boot="2"))
+    rig.turn()
+    refused = rig.one(A2, Refused)
+    assert (refused.status, refused.fatal) == (409, True)
+    assert "process 1 on host" in refused.error
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
+    rig.core.connection_lost(A, rig.now)
+    assert rig.join(A2, "a", boot="2", credit=1).pid == "a#2"
+    rig.turn()
+    # The process is another one: what the old one held goes on without waiting for the grace.
+    assert len(rig.take(A2, Resume) + rig.take(B, Resume)) == 1
+
+
+def test_who_leaves_in_order_gives_its_tasks_away_at_once(rig: Rig) -> None:
+    rig.send(A, Bye())
+    rig.turn()
+    assert rig.one(B, Resume).version == 2
+
+
+def test_what_is_asked_before_bye_is_still_done(rig: Rig) -> None:
+    rig.send(A, Request(1, TaskFulfill("p", 1, "resolved")), Bye())
+    rig.turn()
+    assert rig.take(B, Resume) == []
+    reply = rig.reply(C, PromiseSettle("p", "rejected"))
+    assert reply.promise is not None
+    assert reply.promise.state == "resolved"
+
+
+def test_a_suspended_claim_is_no_loss(rig: Rig) -> None:
+    rig.reply(C, PromiseCreate("w", rig.now + 50_000, Value({}), {TAG_EXTERNAL: "true"}))
+    assert rig.reply(A, TaskSuspend("p", 1, ("w",))).status == 200
+    assert rig.join(A2, "a", claims=(("p", 1), ("gone", 3)), credit=1).lost == ("gone",)
+    rig.reply(C, PromiseSettle("w", "resolved"))
+    assert rig.one(A2, Resume).preload is None
+
+
+def test_after_a_restart_holders_get_time_to_come_back() -> None:
+    first = Rig()
+    first.join(C, "c", kind="client")
+    first.join(A, "a", credit=5)
+    first.create(C, "p")
+    first.create(C, "q")
+    assert len(first.take(A, Invoke)) == 2
+
+    rig = Rig(engine=first.engine)
+    rig.join(B, "b", credit=5)
+    rig.pass_time(3_000, step_ms=500)
+    assert rig.take(B, Resume) == []
+    assert rig.join(A, "a", claims=(("p", 1), ("q", 1))).lost == ()
+    rig.pass_time(4_000, step_ms=500)
+    assert rig.take(B, Resume) == []
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_after_a_restart_those_who_do_not_come_back_lose_their_tasks() -> None:
+    first = Rig()
+    first.join(A, "a", credit=5)
+    first.create(A, "p")
+    rig = Rig(engine=first.engine)
+    rig.join(B, "b", credit=5)
+    rig.pass_time(5_100, step_ms=500)
+    assert rig.one(B, Resume).version == 2
+
+
+def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> None:
+    rig.now += 30_000  # stopped, or the machine slept
+    rig.turn()
+    assert rig.take(B, Resume) == []
+    assert rig.core.counters.leases_lapsed == 0
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_peers_are_bounded() -> None:
+    rig = Rig(peers_max=1)
+    rig.join(A, "a")
+    rig.send(B, hello("b"))
+    rig.turn()
+    refused = rig.one(B, Refused)
+    assert (refused.status, refused.fatal) == (429, False)
+    assert rig.take(B, Welcome) == []
+
+
+def test_a_repeated_hello_does_no_harm(rig: Rig) -> None:
+    for _ in range(3):
+        assert rig.join(A, "a", claims=(("p", 1),), credit=1).lost == ()
+    assert rig.take(B, Resume) == []
+    rig.create(C, "q")
+    rig.create(C, "r")
+    rig.create(C, "s")
+    sent = [m.promise.id for peer in (A, B) for m in rig.take(peer, Invoke)]
+    assert sorted(sent) == ["q", "r", "s"]
