@@ -1,6 +1,8 @@
 """``python -m understudy``: the same as the command ``understudy``."""
 
+import sys
+
 from understudy.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -104,12 +104,16 @@ class NodeEnvironment:
     ) -> None:
         self.registry = registry
         self.values = NodeValues(codec, retry)
-        self.group = group
         self.timeout_ms = int(timeout_s * 1000)
-        #: where calls go that name no target: this node's own group
-        self.target = poll(group)
+        self.join(group)
         self._dependencies: dict[str, Any] = {}
         self._local: OrderedDict[int, Function] = OrderedDict()
+
+    def join(self, group: str) -> None:
+        """Be of this group."""
+        self.group = group
+        #: where calls go that name no target: this node's own group
+        self.target = poll(group)
 
     @property
     def functions(self) -> NodeFunctions:

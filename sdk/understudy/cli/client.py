@@ -1,0 +1,138 @@
+"""One-shot access to a broker for commands that ask, change something, and end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Final, Self
+
+from understudy.runtime import Runtime
+from understudy_actors.errors import CommandError
+from understudy_broker.protocol.messages import GroupsReport
+from understudy_store.commands import (
+    PromiseGet,
+    PromiseSearch,
+    Reply,
+    TaskGet,
+    TaskSearch,
+)
+from understudy_store.records import PromiseRecord, TaskRecord
+
+#: a person waits: what is not there is said soon
+CONNECT_TIMEOUT_S: Final = 5.0
+#: records that are asked for at a time
+PAGE: Final = 1000
+
+
+class Client:
+    """A broker's client, connected at the first use, until the block is left.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        At the first use, if nothing answers within 5 seconds.
+    """
+
+    def __init__(self, url: str | None, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        self.runtime = Runtime(
+            id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.runtime.stop(timeout=2.0)
+
+    @property
+    def url(self) -> str:
+        return self.runtime.url
+
+    def connect(self, timeout_s: float | None = None) -> None:
+        """Return when the broker has answered; in seconds, by default 5."""
+        self.runtime._shared.connection.wait_connected(timeout_s)
+
+    def command(self, command: Any) -> Reply:
+        """One command; `CommandError` if it is refused."""
+        reply: Reply = self.runtime._command(command)
+        return reply
+
+    def commands(self, commands: Sequence[Any]) -> Iterator[Reply | CommandError]:
+        """Many at once, in their order, without waiting for each other."""
+        connection = self.runtime._connected()
+        for start in range(0, len(commands), PAGE):
+            futures = [connection.command(command) for command in commands[start : start + PAGE]]
+            for future in futures:
+                try:
+                    yield future.result().reply
+                except CommandError as error:
+                    yield error
+
+    def groups(self) -> GroupsReport:
+        return self.runtime.groups()
+
+    def settled(self, id: str) -> Future[PromiseRecord]:
+        """The record, once it is settled."""
+        return self.runtime._connected().watch(id)
+
+    def promise(self, id: str) -> PromiseRecord | None:
+        """None if there is none of that id."""
+        try:
+            return self.command(PromiseGet(id)).promise
+        except CommandError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def promises(
+        self,
+        *,
+        state: str | None = None,
+        tags: dict[str, str] | None = None,
+        prefix: str = "",
+        origin: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[PromiseRecord]:
+        """In the order of their ids; at most `limit`."""
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            reply = self.command(PromiseSearch(state, tags or {}, prefix, origin, size, cursor))
+            found = reply.promises or []
+            yield from found
+            left = None if left is None else left - len(found)
+            cursor = reply.cursor
+            if cursor is None:
+                return
+
+    def tasks(
+        self, *, state: str | None = None, group: str | None = None, limit: int | None = None
+    ) -> Iterator[TaskRecord]:
+        """In the order of their ids; at most `limit`."""
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            reply = self.command(TaskSearch(state, group, size, cursor))
+            found = reply.tasks or []
+            yield from found
+            left = None if left is None else left - len(found)
+            cursor = reply.cursor
+            if cursor is None:
+                return
+
+    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """The tasks of those promises that have one."""
+        found = {}
+        for reply in self.commands([TaskGet(id) for id in ids]):
+            if isinstance(reply, Reply) and reply.task is not None:
+                found[reply.task.id] = reply.task
+        return found

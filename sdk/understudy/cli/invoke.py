@@ -1,0 +1,116 @@
+"""``understudy invoke``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from understudy.cli.options import AsJson, Tags, Url
+
+if TYPE_CHECKING:
+    from understudy_store.records import PromiseRecord
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def invoke(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of the call; the same id attaches.")],
+    function: Annotated[str, typer.Argument(metavar="FUNC", help="Name of the function.")],
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X", help="An argument: JSON, else text; may be repeated."),
+    ] = None,
+    kwarg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=X", help="One by name; may be repeated."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP", help="Who performs it; else UNDERSTUDY_GROUP, else default."),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Its deadline: seconds, or 500ms, 10m, 2h, 7d; else 1d."),
+    ] = None,
+    delay: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not before this time from now.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the function; else the highest.")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(metavar="N", min=-100, max=100, help="Higher goes first.")
+    ] = None,
+    tag: Tags = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for the result, and print it as JSON.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Call a function durably, by its name.
+
+    The call is stored, then performed by some node of the group, whoever may die meanwhile. Called
+    again with the same id it attaches to the call that there is. With --wait the result is printed
+    as JSON, and a call that failed gives exit code 1; interrupting the wait leaves the call alone.
+
+    \b
+    Examples:
+      understudy invoke order-7 checkout --target orders --arg 7 --wait
+      understudy invoke mail-1 send --target mail --kwarg to=ann@example.org --kwarg retries=3
+      understudy invoke nightly-1 report --arg '{"day": "monday"}' --timeout 2h --json
+    """
+    from understudy.cli.client import Client
+    from understudy.cli.options import pairs, seconds
+
+    args = [json_or_text(text) for text in arg or ()]
+    kwargs = {name: json_or_text(text) for name, text in pairs(kwarg, "--kwarg").items()}
+    with Client(url) as client:
+        runtime = client.runtime.options(
+            target=target,
+            timeout=seconds(timeout, "--timeout"),
+            delay=seconds(delay, "--delay"),
+            version=version,
+            priority=priority,
+            tags=pairs(tag, "--tag"),
+        )
+        runtime.rpc(id, function, *args, **kwargs)
+        record = client.settled(id).result() if wait else client.promise(id)
+    assert record is not None
+    return _show(record, function, as_json=as_json, wait=wait)
+
+
+def json_or_text(text: str) -> Any:
+    """``7`` is a number, ``"7"`` and ``seven`` are texts."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _show(record: PromiseRecord, function: str, *, as_json: bool, wait: bool) -> int:
+    from understudy.cli.shown import compact, decoded, promise_json, reason
+    from understudy.cli.tables import print_json
+    from understudy_store.records import HEADER_FUNCTION, RESOLVED, TAG_TARGET
+
+    stored = record.param.headers.get(HEADER_FUNCTION)
+    if stored != function:
+        print(
+            f"understudy invoke: {record.id!r} was there already, as a call of {stored}; "
+            "for a new call choose another id",
+            file=sys.stderr,
+        )
+    if as_json:
+        print_json(promise_json(record))
+    elif record.state == RESOLVED:
+        print(compact(decoded(record.value.data), None))
+    elif not record.settled:
+        print(f"{record.id}: stored for {record.tags.get(TAG_TARGET)}")
+    failed = record.settled and record.state != RESOLVED
+    if failed:
+        print(f"understudy invoke: {record.id} failed: {reason(record)}", file=sys.stderr)
+    return 1 if failed and wait else 0

@@ -1,0 +1,112 @@
+"""Finding the Runtime that ``module:name`` means."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from understudy.cli.errors import CliError, UsageError
+from understudy.runtime import Runtime
+
+
+class AppError(CliError):
+    """The app's own code failed while it was imported; the message ends with its traceback."""
+
+
+def load_runtime(app: str) -> Runtime:
+    """Import the module and return its Runtime; the working directory is searched first.
+
+    Parameters
+    ----------
+    app
+        ``package.module:name``; the name may be left out where the module has just one Runtime.
+
+    Raises
+    ------
+    UsageError
+        There is no such module or name, or it is no Runtime.
+    AppError
+        Importing it failed.
+    """
+    module_name, _, attribute = app.partition(":")
+    if not module_name or module_name.endswith(".py") or "/" in module_name:
+        hint = Path(module_name).with_suffix("").as_posix().strip("./").replace("/", ".")
+        raise UsageError(
+            f"{app!r} is not of the form module:runtime; "
+            f"did you mean {hint or 'app'}:{attribute or 'runtime'}?"
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module = _import(module_name, here)
+    return _named(module, attribute) if attribute else _only(module)
+
+
+def _import(name: str, here: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no module {error.name!r} in {here} or among the installed packages; "
+                "change to the folder that holds it, or install it"
+            ) from None
+        raise AppError(_where(name, error)) from error
+    except (Exception, SystemExit) as error:
+        raise AppError(_where(name, error)) from error
+
+
+def _where(name: str, error: BaseException) -> str:
+    """The traceback from the app's first own line on."""
+    frames = error.__traceback__
+    while frames is not None and (
+        frames.tb_frame.f_code.co_filename.startswith("<frozen importlib")
+        or frames.tb_frame.f_code.co_filename in (__file__, importlib.__file__)
+    ):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames)
+    return f"{name} cannot be imported:\n{''.join(lines).rstrip()}"
+
+
+def _named(module: ModuleType, attribute: str) -> Runtime:
+    found: object = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise UsageError(
+                f"module {module.__name__!r} has no {attribute!r}{_choices(module)}"
+            ) from None
+    if not isinstance(found, Runtime):
+        raise UsageError(
+            f"{module.__name__}:{attribute} is no Runtime but a {type(found).__name__}"
+            f"{_choices(module)}"
+        )
+    return found
+
+
+def _runtimes(module: ModuleType) -> dict[str, Runtime]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, Runtime)}
+
+
+def _choices(module: ModuleType) -> str:
+    names = sorted(_runtimes(module))
+    if not names:
+        return '; it has no Runtime at all: write runtime = Runtime(group="...") in it'
+    return f"; its Runtimes are: {', '.join(f'{module.__name__}:{name}' for name in names)}"
+
+
+def _only(module: ModuleType) -> Runtime:
+    found = _runtimes(module)
+    if len({id(runtime._shared) for runtime in found.values()}) == 1:
+        return next(iter(found.values()))
+    if not found:
+        raise UsageError(
+            f"module {module.__name__!r} has no Runtime: "
+            'write runtime = Runtime(group="...") in it'
+        )
+    names = ", ".join(f"{module.__name__}:{name}" for name in sorted(found))
+    raise UsageError(f"module {module.__name__!r} has several Runtimes, name one: {names}")

@@ -1,0 +1,87 @@
+"""``understudy up``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from understudy_actors.topology import Topology
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def up(
+    file: Annotated[
+        Path, typer.Argument(metavar="TOPOLOGY", help="The TOML file.", show_default=True)
+    ] = Path("topology.toml"),
+) -> int:
+    """Start a broker, groups of nodes and other programs from one file.
+
+    Processes that die are started again; one that keeps dying ends all, with its last lines. When
+    every group has its nodes one line says "up: ...". Ctrl-C stops in order: programs, nodes, the
+    broker; twice kills.
+
+    \b
+    Examples:
+      understudy up
+      understudy up examples/async_rpc/topology.toml
+
+    \b
+    A topology.toml:
+      [broker]
+      listen = "tcp://127.0.0.1:5577"
+      store = "sqlite:///calls.db"
+
+    \b
+      [[group]]
+      name = "orders"
+      app = "shop.orders:runtime"
+      nodes = 2
+
+    \b
+      [[process]]
+      name = "gateway"
+      command = ["python", "-m", "shop.gateway"]
+    """
+    from understudy.cli.client import Client
+    from understudy.cli.running import (
+        Say,
+        run_pool,
+        start_all,
+        wait_for_broker,
+        wait_for_nodes,
+    )
+    from understudy_actors.pool import Pool
+    from understudy_actors.topology import load_topology, processes
+
+    topology = load_topology(file)
+    specs = processes(topology)
+    brokers = [spec for spec in specs if topology.broker is not None and spec.name == "broker"]
+    others = specs[len(brokers) :]
+    wanted = {group.name: group.nodes for group in topology.groups}
+
+    async def body(pool: Pool, say: Say) -> None:
+        await start_all(pool, brokers)
+        if brokers or wanted:
+            await wait_for_broker(client)
+        await start_all(pool, others)
+        if wanted:
+            await wait_for_nodes(pool, client, wanted, say)
+        say(f"up: {summary(topology, client.url)}")
+
+    with Client(topology.url) as client:
+        return run_pool("up", [spec.name for spec in specs], body)
+
+
+def summary(topology: Topology, url: str) -> str:
+    """``broker at tcp://…, service-a 2 nodes, gateway``."""
+    from understudy.cli.running import count
+
+    parts = [f"broker at {url}"] if topology.broker is not None else []
+    parts += [f"{group.name} {count(group.nodes, 'node')}" for group in topology.groups]
+    parts += [process.name for process in topology.processes]
+    return ", ".join(parts)
