@@ -1,0 +1,1 @@
+"""Nine services and a gateway: the three request flows of asynchronous RPC (see README.md)."""

@@ -1,0 +1,19 @@
+"""service-a: `foo`, the first of the await chain. It waits for `bar`, whatever may crash."""
+
+from collections.abc import Generator
+from typing import Any
+
+from understudy import Context, Runtime
+
+runtime = Runtime(group="service-a")
+
+
+@runtime.register
+def foo(ctx: Context, seconds: float = 0.0) -> Generator[Any, Any, int]:
+    print("running function foo")
+    result: int = yield ctx.rfc("bar", seconds).options(target="poll://service-b")
+    return result + 1
+
+
+if __name__ == "__main__":
+    runtime.serve()

@@ -1,0 +1,22 @@
+"""service-g: `zim`, the fan-out workflow. `rax` and `dop` run at the same time, elsewhere."""
+
+from collections.abc import Generator
+from typing import Any
+
+from understudy import Context, Runtime
+
+runtime = Runtime(group="service-g")
+
+
+@runtime.register
+def zim(ctx: Context, arg: int) -> Generator[Any, Any, int]:
+    print("running function zim")
+    promise_rax = yield ctx.rfi("rax").options(target="poll://service-h")
+    promise_dop = yield ctx.rfi("dop").options(target="poll://service-i")
+    result_rax: int = yield promise_rax
+    result_dop: int = yield promise_dop
+    return result_rax + result_dop + arg
+
+
+if __name__ == "__main__":
+    runtime.serve()
