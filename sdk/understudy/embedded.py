@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import threading
@@ -23,7 +24,8 @@ class Embedded:
 
     def __init__(self, store: str) -> None:
         self.store = store
-        self._directory = Path(tempfile.mkdtemp(prefix="understudy-"))
+        # made by `start`, so that a runtime that is only defined leaves nothing behind
+        self._directory = Path(tempfile.gettempdir(), f"understudy-{secrets.token_hex(8)}")
         self.url = f"ipc://{self._directory}/broker"
         self.context: zmq.Context[Any] | None = None
         self._broker: EmbeddedBroker | None = None
@@ -36,9 +38,15 @@ class Embedded:
         with self._lock:
             if self._broker is not None and self._broker.running:
                 return
-            self._directory.mkdir(mode=0o700, exist_ok=True)
+            # what a broker that ended by itself has left
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.mkdir(mode=0o700)
             self._broker = EmbeddedBroker(self.store, self.url)
-            self._broker.start()
+            try:
+                self._broker.start()
+            except BaseException:
+                shutil.rmtree(self._directory, ignore_errors=True)
+                raise
 
     def stop(self) -> None:
         """Finish the commit under way and close the store."""
