@@ -37,7 +37,8 @@ class Target(msgspec.Struct, frozen=True):
 
 def check_name(name: str, what: str) -> str:
     """Return `name` if it may name a group or a node, else raise `InvalidAddressError`."""
-    if not isinstance(name, str) or not _NAME.match(name):
+    given: object = name
+    if not isinstance(given, str) or not _NAME.match(given):
         raise InvalidAddressError(
             f"{what} {name!r} is not valid: use 1 to 128 letters, digits and . _ : ~ + -, "
             "starting with a letter or a digit"

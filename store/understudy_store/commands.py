@@ -59,7 +59,7 @@ class PromiseRegisterListener(Command, tag="promise.register_listener", frozen=T
 
 
 class PromiseSearch(Command, tag="promise.search", frozen=True):
-    """A page of promises in the order of their ids; `cursor` is the last page's ``reply.cursor``."""
+    """A page of promises in the order of ids; `cursor` is the last page's ``reply.cursor``."""
 
     state: str | None = None
     tags: dict[str, str] = {}
@@ -207,7 +207,7 @@ StoreCommand: TypeAlias = (
     | ScheduleSearch
 )
 
-#: answered by the engine, after the commit of the batch that they came in (history is not in memory)
+#: answered by the engine, after the commit of their batch: history is not in memory
 ReadCommand: TypeAlias = TaskPreload | PromiseSearch | TaskSearch | ScheduleSearch
 
 
@@ -226,7 +226,7 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     #: where the next page begins; None: this was the last
     cursor: str | None = None
     #: of a fence: one for each inner command, see `TaskFence`
-    replies: "list[Reply | None] | None" = None
+    replies: list[Reply | None] | None = None
     #: of a fence: the `now` at which it was applied, epoch milliseconds
     now: int | None = None
 

@@ -101,7 +101,7 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A cron line that makes promises; `promise_id` is a template with ``{id}`` and ``{timestamp}``."""
+    """A cron line that makes promises; `promise_id` may hold ``{id}`` and ``{timestamp}``."""
 
     id: str
     cron: str

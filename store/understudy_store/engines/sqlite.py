@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select, update
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from understudy_store import migrations
@@ -75,7 +75,7 @@ _READER_PRAGMAS = ("PRAGMA query_only=ON",)
 
 _promise = table(Promise)
 _meta = table(Meta)
-_SET_NOW = update(_meta).where(_meta.c.key == "now")
+_SET_NOW = "UPDATE meta SET value = ? WHERE key = 'now'"
 
 
 def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
@@ -168,11 +168,13 @@ class SqliteEngine:
         self._connections.append(self._writer)
         with self._writer.begin():
             self._migrate()
+        self._driver = _driver_of(self._writer)
         self._now = 0
         if not exists:
             sync_directory(self._path.parent)
         self._finder = _connect(self._path, _READER_PRAGMAS, None).connect()
         self._connections.append(self._finder)
+        self._finder_driver = _driver_of(self._finder)
 
     def _migrate(self) -> None:
         names = "SELECT name FROM sqlite_master WHERE name = ?"
@@ -231,28 +233,41 @@ class SqliteEngine:
             try:
                 return [
                     row_of(row)
-                    for result in sql.FIND_PROMISES.results(self._finder, keys)
+                    for result in sql.FIND_PROMISES.results(self._finder_driver, keys)
                     for row in result.fetchall()
                 ]
-            except SQLAlchemyError as error:
+            except sqlite3.Error as error:
                 raise _plain(error) from None
 
     def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
         try:
             if changes:
-                with self._writer.begin():
-                    self._write(changes)
+                self._transact(changes)
             if not reads:
                 return []
             # This connection alone writes, so it sees this commit and none after it; it also has
             # the pages at hand. Nothing is written, so nothing is synced.
             with self._writer.begin():
                 return [self._answer(read) for read in reads]
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             raise _plain(error) from None
 
+    def _transact(self, changes: Changes) -> None:
+        """All of `changes` or nothing; durable on return."""
+        driver = self._driver
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(changes)
+            driver.execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back by itself after some errors, a full disk among them
+            if driver.in_transaction:
+                with suppress(sqlite3.Error):
+                    driver.execute("ROLLBACK")
+            raise
+
     def _write(self, changes: Changes) -> None:
-        writer = self._writer
+        writer = self._driver
         if changes.inserted:
             sql.INSERT_PROMISES.run(writer, [insert_values(row) for row in changes.inserted])
         if changes.updated:
@@ -274,14 +289,13 @@ class SqliteEngine:
         if changes.schedules_deleted:
             sql.DELETE_SCHEDULES.run(writer, [(id_,) for id_ in changes.schedules_deleted])
         if changes.now > self._now:
-            writer.execute(_SET_NOW, {"value": str(changes.now)})
+            writer.execute(_SET_NOW, (str(changes.now),))
             self._now = changes.now
 
     def _update(self, rows: Sequence[Row]) -> None:
-        driver = self._writer.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
+        driver = self._driver
         before = driver.total_changes
-        sql.UPDATE_PROMISES.run(self._writer, [update_values(row) for row in rows])
+        sql.UPDATE_PROMISES.run(driver, [update_values(row) for row in rows])
         updated = driver.total_changes - before
         if updated != len(rows):
             raise StoreError(f"of {len(rows)} promises to update only {updated} exist")
@@ -343,6 +357,13 @@ def _row_id(row: Row) -> str:
     return row.promise.id
 
 
-def _plain(error: SQLAlchemyError) -> StoreError:
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    """What SQLAlchemy's connection holds, for the statements of the hot path."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _plain(error: Exception) -> StoreError:
     """Only what the driver said: the statement and its values are long, and users' data."""
     return StoreError(str(getattr(error, "orig", None) or error))
