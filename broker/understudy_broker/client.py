@@ -69,6 +69,8 @@ class Link:
         self._context = context
         self._socket: TrioSocket | None = None
         self._changed = trio.Event()
+        #: those that wait in `call`
+        self._calls: set[trio.Event] = set()
         self._unsent: list[bytes] = []
         self._closed = False
         self._welcomed_here = False
@@ -137,13 +139,15 @@ class Link:
             done.set()
 
         corr = self.request(command, on_reply)
+        self._calls.add(done)
         try:
-            while not answers:
-                self._check_open()
-                await self._either(done)
-        except BaseException:
-            self.forget(corr)
-            raise
+            await done.wait()
+        finally:
+            self._calls.discard(done)
+            if not answers:
+                self.forget(corr)
+        if not answers:
+            self._check_open()
         return answers[0]
 
     async def wait_for_room(self, unanswered_max: int | None = None) -> None:
@@ -170,19 +174,6 @@ class Link:
         if self._closed:
             raise LinkClosedError("the link is closed")
 
-    async def _either(self, done: trio.Event) -> None:
-        """Wait for `done`, or for a failure of the link."""
-        async with trio.open_nursery() as nursery:
-
-            async def failed() -> None:
-                while self._core.failure is None and not self._closed:
-                    await self._changed.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(failed)
-            await done.wait()
-            nursery.cancel_scope.cancel()
-
     def _kick(self) -> None:
         if self._socket is not None:
             self._socket.kick()
@@ -197,17 +188,25 @@ class Link:
         """Keep the connection up until cancelled, or until the broker refuses it for good."""
         wait_s = BACKOFF_S[0]
         try:
-            while self._core.failure is None:
+            while True:
+                began = trio.current_time()
                 self._welcomed_here = False
                 await self._connection()
-                if self._core.failure is None:
-                    wait_s = BACKOFF_S[0] if self._welcomed_here else min(2 * wait_s, BACKOFF_S[1])
-                    # Many peers lose one broker at the same moment: they come back spread out.
+                if self._core.failure is not None:
+                    raise self._core.failure
+                if self._welcomed_here and trio.current_time() - began >= BACKOFF_S[1]:
+                    # It worked until now: back at once, within the grace that tasks are kept for.
+                    wait_s = BACKOFF_S[0]
+                    await trio.lowlevel.checkpoint()
+                else:
+                    # Many peers may lose one broker at the same moment: they come back spread out.
                     await trio.sleep(wait_s * random.uniform(0.5, 1.0))
-            raise self._core.failure
+                    wait_s = min(2 * wait_s, BACKOFF_S[1])
         finally:
             self._closed = True
             self._notify()
+            for call in self._calls:
+                call.set()
 
     async def _connection(self) -> None:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)

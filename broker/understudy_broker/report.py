@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from understudy_broker.counters import Counters
 from understudy_broker.dispatcher import Dispatcher, GroupStatistics
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
@@ -12,7 +14,7 @@ from understudy_store.machine import Machine
 def groups_report(
     machine: Machine, dispatcher: Dispatcher, sessions: Sessions, counters: Counters, now: int
 ) -> GroupsReport:
-    """All groups that have nodes or waiting tasks, by name; and the counters."""
+    """All groups that have nodes or waiting tasks, by name; the counters, and the machine's own."""
     queues = {group.name: group for group in dispatcher.statistics().groups}
     nodes: dict[str, list[Session]] = {}
     for session in sessions:
@@ -39,4 +41,5 @@ def groups_report(
         groups.append(GroupInfo(name, tuple(infos), queue.queued, waiting_ms))
     counts = counters.as_dict()
     counts["peers"] = len(sessions)
+    counts |= msgspec.structs.asdict(machine.statistics())
     return GroupsReport(tuple(groups), counts)

@@ -26,9 +26,9 @@ from understudy_broker.outgoing import Outgoing, Sent
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye
 from understudy_broker.sockets import ConnectionMonitor, TrioSocket, descriptor_of
+from understudy_store.changes import Changes
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
-from understudy_store.changes import Changes
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.store import CommitResult, Store
 

@@ -136,7 +136,7 @@ class TrioSocket:
         return sent
 
     async def wait_writable(self) -> None:
-        """Return when a send may succeed. Useless for a ROUTER, which always may send to someone."""
+        """Return when a send may succeed. Useless for a ROUTER: it always may."""
         await self.wait(events=_POLLOUT)
         while not int(self.socket.get(zmq.EVENTS)) & _POLLOUT:
             await self.wait(events=_POLLOUT)

@@ -59,14 +59,26 @@ def test_the_first_line_says_what_runs_where(tmp_path: Path) -> None:
 async def test_the_first_signal_stops_in_order(tmp_path: Path, number: int) -> None:
     hello = Hello(PROTOCOL_VERSION, "client", "g", "c", "1", os.getpid(), "h", "t")
     with started(tmp_path) as (process, line):
-        async with open_link(endpoint_in(line), lambda: hello, print) as link:
+        reasons: list[str] = []
+        async with open_link(
+            endpoint_in(line), lambda: hello, print, on_disconnected=reasons.append
+        ) as link:
             with trio.fail_after(20):
                 await link.wait_connected()
                 process.send_signal(number)
                 assert await trio.to_thread.run_sync(process.wait) == 0
-                while link.connected:
+                while not reasons:
                     await trio.sleep(0.01)
-            assert link.last_error == "the broker has stopped"
+            assert reasons == ["the broker has stopped"]
+
+
+def test_the_second_signal_exits_at_once(tmp_path: Path) -> None:
+    with started(tmp_path) as (process, _):
+        process.send_signal(signal.SIGSTOP)  # so that both are there when it looks
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(20) == 143
 
 
 def test_errors_at_the_start_are_one_line(tmp_path: Path) -> None:

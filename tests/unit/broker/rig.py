@@ -47,8 +47,10 @@ def hello(
 class Rig:
     """Drives a core as the shell does; `inbox` has what each peer was sent and has not read."""
 
-    def __init__(self, engine: MemoryEngine | None = None, **config: int) -> None:
-        self.now = 1_000_000
+    def __init__(
+        self, engine: MemoryEngine | None = None, start: int = 1_000_000, **config: int
+    ) -> None:
+        self.now = start
         self.engine = engine or MemoryEngine()
         self.config = BrokerConfig(**config)  # type: ignore[arg-type]
         self.core = BrokerCore(Machine(MachineConfig()), Dispatcher(), self.config)
