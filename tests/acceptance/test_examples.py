@@ -1,0 +1,78 @@
+"""Every small program in examples/ runs, and prints what its docstring promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+#: seconds after which a program counts as hung; each takes about one
+PATIENCE_S = 60
+
+#: what each prints, as a regular expression for the whole of it
+OUTPUT = {
+    "hello": r"Hello, world!",
+    "fib": r"fib\(10\) = 55\n177 calls, each of them stored: .*\nfib-10.1 and .*",
+    "countdown": (
+        r"4 \.\.\.\n3 \.\.\.\n2 \.\.\.\n\(the process is gone\)\n"
+        r"\(another one has opened the store\)\n1 \.\.\.\nLift-off!"
+    ),
+    "human_in_the_loop": (
+        r"May 'Durable calls' be published\? \(the answer goes to promise post-1\.1\)\n"
+        r"yes: 'Durable calls' is published\n"
+        r"May 'Draft' be published\? \(the answer goes to promise post-2\.1\)\n"
+        r"no: 'Draft' stays in the drawer"
+    ),
+    "fan_out": r"words per page: \[4, 6, 5\], together 15; .* is 'understudy'",
+    "saga": (
+        r"A trip to London:\n  flight to London booked\n  hotel in London booked\n"
+        r"  theatre in London booked\n"
+        r"  done: flight to London, hotel in London, theatre in London\n"
+        r"A trip to Paris:\n  flight to Paris booked\n  hotel in Paris booked\n"
+        r"  hotel in Paris canceled\n  flight to Paris canceled\n"
+        r"  no trip: the theatre in Paris is sold out"
+    ),
+    "retries": (
+        r"  attempt 1 for ann: the bank does not answer\n"
+        r"  attempt 2 for ann: the bank does not answer\nann charged at attempt 3\n"
+        r"  attempt 1 for bob: the bank does not answer\n"
+        r"bob, one attempt only: the bank does not answer\n"
+        r"not tried again: no customer 'nobody'\nchecked out"
+    ),
+    "schedule": r"(a report of the stage, asked for by promise every-second.*\n){2}schedules left: 0",
+    "versions": r"old: 116 by version 1\nnew: 124 by version 2",
+    "async_style": r"foo\(4\) = 45",
+    "spawn_nodes": (
+        r"every sum was right: True\nnodes that worked: 2\nthey are those that were spawned: True"
+    ),
+}
+
+
+def test_every_example_is_tried() -> None:
+    programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"}
+    assert programs == set(OUTPUT)
+
+
+@pytest.mark.parametrize("name", OUTPUT)
+def test_example(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(OUTPUT[name] + r"\n", done.stdout), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_example_says_what_it_shows() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert source.startswith('"""'), path

@@ -1,0 +1,121 @@
+"""What the types of calls are; checked by the normal run of mypy, never executed.
+
+`yield from` and `await` give exact types; a plain `yield` gives Any, as Python has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, assert_type
+
+from understudy import Context, Handle, Promise, Runtime
+
+runtime = Runtime.local()
+
+
+@runtime.register
+def generator(ctx: Context, number: int, *, text: str = "") -> Generator[Any, Any, list[str]]:
+    yield ctx.sleep(1)
+    return [text] * number
+
+
+@runtime.register
+async def coroutine(ctx: Context, number: int) -> dict[str, int]:
+    await ctx.sleep(1)
+    return {"number": number}
+
+
+@runtime.register(name="a_plain_one", version=2)
+def plain(_: Context, number: int, text: str = "") -> float:
+    return number * len(text) / 2
+
+
+def in_a_generator(ctx: Context) -> Generator[Any, Any, None]:
+    # the value, at once
+    assert_type((yield from ctx.rfc(generator, 1, text="x")), list[str])
+    assert_type((yield from ctx.rfc(coroutine, 1)), dict[str, int])
+    assert_type((yield from ctx.rfc(plain, 1, "x")), float)
+    assert_type((yield from ctx.rpc(generator, 1, text="x")), list[str])
+    assert_type((yield from ctx.rpc(coroutine, 1)), dict[str, int])
+    assert_type((yield from ctx.rpc(plain, 1)), float)
+    assert_type((yield from ctx.lfc(generator, 1)), list[str])
+    assert_type((yield from ctx.lfc(coroutine, 1)), dict[str, int])
+    assert_type((yield from ctx.lfc(plain, number=1, text="x")), float)
+    assert_type((yield from ctx.run(generator, 1)), list[str])
+    assert_type((yield from ctx.run(coroutine, 1)), dict[str, int])
+    assert_type((yield from ctx.run(plain, 1)), float)
+
+    # options change nothing about it
+    assert_type((yield from ctx.rfc(plain, 1).options(target="g", timeout=5)), float)
+
+
+def promises_in_a_generator(ctx: Context) -> Generator[Any, Any, None]:
+    # first the promise, then the value
+    assert_type((yield from ctx.rfi(generator, 1, text="x")), Promise[list[str]])
+    assert_type((yield from ctx.rfi(coroutine, 1)), Promise[dict[str, int]])
+    assert_type((yield from ctx.rfi(plain, 1)), Promise[float])
+    assert_type((yield from ctx.begin_rpc(plain, 1)), Promise[float])
+    assert_type((yield from ctx.lfi(generator, 1)), Promise[list[str]])
+    assert_type((yield from ctx.lfi(coroutine, 1)), Promise[dict[str, int]])
+    assert_type((yield from ctx.lfi(plain, 1)), Promise[float])
+    assert_type((yield from ctx.begin_run(plain, 1)), Promise[float])
+    assert_type((yield from ctx.detached(generator, 1)), Promise[list[str]])
+    assert_type((yield from ctx.detached(coroutine, 1)), Promise[dict[str, int]])
+    assert_type((yield from ctx.detached(plain, 1)), Promise[float])
+
+    promise = yield from ctx.rfi(generator, 1).options(target="poll://g")
+    assert_type((yield from promise), list[str])
+
+
+def by_name(ctx: Context) -> Generator[Any, Any, None]:
+    # nobody knows what a name stands for
+    assert_type((yield from ctx.rfc("plain", 1, anything="x")), Any)
+    assert_type((yield from ctx.rpc("plain")), Any)
+    assert_type((yield from ctx.rfi("plain")), Promise[Any])
+    assert_type((yield from ctx.detached("plain")), Promise[Any])
+    assert_type((yield ctx.rfc(plain, 1)), Any)
+    assert_type((yield from ctx.sleep(1)), None)
+    assert_type((yield from ctx.promise()), Promise[Any])
+
+
+async def in_a_coroutine(ctx: Context) -> None:
+    assert_type(await ctx.rfc(generator, 1), list[str])
+    assert_type(await ctx.rfc(coroutine, 1), dict[str, int])
+    assert_type(await ctx.rfc(plain, 1), float)
+    assert_type(await ctx.rfc("plain"), Any)
+    assert_type(await ctx.lfc(generator, 1), list[str])
+    assert_type(await ctx.run(coroutine, 1), dict[str, int])
+    assert_type(await ctx.rfi(generator, 1), Promise[list[str]])
+    assert_type(await ctx.detached(coroutine, 1), Promise[dict[str, int]])
+    assert_type(await (await ctx.rfi(coroutine, 1)), dict[str, int])
+    assert_type(await (await ctx.lfi(plain, 1)), float)
+    assert_type(await ctx.sleep(1), None)
+
+
+def from_outside() -> None:
+    assert_type(runtime.rpc("id", generator, 1, text="x"), Handle[list[str]])
+    assert_type(runtime.rpc("id", coroutine, 1), Handle[dict[str, int]])
+    assert_type(runtime.rpc("id", plain, 1), Handle[float])
+    assert_type(runtime.rpc("id", "plain", 1), Handle[Any])
+    assert_type(runtime.begin_rpc("id", plain, 1), Handle[float])
+    assert_type(runtime.run("id", generator, 1), Handle[list[str]])
+    assert_type(runtime.run("id", coroutine, 1), Handle[dict[str, int]])
+    assert_type(runtime.run("id", plain, 1), Handle[float])
+    assert_type(runtime.get("id"), Handle[Any])
+
+    assert_type(runtime.rpc("id", generator, 1).result(), list[str])
+    assert_type(runtime.rpc("id", plain, 1).result(timeout=1), float)
+    assert_type(runtime.options(target="g", timeout=5).rpc("id", plain, 1).result(), float)
+    assert_type(runtime.rpc("id", "plain").result(), Any)
+
+
+async def from_outside_async() -> None:
+    assert_type(await runtime.rpc("id", generator, 1), list[str])
+    assert_type(await runtime.rpc("id", coroutine, 1), dict[str, int])
+    assert_type(await runtime.run("id", plain, 1), float)
+
+
+def registered(ctx: Context) -> None:
+    # register gives back the function itself, so that it can still be called as one
+    assert_type(plain(ctx, 1, "x"), float)
+    assert_type(generator(ctx, 1), Generator[Any, Any, list[str]])
