@@ -37,25 +37,26 @@ EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 class LazyFamilies(TyperGroup):
     """A group that imports a family when it is asked for; `--help` alone imports them all."""
 
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self._families: dict[str, Any] = {}
+        # only the names count: "did you mean" is looked up in them
+        self.commands = dict.fromkeys(FAMILIES, self)
+
     def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
         return list(FAMILIES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
         module = FAMILIES.get(cmd_name)
         if module is None:
             return None
-        if cmd_name not in self.commands:
+        if cmd_name not in self._families:
             family = typer.main.get_command(import_module(module).app)
             family.name = cmd_name
-            self.commands[cmd_name] = family
-        return self.commands[cmd_name]
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # the names, for "did you mean": what has not been asked for is not imported
-        if args and args[0] not in FAMILIES and not args[0].startswith("-"):
-            known = {name: self.commands.get(name) for name in FAMILIES}
-            self.commands = known
-        return super().resolve_command(ctx, args)
+            self._families[cmd_name] = family
+        return self._families[cmd_name]
 
 
 app = typer.Typer(

@@ -105,8 +105,7 @@ def _only(module: ModuleType) -> Runtime:
         return next(iter(found.values()))
     if not found:
         raise UsageError(
-            f"module {module.__name__!r} has no Runtime: "
-            'write runtime = Runtime(group="...") in it'
+            f'module {module.__name__!r} has no Runtime: write runtime = Runtime(group="...") in it'
         )
     names = ", ".join(f"{module.__name__}:{name}" for name in sorted(found))
     raise UsageError(f"module {module.__name__!r} has several Runtimes, name one: {names}")

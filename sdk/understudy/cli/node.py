@@ -84,8 +84,11 @@ def _announce(runtime: Runtime) -> None:
     """Say what is served and where, once there is a broker; until then, that there is none."""
     from understudy.errors import UnderstudyError
 
+    connection = runtime._shared.connection
     try:
-        runtime._shared.connection.wait_connected(_FOREVER_S)
+        # before the connection is made: it is then a node's from the start
+        connection.serve()
+        connection.wait_connected(_FOREVER_S)
     except UnderstudyError:
         return  # `serve` raises it, on the main thread
     names = sorted({function.name for function in runtime.functions})

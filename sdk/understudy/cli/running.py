@@ -100,9 +100,7 @@ async def wait_for_nodes(pool: Pool, client: Client, wanted: Mapping[str, int], 
         there = {
             group.name: sum(node.os_pid in ours for node in group.nodes) for group in report.groups
         }
-        missing = {
-            group: count for group, count in wanted.items() if there.get(group, 0) < count
-        }
+        missing = {group: count for group, count in wanted.items() if there.get(group, 0) < count}
         if not missing:
             return
         if trio.current_time() - told_at >= MISSING_S:
