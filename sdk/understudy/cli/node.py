@@ -48,7 +48,7 @@ def node(
         str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = "info",
 ) -> int:
-    """Be a node: perform the calls of a group with the functions of an app.
+    """Be a node: perform calls with the functions of an app.
 
     The module is searched in the working directory first. The first SIGTERM or SIGINT drains: what
     runs is finished or handed back, then the exit code is 143 or 130. The second ends it at once.

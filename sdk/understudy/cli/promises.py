@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,7 +22,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Of the promise.")]
 
 @app.callback()
 def promises() -> None:
-    """Look at promises, and settle those that wait for the outside.
+    """Look at promises; settle, create and cancel them.
 
     \b
     Examples:
@@ -97,12 +98,13 @@ def resolve(
     """
     from understudy.cli.client import Client
     from understudy.cli.invoke import json_or_text
+    from understudy.cli.shown import decoded
     from understudy_store.records import RESOLVED
 
     given: Any = None if value is None else json_or_text(value)
     with Client(url) as client:
         record = client.runtime.promises.resolve(id, given).record
-    return _settled(record, RESOLVED, as_json)
+    return _settled(record, RESOLVED, as_json, same=decoded(record.value.data) == given)
 
 
 @app.command()
@@ -193,16 +195,12 @@ def search(
     return 0
 
 
-def _settled(record: PromiseRecord, wanted: str, as_json: bool) -> int:
-    import sys
-
+def _settled(record: PromiseRecord, wanted: str, as_json: bool, *, same: bool = True) -> int:
     _show(record, as_json)
-    if record.state == wanted:
+    if record.state == wanted and same:
         return 0
-    print(
-        f"understudy promises: {record.id} was {record.state} already, and stays so",
-        file=sys.stderr,
-    )
+    how = record.state if record.state != wanted else f"{record.state} with another value"
+    print(f"understudy promises: {record.id} was {how} already, and stays so", file=sys.stderr)
     return 1
 
 

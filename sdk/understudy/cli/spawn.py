@@ -26,7 +26,7 @@ def spawn(
     ] = None,
     url: Url = None,
 ) -> int:
-    """Start several nodes of a group, and start again those that die.
+    """Start several nodes of a group, and keep them up.
 
     Each is an `understudy node` process; every line that it writes is printed with its name. One
     that keeps dying ends all, with its last lines. Ctrl-C drains them, twice kills them.

@@ -21,7 +21,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Of the task: its promise'
 
 @app.callback()
 def tasks() -> None:
-    """Look at tasks: who holds which call, and which wait; halt and continue them.
+    """Look at tasks: who holds which; halt, continue.
 
     \b
     Examples:

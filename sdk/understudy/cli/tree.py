@@ -36,7 +36,7 @@ def tree(
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Show a call graph: what a call called, where each is, how long it took, how it ended.
+    """Show a call graph: who called what, and how it stands.
 
     Each line has the id, the function, the state (with the node that holds it), the time from its
     creation to its end, how often it was handed out if more than once, and why it failed. Children

@@ -19,7 +19,7 @@ def up(
         Path, typer.Argument(metavar="TOPOLOGY", help="The TOML file.", show_default=True)
     ] = Path("topology.toml"),
 ) -> int:
-    """Start a broker, groups of nodes and other programs from one file.
+    """Start broker, nodes and programs from one file.
 
     Processes that die are started again; one that keeps dying ends all, with its last lines. When
     every group has its nodes one line says "up: ...". Ctrl-C stops in order: programs, nodes, the
