@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import trio
 import zmq
 
-from understudy_broker.errors import LinkClosedError
+from understudy_broker.errors import LinkClosedError, LinkError
 from understudy_broker.linkcore import Answer, LinkCore, LinkStatistics, OnReply
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import AnyCommand, Bye, Hello, ToBroker, ToPeer, Welcome
@@ -74,6 +74,7 @@ class Link:
         self._unsent: list[bytes] = []
         self._closed = False
         self._welcomed_here = False
+        self._rejoining = False
 
     # Asking ------------------------------------------------------------------------------------
 
@@ -124,7 +125,8 @@ class Link:
         return sent
 
     def rejoin(self) -> None:
-        """Connect anew and say `Hello` again: what this peer is has changed."""
+        """Connect anew and say `Hello` again, at once: what this peer is has changed."""
+        self._rejoining = True
         self._core.rejoin()
         self._kick()
 
@@ -190,11 +192,12 @@ class Link:
         try:
             while True:
                 began = trio.current_time()
-                self._welcomed_here = False
+                self._welcomed_here = self._rejoining = False
                 await self._connection()
                 if self._core.failure is not None:
                     raise self._core.failure
-                if self._welcomed_here and trio.current_time() - began >= BACKOFF_S[1]:
+                lasted_s = trio.current_time() - began
+                if self._rejoining or (self._welcomed_here and lasted_s >= BACKOFF_S[1]):
                     # It worked until now: back at once, within the grace that tasks are kept for.
                     wait_s = BACKOFF_S[0]
                     await trio.lowlevel.checkpoint()
@@ -221,7 +224,7 @@ class Link:
         with TrioSocket(socket) as self._socket:
             monitor = ConnectionMonitor(socket)
             try:
-                socket.connect(self.url)
+                self._connect(socket)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_kick_for_events, monitor, self._socket)
                     await self._session(self._socket, monitor)
@@ -235,6 +238,16 @@ class Link:
                 self._socket.close(linger_ms)
                 self._socket = None
                 self._gone()
+
+    def _connect(self, socket: zmq.Socket[bytes]) -> None:
+        try:
+            socket.connect(self.url)
+        except zmq.ZMQError as error:
+            self._core.failure = LinkError(
+                f"{self.url!r} is no address of a broker ({error.strerror}): "
+                "it looks like tcp://127.0.0.1:5577"
+            )
+            raise self._core.failure from None
 
     def _say_bye(self, socket: TrioSocket) -> int:
         """The last frame of a link that is closed: what is still to be said, and `Bye`."""
@@ -352,8 +365,9 @@ async def open_link(
 
     Raises
     ------
-    NameInUseError, ProtocolMismatchError, HelloRefusedError
-        From the block, in an exception group of one, when the broker refuses this peer for good.
+    NameInUseError, ProtocolMismatchError, HelloRefusedError, LinkError
+        From the block, in an exception group, when the broker refuses this peer for good, or
+        `url` is no address.
     """
     own = zmq.Context() if context is None else None
     link = Link(

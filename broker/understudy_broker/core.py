@@ -278,9 +278,10 @@ class BrokerCore:
                 settled.append(reply.promise)
             else:
                 pending.append(id_)
-        # A session that was replaced meanwhile has nobody to tell.
-        if session.peer in self.sessions:
-            self._watches.add(session, pending)
+        # The session that asked may have ended, or begun anew on the same connection.
+        current = self.sessions.peer(session.peer)
+        if current is not None:
+            self._watches.add(current, pending)
         return Reply(200, promises=settled)
 
     def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, now: int) -> None:
@@ -374,8 +375,10 @@ class BrokerCore:
         for peer, count in batch.outbox.answered.items():
             session = self.sessions.peer(peer)
             if session is not None:
-                session.inflight -= count
-                session.inflight_bytes -= batch.taken_bytes.get(peer, 0)
+                # Never below nothing: the requests may be those of an earlier hello.
+                session.inflight = max(0, session.inflight - count)
+                taken = batch.taken_bytes.get(peer, 0)
+                session.inflight_bytes = max(0, session.inflight_bytes - taken)
         return self._packed(batch.outbox, known_only=True)
 
     def _packed(self, outbox: Outbox, *, known_only: bool = False) -> list[Frame]:

@@ -11,13 +11,13 @@ One task owns a socket. It waits in `wait`, and whatever should make it go on ca
 from __future__ import annotations
 
 import math
+import struct
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import trio
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
@@ -161,6 +161,11 @@ LIFE_EVENTS = (
 )
 
 
+#: the first part of a monitor's message: 16 bits event, 32 bits value. pyzmq's own reader of it
+#: would load asyncio.
+_MONITOR_HEAD: Final = struct.Struct("=Hi")
+
+
 class ConnectionMonitor:
     """The connections of a socket as they come and go. Works for tcp and ipc; inproc has none.
 
@@ -176,10 +181,8 @@ class ConnectionMonitor:
     def drain(self) -> list[ConnectionEvent]:
         """All events so far, in order. Never blocks."""
         for parts in self._monitor.receive_nowait():
-            message: Any = parse_monitor_message(parts)
-            self._pending.append(
-                ConnectionEvent(zmq.Event(message["event"]), message["value"], message["endpoint"])
-            )
+            number, value = _MONITOR_HEAD.unpack(parts[0])
+            self._pending.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))
         events = list(self._pending)
         self._pending.clear()
         return events

@@ -22,6 +22,7 @@ from understudy_broker.config import BrokerConfig
 from understudy_broker.embedded import EmbeddedBroker
 from understudy_broker.errors import (
     CommitFailedError,
+    LinkError,
     ListenError,
     NameInUseError,
     ProtocolMismatchError,
@@ -240,6 +241,29 @@ def _cut(link: Link) -> None:
     """Lose the connection as a broken network would: no Bye."""
     link._core.received([Refused(412, "cut by the test")], 0)
     link._kick()
+
+
+async def test_rejoining_is_a_new_hello_at_once() -> None:
+    peer, client = Peer("n"), Peer("c")
+    echo(peer)
+    with broker() as running:
+        async with joined(running.endpoint, peer), joined(running.endpoint, client):
+            await client.create("p")
+            peer.credit = 1  # from now on it is a node
+            peer.link.rejoin()
+            await client.settled("p")
+            assert peer.link.statistics().connections == 2
+            # Nobody thought it gone.
+            assert (await client.report()).groups[0].nodes[0].name == "n"
+
+
+async def test_an_address_that_is_none_is_said_in_words() -> None:
+    peer = Peer("c")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with open_link("nonsense", peer.hello, peer.on_messages) as link:
+            await link.wait_connected()
+    assert caught.value.split(LinkError)[1] is None
+    assert "'nonsense' is no address" in str(caught.value.exceptions[0])
 
 
 async def test_two_nodes_with_one_name() -> None:

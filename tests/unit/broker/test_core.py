@@ -35,6 +35,7 @@ from understudy_store.commands import (
     TaskCreate,
     TaskFence,
     TaskFulfill,
+    TaskHalt,
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
@@ -131,6 +132,21 @@ def test_tasks_wait_for_credit(rig: Rig) -> None:
     group = next(g for g in response.report.groups if g.name == "g")
     assert (group.queued, group.nodes[0].held, group.nodes[0].credit) == (1, 11, 0)
     assert response.report.counters["dispatched"] == 11
+
+
+def test_what_settles_while_it_waits_leaves_the_queue(rig: Rig) -> None:
+    rig.create(C, "p", target="nobody")
+    assert rig.core.dispatcher.statistics().queued == 1
+    rig.reply(C, PromiseCancel("p"))
+    assert rig.core.dispatcher.statistics().queued == 0
+
+
+def test_a_task_halted_while_it_waits_costs_no_credit(rig: Rig) -> None:
+    rig.create(C, "p", target="h")
+    rig.create(C, "q", target="h")
+    rig.reply(C, TaskHalt("p"))
+    rig.join(B, "b", group="h", credit=1)
+    assert [m.promise.id for m in rig.take(B, Invoke)] == ["q"]
 
 
 def test_a_suspended_task_resumes_warm_where_it_was(rig: Rig) -> None:

@@ -137,6 +137,13 @@ def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
     assert len(rig.take(A2, Resume) + rig.take(B, Resume)) == 1
 
 
+def test_a_connection_that_takes_another_name_gives_up_what_it_had(rig: Rig) -> None:
+    rig.send(A, hello("z"))
+    rig.turn()
+    assert rig.one(A, Welcome).pid == "z#1"
+    assert rig.one(B, Resume).promise.id == "p"
+
+
 def test_who_leaves_in_order_gives_its_tasks_away_at_once(rig: Rig) -> None:
     rig.send(A, Bye())
     rig.turn()
