@@ -44,7 +44,7 @@ OUTPUT = {
         r"bob, one attempt only: the bank does not answer\n"
         r"not tried again: no customer 'nobody'\nchecked out"
     ),
-    "schedule": r"(a report of the stage, asked for by promise every-second.*\n){2}schedules left: 0",
+    "schedule": r"(a report of the stage, asked for by promise every-.*\n){2}schedules left: 0",
     "versions": r"old: 116 by version 1\nnew: 124 by version 2",
     "async_style": r"foo\(4\) = 45",
     "spawn_nodes": (

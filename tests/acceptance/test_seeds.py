@@ -1,0 +1,400 @@
+"""The snippets of the published articles about asynchronous RPC run here, as they stand there.
+
+The sources below are those of the articles but for the import, the constructor and the broker's
+address (each program begins with `HEAD` instead), what the articles leave out, and durations. Every
+line that is ours ends with ``# ours``, or stands in `HEAD` or `SERVE`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import urllib.error
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.acceptance.system import (
+    PATIENCE_S,
+    System,
+    free_port,
+    listening,
+    open_system,
+    post,
+    until,
+)
+from understudy import CanceledError
+
+# instead of: from resonate.resonate import Resonate ... resonate = Resonate(store=..., ...)
+HEAD = """\
+import time
+from pathlib import Path
+from understudy import Runtime, poll, Never, NonRetryableError
+resonate = Runtime(group={group!r})
+
+def note(file, text):
+    with Path(file).open("a") as ledger:
+        ledger.write(f"{{text}}\\n")
+
+"""
+
+SERVE = """
+if __name__ == "__main__":
+    resonate.serve()
+"""
+
+
+def service(group: str, functions: str) -> str:
+    return HEAD.format(group=group) + dedent(functions) + SERVE
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    with open_system(tmp_path) as system:
+        yield system
+
+
+# -- the article "Resonate is also an async RPC framework" ----------------------------------------
+
+ARTICLE_FIRST = """
+@resonate.register
+def foo(ctx, args):
+    # highlight-next-line
+    promise_bar = yield ctx.rfi(
+        "bar", args
+    ).options(send_to=poll("service-bar"))
+    # ... Do some stuff
+    # Await on the result of your_customer_function
+    result = yield promise_bar
+    # ...
+    return result  # ours
+"""
+
+ARTICLE_FAN_OUT = """
+@resonate.register
+def foo(ctx):
+    try:
+        print("running function foo")
+        promise_bar = yield ctx.rfi("bar").options(send_to=poll("service-bar"))
+        promise_baz = yield ctx.rfi("baz").options(send_to=poll("service-baz"))
+        result_bar = yield promise_bar
+        result_baz = yield promise_baz
+        return result_bar + result_baz + 1
+    except Exception as e:
+        print(e)
+        raise
+"""
+
+
+def test_article_remote_function_invocation(system: System) -> None:
+    system.run("service-foo", service("service-foo", ARTICLE_FIRST))
+    system.run(
+        "service-bar",
+        service("service-bar", "@resonate.register\ndef bar(ctx, args): return args | {'seen': 1}"),
+    )
+    handle = system.runtime.options(send_to="poll://service-foo").rpc("first", "foo", {"a": [1, 2]})
+    assert handle.result(PATIENCE_S) == {"a": [1, 2], "seen": 1}
+
+
+def test_article_fan_out_and_its_error(system: System) -> None:
+    foo = system.run("service-foo", service("service-foo", ARTICLE_FAN_OUT))
+    one = "@resonate.register\ndef {name}(ctx): return 1"
+    system.run("service-bar", service("service-bar", one.format(name="bar")))
+    baz = system.run("service-baz", service("service-baz", one.format(name="baz")))
+    calls = system.runtime.options(target="service-foo")
+    assert calls.rpc("fan-out", "foo").result(PATIENCE_S) == 3
+    assert "running function foo" in foo.output
+
+    baz.kill()
+    raising = """
+    @resonate.register(retry=Never())
+    def baz(ctx):
+        raise ValueError("baz has no result")
+    """
+    system.run("service-baz", service("service-baz", raising))
+    with pytest.raises(ValueError, match="baz has no result"):
+        calls.rpc("fan-out-2", "foo").result(PATIENCE_S)
+    # the function caught it, printed it, and raised it again
+    assert "baz has no result" in foo.output
+
+
+# -- the page "Async RPC between services", and its example application ---------------------------
+
+CHAIN = {
+    "service-a": """
+@resonate.register
+def foo(ctx):
+    # ctx.rfc dispatches to service-b and waits for the result.
+    # Both sides are durable; the call resumes if either process crashes.
+    result = yield ctx.rfc("bar").options(target="poll://service-b")
+    return result + 1
+""",
+    "service-b": """
+@resonate.register
+def bar(ctx):
+    note("bar.txt", ctx.id)  # ours
+    result = yield ctx.rfc("baz").options(target="poll://service-c")
+    return result + 1
+""",
+    "service-c": """
+@resonate.register
+def baz(_):
+    print("running function baz")
+    note("baz.txt", "ran")  # ours
+    deadline = time.monotonic() + 40  # ours: works until the test has done what it came for
+    while not Path("go").exists() and time.monotonic() < deadline:  # ours
+        time.sleep(0.01)  # ours
+    return 1
+""",
+}
+
+GATEWAY = """
+import os  # ours
+from flask import Flask, jsonify
+app = Flask(__name__)
+
+@app.route("/await-chain", methods=["POST"])
+def await_chain_route_handler():
+    try:
+        print("running await_chain_route_handler")
+        promise_id = "await-chain"
+        handle = resonate.options(target="poll://service-a").rpc(promise_id, "foo")
+        print("waiting on result")
+        message = handle.result()
+        return jsonify({"message": message}), 200
+    except Exception as e:
+        print(e)
+        return jsonify({"error": str(e)}), 500
+
+@app.route("/detached-chain", methods=["POST"])
+def detached_chain_route_handler():
+    try:
+        promise_id = "detached-chain"
+        resonate.options(target="poll://service-d").rpc(promise_id, "qux")
+        return jsonify({"message": "detached-chain started"}), 200
+    except Exception as e:
+        print(e)
+        return jsonify({"error": str(e)}), 500
+
+@app.route("/fan-out-workflow", methods=["POST"])
+def fan_out_workflow_route_handler():
+    try:
+        promise_id = "fan-out-workflow"
+        handle = resonate.options(target="poll://service-g").rpc(promise_id, "zim", 1)
+        message = handle.result()
+        return jsonify({"message": message}), 200
+    except Exception as e:
+        print(e)
+        return jsonify({"error": str(e)}), 500
+
+app.run(port=int(os.environ["PORT"]))  # ours: the port
+"""
+
+
+def start_chain(system: System) -> None:
+    for group, functions in CHAIN.items():
+        system.run(group, service(group, functions))
+
+
+def start_gateway(system: System, port: int) -> None:
+    system.run("gateway", HEAD.format(group="gateway") + GATEWAY, PORT=str(port))
+    until("the gateway listens", lambda: listening(port))
+
+
+def release_baz(system: System) -> None:
+    (system.folder / "go").touch()
+
+
+def test_await_chain_and_a_static_id_answers_again(system: System) -> None:
+    port = free_port()
+    release_baz(system)
+    start_chain(system)
+    start_gateway(system, port)
+    assert post(port, "/await-chain") == (200, {"message": 3})
+    # the id is fixed: the same request is answered from the store
+    assert post(port, "/await-chain") == (200, {"message": 3})
+    assert system.ledger("baz.txt") == ["ran"]
+
+
+def test_a_route_answers_500_with_what_went_wrong(system: System) -> None:
+    port = free_port()
+    start_gateway(system, port)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, port, "/await-chain")
+        until("the call is stored", lambda: list(system.runtime.promises.search()))
+        system.runtime.cancel("await-chain")
+        status, body = answer.result(PATIENCE_S)
+    assert status == 500
+    assert "'await-chain' was canceled" in body["error"]
+    with pytest.raises(CanceledError):
+        system.runtime.get("await-chain").result(PATIENCE_S)
+
+
+# service_e keeps the promise and never waits for it; that `result + 1` fails is nobody's concern
+DETACHED = {
+    "service-d": """
+@resonate.register
+def qux(ctx):
+    print("running function qux")
+    yield ctx.detached("quz", 1).options(target="poll://service-e")
+""",
+    "service-e": """
+@resonate.register
+def quz(ctx, arg):
+    print("running function quz")
+    result = yield ctx.detached("cog", arg + 1).options(target="poll://service-f")
+    return result + 1
+""",
+    "service-f": """
+@resonate.register
+def cog(_, arg):
+    print("running function cog")
+    print(arg + 1)
+    note("cog.txt", arg + 1)  # ours
+    return arg + 1
+""",
+}
+
+FAN_OUT = {
+    "service-g": """
+@resonate.register
+def zim(ctx, arg):
+    print("running function zim")
+    promise_bar = yield ctx.rfi("rax").options(target="poll://service-h")
+    promise_baz = yield ctx.rfi("dop").options(target="poll://service-i")
+    result_bar = yield promise_bar
+    result_baz = yield promise_baz
+    return result_bar + result_baz + arg
+""",
+    "service-h": "@resonate.register\ndef rax(_): return 1\n",
+    "service-i": "@resonate.register\ndef dop(_): return 1\n",
+}
+
+
+def test_detached_chain_and_fan_out_workflow(system: System) -> None:
+    port = free_port()
+    for group, functions in (DETACHED | FAN_OUT).items():
+        system.run(group, service(group, functions))
+    start_gateway(system, port)
+    assert post(port, "/detached-chain") == (200, {"message": "detached-chain started"})
+    assert post(port, "/fan-out-workflow") == (200, {"message": 3})
+    until("cog has printed", lambda: system.ledger("cog.txt"))
+    assert system.ledger("cog.txt") == ["3"]
+    assert system.runtime.get("detached-chain").result(PATIENCE_S) is None
+
+
+def test_an_invocation_that_is_not_yielded_is_made_all_the_same(system: System) -> None:
+    caller = """
+    @resonate.register
+    def fire(ctx):
+        # Detached: dispatch and don't wait.
+        ctx.rfi("qux").options(target="poll://service-d")
+        yield ctx.sleep(0.01)  # ours: a generator needs a yield
+        return "fired"
+    """
+    qux = "@resonate.register\ndef qux(_):\n    note('qux.txt', 'ran')\n"
+    system.run("service-a", service("service-a", caller))
+    system.run("service-d", service("service-d", qux))
+    assert system.runtime.options(target="service-a").rpc("f", "fire").result(PATIENCE_S) == "fired"
+    until("qux has run", lambda: system.ledger("qux.txt"))
+
+
+# -- the recovery stories -------------------------------------------------------------------------
+
+
+def test_service_b_dies_while_service_c_works(system: System) -> None:
+    """Trigger the chain, kill service-b while service-c is still working. Restart service-b."""
+    start_chain(system)
+    handle = system.runtime.options(target="poll://service-a").rpc("await-chain", "foo")
+    until("service-c works", lambda: system.ledger("baz.txt"))
+    (old,) = system.nodes("service-b").values()
+    os.kill(old, signal.SIGKILL)
+    until("the broker has noticed", lambda: not system.nodes("service-b"))
+    release_baz(system)
+    until(
+        "baz has ended", lambda: system.runtime.promises.get("await-chain.1.1").state != "pending"
+    )
+    assert not handle.done()
+    system.again("service-b")
+    assert handle.result(PATIENCE_S) == 3
+    # service-b began again, and did not call service-c again
+    assert system.ledger("bar.txt") == ["await-chain.1"] * 2
+    assert system.ledger("baz.txt") == ["ran"]
+
+
+SLEEPER = """
+def step(ctx):
+    note("step.txt", "ran")
+
+@resonate.register
+def bar(ctx):
+    yield ctx.lfc(step)
+    yield ctx.sleep(1.5)  # ours: 10 in the seed
+    return "slept"
+"""
+
+
+def test_a_node_dies_in_a_durable_sleep_and_another_goes_on(system: System) -> None:
+    first = system.run("service-b", service("service-b", SLEEPER))
+    handle = system.runtime.options(target="poll://service-b").rpc("sleep", "bar")
+    until("it sleeps", lambda: [p.id for p in system.runtime.promises.search(prefix="sleep.2")])
+    first.kill()
+    system.again("service-b")
+    assert handle.result(PATIENCE_S) == "slept"
+    # what was done before the sleep was stored, and is not done again
+    assert system.ledger("step.txt") == ["ran"]
+
+
+def test_the_gateway_dies_and_the_same_request_attaches(system: System) -> None:
+    port, other_port = free_port(), free_port()
+    start_chain(system)
+    gateway = system.run("gateway", HEAD.format(group="gateway") + GATEWAY, PORT=str(port))
+    until("the gateway listens", lambda: listening(port))
+    with ThreadPoolExecutor(2) as pool:
+        lost = pool.submit(post, port, "/await-chain")
+        until("service-c works", lambda: system.ledger("baz.txt"))
+        gateway.kill()
+        with pytest.raises((urllib.error.URLError, ConnectionError, http.client.HTTPException)):
+            lost.result(PATIENCE_S)
+        start_gateway(system, other_port)
+        answer = pool.submit(post, other_port, "/await-chain")
+        release_baz(system)
+        assert answer.result(PATIENCE_S) == (200, {"message": 3})
+    assert system.ledger("baz.txt") == ["ran"]
+    assert system.ledger("bar.txt") == ["await-chain.1"]
+
+
+# -- identities -----------------------------------------------------------------------------------
+
+WORKER = """
+import os  # ours
+resonate = Runtime(group="service-a", id=os.environ["NODE_ID"], concurrency=4)  # ours
+
+@resonate.register
+def foo(_, number):
+    note("foo.txt", number)  # ours
+    time.sleep(0.02)  # ours
+    return resonate.id
+"""
+
+
+def test_two_nodes_of_a_group_share_its_calls_and_one_can_be_meant(system: System) -> None:
+    """Anycast: only one node in the group claims an invocation. Unicast: only that one gets it."""
+    nodes = ["node-1", "node-2"]
+    for node in nodes:
+        system.run("worker", service("service-a", WORKER), NODE_ID=node)
+    until("both are there", lambda: sorted(system.nodes("service-a")) == nodes)
+
+    group = system.runtime.options(target="poll://any@service-a")
+    handles = [group.begin_rpc(f"call-{number}", "foo", number) for number in range(60)]
+    assert {handle.result(PATIENCE_S) for handle in handles} == set(nodes)
+    assert sorted(map(int, system.ledger("foo.txt"))) == list(range(60))
+
+    for node in nodes:
+        only = system.runtime.options(target=f"poll://uni@service-a/{node}")
+        handles = [only.rpc(f"{node}-{number}", "foo", number) for number in range(5)]
+        assert {handle.result(PATIENCE_S) for handle in handles} == {node}
