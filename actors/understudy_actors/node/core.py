@@ -510,7 +510,7 @@ class NodeCore:
     def _suspend(self, activation: Activation) -> None:
         if activation.fences_open:
             # what the store answers may wake it; a lease given up now would miss that
-            self._lingering.append((self._now + self.config.linger_ms, activation))
+            self._lingering.append((self._now + max(1, self.config.linger_ms), activation))
             return
         awaited = activation.wake_on()
         if not awaited:
