@@ -14,7 +14,7 @@ import math
 import struct
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import trio
 import zmq

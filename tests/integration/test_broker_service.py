@@ -66,6 +66,15 @@ def broker(store: str = "memory", **more: Any) -> Iterator[EmbeddedBroker]:
         raise running.error
 
 
+@contextmanager
+def refused_with(kind: type[LinkError], text: str = "") -> Iterator[None]:
+    """The block ends with this error, told once or by all that waited."""
+    with pytest.raises(ExceptionGroup) as caught:
+        yield
+    assert caught.value.split(kind)[1] is None
+    assert text in str(caught.value.exceptions[0])
+
+
 class Peer:
     """A link and all that it was sent."""
 
@@ -259,20 +268,18 @@ async def test_rejoining_is_a_new_hello_at_once() -> None:
 
 async def test_an_address_that_is_none_is_said_in_words() -> None:
     peer = Peer("c")
-    with pytest.raises(ExceptionGroup) as caught:
+    with refused_with(LinkError, "'nonsense' is no address"):
         async with open_link("nonsense", peer.hello, peer.on_messages) as link:
             await link.wait_connected()
-    assert caught.value.split(LinkError)[1] is None
-    assert "'nonsense' is no address" in str(caught.value.exceptions[0])
 
 
 async def test_two_nodes_with_one_name() -> None:
     first, second = Peer("n", credit=1), Peer("n", credit=1, boot="2")
     with broker() as running:
         async with joined(running.endpoint, first):
-            with pytest.RaisesGroup(NameInUseError):
+            with refused_with(NameInUseError):
                 async with joined(running.endpoint, second):
-                    pytest.fail("a second one of that name was let in")
+                    assert not second.link.connected, "a second one of that name was let in"
             # The first does not notice.
             assert (await first.reply(PromiseGet("p"))).status == 404
         async with joined(running.endpoint, second):
@@ -281,8 +288,8 @@ async def test_two_nodes_with_one_name() -> None:
 
 async def test_another_protocol_version_is_refused() -> None:
     peer = Peer("n")
-    with broker() as running, pytest.RaisesGroup(ProtocolMismatchError):
-        hello = Hello(9, "client", "g", "n", "1", 1, "h", "t")
+    hello = Hello(9, "client", "g", "n", "1", 1, "h", "t")
+    with broker() as running, refused_with(ProtocolMismatchError):
         async with open_link(running.endpoint, lambda: hello, peer.on_messages) as link:
             await link.wait_connected()
 

@@ -42,6 +42,7 @@ async def test_ping_pong(pair: tuple[TrioSocket, TrioSocket]) -> None:
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pong, pair[1])
+            await pair[0].wait_writable()  # until the other side is connected
             for number in range(ROUNDS // 10):
                 assert pair[0].send_nowait([b"%d" % number])
                 assert await pair[0].receive_batch() == [[b"%d" % number]]
