@@ -72,15 +72,17 @@ class System:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"ipc://{folder}/broker"
-        store = f"sqlite:///{folder}/store.db"
         self._programs: list[Program] = []
+        self._store = f"sqlite:///{folder}/store.db"
         # nobody waits until it listens: whatever comes before it keeps trying, which is quicker
-        self.broker = self._start(
-            "broker",
-            ["-m", "understudy", "broker", "--listen", self.url, "--store", store],
-        )
+        self.broker = self.start_broker()
         #: a client of it, in the test's own process
         self.runtime = Runtime(group="test", url=self.url, connect_timeout=PATIENCE_S)
+
+    def start_broker(self) -> Program:
+        """Start the broker, at first or again: always with the same address and store."""
+        arguments = ["--listen", self.url, "--store", self._store]
+        return self._start("broker", ["-m", "understudy", "broker", *arguments])
 
     def run(self, name: str, text: str, **env: str) -> Program:
         """Start a program: `text` is its source, `name` that of its file and its log."""

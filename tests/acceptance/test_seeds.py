@@ -368,6 +368,19 @@ def test_the_gateway_dies_and_the_same_request_attaches(system: System) -> None:
     assert system.ledger("bar.txt") == ["await-chain.1"]
 
 
+def test_the_broker_dies_and_the_chain_goes_on(system: System) -> None:
+    start_chain(system)
+    handle = system.runtime.options(target="poll://service-a").rpc("await-chain", "foo")
+    until("service-c works", lambda: system.ledger("baz.txt"))
+    system.broker.kill()
+    system.start_broker()
+    release_baz(system)
+    assert handle.result(PATIENCE_S) == 3
+    # the nodes came back with what they held: nobody began anew
+    assert system.ledger("bar.txt") == ["await-chain.1"]
+    assert system.ledger("baz.txt") == ["ran"]
+
+
 # -- identities -----------------------------------------------------------------------------------
 
 WORKER = """
