@@ -31,6 +31,9 @@ FAMILIES: Final = {
     "bench": "understudy.cli.bench",
 }
 
+_LOG: Final = logging.getLogger("understudy")
+_SILENT: Final = logging.NullHandler()
+
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 
 
@@ -109,7 +112,7 @@ def run(argv: list[str]) -> int:
     verbose, argv = _take_verbose(argv)
     if not verbose:
         # what there is to say, commands say themselves
-        logging.getLogger("understudy").addHandler(logging.NullHandler())
+        _LOG.addHandler(_SILENT)
     try:
         code = typer.main.get_command(app)(args=argv, prog_name="understudy", standalone_mode=False)
         sys.stdout.flush()

@@ -51,8 +51,9 @@ def dev(
 ) -> int:
     """Develop: a broker, and a node that reloads on change.
 
-    The node starts again whenever a .py file changes. The broker stays, and so do the calls that are under way: the new code goes
-    on with them. An error in the code is shown, and the next change is waited for. Ctrl-C ends it.
+    The node starts again whenever a .py file changes. The broker stays, and so do the calls that
+    are under way: the new code goes on with them. An error in the code is shown, and the next
+    change is waited for. Ctrl-C ends it.
 
     \b
     Examples:

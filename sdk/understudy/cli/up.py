@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from understudy_actors.pool import ProcessSpec
     from understudy_actors.topology import Topology
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -59,7 +62,7 @@ def up(
     from understudy_actors.topology import load_topology, processes
 
     topology = load_topology(file)
-    specs = processes(topology)
+    specs = [for_people(spec) if sys.stdout.isatty() else spec for spec in processes(topology)]
     brokers = [spec for spec in specs if topology.broker is not None and spec.name == "broker"]
     others = specs[len(brokers) :]
     wanted = {group.name: group.nodes for group in topology.groups}
@@ -75,6 +78,11 @@ def up(
 
     with Client(topology.url) as client:
         return run_pool("up", [spec.name for spec in specs], body)
+
+
+def for_people(spec: ProcessSpec) -> ProcessSpec:
+    """The same, with a log to be read: behind a pipe, a broker would write for programs."""
+    return dataclasses.replace(spec, env={"UNDERSTUDY_BROKER__LOG_FORMAT": "console", **spec.env})
 
 
 def summary(topology: Topology, url: str) -> str:

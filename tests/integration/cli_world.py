@@ -1,0 +1,162 @@
+"""Real processes of the command line, and patience with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+#: seconds that anything may take before a test has failed
+PATIENCE_S = 40
+
+APP = """
+import time
+from pathlib import Path
+
+from understudy import Context, Never, Runtime
+
+runtime = Runtime(group="g")
+
+@runtime.register
+def order(ctx: Context, items: int = 2):
+    promises = []
+    for item in range(items):
+        promises.append((yield ctx.rfi("price", item)))
+    total = yield ctx.lfc(add, (yield ctx.all(promises)))
+    yield ctx.detached("audit", total)
+    return total
+
+@runtime.register
+def price(ctx: Context, item: int) -> int:
+    return item * 10
+
+@runtime.register
+def add(ctx: Context, prices: list[int]) -> int:
+    return sum(prices)
+
+@runtime.register
+def audit(ctx: Context, total: int) -> None:
+    return None
+
+@runtime.register
+def greet(ctx: Context, name: str, greeting: str = "hello") -> str:
+    return f"{greeting} {name}"
+
+@runtime.register(retry=Never())
+def fail(ctx: Context):
+    raise ValueError("no such order")
+
+@runtime.register
+def lost(ctx: Context):
+    return (yield ctx.rfc("order").options(target="nobody"))
+
+@runtime.register
+def gate(ctx: Context):
+    return (yield (yield ctx.promise(id="gate.open")))
+"""
+
+
+def free_url() -> str:
+    """An address at which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's, without settings of ours that a developer may have."""
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("UNDERSTUDY_")}
+    return plain | extra
+
+
+def wait_until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Return when `condition` holds; fail with `what` if it takes too long."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at, what()
+        time.sleep(0.02)
+
+
+class Program:
+    """``understudy ...`` as a process, with all that it writes."""
+
+    def __init__(self, *args: str, cwd: Path, **env: str) -> None:
+        self.args = args
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "understudy", *args],
+            cwd=cwd,
+            env=environment(PYTHONUNBUFFERED="1", **env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            self._lines.extend(self.process.stdout)
+
+    @property
+    def output(self) -> str:
+        return "".join(self._lines)
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Return when it has written `text` so many times."""
+        wait_until(
+            lambda: self.output.count(text) >= times or not self._thread.is_alive(),
+            lambda: f"{self.args} has not written {text!r} {times}×, but:\n{self.output}",
+        )
+        assert self.output.count(text) >= times, f"{self.args} ended:\n{self.output}"
+
+    def ended(self) -> int:
+        """Its exit code, when it ends."""
+        code = self.process.wait(PATIENCE_S)
+        self._thread.join(PATIENCE_S)
+        return code
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal; its exit code."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._thread.join(PATIENCE_S)
+
+
+def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "understudy", *args],
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )

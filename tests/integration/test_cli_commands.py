@@ -1,0 +1,278 @@
+"""Commands that ask or change something, against a broker and a node that are processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cli_world import APP, Program, free_url, run, wait_until
+from understudy import Runtime
+from understudy.cli import main
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker's address, with one node of group g."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "app.py").write_text(APP)
+    where = free_url()
+    with (
+        Program("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
+        Program("node", "app:runtime", "--id", "g-1", "--url", where, cwd=folder) as node,
+    ):
+        broker.wait_for("listening on")
+        node.wait_for("node g-1 of group g serves add, audit, fail")
+        yield where
+
+
+@pytest.fixture
+def cli(url: str, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process: exit code, output, errors."""
+
+    def command(*args: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([*args, "--url", url])
+        return code, *capfd.readouterr()
+
+    return command
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def call(cli: Cli, *args: str) -> Any:
+    """What a command prints as JSON."""
+    code, out, err = cli(*args, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_invoke_waits_for_the_result_and_prints_it(cli: Cli) -> None:
+    args = ("--target", "g", "--arg", "ann", "--kwarg", "greeting=hi", "--wait")
+    assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
+    # the same id attaches
+    code, out, err = cli("invoke", "greet-1", "order", "--target", "g", "--wait")
+    assert (code, out) == (0, '"hi ann"\n'), err
+    assert "was there already, as a call of greet" in err
+
+
+def test_invoke_without_waiting_only_stores(cli: Cli) -> None:
+    code, out, _ = cli("invoke", "stored-1", "greet", "--target", "unserved", "--delay", "1h")
+    assert (code, out) == (0, "stored-1: stored for poll://any@unserved\n")
+    assert call(cli, "promises", "get", "stored-1")["state"] == "pending"
+
+
+def test_a_call_that_fails_is_exit_code_1_with_its_reason(cli: Cli) -> None:
+    code, out, err = cli("invoke", "fail-1", "fail", "--target", "g", "--wait")
+    assert (code, out) == (1, "")
+    assert err == "understudy invoke: fail-1 failed: ValueError: no such order\n"
+    found = call(cli, "promises", "get", "fail-1")
+    assert found["error"]["type"] == "ValueError"
+    assert "raise ValueError" in found["error"]["traceback"]
+
+
+def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
+    args = ("--target", "unserved", "--timeout", "200ms", "--wait")
+    code, _, err = cli("invoke", "late-1", "greet", *args)
+    assert code == 1
+    assert "late-1 failed: its deadline passed" in err
+
+
+def test_tree_shows_the_whole_graph(cli: Cli) -> None:
+    assert cli("invoke", "order-1", "order", "--target", "g", "--wait")[:2] == (0, "10\n")
+    wait_until(
+        lambda: call(cli, "promises", "get", "order-1.4")["state"] == "resolved",
+        lambda: "the detached call does not end",
+    )
+    data = call(cli, "tree", "order-1")
+    assert [(child["id"], child["function"], child["role"]) for child in data["children"]] == [
+        ("order-1.1", "price", "call"),
+        ("order-1.2", "price", "call"),
+        ("order-1.3", "add", "local"),
+        ("order-1.4", "audit", "detached"),
+    ]
+    assert (data["value"], data["children"][1]["value"]) == (10, 10)
+    assert data["attempts"] >= 1
+    code, out, _ = cli("tree", "order-1")
+    assert code == 0
+    assert out.splitlines()[3].startswith("├─ order-1.3  add (local)       resolved  ")
+    code, out, _ = cli("tree", "order-1.2")
+    assert out.startswith("order-1.2  price  resolved")
+
+
+def test_tree_sums_up_like_children(cli: Cli) -> None:
+    cli("invoke", "wide-1", "order", "--target", "g", "--arg", "500", "--wait")
+    _, out, _ = cli("tree", "wide-1")
+    assert "├─ … 495 more price: 495 resolved" in out
+    assert len(out.splitlines()) == 9
+    _, out, _ = cli("tree", "wide-1", "--all")
+    assert len(out.splitlines()) == 503
+    assert out.index("wide-1.99 ") < out.index("wide-1.100 ")
+
+
+def test_tree_and_groups_say_when_nothing_serves_a_group(cli: Cli) -> None:
+    cli("invoke", "lost-1", "lost", "--target", "g")
+    wait_until(
+        lambda: "nothing serves group nobody" in cli("tree", "lost-1")[1],
+        lambda: cli("tree", "lost-1")[1],
+    )
+    _, out, _ = cli("groups")
+    assert "Nothing serves group nobody: 1 task waits" in out
+    groups = {group["name"]: group for group in call(cli, "groups")["groups"]}
+    assert [node["name"] for node in groups["g"]["nodes"]] == ["g-1"]
+    assert "order" in groups["g"]["nodes"][0]["functions"]
+    assert groups["nobody"]["queued"] == 1
+
+
+def test_follow_prints_changes_until_the_end(cli: Cli, url: str, tmp_path: Path) -> None:
+    cli("invoke", "gate-1", "gate", "--target", "g")
+    with Program("tree", "gate-1", "--follow", "--url", url, cwd=tmp_path) as follower:
+        follower.wait_for("gate.open  promise  pending: waits for the outside")
+        assert cli("promises", "resolve", "gate.open", "--value", "7")[0] == 0
+        assert follower.ended() == 0
+        lines = follower.output.splitlines()
+    assert "gate.open  promise  resolved" in lines
+    assert "gate-1  gate  resolved" in lines
+    assert len(lines) == len(set(lines))
+
+
+def test_a_promise_is_made_and_settled_once(cli: Cli) -> None:
+    made = call(cli, "promises", "create", "p-1", "--value", '{"a": 1}', "--tag", "x=y")
+    assert (made["state"], made["param"]["data"]) == ("pending", {"a": 1})
+    assert made["timeout_at"] - made["created_at"] > 86_000_000
+    assert cli("promises", "resolve", "p-1", "--value", "[1]")[0] == 0
+    assert cli("promises", "resolve", "p-1", "--value", "[1]")[0] == 0
+    code, _, err = cli("promises", "resolve", "p-1", "--value", "[2]")
+    assert (code, "with another value already" in err) == (1, True)
+    code, _, err = cli("promises", "reject", "p-1")
+    assert (code, "was resolved already" in err) == (1, True)
+    assert call(cli, "promises", "get", "p-1")["value"]["data"] == [1]
+
+
+def test_promises_are_rejected_canceled_and_found(cli: Cli) -> None:
+    for name in ("find-1", "find-2", "find-3"):
+        cli("promises", "create", name, "--tag", "who=ann")
+    assert cli("promises", "reject", "find-1", "--error", "too dear")[0] == 0
+    assert cli("promises", "cancel", "find-2")[0] == 0
+    found = call(cli, "promises", "search", "--prefix", "find-", "--tag", "who=ann")
+    assert [(one["id"], one["state"]) for one in found] == [
+        ("find-1", "rejected"),
+        ("find-2", "rejected_canceled"),
+        ("find-3", "pending"),
+    ]
+    _, out, _ = cli("promises", "search", "--prefix", "find-", "--limit", "1")
+    assert "RuntimeError: too dear" in out
+    assert "There are more than 1" in out
+    _, out, _ = cli("promises", "get", "find-2")
+    assert "failure  " in out
+    only = call(cli, "promises", "search", "--prefix", "find-", "--state", "pending")
+    assert [one["id"] for one in only] == ["find-3"]
+
+
+def test_tasks_are_halted_and_continued(cli: Cli) -> None:
+    cli("invoke", "halt-1", "greet", "--target", "idle")
+    assert call(cli, "tasks", "get", "halt-1")["state"] == "pending"
+    assert call(cli, "tasks", "halt", "halt-1")["state"] == "halted"
+    found = call(cli, "tasks", "search", "--state", "halted", "--group", "idle")
+    assert [task["id"] for task in found] == ["halt-1"]
+    assert cli("tree", "halt-1")[1].startswith("halt-1  greet  halted")
+    assert call(cli, "tasks", "continue", "halt-1")["state"] == "pending"
+    _, out, _ = cli("tasks", "search", "--group", "idle")
+    assert out.splitlines()[1].startswith("halt-1  pending  0        poll://any@idle")
+
+
+def test_schedules(cli: Cli) -> None:
+    made = call(
+        cli, "schedules", "create", "nightly", "0 3 * * *", "greet", "--arg", "ann", "--target", "g"
+    )
+    assert (made["function"], made["cron"], made["last_run_at"]) == ("greet", "0 3 * * *", None)
+    assert made["promise_param"]["data"] == [["ann"], {}]
+    assert [one["id"] for one in call(cli, "schedules", "search")] == ["nightly"]
+    assert "nightly  0 3 * * *  greet" in cli("schedules", "get", "nightly")[1]
+    assert cli("schedules", "delete", "nightly")[:2] == (0, "nightly: deleted\n")
+    code, _, err = cli("schedules", "get", "nightly")
+    assert (code, err.count("\n")) == (1, 1)
+
+
+def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
+    with Runtime(url=url, pickle=True, group="client") as runtime:
+        runtime.promises.create("pickled-1", value={1: test_schedules})
+    data = call(cli, "promises", "get", "pickled-1")["param"]["data"]
+    assert data["1"].startswith("<pickled, ")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("promises", "get", "absent"), "absent"),
+        (("tasks", "halt", "absent"), "absent"),
+        (("tree", "absent"), "there is no promise 'absent'"),
+        (("promises", "search", "--state", "done"), "--state 'done'"),
+        (("invoke", "x", "f", "--target", "no group!"), "not valid"),
+        (("invoke", "x", "f", "--timeout", "soon"), "--timeout 'soon'"),
+        (("invoke", "x", "f", "--kwarg", "y"), "--kwarg NAME=VALUE"),
+    ],
+)
+def test_errors_are_one_line(cli: Cli, args: tuple[str, ...], message: str) -> None:
+    code, out, err = cli(*args)
+    assert code == (1 if "absent" in args else 2)
+    assert message in err
+    assert err.startswith("understudy: ")
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_no_broker_is_said_soon(tmp_path: Path) -> None:
+    where = free_url()
+    ran = run("groups", "--url", where, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"understudy: no broker answers at {where}. Start one with: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_the_environment_says_where_the_broker_is(url: str, tmp_path: Path) -> None:
+    ran = run("groups", cwd=tmp_path, UNDERSTUDY_URL=url)
+    assert (ran.returncode, "g-1" in ran.stdout) == (0, True)
+
+
+def test_verbose_shows_where_an_error_happened(cli: Cli) -> None:
+    code, _, err = cli("tree", "absent", "--verbose")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("understudy: there is no promise")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("brok",), "understudy: No such command 'brok'. Did you mean 'broker'?"),
+        (("invoke", "x"), "understudy invoke: Missing argument 'FUNC'."),
+        (("node", "a", "--nope"), "understudy node: No such option"),
+        (("spawn", "a", "--nodes", "0"), "understudy spawn: Invalid value"),
+        (("promises", "explode"), "understudy promises: No such command"),
+    ],
+)
+def test_wrong_usage(
+    args: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert err.rstrip().endswith("--help")
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    whole = capsys.readouterr().out
+    for command in ("broker", "node", "spawn", "up", "dev", "invoke", "tree", "groups", "tasks"):
+        assert f"\n  {command} " in whole
+        assert main([command, "--help"]) == 0
+        assert f"    understudy {command}" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("understudy ")
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().out

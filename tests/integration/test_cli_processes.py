@@ -1,0 +1,277 @@
+"""Commands that stay: broker, node, spawn, up, dev, as real processes with real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cli_world import APP, Program, free_url, run, wait_until
+from understudy.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With an app.py."""
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[str]:
+    """The address of a broker that keeps nothing."""
+    url = free_url()
+    with Program("broker", "--listen", url, "--store", "memory", cwd=folder) as program:
+        program.wait_for("listening on")
+        yield url
+
+
+def data(capfd: pytest.CaptureFixture[str], *args: str) -> Any:
+    """What a command, run in this process, prints as JSON."""
+    capfd.readouterr()
+    assert main([*args, "--json"]) == 0, capfd.readouterr().err
+    return json.loads(capfd.readouterr().out)
+
+
+def pids(capfd: pytest.CaptureFixture[str], url: str, group: str) -> dict[str, int]:
+    """Node to process id."""
+    groups = {group["name"]: group for group in data(capfd, "groups", "--url", url)["groups"]}
+    return {node["name"]: node["os_pid"] for node in groups.get(group, {"nodes": ()})["nodes"]}
+
+
+def invoke(url: str, id: str, *args: str) -> int:
+    return main(["invoke", id, *args, "--target", "g", "--wait", "--timeout", "30", "--url", url])
+
+
+# -- broker ---------------------------------------------------------------------------------------
+
+
+def test_a_broker_keeps_promises_across_its_end(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = free_url()
+    args = ("broker", "--store", "sqlite:///kept.db", "--log-format", "json")
+    made = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with Program(*args, cwd=folder, UNDERSTUDY_BROKER__LISTEN=url) as program:
+            program.wait_for(f"listening on {url}")
+            made.append(data(capfd, "promises", "create", "kept-1", "--url", url))
+            assert program.stop(number) == 0
+        assert "Traceback" not in program.output
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("--listen", "nowhere"), 2, "flag --listen"),
+        (("--set", "lease_ttl_s=0"), 2, "lease_ttl_s"),
+        (("--set", "color=red"), 2, "'color'"),
+        (("--config", "absent.toml"), 2, "absent.toml"),
+        (("--store", "redis://x"), None, "names no store"),
+    ],
+)
+def test_a_broker_explains_what_is_wrong(
+    folder: Path, args: tuple[str, ...], code: int | None, message: str
+) -> None:
+    ran = run("broker", *args, cwd=folder)
+    assert ran.returncode == (code or 1)
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_idle_broker_is_light(folder: Path) -> None:
+    url = free_url()
+    args = ("broker", "--listen", url, "--store", "sqlite:///calls.db")
+    with Program(*args, cwd=folder) as program:
+        program.wait_for("listening on")
+        status = Path(f"/proc/{program.process.pid}/status")
+        if not status.exists():
+            pytest.skip("needs /proc")
+        rss_kib = next(int(x.split()[1]) for x in status.read_text().splitlines() if "VmRSS" in x)
+    assert rss_kib <= 90 * 1024
+
+
+# -- node -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_node_serves_until_a_signal(
+    folder: Path, broker: str, number: signal.Signals, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Program(
+        "node", "app", "--id", "g-1", "--concurrency", "2", "--url", broker, cwd=folder
+    ) as node:
+        node.wait_for(f"fail, gate, greet, lost, order, price at {broker}")
+        assert invoke(broker, "order-1", "order") == 0
+        assert node.stop(number) == code
+    assert "Traceback" not in node.output
+    assert pids(capfd, broker, "g") == {}
+
+
+def test_a_node_joins_the_group_that_it_is_told(
+    folder: Path, broker: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    args = ("node", "app:runtime", "--group", "other")
+    with Program(*args, cwd=folder, UNDERSTUDY_URL=broker) as node:
+        node.wait_for("of group other serves")
+        (name,) = pids(capfd, broker, "other")
+        assert name.startswith("other-")
+        # a second living node of that name is refused
+        with Program(*args, "--id", name, cwd=folder, UNDERSTUDY_URL=broker) as second:
+            assert second.ended() == 1
+        assert f"node id '{name}'" in second.output
+
+
+def test_a_node_waits_for_its_broker(folder: Path) -> None:
+    url = free_url()
+    with Program("node", "app", "--url", url, cwd=folder) as node:
+        node.wait_for(f"no broker answers at {url} (still trying)")
+        with Program("broker", "--listen", url, "--store", "memory", cwd=folder):
+            node.wait_for(f"at {url}\n")
+
+
+def test_errors_of_the_app_are_shown(folder: Path) -> None:
+    (folder / "broken.py").write_text("def f():\n    raise RuntimeError('oh')\nf()\n")
+    ran = run("node", "broken", cwd=folder)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[0] == "understudy: broken cannot be imported:"
+    assert ran.stderr.splitlines()[-1] == "RuntimeError: oh"
+    assert run("node", "app:nothing", cwd=folder).returncode == 2
+
+
+# -- pools ----------------------------------------------------------------------------------------
+
+
+def test_spawn_keeps_its_nodes_up(
+    folder: Path, broker: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    args = ("spawn", "app:runtime", "--group", "g", "--nodes", "2", "--url", broker)
+    with Program(*args, cwd=folder) as program:
+        program.wait_for(f"up: g 2 nodes, at {broker}")
+        before = pids(capfd, broker, "g")
+        assert len(before) == 2
+        os.kill(next(iter(before.values())), signal.SIGKILL)
+        program.wait_for("was killed by SIGKILL; starting it again")
+        program.wait_for("| node g-", times=3)
+        assert invoke(broker, "order-1", "order") == 0
+        assert program.stop() == 143
+    assert pids(capfd, broker, "g") == {}
+
+
+def test_spawn_ends_where_repetition_is_no_use(folder: Path, broker: str) -> None:
+    ran = run("spawn", "app:nothing", "--group", "g", "--url", broker, cwd=folder)
+    assert ran.returncode == 1
+    assert "has no 'nothing'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+TOPOLOGY = """
+[broker]
+listen = "{url}"
+store = "memory"
+
+[[group]]
+name = "g"
+app = "app:runtime"
+nodes = 2
+
+[[group]]
+name = "h"
+app = "app:runtime"
+
+[[process]]
+name = "caller"
+command = ["python", "caller.py"]
+"""
+
+#: a program that does not end by itself, since a pool starts again what ends
+CALLER = """
+import signal, subprocess, sys
+subprocess.run([sys.executable, "-m", "understudy", "invoke", "from-caller", "greet",
+                "--target", "g", "--arg", "there", "--wait"], check=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_up_starts_everything_and_stops_it_in_order(
+    folder: Path, number: signal.Signals, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = free_url()
+    (folder / "caller.py").write_text(CALLER)
+    (folder / "topology.toml").write_text(TOPOLOGY.format(url=url))
+    with Program("up", cwd=folder) as program:
+        program.wait_for(f"up: broker at {url}, g 2 nodes, h 1 node, caller\n")
+        assert set(pids(capfd, url, "g")) == {"g-1", "g-2"}
+        program.wait_for('caller | "hello there"\n')
+        assert program.stop(number) == code
+    assert "Traceback" not in program.output
+    assert main(["groups", "--url", url]) == 1
+
+
+def test_up_explains_a_wrong_file(folder: Path) -> None:
+    (folder / "wrong.toml").write_text("[brokr]\n")
+    ran = run("up", "wrong.toml", cwd=folder)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("understudy: wrong.toml: the top of the file: unknown key 'brokr'")
+    assert run("up", "absent.toml", cwd=folder).returncode == 2
+
+
+def test_up_ends_with_the_last_lines_of_what_cannot_start(folder: Path) -> None:
+    topology = TOPOLOGY.format(url=free_url()).partition("[[group]]")[0]
+    (folder / "t.toml").write_text(f'{topology}[[group]]\nname = "g"\napp = "app:absent"\n')
+    ran = run("up", "t.toml", cwd=folder)
+    assert ran.returncode == 1
+    assert "g/1 exited with code 2 and was not started again" in ran.stderr
+    assert "has no 'absent'" in ran.stderr
+
+
+# -- dev ------------------------------------------------------------------------------------------
+
+
+def test_dev_reloads_and_the_calls_go_on(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    url = free_url()
+    with Program("dev", "app", "--listen", url, cwd=folder) as program:
+        program.wait_for("of group g serves")
+        assert main(["invoke", "gate-1", "gate", "--target", "g", "--url", url]) == 0
+        wait_until(
+            lambda: main(["promises", "get", "gate.open", "--url", url]) == 0,
+            lambda: "the call does not start",
+        )
+        (folder / "app.py").write_text(APP + "syntax error\n")
+        program.wait_for("dev: changed: app.py\n")
+        program.wait_for("SyntaxError: invalid syntax")
+        program.wait_for("dev: the node exited with code 1; waiting for a change\n")
+        (folder / "app.py").write_text(APP.replace("{greeting} {name}", "{greeting}, {name}!"))
+        program.wait_for("of group g serves", times=2)
+        assert main(["promises", "resolve", "gate.open", "--value", "5", "--url", url]) == 0
+        capfd.readouterr()
+        assert invoke(url, "gate-1", "gate") == 0
+        assert invoke(url, "greet-1", "greet", "--arg", "ann") == 0
+        assert capfd.readouterr().out == '5\n"hello, ann!"\n'
+        assert program.stop(signal.SIGINT) == 130
+    assert main(["groups", "--url", url]) == 1
+
+
+def test_dev_cannot_listen_where_another_does(folder: Path, broker: str) -> None:
+    ran = run("dev", "app", "--listen", broker, cwd=folder)
+    assert ran.returncode == 1
+    assert "is in use" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(folder: Path, broker: str) -> None:
+    # `true` reads nothing and is gone before anything is written
+    script = f"'{sys.executable}' -m understudy groups --url {broker} | true"
+    ran = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, cwd=folder, check=False
+    )
+    assert ran.stderr == ""

@@ -1,0 +1,281 @@
+"""Call graphs: from records to a tree, to lines, to text."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.cli.graph import Line, Node, Omitted, build, lines, status
+from understudy.cli.graph_text import Surroundings, as_data, change, drawn
+from understudy.values import Codec
+from understudy_store.records import (
+    EMPTY,
+    HEADER_FUNCTION,
+    HEADER_KIND,
+    TAG_BRANCH,
+    TAG_EXTERNAL,
+    TAG_ORIGIN,
+    TAG_PARENT,
+    TAG_SCOPE,
+    TAG_TARGET,
+    TAG_TIMER,
+    PromiseRecord,
+    PromiseState,
+    TaskRecord,
+    TaskState,
+    Value,
+)
+
+G = "poll://any@g"
+
+
+def promise(
+    id: str,
+    function: str | None = "f",
+    *,
+    state: PromiseState = "resolved",
+    created_at: int = 1000,
+    took_ms: int = 500,
+    value: Value = EMPTY,
+    kind: str = "rfi",
+    **tags: str,
+) -> PromiseRecord:
+    """A record; tags are given without their prefix, and it is targeted unless told otherwise."""
+    headers = {HEADER_KIND: kind} | ({HEADER_FUNCTION: function} if function else {})
+    all_tags = {f"understudy:{name}": text for name, text in tags.items()}
+    if (
+        not {TAG_SCOPE, TAG_TIMER, TAG_EXTERNAL} & all_tags.keys()
+        or tags.get("scope") == "detached"
+    ):
+        all_tags.setdefault(TAG_TARGET, G)
+    settled_at = None if state == "pending" else created_at + took_ms
+    return PromiseRecord(
+        id, state, Value(headers), value, all_tags, created_at + 60_000, created_at, settled_at
+    )
+
+
+def task(id: str, state: TaskState, **fields: object) -> TaskRecord:
+    pid = "n-1#boot" if state == "acquired" else None
+    known = {"id": id, "state": state, "version": 1, "target": G, "pid": pid} | fields
+    return TaskRecord(**known)  # type: ignore[arg-type]
+
+
+def tree(*records: PromiseRecord, root: str = "p") -> Node:
+    found = build(records, root)
+    assert found is not None
+    return found
+
+
+def ids(node: Node) -> list[str]:
+    return [child.id for child in node.children]
+
+
+# -- the tree -------------------------------------------------------------------------------------
+
+
+def test_no_such_root() -> None:
+    assert build([promise("p")], "q") is None
+
+
+def test_children_stand_in_call_order_by_number() -> None:
+    root = tree(*[promise(f"p.{n}", branch="p") for n in (10, 2, 1, 11)], promise("p"))
+    assert ids(root) == ["p.1", "p.2", "p.10", "p.11"]
+
+
+def test_steps_of_a_local_step_hang_below_it() -> None:
+    root = tree(
+        promise("p"),
+        promise("p.1", branch="p", scope="local"),
+        promise("p.1.1", branch="p", parent="p.1"),
+    )
+    assert ids(root) == ["p.1"]
+    assert ids(root.children[0]) == ["p.1.1"]
+
+
+def test_a_chosen_id_hangs_below_its_branch_where_its_creation_puts_it() -> None:
+    root = tree(
+        promise("p"),
+        promise("p.1", branch="p", created_at=1000),
+        promise("mine", branch="p", created_at=1500),
+        promise("p.2", branch="p", created_at=2000),
+        promise("later", branch="p", created_at=3000),
+    )
+    assert ids(root) == ["p.1", "mine", "p.2", "later"]
+
+
+def test_a_chosen_id_below_another_call_is_found_by_its_tags_alone() -> None:
+    root = tree(promise("p"), promise("x", branch="p"), promise("x.1", branch="x", origin="p"))
+    assert [node.id for node in root.walk()] == ["p", "x", "x.1"]
+
+
+def test_without_tags_the_id_says_the_parent() -> None:
+    root = tree(promise("p"), promise("p.1.1"), promise("p.1"))
+    assert [node.id for node in root.walk()] == ["p", "p.1", "p.1.1"]
+
+
+def test_what_is_not_below_the_root_is_left_out() -> None:
+    records = [promise("p"), promise("p.1", branch="p"), promise("p.1.1", branch="p.1")]
+    assert [node.id for node in tree(*records, root="p.1").walk()] == ["p.1", "p.1.1"]
+
+
+def test_a_deep_chain_needs_no_recursion() -> None:
+    records = [promise("p")]
+    for _ in range(5000):
+        parent = records[-1].id
+        records.append(promise(f"{parent}.1", branch=parent))
+    root = tree(*records)
+    assert sum(1 for _ in root.walk()) == 5001
+    assert len(lines(root)) == 5001
+    data = as_data(root, Surroundings(now_ms=0))
+    assert data["children"][0]["children"][0]["id"] == "p.1.1"
+
+
+@given(st.permutations([1, 2, 3, 9, 10, 11, 20, 100]))
+def test_the_order_of_records_does_not_matter(numbers: list[int]) -> None:
+    records = [promise("p"), *(promise(f"p.{number}", branch="p") for number in numbers)]
+    assert ids(tree(*records)) == [f"p.{number}" for number in sorted(numbers)]
+
+
+def test_roles() -> None:
+    roles = {
+        "call": promise("p"),
+        "local": promise("p", scope="local"),
+        "detached": promise("p", scope="detached"),
+        "sleep": promise("p", None, timer="true", kind="sleep"),
+        "promise": promise("p", None, external="true", kind="promise"),
+    }
+    assert {role: tree(record).role for role, record in roles.items()} == {r: r for r in roles}
+    assert tree(roles["sleep"]).name == "sleep"
+    assert tree(roles["promise"]).name == "promise"
+
+
+# -- what is shown --------------------------------------------------------------------------------
+
+
+def wide(count: int, states: dict[int, PromiseState], function: str = "f") -> list[PromiseRecord]:
+    return [
+        promise(f"p.{n}", function, branch="p", state=states.get(n, "resolved"))
+        for n in range(1, count + 1)
+    ]
+
+
+def shown(root: Node, *, everything: bool = False) -> list[str]:
+    items = [line.item for line in lines(root, everything=everything)]
+    return [
+        f"{item.count} {item.name} {dict(item.states)}" if isinstance(item, Omitted) else item.id
+        for item in items
+    ]
+
+
+def test_twenty_like_children_are_all_shown() -> None:
+    assert len(lines(tree(promise("p"), *wide(20, {})))) == 21
+
+
+def test_of_more_a_few_are_shown_and_the_rest_is_counted() -> None:
+    root = tree(promise("p"), *wide(10_000, dict.fromkeys(range(9001, 10001), "pending")))
+    assert shown(root) == [
+        "p",
+        *(f"p.{n}" for n in range(1, 6)),
+        "9995 f {'resolved': 8995, 'pending': 1000}",
+    ]
+    assert len(lines(root, everything=True)) == 10_001
+
+
+def test_failures_are_not_hidden_among_many() -> None:
+    failed: dict[int, PromiseState] = dict.fromkeys((50, 60, 70, 80), "rejected")
+    got = shown(tree(promise("p"), *wide(100, failed)))
+    assert got[6:] == ["p.50", "p.60", "p.70", "92 f {'resolved': 91, 'rejected': 1}"]
+
+
+def test_children_unlike_the_many_are_shown() -> None:
+    others = [promise("p.101", "g", branch="p"), promise("p.102", "f", branch="p", scope="local")]
+    got = shown(tree(promise("p"), *wide(100, {}), *others))
+    assert got[-2:] == ["p.101", "p.102"]
+    assert got[6].startswith("95 f")
+
+
+# -- where each stands ----------------------------------------------------------------------------
+
+
+def stands(record: PromiseRecord, of: TaskRecord | None, nodes: int = 1) -> str:
+    return status(tree(record), of, {"g": nodes}, 5000)
+
+
+def test_where_a_pending_call_stands() -> None:
+    pending = promise("p", state="pending")
+    assert stands(pending, task("p", "acquired")) == "running"
+    assert stands(pending, task("p", "suspended")) == "waiting"
+    assert stands(pending, task("p", "halted")) == "halted"
+    assert stands(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
+    later = task("p", "pending", retry_at=7500)
+    assert stands(pending, later) == "queued for group g, due in 2.5 s"
+    assert stands(pending, later, nodes=0) == "queued: nothing serves group g"
+
+
+def test_where_other_promises_stand() -> None:
+    assert stands(promise("p", state="pending", scope="local"), None) == "running"
+    assert stands(promise("p", state="pending", timer="true"), None) == "sleeping"
+    outside = stands(promise("p", state="pending", external="true"), None)
+    assert outside == "pending: waits for the outside"
+    assert stands(promise("p", state="rejected_timedout"), None) == "timedout"
+    # what was read of the task before does not matter any more
+    assert stands(promise("p"), task("p", "acquired")) == "resolved"
+
+
+# -- text and data --------------------------------------------------------------------------------
+
+
+def test_drawn() -> None:
+    error = Codec().encode_error(ValueError("no such order\nat all"))
+    root = tree(
+        promise("p", "order", state="pending", created_at=0),
+        promise("p.1", "charge", branch="p", state="pending", created_at=1000),
+        promise("p.2", "find", branch="p", state="rejected", value=Value({}, error)),
+        promise("p.2.1", "look", branch="p.2", scope="local"),
+        promise("p.3", "audit", branch="p", scope="detached", took_ms=70_000),
+    )
+    around = Surroundings(
+        now_ms=3000,
+        tasks={"p": task("p", "suspended"), "p.1": task("p.1", "acquired", version=3)},
+        served={"g": 1},
+    )
+    assert drawn(lines(root), around) == [
+        "p            order             waiting  3 s",
+        "├─ p.1       charge            running on n-1  2 s  attempt 3",
+        "├─ p.2       find              rejected  500 ms  ValueError: no such order",
+        "│  └─ p.2.1  look (local)      resolved  500 ms",
+        "└─ p.3       audit (detached)  resolved  1 min 10 s",
+    ]
+    assert change(root.children[0], around) == "p.1  charge  running on n-1"
+
+
+def test_drawn_with_a_summary() -> None:
+    root = tree(promise("p"), *wide(1005, {1000: "rejected_timedout"}))
+    text = drawn(lines(root), Surroundings(now_ms=0))
+    assert text[-1] == "└─ … 999 more f: 999 resolved"
+    assert text[-2].startswith("├─ p.1000  f  timedout")
+
+
+def test_data_is_nested_and_whole() -> None:
+    root = tree(
+        promise("p", value=Value({}, Codec().encode_value([1, (2, b"x")]))),
+        promise("p.1", branch="p", state="rejected", value=Value({}, b"\xc1")),
+    )
+    data = as_data(root, Surroundings(now_ms=0, tasks={"p": task("p", "fulfilled", version=2)}))
+    assert (data["id"], data["value"], data["attempts"]) == ("p", [1, [2, "eA=="]], 2)
+    child = data["children"][0]
+    assert child["error"] == {"type": "unknown", "message": '"<not readable, 1 bytes>"'}
+    assert child["duration_ms"] == 500
+    assert child["children"] == []
+
+
+def test_the_last_of_each_level_is_known() -> None:
+    root = tree(promise("p"), promise("p.1", branch="p"), promise("p.1.1", branch="p.1"))
+    assert lines(root)[-1] == Line(root.children[0].children[0], (True, True))
+
+
+def test_origin_alone_makes_no_parent() -> None:
+    # a record whose caller is gone still belongs somewhere only if its id says so
+    root = tree(promise("p"), promise("stray", **{TAG_ORIGIN.partition(":")[2]: "p"}))
+    assert ids(root) == []
+    assert {TAG_BRANCH, TAG_PARENT}.isdisjoint(promise("stray", origin="p").tags)
