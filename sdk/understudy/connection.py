@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import trio
@@ -23,6 +24,7 @@ from understudy._version import __version__
 from understudy.environment import NodeEnvironment
 from understudy.errors import BrokerUnavailableError, NameInUseError
 from understudy.handle import refusal
+from understudy_actors.errors import CommandError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.service import NodeService
 from understudy_broker.client import Link, open_link
@@ -41,7 +43,7 @@ from understudy_broker.protocol.messages import (
     Welcome,
 )
 from understudy_store.commands import PromiseCreate, TaskCreate
-from understudy_store.records import PromiseRecord
+from understudy_store.records import HEADER_FUNCTION, PromiseRecord
 
 T = TypeVar("T")
 
@@ -95,11 +97,15 @@ class Connection:
         self._link: Link | None = None
         self._node: NodeService | None = None
         self._stop = trio.Event()
+        self._disconnected = trio.Event()
         self._watches: dict[str, list[Future[PromiseRecord]]] = {}
         self._welcome: Welcome | None = None
         self._serving = False
         #: what the last hello said: node or client
         self._greeted_as: PeerKind = "client"
+        self._ended = False
+        #: futures that the broker's answer will settle
+        self._unanswered: set[Future[Any]] = set()
 
     # From any thread -----------------------------------------------------------------------------
 
@@ -133,7 +139,6 @@ class Connection:
         limit_s = self.connect_timeout_s if timeout_s is None else timeout_s
         if not self._welcomed.wait(min(PATIENCE_S, limit_s)):
             if limit_s > PATIENCE_S:
-                _LOG.warning("%s", BrokerUnavailableError(self.url, "still trying"))
                 self._welcomed.wait(limit_s - PATIENCE_S)
             if not self._welcomed.is_set():
                 raise BrokerUnavailableError(self.url, self._why_not())
@@ -199,12 +204,14 @@ class Connection:
         if not self._signalled:
             self._signalled = True
             assert self._token is not None
-            try:
+            with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._take_posted)
-            except trio.RunFinishedError:
-                raise RuntimeError(
-                    "this runtime has been stopped: make a new one, or call start() again"
-                ) from self._failure
+        if self._ended:
+            # nobody takes it any more, and the futures in it must not be waited for
+            self._fail_pending()
+            raise RuntimeError(
+                "this runtime has been stopped: make a new one, or call start() again"
+            ) from self._failure
 
     # On the loop's thread ------------------------------------------------------------------------
 
@@ -214,6 +221,7 @@ class Connection:
         except BaseException as error:
             self._fail(_understood(error, self))
         finally:
+            self._ended = True
             started.set()
             self._fail_pending()
 
@@ -224,14 +232,18 @@ class Connection:
     def _fail_pending(self) -> None:
         """Nobody may wait for ever on a thread that has ended."""
         error = self._failure or RuntimeError("this runtime has been stopped")
-        for futures in self._watches.values():
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
+        for futures in list(self._watches.values()):
+            for future in list(futures):
+                _fail_future(future, error)
+        self._fail_unanswered(error)
         while self._posted:
             for argument in self._posted.popleft()[1]:
-                if isinstance(argument, Future) and not argument.done():
-                    argument.set_exception(error)
+                if isinstance(argument, Future):
+                    _fail_future(argument, error)
+
+    def _fail_unanswered(self, error: BaseException) -> None:
+        for future in list(self._unanswered):
+            _fail_future(future, error)
 
     async def _main(self, started: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -249,6 +261,7 @@ class Connection:
             self._link = link
             self._node = NodeService(self.env, link, now_ms, self.config, log=_LOG.warning)
             nursery.start_soon(self._node.run)
+            nursery.start_soon(self._keep_informed)
             started.set()
             await self._stop.wait()
             with trio.CancelScope(shield=True):
@@ -261,10 +274,36 @@ class Connection:
         # the releases go out with the link's own goodbye
         await trio.lowlevel.checkpoint()
 
+    async def _keep_informed(self) -> None:
+        """Say that there is no broker, and let nobody wait for its answer beyond the timeout."""
+        with suppress(LinkError):
+            await self._watch_link()
+
+    async def _watch_link(self) -> None:
+        assert self._link is not None
+        while True:
+            with trio.move_on_after(PATIENCE_S):
+                await self._link.wait_connected()
+            if not self._link.connected:
+                _LOG.warning("%s", BrokerUnavailableError(self.url, "still trying"))
+                with trio.move_on_after(max(0.0, self.connect_timeout_s - PATIENCE_S)):
+                    await self._link.wait_connected()
+            if not self._link.connected:
+                self._fail_unanswered(BrokerUnavailableError(self.url, self._why_not()))
+                with trio.move_on_after(self.connect_timeout_s):
+                    await self._link.wait_connected()
+            while self._link.connected:
+                self._disconnected = trio.Event()
+                await self._disconnected.wait()
+
     def _take_posted(self) -> None:
         self._signalled = False
         while self._posted:
             function, args = self._posted.popleft()
+            for argument in args:
+                if isinstance(argument, Future):
+                    self._unanswered.add(argument)
+                    argument.add_done_callback(self._unanswered.discard)
             try:
                 function(*args)
             except LinkError as error:
@@ -307,6 +346,7 @@ class Connection:
 
     def _on_disconnected(self, why: str) -> None:
         _LOG.debug("disconnected: %s", why)
+        self._disconnected.set()
         if self._node is not None:
             self._node.core.disconnected()
 
@@ -345,7 +385,14 @@ class Connection:
                 for future in self._watches.pop(ids[0], ()):
                     if not future.done():
                         future.set_exception(error)
+            elif error is not None:
+                # one of many is absent: each on its own, so that the others are watched
+                for id in ids:
+                    self._send_watch((id,))
             elif isinstance(answer, Response):
+                for id in ids:
+                    # answered: from here on it is the promise that is waited for
+                    self._unanswered.difference_update(self._watches.get(id, ()))
                 self._resolve(answer.reply.promises or ())
 
         self._request(PromiseWatch(ids), on_reply)
@@ -353,16 +400,19 @@ class Connection:
     def _invoke(
         self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
     ) -> None:
-        self._request(create, lambda answer: self._created(answer, stored, result))
+        self._request(create, lambda answer: self._created(create, answer, stored, result))
         self._watch(create.id, result)
 
     def _created(
         self,
+        asked: PromiseCreate | TaskCreate,
         answer: Response | Refused,
         stored: Future[None],
         result: Future[PromiseRecord],
     ) -> None:
-        error = refusal(answer)
+        error = refusal(answer) or _collision(asked, answer)
+        # from here on it is the promise that is waited for, however long, and no answer
+        self._unanswered.discard(result)
         if error is not None:
             _fail_future(result, error)
             _fail_future(stored, error)
@@ -377,12 +427,15 @@ class Connection:
         command = TaskCreate(self.pid, ttl, create.id, create.timeout_at, create.param, create.tags)
 
         def on_reply(answer: Response | Refused) -> None:
-            if isinstance(answer, Response) and answer.reply.status == 409:
+            held = isinstance(answer, Response) and answer.reply.status == 409
+            if held and _collision(command, answer) is None:
                 # somebody performs it already: attach
-                stored.set_result(None)
+                self._unanswered.discard(result)
+                if not stored.done():
+                    stored.set_result(None)
                 return
-            self._created(answer, stored, result)
-            if isinstance(answer, Response) and answer.reply.ok:
+            self._created(command, answer, stored, result)
+            if isinstance(answer, Response) and answer.reply.ok and not result.done():
                 task, promise = answer.reply.task, answer.reply.promise
                 if task is not None and promise is not None and task.pid == self.pid:
                     assert self._node is not None
@@ -399,6 +452,25 @@ class Connection:
         self._node.core.serve()
         if self._link.connected:
             self._link.rejoin()
+
+
+def _collision(
+    asked: PromiseCreate | TaskCreate, answer: Response | Refused
+) -> CommandError | None:
+    """The error for an id under which another function was called."""
+    found = answer.reply.promise if isinstance(answer, Response) else None
+    if found is None:
+        return None
+    name = asked.param.headers.get(HEADER_FUNCTION)
+    other = found.param.headers.get(HEADER_FUNCTION)
+    if name == other:
+        return None
+    what = f"a call of {other!r}" if other else "a promise that calls no function"
+    return CommandError(
+        409,
+        f"the id {asked.id!r} belongs to {what}, so {name!r} cannot be called under it. The same "
+        "id means the same call: give this one another",
+    )
 
 
 def _answer(future: Future[Response], answer: Response | Refused) -> None:

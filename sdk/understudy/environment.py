@@ -150,12 +150,12 @@ class NodeEnvironment:
             )
         return function
 
-    def registry_find(self, name: Any) -> Function | None:
+    def registry_find(self, name: Any, version: int | None = None) -> Function | None:
         """The function of that name if it happens to be registered here too."""
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"{name!r}: call a function by its name, or pass it itself")
         try:
-            return self.registry.get(name)
+            return self.registry.get(name, version)
         except UnknownFunctionError:
             return None
 

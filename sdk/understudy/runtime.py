@@ -75,6 +75,9 @@ class Shared:
         self.connect_timeout_s = connect_timeout_s
         self.pickle = pickle
         self.embedded = embedded
+        self.made_by = os.getpid()
+        #: the process that connected first: the embedded broker and spawned nodes are its own
+        self.owner: int | None = None
         self.serving = False
         self.spawned: list[Spawned] = []
         self.lock = threading.Lock()
@@ -98,13 +101,19 @@ class Shared:
 
     def _connect(self) -> Connection:
         context = None
-        if self.embedded is not None:
+        name = self.name
+        if self.made_by != os.getpid():
+            # forked: the parent, and its other children, go by names of their own
+            name = f"{name}-{os.getpid()}"
+        if self.owner is None:
+            self.owner = os.getpid()
+        if self.embedded is not None and self.owner == os.getpid():
             self.embedded.start()
             context = self.embedded.context
         return Connection(
             self.url,
             self.env,
-            name=self.name,
+            name=name,
             boot=secrets.token_hex(4),
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
@@ -112,11 +121,17 @@ class Shared:
         )
 
     def stop(self, timeout_s: float) -> None:
+        connection = self._connection
+        if self.owner != os.getpid():
+            # forked: only the connection is this process's own, all else is the parent's
+            if connection is not None and connection.os_pid == os.getpid():
+                connection.stop(timeout_s)
+            return
         for spawned in self.spawned:
             spawned.stop()
         self.spawned.clear()
-        connection, self._connection = self._connection, None
-        if connection is not None and connection.os_pid == os.getpid():
+        self._connection = None
+        if connection is not None:
             connection.stop(timeout_s)
         self.serving = False
         if self.embedded is not None:
@@ -589,7 +604,7 @@ class Runtime:
         given: object = id
         if not isinstance(given, str) or not given:
             raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
-        function = env.registered(f) if callable(f) else env.registry_find(f)
+        function = env.registered(f) if callable(f) else env.registry_find(f, options.version)
         name = f if function is None else function.name
         headers = {HEADER_KIND: "rpc", HEADER_FUNCTION: name}
         if options.version is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from understudy_actors.executor.results import Results
-from understudy_actors.interpreter.outputs import Output
+from understudy_actors.interpreter.outputs import NO_TRAP, Output
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.activation import Run
 
@@ -112,7 +112,7 @@ class TrioLoop:
             return
         output = routine.step(self._now_ms())
         while True:
-            while output.foreign is not None:
+            while output.foreign is not NO_TRAP:
                 output = await self._answer_foreign(run, routine, output)
             wake = self._wakes[run] = trio.Event()
             if not self._is_over(routine):
@@ -138,7 +138,7 @@ class TrioLoop:
         return routine.dropped or self._stopping
 
     async def _answer_foreign(self, run: Run, routine: Routine, output: Output) -> Output:
-        trap, output.foreign = output.foreign, None
+        trap, output.foreign = output.foreign, NO_TRAP
         if (output.commands or output.locals or output.cancels) and not self._is_over(routine):
             self._results.put(run, output, False)
         try:

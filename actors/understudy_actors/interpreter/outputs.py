@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from understudy_store.commands import PromiseCreate, PromiseSettle
 from understudy_store.records import PENDING, PromiseRecord, SettleState, Value
@@ -10,6 +10,9 @@ from understudy_store.records import PENDING, PromiseRecord, SettleState, Value
 if TYPE_CHECKING:
     from understudy_actors.functions import FunctionLike
     from understudy_actors.interpreter.requests import CallSpec
+
+#: the coroutine yielded nothing to its event loop
+NO_TRAP: Final = object()
 
 ChildCommand: TypeAlias = PromiseCreate | PromiseSettle
 
@@ -58,8 +61,8 @@ class Output:
         #: a leaf failed and is to be run again after that many seconds
         self.retry_after_s: float | None = None
         self.retry_error: BaseException | None = None
-        #: what a coroutine yielded to its event loop
-        self.foreign: Any = None
+        #: what a coroutine yielded to its event loop; that may be None
+        self.foreign: Any = NO_TRAP
 
 
 def pending_record(create: PromiseCreate, now_ms: int) -> PromiseRecord:

@@ -57,10 +57,7 @@ class Stage:
         return (yield promise)
 
     def local(self, ctx: Any, n: int) -> Any:
-        promises = []
-        for i in range(n):
-            promises.append((yield ctx.lfi(self.leaf, i)))
-        return (yield ctx.all(promises))
+        return (yield ctx.all([ctx.lfi(self.leaf, i) for i in range(n)]))
 
     def flaky(self, ctx: Any, times: int) -> int:
         self.ran[ctx.id] += 1
