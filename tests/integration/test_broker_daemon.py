@@ -78,7 +78,7 @@ def test_the_second_signal_exits_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGCONT)
-        assert process.wait(20) == 143
+        assert process.wait(20) in (130, 143)  # whichever came second
 
 
 def test_errors_at_the_start_are_one_line(tmp_path: Path) -> None:
