@@ -55,9 +55,11 @@ def test_invoke_waits_for_the_result_and_prints_it(cli: Cli) -> None:
     args = ("--target", "g", "--arg", "ann", "--kwarg", "greeting=hi", "--wait")
     assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
     # the same id attaches
+    assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
+    # but only for the same call
     code, out, err = cli("invoke", "greet-1", "order", "--target", "g", "--wait")
-    assert (code, out) == (0, '"hi ann"\n'), err
-    assert "was there already, as a call of greet" in err
+    assert (code, out) == (1, "")
+    assert "belongs to a call of 'greet'" in err
 
 
 def test_invoke_without_waiting_only_stores(cli: Cli) -> None:

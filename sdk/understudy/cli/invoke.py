@@ -81,7 +81,7 @@ def invoke(
         runtime.rpc(id, function, *args, **kwargs)
         record = client.settled(id).result() if wait else client.promise(id)
     assert record is not None
-    return _show(record, function, as_json=as_json, wait=wait)
+    return _show(record, as_json=as_json, wait=wait)
 
 
 def json_or_text(text: str) -> Any:
@@ -92,18 +92,11 @@ def json_or_text(text: str) -> Any:
         return text
 
 
-def _show(record: PromiseRecord, function: str, *, as_json: bool, wait: bool) -> int:
+def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
     from understudy.cli.shown import compact, decoded, promise_json, reason
     from understudy.cli.tables import print_json
-    from understudy_store.records import HEADER_FUNCTION, RESOLVED, TAG_TARGET
+    from understudy_store.records import RESOLVED, TAG_TARGET
 
-    stored = record.param.headers.get(HEADER_FUNCTION)
-    if stored != function:
-        print(
-            f"understudy invoke: {record.id!r} was there already, as a call of {stored}; "
-            "for a new call choose another id",
-            file=sys.stderr,
-        )
     if as_json:
         print_json(promise_json(record))
     elif record.state == RESOLVED:

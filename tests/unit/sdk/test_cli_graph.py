@@ -276,6 +276,7 @@ def test_the_last_of_each_level_is_known() -> None:
 
 def test_origin_alone_makes_no_parent() -> None:
     # a record whose caller is gone still belongs somewhere only if its id says so
-    root = tree(promise("p"), promise("stray", **{TAG_ORIGIN.partition(":")[2]: "p"}))
-    assert ids(root) == []
-    assert {TAG_BRANCH, TAG_PARENT}.isdisjoint(promise("stray", origin="p").tags)
+    stray = promise("stray", origin="p")
+    assert stray.tags[TAG_ORIGIN] == "p"
+    assert {TAG_BRANCH, TAG_PARENT}.isdisjoint(stray.tags)
+    assert ids(tree(promise("p"), stray)) == []
