@@ -1,0 +1,385 @@
+"""What users get wrong: each is told at once, in words that say what to do."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from tests.support import eventually
+from understudy import Context, Runtime
+from understudy.errors import (
+    BrokerUnavailableError,
+    ConfigurationError,
+    EncodingError,
+    NameInUseError,
+    PayloadTooLargeError,
+    RemoteError,
+    UnknownFunctionError,
+)
+from understudy_actors.errors import CommandError
+from understudy_broker.config import BrokerConfig
+from understudy_broker.embedded import EmbeddedBroker
+from understudy_store.commands import PromiseGet
+from understudy_store.limits import Limits
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker("memory", "tcp://127.0.0.1:0") as broker:
+        yield broker
+
+
+@pytest.fixture
+def runtime(broker: EmbeddedBroker) -> Iterator[Runtime]:
+    """A node of group `g`."""
+    with Runtime("g", url=broker.endpoint) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def client(broker: EmbeddedBroker) -> Iterator[Runtime]:
+    """A caller that knows no functions."""
+    runtime = Runtime("clients", url=broker.endpoint)
+    yield runtime.options(target="g")
+    runtime.stop()
+
+
+def result(client: Runtime, id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    return client.rpc(id, name, *args, **kwargs).result(timeout=10)
+
+
+class Odd(Exception):
+    def __init__(self, a: int, b: object) -> None:
+        super().__init__(f"{a}")
+        self.b = b
+
+
+class TestFunctions:
+    def test_unknown_function(self, runtime: Runtime, client: Runtime) -> None:
+        runtime.register(lambda ctx: 1, name="charge")
+        with pytest.raises(UnknownFunctionError, match="no function 'chrage'.*'charge'"):
+            result(client, "x", "chrage")
+
+    def test_unknown_version(self, runtime: Runtime, client: Runtime) -> None:
+        runtime.register(lambda ctx: 1, name="f", version=2)
+        with pytest.raises(UnknownFunctionError, match="'f' has no version 7, only 2"):
+            result(client.options(version=7), "x", "f")
+
+    def test_wrong_arguments_from_afar_are_not_retried(
+        self, runtime: Runtime, client: Runtime
+    ) -> None:
+        ran: list[int] = []
+        runtime.register(lambda ctx, a: ran.append(a), name="f")
+        with pytest.raises(TypeError, match="argument"):
+            result(client, "x", "f", 1, 2)
+        assert ran == []
+
+    def test_wrong_arguments_where_the_function_is_known(self, runtime: Runtime) -> None:
+        @runtime.register
+        def f(ctx: Context, a: int) -> int:
+            return a
+
+        with pytest.raises(TypeError, match="f"):
+            runtime.rpc("x", "f")
+        with pytest.raises(TypeError, match="f"):
+            runtime.run("x", f, 1, b=2)  # type: ignore[call-overload]
+        assert list(runtime.promises.search()) == []
+
+    def test_a_function_that_is_not_registered(self, runtime: Runtime) -> None:
+        def stray(ctx: Context) -> None: ...
+
+        with pytest.raises(ConfigurationError, match=r"stray is not registered.*@runtime.register"):
+            runtime.rpc("x", stray)
+        for nothing in (None, "", 7):
+            with pytest.raises(ConfigurationError, match="call a function by its name"):
+                runtime.rpc("x", nothing)  # type: ignore[call-overload]
+
+    def test_a_yield_of_what_is_no_request(self, runtime: Runtime) -> None:
+        @runtime.register
+        def f(ctx: Context) -> Any:
+            yield 7
+
+        with pytest.raises(TypeError, match="f yielded 7, which is no request: yield what ctx"):
+            runtime.rpc("x", f).result(10)
+
+    def test_a_promise_that_is_never_yielded_is_waited_for(self, runtime: Runtime) -> None:
+        @runtime.register
+        def f(ctx: Context) -> str:
+            ctx.rfi("g")
+            return "end"
+
+        go: list[int] = []
+        runtime.register(lambda ctx: eventually(lambda: go), name="g")
+        handle = runtime.rpc("x", f)
+        eventually(lambda: list(runtime.promises.search(prefix="x.1")))
+        assert not handle.done()
+        go.append(1)
+        assert handle.result(10) == "end"
+
+
+class TestValues:
+    def test_an_argument_that_cannot_be_encoded(self, runtime: Runtime, client: Runtime) -> None:
+        @runtime.register
+        def f(ctx: Context, when: Any) -> None: ...
+
+        with pytest.raises(EncodingError, match=r"argument 1 \('when'\)"):
+            runtime.rpc("x", f, object())
+        with pytest.raises(EncodingError, match="argument 'when'"):
+            client.rpc("x", "f", when=object())
+        assert list(runtime.promises.search()) == []
+
+    def test_a_result_that_cannot_be_encoded_is_not_retried(self, runtime: Runtime) -> None:
+        ran: list[int] = []
+
+        @runtime.register
+        def f(ctx: Context) -> Any:
+            ran.append(1)
+            return object()
+
+        with pytest.raises(EncodingError, match="the result of f"):
+            runtime.rpc("x", f).result(10)
+        assert ran == [1]
+
+    def test_payloads_over_the_limit(self, runtime: Runtime) -> None:
+        @runtime.register
+        def big(ctx: Context, data: bytes) -> bytes:
+            return b"x" * 5_000_000
+
+        with pytest.raises(PayloadTooLargeError, match="the arguments: 5,000,008 bytes"):
+            runtime.rpc("x", big, b"x" * 5_000_000)
+        with pytest.raises(PayloadTooLargeError, match="the result of big"):
+            runtime.rpc("x", big, b"").result(10)
+
+    def test_payloads_over_the_brokers_smaller_limit(self) -> None:
+        config = BrokerConfig(limits=Limits(payload_bytes_max=2000))
+        with EmbeddedBroker("memory", "tcp://127.0.0.1:0", config=config) as broker:
+            with Runtime("g", url=broker.endpoint) as runtime:
+
+                @runtime.register
+                def big(ctx: Context, data: bytes) -> bytes:
+                    return b"x" * 3000
+
+                @runtime.register
+                def calls(ctx: Context, local: bool) -> Any:
+                    call = ctx.lfc(big, b"") if local else ctx.rfc(big, b"x" * 3000)
+                    return len((yield call))
+
+                with pytest.raises(PayloadTooLargeError, match="2000"):
+                    runtime.rpc("a", big, b"x" * 3000)
+                for n, call in enumerate([(big, b""), (calls, True), (calls, False)]):
+                    with pytest.raises(CommandError, match="at most 2000"):
+                        runtime.rpc(f"x{n}", *call).result(10)  # type: ignore[call-overload]
+
+    def test_exceptions_arrive_as_what_they_were(self, runtime: Runtime, client: Runtime) -> None:
+        @runtime.register
+        def f(ctx: Context, kind: str) -> Any:
+            if kind == "known":
+                raise KeyError("k", 3)
+            raise Odd(3, object())
+            yield
+
+        with pytest.raises(KeyError) as known:
+            result(client, "x", "f", "known")
+        assert known.value.args == ("k", 3)
+        with pytest.raises(RemoteError) as odd:
+            result(client, "y", "f", "odd")
+        assert odd.value.type_name.endswith("Odd")
+        assert "raise Odd(3, object())" in odd.value.remote_traceback
+
+    @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+    @pytest.mark.parametrize("kind", ["plain", "generator", "coroutine"])
+    def test_what_would_end_a_process_fails_the_call(
+        self, runtime: Runtime, error: type[BaseException], kind: str
+    ) -> None:
+        def plain(ctx: Context) -> None:
+            raise error(3)
+
+        def generator(ctx: Context) -> Any:
+            yield ctx.sleep(0)
+            raise error(3)
+
+        async def coroutine(ctx: Context) -> None:
+            await trio.sleep(0)
+            raise error(3)
+
+        fn: Any = {"plain": plain, "generator": generator, "coroutine": coroutine}[kind]
+        runtime.register(fn)
+        runtime.register(lambda ctx: "alive", name="other")
+        with pytest.raises(RemoteError, match=error.__name__):
+            runtime.rpc("x", fn).result(10)
+        assert result(runtime, "y", "other") == "alive"
+
+    def test_recursion_without_end_is_an_error_of_the_call(self, runtime: Runtime) -> None:
+        def deeper(n: int) -> int:
+            return deeper(n + 1)
+
+        @runtime.register
+        def f(ctx: Context) -> Any:
+            yield ctx.sleep(0)
+            return deeper(0)
+
+        with pytest.raises(RecursionError):
+            runtime.rpc("x", f).result(20)
+
+    def test_deep_durable_recursion(self, runtime: Runtime) -> None:
+        @runtime.register
+        def down(ctx: Context, n: int) -> Any:
+            return (yield ctx.rfc(down, n - 1)) + 1 if n else 0
+
+        # ids grow by two characters with each level, and have a bound
+        assert runtime.rpc("x", down, 200).result(20) == 200
+        with pytest.raises(CommandError, match="512"):
+            runtime.rpc("y", down, 300).result(20)
+
+
+class TestIds:
+    def test_an_id_of_another_function(self, runtime: Runtime) -> None:
+        runtime.register(lambda ctx: 1, name="one")
+        runtime.register(lambda ctx: 2, name="two")
+        assert result(runtime, "x", "one") == 1
+        for call in (runtime.rpc, runtime.run):
+            with pytest.raises(CommandError, match="'x' belongs to a call of 'one', so 'two'"):
+                call("x", "two")
+
+    def test_an_id_of_a_promise(self, runtime: Runtime) -> None:
+        runtime.register(lambda ctx: 1, name="one")
+        runtime.promises.create("x")
+        with pytest.raises(CommandError, match="'x' belongs to a promise that calls no function"):
+            runtime.rpc("x", "one")
+
+    def test_ids_that_are_none(self, runtime: Runtime) -> None:
+        runtime.register(lambda ctx: 1, name="one")
+        for id in ("", None, 7):
+            with pytest.raises(ConfigurationError, match="needs an id"):
+                runtime.rpc(id, "one")  # type: ignore[call-overload]
+        with pytest.raises(CommandError, match="512"):
+            runtime.rpc("x" * 513, "one")
+        with pytest.raises(CommandError, match="control character"):
+            runtime.rpc("a\nb", "one")
+
+    def test_what_does_not_exist(self, runtime: Runtime) -> None:
+        for attempt in (
+            lambda: runtime.get("nope").result(10),
+            lambda: runtime.promises.get("nope"),
+            lambda: runtime.promises.resolve("nope"),
+            lambda: runtime.cancel("nope"),
+            lambda: runtime.schedules.get("nope"),
+        ):
+            with pytest.raises(CommandError, match="'nope' does not exist") as caught:
+                attempt()
+            assert caught.value.status == 404
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"target": "poll://"},
+            {"target": "nats://g"},
+            {"timeout": 0},
+            {"timeout": "soon"},
+            {"version": 0},
+            {"tags": {"a": 1}},
+            {"priority": 1000},
+            {"delay": -1},
+            {"retry": "often"},
+        ],
+    )
+    def test_options(self, options: dict[str, Any]) -> None:
+        (name,) = options
+        with pytest.raises(ConfigurationError, match=name):
+            Runtime().options(**options)
+
+    @pytest.mark.parametrize("url", ["localhost:5577", "http://x:1", "tcp://x", "tcp://", "ipc://"])
+    def test_addresses(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="looks like tcp://127.0.0.1:5577"):
+            Runtime(url=url)
+
+    @pytest.mark.parametrize(
+        "settings", [{"group": "a b"}, {"id": "a/b"}, {"concurrency": 0}, {"timeout": -1}]
+    )
+    def test_of_a_runtime(self, settings: dict[str, Any]) -> None:
+        (name,) = settings
+        with pytest.raises(ValueError, match=name):
+            Runtime(**settings)
+
+    @pytest.mark.parametrize("cron", ["", "often", "61 * * * *", "* * * *"])
+    def test_cron(self, runtime: Runtime, cron: str) -> None:
+        runtime.register(lambda ctx: 1, name="one")
+        with pytest.raises(CommandError, match="cron"):
+            runtime.schedules.create("s", cron, "one")
+
+
+class TestNodes:
+    def test_a_group_without_nodes_waits_until_one_comes(
+        self, broker: EmbeddedBroker, client: Runtime
+    ) -> None:
+        handle = client.options(target="late").rpc("x", "f")
+        with pytest.raises(TimeoutError, match="'x' is still pending after 0.05 s"):
+            handle.result(timeout=0.05)
+        late = Runtime("late", url=broker.endpoint)
+        late.register(lambda ctx: "served", name="f")
+        with late:
+            assert handle.result(timeout=10) == "served"
+
+    def test_two_living_nodes_of_one_id(self, broker: EmbeddedBroker) -> None:
+        with Runtime("g", "one", url=broker.endpoint):
+            second = Runtime("g", "one", url=broker.endpoint)
+            with pytest.raises(NameInUseError, match="'one' in group 'g' belongs to a node"):
+                second.start()
+            second.stop()
+
+    def test_the_id_is_free_again_after_a_stop(self, broker: EmbeddedBroker) -> None:
+        for _ in range(2):
+            with Runtime("g", "one", url=broker.endpoint):
+                pass
+
+
+def free_url() -> str:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{s.getsockname()[1]}"
+
+
+class TestBrokerAway:
+    def test_it_says_so_and_how_to_start_one(self) -> None:
+        url = free_url()
+        runtime = Runtime(url=url, connect_timeout=0.2)
+        with pytest.raises(BrokerUnavailableError, match=f"{url}.*understudy broker"):
+            runtime.rpc("x", "f")
+        runtime.stop()
+
+    async def test_also_on_an_event_loop(self) -> None:
+        runtime = Runtime(url=free_url(), connect_timeout=0.2)
+        handle = runtime.rpc("x", "f")
+        with trio.fail_after(10), pytest.raises(BrokerUnavailableError):
+            await handle
+        await trio.to_thread.run_sync(runtime.stop)
+
+    def test_it_connects_when_the_broker_comes(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING, "understudy")
+        url = free_url()
+        runtime = Runtime("g", url=url, connect_timeout=20)
+        runtime.register(lambda ctx: "late", name="f")
+        runtime._shared.connection.serve()
+        eventually(lambda: "no broker answers at" in caplog.text)
+        with EmbeddedBroker("memory", url):
+            assert result(runtime, "x", "f") == "late"
+            runtime.stop()
+
+    def test_a_stop_leaves_nobody_waiting(self) -> None:
+        runtime = Runtime(url=free_url())
+        connection = runtime._shared.connection
+        future = connection.command(PromiseGet("x"))
+        watched = connection.watch("y")
+        runtime.stop()
+        for each in (future, watched):
+            with pytest.raises(RuntimeError, match="stopped"):
+                each.result(5)
+        with pytest.raises(RuntimeError, match="stopped"):
+            connection.command(PromiseGet("x"))
