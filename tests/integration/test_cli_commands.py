@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
     code, _, err = cli("invoke", "late-1", "greet", *args)
     assert code == 1
     assert "late-1 failed: its deadline passed" in err
+
+
+def test_interrupting_the_wait_leaves_the_call_alone(cli: Cli, url: str, tmp_path: Path) -> None:
+    args = ("invoke", "left-1", "greet", "--target", "unserved", "--wait", "--url", url)
+    with Program(*args, cwd=tmp_path) as program:
+        wait_until(lambda: cli("promises", "get", "left-1")[0] == 0, lambda: program.output)
+        assert program.stop(signal.SIGINT) == 130
+    assert program.output == ""
+    assert call(cli, "promises", "get", "left-1")["state"] == "pending"
 
 
 def test_tree_shows_the_whole_graph(cli: Cli) -> None:

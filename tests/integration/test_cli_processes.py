@@ -228,6 +228,15 @@ def test_up_explains_a_wrong_file(folder: Path) -> None:
     assert run("up", "absent.toml", cwd=folder).returncode == 2
 
 
+def test_up_does_not_join_the_broker_of_somebody_else(
+    folder: Path, broker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "topology.toml").write_text(TOPOLOGY.format(url=broker))
+    assert main(["up"]) == 1
+    assert capsys.readouterr().err.startswith(f"understudy: the address {broker} is in use")
+
+
 def test_up_ends_with_the_last_lines_of_what_cannot_start(folder: Path) -> None:
     topology = TOPOLOGY.format(url=free_url()).partition("[[group]]")[0]
     (folder / "t.toml").write_text(f'{topology}[[group]]\nname = "g"\napp = "app:absent"\n')

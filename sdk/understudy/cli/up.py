@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +64,8 @@ def up(
     from understudy_actors.topology import load_topology, processes
 
     topology = load_topology(file)
+    if topology.broker is not None:
+        check_free(topology.broker.listen)
     specs = [for_people(spec) if sys.stdout.isatty() else spec for spec in processes(topology)]
     brokers = [spec for spec in specs if topology.broker is not None and spec.name == "broker"]
     others = specs[len(brokers) :]
@@ -78,6 +82,29 @@ def up(
 
     with Client(topology.url) as client:
         return run_pool("up", [spec.name for spec in specs], body)
+
+
+def check_free(listen: str) -> None:
+    """Raise `CliError` if another program listens there.
+
+    Our broker would fail, and be started again and again, while our nodes joined that other one.
+    """
+    from understudy.cli.errors import CliError
+
+    host, _, port = listen.removeprefix("tcp://").rpartition(":")
+    if not listen.startswith("tcp://") or port == "0":
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("" if host == "*" else host, int(port)))
+        except OSError as error:
+            # whatever else is wrong with the address, the broker says it better
+            if error.errno == errno.EADDRINUSE:
+                raise CliError(
+                    f"the address {listen} is in use: another broker, or another program, listens "
+                    "there. Stop it, or choose another address"
+                ) from None
 
 
 def for_people(spec: ProcessSpec) -> ProcessSpec:
