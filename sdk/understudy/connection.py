@@ -265,10 +265,10 @@ class Connection:
             started.set()
             await self._stop.wait()
             with trio.CancelScope(shield=True):
-                await self._leave(link, self._node)
+                await self._leave(self._node)
             nursery.cancel_scope.cancel()
 
-    async def _leave(self, link: Link, node: NodeService) -> None:
+    async def _leave(self, node: NodeService) -> None:
         if self._serving:
             await node.drain()
         # the releases go out with the link's own goodbye
@@ -448,7 +448,8 @@ class Connection:
         if self._serving:
             return
         self._serving = True
-        assert self._node is not None and self._link is not None
+        assert self._node is not None
+        assert self._link is not None
         self._node.core.serve()
         if self._link.connected:
             self._link.rejoin()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
 import msgspec
@@ -20,26 +18,18 @@ from understudy.environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.handle import Handle, in_async_code
 from understudy.options import Options, seconds
+from understudy.outside import outside_call, promise_of
 from understudy.promises import Promises
 from understudy.registry import Function, Registry
-from understudy.retry import Retry, to_wire
+from understudy.retry import Retry
 from understudy.schedules import Schedules
+from understudy.shared import Shared, checked_url
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
 from understudy_broker.protocol.messages import GroupsGet, GroupsReport
 from understudy_store.addresses import check_name, poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
-from understudy_store.records import (
-    HEADER_FUNCTION,
-    HEADER_KIND,
-    HEADER_RETRY,
-    HEADER_VERSION,
-    TAG_DELAY,
-    TAG_PRIORITY,
-    TAG_TARGET,
-    PromiseRecord,
-    Value,
-)
+from understudy_store.records import PromiseRecord
 
 if TYPE_CHECKING:
     from understudy.embedded import Embedded
@@ -49,93 +39,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_URL: Final = "tcp://127.0.0.1:5577"
 #: a call's deadline where nothing says otherwise, seconds
 DEFAULT_TIMEOUT_S: Final = 24 * 3600.0
-
-
-class Shared:
-    """What a runtime and its copies made by `options` have in common."""
-
-    def __init__(
-        self,
-        env: NodeEnvironment,
-        *,
-        url: str,
-        name: str,
-        config: NodeConfig,
-        connect_timeout_s: float,
-        pickle: bool,
-        embedded: Embedded | None = None,
-    ) -> None:
-        self.env = env
-        self.url = url
-        self.name = name
-        self.config = config
-        self.connect_timeout_s = connect_timeout_s
-        self.pickle = pickle
-        self.embedded = embedded
-        self.made_by = os.getpid()
-        #: the process that connected first: the embedded broker and spawned nodes are its own
-        self.owner: int | None = None
-        self.serving = False
-        self.spawned: list[Spawned] = []
-        self.lock = threading.Lock()
-        self._connection: Connection | None = None
-
-    @property
-    def started(self) -> bool:
-        """Whether there is a connection, or was one in the process that this was forked from."""
-        return self._connection is not None
-
-    @property
-    def connection(self) -> Connection:
-        """The connection of this process; a forked child makes its own."""
-        connection = self._connection
-        if connection is None or connection.os_pid != os.getpid():
-            with self.lock:
-                connection = self._connection
-                if connection is None or connection.os_pid != os.getpid():
-                    connection = self._connection = self._connect()
-        return connection
-
-    def _connect(self) -> Connection:
-        context = None
-        name = self.name
-        if self.made_by != os.getpid():
-            # forked: the parent, and its other children, go by names of their own
-            name = f"{name}-{os.getpid()}"
-        if self.owner is None:
-            self.owner = os.getpid()
-        if self.embedded is not None and self.owner == os.getpid():
-            self.embedded.start()
-            context = self.embedded.context
-        return Connection(
-            self.url,
-            self.env,
-            name=name,
-            boot=secrets.token_hex(4),
-            config=self.config,
-            connect_timeout_s=self.connect_timeout_s,
-            context=context,
-        )
-
-    def stop(self, timeout_s: float) -> None:
-        connection = self._connection
-        if self.owner != os.getpid():
-            # forked: only the connection is this process's own, all else is the parent's
-            if connection is not None and connection.os_pid == os.getpid():
-                connection.stop(timeout_s)
-            return
-        for spawned in self.spawned:
-            spawned.stop()
-        self.spawned.clear()
-        self._connection = None
-        if connection is not None:
-            connection.stop(timeout_s)
-        self.serving = False
-        if self.embedded is not None:
-            self.embedded.stop()
 
 
 class Runtime:
@@ -179,7 +84,7 @@ class Runtime:
     ) -> None:
         group = group or os.environ.get("UNDERSTUDY_GROUP") or "default"
         self._setup(
-            group, id, _checked_url(url), pickle, timeout, retry, concurrency, connect_timeout, node
+            group, id, checked_url(url), pickle, timeout, retry, concurrency, connect_timeout, node
         )
 
     def _setup(
@@ -276,7 +181,7 @@ class Runtime:
                     "a Runtime.local() has its own broker and cannot join another: "
                     "write Runtime(group=...) instead"
                 )
-            shared.url = _checked_url(url)
+            shared.url = checked_url(url)
         if group is not None:
             shared.env.join(check_name(group, "group"))
         if id is not None:
@@ -438,7 +343,7 @@ class Runtime:
             registry.register(f)
         elif isinstance(f, str):
             registry.get(f, self._options.version)
-        create, function = self._create(id, f, args, kwargs, here=True)
+        create, function = self._create(id, f, args, kwargs, f"{poll(self.group)}/{self.id}")
         self._shared.serving = True
         connection = self._connected()
         stored, result = connection.perform(create)
@@ -497,38 +402,18 @@ class Runtime:
         Returns the signal's number. The node keeps trying to reach its broker for as long as it
         lives.
         """
-        from understudy_actors.lifeline import watch_lifeline
+        from understudy.serving import stop_at_signal
 
-        stopped = threading.Event()
-        received: list[int] = []
-
-        def on_signal(number: int, _: FrameType | None) -> None:
-            if received:
-                os._exit(128 + number)
-            received.append(number)
-            stopped.set()
-
-        main = threading.current_thread() is threading.main_thread()
-        before = {
-            number: signal.signal(number, on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT)
-            if main
-        }
-        watch_lifeline(stopped.set)
-        try:
-            self._shared.serving = True
-            self._shared.connection.serve()
-            self._wait(stopped)
-        finally:
-            self.stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        return received[0] if received else 0
-
-    def _wait(self, stopped: threading.Event) -> None:
-        connection = self._shared.connection
-        while not stopped.wait(0.5):
-            connection.check()
+        with stop_at_signal() as stop:
+            try:
+                self._shared.serving = True
+                connection = self._shared.connection
+                connection.serve()
+                while not stop.wait(0.5):
+                    connection.check()
+            finally:
+                self.stop()
+            return stop.signal
 
     def spawn(self, group: str, nodes: int = 1) -> Spawned:
         """Start `nodes` processes of `group` with the functions that are registered here.
@@ -597,50 +482,15 @@ class Runtime:
         return handle
 
     def _create(
-        self, id: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], here: bool = False
+        self,
+        id: str,
+        f: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        target: str | None = None,
     ) -> tuple[PromiseCreate, Function | None]:
-        """The promise that a call from outside begins with."""
-        env, options = self._shared.env, self._options
-        given: object = id
-        if not isinstance(given, str) or not given:
-            raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
-        function = env.registered(f) if callable(f) else env.registry_find(f, options.version)
-        name = f if function is None else function.name
-        headers = {HEADER_KIND: "rpc", HEADER_FUNCTION: name}
-        if options.version is not None:
-            headers[HEADER_VERSION] = str(options.version)
-        if options.retry is not None:
-            headers[HEADER_RETRY] = to_wire(options.retry)
-        now = now_ms()
-        if here:
-            target = f"{poll(self.group)}/{self.id}"
-        else:
-            target = options.target or env.target
-        tags = dict(options.tags or {})
-        tags[TAG_TARGET] = target
-        if options.delay_s:
-            tags[TAG_DELAY] = str(now + int(options.delay_s * 1000))
-        if options.priority:
-            tags[TAG_PRIORITY] = str(options.priority)
-        timeout_s = options.timeout_s
-        if timeout_s is None and function is not None:
-            timeout_s = function.timeout_s
-        timeout_ms = env.timeout_ms if timeout_s is None else int(timeout_s * 1000)
-        data = env.values.encode_call(function, args, kwargs)
-        return PromiseCreate(id, now + timeout_ms, Value(headers, data), tags), function
-
-
-def _checked_url(url: str | None) -> str:
-    url = url or os.environ.get("UNDERSTUDY_URL") or DEFAULT_URL
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("tcp", "ipc", "inproc") or not rest:
-        raise ConfigurationError(
-            f"url={url!r} is no address of a broker: it looks like tcp://127.0.0.1:5577 or "
-            "ipc:///path/to/socket"
-        )
-    if scheme == "tcp" and not rest.rpartition(":")[2].isdigit():
-        raise ConfigurationError(f"url={url!r} has no port: it looks like {DEFAULT_URL}")
-    return url
+        call = outside_call(self._shared.env, self._options, "rpc", f, args, kwargs, target)
+        return promise_of(call, id, self._options, now_ms()), call.function
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

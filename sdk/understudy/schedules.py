@@ -7,7 +7,7 @@ from typing import Any
 
 from understudy.environment import NodeEnvironment
 from understudy.options import Options
-from understudy.retry import to_wire
+from understudy.outside import outside_call
 from understudy_store.commands import (
     Reply,
     ScheduleCreate,
@@ -16,14 +16,7 @@ from understudy_store.commands import (
     ScheduleSearch,
 )
 from understudy_store.records import (
-    HEADER_FUNCTION,
-    HEADER_KIND,
-    HEADER_RETRY,
-    HEADER_VERSION,
-    TAG_PRIORITY,
-    TAG_TARGET,
     ScheduleRecord,
-    Value,
 )
 
 #: one promise per occurrence
@@ -54,26 +47,9 @@ class Schedules:
         `promise_id` is the id of each call; ``{id}`` and ``{timestamp}`` (epoch milliseconds of
         the occurrence) are replaced.
         """
-        env, options = self._env, self._options
-        function = env.registered(f) if callable(f) else env.registry_find(f)
-        headers = {
-            HEADER_KIND: "schedule",
-            HEADER_FUNCTION: f if function is None else function.name,
-        }
-        if options.version is not None:
-            headers[HEADER_VERSION] = str(options.version)
-        if options.retry is not None:
-            headers[HEADER_RETRY] = to_wire(options.retry)
-        tags = dict(options.tags or {})
-        tags[TAG_TARGET] = options.target or env.target
-        if options.priority:
-            tags[TAG_PRIORITY] = str(options.priority)
-        timeout_ms = env.timeout_ms
-        if options.timeout_s is not None:
-            timeout_ms = int(options.timeout_s * 1000)
-        data = env.values.encode_call(function, args, kwargs)
+        call = outside_call(self._env, self._options, "schedule", f, args, kwargs)
         return self._one(
-            ScheduleCreate(id, cron, promise_id, timeout_ms, Value(headers, data), tags)
+            ScheduleCreate(id, cron, promise_id, call.timeout_ms, call.param, call.tags)
         )
 
     def get(self, id: str) -> ScheduleRecord:

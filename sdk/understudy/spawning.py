@@ -15,7 +15,7 @@ from understudy_actors.pool import LinePrinter, Pool, ProcessSpec, open_pool
 from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
-    from understudy.runtime import Shared
+    from understudy.shared import Shared
 
 
 class Spawned:
