@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import secrets
 import shutil
 import tempfile
@@ -33,15 +35,19 @@ class Embedded:
 
     def start(self) -> None:
         """Open the store and listen; what is wrong with either is raised here."""
+        from understudy_broker.config import BrokerConfig
         from understudy_broker.embedded import EmbeddedBroker
 
+        # nobody who held a task of this store before can come back: the address is a new one
+        config = BrokerConfig(name="embedded", boot_grace_ms=0)
         with self._lock:
             if self._broker is not None and self._broker.running:
                 return
             # what a broker that ended by itself has left
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory.mkdir(mode=0o700)
-            self._broker = EmbeddedBroker(self.store, self.url)
+            atexit.register(_remove, self._directory, os.getpid())
+            self._broker = EmbeddedBroker(self.store, self.url, config=config)
             try:
                 self._broker.start()
             except BaseException:
@@ -55,3 +61,9 @@ class Embedded:
         if broker is not None:
             broker.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _remove(directory: Path, pid: int) -> None:
+    """At the end of a process that did not stop; a forked one leaves its parent's alone."""
+    if os.getpid() == pid:
+        shutil.rmtree(directory, ignore_errors=True)
