@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
+
+#: no value yet: the run waits
+NOTHING: Final = object()
 
 
 class Wait:

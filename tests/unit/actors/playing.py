@@ -15,7 +15,7 @@ from understudy.registry import Registry
 from understudy.retry import Never
 from understudy.values import Codec
 from understudy_actors.interpreter.outputs import Outcome, Output
-from understudy_actors.interpreter.routine import Routine, is_local
+from understudy_actors.interpreter.routine import Routine
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
     HEADER_KIND,
@@ -23,6 +23,7 @@ from understudy_store.records import (
     REJECTED,
     RESOLVED,
     TAG_PARENT,
+    TAG_SCOPE,
     PromiseRecord,
     Value,
 )
@@ -174,7 +175,11 @@ class Play:
 
     def open(self) -> list[str]:
         """Ids that the outside is to settle, in the order in which they were made."""
-        return [i for i, r in self.promises.items() if not r.settled and not is_local(r)]
+        return [
+            i
+            for i, r in self.promises.items()
+            if not r.settled and r.tags.get(TAG_SCOPE) != "local"
+        ]
 
     def made(self) -> list[tuple[str, str]]:
         """(id, what) of every promise that there is."""

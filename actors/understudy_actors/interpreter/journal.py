@@ -1,0 +1,108 @@
+"""What a run knows: its history, what has settled since, and the calls that it has made."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from understudy_actors.errors import NonDeterminismError
+from understudy_actors.functions import Environment
+from understudy_actors.interpreter import history
+from understudy_actors.interpreter.requests import CallSpec, Promise
+from understudy_actors.interpreter.waits import Wait
+from understudy_store.records import RESOLVED, PromiseRecord
+
+
+class Journal:
+    """The memory of one run; the routine that it belongs to adds the function."""
+
+    __slots__ = (
+        "attached",
+        "calls",
+        "env",
+        "id",
+        "inbox",
+        "known",
+        "locals",
+        "mismatch",
+        "record",
+        "replaying",
+        "time_ms",
+        "wait",
+    )
+
+    def __init__(
+        self,
+        env: Environment,
+        record: PromiseRecord,
+        recorded: list[PromiseRecord] | None,
+        time_ms: int | None,
+    ) -> None:
+        self.env = env
+        self.record = record
+        self.id = record.id
+        #: promises of this run, by id, as last heard of
+        self.known: dict[str, PromiseRecord] = {r.id: r for r in recorded} if recorded else {}
+        #: recorded calls that this run has not made yet: while there are any, it replays
+        self.replaying = {r.id for r in recorded} if recorded else None
+        self.inbox: deque[PromiseRecord] = deque()
+        #: attached children that have not settled
+        self.attached: dict[str, None] = {}
+        #: ids of local calls of this run
+        self.locals: set[str] = set()
+        #: how many calls were made; numbers the children's ids
+        self.calls = 0
+        #: `time_ms` is given where `record` is not yet what the store will hold
+        self.time_ms = record.created_at if time_ms is None else time_ms
+        #: what the function waits for
+        self.wait: Wait | None = None
+        #: found by this run itself, and so told apart from one that a call of it failed with
+        self.mismatch: NonDeterminismError | None = None
+
+    def new_call(self, kind: str, name: str, site: str) -> CallSpec:
+        """The next call in order; it is made when it is yielded, or at the next yield."""
+        self.calls += 1
+        return CallSpec(kind, f"{self.id}.{self.calls}", name, site)
+
+    def learn(self, record: PromiseRecord) -> None:
+        """A promise settled; it counts at the next step."""
+        self.inbox.append(record)
+
+    def absorb(self) -> None:
+        """Take in what has settled since the last step."""
+        inbox, known, wait = self.inbox, self.known, self.wait
+        while inbox:
+            record = inbox.popleft()
+            known[record.id] = record
+            self.attached.pop(record.id, None)
+            if wait is not None:
+                wait.hit(record.id)
+
+    def match(self, spec: CallSpec) -> PromiseRecord | None:
+        """The recorded promise of this call, if the history holds it and agrees."""
+        record = self.known.get(spec.id)
+        if record is not None:
+            try:
+                history.check(record, spec)
+            except NonDeterminismError as mismatch:
+                self.mismatch = mismatch
+                raise
+            if self.replaying is not None:
+                self.replaying.discard(spec.id)
+        return record
+
+    def consume(self, promise: Promise[Any]) -> Any:
+        """The value of a settled promise; raises what it failed with."""
+        record = self.known[promise.id]
+        if record.settled_at is not None and record.settled_at > self.time_ms:
+            self.time_ms = record.settled_at
+        if record.state == RESOLVED:
+            return self.env.values.decode_value(record.value.data, promise.hint)
+        raise self.env.values.settled_error(record)
+
+    def never_made(self) -> PromiseRecord | None:
+        """The first recorded call of this run that the code did not make."""
+        if not self.replaying:
+            return None
+        left = [self.known[i] for i in self.replaying]
+        return min(left, key=lambda r: (r.created_at, r.id))
