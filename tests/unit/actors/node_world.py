@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from understudy.environment import NodeEnvironment
@@ -281,7 +282,7 @@ class World:
                 found.append(node.deliver_out)
             if node.inbox:
                 found.append(node.deliver_in)
-            found += [lambda n=node, i=i: n.run_one(i) for i in range(len(node.executor.queue))]
+            found += [partial(node.run_one, i) for i in range(len(node.executor.queue))]
         return found
 
     def settle_down(self) -> None:

@@ -134,7 +134,12 @@ class TestThreads:
         go = threading.Event()
         for n in range(20):
             pool.submit(bench.run(fn, n))
-        eventually(lambda: pool.nudge() or pool.backlog == 12)
+
+        def all_busy() -> bool:
+            pool.nudge()
+            return pool.backlog == 12
+
+        eventually(all_busy)
         for _ in range(10):
             pool.nudge()
         assert len(pool._threads) == 8

@@ -31,6 +31,17 @@ def leaf(_: Any, n: int) -> int:
     return n * n
 
 
+def start(ctx: Any, what: str, n: int, program: Any = None) -> Any:
+    """A request that gives a promise."""
+    if what == "promise":
+        return ctx.promise()
+    if what == "lfi":
+        return ctx.lfi(leaf, n)
+    if what == "start":
+        return ctx.lfi(perform, program)
+    return ctx.rfi("f", n) if what == "rfi" else ctx.detached("f", n)
+
+
 def perform(ctx: Any, program: list[Statement]) -> Generator[Any, Any, list[Any]]:
     """A durable function that does as it is told, and returns all that it saw."""
     seen: list[Any] = []
@@ -46,14 +57,7 @@ def perform(ctx: Any, program: list[Statement]) -> Generator[Any, Any, list[Any]
             elif what == "unyielded":
                 ctx.rfi("f", n)
             elif what in ("rfi", "lfi", "promise", "detached", "start"):
-                request = {
-                    "rfi": lambda n=n: ctx.rfi("f", n),
-                    "lfi": lambda n=n: ctx.lfi(leaf, n),
-                    "promise": lambda: ctx.promise(),
-                    "detached": lambda n=n: ctx.detached("f", n),
-                    "start": lambda rest=rest: ctx.lfi(perform, rest[0]),
-                }[what]()
-                promises.append((yield request))
+                promises.append((yield start(ctx, what, n, *rest)))
             elif what == "rfc":
                 seen.append((yield ctx.rfc("f", n)))
             elif what == "lfc":

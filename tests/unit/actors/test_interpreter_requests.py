@@ -485,8 +485,8 @@ class TestErrors:
             raise OSError
 
         def workflow(ctx: Any) -> Any:
+            yield ctx.all([])
             raise OSError
-            yield
 
         for fn, delay_s in ((leaf, 1), (async_leaf, 1), (workflow, None)):
             env = environment()
@@ -559,10 +559,11 @@ class TestEnding:
 
         closed: list[int] = []
         play = Play(fn)
-        assert play.root.alive
+        alive = [play.root.alive]
         play.root.close()
+        alive.append(play.root.alive)
         assert closed == [1]
-        assert not play.root.alive
+        assert alive == [True, False]
         assert play.root.dropped
 
 
@@ -706,11 +707,12 @@ class TestFlow:
             if not routine.paused:
                 break
             assert routine.step(START).commands == []
-            assert not routine.runnable
-            while routine.paused:
+            runnable = [routine.runnable]
+            while not routine.runnable:
                 routine.answered(1)
                 answered += 1
-            assert routine.runnable
+            runnable.append(routine.runnable)
+            assert runnable == [False, True]
         assert sent == 3000
         assert routine.waiting, "for its children"
 

@@ -513,9 +513,9 @@ class TestRetrying:
 
     def test_a_calls_own_policy_counts(self, stage: Stage) -> None:
         def outer(ctx: Any) -> Any:
-            for call in (lambda: ctx.lfc(stage.flaky, 1), lambda: ctx.rfc("flaky", 1)):
+            for call, fn in ((ctx.lfc, stage.flaky), (ctx.rfc, "flaky")):
                 try:
-                    yield call().options(retry=Never())
+                    yield call(fn, 1).options(retry=Never())
                 except OSError:
                     continue
             return dict(stage.ran)
@@ -591,13 +591,14 @@ class TestFlow:
         parts: list[Any] = []
         run.routine.flush = lambda _, output: parts.append((run, output, False))
         last = (run, run.routine.step(START), True)
-        assert run.routine.paused
+        states = [run.routine.paused]
         stage.node.core.stepped(parts, START)
         while stage.node.out:
             stage.node.deliver_out()
         while stage.node.inbox:
             stage.node.deliver_in()
-        assert not run.routine.paused
+        states.append(run.routine.paused)
+        assert states == [True, False]
         run.routine.flush = None
         stage.node.core.stepped([last], START)
         stage.world.finish("x")
