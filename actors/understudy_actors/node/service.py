@@ -9,8 +9,9 @@ import trio
 
 from understudy_actors.executor import Executor, Results
 from understudy_actors.functions import Environment
+from understudy_actors.node.board import Log
 from understudy_actors.node.config import NodeConfig
-from understudy_actors.node.core import Log, NodeCore
+from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import BrokerPort
 from understudy_broker.protocol.messages import ToPeer
 from understudy_store.records import PromiseRecord
