@@ -10,9 +10,7 @@ from understudy_actors.node.activation import Activation, Phase, Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditPolicy
 from understudy_actors.node.ports import BrokerPort, ExecutorPort
-from understudy_store.records import (
-    PromiseRecord,
-)
+from understudy_store.records import TAG_BRANCH, PromiseRecord
 
 #: takes a line that a person should see
 Log = Callable[[str], None]
