@@ -346,7 +346,7 @@ class BrokerCore:
         if task.version == 1:
             self._outbox.add(session.peer, Invoke(promise, 1))
             return
-        resume = Resume(promise, task.version, None)
+        resume = Resume(promise, task.version, None, task.failures)
         if warm:
             self._outbox.add(session.peer, resume)
         else:

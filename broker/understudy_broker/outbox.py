@@ -69,7 +69,7 @@ class Outbox:
                 filled = Response(message.corr, reply)
             else:
                 preload = (reply.promises or []) if reply.ok else None
-                filled = Resume(message.promise, message.version, preload)
+                filled = Resume(message.promise, message.version, preload, message.failures)
             self.messages[owed.peer][owed.place] = filled
 
 

@@ -439,7 +439,7 @@ class Connection:
                 task, promise = answer.reply.task, answer.reply.promise
                 if task is not None and promise is not None and task.pid == self.pid:
                     assert self._node is not None
-                    self._node.perform(promise, task.version)
+                    self._node.perform(promise, task.version, task.failures)
 
         self._request(command, on_reply)
         self._watch(create.id, result)

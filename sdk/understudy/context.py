@@ -60,7 +60,7 @@ _NO_OPTIONS: Final = Options()
 class Info(NamedTuple):
     """About this run of the function."""
 
-    #: from 1; counts every time that the task was handed out or the step was tried
+    #: from 1; one more with every failure that was retried (a crash is none)
     attempt: int
     #: the deadline, epoch seconds
     timeout: float
@@ -320,8 +320,10 @@ class Context:
                 spec.data = env.values.encode_call(known, args, kwargs)
             hint = None if known is None else known.result_hint
             spec.target = env.target
-            if known is not None and known.timeout_s is not None:
-                spec.timeout_ms = int(known.timeout_s * 1000)
+            if known is not None:
+                spec.passed_version = known.version
+                if known.timeout_s is not None:
+                    spec.timeout_ms = int(known.timeout_s * 1000)
         routine.defer(spec)
         return Call(spec, _apply_options, wait=kind in ("rfc", "lfc"), hint=hint)
 

@@ -51,8 +51,11 @@ def outside_call(
     """
     function = env.registered(f) if callable(f) else env.registry_find(f, options.version)
     headers = {HEADER_KIND: kind, HEADER_FUNCTION: f if function is None else function.name}
-    if options.version is not None:
-        headers[HEADER_VERSION] = str(options.version)
+    version = options.version
+    if version is None and function is not None and callable(f):
+        version = function.version  # the very function that was passed, not the latest of its name
+    if version is not None:
+        headers[HEADER_VERSION] = str(version)
     if options.retry is not None:
         headers[HEADER_RETRY] = to_wire(options.retry)
     tags = dict(options.tags or {})

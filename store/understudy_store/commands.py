@@ -114,11 +114,12 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 
 
 class TaskRelease(Command, tag="task.release", frozen=True):
-    """`delay` in milliseconds."""
+    """`delay` in milliseconds; `failed`: because the function raised, so it counts as a failure."""
 
     id: str
     version: int
     delay: int = 0
+    failed: bool = False
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):

@@ -98,6 +98,8 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     expires_at: int | None = None
     retry_at: int | None = None
     resumes: tuple[str, ...] = ()
+    #: how often it was given back because its function raised: attempts are one more
+    failures: int = 0
 
 
 class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):

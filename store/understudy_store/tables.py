@@ -70,6 +70,8 @@ class Promise(StoreModel, table=True):
     retry_at: int | None = Field(sa_type=BigInteger)
     #: JSON array of promise ids; NULL for none
     resumes: str | None = Field(sa_type=Text)
+    #: how often it was given back because its function raised
+    failures: int | None = Field(sa_type=BigInteger)
 
 
 class Callback(StoreModel, table=True):

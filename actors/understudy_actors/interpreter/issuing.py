@@ -91,8 +91,9 @@ def _headers(spec: CallSpec) -> dict[str, str]:
     headers = {HEADER_KIND: RECORDED_KIND[spec.kind], HEADER_SITE: spec.site}
     if spec.name:
         headers[HEADER_FUNCTION] = spec.name
-    if spec.version:
-        headers[HEADER_VERSION] = str(spec.version)
+    version = spec.version or spec.passed_version
+    if version:
+        headers[HEADER_VERSION] = str(version)
     if spec.retry:
         headers[HEADER_RETRY] = spec.retry
     return headers

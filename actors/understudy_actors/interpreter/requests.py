@@ -59,6 +59,7 @@ class CallSpec:
         "kind",
         "kwargs",
         "name",
+        "passed_version",
         "priority",
         "retry",
         "site",
@@ -80,7 +81,11 @@ class CallSpec:
         self.data: bytes | None = None
         self.target: str | None = None
         self.timeout_ms: int | None = None
+        #: asked for by an option
         self.version: int | None = None
+        #: of the function that was passed; no part of what a replay must repeat, so that a
+        #: callee may be upgraded under its callers
+        self.passed_version: int | None = None
         self.tags: dict[str, str] | None = None
         self.retry: str | None = None
         self.delay_ms: int | None = None

@@ -104,15 +104,21 @@ class NodeCore(Waiting):
                 if activation is not None and activation.version == message.version:
                     self._drop(activation)
 
-    def perform(self, promise: PromiseRecord, version: int, now: int) -> None:
+    def perform(self, promise: PromiseRecord, version: int, failures: int, now: int) -> None:
         """A task that this node made, or found pending, and acquired for itself."""
         self._now = now
         if version == 1:
             self._begin(promise, version, [])
         else:
-            self._ask_preload(promise, version)
+            self._ask_preload(promise, version, failures)
 
-    def _begin(self, promise: PromiseRecord, version: int, preload: list[PromiseRecord]) -> None:
+    def _begin(
+        self,
+        promise: PromiseRecord,
+        version: int,
+        preload: list[PromiseRecord],
+        failures: int = 0,
+    ) -> None:
         old = self.activations.get(promise.id)
         if old is not None:
             if old.version >= version:
@@ -138,7 +144,7 @@ class NodeCore(Waiting):
             origin=activation.origin,
             branch=activation.id,
             data=promise.param.data,
-            attempt=version,
+            attempt=failures + 1,
             history=activation.history.pop(activation.id, None),
             retry=retry,
         )
@@ -147,7 +153,7 @@ class NodeCore(Waiting):
     def _resume(self, message: Resume) -> None:
         activation = self.activations.get(message.promise.id)
         if message.preload is not None:
-            self._begin(message.promise, message.version, message.preload)
+            self._begin(message.promise, message.version, message.preload, message.failures)
         elif activation is not None and activation.phase is Phase.SUSPENDED:
             self._warm.pop(activation.id, None)
             activation.version = message.version
@@ -158,14 +164,14 @@ class NodeCore(Waiting):
                     self._schedule(run)
             self._settle_phase(activation)
         else:
-            self._ask_preload(message.promise, message.version)
+            self._ask_preload(message.promise, message.version, message.failures)
 
-    def _ask_preload(self, promise: PromiseRecord, version: int) -> None:
+    def _ask_preload(self, promise: PromiseRecord, version: int, failures: int) -> None:
         """The broker took us for warm, but this activation is gone from memory."""
 
         def on_reply(answer: Response | Refused) -> None:
             if isinstance(answer, Response) and answer.reply.ok:
-                self._begin(promise, version, answer.reply.promises or [])
+                self._begin(promise, version, answer.reply.promises or [], failures)
 
         self.broker.request(TaskPreload(promise.id, version), on_reply)
 
@@ -264,7 +270,8 @@ class NodeCore(Waiting):
             )
         activation = run.activation
         if run.parent is None:
-            self.broker.request(TaskRelease(activation.id, activation.version, delay_ms), ignore)
+            release = TaskRelease(activation.id, activation.version, delay_ms, failed=True)
+            self.broker.request(release, ignore)
             self._drop(activation)
             return
         again = Routine(

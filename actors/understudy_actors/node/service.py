@@ -71,9 +71,9 @@ class NodeService:
         self.core.grant()
         self._after()
 
-    def perform(self, promise: PromiseRecord, version: int) -> None:
+    def perform(self, promise: PromiseRecord, version: int, failures: int) -> None:
         """A task that this node made and acquired for itself."""
-        self.core.perform(promise, version, self._now_ms())
+        self.core.perform(promise, version, failures, self._now_ms())
         self._after()
 
     def _after(self) -> None:

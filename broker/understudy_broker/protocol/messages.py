@@ -165,6 +165,8 @@ class Resume(Message, tag="resume", frozen=True):
     promise: PromiseRecord
     version: int
     preload: list[PromiseRecord] | None
+    #: how often its function has raised and was to be tried again
+    failures: int = 0
 
 
 class Settled(Message, tag="settled", frozen=True):

@@ -63,7 +63,7 @@ def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     yield status(node, task, around.served, around.now_ms) + (f" on {where}" if where else "")
     yield duration(took_ms(node, around.now_ms))
     if task is not None and task.version > 1:
-        yield f"attempt {task.version}"
+        yield f"run {task.version}"
     if why := reason(node.record):
         yield why
 
@@ -112,7 +112,8 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "status": status(node, task, around.served, around.now_ms),
         "group": node.group,
         "node": where_of(node, around),
-        "attempts": None if task is None else task.version,
+        "runs": None if task is None else task.version,
+        "failures": None if task is None else task.failures,
         "created_at": record.created_at,
         "settled_at": record.settled_at,
         "duration_ms": took_ms(node, around.now_ms),

@@ -93,6 +93,7 @@ class Task:
     __slots__ = (
         "due_at",
         "expires_at",
+        "failures",
         "id",
         "pid",
         "priority",
@@ -111,6 +112,8 @@ class Task:
         self.priority = priority
         self.state: TaskState = state
         self.version = 0
+        #: releases because the function raised
+        self.failures = 0
         self.pid: str | None = None
         self.ttl: int | None = None
         self.expires_at: int | None = None
@@ -135,6 +138,7 @@ class Task:
             self.expires_at,
             self.retry_at,
             tuple(self.resumes) if self.resumes else (),
+            self.failures,
         )
 
     def row(self) -> TaskRecord:
@@ -149,6 +153,7 @@ class Task:
             self.expires_at,
             self.due_at,
             tuple(self.resumes) if self.resumes else (),
+            self.failures,
         )
 
 

@@ -190,6 +190,8 @@ def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
 def release(s: State, c: TaskRelease, now: int) -> Reply:
     check_duration(c.delay, "delay", 0)
     _, task = held(s, c.id, c.version, "release", now)
+    if c.failed:
+        task.failures += 1
     holding.release(s, task, now + c.delay)
     return Reply(200)
 

@@ -265,7 +265,8 @@ class World:
             else:
                 warm = execute.warm == node.pid
                 preload = None if warm else self.children(execute.id)
-                node.inbox.append(Resume(reply.promise, version, preload))
+                failures = reply.task.failures
+                node.inbox.append(Resume(reply.promise, version, preload, failures))
 
     # Turning the wheel ---------------------------------------------------------------------------
 

@@ -621,7 +621,7 @@ def test_perform_of_a_task_found_pending_replays(stage: Stage) -> None:
     reply = stage.world.machine.apply(TaskAcquire("x", 1, node.pid, 10_000), START)
     assert reply.promise is not None
     assert reply.task is not None
-    node.core.perform(reply.promise, reply.task.version, stage.world.now)
+    node.core.perform(reply.promise, reply.task.version, 0, stage.world.now)
     assert stage.value(stage.world.finish("x")) == "yes"
     assert stage.ran["x.1"] == 1
 

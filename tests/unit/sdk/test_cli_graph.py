@@ -241,7 +241,7 @@ def test_drawn() -> None:
     )
     assert drawn(lines(root), around) == [
         "p            order             waiting  3 s",
-        "├─ p.1       charge            running on n-1  2 s  attempt 3",
+        "├─ p.1       charge            running on n-1  2 s  run 3",
         "├─ p.2       find              rejected  500 ms  ValueError: no such order",
         "│  └─ p.2.1  look (local)      resolved  500 ms",
         "└─ p.3       audit (detached)  resolved  1 min 10 s",
@@ -262,7 +262,7 @@ def test_data_is_nested_and_whole() -> None:
         promise("p.1", branch="p", state="rejected", value=Value({}, b"\xc1")),
     )
     data = as_data(root, Surroundings(now_ms=0, tasks={"p": task("p", "fulfilled", version=2)}))
-    assert (data["id"], data["value"], data["attempts"]) == ("p", [1, [2, "eA=="]], 2)
+    assert (data["id"], data["value"], data["runs"]) == ("p", [1, [2, "eA=="]], 2)
     child = data["children"][0]
     assert child["error"] == {"type": "unknown", "message": '"<not readable, 1 bytes>"'}
     assert child["duration_ms"] == 500

@@ -76,7 +76,10 @@ def tasks(draw: st.DrawFn, id_: str, target: str) -> TaskRecord:
     version = draw(st.integers(0, 3))
     if state == "acquired":
         pid, ttl = draw(texts.filter(bool)), draw(times)
-        return TaskRecord(id_, state, version, target, pid, ttl, draw(times), None, resumes)
+        failures = draw(st.integers(0, 3))
+        return TaskRecord(
+            id_, state, version, target, pid, ttl, draw(times), None, resumes, failures
+        )
     retry_at = draw(times) if state == "pending" else None
     return TaskRecord(id_, state, version, target, None, None, None, retry_at, resumes)
 

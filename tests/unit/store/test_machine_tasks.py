@@ -455,6 +455,17 @@ def test_release_refuses_what_is_no_delay(world: World, delay: int) -> None:
     assert world.do(TaskRelease("a", 1, delay)).status == 400
 
 
+def test_only_releases_of_what_failed_count_as_failures(world: World) -> None:
+    world.root("a")
+    for version, failed in ((1, True), (2, False), (3, True)):
+        assert world.do(TaskRelease("a", version, 0, failed)).status == 200
+        assert world.do(TaskAcquire("a", version, "n1", 100)).status == 200
+    assert world.task("a").failures == 2
+    world.commit()
+    world.restart()
+    assert world.task("a").failures == 2
+
+
 def test_heartbeat_renews_what_is_held(world: World) -> None:
     for task_id in ("a", "b", "c"):
         world.root(task_id, ttl=50)

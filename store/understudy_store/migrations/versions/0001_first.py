@@ -62,6 +62,7 @@ def _promise() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("retry_at", sa.BigInteger(), nullable=True),
         sa.Column("resumes", sa.Text(), nullable=True),
+        sa.Column("failures", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("promise_live", "promise", ["id"], sqlite_where=sa.text("state = 'pending'"))
