@@ -352,3 +352,24 @@ class TestLifetime:
         threading.Timer(0.05, go.set).start()
         runtime.stop()
         assert finished == [1]
+
+
+def test_what_blocks_the_async_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    runtime = Runtime.local()
+    release = threading.Event()
+
+    @runtime.register
+    async def rude(_: Context) -> bool:
+        return release.wait(20)
+
+    def named() -> bool:
+        return any("rude" in r.getMessage() and "held up" in r.getMessage() for r in caplog.records)
+
+    try:
+        handle = runtime.rpc("rude", rude)
+        eventually(named, 20)
+        release.set()
+        assert handle.result(10) is True
+    finally:
+        release.set()
+        runtime.stop()

@@ -6,9 +6,11 @@ awaits (a trio primitive, an HTTP library) is passed on to trio, with the run's 
 
 from __future__ import annotations
 
+import sys
 import threading
 import types
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,6 +28,19 @@ def _forward(trap: Any) -> Generator[Any, Any, Any]:
     return (yield trap)
 
 
+def _where(thread: threading.Thread) -> str:
+    """The line of the durable function that a thread is at: the outermost that is not ours."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    place = "a place unknown"
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(("trio.", "understudy_actors.")):
+            break
+        code = frame.f_code
+        place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+        frame = frame.f_back
+    return place
+
+
 class TrioLoop:
     """One thread with one trio loop, started with the first coroutine."""
 
@@ -37,6 +52,8 @@ class TrioLoop:
         self._started = threading.Event()
         self._nursery: trio.Nursery | None = None
         self._stopping = False
+        self._came_round = True
+        self._told = False
         # touched on the loop's thread only
         self._wakes: dict[Run, trio.Event] = {}
         self._scopes: dict[Run, trio.CancelScope] = {}
@@ -67,6 +84,23 @@ class TrioLoop:
             self._token.run_sync_soon(function, *args)
         except trio.RunFinishedError:
             return
+
+    def blocked(self) -> str | None:
+        """Call it every second or so: where in the code the loop is held up, if it has not come
+        round since the last call; told once for each time."""
+        thread, token = self._thread, self._token
+        if thread is None or token is None or self._stopping:
+            return None
+        if not self._came_round:
+            told, self._told = self._told, True
+            return None if told else _where(thread)
+        self._came_round = self._told = False
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(self._come_round)
+        return None
+
+    def _come_round(self) -> None:
+        self._came_round = True
 
     async def _main(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -20,6 +20,8 @@ from understudy_store.records import PromiseRecord
 _NUDGE_S: Final = 0.002
 #: work that nobody has begun for that long is offered to other nodes
 _STUCK_MS: Final = 100
+#: how long an `async def` may block its loop before it is named
+_WATCH_S: Final = 1.0
 #: how often the timers are looked at while there are any
 _TICK_S: Final = 0.02
 
@@ -43,6 +45,7 @@ class NodeService:
         log: Log | None = None,
     ) -> None:
         self.config = config or NodeConfig()
+        self._log = log
         self._now_ms = now_ms
         self._token = trio.lowlevel.current_trio_token()
         self._results = Results(self._wake)
@@ -86,15 +89,29 @@ class NodeService:
         return bool(self._executor.threads.backlog) or self.core.next_due() is not None
 
     async def run(self) -> None:
-        """Timers and backlog, for as long as the node lives; parked while there are none."""
+        """Timers, backlog and the watchdog, for as long as the node lives."""
         try:
-            while True:
-                self._pulse = trio.Event()
-                if not self._has_pulse():
-                    await self._pulse.wait()
-                await self._beat()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_loop)
+                while True:
+                    self._pulse = trio.Event()
+                    if not self._has_pulse():
+                        await self._pulse.wait()
+                    await self._beat()
         finally:
             self._executor.stop()
+
+    async def _watch_loop(self) -> None:
+        """Name what blocks the loop of the `async def` functions: all of them wait for it."""
+        while True:
+            await trio.sleep(_WATCH_S)
+            place = self._executor.loop.blocked()
+            if place is not None and self._log is not None:
+                self._log(
+                    f"async functions of this node are held up by {place}, which has blocked for "
+                    f"over {_WATCH_S:g} s: use a plain def (it gets a thread), or "
+                    "trio.to_thread.run_sync"
+                )
 
     async def _beat(self) -> None:
         stuck_since = self._now_ms()
