@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import trio
@@ -32,6 +32,7 @@ RETRY_FULL_S: Final = 0.02
 #: frames in the pipe to the broker; the rest waits here and is counted as unanswered
 PIPE_FRAMES_MAX: Final = 1_024
 BYE_LINGER_MS: Final = 250
+BYE_WAIT_S: Final = 0.25
 
 
 def _now_ms() -> int:
@@ -231,6 +232,8 @@ class Link:
                     nursery.cancel_scope.cancel()
             except trio.Cancelled:
                 linger_ms = self._say_bye(self._socket)
+                if linger_ms:
+                    await self._hear_bye(self._socket)
                 raise
             finally:
                 monitor.close()
@@ -256,6 +259,16 @@ class Link:
         self._core.send(Bye())
         self._flush(socket, _now_ms())
         return BYE_LINGER_MS
+
+    async def _hear_bye(self, socket: TrioSocket) -> None:
+        """Until the broker has read it: a connection that closes first looks like a crash."""
+        with trio.move_on_after(BYE_WAIT_S, shield=True):
+            while not self._core.dismissed:
+                for parts in socket.receive_nowait():
+                    with suppress(FrameError):
+                        self._core.received(decode_to_peer(parts[-1]), _now_ms())
+                if not self._core.dismissed:
+                    await socket.wait()
 
     def _gone(self) -> None:
         why = self._core.last_error or f"the connection to {self.url} closed"

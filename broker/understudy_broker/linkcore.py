@@ -84,6 +84,8 @@ class LinkCore:
         self._frames_max = self.limits.frame_bytes_max
         self._heard_at = 0
         self._beat_at = 0
+        #: the broker has said `Bye`: it stops, or answers ours
+        self.dismissed = False
         self._hello_again = False
 
     # What the peer's own code asks for -----------------------------------------------------------
@@ -143,6 +145,7 @@ class LinkCore:
 
     def opened(self, hello: Hello, now: int) -> bytes:
         """A new connection: returns the frame to begin it with."""
+        self.dismissed = False
         self._heard_at = self._beat_at = now
         self._hello_again = False
         return encode([hello])
@@ -174,7 +177,7 @@ class LinkCore:
                 if not self._refused(message):  # type: ignore[arg-type]
                     rest.append(message)
             elif kind is Bye:
-                self._hello_again = True
+                self._hello_again = self.dismissed = True
                 self.last_error = "the broker has stopped"
             else:
                 rest.append(message)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Refused, Welcome
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Bye, Hello, Refused, Welcome
 from understudy_broker.sessions import Session, Sessions, check_hello, name_of, pid_of
 from understudy_broker.watches import Watches
 from understudy_store.changes import Snapshot
@@ -160,6 +160,8 @@ class Membership:
         """It leaves in order: what it still holds goes to others at once."""
         if self.sessions.peer(session.peer) is not session:
             return
+        # so that it need not guess how long its own goodbye takes to arrive
+        self._core.say(session.peer, Bye(), urgent=True)
         self._drop(session)
         released = self._machine.release_pid(session.pid, now)
         self._event("info", "left", session, released=len(released))

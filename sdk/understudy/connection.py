@@ -146,8 +146,9 @@ class Connection:
 
     def _why_not(self) -> str:
         link = self._link
-        error = link.last_error if link is not None else None
-        return str(error) if error else ""
+        error = (link.last_error if link is not None else None) or ""
+        # the error that this goes into says as much
+        return "" if error.startswith("no broker answers") else error
 
     def check(self) -> None:
         """Raise what ended the connection for good, if anything did."""
@@ -331,6 +332,7 @@ class Connection:
     def _on_connected(self, welcome: Welcome) -> None:
         reconnected = self._welcome is not None
         self._welcome = welcome
+        self.env.values.codec.payload_bytes_max = welcome.payload_bytes_max
         assert self._node is not None
         self._node.core.connected(welcome.lost, reconnected)
         if self._serving and self._greeted_as == "client":

@@ -27,6 +27,7 @@ from typing import (
     overload,
 )
 
+from understudy.errors import ConfigurationError
 from understudy.options import Options, seconds
 from understudy.retry import Retry, to_wire
 from understudy_actors.interpreter.requests import (
@@ -55,6 +56,7 @@ PlainFn: TypeAlias = Callable[Concatenate[Any, P], T]
 
 _LOG: Final = logging.getLogger("understudy.function")
 _NO_OPTIONS: Final = Options()
+_NO_NAMES: Final[set[str]] = set()
 
 
 class Info(NamedTuple):
@@ -344,9 +346,32 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
         return f"{self._routine.function.name} {self._routine.id}: {msg}", kwargs
 
 
+#: options that say nothing for some kinds of calls, with what to do instead
+_SENSELESS: Final = {
+    "lfi": ({"target", "send_to", "delay", "priority"}, "it runs here and now: use ctx.rfi or rfc"),
+    "sleep": (
+        {"target", "send_to", "timeout", "version", "retry", "delay", "priority"},
+        "its length is the argument of ctx.sleep",
+    ),
+    "promise": (
+        {"target", "send_to", "version", "retry", "delay", "priority"},
+        "the outside settles it, no function does",
+    ),
+}
+_SENSELESS["lfc"] = _SENSELESS["lfi"]
+
+
 def _apply_options(spec: CallSpec, given: dict[str, Any]) -> None:
     """Read and check per-call options into a call."""
+    senseless, advice = _SENSELESS.get(spec.kind, (_NO_NAMES, ""))
+    for name in senseless:
+        if given.get(name) is not None:
+            raise ConfigurationError(f"option {name}={given[name]!r} of {spec.label}: {advice}")
     options = _NO_OPTIONS.merge(**given)
+    if options.version is not None and spec.function is not None:
+        raise ConfigurationError(
+            f"option version={options.version!r} of {spec.label}: pass the function of that version"
+        )
     if options.id is not None:
         spec.id = options.id
     if options.target is not None:

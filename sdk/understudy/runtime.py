@@ -130,7 +130,7 @@ class Runtime:
         *,
         group: str = "local",
         id: str | None = None,
-        pickle: bool = True,
+        pickle: bool | None = None,
         timeout: float | timedelta = DEFAULT_TIMEOUT_S,
         retry: Retry | None = None,
         concurrency: int = NodeConfig().concurrency,
@@ -142,14 +142,26 @@ class Runtime:
         store
             ``"memory"``, or a path: then calls survive this process, and the next one that opens
             the same path goes on with them.
+        pickle
+            On unless it is False: the values stay in this process and those that it spawns.
         """
         from understudy.embedded import Embedded  # loads the store, which clients do without
 
         embedded = Embedded(store)
         runtime = cls.__new__(cls)
         runtime._setup(
-            group, id, embedded.url, pickle, timeout, retry, concurrency, 10.0, None, embedded
+            group,
+            id,
+            embedded.url,
+            pickle is not False,
+            timeout,
+            retry,
+            concurrency,
+            10.0,
+            None,
+            embedded,
         )
+        runtime._shared.pickle_asked = bool(pickle)
         return runtime
 
     def configure(
@@ -162,12 +174,13 @@ class Runtime:
     ) -> None:
         """Change who this is; None leaves a thing as it is. For those who run another's module.
 
-        Valid until it connects; all copies made by `options` change too.
+        A `Runtime.local()` that gets a `url` joins that broker instead of its own. Valid until it
+        connects; all copies made by `options` change too.
 
         Raises
         ------
         ConfigurationError
-            It has connected already, or is embedded and is to get a `url`.
+            It has connected already.
         """
         shared = self._shared
         if shared.started:
@@ -177,10 +190,10 @@ class Runtime:
             )
         if url is not None:
             if shared.embedded is not None:
-                raise ConfigurationError(
-                    "a Runtime.local() has its own broker and cannot join another: "
-                    "write Runtime(group=...) instead"
-                )
+                # it joins others now, who may not be trusted with pickles
+                shared.embedded = None
+                shared.pickle = shared.pickle_asked
+                shared.env.values.codec = Codec(pickle=shared.pickle)
             shared.url = checked_url(url)
         if group is not None:
             shared.env.join(check_name(group, "group"))
@@ -208,6 +221,11 @@ class Runtime:
         return self._shared.url
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether it has a broker of its own: made by `local` and not configured otherwise."""
+        return self._shared.embedded is not None
+
+    @property
     def functions(self) -> list[Function]:
         """What is registered here."""
         return self._shared.env.registry.functions()
@@ -229,6 +247,7 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        replace: bool = False,
     ) -> F: ...
     @overload
     def register(
@@ -240,6 +259,7 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        replace: bool = False,
     ) -> Callable[[F], F]: ...
     def register(
         self,
@@ -250,19 +270,21 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        replace: bool = False,
     ) -> Any:
         """Make a function callable by its name: ``@runtime.register``, ``@register(name=...)``.
 
-        Returns the function itself, so that it can be passed to ``ctx.rfc`` with its types.
+        Returns the function itself, so that it can be passed to ``ctx.rfc`` with its types. Another
+        function under the same name and version is a ValueError, unless `replace` is set.
         """
         if isinstance(fn, str):
             fn, name = None, fn
         if fn is None:
             return lambda f: self.register(
-                f, name=name, version=version, retry=retry, timeout=timeout
+                f, name=name, version=version, retry=retry, timeout=timeout, replace=replace
             )
         self._shared.env.registry.register(
-            fn, name=name, version=version, retry=retry, timeout_s=timeout
+            fn, name=name, version=version, retry=retry, timeout_s=timeout, replace=replace
         )
         return fn
 

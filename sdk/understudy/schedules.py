@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from understudy.environment import NodeEnvironment
+from understudy.errors import ConfigurationError
 from understudy.options import Options
 from understudy.outside import outside_call
 from understudy_store.commands import (
@@ -47,6 +48,8 @@ class Schedules:
         `promise_id` is the id of each call; ``{id}`` and ``{timestamp}`` (epoch milliseconds of
         the occurrence) are replaced.
         """
+        if self._options.delay_s is not None:
+            raise ConfigurationError("option delay: a schedule's calls are due when cron says")
         call = outside_call(self._env, self._options, "schedule", f, args, kwargs)
         return self._one(
             ScheduleCreate(id, cron, promise_id, call.timeout_ms, call.param, call.tags)

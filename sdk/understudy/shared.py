@@ -39,6 +39,8 @@ class Shared:
         self.config = config
         self.connect_timeout_s = connect_timeout_s
         self.pickle = pickle
+        #: whether the user said so, where it is the default
+        self.pickle_asked = pickle
         self.embedded = embedded
         self.made_by = os.getpid()
         #: the process that connected first: the embedded broker and spawned nodes are its own

@@ -171,8 +171,15 @@ class TestValues:
                 call = ctx.lfc(big, b"") if local else ctx.rfc(big, b"x" * 3000)
                 return len((yield call))
 
-            with pytest.raises(PayloadTooLargeError, match="2000"):
+            # the broker's bound is known here since the welcome, so that it is told at the call
+            with pytest.raises(PayloadTooLargeError, match="2,000"):
                 runtime.rpc("a", big, b"x" * 3000)
+            with pytest.raises(PayloadTooLargeError, match="2,000"):
+                runtime.rpc("b", big, b"").result(10)
+            # and where an SDK lets it pass all the same, the broker does not
+            runtime._shared.env.values.codec.payload_bytes_max = 10_000
+            with pytest.raises(PayloadTooLargeError, match="2000"):
+                runtime.rpc("c", big, b"x" * 3000)
             for n, call in enumerate([(big, b""), (calls, True), (calls, False)]):
                 with pytest.raises(CommandError, match="at most 2000"):
                     runtime.rpc(f"x{n}", *call).result(10)  # type: ignore[call-overload]

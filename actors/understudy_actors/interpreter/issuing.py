@@ -59,6 +59,8 @@ def timer_command(routine: Routine, spec: CallSpec) -> PromiseCreate:
     """For a durable pause: a promise that resolves at its deadline."""
     tags = lineage(routine)
     tags[TAG_TIMER] = "true"
+    if spec.tags:
+        tags |= spec.tags
     return PromiseCreate(spec.id, _timeout_at(routine, spec), Value(_headers(spec)), tags)
 
 

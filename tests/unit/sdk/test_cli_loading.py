@@ -89,8 +89,17 @@ def test_what_cannot_be_configured() -> None:
         runtime.configure(concurrency=0)
     with Runtime.local() as local, pytest.raises(ConfigurationError, match="connected already"):
         local.configure(group="h")
-    with pytest.raises(ConfigurationError, match=r"Runtime\.local"):
-        Runtime.local().configure(url="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_a_local_runtime_that_gets_an_address_joins_that_broker(asked: bool | None) -> None:
+    runtime = Runtime.local(pickle=asked)
+    assert runtime.is_embedded
+    runtime.configure(url="tcp://127.0.0.1:7777")
+    assert not runtime.is_embedded
+    assert runtime.url == "tcp://127.0.0.1:7777"
+    # others may send values there: pickles only if the user said so
+    assert runtime._shared.env.values.codec.pickle is bool(asked)
 
 
 def test_changes_of_python_files_are_seen_once(tmp_path: Path) -> None:
