@@ -94,9 +94,9 @@ def test_what_cannot_be_configured() -> None:
 @pytest.mark.parametrize("asked", [None, True, False])
 def test_a_local_runtime_that_gets_an_address_joins_that_broker(asked: bool | None) -> None:
     runtime = Runtime.local(pickle=asked)
-    assert runtime.is_embedded
+    before = runtime.is_embedded
     runtime.configure(url="tcp://127.0.0.1:7777")
-    assert not runtime.is_embedded
+    assert (before, runtime.is_embedded) == (True, False)
     assert runtime.url == "tcp://127.0.0.1:7777"
     # others may send values there: pickles only if the user said so
     assert runtime._shared.env.values.codec.pickle is bool(asked)
