@@ -171,8 +171,7 @@ def task_state(store: Path) -> str | None:
 
 def test_the_readmes_app_on_two_nodes_survives_a_kill(tmp_path: Path, terminal: Terminal) -> None:
     page = "README.md"
-    [change] = [b.text for b in blocks(page) if b.text.startswith("runtime = Runtime(group=")]
-    source = programs()[page, "app.py"].replace("runtime = Runtime.local()\n", change)
+    source = programs()[page, "app.py"]
     lines = [pair for b in blocks(page) if b.language == "console" for pair in session(b.text)]
     [spawn] = [text for text, _ in lines if text.startswith("understudy spawn")]
     [start, wait] = [pair for pair in lines if pair[0].startswith("understudy invoke")]
