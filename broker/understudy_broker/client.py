@@ -73,6 +73,7 @@ class Link:
         #: those that wait in `call`
         self._calls: set[trio.Event] = set()
         self._unsent: list[bytes] = []
+        self._corked = False
         self._closed = False
         self._welcomed_here = False
         self._rejoining = False
@@ -177,8 +178,22 @@ class Link:
         if self._closed:
             raise LinkClosedError("the link is closed")
 
+    def cork(self) -> None:
+        """Hold back what is asked and said from here on, until `uncork`."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Send it at once, in one frame, without a turn of the loop in between."""
+        self._corked = False
+        if self._socket is None or not self._core.connected:
+            return
+        if not self._unsent:
+            self._flush(self._socket, _now_ms())
+        if self._unsent:
+            self._kick()
+
     def _kick(self) -> None:
-        if self._socket is not None:
+        if self._socket is not None and not self._corked:
             self._socket.kick()
 
     def _notify(self) -> None:
@@ -293,7 +308,12 @@ class Link:
                 elif event.event == zmq.Event.CONNECT_RETRIED and not greeted:
                     self._core.last_error = f"no broker answers at {self.url}"
                     self._notify()
-            self._take(socket, now)
+            # what is asked meanwhile leaves with the flush below
+            self._corked = True
+            try:
+                self._take(socket, now)
+            finally:
+                self._corked = False
             if self._core.failure is not None or (greeted and self._core.broken(now)):
                 if not self._core.last_error:
                     self._core.last_error = f"the broker at {self.url} is silent"

@@ -298,7 +298,15 @@ class Connection:
                 await self._disconnected.wait()
 
     def _take_posted(self) -> None:
+        assert self._link is not None
         self._signalled = False
+        self._link.cork()
+        try:
+            self._perform_posted()
+        finally:
+            self._link.uncork()
+
+    def _perform_posted(self) -> None:
         while self._posted:
             function, args = self._posted.popleft()
             for argument in args:

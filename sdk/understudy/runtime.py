@@ -424,10 +424,11 @@ class Runtime:
         Returns the signal's number. The node keeps trying to reach its broker for as long as it
         lives.
         """
-        from understudy.serving import stop_at_signal
+        from understudy.serving import stop_at_signal, tune_process
 
         with stop_at_signal() as stop:
             try:
+                tune_process()
                 self._shared.serving = True
                 connection = self._shared.connection
                 connection.serve()

@@ -16,6 +16,10 @@ class BrokerPort(Protocol):
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int: ...
     def send(self, message: ToBroker) -> object: ...
+    def cork(self) -> None:
+        """More follows: hold back what is asked and said until `uncork`."""
+
+    def uncork(self) -> None: ...
 
 
 class ExecutorPort(Protocol):

@@ -46,6 +46,7 @@ class NodeService:
     ) -> None:
         self.config = config or NodeConfig()
         self._log = log
+        self._broker = broker
         self._now_ms = now_ms
         self._token = trio.lowlevel.current_trio_token()
         self._results = Results(self._wake)
@@ -63,9 +64,13 @@ class NodeService:
     def _collect(self) -> None:
         results = self._results.take()
         steps, busy_ms = self._results.take_measured()
-        self.core.observe(steps, busy_ms)
-        self.core.stepped(results, self._now_ms())
-        self.core.grant()
+        self._broker.cork()
+        try:
+            self.core.observe(steps, busy_ms)
+            self.core.stepped(results, self._now_ms())
+            self.core.grant()
+        finally:
+            self._broker.uncork()
         self._after()
 
     def receive(self, messages: Iterable[ToPeer]) -> None:

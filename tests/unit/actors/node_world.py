@@ -95,6 +95,11 @@ class Node:
             self.out.append(asked)
         return 0
 
+    def cork(self) -> None:
+        """Nothing leaves before it is delivered anyway."""
+
+    def uncork(self) -> None: ...
+
     def send(self, message: ToBroker) -> bool:
         if self.connected:
             assert isinstance(message, Credit)
