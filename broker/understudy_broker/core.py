@@ -25,7 +25,7 @@ from understudy_broker.counters import Counters
 from understudy_broker.dispatcher import Dispatcher
 from understudy_broker.membership import Membership
 from understudy_broker.outbox import Batch, Frame, Outbox, pack
-from understudy_broker.protocol.frames import FrameError, decode_to_broker
+from understudy_broker.protocol.frames import FrameError, decode_to_broker, salvage
 from understudy_broker.protocol.messages import (
     Ack,
     Beat,
@@ -120,8 +120,12 @@ class BrokerCore:
             messages = decode_to_broker(frame, self.config.frames)
         except FrameError as error:
             self.counters.malformed += 1
-            self.refuse(peer, Refused(error.status, str(error), fatal=error.status == 426))
-            return
+            messages, bad = salvage(frame) if error.status == 400 else ([], [])
+            for corr, text in bad:
+                self.refuse(peer, Refused(400, text, corr=corr))
+            if not messages and not bad:
+                self.refuse(peer, Refused(error.status, str(error), fatal=error.status == 426))
+                return
         session = self.sessions.peer(peer)
         if session is not None:
             session.heard_at = now

@@ -251,20 +251,24 @@ class LinkCore:
         if not self._outgoing:
             return []
         messages, self._outgoing = self._outgoing, []
-        frames, too_large = split(
+        frames, left_out = split(
             messages,
             soft=self._frames_max,
             hard=self._frames_max,
             messages_max=self.limits.messages_max,
         )
-        for message in too_large:
-            self._too_large(message)
+        for message, why in left_out:
+            self._left_out(message, why)
         return frames
 
-    def _too_large(self, message: Message) -> None:
-        if isinstance(message, Request):
+    def _left_out(self, message: Message, why: str | None) -> None:
+        if not isinstance(message, Request):
+            return
+        if why is None:
             text = f"the request is larger than a frame may be ({self._frames_max} bytes)"
             self._answer(Refused(413, text, corr=message.corr))
+        else:
+            self._answer(Refused(400, f"the request cannot be sent: {why}", corr=message.corr))
 
     def next_due(self) -> int:
         """When to beat, or to give up waiting."""

@@ -93,18 +93,24 @@ class Batch(msgspec.Struct):
 
 
 def pack(peer: bytes, messages: list[Message], limits: FrameLimits) -> list[Frame]:
-    """Frames for one peer. A response that fits into none is refused with 413 instead."""
-    frames, too_large = split(
+    """Frames for one peer. What fits into none is said otherwise, so that nobody waits for it."""
+    frames, left_out = split(
         messages,
         soft=limits.frame_bytes_soft,
         hard=limits.peer_frame_bytes_max,
         messages_max=limits.messages_max,
     )
-    refusals = [
-        Refused(413, "the answer is larger than a frame may be", corr=message.corr)
-        for message in too_large
-        if isinstance(message, Response)
-    ]
-    if refusals:
-        frames += [frame for _, frame in pack(peer, list(refusals), limits)]
+    instead = [smaller for message, _ in left_out if (smaller := _instead(message)) is not None]
+    if instead:
+        frames += [frame for _, frame in pack(peer, instead, limits)]
     return [(peer, frame) for frame in frames]
+
+
+def _instead(message: Message) -> Message | None:
+    """What to say in the place of a message that is too large."""
+    if isinstance(message, Response):
+        return Refused(413, "the answer is larger than a frame may be", corr=message.corr)
+    if isinstance(message, Resume) and message.preload is not None:
+        # the node asks for the preload then, is refused, and can say what is wrong
+        return Resume(message.promise, message.version, None, message.failures)
+    return None

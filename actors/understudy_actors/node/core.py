@@ -172,6 +172,16 @@ class NodeCore(Waiting):
         def on_reply(answer: Response | Refused) -> None:
             if isinstance(answer, Response) and answer.reply.ok:
                 self._begin(promise, version, answer.reply.promises or [], failures)
+                return
+            old = self.activations.get(promise.id)
+            if old is not None and old.version >= version:
+                return
+            # a lease that was lost meanwhile is let go; anything else ends the task, for the
+            # lease is ours and nobody else ever would
+            self._drop(old)
+            activation = self.activations[promise.id] = Activation(promise, version)
+            self._running += 1
+            self._refused(activation, answer)
 
         self.broker.request(TaskPreload(promise.id, version), on_reply)
 

@@ -11,7 +11,8 @@ nothing is ever unpickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from contextlib import suppress
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -25,6 +26,19 @@ _M = TypeVar("_M", bound=Message)
 _encoder = msgspec.msgpack.Encoder()
 _to_broker = msgspec.msgpack.Decoder(list[ToBroker])
 _to_peer = msgspec.msgpack.Decoder(list[ToPeer])
+_to_raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_to_one = msgspec.msgpack.Decoder[ToBroker](ToBroker)
+#: of a request: its tag and its corr
+_to_head = msgspec.msgpack.Decoder(tuple[Literal["request"], int, msgspec.Raw])
+
+#: what encoding raises for what no frame can hold: lone surrogates, huge ints, wrong types
+_UNFIT = (ValueError, TypeError, OverflowError, RecursionError)
+#: version, and a msgpack list whose length is put in when it is known
+_HEAD = _VERSION + b"\xdc\0\0"
+_HEAD_BYTES = len(_HEAD)
+#: the same of a list of one
+_ALONE = _VERSION + b"\x91"
+_ALONE_BYTES = len(_ALONE)
 
 
 class FrameLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +126,61 @@ def _list_length(view: memoryview) -> int:
     raise FrameError(400, "malformed frame: the version is not followed by a list of messages")
 
 
+def salvage(data: bytes | memoryview) -> tuple[list[ToBroker], list[tuple[int, str]]]:
+    """What is right in a frame that as a whole is malformed: one bad request harms only itself.
+
+    Returns
+    -------
+    The messages that can be decoded, and of the requests that cannot: `corr` and what is wrong.
+    """
+    good: list[ToBroker] = []
+    bad: list[tuple[int, str]] = []
+    try:
+        parts = _to_raws.decode(memoryview(data)[1:])
+    except (ValueError, RecursionError, OverflowError):
+        return good, bad
+    for part in parts:
+        try:
+            good.append(_to_one.decode(part))
+        except (ValueError, RecursionError, OverflowError) as error:
+            with suppress(ValueError, RecursionError, OverflowError):
+                bad.append((_to_head.decode(part)[1], f"malformed request: {error}"))
+    return good, bad
+
+
+class _Cut:
+    """Messages in a buffer, cut into frames as it grows."""
+
+    def __init__(self, messages_max: int) -> None:
+        self.frames: list[bytes] = []
+        self.buffer = bytearray(_HEAD)
+        self.count = 0
+        self._messages_max = min(messages_max, 0xFFFF)
+
+    def cut(self, end: int) -> None:
+        """Make a frame of what the buffer has up to `end`."""
+        if self.count == 1:
+            self.frames.append(_ALONE + memoryview(self.buffer)[_HEAD_BYTES:end])
+        elif self.count:
+            self.buffer[2:4] = self.count.to_bytes(2, "big")
+            self.frames.append(bytes(memoryview(self.buffer)[:end]))
+        del self.buffer[_HEAD_BYTES:end]
+        self.count = 0
+
+    def add(self, soft: int) -> None:
+        """One more message stands at the end."""
+        self.count += 1
+        if self.count >= self._messages_max or len(self.buffer) > soft:
+            self.cut(len(self.buffer))
+
+
 def split(
     messages: Sequence[_M], *, soft: int, hard: int, messages_max: int
-) -> tuple[list[bytes], list[_M]]:
+) -> tuple[list[bytes], list[tuple[_M, str | None]]]:
     """Make as few frames as possible of `messages`, in their order.
+
+    The common case, that all fit into one, is one call; else each is encoded on its own, so that
+    the work grows with the bytes and no faster.
 
     Parameters
     ----------
@@ -126,24 +191,30 @@ def split(
 
     Returns
     -------
-    The frames, and the messages that are larger than `hard` alone and are in none of them.
+    The frames, and the messages that are in none of them: with None those that are larger than
+    `hard` alone, else with what about them cannot be encoded.
     """
-    frames: list[bytes] = []
-    too_large: list[_M] = []
-    parts: list[Sequence[_M]] = [messages]
-    while parts:
-        part = parts.pop()
-        if not part:
+    if 0 < len(messages) <= messages_max:
+        with suppress(*_UNFIT):
+            frame = encode(messages)
+            if len(frame) <= (soft if len(messages) > 1 else hard):
+                return [frame], []
+    made = _Cut(messages_max)
+    left_out: list[tuple[_M, str | None]] = []
+    for message in messages:
+        before = len(made.buffer)
+        try:
+            _encoder.encode_into(message, made.buffer, before)
+        except _UNFIT as error:
+            del made.buffer[before:]
+            left_out.append((message, str(error)))
             continue
-        if len(part) <= messages_max:
-            frame = encode(part)
-            if len(frame) <= (soft if len(part) > 1 else hard):
-                frames.append(frame)
-                continue
-            if len(part) == 1:
-                too_large.append(part[0])
-                continue
-        middle = len(part) // 2
-        parts.append(part[middle:])
-        parts.append(part[:middle])
-    return frames, too_large
+        if len(made.buffer) - before + _ALONE_BYTES > hard:
+            del made.buffer[before:]
+            left_out.append((message, None))
+            continue
+        if len(made.buffer) > soft:
+            made.cut(before)
+        made.add(soft)
+    made.cut(len(made.buffer))
+    return made.frames, left_out

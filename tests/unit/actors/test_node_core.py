@@ -25,6 +25,7 @@ from understudy_store.commands import (
     Reply,
     TaskAcquire,
     TaskHalt,
+    TaskPreload,
 )
 from understudy_store.records import RESOLVED, TAG_EXTERNAL, PromiseRecord, Value
 
@@ -257,6 +258,25 @@ class TestSuspending:
         assert stage.value(stage.world.finish("x")) == "yes"
         assert stage.ran["x"] == 2
         assert stage.ran["x.1"] == 1
+
+    def test_a_preload_that_is_refused_ends_the_task(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage.suspended()
+        stage.node.core._drop(stage.node.core.activations["x"])
+        ask = stage.node.request
+
+        def request(command: Any, on_reply: Any) -> int:
+            if not isinstance(command, TaskPreload):
+                return ask(command, on_reply)
+            on_reply(Refused(413, "the answer is larger than a frame may be", corr=1))
+            return 0
+
+        monkeypatch.setattr(stage.node, "request", request)
+        stage.settle("person", "yes")
+        with pytest.raises(CommandError, match="larger than a frame"):
+            stage.value(stage.world.finish("x"))
+        assert stage.node.core.statistics().running == 0
 
     def test_only_so_many_stay_warm(self) -> None:
         stage = Stage(config=NodeConfig(concurrency=4, linger_ms=100, warm_max=2))

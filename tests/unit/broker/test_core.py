@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.broker.rig import Rig, hello
-from understudy_broker.protocol.frames import encode
+from understudy_broker.outbox import pack
+from understudy_broker.protocol.frames import FrameLimits, decode_to_peer, encode
 from understudy_broker.protocol.messages import (
     Ack,
     Beat,
@@ -31,6 +32,7 @@ from understudy_store.commands import (
     PromiseRegisterListener,
     PromiseSearch,
     PromiseSettle,
+    Reply,
     TaskAcquire,
     TaskCreate,
     TaskFence,
@@ -356,10 +358,6 @@ def test_a_holder_is_told_when_its_task_is_cancelled(rig: Rig) -> None:
 
 
 def test_an_answer_larger_than_a_frame_is_refused_in_words(rig: Rig) -> None:
-    from understudy_broker.outbox import pack
-    from understudy_broker.protocol.frames import FrameLimits, decode_to_peer
-    from understudy_store.commands import Reply
-
     big = Response(7, Reply(200, error="x" * 5_000))
     limits = FrameLimits(frame_bytes_soft=500, peer_frame_bytes_max=1_000)
     frames = pack(A, [Beat(), big, Response(8, Reply(200))], limits)
@@ -367,6 +365,25 @@ def test_an_answer_larger_than_a_frame_is_refused_in_words(rig: Rig) -> None:
     assert [type(message) for message in told] == [Beat, Response, Refused]
     assert isinstance(told[2], Refused)
     assert (told[2].status, told[2].corr) == (413, 7)
+
+
+def test_a_preload_larger_than_a_frame_must_be_asked_for(rig: Rig) -> None:
+    """The node learns then that it is refused; sent nothing, it would hold the task for ever."""
+    rig.create(C, "p")
+    promise = rig.one(A, Invoke).promise
+    limits = FrameLimits(frame_bytes_soft=500, peer_frame_bytes_max=1_000)
+    frames = pack(A, [Resume(promise, 2, [promise] * 50, 1), Beat()], limits)
+    told = [message for _, frame in frames for message in decode_to_peer(frame)]
+    assert told == [Beat(), Resume(promise, 2, None, 1)]
+
+
+def test_a_malformed_request_harms_only_itself(rig: Rig) -> None:
+    wrong = Request(2, PromiseGet(5))  # type: ignore[arg-type]
+    rig.send(C, Request(1, PromiseGet("no")), wrong, Request(3, PromiseGet("no")))
+    rig.turn()
+    refused = rig.one(C, Refused)
+    assert (refused.status, refused.corr, refused.fatal) == (400, 2, False)
+    assert [response.corr for response in rig.take(C, Response)] == [1, 3]
 
 
 def test_welcome_tells_the_terms(rig: Rig) -> None:

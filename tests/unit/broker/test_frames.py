@@ -16,6 +16,7 @@ from understudy_broker.protocol.frames import (
     decode_to_broker,
     decode_to_peer,
     encode,
+    salvage,
     split,
 )
 from understudy_broker.protocol.messages import (
@@ -30,7 +31,7 @@ from understudy_broker.protocol.messages import (
     Response,
     Settled,
 )
-from understudy_store.commands import PromiseCreate, PromiseSettle, Reply, TaskFence
+from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSettle, Reply, TaskFence
 from understudy_store.records import EMPTY, PromiseRecord, Value
 
 LIMITS = FrameLimits()
@@ -141,7 +142,9 @@ def test_split_keeps_the_order_and_the_bounds(
 ) -> None:
     hard = 300
     sent = [Response(corr, Reply(200, error="x" * size)) for corr, size in enumerate(sizes)]
-    frames, too_large = split(sent, soft=soft, hard=hard, messages_max=messages_max)
+    frames, left_out = split(sent, soft=soft, hard=hard, messages_max=messages_max)
+    too_large = [message for message, why in left_out if why is None]
+    assert len(too_large) == len(left_out)
     received: list[Response] = []
     for frame in frames:
         part = decode_to_peer(frame)
@@ -155,11 +158,39 @@ def test_split_keeps_the_order_and_the_bounds(
 
 def test_a_list_that_fits_is_one_frame() -> None:
     record = PromiseRecord("p", "pending", EMPTY, EMPTY, {}, 2, 1)
-    frames, too_large = split(
+    frames, left_out = split(
         [Settled([record])] * 100, soft=1 << 20, hard=1 << 20, messages_max=999
     )
     assert len(frames) == 1
-    assert not too_large
+    assert not left_out
+
+
+def test_what_cannot_be_encoded_leaves_the_others_alone() -> None:
+    good = [Request(corr, PromiseGet(f"p{corr}")) for corr in (1, 3, 5)]
+    bad = [Request(2, PromiseGet("\ud800")), Request(4, PromiseCreate("p", 1 << 70, EMPTY, {}))]
+    frames, left_out = split(
+        [good[0], bad[0], good[1], bad[1], good[2]], soft=1 << 20, hard=1 << 20, messages_max=999
+    )
+    assert [m for frame in frames for m in decode_to_broker(frame, LIMITS)] == good
+    assert [message for message, _ in left_out] == bad
+    assert all(left_out[n][1] for n in (0, 1))
+
+
+def test_what_is_right_in_a_malformed_frame_is_salvaged() -> None:
+    wrong = Request(2, PromiseGet(5))  # type: ignore[arg-type]
+    frame = encode([Credit(3), Request(1, PromiseGet("p")), wrong, Request(3, PromiseGet("q"))])
+    assert status_of(frame) == 400
+    good, bad = salvage(frame)
+    assert good == [Credit(3), Request(1, PromiseGet("p")), Request(3, PromiseGet("q"))]
+    assert [corr for corr, _ in bad] == [2]
+
+
+@given(messages.filter(bool), st.data())
+def test_salvaging_never_raises(sent: list[Message], data: st.DataObject) -> None:
+    frame = bytearray(encode(sent))
+    for _ in range(3):
+        frame[data.draw(st.integers(1, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    salvage(bytes(frame))
 
 
 def test_data_does_not_alias_the_frame() -> None:

@@ -161,6 +161,19 @@ def test_a_request_larger_than_a_frame_is_refused_here() -> None:
     assert answer.status == 413
 
 
+def test_a_request_that_cannot_be_encoded_is_refused_here_and_alone() -> None:
+    asker = Asker()
+    asker.connect()
+    first, bad, last = asker.ask("a"), asker.ask("\ud800"), asker.ask("b")
+    assert asker.corrs() == [first, last]
+    answer = asker.answers.pop(bad)
+    assert isinstance(answer, Refused)
+    assert answer.status == 400
+    assert "surrogates" in answer.error
+    asker.answer(first, last)
+    assert asker.core.unanswered == 0
+
+
 def test_beats_and_silence() -> None:
     asker = Asker()
     asker.connect()
