@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -21,6 +20,7 @@ import trio
 import zmq
 
 from understudy._version import __version__
+from understudy.clock import now_ms
 from understudy.environment import NodeEnvironment
 from understudy.errors import BrokerUnavailableError, NameInUseError
 from understudy.handle import refusal
@@ -51,11 +51,6 @@ _LOG: Final = logging.getLogger("understudy")
 
 #: how long a first connection may take before it is said that no broker answers
 PATIENCE_S: Final = 1.0
-
-
-def now_ms() -> int:
-    """Epoch milliseconds by this machine's clock; the broker's is the one that decides."""
-    return time.time_ns() // 1_000_000
 
 
 class Connection:

@@ -41,10 +41,10 @@ from understudy_actors.interpreter.requests import (
     Sleep,
     Subroutine,
 )
-from understudy_actors.interpreter.routine import Routine
 
 if TYPE_CHECKING:
     from understudy.environment import NodeEnvironment
+    from understudy_actors.interpreter.routine import Routine
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from understudy.context import Context
 from understudy.errors import (
@@ -21,9 +21,11 @@ from understudy.registry import Function, Registry
 from understudy.retry import Exponential, Retry, from_wire
 from understudy.values import Codec
 from understudy_actors.functions import FunctionLike, RetryPolicy
-from understudy_actors.interpreter.routine import Routine
 from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
+
+if TYPE_CHECKING:
+    from understudy_actors.interpreter.routine import Routine
 
 #: local functions that are not registered, kept with what is known about them
 _LOCAL_MAX: Final = 1024

@@ -7,8 +7,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-import trio
-
 from understudy.errors import PayloadTooLargeError
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import Refused, Response
@@ -92,7 +90,8 @@ class Handle(Generic[T_co]):
 
 async def wait_future(future: Future[T]) -> T:
     """Wait for a future of another thread, under trio or asyncio; a cancel leaves it alone."""
-    if trio.lowlevel.in_trio_run():
+    trio = _trio()
+    if trio is not None and trio.lowlevel.in_trio_run():
         if not future.done():
             token, event = trio.lowlevel.current_trio_token(), trio.Event()
 
@@ -110,9 +109,15 @@ async def wait_future(future: Future[T]) -> T:
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
+def _trio() -> Any:
+    """The module, where the process has loaded it: else nobody runs its loop."""
+    return sys.modules.get("trio")
+
+
 def in_async_code() -> bool:
     """Whether the caller runs on an event loop, which must not be blocked."""
-    if trio.lowlevel.in_trio_run():
+    trio = _trio()
+    if trio is not None and trio.lowlevel.in_trio_run():
         return True
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None

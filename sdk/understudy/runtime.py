@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
-from understudy.connection import Connection, now_ms
+from understudy.clock import now_ms
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.environment import NodeEnvironment
 from understudy.errors import ConfigurationError
@@ -32,6 +32,7 @@ from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import PromiseRecord
 
 if TYPE_CHECKING:
+    from understudy.connection import Connection
     from understudy.embedded import Embedded
     from understudy.spawning import Spawned
 

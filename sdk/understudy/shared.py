@@ -7,12 +7,12 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Final
 
-from understudy.connection import Connection
 from understudy.environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy_actors.node.config import NodeConfig
 
 if TYPE_CHECKING:
+    from understudy.connection import Connection
     from understudy.embedded import Embedded
     from understudy.spawning import Spawned
 
@@ -67,6 +67,9 @@ class Shared:
         return connection
 
     def _connect(self) -> Connection:
+        # loads trio and ZeroMQ, which who only registers functions or asks for help need not
+        from understudy.connection import Connection
+
         context = None
         name = self.name
         if self.made_by != os.getpid():
