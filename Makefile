@@ -31,7 +31,7 @@ help: ## This list
 	@echo 'The first one builds .venv (under a minute); after that it is there.'
 	@echo 'One test file: make unit ARGS="tests/unit/test_packaging.py -x"'
 
-demo: $(READY) ## Three services and a gateway; one is killed halfway, and the call still returns
+demo: $(READY) ## Nine services and a gateway; a service and the gateway are killed, and the calls still return
 	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
 
 test: check unit ## Everything that CI runs: check, then all tests

@@ -77,5 +77,8 @@ class Environment(Protocol):
     #: milliseconds that a call may take where nothing says otherwise
     @property
     def timeout_ms(self) -> int: ...
+    def warn(self, text: str) -> None:
+        """Tell the author of a function what looks like a mistake."""
+
     def make_context(self, routine: Routine) -> Any:
         """The ``ctx`` that is passed to the function."""

@@ -61,6 +61,8 @@ class Membership:
 
     def _event(self, level: str, text: str, session: Session, **fields: Any) -> None:
         who = {"name": session.name, "group": session.group, "kind": session.kind}
+        if session.kind == "client" and level == "info":
+            level = "debug"  # each command of a person is one
         self._events.append(Event(level, text, who | fields))
 
     # Coming ------------------------------------------------------------------------------------

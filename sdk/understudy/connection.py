@@ -255,7 +255,9 @@ class Connection:
             trio.open_nursery() as nursery,
         ):
             self._link = link
-            self._node = NodeService(self.env, link, now_ms, self.config, log=_LOG.warning)
+            self._node = NodeService(
+                self.env, link, now_ms, self.config, log=_LOG.warning, log_failure=_log_failure
+            )
             nursery.start_soon(self._node.run)
             nursery.start_soon(self._keep_informed)
             started.set()
@@ -477,6 +479,16 @@ def _collision(
         f"the id {asked.id!r} belongs to {what}, so {name!r} cannot be called under it. The same "
         "id means the same call: give this one another",
     )
+
+
+def _log_failure(text: str, error: BaseException) -> None:
+    """With the traceback from the function's own first line on; ours above it help nobody."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
+        "understudy_actors."
+    ):
+        frames = frames.tb_next
+    _LOG.error("%s", text, exc_info=(type(error), error, frames))
 
 
 def _answer(future: Future[Response], answer: Response | Refused) -> None:

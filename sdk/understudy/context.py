@@ -238,6 +238,13 @@ class Context:
         """A durable pause of so many seconds: survives every crash and holds no process."""
         spec = self._routine.new_call("sleep", "", _site(sys._getframe(1)))
         spec.timeout_ms = int(seconds("duration", duration, zero=True) * 1000)
+        routine = self._routine
+        routine.defer(spec)
+        if routine.now_ms + spec.timeout_ms > routine.record.timeout_at and not routine.replaying:
+            self._env.warn(
+                f"{routine.function.name} {self.id}: a sleep of {spec.timeout_ms / 1000:g} s ends "
+                "after the deadline of the call that sleeps: call it with .options(timeout=...)"
+            )
         return Sleep(spec, _apply_options)
 
     def promise(
@@ -307,6 +314,11 @@ class Context:
         self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str = ""
     ) -> Call[Any]:
         routine, env = self._routine, self._env
+        # a step here may be given a promise to wait for; elsewhere it means nothing
+        wrong = (Call, Sleep) if kind in ("lfi", "lfc") else Request
+        for argument in (*args, *kwargs.values()):
+            if isinstance(argument, wrong):
+                raise TypeError(f"an argument of {kind}: {argument.not_yielded()}")
         site = site or _site(sys._getframe(2))
         if kind in ("lfi", "lfc"):
             function = env.local_function(f)

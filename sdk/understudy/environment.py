@@ -5,6 +5,7 @@ Fills the protocols of the floor of actors.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 if TYPE_CHECKING:
     from understudy_actors.interpreter.routine import Routine
 
+_LOG: Final = logging.getLogger("understudy")
 #: local functions that are not registered, kept with what is known about them
 _LOCAL_MAX: Final = 1024
 
@@ -120,6 +122,9 @@ class NodeEnvironment:
     @property
     def functions(self) -> NodeFunctions:
         return NodeFunctions(self.registry)
+
+    def warn(self, text: str) -> None:
+        _LOG.warning("%s", text)
 
     def make_context(self, routine: Routine) -> Context:
         return Context(routine, self)

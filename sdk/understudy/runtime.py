@@ -41,7 +41,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: a call's deadline where nothing says otherwise, seconds
-DEFAULT_TIMEOUT_S: Final = 24 * 3600.0
+DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
 
 
 class Runtime:
@@ -61,7 +61,7 @@ class Runtime:
         Whether values that are no plain data may travel by cloudpickle. Only among processes that
         trust each other: who can send pickles can run code.
     timeout
-        Deadline of calls that bring none, seconds; a day by default.
+        Deadline of calls that bring none, seconds; thirty days by default.
     retry
         The policy of leaves that bring none.
     concurrency
@@ -80,7 +80,7 @@ class Runtime:
         timeout: float | timedelta = DEFAULT_TIMEOUT_S,
         retry: Retry | None = None,
         concurrency: int = NodeConfig().concurrency,
-        connect_timeout: float | timedelta = 30.0,
+        connect_timeout: float | timedelta = 10.0,
         node: NodeConfig | None = None,
     ) -> None:
         group = group or os.environ.get("UNDERSTUDY_GROUP") or "default"

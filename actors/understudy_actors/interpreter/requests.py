@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 if TYPE_CHECKING:
     from understudy_actors.functions import FunctionLike, RetryPolicy
@@ -29,6 +29,13 @@ class Request(Generic[T_co]):
     def __await__(self) -> Generator[Any, Any, T_co]:
         answer: T_co = yield self
         return answer
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(self.not_yielded())
+
+    def not_yielded(self) -> str:
+        """What to say to somebody who uses it as if it were its value."""
+        return f"{self!r} was not yielded: write `x = yield ...` (or await), which gives its value"
 
 
 class Promise(Request[T_co]):
@@ -109,6 +116,12 @@ class _WithOptions(Request[T_co]):
     def __init__(self, spec: CallSpec, apply_options: ApplyOptions) -> None:
         self.spec = spec
         self._apply_options = apply_options
+
+    def __repr__(self) -> str:
+        return f"<the request {self.spec.label} at {self.spec.site}>"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(self.not_yielded())
 
     def options(
         self,

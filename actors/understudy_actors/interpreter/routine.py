@@ -32,6 +32,9 @@ UNANSWERED_LOW: Final = UNANSWERED_MAX // 2
 #: commands after which a long step hands out what it has
 FLUSH_COMMANDS: Final = 256
 
+#: calls that make no sense unless the function waits for them
+_WAITED: Final = frozenset(("rfc", "lfc", "sleep"))
+
 #: takes a partial output in the middle of a step
 Flush = Callable[["Routine", Output], None]
 
@@ -251,7 +254,7 @@ class Routine(Journal):
                 return
             try:
                 if self._unissued:
-                    self.issue_deferred()
+                    self.issue_deferred(asked)
                 value, error = answer(self, asked), None
             except BaseException as raised:
                 if raised is self.mismatch:
@@ -282,10 +285,21 @@ class Routine(Journal):
 
     # Making calls --------------------------------------------------------------------------------
 
-    def issue_deferred(self) -> None:
+    def issue_deferred(self, asked: Any) -> None:
+        """Make the calls that were made before `asked` was yielded, and not yielded themselves."""
         deferred, self._unissued = self._unissued, []
+        among = getattr(asked, "spec", None)
+        # what ctx.all and ctx.race are given is made by them
+        says = asked is None or among is not None or isinstance(asked, Promise)
         for spec in deferred:
-            if not spec.issued:
+            if spec.issued:
+                continue
+            if says and spec is not among and spec.kind in _WAITED and not self.replaying:
+                self.env.warn(
+                    f"{self.function.name}: ctx.{spec.label} at {spec.site} was not yielded, so "
+                    "nothing waits for it: write `yield ctx...` (or await)"
+                )
+            if spec.kind != "sleep":
                 self.issue(spec)
 
     def issue(self, spec: CallSpec, hint: Any = None) -> Promise[Any]:
@@ -325,7 +339,9 @@ class Routine(Journal):
         what = f"the result of {self.function.name}"
         try:
             if self._unissued:
-                self.issue_deferred()
+                self.issue_deferred(None)
+            if isinstance(value, Request):
+                raise TypeError(f"{what}: {value.not_yielded()}")
             data = self.env.values.encode_value(value, what)
         except Exception as error:
             self._end(self._failure(error))

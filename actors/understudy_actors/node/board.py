@@ -14,6 +14,8 @@ from understudy_store.records import TAG_BRANCH, PromiseRecord
 
 #: takes a line that a person should see
 Log = Callable[[str], None]
+#: takes a line and the exception that a function ended with
+LogFailure = Callable[[str, BaseException], None]
 
 
 class Board:
@@ -33,6 +35,8 @@ class Board:
         self.executor = executor
         self.config = config or NodeConfig()
         self.log = log
+        #: told of every call that failed for good
+        self.log_failure: LogFailure | None = None
         self.activations: dict[str, Activation] = {}
         self.serving = False
         self._warm: OrderedDict[str, None] = OrderedDict()

@@ -243,6 +243,10 @@ class NodeCore(Waiting):
                 self.done += 1
             else:
                 self.failed += 1
+                if self.log_failure is not None and run.parent is None:
+                    self.log_failure(
+                        f"{run.routine.function.name} {run.routine.id} failed", output.done.error
+                    )
             if run.parent is None:
                 self._fulfill(activation, output.done.state, output.done.value)
             else:

@@ -9,7 +9,7 @@ import trio
 
 from understudy_actors.executor import Executor, Results
 from understudy_actors.functions import Environment
-from understudy_actors.node.board import Log
+from understudy_actors.node.board import Log, LogFailure
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import BrokerPort
@@ -43,6 +43,7 @@ class NodeService:
         config: NodeConfig | None = None,
         *,
         log: Log | None = None,
+        log_failure: LogFailure | None = None,
     ) -> None:
         self.config = config or NodeConfig()
         self._log = log
@@ -52,6 +53,7 @@ class NodeService:
         self._results = Results(self._wake)
         self._executor = Executor(self.config.concurrency, self._results, now_ms)
         self.core = NodeCore(env, broker, self._executor, self.config, log=log)
+        self.core.log_failure = log_failure
         self._pulse = trio.Event()
         self._idle = trio.Event()
 

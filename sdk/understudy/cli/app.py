@@ -93,7 +93,7 @@ def root(
     \b
     Try it, with an app.py that has a Runtime:
       understudy dev app                      a broker and a node, again at each change
-      understudy invoke hello-1 greet --arg '"world"' --wait
+      understudy invoke hello-1 greet --arg '"world"' --target local --wait
       understudy tree hello-1                 what it called, where that is, how it ended
 
     \b

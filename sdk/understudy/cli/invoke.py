@@ -11,6 +11,7 @@ import typer
 from understudy.cli.options import AsJson, Tags, Url
 
 if TYPE_CHECKING:
+    from understudy.cli.client import Client
     from understudy_store.records import PromiseRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -79,9 +80,35 @@ def invoke(
             tags=pairs(tag, "--tag"),
         )
         runtime.rpc(id, function, *args, **kwargs)
-        record = client.settled(id).result() if wait else client.promise(id)
+        record = _settled(client, id) if wait else client.promise(id)
     assert record is not None
     return _show(record, as_json=as_json, wait=wait)
+
+
+def _settled(client: Client, id: str) -> PromiseRecord:
+    """The record, once it is settled; says so if nobody is there to do it."""
+    from understudy_store.addresses import parse_target
+    from understudy_store.records import TAG_TARGET
+
+    future = client.settled(id)
+    try:
+        return future.result(1.0)
+    except TimeoutError:
+        if future.done():
+            raise
+    record = client.promise(id)
+    target = None if record is None else record.tags.get(TAG_TARGET)
+    if target is not None:
+        group = parse_target(target).group
+        served = sorted(g.name for g in client.groups().groups if g.nodes)
+        if group not in served:
+            known = ", ".join(served) or "none"
+            print(
+                f"understudy invoke: nothing serves group {group} yet; waiting (groups with nodes: "
+                f"{known})",
+                file=sys.stderr,
+            )
+    return future.result()
 
 
 def json_or_text(text: str) -> Any:

@@ -8,11 +8,11 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from understudy.cli.errors import CliError, UsageError
+from understudy.cli.errors import UsageError
 from understudy.runtime import Runtime
 
 
-class AppError(CliError):
+class AppError(UsageError):
     """The app's own code failed while it was imported; the message ends with its traceback."""
 
 

@@ -16,8 +16,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def spawn(
     runtime: Annotated[str, typer.Argument(metavar="APP", help="module:runtime, as for node.")],
     group: Annotated[
-        str, typer.Option(metavar="NAME", help="The group that the nodes join.")
-    ] = "default",
+        str | None,
+        typer.Option(metavar="NAME", help="The group to join, instead of the Runtime's own."),
+    ] = None,
     nodes: Annotated[
         int, typer.Option(metavar="N", min=1, max=1000, help="How many processes.")
     ] = 1,
@@ -41,6 +42,10 @@ def spawn(
     from understudy_actors.pool import Pool, ProcessSpec
     from understudy_store.addresses import check_name
 
+    if group is None:
+        from understudy.cli.loading import load_runtime
+
+        group = load_runtime(runtime).group
     check_name(group, "--group")
     argv = [sys.executable, "-m", "understudy", "node", runtime, "--group", group]
     if url is not None:
