@@ -150,10 +150,13 @@ def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
     argv = [sys.executable, "-m", "understudy", "broker", "--listen", broker.listen]
     if broker.store is not None:
         argv += ["--store", broker.store]
+    for name, text in broker.settings.items():
+        # not by the environment, where a misspelt name means nothing and nobody says so
+        argv += ["--set", f"{name}={text}"]
     return ProcessSpec(
         name=_BROKER_NAME,
         argv=argv,
-        env={f"UNDERSTUDY_BROKER__{key.upper()}": text for key, text in broker.settings.items()},
+        env={},
         cwd=_folder(folder, broker.cwd),
         stage=_BROKER_STAGE,
         watches_lifeline=True,

@@ -237,6 +237,14 @@ def test_up_does_not_join_the_broker_of_somebody_else(
     assert capsys.readouterr().err.startswith(f"understudy: the address {broker} is in use")
 
 
+def test_up_names_a_setting_that_the_broker_does_not_have(folder: Path) -> None:
+    (folder / "t.toml").write_text(f'[broker]\nlisten = "{free_url()}"\nlease_ttl = 5\n')
+    ran = run("up", "t.toml", cwd=folder)
+    assert ran.returncode == 1
+    assert "'lease_ttl'" in ran.stderr
+    assert "lease_ttl_s" in ran.stderr
+
+
 def test_up_ends_with_the_last_lines_of_what_cannot_start(folder: Path) -> None:
     topology = TOPOLOGY.format(url=free_url()).partition("[[group]]")[0]
     (folder / "t.toml").write_text(f'{topology}[[group]]\nname = "g"\napp = "app:absent"\n')

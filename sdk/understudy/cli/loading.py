@@ -33,7 +33,7 @@ def load_runtime(app: str) -> Runtime:
     """
     module_name, _, attribute = app.partition(":")
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        hint = Path(module_name).with_suffix("").as_posix().strip("./").replace("/", ".")
+        hint = module_name.removesuffix(".py").strip("./").replace("/", ".")
         raise UsageError(
             f"{app!r} is not of the form module:runtime; "
             f"did you mean {hint or 'app'}:{attribute or 'runtime'}?"

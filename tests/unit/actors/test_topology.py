@@ -62,6 +62,10 @@ def test_command_lines(tmp_path: Path) -> None:
         "tcp://127.0.0.1:5599",
         "--store",
         "sqlite:///calls.db",
+        "--set",
+        "lease_ttl_s=2.5",
+        "--set",
+        "http=false",
     ]
     app = "examples.async_rpc.service_a:runtime"
     node = [*understudy, "node", app, "--group", "service-a", "--id"]
@@ -73,10 +77,7 @@ def test_command_lines(tmp_path: Path) -> None:
 def test_environments(tmp_path: Path) -> None:
     broker, first, _, other, gateway = _load(tmp_path, WHOLE)
     url = {"UNDERSTUDY_URL": "tcp://127.0.0.1:5599"}
-    assert broker.env == {
-        "UNDERSTUDY_BROKER__LEASE_TTL_S": "2.5",
-        "UNDERSTUDY_BROKER__HTTP": "false",
-    }
+    assert broker.env == {}
     assert first.env == url | {"SLOW": "1"}
     assert other.env == url
     assert gateway.env == url | {"PORT": "5000"}

@@ -48,6 +48,8 @@ def test_found_by_name_or_because_it_is_the_only_one(folder: Path) -> None:
         ("cli_empty", "has no Runtime"),
         ("cli_two.py", "did you mean cli_two:runtime"),
         ("./pkg/cli_two.py:other", "did you mean pkg.cli_two:other"),
+        (":other", "did you mean app:other"),
+        (".py", "did you mean app:runtime"),
     ],
 )
 def test_what_is_not_found_is_explained(folder: Path, app: str, message: str) -> None:
