@@ -44,6 +44,7 @@ class Membership:
         self.sessions = Sessions()
         self._events: list[Event] = []
         self._polled_at = 0
+        self._forgiving_until = 0
         self._resend_at = 0
 
     def start(self, snapshot: Snapshot, now: int) -> None:
@@ -175,7 +176,11 @@ class Membership:
             return
         self._core.counters.connections_lost += 1
         self._drop(session)
-        self.sessions.away(session.pid, now + self._config.reconnect_grace_ms)
+        # after a gap of the broker's own, peers have taken it for dead and are on their way back
+        grace_ms = self._config.reconnect_grace_ms
+        if now < self._forgiving_until:
+            grace_ms = max(grace_ms, self._config.boot_grace_ms)
+        self.sessions.away(session.pid, now + grace_ms)
         held = len(self._machine.held(session.pid))
         self._event("info" if not held else "warning", reason, session, held=held)
 
@@ -185,6 +190,8 @@ class Membership:
         self._polled_at = now
         if gap <= self._config.beat_ms:
             return
+        if gap > 2 * self._config.beat_ms:  # an idle broker may sleep from beat to beat
+            self._forgiving_until = now + self._config.boot_grace_ms
         for session in self.sessions:
             session.heard_at = now
             self.renew(session, now)

@@ -203,6 +203,16 @@ def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> Non
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 
+def test_peers_that_took_a_deaf_broker_for_dead_may_come_back(rig: Rig) -> None:
+    rig.now += 8_000  # more than three beats: peers open new connections
+    rig.turn()
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(3_000)
+    assert rig.take(B, Resume) == []
+    assert rig.join(A2, "a", claims=(("p", 1),), credit=1).lost == ()
+    assert rig.reply(A2, TaskFulfill("p", 1, "resolved")).status == 200
+
+
 def test_peers_are_bounded() -> None:
     rig = Rig(peers_max=1)
     rig.join(A, "a")
