@@ -80,6 +80,8 @@ class Connection:
         self.config = config
         self.connect_timeout_s = connect_timeout_s
         self.os_pid = os.getpid()
+        #: whether this process is a node and nothing else
+        self.dedicated = False
         self._context = context
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -256,7 +258,7 @@ class Connection:
         ):
             self._link = link
             self._node = NodeService(
-                self.env, link, now_ms, self.config, log=_LOG.warning, log_failure=_log_failure
+                self.env, link, now_ms, self.config, log=_LOG.warning, log_failure=self._log_failure
             )
             nursery.start_soon(self._node.run)
             nursery.start_soon(self._keep_informed)
@@ -293,6 +295,20 @@ class Connection:
             while self._link.connected:
                 self._disconnected = trio.Event()
                 await self._disconnected.wait()
+
+    def _log_failure(self, text: str, error: BaseException) -> None:
+        """With the traceback from the function's own first line on; ours above it help nobody.
+
+        Loud only in a process that is a node and nothing else: elsewhere the caller is likely to
+        be this same process, and gets the exception.
+        """
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
+            "understudy_actors."
+        ):
+            frames = frames.tb_next
+        level = logging.ERROR if self.dedicated else logging.INFO
+        _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
 
     def _take_posted(self) -> None:
         assert self._link is not None
@@ -479,16 +495,6 @@ def _collision(
         f"the id {asked.id!r} belongs to {what}, so {name!r} cannot be called under it. The same "
         "id means the same call: give this one another",
     )
-
-
-def _log_failure(text: str, error: BaseException) -> None:
-    """With the traceback from the function's own first line on; ours above it help nobody."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
-        "understudy_actors."
-    ):
-        frames = frames.tb_next
-    _LOG.error("%s", text, exc_info=(type(error), error, frames))
 
 
 def _answer(future: Future[Response], answer: Response | Refused) -> None:

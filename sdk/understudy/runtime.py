@@ -432,6 +432,7 @@ class Runtime:
                 tune_process()
                 self._shared.serving = True
                 connection = self._shared.connection
+                connection.dedicated = True
                 connection.serve()
                 while not stop.wait(0.5):
                     connection.check()

@@ -145,7 +145,7 @@ def test_a_node_waits_for_its_broker(folder: Path) -> None:
 def test_errors_of_the_app_are_shown(folder: Path) -> None:
     (folder / "broken.py").write_text("def f():\n    raise RuntimeError('oh')\nf()\n")
     ran = run("node", "broken", cwd=folder)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr.splitlines()[0] == "understudy: broken cannot be imported:"
     assert ran.stderr.splitlines()[-1] == "RuntimeError: oh"
     assert run("node", "app:nothing", cwd=folder).returncode == 2
@@ -269,7 +269,7 @@ def test_dev_reloads_and_the_calls_go_on(folder: Path, capfd: pytest.CaptureFixt
         (folder / "app.py").write_text(APP + "syntax error\n")
         program.wait_for("dev: changed: app.py\n")
         program.wait_for("SyntaxError: invalid syntax")
-        program.wait_for("dev: the node exited with code 1; waiting for a change\n")
+        program.wait_for("dev: the node exited with code 2; waiting for a change\n")
         (folder / "app.py").write_text(APP.replace("{greeting} {name}", "{greeting}, {name}!"))
         program.wait_for("of group g serves", times=2)
         assert main(["promises", "resolve", "gate.open", "--value", "5", "--url", url]) == 0
