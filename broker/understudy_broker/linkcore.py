@@ -240,9 +240,6 @@ class LinkCore:
 
     # Going out ---------------------------------------------------------------------------------
 
-    def has_outgoing(self) -> bool:
-        return bool(self._outgoing)
-
     def take_frames(self, now: int) -> list[bytes]:
         """All that is to be sent now, in as few frames as can be; with a beat if it is time."""
         if self.connected and now - self._beat_at >= self.beat_ms:

@@ -59,22 +59,6 @@ class NameInUseError(UnderstudyError):
         )
 
 
-class LeaseLostError(UnderstudyError):
-    """This node was taken for dead: its task is another's now, and what it writes is refused."""
-
-    def __init__(self, task_id: str, version: int) -> None:
-        super().__init__(task_id, version)
-        self.task_id = task_id
-        self.version = version
-
-    def __str__(self) -> str:
-        return (
-            f"the lease of task {self.task_id!r}, version {self.version}, is lost: another node "
-            "goes on with it. Nothing is to be done here; if it happens often, look for code that "
-            "blocks the whole process"
-        )
-
-
 class DeadlineExceededError(UnderstudyError):
     """A promise was still pending when its deadline came."""
 

@@ -99,17 +99,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             changed["priority"] = _whole("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
         return msgspec.structs.replace(self, **changed) if changed else self
 
-    def over(self, defaults: Options) -> Options:
-        """These options, and what is unset here from `defaults`."""
-        if defaults is UNSET:
-            return self
-        given = {
-            name: value
-            for name in self.__struct_fields__
-            if (value := getattr(self, name)) is not None
-        }
-        return msgspec.structs.replace(defaults, **given)
-
 
 #: nothing set: the default of everything that takes options
 UNSET: Final = Options()

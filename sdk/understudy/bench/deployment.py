@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import tempfile
@@ -10,7 +9,6 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 
 import trio
@@ -62,19 +60,6 @@ class Deployment:
                 self._token.run_sync_soon(self._pool.request_stop)
             self._thread.join()
         self._directory.cleanup()
-
-    def rss_mib(self) -> dict[str, float]:
-        """Resident memory of each process, MiB (Linux; elsewhere empty)."""
-        found: dict[str, float] = {}
-        if self._pool is None:
-            return found
-        for process in self._pool.statistics().processes:
-            try:
-                pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-            found[process.name] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        return found
 
     def _run(self) -> None:
         try:

@@ -86,7 +86,6 @@ class TestRebuilt:
             errors.DecodingError("argument 1", "damaged"),
             errors.DeadlineExceededError("id.1"),
             errors.CanceledError("id.1"),
-            errors.LeaseLostError("id.1", 3),
             errors.NameInUseError("node-1", "g"),
             errors.BrokerUnavailableError("tcp://x:1", "refused"),
             errors.ConfigurationError("x"),

@@ -87,11 +87,3 @@ def test_tags_are_copied() -> None:
     options = Options().merge(tags=tags)
     tags["a"] = "2"
     assert options.tags == {"a": "1"}
-
-
-def test_layers() -> None:
-    runtime = Options().merge(timeout=60, target="g", priority=5)
-    call = Options().merge(timeout=3, priority=0)
-    assert call.over(runtime) == Options(timeout_s=3.0, target="poll://any@g", priority=0)
-    assert call.over(Options()) == call
-    assert Options().over(runtime) == runtime
