@@ -4,6 +4,7 @@ A shell (or a simulator) drives it, always in this order::
 
     core.polled(now)                      # the peers have been listened to until now
     core.receive(peer, frame, now)        # for each frame that came
+    core.drained(peer)                    # of core.burdens.sent: nothing waits for it any more
     core.load(store.find(core.lookups(now)))
     core.apply(now)                       # memory has changed; nothing is sent yet
     send(core.take_urgent())              # what depends on no commit
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from understudy_broker.burdens import LIGHT_BYTES_MAX, Asked, Burdens, weight, weight_of
 from understudy_broker.config import BrokerConfig
 from understudy_broker.counters import Counters
 from understudy_broker.dispatcher import Dispatcher
@@ -66,8 +68,15 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
+from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine
 from understudy_store.records import PromiseRecord
+
+#: settled promises that are loaded to be looked at, in one turn; each may have megabytes
+_LOADED_MAX: Final = 8
+#: what an answer is taken to weigh that only the engine can make
+_PRELOAD_BYTES: Final = 256 * KIB
+_PAGE_BYTES: Final = 2 * MIB
 
 _STALE: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
 _WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
@@ -85,7 +94,10 @@ class BrokerCore:
         self._watches = Watches()
         self._urgent = Outbox()
         self._outbox = Outbox()
-        self._queue: list[tuple[Session, Request | Bye]] = []
+        self.burdens = Burdens(config.outgoing_bytes_max // 4)
+        self._queue: list[Asked] = []
+        #: behind `_queue`, for the turn after this one
+        self._later: list[Asked] = []
         self._taken = 0
         self._taken_bytes: dict[bytes, int] = {}
         self._more_due = False
@@ -172,6 +184,15 @@ class BrokerCore:
         elif type(message) is Ack and self.unblocks.acknowledged(message.id, message.address):
             self.machine.acknowledge(message.id, message.address)
 
+    def drained(self, peer: bytes) -> None:
+        """Nothing that was sent to this peer waits in the shell: go on with what it asked for."""
+        put_off = self.burdens.drained(peer)
+        if put_off is not None:
+            # before what it has asked for since
+            self._queue[:0] = put_off.queue
+            if put_off.size:
+                self._taken_bytes[peer] = self._taken_bytes.get(peer, 0) + put_off.size
+
     def refuse(self, peer: bytes, refused: Refused) -> None:
         """Say so at once, and count it."""
         self.counters.refused += 1
@@ -200,11 +221,20 @@ class BrokerCore:
 
     def lookups(self, now: int) -> set[str]:
         """Ids that must be loaded before `apply(now)`."""
+        if self.burdens.over:
+            self._queue = self.burdens.sift(self._queue)
         commands: list[StoreCommand] = []
-        for _, request in self._queue:
+        loaded = 0
+        for place, (_, request) in enumerate(self._queue):
             if isinstance(request, Bye):
                 continue
             command = request.command
+            if type(command) is PromiseGet and self.machine.record(command.id) is None:
+                loaded += 1
+                if loaded > _LOADED_MAX:
+                    self._later = self._queue[place:]
+                    del self._queue[place:]
+                    break
             if isinstance(command, PromiseWatch):
                 commands.extend(map(PromiseGet, command.ids))
             elif type(command) not in (PromiseUnwatch, GroupsGet):
@@ -218,9 +248,15 @@ class BrokerCore:
 
     def apply(self, now: int) -> None:
         """Perform all that was taken, let go of who is gone, sweep, and hand out what can be."""
-        queue, self._queue = self._queue, []
+        queue, self._queue, self._later = self._queue, self._later, []
         performers = self._performers
+        over = self.burdens.over
+        put_off = 0
         for session, request in queue:
+            if over and session.peer in over:
+                over[session.peer].queue.append((session, request))
+                put_off += 1
+                continue
             if isinstance(request, Bye):
                 self.membership.bye(session, now)
                 continue
@@ -230,8 +266,8 @@ class BrokerCore:
                 performer(session, request.corr, command, now)
             else:
                 self._perform(session, request.corr, command, now)
-        self.counters.requests += len(queue)
-        self.counters.commands += len(queue)
+        self.counters.requests += len(queue) - put_off
+        self.counters.commands += len(queue) - put_off
         self.membership.tick(now)
         self._more_due = self.machine.sweep(now)
         self._settle()
@@ -245,7 +281,14 @@ class BrokerCore:
                 self.counters.commands += len(command.commands)
             if reply.status == 409:
                 self.counters.stale_writes += 1
+        size = weight_of(reply)
+        if size > LIGHT_BYTES_MAX:
+            self._owe(session.peer, size)
         self._outbox.answer(session.peer, Response(corr, reply))
+
+    def _owe(self, peer: bytes, size: int) -> None:
+        self._outbox.weigh(peer, size)
+        self.burdens.owe(peer, size)
 
     def _with_pid(self, session: Session, corr: int, command: Any, now: int) -> None:
         """Leases are taken and renewed in one's own name only: this connection vouches for it."""
@@ -259,6 +302,7 @@ class BrokerCore:
         """The machine checks it, the engine answers it after the commit."""
         reply = self.machine.apply(command, now)
         if reply.ok:
+            self._owe(session.peer, _PRELOAD_BYTES if type(command) is TaskPreload else _PAGE_BYTES)
             self._outbox.owe(session.peer, Response(corr, reply), command, now)
         else:
             self._outbox.answer(session.peer, Response(corr, reply))
@@ -282,6 +326,11 @@ class BrokerCore:
                 settled.append(reply.promise)
             else:
                 pending.append(id_)
+        size = weight(settled)
+        if size > self.burdens.bytes_max and len(command.ids) > 1:
+            return Reply(413, f"what is settled of these has {size} bytes: watch fewer at a time")
+        if size > LIGHT_BYTES_MAX:
+            self._owe(session.peer, size)
         # The session that asked may have ended, or begun anew on the same connection.
         current = self.sessions.peer(session.peer)
         if current is not None:
@@ -364,10 +413,14 @@ class BrokerCore:
         if not changes and not self._outbox:
             self.machine.committed(changes)
             return None
-        batch = Batch(changes, self._outbox, self._taken_bytes)
+        taken_bytes: dict[bytes, int] = {}
+        if not self._queue:
+            # all that came in these frames is applied, but for what is put off
+            taken_bytes, self._taken_bytes = self._taken_bytes, taken_bytes
+            self.burdens.set_aside(taken_bytes)
+        batch = Batch(changes, self._outbox, taken_bytes)
         self._outbox = Outbox()
         self._taken = len(self._queue)
-        self._taken_bytes = {}
         return batch
 
     def committed(self, batch: Batch, replies: list[Reply]) -> list[Frame]:
@@ -375,13 +428,17 @@ class BrokerCore:
         self.machine.committed(batch.changes)
         if batch.changes:
             self.counters.commits += 1
+        if batch.outbox.weights:
+            self.burdens.committed(batch.outbox.weights)
         batch.outbox.fill(replies)
         for peer, count in batch.outbox.answered.items():
             session = self.sessions.peer(peer)
             if session is not None:
                 # Never below nothing: the requests may be those of an earlier hello.
                 session.inflight = max(0, session.inflight - count)
-                taken = batch.taken_bytes.get(peer, 0)
+        for peer, taken in batch.taken_bytes.items():
+            session = self.sessions.peer(peer)
+            if session is not None:
                 session.inflight_bytes = max(0, session.inflight_bytes - taken)
         return self._packed(batch.outbox, known_only=True)
 

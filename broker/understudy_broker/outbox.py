@@ -31,13 +31,15 @@ class Owed(msgspec.Struct, gc=False):
 class Outbox:
     """Messages by peer, in order."""
 
-    __slots__ = ("messages", "owed", "answered")
+    __slots__ = ("messages", "owed", "answered", "weights")
 
     def __init__(self) -> None:
         self.messages: dict[bytes, list[Message]] = {}
         self.owed: list[Owed] = []
         #: requests answered here, by peer
         self.answered: dict[bytes, int] = {}
+        #: bytes of large answers, by peer
+        self.weights: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self.messages)
@@ -52,6 +54,10 @@ class Outbox:
     def answer(self, peer: bytes, response: Response) -> None:
         self.answered[peer] = self.answered.get(peer, 0) + 1
         self.add(peer, response)
+
+    def weigh(self, peer: bytes, size: int) -> None:
+        """Among the answers for this peer is one of `size` bytes."""
+        self.weights[peer] = self.weights.get(peer, 0) + size
 
     def owe(self, peer: bytes, message: Response | Resume, command: ReadCommand, now: int) -> None:
         """Add `message`; what the engine answers to `command` will be put into it."""

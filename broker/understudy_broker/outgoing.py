@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 #: sent; the pipe is full; there is no such peer
 Sent: TypeAlias = Literal["sent", "full", "gone"]
 #: what became of a frame: with "slow" and "gone" everything for that peer is dropped
 Put: TypeAlias = Literal["sent", "queued", "slow", "gone"]
+
+
+class Tracker(Protocol):
+    """As ``zmq.MessageTracker``."""
+
+    @property
+    def done(self) -> bool: ...
 
 
 class _Waiting:
@@ -44,6 +51,10 @@ class Outgoing:
     def __bool__(self) -> bool:
         """Whether anything waits."""
         return bool(self._waiting)
+
+    def waits(self, peer: bytes) -> bool:
+        """Whether anything waits for this peer."""
+        return peer in self._waiting
 
     def put(self, peer: bytes, frame: bytes) -> Put:
         """Send a frame, or queue it behind those that wait for the same peer."""
@@ -80,3 +91,36 @@ class Outgoing:
     def drop(self, peer: bytes) -> None:
         """Forget what waits for a peer."""
         self._waiting.pop(peer, None)
+
+
+class Pipes:
+    """How many bytes of large frames are in each peer's own pipe, where ZeroMQ counts frames only.
+
+    Parameters
+    ----------
+    bytes_max
+        That may be there when another large frame is put in.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._inside: dict[bytes, deque[tuple[Tracker, int]]] = {}
+
+    def full(self, peer: bytes) -> bool:
+        """Whether a large frame has to wait."""
+        inside = self._inside.get(peer)
+        if inside is None:
+            return False
+        while inside and inside[0][0].done:
+            inside.popleft()
+        if not inside:
+            del self._inside[peer]
+        return sum(size for _, size in inside) >= self._bytes_max
+
+    def put(self, peer: bytes, tracker: Tracker, size: int) -> None:
+        """A large frame went into the pipe; `tracker` knows when it has left."""
+        self._inside.setdefault(peer, deque()).append((tracker, size))
+
+    def drop(self, peer: bytes) -> None:
+        """The peer is gone, and its pipe."""
+        self._inside.pop(peer, None)

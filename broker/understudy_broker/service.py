@@ -22,13 +22,14 @@ from understudy_broker.core import BrokerCore
 from understudy_broker.dispatcher import Dispatcher
 from understudy_broker.errors import CommitFailedError, ListenError
 from understudy_broker.outbox import Batch, Frame
-from understudy_broker.outgoing import Outgoing, Sent
+from understudy_broker.outgoing import Outgoing, Pipes, Sent
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye
 from understudy_broker.sockets import ConnectionMonitor, TrioSocket, descriptor_of
 from understudy_store.changes import Changes
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
+from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.store import CommitResult, Store
 
@@ -37,6 +38,10 @@ Log: TypeAlias = Callable[[str, str, dict[str, Any]], None]
 
 #: frames in one peer's pipe; what does not fit waits in `Outgoing`, where bytes are counted
 PIPE_FRAMES_MAX: Final = 256
+#: the same in bytes, of frames that are large; those go without a copy, so that it is known when
+#: they have left
+PIPE_BYTES_MAX: Final = 8 * MIB
+LARGE_BYTES_MIN: Final = 128 * KIB
 #: how often to try again a peer whose pipe was full; its reading wakes the loop as well
 RETRY_FULL_S: Final = 0.02
 #: rows and bytes of payload that are committed on the loop's own thread
@@ -127,6 +132,7 @@ class _Shell:
         self.monitor = ConnectionMonitor(router)
         self.log = log
         self.outgoing = Outgoing(self._send_frame, config.outgoing_bytes_max)
+        self.pipes = Pipes(PIPE_BYTES_MAX)
         self.stopping = False
         self._token = trio.lowlevel.current_trio_token()
         self._committing: Batch | None = None
@@ -144,7 +150,7 @@ class _Shell:
             now = self.clock()
             due = self.core.next_due(now)
             timeout_s = 3600.0 if due is None else max(0, due - now) / 1000
-            if self.outgoing:
+            if self.outgoing or self.core.burdens.over:
                 timeout_s = min(timeout_s, RETRY_FULL_S)
             deaf = self.core.full and self._committing is not None
             await self.router.wait(timeout_s, events=0 if deaf else int(zmq.POLLIN))
@@ -155,6 +161,9 @@ class _Shell:
         if not (self.core.full and self._committing is not None):
             self._take_in(now)
         self._lose_connections(now)
+        for peer in self.core.burdens.sent:
+            if not self.outgoing.waits(peer):
+                self.core.drained(peer)
         wanted = self.core.lookups(now)
         if wanted:
             self.core.load(self.store.find(wanted))
@@ -199,13 +208,22 @@ class _Shell:
 
     def _lost(self, peer: bytes, now: int, reason: str) -> None:
         self.outgoing.drop(peer)
+        self.pipes.drop(peer)
         self.core.connection_lost(peer, now, reason)
 
     # Out ---------------------------------------------------------------------------------------
 
     def _send_frame(self, peer: bytes, frame: bytes) -> Sent:
         try:
-            return "sent" if self.router.send_nowait([peer, frame]) else "full"
+            if len(frame) < LARGE_BYTES_MIN:
+                return "sent" if self.router.send_nowait([peer, frame]) else "full"
+            if self.pipes.full(peer):
+                return "full"
+            tracker = self.router.send_tracked_nowait([peer, frame])
+            if tracker is None:
+                return "full"
+            self.pipes.put(peer, tracker, len(frame))
+            return "sent"
         except zmq.ZMQError as error:
             if error.errno == errno.EHOSTUNREACH:
                 return "gone"

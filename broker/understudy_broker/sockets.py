@@ -135,6 +135,20 @@ class TrioSocket:
             self.kick()
         return sent
 
+    def send_tracked_nowait(self, parts: list[bytes]) -> zmq.MessageTracker | None:
+        """As `send_nowait`, without a copy; None if it cannot be taken now.
+
+        The tracker is done when the last part has left for the peer, if it is large enough for
+        that to be worth knowing (``zmq.COPY_THRESHOLD``).
+        """
+        try:
+            tracker = self.socket.send_multipart(parts, zmq.NOBLOCK, copy=False, track=True)
+        except zmq.Again:
+            tracker = None
+        if self._waiting is not None and self.readable():
+            self.kick()
+        return tracker
+
     async def wait_writable(self) -> None:
         """Return when a send may succeed. Useless for a ROUTER: it always may."""
         await self.wait(events=_POLLOUT)

@@ -44,7 +44,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
 )
 from understudy_broker.sockets import TrioSocket
-from understudy_store.commands import PromiseCreate, PromiseGet, Reply, TaskFulfill
+from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSettle, Reply, TaskFulfill
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.errors import StoreLockedError
 from understudy_store.records import TAG_TARGET, Value
@@ -438,11 +438,12 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
             async with joined(running.endpoint, client):
                 payload = Value({}, bytes(200_000))
                 at = time.time_ns() // 1_000_000 + 60_000
-                for number in range(200):
-                    id_ = f"p{number}"
-                    await client.reply(PromiseCreate(id_, at, payload))
-                    deaf.send_nowait([encode([Request(number, PromiseGet(id_))])])
+                number = 0
+                # what it asks for waits until it reads; what it is told of cannot
                 while (await client.report()).counters["peers_too_slow"] == 0:
-                    deaf.send_nowait([encode([Request(999, PromiseGet("p1"))] * 20)])
-                    await trio.sleep(0.01)
+                    id_ = f"p{number}"
+                    await client.reply(PromiseCreate(id_, at))
+                    assert deaf.send_nowait([encode([Request(number, PromiseWatch((id_,)))])])
+                    await client.reply(PromiseSettle(id_, "resolved", payload))
+                    number += 1
                 assert (await client.create("q")).status == 201

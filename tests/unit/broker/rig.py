@@ -58,6 +58,8 @@ class Rig:
         self.inbox: dict[bytes, list[ToPeer]] = {}
         #: frames in the order in which they left
         self.sent: list[tuple[bytes, list[ToPeer]]] = []
+        #: peers that do not take what they are sent
+        self.slow: set[bytes] = set()
         self._corr = 0
 
     # Peers -------------------------------------------------------------------------------------
@@ -109,6 +111,9 @@ class Rig:
         """Everything up to the commit."""
         core, now = self.core, self.now
         core.polled(now)
+        for peer in core.burdens.sent:
+            if peer not in self.slow:
+                core.drained(peer)
         wanted = core.lookups(now)
         core.load(self.engine.find(wanted))
         core.apply(now)
