@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Final
+
+#: 128 + SIGINT
+EXIT_INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,6 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage, 130 and 143 ended by SIGINT and SIGTERM.
     """
-    from understudy.cli.app import run
+    try:
+        from understudy.cli.app import run
 
-    return run(list(sys.argv[1:] if argv is None else argv))
+        return run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        # while it was still being imported: there is nothing to tidy up, and nothing to tell
+        return EXIT_INTERRUPTED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import traceback
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from understudy.cli import EXIT_INTERRUPTED
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
 
 #: command, module that holds its ``app``; in the order in which ``--help`` shows them
@@ -33,8 +33,6 @@ FAMILIES: Final = {
 
 _LOG: Final = logging.getLogger("understudy")
 _SILENT: Final = logging.NullHandler()
-
-EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 
 
 class LazyFamilies(TyperGroup):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import pickle
+import sys
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy.cli import main
 from understudy.cli.app import FAMILIES, _take_verbose
 from understudy.cli.errors import UsageError, explain
 from understudy.cli.groups import groups_json, groups_text
@@ -215,3 +217,14 @@ def test_every_family_is_there() -> None:
 
     for module in FAMILIES.values():
         assert import_module(module).app
+
+
+def test_an_interrupt_while_it_is_imported_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupts:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "understudy.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "understudy.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    assert main(["groups"]) == 130
