@@ -13,6 +13,7 @@ import pytest
 from tests.integration.cli_world import APP, Program, free_url, run, wait_until
 from understudy import Runtime
 from understudy.cli import main
+from understudy_broker.embedded import EmbeddedBroker
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +242,18 @@ def test_no_broker_is_said_soon(tmp_path: Path) -> None:
     where = free_url()
     ran = run("groups", "--url", where, cwd=tmp_path)
     assert ran.returncode == 1
-    assert ran.stderr.startswith(f"understudy: no broker answers at {where}. Start one with: ")
-    assert ran.stderr.count("\n") == 1
+    first, last = ran.stderr.splitlines()
+    assert first.startswith(f"understudy: no broker answers at {where} yet; start one with: ")
+    assert "trying for " in first
+    assert last.startswith(f"understudy: no broker answers at {where}. Start one with: ")
+
+
+def test_a_broker_that_starts_meanwhile_is_waited_for(tmp_path: Path) -> None:
+    where = free_url()
+    with Program("groups", "--url", where, cwd=tmp_path) as command:
+        command.wait_for("no broker answers")
+        with EmbeddedBroker("memory", where):
+            assert command.ended() == 0
 
 
 def test_the_environment_says_where_the_broker_is(url: str, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self
 
+from understudy.errors import BrokerUnavailableError
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import GroupsReport
@@ -25,6 +29,34 @@ CONNECT_TIMEOUT_S: Final = 5.0
 #: records that are asked for at a time
 PAGE: Final = 1000
 
+_LOG: Final = logging.getLogger("understudy")
+
+
+class _Awaited(logging.Handler):
+    """Says that no broker answers yet, which the connection logs after about a second.
+
+    Parameters
+    ----------
+    until
+        When the first connection is given up, in seconds of the monotonic clock.
+    """
+
+    def __init__(self, until: float) -> None:
+        super().__init__(logging.WARNING)
+        self._until = until
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(error, BrokerUnavailableError):
+            left_s = self._until - time.monotonic()
+            more = f"trying for {left_s:.0f} s more" if left_s > 0 else "waiting for it"
+            print(
+                f"understudy: no broker answers at {error.url} yet; start one with: "
+                f"understudy broker; {more}",
+                file=sys.stderr,
+                flush=True,
+            )
+
 
 class Client:
     """A broker's client, connected at the first use, until the block is left.
@@ -39,8 +71,12 @@ class Client:
         self.runtime = Runtime(
             id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
         )
+        self._awaited = _Awaited(time.monotonic() + connect_timeout_s)
 
     def __enter__(self) -> Self:
+        # with --verbose nothing is handled, and all that is logged is shown anyway
+        if _LOG.handlers:
+            _LOG.addHandler(self._awaited)
         return self
 
     def __exit__(
@@ -49,6 +85,7 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _LOG.removeHandler(self._awaited)
         self.runtime.stop(timeout=2.0)
 
     @property
