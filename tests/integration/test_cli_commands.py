@@ -79,6 +79,19 @@ def test_a_call_that_fails_is_exit_code_1_with_its_reason(cli: Cli) -> None:
     assert "raise ValueError" in found["error"]["traceback"]
 
 
+def test_where_a_call_failed_can_be_seen(cli: Cli) -> None:
+    code, _, err = cli("invoke", "fail-2", "fail", "--target", "g", "--wait", "--verbose")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert "raise ValueError" in err
+    assert err.endswith("understudy invoke: fail-2 failed: ValueError: no such order\n")
+    code, out, _ = cli("promises", "get", "fail-2")
+    assert code == 0
+    assert "raise ValueError" in out
+    cli("promises", "create", "given-up")
+    assert "Traceback" not in cli("promises", "reject", "given-up", "--error", "no")[1]
+
+
 def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
     args = ("--target", "unserved", "--timeout", "200ms", "--wait")
     code, _, err = cli("invoke", "late-1", "greet", *args)

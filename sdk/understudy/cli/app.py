@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from understudy.cli import EXIT_INTERRUPTED
+from understudy.cli import EXIT_INTERRUPTED, errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
 
 #: command, module that holds its ``app``; in the order in which ``--help`` shows them
@@ -83,7 +83,7 @@ def root(
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
     _verbose: Annotated[
-        bool, typer.Option("--verbose", help="With an error, show where it happened.")
+        bool, typer.Option("--verbose", help="With an error or failure, show where it happened.")
     ] = False,
 ) -> None:
     """Durable async RPC between actor processes.
@@ -108,6 +108,7 @@ def root(
 def run(argv: list[str]) -> int:
     """Run the command that `argv` asks for; returns the exit code."""
     verbose, argv = _take_verbose(argv)
+    errors.verbose = verbose
     if not verbose:
         # what there is to say, commands say themselves
         _LOG.addHandler(_SILENT)

@@ -10,6 +10,9 @@ from understudy_broker.errors import BrokerError
 from understudy_store.addresses import InvalidAddressError
 from understudy_store.errors import StoreError
 
+#: whether ``--verbose`` was given: with a failure, show where it happened
+verbose: bool = False
+
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 

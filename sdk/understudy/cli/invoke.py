@@ -57,7 +57,8 @@ def invoke(
 
     The call is stored, then performed by some node of the group, whoever may die meanwhile. Called
     again with the same id it attaches to the call that there is. With --wait the result is printed
-    as JSON, and a call that failed gives exit code 1; interrupting the wait leaves the call alone.
+    as JSON, and a call that failed gives exit code 1 (with --verbose the traceback, too);
+    interrupting the wait leaves the call alone.
 
     \b
     Examples:
@@ -120,7 +121,8 @@ def json_or_text(text: str) -> Any:
 
 
 def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
-    from understudy.cli.shown import compact, decoded, promise_json, reason
+    from understudy.cli import errors
+    from understudy.cli.shown import compact, decoded, promise_json, reason, traceback_of
     from understudy.cli.tables import print_json
     from understudy_store.records import RESOLVED, TAG_TARGET
 
@@ -132,5 +134,7 @@ def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
         print(f"{record.id}: stored for {record.tags.get(TAG_TARGET)}")
     failed = record.settled and record.state != RESOLVED
     if failed:
+        if errors.verbose and (where := traceback_of(record)):
+            print(where, file=sys.stderr)
         print(f"understudy invoke: {record.id} failed: {reason(record)}", file=sys.stderr)
     return 1 if failed and wait else 0

@@ -34,7 +34,7 @@ def promises() -> None:
 
 @app.command()
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Show one promise.
+    """Show one promise; of one that failed, also where that happened.
 
     Values are decoded where they are plain data; what is pickled is never unpickled here.
 
@@ -205,7 +205,7 @@ def _settled(record: PromiseRecord, wanted: str, as_json: bool, *, same: bool = 
 
 
 def _show(record: PromiseRecord | None, as_json: bool) -> int:
-    from understudy.cli.shown import compact, decoded, promise_json, reason
+    from understudy.cli.shown import compact, decoded, promise_json, reason, traceback_of
     from understudy.cli.tables import moment, print_json
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
@@ -229,6 +229,8 @@ def _show(record: PromiseRecord | None, as_json: bool) -> int:
     for name, fact in facts.items():
         if fact is not None:
             print(f"{name:<{width}}  {fact}")
+    if where := traceback_of(record):
+        print(f"\n{where}")
     return 0
 
 

@@ -85,6 +85,14 @@ def failure(record: PromiseRecord) -> dict[str, Any] | None:
     }
 
 
+def traceback_of(record: PromiseRecord) -> str:
+    """Where it failed, as text that ends without a line break; empty where that is not known."""
+    found = failure(record)
+    text = "" if found is None else str(found.get("traceback", "")).rstrip()
+    # one line only says again what failed: it was never raised
+    return text if "\n" in text else ""
+
+
 def reason(record: PromiseRecord) -> str:
     """A failure in a few words: ``ValueError: no such order``; empty if it has not failed."""
     found = failure(record)
