@@ -20,6 +20,7 @@ import trio
 import zmq
 
 from understudy._version import __version__
+from understudy.attaching import Attaching
 from understudy.clock import now_ms
 from understudy.environment import NodeEnvironment
 from understudy.errors import BrokerUnavailableError, NameInUseError
@@ -96,6 +97,7 @@ class Connection:
         self._stop = trio.Event()
         self._disconnected = trio.Event()
         self._watches: dict[str, list[Future[PromiseRecord]]] = {}
+        self._attaching = Attaching(env.values.codec, _LOG)
         self._welcome: Welcome | None = None
         self._serving = False
         #: what the last hello said: node or client
@@ -439,7 +441,11 @@ class Connection:
         if error is not None:
             _fail_future(result, error)
             _fail_future(stored, error)
-        elif not stored.done():
+            return
+        reply = answer.reply if isinstance(answer, Response) else None
+        if reply is not None and reply.status == 200 and reply.promise is not None:
+            self._attaching.check(reply.promise, asked.param)
+        if not stored.done():
             stored.set_result(None)
 
     def _perform(

@@ -255,6 +255,20 @@ class TestIds:
             with pytest.raises(CommandError, match="'x' belongs to a call of 'one', so 'two'"):
                 call("x", "two")
 
+    def test_an_id_called_with_other_arguments(
+        self, client: Runtime, runtime: Runtime, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        runtime.register(lambda ctx, x=0, *, y=frozenset(): x, name="one")
+        assert result(client, "x", "one", 1, y={"a", "b"}) == 1
+        # the same, or nothing said about the arguments: it only attaches
+        assert result(client, "x", "one", 1, y={"b", "a"}) == 1
+        assert result(client, "x", "one") == 1
+        assert caplog.messages == []
+        for _ in range(2):
+            assert result(client, "x", "one", 2, y={"a"}) == 1
+        [message] = caplog.messages
+        assert message.startswith("the call 'x' was made before, with other arguments")
+
     def test_an_id_of_a_promise(self, runtime: Runtime) -> None:
         runtime.register(lambda ctx: 1, name="one")
         runtime.promises.create("x")
