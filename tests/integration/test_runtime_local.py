@@ -161,6 +161,22 @@ class TestCalls:
             [n + 1, n + 10] for n in range(10)
         ]
 
+    def test_only_the_function_itself_awaits_what_ctx_makes(self, runtime: Runtime) -> None:
+        @runtime.register
+        async def f(ctx: Context) -> None:
+            async def child() -> None:
+                await ctx.rfc(add, 1, 2)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(child)
+
+        with pytest.raises(ExceptionGroup) as caught:
+            runtime.rpc("x", f).result(10)
+        [error] = caught.value.exceptions
+        assert isinstance(error, TypeError)
+        assert "was awaited in a task of a nursery: only the durable function itself" in str(error)
+        assert "ctx.all" in str(error)
+
     def test_blocking_functions_do_not_hold_up_others(self, runtime: Runtime) -> None:
         go = threading.Event()
         runtime.register(lambda ctx: go.wait(20), name="block")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+#: with what trio refuses, in a task that it runs by itself, what only the interpreter can answer
+_NOT_OURS = "trio.run received unrecognized yield message"
+
 
 class Request(Generic[T_co]):
     """Base of everything that may be yielded; `T_co` is what comes back."""
@@ -27,8 +30,21 @@ class Request(Generic[T_co]):
         return answer
 
     def __await__(self) -> Generator[Any, Any, T_co]:
-        answer: T_co = yield self
+        try:
+            answer: T_co = yield self
+        except TypeError as error:
+            if str(error).startswith(_NOT_OURS):
+                raise TypeError(self._awaited_elsewhere()) from None
+            raise
         return answer
+
+    def _awaited_elsewhere(self) -> str:
+        return (
+            f"{self!r} was awaited in a task of a nursery: only the durable function itself can "
+            "await what ctx makes, for the order of its awaits is its history. To have several "
+            "under way at once, start them there (`p = await ctx.rfi(...)` or `ctx.lfi(...)`) and "
+            "`await ctx.all([...])`"
+        )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(self.not_yielded())
