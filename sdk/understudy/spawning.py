@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from understudy.errors import ConfigurationError
+from understudy.shipping import culprits
 from understudy.values._pickle import dumps
 from understudy_actors.pool import LinePrinter, Pool, ProcessSpec, open_pool
 from understudy_store.addresses import check_name
@@ -120,8 +121,10 @@ def _shipped(shared: Shared) -> bytes:
         path = dumps(shipment.pop("path"))
         data = path + dumps(shipment)
     except Exception as error:
+        named = {function.name: function.fn for function in shared.env.registry.functions()}
+        which = culprits(named, shared.env.dependencies) or error
         raise ConfigurationError(
-            f"what is registered here cannot be sent to other processes: {error}. A function or a "
+            f"what is registered here cannot be sent to other processes: {which}. A function or a "
             "dependency holds something that belongs to this process, such as a lock or a socket: "
             "make it inside the function, or put the code in a module and use `understudy spawn`"
         ) from error
