@@ -130,7 +130,10 @@ class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
 
 
 class TaskHalt(Command, tag="task.halt", frozen=True):
+    """`cause`: why, for whoever looks at the task; empty leaves what it has."""
+
     id: str
+    cause: str = ""
 
 
 class TaskContinue(Command, tag="task.continue", frozen=True):

@@ -40,7 +40,15 @@ def projected_task(task: TaskRecord, promise: PromiseRecord, now: int) -> TaskRe
         return task
     if task.state == "fulfilled":
         return task
-    return TaskRecord(task.id, "fulfilled", task.version, task.target, failures=task.failures)
+    return TaskRecord(
+        task.id,
+        "fulfilled",
+        task.version,
+        task.target,
+        failures=task.failures,
+        deaths=task.deaths,
+        cause=task.cause,
+    )
 
 
 def projected_row(row: Row, now: int) -> Row:

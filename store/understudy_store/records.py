@@ -100,6 +100,10 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     resumes: tuple[str, ...] = ()
     #: how often it was given back because its function raised: attempts are one more
     failures: int = 0
+    #: how often in a row its holder vanished while it had this task
+    deaths: int = 0
+    #: how the last of them vanished; of a parked task: why it is halted
+    cause: str | None = None
 
 
 class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):

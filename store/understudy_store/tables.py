@@ -72,6 +72,10 @@ class Promise(StoreModel, table=True):
     resumes: str | None = Field(sa_type=Text)
     #: how often it was given back because its function raised
     failures: int | None = Field(sa_type=BigInteger)
+    #: how often in a row its holder vanished; NULL counts as 0
+    deaths: int | None = Field(sa_type=BigInteger)
+    #: how the last of them vanished, or why it was halted
+    cause: str | None = Field(sa_type=Text)
 
 
 class Callback(StoreModel, table=True):

@@ -28,6 +28,7 @@ from understudy_store.errors import (
     StoreLockedError,
     StoreVersionError,
 )
+from understudy_store.records import TaskRecord
 from understudy_store.store import open_store
 from understudy_store.tables import APPLICATION_ID, METADATA
 
@@ -46,7 +47,12 @@ def _execute(path: Path, *statements: str) -> list[tuple[object, ...]]:
 
 
 def _schema(path: Path) -> list[tuple[object, ...]]:
-    return _execute(path, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
+    """All tables and indexes; those of indexes with their text."""
+    return _execute(
+        path,
+        "SELECT type, name, tbl_name, CASE type WHEN 'table' THEN sql LIKE '%WITHOUT ROWID%' "
+        "ELSE sql END FROM sqlite_master ORDER BY name",
+    )
 
 
 @pytest.mark.parametrize("form", ["sqlite:///x/y/p%20 é?.db", "x/y/p%20 é?.db"])
@@ -196,6 +202,39 @@ def test_the_migrated_schema_is_that_of_the_models(tmp_path: Path) -> None:
     engine.dispose()
     version = migrations.VERSION_TABLE
     assert [entry for entry in _schema(migrated) if entry[2] != version] == _schema(direct)
+    for name in METADATA.tables:
+        # names, types, defaults and keys; a column that was added later stands at the end
+        columns = f"SELECT name, type, [notnull], dflt_value, pk FROM pragma_table_info('{name}')"
+        assert set(_execute(migrated, columns)) == set(_execute(direct, columns))
+
+
+def test_a_store_of_each_earlier_schema_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for revision in migrations.REVISIONS[:-1]:
+        with monkeypatch.context() as patch:
+            patch.setattr(migrations, "HEAD", revision)
+            SqliteEngine(tmp_path / f"{revision}.db").close()
+    # what 0001 wrote: a held task, of which nobody counted deaths
+    path = tmp_path / "0001.db"
+    _execute(
+        path,
+        "INSERT INTO promise (id, state, param_headers, value_headers, tags, timeout_at, "
+        "created_at, origin, shard, target, group_name, task_state, version, pid, ttl, "
+        "expires_at, failures) VALUES ('a', 'pending', '{}', '{}', "
+        """'{"understudy:target": "poll://any@g"}', """
+        "5000, 1000, 'a', 1, 'poll://any@g', 'g', 'acquired', 3, 'n#1', 10, 2000, 1)",
+    )
+    for revision in migrations.REVISIONS[:-1]:
+        _make(tmp_path / f"{revision}.db")
+        versions = _execute(tmp_path / f"{revision}.db", "SELECT * FROM alembic_version")
+        assert versions == [(migrations.HEAD,)]
+    store = open_store(str(path))
+    (kept,) = store.snapshot.live
+    assert kept.task == TaskRecord(
+        "a", "acquired", 3, "poll://any@g", "n#1", 10, 2000, None, (), 1, 0, None
+    )
+    store.close()
 
 
 def test_the_list_of_revisions_is_that_of_the_files() -> None:

@@ -25,19 +25,20 @@ PROMISE_COLUMNS: Final = (
     *("id", "state", "param_headers", "param_data", "value_headers", "value_data", "tags"),
     *("timeout_at", "created_at", "settled_at", "origin", "branch", "shard", "target"),
     *("group_name", "task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
-    "failures",
+    *("failures", "deaths", "cause"),
 )
 #: columns of `update_values`: the key, then all that ever changes (semantics: property 5)
 UPDATE_COLUMNS: Final = (
     *("id", "state", "value_headers", "value_data", "settled_at"),
     *("task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes", "failures"),
+    *("deaths", "cause"),
 )
 SCHEDULE_COLUMNS: Final = (
     *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
     *("promise_tags", "next_run_at", "created_at", "last_run_at"),
 )
 
-_NO_TASK: Final = (None,) * 8
+_NO_TASK: Final = (None,) * 10
 _encode = msgspec.json.Encoder().encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 _decode_ids = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -67,6 +68,8 @@ def _task_values(task: TaskRecord) -> tuple[Any, ...]:
         task.retry_at,
         _encode(task.resumes).decode() if task.resumes else None,
         task.failures,
+        task.deaths,
+        task.cause,
     )
 
 
@@ -142,6 +145,8 @@ def row_of(values: Sequence[Any]) -> Row:
         retry_at,
         resumes,
         failures,
+        deaths,
+        cause,
     ) = values
     promise = PromiseRecord(
         id_,
@@ -157,7 +162,18 @@ def row_of(values: Sequence[Any]) -> Row:
         return Row(promise)
     waited = () if resumes is None else _decode_ids(resumes)
     task = TaskRecord(
-        id_, task_state, version, target, pid, ttl, expires_at, retry_at, waited, failures
+        id_,
+        task_state,
+        version,
+        target,
+        pid,
+        ttl,
+        expires_at,
+        retry_at,
+        waited,
+        failures,
+        deaths or 0,
+        cause,
     )
     return Row(promise, task)
 

@@ -31,7 +31,7 @@ from sqlalchemy.dialects import sqlite
 from understudy_store.engines.rows import PROMISE_COLUMNS, SCHEDULE_COLUMNS, UPDATE_COLUMNS
 from understudy_store.tables import Callback, Listener, Promise, Schedule, Unblock, table
 
-#: rows in one statement; times the 23 columns of a promise is well below SQLite's 32,766 variables
+#: rows in one statement; times the 25 columns of a promise is well below SQLite's 32,766 variables
 CHUNK_ROWS = 512
 
 

@@ -11,6 +11,7 @@ shell around it writes the one and sends the other, in batches. Where a rule sta
 `schedules`        the commands of schedules, and their occurrences
 `settling`         how a promise ends, and all that follows from it; cancel
 `holding`          what a task holds in each state: timers, leases, warmth
+`deaths`           how often in a row a holder vanished
 `sweep`            what time alone brings about
 `ledger`           batches of changes, history, restart
 `state`,           the containers, the objects in them, timers

@@ -100,6 +100,8 @@ def _revive(record: PromiseRecord, row: TaskRecord | None) -> Task | None:
     task = Task(row.id, row.target, int(record.tags.get(TAG_PRIORITY, "0")), row.state)
     task.version = row.version
     task.failures = row.failures
+    task.deaths = row.deaths
+    task.cause = row.cause
     task.resumes = dict.fromkeys(row.resumes) if row.resumes else None
     return task
 

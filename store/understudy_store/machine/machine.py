@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from understudy_store import commands as c
 from understudy_store.changes import Changes, Row, Snapshot
-from understudy_store.machine import ledger, promises, schedules, sweep, tasks
+from understudy_store.machine import deaths, ledger, promises, schedules, sweep, tasks
 from understudy_store.machine.objects import (
     Execute,
     MachineConfig,
@@ -108,13 +108,31 @@ class Machine:
         """No later than the next moment in which a sweep has something to do; None: never."""
         return sweep.next_due(self.state)
 
-    def release_pid(self, pid: str, now: int, keep: Collection[tuple[str, int]] = ()) -> list[str]:
+    def release_pid(
+        self,
+        pid: str,
+        now: int,
+        keep: Collection[tuple[str, int]] = (),
+        death: str | None = None,
+        doubtful: bool = False,
+    ) -> list[str]:
         """A node is gone, or back with only `keep`: its other tasks become pending, due now.
 
         Returns their ids. Nor is the node any longer thought to have their activations, or those of
         suspended tasks that are not in `keep`.
+
+        Parameters
+        ----------
+        death:
+            How the node vanished, if it did: counted against each of these tasks.
+        doubtful:
+            It may only have been cut off: `acquit` takes the count back if it returns.
         """
-        return sweep.release_pid(self.state, pid, self.state.clock(now), keep)
+        return sweep.release_pid(self.state, pid, self.state.clock(now), keep, death, doubtful)
+
+    def acquit(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
+        """A node is back and had these (id, version): none of them has killed it."""
+        deaths.acquit(self.state, pid, had)
 
     # ---- owed to the outside --------------------------------------------------------------------
 
@@ -123,7 +141,7 @@ class Machine:
         s = self.state
         offers, s.offers = s.offers, {}
         return [
-            Execute(task.id, task.version, task.target, task.priority, task.warm)
+            Execute(task.id, task.version, task.target, task.priority, task.warm, task.deaths)
             for task in offers.values()
             if task.state == "pending"
         ]

@@ -51,6 +51,8 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
     target: str
     priority: int
     warm: str | None
+    #: how often in a row its holder vanished
+    deaths: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -91,10 +93,13 @@ class Task:
     """A live task; its state says which fields are set (semantics: property 9)."""
 
     __slots__ = (
+        "cause",
+        "deaths",
         "due_at",
         "expires_at",
         "failures",
         "id",
+        "last_lost",
         "pid",
         "priority",
         "resumes",
@@ -114,6 +119,11 @@ class Task:
         self.version = 0
         #: releases because the function raised
         self.failures = 0
+        #: holders in a row that vanished, how the last did, and (pid, version) of the last while
+        #: it may yet turn out to live: see `deaths`
+        self.deaths = 0
+        self.cause: str | None = None
+        self.last_lost: tuple[str, int] | None = None
         self.pid: str | None = None
         self.ttl: int | None = None
         self.expires_at: int | None = None
@@ -139,6 +149,8 @@ class Task:
             self.retry_at,
             tuple(self.resumes) if self.resumes else (),
             self.failures,
+            self.deaths,
+            self.cause,
         )
 
     def row(self) -> TaskRecord:
@@ -154,6 +166,8 @@ class Task:
             self.due_at,
             tuple(self.resumes) if self.resumes else (),
             self.failures,
+            self.deaths,
+            self.cause,
         )
 
 

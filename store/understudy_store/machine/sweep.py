@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from understudy_store.machine import holding, schedules
+from understudy_store.machine import deaths, holding, schedules
 from understudy_store.machine.settling import expire, find
 from understudy_store.machine.state import State
 
@@ -60,7 +60,7 @@ def _lapse(s: State, pid: str, now: int, limit: int) -> int:
     ended = [task for task in holder.held.values() if (task.expires_at or 0) <= now]
     for task in ended[:limit]:
         if task.state == "acquired":
-            lapse_unless_over(s, task.id, now, tell=True)
+            lapse_unless_over(s, task.id, now, f"{pid} fell silent, its lease lapsed", tell=True)
     expiries = [task.expires_at for task in holder.held.values() if task.expires_at is not None]
     if expiries:
         holding.watch_lease(s, holder, pid, min(expiries))
@@ -69,13 +69,26 @@ def _lapse(s: State, pid: str, now: int, limit: int) -> int:
     return max(1, min(len(ended), limit))
 
 
-def lapse_unless_over(s: State, task_id: str, now: int, *, tell: bool) -> bool:
-    """Return an acquired task to pending, or, past its deadline, settle it; True if pending."""
+def lapse_unless_over(
+    s: State,
+    task_id: str,
+    now: int,
+    death: str | None,
+    *,
+    doubtful: bool = False,
+    tell: bool = False,
+) -> bool:
+    """Return an acquired task to pending, or, past its deadline, settle it; True if pending.
+
+    `death` says how its holder vanished; None: it did not.
+    """
     promise = s.promises[task_id]
     if promise.record.timeout_at <= now:
         expire(s, promise, now)
         return False
     assert promise.task is not None
+    if death is not None:
+        deaths.count(promise.task, death, now, doubtful=doubtful)
     holding.lapse(s, promise.task, now, "lease" if tell else None)
     return True
 
@@ -99,7 +112,14 @@ def _offer(s: State, task_id: str, now: int) -> None:
     s.offers[task_id] = task
 
 
-def release_pid(s: State, pid: str, now: int, keep: Collection[tuple[str, int]]) -> list[str]:
+def release_pid(
+    s: State,
+    pid: str,
+    now: int,
+    keep: Collection[tuple[str, int]],
+    death: str | None,
+    doubtful: bool,
+) -> list[str]:
     """Return all that a node has, but for `keep`, to pending; returns the ids."""
     holder = s.holders.get(pid)
     if holder is None:
@@ -113,7 +133,7 @@ def release_pid(s: State, pid: str, now: int, keep: Collection[tuple[str, int]])
         task.id
         for task in lost
         # settling one may have settled an awaiter among the others
-        if task.state == "acquired" and lapse_unless_over(s, task.id, now, tell=False)
+        if task.state == "acquired" and lapse_unless_over(s, task.id, now, death, doubtful=doubtful)
     ]
     if not holder.held and holder.armed_at is not None:
         s.leases.disarm(holder.armed_at, pid)

@@ -23,7 +23,7 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.machine import holding, promises
+from understudy_store.machine import deaths, holding, promises
 from understudy_store.machine.objects import Promise, Task
 from understudy_store.machine.settling import find, settle
 from understudy_store.machine.state import State
@@ -32,6 +32,7 @@ from understudy_store.machine.validation import (
     Refusal,
     check_asked,
     check_batch,
+    check_cause,
     check_duration,
     check_holder,
     check_page,
@@ -123,6 +124,8 @@ def fence(s: State, c: TaskFence, now: int) -> Reply:
             raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
     _, task = held(s, c.id, c.version, "fence", now)
     replies = [_inner(s, task, inner, now) for inner in c.commands]
+    if task.deaths and None in replies:
+        deaths.forget(s, task)
     return Reply(200, replies=replies, now=now)
 
 
@@ -176,6 +179,8 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
         promises.check_room(s, each)
     for each in missing:
         promises.add_callback(s, each, c.id)
+    if task.deaths:
+        deaths.forget(s, task)
     holding.suspend(s, task)
     return Reply(200)
 
@@ -192,6 +197,8 @@ def release(s: State, c: TaskRelease, now: int) -> Reply:
     _, task = held(s, c.id, c.version, "release", now)
     if c.failed:
         task.failures += 1
+    if task.deaths:
+        deaths.forget(s, task)
     holding.release(s, task, now + c.delay)
     return Reply(200)
 
@@ -213,9 +220,11 @@ def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
 
 
 def halt(s: State, c: TaskHalt, now: int) -> Reply:
+    check_cause(s.limits, c.cause)
     promise, task = known(s, c.id, now)
     check_event(promise, task, "halt")
     if task.state != "halted":
+        task.cause = c.cause or task.cause
         holding.halt(s, task)
     return Reply(200, None, promise.record, task.record())
 
@@ -223,6 +232,7 @@ def halt(s: State, c: TaskHalt, now: int) -> Reply:
 def continue_(s: State, c: TaskContinue, now: int) -> Reply:
     promise, task = known(s, c.id, now)
     check_event(promise, task, "continue")
+    deaths.forget(s, task)
     holding.pend(s, task, "continue", now)
     return Reply(200, None, promise.record, task.record())
 

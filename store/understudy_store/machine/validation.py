@@ -205,6 +205,16 @@ def check_holder(limits: Limits, pid: str, ttl: int) -> None:
     check_duration(ttl, "ttl", 1)
 
 
+def check_cause(limits: Limits, cause: str) -> None:
+    """Check why somebody halts a task."""
+    if len(cause) > limits.header_chars_max:
+        raise Refusal(
+            400, f"cause has {len(cause)} characters; at most {limits.header_chars_max} are allowed"
+        )
+    if _NOT_IN_TEXT.search(cause):
+        raise Refusal(400, "cause contains a character that is not text")
+
+
 def check_page(limits: Limits, limit: int) -> None:
     """Check the size of a page."""
     if not 1 <= limit <= limits.page_max:

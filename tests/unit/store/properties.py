@@ -1,4 +1,4 @@
-"""The properties of the semantics, one function each: p01 to p18.
+"""The properties of the semantics, one function each: p01 to p19.
 
 A property of states (S) takes a `View`, one of steps (T) the views before and after and the `Step`
 between them; where the contract has both under one number, the second is ``pNN_step``.
@@ -18,8 +18,11 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
     StoreCommand,
+    TaskContinue,
     TaskFence,
     TaskFulfill,
+    TaskHalt,
+    TaskRelease,
     TaskSuspend,
 )
 from understudy_store.machine import Execute, Machine
@@ -57,7 +60,7 @@ class View(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What led from one view to the next, and what came out of it."""
 
-    name: Literal["apply", "sweep", "release", "restart"]
+    name: Literal["apply", "sweep", "release", "acquit", "restart"]
     now: int
     command: StoreCommand | None = None
     reply: Reply | None = None
@@ -86,7 +89,7 @@ def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
 def check_state(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
     """Check every property of states; returns the view."""
     seen = view(machine, history)
-    for check in (p01, p02, p03, p07, p08, p09, p12, p18):
+    for check in (p01, p02, p03, p07, p08, p09, p12, p18, p19):
         check(seen)
     check_memory(machine.state)
     return seen
@@ -94,7 +97,7 @@ def check_state(machine: Machine, history: Mapping[str, Row] | None = None) -> V
 
 def check_step(before: View, after: View, step: Step) -> None:
     """Check every property of steps."""
-    checks = (p03_step, p04, p05, p06, p10, p11, p12_step, p13, p14, p15, p16, p17)
+    checks = (p03_step, p04, p05, p06, p10, p11, p12_step, p13, p14, p15, p16, p17, p19_step)
     for check in checks:
         check(before, after, step)
 
@@ -170,6 +173,13 @@ def p18(v: View) -> None:
     """No settled promise retains a callback or a listener (see also `check_swept`)."""
     for awaited in (*v.callbacks, *v.listeners):
         assert v.pending(awaited), ("p18", awaited)
+
+
+def p19(v: View) -> None:
+    """Who has deaths has a cause."""
+    for t in v.tasks.values():
+        assert t.deaths >= 0, ("p19", t)
+        assert t.deaths == 0 or t.cause, ("p19", t)
 
 
 def check_swept(machine: Machine, now: int) -> None:
@@ -355,6 +365,37 @@ def p17(_before: View, after: View, step: Step) -> None:
                 assert after.promises[p.id] == p or later, ("p17", p)
         if reply.task is not None:
             assert after.tasks[reply.task.id] == reply.task, ("p17", reply.task)
+
+
+def p19_step(before: View, after: View, step: Step) -> None:
+    """A death takes a task from its holder; the count ends when the task gets somewhere.
+
+    And nothing is halted but by a command that says so.
+    """
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        if old is None:
+            assert (new.deaths, new.cause) == (0, None), ("p19", new)
+            continue
+        mine = getattr(step.command, "id", None) == key
+        if new.deaths > old.deaths:
+            assert step.name in ("sweep", "release"), ("p19", old, new, step)
+            assert new.deaths == old.deaths + 1, ("p19", old, new)
+            assert (old.state, new.state) == ("acquired", "pending"), ("p19", old, new)
+            assert new.cause, ("p19", new)
+        elif step.name == "acquit":
+            assert new.deaths in (old.deaths, old.deaths - 1), ("p19", old, new)
+        elif new.deaths < old.deaths:
+            somewhere = (TaskFence, TaskSuspend, TaskRelease, TaskContinue)
+            assert isinstance(step.command, somewhere), ("p19", old, new, step)
+            assert mine, ("p19", old, new, step)
+            assert (new.deaths, new.cause) == (0, None), ("p19", old, new)
+        elif new.cause != old.cause:
+            assert isinstance(step.command, TaskHalt | TaskContinue), ("p19", old, new, step)
+            assert mine, ("p19", old, new, step)
+        if new.state == "halted" and old.state != "halted":
+            assert isinstance(step.command, TaskHalt), ("p19", old, new, step)
+            assert mine, ("p19", old, new, step)
 
 
 # ---- memory -------------------------------------------------------------------------------------

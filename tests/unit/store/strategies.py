@@ -74,14 +74,18 @@ def tasks(draw: st.DrawFn, id_: str, target: str) -> TaskRecord:
     state = draw(task_states)
     resumes = tuple(draw(st.lists(ids, max_size=2, unique=True)))
     version = draw(st.integers(0, 3))
+    deaths, cause = draw(st.integers(0, 3)), draw(st.none() | texts)
     if state == "acquired":
         pid, ttl = draw(texts.filter(bool)), draw(times)
         failures = draw(st.integers(0, 3))
         return TaskRecord(
-            id_, state, version, target, pid, ttl, draw(times), None, resumes, failures
+            *(id_, state, version, target, pid, ttl, draw(times), None, resumes),
+            *(failures, deaths, cause),
         )
     retry_at = draw(times) if state == "pending" else None
-    return TaskRecord(id_, state, version, target, None, None, None, retry_at, resumes)
+    return TaskRecord(
+        id_, state, version, target, None, None, None, retry_at, resumes, 0, deaths, cause
+    )
 
 
 def _settle(draw: st.DrawFn, promise: PromiseRecord, task: TaskRecord | None) -> Row:

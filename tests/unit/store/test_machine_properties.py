@@ -129,7 +129,11 @@ commands: st.SearchStrategy[StoreCommand] = st.one_of(
     st.builds(TaskRelease, acquired, versions, st.integers(-1, 20)),
     st.builds(TaskHeartbeat, pids, st.just(())),
     st.builds(TaskHeartbeat, pids, st.lists(st.tuples(targeted, st.integers(0, 3))).map(tuple)),
-    st.builds(TaskHalt, _in_state("acquired", "suspended", "pending", "halted")),
+    st.builds(
+        TaskHalt,
+        _in_state("acquired", "suspended", "pending", "halted"),
+        st.sampled_from(["", "why", "\0"]),
+    ),
     st.builds(TaskContinue, _in_state("halted")),
     st.builds(TaskGet, ids),
     st.builds(TaskPreload, acquired, versions),
@@ -153,7 +157,11 @@ operations: st.SearchStrategy[Op] = st.one_of(
     st.tuples(st.just("depart"), st.none()),
     st.tuples(st.just("land"), st.none()),
     st.tuples(st.just("restart"), st.none()),
-    st.tuples(st.just("release"), st.tuples(pids, st.booleans())),
+    st.tuples(
+        st.just("release"),
+        st.tuples(pids, st.booleans(), st.sampled_from([None, "gone"]), st.booleans()),
+    ),
+    st.tuples(st.just("acquit"), pids),
     st.tuples(st.just("acknowledge"), st.integers(0, 5)),
 )
 
@@ -221,8 +229,12 @@ def _perform(world: World, op: Op) -> None:
         world.advance(what)
     elif name == "release":
         assert isinstance(what, tuple)
-        pid, some = what
-        world.release(pid, world.machine.held(pid)[::2] if some else ())
+        pid, some, death, doubtful = what
+        keep = world.machine.held(pid)[::2] if some else ()
+        world.release(pid, keep, death, doubtful)
+    elif name == "acquit":
+        assert isinstance(what, str)
+        world.acquit(what, [(task.id, task.version) for task in world.view.tasks.values()])
     elif name == "acknowledge":
         assert isinstance(what, int)
         for address, record in world.machine.owed_unblocks()[what : what + 1]:

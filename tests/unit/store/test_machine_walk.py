@@ -64,7 +64,11 @@ class Walker:
         elif chance < 0.98:
             pid = self.pid()
             keep = [each for each in world.machine.held(pid) if self.random.random() < 0.5]
-            world.release(pid, keep)
+            death = self.random.choice([None, f"{pid} is gone"])
+            had = world.machine.held(pid)
+            world.release(pid, keep, death, doubtful=self.random.random() < 0.5)
+            if self.random.random() < 0.3:
+                world.acquit(pid, had)
         else:
             for address, record in world.machine.owed_unblocks()[:2]:
                 world.machine.acknowledge(record.id, address)

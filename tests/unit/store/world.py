@@ -151,11 +151,22 @@ class World:
                 break
         check_swept(self.machine, self.now)
 
-    def release(self, pid: str, keep: Iterable[tuple[str, int]] = ()) -> list[str]:
+    def release(
+        self,
+        pid: str,
+        keep: Iterable[tuple[str, int]] = (),
+        death: str | None = None,
+        doubtful: bool = False,
+    ) -> list[str]:
         """A node is gone, or back."""
-        ids = self.machine.release_pid(pid, self.now, tuple(keep))
+        ids = self.machine.release_pid(pid, self.now, tuple(keep), death, doubtful)
         self._done(Step("release", self.now))
         return ids
+
+    def acquit(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
+        """A node that was thought dead is back with what it had."""
+        self.machine.acquit(pid, had)
+        self._done(Step("acquit", self.now))
 
     def advance(self, ms: int) -> None:
         """Let time pass."""
