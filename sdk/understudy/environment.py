@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from understudy.clock import now_ms
 from understudy.context import Context
 from understudy.errors import (
     CanceledError,
@@ -109,6 +110,8 @@ class NodeEnvironment:
         self.registry = registry
         self.values = NodeValues(codec, retry)
         self.timeout_ms = int(timeout_s * 1000)
+        #: the clock from which deadlines of calls from outside are counted, epoch milliseconds
+        self.now_ms: Callable[[], int] = now_ms
         self.join(group)
         self._dependencies: dict[str, Any] = {}
         self._local: OrderedDict[int, Function] = OrderedDict()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from understudy.clock import now_ms
 from understudy.environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.options import Options, seconds
@@ -112,7 +111,7 @@ class Promises:
         data = None if value is None else self._env.values.encode_value(value, "the value")
         return self._one(
             PromiseCreate(
-                id, now_ms() + timeout_ms, Value({HEADER_KIND: "promise"}, data), all_tags
+                id, self._env.now_ms() + timeout_ms, Value({HEADER_KIND: "promise"}, data), all_tags
             )
         )
 

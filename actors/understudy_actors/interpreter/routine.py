@@ -370,7 +370,9 @@ class Routine(Journal):
         """Settle, but not before all that it started has (API: Context)."""
         missed = self.never_made()
         if missed is not None and not isinstance(outcome.error, NonDeterminismError):
-            outcome = self._failure(left_over(missed, self._where()))
+            mismatch = left_over(missed, self._where())
+            mismatch.__cause__ = outcome.error
+            outcome = self._failure(mismatch)
         self._ended = outcome
         if not self.attached:
             self.out.done = outcome

@@ -1,0 +1,206 @@
+"""What a crash test has found, in words that a person can act on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from understudy.testing.homes import place_of
+from understudy.testing.world import Checkpoint, Execution, Moment
+from understudy_actors.interpreter.routine import Routine
+from understudy_store.records import HEADER_SITE
+
+T_co = TypeVar("T_co", covariant=True)
+
+#: failures that a message describes; the rest is counted
+SHOWN_MAX: Final = 3
+
+
+class Repeated(NamedTuple):
+    """A function that ran more often than without a crash."""
+
+    name: str
+    #: where it begins, and where it is called: ``file.py:12``
+    place: str
+    called_at: str
+    #: how often one call of it ran, at most; how often it does without a crash
+    times: int
+    usually: int
+    #: in how many of the crashes
+    crashes: int
+    #: one of them
+    example: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.place}, called at {self.called_at}) ran up to {self.times} times "
+            f"instead of {self.usually}, in {self.crashes} of the crashes; first {self.example}"
+        )
+
+
+class Failure(NamedTuple):
+    """A crash that made a difference."""
+
+    checkpoint: Checkpoint
+    moment: Moment
+    problem: str
+    #: what had run twice by then
+    repeated: list[str]
+
+
+class Tally:
+    """Counts what runs more often than in the run without a crash."""
+
+    def __init__(self, executions: list[Execution]) -> None:
+        self._usual = Counter(execution.id for execution in executions)
+        self._workflows = {e.id for e in executions if e.routine.calls}
+        self._steps: dict[tuple[str, str, str], Repeated] = {}
+        self._replays: dict[tuple[str, str, str], Repeated] = {}
+
+    def add(self, executions: list[Execution], checkpoint: Checkpoint, moment: Moment) -> list[str]:
+        """Count a run; the steps that it repeated."""
+        counts = Counter(execution.id for execution in executions)
+        routines = {execution.id: execution.routine for execution in executions}
+        again: dict[tuple[str, str, str], None] = {}
+        for id, times in counts.items():
+            usually = self._usual[id] or 1
+            if times <= usually:
+                continue
+            key = _key(routines[id])
+            is_workflow = id in self._workflows or routines[id].calls
+            found = self._replays if is_workflow else self._steps
+            known = found.get(key)
+            if not is_workflow:
+                again[key] = None
+            if known is None:
+                found[key] = Repeated(*key, times, usually, 1, said(checkpoint, moment))
+            else:
+                found[key] = known._replace(
+                    times=max(times, known.times), crashes=known.crashes + 1
+                )
+        return [f"{name} ({place}, called at {site})" for name, place, site in again]
+
+    def repeated(self) -> tuple[Repeated, ...]:
+        """Steps and other leaves."""
+        return tuple(sorted(self._steps.values()))
+
+    def replayed(self) -> tuple[Repeated, ...]:
+        """Functions that were run again from their first line, as every workflow is."""
+        return tuple(sorted(self._replays.values()))
+
+
+class CrashReport(Generic[T_co]):
+    """What came out of a crash test that held."""
+
+    def __init__(
+        self,
+        name: str,
+        result: Any,
+        error: BaseException | None,
+        checkpoints: int,
+        crashes: int,
+        crashes_possible: int,
+        repeated: tuple[Repeated, ...],
+        replayed: tuple[Repeated, ...],
+    ) -> None:
+        self.name = name
+        self._result = result
+        #: what the function ended with, where that was expected
+        self.error = error
+        #: places where a node may die
+        self.checkpoints = checkpoints
+        #: crashes that were tried, and that there are
+        self.crashes = crashes
+        self.crashes_possible = crashes_possible
+        #: steps that ran twice because their node died while they were under way
+        self.repeated = repeated
+        #: functions that were replayed: what stands between their yields ran again
+        self.replayed = replayed
+
+    @property
+    def result(self) -> T_co:
+        """What the function returns; raises what it raised."""
+        if self.error is not None:
+            raise self.error
+        result: T_co = self._result
+        return result
+
+    def __str__(self) -> str:
+        of = f" of {self.crashes_possible}" if self.crashes < self.crashes_possible else ""
+        held = "always the same result, and no stored step ran again."
+        lines = [
+            f"{self.name}: {self.crashes}{of} crashes at {self.checkpoints} checkpoints: {held}"
+        ]
+        if self.repeated:
+            lines.append("Steps that ran twice, because their node died while they were under way:")
+            lines += [f"  {repeated}" for repeated in self.repeated]
+        return "\n".join(lines)
+
+
+class CrashTestError(AssertionError):
+    """Some crash made a difference."""
+
+    def __init__(
+        self, report: CrashReport[Any], failures: list[Failure], drift: str | None
+    ) -> None:
+        self.report = report
+        #: what a replay finds wrong explains the rest
+        self.failures = sorted(failures, key=lambda f: "NonDeterminismError" not in f.problem)
+        super().__init__("\n".join(_text(report, self.failures, drift)))
+
+
+def said(checkpoint: Checkpoint, moment: Moment) -> str:
+    """``when its node died before the send of the result of charge x.2 (checkpoint 5)``."""
+    if moment is Moment.HANDED_OVER:
+        return f"when its node died as {checkpoint.what} (checkpoint {checkpoint.number})"
+    return (
+        f"when its node died {moment.value} of: {checkpoint.what} (checkpoint {checkpoint.number})"
+    )
+
+
+def _text(report: CrashReport[Any], failures: list[Failure], drift: str | None) -> Iterator[str]:
+    yield f"{report.name}: {len(failures)} of {report.crashes} crashes made a difference."
+    for failure in failures[:SHOWN_MAX]:
+        when = said(failure.checkpoint, failure.moment)
+        yield f"\n{when[0].upper()}{when[1:]}:"
+        yield from (f"  {line}" for line in failure.problem.splitlines())
+        yield from (f"  ran twice: {step}" for step in failure.repeated)
+    if len(failures) > SHOWN_MAX:
+        yield f"\n... and {len(failures) - SHOWN_MAX} more."
+    if drift is not None:
+        yield "\nA second run without any crash differs from the first, too:"
+        yield from (f"  {line}" for line in drift.splitlines())
+    yield f"\nWhat to do: {_advice(failures, drift)}"
+
+
+def _advice(failures: list[Failure], drift: str | None) -> str:
+    if any("NonDeterminismError" in failure.problem for failure in failures):
+        return (
+            "when a node dies, another runs the function again from its first line, and its calls "
+            "must be the same. Take time, random numbers and ids from ctx (ctx.time, ctx.random, "
+            "ctx.uuid()), and read what may change in a step (ctx.run)."
+        )
+    if drift is not None:
+        return (
+            "something outside differs from run to run. Put it back before each one, with "
+            "crash_everywhere.on(before=...), or leave it out of the comparison, with same=..."
+        )
+    steps = dict.fromkeys(step for failure in failures for step in failure.repeated)
+    if steps:
+        return (
+            "a step whose node dies while it is under way runs again, so it must be repeatable: "
+            "the second time it must give the same result and leave the outside as it is, for "
+            "example by giving the outside ctx.id as its idempotency key. Look at:\n"
+            + "\n".join(f"  {step}" for step in steps)
+        )
+    return (
+        "no step ran twice, so the difference comes from code between the steps, which runs again "
+        "in each replay: move effects, and what reads the outside, into steps (ctx.run)."
+    )
+
+
+def _key(routine: Routine) -> tuple[str, str, str]:
+    function = routine.function
+    site = routine.record.param.headers.get(HEADER_SITE, "the outside")
+    return function.name, place_of(function.fn), site

@@ -1,0 +1,76 @@
+"""What a checkpoint is about, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from understudy_broker.protocol.frames import DEFAULT_LIMITS, decode_to_broker
+from understudy_broker.protocol.messages import Invoke, Request, Resume
+from understudy_store.commands import (
+    PromiseCancel,
+    PromiseCreate,
+    PromiseSettle,
+    TaskFence,
+    TaskFulfill,
+    TaskRelease,
+    TaskSuspend,
+)
+from understudy_store.records import HEADER_FUNCTION, HEADER_KIND, RESOLVED, PromiseRecord, Value
+
+#: finds the record of a promise that is stored
+Find = Callable[[str], PromiseRecord | None]
+
+
+def written(frame: bytes, find: Find) -> str | None:
+    """What a node's frame writes to the store; None: nothing."""
+    told = []
+    for message in decode_to_broker(frame, DEFAULT_LIMITS):
+        if isinstance(message, Request):
+            text = _command(message.command, find)
+            if text is not None:
+                told.append(text)
+    return ", ".join(told) or None
+
+
+def handed_over(messages: Sequence[Invoke | Resume]) -> str:
+    """What a node is given to do."""
+    return ", ".join(f"{named(m.promise.id, m.promise.param)} is handed over" for m in messages)
+
+
+def named(id: str, param: Value | None) -> str:
+    """``charge order-7.2``."""
+    headers = {} if param is None else param.headers
+    name = headers.get(HEADER_FUNCTION) or headers.get(HEADER_KIND) or "promise"
+    return f"{name} {id}"
+
+
+def _command(command: Any, find: Find) -> str | None:
+    if isinstance(command, TaskFence):
+        return ", ".join(_child(child, command, find) for child in command.commands)
+    if isinstance(command, TaskFulfill):
+        return f"{_end(command.state)} {_stored(command.id, find)}"
+    if isinstance(command, TaskSuspend):
+        return f"{_stored(command.id, find)} waits"
+    if isinstance(command, TaskRelease):
+        return f"{_stored(command.id, find)} is to be tried again"
+    if isinstance(command, PromiseCancel):
+        return f"{_stored(command.id, find)} is canceled"
+    return None
+
+
+def _child(command: PromiseCreate | PromiseSettle, fence: TaskFence, find: Find) -> str:
+    if isinstance(command, PromiseCreate):
+        return f"the call of {named(command.id, command.param)}"
+    made = [c for c in fence.commands if isinstance(c, PromiseCreate) and c.id == command.id]
+    what = named(command.id, made[0].param) if made else _stored(command.id, find)
+    return f"{_end(command.state)} {what}"
+
+
+def _end(state: str) -> str:
+    return "the result of" if state == RESOLVED else "the failure of"
+
+
+def _stored(id: str, find: Find) -> str:
+    record = find(id)
+    return named(id, None if record is None else record.param)

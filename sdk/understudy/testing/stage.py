@@ -1,0 +1,279 @@
+"""A stage: broker, store, nodes and a clock in this process, for an application's runtimes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+from understudy.clock import now_ms
+from understudy.errors import ConfigurationError, UnderstudyError
+from understudy.runtime import Runtime
+from understudy.testing.clock import Clock
+from understudy.testing.connecting import StageConnection, off_loop
+from understudy.testing.parts import Peer
+from understudy.testing.world import START_MS, Moment, World
+from understudy_store.records import TAG_EXTERNAL
+
+_LOG: Final = logging.getLogger("understudy")
+
+#: seconds to wait for a function in another thread, which no clock here can hurry
+PATIENCE_S: Final = 60.0
+
+
+class StuckError(UnderstudyError):
+    """Somebody waits on a stage for what cannot come; the message says for what, and why."""
+
+
+class Stage:
+    """Puts runtimes on a broker of their own, in memory, with a clock that skips waiting.
+
+    While it is entered, the runtimes that were given to it need no broker: what is called through
+    them runs here, in the thread that calls or waits, one function at a time, in the same order
+    each time. Their functions and dependencies are their own; nothing is left behind at the end.
+
+    Parameters
+    ----------
+    runtimes
+        Each becomes a node of its group.
+    start_ms
+        What the clock shows first, epoch milliseconds; by default the start of the year 2030.
+
+    Raises
+    ------
+    ConfigurationError
+        A runtime has connected to a broker already.
+    """
+
+    def __init__(
+        self,
+        *runtimes: Runtime,
+        start_ms: int = START_MS,
+        kills: Mapping[int, Moment] | None = None,
+        log: Callable[[str], None] | None = _LOG.warning,
+    ) -> None:
+        self.world = World(kills=kills, start_ms=start_ms, log=log)
+        self.clock = Clock(self.world.now_ms, self._advance_to)
+        self._waiting = runtimes
+        self._on_stage: list[tuple[Runtime, Any]] = []
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        try:
+            for runtime in self._waiting:
+                self.add(runtime)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, runtime: Runtime) -> None:
+        """Put one more runtime on the stage."""
+        shared = runtime._shared
+        if any(known is shared for _, known in self._on_stage):
+            return
+        if shared.started:
+            raise ConfigurationError(
+                f"{runtime!r} has connected already, so it cannot go on a stage: put it there "
+                "before it is used or started, or stop it first"
+            )
+        with self._locked() as world:
+            world.add_node(shared.env, shared.name)
+            client = world.add_client(shared.env.group, f"{shared.name}-caller")
+            world.exchange(client)
+            while world.turn():
+                pass
+        shared._connection = StageConnection(self, shared, client)
+        shared.env.now_ms = world.now_ms
+        self._on_stage.append((runtime, shared))
+
+    def close(self) -> None:
+        """Give the runtimes back as they were; functions that still wait are closed."""
+        if self._closed:
+            return
+        self._closed = True
+        for _, shared in self._on_stage:
+            shared._connection = None
+            shared.serving = False
+            shared.env.now_ms = now_ms
+        self._on_stage.clear()
+        self.world.close()
+
+    # What connections ask ------------------------------------------------------------------------
+
+    def post(self, client: Peer, function: Callable[..., None], *args: Any) -> None:
+        """Let a connection say something; then all happens that can before time goes on."""
+
+        def say() -> None:
+            with self._locked() as world:
+                function(*args)
+                world.exchange(client)
+                # what a function itself calls has its turn when that waits or ends
+                while threading.get_ident() not in world.inside and world.turn():
+                    pass
+
+        self._off_loop(say)
+
+    def wait_for(self, done: Callable[[], bool], timeout: float | None = None) -> None:
+        """Turn until `done`; time goes on when there is nothing else.
+
+        Raises
+        ------
+        TimeoutError
+            `timeout` seconds of the stage's clock have passed.
+        StuckError
+            Nothing can happen any more, or nobody is there to do it.
+        """
+        until = None if timeout is None else self.world.now + int(timeout * 1000)
+        self._off_loop(lambda: self._wait_for(done, until))
+
+    def wait_on_loop(self, done: Callable[[], bool]) -> None:
+        """As `wait_for`, for a caller on an event loop, who waits there for what is not yet."""
+        with self.world.lock:
+            if threading.get_ident() in self.world.loops:
+                # a function awaits it; whoever turns the world goes on with the rest meanwhile
+                self.world.wanted.append(done)
+                self.world.lock.notify_all()
+                return
+
+        def turn() -> None:
+            with self._locked() as world:
+                while not done() and (world.turn() or self._skip(None)):
+                    pass
+
+        self._off_loop(turn)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """All that can happen without time going on."""
+
+        def turn() -> None:
+            with self._locked() as world:
+                while world.turn():
+                    pass
+
+        self._off_loop(turn)
+
+    def skip(self) -> bool:
+        """Jump to the next moment at which something is due, and rest; False: there is none.
+
+        Raises
+        ------
+        StuckError
+            A call waits for a group that nobody serves here.
+        """
+        with self._locked():
+            self._check_served()
+            if not self._skip(None):
+                return False
+        self.rest()
+        return True
+
+    def external(self) -> list[str]:
+        """Ids of the promises that are for the outside to settle, the oldest first."""
+        with self._locked() as world:
+            promises = world.broker.core.machine.state.promises.values()
+            return [
+                p.record.id
+                for p in promises
+                if p.record.tags.get(TAG_EXTERNAL) == "true" and not p.record.settled
+            ]
+
+    def _advance_to(self, at: int) -> None:
+        def advance() -> None:
+            with self._locked() as world:
+                while world.turn() or self._skip(at):
+                    pass
+                world.now = max(world.now, at)
+                while world.turn():
+                    pass
+
+        self._off_loop(advance)
+
+    def _wait_for(self, done: Callable[[], bool], until: int | None) -> None:
+        with self._locked() as world:
+            while not done():
+                if world.turn():
+                    continue
+                if world.occupied():
+                    if not world.lock.wait(PATIENCE_S):
+                        raise StuckError(f"a function has been running for {PATIENCE_S:g} s")
+                    continue
+                if not self.clock.skips and (until is None or until > world.now):
+                    raise StuckError(
+                        "everything waits for time, and clock.skips is off: call clock.advance "
+                        f"first\n{self._pending()}"
+                    )
+                self._check_served()
+                if self._skip(until):
+                    continue
+                if until is None:
+                    raise StuckError(f"nothing can happen any more\n{self._pending()}")
+                world.now = max(world.now, until)
+                while world.turn():
+                    pass
+                if not done():
+                    raise TimeoutError
+
+    def _skip(self, until: int | None) -> bool:
+        """Go on to when something is due, if that is not after `until`."""
+        world = self.world
+        due = world.next_due()
+        if due is None or (until is not None and due > until):
+            return False
+        world.now = max(world.now, due)
+        return True
+
+    def _off_loop(self, function: Callable[[], None]) -> None:
+        if threading.get_ident() in self.world.loops:
+            function()
+        else:
+            off_loop(function)
+
+    # Words ---------------------------------------------------------------------------------------
+
+    def _check_served(self) -> None:
+        """A group that nobody serves would be waited for until the deadline."""
+        for group in self.world.broker.core.dispatcher.statistics().groups:
+            if group.queued and not group.nodes:
+                served = ", ".join(sorted({node.group for node in self.world.nodes})) or "none"
+                raise StuckError(
+                    f"{group.queued} calls wait for a node of group {group.name!r}, which nobody "
+                    f"on this stage serves (served: {served}). Add the runtime that does, or one "
+                    f"with stand-ins: stage.add(Runtime(group={group.name!r}))\n{self._pending()}"
+                )
+
+    def _pending(self) -> str:
+        """What is not settled, one line each."""
+        promises = self.world.broker.core.machine.state.promises.values()
+        pending = sorted(p.record.id for p in promises if not p.record.settled)
+        lines = [f"  {id_}" for id_ in pending[:20]]
+        if len(pending) > 20:
+            lines.append(f"  and {len(pending) - 20} more")
+        return "pending:\n" + "\n".join(lines) if lines else "nothing is pending"
+
+    @contextmanager
+    def _locked(self) -> Iterator[World]:
+        """This thread turns the world; where it is inside a function, that one waits."""
+        world, thread = self.world, threading.get_ident()
+        with world.lock:
+            if self._closed:
+                raise StuckError("this stage is closed")
+            world.turning.append(thread)
+            try:
+                yield world
+            finally:
+                world.turning.remove(thread)
+                world.lock.notify_all()
