@@ -12,10 +12,11 @@ from understudy_broker.sessions import Session
 
 
 class Watches:
-    """Both directions of the relation between sessions and ids."""
+    """Both directions of the relation between sessions and ids. Watchers are told in the order in
+    which they asked: the same frames give the same frames, in every process."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, set[Session]] = {}
+        self._watchers: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -24,14 +25,14 @@ class Watches:
         for id_ in ids:
             if id_ not in session.watches:
                 session.watches.add(id_)
-                self._watchers.setdefault(id_, set()).add(session)
+                self._watchers.setdefault(id_, {})[session] = None
 
     def remove(self, session: Session, ids: Iterable[str]) -> None:
         for id_ in ids:
             if id_ in session.watches:
                 session.watches.discard(id_)
                 watchers = self._watchers[id_]
-                watchers.discard(session)
+                watchers.pop(session, None)
                 if not watchers:
                     del self._watchers[id_]
 
@@ -39,7 +40,7 @@ class Watches:
         """The connection is gone."""
         self.remove(session, list(session.watches))
 
-    def settle(self, id_: str) -> set[Session] | None:
+    def settle(self, id_: str) -> dict[Session, None] | None:
         """Who watched this promise; they no longer do."""
         watchers = self._watchers.pop(id_, None)
         if watchers is not None:

@@ -225,6 +225,18 @@ def test_unwatched_promises_are_not_told_of(rig: Rig) -> None:
     assert rig.take(C, Settled) == []
 
 
+def test_watchers_are_told_in_the_order_in_which_they_asked(rig: Rig) -> None:
+    rig.create(C, "p", target=None)
+    peers = [b"peer-%d" % number for number in range(20)]
+    for peer in reversed(peers):
+        rig.join(peer, peer.decode(), kind="client")
+        rig.reply(peer, PromiseWatch(("p",)))
+    rig.sent.clear()
+    rig.reply(C, PromiseSettle("p", "resolved"))
+    told = [peer for peer, messages in rig.sent if any(isinstance(m, Settled) for m in messages)]
+    assert told == peers[::-1]
+
+
 def test_a_deadline_is_told_to_watchers(rig: Rig) -> None:
     rig.create(C, "p", target=None, in_ms=500)
     rig.reply(C, PromiseWatch(("p",)))
