@@ -13,6 +13,8 @@ BIN := .venv/bin
 UV := uv>=0.13,<1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+SEEDS ?= 1000
+SEED ?=
 
 # `python3` if it will do, else the newest that does. Runs each candidate, since a version
 # manager may put names on the path that only print an error.
@@ -20,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: help demo test check lint types unit format lock clean
+.PHONY: help demo test check lint types unit simulate format lock clean
 
 help: ## This list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -41,6 +43,9 @@ check: lint types ## Style, formatting, types and the direction of imports
 unit: $(READY) ## All tests; choose with ARGS="path -k name"
 	@echo '· tests'
 	@$(BIN)/pytest $(ARGS)
+
+simulate: $(READY) ## Whole systems with faults of all kinds: SEEDS=n of them, or SEED=k alone with its trace
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 lint: $(READY) ## Only ruff and the direction of imports
 	@echo '· style and formatting'

@@ -1,0 +1,232 @@
+"""A broker's process: what `understudy_broker.service` does, the real core on a fake disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.checks import Watched
+from understudy_broker.clock import Clock
+from understudy_broker.config import BrokerConfig
+from understudy_broker.core import BrokerCore
+from understudy_broker.dispatcher import Dispatcher
+from understudy_broker.outbox import Batch, Frame
+from understudy_store.commands import Reply
+from understudy_store.engines.base import Read
+from understudy_store.machine import MachineConfig
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+NS = 1_000_000
+
+
+class DiskError(Exception):
+    """The disk is full, or fails."""
+
+
+class BrokerHost:
+    """A broker that may crash, freeze, and find that its disk fails."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.name = "broker"
+        #: counts its processes; what belongs to an earlier one does nothing
+        self.epoch = 0
+        self.alive = False
+        self.frozen_until = 0
+        #: the machine's wall clock against true time
+        self.skew_ms = 0
+        #: "before", "after" (the write) or "read": the next use of the disk fails
+        self.disk_fault: str | None = None
+        plan = world.plan
+        self.config = BrokerConfig(
+            lease_ttl_ms=plan.lease_ttl_ms,
+            beat_ms=plan.beat_ms,
+            reconnect_grace_ms=plan.grace_ms,
+            boot_grace_ms=plan.boot_grace_ms,
+            unblock_retry_ms=500,
+            inflight_max=plan.inflight_max,
+            batch_requests_max=plan.batch_requests_max,
+        )
+
+    def start(self) -> None:
+        """Go on from what is on the disk."""
+        if self.alive:
+            return
+        world, plan = self.world, self.world.plan
+        self.epoch += 1
+        self.alive = True
+        snapshot = world.disk.load()
+        self.clock = Clock(
+            snapshot.now,
+            wall_ns=lambda: (world.now + self.skew_ms) * NS,
+            elapsed_ns=lambda: world.now * NS,
+        )
+        self.machine = Watched(
+            MachineConfig(retry_timeout_ms=plan.retry_timeout_ms), world.memory, world.disk
+        )
+        self.core = BrokerCore(self.machine, Dispatcher(self.config.credit_max), self.config)
+        self.core.start(snapshot, self.clock())
+        self._inbox: deque[tuple[bytes, bytes]] = deque()
+        self._lost: list[bytes] = []
+        self._committing: Batch | None = None
+        self._result: list[Reply] | None = None
+        self._due: int | None = None
+        self.wake(0)
+
+    def crash(self, why: str = "killed") -> None:
+        """The process is gone; what is on the disk stays."""
+        if not self.alive:
+            return
+        world = self.world
+        world.say("broker", why)
+        world.counts["broker crashes"] += 1
+        self.alive = False
+        for host in world.peers:
+            if host.connection is not None and host.connection.epoch == self.epoch:
+                host.connection.left_by_broker()
+        self.epoch += 1
+        world.after(1 if world.calm else world.pick((1, 30, 300, 3_000)), self.start)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is taken in and not yet done."""
+        return self.alive and self._committing is None and not self._inbox
+
+    # What the network brings ---------------------------------------------------------------------
+
+    def take(self, peer: bytes, frame: bytes) -> None:
+        self._inbox.append((peer, frame))
+        self.wake(0)
+
+    def lose(self, peer: bytes) -> None:
+        self._lost.append(peer)
+        self.wake(0)
+
+    def wake(self, ms: int) -> None:
+        """Turn in `ms`, unless that happens sooner anyway."""
+        at = max(self.world.now + ms, self.frozen_until)
+        if self._due is None or at < self._due:
+            self._due = at
+            self.world.after(at - self.world.now, self._wakes(at))
+
+    def _wakes(self, at: int) -> Any:
+        epoch = self.epoch
+
+        def turn() -> None:
+            if self.alive and self.epoch == epoch and self._due == at:
+                self._due = None
+                if self.frozen_until > self.world.now:
+                    self.wake(0)
+                else:
+                    self._turn()
+
+        return turn
+
+    # One turn, as the shell has it ---------------------------------------------------------------
+
+    def _turn(self) -> None:
+        core = self.core
+        self._finish_commit()
+        now = self.clock()
+        if not (core.full and self._committing is not None):
+            self._take_in(now)
+        self._lose_connections(now)
+        wanted = core.lookups(now)
+        if wanted:
+            if self.disk_fault == "read":
+                self._disk_failed("a read failed")
+                return
+            core.load(self.world.disk.find(wanted))
+        core.apply(now)
+        self._send(core.take_urgent())
+        for event in core.membership.take_events():
+            self.world.say("broker", event.text, event.fields)
+        if self._committing is None:
+            self._begin_commit()
+        if self._committing is not None and core.full:
+            return
+        if self._inbox:
+            self.wake(0)
+            return
+        due = core.next_due(now)
+        if due is not None:
+            self.wake(max(0, due - now))
+
+    def _take_in(self, now: int) -> None:
+        frames = [
+            self._inbox.popleft() for _ in range(min(len(self._inbox), self.world.plan.frames_max))
+        ]
+        self._lose_connections(now)
+        if not self._inbox:
+            self.core.polled(now)
+        for peer, frame in frames:
+            self.core.receive(peer, frame, now)
+
+    def _lose_connections(self, now: int) -> None:
+        if self._lost:
+            lost, self._lost = self._lost, []
+            for peer in lost:
+                self.core.connection_lost(peer, now)
+
+    def _send(self, frames: list[Frame]) -> None:
+        for peer, frame in frames:
+            connection = self.world.connections.get(peer)
+            if connection is not None:
+                self.world.say_frame("broker", connection.host.name, frame)
+                connection.send_down(frame)
+
+    # Commits -------------------------------------------------------------------------------------
+
+    def _begin_commit(self) -> None:
+        batch = self.core.take_batch()
+        if batch is None:
+            return
+        if not batch.writes:
+            self._send(self.core.committed(batch, []))
+            return
+        self._committing = batch
+        epoch = self.epoch
+
+        def write() -> None:
+            if self.alive and self.epoch == epoch:
+                self._write(batch)
+
+        self.world.after(self.world.disk_ms(), write)
+
+    def _write(self, batch: Batch) -> None:
+        if self.frozen_until > self.world.now:
+            epoch = self.epoch
+
+            def later() -> None:
+                if self.alive and self.epoch == epoch:
+                    self._write(batch)
+
+            self.world.after(self.frozen_until - self.world.now, later)
+            return
+        if self.disk_fault == "before":
+            self._disk_failed("a write failed")
+            return
+        reads = [Read(owed.command, owed.now) for owed in batch.reads]
+        result = self.world.disk.commit(batch.changes, reads)
+        self.world.counts["commits"] += 1
+        self.world.say("disk", "commits", batch.changes)
+        if self.disk_fault == "after":
+            self._disk_failed("written, but reported as failed")
+            return
+        self._result = result
+        self.wake(0)
+
+    def _disk_failed(self, why: str) -> None:
+        """Fail stop: nothing that was not sent is sent."""
+        self.disk_fault = None
+        self.world.counts["disk failures"] += 1
+        self.crash(why)
+
+    def _finish_commit(self) -> None:
+        result, batch = self._result, self._committing
+        if result is None or batch is None:
+            return
+        self._result = self._committing = None
+        self._send(self.core.committed(batch, result))

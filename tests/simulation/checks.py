@@ -1,0 +1,397 @@
+"""The properties of the semantics, checked after every transition over what that one touched.
+
+`tests.unit.store.properties` states them over whole states; this says the same of single objects,
+so that a check costs what the transition did and not what there is. A whole state is still checked
+after each restart and at the end. `Watched` is the machine with the watch on it; `Memory` is what
+the watch has seen, which outlives brokers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final, NamedTuple
+
+from tests.unit.store.properties import check_state
+from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.commands import (
+    PromiseRegisterListener,
+    PromiseSettle,
+    Reply,
+    StoreCommand,
+    TaskFence,
+    TaskFulfill,
+    TaskHeartbeat,
+    TaskSuspend,
+)
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.machine import Execute, Machine, MachineConfig
+from understudy_store.machine.ledger import touched
+from understudy_store.machine.objects import Promise, is_external, is_timer
+from understudy_store.records import (
+    CANCELED,
+    EMPTY,
+    PENDING,
+    RESOLVED,
+    TAG_TARGET,
+    TIMEDOUT,
+    PromiseRecord,
+    TaskState,
+)
+
+
+class Violation(AssertionError):
+    """A property that does not hold: its name, and what was seen."""
+
+
+def hold(true: bool, name: str, *seen: object) -> None:
+    """Raise `Violation` unless `true`."""
+    if not true:
+        raise Violation(f"{name}: {', '.join(map(repr, seen))}")
+
+
+class Seen(NamedTuple):
+    """One promise and its task as they were after the last transition that touched them."""
+
+    record: PromiseRecord
+    state: TaskState | None
+    version: int
+    pid: str | None
+    ttl: int | None
+    expires_at: int | None
+    resumes: tuple[str, ...]
+    callbacks: tuple[str, ...]
+    listeners: tuple[str, ...]
+
+
+def look(promise: Promise) -> Seen:
+    """What there is to see of a live object."""
+    callbacks = tuple(promise.callbacks) if promise.callbacks else ()
+    listeners = tuple(promise.listeners) if promise.listeners else ()
+    task = promise.task
+    if task is None:
+        return Seen(promise.record, None, 0, None, None, None, (), callbacks, listeners)
+    return Seen(
+        promise.record,
+        task.state,
+        task.version,
+        task.pid,
+        task.ttl,
+        task.expires_at,
+        tuple(task.resumes) if task.resumes else (),
+        callbacks,
+        listeners,
+    )
+
+
+class Memory:
+    """What was seen, in one world, across all its brokers."""
+
+    def __init__(self) -> None:
+        #: transitions since the world began
+        self.transitions = 0
+        self.seen: dict[str, Seen] = {}
+        #: which transition gave out each (id, version)
+        self.acquired: dict[tuple[str, int], int] = {}
+        #: after which transition each settlement was on the disk
+        self.settled: dict[str, int] = {}
+        #: who was given each (id, version), as far as it is on the disk
+        self.holders: dict[tuple[str, int], str] = {}
+        #: the same of what is on its way there: by id, (version, pid)
+        self.handed: dict[str, list[tuple[int, str]]] = {}
+
+    def hand(self, id_: str, version: int, pid: str) -> None:
+        """A task was acquired, in memory."""
+        self.acquired[id_, version] = self.transitions
+        self.handed.setdefault(id_, []).append((version, pid))
+
+    def stored(self, id_: str, version: int) -> None:
+        """The disk knows of all acquisitions up to this version."""
+        handed = self.handed.pop(id_, None)
+        while handed and handed[0][0] <= version:
+            given, pid = handed.pop(0)
+            known = self.holders.setdefault((id_, given), pid)
+            hold(known == pid, "p10: two holders of one version", id_, given, known, pid)
+        if handed:
+            self.handed[id_] = handed
+
+
+class Disk(MemoryEngine):
+    """What survives a broker. Notes what became durable when, and who was given what."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self._memory = memory
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        return self._rows
+
+    def _write(self, changes: Changes) -> None:
+        memory = self._memory
+        hold(changes.now >= self._now, "time in the store goes back", changes.now, self._now)
+        for row in (*changes.inserted, *changes.updated):
+            record, task = row.promise, row.task
+            if record.settled_at is not None:
+                memory.settled.setdefault(record.id, memory.transitions)
+            if task is not None and task.id in memory.handed:
+                memory.stored(task.id, task.version)
+            old = self._rows.get(record.id)
+            if old is not None and old.promise.settled_at is not None:
+                hold(old.promise == record, "p05: settled on disk, and changed", old, record)
+        super()._write(changes)
+
+
+class _Touched(dict[str, Promise]):
+    """The machine's dirty set, which also remembers what was put into it since last asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: dict[str, None] = {}
+
+    def __setitem__(self, key: str, value: Promise) -> None:
+        dict.__setitem__(self, key, value)
+        self.ids[key] = None
+
+
+class Watched(Machine):
+    """The real machine; after each transition the properties are checked."""
+
+    def __init__(self, config: MachineConfig, memory: Memory, disk: Disk) -> None:
+        super().__init__(config)
+        self._memory = memory
+        self._disk = disk
+        self._touched = _Touched()
+        self.state.dirty = self._touched
+        #: awaiter -> what it is on the callbacks of
+        self._waits: dict[str, set[str]] = {}
+
+    def restore(self, snapshot: Snapshot, now: int) -> None:
+        super().restore(snapshot, now)
+        check_state(self, self._disk.rows)
+        memory = self._memory
+        memory.handed = {}
+        memory.seen = {
+            key: Seen(
+                row.promise,
+                None if row.task is None else row.task.state,
+                0 if row.task is None else row.task.version,
+                None, None, None, (), (), (),
+            )
+            for key, row in self._disk.rows.items()
+        }  # fmt: skip
+        for key, promise in self.state.promises.items():
+            seen = memory.seen[key] = look(promise)
+            for awaiter in seen.callbacks:
+                self._waits.setdefault(awaiter, set()).add(key)
+
+    def apply(self, command: StoreCommand, now: int) -> Reply:
+        reply = super().apply(command, now)
+        named: Iterable[str] = touched(command)
+        if type(command) is TaskHeartbeat:
+            holder = self.state.holders.get(command.pid)
+            named = () if holder is None else tuple(holder.held)
+        self._check("apply", named, command, reply)
+        return reply
+
+    def sweep(self, now: int) -> bool:
+        more = super().sweep(now)
+        self._check("sweep", ())
+        return more
+
+    def release_pid(
+        self,
+        pid: str,
+        now: int,
+        keep: Collection[tuple[str, int]] = (),
+        death: str | None = None,
+        doubtful: bool = False,
+    ) -> list[str]:
+        ids = super().release_pid(pid, now, keep, death, doubtful)
+        self._check("release", ids)
+        return ids
+
+    def take_executes(self) -> list[Execute]:
+        executes = super().take_executes()
+        for execute in executes:
+            promise = self.state.promises[execute.id]
+            task = promise.task
+            hold(task is not None and task.version == execute.version, "p15", execute)
+            hold(promise.record.timeout_at > self.state.now, "p14: offered", execute)
+        return executes
+
+    def take(self) -> Changes:
+        changes = super().take()
+        self._touched = _Touched()
+        self.state.dirty = self._touched
+        return changes
+
+    def check_all(self) -> None:
+        """The whole state, by the unit tests' own checks."""
+        check_state(self, self._disk.rows)
+
+    # One transition ----------------------------------------------------------------------------
+
+    def _check(
+        self,
+        kind: str,
+        named: Iterable[str],
+        command: StoreCommand | None = None,
+        reply: Reply | None = None,
+    ) -> None:
+        memory = self._memory
+        memory.transitions += 1
+        promises, seen, now = self.state.promises, memory.seen, self.state.now
+        ids = self._touched.ids
+        if ids:
+            self._touched.ids = {}
+        ids.update(dict.fromkeys(named))
+        changed: list[tuple[str, Seen | None, Seen]] = []
+        for key in ids:
+            promise = promises.get(key)
+            if promise is None:
+                hold(key not in seen or command is not None, "p06: vanished", key)
+                continue
+            new, old = look(promise), seen.get(key)
+            if new != old:
+                seen[key] = new
+                changed.append((key, old, new))
+        for key, old, new in changed:
+            _check_state(key, new)
+            _check_step(key, old, new, now, kind)
+            if new.state == "acquired" and (old is None or old.version != new.version):
+                assert new.pid is not None
+                memory.hand(key, new.version, new.pid)
+            if new.callbacks != (old.callbacks if old else ()):
+                self._callbacks(key, old.callbacks if old else (), new.callbacks)
+        for key, old, new in changed:
+            self._check_waiting(key, old, new, command, reply)
+        if reply is not None and command is not None:
+            self._check_reply(command, reply, now)
+
+    def _callbacks(self, key: str, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+        for awaiter in old:
+            if awaiter not in new:
+                self._waits[awaiter].discard(key)
+        for awaiter in new:
+            self._waits.setdefault(awaiter, set()).add(key)
+
+    def _check_waiting(
+        self,
+        key: str,
+        old: Seen | None,
+        new: Seen,
+        command: StoreCommand | None,
+        reply: Reply | None,
+    ) -> None:
+        if new.state == "suspended":
+            hold(bool(self._waits.get(key)), "p12: nothing would resume it", key, new)
+        if old is None:
+            return
+        for awaiter in old.callbacks:
+            if awaiter not in new.callbacks:
+                hold(new.record.state != PENDING, "p13: a callback vanished", key, awaiter)
+                task = self._memory.seen[awaiter]
+                told = type(command) is TaskSuspend and command.id == awaiter
+                told = told and reply is not None and reply.status == 300
+                hold(
+                    key in task.resumes or task.state == "fulfilled" or told,
+                    "p13: an awaiter does not learn", key, awaiter, task,
+                )  # fmt: skip
+        for address in old.listeners:
+            if address not in new.listeners:
+                owed = self.state.unblocks.get((key, address))
+                hold(owed == new.record, "p13: an unblock is not owed", key, address)
+
+    def _check_reply(self, command: StoreCommand, reply: Reply, now: int) -> None:
+        """p03, p17: what is answered is so."""
+        asked = type(command) in (PromiseSettle, TaskFulfill) and command.state == TIMEDOUT  # type: ignore[union-attr]
+        hold(not asked or reply.status == 400, "p03: a timeout was asked for", command)
+        within = type(command) is TaskFence
+        for each in (reply, *(one for one in reply.replies or () if one is not None)):
+            for p in (each.promise, *(each.promises or ())):
+                if p is None:
+                    continue
+                live = self.state.promises[p.id].record
+                hold(p.state != PENDING or p.timeout_at > now, "p17: not projected", p)
+                hold(live == p or (within and p.state == PENDING), "p17: not what is", p, live)
+        if type(command) is PromiseRegisterListener and reply.ok:
+            p = self.state.promises[command.awaited].record
+            hold(reply.promise == p, "p17: not what is", reply, p)
+
+
+_SETTLED: Final = (None, "fulfilled")
+
+
+def _check_state(key: str, new: Seen) -> None:
+    """p01, p02, p03, p07, p08, p09, p18 of one object."""
+    p = new.record
+    pending = p.state == PENDING
+    hold((p.settled_at is None) == pending, "p01", p)
+    hold(not pending or p.value == EMPTY, "p01", p)
+    if p.settled_at is None:
+        hold(p.created_at < p.timeout_at, "p02", p)
+        hold(new.state != "fulfilled", "p08", new)
+    else:
+        hold(p.created_at <= p.settled_at <= p.timeout_at, "p02", p)
+        hold(p.state != TIMEDOUT or p.settled_at == p.timeout_at, "p03", p)
+        hold(not new.callbacks and not new.listeners, "p18", new)
+        hold(new.state in _SETTLED, "p08", new)
+    hold((new.state is not None) == (TAG_TARGET in p.tags), "p08", new)
+    if new.callbacks or new.listeners:
+        hold(is_external(p), "p07", new)
+        hold(key not in new.callbacks, "p07", new)
+    acquired = new.state == "acquired"
+    lease = (new.pid is not None, new.ttl is not None, new.expires_at is not None)
+    hold(lease == (acquired, acquired, acquired), "p09", new)
+    hold(not acquired or new.version >= 1, "p09", new)
+
+
+def _check_step(key: str, old: Seen | None, new: Seen, now: int, kind: str) -> None:
+    """p04, p05, p10, p11, p12, p14, p16 of one object over one transition."""
+    p = new.record
+    settled = p.settled_at is not None
+    if settled and (old is None or old.record.settled_at is None):
+        _check_settlement(p, now, kind)
+    entered = old is None or old.state != new.state
+    renewed = new.expires_at is not None and (old is None or old.expires_at != new.expires_at)
+    if renewed:
+        hold(new.expires_at == now + (new.ttl or 0), "p11", old, new, now)
+    if old is None:
+        hold(new.version == (1 if new.state == "acquired" else 0), "p10", new)
+        moved = new.state in ("pending", "acquired")
+    else:
+        _check_made(old.record, p)
+        acquired = old.state == "pending" and new.state == "acquired"
+        hold(new.version == old.version + acquired, "p10", old, new)
+        if old.state == new.state == "acquired":
+            hold((old.pid, old.ttl) == (new.pid, new.ttl), "p11", old, new)
+        if old.state == "suspended" and new.state == "pending":
+            hold(bool(new.resumes), "p12: resumed by nothing", old, new)
+        moved = (entered and new.state in ("pending", "acquired")) or renewed
+        moved = moved or not set(new.resumes) <= set(old.resumes)
+        if kind == "sweep" and entered:
+            hold(new.state in ("pending", "fulfilled"), "p16", old, new)
+            hold(old.state != "halted" or new.state == "fulfilled", "p16", old, new)
+    if moved:
+        hold(not settled and p.timeout_at > now, "p14", old, new, now)
+
+
+def _check_settlement(p: PromiseRecord, now: int, kind: str) -> None:
+    at = p.settled_at
+    client = p.state != TIMEDOUT and at == now < p.timeout_at
+    state = RESOLVED if is_timer(p) else TIMEDOUT
+    deadline = at == p.timeout_at <= now and p.value == EMPTY and p.state == state
+    hold(client or deadline, "p04", p, now)
+    hold(kind != "sweep" or deadline, "p16", p, now)
+
+
+def _check_made(old: PromiseRecord, new: PromiseRecord) -> None:
+    if old is new:
+        return
+    if old.settled_at is not None:
+        hold(old == new, "p05", old, new)
+    same: Any = (old.param, old.tags, old.timeout_at, old.created_at)
+    hold(same == (new.param, new.tags, new.timeout_at, new.created_at), "p05", old, new)
+
+
+__all__ = ["CANCELED", "Disk", "Memory", "Violation", "Watched", "hold"]

@@ -1,0 +1,164 @@
+"""What goes wrong: one function for each kind of fault, and how all of it heals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.plan import FAULTS
+
+if TYPE_CHECKING:
+    from tests.simulation.peers import PeerHost
+    from tests.simulation.wire import Connection
+    from tests.simulation.world import World
+
+
+def strike(world: World) -> None:
+    """One fault, of those that this world has."""
+    kinds = world.plan.faults
+    at = world.rng.random() * sum(FAULTS[kind] for kind in kinds)
+    for kind in kinds:
+        at -= FAULTS[kind]
+        if at <= 0:
+            break
+    world.say("world", "strikes", kind)
+    world.counts["faults"] += 1
+    _STRIKES[kind](world)
+
+
+def heal(world: World) -> None:
+    """Everybody is up, nothing is cut, the disk works; clocks stay as they are."""
+    world.broker.disk_fault = None
+    world.broker.frozen_until = min(world.broker.frozen_until, world.now)
+    if not world.broker.alive:
+        world.after(0, world.broker.start)
+    for host in world.peers:
+        host.partitioned_until = 0
+        host.frozen_until = min(host.frozen_until, world.now)
+        if not host.alive:
+            world.after(0, host.start)
+    for connection in world.connections.values():
+        connection.stalled_until = 0
+
+
+def _one(world: World, hosts: list[PeerHost]) -> PeerHost:
+    return hosts[int(world.rng.random() * len(hosts))]
+
+
+def _connection(world: World) -> Connection | None:
+    return _one(world, world.peers).connection
+
+
+def _node_crash(world: World) -> None:
+    host = _one(world, world.nodes)
+    if host.alive and world.rng.random() < 0.3:
+        # its name is free again, and another process of the group has one of its own
+        away_ms = 2 * world.plan.lease_ttl_ms
+        host.crash("killed, for long", away_ms)
+    else:
+        host.crash()
+
+
+def _client_crash(world: World) -> None:
+    _one(world, world.clients).crash()
+
+
+def _node_drain(world: World) -> None:
+    _one(world, world.nodes).drain()
+
+
+def _node_freeze(world: World) -> None:
+    host = _one(world, world.nodes)
+    ttl_ms = world.plan.lease_ttl_ms
+    ms = world.pick((30, ttl_ms // 2, ttl_ms + ttl_ms // 2))
+    world.counts["freezes"] += 1
+    host.frozen_until = max(host.frozen_until, world.now + ms)
+
+
+def _broker_crash(world: World) -> None:
+    world.broker.crash()
+
+
+def _broker_freeze(world: World) -> None:
+    ttl_ms = world.plan.lease_ttl_ms
+    world.counts["freezes"] += 1
+    world.broker.frozen_until = world.now + world.pick((30, ttl_ms // 2, 2 * ttl_ms))
+
+
+def _close(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None:
+        world.counts["cuts"] += 1
+        connection.close()
+
+
+def _half_open(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None:
+        world.counts["cuts"] += 1
+        connection.deafen()
+
+
+def _partition(world: World) -> None:
+    """Some hosts cannot reach the broker for a while, nor it them."""
+    ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
+    for host in world.peers:
+        if world.rng.random() < 0.5:
+            world.counts["partitions"] += 1
+            host.partitioned_until = world.now + ms
+            if host.connection is not None:
+                host.connection.deafen()
+
+
+def _stall(world: World) -> None:
+    """Packets are lost and sent again: all arrives, late."""
+    ms = world.pick((50, world.plan.lease_ttl_ms // 2, 2 * world.plan.lease_ttl_ms))
+    connection = _connection(world)
+    if connection is not None:
+        world.counts["stalls"] += 1
+        connection.stall(ms)
+
+
+def _disk(world: World) -> None:
+    world.broker.disk_fault = ("before", "after", "read")[int(world.rng.random() * 3)]
+
+
+def _clock(world: World) -> None:
+    """A wall clock is set, to either side; the broker's counts when it starts again."""
+    ms = world.pick((-100_000, -1_000, 1_000, 100_000))
+    world.counts["clock jumps"] += 1
+    if world.rng.random() < 0.3:
+        world.broker.skew_ms = ms
+    else:
+        _one(world, world.peers).skew_ms = ms
+
+
+def _give_back(world: World) -> None:
+    _one(world, world.nodes).give_back()
+
+
+def _cancel(world: World) -> None:
+    world.people.cancel()
+
+
+def _halt(world: World) -> None:
+    world.people.halt()
+
+
+_STRIKES: Final[dict[str, Callable[[World], None]]] = {
+    "node crash": _node_crash,
+    "node drain": _node_drain,
+    "node freeze": _node_freeze,
+    "client crash": _client_crash,
+    "broker crash": _broker_crash,
+    "broker freeze": _broker_freeze,
+    "close": _close,
+    "half-open": _half_open,
+    "partition": _partition,
+    "stall": _stall,
+    "disk": _disk,
+    "clock": _clock,
+    "give back": _give_back,
+    "cancel": _cancel,
+    "halt": _halt,
+}

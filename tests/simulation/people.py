@@ -1,0 +1,166 @@
+"""People and operators: they settle promises, make schedules, cancel and halt calls.
+
+What they want outlives the client that they use: if that dies, they ask through another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.simulation.checks import hold
+from tests.simulation.programs import ENVIRONMENTS, GROUPS
+from understudy_broker.protocol.messages import Refused, Response
+from understudy_store.commands import (
+    PromiseCancel,
+    PromiseSettle,
+    ScheduleCreate,
+    ScheduleDelete,
+    TaskContinue,
+    TaskHalt,
+)
+from understudy_store.machine.schedules import following
+from understudy_store.records import (
+    HEADER_FUNCTION,
+    HEADER_KIND,
+    RESOLVED,
+    TAG_TARGET,
+    ScheduleRecord,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CRON = "* * * * *"
+HOUR_MS = 3_600_000
+
+
+class People:
+    """They look in every so often."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._wanted: dict[str, int] = {}
+        self._done: set[str] = set()
+        #: by when they were made: a late create may make it again
+        self._begun: dict[int, ScheduleRecord] = {}
+        self._made = self._deleted = not world.plan.schedule
+
+    def begin(self) -> None:
+        """Look in, now and from now on."""
+        world = self.world
+        hosts = [host for host in world.clients if host.alive]
+        if hosts:
+            host = hosts[int(world.rng.random() * len(hosts))]
+            values = ENVIRONMENTS[GROUPS[0]].values if self._wanted else None
+            for id_, value in self._wanted.items():
+                if id_ not in self._done and values is not None:
+                    data = values.encode_value(value, "it")
+                    settle = PromiseSettle(id_, RESOLVED, Value({}, data))
+                    host.ask(settle, self._settled(id_))
+            if not self._made:
+                host.ask(self._line(), self._scheduled)
+            elif world.calm and not self._deleted and self._due():
+                host.ask(ScheduleDelete("s"), self._unscheduled)
+            if world.calm:
+                for id_ in self._halted():
+                    # 409: it is going on already
+                    host.ask(TaskContinue(id_), _whatever)
+        if not world.calm or self.unfinished() or not self._wanted.keys() <= self._done:
+            world.after(60 if not world.calm else 250, self.begin)
+        else:
+            world.after(1_000, self.begin)
+
+    # Promises that wait for a person -------------------------------------------------------------
+
+    def want(self, id_: str, value: int) -> None:
+        self._wanted.setdefault(id_, value)
+
+    def _settled(self, id_: str) -> Callable[[Response | Refused], None]:
+        def on_reply(answer: Response | Refused) -> None:
+            # 404: its create is still on its way
+            if isinstance(answer, Response) and answer.reply.ok:
+                self._done.add(id_)
+
+        return on_reply
+
+    # Schedules -----------------------------------------------------------------------------------
+
+    def _line(self) -> ScheduleCreate:
+        data = ENVIRONMENTS[GROUPS[0]].values.encode_call(None, (7,), {})
+        param = Value({HEADER_KIND: "schedule", HEADER_FUNCTION: "leaf"}, data)
+        return ScheduleCreate("s", CRON, "s.{timestamp}", HOUR_MS, param, {TAG_TARGET: GROUPS[0]})
+
+    def _scheduled(self, answer: Response | Refused) -> None:
+        if isinstance(answer, Response) and answer.reply.ok:
+            self._made = True
+
+    def _due(self) -> bool:
+        """Whether it has come due at least once."""
+        return any(id_.startswith("s.") for id_ in self.world.disk.rows)
+
+    def _unscheduled(self, answer: Response | Refused) -> None:
+        if isinstance(answer, Response) and answer.reply.status in (200, 404):
+            self._deleted = True
+            schedule = answer.reply.schedule
+            if schedule is not None:
+                self._begun[schedule.created_at] = schedule
+
+    # Operators -----------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Somebody cancels a call."""
+        world = self.world
+        ids = [id_ for id_ in sorted(world.may_cancel) if id_ in world.acked]
+        hosts = [host for host in world.clients if host.alive]
+        if ids and hosts:
+            world.counts["cancels"] += 1
+            hosts[0].ask(PromiseCancel(ids[0]), _whatever)
+
+    def halt(self) -> None:
+        """Somebody halts a task, for a while."""
+        world = self.world
+        ids = [row.task.id for row in world.disk.rows.values() if row.task and row.task.retry_at]
+        ids += [row.task.id for row in world.disk.rows.values() if row.task and row.task.pid]
+        hosts = [host for host in world.clients if host.alive]
+        if ids and hosts:
+            id_ = ids[int(world.rng.random() * len(ids))]
+            world.counts["halts"] += 1
+            hosts[0].ask(TaskHalt(id_), _whatever)
+
+    def _halted(self) -> list[str]:
+        """Tasks that somebody, or too many deaths, have stopped."""
+        tasks = (row.task for row in self.world.disk.rows.values())
+        return [task.id for task in tasks if task is not None and task.state == "halted"]
+
+    # The end -------------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[str]:
+        """What they still want."""
+        broker = self.world.broker
+        if self._deleted and self.world.plan.schedule and broker.alive:
+            # another client's create may come after the delete
+            self._deleted = not broker.machine.state.schedules
+        if not self._made or not self._deleted:
+            return [f"the schedule: made {self._made}, deleted {self._deleted}"]
+        return []
+
+    def check_end(self) -> None:
+        """Each occurrence of the schedule was one call, and none is missing."""
+        rows = self.world.disk.rows
+        made = sorted(int(id_[2:]) for id_ in rows if id_.startswith("s."))
+        for each in made:
+            record = rows[f"s.{each}"].promise
+            hold(record.state == RESOLVED, "an occurrence failed", record)
+        due: set[int] = set()
+        for schedule in self._begun.values():
+            at = following(CRON, schedule.created_at)
+            while at is not None and at <= (schedule.last_run_at or 0):
+                due.add(at)
+                at = following(CRON, at)
+        hold(due <= set(made), "an occurrence is missing", sorted(due), made)
+
+
+def _whatever(answer: Response | Refused) -> None:
+    """It may have come too late."""

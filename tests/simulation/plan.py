@@ -1,0 +1,152 @@
+"""What a seed decides before anything happens: who is there, what they do, what goes wrong.
+
+Each seed draws its own mixture of faults ("swarm"): a world where all is possible at once seldom
+gets far, and one with few kinds of faults goes deep into each.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+import msgspec
+
+from tests.simulation.programs import GROUPS, Program, make
+
+#: kinds of faults and how often they are drawn, where a world has them at all
+FAULTS: Final[dict[str, int]] = {
+    "node crash": 6,
+    "node drain": 2,
+    "node freeze": 3,
+    "client crash": 2,
+    "broker crash": 5,
+    "broker freeze": 1,
+    "close": 4,
+    "half-open": 3,
+    "partition": 2,
+    "stall": 2,
+    "disk": 3,
+    "clock": 2,
+    "give back": 1,
+    "cancel": 1,
+    "halt": 1,
+}
+
+
+class Root(msgspec.Struct):
+    """A call from outside: one program under one id."""
+
+    id: str
+    program: Program
+    #: which hosts call it, by their places: the same id is the same call
+    owners: list[int]
+    #: "rpc"; "run": acquired by its own caller; "listen": told by an unblock
+    mode: str
+    group: str
+    at_ms: int
+    #: somebody may cancel it, so that it may end as canceled
+    cancel: bool = False
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """One world. Times in milliseconds; rates are chances for each event or frame."""
+
+    seed: int
+    #: groups of the nodes, one for each
+    nodes: list[str]
+    clients: int
+    roots: list[Root]
+    schedule: bool = False
+    faults: list[str] = []
+    #: chance of a fault after each event, and how many there are before the fair phase
+    fault_rate: float = 0.0
+    faults_max: int = 0
+    #: how long the unfair phase may last
+    unfair_ms: int = 20_000
+    #: chance for each frame: lost, doubled, or swapped with the one before it
+    frame_rate: float = 0.0
+    #: delays of frames, steps and commits are drawn from these
+    frame_ms: tuple[int, ...] = (0,)
+    step_ms: tuple[int, ...] = (0,)
+    disk_ms: tuple[int, ...] = (0,)
+    lease_ttl_ms: int = 2_000
+    grace_ms: int = 50
+    boot_grace_ms: int = 1_000
+    retry_timeout_ms: int = 60_000
+    linger_ms: int = 50
+    warm_max: int = 100
+    concurrency: int = 2
+    inflight_max: int = 4_096
+    batch_requests_max: int = 32_768
+    #: frames that a turn of the broker takes in
+    frames_max: int = 1_000
+
+    @property
+    def beat_ms(self) -> int:
+        return self.lease_ttl_ms // 4
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = random.Random(seed)
+    one = rng.random() < 0.3
+    nodes = [GROUPS[0]] * rng.choice((1, 2, 2, 3))
+    # calls go to the second group in any program
+    nodes += [GROUPS[1]] * rng.choice((1, 1, 2))
+    clients = 1 if one else 2
+    roots = _roots(rng, len(nodes), clients)
+    kinds = [kind for kind in FAULTS if rng.random() < 0.45]
+    calm = rng.random() < 0.04 or not kinds
+    plan = Plan(
+        seed=seed,
+        nodes=nodes,
+        clients=clients,
+        roots=roots,
+        schedule=rng.random() < 0.06,
+        faults=[] if calm else kinds,
+        fault_rate=rng.choice((0.01, 0.03, 0.06)),
+        faults_max=rng.choice((1, 3, 6, 12)),
+        unfair_ms=rng.choice((500, 3_000, 10_000)),
+        frame_rate=0.0 if calm or rng.random() < 0.7 else rng.choice((0.005, 0.03)),
+        frame_ms=rng.choice(((0,), (0, 0, 1), (0, 1, 2, 5), (0, 0, 0, 40))),
+        step_ms=rng.choice(((0,), (0, 0, 1), (0, 3, 20), (0, 0, 200))),
+        disk_ms=rng.choice(((0,), (0, 1), (1, 2, 8), (0, 0, 300))),
+        lease_ttl_ms=rng.choice((800, 2_000, 2_000, 10_000)),
+        grace_ms=rng.choice((0, 50, 50, 400)),
+        boot_grace_ms=rng.choice((100, 1_000, 5_000)),
+        retry_timeout_ms=rng.choice((200, 60_000, 3_600_000)),
+        linger_ms=rng.choice((0, 5, 50, 250)),
+        warm_max=rng.choice((0, 1, 100)),
+        concurrency=rng.choice((1, 2, 4)),
+        inflight_max=rng.choice((2, 4_096, 4_096)),
+        batch_requests_max=rng.choice((1, 32_768, 32_768)),
+        frames_max=rng.choice((1, 1_000, 1_000)),
+    )
+    _strike(rng, plan)
+    return plan
+
+
+def _roots(rng: random.Random, nodes: int, clients: int) -> list[Root]:
+    roots: list[Root] = []
+    for number in range(rng.choice((1, 1, 2, 3))):
+        mode = rng.choice(("rpc", "rpc", "rpc", "run", "listen"))
+        owners = [int(rng.random() * nodes) if mode == "run" else nodes + number % clients]
+        if mode != "run" and rng.random() < 0.3:
+            owners = [nodes + place for place in range(clients)]
+        program = make(rng, rng.choice((1, 2, 2, 3)), rng.choice((4, 8, 14)))
+        group = GROUPS[1] if rng.random() < 0.3 else GROUPS[0]
+        roots.append(Root(f"r{number}", program, owners, mode, group, rng.choice((0, 0, 30))))
+    return roots
+
+
+def _strike(rng: random.Random, plan: Plan) -> None:
+    """Which of the roots may be canceled, where that is among the faults."""
+    if "cancel" in plan.faults:
+        for root in plan.roots:
+            root.cancel = rng.random() < 0.5
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """A plan as plain data, for whoever looks at a failure."""
+    found: dict[str, Any] = msgspec.to_builtins(plan)
+    return found

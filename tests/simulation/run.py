@@ -1,0 +1,148 @@
+"""Playing seeds: one, or many on all cores, with a report.
+
+``python -m tests.simulation --seeds 1000`` plays seeds 0 to 999, ``--seed 7`` that one alone, with
+a trace of all that happens in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.simulation.plan import described, draw
+from tests.simulation.world import World
+
+#: seeds that a process plays before it reports
+BLOCK = 50
+
+
+class Outcome(NamedTuple):
+    """What came of some seeds: sums, and (seed, what was wrong) of those that failed."""
+
+    seeds: int
+    counts: Counter[str]
+    failures: list[tuple[int, str]]
+
+
+def command(seed: int) -> str:
+    """What a person types to see a seed's world again."""
+    return f"make simulate SEED={seed}"
+
+
+def trace_of(seed: int) -> str:
+    """All that happens in a seed's world, as text; the same whenever and wherever it is played."""
+    world = World(draw(seed), trace=True)
+    failure = None
+    try:
+        world.run()
+    except Exception as error:
+        failure = error
+    assert world.trace is not None
+    end = f"violation: {failure}" if failure is not None else "no violation"
+    return "\n".join([*world.trace, end]) + "\n"
+
+
+def play_block(seeds: Sequence[int]) -> Outcome:
+    """Play some seeds, one after the other."""
+    counts: Counter[str] = Counter()
+    failures: list[tuple[int, str]] = []
+    for seed in seeds:
+        world = World(draw(seed))
+        try:
+            world.run()
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            failures.append((seed, f"{type(error).__name__} at {where}: {error}"))
+        counts.update(world.counts)
+        counts["events"] += world.events
+        counts["transitions"] += world.memory.transitions
+        counts["promises"] += len(world.disk.rows)
+        counts["performed"] += sum(world.effects.values())
+        counts["performed again"] += sum(n - 1 for n in world.effects.values())
+    return Outcome(len(seeds), counts, failures)
+
+
+def play_many(
+    seeds: Sequence[int], processes: int, progress: Callable[[Outcome], None] | None = None
+) -> Outcome:
+    """Play seeds on several processes; `progress` is told the sum so far, now and then."""
+    blocks = [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
+    total = Outcome(0, Counter(), [])
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool:
+        for part in pool.imap_unordered(play_block, blocks):
+            total.counts.update(part.counts)
+            total = Outcome(
+                total.seeds + part.seeds, total.counts, sorted(total.failures + part.failures)
+            )
+            if progress is not None:
+                progress(total)
+    return total
+
+
+def report(total: Outcome, took_s: float) -> str:
+    """The sums, for people."""
+    each_ms = 1000 * took_s / max(1, total.seeds)
+    head = f"seeds {total.seeds:,} in {took_s:.0f} s ({each_ms:.1f} ms each), "
+    lines = [head + f"violations {len(total.failures)}"]
+    shown = dict(sorted(total.counts.items(), key=lambda item: -item[1]))
+    lines += [f"  {count:>14,}  {name}" for name, count in shown.items()]
+    for seed, text in total.failures[:20]:
+        lines.append(f"seed {seed}: {text[:400]}")
+        lines.append(f"  again: {command(seed)}")
+    return "\n".join(lines)
+
+
+class _Progress:
+    """A line on the terminal, now and then."""
+
+    def __init__(self, seeds: int) -> None:
+        self._seeds = seeds
+        self._began = self._shown = time.monotonic()
+
+    def __call__(self, total: Outcome) -> None:
+        now = time.monotonic()
+        if now - self._shown >= 5 or total.seeds == self._seeds:
+            self._shown = now
+            left_s = (now - self._began) / total.seeds * (self._seeds - total.seeds)
+            print(
+                f"{total.seeds:,} of {self._seeds:,} seeds, {total.counts['events']:,} events, "
+                f"violations {len(total.failures)}, {left_s:.0f} s to go",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def one(seed: int) -> int:
+    """Play one seed and show everything."""
+    for name, value in described(draw(seed)).items():
+        print(f"{name}: {value}")
+    text = trace_of(seed)
+    sys.stdout.write(text)
+    return 0 if text.endswith("no violation\n") else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1_000, help="how many to play")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--seed", type=int, help="play this one alone, and show its trace")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args(arguments)
+    if given.seed is not None:
+        return one(given.seed)
+    began = time.monotonic()
+    seeds = range(given.first, given.first + given.seeds)
+    total = play_many(seeds, given.processes, _Progress(given.seeds))
+    print(report(total, time.monotonic() - began))
+    return 1 if total.failures else 0

@@ -1,0 +1,164 @@
+"""A fake network: connections that delay, stall, break, go deaf, and harm single frames.
+
+Within one connection frames arrive in order, as TCP has it. A connection that lost, doubled or
+swapped a frame does not live long: no transport that does so would. What was on its way when it
+broke may arrive in part.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.peers import PeerHost
+    from tests.simulation.world import World
+
+#: a harmed connection breaks within this time
+DOOMED_MS = 60
+#: a peer that leaves in order stays for the answer to its goodbye, so long at most
+BYE_MS = 250
+
+
+class Connection:
+    """One connection between a peer and the broker of its time."""
+
+    __slots__ = ("down", "epoch", "harmed", "host", "id", "open", "stalled_until", "up", "world")
+
+    def __init__(self, world: World, host: PeerHost, number: int) -> None:
+        self.world = world
+        self.host = host
+        #: the routing id that the broker knows it by
+        self.id = b"c%d" % number
+        #: of the broker; another one knows nothing of it
+        self.epoch = world.broker.epoch
+        #: takes new frames; what is on its way may still arrive
+        self.open = True
+        self.stalled_until = 0
+        self.harmed = False
+        self.up: deque[bytes] = deque()
+        self.down: deque[bytes] = deque()
+
+    def send_up(self, frame: bytes) -> None:
+        """From the peer to the broker."""
+        self._send(self.up, frame)
+        self.world.after(self.world.frame_ms(), self._arrive_up)
+
+    def send_down(self, frame: bytes) -> None:
+        """From the broker to the peer."""
+        self._send(self.down, frame)
+        self.world.after(self.world.frame_ms(), self._arrive_down)
+
+    def _send(self, queue: deque[bytes], frame: bytes) -> None:
+        world = self.world
+        world.counts["frames"] += 1
+        if not self.open:
+            world.counts["frames lost"] += 1
+            return
+        queue.append(frame)
+        if world.frame_rate and world.rng.random() < world.frame_rate:
+            self._harm(queue)
+
+    def _harm(self, queue: deque[bytes]) -> None:
+        world = self.world
+        what = world.rng.random()
+        if what < 0.4:
+            queue.pop()
+            world.counts["frames lost"] += 1
+        elif what < 0.7 or len(queue) < 2:
+            queue.append(queue[-1])
+            world.after(
+                world.frame_ms(), self._arrive_up if queue is self.up else self._arrive_down
+            )
+            world.counts["frames doubled"] += 1
+        else:
+            queue[-1], queue[-2] = queue[-2], queue[-1]
+            world.counts["frames swapped"] += 1
+        if not self.harmed:
+            self.harmed = True
+            world.after(int(world.rng.random() * DOOMED_MS), self.close)
+
+    def _arrive_up(self) -> None:
+        if not self.up or self._stalls(self._arrive_up):
+            return
+        frame = self.up.popleft()
+        broker = self.world.broker
+        if broker.alive and broker.epoch == self.epoch:
+            broker.take(self.id, frame)
+        else:
+            self.world.counts["frames lost"] += 1
+
+    def _arrive_down(self) -> None:
+        if not self.down or self._stalls(self._arrive_down):
+            return
+        frame = self.down.popleft()
+        if self.host.connection is self:
+            self.host.take(frame)
+        else:
+            self.world.counts["frames lost"] += 1
+
+    def _stalls(self, again: object) -> bool:
+        world = self.world
+        if self.stalled_until <= world.now:
+            return False
+        world.after(self.stalled_until - world.now, again)  # type: ignore[arg-type]
+        return True
+
+    # How it ends -------------------------------------------------------------------------------
+
+    def stall(self, ms: int) -> None:
+        """Nothing arrives for a while; then all of it does."""
+        self.stalled_until = max(self.stalled_until, self.world.now + ms)
+
+    def deafen(self) -> None:
+        """Half-open: nothing arrives any more, and nobody is told."""
+        self.open = False
+        self._drop(self.up, 0)
+        self._drop(self.down, 0)
+
+    def close(self) -> None:
+        """It breaks: each end is told some time; part of what was on its way arrives."""
+        if not self.open:
+            return
+        self.open = False
+        rng = self.world.rng
+        self._drop(self.up, int(rng.random() * (len(self.up) + 1)))
+        self._drop(self.down, int(rng.random() * (len(self.down) + 1)))
+        self.world.after(self.world.frame_ms(), self._tell_broker)
+        self.world.after(self.world.frame_ms(), self._tell_peer)
+
+    def left_by_peer(self) -> None:
+        """The peer's end is closed, by itself or by the end of its process."""
+        if self.open:
+            self.open = False
+            self._drop(self.up, int(self.world.rng.random() * (len(self.up) + 1)))
+            self._drop(self.down, 0)
+            self.world.after(self.world.frame_ms(), self._tell_broker)
+
+    def bye(self) -> None:
+        """The peer has said goodbye: what it said arrives before its end is noticed."""
+        if self.open:
+            self.open = False
+            self._drop(self.down, 0)
+            self.world.after(BYE_MS, self._tell_broker)
+
+    def left_by_broker(self) -> None:
+        """The broker's process ended."""
+        if self.open:
+            self.open = False
+            self._drop(self.up, 0)
+            self._drop(self.down, int(self.world.rng.random() * (len(self.down) + 1)))
+            self.world.after(self.world.frame_ms(), self._tell_peer)
+
+    def _drop(self, queue: deque[bytes], keep: int) -> None:
+        while len(queue) > keep:
+            queue.pop()
+            self.world.counts["frames lost"] += 1
+
+    def _tell_broker(self) -> None:
+        broker = self.world.broker
+        if broker.alive and broker.epoch == self.epoch:
+            broker.lose(self.id)
+
+    def _tell_peer(self) -> None:
+        self.host.lose(self)

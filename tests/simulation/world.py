@@ -1,0 +1,337 @@
+"""A world: hosts, a broker, a network and a disk on one clock, and one source of chance.
+
+Everything that can happen is an event on a heap; one at a time happens, and between any two of them
+a process may die. `run` plays a plan: first with faults, then, in the fair phase, with none, until
+all work is done. Then every result must be that of the plain program.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import msgspec
+
+from tests.simulation import faults
+from tests.simulation.broker import BrokerHost
+from tests.simulation.checks import Disk, Memory, Violation, hold
+from tests.simulation.peers import PeerHost
+from tests.simulation.people import People
+from tests.simulation.plan import Plan
+from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
+from tests.simulation.wire import Connection
+from understudy_actors.interpreter.outputs import Output
+from understudy_actors.node.activation import Run
+from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
+from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
+
+#: one second before a full minute, when cron lines come due
+START_MS = 1_700_000_039_000
+#: bounds of a world that comes to no end
+EVENTS_MAX = 60_000
+FAIR_MS_MAX = 600_000
+
+Act = Callable[[], None]
+
+
+class World:
+    """One simulated system. `trace`: collect what happens, as lines."""
+
+    def __init__(self, plan: Plan, *, trace: bool = False) -> None:
+        self.plan = plan
+        self.rng = random.Random(plan.seed ^ 0x5EED)
+        self.trace: list[str] | None = [] if trace else None
+        self.began = self.now = START_MS
+        self.counts: Counter[str] = Counter()
+        self.events = 0
+        #: no more faults
+        self.calm = False
+        self.frame_rate = plan.frame_rate
+        self._heap: list[tuple[int, float, int, Act]] = []
+        self._serial = 0
+        self._random = self.rng.random
+        self.memory = Memory()
+        self.disk = Disk(self.memory)
+        self.connections: dict[bytes, Connection] = {}
+        self.broker = BrokerHost(self)
+        self.peers = [PeerHost(self, place, group) for place, group in enumerate(plan.nodes)]
+        self.nodes = list(self.peers)
+        for _ in range(plan.clients):
+            self.peers.append(PeerHost(self, len(self.peers), None))
+        self.clients = self.peers[len(self.nodes) :]
+        for root in plan.roots:
+            for owner in root.owners:
+                self.peers[owner].roots.append(root)
+        self.people = People(self)
+        self.expected: dict[str, Program] = {root.id: root.program for root in plan.roots}
+        self.may_cancel = {root.id for root in plan.roots if root.cancel}
+        self.acked: dict[str, None] = {}
+        self.results: dict[str, PromiseRecord] = {}
+        #: how often each leaf was performed, and the one that is at it
+        self.effects: Counter[str] = Counter()
+        self._run: Run | None = None
+        self._faults_left = plan.faults_max
+
+    # Time and chance -----------------------------------------------------------------------------
+
+    def after(self, ms: int, act: Act) -> None:
+        """Let it happen in `ms`; what is due at the same moment happens in any order."""
+        self._serial += 1
+        heappush(self._heap, (self.now + ms, self._random(), self._serial, act))
+
+    def pick(self, among: Sequence[int]) -> int:
+        return among[int(self._random() * len(among))]
+
+    def frame_ms(self) -> int:
+        return self.pick(self.plan.frame_ms)
+
+    def step_ms(self) -> int:
+        return self.pick(self.plan.step_ms)
+
+    def disk_ms(self) -> int:
+        return self.pick(self.plan.disk_ms)
+
+    # Playing -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """All hosts begin."""
+        CAST.stage = self
+        self.broker.start()
+        for host in self.peers:
+            self.after(self.frame_ms(), host.start)
+        self.after(20, self.people.begin)
+        if not self.plan.faults:
+            self.be_calm()
+        else:
+            self.after(self.plan.unfair_ms, self.be_calm)
+
+    def step(self) -> bool:
+        """The next event; False when all is done."""
+        at, _, _, act = heappop(self._heap)
+        self.now = at
+        self.events += 1
+        act()
+        if not self.calm:
+            if self._random() < self.plan.fault_rate:
+                self._disturb()
+        elif self.events % 8 == 0 and self.finished():
+            return False
+        if self.events >= EVENTS_MAX:
+            raise Violation(f"p18: it comes to no end: {self.unfinished()}")
+        return True
+
+    def run(self) -> None:
+        """Play the plan to its end, and check what came of it."""
+        self.start()
+        while self.step():
+            pass
+        self.check_end()
+
+    def _disturb(self) -> None:
+        if self._faults_left <= 0:
+            self.be_calm()
+            return
+        self._faults_left -= 1
+        faults.strike(self)
+
+    def be_calm(self) -> None:
+        """Begin the fair phase: everybody is up, nothing fails from here on."""
+        if self.calm:
+            return
+        self.calm = True
+        self.frame_rate = 0.0
+        self.say("world", "is fair from here on")
+        faults.heal(self)
+        self._fair_until = self.now + FAIR_MS_MAX
+
+    # What hosts call -----------------------------------------------------------------------------
+
+    def connect(self, host: PeerHost) -> Connection:
+        """A new connection to the broker, which lives."""
+        self.counts["connections"] += 1
+        connection = Connection(self, host, self.counts["connections"])
+        self.connections[connection.id] = connection
+        self.say(host.name, "connects", connection.id)
+        return connection
+
+    def say(self, who: str, what: str, *about: Any) -> None:
+        """A line of the trace."""
+        if self.trace is not None:
+            shown = " ".join(map(_shown, about))
+            self.trace.append(f"{self.events} +{self.now - self.began} {who} {what} {shown}")
+
+    def say_frame(self, who: str, to: str, frame: bytes) -> None:
+        """A line of the trace about a frame that is sent."""
+        if self.trace is not None:
+            self.say(who, f"to {to}:", _frame(frame))
+
+    def perform(self, host: PeerHost, run: Run, now_ms: int) -> Output:
+        """Step a run, with this world as the stage of its function."""
+        self.counts["steps"] += 1
+        self._run = run
+        try:
+            return run.routine.step(now_ms)
+        finally:
+            self._run = None
+
+    def received(self, host: PeerHost, messages: Sequence[ToPeer]) -> None:
+        """Check what a peer is told: it is on the disk, and one alone holds what it is given."""
+        rows = self.disk.rows
+        for message in messages:
+            if isinstance(message, Response):
+                reply = message.reply
+                if reply.promise is not None:
+                    self._told(reply.promise)
+                for record in reply.promises or ():
+                    self._told(record)
+            elif isinstance(message, Settled):
+                for record in message.promises:
+                    self._told(record)
+            elif isinstance(message, Unblock):
+                self._told(message.promise)
+            elif isinstance(message, Invoke | Resume):
+                task = rows[message.promise.id].task
+                key = (message.promise.id, message.version)
+                hold(task is not None and task.version >= message.version, "p15", message, task)
+                pid = self.memory.holders.get(key)
+                hold(pid == f"{host.name}#{host.epoch}", "p10: given to another", key, pid)
+                self._told(message.promise)
+
+    def _told(self, record: PromiseRecord) -> None:
+        row = self.disk.rows.get(record.id)
+        hold(row is not None, "told before it is on the disk", record)
+        if row is not None and record.state != PENDING:
+            on_time = row.promise == record or (
+                # projected: the row follows with the next sweep
+                row.promise.state == PENDING and record.settled_at == record.timeout_at
+            )
+            hold(on_time, "p17: told what the disk does not say", record, row.promise)
+
+    def acknowledged(self, id_: str) -> None:
+        """A caller knows that its call is stored."""
+        hold(id_ in self.disk.rows, "acknowledged and not on the disk", id_)
+        self.acked[id_] = None
+
+    def result(self, host: PeerHost, record: PromiseRecord) -> None:
+        """A caller is told how its call ended: always the same."""
+        known = self.results.setdefault(record.id, record)
+        hold(known == record, "p17: another result", known, record)
+        self.say(host.name, "is told", record.id, record.state)
+        self._check_result(record)
+
+    def _check_result(self, record: PromiseRecord) -> None:
+        if record.state == CANCELED and record.id in self.may_cancel:
+            return
+        hold(record.state == RESOLVED, "failed", record, self._error(record))
+        value = ENVIRONMENTS[GROUPS[0]].values.decode_value(record.value.data)
+        right = plain(self.expected[record.id])
+        hold(value == right, "a wrong result", record.id, value, right)
+
+    def _error(self, record: PromiseRecord) -> str:
+        return repr(ENVIRONMENTS[GROUPS[0]].values.settled_error(record))
+
+    # The stage -----------------------------------------------------------------------------------
+
+    def performs(self, promise_id: str) -> None:
+        """No step whose result was stored when its task was handed out is performed again."""
+        self.effects[promise_id] += 1
+        run = self._run
+        assert run is not None
+        stored = self.memory.settled.get(promise_id)
+        given = self.memory.acquired.get((run.activation.id, run.activation.version))
+        hold(
+            stored is None or given is None or stored >= given,
+            "a stored step is performed again", promise_id, run.activation.version,
+        )  # fmt: skip
+
+    def wants(self, promise_id: str, value: int) -> None:
+        self.people.want(promise_id, value)
+
+    def detaches(self, promise_id: str, program: Program) -> None:
+        self.expected[promise_id] = program
+
+    # The end -------------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[str]:
+        """What is left to do, in words."""
+        found = []
+        for host in self.peers:
+            missing = [root.id for root in host.roots if root.id not in host.told]
+            if missing:
+                found.append(f"{host.name} has not been told of {missing}")
+            elif not host.alive:
+                found.append(f"{host.name} is down")
+            elif not host.idle:
+                held = [(a.id, a.phase.value) for a in host.core.activations.values()]
+                found.append(f"{host.name} is not idle: {held} {host.link.statistics()}")
+        if self.broker.alive:
+            # a client that is gone for good has left no address to any other
+            here = {host.address for host in self.clients}
+            owed = [key for key in self.broker.machine.state.unblocks if key[1] in here]
+            pending = [r.promise.id for r in self.disk.rows.values() if not r.promise.settled]
+            if pending or owed or self.broker.machine.state.pending or not self.broker.idle:
+                found.append(f"the store has {pending}, owes {owed}, idle: {self.broker.idle}")
+        else:
+            found.append("the broker is down")
+        found += self.people.unfinished()
+        return found
+
+    def finished(self) -> bool:
+        """Whether everything is done, and everybody at rest."""
+        if self.now >= self._fair_until:
+            raise Violation(f"p18: not done in time: {self.unfinished()}")
+        if not self.broker.idle or self.broker.machine.state.pending:
+            return False
+        return not self.unfinished()
+
+    def check_end(self) -> None:
+        """Nothing acknowledged is missing, everything ended as it should."""
+        self.broker.machine.check_all()
+        rows = self.disk.rows
+        for id_ in self.acked:
+            hold(id_ in rows, "p06: acknowledged, and lost", id_)
+        for id_, row in rows.items():
+            hold(row.promise.state != PENDING, "p18: pending at the end", row)
+            if id_ in self.expected:
+                under = any(id_.startswith(f"{each}.") for each in self.may_cancel)
+                if not (under and row.promise.state == CANCELED):
+                    self._check_result(row.promise)
+        for id_ in self.results:
+            hold(rows[id_].promise == self.results[id_], "p05: changed", id_)
+        for host in self.nodes:
+            statistics = host.core.statistics()
+            hold(statistics.running == 0, "credit lost", host.name, statistics)
+        self.people.check_end()
+
+
+def _shown(thing: Any) -> str:
+    if isinstance(thing, msgspec.Struct):
+        return f"{zlib.crc32(msgspec.msgpack.encode(thing)):08x}"
+    return str(thing)
+
+
+def _frame(frame: bytes) -> str:
+    """A frame in short: its checksum, and what is in it."""
+    said = [_said(message) for message in msgspec.msgpack.decode(frame[1:])]
+    return f"{zlib.crc32(frame):08x} {'; '.join(said)}"
+
+
+def _said(message: list[Any]) -> str:
+    tag, rest = message[0], message[1:]
+    if tag == "request":
+        return f"{rest[0]}? {rest[1][0]} {rest[1][1]}"
+    if tag == "response":
+        about = rest[1][2][0] if rest[1][2] else ""
+        return f"{rest[0]}: {rest[1][0]} {about}".rstrip()
+    if tag in ("invoke", "resume"):
+        return f"{tag} {rest[0][0]} {rest[1]}"
+    if tag == "settled":
+        return f"settled {' '.join(record[0] for record in rest[0])}"
+    return f"{tag} {rest[0] if rest else ''}".rstrip()
+
+
+__all__ = ["Violation", "World"]
