@@ -24,9 +24,10 @@ from typing import Any, Final
 from understudy_broker.burdens import LIGHT_BYTES_MAX, Asked, Burdens, weight, weight_of
 from understudy_broker.config import BrokerConfig
 from understudy_broker.counters import Counters
-from understudy_broker.dispatcher import Dispatcher
+from understudy_broker.dispatcher import SUSPECT_DEATHS, Dispatcher
 from understudy_broker.membership import Membership
 from understudy_broker.outbox import Batch, Frame, Outbox, pack
+from understudy_broker.parking import parks
 from understudy_broker.protocol.frames import FrameError, decode_to_broker, salvage
 from understudy_broker.protocol.messages import (
     Ack,
@@ -122,6 +123,9 @@ class BrokerCore:
         for address, record in self.machine.owed_unblocks():
             self.unblocks.add(address, record)
         self.membership.start(snapshot, now)
+        for task in (row.task for row in snapshot.live):
+            if task is not None and task.pid is not None and task.deaths >= SUSPECT_DEATHS:
+                self.dispatcher.suspect(task.pid, task.id, now)
 
     # Taking in ---------------------------------------------------------------------------------
 
@@ -377,10 +381,12 @@ class BrokerCore:
 
     def _dispatch(self, now: int) -> None:
         for execute in self.machine.take_executes():
-            self.dispatcher.offer(execute, now)
+            if not (execute.deaths and parks(self, execute, now)):
+                self.dispatcher.offer(execute, now)
         refunded = True
         while refunded:
             refunded = False
+            self.dispatcher.review(self._has_suspect, now)
             for made in self.dispatcher.assign(now):
                 command = TaskAcquire(made.id, made.version, made.pid, self.config.lease_ttl_ms)
                 reply = self.machine.apply(command, now)
@@ -390,6 +396,11 @@ class BrokerCore:
                     refunded = True
                 else:
                     self._hand_over(session, reply, made.warm, now)
+
+    def _has_suspect(self, pid: str, task_id: str) -> bool:
+        """Whether a node still holds a task that is a suspect yet."""
+        task = self.machine.task(task_id)
+        return task is not None and task.pid == pid and task.deaths >= SUSPECT_DEATHS
 
     def _hand_over(self, session: Session, reply: Reply, warm: bool, now: int) -> None:
         promise, task = reply.promise, reply.task

@@ -19,6 +19,7 @@ class Counters:
         "beats",
         "connections_lost",
         "leases_lapsed",
+        "parked",
         "peers_too_slow",
     )
 
@@ -43,6 +44,8 @@ class Counters:
         self.beats = 0
         self.connections_lost = 0
         self.leases_lapsed = 0
+        #: tasks halted because their nodes kept vanishing
+        self.parked = 0
         self.peers_too_slow = 0
 
     def as_dict(self) -> dict[str, int]:

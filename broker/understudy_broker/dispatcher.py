@@ -6,6 +6,10 @@ for (`credit`, a running total since its hello), in turn with the other nodes of
 room. Whether a task goes to the node that it prefers, or to the one that holds it warm, is decided
 when it is assigned: no task waits for a particular node while another has room, except unicast.
 
+A *suspect* is a task whose holder has vanished twice in a row. A node has at most one of them at a
+time, so that the third death is the killer's own and not that of whoever sat beside it again. They
+wait in queues of their own and go first; `review` gives a node's place to the next.
+
 The queues hold ids, versions and times of what the store has as pending tasks: they grow with
 pending work, as the store's live set does, and with nothing else.
 """
@@ -13,27 +17,19 @@ pending work, as the store's live set does, and with nothing else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import msgspec
 
+from understudy_broker.queues import Entry, ExecuteLike, Queue
 from understudy_store.addresses import parse_target
 
-
-class ExecuteLike(Protocol):
-    """What the machine owes for a pending task that is due (semantics: Messages owed)."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def target(self) -> str: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def warm(self) -> str | None: ...
+#: deaths from which a task is a suspect. Not one: then a node that crashes with a thousand tasks
+#: would have them all done one by one
+SUSPECT_DEATHS: Final = 2
+#: how long a suspect keeps others from its node at most, milliseconds: so none of them starves
+SUSPECT_MS: Final = 30_000
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
@@ -80,88 +76,23 @@ class _Node:
         return self.total - self.sent
 
 
-class _Entry:
-    __slots__ = ("id", "version", "warm", "prefers", "since", "queue", "alive")
-
-    def __init__(self, task: ExecuteLike, prefers: str | None, since: int, queue: _Queue) -> None:
-        self.id = task.id
-        self.version = task.version
-        self.warm = task.warm
-        self.prefers = prefers
-        self.since = since
-        self.queue = queue
-        self.alive = True
-
-
-class _Queue:
-    """Entries by priority, first in first out within one. Withdrawn ones are skipped later."""
-
-    __slots__ = ("_lanes", "_top", "_dead", "count")
-
-    def __init__(self) -> None:
-        self._lanes: dict[int, deque[_Entry]] = {}
-        self._top: int | None = None
-        self._dead = 0
-        self.count = 0
-
-    def push(self, entry: _Entry, priority: int) -> None:
-        lane = self._lanes.get(priority)
-        if lane is None:
-            lane = self._lanes[priority] = deque()
-            if self._top is None or priority > self._top:
-                self._top = priority
-        lane.append(entry)
-        self.count += 1
-
-    def pop(self) -> _Entry | None:
-        while self._top is not None:
-            lane = self._lanes[self._top]
-            while lane:
-                entry = lane.popleft()
-                if entry.alive:
-                    entry.alive = False
-                    self.count -= 1
-                    return entry
-                self._dead -= 1
-            del self._lanes[self._top]
-            self._top = max(self._lanes, default=None)
-        return None
-
-    def discard(self, entry: _Entry) -> None:
-        entry.alive = False
-        self.count -= 1
-        self._dead += 1
-        # Rebuilt at most once per as many withdrawals: constant cost each, memory stays bounded.
-        if self._dead > 64 and self._dead > self.count:
-            for priority, lane in list(self._lanes.items()):
-                alive = deque(entry for entry in lane if entry.alive)
-                if alive:
-                    self._lanes[priority] = alive
-                else:
-                    del self._lanes[priority]
-            self._top = max(self._lanes, default=None)
-            self._dead = 0
-
-    def waiting_since(self) -> int | None:
-        """When the oldest was offered: each lane is in the order of arrival."""
-        heads = (next((e.since for e in lane if e.alive), None) for lane in self._lanes.values())
-        return min((since for since in heads if since is not None), default=None)
-
-
 class _Group:
-    __slots__ = ("name", "nodes", "queue", "round", "unicast")
+    __slots__ = ("name", "nodes", "queue", "round", "suspects", "unicast")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nodes: dict[str, _Node] = {}
-        self.queue = _Queue()
+        self.queue = Queue()
         #: nodes with credit, the one to be served next at the left; others in it are skipped
         self.round: deque[_Node] = deque()
-        self.unicast: dict[str, _Queue] = {}
+        self.unicast: dict[str, Queue] = {}
+        #: of suspects, by the only node that may have them; None: any
+        self.suspects: dict[str | None, Queue] = {}
 
-    def queues(self) -> Iterator[_Queue]:
+    def queues(self) -> Iterator[Queue]:
         yield self.queue
         yield from self.unicast.values()
+        yield from self.suspects.values()
 
 
 class Dispatcher:
@@ -171,10 +102,12 @@ class Dispatcher:
         self._credit_max = credit_max
         self._groups: dict[str, _Group] = {}
         self._nodes: dict[str, _Node] = {}
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         #: groups in which something may now be assigned; a dict for its order
         self._dirty: dict[str, None] = {}
         self._assigned = 0
+        #: node to the suspect that it has, and since when
+        self._suspects: dict[str, tuple[str, int]] = {}
 
     def join(self, pid: str, group: str, name: str, now: int) -> None:
         """A node said hello: its credit counts anew from here. Names are unique among nodes."""
@@ -229,12 +162,13 @@ class Dispatcher:
             return
         target = parse_target(task.target)
         group = self._group(target.group)
+        only = target.node if target.cast == "uni" else None
         queue = group.queue
-        if target.cast == "uni" and target.node is not None:
-            queue = group.unicast.get(target.node) or group.unicast.setdefault(
-                target.node, _Queue()
-            )
-        entry = _Entry(task, target.node, now, queue)
+        if task.deaths >= SUSPECT_DEATHS:
+            queue = group.suspects.get(only) or group.suspects.setdefault(only, Queue())
+        elif only is not None:
+            queue = group.unicast.get(only) or group.unicast.setdefault(only, Queue())
+        entry = Entry(task, target.node, now, queue)
         self._entries[task.id] = entry
         queue.push(entry, task.priority)
         if group.nodes:
@@ -249,13 +183,17 @@ class Dispatcher:
         return True
 
     def assign(self, now: int) -> list[Assignment]:
-        """Hand out all that can be. Constant work for each assignment, whatever waits."""
-        del now
+        """Hand out all that can be. Constant work for each assignment, whatever waits.
+
+        But for suspects: then all nodes of their group are looked at.
+        """
         made: list[Assignment] = []
         while self._dirty:
             group = self._groups.get(self._dirty.popitem()[0])
             if group is None:
                 continue
+            if group.suspects:
+                self._assign_suspects(group, made, now)
             if group.unicast:
                 self._assign_unicast(group, made, fair=True)
             self._assign_anycast(group, made)
@@ -264,6 +202,25 @@ class Dispatcher:
             self._forget_if_idle(group)
         self._assigned += len(made)
         return made
+
+    def suspect(self, pid: str, id: str, now: int) -> None:
+        """Node `pid` has this suspect, from before this dispatcher began."""
+        self._suspects[pid] = (id, now)
+
+    def review(self, has: Callable[[str, str], bool], now: int) -> None:
+        """Let nodes take another suspect that no longer have theirs, or have had it for long.
+
+        `has` says whether a node (its pid) still has that task (its id), and it is a suspect yet.
+        """
+        if not self._suspects:
+            return
+        for pid, (id_, since) in list(self._suspects.items()):
+            if now - since < SUSPECT_MS and has(pid, id_):
+                continue
+            del self._suspects[pid]
+            node = self._nodes.get(pid)
+            if node is not None:
+                self._dirty[node.group] = None
 
     def statistics(self) -> DispatcherStatistics:
         """How many wait where, and since when. Walks over the groups, not over the tasks."""
@@ -310,6 +267,20 @@ class Dispatcher:
             if node is first:
                 group.round.rotate(-1)
 
+    def _assign_suspects(self, group: _Group, made: list[Assignment], now: int) -> None:
+        """One for each node that has none and has room; those that only it may have go first."""
+        for node in group.nodes.values():
+            if node.available <= 0 or node.pid in self._suspects:
+                continue
+            for only in (node.name, None):
+                queue = group.suspects.get(only)
+                entry = None if queue is None else queue.pop()
+                if entry is not None:
+                    self._suspects[node.pid] = (entry.id, now)
+                    self._hand(entry, node, made)
+                    break
+        group.suspects = {only: queue for only, queue in group.suspects.items() if queue.count}
+
     def _next_in_round(self, group: _Group) -> _Node | None:
         """The node whose turn it is; those that have used up their credit leave the round."""
         while group.round:
@@ -320,7 +291,7 @@ class Dispatcher:
             group.round.popleft()
         return None
 
-    def _favourite(self, group: _Group, entry: _Entry) -> _Node | None:
+    def _favourite(self, group: _Group, entry: Entry) -> _Node | None:
         """The node that holds the task warm, else the one that it prefers, if that has room."""
         if entry.warm is not None:
             node = self._nodes.get(entry.warm)
@@ -359,7 +330,7 @@ class Dispatcher:
         node.yields = not node.yields
         return 1 if node.yields else 0
 
-    def _hand(self, entry: _Entry, node: _Node, made: list[Assignment]) -> None:
+    def _hand(self, entry: Entry, node: _Node, made: list[Assignment]) -> None:
         del self._entries[entry.id]
         node.sent += 1
         made.append(Assignment(entry.id, entry.version, node.pid, entry.warm == node.pid))

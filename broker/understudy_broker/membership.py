@@ -32,6 +32,11 @@ class Event(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
+def _death(session: Session, how: str) -> str:
+    """How a node vanished, for the tasks that it held."""
+    return f"{session.kind} {session.name} (process {session.os_pid} on {session.host}): {how}"
+
+
 class Membership:
     """The sessions of a core, and what becomes of the tasks of those that leave."""
 
@@ -60,6 +65,10 @@ class Membership:
         events, self._events = self._events, []
         return events
 
+    def note(self, text: str, **fields: Any) -> None:
+        """A warning for the log."""
+        self._events.append(Event("warning", text, fields))
+
     def _event(self, level: str, text: str, session: Session, **fields: Any) -> None:
         who = {"name": session.name, "group": session.group, "kind": session.kind}
         if session.kind == "client" and level == "info":
@@ -78,6 +87,7 @@ class Membership:
         self._make_way(peer, hello.name, pid, now)
         session = Session(peer, hello, now)
         self.sessions.add(session)
+        self._machine.acquit(pid, hello.claims)
         self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
@@ -127,11 +137,13 @@ class Membership:
                 continue
             self._drop(other)
             if other.pid != pid:
-                self._machine.release_pid(other.pid, now)
+                taken = "another process has its name"
+                death = _death(other, taken) if other.name == name else None
+                self._machine.release_pid(other.pid, now, death=death, doubtful=True)
         for away in self.sessions.away_named(name):
-            self.sessions.forget(away)
+            how = self.sessions.forget(away)
             if away != pid:
-                self._machine.release_pid(away, now)
+                self._machine.release_pid(away, now, death=how, doubtful=True)
 
     def _welcome(self, pid: str, lost: tuple[str, ...]) -> Welcome:
         config = self._config
@@ -177,10 +189,12 @@ class Membership:
         self._core.counters.connections_lost += 1
         self._drop(session)
         # after a gap of the broker's own, peers have taken it for dead and are on their way back
-        grace_ms = self._config.reconnect_grace_ms
+        grace_ms, how = self._config.reconnect_grace_ms, None
         if now < self._forgiving_until:
             grace_ms = max(grace_ms, self._config.boot_grace_ms)
-        self.sessions.away(session.pid, now + grace_ms)
+        else:
+            how = _death(session, reason)
+        self.sessions.away(session.pid, now + grace_ms, how)
         held = len(self._machine.held(session.pid))
         self._event("info" if not held else "warning", reason, session, held=held)
 
@@ -199,8 +213,9 @@ class Membership:
 
     def tick(self, now: int) -> None:
         """Give up those whose time is over, and send unblocks again that nobody acknowledged."""
-        for pid in self.sessions.overdue(now):
-            released = self._machine.release_pid(pid, now)
+        for pid, how in self.sessions.overdue(now):
+            # connections break without anybody dying: who comes back after all takes it back
+            released = self._machine.release_pid(pid, now, death=how, doubtful=True)
             if released:
                 fields = {"name": name_of(pid), "released": len(released)}
                 self._events.append(Event("warning", "gone; its tasks go to others", fields))
@@ -210,7 +225,9 @@ class Membership:
             if self._polled_at - session.beat_at >= ttl:
                 self._core.counters.leases_lapsed += 1
                 self._drop(session)
-                released = self._machine.release_pid(session.pid, now)
+                # not doubtful: a function that stops its whole process for so long stops it again
+                death = _death(session, "silent, its lease lapsed")
+                released = self._machine.release_pid(session.pid, now, death=death)
                 self._event("warning", "silent; lease lapsed", session, released=len(released))
         if now >= self._resend_at:
             self._resend_at = now + self._config.unblock_retry_ms

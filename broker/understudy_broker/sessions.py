@@ -77,8 +77,10 @@ class Sessions:
         self._by_name: dict[str, Session] = {}
         self._by_pid: dict[str, Session] = {}
         self._by_group: dict[str, dict[str, Session]] = {}
-        #: pids that are not connected but may come back: until when
+        #: pids that are not connected but may come back: until when; and how they went, of those
+        #: whose staying away is a death
         self._away: dict[str, int] = {}
+        self._went: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._by_peer)
@@ -110,7 +112,7 @@ class Sessions:
         self._by_name[session.name] = session
         self._by_pid[session.pid] = session
         self._by_group.setdefault(session.group, {})[session.name] = session
-        self._away.pop(session.pid, None)
+        self.forget(session.pid)
 
     def remove(self, session: Session) -> None:
         del self._by_peer[session.peer]
@@ -123,23 +125,25 @@ class Sessions:
 
     # Those who may come back --------------------------------------------------------------------
 
-    def away(self, pid: str, until: int) -> None:
-        """`pid` is not connected; it has until then to say hello."""
+    def away(self, pid: str, until: int, how: str | None = None) -> None:
+        """`pid` is not connected; it has until then to say hello. `how`: its death, if it stays."""
         self._away[pid] = until
+        if how is not None:
+            self._went[pid] = how
 
     def away_named(self, name: str) -> list[str]:
         """Pids of that name that are away."""
         return [pid for pid in self._away if name_of(pid) == name]
 
-    def forget(self, pid: str) -> None:
+    def forget(self, pid: str) -> str | None:
+        """It is no longer away; returns how it went, if its staying away is a death."""
         self._away.pop(pid, None)
+        return self._went.pop(pid, None)
 
-    def overdue(self, now: int) -> list[str]:
-        """Pids that did not come back in time; they are forgotten."""
+    def overdue(self, now: int) -> list[tuple[str, str | None]]:
+        """Pids that did not come back in time, and how they went; they are forgotten."""
         gone = [pid for pid, until in self._away.items() if until <= now]
-        for pid in gone:
-            del self._away[pid]
-        return gone
+        return [(pid, self.forget(pid)) for pid in gone]
 
     def extend_away(self, until: int) -> None:
         """Nobody is overdue before `until`."""

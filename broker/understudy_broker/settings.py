@@ -54,6 +54,9 @@ class BrokerSettings(BaseSettings):
     reconnect_grace_ms: int = Field(50, ge=0, le=60_000)
     #: how long nodes may take to come back after the broker started
     boot_grace_s: float = Field(5.0, ge=0, le=3600)
+    #: nodes in a row that may vanish while they hold a task; then it is parked. 0: never.
+    #: Fewer than the ten restarts that a pool allows a process: else that stops everything first
+    deaths_max: int = Field(5, ge=0, le=1000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: auto: for people on a terminal, JSON lines otherwise
     log_format: Literal["auto", "console", "json"] = "auto"
@@ -125,6 +128,7 @@ class BrokerSettings(BaseSettings):
             beat_ms=beat_ms,
             reconnect_grace_ms=self.reconnect_grace_ms,
             boot_grace_ms=round(self.boot_grace_s * 1000),
+            deaths_max=self.deaths_max,
             peers_max=self.peers_max,
             inflight_max=self.inflight_max,
             outgoing_bytes_max=self.outgoing_bytes_max,

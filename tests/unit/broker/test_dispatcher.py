@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from understudy_broker.dispatcher import Dispatcher
+from understudy_broker.dispatcher import SUSPECT_DEATHS, SUSPECT_MS, Dispatcher
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -19,6 +19,7 @@ class Task(msgspec.Struct, frozen=True):
     target: str = "poll://any@g"
     priority: int = 0
     warm: str | None = None
+    deaths: int = 0
 
 
 def given_nodes(*names: str, credit: int = 0) -> Dispatcher:
@@ -178,6 +179,48 @@ NAMES = ["a", "b", "c"]
 GROUPS = ["g", "h"]
 
 
+def test_a_node_has_one_suspect_at_a_time() -> None:
+    dispatcher = given_nodes("a", "b", credit=9)
+    for number in range(4):
+        dispatcher.offer(Task(f"s{number}", deaths=SUSPECT_DEATHS), 0)
+        dispatcher.offer(Task(f"t{number}", deaths=SUSPECT_DEATHS - 1), 0)
+    made = assigned(dispatcher)
+    assert made[:2] == [("s0", "a#1"), ("s1", "b#1")]
+    assert [id_ for id_, _ in made[2:]] == ["t0", "t1", "t2", "t3"]
+    dispatcher.review(lambda pid, id_: True, 0)
+    assert assigned(dispatcher) == []
+    dispatcher.review(lambda pid, id_: (pid, id_) != ("b#1", "s1"), 0)
+    assert assigned(dispatcher) == [("s2", "b#1")]
+    assert dispatcher.statistics().queued == 1
+
+
+def test_no_suspect_waits_for_ever_behind_another() -> None:
+    dispatcher = given_nodes("a", credit=9)
+    dispatcher.offer(Task("s0", deaths=9), 0)
+    dispatcher.offer(Task("s1", deaths=9), 0)
+    assert assigned(dispatcher) == [("s0", "a#1")]
+    dispatcher.review(lambda pid, id_: True, SUSPECT_MS - 1)
+    assert assigned(dispatcher) == []
+    dispatcher.review(lambda pid, id_: True, SUSPECT_MS)
+    assert assigned(dispatcher) == [("s1", "a#1")]
+
+
+def test_suspects_go_where_they_must() -> None:
+    dispatcher = given_nodes("a", "b", credit=9)
+    dispatcher.suspect("a#1", "before", 0)
+    dispatcher.offer(Task("s0", target="poll://uni@g/a", deaths=9), 0)
+    dispatcher.offer(Task("s1", deaths=9), 0)
+    assert assigned(dispatcher) == [("s1", "b#1")]
+    assert dispatcher.withdraw("s0")
+    dispatcher.offer(Task("s0", target="poll://uni@g/a", deaths=9), 0)
+    dispatcher.leave("a#1")
+    dispatcher.review(lambda pid, id_: False, 0)
+    assert assigned(dispatcher) == []
+    dispatcher.join("a#2", "g", "a", 0)
+    dispatcher.credit("a#2", 1)
+    assert assigned(dispatcher) == [("s0", "a#2")]
+
+
 class DispatcherMachine(RuleBasedStateMachine):
     """Against a model: who may still be sent how many, and what waits."""
 
@@ -188,6 +231,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.queued: dict[str, Task] = {}
         self.ids = (f"t{number}" for number in itertools.count())
         self.known: deque[str] = deque(maxlen=6)
+        #: node to the suspect that it has
+        self.suspects: dict[str, str] = {}
 
     @rule(name=st.sampled_from(NAMES), group=st.sampled_from(GROUPS))
     def join(self, name: str, group: str) -> None:
@@ -213,9 +258,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         ),
         priority=st.integers(-1, 1),
         warm=st.sampled_from([None, "a#1", "b#1", "z#1"]),
+        deaths=st.sampled_from([0, 0, 1, SUSPECT_DEATHS, 9]),
     )
-    def offer(self, address: str, priority: int, warm: str | None) -> None:
-        task = Task(next(self.ids), 0, address, priority, warm)
+    def offer(self, address: str, priority: int, warm: str | None, deaths: int) -> None:
+        task = Task(next(self.ids), 0, address, priority, warm, deaths)
         self.known.append(task.id)
         self.queued[task.id] = task
         self.dispatcher.offer(task, 0)
@@ -235,6 +281,13 @@ class DispatcherMachine(RuleBasedStateMachine):
             id_ = data.draw(st.sampled_from(sorted(self.known)))
             assert self.dispatcher.withdraw(id_) == (self.queued.pop(id_, None) is not None)
 
+    @rule(data=st.data())
+    def done_with_suspects(self, data: st.DataObject) -> None:
+        over = data.draw(st.sets(st.sampled_from(NAMES)))
+        for name in over:
+            self.suspects.pop(f"{name}#1", None)
+        self.dispatcher.review(lambda pid, id_: self.suspects.get(pid) == id_, 0)
+
     @rule()
     def assign(self) -> None:
         for made in self.dispatcher.assign(0):
@@ -246,14 +299,19 @@ class DispatcherMachine(RuleBasedStateMachine):
             if "uni@" in task.target:
                 assert task.target.endswith(f"/{name}")
             assert made.warm == (task.warm == made.pid)
+            if task.deaths >= SUSPECT_DEATHS:
+                assert made.pid not in self.suspects
+                self.suspects[made.pid] = made.id
             self.room[made.pid] = (group, name, total, sent + 1)
         self.nothing_waits_in_vain()
 
     def nothing_waits_in_vain(self) -> None:
         """Right after assigning, whoever has room has nothing that it could have been given."""
-        for group, name, total, sent in self.room.values():
+        for pid, (group, name, total, sent) in self.room.items():
             if sent < total:
                 for task in self.queued.values():
+                    if task.deaths >= SUSPECT_DEATHS and pid in self.suspects:
+                        continue
                     place, _, node = task.target.rpartition("@")[2].partition("/")
                     fits = place == group and ("uni@" not in task.target or node == name)
                     assert not fits, (task, group, name)

@@ -1,0 +1,91 @@
+"""Queues of the dispatcher: what waits for a node, by priority. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+
+class ExecuteLike(Protocol):
+    """What the machine owes for a pending task that is due (semantics: Messages owed)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def warm(self) -> str | None: ...
+    @property
+    def deaths(self) -> int: ...
+
+
+class Entry:
+    __slots__ = ("id", "version", "warm", "prefers", "since", "queue", "alive")
+
+    def __init__(self, task: ExecuteLike, prefers: str | None, since: int, queue: Queue) -> None:
+        self.id = task.id
+        self.version = task.version
+        self.warm = task.warm
+        self.prefers = prefers
+        self.since = since
+        self.queue = queue
+        self.alive = True
+
+
+class Queue:
+    """Entries by priority, first in first out within one. Withdrawn ones are skipped later."""
+
+    __slots__ = ("_lanes", "_top", "_dead", "count")
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, deque[Entry]] = {}
+        self._top: int | None = None
+        self._dead = 0
+        self.count = 0
+
+    def push(self, entry: Entry, priority: int) -> None:
+        lane = self._lanes.get(priority)
+        if lane is None:
+            lane = self._lanes[priority] = deque()
+            if self._top is None or priority > self._top:
+                self._top = priority
+        lane.append(entry)
+        self.count += 1
+
+    def pop(self) -> Entry | None:
+        while self._top is not None:
+            lane = self._lanes[self._top]
+            while lane:
+                entry = lane.popleft()
+                if entry.alive:
+                    entry.alive = False
+                    self.count -= 1
+                    return entry
+                self._dead -= 1
+            del self._lanes[self._top]
+            self._top = max(self._lanes, default=None)
+        return None
+
+    def discard(self, entry: Entry) -> None:
+        entry.alive = False
+        self.count -= 1
+        self._dead += 1
+        # Rebuilt at most once per as many withdrawals: constant cost each, memory stays bounded.
+        if self._dead > 64 and self._dead > self.count:
+            for priority, lane in list(self._lanes.items()):
+                alive = deque(entry for entry in lane if entry.alive)
+                if alive:
+                    self._lanes[priority] = alive
+                else:
+                    del self._lanes[priority]
+            self._top = max(self._lanes, default=None)
+            self._dead = 0
+
+    def waiting_since(self) -> int | None:
+        """When the oldest was offered: each lane is in the order of arrival."""
+        heads = (next((e.since for e in lane if e.alive), None) for lane in self._lanes.values())
+        return min((since for since in heads if since is not None), default=None)
