@@ -385,7 +385,7 @@ def _apply_options(spec: CallSpec, given: dict[str, Any]) -> None:
             f"option version={options.version!r} of {spec.label}: pass the function of that version"
         )
     if options.id is not None:
-        spec.id = options.id
+        spec.place, spec.id = spec.place or spec.id, options.id
     if options.target is not None:
         spec.target = options.target
     if options.timeout_s is not None:

@@ -51,6 +51,12 @@ HEADER_SITE: Final = "at"
 HEADER_KIND: Final = "kind"
 #: retry policy in its wire form; absent: the function's own
 HEADER_RETRY: Final = "retry"
+#: of a child with an id of its own: the id that its place among the calls would have given it
+HEADER_PLACE: Final = "place"
+
+# Well-known headers of a value -------------------------------------------------------------------
+#: which attempt it is from, as text; absent: the first
+HEADER_ATTEMPT: Final = "attempt"
 
 PENDING: Final = "pending"
 RESOLVED: Final = "resolved"

@@ -21,7 +21,7 @@ APP = """
 import time
 from pathlib import Path
 
-from understudy import Context, Never, Runtime
+from understudy import Constant, Context, Never, Runtime
 
 runtime = Runtime(group="g")
 
@@ -57,6 +57,22 @@ def fail(ctx: Context):
 @runtime.register
 def lost(ctx: Context):
     return (yield ctx.rfc("order").options(target="nobody"))
+
+tries = []
+
+@runtime.register
+def stubborn(ctx: Context):
+    first = yield ctx.rfi("price", 1)
+    chosen = yield ctx.rfi("price", 2).options(id=f"{ctx.id}-chosen")
+    last = yield ctx.rfi("price", 3)
+    yield ctx.all([first, chosen, last])
+    return (yield ctx.lfc(flaky).options(retry=Constant(0.01, 5)))
+
+def flaky(ctx: Context) -> int:
+    tries.append(1)
+    if len(tries) < 3:
+        raise OSError("not yet")
+    return len(tries)
 
 @runtime.register
 def gate(ctx: Context):

@@ -92,6 +92,16 @@ def test_where_a_call_failed_can_be_seen(cli: Cli) -> None:
     assert "Traceback" not in cli("promises", "reject", "given-up", "--error", "no")[1]
 
 
+def test_a_tree_says_attempts_and_keeps_the_order_of_calls(cli: Cli) -> None:
+    assert cli("invoke", "s-1", "stubborn", "--target", "g", "--wait")[0] == 0
+    code, out, _ = cli("tree", "s-1")
+    assert code == 0
+    ids = [next(word for word in line.split() if "s-1" in word) for line in out.splitlines()]
+    assert ids == ["s-1", "s-1.1", "s-1-chosen", "s-1.3", "s-1.4"]
+    assert [line.endswith("3 attempts") for line in out.splitlines()] == [False] * 4 + [True]
+    assert " run " not in out
+
+
 def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
     args = ("--target", "unserved", "--timeout", "200ms", "--wait")
     code, _, err = cli("invoke", "late-1", "greet", *args)

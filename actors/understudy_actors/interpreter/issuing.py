@@ -10,6 +10,7 @@ from understudy_store.commands import PromiseCreate, PromiseSettle
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_KIND,
+    HEADER_PLACE,
     HEADER_RETRY,
     HEADER_SITE,
     HEADER_VERSION,
@@ -98,6 +99,8 @@ def _headers(spec: CallSpec) -> dict[str, str]:
         headers[HEADER_VERSION] = str(version)
     if spec.retry:
         headers[HEADER_RETRY] = spec.retry
+    if spec.place:
+        headers[HEADER_PLACE] = spec.place
     return headers
 
 

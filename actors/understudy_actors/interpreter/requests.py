@@ -83,6 +83,7 @@ class CallSpec:
         "kwargs",
         "name",
         "passed_version",
+        "place",
         "priority",
         "retry",
         "site",
@@ -97,6 +98,8 @@ class CallSpec:
         self.id = id
         self.name = name
         self.site = site
+        #: the id that it would have, where it has one of its own
+        self.place: str | None = None
         self.issued = False
         self.function: FunctionLike | None = None
         self.args: tuple[Any, ...] = ()

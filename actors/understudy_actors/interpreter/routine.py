@@ -24,7 +24,7 @@ from understudy_actors.interpreter.journal import Journal
 from understudy_actors.interpreter.outputs import LocalStart, Outcome, Output, pending_record
 from understudy_actors.interpreter.requests import CallSpec, Promise, Request
 from understudy_actors.interpreter.waits import NOTHING, Wait
-from understudy_store.records import REJECTED, RESOLVED, PromiseRecord, Value
+from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, PromiseRecord, Value
 
 #: creates that may be unanswered before the function is paused, and when it goes on
 UNANSWERED_MAX: Final = 8192
@@ -346,7 +346,7 @@ class Routine(Journal):
         except Exception as error:
             self._end(self._failure(error))
             return
-        self._end(Outcome(RESOLVED, Value({}, data)))
+        self._end(Outcome(RESOLVED, Value(self._value_headers(), data)))
 
     def _raised(self, error: BaseException) -> None:
         if self.calls == 0 and self.function.kind != "generator" and isinstance(error, Exception):
@@ -364,7 +364,11 @@ class Routine(Journal):
         self._end(self._failure(error))
 
     def _failure(self, error: BaseException) -> Outcome:
-        return Outcome(REJECTED, Value({}, self.env.values.encode_error(error)), error)
+        data = self.env.values.encode_error(error)
+        return Outcome(REJECTED, Value(self._value_headers(), data), error)
+
+    def _value_headers(self) -> dict[str, str]:
+        return {} if self.attempt == 1 else {HEADER_ATTEMPT: str(self.attempt)}
 
     def _end(self, outcome: Outcome) -> None:
         """Settle, but not before all that it started has (API: Context)."""

@@ -12,8 +12,10 @@ from typing import Final
 
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import (
+    HEADER_ATTEMPT,
     HEADER_FUNCTION,
     HEADER_KIND,
+    HEADER_PLACE,
     PENDING,
     RESOLVED,
     TAG_BRANCH,
@@ -141,11 +143,11 @@ def _by_id(id: str, nodes: Mapping[str, Node]) -> str | None:
 
 
 def _in_call_order(parent: str, children: list[Node]) -> list[Node]:
-    """By their number; those with ids of their own stand where their creation puts them."""
+    """By their number; those whose number is not known stand where their creation puts them."""
     numbered: list[tuple[tuple[int, ...], Node]] = []
     others: list[Node] = []
     for child in children:
-        place = _place(parent, child.id)
+        place = _place(parent, child.record.param.headers.get(HEADER_PLACE, child.id))
         if place:
             numbered.append((place, child))
         else:
@@ -231,6 +233,16 @@ def _chosen(children: list[Node], kinds: Mapping[tuple[str, str], int]) -> set[i
             failed[kind] += 1
             chosen.add(index)
     return chosen
+
+
+def attempts(node: Node, task: TaskRecord | None) -> int:
+    """How often it was tried: the attempt that settled it, or the one that is under way or due.
+
+    Of a local step that is not settled nobody but its node knows: 1.
+    """
+    failures = 0 if task is None else task.failures
+    text = node.record.value.headers.get(HEADER_ATTEMPT, "")
+    return int(text) if text.isascii() and text.isdigit() else failures + 1
 
 
 def status(node: Node, task: TaskRecord | None, served: Mapping[str, int], now_ms: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.cli.graph import Line, Node, Omitted, status
+from understudy.cli.graph import Line, Node, Omitted, attempts, status
 from understudy.cli.shown import decoded, failure, node_of, reason
 from understudy.cli.tables import duration
 from understudy_store.records import HEADER_SITE, RESOLVED, TaskRecord
@@ -62,8 +62,8 @@ def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     where = where_of(node, around)
     yield status(node, task, around.served, around.now_ms) + (f" on {where}" if where else "")
     yield duration(took_ms(node, around.now_ms))
-    if task is not None and task.version > 1:
-        yield f"run {task.version}"
+    if (count := attempts(node, task)) > 1:
+        yield f"{count} attempts" if node.record.settled else f"attempt {count}"
     if why := reason(node.record):
         yield why
 
@@ -112,6 +112,7 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "status": status(node, task, around.served, around.now_ms),
         "group": node.group,
         "node": where_of(node, around),
+        "attempts": attempts(node, task),
         "runs": None if task is None else task.version,
         "failures": None if task is None else task.failures,
         "created_at": record.created_at,

@@ -39,9 +39,10 @@ def tree(
     """Show a call graph: who called what, and how it stands.
 
     Each line has the id, the function, the state (with the node that holds it), the time from its
-    creation to its end, how often it was handed out if more than once, and why it failed. Children
+    creation to its end, how often it was tried if more than once, and why it failed. Children
     stand in call order; "local" marks steps that ran inside their caller, "detached" calls that
     their caller does not wait for. Of many like children a few are shown and the rest is counted.
+    A detached call that was given an id of its own is a graph of its own: ask for it by that id.
 
     With --follow and no terminal, each change is printed as a line.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +11,10 @@ from understudy.cli.graph_text import Surroundings, as_data, change, drawn
 from understudy.values import Codec
 from understudy_store.records import (
     EMPTY,
+    HEADER_ATTEMPT,
     HEADER_FUNCTION,
     HEADER_KIND,
+    HEADER_PLACE,
     TAG_BRANCH,
     TAG_EXTERNAL,
     TAG_ORIGIN,
@@ -101,6 +104,19 @@ def test_a_chosen_id_hangs_below_its_branch_where_its_creation_puts_it() -> None
         promise("later", branch="p", created_at=3000),
     )
     assert ids(root) == ["p.1", "mine", "p.2", "later"]
+
+
+def test_a_chosen_id_stands_where_it_was_called() -> None:
+    """All of one batch are created in the same millisecond."""
+    root = tree(
+        promise("p"),
+        promise("p.1", branch="p"),
+        promise("p.3", branch="p"),
+        msgspec.structs.replace(promise("mine", branch="p"), param=Value({HEADER_PLACE: "p.2"})),
+        # found there, and made by somebody else
+        msgspec.structs.replace(promise("other", branch="p"), param=Value({HEADER_PLACE: "q.1"})),
+    )
+    assert ids(root) == ["p.1", "mine", "p.3", "other"]
 
 
 def test_a_chosen_id_below_another_call_is_found_by_its_tags_alone() -> None:
@@ -230,19 +246,21 @@ def test_drawn() -> None:
     root = tree(
         promise("p", "order", state="pending", created_at=0),
         promise("p.1", "charge", branch="p", state="pending", created_at=1000),
-        promise("p.2", "find", branch="p", state="rejected", value=Value({}, error)),
+        promise(
+            "p.2", "find", branch="p", state="rejected", value=Value({HEADER_ATTEMPT: "4"}, error)
+        ),
         promise("p.2.1", "look", branch="p.2", scope="local"),
         promise("p.3", "audit", branch="p", scope="detached", took_ms=70_000),
     )
     around = Surroundings(
         now_ms=3000,
-        tasks={"p": task("p", "suspended"), "p.1": task("p.1", "acquired", version=3)},
+        tasks={"p": task("p", "suspended"), "p.1": task("p.1", "acquired", version=9, failures=2)},
         served={"g": 1},
     )
     assert drawn(lines(root), around) == [
         "p            order             waiting  3 s",
-        "├─ p.1       charge            running on n-1  2 s  run 3",
-        "├─ p.2       find              rejected  500 ms  ValueError: no such order",
+        "├─ p.1       charge            running on n-1  2 s  attempt 3",
+        "├─ p.2       find              rejected  500 ms  4 attempts  ValueError: no such order",
         "│  └─ p.2.1  look (local)      resolved  500 ms",
         "└─ p.3       audit (detached)  resolved  1 min 10 s",
     ]
