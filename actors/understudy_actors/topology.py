@@ -166,10 +166,11 @@ def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
 def _node_spec(group: GroupEntry, number: int, folder: Path, env: dict[str, str]) -> ProcessSpec:
     # The id is a node's name in addresses, where a slash stands between group and node.
     argv = [sys.executable, "-m", "understudy", "node", group.app]
-    argv += ["--group", group.name, "--id", f"{group.name}-{number}"]
     return ProcessSpec(
         name=f"{group.name}/{number}",
-        argv=argv,
+        argv=[*argv, "--group", group.name],
+        own_args=("--id", f"{group.name}-{number}"),
+        forks=True,
         env=env | group.env,
         cwd=_folder(folder, group.cwd),
         stage=_NODE_STAGE,

@@ -130,7 +130,9 @@ class Link:
         """Connect anew and say `Hello` again, at once: what this peer is has changed."""
         self._rejoining = True
         self._core.rejoin()
-        self._kick()
+        # also while corked: this is nothing that `uncork` would send
+        if self._socket is not None:
+            self._socket.kick()
 
     async def call(self, command: AnyCommand) -> Answer:
         """Ask, wait for room if there is none, and return the answer."""

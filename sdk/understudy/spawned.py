@@ -6,7 +6,9 @@ import logging
 import pickle
 import sys
 
+import understudy.connection  # noqa: F401 (a template has imported all that its nodes will need)
 from understudy.runtime import Runtime
+from understudy_actors.forking import fork_point
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
         )
     for name, value in shipment["dependencies"].items():
         runtime.set_dependency(name, value)
+    fork_point()
     runtime.serve()
     return 0
 

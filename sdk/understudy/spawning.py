@@ -76,6 +76,7 @@ class Spawned:
         self._token = trio.lowlevel.current_trio_token()
         async with open_pool(on_line=printer) as pool:
             self._pool = pool
+            await pool.prepare(self._specs)
             for spec in self._specs:
                 await pool.start(spec)
             self._started.set()
@@ -91,6 +92,7 @@ def _specs(shared: Shared, group: str, nodes: int) -> list[ProcessSpec]:
             argv=[sys.executable, "-m", "understudy.spawned"],
             env=env,
             stdin_data=data,
+            forks=True,
             watches_lifeline=True,
         )
         for number in range(1, nodes + 1)

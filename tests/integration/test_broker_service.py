@@ -252,14 +252,23 @@ def _cut(link: Link) -> None:
     link._kick()
 
 
-async def test_rejoining_is_a_new_hello_at_once() -> None:
+@pytest.mark.parametrize("corked", [False, True])
+async def test_rejoining_is_a_new_hello_at_once(corked: bool) -> None:
     peer, client = Peer("n"), Peer("c")
     echo(peer)
     with broker() as running:
         async with joined(running.endpoint, peer), joined(running.endpoint, client):
             await client.create("p")
             peer.credit = 1  # from now on it is a node
+            if corked:
+                peer.link.cork()
             peer.link.rejoin()
+            if corked:
+                peer.link.uncork()
+            # sooner than any beat would wake the link
+            with trio.fail_after(1):
+                while peer.link.statistics().connections < 2:
+                    await trio.sleep(0.005)
             await client.settled("p")
             assert peer.link.statistics().connections == 2
             # Nobody thought it gone.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import trio
 
@@ -32,10 +32,14 @@ class ProcessSpec:
     name: str
     #: program and arguments; no shell
     argv: Sequence[str]
+    #: more arguments, which distinguish it from others of the same program
+    own_args: Sequence[str] = ()
+    #: the program has a `fork_point`: it is forked of a template, where that can be done
+    forks: bool = False
     #: added to the environment of the pool's process
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | Path | None = None
-    #: written to standard input at each start; None: the input is empty
+    #: written to standard input at each start, or once to the template; None: the input is empty
     stdin_data: bytes | None = None
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     #: a higher stage is stopped, and gone, before a lower one is asked to go
@@ -87,6 +91,22 @@ def _text(line: bytes) -> str:
     return line.rstrip(b"\r").decode("utf-8", "replace")
 
 
+class Process(Protocol):
+    """What the pool wants of a running process: a `trio.Process`, or a `Forked`."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    @property
+    def stdin(self) -> trio.abc.SendStream | None: ...
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, sig: signal.Signals, /) -> None: ...
+    def kill(self) -> None: ...
+
+
 async def spawn(spec: ProcessSpec, lifeline_fd: int) -> trio.Process:
     """Start the process, in a session of its own: the terminal's Ctrl-C reaches only the pool.
 
@@ -95,21 +115,28 @@ async def spawn(spec: ProcessSpec, lifeline_fd: int) -> trio.Process:
     OSError
         If there is no such program or folder, or no right to run it.
     """
-    env = {"PYTHONUNBUFFERED": "1", **os.environ, **spec.env, LIFELINE_ENV: str(lifeline_fd)}
+    return await open_child(spec, [*spec.argv, *spec.own_args], {LIFELINE_ENV: lifeline_fd})
+
+
+async def open_child(
+    spec: ProcessSpec, argv: Sequence[str], descriptors: Mapping[str, int]
+) -> trio.Process:
+    """Start `argv` as `spec` says otherwise; it inherits descriptors, named in its environment."""
+    named = {name: str(fd) for name, fd in descriptors.items()}
     return await trio.lowlevel.open_process(
-        list(spec.argv),
+        list(argv),
         stdin=subprocess.DEVNULL if spec.stdin_data is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=env,
+        env={"PYTHONUNBUFFERED": "1", **os.environ, **spec.env, **named},
         cwd=spec.cwd,
         start_new_session=True,
-        pass_fds=(lifeline_fd,),
+        pass_fds=tuple(descriptors.values()),
     )
 
 
 @trio.lowlevel.enable_ki_protection
-async def feed_stdin(process: trio.Process, data: bytes) -> None:
+async def feed_stdin(process: Process, data: bytes) -> None:
     """Write `data` to the process and close its input; a process that is gone takes none."""
     assert process.stdin is not None
     async with process.stdin:
@@ -117,7 +144,7 @@ async def feed_stdin(process: trio.Process, data: bytes) -> None:
             await process.stdin.send_all(data)
 
 
-async def read_output(process: trio.Process, on_line: Callable[[str], None]) -> None:
+async def read_output(process: Process, on_line: Callable[[str], None]) -> None:
     """Hand on what the process writes, line by line, until it (and all that it started) is done."""
     assert process.stdout is not None
     splitter = LineSplitter()
@@ -129,6 +156,13 @@ async def read_output(process: trio.Process, on_line: Callable[[str], None]) -> 
         finally:
             for line in splitter.flush():
                 on_line(line)
+
+
+def kill_all(process: Process) -> None:
+    """SIGKILL to a process, if it still runs, and to whatever it started in its session."""
+    # by itself too: one that was forked this moment has no session of its own yet
+    process.kill()
+    kill_group(process.pid)
 
 
 def kill_group(group: int) -> None:

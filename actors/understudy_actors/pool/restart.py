@@ -24,7 +24,7 @@ class RestartPolicy:
     """
 
     #: seconds before the first restart; 0 is allowed
-    initial_s: float = 0.05
+    initial_s: float = 0.01
     #: by which the delay grows with each death in a row
     factor: float = 2.0
     #: seconds that no delay exceeds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,10 +13,12 @@ import trio
 from understudy_actors.errors import ActorError
 from understudy_actors.lifeline import Lifeline
 from understudy_actors.pool.child import (
+    Process,
     ProcessSpec,
     ProcessState,
     ProcessStatistics,
     feed_stdin,
+    kill_all,
     kill_group,
     read_output,
     spawn,
@@ -24,6 +26,7 @@ from understudy_actors.pool.child import (
 from understudy_actors.pool.guarding import Guard
 from understudy_actors.pool.printer import LinePrinter
 from understudy_actors.pool.restart import GiveUp, RestartHistory, describe_exit
+from understudy_actors.pool.templates import Templates
 
 #: Lines of output that the report of a failure quotes.
 LINES_QUOTED_MAX = 20
@@ -93,7 +96,7 @@ class ProcessHandle:
         self.exit_code: int | None = None
         self._history = RestartHistory(spec.restart)
         self._tail: deque[str] = deque(maxlen=LINES_QUOTED_MAX)
-        self._process: trio.Process | None = None
+        self._process: Process | None = None
         self._asked: signal.Signals | None = None
         self._gone = trio.Event()
 
@@ -116,12 +119,12 @@ class ProcessHandle:
         if self._process is None or self._asked is None or self._process.returncode is not None:
             return
         if self._asked is signal.SIGKILL:
-            kill_group(self._process.pid)
+            kill_all(self._process)
         else:
             # Only the process itself: what it has started, it knows how to end.
             self._process.send_signal(self._asked)
 
-    def _runs(self, process: trio.Process, now_s: float) -> None:
+    def _runs(self, process: Process, now_s: float) -> None:
         self._process, self.pid = process, process.pid
         self._history.started(now_s)
         if self._asked is None:
@@ -152,6 +155,9 @@ class Pool:
         self._drain_timeout_s = drain_timeout_s
         self._lifeline = lifeline
         self._guard = guard
+        self._templates = Templates(
+            nursery, on_line, lambda text: on_line(POOL_NAME, text), lifeline.read_fd
+        )
         self._handles: dict[str, ProcessHandle] = {}
         self._stop_asked = trio.Event()
         self._stopped = trio.Event()
@@ -197,6 +203,10 @@ class Pool:
         self._nursery.start_soon(self._supervise, handle, process, name=f"supervise {spec.name}")
         return handle
 
+    async def prepare(self, specs: Iterable[ProcessSpec]) -> None:
+        """Start the templates of all that can be forked at once; `start` would one by one."""
+        await self._templates.prepare(spec for spec in specs if spec.forks)
+
     async def wait(self) -> None:
         """Return when the pool has been stopped.
 
@@ -220,6 +230,7 @@ class Pool:
         """
         if not self._stop_asked.is_set():
             self._stop_asked.set()
+            self._templates.give_up()
             self._nursery.start_soon(self._drain, name="drain the pool")
             return
         for handle in self._newest_first():
@@ -247,10 +258,14 @@ class Pool:
 
     # -- one process ------------------------------------------------------------------------------
 
-    async def _spawn(self, handle: ProcessHandle) -> trio.Process:
+    async def _spawn(self, handle: ProcessHandle) -> Process:
         if not handle.spec.watches_lifeline:
             await self._guard.open()
-        process = await spawn(handle.spec, self._lifeline.read_fd)
+        process: Process | None = None
+        if handle.spec.forks:
+            process = await self._templates.fork(handle.spec)
+        if process is None:
+            process = await spawn(handle.spec, self._lifeline.read_fd)
         if not handle.spec.watches_lifeline:
             self._guard.add(process.pid)
         handle._runs(process, trio.current_time())
@@ -258,7 +273,7 @@ class Pool:
 
     # An interrupt is for the block inside `open_pool`, not for the tasks that drain because of it.
     @trio.lowlevel.enable_ki_protection
-    async def _supervise(self, handle: ProcessHandle, process: trio.Process | None) -> None:
+    async def _supervise(self, handle: ProcessHandle, process: Process | None) -> None:
         # Shielded: whoever cancels the pool means it to drain, which takes this task too.
         with trio.CancelScope(shield=True):
             state: ProcessState = "failed"
@@ -270,7 +285,7 @@ class Pool:
             finally:
                 handle._left(state)
 
-    async def _run(self, handle: ProcessHandle, process: trio.Process) -> int:
+    async def _run(self, handle: ProcessHandle, process: Process) -> int:
         """One run, from its start to its end; the exit code."""
         output_done = trio.Event()
 
@@ -286,7 +301,7 @@ class Pool:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
-                if handle.spec.stdin_data is not None:
+                if process.stdin is not None and handle.spec.stdin_data is not None:
                     nursery.start_soon(feed_stdin, process, handle.spec.stdin_data)
                 code = await process.wait()
                 # What it has started and left behind would keep its ports, its files, its output.
@@ -296,12 +311,12 @@ class Pool:
                 nursery.cancel_scope.cancel()
         finally:
             if process.returncode is None:
-                kill_group(process.pid)
+                kill_all(process)
                 await process.wait()
             self._guard.remove(process.pid)
         return code
 
-    async def _start_again(self, handle: ProcessHandle) -> trio.Process | None:
+    async def _start_again(self, handle: ProcessHandle) -> Process | None:
         """The next run of a process that has ended; None if there is none."""
         while not self._stop_asked.is_set():
             what = f"{handle.name} {describe_exit(handle.exit_code)}"
@@ -418,6 +433,7 @@ async def open_pool(
             except BaseException as exc:
                 error = exc
             error = await pool._shut_down() or error
+            await pool._templates.aclose()
     finally:
         await guard.aclose()
         lifeline.close()

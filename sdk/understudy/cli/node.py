@@ -62,6 +62,7 @@ def node(
     from understudy.cli.errors import UsageError
     from understudy.cli.loading import load_runtime
     from understudy.shared import checked_url
+    from understudy_actors.forking import fork_point
 
     if log_level not in LEVELS:
         raise UsageError(f"--log-level {log_level!r}: it is one of {', '.join(LEVELS)}")
@@ -69,6 +70,10 @@ def node(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     loaded = load_runtime(runtime)
+    import understudy.connection  # noqa: F401 (a template has imported all that its nodes will need)
+
+    if own_args := fork_point():
+        _, id = own_args
     if url is None and loaded.is_embedded:
         url = checked_url(None)  # a node serves others: a broker of its own would be of no use
     loaded.configure(group=group, id=id, url=url, concurrency=concurrency)

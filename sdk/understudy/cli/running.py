@@ -74,6 +74,8 @@ async def _obey_signals(
 
 async def start_all(pool: Pool, specs: Iterable[ProcessSpec]) -> None:
     """Start them in order; a pool that is being stopped starts no more."""
+    specs = list(specs)
+    await pool.prepare(specs)
     for spec in specs:
         if pool.statistics().stopping:
             return

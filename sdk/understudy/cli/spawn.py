@@ -53,7 +53,7 @@ def spawn(
     if concurrency is not None:
         argv += ["--concurrency", str(concurrency)]
     specs = [
-        ProcessSpec(name=f"{group}/{number}", argv=argv, watches_lifeline=True)
+        ProcessSpec(name=f"{group}/{number}", argv=argv, forks=True, watches_lifeline=True)
         for number in range(1, nodes + 1)
     ]
 

@@ -68,9 +68,12 @@ def test_command_lines(tmp_path: Path) -> None:
         "http=false",
     ]
     app = "examples.async_rpc.service_a:runtime"
-    node = [*understudy, "node", app, "--group", "service-a", "--id"]
-    assert first.argv == [*node, "service-a-1"]
-    assert second.argv == [*node, "service-a-2"]
+    node = [*understudy, "node", app, "--group", "service-a"]
+    assert (first.argv, first.own_args) == (node, ("--id", "service-a-1"))
+    assert (second.argv, second.own_args) == (node, ("--id", "service-a-2"))
+    assert first.forks
+    assert not broker.forks
+    assert not gateway.forks
     assert gateway.argv == [sys.executable, "-m", "examples.async_rpc.gateway"]
 
 
