@@ -1,0 +1,216 @@
+"""Processes that are forked of a template: as good as started ones, only sooner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.integration.test_pool import PATIENCE_S, Lines
+from understudy_actors.forking import FORKING_SUPPORTED
+from understudy_actors.pool import Pool, ProcessSpec, RestartLimitError, RestartPolicy, open_pool
+from understudy_actors.pool.templates import EXIT_UNKNOWN
+
+pytestmark = pytest.mark.skipif(not FORKING_SUPPORTED, reason="processes are forked on Linux only")
+
+SOON = RestartPolicy(initial_s=0, max_s=0, max_restarts=3)
+
+#: imports once, forks, and waits to be told to go
+APP = """
+import os, random, signal, sys, time
+{imports}
+print("imported", flush=True)
+from understudy_actors.forking import fork_point
+from understudy_actors.lifeline import watch_lifeline
+read = sys.stdin.read()
+own = fork_point()
+{forked}
+print("own", own, os.getsid(0) == os.getpid(), read, flush=True)
+print("random", random.random(), flush=True)
+if own is not None:
+    print("parent", os.getppid(), flush=True)
+watch_lifeline(lambda: os._exit(0))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def _spec(
+    folder: Path,
+    name: str = "a",
+    *own_args: str,
+    imports: str = "",
+    forked: str = "",
+    restart: RestartPolicy = SOON,
+) -> ProcessSpec:
+    app = folder / "app.py"
+    text = APP.format(imports=imports, forked=forked)
+    if not app.exists() or app.read_text() != text:
+        app.write_text(text)
+    return ProcessSpec(
+        name=name,
+        argv=[sys.executable, str(app)],
+        own_args=own_args,
+        forks=True,
+        stdin_data=b"input",
+        restart=restart,
+        watches_lifeline=True,
+    )
+
+
+def _value(lines: Lines, name: str, key: str) -> list[str]:
+    """What a process has written after `key`, in each of its runs."""
+    return [line.removeprefix(f"{key} ") for line in lines.of(name) if line.startswith(f"{key} ")]
+
+
+def _template_pid(pool: Pool) -> int:
+    (template,) = pool._templates._running
+    return template._process.pid
+
+
+async def test_one_import_serves_all_and_each_has_its_own_arguments(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        specs = [_spec(tmp_path, name, "--id", name) for name in ("a", "b")]
+        await pool.prepare(specs)
+        for spec in specs:
+            await pool.start(spec)
+            await lines.until(spec.name, "ready")
+        assert _value(lines, "a", "own") == ["['--id', 'a'] True input"]
+        assert _value(lines, "b", "own") == ["['--id', 'b'] True input"]
+        assert [line for _, line in lines.seen].count("imported") == 1
+        template = _template_pid(pool)
+        assert _value(lines, "a", "parent") == _value(lines, "b", "parent") == [str(template)]
+        assert _value(lines, "a", "random") != _value(lines, "b", "random")
+    with pytest.raises(ProcessLookupError):
+        os.kill(template, 0)
+
+
+async def test_a_killed_one_is_forked_again_and_its_end_is_known(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        handle = await pool.start(_spec(tmp_path))
+        await lines.until("a", "ready")
+        template = _template_pid(pool)
+        assert handle.pid is not None
+        os.kill(handle.pid, signal.SIGKILL)
+        await lines.until("a", "ready", times=2)
+        assert lines.of("pool") == ["a was killed by SIGKILL; starting it again in 0 s"]
+        assert handle.statistics().exit_code == -9
+        assert _template_pid(pool) == template
+        assert len(set(_value(lines, "a", "random"))) == 2
+    assert handle.exit_code == -signal.SIGTERM
+
+
+async def test_exit_codes_arrive(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        await pool.start(_spec(tmp_path, forked="print('last words')\nraise SystemExit(2)"))
+        with pytest.raises(RestartLimitError, match="usage error") as caught:
+            with trio.fail_after(PATIENCE_S):
+                await pool.wait()
+    assert (caught.value.exit_code, caught.value.lines[-1]) == (2, "last words")
+
+
+async def test_a_template_that_dies_is_replaced_and_its_children_live_on(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        handle = await pool.start(_spec(tmp_path))
+        await lines.until("a", "ready")
+        first, template = handle.pid, _template_pid(pool)
+        assert first is not None
+        os.kill(template, signal.SIGKILL)
+        with trio.fail_after(PATIENCE_S):
+            while pool._templates._running:
+                await trio.sleep(0.005)
+        other = await pool.start(_spec(tmp_path, "b"))
+        await lines.until("b", "ready")
+        assert handle.pid == first
+        assert _template_pid(pool) != template
+        # nobody knows how it ends, but that it ends is seen
+        os.kill(first, signal.SIGKILL)
+        await lines.until("a", "ready", times=2)
+        assert handle.statistics().exit_code == EXIT_UNKNOWN
+        assert other.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("imports", "why"),
+    [
+        (
+            "import threading as t; t.Thread(target=signal.pause, name='p', daemon=True).start()",
+            "a thread besides the main one (p)",
+        ),
+        ("import socket\nkept = socket.socket()", "an open socket"),
+        ("import select\nkept = select.epoll()", "an open eventpoll"),
+    ],
+)
+async def test_an_app_that_must_not_be_forked_is_started(
+    imports: str, why: str, tmp_path: Path
+) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        for name in ("a", "b"):
+            await pool.start(_spec(tmp_path, name, imports=imports))
+            await lines.until(name, "ready")
+            assert _value(lines, name, "own") == ["None True input"]
+        (said,) = lines.of("pool")
+        assert f"its import leaves {why} behind" in said
+
+
+async def test_changed_code_is_what_the_next_one_runs(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        handle = await pool.start(_spec(tmp_path))
+        await lines.until("a", "ready")
+        app = tmp_path / "app.py"
+        app.write_text(APP.format(imports="", forked="print('new code')"))
+        assert handle.pid is not None
+        os.kill(handle.pid, signal.SIGKILL)
+        await lines.until("a", "ready", times=2)
+        assert lines.of("a").count("new code") == 1
+        assert any("app.py has changed" in line for line in lines.of("pool"))
+        # the old template had nothing more to do
+        assert len(pool._templates._running) == 1
+
+
+async def test_an_import_that_fails_is_told_by_the_process(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        await pool.start(_spec(tmp_path, imports="raise LookupError('nothing there')"))
+        with pytest.raises(RestartLimitError, match="LookupError: nothing there"):
+            with trio.fail_after(PATIENCE_S):
+                await pool.wait()
+    assert lines.of("a").count("LookupError: nothing there") == 4, "once for each run, not more"
+
+
+async def test_stopping_does_not_wait_for_an_import(tmp_path: Path) -> None:
+    lines = Lines()
+    with trio.fail_after(PATIENCE_S):
+        async with (
+            open_pool(on_line=lines, drain_timeout_s=5) as pool,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(pool.start, _spec(tmp_path, imports="signal.pause()"))
+            while not pool._templates._running:
+                await trio.sleep(0.005)
+            await pool.stop()
+    (process,) = pool.statistics().processes
+    assert process.state == "stopped"
+
+
+async def test_children_notice_the_end_of_the_pool(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        handle = await pool.start(_spec(tmp_path, restart=RestartPolicy(max_restarts=0)))
+        await lines.until("a", "ready")
+        # as the kernel does when the pool is killed
+        pool._lifeline._drop_write_end()
+        with pytest.raises(RestartLimitError), trio.fail_after(PATIENCE_S):
+            await pool.wait()
+    assert handle.exit_code == 0
