@@ -100,6 +100,7 @@ class Connection:
         self._attaching = Attaching(env.values.codec, _LOG)
         self._welcome: Welcome | None = None
         self._serving = False
+        self._to_serve = False
         #: what the last hello said: node or client
         self._greeted_as: PeerKind = "client"
         self._ended = False
@@ -182,6 +183,8 @@ class Connection:
 
     def serve(self) -> None:
         """Ask for work of the group."""
+        # asked for before there is a connection, so that its first hello is a node's
+        self._to_serve = True
         self._post(self._start_serving)
 
     def stop(self, timeout_s: float) -> None:
@@ -262,6 +265,8 @@ class Connection:
             self._node = NodeService(
                 self.env, link, now_ms, self.config, log=_LOG.warning, log_failure=self._log_failure
             )
+            if self._to_serve:
+                self._start_serving()
             nursery.start_soon(self._node.run)
             nursery.start_soon(self._keep_informed)
             started.set()

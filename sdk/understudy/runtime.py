@@ -198,6 +198,8 @@ class Runtime:
             shared.url = checked_url(url)
         if group is not None:
             shared.env.join(check_name(group, "group"))
+        if id is not None or group is not None:
+            shared.made_by = os.getpid()  # a name of this process, whoever made the runtime
         if id is not None:
             shared.name = check_name(id, "id")
         elif group is not None:
