@@ -54,6 +54,7 @@ from understudy_broker.unblocks import Unblocks
 from understudy_broker.watches import Watches
 from understudy_store.changes import Row, Snapshot
 from understudy_store.commands import (
+    PromiseCreate,
     PromiseGet,
     PromiseSearch,
     ReadCommand,
@@ -228,20 +229,27 @@ class BrokerCore:
         if self.burdens.over:
             self._queue = self.burdens.sift(self._queue)
         commands: list[StoreCommand] = []
+        created: set[str] = set()
+        record = self.machine.record
         loaded = 0
         for place, (_, request) in enumerate(self._queue):
             if isinstance(request, Bye):
                 continue
             command = request.command
-            if type(command) is PromiseGet and self.machine.record(command.id) is None:
-                loaded += 1
-                if loaded > _LOADED_MAX:
+            kind = type(command)
+            if kind is PromiseCreate:
+                created.add(command.id)  # type: ignore[union-attr]
+            elif isinstance(command, PromiseGet | PromiseWatch):
+                ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
+                loaded += sum(record(id_) is None and id_ not in created for id_ in ids)
+                if loaded > _LOADED_MAX and place:
                     self._later = self._queue[place:]
                     del self._queue[place:]
                     break
-            if isinstance(command, PromiseWatch):
-                commands.extend(map(PromiseGet, command.ids))
-            elif type(command) not in (PromiseUnwatch, GroupsGet):
+                if kind is PromiseWatch:
+                    commands.extend(map(PromiseGet, ids))
+                    continue
+            if kind is not PromiseUnwatch and kind is not GroupsGet:
                 commands.append(command)  # type: ignore[arg-type]
         found = self.machine.lookups(commands) if commands else set()
         return found | self.machine.due_lookups(now)

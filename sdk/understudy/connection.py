@@ -52,6 +52,8 @@ _LOG: Final = logging.getLogger("understudy")
 
 #: how long a first connection may take before it is said that no broker answers
 PATIENCE_S: Final = 1.0
+#: promises that are asked for together after a connection was lost; each may be large by then
+WATCHED_AGAIN: Final = 64
 
 
 class Connection:
@@ -370,7 +372,9 @@ class Connection:
         elif self._serving:
             self._node.core.grant()
         if reconnected and self._watches:
-            self._send_watch(tuple(self._watches))
+            ids = tuple(self._watches)
+            for start in range(0, len(ids), WATCHED_AGAIN):
+                self._send_watch(ids[start : start + WATCHED_AGAIN])
         if not self._welcomed.is_set():
             self._welcomed.set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.unit.broker.rig import Rig
@@ -154,12 +156,15 @@ def test_what_a_lost_peer_asked_for_is_performed_and_forgotten(rig: Rig) -> None
     assert rig.reply(D, PromiseGet("q")).ok
 
 
-def test_history_is_loaded_a_bounded_part_at_a_time(rig: Rig) -> None:
+@pytest.mark.parametrize("asked", [PromiseGet, lambda id_: PromiseWatch((id_,))])
+def test_history_is_loaded_a_bounded_part_at_a_time(
+    rig: Rig, asked: Callable[[str], PromiseGet | PromiseWatch]
+) -> None:
     ids = [f"h{number}" for number in range(20)]
     for id_ in ids:
         rig.create(C, id_, target=None)
         rig.reply(C, PromiseSettle(id_, "resolved"))
-    corrs = [rig.ask(C, PromiseGet(id_)) for id_ in ids]
+    corrs = [rig.ask(C, asked(id_)) for id_ in ids]
     corrs.append(rig.ask(D, PromiseGet("h0")))
     counts: list[int] = []
     while sum(counts) < len(corrs):
@@ -176,6 +181,13 @@ def test_history_is_loaded_a_bounded_part_at_a_time(rig: Rig) -> None:
         session = rig.core.sessions.peer(peer)
         assert session is not None
         assert (session.inflight, session.inflight_bytes) == (0, 0)
+
+
+def test_what_is_made_in_the_same_batch_is_no_history(rig: Rig) -> None:
+    for number in range(30):
+        rig.ask(C, PromiseCreate(f"q{number}", rig.now + 9_000))
+        rig.ask(C, PromiseWatch((f"q{number}",)))
+    assert step(rig) == 60
 
 
 def test_a_watch_of_more_than_the_bound_is_refused_and_each_alone_is_not(rig: Rig) -> None:
