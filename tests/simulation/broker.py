@@ -133,6 +133,8 @@ class BrokerHost:
         if not (core.full and self._committing is not None):
             self._take_in(now)
         self._lose_connections(now)
+        for peer in core.burdens.sent:
+            core.drained(peer)
         wanted = core.lookups(now)
         if wanted:
             if self.disk_fault == "read":
