@@ -171,10 +171,10 @@ def _text(report: CrashReport[Any], failures: list[Failure], drift: str | None) 
     if drift is not None:
         yield "\nA second run without any crash differs from the first, too:"
         yield from (f"  {line}" for line in drift.splitlines())
-    yield f"\nWhat to do: {_advice(failures, drift)}"
+    yield f"\nWhat to do: {_advice(report, failures, drift)}"
 
 
-def _advice(failures: list[Failure], drift: str | None) -> str:
+def _advice(report: CrashReport[Any], failures: list[Failure], drift: str | None) -> str:
     if any("NonDeterminismError" in failure.problem for failure in failures):
         return (
             "when a node dies, another runs the function again from its first line, and its calls "
@@ -186,8 +186,8 @@ def _advice(failures: list[Failure], drift: str | None) -> str:
             "something outside differs from run to run. Put it back before each one, with "
             "crash_everywhere.on(before=...), or leave it out of the comparison, with same=..."
         )
-    steps = dict.fromkeys(step for failure in failures for step in failure.repeated)
-    if steps:
+    if all(failure.repeated for failure in failures):
+        steps = dict.fromkeys(step for failure in failures for step in failure.repeated)
         return (
             "a step whose node dies while it is under way runs again, so it must be repeatable: "
             "the second time it must give the same result and leave the outside as it is, for "
@@ -195,8 +195,10 @@ def _advice(failures: list[Failure], drift: str | None) -> str:
             + "\n".join(f"  {step}" for step in steps)
         )
     return (
-        "no step ran twice, so the difference comes from code between the steps, which runs again "
-        "in each replay: move effects, and what reads the outside, into steps (ctx.run)."
+        "no step ran twice in some of them, so the difference comes from code between the steps, "
+        "which runs again in each replay: move effects, and what reads the outside, into steps "
+        "(ctx.run). Replayed were:\n"
+        + "\n".join(f"  {each.name} ({each.place})" for each in report.replayed)
     )
 
 

@@ -39,8 +39,8 @@ from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import PromiseRecord
 
-#: never: what is owed to a node is not lost here, so it need not be offered again
-_NEVER_MS: Final = 1 << 50
+#: no lease lapses here, and what is owed to a node is not lost, so it need not be offered again
+_NEVER_MS: Final = 1 << 40
 #: rounds in which a broker must come to rest
 _ROUNDS_MAX: Final = 10_000
 
@@ -49,9 +49,11 @@ NODE_CONFIG: Final = NodeConfig(linger_ms=0)
 
 
 def broker_config() -> BrokerConfig:
-    """A dead node's tasks go to others at once, so that a crash takes no time."""
+    """A dead node's tasks go to others at once, so that a crash takes no time. Leases never lapse:
+    their holders are here, and time that is skipped is no silence."""
     return BrokerConfig(
         name="stage",
+        lease_ttl_ms=_NEVER_MS,
         reconnect_grace_ms=0,
         boot_grace_ms=0,
         inflight_max=1 << 30,

@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
 from understudy.clock import now_ms
 from understudy.errors import ConfigurationError, UnderstudyError
 from understudy.runtime import Runtime
+from understudy.shared import Shared
 from understudy.testing.clock import Clock
 from understudy.testing.connecting import StageConnection, off_loop
 from understudy.testing.parts import Peer
@@ -39,26 +41,31 @@ class Stage:
     ----------
     runtimes
         Each becomes a node of its group.
-    start_ms
-        What the clock shows first, epoch milliseconds; by default the start of the year 2030.
+    start
+        What the clock shows first; by default the first of January 2030, 00:00 UTC.
+    kills
+        Nodes die at these checkpoints, in these ways; see `crash_everywhere`, which counts them.
+    log
+        Gets the lines that a node logs, None: nobody.
 
     Raises
     ------
     ConfigurationError
-        A runtime has connected to a broker already.
+        A runtime has connected to a broker already; `start` has no time zone.
     """
 
     def __init__(
         self,
         *runtimes: Runtime,
-        start_ms: int = START_MS,
+        start: datetime | None = None,
         kills: Mapping[int, Moment] | None = None,
         log: Callable[[str], None] | None = _LOG.warning,
     ) -> None:
-        self.world = World(kills=kills, start_ms=start_ms, log=log)
+        self.world = World(kills=kills, start_ms=_start_ms(start), log=log)
         self.clock = Clock(self.world.now_ms, self._advance_to)
         self._waiting = runtimes
-        self._on_stage: list[tuple[Runtime, Any]] = []
+        #: with the process that had connected it before
+        self._on_stage: list[tuple[Shared, int | None]] = []
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -81,7 +88,7 @@ class Stage:
     def add(self, runtime: Runtime) -> None:
         """Put one more runtime on the stage."""
         shared = runtime._shared
-        if any(known is shared for _, known in self._on_stage):
+        if any(known is shared for known, _ in self._on_stage):
             return
         if shared.started:
             raise ConfigurationError(
@@ -94,17 +101,20 @@ class Stage:
             world.exchange(client)
             while world.turn():
                 pass
+        self._on_stage.append((shared, shared.owner))
         shared._connection = StageConnection(self, shared, client)
+        # so that a stop during the test leaves the connection as it is
+        shared.owner = None
         shared.env.now_ms = world.now_ms
-        self._on_stage.append((runtime, shared))
 
     def close(self) -> None:
         """Give the runtimes back as they were; functions that still wait are closed."""
         if self._closed:
             return
         self._closed = True
-        for _, shared in self._on_stage:
+        for shared, owner in self._on_stage:
             shared._connection = None
+            shared.owner = owner
             shared.serving = False
             shared.env.now_ms = now_ms
         self._on_stage.clear()
@@ -149,7 +159,7 @@ class Stage:
 
         def turn() -> None:
             with self._locked() as world:
-                while not done() and (world.turn() or self._skip(None)):
+                while not done() and (world.turn() or (self.clock.skips and self._skip(None))):
                     pass
 
         self._off_loop(turn)
@@ -251,8 +261,9 @@ class Stage:
                 served = ", ".join(sorted({node.group for node in self.world.nodes})) or "none"
                 raise StuckError(
                     f"{group.queued} calls wait for a node of group {group.name!r}, which nobody "
-                    f"on this stage serves (served: {served}). Add the runtime that does, or one "
-                    f"with stand-ins: stage.add(Runtime(group={group.name!r}))\n{self._pending()}"
+                    f"serves here (served: {served}). Give the stage, or crash_everywhere.on, the "
+                    f"runtime that does, or one with stand-ins: Runtime(group={group.name!r})\n"
+                    f"{self._pending()}"
                 )
 
     def _pending(self) -> str:
@@ -277,3 +288,11 @@ class Stage:
             finally:
                 world.turning.remove(thread)
                 world.lock.notify_all()
+
+
+def _start_ms(start: datetime | None) -> int:
+    if start is None:
+        return START_MS
+    if start.tzinfo is None:
+        raise ConfigurationError(f"start={start!r} has no time zone: add tzinfo=UTC")
+    return int(start.timestamp() * 1000)
