@@ -8,8 +8,8 @@ while connected: the next hello makes up for it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from typing import Final, TypeAlias
 
 import msgspec
@@ -47,11 +47,13 @@ SILENT_BEATS: Final = 3
 
 
 class _Pending:
-    __slots__ = ("request", "on_reply")
+    __slots__ = ("request", "on_reply", "held")
 
-    def __init__(self, request: Request, on_reply: OnReply) -> None:
+    def __init__(self, request: Request, on_reply: OnReply, held: bool) -> None:
         self.request = request
         self.on_reply = on_reply
+        #: waits for room, in `LinkCore._held`
+        self.held = held
 
 
 class LinkStatistics(msgspec.Struct, frozen=True):
@@ -77,9 +79,13 @@ class LinkCore:
         #: set when the broker refused this peer for good
         self.failure: LinkError | None = None
         self._corr = 0
-        #: unanswered, in the order in which they were asked; those held back come last
+        #: unanswered, in the order in which they were asked
         self._pending: dict[int, _Pending] = {}
-        self._held: deque[int] = deque()
+        #: a heap of those that wait for room, each once; one answered meanwhile is skipped
+        self._held: list[int] = []
+        self._held_count = 0
+        #: the broker has too much of ours: nothing more until it has answered some of it
+        self._choked = False
         self._outgoing: list[ToBroker] = []
         self._frames_max = self.limits.frame_bytes_max
         self._heard_at = 0
@@ -105,13 +111,20 @@ class LinkCore:
         self._corr += 1
         corr = self._corr
         request = Request(corr, command)
-        room = self.connected and not self._held and self._inflight < self._inflight_max
-        self._pending[corr] = _Pending(request, on_reply)
+        room = self.connected and not self._held_count and self._inflight < self._inflight_max
+        pending = self._pending[corr] = _Pending(request, on_reply, False)
         if room:
             self._outgoing.append(request)
         else:
-            self._held.append(corr)
+            self._hold(corr, pending)
         return corr
+
+    def _hold(self, corr: int, pending: _Pending) -> None:
+        """Keep it until there is room; the oldest goes first, whenever it was held."""
+        if not pending.held:
+            pending.held = True
+            self._held_count += 1
+            heappush(self._held, corr)
 
     def forget(self, corr: int) -> None:
         """Nobody waits for this answer any longer; it may still be performed."""
@@ -131,7 +144,7 @@ class LinkCore:
 
     @property
     def _inflight(self) -> int:
-        return len(self._pending) - len(self._held)
+        return len(self._pending) - self._held_count
 
     @property
     def _inflight_max(self) -> int:
@@ -169,7 +182,7 @@ class LinkCore:
             if kind is Response:
                 self._answer(message)  # type: ignore[arg-type]
             elif kind is Beat:
-                continue
+                self._choked = False
             elif kind is Welcome:
                 self._welcomed(message)  # type: ignore[arg-type]
                 rest.append(message)
@@ -186,9 +199,11 @@ class LinkCore:
 
     def _answer(self, response: Answer) -> None:
         assert response.corr is not None
+        self._choked = False
         pending = self._pending.pop(response.corr, None)
         # Unknown: the second answer to a request that was sent twice.
         if pending is not None:
+            self._held_count -= pending.held
             pending.on_reply(response)
 
     def _welcomed(self, welcome: Welcome) -> None:
@@ -197,7 +212,11 @@ class LinkCore:
         self.connections += 1
         self.last_error = None
         self._frames_max = min(self.limits.frame_bytes_max, welcome.frame_bytes_max)
-        self._held = deque(self._pending)
+        self._choked = False
+        for pending in self._pending.values():
+            pending.held = True
+        self._held = list(self._pending)  # in order, so it is a heap
+        self._held_count = len(self._held)
         self._outgoing.clear()
 
     def _refused(self, refused: Refused) -> bool:
@@ -213,20 +232,25 @@ class LinkCore:
         if refused.corr is None:
             self.last_error = refused.error
             return False
-        if refused.status == 429 and refused.corr in self._pending:
-            # Not performed. It keeps its place before those that were asked later.
-            self._held.appendleft(refused.corr)
+        pending = self._pending.get(refused.corr)
+        if refused.status == 429 and pending is not None:
+            # Not performed. It keeps its place before those that were asked later, and waits for
+            # an answer (or a beat, should there be none to come): at once, it would be refused.
+            self._hold(refused.corr, pending)
+            self._choked = True
             return True
         self._answer(refused)
         return True
 
     def _release_held(self) -> None:
-        if not self.connected:
+        if not self.connected or self._choked:
             return
         room = self._inflight_max - self._inflight
         while room > 0 and self._held:
-            pending = self._pending.get(self._held.popleft())
-            if pending is not None:
+            pending = self._pending.get(heappop(self._held))
+            if pending is not None and pending.held:
+                pending.held = False
+                self._held_count -= 1
                 self._outgoing.append(pending.request)
                 room -= 1
 
@@ -274,7 +298,7 @@ class LinkCore:
 
     def statistics(self) -> LinkStatistics:
         return LinkStatistics(
-            self.connected, self.connections, len(self._pending), len(self._held), self.last_error
+            self.connected, self.connections, len(self._pending), self._held_count, self.last_error
         )
 
 

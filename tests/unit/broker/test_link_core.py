@@ -116,9 +116,24 @@ def test_a_refused_request_is_asked_again_if_there_was_too_much() -> None:
     assert asker.corrs() == [corr]
     asker.core.received([Refused(429, "too much", corr=corr)], 0)
     assert asker.answers == {}
+    assert asker.corrs() == [], "at once it would only be refused again"
+    asker.core.received([Beat()], 0)
     assert asker.corrs() == [corr]
     asker.core.received([Refused(413, "too large", corr=corr)], 0)
     assert isinstance(asker.answers[corr], Refused)
+
+
+def test_refused_requests_keep_their_order_and_go_out_once() -> None:
+    asker = Asker()
+    asker.connect(inflight_max=3)
+    first, second, third = asker.ask(), asker.ask(), asker.ask()
+    assert asker.corrs() == [first, second, third]
+    too_much = [Refused(429, "too much", corr=corr) for corr in (second, third, second, third)]
+    asker.core.received(too_much, 0)
+    assert asker.corrs() == []
+    asker.answer(first)
+    assert asker.corrs() == [second, third]
+    assert asker.core.statistics().held == 0
 
 
 def test_the_backlog_is_bounded() -> None:
