@@ -288,9 +288,6 @@ class _Play:
     def _goes_on(self, output: Output) -> bool:
         """Take what a step asks for; whether another one would get further."""
         routine = self._routine
-        if output.done is not None:
-            self.outcome = output.done
-            return False
         self.beyond = self.beyond or self._replayer.new(output)
         try:
             answered = [c for c in output.commands if self._replayer.answer(routine, c)]
@@ -298,6 +295,9 @@ class _Play:
             self.outcome = Outcome(REJECTED, EMPTY, error)
             return False
         routine.answered(len(output.commands))
+        if output.done is not None:
+            self.outcome = output.done
+            return False
         if not routine.alive and (missed := routine.never_made()):
             # it has ended, and waits for children that the history has as pending
             left = left_over(missed, place_of(routine.function.fn))

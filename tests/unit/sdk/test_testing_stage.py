@@ -64,7 +64,8 @@ async def asynchronous(ctx: Context, number: int) -> int:
 
 
 async def patient(ctx: Context) -> int:
-    return await ctx.get_dependency("runtime").rpc("inner", asynchronous, 4)
+    runtime: Runtime = ctx.get_dependency("runtime")
+    return await runtime.rpc("inner", asynchronous, 4)
 
 
 def ask(ctx: Context) -> Generator[Any, Any, Any]:
@@ -297,8 +298,8 @@ def test_several_groups() -> None:
         assert {group.name for group in shop.groups().groups} == {"shop", "bank"}
 
 
-def buy(ctx: Context) -> Generator[Any, Any, str]:
-    return (yield ctx.rpc("charge", 7).options(target="bank"))
+def buy(ctx: Context) -> Generator[Any, Any, Any]:
+    return (yield from ctx.rpc("charge", 7).options(target="bank"))
 
 
 def test_a_group_that_nobody_serves_is_named() -> None:
