@@ -22,7 +22,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: how long the holders of tasks may take to come back after the broker started
     boot_grace_ms: int = 5_000
     #: nodes in a row that may vanish while they hold a task; then it is parked. 0: never
-    deaths_max: int = 5
+    deaths_max: int = 4
     #: how often an unblock is sent again that nobody has acknowledged
     unblock_retry_ms: int = 5_000
     #: peers at a time

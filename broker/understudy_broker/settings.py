@@ -55,8 +55,9 @@ class BrokerSettings(BaseSettings):
     #: how long nodes may take to come back after the broker started
     boot_grace_s: float = Field(5.0, ge=0, le=3600)
     #: nodes in a row that may vanish while they hold a task; then it is parked. 0: never.
-    #: Fewer than the ten restarts that a pool allows a process: else that stops everything first
-    deaths_max: int = Field(5, ge=0, le=1000)
+    #: Two make it a suspect, two more are its own, of which one may be chance; and two killers on
+    #: one node need fewer than the ten restarts after which a pool would stop everything
+    deaths_max: int = Field(4, ge=0, le=1000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: auto: for people on a terminal, JSON lines otherwise
     log_format: Literal["auto", "console", "json"] = "auto"

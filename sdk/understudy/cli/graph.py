@@ -271,7 +271,7 @@ def status(node: Node, task: TaskRecord | None, served: Mapping[str, int], now_m
         due_ms = (task.retry_at or 0) - now_ms
         later = f", due in {due_ms / 1000:.1f} s" if due_ms > 0 else ""
         return f"queued for group {group}{later}"
-    return task.state
+    return "parked" if task.deaths and task.state == "halted" else task.state
 
 
 def _untasked(node: Node, record: PromiseRecord) -> str:

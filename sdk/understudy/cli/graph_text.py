@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.cli.graph import Line, Node, Omitted, attempts, status
-from understudy.cli.shown import decoded, failure, node_of, reason
+from understudy.cli.shown import decoded, failure, node_of, reason, trouble
 from understudy.cli.tables import duration
 from understudy_store.records import HEADER_SITE, RESOLVED, TaskRecord
 
@@ -64,8 +64,13 @@ def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     yield duration(took_ms(node, around.now_ms))
     if (count := attempts(node, task)) > 1:
         yield f"{count} attempts" if node.record.settled else f"attempt {count}"
-    if why := reason(node.record):
+    if why := _why(node, task):
         yield why
+
+
+def _why(node: Node, task: TaskRecord | None) -> str:
+    """Why it failed, or does not go on."""
+    return reason(node.record) if node.record.settled else trouble(task)
 
 
 def change(node: Node, around: Surroundings) -> str:
@@ -73,7 +78,7 @@ def change(node: Node, around: Surroundings) -> str:
     where = where_of(node, around)
     text = status(node, around.tasks.get(node.id), around.served, 0)
     text = text.partition(", due in")[0] + (f" on {where}" if where else "")
-    why = reason(node.record)
+    why = _why(node, around.tasks.get(node.id))
     return f"{node.id}  {_label(node)}  {text}" + (f"  {why}" if why else "")
 
 
@@ -115,6 +120,8 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "attempts": attempts(node, task),
         "runs": None if task is None else task.version,
         "failures": None if task is None else task.failures,
+        "deaths": None if task is None else task.deaths,
+        "cause": None if task is None else task.cause,
         "created_at": record.created_at,
         "settled_at": record.settled_at,
         "duration_ms": took_ms(node, around.now_ms),

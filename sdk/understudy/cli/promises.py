@@ -11,7 +11,7 @@ import typer
 from understudy.cli.options import AsJson, Tags, Url
 
 if TYPE_CHECKING:
-    from understudy_store.records import PromiseRecord
+    from understudy_store.records import PromiseRecord, TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -36,17 +36,23 @@ def promises() -> None:
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Show one promise; of one that failed, also where that happened.
 
-    Values are decoded where they are plain data; what is pickled is never unpickled here.
+    Values are decoded where they are plain data; what is pickled is never unpickled here. Of one
+    that is pending and has a task, that is shown too: why it is parked, for instance.
 
     \b
     Example:
       understudy promises get order-7
     """
     from understudy.cli.client import Client
-    from understudy_store.commands import PromiseGet
+    from understudy_store.commands import PromiseGet, TaskGet
+    from understudy_store.records import TAG_TARGET
 
     with Client(url) as client:
-        return _show(client.command(PromiseGet(id)).promise, as_json)
+        record = client.command(PromiseGet(id)).promise
+        assert record is not None
+        waits = not record.settled and TAG_TARGET in record.tags
+        task = client.command(TaskGet(id)).task if waits else None
+    return _show(record, as_json, task)
 
 
 @app.command()
@@ -204,18 +210,31 @@ def _settled(record: PromiseRecord, wanted: str, as_json: bool, *, same: bool = 
     return 1
 
 
-def _show(record: PromiseRecord | None, as_json: bool) -> int:
-    from understudy.cli.shown import compact, decoded, promise_json, reason, traceback_of
+def _show(record: PromiseRecord | None, as_json: bool, task: TaskRecord | None = None) -> int:
+    from understudy.cli.shown import (
+        compact,
+        decoded,
+        promise_json,
+        reason,
+        task_json,
+        traceback_of,
+        trouble,
+    )
     from understudy.cli.tables import moment, print_json
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
     assert record is not None
     if as_json:
-        print_json(promise_json(record))
+        shown = promise_json(record)
+        if task is not None:
+            shown["task"] = task_json(task)
+        print_json(shown)
         return 0
     facts = {
         "id": record.id,
         "state": record.state,
+        "task": None if task is None else task.state,
+        "trouble": trouble(task) or None,
         "function": record.param.headers.get(HEADER_FUNCTION),
         "param": compact(decoded(record.param.data), None) if record.param.data else None,
         "value": compact(decoded(record.value.data), None) if record.state == RESOLVED else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import shlex
 from typing import Any, Final
 
 from understudy.values.lifting import Lifting
@@ -140,7 +141,20 @@ def task_json(task: TaskRecord) -> dict[str, Any]:
         "expires_at": task.expires_at,
         "retry_at": task.retry_at,
         "resumes": list(task.resumes),
+        "failures": task.failures,
+        "deaths": task.deaths,
+        "cause": task.cause,
     }
+
+
+def trouble(task: TaskRecord | None) -> str:
+    """What became of those who held it, and what to do; empty if all is well."""
+    if task is None or not task.cause or task.state == "fulfilled":
+        return ""
+    if task.state == "halted":
+        return f"{task.cause}; let it go on: understudy tasks continue {shlex.quote(task.id)}"
+    times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
+    return f"whoever held it vanished, {times}; the last: {task.cause}"
 
 
 def schedule_json(schedule: ScheduleRecord) -> dict[str, Any]:

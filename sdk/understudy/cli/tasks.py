@@ -21,7 +21,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Of the task: its promise'
 
 @app.callback()
 def tasks() -> None:
-    """Look at tasks: who holds which; halt, continue.
+    """Look at tasks: who holds which, why one is parked; halt, continue.
 
     \b
     Examples:
@@ -60,7 +60,10 @@ def halt(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 
 @app.command("continue")
 def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Let a halted task be handed out again.
+    """Let a halted or parked task be handed out again.
+
+    A task is parked, which is halted with a cause, when whoever held it vanished several times in a
+    row (the broker's setting deaths_max). The count begins anew.
 
     \b
     Example:
@@ -124,7 +127,7 @@ def _one(command: object, as_json: bool, url: str | None) -> int:
 
 
 def _table(found: list[TaskRecord]) -> str:
-    from understudy.cli.shown import node_of
+    from understudy.cli.shown import node_of, trouble
     from understudy.cli.tables import table
 
     now_ms = time.time_ns() // 1_000_000
@@ -132,7 +135,9 @@ def _table(found: list[TaskRecord]) -> str:
         (task.id, task.state, task.version, task.target, node_of(task), _due(task, now_ms))
         for task in found
     ]
-    return table(("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT"), rows)
+    lines = [table(("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT"), rows)]
+    lines += [f"{task.id}: {said}" for task in found if (said := trouble(task))]
+    return "\n".join(lines)
 
 
 def _due(task: TaskRecord, now_ms: int) -> str | None:

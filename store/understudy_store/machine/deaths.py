@@ -3,7 +3,8 @@
 One death says little: whatever a node held when it vanished counts one. A task that gets nowhere in
 between and takes its holder with it time and again is likely what kills it, and a supervisor may
 park it (``task.halt`` with a cause). So the count begins anew whenever the task gets somewhere: a
-step is stored, it suspends, its holder gives it back (semantics: Ours, deaths).
+step is stored, something that it called ends, it suspends, its holder gives it back (semantics:
+Ours, deaths).
 """
 
 from __future__ import annotations

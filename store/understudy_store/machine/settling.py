@@ -8,7 +8,7 @@ thousands: hence a work list, not recursion.
 
 from __future__ import annotations
 
-from understudy_store.machine import holding
+from understudy_store.machine import deaths, holding
 from understudy_store.machine.objects import (
     Promise,
     Reason,
@@ -119,6 +119,8 @@ def announce(s: State, record: PromiseRecord, by: Task | None) -> None:
             and not (task is by and is_local(record))
         ):
             holder = task.warm
+            if task.deaths and task.state not in ("halted", "fulfilled"):
+                deaths.forget(s, task)
     s.settled.append(Settlement(record, holder))
 
 

@@ -222,6 +222,7 @@ def test_where_a_pending_call_stands() -> None:
     assert stands(pending, task("p", "acquired")) == "running"
     assert stands(pending, task("p", "suspended")) == "waiting"
     assert stands(pending, task("p", "halted")) == "halted"
+    assert stands(pending, task("p", "halted", deaths=5, cause="x")) == "parked"
     assert stands(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
     later = task("p", "pending", retry_at=7500)
     assert stands(pending, later) == "queued for group g, due in 2.5 s"
@@ -265,6 +266,22 @@ def test_drawn() -> None:
         "└─ p.3       audit (detached)  resolved  1 min 10 s",
     ]
     assert change(root.children[0], around) == "p.1  charge  running on n-1"
+
+
+def test_what_is_parked_says_why_and_what_to_do() -> None:
+    root = tree(promise("p", state="pending"), promise("p 1", branch="p", state="pending"))
+    tasks = {
+        "p": task("p", "pending", deaths=2, cause="n-1 is gone", retry_at=0),
+        "p 1": task("p 1", "halted", deaths=5, cause="all are gone"),
+    }
+    around = Surroundings(now_ms=0, tasks=tasks, served={"g": 1})
+    first, second = (line.partition("0 ms  ")[2] for line in drawn(lines(root), around))
+    assert first == "whoever held it vanished, 2 times in a row; the last: n-1 is gone"
+    assert second == "all are gone; let it go on: understudy tasks continue 'p 1'"
+    assert second in change(root.children[0], around)
+    data = as_data(root, around)
+    assert (data["deaths"], data["cause"]) == (2, "n-1 is gone")
+    assert data["children"][0]["status"] == "parked"
 
 
 def test_drawn_with_a_summary() -> None:

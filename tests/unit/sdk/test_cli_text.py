@@ -20,7 +20,7 @@ from understudy.cli.errors import UsageError, explain
 from understudy.cli.groups import groups_json, groups_text
 from understudy.cli.invoke import json_or_text
 from understudy.cli.options import pairs, seconds
-from understudy.cli.shown import compact, decoded, promise_json, reason, task_json
+from understudy.cli.shown import compact, decoded, promise_json, reason, task_json, trouble
 from understudy.cli.tables import duration, moment, table
 from understudy.errors import BrokerUnavailableError, ConfigurationError
 from understudy.values import Codec
@@ -117,6 +117,15 @@ def test_records_as_data() -> None:
     assert "ValueError: no" in data["error"]["traceback"]
     task = task_json(TaskRecord("p", "acquired", 2, "poll://any@g", "n-1#abc", 10, 20))
     assert (task["node"], task["version"], task["expires_at"]) == ("n-1", 2, 20)
+    assert (task["failures"], task["deaths"], task["cause"]) == (0, 0, None)
+
+
+def test_trouble_in_words() -> None:
+    assert trouble(None) == ""
+    assert trouble(TaskRecord("p", "halted", 2, "poll://any@g")) == ""
+    assert trouble(TaskRecord("p", "fulfilled", 2, "poll://any@g", cause="x")) == ""
+    once = TaskRecord("p", "acquired", 2, "poll://any@g", "n#1", 10, 20, deaths=1, cause="n died")
+    assert trouble(once) == "whoever held it vanished, once; the last: n died"
 
 
 def test_long_values_are_cut() -> None:

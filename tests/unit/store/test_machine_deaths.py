@@ -85,6 +85,20 @@ def test_a_step_that_is_stored_ends_the_row(world: World) -> None:
     assert counted(world) == (0, None)
 
 
+def test_the_end_of_something_it_called_ends_the_row(world: World) -> None:
+    world.child("a", "a.1")
+    world.child("a", "a.2")
+    world.acquire("a.1", "n2")
+    die(world, 2)
+    world.fulfill("a.1")
+    assert counted(world) == (0, None)
+    die(world)
+    world.do(TaskHalt("a", "enough"))
+    world.acquire("a.2", "n2")
+    world.fulfill("a.2")
+    assert counted(world) == (1, "enough")
+
+
 def test_a_suspend_ends_the_row_and_one_that_does_not_wait_does_not(world: World) -> None:
     world.promise("x", external="true")
     world.promise("y", 1, external="true")
