@@ -283,7 +283,8 @@ class Link:
             while not self._core.dismissed:
                 for parts in socket.receive_nowait():
                     with suppress(FrameError):
-                        self._core.received(decode_to_peer(parts[-1]), _now_ms())
+                        if self._core.in_order(parts[-1]):
+                            self._core.received(decode_to_peer(parts[-1]), _now_ms())
                 if not self._core.dismissed:
                     await socket.wait()
 
@@ -335,6 +336,8 @@ class Link:
 
     def _take(self, socket: TrioSocket, now: int) -> None:
         for parts in socket.receive_nowait():
+            if not self._core.in_order(parts[-1]):
+                continue
             try:
                 messages = decode_to_peer(parts[-1])
             except FrameError as error:

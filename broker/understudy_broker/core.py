@@ -28,7 +28,13 @@ from understudy_broker.dispatcher import SUSPECT_DEATHS, Dispatcher
 from understudy_broker.membership import Membership
 from understudy_broker.outbox import Batch, Frame, Outbox, pack
 from understudy_broker.parking import parks
-from understudy_broker.protocol.frames import FrameError, decode_to_broker, salvage
+from understudy_broker.protocol.frames import (
+    FrameError,
+    Order,
+    decode_to_broker,
+    number_of,
+    salvage,
+)
 from understudy_broker.protocol.messages import (
     Ack,
     Beat,
@@ -81,6 +87,7 @@ _PRELOAD_BYTES: Final = 256 * KIB
 _PAGE_BYTES: Final = 2 * MIB
 
 _STALE: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
+_FRAMES_MISSING: Final = Refused(412, "frames are missing on this connection: say hello again")
 _WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
 
 
@@ -133,6 +140,10 @@ class BrokerCore:
     def receive(self, peer: bytes, frame: bytes | memoryview, now: int) -> None:
         """Take a frame: session messages act at once, requests wait for `apply`."""
         self.counters.frames += 1
+        session = self.sessions.peer(peer)
+        order = session.order if session is not None else None
+        if session is not None and order is not None and not self._in_order(session, frame, now):
+            return
         try:
             messages = decode_to_broker(frame, self.config.frames)
         except FrameError as error:
@@ -143,7 +154,6 @@ class BrokerCore:
             if not messages and not bad:
                 self.refuse(peer, Refused(error.status, str(error), fatal=error.status == 426))
                 return
-        session = self.sessions.peer(peer)
         if session is not None:
             session.heard_at = now
         size = len(frame)
@@ -153,6 +163,8 @@ class BrokerCore:
                 size = 0
             elif type(message) is Hello:
                 session = self.membership.hello(peer, message, now)
+                if session is not None and (number := number_of(frame)) is not None:
+                    session.order = order or Order(number)
             elif session is None:
                 if type(message) is not Bye:
                     self.refuse(peer, _WELCOME_FIRST)
@@ -163,6 +175,18 @@ class BrokerCore:
                 return
             else:
                 self._session_message(session, message, now)
+
+    def _in_order(self, session: Session, frame: bytes | memoryview, now: int) -> bool:
+        """Whether this frame is the next one; if some are missing, the connection is over."""
+        assert session.order is not None
+        place = session.order.check(frame)
+        if place == "again":
+            self.counters.frames_repeated += 1
+        elif place == "gap":
+            self.counters.frames_missing += 1
+            self.refuse(session.peer, _FRAMES_MISSING)
+            self.membership.connection_lost(session.peer, now, "frames are missing")
+        return place == "next"
 
     def _take(self, session: Session, request: Request, size: int) -> None:
         config = self.config
@@ -464,8 +488,14 @@ class BrokerCore:
     def _packed(self, outbox: Outbox, *, known_only: bool = False) -> list[Frame]:
         frames: list[Frame] = []
         for peer, messages in outbox.messages.items():
-            if not known_only or peer in self.sessions:
-                frames += pack(peer, messages, self.config.frames)
+            session = self.sessions.peer(peer)
+            if session is None and known_only:
+                continue
+            packed = pack(peer, messages, self.config.frames)
+            if session is not None and session.order is not None:
+                stamp = session.order.stamp
+                packed = [(peer, stamp(frame)) for _, frame in packed]
+            frames += packed
         return frames
 
     # Time --------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ class Counters:
     __slots__ = (
         "frames",
         "malformed",
+        "frames_repeated",
+        "frames_missing",
         "refused",
         "requests",
         "commands",
@@ -28,6 +30,9 @@ class Counters:
         self.frames = 0
         #: frames that were not well formed, too large or of another version
         self.malformed = 0
+        #: frames that came a second time, and gaps in the numbers of those that came
+        self.frames_repeated = 0
+        self.frames_missing = 0
         #: explicit refusals sent
         self.refused = 0
         #: requests taken, and commands in them (a fence counts those inside it)

@@ -21,7 +21,7 @@ from understudy_broker.errors import (
     NameInUseError,
     ProtocolMismatchError,
 )
-from understudy_broker.protocol.frames import FrameLimits, encode, split
+from understudy_broker.protocol.frames import FrameLimits, Order, encode, split
 from understudy_broker.protocol.messages import (
     AnyCommand,
     Beat,
@@ -88,6 +88,7 @@ class LinkCore:
         self._choked = False
         self._outgoing: list[ToBroker] = []
         self._frames_max = self.limits.frame_bytes_max
+        self._order = Order()
         self._heard_at = 0
         self._beat_at = 0
         #: the broker has said `Bye`: it stops, or answers ours
@@ -161,7 +162,8 @@ class LinkCore:
         self.dismissed = False
         self._heard_at = self._beat_at = now
         self._hello_again = False
-        return encode([hello])
+        self._order = Order()
+        return self._order.stamp(encode([hello]))
 
     def lost(self, why: str) -> bool:
         """The connection is over; True if it had been welcomed."""
@@ -169,6 +171,15 @@ class LinkCore:
         self.last_error = why
         self._outgoing.clear()
         return was
+
+    def in_order(self, frame: bytes | memoryview) -> bool:
+        """Whether to take this frame, called once for each that comes: not if it came before, nor
+        if others are missing before it, which ends the connection (see `broken`)."""
+        place = self._order.check(frame)
+        if place == "gap":
+            self._hello_again = True
+            self.last_error = "frames of the broker are missing"
+        return place == "next"
 
     def received(self, messages: Sequence[ToPeer], now: int) -> list[ToPeer]:
         """Take what came: answers go to those who asked, the rest is returned in its order.
@@ -280,7 +291,7 @@ class LinkCore:
         )
         for message, why in left_out:
             self._left_out(message, why)
-        return frames
+        return [self._order.stamp(frame) for frame in frames]
 
     def _left_out(self, message: Message, why: str | None) -> None:
         if not isinstance(message, Request):

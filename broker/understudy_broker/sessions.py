@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from understudy_broker.config import BrokerConfig
+from understudy_broker.protocol.frames import Order
 from understudy_broker.protocol.messages import Hello
 from understudy_store.addresses import InvalidAddressError, check_name
 
@@ -28,7 +29,7 @@ class Session:
 
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
-        "heard_at", "beat_at", "inflight", "inflight_bytes", "watches",
+        "heard_at", "beat_at", "inflight", "inflight_bytes", "watches", "order",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -49,6 +50,8 @@ class Session:
         self.inflight_bytes = 0
         #: ids of promises it is to be told of
         self.watches: set[str] = set()
+        #: of the frames on this connection, where the peer numbers its own
+        self.order: Order | None = None
 
 
 def check_hello(hello: Hello, config: BrokerConfig) -> str | None:

@@ -2,7 +2,8 @@
 
 A frame is one ZeroMQ part: byte 0 is the protocol version, the rest a msgpack list of messages,
 each an array that begins with its tag. The version stands outside the msgpack, so that a peer that
-speaks another one can be told so, whatever the rest means to it.
+speaks another one can be told so, whatever the rest means to it. With its high bit set, four bytes
+follow that number the frame within its connection (see `Order`).
 
 Whatever bytes arrive, decoding either gives messages or raises `FrameError`: nothing else, and
 nothing is ever unpickled.
@@ -41,6 +42,12 @@ _ALONE = _VERSION + b"\x91"
 _ALONE_BYTES = len(_ALONE)
 
 
+#: in the first byte: a number follows
+_NUMBERED = 0x80
+_NUMBER_BYTES = 4
+_NUMBER_MASK = 0xFFFF_FFFF
+
+
 class FrameLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one frame."""
 
@@ -72,6 +79,50 @@ def encode(messages: Sequence[Message]) -> bytes:
     return bytes(frame)
 
 
+def numbered(frame: bytes, number: int) -> bytes:
+    """The same frame with its number in the connection."""
+    number_bytes = (number & _NUMBER_MASK).to_bytes(_NUMBER_BYTES, "big")
+    return b"".join((bytes((frame[0] | _NUMBERED,)), number_bytes, memoryview(frame)[1:]))
+
+
+def number_of(data: bytes | memoryview) -> int | None:
+    """The number of a frame; None if it has none."""
+    if len(data) <= _NUMBER_BYTES or not data[0] & _NUMBERED:
+        return None
+    return int.from_bytes(data[1 : 1 + _NUMBER_BYTES], "big")
+
+
+class Order:
+    """The frames of one connection, counted from 1 in each direction.
+
+    Peers pipeline: a request relies on those before it. So a frame that comes again is dropped,
+    and where one is missing, or comes too late, the connection is given up for a new one, in which
+    all that is unanswered is asked again.
+    """
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self, received: int = 0) -> None:
+        self.sent = 0
+        self.received = received
+
+    def stamp(self, frame: bytes) -> bytes:
+        """Number a frame that is sent."""
+        self.sent += 1
+        return numbered(frame, self.sent)
+
+    def check(self, data: bytes | memoryview) -> Literal["next", "again", "gap"]:
+        """What a frame that came is; those without a number are taken as they come."""
+        number = number_of(data)
+        if number is None:
+            return "next"
+        ahead = (number - self.received) & _NUMBER_MASK
+        if ahead == 1:
+            self.received = number
+            return "next"
+        return "again" if ahead == 0 or ahead > _NUMBER_MASK // 2 else "gap"
+
+
 def decode_to_broker(data: bytes | memoryview, limits: FrameLimits) -> list[ToBroker]:
     """Decode a frame that a peer sent to a broker.
 
@@ -101,28 +152,35 @@ def _decode(
     if size < 2:
         raise FrameError(400, f"a frame of {size} bytes holds no messages")
     view = memoryview(data)
-    if view[0] != PROTOCOL_VERSION:
+    version = view[0] & ~_NUMBERED
+    if version != PROTOCOL_VERSION:
         raise FrameError(
-            426, f"protocol version {view[0]}; this side speaks version {PROTOCOL_VERSION}"
+            426, f"protocol version {version}; this side speaks version {PROTOCOL_VERSION}"
         )
+    view = _body(view)
     # The count is read before anything is made of it: a small frame can announce many messages.
     count = _list_length(view)
     if count > messages_max:
         raise FrameError(413, f"a frame of {count} messages; at most {messages_max} are taken")
     try:
-        return decoder.decode(view[1:])
+        return decoder.decode(view)
     except (ValueError, RecursionError, OverflowError) as error:
         raise FrameError(400, f"malformed frame: {error}") from None
 
 
+def _body(view: memoryview) -> memoryview:
+    """What follows the version, and the number if there is one."""
+    return view[1 + _NUMBER_BYTES if view[0] & _NUMBERED else 1 :]
+
+
 def _list_length(view: memoryview) -> int:
-    head = view[1]
+    head = view[0] if len(view) else 0
     if 0x90 <= head <= 0x9F:
         return head & 0x0F
     if head == 0xDC:
-        return int.from_bytes(view[2:4], "big")
+        return int.from_bytes(view[1:3], "big")
     if head == 0xDD:
-        return int.from_bytes(view[2:6], "big")
+        return int.from_bytes(view[1:5], "big")
     raise FrameError(400, "malformed frame: the version is not followed by a list of messages")
 
 
@@ -135,8 +193,10 @@ def salvage(data: bytes | memoryview) -> tuple[list[ToBroker], list[tuple[int, s
     """
     good: list[ToBroker] = []
     bad: list[tuple[int, str]] = []
+    if not len(data):
+        return good, bad
     try:
-        parts = _to_raws.decode(memoryview(data)[1:])
+        parts = _to_raws.decode(_body(memoryview(data)))
     except (ValueError, RecursionError, OverflowError):
         return good, bad
     for part in parts:

@@ -6,7 +6,13 @@ import pytest
 
 from tests.unit.broker.rig import Rig, hello
 from understudy_broker.outbox import pack
-from understudy_broker.protocol.frames import FrameLimits, decode_to_peer, encode
+from understudy_broker.protocol.frames import (
+    FrameLimits,
+    Order,
+    decode_to_peer,
+    encode,
+    number_of,
+)
 from understudy_broker.protocol.messages import (
     Ack,
     Beat,
@@ -306,6 +312,43 @@ def test_bad_frames_are_refused_in_words(rig: Rig, frame: bytes, status: int, fa
     assert (refused.status, refused.fatal) == (status, fatal)
     assert refused.error
     assert rig.create(C, "still").status == 201
+
+
+def test_a_frame_that_comes_again_does_nothing(rig: Rig) -> None:
+    order = Order()
+    rig.core.receive(B, order.stamp(encode([hello("b", credit=1)])), rig.now)
+    rig.turn()
+    asks = order.stamp(encode([Request(1, PromiseGet("p"))]))
+    for frame in (asks, asks):
+        rig.core.receive(B, frame, rig.now)
+    rig.turn()
+    assert len(rig.take(B, Response)) == 1
+    assert rig.core.counters.frames_repeated == 1
+
+
+def test_a_missing_frame_ends_the_connection_before_what_relies_on_it(rig: Rig) -> None:
+    order = Order()
+    rig.core.receive(B, order.stamp(encode([hello("b")])), rig.now)
+    rig.turn()
+    order.stamp(encode([Request(1, PromiseCreate("p", rig.now + 9_000))]))  # never arrives
+    for command in (PromiseWatch(("p",)), PromiseGet("p")):
+        rig.core.receive(B, order.stamp(encode([Request(2, command)])), rig.now)
+    rig.turn()
+    assert {refused.status for refused in rig.take(B, Refused)} == {412}
+    assert rig.take(B, Response) == []
+    assert rig.core.counters.frames_missing == 1
+    assert rig.core.sessions.named("b") is None
+
+
+def test_who_numbers_its_frames_gets_numbered_ones(rig: Rig) -> None:
+    order = Order()
+    rig.core.receive(B, order.stamp(encode([hello("b")])), rig.now)
+    rig.core.receive(B, order.stamp(encode([Beat()])), rig.now)
+    frames = [frame for peer, frame in rig.core.take_urgent() if peer == B]
+    assert [number_of(frame) for frame in frames] == [1]
+    rig.send(A, Beat())
+    frames = [frame for peer, frame in rig.core.take_urgent() if peer == A]
+    assert [number_of(frame) for frame in frames] == [None]
 
 
 def test_too_many_unanswered_requests_are_refused_and_later_ones_taken_again() -> None:

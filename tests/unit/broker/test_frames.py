@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from understudy_broker.protocol.frames import (
     FrameError,
     FrameLimits,
+    Order,
     decode_to_broker,
     decode_to_peer,
     encode,
+    number_of,
+    numbered,
     salvage,
     split,
 )
@@ -199,3 +202,29 @@ def test_data_does_not_alias_the_frame() -> None:
     frame[:] = bytes(len(frame))
     assert decoded == [Request(1, PromiseSettle("p", "resolved", Value({}, b"data")))]
     assert msgspec.msgpack.encode(decoded)
+
+
+def test_a_number_changes_nothing_else() -> None:
+    frame = encode([Beat(), Credit(3)])
+    assert number_of(frame) is None
+    for number in (1, 255, 2**32 - 1):
+        assert number_of(numbered(frame, number)) == number
+        assert decode_to_broker(numbered(frame, number), LIMITS) == [Beat(), Credit(3)]
+    for cut in range(1, 8):
+        with pytest.raises(FrameError):
+            decode_to_broker(numbered(frame, 7)[:cut], LIMITS)
+    with pytest.raises(FrameError) as caught:
+        decode_to_broker(numbered(b"\x02" + frame[1:], 1), LIMITS)
+    assert caught.value.status == 426
+
+
+@pytest.mark.parametrize("begin", [0, 2**32 - 3])
+def test_frames_that_come_again_or_are_missing_are_noticed(begin: int) -> None:
+    sender, receiver = Order(), Order(begin)
+    sender.sent = begin
+    first, second, third, fourth = (sender.stamp(encode([Beat()])) for _ in range(4))
+    assert [receiver.check(first), receiver.check(second)] == ["next", "next"]
+    assert [receiver.check(second), receiver.check(first)] == ["again", "again"]
+    assert receiver.check(fourth) == "gap"
+    assert [receiver.check(third), receiver.check(fourth)] == ["next", "next"]
+    assert receiver.check(encode([Beat()])) == "next", "whoever does not count is not checked"

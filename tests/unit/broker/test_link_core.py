@@ -14,7 +14,7 @@ from understudy_broker.errors import (
     ProtocolMismatchError,
 )
 from understudy_broker.linkcore import Answer, LinkCore
-from understudy_broker.protocol.frames import FrameLimits, decode_to_broker
+from understudy_broker.protocol.frames import FrameLimits, Order, decode_to_broker, encode
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Beat,
@@ -260,3 +260,18 @@ def test_whatever_happens_everything_is_answered_once(script: list[str]) -> None
         asker.answer(*asker.corrs())
     assert sorted(asker.answers) == asked
     assert asker.core.unanswered == 0
+
+
+def test_a_missing_frame_of_the_broker_ends_the_connection() -> None:
+    asker = Asker()
+    asker.connect()
+    broker = Order()
+    first, _missing, third = (broker.stamp(encode([Beat()])) for _ in range(3))
+    assert asker.core.in_order(first)
+    assert not asker.core.in_order(first), "it came before"
+    assert not asker.core.broken(0)
+    assert not asker.core.in_order(third)
+    assert asker.core.broken(0)
+    asker.connect()
+    assert not asker.core.broken(0)
+    assert asker.core.in_order(first), "each connection counts anew"
