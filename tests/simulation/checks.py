@@ -21,17 +21,19 @@ from understudy_store.commands import (
     TaskFence,
     TaskFulfill,
     TaskHeartbeat,
+    TaskRelease,
     TaskSuspend,
 )
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Execute, Machine, MachineConfig
 from understudy_store.machine.ledger import touched
-from understudy_store.machine.objects import Promise, is_external, is_timer
+from understudy_store.machine.objects import LOCAL, Promise, is_external, is_timer
 from understudy_store.records import (
     CANCELED,
     EMPTY,
     PENDING,
     RESOLVED,
+    TAG_SCOPE,
     TAG_TARGET,
     TIMEDOUT,
     PromiseRecord,
@@ -267,6 +269,8 @@ class Watched(Machine):
             self._check_waiting(key, old, new, command, reply)
         if reply is not None and command is not None:
             self._check_reply(command, reply, now)
+            if type(command) in _HELD and reply.ok:
+                self._check_held(command)  # type: ignore[arg-type]
 
     def _callbacks(self, key: str, old: tuple[str, ...], new: tuple[str, ...]) -> None:
         for awaiter in old:
@@ -302,6 +306,16 @@ class Watched(Machine):
                 owed = self.state.unblocks.get((key, address))
                 hold(owed == new.record, "p13: an unblock is not owed", key, address)
 
+    def _check_held(self, command: TaskFence | TaskFulfill | TaskRelease | TaskSuspend) -> None:
+        """Only the holder of the latest version is obeyed; what it ends has no open calls."""
+        version = self._memory.seen[command.id].version
+        hold(command.version == version, "p10: a stale write was applied", command, version)
+        if type(command) is TaskFulfill:
+            for child in self.state.children.get(command.id, ()):
+                tags = self.state.promises[child].record.tags
+                attached = TAG_TARGET in tags or tags.get(TAG_SCOPE) == LOCAL
+                hold(not attached, "a parent ends before its child", command.id, child)
+
     def _check_reply(self, command: StoreCommand, reply: Reply, now: int) -> None:
         """p03, p17: what is answered is so."""
         asked = type(command) in (PromiseSettle, TaskFulfill) and command.state == TIMEDOUT  # type: ignore[union-attr]
@@ -320,6 +334,7 @@ class Watched(Machine):
 
 
 _SETTLED: Final = (None, "fulfilled")
+_HELD: Final = frozenset((TaskFence, TaskFulfill, TaskRelease, TaskSuspend))
 
 
 def _check_state(key: str, new: Seen) -> None:

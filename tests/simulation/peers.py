@@ -90,6 +90,9 @@ class PeerHost:
         if self.group is None:
             # whoever calls again is another process, of another name
             self.name = f"c{self.place}-{self.epoch}"
+        elif self.world.rng.random() < 0.3:
+            # a node of another name: what the one before it held is found by its silence alone
+            self.name = f"n{self.place}-{self.epoch}"
         self.link = LinkCore()
         self.queue: list[Run] = []
         self.stepping = 0
@@ -217,6 +220,8 @@ class PeerHost:
         now = self.world.now
         inbox, self._inbox = self._inbox, deque()
         for frame in inbox:
+            if not self.link.in_order(frame):
+                continue
             messages = decode_to_peer(frame)
             self.world.received(self, messages)
             rest: list[ToPeer] = []

@@ -94,8 +94,8 @@ def draw(seed: int) -> Plan:
     # calls go to the second group in any program
     nodes += [GROUPS[1]] * rng.choice((1, 1, 2))
     clients = 1 if one else 2
-    roots = _roots(rng, len(nodes), clients)
     kinds = [kind for kind in FAULTS if rng.random() < 0.45]
+    roots = _roots(rng, len(nodes), clients, shared="cancel" not in kinds)
     calm = rng.random() < 0.04 or not kinds
     plan = Plan(
         seed=seed,
@@ -107,7 +107,7 @@ def draw(seed: int) -> Plan:
         fault_rate=rng.choice((0.01, 0.03, 0.06)),
         faults_max=rng.choice((1, 3, 6, 12)),
         unfair_ms=rng.choice((500, 3_000, 10_000)),
-        frame_rate=0.0 if calm or rng.random() < 0.7 else rng.choice((0.005, 0.03)),
+        frame_rate=0.0 if calm or rng.random() < 0.7 else rng.choice((0.01, 0.05, 0.15)),
         frame_ms=rng.choice(((0,), (0, 0, 1), (0, 1, 2, 5), (0, 0, 0, 40))),
         step_ms=rng.choice(((0,), (0, 0, 1), (0, 3, 20), (0, 0, 200))),
         disk_ms=rng.choice(((0,), (0, 1), (1, 2, 8), (0, 0, 300))),
@@ -126,14 +126,14 @@ def draw(seed: int) -> Plan:
     return plan
 
 
-def _roots(rng: random.Random, nodes: int, clients: int) -> list[Root]:
+def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> list[Root]:
     roots: list[Root] = []
     for number in range(rng.choice((1, 1, 2, 3))):
         mode = rng.choice(("rpc", "rpc", "rpc", "run", "listen"))
         owners = [int(rng.random() * nodes) if mode == "run" else nodes + number % clients]
         if mode != "run" and rng.random() < 0.3:
             owners = [nodes + place for place in range(clients)]
-        program = make(rng, rng.choice((1, 2, 2, 3)), rng.choice((4, 8, 14)))
+        program = make(rng, rng.choice((1, 2, 2, 3)), rng.choice((4, 8, 14)), shared=shared)
         group = GROUPS[1] if rng.random() < 0.3 else GROUPS[0]
         roots.append(Root(f"r{number}", program, owners, mode, group, rng.choice((0, 0, 30))))
     return roots

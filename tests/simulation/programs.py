@@ -27,6 +27,8 @@ GROUPS: Final = ("g", "h")
 LEAVES: Final = ("leaf", "step", "flaky", "flaky step", "broken", "sleep", "late")
 NESTED: Final = ("call", "here", "async", "fan", "fan here", "tree", "ahead", "race", "cut race")
 SELDOM: Final = ("promise", "detached", "fib")
+#: a call under an id of its own, which other places in the same call graph may make too
+SHARED: Final = "shared"
 #: a durable pause is this long for each unit of its number
 SLEEP_UNIT_S: Final = 0.02
 
@@ -132,6 +134,8 @@ def _request(ctx: Context, operation: Operation) -> Any:
         return call.options(retry=Constant(0.01 * n, max_attempts=3))
     if kind == "flaky step":
         return ctx.lfc(flaky, n, n % 3).options(retry=Constant(0.01 * n, max_attempts=3))
+    if kind == SHARED:
+        return ctx.rfc(leaf, n).options(id=f"{ctx.id.partition('.')[0]}.x{n}", target=GROUPS[0])
     if kind == "broken":
         return _to(ctx.rfc(broken, n), group).options(retry=Never())
     if kind == "call":
@@ -211,7 +215,7 @@ def plain(program: Program) -> list[Any]:
 
 
 def _plainly(kind: str, n: int, inner: list[Program]) -> Any:
-    if kind in ("leaf", "step", "flaky", "flaky step", "race", "cut race"):
+    if kind in ("leaf", "step", "flaky", "flaky step", "race", "cut race", SHARED):
         return n + 1
     if kind == "broken":
         return f"no {n}"
@@ -235,22 +239,27 @@ def _fib(n: int) -> int:
 # Making them -------------------------------------------------------------------------------------
 
 
-def make(rng: random.Random, depth: int, budget: int) -> Program:
-    """A random program of about `budget` operations in all, nested at most `depth` times."""
+def make(rng: random.Random, depth: int, budget: int, *, shared: bool) -> Program:
+    """A random program of about `budget` operations in all, nested at most `depth` times.
+
+    `shared`: with calls of one id from several places.
+    """
     program: Program = []
+    leaves = (*LEAVES, SHARED, SHARED) if shared else LEAVES
     while budget > 0 and len(program) < 4:
         at = rng.random()
-        kinds = LEAVES if depth == 0 or budget < 2 else (*LEAVES, *NESTED, *NESTED, *SELDOM)
+        kinds = leaves if depth == 0 or budget < 2 else (*leaves, *NESTED, *NESTED, *SELDOM)
         kind = kinds[int(at * len(kinds))]
         budget -= 1
         inner: list[Program] = []
         if depth and (kind in NESTED or kind == "detached"):
             many = 1 + int(rng.random() * 3) if kind in ("fan", "fan here", "tree", "ahead") else 1
             share = max(1, budget // (many + 1))
-            inner = [make(rng, depth - 1, share) for _ in range(many)]
+            inner = [make(rng, depth - 1, share, shared=shared) for _ in range(many)]
             budget -= many * share
         group = GROUPS[1] if rng.random() < 0.25 else ""
-        program.append([kind, int(rng.random() * 10), inner, group])
+        number = int(rng.random() * (3 if kind == SHARED else 10))
+        program.append([kind, number, inner, group])
         if rng.random() < 0.2:
             break
     return program

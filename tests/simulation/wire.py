@@ -1,8 +1,8 @@
 """A fake network: connections that delay, stall, break, go deaf, and harm single frames.
 
-Within one connection frames arrive in order, as TCP has it. A connection that lost, doubled or
-swapped a frame does not live long: no transport that does so would. What was on its way when it
-broke may arrive in part.
+Within one connection frames arrive in order, as TCP has it, but for those that a world harms on
+purpose: lost, doubled, or swapped with the one before. What was on its way when a connection breaks
+may arrive in part.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from tests.simulation.peers import PeerHost
     from tests.simulation.world import World
 
-#: a harmed connection breaks within this time
-DOOMED_MS = 60
 #: a peer that leaves in order stays for the answer to its goodbye, so long at most
 BYE_MS = 250
 
@@ -23,7 +21,7 @@ BYE_MS = 250
 class Connection:
     """One connection between a peer and the broker of its time."""
 
-    __slots__ = ("down", "epoch", "harmed", "host", "id", "open", "stalled_until", "up", "world")
+    __slots__ = ("down", "epoch", "host", "id", "open", "stalled_until", "up", "world")
 
     def __init__(self, world: World, host: PeerHost, number: int) -> None:
         self.world = world
@@ -35,7 +33,6 @@ class Connection:
         #: takes new frames; what is on its way may still arrive
         self.open = True
         self.stalled_until = 0
-        self.harmed = False
         self.up: deque[bytes] = deque()
         self.down: deque[bytes] = deque()
 
@@ -74,9 +71,6 @@ class Connection:
         else:
             queue[-1], queue[-2] = queue[-2], queue[-1]
             world.counts["frames swapped"] += 1
-        if not self.harmed:
-            self.harmed = True
-            world.after(int(world.rng.random() * DOOMED_MS), self.close)
 
     def _arrive_up(self) -> None:
         if not self.up or self._stalls(self._arrive_up):

@@ -26,6 +26,7 @@ from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
 from tests.simulation.wire import Connection
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.node.activation import Run
+from understudy_broker.protocol.frames import number_of
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
 from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
 
@@ -278,6 +279,16 @@ class World:
         else:
             found.append("the broker is down")
         found += self.people.unfinished()
+        return found or self._credit_lost()
+
+    def _credit_lost(self) -> list[str]:
+        """Nodes whose room the broker sees differently, with nothing under way."""
+        found = []
+        for host in self.nodes:
+            credit = host.core.statistics().credit
+            available = self.broker.core.dispatcher.available(f"{host.name}#{host.epoch}")
+            if credit != available:
+                found.append(f"{host.name} has given {credit}, the broker knows of {available}")
         return found
 
     def finished(self) -> bool:
@@ -302,6 +313,8 @@ class World:
                     self._check_result(row.promise)
         for id_ in self.results:
             hold(rows[id_].promise == self.results[id_], "p05: changed", id_)
+        dispatcher = self.broker.core.dispatcher
+        hold(dispatcher.statistics().queued == 0, "queued and over", dispatcher.statistics())
         for host in self.nodes:
             statistics = host.core.statistics()
             hold(statistics.running == 0, "credit lost", host.name, statistics)
@@ -316,8 +329,10 @@ def _shown(thing: Any) -> str:
 
 def _frame(frame: bytes) -> str:
     """A frame in short: its checksum, and what is in it."""
-    said = [_said(message) for message in msgspec.msgpack.decode(frame[1:])]
-    return f"{zlib.crc32(frame):08x} {'; '.join(said)}"
+    number = number_of(frame)
+    body = frame[1:] if number is None else frame[5:]
+    said = [_said(message) for message in msgspec.msgpack.decode(body)]
+    return f"{number} {zlib.crc32(frame):08x} {'; '.join(said)}"
 
 
 def _said(message: list[Any]) -> str:
