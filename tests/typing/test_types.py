@@ -32,6 +32,7 @@ from collections.abc import Generator
 from typing import Any, assert_type
 
 from understudy import Context, Promise, Runtime
+from understudy.testing import crash_everywhere
 
 runtime = Runtime.local()
 
@@ -95,6 +96,15 @@ def from_outside() -> None:
     a: str = runtime.rpc("id", plain, 1).result()  # wrong: result
     b: float = runtime.rpc("id", plain, 1).result()
     runtime.options(taget="g")  # wrong: call
+
+
+def in_tests() -> None:
+    crash_everywhere(generator, "one")  # wrong: call
+    crash_everywhere(coroutine)  # wrong: call
+    crash_everywhere(5)  # wrong: call
+    crash_everywhere.on(runtime, befor=print)  # wrong: call
+    a: str = crash_everywhere(plain, 1).result  # wrong: result
+    b: float = crash_everywhere(plain, 1).result
 """
 
 

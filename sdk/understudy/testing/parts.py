@@ -101,7 +101,7 @@ class Broker:
                 reads = [Read(owed.command, owed.now) for owed in batch.reads]
                 self._send(core.committed(batch, self.engine.commit(batch.changes, reads)))
             due = core.next_due(now)
-            if batch is None and (due is None or due > now):
+            if due is None or due > now:
                 return
         raise AssertionError("the broker never comes to rest")
 
