@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: help demo test check lint types unit simulate format lock clean
+.PHONY: help demo test check lint types unit simulate chaos format lock clean
 
 help: ## This list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -46,6 +46,9 @@ unit: $(READY) ## All tests; choose with ARGS="path -k name"
 
 simulate: $(READY) ## Whole systems with faults of all kinds: SEEDS=n of them, or SEED=k alone with its trace
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+chaos: $(READY) ## Real processes, killed and stopped at random: MINUTES=10 SEED=1
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
 
 lint: $(READY) ## Only ruff and the direction of imports
 	@echo '· style and formatting'

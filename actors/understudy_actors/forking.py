@@ -22,6 +22,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -35,10 +36,15 @@ MESSAGE_BYTES_MAX: Final = 128 * 1024
 FORKING_SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
-def fork_point() -> Sequence[str] | None:
+def fork_point(*modules: str) -> Sequence[str] | None:
     """Where a program may be forked: called once it has imported all that it needs.
 
     In a template this does not return, but in each of its children.
+
+    Parameters
+    ----------
+    modules
+        Imported in a template, for its children will need them; others load them in their time.
 
     Returns
     -------
@@ -47,6 +53,8 @@ def fork_point() -> Sequence[str] | None:
     text = os.environ.pop(TEMPLATE_ENV, None)
     if text is None or not text.isdecimal():
         return None
+    for name in modules:
+        import_module(name)
     control = socket.socket(fileno=int(text))
     control.set_inheritable(False)
     why_not = _why_not(control.fileno())

@@ -6,7 +6,6 @@ import logging
 import pickle
 import sys
 
-import understudy.connection  # noqa: F401 (a template has imported all that its nodes will need)
 from understudy.runtime import Runtime
 from understudy_actors.forking import fork_point
 
@@ -32,7 +31,7 @@ def main() -> int:
         )
     for name, value in shipment["dependencies"].items():
         runtime.set_dependency(name, value)
-    fork_point()
+    fork_point("understudy.connection")
     runtime.serve()
     return 0
 

@@ -69,8 +69,8 @@ def _value(lines: Lines, name: str, key: str) -> list[str]:
 
 
 def _template_pid(pool: Pool) -> int:
-    (template,) = pool._templates._running
-    return template._process.pid
+    (pid,) = pool.statistics().templates
+    return pid
 
 
 async def test_one_import_serves_all_and_each_has_its_own_arguments(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_a_template_that_dies_is_replaced_and_its_children_live_on(tmp_pat
         assert first is not None
         os.kill(template, signal.SIGKILL)
         with trio.fail_after(PATIENCE_S):
-            while pool._templates._running:
+            while pool.statistics().templates:
                 await trio.sleep(0.005)
         other = await pool.start(_spec(tmp_path, "b"))
         await lines.until("b", "ready")
@@ -176,7 +176,7 @@ async def test_changed_code_is_what_the_next_one_runs(tmp_path: Path) -> None:
         assert lines.of("a").count("new code") == 1
         assert any("app.py has changed" in line for line in lines.of("pool"))
         # the old template had nothing more to do
-        assert len(pool._templates._running) == 1
+        assert len(pool.statistics().templates) == 1
 
 
 async def test_an_import_that_fails_is_told_by_the_process(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ async def test_stopping_does_not_wait_for_an_import(tmp_path: Path) -> None:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(pool.start, _spec(tmp_path, imports="signal.pause()"))
-            while not pool._templates._running:
+            while not pool.statistics().templates:
                 await trio.sleep(0.005)
             await pool.stop()
     (process,) = pool.statistics().processes

@@ -71,6 +71,8 @@ class PoolStatistics:
 
     processes: tuple[ProcessStatistics, ...]
     stopping: bool
+    #: process ids of the templates, which fork and are no processes of the pool's own
+    templates: tuple[int, ...] = ()
 
     @property
     def running(self) -> int:
@@ -107,6 +109,15 @@ class ProcessHandle:
     def statistics(self) -> ProcessStatistics:
         """A frozen picture."""
         return ProcessStatistics(self.name, self.pid, self.state, self.restarts, self.exit_code)
+
+    def send_signal(self, number: signal.Signals) -> int | None:
+        """Send a signal to the process as it is now; its pid, or None if none runs.
+
+        The pool sees what comes of it as it sees any other death.
+        """
+        if self._process is not None:
+            self._process.send_signal(number)
+        return self.pid
 
     def _ask(self, number: signal.Signals) -> None:
         """Ask it to go; also if it is only just being started."""
@@ -246,7 +257,7 @@ class Pool:
     def statistics(self) -> PoolStatistics:
         """A frozen picture of the pool."""
         processes = tuple(handle.statistics() for handle in self._handles.values())
-        return PoolStatistics(processes, self._stop_asked.is_set())
+        return PoolStatistics(processes, self._stop_asked.is_set(), self._templates.pids)
 
     def _newest_first(self) -> list[ProcessHandle]:
         return list(reversed(self._handles.values()))

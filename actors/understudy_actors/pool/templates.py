@@ -104,6 +104,10 @@ class _Template:
         self.refused: str | None = None
         self._lines: deque[str] = deque(maxlen=_LINES_MAX)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def ready(self) -> None:
         """Return when it can fork, or has found that it must not be forked."""
         while not self.is_ready and self.refused is None:
@@ -246,6 +250,11 @@ class Templates:
         self._refused: set[_Key] = set()
         self._none_left = trio.Event()
         self._stopping = False
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of all that run."""
+        return tuple(template.pid for template in self._running)
 
     async def fork(self, spec: ProcessSpec) -> Forked | None:
         """A process as `spec` says; None if it must be started instead.

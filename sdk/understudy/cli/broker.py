@@ -55,6 +55,7 @@ def broker(
     that these flags. There is no authentication: let only trusted machines reach it.
     """
     from understudy.cli.options import pairs
+    from understudy_actors.forking import fork_point
     from understudy_actors.lifeline import watch_lifeline
     from understudy_broker.daemon import run_broker
     from understudy_broker.settings import load_settings
@@ -66,6 +67,7 @@ def broker(
         "log_format": log_format,
     }
     loaded = load_settings(config, {**pairs(settings, "--set"), **_given(flags)})
+    fork_point("understudy_store.engines.sqlite")
     watch_lifeline(lambda: os.kill(os.getpid(), signal.SIGTERM))
     return run_broker(loaded)
 

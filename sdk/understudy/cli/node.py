@@ -70,9 +70,7 @@ def node(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     loaded = load_runtime(runtime)
-    import understudy.connection  # noqa: F401 (a template has imported all that its nodes will need)
-
-    if own_args := fork_point():
+    if own_args := fork_point("understudy.connection"):
         _, id = own_args
     if url is None and loaded.is_embedded:
         url = checked_url(None)  # a node serves others: a broker of its own would be of no use

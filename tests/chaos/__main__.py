@@ -1,0 +1,81 @@
+"""``python -m tests.chaos --minutes 10 --seed 1``: see docs/chaos.md.
+
+Exit code 0: nothing that must not be; 1: violations, and the data are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+import trio
+
+from tests.chaos import ledger
+from tests.chaos.recovery import deeds, recovery
+from tests.chaos.verdict import Evidence, Row, Verdict, judge
+from tests.chaos.world import LEASE_S, World
+from understudy.values import Codec
+
+#: violations that are printed; all are in the file
+SHOWN_MAX = 20
+
+
+def rows_of(store: Path) -> dict[str, Row]:
+    """What the store holds, with the values decoded."""
+    codec = Codec()
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+        found = database.execute("SELECT id, state, value_data, settled_at FROM promise")
+        return {
+            id: Row(state, codec.decode_value(value) if state == "resolved" else None, settled_at)
+            for id, state, value, settled_at in found
+        }
+
+
+def run(folder: Path, seed: int, seconds: float) -> Verdict:
+    """A run with all its data in `folder`, and what it has shown."""
+    world = World(folder, seed, seconds)
+    trio.run(world.run)
+    events = ledger.read(folder.glob("*.log"))
+    rows = rows_of(world.store)
+    verdict = judge(events, rows, seed)
+    evidence = Evidence(events, rows, seed)
+    verdict.figures |= {"done to processes": deeds(evidence.world)}
+    verdict.figures |= recovery(evidence, LEASE_S * 1000)
+    (folder / "verdict.json").write_text(
+        json.dumps({"figures": verdict.figures, "violations": verdict.violations}, indent=1)
+    )
+    return verdict
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="keep the data of a good run too")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
+    print(f"chaos: {options.minutes:g} min, seed {options.seed}, data in {folder}", flush=True)
+    verdict = run(folder, options.seed, options.minutes * 60)
+    for name, value in verdict.figures.items():
+        shown = value
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key}: {number}" for key, number in value.items())
+        print(f"  {name:<54} {shown}")
+    for text in verdict.violations[:SHOWN_MAX]:
+        print(f"VIOLATION {text}")
+    if verdict.violations:
+        again = f"make chaos MINUTES={options.minutes:g} SEED={options.seed}"
+        print(f"{len(verdict.violations)} violations; the data are in {folder}; {again}")
+        return 1
+    if not options.keep:
+        shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""What the nodes run: small programs whose results show which attempts they are made of.
+
+Every step is `leaf`: it writes down that it begins, does its work, writes down that it has ended,
+and returns a *token*, its own id and a random part. So each attempt is told from every other, and a
+program's result, which is the list of its steps' tokens, says for ever which attempt was believed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos.ledger import Ledger
+from understudy import Constant, Context, Runtime
+
+LEFT, RIGHT = "left", "right"
+#: where nodes write down what they do
+LEDGER_ENV: Final = "CHAOS_LEDGER"
+#: an attempt takes so many milliseconds, by its id
+WORK_MS: Final = (2, 25)
+#: failures of a step that fails first
+FAILURES: Final = 2
+
+Program = Generator[Any, Any, list[str]]
+
+runtime = Runtime(group=LEFT)
+_ledger = Ledger(Path(os.environ.get(LEDGER_ENV, os.devnull)))
+
+
+@runtime.register
+def leaf(ctx: Context, failures: int = 0) -> str:
+    """One step; it raises in its first `failures` attempts."""
+    token = f"{ctx.id} {secrets.token_hex(6)}"
+    _ledger.write("begin", ctx.id, token)
+    low, high = WORK_MS
+    time.sleep((low + zlib.crc32(ctx.id.encode()) % (high - low)) / 1000)
+    if ctx.info.attempt <= failures:
+        _ledger.write("raise", ctx.id, token)
+        raise ConnectionError("not yet")
+    _ledger.write("end", ctx.id, token)
+    return token
+
+
+@runtime.register
+def chain(ctx: Context, depth: int) -> Program:
+    """Calls in calls, from group to group."""
+    target = LEFT if depth % 2 else RIGHT
+    if depth == 0:
+        return [(yield ctx.rfc("leaf").options(target=target))]
+    below: list[str] = yield ctx.rfc("chain", depth - 1).options(target=target)
+    return below
+
+
+@runtime.register
+def fan_out(ctx: Context, width: int) -> Program:
+    """Many calls at once, of both groups."""
+    promises = []
+    for number in range(width):
+        target = LEFT if number % 2 else RIGHT
+        promises.append((yield ctx.rfi("leaf").options(target=target)))
+    tokens: list[str] = yield ctx.all(promises)
+    return tokens
+
+
+@runtime.register
+def steps(ctx: Context, count: int) -> Program:
+    """Local steps, one after the other."""
+    tokens: list[str] = []
+    while len(tokens) < count:
+        tokens.append((yield ctx.lfc(leaf)))
+    return tokens
+
+
+@runtime.register
+def sleeper(ctx: Context, milliseconds: int) -> Program:
+    """A step before a durable sleep, and one after it."""
+    before: str = yield ctx.lfc(leaf)
+    yield ctx.sleep(milliseconds / 1000)
+    after: str = yield ctx.rfc("leaf").options(target=RIGHT)
+    return [before, after]
+
+
+@runtime.register
+def stubborn(ctx: Context, failures: int) -> Program:
+    """Steps that fail before they succeed, there and here."""
+    again = Constant(pause_s=0.02, max_attempts=None)
+    there: str = yield ctx.rfc("leaf", failures).options(target=RIGHT, retry=again)
+    here: str = yield ctx.lfc(leaf, failures).options(retry=again)
+    return [there, here]
+
+
+@runtime.register
+def tree(ctx: Context, depth: int) -> Program:
+    """Recursion: a step at each leaf."""
+    if depth == 0:
+        return [(yield ctx.lfc(leaf))]
+    left = yield ctx.rfi("tree", depth - 1).options(target=LEFT)
+    right = yield ctx.rfi("tree", depth - 1).options(target=RIGHT)
+    tokens: list[str] = (yield left) + (yield right)
+    return tokens
+
+
+@runtime.register
+async def coroutine(ctx: Context, count: int) -> list[str]:
+    """The same in `async def`."""
+    tokens = []
+    for _ in range(count):
+        tokens.append(await ctx.lfc(leaf))
+        tokens.append(await ctx.rfc(leaf).options(target=LEFT))
+    return tokens
+
+
+def _tree_ids(id: str, depth: int) -> list[str]:
+    if depth == 0:
+        return [f"{id}.1"]
+    return _tree_ids(f"{id}.1", depth - 1) + _tree_ids(f"{id}.2", depth - 1)
+
+
+#: program, its argument, and the ids of the steps in the result of a call with some id
+PROGRAMS: Final[list[tuple[str, int, Callable[[str], list[str]]]]] = [
+    ("chain", 3, lambda id: [f"{id}.1.1.1.1"]),
+    ("fan_out", 5, lambda id: [f"{id}.{n}" for n in range(1, 6)]),
+    ("steps", 4, lambda id: [f"{id}.{n}" for n in range(1, 5)]),
+    ("sleeper", 150, lambda id: [f"{id}.1", f"{id}.3"]),
+    ("stubborn", FAILURES, lambda id: [f"{id}.1", f"{id}.2"]),
+    ("tree", 2, lambda id: _tree_ids(id, 2)),
+    ("coroutine", 2, lambda id: [f"{id}.{n}" for n in range(1, 5)]),
+]
+
+
+def program_of(id: str, seed: int) -> tuple[str, int, Callable[[str], list[str]]]:
+    """What the call `id` runs: the same whenever, and by whomever, it is asked."""
+    return PROGRAMS[zlib.crc32(f"{seed} {id}".encode()) % len(PROGRAMS)]
+
+
+def expected_ids(id: str, seed: int) -> list[str]:
+    """The steps in the result of the call `id`, in their order."""
+    return program_of(id, seed)[2](id)

@@ -1,0 +1,105 @@
+"""A client: calls, waits, writes down what it was told; after its death it goes on where it was.
+
+Run as ``python -m tests.chaos.client NUMBER``. Several threads, each with one call after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from tests.chaos import ledger
+from tests.chaos.app import LEFT, RIGHT, program_of
+from understudy import BrokerUnavailableError, Runtime, UnderstudyError
+from understudy_actors.forking import fork_point
+from understudy_actors.lifeline import watch_lifeline
+
+SEED_ENV: Final = "CHAOS_SEED"
+FOLDER_ENV: Final = "CHAOS_FOLDER"
+#: calls of one client at a time
+THREADS: Final = 5
+#: seconds between a call's end and the next, at most
+PAUSE_S: Final = 0.15
+#: when it is there, nothing new is begun
+STOP_FILE: Final = "stop"
+
+T = TypeVar("T")
+
+
+class Caller:
+    """One thread's calls, ``c0-2-0``, ``c0-2-1`` and so on, one after the other."""
+
+    def __init__(self, runtime: Runtime, folder: Path, name: str, seed: int) -> None:
+        self._runtime = runtime
+        self._stop_file = folder / STOP_FILE
+        self._name = name
+        self._seed = seed
+        self._random = random.Random()
+        path = folder / f"client-{name}.log"
+        known = ledger.read([path]) if path.exists() else []
+        self._finished = sum(event.kind in ("result", "failed") for event in known)
+        #: asked by a predecessor that has died since: its call is waited for
+        self._inherited = sum(event.kind == "asked" for event in known) > self._finished
+        self._log = ledger.Ledger(path)
+
+    def run(self) -> None:
+        """Call until the stop file is there; what was asked is always waited for."""
+        while self._inherited or not self._stop_file.exists():
+            self._call(f"{self._name}-{self._finished}")
+            if self._finished % 4 == 0:
+                self._look_again(f"{self._name}-{self._random.randrange(self._finished)}")
+            time.sleep(self._random.uniform(0, PAUSE_S))
+        self._log.write("done", self._name)
+
+    def _call(self, id: str) -> None:
+        program, argument, _ = program_of(id, self._seed)
+        group = self._runtime.options(target=LEFT if len(id) % 2 else RIGHT)
+        if not self._inherited:
+            self._log.write("asked", id, program)
+        handle = self._until_answered(lambda: group.rpc(id, program, argument))
+        self._log.write("acked", id)
+        try:
+            self._log.write("result", id, json.dumps(handle.result()))
+        except UnderstudyError as error:
+            self._log.write("failed", id, " ".join(repr(error).split()))
+        self._finished += 1
+        self._inherited = False
+
+    def _look_again(self, id: str) -> None:
+        """What was settled once must be the same for ever."""
+        record = self._until_answered(lambda: self._runtime.promises.get(id))
+        self._log.write("again", id, json.dumps(record.value()))
+
+    def _until_answered(self, ask: Callable[[], T]) -> T:
+        while True:
+            try:
+                return ask()
+            except BrokerUnavailableError:
+                continue  # it has waited already
+
+
+def main() -> int:
+    """Call with several threads until a signal comes."""
+    own_args = fork_point("understudy.connection")
+    number = (own_args or sys.argv[1:])[0]
+    folder, seed = Path(os.environ[FOLDER_ENV]), int(os.environ[SEED_ENV])
+    watch_lifeline(lambda: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    runtime = Runtime(group="clients")
+    for thread in range(THREADS):
+        caller = Caller(runtime, folder, f"c{number}-{thread}", seed)
+        threading.Thread(target=caller.run, daemon=True).start()
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

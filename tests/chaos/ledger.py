@@ -1,0 +1,51 @@
+"""The ledger: what happened, written down by whoever did it, in files that outlive them.
+
+Each line is one write to a file opened for appending, so lines of many processes do not mix, and
+none is lost with its process. (The machine stays up; nothing is synced.)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Event(NamedTuple):
+    """One line. Times are epoch milliseconds, as the store's are, with fractions."""
+
+    at_ms: float
+    #: begin, end, raise: of an attempt · asked, acked, result, again, failed: of a call · and what
+    #: was done to processes, see `world`
+    kind: str
+    pid: int
+    #: of the promise, or the name of a process
+    id: str
+    #: of an attempt its token, of a call its result; else what there is to add
+    text: str
+
+
+class Ledger:
+    """Appends events to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def write(self, kind: str, id: str, text: str = "", pid: int | None = None) -> float:
+        """Append one event of this process, or about process `pid`; returns its time."""
+        at_ms = time.time() * 1000
+        fields = (f"{at_ms:.3f}", kind, str(pid or os.getpid()), id, text)
+        os.write(self._fd, ("\t".join(fields) + "\n").encode())
+        return at_ms
+
+
+def read(paths: Iterable[Path]) -> list[Event]:
+    """The events of all files, in the order of their times."""
+    events = []
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            at_ms, kind, pid, id, text = line.split("\t")
+            events.append(Event(float(at_ms), kind, int(pid), id, text))
+    return sorted(events)

@@ -1,0 +1,151 @@
+"""How long it took: from a death to the next attempt, from a broker's return to its peers'."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tests.chaos.ledger import Event
+from tests.chaos.verdict import Evidence
+
+#: a node that comes back later than this after its broker is late
+BACK_MS: Final = 2_000.0
+_BROKER: Final = "broker"
+
+
+def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
+    """Figures in milliseconds: p50, p99, max and their number."""
+    away = _broker_away(evidence.world)
+    nodes: list[float] = []
+    nodes_and_broker: list[float] = []
+    stops: list[float] = []
+    for event in evidence.world:
+        if not event.id.startswith("node/") or event.kind not in ("kill", "stop"):
+            continue
+        for next_at in _taken_over(evidence, event):
+            took_ms = next_at - event.at_ms
+            if _overlaps(away, event.at_ms, next_at):
+                nodes_and_broker.append(took_ms)
+            elif event.kind == "kill":
+                nodes.append(took_ms)
+            elif took_ms > lease_ms / 2:
+                # else it was woken, or killed, before its lease lapsed
+                stops.append(took_ms - lease_ms)
+    back, late = _peers_back(evidence.world)
+    return {
+        "node killed to next attempt, ms": quantiles(nodes),
+        "node killed or stopped while the broker was away, ms": quantiles(nodes_and_broker),
+        "node stopped: lapse of its lease to next attempt, ms": quantiles(stops),
+        "broker there to each node back, ms": quantiles(back),
+        "nodes later than 2 s": late,
+        "broker killed to next attempt, ms": quantiles(_broker_to_attempt(evidence)),
+    }
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p99, max, and of how many."""
+    if not values:
+        return {"n": 0}
+    ranked = sorted(values)
+
+    def at(share: float) -> float:
+        return round(ranked[min(len(ranked) - 1, int(share * len(ranked)))], 1)
+
+    return {"p50": at(0.5), "p99": at(0.99), "max": round(ranked[-1], 1), "n": len(ranked)}
+
+
+def deeds(world: Sequence[Event]) -> dict[str, int]:
+    """How often what was done to which kind of process: ``node kill: 3000``."""
+    counts: dict[str, int] = defaultdict(int)
+    for event in world:
+        if event.kind in ("kill", "stop", "term"):
+            counts[f"{event.id.partition('/')[0]} {event.kind}"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _taken_over(evidence: Evidence, event: Event) -> list[float]:
+    """When each attempt that the process had under way was begun again by another."""
+    found = []
+    for id, begin in _under_way(evidence, event):
+        others = [e for e in evidence.begins[id] if e.at_ms > begin.at_ms and e.pid != event.pid]
+        # one that began before: the task was not this process's any more
+        if others and others[0].at_ms > event.at_ms:
+            found.append(others[0].at_ms)
+    return found
+
+
+def _under_way(evidence: Evidence, event: Event) -> list[tuple[str, Event]]:
+    index: dict[int, list[Event]] = evidence.__dict__.setdefault("begun_by", {})
+    if not index:
+        for begins in evidence.begins.values():
+            for begin in begins:
+                index.setdefault(begin.pid, []).append(begin)
+    found = []
+    for begin in index.get(event.pid, ()):
+        ended = evidence.ended.get(begin.text)
+        if begin.at_ms < event.at_ms and (ended is None or ended.at_ms > event.at_ms):
+            found.append((begin.id, begin))
+    return found
+
+
+def _broker_away(world: Sequence[Event]) -> list[tuple[float, float]]:
+    """From each blow to the broker to its return, and its peers' chance to come back."""
+    spans = []
+    since: float | None = None
+    for event in world:
+        if event.id != _BROKER:
+            continue
+        if event.kind in ("kill", "term", "stop"):
+            since = event.at_ms if since is None else since
+        elif since is not None:
+            spans.append((since, event.at_ms + BACK_MS))
+            since = None
+    if since is not None:
+        spans.append((since, float("inf")))
+    return spans
+
+
+def _overlaps(spans: Sequence[tuple[float, float]], start: float, end: float) -> bool:
+    return any(begin <= end and start <= until for begin, until in spans)
+
+
+def _peers_back(world: Sequence[Event]) -> tuple[list[float], int]:
+    """For each return of the broker, how long the nodes took that nobody touched meanwhile."""
+    took: list[float] = []
+    late = 0
+    blows = [e for e in world if e.id == _BROKER and e.kind in ("kill", "term", "stop")]
+    for there in (e for e in world if e.kind == "listening"):
+        before = [e for e in blows if e.at_ms < there.at_ms]
+        if not before:
+            continue  # its first start
+        after = [e.at_ms for e in blows if e.at_ms > there.at_ms]
+        until = min(after[0] if after else float("inf"), there.at_ms + BACK_MS)
+        span = [e for e in world if before[-1].at_ms - BACK_MS <= e.at_ms <= until]
+        touched = {e.id.removeprefix("node/") for e in span if e.id.startswith("node/")}
+        names = {e.id for e in world if e.kind == "joined" and e.at_ms < there.at_ms}
+        joined: dict[str, float] = {}
+        for event in span:
+            if event.kind == "joined" and event.at_ms >= there.at_ms:
+                joined.setdefault(event.id, event.at_ms)
+        took += [joined[name] - there.at_ms for name in names - touched if name in joined]
+        if until == there.at_ms + BACK_MS:
+            late += len(names - touched - set(joined))
+    return took, late
+
+
+def _broker_to_attempt(evidence: Evidence) -> list[float]:
+    """From the death of a broker to the first attempt of anything under its successor."""
+    begins = sorted(begin.at_ms for begins in evidence.begins.values() for begin in begins)
+    found = []
+    killed_at: float | None = None
+    for event in evidence.world:
+        if event.id == _BROKER and event.kind == "kill":
+            killed_at = event.at_ms
+        elif event.kind == "listening" and killed_at is not None:
+            at = bisect_right(begins, event.at_ms)
+            if at < len(begins):
+                found.append(begins[at] - killed_at)
+            killed_at = None
+    return found

@@ -1,0 +1,184 @@
+"""The judge of chaos: it must see each kind of violation, or a good verdict would mean nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.chaos.app import PROGRAMS, expected_ids, program_of
+from tests.chaos.ledger import Event
+from tests.chaos.mischief import EVERY_S, plan
+from tests.chaos.recovery import deeds, recovery
+from tests.chaos.verdict import Evidence, Row, judge
+
+SEED = 1
+#: a call of two steps
+CALL = next(id for id in (f"c0-0-{n}" for n in range(1000)) if program_of(id, SEED)[0] == "sleeper")
+FIRST, SECOND = expected_ids(CALL, SEED)
+
+
+def _event(at_ms: float, kind: str, id: str, text: str = "", pid: int = 1) -> Event:
+    return Event(at_ms, kind, pid, id, text)
+
+
+def _good() -> tuple[list[Event], dict[str, Row]]:
+    """A call, its first step interrupted by the death of process 1 and done by process 2."""
+    tokens = [f"{FIRST} b", f"{SECOND} c"]
+    events = [
+        _event(1, "asked", CALL, "sleeper", pid=9),
+        _event(2, "acked", CALL, pid=9),
+        _event(10, "begin", FIRST, f"{FIRST} a", pid=1),
+        _event(20, "kill", "node/left-0", pid=1),
+        _event(60, "begin", FIRST, f"{FIRST} b", pid=2),
+        _event(70, "end", FIRST, f"{FIRST} b", pid=2),
+        _event(90, "begin", SECOND, f"{SECOND} c", pid=2),
+        _event(95, "end", SECOND, f"{SECOND} c", pid=2),
+        _event(120, "result", CALL, json.dumps(tokens), pid=9),
+    ]
+    rows = {
+        CALL: Row("resolved", tokens, 110),
+        FIRST: Row("resolved", tokens[0], 72),
+        SECOND: Row("resolved", tokens[1], 97),
+    }
+    return events, rows
+
+
+def _violations(events: list[Event], rows: dict[str, Row]) -> list[str]:
+    return [text.partition(":")[0] for text in judge(sorted(events), rows, SEED).violations]
+
+
+def test_a_good_run() -> None:
+    verdict = judge(*_good(), SEED)
+    assert verdict.violations == []
+    figures = verdict.figures
+    assert (figures["calls asked"], figures["calls acknowledged"], figures["lost"]) == (1, 1, 0)
+    assert (figures["steps"], figures["steps by attempts"]) == (2, {1: 1, 2: 1})
+
+
+def test_an_acknowledged_call_that_is_absent_or_pending_is_lost() -> None:
+    events, rows = _good()
+    assert _violations(events, rows | {CALL: Row("pending", None, None)}) == ["lost"]
+    del rows[CALL]
+    assert "lost" in _violations(events, rows)
+
+
+def test_one_that_was_only_asked_may_be_absent() -> None:
+    assert _violations([_event(1, "asked", CALL, "sleeper")], {}) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [f"{SECOND} c", f"{FIRST} b"],
+        [f"{FIRST} b"],
+        [f"{FIRST} a", f"{SECOND} c"],
+        [f"{FIRST} invented", f"{SECOND} c"],
+        None,
+    ],
+)
+def test_results_are_made_of_attempts_that_ended(value: Any) -> None:
+    events, rows = _good()
+    rows[CALL] = Row("resolved", value, 110)
+    assert "wrong results" in _violations(events, rows)
+
+
+def test_a_failed_call_is_wrong() -> None:
+    events, rows = _good()
+    events.append(_event(130, "failed", CALL, "ValueError()"))
+    rows[CALL] = Row("rejected", None, 110)
+    assert _violations(events, rows).count("wrong results") == 2
+
+
+def test_two_values_of_one_promise_are_seen_by_whoever_saw_them() -> None:
+    events, rows = _good()
+    later = _event(200, "again", CALL, json.dumps([f"{FIRST} x", f"{SECOND} c"]), pid=9)
+    # the call itself, and its step, whose token the parent reports
+    assert _violations([*events, later], rows) == ["settled twice", "settled twice"]
+    rows[FIRST] = Row("resolved", f"{FIRST} x", 72)
+    assert "settled twice" in _violations(events, rows)
+
+
+def _with_attempt_after(*extra: Event) -> tuple[list[Event], dict[str, Row]]:
+    """Process 2 began, process 3 was given the step as well; then 2's result was taken."""
+    events, rows = _good()
+    return [*events, _event(65, "begin", FIRST, f"{FIRST} d", pid=3), *extra], rows
+
+
+def test_a_write_of_one_who_had_lost_the_task_is_stale() -> None:
+    assert _violations(*_with_attempt_after()) == ["stale writes applied"]
+
+
+def test_a_sleeper_that_begins_late_makes_nobody_stale() -> None:
+    stopped = _event(30, "stop", "node/left-1", pid=3)
+    assert _violations(*_with_attempt_after(stopped)) == []
+
+
+def test_a_stored_step_that_begins_again_is_repeated() -> None:
+    events, rows = _good()
+    events.append(_event(80, "begin", FIRST, f"{FIRST} d", pid=3))
+    assert _violations(events, rows) == ["stored steps repeated"]
+    assert _violations([*events, _event(30, "stop", "node/left-1", pid=3)], rows) == []
+
+
+# -- recovery -------------------------------------------------------------------------------------
+
+
+def _recovery(*extra: Event) -> dict[str, Any]:
+    events, rows = _good()
+    return recovery(Evidence(sorted([*events, *extra]), rows, SEED), lease_ms=1000)
+
+
+def test_from_the_kill_to_the_next_attempt() -> None:
+    assert _recovery()["node killed to next attempt, ms"]["p50"] == 40
+    # an attempt that had ended was not interrupted, and one that had been given away neither
+    later = _event(100, "kill", "node/left-1", pid=2)
+    assert _recovery(later)["node killed to next attempt, ms"]["n"] == 1
+
+
+def test_while_the_broker_is_away_another_clock_runs() -> None:
+    figures = _recovery(_event(15, "kill", "broker", pid=7), _event(40, "listening", "broker"))
+    assert figures["node killed to next attempt, ms"]["n"] == 0
+    assert figures["node killed or stopped while the broker was away, ms"]["p50"] == 40
+    assert figures["broker killed to next attempt, ms"] == {"p50": 45, "p99": 45, "max": 45, "n": 1}
+
+
+def test_nodes_come_back_to_their_broker() -> None:
+    world = [
+        _event(1, "listening", "broker"),
+        *(_event(2, "joined", name) for name in ("left-0", "left-1", "right-0", "right-1")),
+        _event(10_000, "kill", "broker"),
+        _event(11_000, "listening", "broker"),
+        _event(11_150, "joined", "left-0"),
+        _event(11_300, "joined", "left-1"),
+        _event(11_200, "kill", "node/right-0"),
+    ]
+    figures = recovery(Evidence(sorted(world), {}, SEED), lease_ms=1000)
+    assert figures["broker there to each node back, ms"] == {
+        "p50": 300,
+        "p99": 300,
+        "max": 300,
+        "n": 2,
+    }
+    assert figures["nodes later than 2 s"] == 1, "right-1, which nobody had touched"
+    assert deeds(world) == {"broker kill": 1, "node kill": 1}
+
+
+# -- the plan -------------------------------------------------------------------------------------
+
+
+def test_the_plan_follows_from_the_seed() -> None:
+    acts = plan(5, 600, 1.0)
+    assert acts == plan(5, 600, 1.0)
+    assert acts != plan(6, 600, 1.0)
+    assert [act.at_s for act in acts] == sorted(act.at_s for act in acts)
+    kills = sum(act.verb == "kill" and act.kind == "node" for act in acts)
+    assert kills > 3000
+    assert {f"{act.verb} {act.kind}" for act in acts} == set(EVERY_S)
+    assert all((act.hold_s > 0) == (act.verb == "stop") for act in acts)
+
+
+def test_every_program_is_called() -> None:
+    names = {program_of(f"c0-0-{n}", SEED)[0] for n in range(200)}
+    assert names == {name for name, _, _ in PROGRAMS}

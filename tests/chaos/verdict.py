@@ -1,0 +1,192 @@
+"""What a run has shown: pure, from the ledgers and from what the store holds at the end.
+
+How each violation would show:
+
+lost
+    A client was told that its call is stored, and the store does not have it, or has not settled it
+    after a calm minute.
+settled twice
+    Two values were seen for one promise: by a client then and now, in the result of a parent and in
+    the store.
+stale writes applied
+    The attempt that the store believes was not the last to begin before its write was taken: the
+    task had been given to another by then, so the write carried an old version.
+repeated
+    A step began although it was stored already, on a node that was never stopped. (One that slept
+    through its lease cannot know.)
+wrong
+    A call failed, or its result is not made of an attempt of each of its steps, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from tests.chaos.app import expected_ids
+from tests.chaos.ledger import Event
+
+#: clocks of the store are whole milliseconds
+_TICK_MS: Final = 1.0
+
+
+class Row(NamedTuple):
+    """A promise in the store."""
+
+    state: str
+    value: Any
+    settled_at: int | None
+
+
+@dataclass
+class Verdict:
+    """`violations`: what must not be, each with its place; `figures`: what is to be reported."""
+
+    violations: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Evidence:
+    """The events of a run, sorted by what they are about."""
+
+    def __init__(self, events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> None:
+        self.rows = rows
+        self.seed = seed
+        #: per promise, attempts in the order of their beginning
+        self.begins: dict[str, list[Event]] = defaultdict(list)
+        #: tokens of attempts that came to an end, by returning or raising
+        self.ended: dict[str, Event] = {}
+        self.calls: dict[str, list[Event]] = defaultdict(list)
+        #: what was done to processes, and what the broker said of them
+        self.world: list[Event] = []
+        for event in events:
+            if event.kind == "begin":
+                self.begins[event.id].append(event)
+            elif event.kind in ("end", "raise"):
+                self.ended[event.text] = event
+            elif event.kind in ("asked", "acked", "result", "again", "failed"):
+                self.calls[event.kind].append(event)
+            else:
+                self.world.append(event)
+        self.stopped = {event.pid for event in self.world if event.kind == "stop"}
+
+
+def judge(events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> Verdict:
+    """Violations and figures of a run that has come to its end."""
+    evidence = Evidence(events, rows, seed)
+    verdict = Verdict()
+    checks = {
+        "lost": _lost(evidence),
+        "wrong results": _wrong(evidence),
+        "settled twice": _settled_twice(evidence),
+        "stale writes applied": _stale(evidence),
+        "stored steps repeated": _repeated(evidence),
+    }
+    calls = evidence.calls
+    acked = {event.id for event in calls["acked"]}
+    verdict.figures["calls asked"] = len(calls["asked"])
+    verdict.figures["calls acknowledged"] = len(acked)
+    verdict.figures["results received"] = len(calls["result"])
+    for what, found in checks.items():
+        verdict.figures[what] = len(found)
+        verdict.violations += [f"{what}: {text}" for text in found]
+    verdict.figures["promises in the store"] = len(rows)
+    verdict.figures |= _attempts(evidence)
+    return verdict
+
+
+def _lost(evidence: Evidence) -> list[str]:
+    found = []
+    for id in sorted({event.id for event in evidence.calls["acked"]}):
+        row = evidence.rows.get(id)
+        if row is None:
+            found.append(f"{id} was acknowledged, and is not in the store")
+        elif row.settled_at is None:
+            found.append(f"{id} was acknowledged, and is still {row.state}")
+    return found
+
+
+def _wrong(evidence: Evidence) -> list[str]:
+    found = [f"{event.id} failed with {event.text}" for event in evidence.calls["failed"]]
+    for id in sorted({event.id for event in evidence.calls["acked"]}):
+        row = evidence.rows.get(id)
+        if row is None or row.settled_at is None:
+            continue
+        expected = expected_ids(id, evidence.seed)
+        tokens = row.value if isinstance(row.value, list) else []
+        ids = [str(token).partition(" ")[0] for token in tokens]
+        if row.state != "resolved" or ids != expected:
+            found.append(f"{id} is {row.state} with {row.value!r}, not with steps {expected}")
+        for token in tokens:
+            ended = evidence.ended.get(token)
+            if ended is None or ended.kind != "end":
+                found.append(f"{id} has the result of an attempt that never ended: {token!r}")
+    return found
+
+
+def _settled_twice(evidence: Evidence) -> list[str]:
+    seen: dict[str, set[str]] = defaultdict(set)
+    for id, row in evidence.rows.items():
+        if row.settled_at is not None:
+            seen[id].add(json.dumps(row.value))
+    for event in evidence.calls["result"] + evidence.calls["again"]:
+        seen[event.id].add(event.text)
+        for token in json.loads(event.text) or ():
+            seen[token.partition(" ")[0]].add(json.dumps(token))
+    return [f"{id}: {sorted(values)}" for id, values in sorted(seen.items()) if len(values) > 1]
+
+
+def _stale(evidence: Evidence) -> list[str]:
+    found = []
+    for id, row in sorted(evidence.rows.items()):
+        if row.settled_at is None or row.state != "resolved":
+            continue
+        # one that was stopped may begin what is no longer its own: it does not know yet
+        before = [
+            begin
+            for begin in evidence.begins.get(id, ())
+            if begin.at_ms < row.settled_at - _TICK_MS
+            and (begin.text == row.value or begin.pid not in evidence.stopped)
+        ]
+        if before and before[-1].text != row.value:
+            found.append(
+                f"{id}: {row.value!r} was taken at {row.settled_at}, but {before[-1].text!r} had "
+                f"begun at {before[-1].at_ms:.0f} in process {before[-1].pid}"
+            )
+    return found
+
+
+def _repeated(evidence: Evidence) -> list[str]:
+    found = []
+    for id, begins in sorted(evidence.begins.items()):
+        row = evidence.rows.get(id)
+        if row is None or row.settled_at is None:
+            continue
+        found += [
+            f"{id} was stored at {row.settled_at}, and began in process {begin.pid} at "
+            f"{begin.at_ms:.0f}"
+            for begin in begins
+            if begin.at_ms > row.settled_at + _TICK_MS and begin.pid not in evidence.stopped
+        ]
+    return found
+
+
+def _attempts(evidence: Evidence) -> dict[str, Any]:
+    """How often steps began, those that raised on purpose apart."""
+    counts: Counter[int] = Counter()
+    for begins in evidence.begins.values():
+        raised = sum(
+            begin.text in evidence.ended and evidence.ended[begin.text].kind == "raise"
+            for begin in begins
+        )
+        counts[len(begins) - raised] += 1
+    steps = sum(counts.values())
+    total = sum(number * count for number, count in counts.items())
+    return {
+        "steps": steps,
+        "attempts per step": round(total / steps, 4) if steps else 0,
+        "steps by attempts": dict(sorted(counts.items())),
+    }

@@ -1,0 +1,174 @@
+"""The world of a run: a pool with a broker, nodes and clients, and the hand that strikes them.
+
+What is done is written into a ledger too: ``kill``, ``stop``, ``cont``, ``term`` with the process's
+name; ``listening`` when a broker is there, ``joined`` when a node has come to it (its own log says
+so).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from tests.chaos.app import LEDGER_ENV, LEFT, RIGHT
+from tests.chaos.client import FOLDER_ENV, SEED_ENV, STOP_FILE, THREADS
+from tests.chaos.ledger import Ledger
+from tests.chaos.mischief import Act, plan
+from understudy.bench.deployment import free_port
+from understudy_actors.pool import Pool, ProcessHandle, ProcessSpec, RestartPolicy, open_pool
+
+#: nodes of each group
+NODES: Final = {LEFT: 3, RIGHT: 3}
+CLIENTS: Final = 3
+#: short, so that many outlive it while they are stopped
+LEASE_S: Final = 1.0
+#: dying is the purpose
+POLICY: Final = RestartPolicy(max_s=0.01, max_restarts=1_000_000_000)
+#: seconds for the start, and for what is under way at the end
+PATIENCE_S: Final = 60.0
+
+_SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+
+
+class World:
+    """One run. `folder` gets the store, the ledgers and what all processes have printed."""
+
+    def __init__(self, folder: Path, seed: int, seconds: float) -> None:
+        self.folder = folder
+        self.store = folder / "chaos.db"
+        self._seconds = seconds
+        self._acts = plan(seed, seconds, LEASE_S)
+        self._log = Ledger(folder / "world.log")
+        self._output = (folder / "output.txt").open("w", encoding="utf-8")
+        self._joined: set[str] = set()
+        self._handles: dict[str, list[ProcessHandle]] = {"broker": [], "node": [], "client": []}
+        self._specs = _specs(folder, self.store, seed)
+
+    async def run(self) -> None:
+        """Start all, do what the seed says, let what is under way come to its end, stop.
+
+        Raises
+        ------
+        TimeoutError
+            The nodes did not come up. What does not end is left for the verdict.
+        """
+        with self._output:
+            async with open_pool(on_line=self._on_line) as pool, trio.open_nursery() as nursery:
+                await self._start(pool)
+                await self._strike(pool, nursery)
+                self._wake_all()
+                (self.folder / STOP_FILE).touch()
+                with trio.move_on_after(PATIENCE_S):
+                    while self._callers_done() < CLIENTS * THREADS:
+                        await trio.sleep(0.05)
+                self._log.write("calm", "world")
+                await pool.stop()
+                nursery.cancel_scope.cancel()
+
+    async def _start(self, pool: Pool) -> None:
+        await pool.prepare(self._specs)
+        for spec in self._specs:
+            self._handles[spec.name.partition("/")[0]].append(await pool.start(spec))
+        with trio.move_on_after(PATIENCE_S) as limit:
+            while len(self._joined) < len(self._handles["node"]):
+                await trio.sleep(0.01)
+        if limit.cancelled_caught:
+            raise TimeoutError(f"of the nodes only {sorted(self._joined)} came up")
+
+    async def _strike(self, pool: Pool, nursery: trio.Nursery) -> None:
+        began_at = trio.current_time()
+        for act in self._acts:
+            await trio.sleep_until(began_at + act.at_s)
+            if act.kind == "template":
+                self._strike_template(pool, act)
+                continue
+            handles = self._handles[act.kind]
+            handle = handles[act.target % len(handles)]
+            pid = handle.send_signal(_SIGNALS[act.verb])
+            if pid is not None:
+                self._log.write(act.verb, handle.name, pid=pid)
+                if act.hold_s:
+                    nursery.start_soon(self._wake_later, handle, pid, act.hold_s)
+        await trio.sleep_until(began_at + self._seconds)
+
+    def _strike_template(self, pool: Pool, act: Act) -> None:
+        pids: Sequence[int] = sorted(pool.statistics().templates)
+        if pids:
+            pid = pids[act.target % len(pids)]
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            self._log.write("kill", "template", pid=pid)
+
+    async def _wake_later(self, handle: ProcessHandle, pid: int, hold_s: float) -> None:
+        await trio.sleep(hold_s)
+        if handle.pid == pid:
+            handle.send_signal(signal.SIGCONT)
+            self._log.write("cont", handle.name, pid=pid)
+
+    def _wake_all(self) -> None:
+        for handle in (handle for handles in self._handles.values() for handle in handles):
+            handle.send_signal(signal.SIGCONT)
+
+    def _callers_done(self) -> int:
+        """How many of the clients' threads have said, since the stop, that they are through."""
+        logs = self.folder.glob("client-*.log")
+        return sum("\tdone\t" in path.read_text().rpartition("\n")[0][-60:] for path in logs)
+
+    def _on_line(self, name: str, line: str) -> None:
+        self._output.write(f"{name} | {line}\n")
+        if name != "broker" or not line.startswith("{"):
+            return
+        entry = json.loads(line)
+        if "listening on" in entry["event"]:
+            self._log.write("listening", "broker")
+        elif entry["event"] == "joined" and entry["kind"] == "node":
+            self._log.write("joined", entry["name"])
+            self._joined.add(entry["name"])
+
+
+def _specs(folder: Path, store: Path, seed: int) -> list[ProcessSpec]:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    understudy = [sys.executable, "-m", "understudy"]
+    settings = {"lease_ttl_s": str(LEASE_S), "deaths_max": "0", "log_format": "json"}
+    flags = [f"{name}={value}" for name, value in settings.items()]
+    broker = [*understudy, "broker", "--listen", url, "--store", f"sqlite:///{store}"]
+    for flag in flags:
+        broker += ["--set", flag]
+    env = {
+        "UNDERSTUDY_URL": url,
+        LEDGER_ENV: str(folder / "nodes.log"),
+        FOLDER_ENV: str(folder),
+        SEED_ENV: str(seed),
+    }
+    specs = [_spec("broker", broker, (), env, 0)]
+    for group, nodes in NODES.items():
+        argv = [*understudy, "node", "tests.chaos.app:runtime", "--group", group]
+        names = [f"{group}-{number}" for number in range(nodes)]
+        specs += [_spec(f"node/{name}", argv, ("--id", name), env, 1) for name in names]
+    client = [sys.executable, "-m", "tests.chaos.client"]
+    specs += [_spec(f"client/{n}", client, (str(n),), env, 2) for n in range(CLIENTS)]
+    return specs
+
+
+def _spec(
+    name: str, argv: list[str], own_args: tuple[str, ...], env: dict[str, str], stage: int
+) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=argv,
+        own_args=own_args,
+        forks=True,
+        env=env,
+        cwd=Path(__file__).parents[2],
+        restart=POLICY,
+        stage=stage,
+        watches_lifeline=True,
+    )

@@ -1,0 +1,22 @@
+"""Chaos, a few seconds of it; ``make chaos`` has more (docs/chaos.md)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.__main__ import run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs nodes that start in milliseconds")
+def test_whoever_dies_the_play_goes_on(tmp_path: Path) -> None:
+    verdict = run(tmp_path, seed=7, seconds=10)
+    figures = verdict.figures
+    assert verdict.violations == [], figures
+    # it was chaos, and work went on in it
+    assert figures["done to processes"]["node kill"] >= 20, figures
+    assert figures["done to processes"]["broker kill"] >= 1, figures
+    assert figures["calls acknowledged"] >= 50, figures
+    assert figures["results received"] == figures["calls acknowledged"], figures
