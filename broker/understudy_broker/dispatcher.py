@@ -106,8 +106,8 @@ class Dispatcher:
         #: groups in which something may now be assigned; a dict for its order
         self._dirty: dict[str, None] = {}
         self._assigned = 0
-        #: node to the suspect that it has, and since when
-        self._suspects: dict[str, tuple[str, int]] = {}
+        #: node to the suspect that it has, and since when; to look at only
+        self.suspects: dict[str, tuple[str, int]] = {}
 
     def join(self, pid: str, group: str, name: str, now: int) -> None:
         """A node said hello: its credit counts anew from here. Names are unique among nodes."""
@@ -205,19 +205,19 @@ class Dispatcher:
 
     def suspect(self, pid: str, id: str, now: int) -> None:
         """Node `pid` has this suspect, from before this dispatcher began."""
-        self._suspects[pid] = (id, now)
+        self.suspects[pid] = (id, now)
 
     def review(self, has: Callable[[str, str], bool], now: int) -> None:
         """Let nodes take another suspect that no longer have theirs, or have had it for long.
 
         `has` says whether a node (its pid) still has that task (its id), and it is a suspect yet.
         """
-        if not self._suspects:
+        if not self.suspects:
             return
-        for pid, (id_, since) in list(self._suspects.items()):
+        for pid, (id_, since) in list(self.suspects.items()):
             if now - since < SUSPECT_MS and has(pid, id_):
                 continue
-            del self._suspects[pid]
+            del self.suspects[pid]
             node = self._nodes.get(pid)
             if node is not None:
                 self._dirty[node.group] = None
@@ -270,13 +270,13 @@ class Dispatcher:
     def _assign_suspects(self, group: _Group, made: list[Assignment], now: int) -> None:
         """One for each node that has none and has room; those that only it may have go first."""
         for node in group.nodes.values():
-            if node.available <= 0 or node.pid in self._suspects:
+            if node.available <= 0 or node.pid in self.suspects:
                 continue
             for only in (node.name, None):
                 queue = group.suspects.get(only)
                 entry = None if queue is None else queue.pop()
                 if entry is not None:
-                    self._suspects[node.pid] = (entry.id, now)
+                    self.suspects[node.pid] = (entry.id, now)
                     self._hand(entry, node, made)
                     break
         group.suspects = {only: queue for only, queue in group.suspects.items() if queue.count}

@@ -26,7 +26,6 @@ def parks(core: BrokerCore, execute: Execute, now: int) -> bool:
     cause = f"whoever held it vanished, {times}; the last: {task.cause}"
     if not core.machine.apply(TaskHalt(task.id, cause), now).ok:
         return False
-    core.dispatcher.withdraw(task.id)
     core.counters.parked += 1
     core.membership.note("parked", id=task.id, target=task.target, cause=cause)
     return True

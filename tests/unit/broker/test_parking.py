@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.broker.rig import Rig
-from understudy_broker.protocol.messages import Beat, Bye, Invoke, Resume
+from understudy_broker.protocol.messages import Beat, Bye, Credit, Invoke, Resume
 from understudy_store.commands import (
     PromiseCreate,
     PromiseSettle,
@@ -231,6 +231,7 @@ def test_a_restart_of_the_broker_is_no_death_and_suspects_stay_apart(rig: Rig) -
     again.core.connection_lost(b"x", again.now)
     again.join(b"y", "n0", boot="3", credit=9, claims=(("s", 3),))
     assert deaths(again, "s") == 2
+    assert list(again.core.dispatcher.suspects) == ["n0#3"]
     # nobody comes back from a second restart: still no death
     third = Rig(engine=again.engine, start=again.now)
     third.join(C, "c", kind="client", group="callers")
@@ -250,3 +251,54 @@ def test_a_settled_or_canceled_suspect_gives_its_place_to_the_next(rig: Rig) -> 
     rig.reply(C, PromiseSettle("s1", "resolved"))
     nodes.finish(0, "s0")
     assert list(nodes.held[0]) == ["s2"]
+
+
+def suspects(rig: Rig, nodes: Nodes, *ids: str) -> None:
+    """Tasks that have been beside two deaths of node 0; the first is given to it again."""
+    for id_ in ids:
+        rig.create(C, id_)
+    nodes.take()
+    nodes.kill(0)
+    nodes.kill(0)
+    assert list(nodes.held[0]) == [ids[0]]
+
+
+def test_a_suspect_that_gets_somewhere_is_none(rig: Rig) -> None:
+    nodes = Nodes(rig, 1)
+    suspects(rig, nodes, "s0", "s1")
+    create = PromiseCreate("s0.1", rig.now + 50_000, tags={TAG_SCOPE: "local"})
+    fence = TaskFence("s0", nodes.held[0]["s0"], (create,))
+    assert rig.reply(nodes.peer(0), fence).replies == [None]
+    nodes.take()
+    assert list(nodes.held[0]) == ["s0", "s1"]
+
+
+def test_a_suspect_that_is_held_elsewhere_by_now_gives_its_place_to_the_next(rig: Rig) -> None:
+    nodes = Nodes(rig, 1)
+    suspects(rig, nodes, "s0", "s1")
+    old, version = nodes.peer(0), nodes.held[0]["s0"]
+    rig.join(b"other", "other", credit=1)
+    rig.core.connection_lost(old, rig.now)
+    rig.pass_time(100, step_ms=20)
+    assert rig.one(b"other", Resume).promise.id == "s1"
+    rig.reply(b"other", TaskFulfill("s1", 3, "resolved"))
+    rig.send(b"other", Credit(2))
+    rig.turn()
+    assert rig.one(b"other", Resume).promise.id == "s0"
+    # the first node, the same process, is back: what it had is the other's
+    rig.join(b"back", "n0", boot=str(nodes.boots[0]), credit=9, claims=(("s0", version),))
+    assert deaths(rig, "s0") == 2
+    assert list(rig.core.dispatcher.suspects) == ["other#1"]
+
+
+def test_how_one_went_is_forgotten_when_it_is_back(rig: Rig) -> None:
+    nodes = Nodes(rig, 1)
+    rig.create(C, "p")
+    rig.core.connection_lost(nodes.peer(0), rig.now)
+    rig.join(b"back", "n0", boot="1", claims=(("p", 1),))
+    rig.now += 8_000  # the broker is deaf, and then forgives
+    rig.turn()
+    rig.core.connection_lost(b"back", rig.now)
+    rig.pass_time(6_000, step_ms=500)
+    assert task(rig, "p").state == "pending"
+    assert deaths(rig, "p") == 0

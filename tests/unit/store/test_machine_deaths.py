@@ -32,6 +32,12 @@ def die(world: World, times: int = 1, *, doubtful: bool = False) -> None:
         world.acquire("a", version=world.task("a").version)
 
 
+def stored(world: World) -> None:
+    """What is written is what is known."""
+    world.commit()
+    assert world.shelf.rows["a"].task == world.task("a")
+
+
 def counted(world: World) -> tuple[int, str | None]:
     task = world.task("a")
     return task.deaths, task.cause
@@ -80,9 +86,11 @@ def test_a_step_that_is_stored_ends_the_row(world: World) -> None:
     assert again is not None
     assert again[0] is not None
     assert counted(world)[0] == 2
+    stored(world)
     new = create("a.2", START + 9000, scope="local", origin="a", branch="a")
     world.do(TaskFence("a", 3, (step, new)))
     assert counted(world) == (0, None)
+    stored(world)
 
 
 def test_the_end_of_something_it_called_ends_the_row(world: World) -> None:
@@ -157,6 +165,7 @@ def test_who_comes_back_alive_has_not_died_of_it(world: World) -> None:
     world.acquit("n1", [("a", 1), ("a", 4), ("none", 1)])
     world.acquit("n2", [("a", 3)])
     assert counted(world)[0] == 3
+    stored(world)
     world.acquit("n1", [("a", 3)])
     world.acquit("n1", [("a", 3)])
     assert counted(world)[0] == 2
