@@ -22,7 +22,7 @@ from understudy_actors.interpreter.history import left_over
 from understudy_actors.interpreter.issuing import create_command, local_create, timer_command
 from understudy_actors.interpreter.journal import Journal
 from understudy_actors.interpreter.outputs import LocalStart, Outcome, Output, pending_record
-from understudy_actors.interpreter.requests import CallSpec, Promise, Request
+from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Request, Sleep
 from understudy_actors.interpreter.waits import NOTHING, Wait
 from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, PromiseRecord, Value
 
@@ -290,7 +290,7 @@ class Routine(Journal):
         deferred, self._unissued = self._unissued, []
         among = getattr(asked, "spec", None)
         # what ctx.all and ctx.race are given is made by them
-        says = asked is None or among is not None or isinstance(asked, Promise)
+        says = asked is None or isinstance(asked, (Promise, Call, Sleep))
         for spec in deferred:
             if spec.issued:
                 continue

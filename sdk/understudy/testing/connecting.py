@@ -98,6 +98,7 @@ class StageConnection(Connection):
 
 def off_loop(function: Callable[[], T]) -> T:
     """Call `function` where no event loop runs, so that functions may start one of their own."""
+    __tracebackhide__ = True
     if not in_async_code():
         return function()
     future: Future[T] = Future()

@@ -122,6 +122,7 @@ class CrashEverywhere:
         CrashTestError
             An AssertionError: which crashes made a difference, what, and what to do.
         """
+        __tracebackhide__ = True
         runtimes = runtimes_for(f, self._runtimes)
         first = self._rehearse(runtimes, f, args, kwargs, {})
         if first.problem is not None:

@@ -95,6 +95,7 @@ def replay(
     HistoryError
         The history holds no run of the function.
     """
+    __tracebackhide__ = True
     home = runtimes_for(fn, () if runtime is None else (runtime,))[0]
     env = home._shared.env
     function = env.registered(fn)
@@ -105,7 +106,8 @@ def replay(
         runs = [r for r in found.promises if _is_run_of(r, wanted, function, name)]
         if not runs:
             raise HistoryError(_nothing(found, wanted))
-        done += [off_loop(partial(replayer.replay, each)) for each in runs]
+        for each in runs:
+            done += [off_loop(partial(replayer.replay, each))]
     return done
 
 
@@ -158,6 +160,7 @@ class _Replayer:
         self._strict = strict
 
     def replay(self, task: PromiseRecord) -> Replayed:
+        __tracebackhide__ = True
         children = self._children(task)
         if not children:
             return Replayed(task.id, 0, None, None)
@@ -237,6 +240,7 @@ class _Replayer:
         )  # fmt: skip
 
     def _noted(self, task: PromiseRecord, error: NonDeterminismError) -> NonDeterminismError:
+        error.__traceback__ = None  # how the interpreter came to it helps nobody
         error.add_note(
             f"found by replaying {task.id}, {describe(task)}, of {self._history} with "
             f"{self._function.name} at {place_of(self._function.fn)}"

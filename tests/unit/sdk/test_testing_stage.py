@@ -383,3 +383,17 @@ def test_a_runtime_that_is_connected_cannot_go_on_a_stage() -> None:
 def test_a_start_without_a_zone_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no time zone"):
         Stage(start=datetime(2030, 1, 1))  # noqa: DTZ001
+
+
+def test_what_a_race_is_given_counts_as_yielded(caplog: pytest.LogCaptureFixture) -> None:
+    runtime = app()
+
+    @runtime.register
+    def races(ctx: Context) -> Generator[Any, Any, Any]:
+        promise = yield ctx.promise()
+        yield ctx.race([promise, ctx.sleep(5)])
+        return (yield ctx.race([promise, ctx.rpc(double, 5)]))
+
+    with Stage(runtime):
+        assert runtime.rpc("r", races).result() == 10
+    assert caplog.messages == []
