@@ -69,7 +69,8 @@ class Link:
         self._on_disconnected = on_disconnected
         self._context = context
         self._socket: TrioSocket | None = None
-        self._changed = trio.Event()
+        #: set at the next change; None while nobody waits for one
+        self._changed: trio.Event | None = None
         #: those that wait in `call`
         self._calls: set[trio.Event] = set()
         self._unsent: list[bytes] = []
@@ -161,7 +162,7 @@ class Link:
         bound = self._core.backlog_max if unanswered_max is None else unanswered_max
         while self._core.unanswered >= bound:
             self._check_open()
-            await self._changed.wait()
+            await self._change()
 
     async def wait_connected(self) -> Welcome:
         """Return when the broker has welcomed this peer; raises if it never will."""
@@ -169,7 +170,7 @@ class Link:
             self._check_open()
             if self._core.connected and self._core.welcome is not None:
                 return self._core.welcome
-            await self._changed.wait()
+            await self._change()
 
     def statistics(self) -> LinkStatistics:
         return self._core.statistics()
@@ -198,9 +199,15 @@ class Link:
         if self._socket is not None and not self._corked:
             self._socket.kick()
 
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
     def _notify(self) -> None:
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     # The service -------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     deaths_max: int = 4
     #: how often an unblock is sent again that nobody has acknowledged
     unblock_retry_ms: int = 5_000
+    #: how long answers that nobody waits for may be held back, to share a frame
+    patience_ms: int = 20
     #: peers at a time
     peers_max: int = 10_000
     #: requests of one peer that are not yet answered, and the bytes of the frames they came in

@@ -28,6 +28,7 @@ from understudy_broker.dispatcher import SUSPECT_DEATHS, Dispatcher
 from understudy_broker.membership import Membership
 from understudy_broker.outbox import Batch, Frame, Outbox, pack
 from understudy_broker.parking import parks
+from understudy_broker.patience import Patience, is_patient
 from understudy_broker.protocol.frames import (
     FrameError,
     Order,
@@ -43,6 +44,7 @@ from understudy_broker.protocol.messages import (
     GroupsGet,
     Hello,
     Invoke,
+    Message,
     PromiseUnwatch,
     PromiseWatch,
     Refused,
@@ -88,6 +90,7 @@ _PAGE_BYTES: Final = 2 * MIB
 
 _STALE: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
 _FRAMES_MISSING: Final = Refused(412, "frames are missing on this connection: say hello again")
+_DONE: Final = Reply(200)
 _WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
 
 
@@ -104,12 +107,14 @@ class BrokerCore:
         self._urgent = Outbox()
         self._outbox = Outbox()
         self.burdens = Burdens(config.outgoing_bytes_max // 4)
+        self._patience = Patience(config.patience_ms)
         self._queue: list[Asked] = []
         #: behind `_queue`, for the turn after this one
         self._later: list[Asked] = []
         self._taken = 0
         self._taken_bytes: dict[bytes, int] = {}
         self._more_due = False
+        self._now = 0
         self.membership = Membership(self, self._watches)
         self.sessions = self.membership.sessions
         self._performers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -236,7 +241,10 @@ class BrokerCore:
         if not self._urgent:
             return []
         outbox, self._urgent = self._urgent, Outbox()
-        return self._packed(outbox)
+        frames: list[Frame] = []
+        for peer, messages in outbox.messages.items():
+            frames += self._frames(peer, messages)
+        return frames
 
     @property
     def full(self) -> bool:
@@ -285,6 +293,10 @@ class BrokerCore:
     def apply(self, now: int) -> None:
         """Perform all that was taken, let go of who is gone, sweep, and hand out what can be."""
         queue, self._queue, self._later = self._queue, self._later, []
+        self._now = now
+        due_at = self._patience.due_at
+        if due_at is not None and due_at <= now:
+            self.be_impatient()
         performers = self._performers
         over = self.burdens.over
         put_off = 0
@@ -320,7 +332,11 @@ class BrokerCore:
         size = weight_of(reply)
         if size > LIGHT_BYTES_MAX:
             self._owe(session.peer, size)
-        self._outbox.answer(session.peer, Response(corr, reply))
+        if kind is TaskFulfill and reply.ok:
+            # whose result it is knows it
+            reply = _DONE
+        patient = self._patience.wait_ms > 0 and is_patient(session, command, reply)
+        self._outbox.answer(session.peer, Response(corr, reply), patient=patient)
 
     def _owe(self, peer: bytes, size: int) -> None:
         self._outbox.weigh(peer, size)
@@ -483,20 +499,44 @@ class BrokerCore:
             session = self.sessions.peer(peer)
             if session is not None:
                 session.inflight_bytes = max(0, session.inflight_bytes - taken)
-        return self._packed(batch.outbox, known_only=True)
+        return self._packed(batch.outbox)
 
-    def _packed(self, outbox: Outbox, *, known_only: bool = False) -> list[Frame]:
+    def _packed(self, outbox: Outbox) -> list[Frame]:
+        """Frames for who is still there: pushes first, then answers, patient ones not yet.
+
+        Who gets a push has been waiting for it; mere answers mostly say what was expected, and
+        their readers would take the processor first.
+        """
         frames: list[Frame] = []
+        answers: list[Frame] = []
+        patience = self._patience
         for peer, messages in outbox.messages.items():
-            session = self.sessions.peer(peer)
-            if session is None and known_only:
+            if peer not in self.sessions:
                 continue
-            packed = pack(peer, messages, self.config.frames)
-            if session is not None and session.order is not None:
-                stamp = session.order.stamp
-                packed = [(peer, stamp(frame)) for _, frame in packed]
-            frames += packed
-        return frames
+            if outbox.patient.get(peer) == len(messages) and patience.hold(
+                peer, messages, self._now
+            ):
+                continue
+            mere = type(messages[-1]) is Response
+            packed = self._frames(peer, patience.ride(peer, messages))
+            (answers if mere else frames).extend(packed)
+        return frames + answers
+
+    def _frames(self, peer: bytes, messages: list[Message]) -> list[Frame]:
+        """Numbered in the order in which they are to leave, where the peer is known."""
+        packed = pack(peer, messages, self.config.frames)
+        session = self.sessions.peer(peer)
+        if session is None or session.order is None:
+            return packed
+        stamp = session.order.stamp
+        return [(peer, stamp(frame)) for _, frame in packed]
+
+    def be_impatient(self) -> None:
+        """Let answers go that were held back; `take_urgent` has them."""
+        for peer, messages in self._patience.take().items():
+            if peer in self.sessions:
+                for message in messages:
+                    self._urgent.add(peer, message)
 
     # Time --------------------------------------------------------------------------------------
 
@@ -508,7 +548,7 @@ class BrokerCore:
         """When the core wants to be driven again even if no frame comes, epoch milliseconds."""
         if self._more_due or self._queue:
             return now
-        times = [self.machine.next_due(), self.membership.next_due()]
+        times = [self.machine.next_due(), self.membership.next_due(), self._patience.due_at]
         return min((at for at in times if at is not None), default=None)
 
     def connection_lost(self, peer: bytes, now: int, reason: str = "connection closed") -> None:

@@ -31,13 +31,15 @@ class Owed(msgspec.Struct, gc=False):
 class Outbox:
     """Messages by peer, in order."""
 
-    __slots__ = ("messages", "owed", "answered", "weights")
+    __slots__ = ("messages", "owed", "answered", "patient", "weights")
 
     def __init__(self) -> None:
         self.messages: dict[bytes, list[Message]] = {}
         self.owed: list[Owed] = []
         #: requests answered here, by peer
         self.answered: dict[bytes, int] = {}
+        #: how many of them may wait
+        self.patient: dict[bytes, int] = {}
         #: bytes of large answers, by peer
         self.weights: dict[bytes, int] = {}
 
@@ -51,8 +53,11 @@ class Outbox:
         else:
             messages.append(message)
 
-    def answer(self, peer: bytes, response: Response) -> None:
+    def answer(self, peer: bytes, response: Response, *, patient: bool = False) -> None:
+        """Add an answer; `patient`: it may wait for others, see `understudy_broker.patience`."""
         self.answered[peer] = self.answered.get(peer, 0) + 1
+        if patient:
+            self.patient[peer] = self.patient.get(peer, 0) + 1
         self.add(peer, response)
 
     def weigh(self, peer: bytes, size: int) -> None:

@@ -284,6 +284,8 @@ class _Shell:
                 self._finish_commit()
                 if not self._busy():
                     self._begin_commit()
+        self.core.be_impatient()
+        self._send(self.core.take_urgent())
         bye = encode([Bye()])
         for session in self.core.sessions:
             self.outgoing.put(session.peer, bye)

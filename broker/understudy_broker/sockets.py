@@ -19,8 +19,11 @@ from typing import Final, NamedTuple
 import trio
 import zmq
 
-_POLLIN = int(zmq.POLLIN)
-_POLLOUT = int(zmq.POLLOUT)
+# plain numbers: an operation on an enum costs as much as the system call it is for
+_POLLIN: Final = int(zmq.POLLIN)
+_POLLOUT: Final = int(zmq.POLLOUT)
+_EVENTS: Final = int(zmq.EVENTS)
+_NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
 class TrioSocket:
@@ -58,7 +61,7 @@ class TrioSocket:
 
     def readable(self) -> bool:
         """Whether something can be received now."""
-        return bool(int(self.socket.get(zmq.EVENTS)) & _POLLIN)
+        return bool(int(self.socket.get(_EVENTS)) & _POLLIN)
 
     async def wait(self, timeout_s: float = math.inf, *, events: int = _POLLIN) -> None:
         """Return when something may be received, at a kick, or after `timeout_s`.
@@ -67,7 +70,7 @@ class TrioSocket:
         """
         if self._waiting is not None:
             raise RuntimeError("one task owns a socket: another one waits here already")
-        if self._kicked or timeout_s <= 0 or int(self.socket.get(zmq.EVENTS)) & events:
+        if self._kicked or timeout_s <= 0 or int(self.socket.get(_EVENTS)) & events:
             self._kicked = False
             await trio.lowlevel.checkpoint()
             return
@@ -86,7 +89,7 @@ class TrioSocket:
         receive = self.socket.recv_multipart
         try:
             while len(received) < frames_max and size < bytes_max:
-                parts = receive(zmq.NOBLOCK)
+                parts = receive(_NOBLOCK)
                 received.append(parts)
                 size += len(parts[-1])
         except zmq.Again:
@@ -110,7 +113,7 @@ class TrioSocket:
         size = 0
         try:
             while len(received) < frames_max and size < bytes_max:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                parts = self.socket.recv_multipart(_NOBLOCK, copy=False)
                 received.append(parts)
                 size += len(parts[-1])
         except zmq.Again:
@@ -126,7 +129,7 @@ class TrioSocket:
             EHOSTUNREACH of a ROUTER with ROUTER_MANDATORY whose peer is gone, and the like.
         """
         try:
-            self.socket.send_multipart(parts, zmq.NOBLOCK)
+            self.socket.send_multipart(parts, _NOBLOCK)
             sent = True
         except zmq.Again:
             sent = False
@@ -142,7 +145,7 @@ class TrioSocket:
         that to be worth knowing (``zmq.COPY_THRESHOLD``).
         """
         try:
-            tracker = self.socket.send_multipart(parts, zmq.NOBLOCK, copy=False, track=True)
+            tracker = self.socket.send_multipart(parts, _NOBLOCK, copy=False, track=True)
         except zmq.Again:
             tracker = None
         if self._waiting is not None and self.readable():
@@ -152,7 +155,7 @@ class TrioSocket:
     async def wait_writable(self) -> None:
         """Return when a send may succeed. Useless for a ROUTER: it always may."""
         await self.wait(events=_POLLOUT)
-        while not int(self.socket.get(zmq.EVENTS)) & _POLLOUT:
+        while not int(self.socket.get(_EVENTS)) & _POLLOUT:
             await self.wait(events=_POLLOUT)
 
 
@@ -194,6 +197,8 @@ class ConnectionMonitor:
 
     def drain(self) -> list[ConnectionEvent]:
         """All events so far, in order. Never blocks."""
+        if not self._pending and not self._monitor.readable():
+            return []
         for parts in self._monitor.receive_nowait():
             number, value = _MONITOR_HEAD.unpack(parts[0])
             self._pending.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))

@@ -55,6 +55,7 @@ class NodeService:
         self.core = NodeCore(env, broker, self._executor, self.config, log=log)
         self.core.log_failure = log_failure
         self._pulse = trio.Event()
+        self._draining = False
         self._idle = trio.Event()
 
     def _wake(self) -> None:
@@ -89,7 +90,7 @@ class NodeService:
     def _after(self) -> None:
         if not self._pulse.is_set() and self._has_pulse():
             self._pulse.set()
-        if not self.core.holding:
+        if self._draining and not self.core.holding:
             self._idle.set()
 
     def _has_pulse(self) -> bool:
@@ -138,6 +139,7 @@ class NodeService:
 
     async def drain(self) -> None:
         """Take no more work, finish or hand back what is held, within ``config.drain_ms``."""
+        self._draining = True
         self.core.stop_serving()
         self.core.give_back()
         with trio.move_on_after(self.config.drain_ms / 1000):

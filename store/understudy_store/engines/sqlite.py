@@ -234,6 +234,9 @@ class SqliteEngine:
                 raise StoreClosedError(f"the store {self._path} is closed")
             keys = [(id_,) for id_ in dict.fromkeys(ids)]
             try:
+                if len(keys) == 1:
+                    found = self._finder_driver.execute(sql.FIND_PROMISE, keys[0]).fetchall()
+                    return [row_of(row) for row in found]
                 return [
                     row_of(row)
                     for result in sql.FIND_PROMISES.results(self._finder_driver, keys)

@@ -163,6 +163,12 @@ FIND_PROMISES = Batched(
     [_promise.c.id],
     lambda given: select(*promise_columns).where(_promise.c.id.in_(select(given.c.id))),
 )
+#: the one promise of an id, with its task
+FIND_PROMISE = str(
+    select(*promise_columns)
+    .where(_promise.c.id == bindparam("id"))
+    .compile(dialect=sqlite.dialect())
+)
 ADD_CALLBACKS = _add(_callback)
 ADD_LISTENERS = _add(_listener)
 ADD_UNBLOCKS = _add(_unblock)

@@ -52,7 +52,8 @@ class Rig:
     ) -> None:
         self.now = start
         self.engine = engine or MemoryEngine()
-        self.config = BrokerConfig(**config)  # type: ignore[arg-type]
+        # answers come in the turn that they are made in, unless a test says otherwise
+        self.config = BrokerConfig(**{"patience_ms": 0, **config})  # type: ignore[arg-type]
         self.core = BrokerCore(Machine(MachineConfig()), Dispatcher(), self.config)
         self.core.start(self.engine.load(), self.now)
         self.inbox: dict[bytes, list[ToPeer]] = {}
