@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: help demo test check lint types unit simulate chaos format lock clean
+.PHONY: help demo test check lint types unit crashes simulate chaos format lock clean
 
 help: ## This list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -43,6 +43,9 @@ check: lint types ## Style, formatting, types and the direction of imports
 unit: $(READY) ## All tests; choose with ARGS="path -k name"
 	@echo '· tests'
 	@$(BIN)/pytest $(ARGS)
+
+crashes: $(READY) ## A crash at every step of each program, and at each pair of steps of the small ones
+	@$(BIN)/python -m tests.simulation.every_step $(ARGS)
 
 simulate: $(READY) ## Whole systems with faults of all kinds: SEEDS=n of them, or SEED=k alone with its trace
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)

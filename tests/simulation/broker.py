@@ -213,6 +213,7 @@ class BrokerHost:
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
         result = self.world.disk.commit(batch.changes, reads)
         self.world.counts["commits"] += 1
+        self.world.told_at = self.world.events
         self.world.say("disk", "commits", batch.changes)
         if self.disk_fault == "after":
             self._disk_failed("written, but reported as failed")

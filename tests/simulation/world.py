@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -40,9 +40,19 @@ Act = Callable[[], None]
 
 
 class World:
-    """One simulated system. `trace`: collect what happens, as lines."""
+    """One simulated system.
 
-    def __init__(self, plan: Plan, *, trace: bool = False) -> None:
+    Parameters
+    ----------
+    trace
+        Collect what happens, as lines.
+    stops
+        Who is killed before which event, by its number and their place or name.
+    """
+
+    def __init__(
+        self, plan: Plan, *, trace: bool = False, stops: Mapping[int, str] | None = None
+    ) -> None:
         self.plan = plan
         self.rng = random.Random(plan.seed ^ 0x5EED)
         self.trace: list[str] | None = [] if trace else None
@@ -51,6 +61,9 @@ class World:
         self.events = 0
         #: no more faults
         self.calm = False
+        self._stops = dict(stops or ())
+        #: the last event in which somebody was told a result, or something was stored
+        self.told_at = 0
         self.frame_rate = plan.frame_rate
         self._heap: list[tuple[int, float, int, Act]] = []
         self._serial = 0
@@ -112,6 +125,8 @@ class World:
 
     def step(self) -> bool:
         """The next event; False when all is done."""
+        if self._stops:
+            self._stop(self._stops.pop(self.events + 1, None))
         at, _, _, act = heappop(self._heap)
         self.now = at
         self.events += 1
@@ -131,6 +146,13 @@ class World:
         while self.step():
             pass
         self.check_end()
+
+    def _stop(self, victim: str | None) -> None:
+        if victim == "broker":
+            self.broker.crash()
+        elif victim is not None:
+            # "n0", "c3": by their places, whatever they are called by now
+            self.peers[int(victim[1:])].crash(away_ms=500)
 
     def _disturb(self) -> None:
         if self._faults_left <= 0:
@@ -222,6 +244,7 @@ class World:
         known = self.results.setdefault(record.id, record)
         hold(known == record, "p17: another result", known, record)
         self.say(host.name, "is told", record.id, record.state)
+        self.told_at = self.events
         self._check_result(record)
 
     def _check_result(self, record: PromiseRecord) -> None:

@@ -1,0 +1,36 @@
+"""A crash at every step of each program. All victims, and all pairs: ``make crashes``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.every_step import PROGRAMS, VICTIMS, Stop, pairs, play, singles, try_stops
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
+    """At each point the broker is killed, and in another play one of the others, in turn."""
+    others = [victim for victim in VICTIMS if victim != "broker"]
+    stops = [
+        stop for stop in singles(name) if stop[0][1] in ("broker", others[stop[0][0] % len(others)])
+    ]
+    tried = try_stops(name, stops)
+    assert not tried.wrong, "\n".join(tried.wrong[:5])
+    assert tried.plays == 2 * tried.points
+    assert tried.points > 50
+
+
+def test_crashes_hit_what_is_under_way() -> None:
+    """Some of them do cost an attempt, so they are not all beside the point."""
+    assert try_stops("local steps", singles("local steps", victims=("n0", "n1"))).repeated > 5
+
+
+@pytest.mark.parametrize("victim", ["n0", "broker"])
+def test_two_crashes_change_nothing(victim: str) -> None:
+    """Some pairs of points of a small program."""
+    points = play("local steps").points
+    for at in range(5, points, 25):
+        first: Stop = (at, victim)
+        stops = pairs("local steps", first, ("broker", "n1"))[::5]
+        tried = try_stops("local steps", stops)
+        assert not tried.wrong, "\n".join(tried.wrong[:5])
