@@ -12,6 +12,8 @@ from tests.chaos.verdict import Evidence
 
 #: a node that comes back later than this after its broker is late
 BACK_MS: Final = 2_000.0
+#: one that was struck so shortly before its broker's return is about to start
+_STRUCK_MS: Final = 500.0
 _BROKER: Final = "broker"
 
 
@@ -19,6 +21,7 @@ def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
     """Figures in milliseconds: p50, p99, max and their number."""
     away = _broker_away(evidence.world)
     nodes: list[float] = []
+    alone: list[float] = []
     nodes_and_broker: list[float] = []
     stops: list[float] = []
     for event in evidence.world:
@@ -30,12 +33,15 @@ def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
                 nodes_and_broker.append(took_ms)
             elif event.kind == "kill":
                 nodes.append(took_ms)
+                if _is_alone(evidence.world, event, next_at):
+                    alone.append(took_ms)
             elif took_ms > lease_ms / 2:
                 # else it was woken, or killed, before its lease lapsed
                 stops.append(took_ms - lease_ms)
     back, late = _peers_back(evidence.world)
     return {
         "node killed to next attempt, ms": quantiles(nodes),
+        "the same, no other of its group struck meanwhile, ms": quantiles(alone),
         "node killed or stopped while the broker was away, ms": quantiles(nodes_and_broker),
         "node stopped: lapse of its lease to next attempt, ms": quantiles(stops),
         "broker there to each node back, ms": quantiles(back),
@@ -76,6 +82,18 @@ def _taken_over(evidence: Evidence, event: Event) -> list[float]:
     return found
 
 
+def _is_alone(world: Sequence[Event], event: Event, until_ms: float) -> bool:
+    """Whether nothing else of its group was struck, or still on its way back."""
+    group = event.id.rpartition("-")[0]
+    return not any(
+        other.id.startswith(group)
+        and other is not event
+        and other.kind in ("kill", "stop", "term")
+        and event.at_ms - _STRUCK_MS <= other.at_ms <= until_ms
+        for other in world
+    )
+
+
 def _under_way(evidence: Evidence, event: Event) -> list[tuple[str, Event]]:
     index: dict[int, list[Event]] = evidence.__dict__.setdefault("begun_by", {})
     if not index:
@@ -112,27 +130,33 @@ def _overlaps(spans: Sequence[tuple[float, float]], start: float, end: float) ->
 
 
 def _peers_back(world: Sequence[Event]) -> tuple[list[float], int]:
-    """For each return of the broker, how long the nodes took that nobody touched meanwhile."""
+    """For each return of the broker, how long the nodes took that nobody struck meanwhile."""
     took: list[float] = []
     late = 0
     blows = [e for e in world if e.id == _BROKER and e.kind in ("kill", "term", "stop")]
     for there in (e for e in world if e.kind == "listening"):
-        before = [e for e in blows if e.at_ms < there.at_ms]
-        if not before:
+        if not any(e.at_ms < there.at_ms for e in blows):
             continue  # its first start
         after = [e.at_ms for e in blows if e.at_ms > there.at_ms]
-        until = min(after[0] if after else float("inf"), there.at_ms + BACK_MS)
-        span = [e for e in world if before[-1].at_ms - BACK_MS <= e.at_ms <= until]
-        touched = {e.id.removeprefix("node/") for e in span if e.id.startswith("node/")}
         names = {e.id for e in world if e.kind == "joined" and e.at_ms < there.at_ms}
-        joined: dict[str, float] = {}
-        for event in span:
-            if event.kind == "joined" and event.at_ms >= there.at_ms:
-                joined.setdefault(event.id, event.at_ms)
-        took += [joined[name] - there.at_ms for name in names - touched if name in joined]
-        if until == there.at_ms + BACK_MS:
-            late += len(names - touched - set(joined))
+        for name in names:
+            back_at, struck_at = _back(world, name, there.at_ms)
+            until = min([struck_at, *after[:1]])
+            if back_at < until:
+                took.append(back_at - there.at_ms)
+            late += min(back_at, until) > there.at_ms + BACK_MS
     return took, late
+
+
+def _back(world: Sequence[Event], name: str, there_ms: float) -> tuple[float, float]:
+    """When a node joined after `there_ms`; when it was struck, then or shortly before."""
+    back_at = struck_at = float("inf")
+    for event in world:
+        if event.kind == "joined" and event.id == name and event.at_ms >= there_ms:
+            back_at = min(back_at, event.at_ms)
+        elif event.id == f"node/{name}" and event.at_ms >= there_ms - _STRUCK_MS:
+            struck_at = min(struck_at, event.at_ms)
+    return back_at, struck_at
 
 
 def _broker_to_attempt(evidence: Evidence) -> list[float]:

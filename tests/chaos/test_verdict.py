@@ -117,7 +117,7 @@ def test_a_sleeper_that_begins_late_makes_nobody_stale() -> None:
 
 def test_a_stored_step_that_begins_again_is_repeated() -> None:
     events, rows = _good()
-    events.append(_event(80, "begin", FIRST, f"{FIRST} d", pid=3))
+    events.append(_event(130, "begin", FIRST, f"{FIRST} d", pid=3))
     assert _violations(events, rows) == ["stored steps repeated"]
     assert _violations([*events, _event(30, "stop", "node/left-1", pid=3)], rows) == []
 
