@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
-from understudy.clock import now_ms
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.environment import NodeEnvironment
 from understudy.errors import ConfigurationError
@@ -517,7 +516,7 @@ class Runtime:
         target: str | None = None,
     ) -> tuple[PromiseCreate, Function | None]:
         call = outside_call(self._shared.env, self._options, "rpc", f, args, kwargs, target)
-        return promise_of(call, id, self._options, now_ms()), call.function
+        return promise_of(call, id, self._options, self._shared.env.now_ms()), call.function
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The testing kit from outside: its fixtures in a pytest of their own, real brokers, its imports."""
+"""The testing kit from outside: its fixtures in a pytest of its own, real brokers, imports."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,12 +16,13 @@ from tests.support import eventually
 from understudy import Context, Runtime
 from understudy.testing import History, Stage, record, replay
 from understudy_broker.embedded import EmbeddedBroker
+from understudy_store.records import PromiseRecord
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
-def run_pytest(folder: Path, *args: str, plugins: bool = False) -> tuple[int, str]:
-    """Exit code and output of a pytest of its own; with `plugins` those that are installed."""
+def run_pytest(folder: Path, *args: str) -> tuple[int, str]:
+    """Exit code and output of a pytest of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args],
         cwd=folder,
@@ -188,9 +190,9 @@ def leaf(ctx: Context, number: int) -> int:
     return number + 1
 
 
-def workflow(ctx: Context, number: int):  # type: ignore[no-untyped-def]
-    one = yield ctx.run(leaf, number)
-    two = yield ctx.rpc(leaf, one)
+def workflow(ctx: Context, number: int) -> Generator[Any, Any, int]:
+    one = yield from ctx.run(leaf, number)
+    two = yield from ctx.rpc(leaf, one)
     yield ctx.sleep(0.01)
     return two
 
@@ -218,7 +220,7 @@ def test_what_a_real_broker_has_stored_replays(tmp_path: Path) -> None:
     assert [shape(p) for p in on_stage.promises] == [shape(p) for p in history.promises]
 
 
-def shape(promise):  # type: ignore[no-untyped-def]
+def shape(promise: PromiseRecord) -> tuple[object, ...]:
     return promise.id, promise.state, promise.param, promise.value, promise.tags
 
 
