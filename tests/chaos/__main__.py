@@ -45,6 +45,8 @@ def run(folder: Path, seed: int, seconds: float) -> Verdict:
     verdict = judge(events, rows, seed)
     evidence = Evidence(events, rows, seed)
     verdict.figures |= {"done to processes": deeds(evidence.world)}
+    (refused,) = [event.text for event in evidence.world if event.kind == "refused"]
+    verdict.figures["stale writes refused, at least"] = int(refused)
     verdict.figures |= recovery(evidence, LEASE_S * 1000)
     (folder / "verdict.json").write_text(
         json.dumps({"figures": verdict.figures, "violations": verdict.violations}, indent=1)

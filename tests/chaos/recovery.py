@@ -22,15 +22,19 @@ def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
     away = _broker_away(evidence.world)
     nodes: list[float] = []
     alone: list[float] = []
+    asleep: list[float] = []
     nodes_and_broker: list[float] = []
     stops: list[float] = []
     for event in evidence.world:
         if not event.id.startswith("node/") or event.kind not in ("kill", "stop"):
             continue
+        sleeps = _asleep(evidence.world, event.id.rpartition("-")[0])
         for next_at in _taken_over(evidence, event):
             took_ms = next_at - event.at_ms
             if _overlaps(away, event.at_ms, next_at):
                 nodes_and_broker.append(took_ms)
+            elif event.kind == "kill" and _overlaps(sleeps, event.at_ms, next_at):
+                asleep.append(took_ms)
             elif event.kind == "kill":
                 nodes.append(took_ms)
                 if _is_alone(evidence.world, event, next_at):
@@ -42,6 +46,7 @@ def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
     return {
         "node killed to next attempt, ms": quantiles(nodes),
         "the same, no other of its group struck meanwhile, ms": quantiles(alone),
+        "the same, while another of its group was stopped, ms": quantiles(asleep),
         "node killed or stopped while the broker was away, ms": quantiles(nodes_and_broker),
         "node stopped: lapse of its lease to next attempt, ms": quantiles(stops),
         "broker there to each node back, ms": quantiles(back),
@@ -106,6 +111,16 @@ def _under_way(evidence: Evidence, event: Event) -> list[tuple[str, Event]]:
         if begin.at_ms < event.at_ms and (ended is None or ended.at_ms > event.at_ms):
             found.append((begin.id, begin))
     return found
+
+
+def _asleep(world: Sequence[Event], group: str) -> list[tuple[float, float]]:
+    """When nodes of a group were stopped: what is given to one of them waits for its lease."""
+    ends = {event.pid: event.at_ms for event in world if event.kind == "cont"}
+    return [
+        (event.at_ms, ends.get(event.pid, float("inf")))
+        for event in world
+        if event.kind == "stop" and event.id.startswith(group)
+    ]
 
 
 def _broker_away(world: Sequence[Event]) -> list[tuple[float, float]]:

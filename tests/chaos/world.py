@@ -22,6 +22,7 @@ from tests.chaos.app import LEDGER_ENV, LEFT, RIGHT
 from tests.chaos.client import FOLDER_ENV, SEED_ENV, STOP_FILE, THREADS
 from tests.chaos.ledger import Ledger
 from tests.chaos.mischief import Act, plan
+from tests.chaos.observer import Observer
 from understudy.bench.deployment import free_port
 from understudy_actors.pool import Pool, ProcessHandle, ProcessSpec, RestartPolicy, open_pool
 
@@ -49,8 +50,10 @@ class World:
         self._log = Ledger(folder / "world.log")
         self._output = (folder / "output.txt").open("w", encoding="utf-8")
         self._joined: set[str] = set()
+        self._stopped: set[int] = set()
         self._handles: dict[str, list[ProcessHandle]] = {"broker": [], "node": [], "client": []}
-        self._specs = _specs(folder, self.store, seed)
+        self._url = f"tcp://127.0.0.1:{free_port()}"
+        self._specs = _specs(folder, self._url, self.store, seed)
 
     async def run(self) -> None:
         """Start all, do what the seed says, let what is under way come to its end, stop.
@@ -63,15 +66,21 @@ class World:
         with self._output:
             async with open_pool(on_line=self._on_line) as pool, trio.open_nursery() as nursery:
                 await self._start(pool)
-                await self._strike(pool, nursery)
-                self._wake_all()
-                (self.folder / STOP_FILE).touch()
-                with trio.move_on_after(PATIENCE_S):
-                    while self._callers_done() < CLIENTS * THREADS:
-                        await trio.sleep(0.05)
-                self._log.write("calm", "world")
+                with Observer(self._url) as observer:
+                    await self._strike(pool, nursery)
+                    await self._calm_down()
+                self._log.write("refused", "stale writes", str(observer.total("stale_writes")))
                 await pool.stop()
                 nursery.cancel_scope.cancel()
+
+    async def _calm_down(self) -> None:
+        """Wake all, begin nothing new, and wait for what is under way."""
+        for handle in (handle for handles in self._handles.values() for handle in handles):
+            handle.send_signal(signal.SIGCONT)
+        (self.folder / STOP_FILE).touch()
+        with trio.move_on_after(PATIENCE_S):
+            while self._callers_done() < CLIENTS * THREADS:
+                await trio.sleep(0.05)
 
     async def _start(self, pool: Pool) -> None:
         await pool.prepare(self._specs)
@@ -90,12 +99,14 @@ class World:
             if act.kind == "template":
                 self._strike_template(pool, act)
                 continue
-            handles = self._handles[act.kind]
-            handle = handles[act.target % len(handles)]
-            pid = handle.send_signal(_SIGNALS[act.verb])
-            if pid is not None:
+            # those that are stopped are spared: what they do when they wake is to be seen
+            handles = [h for h in self._handles[act.kind] if h.pid not in self._stopped]
+            handle = handles[act.target % len(handles)] if handles else None
+            pid = handle.send_signal(_SIGNALS[act.verb]) if handle else None
+            if handle is not None and pid is not None:
                 self._log.write(act.verb, handle.name, pid=pid)
                 if act.hold_s:
+                    self._stopped.add(pid)
                     nursery.start_soon(self._wake_later, handle, pid, act.hold_s)
         await trio.sleep_until(began_at + self._seconds)
 
@@ -109,13 +120,10 @@ class World:
 
     async def _wake_later(self, handle: ProcessHandle, pid: int, hold_s: float) -> None:
         await trio.sleep(hold_s)
+        self._stopped.discard(pid)
         if handle.pid == pid:
             handle.send_signal(signal.SIGCONT)
             self._log.write("cont", handle.name, pid=pid)
-
-    def _wake_all(self) -> None:
-        for handle in (handle for handles in self._handles.values() for handle in handles):
-            handle.send_signal(signal.SIGCONT)
 
     def _callers_done(self) -> int:
         """How many of the clients' threads have said, since the stop, that they are through."""
@@ -134,8 +142,7 @@ class World:
             self._joined.add(entry["name"])
 
 
-def _specs(folder: Path, store: Path, seed: int) -> list[ProcessSpec]:
-    url = f"tcp://127.0.0.1:{free_port()}"
+def _specs(folder: Path, url: str, store: Path, seed: int) -> list[ProcessSpec]:
     understudy = [sys.executable, "-m", "understudy"]
     settings = {"lease_ttl_s": str(LEASE_S), "deaths_max": "0", "log_format": "json"}
     flags = [f"{name}={value}" for name, value in settings.items()]
