@@ -1,0 +1,53 @@
+"""Asks the broker, now and then, what it has counted."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Final, Self
+
+from understudy import Runtime, UnderstudyError
+
+#: seconds between two looks; what a broker counts after the last one is not seen
+LOOK_S: Final = 0.2
+
+
+class Observer:
+    """``with Observer(url) as o:`` then `o.total("stale_writes")`, over all brokers at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self._runtime = Runtime(group="observer", url=url, connect_timeout=1.0)
+        #: of the brokers that are gone, and of the one that was seen last
+        self._past: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+
+    def total(self, counter: str) -> int:
+        """The sum over all brokers, as far as it has been seen."""
+        return self._past.get(counter, 0) + self._last.get(counter, 0)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._runtime.stop()
+
+    def _run(self) -> None:
+        while not self._end.wait(LOOK_S):
+            try:
+                counted = self._runtime.groups().counters
+            except UnderstudyError:
+                continue  # it is away
+            if counted["frames"] < self._last.get("frames", 0):
+                # another broker, which has begun to count anew
+                self._past = {name: self.total(name) for name in counted}
+            self._last = counted
