@@ -1,0 +1,137 @@
+"""The floor's store: the product's promise table in SQLite, written by statements of Core."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+from sqlalchemy import URL, NullPool, bindparam, create_engine, insert, update
+from sqlalchemy.dialects import sqlite
+
+from benchmarks.floor.messages import Create, Fulfill, Step
+from understudy_store.tables import METADATA, Meta, Promise, table
+
+#: the product's own, so that rows, columns and indexes are the same
+PROMISE = table(Promise)
+#: what is written when a call ends; all else of a row never changes
+ENDS = (
+    *("state", "value_headers", "value_data", "settled_at", "task_state", "version", "pid", "ttl"),
+    *("expires_at", "retry_at", "resumes", "failures", "deaths", "cause"),
+)
+PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA wal_autocheckpoint=1000",
+    "PRAGMA journal_size_limit=67108864",
+    "PRAGMA cache_size=-16384",
+)
+LOG_BYTES = 4 * 1024 * 1024
+LEASE_MS = 10_000
+
+Cells = tuple[Any, ...]
+_json = msgspec.json.Encoder().encode
+
+
+def _text(statement: Any, names: Sequence[str]) -> str:
+    """SQL of a Core statement whose parameters are `names`, in this order."""
+    compiled = statement.compile(dialect=sqlite.dialect())
+    assert tuple(compiled.positiontup) == tuple(names)
+    return str(compiled)
+
+
+INSERT = _text(insert(PROMISE), [column.name for column in PROMISE.c])
+UPDATE = _text(
+    update(PROMISE)
+    .where(PROMISE.c.id == bindparam("key"))
+    .values({name: bindparam(f"new_{name}") for name in ENDS}),
+    [*(f"new_{name}" for name in ENDS), "key"],
+)
+SET_NOW = "UPDATE meta SET value = ? WHERE key = 'now'"
+
+
+class Disk:
+    """One file, one connection, one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = create_engine(
+            URL.create("sqlite", database=str(path)), poolclass=NullPool
+        )
+        self._connection = self._engine.connect()
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        self._driver = driver
+        driver.isolation_level = None
+        for pragma in PRAGMAS:
+            driver.execute(pragma).fetchall()
+        METADATA.create_all(self._connection)
+        driver.execute(_text(insert(table(Meta)), ["key", "value"]), ("now", "0"))
+        # to write over bytes that are there costs half of what appending costs to sync
+        driver.execute("CREATE TABLE filler (bytes BLOB)")
+        driver.execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_BYTES,))
+        driver.execute("DROP TABLE filler")
+        driver.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    def commit(self, begun: list[Cells], ended: list[Cells], now: int) -> None:
+        """All of it in one transaction, on the disk on return."""
+        driver = self._driver
+        driver.execute("BEGIN IMMEDIATE")
+        if begun:
+            driver.executemany(INSERT, begun)
+        if ended:
+            driver.executemany(UPDATE, ended)
+        driver.execute(SET_NOW, (str(now),))
+        driver.execute("COMMIT")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+
+def begun(create: Create, holder: str, now: int) -> Cells:
+    """The row of a call that is handed out at once: its task is acquired."""
+    return (
+        *_head(create.id, "pending", create.param, "{}", None, create.tags),
+        *(create.timeout_at, now, None),
+        *_place(create.id, create.tags),
+        *("poll://any@bench", "bench", "acquired", 1, holder, LEASE_MS, now + LEASE_MS, None, None),
+        *(0, 0, None),
+    )
+
+
+def ended(fulfill: Fulfill, now: int) -> Cells:
+    """What changes in the row of a call that ends."""
+    return (
+        *(fulfill.state, _headers(fulfill.value.headers), fulfill.value.data, now, "fulfilled"),
+        *(fulfill.version, None, None, None, None, None, 0, 0, None),
+        fulfill.id,
+    )
+
+
+def stepped(step: Step, now: int) -> Cells:
+    """The row of a local step, which has no task."""
+    value = step.value
+    return (
+        *_head(step.id, "resolved", step.param, _headers(value.headers), value.data, step.tags),
+        *(step.timeout_at, now, now),
+        *_place(step.id, step.tags),
+        *(None,) * 12,
+    )
+
+
+def _head(
+    id: str, state: str, param: Any, value_headers: str, value: bytes | None, tags: dict[str, str]
+) -> Cells:
+    return (id, state, _headers(param.headers), param.data, value_headers, value, _headers(tags))
+
+
+def _place(id: str, tags: dict[str, str]) -> Cells:
+    origin = tags.get("understudy:origin", id)
+    return (origin, tags.get("understudy:branch"), crc32(origin.encode()) & 0xFFFF)
+
+
+def _headers(headers: dict[str, str]) -> str:
+    return _json(headers).decode() if headers else "{}"
