@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shutil
 import sqlite3
 import sys
@@ -60,6 +61,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the data of a good run too")
     options = parser.parse_args()
+    # that the broker is away now and then is known here
+    logging.getLogger("understudy").addHandler(logging.NullHandler())
     folder = Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
     print(f"chaos: {options.minutes:g} min, seed {options.seed}, data in {folder}", flush=True)
     verdict = run(folder, options.seed, options.minutes * 60)

@@ -134,7 +134,10 @@ class World:
         self._output.write(f"{name} | {line}\n")
         if name != "broker" or not line.startswith("{"):
             return
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return  # a broken line, of a broker that broke
         if "listening on" in entry["event"]:
             self._log.write("listening", "broker")
         elif entry["event"] == "joined" and entry["kind"] == "node":
