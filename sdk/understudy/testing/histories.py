@@ -69,9 +69,10 @@ class History(NamedTuple):
     promises: tuple[PromiseRecord, ...]
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, one that changes little when the history does."""
+        """Write it as JSON, one that changes little when the history does; makes the folder."""
         file = _File(FORMAT, VERSION, self.id, [_written(record) for record in self.promises])
         text = msgspec.json.format(msgspec.json.encode(file), indent=2)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(text + b"\n")
 
     @classmethod

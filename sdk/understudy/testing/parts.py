@@ -21,13 +21,11 @@ from understudy_broker.core import BrokerCore
 from understudy_broker.dispatcher import Dispatcher
 from understudy_broker.linkcore import LinkCore
 from understudy_broker.outbox import Frame
-from understudy_broker.protocol.frames import decode_to_peer, encode
+from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
-    Bye,
     Hello,
-    Message,
     PeerKind,
     Settled,
     ToBroker,
@@ -56,6 +54,8 @@ def broker_config() -> BrokerConfig:
         lease_ttl_ms=_NEVER_MS,
         reconnect_grace_ms=0,
         boot_grace_ms=0,
+        # each answer comes with the commit that it is about
+        patience_ms=0,
         inflight_max=1 << 30,
         inflight_bytes_max=1 << 50,
         outgoing_bytes_max=1 << 50,
@@ -187,10 +187,6 @@ class Peer:
     def heard(self, messages: list[ToPeer]) -> None:
         """What is no answer to a request."""
 
-    def leave(self) -> None:
-        """Say goodbye."""
-        self.outbox.append(encode([Bye()]))
-
 
 class Node(Peer):
     """A node of a group: the node's core, and what it has queued to run."""
@@ -239,4 +235,4 @@ class Node(Peer):
         return True
 
 
-__all__ = ["Broker", "Message", "Node", "Peer"]
+__all__ = ["Broker", "Node", "Peer"]

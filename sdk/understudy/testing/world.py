@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from understudy.environment import NodeEnvironment
 from understudy.testing.describing import handed_over, written
@@ -281,9 +281,3 @@ class World:
 
 
 _WRITING: Final = (Moment.BEFORE_SEND, Moment.BEFORE_ACKNOWLEDGEMENT, Moment.AFTER_COMMIT)
-
-
-def source_of(fn: Any) -> tuple[str, int]:
-    """File and first line of a function."""
-    code = getattr(fn, "__code__", None) or getattr(fn.__call__, "__code__", None)
-    return (code.co_filename, code.co_firstlineno) if code is not None else ("?", 0)
