@@ -97,9 +97,13 @@ def report(total: Outcome, took_s: float) -> str:
     shown = dict(sorted(total.counts.items(), key=lambda item: -item[1]))
     lines += [f"  {count:>14,}  {name}" for name, count in shown.items()]
     for seed, text in total.failures[:20]:
-        lines.append(f"seed {seed}: {text[:400]}")
-        lines.append(f"  again: {command(seed)}")
+        lines.append(failed(seed, text))
     return "\n".join(lines)
+
+
+def failed(seed: int, text: str) -> str:
+    """What was wrong with a seed, and how to see it again."""
+    return f"seed {seed}: {text[:400]}\n  again: {command(seed)}"
 
 
 class _Progress:
@@ -108,9 +112,13 @@ class _Progress:
     def __init__(self, seeds: int) -> None:
         self._seeds = seeds
         self._began = self._shown = time.monotonic()
+        self._failures = 0
 
     def __call__(self, total: Outcome) -> None:
         now = time.monotonic()
+        if len(total.failures) > self._failures:
+            self._failures = len(total.failures)
+            print(*(failed(*failure) for failure in total.failures), sep="\n", file=sys.stderr)
         if now - self._shown >= 5 or total.seeds == self._seeds:
             self._shown = now
             left_s = (now - self._began) / total.seeds * (self._seeds - total.seeds)
