@@ -1,0 +1,363 @@
+"""A broker, nodes and clients as processes, for tests that kill them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeVar
+
+from tests.integration.recovery.app import FOLDER_ENV
+from understudy import CommandError, Runtime
+from understudy.bench.deployment import free_port
+from understudy.promises import StoredPromise
+from understudy_broker.protocol.messages import NodeInfo
+from understudy_store.commands import TaskGet
+from understudy_store.records import TaskRecord
+
+ROOT: Final = Path(__file__).parents[3]
+#: seconds that anything may take before a test has failed
+PATIENCE_S: Final = 40.0
+#: seconds between two looks
+LOOK_S: Final = 0.003
+#: A node that dies is replaced long before its lease of ten seconds lapses. A test that allows this
+#: many is quick enough to tell the two apart, and slow enough for a busy machine.
+SOON_S: Final = 6.0
+#: peers are back so many seconds after their broker
+BACK_S: Final = 2.0
+
+T = TypeVar("T")
+
+
+def until(what: str, condition: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+    """Wait until `condition()` is true, and return what it gave; fails saying `what`."""
+    ends_at = time.monotonic() + patience_s
+    while not (value := condition()):
+        assert time.monotonic() < ends_at, f"waited {patience_s:g} s in vain until {what}"
+        time.sleep(LOOK_S)
+    return value
+
+
+class Process:
+    """One child of the forker; what it writes goes into `log`."""
+
+    def __init__(self, forker: Forker, pid: int, name: str, log: Path) -> None:
+        self._forker = forker
+        self.pid = pid
+        self.name = name
+        self.log = log
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it lives."""
+        return self._forker.codes.get(self.pid)
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def ended(self) -> int:
+        """Wait for its end; the exit code."""
+        until(f"{self.name} ends", lambda: self.code is not None)
+        assert self.code is not None
+        return self.code
+
+    def kill(self) -> float:
+        """SIGKILL, and wait; returns the time (`time.time`) of the signal."""
+        at = time.time()
+        self.signal(signal.SIGKILL)
+        self.ended()
+        return at
+
+    def says(self, text: str, times: int = 1) -> None:
+        """Wait until it has written `text`."""
+        until(
+            f"{self.name} writes {text!r} {times}×",
+            lambda: self.output.count(text) >= times or self.code is not None,
+        )
+        assert self.output.count(text) >= times, f"{self.name} ended:\n{self.output}"
+
+    def limit_files(self, bytes_max: int) -> None:
+        """No file of it can be written beyond this length, as on a full disk."""
+        hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (bytes_max, hard))
+
+    def rss_mib(self) -> float:
+        """Resident memory; Linux only."""
+        rows = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(row.split()[1]) for row in rows if row.startswith("VmRSS")) / 1024
+
+
+class Forker:
+    """The process that forks all others; see `forker`."""
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int] = {}
+        self._pids: SimpleQueue[int] = SimpleQueue()
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("UNDERSTUDY_")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.recovery.forker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env=plain,
+            bufsize=0,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            message = json.loads(line)
+            if "pid" in message:
+                self._pids.put(message["pid"])
+            else:
+                self.codes[message["ended"]] = message["code"]
+
+    def fork(
+        self, name: str, call: str, argv: list[str], env: dict[str, str], folder: Path
+    ) -> Process:
+        """A process that calls ``module:function`` with `argv`."""
+        log = folder / f"{name}.log"
+        request = {"call": call, "argv": argv, "env": env, "cwd": str(folder), "log": str(log)}
+        log.touch()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        pid = self._pids.get(timeout=PATIENCE_S)
+        self.codes.pop(pid, None)
+        return Process(self, pid, name, log)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        self._process.stdout.close()
+
+
+class Line(NamedTuple):
+    """One line of the ledger; `at` is `time.time`."""
+
+    kind: str
+    name: str
+    pid: int
+    at: float
+
+
+class World:
+    """A folder, an address, and the processes that a test starts there."""
+
+    def __init__(self, folder: Path, forker: Forker) -> None:
+        self.folder = folder
+        self.url = f"tcp://127.0.0.1:{free_port()}"
+        self.store = folder / "calls.db"
+        self.settings: dict[str, object] = {}
+        self._forker = forker
+        self._processes: list[Process] = []
+        self._runtime: Runtime | None = None
+        self.broker: Process
+
+    # Processes ---------------------------------------------------------------------------------
+
+    def start_broker(self, **env: str) -> Process:
+        """Start the broker, at first or again, and wait until it listens."""
+        self.broker = self.fork_broker(**env)
+        self.broker.says("listening on")
+        return self.broker
+
+    def fork_broker(self, **env: str) -> Process:
+        """The same without waiting: it may fail."""
+        argv = ["broker", "--listen", self.url, "--store", f"sqlite:///{self.store}"]
+        argv += ["--log-format", "json"]
+        for name, value in self.settings.items():
+            argv += ["--set", f"{name}={value}"]
+        return self._fork("broker", "tests.integration.recovery.launch:start", argv, **env)
+
+    def start_node(
+        self,
+        name: str,
+        group: str = "g",
+        *args: str,
+        url: str | None = None,
+        wait: bool = True,
+        **env: str,
+    ) -> Process:
+        """A node `name`; with `wait`, once the broker has it."""
+        app = "tests.integration.recovery.app:runtime"
+        argv = ["node", app, "--group", group, "--id", name, "--url", url or self.url, *args]
+        node = self._fork(name, "tests.integration.recovery.launch:start", argv, **env)
+        if wait:
+            self.wait_for_nodes(node)
+        return node
+
+    def start_client(self, id: str, function: str) -> Process:
+        """See `client`."""
+        call = "tests.integration.recovery.client:main"
+        return self._fork("client", call, [self.url, id, function])
+
+    def _fork(self, name: str, call: str, argv: list[str], **env: str) -> Process:
+        number = sum(p.name.partition("@")[0] == name for p in self._processes)
+        env = {FOLDER_ENV: str(self.folder), **env}
+        process = self._forker.fork(f"{name}@{number}", call, argv, env, self.folder)
+        self._processes.append(process)
+        return process
+
+    # Looking -----------------------------------------------------------------------------------
+
+    @property
+    def runtime(self) -> Runtime:
+        """A client in the test's own process."""
+        if self._runtime is None:
+            self._runtime = Runtime(group="tests", url=self.url, connect_timeout=PATIENCE_S)
+        return self._runtime
+
+    def nodes(self) -> dict[int, NodeInfo]:
+        """The nodes that the broker has, by process."""
+        groups = self.runtime.groups().groups
+        return {node.os_pid: node for group in groups for node in group.nodes}
+
+    def wait_for_nodes(self, *nodes: Process) -> None:
+        """Until all of them have joined and ask for work."""
+
+        def there() -> bool:
+            found = self.nodes()
+            for node in nodes:
+                assert node.code is None, node.output
+            return all(n.pid in found and found[n.pid].credit + found[n.pid].held for n in nodes)
+
+        until(f"{[node.name for node in nodes]} are there", there)
+
+    def counter(self, name: str) -> int:
+        """One of the broker's, since its start."""
+        return self.runtime.groups().counters[name]
+
+    def promise(self, id: str) -> StoredPromise | None:
+        """None: it does not exist."""
+        try:
+            return self.runtime.promises.get(id)
+        except CommandError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def wait_settled(self, id: str) -> StoredPromise:
+        """Until the store has its result."""
+
+        def settled() -> StoredPromise | None:
+            found = self.promise(id)
+            return found if found is not None and found.state != "pending" else None
+
+        found = until(f"{id} is settled", settled)
+        assert found is not None
+        return found
+
+    def task(self, id: str) -> TaskRecord:
+        """The work behind the call `id`."""
+        task: TaskRecord | None = self.runtime._command(TaskGet(id)).task
+        assert task is not None
+        return task
+
+    def wait_suspended(self, id: str) -> None:
+        """Until the call waits, and no node has it."""
+        until(f"{id} is suspended", lambda: self.task(id).state == "suspended")
+
+    # The ledger and its places -----------------------------------------------------------------
+
+    def ledger(self) -> list[Line]:
+        path = self.folder / "ledger"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [
+            Line(kind, name, int(pid), float(at))
+            for kind, name, pid, at in (line.split() for line in lines)
+        ]
+
+    def lines(self, kind: str, name: str) -> list[Line]:
+        return [line for line in self.ledger() if (line.kind, line.name) == (kind, name)]
+
+    def wait_line(self, kind: str, name: str, times: int = 1) -> Line:
+        """The `times`-th such line, once it is there."""
+        found = until(
+            f"{kind} {name} was written {times}×",
+            lambda: (lines := self.lines(kind, name)) and len(lines) >= times and lines,
+        )
+        assert found
+        return found[times - 1]
+
+    def begun(self) -> Counter[str]:
+        """How often each step has begun."""
+        return Counter(line.name for line in self.ledger() if line.kind == "begin")
+
+    def hold(self, *places: str) -> None:
+        for name in places:
+            (self.folder / f"hold-{name}").touch()
+
+    def let_go(self, *places: str) -> None:
+        for name in places:
+            (self.folder / f"hold-{name}").unlink()
+
+    def process_of(self, line: Line) -> Process:
+        """Who wrote it."""
+        (found,) = [p for p in self._processes if p.pid == line.pid]
+        return found
+
+    # The end -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        if self._runtime is not None:
+            self._runtime.stop()
+        for process in self._processes:
+            if process.code is None:
+                process.kill()
+
+    def report(self) -> str:
+        """What all of them wrote."""
+        texts = [f"--- {p.name} ({p.pid}), code {p.code}\n{p.output}" for p in self._processes]
+        ledger = "\n".join(" ".join(map(str, line)) for line in self.ledger())
+        return "\n".join([*texts, "--- ledger", ledger])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            print(self.report())
+        self.close()
+
+
+@contextmanager
+def open_forker() -> Iterator[Forker]:
+    """The forker, for as many tests as like."""
+    forker = Forker()
+    try:
+        yield forker
+    finally:
+        forker.close()
+
+
+def back_within(world: World, *nodes: Process) -> float:
+    """Seconds from now until the broker has all these nodes again."""
+    began = time.monotonic()
+    world.wait_for_nodes(*nodes)
+    return time.monotonic() - began
