@@ -159,8 +159,14 @@ class Stage:
 
         def turn() -> None:
             with self._locked() as world:
-                while not done() and (world.turn() or (self.clock.skips and self._skip(None))):
-                    pass
+                while not done():
+                    if world.turn():
+                        continue
+                    if world.occupied() or not self.clock.skips:
+                        return
+                    self._check_served()
+                    if not self._skip(None):
+                        return
 
         self._off_loop(turn)
 

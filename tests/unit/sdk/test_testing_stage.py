@@ -316,6 +316,13 @@ def test_a_group_that_nobody_serves_is_named() -> None:
         runtime.rpc("b", buy).result()
 
 
+async def test_it_is_named_to_who_awaits_it_too() -> None:
+    runtime = app()
+    runtime.register(buy)
+    with Stage(runtime), pytest.raises(StuckError, match="nobody serves here"):
+        await runtime.rpc("b", buy)
+
+
 def test_nothing_is_left_behind() -> None:
     runtime = app()
     for _ in range(2):
