@@ -19,7 +19,7 @@ import trio
 from tests.chaos import ledger
 from tests.chaos.recovery import deeds, recovery
 from tests.chaos.verdict import Evidence, Row, Verdict, judge
-from tests.chaos.world import LEASE_S, World
+from tests.chaos.world import LEASE_S, STORE, World
 from understudy.values import Codec
 
 #: violations that are printed; all are in the file
@@ -39,10 +39,14 @@ def rows_of(store: Path) -> dict[str, Row]:
 
 def run(folder: Path, seed: int, seconds: float) -> Verdict:
     """A run with all its data in `folder`, and what it has shown."""
-    world = World(folder, seed, seconds)
-    trio.run(world.run)
+    trio.run(World(folder, seed, seconds).run)
+    return judged(folder, seed)
+
+
+def judged(folder: Path, seed: int) -> Verdict:
+    """What the data in `folder` show."""
     events = ledger.read(folder.glob("*.log"))
-    rows = rows_of(world.store)
+    rows = rows_of(folder / STORE)
     verdict = judge(events, rows, seed)
     evidence = Evidence(events, rows, seed)
     verdict.figures |= {"done to processes": deeds(evidence.world)}
@@ -59,13 +63,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="only look at kept data again")
     parser.add_argument("--keep", action="store_true", help="keep the data of a good run too")
     options = parser.parse_args()
     # that the broker is away now and then is known here
     logging.getLogger("understudy").addHandler(logging.NullHandler())
-    folder = Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
+    folder = options.judge or Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
     print(f"chaos: {options.minutes:g} min, seed {options.seed}, data in {folder}", flush=True)
-    verdict = run(folder, options.seed, options.minutes * 60)
+    if options.judge:
+        verdict = judged(folder, options.seed)
+    else:
+        verdict = run(folder, options.seed, options.minutes * 60)
     for name, value in verdict.figures.items():
         shown = value
         if isinstance(value, dict):
@@ -77,7 +85,7 @@ def main() -> int:
         again = f"make chaos MINUTES={options.minutes:g} SEED={options.seed}"
         print(f"{len(verdict.violations)} violations; the data are in {folder}; {again}")
         return 1
-    if not options.keep:
+    if not options.keep and not options.judge:
         shutil.rmtree(folder)
     return 0
 

@@ -110,6 +110,12 @@ def test_a_write_of_one_who_had_lost_the_task_is_stale() -> None:
     assert _violations(*_with_attempt_after()) == ["stale writes applied"]
 
 
+def test_a_write_may_bear_the_time_of_a_batch_that_began_before_it() -> None:
+    events, rows = _good()
+    rows[FIRST] = Row("resolved", f"{FIRST} b", 58)
+    assert _violations(events, rows) == []
+
+
 def test_a_sleeper_that_begins_late_makes_nobody_stale() -> None:
     stopped = _event(30, "stop", "node/left-1", pid=3)
     assert _violations(*_with_attempt_after(stopped)) == []

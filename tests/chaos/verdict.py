@@ -9,8 +9,8 @@ settled twice
     Two values were seen for one promise: by a client then and now, in the result of a parent and in
     the store.
 stale writes applied
-    The attempt that the store believes was not the last to begin before its write was taken: the
-    task had been given to another by then, so the write carried an old version.
+    Before the write of the attempt that the store believes was taken, another had begun after it:
+    the task had been given away by then, so the write carried an old version.
 repeated
     A step began although it was stored already, on a node that was never stopped. (One that slept
     through its lease cannot know.)
@@ -145,18 +145,16 @@ def _stale(evidence: Evidence) -> list[str]:
     for id, row in sorted(evidence.rows.items()):
         if row.settled_at is None or row.state != "resolved":
             continue
+        believed = next((e for e in evidence.begins.get(id, ()) if e.text == row.value), None)
+        if believed is None:
+            continue
         # one that was stopped may begin what is no longer its own: it does not know yet
-        before = [
-            begin
-            for begin in evidence.begins.get(id, ())
-            if begin.at_ms < row.settled_at
-            and (begin.text == row.value or begin.pid not in evidence.stopped)
+        found += [
+            f"{id}: {row.value!r} was taken at {row.settled_at}, but {other.text!r} had begun at "
+            f"{other.at_ms:.0f} in process {other.pid}"
+            for other in evidence.begins[id]
+            if believed.at_ms < other.at_ms < row.settled_at and other.pid not in evidence.stopped
         ]
-        if before and before[-1].text != row.value:
-            found.append(
-                f"{id}: {row.value!r} was taken at {row.settled_at}, but {before[-1].text!r} had "
-                f"begun at {before[-1].at_ms:.0f} in process {before[-1].pid}"
-            )
     return found
 
 

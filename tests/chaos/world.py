@@ -31,6 +31,8 @@ NODES: Final = {LEFT: 3, RIGHT: 3}
 CLIENTS: Final = 3
 #: short, so that many outlive it while they are stopped
 LEASE_S: Final = 1.0
+#: the file of the store, in the folder of a run
+STORE: Final = "chaos.db"
 #: dying is the purpose
 POLICY: Final = RestartPolicy(max_s=0.01, max_restarts=1_000_000_000)
 #: seconds for the start, and for what is under way at the end
@@ -44,7 +46,6 @@ class World:
 
     def __init__(self, folder: Path, seed: int, seconds: float) -> None:
         self.folder = folder
-        self.store = folder / "chaos.db"
         self._seconds = seconds
         self._acts = plan(seed, seconds, LEASE_S)
         self._log = Ledger(folder / "world.log")
@@ -53,7 +54,7 @@ class World:
         self._stopped: set[int] = set()
         self._handles: dict[str, list[ProcessHandle]] = {"broker": [], "node": [], "client": []}
         self._url = f"tcp://127.0.0.1:{free_port()}"
-        self._specs = _specs(folder, self._url, self.store, seed)
+        self._specs = _specs(folder, self._url, seed)
 
     async def run(self) -> None:
         """Start all, do what the seed says, let what is under way come to its end, stop.
@@ -145,11 +146,11 @@ class World:
             self._joined.add(entry["name"])
 
 
-def _specs(folder: Path, url: str, store: Path, seed: int) -> list[ProcessSpec]:
+def _specs(folder: Path, url: str, seed: int) -> list[ProcessSpec]:
     understudy = [sys.executable, "-m", "understudy"]
     settings = {"lease_ttl_s": str(LEASE_S), "deaths_max": "0", "log_format": "json"}
     flags = [f"{name}={value}" for name, value in settings.items()]
-    broker = [*understudy, "broker", "--listen", url, "--store", f"sqlite:///{store}"]
+    broker = [*understudy, "broker", "--listen", url, "--store", f"sqlite:///{folder / STORE}"]
     for flag in flags:
         broker += ["--set", flag]
     env = {
