@@ -1,0 +1,241 @@
+"""Two stores that are asked the same: one that keeps everything in memory, and one over SQLite.
+
+The first is the reference. Its machine is never told that a batch is durable, so it forgets nothing
+until it is opened again, and it is asked one command at a time. The second is driven as the broker
+drives it: it looks up what a whole batch names, has one batch in flight while the next is applied,
+and forgets what is durable. After each batch all of this must be equal: the replies, what is owed
+to the outside, what is written, what is live in memory, and what the database holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from tests.unit.store.properties import check_state
+from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
+from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.machine import Machine, MachineConfig
+
+#: a step that is no command: a node is gone or back, an unblock has arrived
+Move: TypeAlias = Callable[[Machine], object]
+Moment: TypeAlias = Literal["early", "middle", "late"]
+
+
+class Difference(AssertionError):
+    """The two stores are not equal."""
+
+
+def same(what: str, memory: object, sqlite: object) -> None:
+    """Raise `Difference` unless the two are equal."""
+    if memory == sqlite:
+        return
+    if isinstance(memory, list) and isinstance(sqlite, list) and len(memory) == len(sqlite):
+        for n, (one, other) in enumerate(zip(memory, sqlite, strict=True)):
+            same(f"{what}[{n}]", one, other)
+    if isinstance(memory, Mapping) and isinstance(sqlite, Mapping):
+        for key in [*memory, *sqlite]:
+            same(f"{what}[{key!r}]", memory.get(key), sqlite.get(key))
+    if isinstance(memory, msgspec.Struct) and type(memory) is type(sqlite):
+        for name in memory.__struct_fields__:
+            same(f"{what}.{name}", getattr(memory, name), getattr(sqlite, name))
+    raise Difference(f"{what}: in memory {memory!r}, by SQLite {sqlite!r}")
+
+
+def in_order(snapshot: Snapshot) -> Snapshot:
+    """The same in the order of keys: an engine may give rows in any."""
+    return Snapshot(
+        snapshot.now,
+        sorted(snapshot.live, key=lambda row: row.promise.id),
+        sorted(snapshot.callbacks),
+        sorted(snapshot.listeners),
+        sorted(snapshot.unblocks, key=lambda owed: (owed[0].id, owed[1])),
+        sorted(snapshot.schedules, key=lambda schedule: schedule.id),
+    )
+
+
+class Files(Protocol):
+    """Where the store over SQLite is."""
+
+    def open(self) -> Engine:
+        """Open it as it is now."""
+
+    def leave(self) -> None:
+        """What is there now is what the next `open` finds, whatever becomes of the open one."""
+
+
+class Side:
+    """A machine over an engine."""
+
+    def __init__(self, engine: Engine, config: MachineConfig, now: int) -> None:
+        self.engine = engine
+        self.machine = Machine(config)
+        self.machine.restore(in_order(engine.load()), now)
+
+    def load(self, ids: Iterable[str]) -> None:
+        """Give the machine what the engine has of `ids`."""
+        wanted = sorted(ids)
+        if wanted:
+            self.machine.load(sorted(self.engine.find(wanted), key=lambda row: row.promise.id))
+
+    def owed(self) -> dict[str, Any]:
+        """What came to be owed to the outside."""
+        m = self.machine
+        return {
+            "executes": m.take_executes(),
+            "settled": m.take_settled(),
+            "unblocks": m.take_unblocks(),
+            "revoked": m.take_revoked(),
+        }
+
+    def live(self) -> dict[str, Any]:
+        """All that is in memory but settled promises: how long they stay is the side's affair."""
+        s = self.machine.state
+        statistics = msgspec.structs.asdict(self.machine.statistics())
+        del statistics["promises_in_memory"]
+        promises = {
+            key: (
+                each.record,
+                each.task and (each.task.record(), each.task.warm),
+                each.callbacks and list(each.callbacks),
+                each.listeners and list(each.listeners),
+            )
+            for key, each in s.promises.items()
+            if each.record.settled_at is None
+        }
+        holders = {pid: (sorted(h.held), sorted(h.warm)) for pid, h in s.holders.items()}
+        return {
+            "promises": promises,
+            "holders": holders,
+            "unblocks": s.unblocks,
+            "schedules": s.schedules,
+            "statistics": statistics,
+            "next due": self.machine.next_due(),
+        }
+
+
+class Pair:
+    """The two sides, step by step; `land` is where a batch becomes durable in both.
+
+    Parameters
+    ----------
+    files
+        Where the store over SQLite is.
+    """
+
+    def __init__(self, files: Files, config: MachineConfig, now: int) -> None:
+        self._files = files
+        self._config = config
+        self.memory = Side(MemoryEngine(), config, now)
+        self.sqlite = Side(files.open(), config, now)
+        #: every row that is durable
+        self.rows: dict[str, Row] = {}
+        self._flight: tuple[Changes, list[Read]] | None = None
+
+    # ---- one batch ------------------------------------------------------------------------------
+
+    def ask(self, command: StoreCommand, now: int) -> Reply:
+        """The reference's reply, at once."""
+        machine = self.memory.machine
+        self.memory.load(machine.lookups([command]))
+        return machine.apply(command, now)
+
+    def move(self, move: Move) -> object:
+        """The reference does it, at once."""
+        return move(self.memory.machine)
+
+    def follow(
+        self, steps: Sequence[StoreCommand | Move], outcomes: list[Any], now: int, land: Moment
+    ) -> Changes:
+        """The other side does the same as one batch, and is compared; returns what it changes.
+
+        Parameters
+        ----------
+        outcomes
+            What `ask` and `move` gave for each of `steps`.
+        land
+            When the batch in flight becomes durable.
+        """
+        if land == "early":
+            self.land()
+        machine = self.sqlite.machine
+        commands = [step for step in steps if isinstance(step, Command)]
+        self.sqlite.load(machine.lookups(commands) | machine.due_lookups(now))
+        if land == "middle":
+            self.land()
+        same(
+            "replies",
+            outcomes,
+            [
+                machine.apply(step, now) if isinstance(step, Command) else step(machine)
+                for step in steps
+            ],
+        )
+        reference = self.memory.machine
+        self.memory.load(reference.due_lookups(now))
+        same("more is due", reference.sweep(now), machine.sweep(now))
+        same("owed", self.memory.owed(), self.sqlite.owed())
+        self.land()
+        changes = self.sqlite.machine.take()
+        same("changes", reference.take(), changes)
+        reads = [
+            Read(step, now)
+            for step, reply in zip(steps, outcomes, strict=True)
+            if isinstance(step, ReadCommand) and reply.status == 200
+        ]
+        self._flight = changes, reads
+        same("live", self.memory.live(), self.sqlite.live())
+        return changes
+
+    def land(self) -> None:
+        """What is in flight becomes durable; answers to reads and the whole store are compared."""
+        if self._flight is None:
+            return
+        (changes, reads), self._flight = self._flight, None
+        same(
+            "reads",
+            self.memory.engine.commit(changes, reads),
+            self.sqlite.engine.commit(changes, reads),
+        )
+        self.sqlite.machine.committed(changes)
+        written = {row.promise.id: row for row in (*changes.inserted, *changes.updated)}
+        self.rows |= written
+        same("rows written", written, self._found(self.sqlite, written))
+        self.compare_snapshots()
+
+    def compare_snapshots(self) -> None:
+        """All that the two hold for a restart."""
+        same("snapshot", in_order(self.memory.engine.load()), in_order(self.sqlite.engine.load()))
+
+    # ---- a restart ------------------------------------------------------------------------------
+
+    def reopen(self, now: int, killed: bool) -> None:
+        """Both begin again from what is durable; what is in flight is lost. Compares every row."""
+        self._flight = None
+        if killed:
+            self._files.leave()
+        self.sqlite.engine.close()
+        self.sqlite = Side(self._files.open(), self._config, now)
+        self.memory = Side(self.memory.engine, self._config, now)
+        self.compare_all()
+        same("live", self.memory.live(), self.sqlite.live())
+
+    def compare_all(self) -> None:
+        """Every row that ever became durable, and the properties of both machines."""
+        self.compare_snapshots()
+        same("rows", self.rows, self._found(self.memory, self.rows))
+        same("rows", self.rows, self._found(self.sqlite, self.rows))
+        check_state(self.memory.machine)
+        check_state(self.sqlite.machine, self.rows)
+
+    @staticmethod
+    def _found(side: Side, ids: Iterable[str]) -> dict[str, Row]:
+        return {row.promise.id: row for row in side.engine.find(list(ids))}
+
+    def close(self) -> None:
+        """Give back the files."""
+        self.sqlite.engine.close()

@@ -1,0 +1,265 @@
+"""Playing sequences: many on all cores, with a report; see docs/proof.md.
+
+``python -m tests.differential --commands 1000000 --seed 1`` plays seeds 1, 2, … of `SEQUENCE`
+commands each until there are that many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.differential.author import Author
+from tests.differential.pair import Moment, Move, Pair
+from understudy_store.commands import StoreCommand, TaskFence
+from understudy_store.engines.base import Engine
+from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.machine import Machine, MachineConfig
+from understudy_store.records import PromiseRecord, TaskRecord
+
+#: commands of one seed
+SEQUENCE = 2000
+#: how often a batch is followed by a restart of both
+REOPEN = 0.02
+MOMENTS: tuple[Moment, ...] = ("early", "middle", "late")
+
+
+class Folder:
+    """The files of one store; begins as a copy of `empty`, which opens in milliseconds."""
+
+    def __init__(self, folder: Path, empty: Path) -> None:
+        self._folder = folder
+        self._numbers = count()
+        self._path = self._fresh()
+        shutil.copy(empty, self._path)
+
+    def _fresh(self) -> Path:
+        return self._folder / f"{next(self._numbers)}.db"
+
+    def open(self) -> Engine:
+        return SqliteEngine(self._path)
+
+    def leave(self) -> None:
+        """As after SIGKILL: the log is not yet in the file, and nobody has tidied up."""
+        left, self._path = self._path, self._fresh()
+        for end in ("", "-wal"):
+            shutil.copy(f"{left}{end}", f"{self._path}{end}")
+
+
+class Play:
+    """The commands of one seed, in batches."""
+
+    def __init__(self, seed: int, folder: Path, empty: Path) -> None:
+        self.author = author = Author(seed)
+        draw = author.random
+        config = MachineConfig(
+            retry_timeout_ms=20, sweep_max=draw.choice([5, 1000]), missed_max=draw.choice([1, 3])
+        )
+        self.pair = Pair(Folder(folder, empty), config, author.now)
+        self.counts: Counter[str] = Counter()
+
+    def play(self, commands: int) -> None:
+        """Ask `commands` commands; raises at the first difference."""
+        draw = self.author.random
+        while self.counts["commands"] < commands:
+            most = commands - self.counts["commands"]
+            self.batch(min(most, draw.choice([1, 2, 5, 20, 40])))
+            self.author.time += draw.choice([0, 1, 1, 2, 5, 10, 30])
+            if draw.random() < REOPEN:
+                self.reopen()
+        self.pair.land()
+        self.pair.compare_all()
+        self.pair.close()
+        self.counts["rows"] += len(self.pair.rows)
+        self.counts["sequences"] += 1
+
+    def batch(self, size: int) -> None:
+        """Some commands at one time, and now and then something that happens between them."""
+        author, pair = self.author, self.pair
+        steps: list[StoreCommand | Move] = []
+        outcomes: list[object] = []
+        for _ in range(size):
+            if author.random.random() < 0.05:
+                move = self.move()
+                steps.append(move)
+                outcomes.append(pair.move(move))
+                self._look()
+            command = author.command()
+            steps.append(command)
+            reply = pair.ask(command, author.now)
+            outcomes.append(reply)
+            self.counts[f"replies {reply.status}"] += 1
+            self._look()
+            self.counts["commands"] += 1
+            if isinstance(command, TaskFence):
+                self.counts["commands within fences"] += len(command.commands)
+        changes = pair.follow(steps, outcomes, author.now, author.random.choice(MOMENTS))
+        for row in (*changes.inserted, *changes.updated):
+            self._see(row.promise, row.task)
+        self.counts["batches"] += 1
+
+    def move(self) -> Move:
+        """A node is gone, gone in doubt and back, or an unblock has arrived."""
+        author, machine = self.author, self.pair.memory.machine
+        now, draw, pid = author.now, author.random, author.pid()
+        had = machine.held(pid)
+        kind = draw.randrange(3)
+        if kind == 0:
+            owed = [(record.id, address) for address, record in machine.owed_unblocks()[:2]]
+
+            def arrive(m: Machine) -> None:
+                for id_, address in owed:
+                    m.acknowledge(id_, address)
+
+            return arrive
+        if kind == 1:
+            return lambda m: m.acquit(pid, had)
+        keep = [each for each in had if draw.random() < 0.5]
+        death, doubtful = draw.choice([None, f"{pid} is gone"]), draw.random() < 0.5
+        return lambda m: m.release_pid(pid, now, keep, death, doubtful)
+
+    def _look(self) -> None:
+        """Let the author see what this batch has changed so far."""
+        for each in self.pair.memory.machine.state.dirty.values():
+            self._see(each.record, None if each.task is None else each.task.record())
+
+    def _see(self, promise: PromiseRecord, task: TaskRecord | None) -> None:
+        self.author.promises_now[promise.id] = promise
+        if task is not None:
+            self.author.tasks_now[promise.id] = task
+
+    def reopen(self) -> None:
+        """Both begin again; what was in flight is lost half of the time."""
+        author, draw = self.author, self.author.random
+        if draw.random() < 0.5:
+            self.pair.land()
+        self.pair.reopen(author.now, killed=draw.random() < 0.5)
+        rows = self.pair.rows
+        author.promises_now = {key: row.promise for key, row in rows.items()}
+        author.tasks_now = {key: row.task for key, row in rows.items() if row.task is not None}
+        self.counts["reopenings"] += 1
+
+
+class Task(NamedTuple):
+    """A sequence to play."""
+
+    seed: int
+    commands: int
+    empty: Path
+
+
+class Outcome(NamedTuple):
+    """What came of some sequences: sums, and what was different in which."""
+
+    counts: Counter[str]
+    failures: list[tuple[Task, str]]
+
+
+def command(task: Task) -> str:
+    """What a person types to see a difference again."""
+    return f"make differential COMMANDS={task.commands} SEED={task.seed}"
+
+
+def make_empty(folder: Path) -> Path:
+    """A store in which nothing is, to be copied."""
+    path = folder / "empty.db"
+    SqliteEngine(path).close()
+    return path
+
+
+def play_one(task: Task) -> Outcome:
+    """Play one sequence in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{task.seed}-", dir=task.empty.parent))
+    failures: list[tuple[Task, str]] = []
+    play = Play(task.seed, folder, task.empty)
+    try:
+        play.play(task.commands)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        what = f"after {play.counts['commands']} commands, {type(error).__name__} at {where}: "
+        failures.append((task, what + str(error)))
+        play.pair.close()
+    shutil.rmtree(folder)
+    return Outcome(play.counts, failures)
+
+
+def tasks_of(commands: int, seed: int, empty: Path) -> list[Task]:
+    """Sequences with that many commands in all."""
+    starts = range(0, commands, SEQUENCE)
+    return [Task(seed + n, min(SEQUENCE, commands - at), empty) for n, at in enumerate(starts)]
+
+
+def play_many(
+    commands: int, seed: int, processes: int, progress: Callable[[Outcome], None] | None = None
+) -> Outcome:
+    """Play sequences on several processes; `progress` is told the sum so far, now and then."""
+    total = Outcome(Counter(), [])
+    # Whether it is on the disk is not asked here: see tests.powerloss.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="understudy-differential-", dir=memory) as name:
+        tasks = tasks_of(commands, seed, make_empty(Path(name)))
+        with context.Pool(min(processes, len(tasks))) as pool:
+            for part in pool.imap_unordered(play_one, tasks):
+                total.counts.update(part.counts)
+                total.failures.extend(part.failures)
+                if progress is not None:
+                    progress(total)
+    return total
+
+
+def report(total: Outcome, took_s: float) -> str:
+    """The sums, for people."""
+    counts = total.counts
+    head = f"commands {counts['commands']:,} in {took_s:.0f} s, differences {len(total.failures)}"
+    lines = [head]
+    lines += [f"  {n:>14,}  {name}" for name, n in counts.most_common() if name != "commands"]
+    for task, text in sorted(total.failures, key=lambda failure: failure[0].seed)[:20]:
+        lines += [f"seed {task.seed}, {text[:1000]}", f"  again: {command(task)}"]
+    return "\n".join(lines)
+
+
+class _Progress:
+    """A line on the terminal, now and then."""
+
+    def __init__(self, commands: int) -> None:
+        self._commands = commands
+        self._began = self._shown = time.monotonic()
+
+    def __call__(self, total: Outcome) -> None:
+        now, done = time.monotonic(), total.counts["commands"]
+        if done and (now - self._shown >= 5 or done >= self._commands):
+            self._shown = now
+            left_s = (now - self._began) / done * (self._commands - done)
+            print(
+                f"{done:,} of {self._commands:,} commands, differences {len(total.failures)}, "
+                f"{left_s:.0f} s to go",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
+    parser.add_argument("--commands", type=int, default=100_000, help="how many in all")
+    parser.add_argument("--seed", type=int, default=1, help="of the first sequence")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args(arguments)
+    began = time.monotonic()
+    progress = _Progress(given.commands)
+    total = play_many(given.commands, given.seed, given.processes, progress)
+    print(report(total, time.monotonic() - began))
+    return 1 if total.failures else 0
