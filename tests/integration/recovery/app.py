@@ -59,6 +59,20 @@ def leaf(ctx: Context, value: int) -> int:
 
 
 @runtime.register
+def who(ctx: Context) -> int:
+    """A leaf whose result says which process's attempt was believed."""
+    leaf(ctx, 0)
+    return os.getpid()
+
+
+@runtime.register
+def who_stepped(ctx: Context) -> Generator[Any, Any, int]:
+    """The same as a local step."""
+    pid: int = yield ctx.lfc(who)
+    return pid
+
+
+@runtime.register
 def steps(ctx: Context) -> Generator[Any, Any, list[int]]:
     """Two local steps and a remote one, with places before, between and after them."""
     place("body-0")

@@ -67,9 +67,12 @@ class Process:
         """Its exit code, negative for a signal; None while it lives."""
         return self._forker.codes.get(self.pid)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> float:
+        """Send it; returns when (`time.time`)."""
+        at = time.time()
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
+        return at
 
     def ended(self) -> int:
         """Wait for its end; the exit code."""
@@ -79,8 +82,7 @@ class Process:
 
     def kill(self) -> float:
         """SIGKILL, and wait; returns the time (`time.time`) of the signal."""
-        at = time.time()
-        self.signal(signal.SIGKILL)
+        at = self.signal(signal.SIGKILL)
         self.ended()
         return at
 
