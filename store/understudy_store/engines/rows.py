@@ -38,6 +38,8 @@ SCHEDULE_COLUMNS: Final = (
     *("promise_tags", "next_run_at", "created_at", "last_run_at"),
 )
 
+#: data that is copied for the driver's sake
+_COPIED_BYTES_MAX: Final = 16_384
 _NO_TASK: Final = (None,) * 10
 _encode = msgspec.json.Encoder().encode
 _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
@@ -56,6 +58,11 @@ def origin_of(promise: PromiseRecord) -> str:
 def shard_of(origin: str) -> int:
     """16 bits that stay the same for ever: they are stored."""
     return crc32(origin.encode()) & 0xFFFF
+
+
+def _data(data: bytes | None) -> bytes | bytearray | None:
+    """As the driver binds it soonest: it asks first how to adapt bytes, in 2 µs, and not these."""
+    return data if data is None or len(data) > _COPIED_BYTES_MAX else bytearray(data)
 
 
 def _task_values(task: TaskRecord) -> tuple[Any, ...]:
@@ -82,9 +89,9 @@ def insert_values(row: Row) -> tuple[Any, ...]:
         promise.id,
         promise.state,
         _texts(param.headers),
-        param.data,
+        _data(param.data),
         _texts(value.headers),
-        value.data,
+        _data(value.data),
         _texts(tags),
         promise.timeout_at,
         promise.created_at,
@@ -107,7 +114,7 @@ def update_values(row: Row) -> tuple[Any, ...]:
         promise.id,
         promise.state,
         _texts(promise.value.headers),
-        promise.value.data,
+        _data(promise.value.data),
         promise.settled_at,
         *(_NO_TASK if task is None else _task_values(task)),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     CTE,
@@ -21,6 +21,8 @@ from sqlalchemy import (
     bindparam,
     column,
     delete,
+    func,
+    literal_column,
     select,
     tuple_,
     update,
@@ -33,6 +35,8 @@ from understudy_store.tables import Callback, Listener, Promise, Schedule, Unblo
 
 #: rows in one statement; times the 25 columns of a promise is well below SQLite's 32,766 variables
 CHUNK_ROWS = 512
+#: stands for NULL among the values; all numbers that are stored are positive
+_NOTHING: Final = -1
 
 
 class Batched:
@@ -41,14 +45,26 @@ class Batched:
     Its text holds one placeholder group per row. The count is rounded up to a power of two and the
     rest filled with NULL, so that there are ten texts at most, and the driver finds them prepared;
     the statement leaves out rows whose first column is NULL.
+
+    A None is handed over as a number and turned into NULL by the statement: the driver takes 1 µs
+    to bind a None, as it asks in vain how to adapt it, and a tenth of that for numbers.
     """
 
     def __init__(self, columns: Sequence[Column[Any]], build: Callable[[CTE], Executable]) -> None:
-        given = (
-            values(*(column(c.name, c.type) for c in columns), name="given")
+        raw = (
+            values(*(column(c.name, c.type) for c in columns), name="raw")
             .data([tuple(bindparam(f"given_{c.name}") for c in columns)])
-            .cte("given")
+            .cte("raw")
         )
+        nothing = literal_column(str(_NOTHING))
+        given = select(
+            *(
+                func.nullif(raw.c[c.name], nothing, type_=c.type).label(c.name)
+                if c.nullable or place == 0
+                else raw.c[c.name]
+                for place, c in enumerate(columns)
+            )
+        ).cte("given")
         compiled = build(given).compile(dialect=sqlite.dialect())  # type: ignore[attr-defined]
         group = f"({', '.join('?' * len(columns))})"
         self._width = len(columns)
@@ -83,10 +99,8 @@ class Batched:
         for start in range(0, len(rows), CHUNK_ROWS):
             chunk = rows[start : start + CHUNK_ROWS]
             shape = 1 << (len(chunk) - 1).bit_length()
-            flat: list[Any] = []
-            for row in chunk:
-                flat += row
-            flat += [None] * ((shape - len(chunk)) * self._width)
+            flat = [_NOTHING if value is None else value for row in chunk for value in row]
+            flat += [_NOTHING] * ((shape - len(chunk)) * self._width)
             yield driver.execute(self.text(shape), flat)
 
 
