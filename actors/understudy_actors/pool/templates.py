@@ -293,10 +293,14 @@ class Templates:
     async def aclose(self) -> None:
         """End all templates. Their children should have ended before."""
         self.give_up()
-        for template in self._running:
-            template.kill()
         with trio.CancelScope(shield=True):
-            if self._running:
+            # one that is just being started is among those that run then
+            async with self._starting:
+                pass
+            for template in self._running:
+                template.kill()
+            while self._running:
+                self._none_left = trio.Event()
                 await self._none_left.wait()
 
     async def prepare(self, specs: Iterable[ProcessSpec]) -> None:
@@ -315,7 +319,11 @@ class Templates:
         template = self._templates.get(key)
         if template is None:
             async with self._starting:
-                template = self._templates.get(key) or await self._start(key, spec)
+                template = self._templates.get(key)
+                if template is None:
+                    if self._stopping:
+                        return None
+                    template = await self._start(key, spec)
         known = template.is_ready
         try:
             await template.ready()
@@ -351,16 +359,21 @@ class Templates:
         template = _Template(process, trio.socket.from_stdlib_socket(ours))
         self._templates[key] = template
         self._running.add(template)
-        self._nursery.start_soon(self._attend, template, spec, name=f"template of {spec.name}")
+        what = f"template of {spec.name}"
+        self._nursery.start_soon(self._attend, key, template, spec, name=what)
         return template
 
-    async def _attend(self, template: _Template, spec: ProcessSpec) -> None:
+    async def _attend(self, key: _Key, template: _Template, spec: ProcessSpec) -> None:
         try:
             await template.run(spec)
         finally:
             self._running.discard(template)
             if not self._running:
                 self._none_left.set()
+        if template.is_ready and self._templates.get(key) is template and not self._stopping:
+            # it was killed: another one is there before the next process is wanted
+            self._forget(key, template)
+            await self._prepare(spec)
 
     def _forget(self, key: _Key, template: _Template) -> None:
         if self._templates.get(key) is template:
