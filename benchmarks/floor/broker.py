@@ -77,9 +77,7 @@ class Broker:
                 makers[message.id] = peer
                 self.begun.append(begun(message, node.hex(), now))
                 outgoing.setdefault(node, []).append(
-                    Invoke(
-                        message.id, message.param, message.tags, message.timeout_at, now, 1
-                    )
+                    Invoke(message.id, message.param, message.tags, message.timeout_at, now, 1)
                 )
                 stored += 1
             elif kind is Fulfill:

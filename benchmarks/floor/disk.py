@@ -57,9 +57,7 @@ class Disk:
     """One file, one connection, one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(
-            URL.create("sqlite", database=str(path)), poolclass=NullPool
-        )
+        self._engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
         self._connection = self._engine.connect()
         driver = self._connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)

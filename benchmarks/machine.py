@@ -1,0 +1,118 @@
+"""What was measured on: without it a figure says nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import subprocess
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("understudy", "pyzmq", "msgspec", "trio", "sqlalchemy", "sqlmodel")
+#: how many times a file is synced to know what that costs
+SYNCS = 50
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, system, and what a sync to the disk costs here."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _field("/proc/cpuinfo", "model name") or platform.processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "file_system": _file_system(Path(tempfile.gettempdir())),
+        "sync_of_4_kib_ms": round(sync_ms(), 3),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what the harness itself runs with, and of what is measured, by commit."""
+    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    found["commit"] = _commit()
+    return found
+
+
+def load_average() -> list[float]:
+    """Of the last one, five and fifteen minutes: above the number of cores, figures are noise."""
+    return [round(load, 2) for load in os.getloadavg()]
+
+
+def sync_ms() -> float:
+    """The median of writing 4 KiB over what is there and syncing them, where stores will be."""
+    times: list[float] = []
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(bytes(4096))
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            file.seek(0)
+            file.write(os.urandom(4096))
+            file.flush()
+            os.fdatasync(file.fileno()) if hasattr(os, "fdatasync") else os.fsync(file.fileno())
+            times.append((time.perf_counter() - began) * 1000)
+    return sorted(times)[SYNCS // 2]
+
+
+def rss_mib(pid: int) -> float | None:
+    """Resident memory of a process; None where the system does not say."""
+    text = _field(f"/proc/{pid}/status", "VmRSS")
+    return None if text is None else int(text.split()[0]) / 1024
+
+
+def cpu_s(pid: int) -> float | None:
+    """Processor time that a process has used; None where the system does not say."""
+    try:
+        # the name, in parentheses, may hold spaces
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _field(path: str, name: str) -> str | None:
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None
+
+
+def _memory_gib() -> float | None:
+    text = _field("/proc/meminfo", "MemTotal")
+    return None if text is None else round(int(text.split()[0]) / 2**20, 1)
+
+
+def _file_system(path: Path) -> str | None:
+    """The type of the file system that `path` is on."""
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return None
+    above = {str(path), *(str(parent) for parent in path.parents)}
+    found = [(len(fields[1]), fields[2]) for fields in mounts if fields[1] in above]
+    return max(found)[1] if found else None
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,83 @@
+"""The product and the floor, as subjects of the harness."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from benchmarks.floor.parent import Parent, running
+from benchmarks.harness import Figures
+from benchmarks.ours import deployed
+from benchmarks.workloads import MODULES
+from understudy import Runtime
+
+SYNCED = "SQLite, WAL, synchronous=FULL: a commit is synced to the disk before it is answered"
+NODES = 2
+
+
+@dataclass
+class _Open:
+    """Runs what a module offers under `name`, on `driven`."""
+
+    name: str
+    driven: Runtime | Parent
+
+    def run(self, workload: str, size: int) -> Figures | None:
+        function = getattr(MODULES[workload], self.name, None)
+        return None if function is None else function(self.driven, size)
+
+
+class _Alone:
+    def run(self, workload: str, size: int) -> Figures | None:
+        figures: Figures | None = MODULES[workload].alone(size)
+        return figures
+
+
+class _Absent:
+    def run(self, _workload: str, _size: int) -> None:
+        return None
+
+
+@dataclass
+class Understudy:
+    """As its users start it, with its defaults."""
+
+    name: str = "understudy"
+    durability: str = f"{SYNCED}; tcp on loopback, {NODES} node processes"
+
+    @contextmanager
+    def open(self) -> Iterator[_Open]:
+        with deployed(NODES) as (_, client):
+            yield _Open(self.name, client)
+
+    def alone(self) -> _Alone:
+        return _Alone()
+
+    def versions(self) -> dict[str, str]:
+        return {"understudy": version("understudy")}
+
+
+@dataclass
+class Floor:
+    """The bare pipeline."""
+
+    name: str = "floor"
+    durability: str = f"{SYNCED}; tcp on loopback, {NODES} node processes; no semantics"
+    parts: tuple[str, ...] = field(default=("pyzmq", "msgspec", "sqlalchemy"))
+
+    @contextmanager
+    def open(self) -> Iterator[_Open]:
+        with running(NODES) as parent:
+            yield _Open(self.name, parent)
+
+    def alone(self) -> _Absent:
+        return _Absent()
+
+    def versions(self) -> dict[str, str]:
+        return {
+            "sqlite": sqlite3.sqlite_version,
+            **{name: version(name) for name in self.parts},
+        }

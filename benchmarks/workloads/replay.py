@@ -1,0 +1,48 @@
+"""A function with `size` stored steps goes on at a node that knows nothing of it."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.harness import Figures, Workload
+from benchmarks.ours import deployed, until, wait_for_nodes
+from understudy import CommandError, Runtime
+from understudy.bench.workloads import LIMIT_S, run_id
+
+WORKLOAD = Workload(
+    name="replay",
+    title="Replay on a cold node, until the result is there",
+    figure="seconds",
+    unit="steps",
+    sizes=(1_000, 10_000),
+    lower_is_better=True,
+    alone=True,
+)
+
+
+def alone(size: int) -> Figures:
+    with deployed(nodes=1) as (ours, client):
+        id = run_id("replay")
+        handle = client.rpc(id, "remembers", size)
+        gate = f"{id}.gate"
+        until(lambda: _exists(client, gate), "all steps")
+        until(lambda: bool(ours.ask("tasks", "get", id)["state"] == "suspended"), "a suspension")
+        ours.stop("node-1")
+        wait_for_nodes(client, 0)
+        ours.start_node()
+        wait_for_nodes(client, 1)
+        began = time.perf_counter()
+        client.promises.resolve(gate)
+        total = handle.result(LIMIT_S)
+        took = time.perf_counter() - began
+    if total != size * (size - 1) // 2:
+        raise AssertionError(f"a wrong result: {total}")
+    return {"steps": size, "seconds": took, "us_per_step": took / size * 1e6}
+
+
+def _exists(client: Runtime, id: str) -> bool:
+    try:
+        client.promises.get(id)
+    except CommandError:
+        return False
+    return True
