@@ -73,6 +73,8 @@ def up(
 
     async def body(pool: Pool, say: Say) -> None:
         await start_all(pool, brokers)
+        # what is to be forked is imported while the broker starts
+        await pool.prepare(others)
         if brokers or wanted:
             await wait_for_broker(client)
         await start_all(pool, others)
