@@ -98,6 +98,11 @@ class Link:
     def unanswered(self) -> int:
         return self._core.unanswered
 
+    @property
+    def round_trip_ms(self) -> int:
+        """From the last hello to its welcome."""
+        return self._core.round_trip_ms
+
     def request(self, command: AnyCommand, on_reply: OnReply) -> int:
         """Ask; `on_reply` gets the `Response` or `Refused`, once. Returns the request's `corr`.
 

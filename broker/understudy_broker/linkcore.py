@@ -89,6 +89,9 @@ class LinkCore:
         self._outgoing: list[ToBroker] = []
         self._frames_max = self.limits.frame_bytes_max
         self._order = Order()
+        #: from the last hello to its welcome
+        self.round_trip_ms = 0
+        self._opened_at = 0
         self._heard_at = 0
         self._beat_at = 0
         #: the broker has said `Bye`: it stops, or answers ours
@@ -160,7 +163,7 @@ class LinkCore:
     def opened(self, hello: Hello, now: int) -> bytes:
         """A new connection: returns the frame to begin it with."""
         self.dismissed = False
-        self._heard_at = self._beat_at = now
+        self._opened_at = self._heard_at = self._beat_at = now
         self._hello_again = False
         self._order = Order()
         return self._order.stamp(encode([hello]))
@@ -195,6 +198,7 @@ class LinkCore:
             elif kind is Beat:
                 self._choked = False
             elif kind is Welcome:
+                self.round_trip_ms = now - self._opened_at
                 self._welcomed(message)  # type: ignore[arg-type]
                 rest.append(message)
             elif kind is Refused:

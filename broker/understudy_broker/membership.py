@@ -94,7 +94,7 @@ class Membership:
             self._dispatcher.join(pid, session.group, session.name, now)
             self._dispatcher.credit(pid, hello.credit)
         lost = tuple(id_ for id_, version in hello.claims if not self._has(pid, id_, version))
-        self._core.say(peer, self._welcome(pid, lost), urgent=True)
+        self._core.say(peer, self._welcome(pid, lost, now), urgent=True)
         for owner, unblock in self._core.unblocks.for_group(session.group, self.sessions):
             if owner is session:
                 self._core.say(peer, unblock)
@@ -145,7 +145,7 @@ class Membership:
             if away != pid:
                 self._machine.release_pid(away, now, death=how, doubtful=True)
 
-    def _welcome(self, pid: str, lost: tuple[str, ...]) -> Welcome:
+    def _welcome(self, pid: str, lost: tuple[str, ...], now: int) -> Welcome:
         config = self._config
         return Welcome(
             protocol=PROTOCOL_VERSION,
@@ -157,6 +157,7 @@ class Membership:
             frame_bytes_max=config.frames.frame_bytes_max,
             payload_bytes_max=config.limits.payload_bytes_max,
             lost=lost,
+            now=now,
         )
 
     def renew(self, session: Session, now: int) -> None:

@@ -21,7 +21,6 @@ import zmq
 
 from understudy._version import __version__
 from understudy.attaching import Attaching
-from understudy.clock import now_ms
 from understudy.environment import NodeEnvironment
 from understudy.errors import BrokerUnavailableError, NameInUseError
 from understudy.handle import refusal
@@ -29,6 +28,7 @@ from understudy_actors.errors import CommandError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.service import NodeService
 from understudy_broker.client import Link, open_link
+from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkError
 from understudy_broker.errors import NameInUseError as NameTakenError
 from understudy_broker.protocol.messages import (
@@ -86,6 +86,8 @@ class Connection:
         #: whether this process is a node and nothing else
         self.dedicated = False
         self._context = context
+        #: deadlines are the broker's to keep, so they are counted by its clock
+        self._clock = env.now_ms = PeerClock()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._welcomed = threading.Event()
@@ -265,7 +267,12 @@ class Connection:
         ):
             self._link = link
             self._node = NodeService(
-                self.env, link, now_ms, self.config, log=_LOG.warning, log_failure=self._log_failure
+                self.env,
+                link,
+                self._clock,
+                self.config,
+                log=_LOG.warning,
+                log_failure=self._log_failure,
             )
             if self._to_serve:
                 self._start_serving()
@@ -362,6 +369,8 @@ class Connection:
     def _on_connected(self, welcome: Welcome) -> None:
         reconnected = self._welcome is not None
         self._welcome = welcome
+        if welcome.now and self._link is not None:
+            self._clock.told(welcome.now, self._link.round_trip_ms)
         self.env.values.codec.payload_bytes_max = welcome.payload_bytes_max
         assert self._node is not None
         self._node.core.connected(welcome.lost, reconnected)

@@ -141,6 +141,8 @@ class Welcome(Message, tag="welcome", frozen=True):
     frame_bytes_max: int
     payload_bytes_max: int
     lost: tuple[str, ...] = ()
+    #: what the broker's clock shows, epoch milliseconds: deadlines are counted by it
+    now: int = 0
 
 
 class Response(Message, tag="response", frozen=True):

@@ -262,6 +262,13 @@ def test_whatever_happens_everything_is_answered_once(script: list[str]) -> None
     assert asker.core.unanswered == 0
 
 
+def test_the_round_trip_of_the_welcome_is_measured() -> None:
+    asker = Asker()
+    asker.core.opened(hello("a"), 1_000)
+    asker.core.received([welcome()], 1_007)
+    assert asker.core.round_trip_ms == 7
+
+
 def test_a_missing_frame_of_the_broker_ends_the_connection() -> None:
     asker = Asker()
     asker.connect()

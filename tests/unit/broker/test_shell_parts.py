@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from understudy_broker.clock import Clock
+from understudy_broker.clock import Clock, PeerClock
 from understudy_broker.outgoing import Outgoing, Sent
 
 MS = 1_000_000
@@ -25,6 +25,19 @@ def test_the_clock_starts_no_earlier_than_the_store_and_never_goes_back() -> Non
     assert clock() == 9_002
     elapsed[0] = 1 * MS
     assert clock() == 9_002
+
+
+def test_a_peer_counts_by_the_brokers_clock_whatever_its_own_wall_shows() -> None:
+    wall, elapsed = [5_000 * MS], [70 * MS]
+    clock = PeerClock(wall_ns=lambda: wall[0], elapsed_ns=lambda: elapsed[0])
+    assert clock() == 5_000
+    clock.told(90_000, round_trip_ms=4)
+    assert clock() == 90_002
+    wall[0] -= 3_600_000 * MS
+    elapsed[0] += 30 * MS
+    assert clock() == 90_032
+    clock.told(80_000, round_trip_ms=0)
+    assert clock() == 80_000, "another broker may have another time"
 
 
 class Pipes:
