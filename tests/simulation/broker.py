@@ -37,6 +37,7 @@ class BrokerHost:
         self.frozen_until = 0
         #: the machine's wall clock against true time
         self.skew_ms = 0
+        self.was_set = False
         #: "before", "after" (the write) or "read": the next use of the disk fails
         self.disk_fault: str | None = None
         plan = world.plan

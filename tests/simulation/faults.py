@@ -129,6 +129,7 @@ def _clock(world: World) -> None:
     world.counts["clock jumps"] += 1
     if world.rng.random() < 0.3:
         world.broker.skew_ms = ms
+        world.broker.was_set = True
     else:
         _one(world, world.peers).skew_ms = ms
 

@@ -17,6 +17,7 @@ from understudy_actors.interpreter.outputs import Output
 from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
+from understudy_broker.clock import PeerClock
 from understudy_broker.linkcore import LinkCore
 from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DAY_MS = 86_400_000
+NS = 1_000_000
 #: how often the node's timers are looked at, while there are any
 TICK_MS = 20
 #: between attempts to connect
@@ -93,6 +95,10 @@ class PeerHost:
         elif self.world.rng.random() < 0.3:
             # a node of another name: what the one before it held is found by its silence alone
             self.name = f"n{self.place}-{self.epoch}"
+        world = self.world
+        self._clock = PeerClock(
+            wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
+        )
         self.link = LinkCore()
         self.queue: list[Run] = []
         self.stepping = 0
@@ -156,9 +162,9 @@ class PeerHost:
         return f"poll://uni@{CALLERS}/{self.name}"
 
     @property
-    def wall_ms(self) -> int:
-        """What this machine's clock shows."""
-        return self.world.now + self.skew_ms
+    def now_ms(self) -> int:
+        """The time, as this process knows it."""
+        return self._clock()
 
     @property
     def idle(self) -> bool:
@@ -292,6 +298,8 @@ class PeerHost:
         reconnected = self._welcome is not None
         self._welcome = welcome
         self._welcomed_here = True
+        self._clock.told(welcome.now, self.link.round_trip_ms)
+        self.world.lag_ms = max(self.world.lag_ms, 1 + self.link.round_trip_ms // 2)
         self.core.connected(welcome.lost, reconnected)
         if self.group is not None:
             self.core.grant()
@@ -305,7 +313,7 @@ class PeerHost:
             elif isinstance(message, Unblock):
                 self.link.send(Ack(message.promise.id, message.address))
                 self._resolve([message.promise])
-        self.core.receive(messages, self.wall_ms)
+        self.core.receive(messages, self.now_ms)
         self.core.grant()
         self._wake_node()
 
@@ -350,7 +358,7 @@ class PeerHost:
             return
         self.world.say(self.name, "steps", routine.id, run.activation.version)
         self.stepping += 1
-        output = self.world.perform(self, run, self.wall_ms)
+        output = self.world.perform(self, run, self.now_ms)
         self.later(self.world.step_ms(), lambda: self._stepped(run, output))
 
     def _stepped(self, run: Run, output: Output) -> None:
@@ -366,7 +374,7 @@ class PeerHost:
             return
         results, self.results = self.results, []
         self.core.observe(len(results), 5.0 * len(results))
-        self.core.stepped(results, self.wall_ms)
+        self.core.stepped(results, self.now_ms)
         self.core.grant()
         self._after()
 
@@ -383,7 +391,7 @@ class PeerHost:
 
     def _tick(self) -> None:
         self._ticking = False
-        self.core.tick(self.wall_ms)
+        self.core.tick(self.now_ms)
         self._after()
 
     # Leaving in order ----------------------------------------------------------------------------
@@ -440,7 +448,7 @@ class PeerHost:
         data = env.values.encode_call(None, (root.program,), {})
         param = Value({HEADER_KIND: "rpc", HEADER_FUNCTION: "body"}, data)
         tags = {TAG_TARGET: root.group}
-        timeout_at = self.wall_ms + DAY_MS
+        timeout_at = self.now_ms + DAY_MS
         if root.mode == "run":
             group = self.group
             assert group is not None
@@ -479,7 +487,7 @@ class PeerHost:
         self.world.acknowledged(root.id)
         task, promise = answer.reply.task, answer.reply.promise
         if task is not None and promise is not None and task.pid == pid:
-            self.core.perform(promise, task.version, task.failures, self.wall_ms)
+            self.core.perform(promise, task.version, task.failures, self.now_ms)
             self._wake_node()
 
     def _send_watch(self, ids: tuple[str, ...]) -> None:

@@ -42,6 +42,12 @@ class Stage(Protocol):
     def wants(self, promise_id: str, value: int) -> None:
         """A promise waits for a person, who will settle it with `value`."""
 
+    def lies_down(self, place: str) -> None:
+        """A durable pause begins, or is replayed."""
+
+    def wakes(self, place: str, ms: int) -> None:
+        """A durable pause of `ms` is over."""
+
     def detaches(self, promise_id: str, program: Program) -> None:
         """A call graph of its own was begun."""
 
@@ -144,8 +150,6 @@ def _request(ctx: Context, operation: Operation) -> Any:
         return ctx.lfc(body, inner[0])
     if kind == "async":
         return _to(ctx.rfc(async_body, _simple(inner[0])), group)
-    if kind == "sleep":
-        return ctx.sleep(n * SLEEP_UNIT_S)
     if kind == "fan":
         return ctx.map(body, inner, window=2, target=group or None)
     if kind == "fan here":
@@ -169,6 +173,14 @@ def _promise(ctx: Context, place: int, operation: Operation) -> Generator[Any, A
     promise = yield ctx.promise()
     CAST.stage.wants(promise.id, operation[1] + 100)
     return (yield promise)
+
+
+def _sleep(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, Any]:
+    bed = f"{ctx.id} {place}"
+    CAST.stage.lies_down(bed)
+    value = yield ctx.sleep(operation[1] * SLEEP_UNIT_S)
+    CAST.stage.wakes(bed, int(operation[1] * SLEEP_UNIT_S * 1000))
+    return value
 
 
 def _late(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, Any]:
@@ -198,8 +210,14 @@ def _ahead(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any
     return values
 
 
-_PLAYS: Final = {"promise": _promise, "late": _late, "detached": _detached, "ahead": _ahead}
-_SIMPLE: Final = frozenset(("leaf", "step", "flaky", "flaky step", "broken", "sleep", "fib"))
+_PLAYS: Final = {
+    "promise": _promise,
+    "sleep": _sleep,
+    "late": _late,
+    "detached": _detached,
+    "ahead": _ahead,
+}
+_SIMPLE: Final = frozenset(("leaf", "step", "flaky", "flaky step", "broken", "fib"))
 
 
 def _simple(program: Program) -> Program:

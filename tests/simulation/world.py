@@ -62,6 +62,8 @@ class World:
         #: no more faults
         self.calm = False
         self._stops = dict(stops or ())
+        #: when it is looked whether all is done
+        self._look_at = 0
         #: the last event in which somebody was told a result, or something was stored
         self.told_at = 0
         self.frame_rate = plan.frame_rate
@@ -80,6 +82,9 @@ class World:
         for root in plan.roots:
             for owner in root.owners:
                 self.peers[owner].roots.append(root)
+        if "clock" in plan.faults:
+            for host in self.peers:
+                host.skew_ms = self.pick((-100_000, -1_000, 0, 0, 100_000))
         self.people = People(self)
         self.expected: dict[str, Program] = {root.id: root.program for root in plan.roots}
         self.may_cancel = {root.id for root in plan.roots if root.cancel}
@@ -88,6 +93,10 @@ class World:
         #: how often each leaf was performed, and the one that is at it
         self.effects: Counter[str] = Counter()
         self._run: Run | None = None
+        #: when each durable pause was first asked for
+        self._beds: dict[str, int] = {}
+        #: how far peers may be off the broker's clock
+        self.lag_ms = 0
         self._faults_left = plan.faults_max
 
     # Time and chance -----------------------------------------------------------------------------
@@ -134,8 +143,11 @@ class World:
         if not self.calm:
             if self._random() < self.plan.fault_rate:
                 self._disturb()
-        elif self.events % 8 == 0 and self.finished():
-            return False
+        elif self.events >= self._look_at:
+            if self.finished():
+                return False
+            # what goes round in circles must not be looked at in the same place each time
+            self._look_at = self.events + 5 + int(self._random() * 7)
         if self.events >= EVENTS_MAX:
             raise Violation(f"p18: it comes to no end: {self.unfinished()}")
         return True
@@ -274,6 +286,15 @@ class World:
 
     def wants(self, promise_id: str, value: int) -> None:
         self.people.want(promise_id, value)
+
+    def lies_down(self, place: str) -> None:
+        self._beds.setdefault(place, self.now)
+
+    def wakes(self, place: str, ms: int) -> None:
+        """Nothing ends early, unless the broker's machine was set forward between two starts."""
+        slept_ms = self.now - self._beds[place]
+        early = slept_ms < ms - self.lag_ms
+        hold(self.broker.was_set or not early, "a pause ends early", place, ms, slept_ms)
 
     def detaches(self, promise_id: str, program: Program) -> None:
         self.expected[promise_id] = program
