@@ -20,7 +20,7 @@ from understudy_broker.errors import LinkClosedError, LinkError
 from understudy_broker.linkcore import Answer, LinkCore, LinkStatistics, OnReply
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import AnyCommand, Bye, Hello, ToBroker, ToPeer, Welcome
-from understudy_broker.sockets import ConnectionMonitor, TrioSocket
+from understudy_broker.sockets import ConnectionMonitor, Pause, TrioSocket
 
 HelloFactory: TypeAlias = Callable[[], Hello]
 OnMessages: TypeAlias = Callable[[list[ToPeer]], None]
@@ -76,6 +76,7 @@ class Link:
         self._unsent: list[bytes] = []
         self._corked = False
         self._closed = False
+        self._greeted = False
         self._welcomed_here = False
         self._rejoining = False
 
@@ -308,43 +309,46 @@ class Link:
 
     async def _session(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
         """One connection, from its handshake until it is lost."""
-        greeted = False
+        self._greeted = False
         if self.url.startswith("inproc:"):
-            greeted = self._greet(socket)
-        while True:
-            now = _now_ms()
-            for event in monitor.drain():
-                if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not greeted:
-                    greeted = self._greet(socket)
-                elif event.event == zmq.Event.DISCONNECTED:
-                    self._core.last_error = f"the connection to {self.url} closed"
-                    self._take(socket, now)
-                    return
-                elif event.event == zmq.Event.CONNECT_RETRIED and not greeted:
-                    self._core.last_error = f"no broker answers at {self.url}"
-                    self._notify()
-            # what is asked meanwhile leaves with the flush below
-            self._corked = True
-            try:
-                self._take(socket, now)
-            finally:
-                self._corked = False
-            if self._core.failure is not None or (greeted and self._core.broken(now)):
-                if not self._core.last_error:
-                    self._core.last_error = f"the broker at {self.url} is silent"
-                return
-            self._flush(socket, now)
-            await socket.wait(self._timeout_s(greeted, now))
+            self._greet(socket)
+        await socket.drive(lambda: self._turn(socket, monitor))
 
-    def _timeout_s(self, greeted: bool, now: int) -> float:
+    def _turn(self, socket: TrioSocket, monitor: ConnectionMonitor) -> Pause | None:
+        """Take in what came and send what is owed; None: the connection is lost."""
+        now = _now_ms()
+        for event in monitor.drain():
+            if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not self._greeted:
+                self._greet(socket)
+            elif event.event == zmq.Event.DISCONNECTED:
+                self._core.last_error = f"the connection to {self.url} closed"
+                self._take(socket, now)
+                return None
+            elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
+                self._core.last_error = f"no broker answers at {self.url}"
+                self._notify()
+        # what is asked meanwhile leaves with the flush below
+        self._corked = True
+        try:
+            self._take(socket, now)
+        finally:
+            self._corked = False
+        if self._core.failure is not None or (self._greeted and self._core.broken(now)):
+            if not self._core.last_error:
+                self._core.last_error = f"the broker at {self.url} is silent"
+            return None
+        self._flush(socket, now)
+        return Pause(self._timeout_s(now))
+
+    def _timeout_s(self, now: int) -> float:
         if self._unsent:
             return RETRY_FULL_S
-        return max(0, self._core.next_due() - now) / 1000 if greeted else 3600.0
+        return max(0, self._core.next_due() - now) / 1000 if self._greeted else 3600.0
 
-    def _greet(self, socket: TrioSocket) -> bool:
+    def _greet(self, socket: TrioSocket) -> None:
+        self._greeted = True
         self._unsent.append(self._core.opened(self._hello_factory(), _now_ms()))
         self._push(socket)
-        return True
 
     def _take(self, socket: TrioSocket, now: int) -> None:
         for parts in socket.receive_nowait():

@@ -25,7 +25,7 @@ from understudy_broker.outbox import Batch, Frame
 from understudy_broker.outgoing import Outgoing, Pipes, Sent
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye
-from understudy_broker.sockets import ConnectionMonitor, TrioSocket, descriptor_of
+from understudy_broker.sockets import ConnectionMonitor, Pause, TrioSocket, descriptor_of
 from understudy_store.changes import Changes
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
@@ -145,15 +145,19 @@ class _Shell:
 
     async def run(self) -> None:
         """Until `stopping`: everything that is taken in is answered, or refused."""
-        while not self.stopping:
-            self._turn()
-            now = self.clock()
-            due = self.core.next_due(now)
-            timeout_s = 3600.0 if due is None else max(0, due - now) / 1000
-            if self.outgoing or self.core.burdens.over:
-                timeout_s = min(timeout_s, RETRY_FULL_S)
-            deaf = self.core.full and self._committing is not None
-            await self.router.wait(timeout_s, events=0 if deaf else int(zmq.POLLIN))
+        await self.router.drive(self._turn_and_pause)
+
+    def _turn_and_pause(self) -> Pause | None:
+        if self.stopping:
+            return None
+        self._turn()
+        now = self.clock()
+        due = self.core.next_due(now)
+        timeout_s = 3600.0 if due is None else max(0, due - now) / 1000
+        if self.outgoing or self.core.burdens.over:
+            timeout_s = min(timeout_s, RETRY_FULL_S)
+        deaf = self.core.full and self._committing is not None
+        return Pause(timeout_s, 0) if deaf else Pause(timeout_s)
 
     def _turn(self) -> None:
         self._finish_commit()

@@ -5,7 +5,7 @@ something to process, and any call on the socket processes it. So a send may swa
 a reader waits for. Two rules follow, and this module keeps them: EVENTS is read again before every
 wait and after every send, and a send that finds something to read wakes the reader itself.
 
-One task owns a socket. It waits in `wait`, and whatever should make it go on calls `kick`.
+One task owns a socket. It waits in `wait` or `drive`; whatever should make it go on calls `kick`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
 import trio
@@ -24,6 +24,13 @@ _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
 _EVENTS: Final = int(zmq.EVENTS)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
+
+
+class Pause(NamedTuple):
+    """Until something may be received (or `events` say otherwise), or for `timeout_s` at most."""
+
+    timeout_s: float = math.inf
+    events: int = _POLLIN
 
 
 class TrioSocket:
@@ -68,19 +75,38 @@ class TrioSocket:
 
         Always a checkpoint. It may return for no reason: callers look for themselves.
         """
+        with trio.CancelScope() as scope:
+            await self._pause(scope, Pause(timeout_s, events))
+
+    async def drive(self, turn: Callable[[], Pause | None]) -> None:
+        """Call `turn` again after each pause that it returned, until it returns None.
+
+        A loop around `wait` for those who do this all the time: the cancel scope, which costs more
+        than the waiting, is kept as long as nothing cancels it.
+        """
+        while True:
+            with trio.CancelScope() as scope:
+                while (pause := turn()) is not None:
+                    await self._pause(scope, pause)
+                return
+
+    async def _pause(self, scope: trio.CancelScope, pause: Pause) -> None:
         if self._waiting is not None:
             raise RuntimeError("one task owns a socket: another one waits here already")
-        if self._kicked or timeout_s <= 0 or int(self.socket.get(_EVENTS)) & events:
+        if self._kicked or pause.timeout_s <= 0 or int(self.socket.get(_EVENTS)) & pause.events:
             self._kicked = False
             await trio.lowlevel.checkpoint()
             return
-        with trio.move_on_after(timeout_s) as scope:
-            self._waiting = scope
-            try:
-                await trio.lowlevel.wait_readable(self._fd)
-            finally:
-                self._waiting = None
-                self._kicked = False
+        until = trio.current_time() + pause.timeout_s
+        if until < scope.deadline:
+            # a later one is not worth it: the pause ends too early then, once
+            scope.deadline = until
+        self._waiting = scope
+        try:
+            await trio.lowlevel.wait_readable(self._fd)
+        finally:
+            self._waiting = None
+            self._kicked = False
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
         """Take what is readable, up to a bound, as lists of parts. Never blocks."""

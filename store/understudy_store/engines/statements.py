@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import (
     CTE,
     Column,
+    ColumnElement,
     Executable,
     Table,
     bindparam,
@@ -56,7 +57,7 @@ class Batched:
             .data([tuple(bindparam(f"given_{c.name}") for c in columns)])
             .cte("raw")
         )
-        nothing = literal_column(str(_NOTHING))
+        nothing: ColumnElement[Any] = literal_column(str(_NOTHING))
         given = select(
             *(
                 func.nullif(raw.c[c.name], nothing, type_=c.type).label(c.name)
