@@ -119,7 +119,7 @@ class _Template:
         with trio.CancelScope(shield=True):
             async with self._forking:
                 read_fd, write_fd = os.pipe()
-                self._output = trio.lowlevel.FdStream(read_fd)
+                output = self._output = trio.lowlevel.FdStream(read_fd)
                 self._answer = None
                 try:
                     await self._ask(list(own_args), write_fd)
@@ -127,13 +127,14 @@ class _Template:
                         while self._answer is None:
                             await self._hear()
                 finally:
+                    answer, self._output = self._answer, None
                     os.close(write_fd)
-                    if not isinstance(self._answer, Forked):
-                        await self._output.aclose()
-        if self._answer is None:
+                    if not isinstance(answer, Forked):
+                        await output.aclose()
+        if answer is None:
             self.kill()
             raise _TemplateGoneError(self)
-        return self._answer
+        return answer
 
     def retire(self) -> None:
         """No more forks: it leaves with the last of its children."""
@@ -179,11 +180,11 @@ class _Template:
 
     def _take(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "forked" in message:
-            assert self._output is not None
-            self._answer = Forked(message["forked"], descriptors[0], self._output)
-            self._children[self._answer.pid] = self._answer
+            self._forked(message["forked"], descriptors[0])
         elif "ended" in message:
-            self._children.pop(message["ended"])._ended(message["code"])
+            child = self._children.pop(message["ended"], None)
+            if child is not None:
+                child._ended(message["code"])
         elif "stale" in message:
             self._answer = str(message["stale"])
         elif "refused" in message:
@@ -191,6 +192,14 @@ class _Template:
         else:
             self.is_ready = True
         self._notify()
+
+    def _forked(self, pid: int, pidfd: int) -> None:
+        if self._output is None:
+            # so late that nobody waits for it any more
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+        else:
+            self._answer = self._children[pid] = Forked(pid, pidfd, self._output)
 
     def _end(self) -> None:
         self._gone = True
