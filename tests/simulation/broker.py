@@ -11,6 +11,7 @@ from understudy_broker.config import BrokerConfig
 from understudy_broker.core import BrokerCore
 from understudy_broker.dispatcher import Dispatcher
 from understudy_broker.outbox import Batch, Frame
+from understudy_broker.protocol.frames import FrameLimits
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
 from understudy_store.machine import MachineConfig
@@ -49,6 +50,7 @@ class BrokerHost:
             unblock_retry_ms=500,
             inflight_max=plan.inflight_max,
             batch_requests_max=plan.batch_requests_max,
+            frames=FrameLimits(frame_bytes_soft=plan.frame_bytes),
         )
 
     def start(self) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import hold
 from tests.simulation.plan import Root
 from tests.simulation.programs import environment_of
 from understudy_actors.interpreter.outputs import Output
+from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_broker.clock import PeerClock
 from understudy_broker.linkcore import LinkCore
-from understudy_broker.protocol.frames import decode_to_peer
+from understudy_broker.protocol.frames import FrameLimits, decode_to_peer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Ack,
@@ -99,7 +101,7 @@ class PeerHost:
         self._clock = PeerClock(
             wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
         )
-        self.link = LinkCore()
+        self.link = LinkCore(limits=FrameLimits(messages_max=plan.frame_messages))
         self.queue: list[Run] = []
         self.stepping = 0
         self.results: list[tuple[Run, Output, bool]] = []
@@ -118,6 +120,7 @@ class PeerHost:
             linger_ms=plan.linger_ms,
             warm_max=plan.warm_max,
             ahead_max=2,
+            fence_commands_max=plan.fence_commands,
         )
         self.core = NodeCore(environment_of(self.group or CALLERS), self, self, config)
         if self.group is not None:
@@ -333,6 +336,7 @@ class PeerHost:
     # The executor --------------------------------------------------------------------------------
 
     def submit(self, run: Run) -> None:
+        run.routine.flush = partial(self._hand_out, run)
         self.queue.append(run)
         self.later(self.world.frame_ms(), self._step)
 
@@ -360,6 +364,11 @@ class PeerHost:
         self.stepping += 1
         output = self.world.perform(self, run, self.now_ms)
         self.later(self.world.step_ms(), lambda: self._stepped(run, output))
+
+    def _hand_out(self, run: Run, _: Routine, output: Output) -> None:
+        """A long step passes on what it has so far."""
+        self.results.append((run, output, False))
+        self.later(0, self._collect)
 
     def _stepped(self, run: Run, output: Output) -> None:
         self.stepping -= 1

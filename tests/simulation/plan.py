@@ -80,6 +80,14 @@ class Plan(msgspec.Struct, kw_only=True):
     batch_requests_max: int = 32_768
     #: frames that a turn of the broker takes in
     frames_max: int = 1_000
+    #: where the broker, and its peers, begin another frame
+    frame_bytes: int = 1_048_576
+    frame_messages: int = 16_384
+    #: commands in a fence, and after how many a long step hands out what it has
+    fence_commands: int = 1_024
+    flush_commands: int = 256
+    #: commands of a run that may be unanswered before it pauses
+    unanswered_max: int = 8_192
 
     @property
     def beat_ms(self) -> int:
@@ -121,6 +129,11 @@ def draw(seed: int) -> Plan:
         inflight_max=rng.choice((2, 4_096, 4_096)),
         batch_requests_max=rng.choice((1, 32_768, 32_768)),
         frames_max=rng.choice((1, 1_000, 1_000)),
+        frame_bytes=rng.choice((200, 1_048_576, 1_048_576)),
+        frame_messages=rng.choice((1, 3, 16_384, 16_384)),
+        fence_commands=rng.choice((1, 2, 1_024, 1_024)),
+        flush_commands=rng.choice((1, 2, 256)),
+        unanswered_max=rng.choice((0, 3, 8_192, 8_192)),
     )
     _strike(rng, plan)
     return plan

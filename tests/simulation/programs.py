@@ -24,7 +24,7 @@ Operation: TypeAlias = list[Any]
 Program: TypeAlias = list[Operation]
 
 GROUPS: Final = ("g", "h")
-LEAVES: Final = ("leaf", "step", "flaky", "flaky step", "broken", "sleep", "late")
+LEAVES: Final = ("leaf", "step", "delayed", "flaky", "flaky step", "broken", "sleep", "late")
 NESTED: Final = ("call", "here", "async", "fan", "fan here", "tree", "ahead", "race", "cut race")
 SELDOM: Final = ("promise", "detached", "fib")
 #: a call under an id of its own, which other places in the same call graph may make too
@@ -135,6 +135,10 @@ def _request(ctx: Context, operation: Operation) -> Any:
         return _to(ctx.rfc(leaf, n), group)
     if kind == "step":
         return ctx.lfc(leaf, n)
+    if kind == "delayed":
+        call = ctx.rfc(leaf, n).options(delay=n * SLEEP_UNIT_S, priority=n - 5)
+        # preferred, but not waited for
+        return call.options(target=f"poll://any@{group or GROUPS[0]}/n1")
     if kind == "flaky":
         call = _to(ctx.rfc(flaky, n, n % 3), group)
         return call.options(retry=Constant(0.01 * n, max_attempts=3))
@@ -217,7 +221,7 @@ _PLAYS: Final = {
     "detached": _detached,
     "ahead": _ahead,
 }
-_SIMPLE: Final = frozenset(("leaf", "step", "flaky", "flaky step", "broken", "fib"))
+_SIMPLE: Final = frozenset(("leaf", "step", "delayed", "flaky", "flaky step", "broken", "fib"))
 
 
 def _simple(program: Program) -> Program:
@@ -233,7 +237,7 @@ def plain(program: Program) -> list[Any]:
 
 
 def _plainly(kind: str, n: int, inner: list[Program]) -> Any:
-    if kind in ("leaf", "step", "flaky", "flaky step", "race", "cut race", SHARED):
+    if kind in ("leaf", "step", "delayed", "flaky", "flaky step", "race", "cut race", SHARED):
         return n + 1
     if kind == "broken":
         return f"no {n}"

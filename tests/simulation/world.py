@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.simulation.people import People
 from tests.simulation.plan import Plan
 from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
 from tests.simulation.wire import Connection
+from understudy_actors.interpreter import routine
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.node.activation import Run
 from understudy_broker.protocol.frames import number_of
@@ -154,9 +156,10 @@ class World:
 
     def run(self) -> None:
         """Play the plan to its end, and check what came of it."""
-        self.start()
-        while self.step():
-            pass
+        with _bounds(self.plan):
+            self.start()
+            while self.step():
+                pass
         self.check_end()
 
     def _stop(self, victim: str | None) -> None:
@@ -363,6 +366,23 @@ class World:
             statistics = host.core.statistics()
             hold(statistics.running == 0, "credit lost", host.name, statistics)
         self.people.check_end()
+
+
+@contextmanager
+def _bounds(plan: Plan) -> Iterator[None]:
+    """The interpreter's own bounds, which small programs would never come to, made small."""
+    bounds = vars(routine)
+    small = {
+        "FLUSH_COMMANDS": plan.flush_commands,
+        "UNANSWERED_MAX": plan.unanswered_max,
+        "UNANSWERED_LOW": plan.unanswered_max // 2,
+    }
+    usual = {name: bounds[name] for name in small}
+    bounds.update(small)
+    try:
+        yield
+    finally:
+        bounds.update(usual)
 
 
 def _shown(thing: Any) -> str:
