@@ -25,7 +25,7 @@ def test_seeds(block: int) -> None:
     told = [f"{command(seed)}: {text}" for seed, text in outcome.failures]
     assert not told, "\n".join(told)
     assert outcome.counts["faults"] > 50, "the worlds were too kind to prove anything"
-    assert outcome.counts["performed"] > 300
+    assert outcome.counts["performed"] > 200
 
 
 def test_every_fault_is_drawn() -> None:
