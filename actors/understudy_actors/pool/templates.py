@@ -94,7 +94,7 @@ class _Template:
         self._forking = trio.Lock()
         #: of the fork that is asked for: where its output goes, and what became of it
         self._output: trio.lowlevel.FdStream | None = None
-        self._answer: Forked | str | None = None
+        self._answers: deque[Forked | str] = deque()
         self._news = trio.Event()
         self.is_ready = False
         self._gone = False
@@ -120,14 +120,14 @@ class _Template:
             async with self._forking:
                 read_fd, write_fd = os.pipe()
                 output = self._output = trio.lowlevel.FdStream(read_fd)
-                self._answer = None
+                answer: Forked | str | None = None
+                self._answers.clear()
                 try:
                     await self._ask(list(own_args), write_fd)
                     with trio.move_on_after(_FORK_S):
-                        while self._answer is None:
-                            await self._hear()
+                        answer = await self._next_answer()
                 finally:
-                    answer, self._output = self._answer, None
+                    self._output = None
                     os.close(write_fd)
                     if not isinstance(answer, Forked):
                         await output.aclose()
@@ -135,6 +135,11 @@ class _Template:
             self.kill()
             raise _TemplateGoneError(self)
         return answer
+
+    async def _next_answer(self) -> Forked | str:
+        while not self._answers:
+            await self._hear()
+        return self._answers.popleft()
 
     def retire(self) -> None:
         """No more forks: it leaves with the last of its children."""
@@ -186,7 +191,7 @@ class _Template:
             if child is not None:
                 child._ended(message["code"])
         elif "stale" in message:
-            self._answer = str(message["stale"])
+            self._answers.append(str(message["stale"]))
         elif "refused" in message:
             self.refused = message["refused"]
         else:
@@ -199,7 +204,8 @@ class _Template:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
         else:
-            self._answer = self._children[pid] = Forked(pid, pidfd, self._output)
+            child = self._children[pid] = Forked(pid, pidfd, self._output)
+            self._answers.append(child)
 
     def _end(self) -> None:
         self._gone = True
