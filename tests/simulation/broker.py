@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NS = 1_000_000
+#: counters of the core that tell how much of the trouble it saw
+_COUNTED = ("stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused")
 
 
 class DiskError(Exception):
@@ -85,12 +87,19 @@ class BrokerHost:
         world = self.world
         world.say("broker", why)
         world.counts["broker crashes"] += 1
+        self.count()
         self.alive = False
         for host in world.peers:
             if host.connection is not None and host.connection.epoch == self.epoch:
                 host.connection.left_by_broker()
         self.epoch += 1
         world.after(1 if world.calm else world.pick((1, 30, 300, 3_000)), self.start)
+
+    def count(self) -> None:
+        """Add what this process has counted to the world's sums."""
+        counters = self.core.counters.as_dict()
+        for name in _COUNTED:
+            self.world.counts[name.replace("_", " ")] += counters[name]
 
     @property
     def idle(self) -> bool:

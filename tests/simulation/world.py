@@ -232,6 +232,7 @@ class World:
             elif isinstance(message, Unblock):
                 self._told(message.promise)
             elif isinstance(message, Invoke | Resume):
+                self.counts["invokes" if isinstance(message, Invoke) else "resumes"] += 1
                 task = rows[message.promise.id].task
                 key = (message.promise.id, message.version)
                 hold(task is not None and task.version >= message.version, "p15", message, task)
@@ -348,6 +349,7 @@ class World:
 
     def check_end(self) -> None:
         """Nothing acknowledged is missing, everything ended as it should."""
+        self.broker.count()
         self.broker.machine.check_all()
         rows = self.disk.rows
         for id_ in self.acked:
