@@ -32,6 +32,11 @@ TEMPLATE_ENV: Final = "UNDERSTUDY_TEMPLATE_FD"
 #: Bytes of one message between a pool and a template.
 MESSAGE_BYTES_MAX: Final = 128 * 1024
 
+#: "0" in the environment: processes are started one by one, whatever could be forked.
+FORK_ENV: Final = "UNDERSTUDY_FORK"
+
+_SQLITE: Final = b"SQLite format 3\0"
+
 #: Whether processes can be made this way here: it needs Linux and its pidfds.
 FORKING_SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
@@ -72,15 +77,27 @@ def _why_not(control_fd: int) -> str | None:
         what = "a thread" if others == 1 else f"{others} threads"
         return f"{what} besides the main one ({', '.join(names) or 'not of Python'})"
     for link in Path("/proc/self/fd").iterdir():
-        try:
-            kind = str(link.readlink())
-        except OSError:
-            continue  # the descriptor of this very listing
         if int(link.name) not in (0, 1, 2, control_fd):
-            if kind.startswith("socket:"):
-                return "an open socket"
-            if kind.startswith("anon_inode:"):  # an epoll, an eventfd
-                return f"an open {kind.removeprefix('anon_inode:').strip('[]')}"
+            unfit = _unfit(link)
+            if unfit is not None:
+                return f"an open {unfit}"
+    return None
+
+
+def _unfit(link: Path) -> str | None:
+    """What a descriptor is, if two processes must not both go on with it."""
+    try:
+        kind = str(link.readlink())
+        if kind.startswith("socket:"):
+            return "socket"
+        if kind.startswith("anon_inode:"):  # an epoll, an eventfd
+            return kind.removeprefix("anon_inode:").strip("[]")
+        if link.is_file():
+            with link.open("rb") as file:
+                # its locks do not survive a fork, and its log may be damaged
+                return "SQLite database" if file.read(len(_SQLITE)) == _SQLITE else None
+    except OSError:
+        return None  # the descriptor of the listing; a file that may only be written
     return None
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
 from tests.integration.test_pool import PATIENCE_S, Lines
-from understudy_actors.forking import FORKING_SUPPORTED
+from understudy_actors.forking import FORK_ENV, FORKING_SUPPORTED
 from understudy_actors.pool import Pool, ProcessSpec, RestartLimitError, RestartPolicy, open_pool
 from understudy_actors.pool.templates import EXIT_UNKNOWN
 
@@ -37,6 +38,14 @@ watch_lifeline(lambda: os._exit(0))
 print("ready", flush=True)
 while True:
     signal.pause()
+"""
+
+
+#: an import that opens a database, with a table, for an empty file is none yet
+SQLITE = """
+import sqlite3
+kept = sqlite3.connect(__file__ + ".db")
+kept.execute("CREATE TABLE IF NOT EXISTS t (x)")
 """
 
 
@@ -148,6 +157,10 @@ async def test_a_template_that_dies_is_replaced_and_its_children_live_on(tmp_pat
         ),
         ("import socket\nkept = socket.socket()", "an open socket"),
         ("import select\nkept = select.epoll()", "an open eventpoll"),
+        (
+            SQLITE,
+            "an open SQLite database",
+        ),
     ],
 )
 async def test_an_app_that_must_not_be_forked_is_started(
@@ -161,6 +174,17 @@ async def test_an_app_that_must_not_be_forked_is_started(
             assert _value(lines, name, "own") == ["None True input"]
         (said,) = lines.of("pool")
         assert f"its import leaves {why} behind" in said
+
+
+async def test_who_wants_no_forks_gets_none(tmp_path: Path) -> None:
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        spec = replace(_spec(tmp_path), env={FORK_ENV: "0"})
+        await pool.prepare([spec])
+        await pool.start(spec)
+        await lines.until("a", "ready")
+        assert _value(lines, "a", "own") == ["None True input"]
+        assert pool.statistics().templates == ()
 
 
 async def test_changed_code_is_what_the_next_one_runs(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from understudy_actors.forking import FORKING_SUPPORTED, MESSAGE_BYTES_MAX, TEMPLATE_ENV
+from understudy_actors.forking import FORK_ENV, FORKING_SUPPORTED, MESSAGE_BYTES_MAX, TEMPLATE_ENV
 from understudy_actors.lifeline import LIFELINE_ENV
 from understudy_actors.pool.child import ProcessSpec, feed_stdin, open_child, read_output
 
@@ -281,7 +281,7 @@ class Templates:
         """
         key = _key(spec)
         for _ in range(_ATTEMPTS):
-            if self._stopping or not FORKING_SUPPORTED or key in self._refused:
+            if self._stopping or key in self._refused or not _may_fork(spec):
                 return None
             try:
                 template = await self._ready(key, spec)
@@ -321,7 +321,7 @@ class Templates:
     async def prepare(self, specs: Iterable[ProcessSpec]) -> None:
         """Start the templates that `specs` need, all at once, and return when they are ready."""
         async with trio.open_nursery() as nursery:
-            for spec in {_key(spec): spec for spec in specs}.values():
+            for spec in {_key(spec): spec for spec in specs if _may_fork(spec)}.values():
                 nursery.start_soon(self._prepare, spec)
 
     async def _prepare(self, spec: ProcessSpec) -> None:
@@ -393,6 +393,10 @@ class Templates:
     def _forget(self, key: _Key, template: _Template) -> None:
         if self._templates.get(key) is template:
             del self._templates[key]
+
+
+def _may_fork(spec: ProcessSpec) -> bool:
+    return FORKING_SUPPORTED and {**os.environ, **spec.env}.get(FORK_ENV) != "0"
 
 
 def _key(spec: ProcessSpec) -> _Key:
