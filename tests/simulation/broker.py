@@ -52,6 +52,7 @@ class BrokerHost:
             unblock_retry_ms=500,
             inflight_max=plan.inflight_max,
             batch_requests_max=plan.batch_requests_max,
+            patience_ms=plan.patience_ms,
             frames=FrameLimits(frame_bytes_soft=plan.frame_bytes),
         )
 

@@ -223,9 +223,14 @@ class PeerHost:
     def take(self, frame: bytes) -> None:
         """A frame has arrived."""
         self._inbox.append(frame)
-        self.later(0, self._read)
+        if self.frozen_until > self.world.now:
+            self.later(0, self._read)
+        else:
+            self._read()
 
     def _read(self) -> None:
+        if not self._inbox:
+            return
         now = self.world.now
         inbox, self._inbox = self._inbox, deque()
         for frame in inbox:
