@@ -22,7 +22,7 @@ LEFT, RIGHT = "left", "right"
 #: where nodes write down what they do
 LEDGER_ENV: Final = "CHAOS_LEDGER"
 #: an attempt takes so many milliseconds, by its id
-WORK_MS: Final = (2, 25)
+WORK_MS: Final = (5, 80)
 #: failures of a step that fails first
 FAILURES: Final = 2
 
