@@ -56,6 +56,15 @@ differential: $(READY) ## The store in memory and the one over SQLite are asked 
 chaos: $(READY) ## Real processes, killed and stopped at random: MINUTES=10 SEED=1
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
 
+bench: $(READY) ## Speed, beside the bare pipeline: a table, benchmarks/results/latest.json and charts
+	@$(BIN)/python -m benchmarks run $(ARGS)
+
+bench-guard: $(READY) ## Whether the ratio to the bare pipeline is still what was recorded
+	@$(BIN)/python -m benchmarks guard $(ARGS)
+
+bench-peers: $(READY) ## The same beside other systems, which it installs; goes on where it stopped
+	@$(BIN)/python -m benchmarks peers $(ARGS)
+
 lint: $(READY) ## Only ruff and the direction of imports
 	@echo '· style and formatting'
 	@$(BIN)/ruff check --quiet .

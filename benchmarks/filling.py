@@ -1,4 +1,4 @@
-"""Stores with much in them, made in SQL: to make them by calls would take longer than to measure."""
+"""Stores with much in them, made in SQL: to make them by calls would take minutes."""
 
 from __future__ import annotations
 

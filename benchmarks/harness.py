@@ -145,16 +145,27 @@ class Harness:
         self.on_run = on_run
         self.series: dict[tuple[str, int, str], Series] = {}
         self.rounds = 0
+        #: what the part of the last round that comes again took, seconds
+        self.repeat_s = 0.0
         self.began_at = time.time()
         self.load_before = load_average()
 
     def round(self) -> None:
         """One run of everything."""
         number = self.rounds
+        self.repeat_s = 0.0
         for group in rotated(self.groups, number):
             self._together(group, number)
             self._each_alone(group, number)
         self.rounds += 1
+
+    def rounds_within(self, rounds: int, limit_s: float) -> None:
+        """So many rounds, or as many as fit into `limit_s`; one at least."""
+        began = time.monotonic()
+        for _ in range(rounds):
+            if self.rounds and time.monotonic() - began + self.repeat_s > limit_s:
+                break
+            self.round()
 
     def _together(self, group: Sequence[Subject], number: int) -> None:
         due = [pair for pair in self._due(number) if not pair[0].alone]
@@ -196,8 +207,11 @@ class Harness:
                     workload.lower_is_better,
                 )
             self.series[key].runs.append(figures)
+        took_s = time.perf_counter() - began
+        if workload.rounds_max > self.rounds + 1:
+            self.repeat_s += took_s
         if self.on_run is not None:
-            self.on_run(workload, size, subject.name, figures, time.perf_counter() - began)
+            self.on_run(workload, size, subject.name, figures, took_s)
 
     def result(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

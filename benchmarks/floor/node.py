@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ def echo(value: Any) -> Any:
     return value
 
 
-FUNCTIONS = {"noop": echo, "echo": echo, "hop_c": lambda: 1}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"noop": echo, "echo": echo, "hop_c": lambda: 1}
 
 
 class Node:

@@ -1,0 +1,142 @@
+"""``python -m benchmarks``: what `make bench`, `make bench-guard` and `make bench-peers` run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks import charts, guard, report
+from benchmarks.harness import Figures, Harness, Workload, read, write
+from benchmarks.subjects import Floor, Understudy
+from benchmarks.workloads import WORKLOADS
+
+RESULTS: Final = Path(__file__).with_name("results")
+CHARTS: Final = RESULTS / "charts"
+ROUNDS: Final = 3
+MINUTES: Final = 4.5
+WARM_UP: Final = {"fan_out": 2_000, "chain": 20, "chains": 200, "steps": 100}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 1 if the guard fails."""
+    # that a broker is not there yet is no news here
+    logging.getLogger("understudy").setLevel(logging.ERROR)
+    options = _parser().parse_args(arguments)
+    code: int = options.do(options)
+    return code
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ours and the floor."""
+    names = options.only or list(WORKLOADS)
+    chosen: list[tuple[Workload, Sequence[int]]] = [
+        (WORKLOADS[name], options.sizes or WORKLOADS[name].sizes) for name in names
+    ]
+    harness = Harness(chosen, [[Understudy(), Floor()]], warm_up=WARM_UP, on_run=Progress().show)
+    harness.rounds_within(options.rounds, options.minutes * 60)
+    result = harness.result()
+    write(options.out, result)
+    report.show(result)
+    drawn = charts.draw(result, options.out.with_name("charts"))
+    print(f"\n{options.out} and {len(drawn)} charts in {options.out.with_name('charts')}")
+    return 0
+
+
+def keep(options: argparse.Namespace) -> int:
+    """The guard."""
+    harness = guard.harness()
+    harness.on_run = Progress().show
+    for _ in range(options.rounds):
+        harness.round()
+    result = harness.result()
+    report.show(result)
+    found = guard.ratios(result)
+    again = "make bench-guard ARGS=--record"
+    if options.record:
+        guard.record(found)
+        print(f"\nrecorded in {guard.PATH}: commit it together with what made the difference")
+        return 0
+    if not guard.PATH.exists():
+        print(f"\nnothing is recorded yet; on a quiet machine: {again}", file=sys.stderr)
+        return 1
+    lost = guard.losses(found, guard.recorded())
+    if not lost:
+        print(f"\nkept: every ratio to the floor is at least {guard.KEPT:.0%} of the recorded one")
+        return 0
+    print(
+        "\nslower than recorded, compared with the floor in the same run:\n  "
+        + "\n  ".join(lost)
+        + f"\nload before {result['load_average']['before'][0]}: on a busy machine, run it again. "
+        f"If it is meant to be so: {again}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def draw(options: argparse.Namespace) -> int:
+    """Charts of a result that is there."""
+    for path in charts.draw(read(options.result), options.folder):
+        print(path)
+    return 0
+
+
+def table(options: argparse.Namespace) -> int:
+    """The table of a result that is there."""
+    report.show(read(options.result))
+    return 0
+
+
+class Progress:
+    """A line for each run, on standard error."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def show(
+        self, workload: Workload, size: int, subject: str, figures: Figures | None, took_s: float
+    ) -> None:
+        if figures is None:
+            return
+        self.count += 1
+        value = report.worded(workload.figure, figures[workload.figure], workload.name)
+        label = f"{workload.name} {workload.label(size)}".strip()
+        line = f"{self.count:4} {label:<32} {subject:<14} {value:>18}  ({took_s:.1f} s)"
+        print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("run", help="ours and the floor")
+    command.add_argument("--only", action="append", choices=WORKLOADS, metavar="WORKLOAD")
+    command.add_argument("--sizes", type=int, nargs="+", help="instead of the workload's own")
+    command.add_argument("--rounds", type=int, default=ROUNDS)
+    command.add_argument(
+        "--minutes", type=float, default=MINUTES, help="no round is begun that would take longer"
+    )
+    command.add_argument("--out", type=Path, default=RESULTS / "latest.json")
+    command.set_defaults(do=run)
+
+    command = commands.add_parser("guard", help="the ratio to the floor against the recorded one")
+    command.add_argument("--rounds", type=int, default=guard.ROUNDS)
+    command.add_argument("--record", action="store_true", help="make this the recorded one")
+    command.set_defaults(do=keep)
+
+    command = commands.add_parser("charts", help="draw the charts of a result")
+    command.add_argument("result", type=Path)
+    command.add_argument("--folder", type=Path, default=CHARTS)
+    command.set_defaults(do=draw)
+
+    command = commands.add_parser("table", help="show a result")
+    command.add_argument("result", type=Path)
+    command.set_defaults(do=table)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""A result as a table for people."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+#: by the end of a figure's name, the longest that fits: unit, and digits after the point
+UNITS = {
+    "calls_per_s": ("calls/s", 0),
+    "per_s": ("/s", 0),
+    "mib_per_s": ("MiB/s", 1),
+    "ms": ("ms", 2),
+    "mib": ("MiB", 1),
+    "percent": ("%", 2),
+    "bytes_per_sleep": ("bytes each", 0),
+    "us_per_step": ("µs/step", 1),
+    "ratio": ("×", 2),
+    "s": ("s", 3),
+    "seconds": ("s", 3),
+}
+#: figures that stand beside the one that counts
+BESIDE = ("p50_ms", "p99_ms", "steps_together_per_s", "open_s", "import_ratio", "broker_mib")
+WIDTH = 160
+#: how far from the floor is compared with
+FLOOR = "floor"
+
+
+def worded(name: str, value: float, workload: str = "") -> str:
+    """`value` of the figure `name` with its unit; `workload` says what its calls are."""
+    ends = [end for end in UNITS if name == end or name.endswith(f"_{end}")]
+    unit, digits = UNITS[max(ends, key=len)] if ends else ("", 2)
+    if unit == "calls/s" and workload in ("chain", "chains"):
+        unit = "chains/s"
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def ratio(entry: dict[str, Any], other: dict[str, Any]) -> float:
+    """How many times as good `entry` is as `other`: above 1 is better."""
+    name = entry["figure"]
+    ours, theirs = entry["median"][name], other["median"][name]
+    if not ours or not theirs:
+        return 0.0
+    return float(theirs / ours if entry["lower_is_better"] else ours / theirs)
+
+
+def show(result: dict[str, Any], console: Console | None = None) -> None:
+    """Print everything that was measured, and what it was measured on."""
+    console = console or _console()
+    table = Table(box=None, title_justify="left", pad_edge=False)
+    for heading, justify in (
+        *(("workload", "left"), ("", "right"), ("subject", "left"), ("median", "right")),
+        *(("lowest", "right"), ("highest", "right"), ("of floor", "right"), ("", "left")),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    previous = None
+    for entry in ordered(result):
+        key = (entry["workload"], entry["size"])
+        if previous is not None and key != previous:
+            table.add_section()
+        title = (entry["workload"], entry["label"]) if key != previous else ("", "")
+        previous = key
+        table.add_row(*title, entry["subject"], *_cells(result, entry))
+    console.print(table)
+    machine = result["machine"]
+    console.print(
+        f"\n{result['rounds']} rounds in {result['seconds']:.0f} s on {machine['cores']} cores "
+        f"({machine['processor']}), Python {result['versions']['python']}, "
+        f"{result['versions']['commit']}; a synced write of 4 KiB takes "
+        f"{machine['sync_of_4_kib_ms']} ms; load before {result['load_average']['before'][0]}",
+        highlight=False,
+    )
+
+
+def _console() -> Console:
+    """As wide as the table where nobody looks at a terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+def _cells(result: dict[str, Any], entry: dict[str, Any]) -> list[str]:
+    name = entry["figure"]
+    figures = [
+        worded(name, entry[which][name], entry["workload"])
+        for which in ("median", "lowest", "highest")
+    ]
+    floors = [other for other in same(result, entry) if other["subject"] == FLOOR]
+    of_floor = f"{ratio(entry, floors[0]):.2f}" if floors and entry["subject"] != FLOOR else ""
+    beside = ", ".join(
+        f"{other} {worded(other, entry['median'][other])}"
+        for other in BESIDE
+        if other in entry["median"] and other != name
+    )
+    return [*figures, of_floor, beside]
+
+
+def ordered(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries, subjects of one workload and size together, in the order of measuring."""
+    keys = list(dict.fromkeys((e["workload"], e["size"]) for e in result["results"]))
+    return sorted(result["results"], key=lambda e: keys.index((e["workload"], e["size"])))
+
+
+def same(result: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of the same workload and size."""
+    key = (entry["workload"], entry["size"])
+    return [other for other in result["results"] if (other["workload"], other["size"]) == key]

@@ -1,0 +1,248 @@
+"""The harness, driven with subjects that only pretend: turns, medians, the shape of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import charts, guard, report
+from benchmarks.harness import Figures, Harness, Workload, find, latencies, read, write
+from benchmarks.workloads import MODULES, WORKLOADS
+
+
+@dataclass
+class Fake:
+    """Answers at once, with a figure that grows from run to run."""
+
+    name: str
+    speed: float
+    log: list[str]
+    durability: str = "none at all"
+    runs: int = 0
+    refuses: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def open(self) -> Iterator[Fake]:
+        self.log.append(f"open {self.name}")
+        yield self
+        self.log.append(f"close {self.name}")
+
+    def alone(self) -> Fake:
+        return self
+
+    def versions(self) -> dict[str, str]:
+        return {self.name: "1.0"}
+
+    def run(self, workload: str, size: int) -> Figures | None:
+        if workload in self.refuses:
+            return None
+        self.log.append(f"{workload} {size} {self.name}")
+        self.runs += 1
+        speed = self.speed + self.runs
+        return {
+            WORKLOADS[workload].figure: speed,
+            "p50_ms": 1 / speed,
+            "p90_ms": 2 / speed,
+            "p99_ms": 3 / speed,
+        }
+
+
+def measured(rounds: int = 3, *, ours: float = 100.0, floor: float = 200.0) -> dict[str, Any]:
+    """A result of all workloads that are opened together, and of one alone."""
+    subjects = [Fake("understudy", ours, []), Fake("floor", floor, [])]
+    workloads = [(w, w.sizes) for w in WORKLOADS.values() if not w.alone or w.name == "replay"]
+    harness = Harness(workloads, [subjects])
+    harness.rounds_within(rounds, 60)
+    return harness.result()
+
+
+def test_subjects_take_turns_and_begin_in_turn() -> None:
+    log: list[str] = []
+    subjects = [Fake("one", 1, log), Fake("two", 1, log)]
+    harness = Harness([(WORKLOADS["fan_out"], (5, 6))], [subjects], warm_up={"fan_out": 2})
+    harness.round()
+    assert log == [
+        *("open one", "open two", "fan_out 2 one", "fan_out 2 two"),
+        *("fan_out 5 one", "fan_out 5 two", "fan_out 6 one", "fan_out 6 two"),
+        *("close two", "close one"),
+    ]
+    log.clear()
+    harness.round()
+    assert [line for line in log if line.startswith("fan_out 5")] == [
+        "fan_out 5 two",
+        "fan_out 5 one",
+    ]
+
+
+def test_what_varies_little_is_measured_in_few_rounds() -> None:
+    log: list[str] = []
+    workload = Workload("idle", "", "broker_cpu_percent", "", (1,), alone=True, rounds_max=1)
+    harness = Harness([(workload, (1,))], [[Fake("one", 1, log)]])
+    harness.rounds_within(3, 60)
+    assert log == ["idle 1 one"]
+
+
+def test_rounds_end_when_the_time_is_up() -> None:
+    harness = Harness([(WORKLOADS["chain"], (1,))], [[Fake("one", 1, [])]])
+    harness.rounds_within(3, -1)
+    assert harness.rounds == 1
+
+
+def test_what_a_subject_does_not_do_is_left_out() -> None:
+    subject = Fake("one", 1, [], refuses={"chain"})
+    harness = Harness([(WORKLOADS[name], (1,)) for name in ("chain", "chains")], [[subject]])
+    harness.round()
+    assert [entry["workload"] for entry in harness.result()["results"]] == ["chains"]
+
+
+def test_a_result_says_what_was_measured_on_what(tmp_path: Path) -> None:
+    result = measured()
+    path = tmp_path / "results" / "latest.json"
+    write(path, result)
+    assert read(path) == result
+    assert {"machine", "versions", "load_average", "measured_at", "command"} <= result.keys()
+    assert {"cores", "processor", "file_system", "sync_of_4_kib_ms"} <= result["machine"].keys()
+    assert {"python", "sqlite", "pyzmq", "commit"} <= result["versions"].keys()
+    assert result["subjects"]["floor"] == {
+        "durability": "none at all",
+        "versions": {"floor": "1.0"},
+    }
+    for entry in result["results"]:
+        figures = [run[entry["figure"]] for run in entry["runs"]]
+        assert len(figures) == result["rounds"] == 3
+        assert entry["lowest"][entry["figure"]] == min(figures)
+        assert entry["median"][entry["figure"]] == sorted(figures)[1]
+        assert entry["highest"][entry["figure"]] == max(figures)
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"format": 0}')
+    with pytest.raises(ValueError, match="no result"):
+        read(tmp_path / "other.json")
+
+
+def test_latencies_are_those_of_the_calls() -> None:
+    figures = latencies([float(ms) for ms in range(1, 101)], 2.0)
+    assert figures["calls_per_s"] == 50
+    assert figures["p50_ms"] == pytest.approx(50.5)
+    assert figures["p99_ms"] == pytest.approx(99.01)
+    assert figures["max_ms"] == 100
+
+
+def test_entries_are_found_by_size() -> None:
+    sizes = [entry["size"] for entry in find(measured(1), "fan_out", "floor")]
+    assert sizes == sorted(WORKLOADS["fan_out"].sizes)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_workload_can_be_run(name: str) -> None:
+    module = MODULES[name]
+    offered = ("alone",) if WORKLOADS[name].alone else ("understudy", "floor")
+    assert all(callable(getattr(module, function)) for function in offered)
+
+
+# Charts ------------------------------------------------------------------------------------------
+
+
+def test_charts_are_svg_and_show_every_subject(tmp_path: Path) -> None:
+    result = measured()
+    drawn = charts.draw(result, tmp_path)
+    names = {path.stem for path in drawn}
+    assert {"fan-out-10000", "chain-latency", "growth-in-flight", "growth-replay"} <= names
+    for path in drawn:
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+        assert "understudy" in texts
+        width = float(root.attrib["width"])
+        for shape in root.iter("{http://www.w3.org/2000/svg}rect"):
+            if "x" in shape.attrib:
+                assert 0 <= float(shape.attrib["x"]) + float(shape.attrib["width"]) <= width
+
+
+def test_longer_bars_stand_for_more(tmp_path: Path) -> None:
+    charts.draw(measured(ours=100.0, floor=3_000.0), tmp_path)
+    root = ElementTree.parse(tmp_path / "fan-out-10000.svg").getroot()
+    widths = [
+        float(shape.attrib["width"])
+        for shape in root.iter("{http://www.w3.org/2000/svg}rect")
+        if "x" in shape.attrib
+    ]
+    assert widths[0] < widths[1]
+
+
+def test_log_scale_puts_powers_of_ten_at_equal_distances() -> None:
+    at, ticks = charts.log_scale(2, 900, 0, 300)
+    assert ticks == [1, 10, 100, 1000]
+    assert [at(tick) for tick in ticks] == pytest.approx([0, 100, 200, 300])
+
+
+# Table -------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_the_figures_and_the_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+    report.show(measured(1, ours=99.0, floor=198.0))
+    out = capsys.readouterr().out
+    assert "100 calls/s" in out
+    assert "0.50" in out
+    assert "load before" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("calls_per_s", 12345.6, "12,346 calls/s"),
+        ("mib_per_s", 1.26, "1.3 MiB/s"),
+        ("steps_per_s", 2.4, "2 /s"),
+        ("p99_ms", 1.234, "1.23 ms"),
+        ("broker_mib", 80.04, "80.0 MiB"),
+        ("open_s", 1.5, "1.500 s"),
+        ("seconds", 1.5, "1.500 s"),
+    ],
+)
+def test_figures_have_units(name: str, value: float, text: str) -> None:
+    assert report.worded(name, value) == text
+
+
+def test_lower_latency_is_the_better_ratio() -> None:
+    low = {"figure": "p50_ms", "lower_is_better": True, "median": {"p50_ms": 2.0}}
+    high = {"figure": "p50_ms", "lower_is_better": True, "median": {"p50_ms": 4.0}}
+    assert report.ratio(low, high) == 2.0
+
+
+# The guard ---------------------------------------------------------------------------------------
+
+
+def guarded(ours: float) -> guard.Ratios:
+    harness = guard.harness()
+    harness.groups = [[Fake("understudy", ours, []), Fake("floor", 1_000.0, [])]]
+    harness.rounds_within(3, 60)
+    return guard.ratios(harness.result())
+
+
+def test_the_guard_holds_what_was_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "guard.json"
+    guard.record(guarded(500.0), path)
+    before = guard.recorded(path)
+    assert before["fan_out 10,000 calls"] == pytest.approx(0.5, rel=0.05)
+    assert guard.losses(guarded(500.0), before) == []
+    assert guard.losses(guarded(450.0), before) == []
+
+
+def test_the_guard_fails_below_80_percent(tmp_path: Path) -> None:
+    path = tmp_path / "guard.json"
+    guard.record(guarded(500.0), path)
+    lost = guard.losses(guarded(350.0), guard.recorded(path))
+    assert any(line.startswith("fan_out 10,000 calls: 0.3") for line in lost)
+
+
+def test_the_guard_misses_what_is_no_longer_measured() -> None:
+    assert guard.losses({}, {"fan_out 10,000 calls": 0.5}) == [
+        "fan_out 10,000 calls: recorded, and not measured"
+    ]
