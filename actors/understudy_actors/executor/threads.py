@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from understudy_actors.executor.quick import Pace, perform_at_once
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.interpreter.routine import Routine
@@ -40,6 +41,7 @@ class WorkerPool:
         self._active = 0
         self._begun = 0
         self._begun_seen = -1
+        self._pace = Pace()
 
     @property
     def backlog(self) -> int:
@@ -138,9 +140,20 @@ class WorkerPool:
     def _step(self, run: Run) -> None:
         routine = run.routine
         if not routine.dropped:
-            self._results.put(run, routine.step(self._now_ms()), True)
+            output = self._timed(routine)
+            if output.locals:
+                perform_at_once(routine, output, self._pace.is_quick, self._timed)
+            self._results.put(run, output, True)
         if routine.dropped:
             routine.close()
+
+    def _timed(self, routine: Routine) -> Output:
+        if routine.function.kind != "plain":
+            return routine.step(self._now_ms())
+        began = time.perf_counter()
+        output = routine.step(self._now_ms())
+        self._pace.observe(routine.function, time.perf_counter() - began)
+        return output
 
     def _hand_out(self, run: Run, _: Routine, output: Output) -> None:
         self._results.put(run, output, False)

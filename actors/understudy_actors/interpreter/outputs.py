@@ -10,6 +10,7 @@ from understudy_store.records import PENDING, PromiseRecord, SettleState, Value
 if TYPE_CHECKING:
     from understudy_actors.functions import FunctionLike
     from understudy_actors.interpreter.requests import CallSpec
+    from understudy_actors.interpreter.routine import Routine
 
 #: the coroutine yielded nothing to its event loop
 NO_TRAP: Final = object()
@@ -34,7 +35,7 @@ class Outcome:
 class LocalStart:
     """A call to be performed by this same activation."""
 
-    __slots__ = ("function", "record", "spec", "time_ms")
+    __slots__ = ("ended", "function", "record", "spec", "time_ms")
 
     def __init__(
         self, function: FunctionLike, spec: CallSpec, record: PromiseRecord, time_ms: int
@@ -44,6 +45,8 @@ class LocalStart:
         self.record = record
         #: the caller's ``ctx.time``, where the callee's begins: a replay knows it too
         self.time_ms = time_ms
+        #: the executor has performed it in the caller's own step: its routine, and how that ended
+        self.ended: tuple[Routine, Output] | None = None
 
 
 class Output:

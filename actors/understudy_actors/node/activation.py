@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from understudy_actors.interpreter.outputs import LocalStart
 from understudy_actors.interpreter.routine import Routine
 from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
 
@@ -34,6 +35,25 @@ class Run:
         #: it is queued or being stepped; only then may its inbox not start it again
         self.scheduled = False
         self.done = False
+
+
+def local_routine(
+    caller: Routine, start: LocalStart, history: list[PromiseRecord] | None = None
+) -> Routine:
+    """The routine of a call that `caller` makes inside its activation."""
+    spec = start.spec
+    return Routine(
+        caller.env,
+        start.function,
+        start.record,
+        origin=caller.origin,
+        branch=caller.branch,
+        args=spec.args,
+        kwargs=spec.kwargs,
+        history=history,
+        retry=caller.env.values.retry_policy(spec.retry),
+        time_ms=start.time_ms,
+    )
 
 
 class Activation:

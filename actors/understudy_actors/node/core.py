@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from understudy_actors.interpreter.outputs import LocalStart, Output
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.node.activation import Activation, Phase, Run
+from understudy_actors.node.activation import Activation, Phase, Run, local_routine
 from understudy_actors.node.commanding import ignore
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_actors.node.waiting import Waiting
@@ -257,20 +257,15 @@ class NodeCore(Waiting):
             self._retry(run, output)
 
     def _start_local(self, parent: Run, start: LocalStart) -> None:
-        spec = start.spec
-        routine = Routine(
-            self.env,
-            start.function,
-            start.record,
-            origin=parent.activation.origin,
-            branch=parent.activation.id,
-            args=spec.args,
-            kwargs=spec.kwargs,
-            history=parent.activation.history.pop(spec.id, None),
-            retry=self.env.values.retry_policy(spec.retry),
-            time_ms=start.time_ms,
-        )
-        self._add_run(parent.activation, routine, parent)
+        activation = parent.activation
+        if start.ended is not None:
+            # a quick one: it has run already, in the same step as its caller
+            routine, output = start.ended
+            run = activation.runs[routine.id] = Run(activation, routine, parent)
+            self._perform(run, output)
+            return
+        history = activation.history.pop(start.spec.id, None)
+        self._add_run(activation, local_routine(parent.routine, start, history), parent)
 
     def _retry(self, run: Run, output: Output) -> None:
         """A leaf raised: a task goes back with a delay, a local step is run again here."""

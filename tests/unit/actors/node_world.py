@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from understudy.environment import NodeEnvironment
+from understudy_actors.executor.quick import perform_at_once
 from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
@@ -159,6 +160,12 @@ class Node:
             run.routine.close()
             return
         output = run.routine.step(self.world.now)
+        perform_at_once(
+            run.routine,
+            output,
+            lambda _: self.world.is_quick(),
+            lambda quick: quick.step(self.world.now),
+        )
         self.core.stepped([(run, output, True)], self.world.now)
         self.core.grant()
 
@@ -170,6 +177,8 @@ class World:
         self.machine = Machine(MachineConfig())
         self.now = START
         self.queue: list[Execute] = []
+        #: whether the next local call that may be is performed in its caller's step
+        self.is_quick: Callable[[], bool] = lambda: False
         self.nodes: list[Node] = []
         self.born = 0
         for _ in range(nodes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,9 @@ import trio
 from tests.support import eventually
 from tests.unit.actors.playing import ROOT, START, answer, environment, root_record, settled
 from understudy.environment import NodeEnvironment
+from understudy.retry import Constant
 from understudy_actors.executor import Results, TrioLoop, WorkerPool
+from understudy_actors.executor.quick import QUICK_S
 from understudy_actors.executor.results import Result
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.activation import Activation, Run
@@ -97,6 +99,67 @@ def loop(bench: Bench) -> Iterator[TrioLoop]:
 
 
 class TestThreads:
+    def test_a_quick_function_is_performed_in_its_callers_step(
+        self, bench: Bench, pool: WorkerPool
+    ) -> None:
+        outcomes: Iterator[Any] = iter([1, 2, ValueError("no")])
+
+        def leaf(ctx: Any) -> Any:
+            outcome = next(outcomes)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        def fn(ctx: Any, n: int) -> Generator[Any, Any, None]:
+            for _ in range(3):
+                yield ctx.lfc(leaf)
+
+        function = bench.env.registry.register(leaf, retry=Constant())
+        run = bench.run(fn)
+        assert pool._pace.is_quick(function) is False, "not before it is known"
+        pool._pace.observe(function, 0.0)
+        ended = []
+        for _ in range(3):
+            pool.submit(run)
+            [result] = bench.take(1)
+            [start] = result[1].locals
+            ended.append(start.ended)
+            run.routine.learn(settled(start.record, "resolved", Value({}, None), START))
+            run.scheduled = True
+            pool._pace.observe(function, 0.0)
+        assert [e[1].done is not None for e in ended if e] == [True, True, False]
+        last = ended[-1]
+        assert last is not None
+        # the caller's node waits, and tries again, as it does for others
+        assert last[1].retry_after_s is not None
+        assert str(last[1].retry_error) == "no"
+
+    def test_what_was_slow_gets_a_step_of_its_own(self, bench: Bench, pool: WorkerPool) -> None:
+        def leaf(ctx: Any) -> None: ...
+
+        def fn(ctx: Any, n: int) -> Generator[Any, Any, None]:
+            yield ctx.lfc(leaf)
+
+        pool._pace.observe(bench.env.registry.register(leaf), 2 * QUICK_S)
+        pool.submit(bench.run(fn))
+        [result] = bench.take(1)
+        assert [start.ended for start in result[1].locals] == [None]
+
+    def test_who_waits_for_more_than_one_has_them_beside_each_other(
+        self, bench: Bench, pool: WorkerPool
+    ) -> None:
+        def leaf(ctx: Any) -> None: ...
+
+        def fn(ctx: Any, n: int) -> Generator[Any, Any, None]:
+            one = yield ctx.lfi(leaf)
+            two = yield ctx.lfi(leaf)
+            yield ctx.all([one, two])
+
+        pool._pace.observe(bench.env.registry.register(leaf), 0.0)
+        pool.submit(bench.run(fn))
+        [result] = bench.take(1)
+        assert [start.ended for start in result[1].locals] == [None, None]
+
     def test_short_steps_are_taken_in_order_by_one_thread(
         self, bench: Bench, pool: WorkerPool
     ) -> None:

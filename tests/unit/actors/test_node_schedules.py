@@ -108,6 +108,7 @@ def run(seed: int) -> tuple[Any, Counter[str], int]:
     env = NodeEnvironment(Registry(), Codec(), group="g", timeout_s=36_000, retry=Never())
     config = NodeConfig(concurrency=2, linger_ms=rng.choice([0, 50]), warm_max=rng.choice([1, 100]))
     world = World(env, rng.randint(2, 3), config)
+    world.is_quick = lambda: rng.random() < 0.5
     cast = Cast(world, env)
     program = make(rng, 2)
     world.invoke("x", "body", program)
