@@ -73,7 +73,11 @@ def main() -> int:
     if options.judge:
         verdict = judged(folder, options.seed)
     else:
-        verdict = run(folder, options.seed, options.minutes * 60)
+        try:
+            verdict = run(folder, options.seed, options.minutes * 60)
+        except KeyboardInterrupt:
+            print(f"interrupted; the data are in {folder}")
+            return 130
     for name, value in verdict.figures.items():
         shown = value
         if isinstance(value, dict):

@@ -52,6 +52,7 @@ class World:
         self._output = (folder / "output.txt").open("w", encoding="utf-8")
         self._joined: set[str] = set()
         self._stopped: set[int] = set()
+        self._interrupted: list[int] = []
         self._handles: dict[str, list[ProcessHandle]] = {"broker": [], "node": [], "client": []}
         self._url = f"tcp://127.0.0.1:{free_port()}"
         self._specs = _specs(folder, self._url, seed)
@@ -61,23 +62,31 @@ class World:
 
         Raises
         ------
+        KeyboardInterrupt
+            SIGINT or SIGTERM came; all processes are gone.
         TimeoutError
             The nodes did not come up. What does not end is left for the verdict.
         """
         with self._output:
             async with open_pool(on_line=self._on_line) as pool, trio.open_nursery() as nursery:
-                await self._start(pool)
-                with Observer(self._url) as observer:
-                    await self._strike(pool, nursery)
-                    await self._calm_down()
-                self._log.write("refused", "stale writes", str(observer.total("stale_writes")))
-                await pool.stop()
+                await nursery.start(_end_at_signal, nursery.cancel_scope, self._interrupted)
+                try:
+                    await self._start(pool)
+                    with Observer(self._url) as observer:
+                        await self._strike(pool, nursery)
+                        await self._calm_down()
+                    self._log.write("refused", "stale writes", str(observer.total("stale_writes")))
+                    await pool.stop()
+                finally:
+                    # what is stopped notices nothing, the end of its pool neither
+                    self._wake_all()
                 nursery.cancel_scope.cancel()
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     async def _calm_down(self) -> None:
         """Wake all, begin nothing new, and wait for what is under way."""
-        for handle in (handle for handles in self._handles.values() for handle in handles):
-            handle.send_signal(signal.SIGCONT)
+        self._wake_all()
         (self.folder / STOP_FILE).touch()
         with trio.move_on_after(PATIENCE_S):
             while self._callers_done() < CLIENTS * THREADS:
@@ -126,6 +135,10 @@ class World:
             handle.send_signal(signal.SIGCONT)
             self._log.write("cont", handle.name, pid=pid)
 
+    def _wake_all(self) -> None:
+        for handle in (handle for handles in self._handles.values() for handle in handles):
+            handle.send_signal(signal.SIGCONT)
+
     def _callers_done(self) -> int:
         """How many of the clients' threads have said, since the stop, that they are through."""
         logs = self.folder.glob("client-*.log")
@@ -144,6 +157,16 @@ class World:
         elif entry["event"] == "joined" and entry["kind"] == "node":
             self._log.write("joined", entry["name"])
             self._joined.add(entry["name"])
+
+
+async def _end_at_signal(
+    scope: trio.CancelScope, received: list[int], task_status: trio.TaskStatus[None]
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            received.append(number)
+            scope.cancel()
 
 
 def _specs(folder: Path, url: str, seed: int) -> list[ProcessSpec]:
