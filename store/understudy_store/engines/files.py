@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from understudy_store.errors import StoreAccessError, StoreFormatError, StoreLockedError
@@ -40,7 +41,8 @@ def check_ours(path: Path) -> bool:
         return False
     except OSError as error:
         raise access_error(path, error) from error
-    if not header:
+    if not header or (not any(header) and path.with_name(f"{path.name}-journal").exists()):
+        # The second: the power went while the first page was written. SQLite rolls it back.
         return False
     if not header.startswith(_MAGIC):
         raise StoreFormatError(
@@ -65,12 +67,15 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make `path` and its parents, durably."""
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
+    """Make `path` and its parents, durably.
+
+    Those that are there are synced too: whoever made them may have died before it did that.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    for parent in path.parents:
+        # what we may not even read, we have not made
+        with suppress(PermissionError):
+            sync_directory(parent)
 
 
 class FileLock:

@@ -111,7 +111,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise access_error(path, error) from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         cause = getattr(error, "orig", None) or error
         if isinstance(cause, sqlite3.OperationalError):
             raise StoreAccessError(
@@ -147,7 +147,8 @@ class SqliteEngine:
         with _explained(path):
             self._path = path = path.expanduser().resolve()
             exists = check_ours(path)
-            make_directory(path.parent)
+            if not exists:
+                make_directory(path.parent)
             self._lock = FileLock(path)
         self._closed = False
         self._find_lock = Lock()
@@ -165,7 +166,7 @@ class SqliteEngine:
                 pass  # SQLite itself would fall back to reading only
         writing = _connect(self._path, _WRITER_PRAGMAS, "BEGIN IMMEDIATE")
         with _connect(self._path, (), None).connect() as connection:
-            _prepare(connection, self._path, exists)
+            _prepare(connection, self._path)
         self._writer = writing.connect()
         self._connections.append(self._writer)
         with self._writer.begin():
@@ -347,9 +348,13 @@ class SqliteEngine:
             self._lock.release()
 
 
-def _prepare(connection: Connection, path: Path, exists: bool) -> None:
-    """Mark a new file as ours before all else, then turn the WAL on."""
-    if not exists:
+def _prepare(connection: Connection, path: Path) -> None:
+    """Mark a new file as ours before all else, then turn the WAL on.
+
+    New is also what a loss of power cut short at this very place: SQLite has rolled it back to
+    nothing by now, and the mark that its header had is gone.
+    """
+    if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
     mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
     if mode != "wal":
@@ -366,6 +371,8 @@ def _presize_log(driver: sqlite3.Connection) -> None:
     20 KiB, and 0.19 ms for the same bytes written over others. SQLite begins the log anew after
     each checkpoint and writes over what is there, so it is enough to fill it once.
     """
+    # left by a process that died here
+    driver.execute("DROP TABLE IF EXISTS filler")
     driver.execute("CREATE TABLE filler (bytes BLOB)")
     driver.execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_BYTES,))
     driver.execute("DROP TABLE filler")

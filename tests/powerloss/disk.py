@@ -1,0 +1,117 @@
+"""A disk of which only what was synced is sure.
+
+After a loss of power each sector (512 bytes) that was written since the last sync of its file may
+hold the old bytes or the new ones, whatever the order of the writes; a file that grew may have kept
+its size or not; an entry of the directory that was made or removed since the directory was synced
+may be there or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Literal, TypeAlias
+
+from tests.powerloss.recorder import Create, Delete, Event, Sync, SyncDirectory, Truncate, Write
+
+SECTOR_BYTES = 512
+
+#: none or all of what is not synced; some whole writes; some sectors of some writes
+Manner: TypeAlias = Literal["none", "all", "prefix", "writes", "torn"]
+
+
+class _File:
+    """One file, whatever its name."""
+
+    def __init__(self, synced: bytes = b"") -> None:
+        self.synced = bytearray(synced)
+        self.pending: list[Write | Truncate] = []
+
+    def sync(self) -> None:
+        for event in self.pending:
+            _put(self.synced, event)
+        self.pending = []
+
+
+class Disk:
+    """What may be found after the events that were applied."""
+
+    def __init__(self, files: Mapping[str, bytes] = {}) -> None:
+        self._visible = {name: _File(data) for name, data in files.items()}
+        self._durable = dict(self._visible)
+
+    def apply(self, event: Event) -> None:
+        """One more thing was done to the files."""
+        match event:
+            case Write(name) | Truncate(name):
+                self._visible[name].pending.append(event)
+            case Sync(name):
+                self._visible[name].sync()
+            case Create(name):
+                self._visible[name] = _File()
+            case Delete(name):
+                del self._visible[name]
+            case SyncDirectory():
+                self._durable = dict(self._visible)
+            case _:
+                pass
+
+    def visible(self) -> dict[str, bytes]:
+        """What a process sees that goes on without a loss of power."""
+        return {name: _content(file, file.pending) for name, file in self._visible.items()}
+
+    def image(self, manner: Manner, random: Random) -> dict[str, bytes]:
+        """What is found after a loss of power now."""
+        found: dict[str, bytes] = {}
+        for name in sorted(self._visible.keys() | self._durable.keys()):
+            was, now = self._durable.get(name), self._visible.get(name)
+            kept = was if manner == "none" or (manner != "all" and random.random() < 0.5) else now
+            if kept is not None:
+                found[name] = _content(kept, _survivors(kept.pending, manner, random))
+        return found
+
+
+def _survivors(
+    pending: list[Write | Truncate], manner: Manner, random: Random
+) -> Iterable[Write | Truncate]:
+    if manner == "none":
+        return []
+    if manner == "all":
+        return pending
+    if manner == "prefix":
+        return pending[: random.randint(0, len(pending))]
+    share = random.choice([0.1, 0.5, 0.9])
+    kept = [event for event in pending if random.random() < share]
+    return kept if manner == "writes" else _torn(pending, share, random)
+
+
+def _torn(
+    pending: list[Write | Truncate], share: float, random: Random
+) -> Iterable[Write | Truncate]:
+    for event in pending:
+        if isinstance(event, Truncate):
+            if random.random() < share:
+                yield event
+            continue
+        at, end = event.offset, event.offset + len(event.data)
+        while at < end:
+            border = min(end, (at // SECTOR_BYTES + 1) * SECTOR_BYTES)
+            if random.random() < share:
+                yield Write(event.name, at, event.data[at - event.offset : border - event.offset])
+            at = border
+
+
+def _content(file: _File, events: Iterable[Write | Truncate]) -> bytes:
+    content = bytearray(file.synced)
+    for event in events:
+        _put(content, event)
+    return bytes(content)
+
+
+def _put(content: bytearray, event: Write | Truncate) -> None:
+    if isinstance(event, Truncate):
+        del content[event.size :]
+        content.extend(bytes(event.size - len(content)))
+        return
+    content.extend(bytes(max(0, event.offset - len(content))))
+    content[event.offset : event.offset + len(event.data)] = event.data

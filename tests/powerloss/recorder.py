@@ -1,0 +1,287 @@
+"""What SQLite really does to the files of a store, as a list of events.
+
+A VFS of SQLite's own interface, put before the one that this Python uses: every file is opened by
+the original, and its table of methods exchanged for a copy in which the writing ones are ours. They
+note what was done and call the original. So what is recorded is what reaches the operating system,
+in its order; no compiler is needed, and nothing but the library that `sqlite3` itself uses.
+
+The log of WAL readers in shared memory (``-shm``) is not recorded: SQLite makes it anew after a
+loss of power, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import _sqlite3
+import ctypes as c
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+from unittest import mock
+
+import msgspec
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Bytes are written; `offset` in bytes."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+class Truncate(msgspec.Struct, frozen=True):
+    """A file gets this size."""
+
+    name: str
+    size: int
+
+
+class Sync(msgspec.Struct, frozen=True):
+    """All that was written to a file is durable."""
+
+    name: str
+
+
+class Create(msgspec.Struct, frozen=True):
+    """A file is entered into the directory."""
+
+    name: str
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """A file is taken out of the directory."""
+
+    name: str
+
+
+class SyncDirectory(msgspec.Struct, frozen=True):
+    """The entries of the directory are durable."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The batch of this number is handed to the store."""
+
+    batch: int
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """The store has said that the batches up to this number are durable."""
+
+    batch: int
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The store is open, and shows what this many batches have made."""
+
+    batches: int
+
+
+Event: TypeAlias = (
+    Write | Truncate | Sync | Create | Delete | SyncDirectory | Begun | Acknowledged | Opened
+)
+
+_MAIN_DB, _MAIN_JOURNAL, _WAL = 0x100, 0x800, 0x80000
+
+_File: TypeAlias = c.c_void_p
+_XWRITE = c.CFUNCTYPE(c.c_int, _File, c.c_void_p, c.c_int, c.c_int64)
+_XTRUNCATE = c.CFUNCTYPE(c.c_int, _File, c.c_int64)
+_XSYNC = c.CFUNCTYPE(c.c_int, _File, c.c_int)
+_XCLOSE = c.CFUNCTYPE(c.c_int, _File)
+#: the name as an address: the original keeps it, and looks at what follows it
+_XOPEN = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, _File, c.c_int, c.POINTER(c.c_int))
+_XDELETE = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_int)
+_OPEN_DIRECTORY = c.CFUNCTYPE(c.c_int, c.c_char_p, c.POINTER(c.c_int))
+_SET_CALL = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_void_p)
+_GET_CALL = c.CFUNCTYPE(c.c_void_p, c.c_void_p, c.c_char_p)
+
+
+class _Methods(c.Structure):
+    """sqlite3_io_methods"""
+
+    _fields_ = (
+        ("iVersion", c.c_int),
+        ("xClose", _XCLOSE),
+        ("xRead", c.c_void_p),
+        ("xWrite", _XWRITE),
+        ("xTruncate", _XTRUNCATE),
+        ("xSync", _XSYNC),
+        ("others", c.c_void_p * 13),
+    )
+
+
+class _Vfs(c.Structure):
+    """sqlite3_vfs"""
+
+    _fields_ = (
+        ("iVersion", c.c_int),
+        ("szOsFile", c.c_int),
+        ("mxPathname", c.c_int),
+        ("pNext", c.c_void_p),
+        ("zName", c.c_char_p),
+        ("pAppData", c.c_void_p),
+        ("xOpen", _XOPEN),
+        ("xDelete", _XDELETE),
+        ("others", c.c_void_p * 11),
+        ("xSetSystemCall", _SET_CALL),
+        ("xGetSystemCall", _GET_CALL),
+        ("xNextSystemCall", c.c_void_p),
+    )
+
+
+def _library() -> c.CDLL:
+    """The SQLite that `sqlite3` uses: linked to its module, or part of the interpreter.
+
+    Raises
+    ------
+    OSError
+        Its functions cannot be reached from outside.
+    """
+    for name in (getattr(_sqlite3, "__file__", None), None):
+        library = c.CDLL(name)
+        if hasattr(library, "sqlite3_vfs_register"):
+            library.sqlite3_vfs_find.restype = c.POINTER(_Vfs)
+            return library
+    raise OSError("this Python's SQLite does not export sqlite3_vfs_register")
+
+
+class Recorder:
+    """Records into `log` what happens to the files of `folder`, while it is `recording`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log: list[Event] = []
+        #: what a callback raised: SQLite knows no exceptions
+        self.errors: list[BaseException] = []
+        self._folder = folder.resolve()
+        self._library = _library()
+        self._original = self._library.sqlite3_vfs_find(None)
+        #: by the address of an open file
+        self._names: dict[int, str] = {}
+        #: by the address of the original table: ours, and the original
+        self._tables: dict[int, tuple[_Methods, _Methods]] = {}
+        self._methods: dict[int, _Methods] = {}
+        #: the file that is being synced, until that is noted
+        self._syncing: str | None = None
+        self._vfs = vfs = _Vfs.from_buffer_copy(self._original.contents)
+        vfs.pNext = None
+        vfs.zName = b"understudy-recorder"
+        vfs.xOpen = _XOPEN(self._open)
+        vfs.xDelete = _XDELETE(self._delete)
+        self._open_directory = _OPEN_DIRECTORY(self._directory)
+        self._original_open_directory: Callable[..., int] = lambda *_: 1
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """What is opened within goes through the recorder; it must be closed within too."""
+        original = self._original.contents
+        address = original.xGetSystemCall(self._original, b"openDirectory")
+        self._original_open_directory = _OPEN_DIRECTORY(address)
+        original.xSetSystemCall(
+            self._original, b"openDirectory", c.cast(self._open_directory, c.c_void_p)
+        )
+        self._library.sqlite3_vfs_register(c.byref(self._vfs), 1)
+        try:
+            with mock.patch("os.fsync", self._fsync(os.fsync)):
+                yield
+        finally:
+            self._library.sqlite3_vfs_unregister(c.byref(self._vfs))
+            original.xSetSystemCall(self._original, b"openDirectory", None)
+        if self.errors:
+            raise self.errors[0]
+        assert not self._names, f"still open: {self._names}"
+
+    def _note(self, event: Event) -> None:
+        self.log.append(event)
+
+    def _fsync(self, original: Callable[[int], None]) -> Callable[[int], None]:
+        """Our own syncs of directories."""
+
+        def fsync(fd: int) -> None:
+            original(fd)
+            status = os.fstat(fd)
+            if stat.S_ISDIR(status.st_mode) and os.path.samestat(status, self._folder.stat()):
+                self._note(SyncDirectory())
+
+        return fsync
+
+    # ---- what SQLite calls ----------------------------------------------------------------------
+
+    def _directory(self, name: bytes, fd: Any) -> int:
+        """SQLite opens a directory for one reason: to sync it."""
+        code = self._original_open_directory(name, fd)
+        if code == 0:
+            self._note_sync()
+            self._note(SyncDirectory())
+        return code
+
+    def _open(self, _vfs: int, name: int | None, file: int, flags: int, out: Any) -> int:
+        path = None if name is None else Path(os.fsdecode(c.string_at(name)))
+        existed = path is not None and path.exists()
+        code = int(self._original.contents.xOpen(self._original, name, file, flags, out))
+        if code or path is None or not flags & (_MAIN_DB | _MAIN_JOURNAL | _WAL):
+            return code
+        try:
+            if not existed:
+                self._note(Create(path.name))
+            self._names[file] = path.name
+            self._methods[file] = self._exchange(file)
+        except BaseException as error:
+            self.errors.append(error)
+        return code
+
+    def _exchange(self, file: int) -> _Methods:
+        """Give an open file our table; returns the original one."""
+        slot = c.cast(file, c.POINTER(c.c_void_p))
+        address = slot[0]
+        assert address
+        if address not in self._tables:
+            original = _Methods.from_address(address)
+            ours = _Methods.from_buffer_copy(original)
+            ours.xClose = _XCLOSE(self._close)
+            ours.xWrite = _XWRITE(self._write)
+            ours.xTruncate = _XTRUNCATE(self._truncate)
+            ours.xSync = _XSYNC(self._sync)
+            self._tables[address] = ours, original
+        ours, original = self._tables[address]
+        slot[0] = c.addressof(ours)
+        return original
+
+    def _close(self, file: int) -> int:
+        self._names.pop(file)
+        return int(self._methods.pop(file).xClose(file))
+
+    def _write(self, file: int, buffer: int, size: int, offset: int) -> int:
+        code = int(self._methods[file].xWrite(file, buffer, size, offset))
+        if code == 0:
+            self._note(Write(self._names[file], offset, c.string_at(buffer, size)))
+        return code
+
+    def _truncate(self, file: int, size: int) -> int:
+        code = int(self._methods[file].xTruncate(file, size))
+        if code == 0:
+            self._note(Truncate(self._names[file], size))
+        return code
+
+    def _sync(self, file: int, flags: int) -> int:
+        """The file first, and then, if it is new, its directory (see `_directory`)."""
+        self._syncing = self._names[file]
+        code = int(self._methods[file].xSync(file, flags))
+        if code == 0:
+            self._note_sync()
+        self._syncing = None
+        return code
+
+    def _note_sync(self) -> None:
+        if self._syncing is not None:
+            self._note(Sync(self._syncing))
+        self._syncing = None
+
+    def _delete(self, _vfs: int, name: bytes, sync: int) -> int:
+        path = Path(os.fsdecode(name))
+        existed = path.exists()
+        code = int(self._original.contents.xDelete(self._original, name, sync))
+        if code == 0 and existed:
+            self._note(Delete(path.name))
+        return code

@@ -1,0 +1,274 @@
+"""Whatever a loss of power leaves, a store opens, and nothing that was acknowledged is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from unittest import mock
+
+import pytest
+
+from tests.powerloss.disk import Disk
+from tests.powerloss.recorder import (
+    Create,
+    Delete,
+    Event,
+    Opened,
+    Recorder,
+    Sync,
+    SyncDirectory,
+    Truncate,
+    Write,
+)
+from tests.powerloss.run import Checker, Outcome, Task, command, play_one
+from tests.powerloss.script import NAME, State, Sure, log_of
+from understudy_store.changes import Snapshot
+from understudy_store.engines import sqlite
+from understudy_store.store import open_store
+
+ROOT = Path(__file__).parents[2]
+
+try:
+    Recorder(Path())
+    reachable = True
+except OSError:
+    reachable = False
+#: absent it may be where somebody works, but not where the proof is made
+pytestmark = pytest.mark.skipif(
+    not reachable and not os.environ.get("CI"), reason="this SQLite exports no functions"
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where that can be: the disk is imagined, and the real one is slow."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_acknowledged_batch_is_missing(folder: Path, seed: int) -> None:
+    """`make powerloss` opens thousands of images like these."""
+    outcome = play_one(Task(seed, 15, folder))
+    assert outcome.failures == []
+    assert outcome.counts["images"] == 15
+
+
+def test_a_seed_gives_the_same_again(folder: Path) -> None:
+    assert play_one(Task(1, 5, folder)) == play_one(Task(1, 5, folder))
+
+
+def test_a_store_opens_wherever_its_making_was_cut_short(folder: Path) -> None:
+    """By a loss of power or by the death of the process, after each single thing that it does."""
+    recorder = Recorder(folder)
+    empty = [State(Snapshot(), {})]
+    with log_of(8):
+        with recorder.recording():
+            store = open_store(str(folder / NAME))
+            recorder.log.append(Opened(0))
+            store.close()
+        checker = Checker(folder)
+        disk, random = Disk(), Random(1)
+        seen: set[int] = set()
+        for number, event in enumerate(recorder.log):
+            disk.apply(event)
+            found = [disk.visible()]
+            if number % 4 == 0 or not event_is_of_the_log(event):
+                found += [disk.image("none", random), disk.image("torn", random)]
+            for files in found:
+                mark = hash(frozenset(files.items()))
+                if mark not in seen:
+                    seen.add(mark)
+                    assert checker.check(files, Sure(), empty) == 0
+    assert len(seen) > 50
+
+
+def test_a_store_opens_whose_very_first_page_was_torn(folder: Path) -> None:
+    """Without its first sector it has no header; SQLite's journal says that it was empty."""
+    recorder = Recorder(folder)
+    with recorder.recording():
+        open_store(str(folder / NAME)).close()
+    disk = Disk()
+    for event in recorder.log:
+        disk.apply(event)
+        if isinstance(event, Write) and event.name == NAME:
+            break
+    files = disk.visible()
+    assert {*files} == {NAME, f"{NAME}-journal"}
+    files[NAME] = bytes(512) + files[NAME][512:]
+    assert Checker(folder).check(files, Sure(), [State(Snapshot(), {})]) == 0
+
+
+def event_is_of_the_log(event: Event) -> bool:
+    """Whether it is one of the many writes of the filler."""
+    return isinstance(event, Write) and event.name != f"{NAME}-journal"
+
+
+@pytest.mark.parametrize("mode", ["OFF", "NORMAL"])
+def test_a_store_that_does_not_sync_is_found(
+    folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pragmas = tuple(each.replace("=FULL", f"={mode}") for each in sqlite._WRITER_PRAGMAS)
+    monkeypatch.setattr(sqlite, "_WRITER_PRAGMAS", pragmas)
+    [(task, text)] = _first_failure(folder).failures
+    assert "batches are there" in text or "no batch had" in text or "damaged" in text, text
+    assert command(task) == f"make powerloss IMAGES={task.images} SEED={task.seed}"
+
+
+def _first_failure(folder: Path) -> Outcome:
+    outcomes = (play_one(Task(seed, 40, folder)) for seed in range(10))
+    return next(outcome for outcome in outcomes if outcome.failures)
+
+
+# ---- the disk -----------------------------------------------------------------------------------
+
+
+def test_what_is_synced_stays_and_what_is_not_may_go() -> None:
+    disk = Disk()
+    for event in (Create("a"), SyncDirectory(), Write("a", 0, b"old"), Sync("a")):
+        disk.apply(event)
+    disk.apply(Write("a", 0, b"new" + bytes(1000)))
+    random = Random(0)
+    assert disk.image("none", random) == {"a": b"old"}
+    assert disk.image("all", random) == disk.visible() == {"a": b"new" + bytes(1000)}
+    torn = {disk.image("torn", random)["a"][:3] for _ in range(50)}
+    assert torn == {b"old", b"new"}
+    disk.apply(Truncate("a", 2))
+    assert {disk.image("prefix", random)["a"] for _ in range(50)} == {
+        b"old",
+        b"new" + bytes(1000),
+        b"ne",
+    }
+
+
+def test_an_entry_of_the_directory_is_sure_once_that_is_synced() -> None:
+    disk, random = Disk({"a": b"1"}), Random(0)
+    disk.apply(Delete("a"))
+    disk.apply(Create("b"))
+    assert disk.image("none", random) == {"a": b"1"}
+    assert disk.image("all", random) == {"b": b""}
+    assert {tuple(disk.image("writes", random)) for _ in range(50)} == {
+        (),
+        ("a",),
+        ("b",),
+        ("a", "b"),
+    }
+    disk.apply(SyncDirectory())
+    assert disk.image("none", random) == {"b": b""}
+
+
+# ---- directories above the store ----------------------------------------------------------------
+
+
+class Death(BaseException):
+    """The process ends here."""
+
+
+def test_directories_are_synced_even_if_whoever_made_them_died(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "newer" / NAME
+    with mock.patch("os.fsync", side_effect=Death), pytest.raises(Death):
+        open_store(str(path))
+    assert path.parent.is_dir()
+    assert not path.exists()
+    synced: list[tuple[Path, bool]] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        real(fd)
+        synced.extend(
+            (each, path.exists())
+            for each in (tmp_path, tmp_path / "new", path.parent)
+            if os.path.samestat(each.stat(), os.fstat(fd))
+        )
+
+    with mock.patch("os.fsync", fsync):
+        open_store(str(path)).close()
+    assert {(tmp_path, False), (tmp_path / "new", False), (path.parent, True)} <= set(synced)
+
+
+# ---- the recorder -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> list[str]:
+    """The system calls of a process that makes a store and commits, as strace sees them."""
+    if shutil.which("strace") is None:
+        pytest.skip("there is no strace here")
+    out = tmp_path / "trace"
+    calls = "openat,write,pwrite64,ftruncate,fsync,fdatasync,unlink"
+    command = ["strace", "-f", "-y", "-o", str(out), "-e", f"trace={calls}", sys.executable]
+    done = subprocess.run(
+        [*command, "-c", SCRIPT, str(tmp_path / "real")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("strace may not be used here")
+    assert done.returncode == 0, done.stderr
+    return [line for line in out.read_text().splitlines() if str(tmp_path / "real") in line]
+
+
+SCRIPT = """
+import sys
+import tempfile
+from pathlib import Path
+from tests.powerloss.script import NAME, log_of
+from tests.unit.store.samples import row
+from understudy_store.changes import Changes
+from understudy_store.store import open_store
+
+with log_of(32):
+    store = open_store(str(Path(sys.argv[1]) / NAME))
+    for n in range(3):
+        store.commit_here(Changes(n + 1, inserted=[row(f"p{n}")]), [])
+    store.close()
+"""
+
+
+def test_the_recorder_sees_what_the_system_sees(tmp_path: Path, traced: list[str]) -> None:
+    """Every write and sync of the files, in the same order, against strace where there is one."""
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    recorder = Recorder(folder)
+    with recorder.recording(), mock.patch.object(sys, "argv", ["", str(folder)]):
+        exec(SCRIPT, {})
+    ours = []
+    for event in recorder.log:
+        if isinstance(event, Write):
+            ours.append(("write", event.name, len(event.data)))
+        elif isinstance(event, Sync):
+            ours.append(("sync", event.name, 0))
+        elif isinstance(event, SyncDirectory):
+            ours.append(("sync", "real", 0))
+    assert _merged(ours) == _merged(_calls(traced))
+
+
+def _calls(lines: list[str]) -> Iterator[tuple[str, str, int]]:
+    files = (NAME, f"{NAME}-wal", f"{NAME}-journal")
+    for line in lines:
+        call = line.split(None, 1)[1]
+        name = call.partition("<")[2].partition(">")[0].rpartition("/")[2]
+        if call.startswith(("fsync", "fdatasync")) and name in (*files, "real"):
+            yield "sync", name, 0
+        elif call.startswith(("pwrite64", "write")) and name in files:
+            yield "write", name, int(call.rpartition("= ")[2])
+
+
+def _merged(calls: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """Writes to one file that follow each other count as one."""
+    merged: list[tuple[str, str, int]] = []
+    for kind, name, size in calls:
+        if merged and merged[-1][:2] == (kind, name):
+            size += merged.pop()[2]
+        merged.append((kind, name, size))
+    return merged
