@@ -18,17 +18,14 @@ peer is told is on disk, and if a commit fails nothing that depends on it was sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-from understudy_broker.burdens import LIGHT_BYTES_MAX, Asked, Burdens, weight, weight_of
+from understudy_broker.burdens import Asked
 from understudy_broker.config import BrokerConfig
-from understudy_broker.counters import Counters
 from understudy_broker.dispatcher import SUSPECT_DEATHS, Dispatcher
-from understudy_broker.membership import Membership
-from understudy_broker.outbox import Batch, Frame, Outbox, pack
-from understudy_broker.parking import parks
-from understudy_broker.patience import Patience, is_patient
+from understudy_broker.handing import Handing
+from understudy_broker.outbox import Batch, Frame, Outbox
 from understudy_broker.protocol.frames import (
     FrameError,
     Order,
@@ -43,92 +40,39 @@ from understudy_broker.protocol.messages import (
     Credit,
     GroupsGet,
     Hello,
-    Invoke,
-    Message,
     PromiseUnwatch,
     PromiseWatch,
     Refused,
     Request,
-    Response,
-    Resume,
-    Revoked,
-    Settled,
     ToBroker,
-    Unblock,
 )
-from understudy_broker.report import groups_report
 from understudy_broker.sessions import Session
-from understudy_broker.unblocks import Unblocks
-from understudy_broker.watches import Watches
 from understudy_store.changes import Row, Snapshot
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
-    PromiseSearch,
-    ReadCommand,
     Reply,
-    ScheduleSearch,
     StoreCommand,
-    TaskAcquire,
-    TaskCreate,
-    TaskFence,
-    TaskFulfill,
-    TaskHeartbeat,
-    TaskPreload,
-    TaskSearch,
-    TaskSuspend,
 )
-from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine
-from understudy_store.records import PromiseRecord
 
 #: settled promises that are loaded to be looked at, in one turn; each may have megabytes
 _LOADED_MAX: Final = 8
-#: what an answer is taken to weigh that only the engine can make
-_PRELOAD_BYTES: Final = 256 * KIB
-_PAGE_BYTES: Final = 2 * MIB
-
-_STALE: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
 _FRAMES_MISSING: Final = Refused(412, "frames are missing on this connection: say hello again")
-_DONE: Final = Reply(200)
 _WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
 
 
-class BrokerCore:
+class BrokerCore(Handing):
     """Sessions, watches, dispatch and batches around one machine."""
 
     def __init__(self, machine: Machine, dispatcher: Dispatcher, config: BrokerConfig) -> None:
-        self.machine = machine
-        self.dispatcher = dispatcher
-        self.config = config
-        self.counters = Counters()
-        self.unblocks = Unblocks()
-        self._watches = Watches()
-        self._urgent = Outbox()
-        self._outbox = Outbox()
-        self.burdens = Burdens(config.outgoing_bytes_max // 4)
-        self._patience = Patience(config.patience_ms)
+        super().__init__(machine, dispatcher, config)
         self._queue: list[Asked] = []
         #: behind `_queue`, for the turn after this one
         self._later: list[Asked] = []
         self._taken = 0
         self._taken_bytes: dict[bytes, int] = {}
         self._more_due = False
-        self._now = 0
-        self.membership = Membership(self, self._watches)
-        self.sessions = self.membership.sessions
-        self._performers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
-            PromiseWatch: self._watch,
-            PromiseUnwatch: self._unwatch,
-            GroupsGet: self._report,
-            TaskPreload: self._read,
-            PromiseSearch: self._read,
-            TaskSearch: self._read,
-            ScheduleSearch: self._read,
-            TaskCreate: self._with_pid,
-            TaskAcquire: self._with_pid,
-            TaskHeartbeat: self._with_pid,
-        }
 
     def start(self, snapshot: Snapshot, now: int) -> None:
         """Go on from what the store has; holders of tasks get `boot_grace_ms` to come back."""
@@ -227,25 +171,6 @@ class BrokerCore:
             if put_off.size:
                 self._taken_bytes[peer] = self._taken_bytes.get(peer, 0) + put_off.size
 
-    def refuse(self, peer: bytes, refused: Refused) -> None:
-        """Say so at once, and count it."""
-        self.counters.refused += 1
-        self._urgent.add(peer, refused)
-
-    def say(self, peer: bytes, message: Any, *, urgent: bool = False) -> None:
-        """Owe a message: with the next commit, or at once if it depends on none."""
-        (self._urgent if urgent else self._outbox).add(peer, message)
-
-    def take_urgent(self) -> list[Frame]:
-        """What may be sent before any commit: refusals, beats, welcomes."""
-        if not self._urgent:
-            return []
-        outbox, self._urgent = self._urgent, Outbox()
-        frames: list[Frame] = []
-        for peer, messages in outbox.messages.items():
-            frames += self._frames(peer, messages)
-        return frames
-
     @property
     def full(self) -> bool:
         """Whether enough waits for the next commit; the shell then listens no more."""
@@ -297,7 +222,6 @@ class BrokerCore:
         due_at = self._patience.due_at
         if due_at is not None and due_at <= now:
             self.be_impatient()
-        performers = self._performers
         over = self.burdens.over
         put_off = 0
         for session, request in queue:
@@ -308,161 +232,13 @@ class BrokerCore:
             if isinstance(request, Bye):
                 self.membership.bye(session, now)
                 continue
-            command = request.command
-            performer = performers.get(type(command))
-            if performer is not None:
-                performer(session, request.corr, command, now)
-            else:
-                self._perform(session, request.corr, command, now)
+            self.perform(session, request, now)
         self.counters.requests += len(queue) - put_off
         self.counters.commands += len(queue) - put_off
         self.membership.tick(now)
         self._more_due = self.machine.sweep(now)
         self._settle()
         self._dispatch(now)
-
-    def _perform(self, session: Session, corr: int, command: Any, now: int) -> None:
-        reply = self.machine.apply(command, now)
-        kind = type(command)
-        if kind in _STALE:
-            if kind is TaskFence:
-                self.counters.commands += len(command.commands)
-            if reply.status == 409:
-                self.counters.stale_writes += 1
-        size = weight_of(reply)
-        if size > LIGHT_BYTES_MAX:
-            self._owe(session.peer, size)
-        if kind is TaskFulfill and reply.ok:
-            # whose result it is knows it
-            reply = _DONE
-        patient = self._patience.wait_ms > 0 and is_patient(session, command, reply)
-        self._outbox.answer(session.peer, Response(corr, reply), patient=patient)
-
-    def _owe(self, peer: bytes, size: int) -> None:
-        self._outbox.weigh(peer, size)
-        self.burdens.owe(peer, size)
-
-    def _with_pid(self, session: Session, corr: int, command: Any, now: int) -> None:
-        """Leases are taken and renewed in one's own name only: this connection vouches for it."""
-        if command.pid != session.pid:
-            text = f"pid {command.pid!r} is not this connection's, which is {session.pid!r}"
-            self._outbox.answer(session.peer, Response(corr, Reply(400, text)))
-        else:
-            self._perform(session, corr, command, now)
-
-    def _read(self, session: Session, corr: int, command: ReadCommand, now: int) -> None:
-        """The machine checks it, the engine answers it after the commit."""
-        reply = self.machine.apply(command, now)
-        if reply.ok:
-            self._owe(session.peer, _PRELOAD_BYTES if type(command) is TaskPreload else _PAGE_BYTES)
-            self._outbox.owe(session.peer, Response(corr, reply), command, now)
-        else:
-            self._outbox.answer(session.peer, Response(corr, reply))
-
-    def _watch(self, session: Session, corr: int, command: PromiseWatch, now: int) -> None:
-        self._outbox.answer(session.peer, Response(corr, self._watched(session, command, now)))
-
-    def _watched(self, session: Session, command: PromiseWatch, now: int) -> Reply:
-        limits = self.config.limits
-        if len(command.ids) > limits.batch_max:
-            return Reply(400, f"{len(command.ids)} ids; at most {limits.batch_max} in one watch")
-        if len(session.watches) + len(command.ids) > self.config.watches_max:
-            return Reply(429, f"more than {self.config.watches_max} promises watched")
-        settled: list[PromiseRecord] = []
-        pending: list[str] = []
-        for id_ in command.ids:
-            reply = self.machine.apply(PromiseGet(id_), now)
-            if reply.promise is None:
-                return Reply(reply.status, reply.error)
-            if reply.promise.settled:
-                settled.append(reply.promise)
-            else:
-                pending.append(id_)
-        size = weight(settled)
-        if size > self.burdens.bytes_max and len(command.ids) > 1:
-            return Reply(413, f"what is settled of these has {size} bytes: watch fewer at a time")
-        if size > LIGHT_BYTES_MAX:
-            self._owe(session.peer, size)
-        # The session that asked may have ended, or begun anew on the same connection.
-        current = self.sessions.peer(session.peer)
-        if current is not None:
-            self._watches.add(current, pending)
-        return Reply(200, promises=settled)
-
-    def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, now: int) -> None:
-        del now
-        self._watches.remove(session, command.ids)
-        self._outbox.answer(session.peer, Response(corr, Reply(200)))
-
-    def _report(self, session: Session, corr: int, command: GroupsGet, now: int) -> None:
-        del command
-        report = groups_report(self.machine, self.dispatcher, self.sessions, self.counters, now)
-        self._outbox.answer(session.peer, Response(corr, Reply(200), report))
-
-    # Owing -------------------------------------------------------------------------------------
-
-    def _settle(self) -> None:
-        """Tell watchers and holders of what settled, and owe what listeners are owed."""
-        told: dict[bytes, list[PromiseRecord]] = {}
-        for settlement in self.machine.take_settled():
-            promise = settlement.promise
-            self.counters.settled += 1
-            self.dispatcher.withdraw(promise.id)
-            watchers = self._watches.settle(promise.id)
-            holder = settlement.holder and self.sessions.holder(settlement.holder)
-            if holder and not (watchers and holder in watchers):
-                told.setdefault(holder.peer, []).append(promise)
-            for watcher in watchers or ():
-                told.setdefault(watcher.peer, []).append(promise)
-        for peer, promises in told.items():
-            self._outbox.add(peer, Settled(promises))
-        for revocation in self.machine.take_revoked():
-            loser = self.sessions.holder(revocation.pid)
-            if loser is not None:
-                revoked = Revoked(revocation.id, revocation.version, revocation.reason)
-                self._outbox.add(loser.peer, revoked)
-        for address, record in self.machine.take_unblocks():
-            self.unblocks.add(address, record)
-            receiver = self.unblocks.route(address, self.sessions)
-            if receiver is not None:
-                self._outbox.add(receiver.peer, Unblock(address, record))
-
-    def _dispatch(self, now: int) -> None:
-        for execute in self.machine.take_executes():
-            if not (execute.deaths and parks(self, execute, now)):
-                self.dispatcher.offer(execute, now)
-        refunded = True
-        while refunded:
-            refunded = False
-            self.dispatcher.review(self._has_suspect, now)
-            for made in self.dispatcher.assign(now):
-                command = TaskAcquire(made.id, made.version, made.pid, self.config.lease_ttl_ms)
-                reply = self.machine.apply(command, now)
-                session = self.sessions.holder(made.pid)
-                if not reply.ok or session is None:
-                    self.dispatcher.refund(made.pid)
-                    refunded = True
-                else:
-                    self._hand_over(session, reply, made.warm, now)
-
-    def _has_suspect(self, pid: str, task_id: str) -> bool:
-        """Whether a node still holds a task that is a suspect yet."""
-        task = self.machine.task(task_id)
-        return task is not None and task.pid == pid and task.deaths >= SUSPECT_DEATHS
-
-    def _hand_over(self, session: Session, reply: Reply, warm: bool, now: int) -> None:
-        promise, task = reply.promise, reply.task
-        assert promise is not None
-        assert task is not None
-        self.counters.dispatched += 1
-        if task.version == 1:
-            self._outbox.add(session.peer, Invoke(promise, 1))
-            return
-        resume = Resume(promise, task.version, None, task.failures)
-        if warm:
-            self._outbox.add(session.peer, resume)
-        else:
-            self._outbox.owe(session.peer, resume, TaskPreload(task.id, task.version), now)
 
     # Committing --------------------------------------------------------------------------------
 
@@ -500,43 +276,6 @@ class BrokerCore:
             if session is not None:
                 session.inflight_bytes = max(0, session.inflight_bytes - taken)
         return self._packed(batch.outbox)
-
-    def _packed(self, outbox: Outbox) -> list[Frame]:
-        """Frames for who is still there: pushes first, then answers, patient ones not yet.
-
-        Who gets a push has been waiting for it; mere answers mostly say what was expected, and
-        their readers would take the processor first.
-        """
-        frames: list[Frame] = []
-        answers: list[Frame] = []
-        patience = self._patience
-        for peer, messages in outbox.messages.items():
-            if peer not in self.sessions:
-                continue
-            if outbox.patient.get(peer) == len(messages) and patience.hold(
-                peer, messages, self._now
-            ):
-                continue
-            mere = type(messages[-1]) is Response
-            packed = self._frames(peer, patience.ride(peer, messages))
-            (answers if mere else frames).extend(packed)
-        return frames + answers
-
-    def _frames(self, peer: bytes, messages: list[Message]) -> list[Frame]:
-        """Numbered in the order in which they are to leave, where the peer is known."""
-        packed = pack(peer, messages, self.config.frames)
-        session = self.sessions.peer(peer)
-        if session is None or session.order is None:
-            return packed
-        stamp = session.order.stamp
-        return [(peer, stamp(frame)) for _, frame in packed]
-
-    def be_impatient(self) -> None:
-        """Let answers go that were held back; `take_urgent` has them."""
-        for peer, messages in self._patience.take().items():
-            if peer in self.sessions:
-                for message in messages:
-                    self._urgent.add(peer, message)
 
     # Time --------------------------------------------------------------------------------------
 

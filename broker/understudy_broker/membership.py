@@ -21,7 +21,7 @@ from understudy_store.changes import Snapshot
 from understudy_store.commands import TaskHeartbeat
 
 if TYPE_CHECKING:
-    from understudy_broker.core import BrokerCore
+    from understudy_broker.desk import Desk
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def _death(session: Session, how: str) -> str:
 class Membership:
     """The sessions of a core, and what becomes of the tasks of those that leave."""
 
-    def __init__(self, core: BrokerCore, watches: Watches) -> None:
+    def __init__(self, core: Desk, watches: Watches) -> None:
         self._core = core
         self._config = core.config
         self._machine = core.machine

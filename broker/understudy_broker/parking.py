@@ -12,10 +12,10 @@ from understudy_store.commands import TaskHalt
 from understudy_store.machine import Execute
 
 if TYPE_CHECKING:
-    from understudy_broker.core import BrokerCore
+    from understudy_broker.desk import Desk
 
 
-def parks(core: BrokerCore, execute: Execute, now: int) -> bool:
+def parks(core: Desk, execute: Execute, now: int) -> bool:
     """Whether this task, about to be offered, has had enough deaths; then it is halted now."""
     limit = core.config.deaths_max
     if not limit or execute.deaths < limit:

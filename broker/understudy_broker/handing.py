@@ -1,0 +1,78 @@
+"""What settled is told, and tasks are handed out. A part of the broker's core, and as pure."""
+
+from __future__ import annotations
+
+from understudy_broker.dispatcher import SUSPECT_DEATHS
+from understudy_broker.parking import parks
+from understudy_broker.performing import Performing
+from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, Unblock
+from understudy_broker.sessions import Session
+from understudy_store.commands import Reply, TaskAcquire, TaskPreload
+from understudy_store.records import PromiseRecord
+
+
+class Handing(Performing):
+    """Settlements, revocations and unblocks to those concerned; tasks to nodes with credit."""
+
+    def _settle(self) -> None:
+        """Tell watchers and holders of what settled, and owe what listeners are owed."""
+        told: dict[bytes, list[PromiseRecord]] = {}
+        for settlement in self.machine.take_settled():
+            promise = settlement.promise
+            self.counters.settled += 1
+            self.dispatcher.withdraw(promise.id)
+            watchers = self._watches.settle(promise.id)
+            holder = settlement.holder and self.sessions.holder(settlement.holder)
+            if holder and not (watchers and holder in watchers):
+                told.setdefault(holder.peer, []).append(promise)
+            for watcher in watchers or ():
+                told.setdefault(watcher.peer, []).append(promise)
+        for peer, promises in told.items():
+            self._outbox.add(peer, Settled(promises))
+        for revocation in self.machine.take_revoked():
+            loser = self.sessions.holder(revocation.pid)
+            if loser is not None:
+                revoked = Revoked(revocation.id, revocation.version, revocation.reason)
+                self._outbox.add(loser.peer, revoked)
+        for address, record in self.machine.take_unblocks():
+            self.unblocks.add(address, record)
+            receiver = self.unblocks.route(address, self.sessions)
+            if receiver is not None:
+                self._outbox.add(receiver.peer, Unblock(address, record))
+
+    def _dispatch(self, now: int) -> None:
+        for execute in self.machine.take_executes():
+            if not (execute.deaths and parks(self, execute, now)):
+                self.dispatcher.offer(execute, now)
+        refunded = True
+        while refunded:
+            refunded = False
+            self.dispatcher.review(self._has_suspect, now)
+            for made in self.dispatcher.assign(now):
+                command = TaskAcquire(made.id, made.version, made.pid, self.config.lease_ttl_ms)
+                reply = self.machine.apply(command, now)
+                session = self.sessions.holder(made.pid)
+                if not reply.ok or session is None:
+                    self.dispatcher.refund(made.pid)
+                    refunded = True
+                else:
+                    self._hand_over(session, reply, made.warm, now)
+
+    def _has_suspect(self, pid: str, task_id: str) -> bool:
+        """Whether a node still holds a task that is a suspect yet."""
+        task = self.machine.task(task_id)
+        return task is not None and task.pid == pid and task.deaths >= SUSPECT_DEATHS
+
+    def _hand_over(self, session: Session, reply: Reply, warm: bool, now: int) -> None:
+        promise, task = reply.promise, reply.task
+        assert promise is not None
+        assert task is not None
+        self.counters.dispatched += 1
+        if task.version == 1:
+            self._outbox.add(session.peer, Invoke(promise, 1))
+            return
+        resume = Resume(promise, task.version, None, task.failures)
+        if warm:
+            self._outbox.add(session.peer, resume)
+        else:
+            self._outbox.owe(session.peer, resume, TaskPreload(task.id, task.version), now)
