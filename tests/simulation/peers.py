@@ -1,33 +1,27 @@
-"""The processes at the other end: what `understudy.connection` and its link do, on fake threads.
+"""The processes at the other end: what `understudy.connection` and the executor do, in one thread.
 
-A host is a client, or a node as well. Its real parts are the link core and the node core; the
-executor steps a routine when the world says so, and the result comes back some time later.
+A host is a client, or a node as well. Its real part is the node's core; the executor steps a
+routine when the world says so, and the result comes back some time later.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.simulation.checks import hold
+from tests.simulation.linked import CALLERS, LinkedHost
 from tests.simulation.plan import Root
-from tests.simulation.programs import environment_of
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
-from understudy_broker.clock import PeerClock
-from understudy_broker.linkcore import LinkCore
-from understudy_broker.protocol.frames import FrameLimits, decode_to_peer
 from understudy_broker.protocol.messages import (
-    PROTOCOL_VERSION,
     Ack,
     AnyCommand,
     Bye,
-    Hello,
     PromiseWatch,
     Refused,
     Response,
@@ -35,7 +29,6 @@ from understudy_broker.protocol.messages import (
     ToBroker,
     ToPeer,
     Unblock,
-    Welcome,
 )
 from understudy_store.commands import PromiseCreate, PromiseRegisterListener, TaskCreate
 from understudy_store.records import (
@@ -47,73 +40,33 @@ from understudy_store.records import (
 )
 
 if TYPE_CHECKING:
-    from tests.simulation.wire import Connection
     from tests.simulation.world import World
 
 DAY_MS = 86_400_000
-NS = 1_000_000
 #: how often the node's timers are looked at, while there are any
 TICK_MS = 20
-#: between attempts to connect
-BACKOFF_MS = (50, 1_000)
-CALLERS = "callers"
 
 OnReply = Callable[[Response | Refused], None]
 
 
-class PeerHost:
-    """A machine with one process of ours at a time."""
+class PeerHost(LinkedHost):
+    """A client, or a node that may be a client as well."""
 
     def __init__(self, world: World, place: int, group: str | None) -> None:
-        self.world = world
-        self.place = place
-        #: None: a client, and never a node
-        self.group = group
-        self.name = f"n{place}" if group else f"c{place}"
-        self.epoch = 0
-        self.alive = False
+        super().__init__(world, place, group)
         #: a node that is to leave, or has left
         self.draining = False
-        self.frozen_until = 0
-        self.partitioned_until = 0
-        self.skew_ms = 0
-        self.connection: Connection | None = None
         self.roots: list[Root] = []
         #: roots whose result this host has been told, in any of its lives
         self.told: set[str] = set()
 
-    # Life ----------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """A new process, which knows nothing of the one before it."""
-        if self.alive:
-            return
-        plan = self.world.plan
-        self.epoch += 1
-        self.alive, self.draining = True, False
-        if self.group is None:
-            # whoever calls again is another process, of another name
-            self.name = f"c{self.place}-{self.epoch}"
-        elif self.world.rng.random() < 0.3:
-            # a node of another name: what the one before it held is found by its silence alone
-            self.name = f"n{self.place}-{self.epoch}"
-        world = self.world
-        self._clock = PeerClock(
-            wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
-        )
-        self.link = LinkCore(limits=FrameLimits(messages_max=plan.frame_messages))
+    def _begin(self) -> None:
+        world, plan = self.world, self.world.plan
+        self.draining = False
         self.queue: list[Run] = []
         self.stepping = 0
         self.results: list[tuple[Run, Output, bool]] = []
-        self._inbox: deque[bytes] = deque()
-        self._due: int | None = None
         self._ticking = False
-        self._connecting = False
-        self._welcomed_here = False
-        self._rejoining = False
-        self._backoff_ms = BACKOFF_MS[0]
-        self._connected_at = 0
-        self._welcome: Welcome | None = None
         self._watches: set[str] = set()
         config = NodeConfig(
             concurrency=plan.concurrency,
@@ -122,52 +75,16 @@ class PeerHost:
             ahead_max=2,
             fence_commands_max=plan.fence_commands,
         )
-        self.core = NodeCore(environment_of(self.group or CALLERS), self, self, config)
+        self.core = NodeCore(self.env, self, self, config)
         if self.group is not None:
             self.core.serve()
-        self._connect()
         for root in self.roots:
-            self.later(max(0, root.at_ms - (self.world.now - self.world.began)), self._caller(root))
-
-    def crash(self, why: str = "killed", away_ms: int | None = None) -> None:
-        """The process ends between two steps; the kernel closes its connection."""
-        if not self.alive:
-            return
-        world = self.world
-        world.say(self.name, why)
-        world.counts["node crashes" if self.group else "client crashes"] += 1
-        self.alive = False
-        self.epoch += 1
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.left_by_peer()
-        if away_ms is None:
-            away_ms = world.pick((1, 20, 100, 1_000))
-        world.after(away_ms, self.start)
-
-    def later(self, ms: int, act: Callable[[], None]) -> None:
-        """Do it in `ms`, if this process still lives then, and after it has thawed."""
-        epoch, world = self.epoch, self.world
-
-        def due() -> None:
-            if self.epoch != epoch:
-                return
-            if self.frozen_until > world.now:
-                world.after(self.frozen_until - world.now, due)
-            else:
-                act()
-
-        world.after(ms, due)
+            self.later(max(0, root.at_ms - (world.now - world.began)), self._caller(root))
 
     @property
     def address(self) -> str:
         """Where unblocks for this process go, and nowhere else."""
         return f"poll://uni@{CALLERS}/{self.name}"
-
-    @property
-    def now_ms(self) -> int:
-        """The time, as this process knows it."""
-        return self._clock()
 
     @property
     def idle(self) -> bool:
@@ -180,135 +97,7 @@ class PeerHost:
             and self.told.issuperset(root.id for root in self.roots)
         )
 
-    # The link's shell ----------------------------------------------------------------------------
-
-    def _connect(self) -> None:
-        if self._connecting or self.connection is not None:
-            return
-        self._connecting = True
-        self.later(self.world.frame_ms(), self._connected)
-
-    def _connected(self) -> None:
-        world = self.world
-        self._connecting = False
-        if not world.broker.alive or self.partitioned_until > world.now:
-            self._retry()
-            return
-        self._welcomed_here = self._rejoining = False
-        self._connected_at = world.now
-        self.connection = world.connect(self)
-        self.connection.send_up(self.link.opened(self._hello(), world.now))
-        self._wake_link()
-
-    def _retry(self) -> None:
-        self._connecting = True
-        wait_ms = int(self._backoff_ms * (0.5 + self.world.rng.random() / 2))
-        self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MS[1])
-        self.later(wait_ms, self._connected)
-
-    def _hello(self) -> Hello:
-        return Hello(
-            protocol=PROTOCOL_VERSION,
-            kind="node" if self.group else "client",
-            group=self.group or CALLERS,
-            name=self.name,
-            boot=str(self.epoch),
-            os_pid=1,
-            host="sim",
-            sdk="sim",
-            credit=self.core.new_session(),
-            claims=self.core.claims(),
-        )
-
-    def take(self, frame: bytes) -> None:
-        """A frame has arrived."""
-        self._inbox.append(frame)
-        if self.frozen_until > self.world.now:
-            self.later(0, self._read)
-        else:
-            self._read()
-
-    def _read(self) -> None:
-        if not self._inbox:
-            return
-        now = self.world.now
-        inbox, self._inbox = self._inbox, deque()
-        for frame in inbox:
-            if not self.link.in_order(frame):
-                continue
-            messages = decode_to_peer(frame)
-            self.world.received(self, messages)
-            rest: list[ToPeer] = []
-            for message in self.link.received(messages, now):
-                if type(message) is Welcome:
-                    self._welcomed(message)
-                else:
-                    rest.append(message)
-            if rest:
-                self._on_messages(rest)
-        if self.link.failure is not None:
-            self.crash(f"ends: {self.link.failure}", self.world.pick((100, 1_000)))
-            return
-        self.flush()
-
-    def lose(self, connection: Connection) -> None:
-        """The kernel says that this connection is closed."""
-
-        def lost() -> None:
-            if self.connection is connection:
-                self._give_up("closed")
-
-        if self.alive:
-            self.later(0, lost)
-
-    def _give_up(self, why: str) -> None:
-        connection, self.connection = self.connection, None
-        assert connection is not None
-        connection.left_by_peer()
-        self._inbox.clear()
-        if self.link.lost(why):
-            self.core.disconnected()
-        lasted_ms = self.world.now - self._connected_at
-        if self._rejoining or (self._welcomed_here and lasted_ms >= BACKOFF_MS[1]):
-            self._backoff_ms = BACKOFF_MS[0]
-            self._connect()
-        else:
-            self._retry()
-
-    def flush(self) -> None:
-        """Send what has been asked and said; give up a connection that is silent."""
-        connection, link, now = self.connection, self.link, self.world.now
-        if connection is None:
-            return
-        if link.broken(now):
-            self._give_up(link.last_error or "silent")
-            return
-        for frame in link.take_frames(now):
-            self.world.say_frame(self.name, "broker", frame)
-            connection.send_up(frame)
-        self._wake_link()
-
-    def _wake_link(self) -> None:
-        due = self.link.next_due()
-        if self._due is None or due < self._due:
-            self._due = due
-            self.later(max(0, due - self.world.now), self._timed(due))
-
-    def _timed(self, due: int) -> Callable[[], None]:
-        def act() -> None:
-            if self._due == due:
-                self._due = None
-                self.flush()
-
-        return act
-
-    def _welcomed(self, welcome: Welcome) -> None:
-        reconnected = self._welcome is not None
-        self._welcome = welcome
-        self._welcomed_here = True
-        self._clock.told(welcome.now, self.link.round_trip_ms)
-        self.world.lag_ms = max(self.world.lag_ms, 1 + self.link.round_trip_ms // 2)
-        self.core.connected(welcome.lost, reconnected)
+    def _on_connected(self, reconnected: bool) -> None:
         if self.group is not None:
             self.core.grant()
         if reconnected and self._watches:
@@ -458,8 +247,7 @@ class PeerHost:
     def _call(self, root: Root) -> None:
         if self.draining:
             return
-        env = environment_of(self.group or CALLERS)
-        data = env.values.encode_call(None, (root.program,), {})
+        data = self.env.values.encode_call(None, (root.program,), {})
         param = Value({HEADER_KIND: "rpc", HEADER_FUNCTION: "body"}, data)
         tags = {TAG_TARGET: root.group}
         timeout_at = self.now_ms + DAY_MS
@@ -534,4 +322,4 @@ class PeerHost:
         self.flush()
 
 
-__all__ = ["CALLERS", "PeerHost", "Any"]
+__all__ = ["CALLERS", "PeerHost"]

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.peers import PeerHost
+    from tests.simulation.linked import LinkedHost
     from tests.simulation.world import World
 
 #: a peer that leaves in order stays for the answer to its goodbye, so long at most
@@ -23,7 +23,7 @@ class Connection:
 
     __slots__ = ("down", "epoch", "host", "id", "open", "stalled_until", "up", "world")
 
-    def __init__(self, world: World, host: PeerHost, number: int) -> None:
+    def __init__(self, world: World, host: LinkedHost, number: int) -> None:
         self.world = world
         self.host = host
         #: the routing id that the broker knows it by

@@ -8,27 +8,25 @@ all work is done. Then every result must be that of the plain program.
 from __future__ import annotations
 
 import random
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any
 
-import msgspec
-
 from tests.simulation import faults
 from tests.simulation.broker import BrokerHost
 from tests.simulation.checks import Disk, Memory, Violation, hold
+from tests.simulation.linked import LinkedHost
 from tests.simulation.peers import PeerHost
 from tests.simulation.people import People
 from tests.simulation.plan import Plan
 from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
+from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
 from understudy_actors.interpreter import routine
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.node.activation import Run
-from understudy_broker.protocol.frames import number_of
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
 from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
 
@@ -188,7 +186,7 @@ class World:
 
     # What hosts call -----------------------------------------------------------------------------
 
-    def connect(self, host: PeerHost) -> Connection:
+    def connect(self, host: LinkedHost) -> Connection:
         """A new connection to the broker, which lives."""
         self.counts["connections"] += 1
         connection = Connection(self, host, self.counts["connections"])
@@ -199,13 +197,13 @@ class World:
     def say(self, who: str, what: str, *about: Any) -> None:
         """A line of the trace."""
         if self.trace is not None:
-            shown = " ".join(map(_shown, about))
-            self.trace.append(f"{self.events} +{self.now - self.began} {who} {what} {shown}")
+            said = " ".join(map(shown, about))
+            self.trace.append(f"{self.events} +{self.now - self.began} {who} {what} {said}")
 
     def say_frame(self, who: str, to: str, frame: bytes) -> None:
         """A line of the trace about a frame that is sent."""
         if self.trace is not None:
-            self.say(who, f"to {to}:", _frame(frame))
+            self.say(who, f"to {to}:", frame_in_short(frame))
 
     def perform(self, host: PeerHost, run: Run, now_ms: int) -> Output:
         """Step a run, with this world as the stage of its function."""
@@ -216,7 +214,7 @@ class World:
         finally:
             self._run = None
 
-    def received(self, host: PeerHost, messages: Sequence[ToPeer]) -> None:
+    def received(self, host: LinkedHost, messages: Sequence[ToPeer]) -> None:
         """Check what a peer is told: it is on the disk, and one alone holds what it is given."""
         rows = self.disk.rows
         for message in messages:
@@ -385,34 +383,6 @@ def _bounds(plan: Plan) -> Iterator[None]:
         yield
     finally:
         bounds.update(usual)
-
-
-def _shown(thing: Any) -> str:
-    if isinstance(thing, msgspec.Struct):
-        return f"{zlib.crc32(msgspec.msgpack.encode(thing)):08x}"
-    return str(thing)
-
-
-def _frame(frame: bytes) -> str:
-    """A frame in short: its checksum, and what is in it."""
-    number = number_of(frame)
-    body = frame[1:] if number is None else frame[5:]
-    said = [_said(message) for message in msgspec.msgpack.decode(body)]
-    return f"{number} {zlib.crc32(frame):08x} {'; '.join(said)}"
-
-
-def _said(message: list[Any]) -> str:
-    tag, rest = message[0], message[1:]
-    if tag == "request":
-        return f"{rest[0]}? {rest[1][0]} {rest[1][1]}"
-    if tag == "response":
-        about = rest[1][2][0] if rest[1][2] else ""
-        return f"{rest[0]}: {rest[1][0]} {about}".rstrip()
-    if tag in ("invoke", "resume"):
-        return f"{tag} {rest[0][0]} {rest[1]}"
-    if tag == "settled":
-        return f"settled {' '.join(record[0] for record in rest[0])}"
-    return f"{tag} {rest[0] if rest else ''}".rstrip()
 
 
 __all__ = ["Violation", "World"]
