@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import charts, guard, report
-from benchmarks.harness import Figures, Harness, Workload, read, write
+from benchmarks.harness import Figures, Harness, Journal, Workload, read, write
+from benchmarks.peers.adapters import peers as all_peers
 from benchmarks.subjects import Floor, Understudy
 from benchmarks.workloads import WORKLOADS
 
@@ -19,6 +20,11 @@ CHARTS: Final = RESULTS / "charts"
 ROUNDS: Final = 3
 MINUTES: Final = 4.5
 WARM_UP: Final = {"fan_out": 2_000, "chain": 20, "chains": 200, "steps": 100}
+
+
+#: what peers are asked for too: no size for which the slowest would need many minutes
+PEER_SIZES: Final = {"fan_out": 10_000, "chain": 200, "chains": 1_000, "memory": 0}
+PEER_WARM_UP: Final = {"fan_out": 200, "chain": 10, "chains": 50}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +83,36 @@ def keep(options: argparse.Namespace) -> int:
     return 1
 
 
+def peers(options: argparse.Namespace) -> int:
+    """Ours, the floor and the others; those that cannot be had are named."""
+    journal = Journal(options.out.with_suffix(".journal"))
+    if options.fresh:
+        journal.done()
+        journal = Journal(journal.path)
+    if len(journal):
+        print(f"going on after {len(journal)} runs (anew: ARGS=--fresh)", file=sys.stderr)
+    chosen = [p for p in all_peers() if not options.only or p.name in options.only]
+    workloads = [(WORKLOADS[name], (options.size or size,)) for name, size in PEER_SIZES.items()]
+    harness = Harness(
+        workloads,
+        [[Understudy(), Floor()], *([peer] for peer in chosen)],
+        warm_up=PEER_WARM_UP,
+        on_run=Progress().show,
+        journal=journal,
+    )
+    for _ in range(options.rounds):
+        harness.round()
+        for name, why in harness.absent.items():
+            print(f"· without {name}: {why}", file=sys.stderr, flush=True)
+    result = harness.result()
+    write(options.out, result)
+    journal.done()
+    report.show(result)
+    drawn = charts.draw(result, options.out.with_name("charts-peers"))
+    print(f"\n{options.out} and {len(drawn)} charts in {options.out.with_name('charts-peers')}")
+    return 0
+
+
 def draw(options: argparse.Namespace) -> int:
     """Charts of a result that is there."""
     for path in charts.draw(read(options.result), options.folder):
@@ -126,6 +162,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rounds", type=int, default=guard.ROUNDS)
     command.add_argument("--record", action="store_true", help="make this the recorded one")
     command.set_defaults(do=keep)
+
+    command = commands.add_parser("peers", help="ours, the floor and other systems")
+    names = [peer.name for peer in all_peers()]
+    command.add_argument("--only", action="append", choices=names, metavar="PEER")
+    command.add_argument("--size", type=int, help="calls of each workload, instead of its own")
+    command.add_argument("--rounds", type=int, default=ROUNDS)
+    command.add_argument("--fresh", action="store_true", help="forget what was interrupted")
+    command.add_argument("--out", type=Path, default=RESULTS / "peers.json")
+    command.set_defaults(do=peers)
 
     command = commands.add_parser("charts", help="draw the charts of a result")
     command.add_argument("result", type=Path)

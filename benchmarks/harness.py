@@ -60,6 +60,10 @@ class Workload:
         return f"{size:,} {self.unit}" if self.unit else ""
 
 
+class SubjectError(Exception):
+    """A subject cannot be measured here; the text says why. The others go on."""
+
+
 class Runner(Protocol):
     """An open subject."""
 
@@ -114,6 +118,45 @@ class Series:
         }
 
 
+class Journal:
+    """The runs so far, in a file, so that what was interrupted goes on where it stopped.
+
+    Parameters
+    ----------
+    path
+        Made when there is something to write. `done` removes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[tuple[Any, ...], Figures | None] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                key, figures = json.loads(line)
+                self._known[tuple(key)] = figures
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, key: tuple[Any, ...]) -> bool:
+        return key in self._known
+
+    def get(self, key: tuple[Any, ...]) -> Figures | None:
+        """The figures of a run that is known."""
+        return self._known[key]
+
+    def add(self, key: tuple[Any, ...], figures: Figures | None) -> None:
+        """Write down a run at once."""
+        self._known[key] = figures
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps([key, figures]) + "\n")
+
+    def done(self) -> None:
+        """Forget: the result is complete."""
+        self.path.unlink(missing_ok=True)
+
+
 #: told of each run: what, of whom, its figures
 OnRun = Callable[[Workload, int, str, Figures | None, float], None]
 
@@ -138,13 +181,18 @@ class Harness:
         *,
         warm_up: Mapping[str, int] = {},
         on_run: OnRun | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.workloads = workloads
         self.groups = groups
         self.warm_up = warm_up
         self.on_run = on_run
+        self.journal = journal
+        #: subjects that cannot be measured, and why
+        self.absent: dict[str, str] = {}
         self.series: dict[tuple[str, int, str], Series] = {}
         self.rounds = 0
+        self._kept: set[tuple[str, int, str, int]] = set()
         #: what the part of the last round that comes again took, seconds
         self.repeat_s = 0.0
         self.began_at = time.time()
@@ -169,49 +217,88 @@ class Harness:
 
     def _together(self, group: Sequence[Subject], number: int) -> None:
         due = [pair for pair in self._due(number) if not pair[0].alone]
-        if not due:
+        group = [subject for subject in group if subject.name not in self.absent]
+        if not due or not group:
             return
-        with ExitStack() as stack:
-            runners = [(s, stack.enter_context(s.open())) for s in group]
-            for workload, sizes in due:
-                warm = self.warm_up.get(workload.name)
-                if warm is not None:
-                    for _, runner in runners:
-                        runner.run(workload.name, warm)
-                for size in sizes:
-                    for subject, runner in rotated(runners, number):
-                        self._measure(workload, size, subject, runner)
+        if all(self._recalled(w, size, s) for w, sizes in due for size in sizes for s in group):
+            return
+        try:
+            with ExitStack() as stack:
+                runners = [(s, stack.enter_context(s.open())) for s in group]
+                for workload, sizes in due:
+                    self._in_turn(workload, sizes, runners, number)
+        except SubjectError as error:
+            if len(group) > 1:
+                raise
+            self.absent[group[0].name] = str(error)
+
+    def _in_turn(
+        self,
+        workload: Workload,
+        sizes: Sequence[int],
+        runners: Sequence[tuple[Subject, Runner]],
+        number: int,
+    ) -> None:
+        warm = self.warm_up.get(workload.name)
+        if warm is not None:
+            for _, runner in runners:
+                runner.run(workload.name, warm)
+        for size in sizes:
+            for subject, runner in rotated(runners, number):
+                self._measure(workload, size, subject, runner)
 
     def _each_alone(self, group: Sequence[Subject], number: int) -> None:
         for workload, sizes in self._due(number):
             if workload.alone:
                 for size in sizes:
                     for subject in rotated(group, number):
+                        self._recalled(workload, size, subject)
                         self._measure(workload, size, subject, subject.alone())
 
     def _due(self, number: int) -> Iterator[tuple[Workload, Sequence[int]]]:
         return ((w, sizes) for w, sizes in self.workloads if number < w.rounds_max)
 
     def _measure(self, workload: Workload, size: int, subject: Subject, runner: Runner) -> None:
+        if (workload.name, size, subject.name, self.rounds) in self._kept:
+            return
         began = time.perf_counter()
         figures = runner.run(workload.name, size)
-        if figures is not None:
-            key = (workload.name, size, subject.name)
-            if key not in self.series:
-                self.series[key] = Series(
-                    workload.name,
-                    size,
-                    workload.label(size),
-                    subject.name,
-                    workload.figure,
-                    workload.lower_is_better,
-                )
-            self.series[key].runs.append(figures)
         took_s = time.perf_counter() - began
+        self._keep(workload, size, subject, figures)
+        if self.journal is not None:
+            self.journal.add((workload.name, size, subject.name, self.rounds), figures)
         if workload.rounds_max > self.rounds + 1:
             self.repeat_s += took_s
         if self.on_run is not None:
             self.on_run(workload, size, subject.name, figures, took_s)
+
+    def _recalled(self, workload: Workload, size: int, subject: Subject) -> bool:
+        """Whether this run was made before an interruption; then its figures count now."""
+        key = (workload.name, size, subject.name, self.rounds)
+        if self.journal is None or key not in self.journal:
+            return False
+        if key not in self._kept:
+            self._keep(workload, size, subject, self.journal.get(key))
+        return True
+
+    def _keep(
+        self, workload: Workload, size: int, subject: Subject, figures: Figures | None
+    ) -> None:
+        self._kept.add((workload.name, size, subject.name, self.rounds))
+        if figures is None:
+            return
+        series = self.series.setdefault(
+            (workload.name, size, subject.name),
+            Series(
+                workload.name,
+                size,
+                workload.label(size),
+                subject.name,
+                workload.figure,
+                workload.lower_is_better,
+            ),
+        )
+        series.runs.append(figures)
 
     def result(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -226,8 +313,11 @@ class Harness:
             "versions": versions(),
             "rounds": self.rounds,
             "subjects": {
-                s.name: {"durability": s.durability, "versions": s.versions()} for s in subjects
+                s.name: {"durability": s.durability, "versions": s.versions()}
+                for s in subjects
+                if s.name not in self.absent
             },
+            "absent": self.absent,
             "results": [series.summary() for series in self.series.values() if series.runs],
         }
 

@@ -70,6 +70,24 @@ def rss_mib(pid: int) -> float | None:
     return None if text is None else int(text.split()[0]) / 1024
 
 
+def tree_rss_mib(pid: int) -> float | None:
+    """Resident memory of a process and all that it started; pages that they share count in each."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        text = _field(f"{folder}/status", "PPid")
+        if text is not None:
+            children.setdefault(int(text), []).append(int(folder.name))
+    total, left = 0.0, [pid]
+    while left:
+        each = left.pop()
+        mib = rss_mib(each)
+        if mib is None and each == pid:
+            return None
+        total += mib or 0.0
+        left += children.get(each, [])
+    return total
+
+
 def cpu_s(pid: int) -> float | None:
     """Processor time that a process has used; None where the system does not say."""
     try:

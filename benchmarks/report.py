@@ -23,7 +23,15 @@ UNITS = {
     "seconds": ("s", 3),
 }
 #: figures that stand beside the one that counts
-BESIDE = ("p50_ms", "p99_ms", "steps_together_per_s", "open_s", "import_ratio", "broker_mib")
+BESIDE = (
+    "p50_ms",
+    "p99_ms",
+    "steps_together_per_s",
+    "open_s",
+    "import_ratio",
+    "broker_mib",
+    "server_mib",
+)
 WIDTH = 160
 #: how far from the floor is compared with
 FLOOR = "floor"
@@ -65,6 +73,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
         previous = key
         table.add_row(*title, entry["subject"], *_cells(result, entry))
     console.print(table)
+    for name, why in result["absent"].items():
+        console.print(f"without {name}: {why}", highlight=False)
     machine = result["machine"]
     console.print(
         f"\n{result['rounds']} rounds in {result['seconds']:.0f} s on {machine['cores']} cores "

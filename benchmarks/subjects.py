@@ -11,7 +11,7 @@ from importlib.metadata import version
 from benchmarks.floor.parent import Parent, running
 from benchmarks.harness import Figures
 from benchmarks.ours import deployed
-from benchmarks.workloads import MODULES
+from benchmarks.workloads import MODULES, memory
 from understudy import Runtime
 
 SYNCED = "SQLite, WAL, synchronous=FULL: a commit is synced to the disk before it is answered"
@@ -24,8 +24,12 @@ class _Open:
 
     name: str
     driven: Runtime | Parent
+    broker: int
+    nodes: list[int]
 
     def run(self, workload: str, size: int) -> Figures | None:
+        if workload == memory.WORKLOAD.name:
+            return memory.of([self.broker], self.nodes)
         function = getattr(MODULES[workload], self.name, None)
         return None if function is None else function(self.driven, size)
 
@@ -50,8 +54,9 @@ class Understudy:
 
     @contextmanager
     def open(self) -> Iterator[_Open]:
-        with deployed(NODES) as (_, client):
-            yield _Open(self.name, client)
+        with deployed(NODES) as (ours, client):
+            pids = [process.pid for process in ours.processes.values()]
+            yield _Open(self.name, client, pids[0], pids[1:])
 
     def alone(self) -> _Alone:
         return _Alone()
@@ -71,7 +76,7 @@ class Floor:
     @contextmanager
     def open(self) -> Iterator[_Open]:
         with running(NODES) as parent:
-            yield _Open(self.name, parent)
+            yield _Open(self.name, parent, parent.pids[0], parent.pids[1:])
 
     def alone(self) -> _Absent:
         return _Absent()

@@ -38,10 +38,14 @@ HOUR_MS = 3_600_000
 
 
 class Parent:
-    """Makes calls. One socket, in the thread that uses it."""
+    """Makes calls. One socket, in the thread that uses it.
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    `pids`: of the broker, then of those that perform calls.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], pids: list[int]) -> None:
         self.socket = socket
+        self.pids = pids
         self.run = secrets.token_hex(6)
         self.count = 0
 
@@ -190,26 +194,26 @@ def running(nodes: int = 2) -> Iterator[Parent]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-floor-"))
         start = stack.enter_context(_processes())
-        start("broker", address, f"{folder}/floor.db")
-        for _ in range(nodes):
-            start("node", address)
+        pids = [start("broker", address, f"{folder}/floor.db")]
+        pids += [start("node", address) for _ in range(nodes)]
         context = stack.enter_context(zmq.Context())
         socket = stack.enter_context(context.socket(zmq.DEALER))
         socket.set_hwm(0)
         socket.linger = 0
         socket.connect(address)
-        parent = Parent(socket)
+        parent = Parent(socket, pids)
         parent.wait_for_nodes(nodes)
         yield parent
 
 
 @contextmanager
-def _processes() -> Iterator[Callable[..., None]]:
+def _processes() -> Iterator[Callable[..., int]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(module: str, *arguments: str) -> None:
+    def start(module: str, *arguments: str) -> int:
         command = [sys.executable, "-m", f"benchmarks.floor.{module}", *arguments]
         started.append(subprocess.Popen(command))
+        return started[-1].pid
 
     try:
         yield start

@@ -11,6 +11,7 @@ from benchmarks.workloads import (
     fan_out,
     growth,
     idle,
+    memory,
     payloads,
     replay,
     sleeps,
@@ -24,4 +25,8 @@ MODULES: dict[str, ModuleType] = {
     module.WORKLOAD.name: module
     for module in (fan_out, chain, chains, steps, payloads, replay, start, idle, growth, sleeps)
 }
-WORKLOADS: dict[str, Workload] = {name: module.WORKLOAD for name, module in MODULES.items()}
+WORKLOADS: dict[str, Workload] = {
+    **{name: module.WORKLOAD for name, module in MODULES.items()},
+    # what is asked of an open subject's processes
+    memory.WORKLOAD.name: memory.WORKLOAD,
+}

@@ -1,0 +1,50 @@
+"""Celery: a group for the fan-out, a chain for the chain; results by the Redis backend."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery, chain, group
+
+from benchmarks.peers.driving import chain_of, chains_of, fan_out_of, serve
+
+LIMIT_S = 600
+URL = os.environ["BENCH_URL"]
+
+app = Celery("on_celery", broker=URL, backend=URL)
+# at least once, as durable systems have it: a task is taken from the queue when it is done
+app.conf.task_acks_late = True
+app.conf.result_expires = 3600
+
+
+# names of their own: this module has another one where it is the program
+@app.task(name="noop")
+def noop(value: int) -> int:
+    return value
+
+
+@app.task(name="hop")
+def hop(value: int) -> int:
+    return value + 1
+
+
+def fan_out(size: int) -> int:
+    return sum(group(noop.s(number) for number in range(size))().get(timeout=LIMIT_S))
+
+
+def start():
+    return chain(hop.s(0), hop.s(), hop.s())()
+
+
+def wait(handle) -> int:
+    return handle.get(timeout=LIMIT_S)
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "fan_out": fan_out_of(fan_out),
+            "chain": chain_of(lambda: wait(start())),
+            "chains": chains_of(start, wait),
+        }
+    )

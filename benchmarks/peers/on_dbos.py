@@ -1,0 +1,83 @@
+"""DBOS: with PostgreSQL a queue that two processes serve; with SQLite all in one process.
+
+The role is given: ``alone`` (calls and performs), ``client`` (only calls) or ``worker-N``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from dbos import DBOS, Queue
+
+from benchmarks.peers.driving import chain_of, chains_of, fan_out_of, serve
+
+URL = os.environ["BENCH_URL"]
+ROLE = os.environ["BENCH_ROLE"]
+#: as short as makes sense: the default of a second would only measure that second
+POLL_S = 0.05
+
+DBOS(
+    config={
+        "name": "bench",
+        "system_database_url": URL,
+        "run_admin_server": False,
+        "log_level": "WARNING",
+        "executor_id": ROLE,
+        "application_version": "1",
+    }
+)
+queue = Queue("bench", polling_interval_sec=POLL_S)
+
+
+@DBOS.workflow()
+def noop(value: int) -> int:
+    return value
+
+
+@DBOS.workflow()
+def hop_c() -> int:
+    return 1
+
+
+@DBOS.workflow()
+def hop_b() -> int:
+    return begin(hop_c).get_result() + 1
+
+
+@DBOS.workflow()
+def hop_a() -> int:
+    return begin(hop_b).get_result() + 1
+
+
+@DBOS.workflow()
+def parent(size: int) -> int:
+    return sum(handle.get_result() for handle in [begin(noop, n) for n in range(size)])
+
+
+def begin(function, *args):
+    """Where there are workers, by the queue; else here."""
+    if ROLE == "alone":
+        return DBOS.start_workflow(function, *args)
+    return queue.enqueue(function, *args)
+
+
+def main() -> None:
+    if ROLE == "client":
+        DBOS.listen_queues([])
+    DBOS.launch()
+    if ROLE.startswith("worker"):
+        threading.Event().wait()
+    serve(
+        {
+            "ready": lambda _size: {"ready": 1.0},
+            "fan_out": fan_out_of(lambda size: begin(parent, size).get_result()),
+            "chain": chain_of(lambda: begin(hop_a).get_result()),
+            "chains": chains_of(lambda: begin(hop_a), lambda handle: handle.get_result()),
+        }
+    )
+    DBOS.destroy()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The processes of one open peer: servers, workers, and the program that makes the calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Figures, SubjectError
+from benchmarks.ours import ROOT
+from benchmarks.peers.environment import TAIL, Environment
+from benchmarks.workloads import memory
+
+#: a run that takes longer is given up
+RUN_S = 900.0
+STOP_S = 20.0
+
+
+class Session:
+    """Starts processes and ends them; asks the program for runs.
+
+    Attributes
+    ----------
+    folder
+        For their files; removed afterwards.
+    """
+
+    def __init__(self, environment: Environment, folder: Path) -> None:
+        self.environment = environment
+        self.folder = folder
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._log_path = folder / "processes.txt"
+        self._log = self._log_path.open("ab")
+
+    def server(self, *command: str, user: str | None = None) -> subprocess.Popen[bytes]:
+        """Start a server of the peer."""
+        process = self._start(command, {}, user=user)
+        self._servers.append(process)
+        return process
+
+    def worker(self, *arguments: str, **environ: str) -> None:
+        """Start ``python ARGUMENTS`` in the peer's environment, as a worker of it."""
+        self._workers.append(self._start([str(self.environment.python), *arguments], environ))
+
+    def drive(self, module: str, **environ: str) -> None:
+        """Start the program that makes the calls."""
+        command = [str(self.environment.python), "-m", module]
+        self._driver = self._start(command, environ, piped=True)
+
+    def run(self, workload: str, size: int) -> Figures | None:
+        """Ask the program for one run.
+
+        Raises
+        ------
+        SubjectError
+            It ended, or took too long.
+        """
+        if workload == memory.WORKLOAD.name:
+            return self._memory()
+        driver = self._driver
+        assert driver is not None
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        # without a select that knows of buffers: a run that takes too long ends the program
+        limit = threading.Timer(RUN_S, driver.kill)
+        limit.start()
+        try:
+            with suppress(BrokenPipeError):
+                driver.stdin.write(json.dumps({"workload": workload, "size": size}).encode())
+                driver.stdin.write(b"\n")
+                driver.stdin.flush()
+            line = driver.stdout.readline()
+        finally:
+            limit.cancel()
+        if not line:
+            raise SubjectError(f"{workload} failed: {self._why()}")
+        figures: Figures | None = json.loads(line)["figures"]
+        return figures
+
+    def _memory(self) -> Figures | None:
+        # where the program that makes the calls starts all the others, it is counted with them
+        workers = self._workers or [p for p in (self._driver,) if p is not None]
+        return memory.of([p.pid for p in self._servers], [p.pid for p in workers])
+
+    def _start(
+        self,
+        command: Any,
+        environ: Mapping[str, str],
+        *,
+        piped: bool = False,
+        user: str | None = None,
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else self._log,
+            stderr=self._log,
+            cwd=ROOT if user is None else self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+            start_new_session=True,
+            user=user,
+        )
+
+    def _why(self) -> str:
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return " / ".join(line.strip() for line in lines[-TAIL:])[-800:].replace(str(ROOT), ".")
+
+    def close(self) -> None:
+        """End the program, the workers, and the servers last."""
+        if self._driver is not None and self._driver.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._driver.stdin.close()
+            self._end(self._driver, None)
+        for process in self._workers:
+            self._end(process, signal.SIGTERM)
+        for process in self._servers:
+            self._end(process, signal.SIGTERM)
+        self._log.close()
+
+    def _end(self, process: subprocess.Popen[bytes], signal_: signal.Signals | None) -> None:
+        if signal_ is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal_)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+        # what it left behind of its own group
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextmanager
+def opened(environment: Environment) -> Iterator[Session]:
+    """A session, without processes yet; none is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-peer-", ignore_cleanup_errors=True) as name:
+        session = Session(environment, Path(name))
+        try:
+            yield session
+        finally:
+            session.close()
