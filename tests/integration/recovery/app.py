@@ -59,6 +59,13 @@ def leaf(ctx: Context, value: int) -> int:
 
 
 @runtime.register
+def echo(ctx: Context, value: bytes) -> bytes:
+    """A leaf that returns what it is given."""
+    note("begin", ctx.id)
+    return value
+
+
+@runtime.register
 def who(ctx: Context) -> int:
     """A leaf whose result says which process's attempt was believed."""
     leaf(ctx, 0)

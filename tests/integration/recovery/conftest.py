@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from tests.integration.recovery.world import Forker, World, open_forker
+
+_FAILED: Final = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failure, for the fixture that knows what there is to show."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +30,9 @@ def forker() -> Iterator[Forker]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, forker: Forker) -> Iterator[World]:
+def world(tmp_path: Path, forker: Forker, request: Any) -> Iterator[World]:
     """Nothing runs yet. A test that fails shows what its processes wrote."""
     with World(tmp_path, forker) as world:
         yield world
+        if request.node.stash[_FAILED]:
+            print(world.report())

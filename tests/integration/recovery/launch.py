@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from understudy.cli import main
 
@@ -33,6 +33,11 @@ def start(argv: list[str]) -> int:
     if stop is not None:
         _stop_at(*stop.split())
     return main(argv)
+
+
+def execute(argv: list[str]) -> NoReturn:
+    """Become another program: what is set in the environment may concern the loader itself."""
+    os.execv(argv[0], argv)
 
 
 def _die() -> None:

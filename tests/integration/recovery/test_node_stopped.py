@@ -39,7 +39,7 @@ def test_it_is_taken_over_refused_and_rejoins(world: World, function: str) -> No
     """The call's own result, and that of a step in it: what the late one writes is not believed."""
     world.settings["lease_ttl_s"] = LEASE_S
     world.start_broker()
-    nodes = [world.start_node("n-1"), world.start_node("n-2")]
+    victim, *_ = nodes = [world.start_node("n-1"), world.start_node("n-2")]
     took = []
     for number in range(ROUNDS_MAX):
         victim, took_s = stop_one(world, function, number)

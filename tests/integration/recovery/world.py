@@ -26,6 +26,7 @@ from understudy_broker.protocol.messages import NodeInfo
 from understudy_store.commands import TaskGet
 from understudy_store.records import TaskRecord
 
+LAUNCH: Final = "tests.integration.recovery.launch"
 ROOT: Final = Path(__file__).parents[3]
 #: seconds that anything may take before a test has failed
 PATIENCE_S: Final = 40.0
@@ -186,11 +187,21 @@ class World:
 
     def fork_broker(self, **env: str) -> Process:
         """The same without waiting: it may fail."""
+        return self._fork("broker", f"{LAUNCH}:start", self._broker_argv(), **env)
+
+    def execute_broker(self, **env: str) -> Process:
+        """The same as `start_broker`, but a program started anew, as LD_PRELOAD needs it."""
+        argv = [sys.executable, "-m", "understudy", *self._broker_argv()]
+        self.broker = self._fork("broker", f"{LAUNCH}:execute", argv, **env)
+        self.broker.says("listening on")
+        return self.broker
+
+    def _broker_argv(self) -> list[str]:
         argv = ["broker", "--listen", self.url, "--store", f"sqlite:///{self.store}"]
         argv += ["--log-format", "json"]
         for name, value in self.settings.items():
             argv += ["--set", f"{name}={value}"]
-        return self._fork("broker", "tests.integration.recovery.launch:start", argv, **env)
+        return argv
 
     def start_node(
         self,
@@ -204,7 +215,7 @@ class World:
         """A node `name`; with `wait`, once the broker has it."""
         app = "tests.integration.recovery.app:runtime"
         argv = ["node", app, "--group", group, "--id", name, "--url", url or self.url, *args]
-        node = self._fork(name, "tests.integration.recovery.launch:start", argv, **env)
+        node = self._fork(name, f"{LAUNCH}:start", argv, **env)
         if wait:
             self.wait_for_nodes(node)
         return node
@@ -343,8 +354,6 @@ class World:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            print(self.report())
         self.close()
 
 
@@ -356,10 +365,3 @@ def open_forker() -> Iterator[Forker]:
         yield forker
     finally:
         forker.close()
-
-
-def back_within(world: World, *nodes: Process) -> float:
-    """Seconds from now until the broker has all these nodes again."""
-    began = time.monotonic()
-    world.wait_for_nodes(*nodes)
-    return time.monotonic() - began

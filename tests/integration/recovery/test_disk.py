@@ -1,0 +1,226 @@
+"""A disk that is full, fails or is read-only: nothing is acknowledged that is not on it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.integration.recovery.world import SOON_S, World, until
+
+#: calls that are under way at a time
+CALLERS: Final = 4
+#: what the log of the store has from the start, and room for a little more
+FULL_BYTES: Final = 200_000
+DISK_MIB: Final = 64
+
+#: makes fsync or write fail as soon as a file is there
+FAULTS_C: Final = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int faulty(const char *kind) {
+    const char *path = getenv("RECOVERY_FAULT");
+    const char *what = getenv("RECOVERY_FAULT_KIND");
+    return path && what && !strcmp(what, kind) && !access(path, F_OK);
+}
+
+int fsync(int fd) {
+    if (faulty("fsync")) { errno = EIO; return -1; }
+    return ((int (*)(int)) dlsym(RTLD_NEXT, "fsync"))(fd);
+}
+
+int fdatasync(int fd) {
+    if (faulty("fsync")) { errno = EIO; return -1; }
+    return ((int (*)(int)) dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
+    if (faulty("write")) { errno = EIO; return -1; }
+    if (faulty("read-only")) { errno = EROFS; return -1; }
+    return ((ssize_t (*)(int, const void *, size_t, off64_t)) dlsym(RTLD_NEXT, "pwrite64"))
+        (fd, data, size, at);
+}
+"""
+
+
+class Load:
+    """Callers that go on until they are told to stop; what was acknowledged is remembered."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._stop = threading.Event()
+        #: bytes of an argument, and of a result
+        self.size = 10
+        self.acknowledged: set[str] = set()
+        self.results: dict[str, bytes] = {}
+        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(CALLERS)]
+
+    def _call(self, caller: int) -> None:
+        calls = self._world.runtime.options(target="g")
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            handle = calls.rpc(f"x-{caller}-{number}", "echo", bytes(self.size))
+            self.acknowledged.add(handle.id)
+            self.results[handle.id] = handle.result()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> None:
+        """Let what was called come to its end, and compare."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(SOON_S * 3)
+            assert not thread.is_alive()
+        assert set(self.results) == self.acknowledged
+        for id, value in self.results.items():
+            assert value == bytes(self.size)
+            assert self._world.wait_settled(id).value() == value
+
+
+@pytest.fixture
+def load(world: World) -> Load:
+    return Load(world)
+
+
+def some_more(world: World, load: Load) -> None:
+    """Until the load goes on, or the broker has ended."""
+    wanted = len(load.results) + 3 * CALLERS
+    until("calls end", lambda: len(load.results) >= wanted or world.broker.code is not None)
+
+
+def stopped_with_reason(world: World) -> str:
+    """The broker has ended by itself, and its last line says why."""
+    assert world.broker.ended() == 1, world.broker.output
+    last = world.broker.output.splitlines()[-1]
+    assert "Traceback" not in world.broker.output
+    assert f"the store sqlite:///{world.store}" in last
+    assert "failed: " in last
+    assert "All that was acknowledged is safe" in last
+    return last
+
+
+def goes_on(world: World, load: Load) -> None:
+    """With the disk mended and the broker started, all calls end, each node still there."""
+    world.start_broker()
+    some_more(world, load)
+    load.finish()
+    # the node lived through it, so nothing ran twice
+    assert set(world.begun().values()) == {1}
+
+
+def test_full_by_limit(world: World, load: Load) -> None:
+    """No file may grow beyond a limit: works everywhere, and looks like a full disk."""
+    world.start_broker()
+    world.start_node("n-1")
+    load.start()
+    some_more(world, load)
+    world.broker.limit_files(FULL_BYTES)
+    stopped_with_reason(world)
+    goes_on(world, load)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """A small disk in ``tmp_path / "disk"``; call it to mount it anew with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = f"size={DISK_MIB}m"
+
+    def mount(*arguments: str) -> bool:
+        program = shutil.which("mount")
+        return (
+            program is not None
+            and not subprocess.run(
+                [program, *arguments, str(folder)], capture_output=True, check=False
+            ).returncode
+        )
+
+    if not mount("-t", "tmpfs", "-o", options, "none"):
+        pytest.skip("a file system of its own cannot be mounted here")
+    try:
+        yield lambda mode: None if mount("-o", f"remount,{options},{mode}") else pytest.fail(mode)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_full(world: World, load: Load, disk: object) -> None:
+    """A disk without a free byte; room is made, and all goes on."""
+    world.store = world.folder / "disk" / "calls.db"
+    # the room that the store has for its log is used up soon
+    load.size = 200_000
+    world.start_broker()
+    world.start_node("n-1")
+    load.start()
+    some_more(world, load)
+    filler = world.folder / "disk" / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(65536)):
+            pass
+    assert "full" in stopped_with_reason(world)
+    # it does not start either, and says so
+    refused = world.fork_broker()
+    assert refused.ended() == 1
+    assert str(world.store) in refused.output.splitlines()[-1]
+    filler.unlink()
+    goes_on(world, load)
+
+
+def test_read_only(world: World, load: Load, disk: Callable[[str], None]) -> None:
+    """A disk that is mounted read-only: the broker refuses to start, and says why."""
+    world.store = world.folder / "disk" / "calls.db"
+    world.start_broker()
+    world.start_node("n-1")
+    load.start()
+    some_more(world, load)
+    world.broker.kill()
+    disk("ro")
+    refused = world.fork_broker()
+    assert refused.ended() == 1
+    last = refused.output.splitlines()[-1]
+    assert str(world.store) in last
+    assert "ead-only file system" in last
+    disk("rw")
+    goes_on(world, load)
+
+
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library that stands between the broker and its disk."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs Linux and a C compiler")
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "faults.c").write_text(FAULTS_C)
+    command = [compiler, "-shared", "-fPIC", "-o", "faults.so", "faults.c", "-ldl"]
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    return str(folder / "faults.so")
+
+
+@pytest.mark.parametrize("kind", ["fsync", "write", "read-only"])
+def test_an_error_of_the_disk(world: World, load: Load, faults: str, kind: str) -> None:
+    """The system call that writes, or the one that makes it durable, fails."""
+    fault = world.folder / "fault"
+    env = {"LD_PRELOAD": faults, "RECOVERY_FAULT": str(fault), "RECOVERY_FAULT_KIND": kind}
+    world.execute_broker(**env)
+    world.start_node("n-1")
+    load.start()
+    some_more(world, load)
+    fault.touch()
+    stopped_with_reason(world)
+    fault.unlink()
+    goes_on(world, load)

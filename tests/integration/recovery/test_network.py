@@ -1,0 +1,170 @@
+"""The network between a node and its broker: no wrong result, and after the heal all goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.recovery.proxy import Fault, Proxy, Way, open_proxy
+from tests.integration.recovery.world import SOON_S, Process, World, until
+
+RESULT = [1, 2, 3]
+LEASE_S = 1.0
+#: calls of a fan-out, and its sum
+WIDTH, TOTAL = 40, sum(range(40))
+
+
+@pytest.fixture
+def proxy(world: World) -> Iterator[Proxy]:
+    """In front of a broker with a short lease."""
+    world.settings |= {"lease_ttl_s": LEASE_S}
+    world.start_broker()
+    with open_proxy(world.url) as proxy:
+        yield proxy
+
+
+def held_far_away(world: World, proxy: Proxy) -> Process:
+    """A node behind the proxy that holds the leaf ``x``, and another that is near the broker."""
+    far = world.start_node("far", url=proxy.url)
+    world.hold("leaf")
+    world.runtime.options(target="g").rpc("x", "who")
+    assert world.wait_line("begin", "x").pid == far.pid
+    world.start_node("near")
+    return far
+
+
+def cut_and_back(proxy: Proxy, nodes: int) -> None:
+    """Cut all connections; returns once so many nodes have another one."""
+    before = proxy.connections
+    proxy.cut()
+    until("they have other connections", lambda: proxy.connections >= before + nodes)
+
+
+def test_cut_for_a_moment(world: World) -> None:
+    """It comes back within the grace, and keeps what it holds."""
+    world.settings["reconnect_grace_ms"] = 20_000
+    world.start_broker()
+    with open_proxy(world.url) as proxy:
+        far = held_far_away(world, proxy)
+        for _ in range(3):
+            cut_and_back(proxy, 1)
+            world.wait_for_nodes(far)
+        world.let_go("leaf")
+        assert world.runtime.get("x").result(SOON_S) == far.pid
+        assert world.begun() == {"x": 1}
+
+
+def test_cut_for_long(world: World, proxy: Proxy) -> None:
+    """Another one takes over; the first comes back, and what it did meanwhile is not believed."""
+    far = held_far_away(world, proxy)
+    proxy.accepting = False
+    proxy.cut()
+    near = world.wait_line("begin", "x", times=2)
+    world.let_go("leaf")
+    assert world.runtime.get("x").result(SOON_S) == near.pid != far.pid
+    world.wait_line("end", "x", times=2)
+    proxy.heal()
+    world.wait_for_nodes(far)
+
+
+@pytest.mark.parametrize("end", ["node", "broker"])
+def test_half_open(world: World, proxy: Proxy, end: str) -> None:
+    """One end is told that the connection is over. The other finds out by the silence."""
+    far = held_far_away(world, proxy)
+    before = proxy.connections
+    proxy.half_open("node" if end == "node" else "broker")
+    until("the node has another connection", lambda: proxy.connections > before)
+    world.wait_for_nodes(far)
+    world.let_go("leaf")
+    result = world.runtime.get("x").result(SOON_S)
+    assert result in {line.pid for line in world.lines("end", "x")}
+    assert world.runtime.options(target="g").rpc("y", "steps").result(SOON_S) == RESULT
+
+
+def test_partition_beyond_the_lease(world: World, proxy: Proxy) -> None:
+    """Nothing passes and nobody is told; what was on its way arrives too late, and is refused."""
+    far = held_far_away(world, proxy)
+    proxy.stall("up", "down")
+    near = world.wait_line("begin", "x", times=2)
+    assert near.pid != far.pid
+    assert world.counter("leases_lapsed") == 1
+    world.let_go("leaf")
+    world.wait_line("end", "x", times=2)
+    assert world.runtime.get("x").result(SOON_S) == near.pid
+    proxy.heal()
+    world.wait_for_nodes(far)
+    # its result, asked for before the heal and again after its return
+    until("the late write is refused", lambda: world.counter("stale_writes"))
+    assert world.wait_settled("x").value() == near.pid
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_one_direction_stalls(world: World, proxy: Proxy, way: Way) -> None:
+    """Longer than the lease; the other direction goes on."""
+    far = held_far_away(world, proxy)
+    proxy.stall(way)
+    world.let_go("leaf")
+    world.wait_line("end", "x")
+    before = proxy.connections
+    until("the node gives the connection up", lambda: proxy.connections > before)
+    proxy.heal()
+    result = world.runtime.get("x").result(SOON_S)
+    assert result in {line.pid for line in world.lines("end", "x")}
+    world.wait_for_nodes(far)
+    assert world.runtime.options(target="g").rpc("y", "steps").result(SOON_S) == RESULT
+
+
+def test_delayed(world: World, proxy: Proxy) -> None:
+    """Slow is not dead: each step once, and no lease lapses."""
+    proxy.delay_s = 0.03
+    world.start_node("far", url=proxy.url)
+    calls = world.runtime.options(target="g")
+    handles = [calls.rpc("x", "steps"), calls.rpc("y", "fan_out", WIDTH)]
+    assert [handle.result(SOON_S * 2) for handle in handles] == [RESULT, TOTAL]
+    assert set(world.begun().values()) == {1}
+    assert world.counter("leases_lapsed") == 0
+
+
+def test_bytes_trickle(world: World, proxy: Proxy) -> None:
+    """Frames arrive in pieces, cut anywhere, with pauses in between."""
+    proxy.trickle_bytes = 7
+    world.start_node("far", url=proxy.url)
+    calls = world.runtime.options(target="g")
+    handles = [calls.rpc("x", "steps"), calls.rpc("y", "fan_out", 10)]
+    assert [handle.result(SOON_S * 2) for handle in handles] == [RESULT, 45]
+    assert set(world.begun().values()) == {1}
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("fault", ["drop", "double", "swap"])
+def test_messages_are_lost_doubled_swapped(
+    world: World, proxy: Proxy, fault: Fault, way: Way
+) -> None:
+    """Every ninth. The connection notices, is given up, and what was unanswered is asked again."""
+    world.start_node("far", url=proxy.url)
+    proxy.fault = (fault, way, 9)
+    calls = world.runtime.options(target="g")
+    handles = [calls.rpc(f"x-{n}", "fan_out", 10) for n in range(5)]
+    until("messages have met the fault", lambda: proxy.struck >= 2)
+    until("some calls have ended", lambda: any(handle.done() for handle in handles))
+    proxy.heal()
+    assert [handle.result(SOON_S * 2) for handle in handles] == [45] * 5
+    if way == "up":
+        counter = "frames_repeated" if fault == "double" else "frames_missing"
+        assert world.counter(counter) >= 1
+
+
+def test_cut_again_and_again_under_load(world: World, proxy: Proxy) -> None:
+    """Two nodes behind a network that breaks all the time, before either gets far."""
+    # deaths are counted that are none: calls may be parked in such a storm, if brokers are told to
+    world.broker.kill()
+    world.settings["deaths_max"] = 0
+    world.start_broker()
+    nodes = [world.start_node(name, url=proxy.url) for name in ("far-1", "far-2")]
+    calls = world.runtime.options(target="g")
+    handles = [calls.rpc(f"x-{n}", "fan_out", WIDTH) for n in range(10)]
+    for _ in range(8):
+        cut_and_back(proxy, 2)
+    assert [handle.result(SOON_S * 2) for handle in handles] == [TOTAL] * 10
+    assert all(node.code is None for node in nodes)
