@@ -11,7 +11,7 @@ import os
 import platform
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -20,11 +20,10 @@ import trio
 import zmq
 
 from understudy._version import __version__
+from understudy.asking import Asking, fail_future
 from understudy.attaching import Attaching
 from understudy.environment import NodeEnvironment
 from understudy.errors import BrokerUnavailableError, NameInUseError
-from understudy.handle import refusal
-from understudy_actors.errors import CommandError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.service import NodeService
 from understudy_broker.client import Link, open_link
@@ -36,7 +35,6 @@ from understudy_broker.protocol.messages import (
     AnyCommand,
     Hello,
     PeerKind,
-    PromiseWatch,
     Refused,
     Response,
     Settled,
@@ -44,7 +42,7 @@ from understudy_broker.protocol.messages import (
     Welcome,
 )
 from understudy_store.commands import PromiseCreate, TaskCreate
-from understudy_store.records import HEADER_FUNCTION, PromiseRecord
+from understudy_store.records import PromiseRecord, TaskRecord
 
 T = TypeVar("T")
 
@@ -100,16 +98,13 @@ class Connection:
         self._node: NodeService | None = None
         self._stop = trio.Event()
         self._disconnected = trio.Event()
-        self._watches: dict[str, list[Future[PromiseRecord]]] = {}
-        self._attaching = Attaching(env.values.codec, _LOG)
+        self._asking = Asking(self._request, Attaching(env.values.codec, _LOG))
         self._welcome: Welcome | None = None
         self._serving = False
         self._to_serve = False
         #: what the last hello said: node or client
         self._greeted_as: PeerKind = "client"
         self._ended = False
-        #: futures that the broker's answer will settle
-        self._unanswered: set[Future[Any]] = set()
 
     # From any thread -----------------------------------------------------------------------------
 
@@ -162,20 +157,20 @@ class Connection:
     def command(self, command: AnyCommand) -> Future[Response]:
         """Send a command; the future has the response, or raises what it was refused with."""
         future: Future[Response] = Future()
-        self._post(self._command, command, future)
+        self._post(self._asking.command, command, future)
         return future
 
     def watch(self, id: str) -> Future[PromiseRecord]:
         """A future for the settled promise."""
         future: Future[PromiseRecord] = Future()
-        self._post(self._watch, id, future)
+        self._post(self._asking.watch, id, future)
         return future
 
     def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
         """Create a promise and watch it: futures for its being stored, and for its result."""
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
-        self._post(self._invoke, create, stored, result)
+        self._post(self._asking.invoke, create, stored, result)
         return stored, result
 
     def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
@@ -239,18 +234,11 @@ class Connection:
     def _fail_pending(self) -> None:
         """Nobody may wait for ever on a thread that has ended."""
         error = self._failure or RuntimeError("this runtime has been stopped")
-        for futures in list(self._watches.values()):
-            for future in list(futures):
-                _fail_future(future, error)
-        self._fail_unanswered(error)
+        self._asking.fail_all(error)
         while self._posted:
             for argument in self._posted.popleft()[1]:
                 if isinstance(argument, Future):
-                    _fail_future(argument, error)
-
-    def _fail_unanswered(self, error: BaseException) -> None:
-        for future in list(self._unanswered):
-            _fail_future(future, error)
+                    fail_future(argument, error)
 
     async def _main(self, started: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -305,7 +293,7 @@ class Connection:
                 with trio.move_on_after(max(0.0, self.connect_timeout_s - PATIENCE_S)):
                     await self._link.wait_connected()
             if not self._link.connected:
-                self._fail_unanswered(BrokerUnavailableError(self.url, self._why_not()))
+                self._asking.fail_unanswered(BrokerUnavailableError(self.url, self._why_not()))
                 with trio.move_on_after(self.connect_timeout_s):
                     await self._link.wait_connected()
             while self._link.connected:
@@ -340,14 +328,13 @@ class Connection:
             function, args = self._posted.popleft()
             for argument in args:
                 if isinstance(argument, Future):
-                    self._unanswered.add(argument)
-                    argument.add_done_callback(self._unanswered.discard)
+                    self._asking.began(argument)
             try:
                 function(*args)
             except LinkError as error:
                 for argument in args:
                     if isinstance(argument, Future):
-                        _fail_future(argument, error)
+                        fail_future(argument, error)
 
     def _hello(self) -> Hello:
         node = self._node
@@ -380,10 +367,10 @@ class Connection:
             self._link.rejoin()
         elif self._serving:
             self._node.core.grant()
-        if reconnected and self._watches:
-            ids = tuple(self._watches)
+        if reconnected and self._asking.watches:
+            ids = tuple(self._asking.watches)
             for start in range(0, len(ids), WATCHED_AGAIN):
-                self._send_watch(ids[start : start + WATCHED_AGAIN])
+                self._asking.send_watch(ids[start : start + WATCHED_AGAIN])
         if not self._welcomed.is_set():
             self._welcomed.set()
 
@@ -395,76 +382,15 @@ class Connection:
 
     def _on_messages(self, messages: list[ToPeer]) -> None:
         assert self._node is not None
-        if self._watches:
+        if self._asking.watches:
             for message in messages:
                 if isinstance(message, Settled):
-                    self._resolve(message.promises)
+                    self._asking.resolve(message.promises)
         self._node.receive(messages)
-
-    def _resolve(self, records: Iterable[PromiseRecord]) -> None:
-        watches = self._watches
-        for record in records:
-            for future in watches.pop(record.id, ()):
-                if not future.done():
-                    future.set_result(record)
-
-    def _command(self, command: AnyCommand, future: Future[Response]) -> None:
-        self._request(command, lambda answer: _answer(future, answer))
 
     def _request(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
         assert self._link is not None
         self._link.request(command, on_reply)
-
-    def _watch(self, id: str, future: Future[PromiseRecord]) -> None:
-        known = id in self._watches
-        self._watches.setdefault(id, []).append(future)
-        if not known:
-            self._send_watch((id,))
-
-    def _send_watch(self, ids: tuple[str, ...]) -> None:
-        def on_reply(answer: Response | Refused) -> None:
-            error = refusal(answer)
-            if error is not None and len(ids) == 1:
-                for future in self._watches.pop(ids[0], ()):
-                    if not future.done():
-                        future.set_exception(error)
-            elif error is not None:
-                # one of many is absent: each on its own, so that the others are watched
-                for id in ids:
-                    self._send_watch((id,))
-            elif isinstance(answer, Response):
-                for id in ids:
-                    # answered: from here on it is the promise that is waited for
-                    self._unanswered.difference_update(self._watches.get(id, ()))
-                self._resolve(answer.reply.promises or ())
-
-        self._request(PromiseWatch(ids), on_reply)
-
-    def _invoke(
-        self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
-    ) -> None:
-        self._request(create, lambda answer: self._created(create, answer, stored, result))
-        self._watch(create.id, result)
-
-    def _created(
-        self,
-        asked: PromiseCreate | TaskCreate,
-        answer: Response | Refused,
-        stored: Future[None],
-        result: Future[PromiseRecord],
-    ) -> None:
-        error = refusal(answer) or _collision(asked, answer)
-        # from here on it is the promise that is waited for, however long, and no answer
-        self._unanswered.discard(result)
-        if error is not None:
-            _fail_future(result, error)
-            _fail_future(stored, error)
-            return
-        reply = answer.reply if isinstance(answer, Response) else None
-        if reply is not None and reply.status == 200 and reply.promise is not None:
-            self._attaching.check(reply.promise, asked.param)
-        if not stored.done():
-            stored.set_result(None)
 
     def _perform(
         self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
@@ -472,24 +398,11 @@ class Connection:
         self._start_serving()
         ttl = self._welcome.lease_ttl_ms if self._welcome is not None else 10_000
         command = TaskCreate(self.pid, ttl, create.id, create.timeout_at, create.param, create.tags)
+        self._asking.perform(command, stored, result, self._perform_here)
 
-        def on_reply(answer: Response | Refused) -> None:
-            held = isinstance(answer, Response) and answer.reply.status == 409
-            if held and _collision(command, answer) is None:
-                # somebody performs it already: attach
-                self._unanswered.discard(result)
-                if not stored.done():
-                    stored.set_result(None)
-                return
-            self._created(command, answer, stored, result)
-            if isinstance(answer, Response) and answer.reply.ok and not result.done():
-                task, promise = answer.reply.task, answer.reply.promise
-                if task is not None and promise is not None and task.pid == self.pid:
-                    assert self._node is not None
-                    self._node.perform(promise, task.version, task.failures)
-
-        self._request(command, on_reply)
-        self._watch(create.id, result)
+    def _perform_here(self, promise: PromiseRecord, task: TaskRecord) -> None:
+        assert self._node is not None
+        self._node.perform(promise, task.version, task.failures)
 
     def _start_serving(self) -> None:
         if self._serving:
@@ -500,38 +413,6 @@ class Connection:
         self._node.core.serve()
         if self._link.connected:
             self._link.rejoin()
-
-
-def _collision(
-    asked: PromiseCreate | TaskCreate, answer: Response | Refused
-) -> CommandError | None:
-    """The error for an id under which another function was called."""
-    found = answer.reply.promise if isinstance(answer, Response) else None
-    if found is None:
-        return None
-    name = asked.param.headers.get(HEADER_FUNCTION)
-    other = found.param.headers.get(HEADER_FUNCTION)
-    if name == other:
-        return None
-    what = f"a call of {other!r}" if other else "a promise that calls no function"
-    return CommandError(
-        409,
-        f"the id {asked.id!r} belongs to {what}, so {name!r} cannot be called under it. The same "
-        "id means the same call: give this one another",
-    )
-
-
-def _answer(future: Future[Response], answer: Response | Refused) -> None:
-    error = refusal(answer)
-    if error is not None:
-        _fail_future(future, error)
-    elif isinstance(answer, Response) and not future.done():
-        future.set_result(answer)
-
-
-def _fail_future(future: Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 def _understood(error: BaseException, connection: Connection) -> BaseException:

@@ -56,7 +56,7 @@ class StageConnection(Connection):
         )
         self.stage = stage
         self.client = client
-        client.on_settled = self._resolve
+        client.on_settled = self._asking.resolve
 
     def ensure_started(self) -> None:
         """Nothing has to be started."""
@@ -72,18 +72,18 @@ class StageConnection(Connection):
 
     def command(self, command: AnyCommand) -> Future[Response]:
         future: Future[Response] = StageFuture(self.stage)
-        self._post(self._command, command, future)
+        self._post(self._asking.command, command, future)
         return future
 
     def watch(self, id: str) -> Future[PromiseRecord]:
         future: Future[PromiseRecord] = StageFuture(self.stage)
-        self._post(self._watch, id, future)
+        self._post(self._asking.watch, id, future)
         return future
 
     def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
         stored: Future[None] = StageFuture(self.stage)
         result: Future[PromiseRecord] = StageFuture(self.stage)
-        self._post(self._invoke, create, stored, result)
+        self._post(self._asking.invoke, create, stored, result)
         return stored, result
 
     #: the node of this runtime is another process here
