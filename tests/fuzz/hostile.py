@@ -1,0 +1,224 @@
+"""Frames that no peer of ours sends: malformed ones, and well formed ones that are out of place.
+
+All follow from a `Random`. What a well formed one creates has a deadline within seconds, and an id
+out of few, so that the live set stays small however many there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from understudy_broker.protocol.frames import FrameLimits, encode, numbered
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    Ack,
+    AnyCommand,
+    Beat,
+    Bye,
+    Credit,
+    GroupsGet,
+    Hello,
+    Message,
+    PromiseUnwatch,
+    PromiseWatch,
+    Request,
+    Response,
+    Revoked,
+)
+from understudy_store import commands as c
+from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value
+
+LIMITS: Final = FrameLimits()
+HEAD: Final = bytes([PROTOCOL_VERSION])
+#: msgpack: headers that announce far more than follows
+HUGE: Final = (
+    *(b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"),
+    *(b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01", b"\xdc\xff\xff", b"\xde\xff\xff"),
+    *(b"\xdd\x00\x00\x40\x01", b"\xdb\x7f\xff\xff\xff", b"\xc6\x00\xff\xff\xff"),
+)
+#: a frame of more bytes than are taken: costs as much as ten thousand others
+OVERSIZED_SHARE: Final = 0.0001
+#: promises that well formed frames are about, and how long those live
+IDS_COUNT: Final = 200
+LIFE_MS: Final = (-1000, 0, 50, 500, 2000)
+
+
+class Hostile:
+    """Makes frames for one attacker; `name` is its own, `others` are names of peers that behave."""
+
+    def __init__(self, random: Random, name: str, others: tuple[str, ...]) -> None:
+        self.random = random
+        self._name = name
+        self._others = others
+        self._boots = 0
+        self._kinds: dict[str, Callable[[], bytes]] = {
+            "random bytes": self.noise,
+            "truncated": self.truncated,
+            "mutated": self.mutated,
+            "spliced": self.spliced,
+            "another version": self.versioned,
+            "huge counts": self.huge,
+            "deeply nested": self.nested,
+            "wrong types": self.mistyped,
+            "out of place": self.out_of_place,
+            "wrong frame number": self.misnumbered,
+            "too many messages": self.crowded,
+        }
+        self._weights = (12, 12, 24, 8, 4, 8, 2, 8, 16, 6, 0.05)
+
+    def frame(self) -> tuple[str, list[bytes]]:
+        """The next one: its kind and its parts."""
+        draw = self.random
+        if draw.random() < OVERSIZED_SHARE:
+            size = LIMITS.frame_bytes_max + draw.choice([1, 1024, 1 << 20])
+            return "oversized", [HEAD + bytes(size)]
+        [kind] = draw.choices([*self._kinds], self._weights)
+        frame = self._kinds[kind]()
+        if draw.random() < 0.01:
+            return "wrong parts", draw.choice([[b"", frame], [frame, frame], [b""] * 5, [b""]])
+        return kind, [frame]
+
+    # ---- malformed ------------------------------------------------------------------------------
+
+    def noise(self) -> bytes:
+        head = self.random.choice([b"", HEAD, HEAD + b"\x91\x93\xa7request"])
+        return head + self.random.randbytes(self.random.choice([0, 1, 7, 50, 300]))
+
+    def truncated(self) -> bytes:
+        frame = self.valid()
+        return frame[: self.random.randrange(len(frame))]
+
+    def mutated(self) -> bytes:
+        """A valid frame with some bytes changed, taken out or put in."""
+        draw, frame = self.random, bytearray(self.valid())
+        for _ in range(draw.choice([1, 1, 2, 8])):
+            at = draw.randrange(1, max(2, len(frame)))
+            kind = draw.randrange(4)
+            if kind == 0:
+                frame[at : at + 1] = bytes([draw.randrange(256)])
+            elif kind == 1:
+                del frame[at : at + draw.choice([1, 4])]
+            elif kind == 2:
+                frame[at:at] = draw.randbytes(draw.choice([1, 4]))
+            else:
+                frame[at : at + 1] = draw.choice(HUGE)
+        return bytes(frame)
+
+    def spliced(self) -> bytes:
+        """The beginning of one and the end of another."""
+        one, other = self.valid(), self.valid()
+        return one[: self.random.randrange(len(one))] + other[self.random.randrange(len(other)) :]
+
+    def versioned(self) -> bytes:
+        return bytes([self.random.choice([0, 2, 3, 127, 128, 255])]) + self.valid()[1:]
+
+    def huge(self) -> bytes:
+        head = self.random.choice(
+            [b"", b"\x91", b"\x91\x93\xa7request\x01\x92", b"\x92\x92\xa3ack"]
+        )
+        return HEAD + head + self.random.choice(HUGE) + self.random.randbytes(8)
+
+    def nested(self) -> bytes:
+        level = self.random.choice([b"\x91", b"\x81\xa1k", b"\xdd\x00\x00\x00\x01"])
+        head = self.random.choice([b"\x91", b"\x91\x93\xa7request\x01", b"\x91\x92\xa4beat"])
+        return HEAD + head + level * self.random.choice([100, 2_000, 50_000])
+
+    def mistyped(self) -> bytes:
+        """Right tags, wrong fields: messages that a broker sends, or of no known tag."""
+        draw = self.random
+        odds: list[object] = [None, 1.5, -1, 2**64 - 1, "x", b"x", [], {}, True, [[]]]
+        odd = draw.choice(odds)
+        tag = draw.choice(["request", "hello", "credit", "ack", "beat", "odd", "response"])
+        some = (odd, 1, "x", ["promise.get", odd])
+        fields = [draw.choice(some) for _ in range(draw.randrange(9))]
+        return HEAD + encode([[tag, *fields]])[1:]  # type: ignore[list-item]
+
+    def crowded(self) -> bytes:
+        """More messages than a frame may have."""
+        return encode([Beat()] * (LIMITS.messages_max + 1))
+
+    # ---- well formed ----------------------------------------------------------------------------
+
+    def misnumbered(self) -> bytes:
+        """A number that came before, will come much later, or is cut."""
+        number = self.random.choice([0, 1, 2, 7, 2**31, 2**32 - 1, self.random.randrange(2**32)])
+        frame = numbered(self.valid(), number)
+        return frame[: self.random.choice([1, 3, 5])] if self.random.random() < 0.2 else frame
+
+    def valid(self) -> bytes:
+        """A frame as a peer might send it."""
+        return encode([self.message() for _ in range(self.random.choice([1, 1, 2, 5]))])
+
+    def out_of_place(self) -> bytes:
+        return self.valid()
+
+    def hello(self, others: bool = True) -> Hello:
+        """A new start of this attacker, or the claim to be somebody else."""
+        draw = self.random
+        self._boots += 1
+        name = draw.choice(self._others) if others and draw.random() < 0.3 else self._name
+        claims = tuple((self.id(), draw.randrange(3)) for _ in range(draw.randrange(3)))
+        return Hello(
+            9 if draw.random() < 0.1 else PROTOCOL_VERSION,
+            "node" if draw.random() < 0.5 else "client",
+            *("hostile", name, f"b{self._boots}", 1, "h", "fuzz"),
+            credit=draw.choice([0, 3, 2**31, -5]),
+            claims=claims,
+        )
+
+    def message(self) -> Message:
+        """One message, whatever the state of the connection."""
+        draw = self.random
+        kind = draw.randrange(12)
+        if kind == 0:
+            return self.hello()
+        if kind == 1:
+            return draw.choice([Beat(), Bye(), Credit(draw.choice([-1, 0, 5, 2**62]))])
+        if kind == 2:
+            return Ack(self.id(), draw.choice(["poll://uni@hostile/x", "", "nowhere"]))
+        if kind == 3:
+            # what only a broker says
+            return draw.choice([Response(1, c.Reply(200)), Revoked(self.id(), 1, "lease")])
+        return Request(draw.choice([0, 1, 2**62, -1, draw.randrange(1000)]), self.command())
+
+    def id(self) -> str:
+        return f"hostile.{self.random.randrange(IDS_COUNT)}"
+
+    def command(self) -> AnyCommand:
+        """A command that is mostly not this peer's to give."""
+        draw, id_, version = self.random, self.id(), self.random.choice([0, 1, 2, -1, 2**62])
+        at = int(time.time() * 1000) + draw.choice(LIFE_MS)
+        value = Value({"k": "v"}, draw.randbytes(draw.choice([0, 10, 200])))
+        tags = draw.choice([{}, {TAG_TARGET: "hostile"}, {TAG_BRANCH: id_, TAG_ORIGIN: self.id()}])
+        pid = draw.choice([f"{self._name}#b1", *(f"{other}#1" for other in self._others)])
+        choices: list[AnyCommand] = [
+            c.PromiseGet(id_),
+            c.PromiseCreate(id_, at, value, tags),
+            c.PromiseSettle(id_, draw.choice(["resolved", "pending", "odd"]), value),
+            c.PromiseCancel(id_),
+            c.PromiseRegisterCallback(id_, self.id()),
+            c.PromiseRegisterListener(id_, "poll://uni@hostile/x"),
+            c.PromiseSearch(prefix=id_, limit=draw.choice([1, 2**31, -1])),
+            c.TaskCreate(pid, 100, id_, at, value, {TAG_TARGET: "hostile"}),
+            c.TaskAcquire(id_, version, pid, draw.choice([1, 2**62])),
+            c.TaskFence(id_, version, (c.PromiseCreate(self.id(), at, value),)),
+            c.TaskSuspend(id_, version, (self.id(), id_)),
+            c.TaskFulfill(id_, version, "resolved", value),
+            c.TaskRelease(id_, version, draw.choice([0, -1, 2**62])),
+            c.TaskHeartbeat(pid, ((id_, version),)),
+            c.TaskHalt(id_),
+            c.TaskContinue(id_),
+            c.TaskGet(id_),
+            c.TaskPreload(id_, version),
+            c.TaskSearch(limit=5, cursor=id_),
+            c.ScheduleCreate("hostile", "nonsense * *", id_, 10),
+            c.ScheduleDelete("hostile"),
+            c.ScheduleSearch(),
+            PromiseWatch((id_,)),
+            PromiseUnwatch((id_,)),
+            GroupsGet(),
+        ]
+        return draw.choice(choices)
