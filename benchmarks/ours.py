@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from understudy import Runtime
+from understudy import BrokerUnavailableError, Runtime
 from understudy.bench.deployment import free_port, node_count
-from understudy.bench.runner import GROUP, client_of
+from understudy.bench.runner import GROUP
 
 APP = "benchmarks.app:runtime"
 #: how long anything that is waited for may take
@@ -31,7 +31,8 @@ class Ours:
         self.store = store or folder / "bench.db"
         self.url = f"tcp://127.0.0.1:{free_port()}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._log = (folder / "processes.txt").open("ab")
+        self._log_path = folder / "processes.txt"
+        self._log = self._log_path.open("ab")
         self._number = 0
 
     def start_broker(self) -> None:
@@ -73,11 +74,25 @@ class Ours:
             process.kill()
             process.wait()
 
+    def said(self) -> str:
+        """What the processes printed last."""
+        return self._log_path.read_text(errors="replace")[-2_000:]
+
     def close(self) -> None:
         """End what runs; the broker last."""
         for name in reversed(list(self.processes)):
             self.stop(name)
         self._log.close()
+
+
+@contextmanager
+def client_of(url: str) -> Iterator[Runtime]:
+    """A client whose calls go to the nodes; it waits for a broker that is not there yet."""
+    runtime = Runtime(group="bench-client", url=url, connect_timeout=PATIENCE_S)
+    try:
+        yield runtime.options(target=GROUP)
+    finally:
+        runtime.stop()
 
 
 @contextmanager
@@ -92,6 +107,9 @@ def deployed(nodes: int = 2, store: Path | None = None) -> Iterator[tuple[Ours, 
             with client_of(ours.url) as client:
                 wait_for_nodes(client, nodes)
                 yield ours, client
+        except (BrokerUnavailableError, TimeoutError) as error:
+            error.add_note(ours.said())
+            raise
         finally:
             ours.close()
 

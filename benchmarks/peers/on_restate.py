@@ -17,12 +17,12 @@ bench = restate.Service("bench")
 
 
 @bench.handler()
-async def noop(ctx: restate.Context, value: int) -> int:
+async def noop(_: restate.Context, value: int) -> int:
     return value
 
 
 @bench.handler()
-async def hop_c(ctx: restate.Context) -> int:
+async def hop_c(_: restate.Context) -> int:
     return 1
 
 

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import Figures, Workload
-from benchmarks.ours import APP, Ours
-from understudy.bench.runner import client_of
+from benchmarks.ours import APP, Ours, client_of
 from understudy.bench.workloads import LIMIT_S, run_id
 
 #: fresh interpreters for each of the two imports
