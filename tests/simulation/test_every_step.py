@@ -1,4 +1,4 @@
-"""A crash at every step of each program. All victims, and all pairs: ``make crashes``."""
+"""A crash at every step of each program. All victims at each, and pairs: ``make crashes``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from tests.simulation.every_step import PROGRAMS, VICTIMS, Stop, pairs, play, si
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
-    """At each point the broker is killed, and in another play one of the others, in turn."""
+    """At each point the broker is killed, or one of the others, in turn."""
     others = [victim for victim in VICTIMS if victim != "broker"]
     stops = [
-        stop for stop in singles(name) if stop[0][1] in ("broker", others[stop[0][0] % len(others)])
+        stop
+        for stop in singles(name)
+        if stop[0][1] == (others[stop[0][0] // 2 % len(others)] if stop[0][0] % 2 else "broker")
     ]
     tried = try_stops(name, stops)
     assert not tried.wrong, "\n".join(tried.wrong[:5])
-    assert tried.plays == 2 * tried.points
+    assert tried.plays == tried.points
     assert tried.points > 50
 
 
