@@ -116,8 +116,9 @@ def _under_way(evidence: Evidence, event: Event) -> list[tuple[str, Event]]:
 def _asleep(world: Sequence[Event], group: str) -> list[tuple[float, float]]:
     """When nodes of a group were stopped: what is given to one of them waits for its lease."""
     ends = {event.pid: event.at_ms for event in world if event.kind == "cont"}
+    # one that never woke was dead already when it was stopped
     return [
-        (event.at_ms, ends.get(event.pid, float("inf")))
+        (event.at_ms, ends.get(event.pid, event.at_ms))
         for event in world
         if event.kind == "stop" and event.id.startswith(group)
     ]

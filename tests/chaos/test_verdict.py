@@ -143,6 +143,14 @@ def test_from_the_kill_to_the_next_attempt() -> None:
     assert _recovery(later)["node killed to next attempt, ms"]["n"] == 1
 
 
+def test_what_is_handed_to_a_sleeper_waits_for_its_lease() -> None:
+    stop = _event(15, "stop", "node/left-1", pid=4)
+    asleep = "the same, while another of its group was stopped, ms"
+    assert _recovery(stop, _event(50, "cont", "node/left-1", pid=4))[asleep]["n"] == 1
+    # it was dead before the signal came
+    assert _recovery(stop)[asleep]["n"] == 0
+
+
 def test_while_the_broker_is_away_another_clock_runs() -> None:
     figures = _recovery(_event(15, "kill", "broker", pid=7), _event(40, "listening", "broker"))
     assert figures["node killed to next attempt, ms"]["n"] == 0
