@@ -29,7 +29,7 @@ def note(kind: str, name: str) -> None:
     if fd is None:
         path = Path(folder) / "ledger"
         fd = _ledgers[folder] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.write(fd, f"{kind} {name} {os.getpid()} {time.time()}\n".encode())
+    os.write(fd, f"{kind} {name} {os.getpid()} {time.monotonic()}\n".encode())
 
 
 def place(name: str) -> None:
@@ -62,7 +62,25 @@ def leaf(ctx: Context, value: int) -> int:
 def echo(ctx: Context, value: bytes) -> bytes:
     """A leaf that returns what it is given."""
     note("begin", ctx.id)
+    note("end", ctx.id)
     return value
+
+
+@runtime.register
+def echo_in_steps(ctx: Context, value: bytes) -> Generator[Any, Any, bytes]:
+    """The same with a local step, a remote one and a short sleep."""
+    yield ctx.lfc(step, 1)
+    there: bytes = yield ctx.rfc("echo", value)
+    yield ctx.sleep(0.02)
+    yield ctx.lfc(slow_step)
+    return there
+
+
+def slow_step(ctx: Context) -> None:
+    """Long enough to be under way when its node is told to stop."""
+    note("begin", ctx.id)
+    time.sleep(0.05)
+    note("end", ctx.id)
 
 
 @runtime.register

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.integration.recovery.load import Load
 from tests.integration.recovery.world import Forker, World, open_forker
 
 _FAILED: Final = pytest.StashKey[bool]()
@@ -36,3 +37,11 @@ def world(tmp_path: Path, forker: Forker, request: Any) -> Iterator[World]:
         yield world
         if request.node.stash[_FAILED]:
             print(world.report())
+
+
+@pytest.fixture
+def load(world: World) -> Iterator[Load]:
+    """Callers; they begin with `Load.start`."""
+    load = Load(world)
+    yield load
+    load.stop()

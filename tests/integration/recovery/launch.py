@@ -89,7 +89,7 @@ def _stop_at(point: str, id: str, state: str) -> None:
 def _shift_clock(file: str | None) -> None:
     if file is None:
         return
-    from understudy_broker.clock import Clock
+    from understudy_broker.clock import Clock, PeerClock
 
     path, real_time, real_time_ns = Path(file), time.time, time.time_ns
 
@@ -101,8 +101,10 @@ def _shift_clock(file: str | None) -> None:
 
     time.time = lambda: real_time() + shift_s()
     time.time_ns = time_ns
-    assert Clock.__init__.__kwdefaults__ is not None
-    Clock.__init__.__kwdefaults__["wall_ns"] = time_ns
+    for defaults in (Clock.__init__.__kwdefaults__, PeerClock.__init__.__kwdefaults__):
+        assert defaults is not None
+        assert defaults["wall_ns"] is real_time_ns
+        defaults["wall_ns"] = time_ns
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Final
 
 import pytest
 
-from tests.integration.recovery.world import SOON_S, World, until
+from tests.integration.recovery.load import Load
+from tests.integration.recovery.world import World
 
-#: calls that are under way at a time
-CALLERS: Final = 4
 #: what the log of the store has from the start, and room for a little more
 FULL_BYTES: Final = 200_000
 DISK_MIB: Final = 64
@@ -55,54 +53,6 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
 """
 
 
-class Load:
-    """Callers that go on until they are told to stop; what was acknowledged is remembered."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._stop = threading.Event()
-        #: bytes of an argument, and of a result
-        self.size = 10
-        self.acknowledged: set[str] = set()
-        self.results: dict[str, bytes] = {}
-        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(CALLERS)]
-
-    def _call(self, caller: int) -> None:
-        calls = self._world.runtime.options(target="g")
-        number = 0
-        while not self._stop.is_set():
-            number += 1
-            handle = calls.rpc(f"x-{caller}-{number}", "echo", bytes(self.size))
-            self.acknowledged.add(handle.id)
-            self.results[handle.id] = handle.result()
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def finish(self) -> None:
-        """Let what was called come to its end, and compare."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(SOON_S * 3)
-            assert not thread.is_alive()
-        assert set(self.results) == self.acknowledged
-        for id, value in self.results.items():
-            assert value == bytes(self.size)
-            assert self._world.wait_settled(id).value() == value
-
-
-@pytest.fixture
-def load(world: World) -> Load:
-    return Load(world)
-
-
-def some_more(world: World, load: Load) -> None:
-    """Until the load goes on, or the broker has ended."""
-    wanted = len(load.results) + 3 * CALLERS
-    until("calls end", lambda: len(load.results) >= wanted or world.broker.code is not None)
-
-
 def stopped_with_reason(world: World) -> str:
     """The broker has ended by itself, and its last line says why."""
     assert world.broker.ended() == 1, world.broker.output
@@ -117,7 +67,7 @@ def stopped_with_reason(world: World) -> str:
 def goes_on(world: World, load: Load) -> None:
     """With the disk mended and the broker started, all calls end, each node still there."""
     world.start_broker()
-    some_more(world, load)
+    load.go_on()
     load.finish()
     # the node lived through it, so nothing ran twice
     assert set(world.begun().values()) == {1}
@@ -128,7 +78,6 @@ def test_full_by_limit(world: World, load: Load) -> None:
     world.start_broker()
     world.start_node("n-1")
     load.start()
-    some_more(world, load)
     world.broker.limit_files(FULL_BYTES)
     stopped_with_reason(world)
     goes_on(world, load)
@@ -166,7 +115,6 @@ def test_full(world: World, load: Load, disk: object) -> None:
     world.start_broker()
     world.start_node("n-1")
     load.start()
-    some_more(world, load)
     filler = world.folder / "disk" / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(65536)):
@@ -186,7 +134,6 @@ def test_read_only(world: World, load: Load, disk: Callable[[str], None]) -> Non
     world.start_broker()
     world.start_node("n-1")
     load.start()
-    some_more(world, load)
     world.broker.kill()
     disk("ro")
     refused = world.fork_broker()
@@ -219,7 +166,6 @@ def test_an_error_of_the_disk(world: World, load: Load, faults: str, kind: str) 
     world.execute_broker(**env)
     world.start_node("n-1")
     load.start()
-    some_more(world, load)
     fault.touch()
     stopped_with_reason(world)
     fault.unlink()

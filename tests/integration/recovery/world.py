@@ -69,8 +69,8 @@ class Process:
         return self._forker.codes.get(self.pid)
 
     def signal(self, number: signal.Signals) -> float:
-        """Send it; returns when (`time.time`)."""
-        at = time.time()
+        """Send it; returns when (`time.monotonic`, the same for all processes)."""
+        at = time.monotonic()
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
         return at
@@ -82,7 +82,7 @@ class Process:
         return self.code
 
     def kill(self) -> float:
-        """SIGKILL, and wait; returns the time (`time.time`) of the signal."""
+        """SIGKILL, and wait; returns when the signal was sent."""
         at = self.signal(signal.SIGKILL)
         self.ended()
         return at
@@ -156,7 +156,7 @@ class Forker:
 
 
 class Line(NamedTuple):
-    """One line of the ledger; `at` is `time.time`."""
+    """One line of the ledger; `at` is `time.monotonic`."""
 
     kind: str
     name: str
@@ -245,6 +245,11 @@ class World:
         """The nodes that the broker has, by process."""
         groups = self.runtime.groups().groups
         return {node.os_pid: node for group in groups for node in group.nodes}
+
+    def nodes_by_name(self) -> dict[str, Process]:
+        """Those that were started and live."""
+        living = [process for process in self._processes if process.code is None]
+        return {process.name.partition("@")[0]: process for process in living}
 
     def wait_for_nodes(self, *nodes: Process) -> None:
         """Until all of them have joined and ask for work."""
