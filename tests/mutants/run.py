@@ -1,0 +1,131 @@
+"""All mutants, or those that are named: which live."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from queue import SimpleQueue
+
+from tests.mutants import of_actors, of_broker, of_sdk, of_store
+from tests.mutants.mutant import Mutant
+from tests.mutants.trying import Copy, Trial
+
+MUTANTS: tuple[Mutant, ...] = (
+    *of_store.MUTANTS,
+    *of_broker.MUTANTS,
+    *of_actors.MUTANTS,
+    *of_sdk.MUTANTS,
+)
+
+
+def chosen(patterns: Sequence[str]) -> list[Mutant]:
+    """Those whose names, or the names of whose files, match one of `patterns`; none: all."""
+    if not patterns:
+        return list(MUTANTS)
+    return [
+        mutant
+        for mutant in MUTANTS
+        if any(fnmatchcase(text, p) for p in patterns for text in (mutant.name, mutant.file))
+    ]
+
+
+def tests_of(mutants: Sequence[Mutant]) -> list[str]:
+    """Each once."""
+    return list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+
+
+@contextmanager
+def trials(mutants: Sequence[Mutant], workers: int, *, wide: bool) -> Iterator[Iterator[Trial]]:
+    """Try each, `workers` at a time; yields what becomes of them, in the order of their ends.
+
+    Raises
+    ------
+    RuntimeError
+        The tests fail without any fault.
+    """
+    waiting = deque(mutants)
+    done: SimpleQueue[Trial] = SimpleQueue()
+    workers = max(1, min(workers, len(mutants)))
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copies = [Copy(Path(folder) / str(number)) for number in range(workers)]
+        wrong = copies[0].check(tests_of(mutants))
+        if wrong is not None:
+            raise RuntimeError(f"without any fault:\n{wrong}")
+
+        def work(copy: Copy) -> None:
+            while waiting:
+                try:
+                    mutant = waiting.popleft()
+                except IndexError:
+                    return
+                done.put(copy.attempt(mutant, wide=wide))
+
+        threads = [threading.Thread(target=work, args=(copy,)) for copy in copies]
+        for thread in threads:
+            thread.start()
+        try:
+            yield (done.get() for _ in mutants)
+        finally:
+            waiting.clear()
+            for thread in threads:
+                thread.join()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: all killed; 1: some survived; 2: some could not be tried."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help="names or files, with * for anything")
+    parser.add_argument("-j", "--workers", type=int, default=1, help="so many at a time")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument("--quick", action="store_true", help="their own tests alone, no wide run")
+    options = parser.parse_args(arguments)
+    mutants = chosen(options.names)
+    if not mutants:
+        parser.error(f"no mutant is named {' or '.join(options.names)}: see --list")
+    if options.list:
+        for mutant in mutants:
+            print(f"{mutant.name:42} {_property(mutant):11} {mutant.breaks}")
+        return 0
+    began = time.monotonic()
+    print(f"{len(mutants)} mutants; first their tests without any fault", flush=True)
+    try:
+        with trials(mutants, options.workers, wide=not options.quick) as ended:
+            results = [_told(trial) for trial in ended]
+    except RuntimeError as error:
+        print(error)
+        return 2
+    return _summed_up(results, time.monotonic() - began)
+
+
+def _property(mutant: Mutant) -> str:
+    return "" if mutant.property is None else f"property {mutant.property}"
+
+
+def _told(trial: Trial) -> Trial:
+    mutant = trial.mutant
+    by = trial.by if trial.verdict == "killed" else mutant.breaks
+    if trial.wide:
+        by += "; name it among its tests"
+    print(f"{trial.verdict:8} {mutant.name:42} {trial.seconds:5.1f} s  {by}", flush=True)
+    return trial
+
+
+def _summed_up(results: list[Trial], seconds: float) -> int:
+    killed = sum(trial.verdict == "killed" for trial in results)
+    print(f"{killed} of {len(results)} killed in {seconds / 60:.1f} min")
+    for trial in results:
+        mutant = trial.mutant
+        if trial.verdict == "survived":
+            print(f"\nSURVIVED {mutant.name}: {mutant.breaks}")
+            print(f"  {mutant.file}: a test is missing; write it where it belongs, name it here")
+        elif trial.verdict == "unfit":
+            print(f"\nCOULD NOT BE TRIED {mutant.name}\n{trial.by}")
+    verdicts = {trial.verdict for trial in results}
+    return 2 if "unfit" in verdicts else 1 if "survived" in verdicts else 0

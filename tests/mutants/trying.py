@@ -1,0 +1,153 @@
+"""One mutant at a time: a copy of the tree, the fault in it, and the tests that must notice."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from tests.mutants.mutant import Mutant
+
+ROOT: Final = Path(__file__).parents[2]
+FLOORS: Final = ("sdk", "actors", "broker", "store")
+#: what the tests need of the tree
+_COPIED: Final = (*FLOORS, "tests", "examples", "pyproject.toml")
+#: tests that hang have noticed something; the named ones take a second or a few
+LIMIT_S: Final = 120.0
+WIDE_LIMIT_S: Final = 1200.0
+_PYTEST: Final = ("-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider")
+#: what is tried when the named tests noticed nothing
+_WIDE: Final = (
+    (*_PYTEST, "--hypothesis-seed=0", "tests/unit", "tests/differential"),
+    ("-m", "tests.simulation", "--seeds", "200"),
+)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+#: exit codes of pytest
+_ALL_PASSED, _SOME_FAILED = 0, 1
+
+Verdict: TypeAlias = Literal["killed", "survived", "unfit"]
+
+
+class Trial(NamedTuple):
+    """What became of one mutant.
+
+    ``unfit``: it could not be tried, as its old text is gone, or the tests could not begin.
+    `wide`: only the wide run noticed it.
+    """
+
+    mutant: Mutant
+    verdict: Verdict
+    by: str
+    seconds: float
+    wide: bool = False
+
+
+class _Ended(NamedTuple):
+    """`code` is None if it took too long."""
+
+    code: int | None
+    output: str
+
+    @property
+    def by(self) -> str:
+        """Who noticed."""
+        found = _FAILED.search(self.output)
+        return "the time limit" if self.code is None else found[1] if found else "the simulator"
+
+
+class Copy:
+    """The tree, copied into a folder where faults do no harm.
+
+    Parameters
+    ----------
+    folder
+        Empty or new.
+    root
+        The tree to copy.
+    """
+
+    def __init__(self, folder: Path, root: Path = ROOT) -> None:
+        self._root = folder
+        self._applied = 0
+        ignored = shutil.ignore_patterns("__pycache__", "*.db*")
+        for name in _COPIED:
+            source = root / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=ignored)
+            elif source.exists():
+                shutil.copy2(source, folder / name)
+
+    def check(self, tests: Sequence[str]) -> str | None:
+        """What is wrong without any fault: then nothing that fails would tell anything."""
+        ended = self._run(("-c", "import understudy_store; print(understudy_store.__file__)"), 60)
+        if not ended.output.startswith(str(self._root)):
+            return f"the tests would not see the copy but {ended.output.strip()}"
+        ended = self._pytest(tests, WIDE_LIMIT_S)
+        return None if ended.code == _ALL_PASSED else ended.output
+
+    def attempt(self, mutant: Mutant, *, wide: bool) -> Trial:
+        """Apply the fault, run its tests, take it back; `wide`: all tests, if need be."""
+        began = time.monotonic()
+        path = self._root / mutant.file
+        before, stat = path.read_bytes(), path.stat()
+        try:
+            path.write_text(mutant.applied(before.decode()))
+        except ValueError as error:
+            return Trial(mutant, "unfit", str(error), 0.0)
+        # compiled modules are told apart by length and second, and these may be the same ones
+        self._applied += 1
+        os.utime(path, (stat.st_atime, int(stat.st_mtime) + self._applied))
+        try:
+            return self._judged(mutant, began, wide)
+        finally:
+            path.write_bytes(before)
+            os.utime(path, (stat.st_atime, stat.st_mtime))
+
+    def _judged(self, mutant: Mutant, began: float, wide: bool) -> Trial:
+        ended = self._pytest(mutant.tests, LIMIT_S)
+        if ended.code in (None, _SOME_FAILED):
+            return Trial(mutant, "killed", ended.by, time.monotonic() - began)
+        if ended.code != _ALL_PASSED:
+            return Trial(mutant, "unfit", ended.output, time.monotonic() - began)
+        for arguments in _WIDE if wide else ():
+            ended = self._run(arguments, WIDE_LIMIT_S)
+            if ended.code != _ALL_PASSED:
+                return Trial(mutant, "killed", ended.by, time.monotonic() - began, wide=True)
+        return Trial(mutant, "survived", "", time.monotonic() - began)
+
+    def _pytest(self, tests: Sequence[str], limit_s: float) -> _Ended:
+        return self._run((*_PYTEST, "--hypothesis-seed=0", *tests), limit_s)
+
+    def _run(self, arguments: Sequence[str], limit_s: float) -> _Ended:
+        folders = [str(self._root / floor) for floor in FLOORS]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, str(self._root)])}
+        # what one fault made hypothesis remember is nothing to the next
+        shutil.rmtree(self._root / ".hypothesis", ignore_errors=True)
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self._root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            return _Ended(None, "")
+        finally:
+            if process.poll() is None:
+                # with all that it has started
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        return _Ended(process.returncode, output)
