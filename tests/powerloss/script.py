@@ -31,6 +31,7 @@ from understudy_store.machine import Machine, MachineConfig
 from understudy_store.store import Store, open_store
 
 NAME = "store.db"
+REAL_LOG_KIB = sqlite.LOG_BYTES // 1024
 #: batches in a file of an earlier schema
 AGED_BATCHES = 4
 CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=1000, missed_max=2)
@@ -45,8 +46,8 @@ class State(NamedTuple):
 
 @contextmanager
 def log_of(kib: int) -> Iterator[None]:
-    """SQLite's log is made this long, and moved to the file when it is half of that."""
-    pages = max(1, kib // 8)
+    """SQLite's log is made this long, and moved to the file as much earlier."""
+    pages = kib * sqlite._CHECKPOINT_PAGES // REAL_LOG_KIB
     pragmas = tuple(
         f"PRAGMA wal_autocheckpoint={pages}" if "autocheckpoint" in pragma else pragma
         for pragma in sqlite._WRITER_PRAGMAS
@@ -160,7 +161,7 @@ class Life:
     def __init__(self, seed: int, folder: Path) -> None:
         self.maker = Maker(seed)
         self.random = draw = self.maker.author.random
-        self.log_kib = draw.choice([32, 64, 64, 256])
+        self.log_kib = draw.choices([32, 64, 256, REAL_LOG_KIB], [5, 10, 4, 1])[0]
         self.before: dict[str, bytes] = {}
         self.batches_before = 0
         self.sessions: list[Session] = []
