@@ -77,6 +77,7 @@ class Bench:
         os.kill(self._listened[-1][0], signal.SIGKILL)
         until(lambda: len(self._listened) > times)
         listens_at = self._listened[-1][1]
+        self.note("broker killed to the next one there", listens_at - killed_at)
         until(lambda: pids(client) == nodes)
         self.note("broker there to its nodes back", time.monotonic() - listens_at)
         self._calls += 1
