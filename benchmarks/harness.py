@@ -252,14 +252,13 @@ class Harness:
             if workload.alone:
                 for size in sizes:
                     for subject in rotated(group, number):
-                        self._recalled(workload, size, subject)
                         self._measure(workload, size, subject, subject.alone())
 
     def _due(self, number: int) -> Iterator[tuple[Workload, Sequence[int]]]:
         return ((w, sizes) for w, sizes in self.workloads if number < w.rounds_max)
 
     def _measure(self, workload: Workload, size: int, subject: Subject, runner: Runner) -> None:
-        if (workload.name, size, subject.name, self.rounds) in self._kept:
+        if self._recalled(workload, size, subject):
             return
         began = time.perf_counter()
         figures = runner.run(workload.name, size)

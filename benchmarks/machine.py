@@ -70,8 +70,8 @@ def rss_mib(pid: int) -> float | None:
     return None if text is None else int(text.split()[0]) / 1024
 
 
-def tree_rss_mib(pid: int) -> float | None:
-    """Resident memory of a process and all that it started; pages that they share count in each."""
+def tree_mib(pid: int) -> float | None:
+    """Resident memory of a process and all that it started; pages that they share count once."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         text = _field(f"{folder}/status", "PPid")
@@ -80,12 +80,18 @@ def tree_rss_mib(pid: int) -> float | None:
     total, left = 0.0, [pid]
     while left:
         each = left.pop()
-        mib = rss_mib(each)
+        mib = _share_mib(each)
         if mib is None and each == pid:
             return None
         total += mib or 0.0
         left += children.get(each, [])
     return total
+
+
+def _share_mib(pid: int) -> float | None:
+    """Resident memory, where a page that n processes share counts for an nth."""
+    text = _field(f"/proc/{pid}/smaps_rollup", "Pss")
+    return None if text is None else int(text.split()[0]) / 1024
 
 
 def cpu_s(pid: int) -> float | None:

@@ -1,11 +1,18 @@
-"""The floor's broker: read all there is, one synced commit, send all that follows from it."""
+"""The floor's broker: read all there is, one synced commit, send all that follows from it.
+
+While a large batch commits, in a thread, the next one is read; a small one is over before a thread
+would have been woken for it. So it is in the product too.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 import zmq
 
@@ -13,7 +20,6 @@ from benchmarks.floor.disk import Cells, Disk, begun, ended, stepped
 from benchmarks.floor.messages import (
     Create,
     Fulfill,
-    Hello,
     Invoke,
     Message,
     Settled,
@@ -26,7 +32,52 @@ from benchmarks.floor.messages import (
 
 #: frames that are read before a commit
 FRAMES_MAX = 256
+#: rows of a commit that needs no thread
+SMALL = 64
 NOBLOCK = int(zmq.NOBLOCK)
+
+
+class Batch:
+    """Rows to write, and what may be sent once they are on the disk."""
+
+    def __init__(self) -> None:
+        self.begun: list[Cells] = []
+        self.ended: list[Cells] = []
+        self.outgoing: dict[bytes, list[Message]] = {}
+
+    def __len__(self) -> int:
+        return len(self.begun) + len(self.ended)
+
+
+class Writer:
+    """Commits batches, one at a time; `woken` becomes readable when one is done."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.busy = False
+        self.woken, self._wake = os.pipe()
+        self._batches: SimpleQueue[tuple[Batch, int]] = SimpleQueue()
+        self._done: Batch | None = None
+        Thread(target=self._run, daemon=True).start()
+
+    def submit(self, batch: Batch, now: int) -> None:
+        self.busy = True
+        self._batches.put((batch, now))
+
+    def take(self) -> Batch | None:
+        """The batch that is done, if it is."""
+        batch, self._done = self._done, None
+        if batch is not None:
+            os.read(self.woken, 1)
+            self.busy = False
+        return batch
+
+    def _run(self) -> None:
+        while True:
+            batch, now = self._batches.get()
+            self.disk.commit(batch.begun, batch.ended, now)
+            self._done = batch
+            os.write(self._wake, b"\0")
 
 
 class Broker:
@@ -35,27 +86,36 @@ class Broker:
     def __init__(self, socket: zmq.Socket[bytes], disk: Disk) -> None:
         self.socket = socket
         self.disk = disk
+        self.writer = Writer(disk)
         self.nodes: list[bytes] = []
         self.turn = cycle(self.nodes)
         self.makers: dict[str, bytes] = {}
-        self.outgoing: dict[bytes, list[Message]] = {}
-        self.begun: list[Cells] = []
-        self.ended: list[Cells] = []
+        self.batch = Batch()
 
     def serve(self) -> None:
         """Until the process is ended."""
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self.writer.woken, zmq.POLLIN)
         while True:
-            self.socket.poll()
+            poller.poll()
             now = time.time_ns() // 1_000_000
+            done = self.writer.take()
+            if done is not None:
+                self._send(done)
             for peer, frame in self._read():
                 self._take(peer, frame, now)
-            if self.begun or self.ended:
-                self.disk.commit(self.begun, self.ended, now)
-                self.begun.clear()
-                self.ended.clear()
-            for peer, messages in self.outgoing.items():
-                self.socket.send_multipart((peer, encode(messages)), NOBLOCK)
-            self.outgoing.clear()
+            if self.batch.outgoing and not self.writer.busy:
+                batch, self.batch = self.batch, Batch()
+                if len(batch) > SMALL:
+                    self.writer.submit(batch, now)
+                else:
+                    self.disk.commit(batch.begun, batch.ended, now)
+                    self._send(batch)
+
+    def _send(self, batch: Batch) -> None:
+        for peer, messages in batch.outgoing.items():
+            self.socket.send_multipart((peer, encode(messages)), NOBLOCK)
 
     def _read(self) -> list[list[bytes]]:
         frames: list[list[bytes]] = []
@@ -68,33 +128,29 @@ class Broker:
 
     def _take(self, peer: bytes, frame: bytes, now: int) -> None:
         stored = 0
-        outgoing, makers = self.outgoing, self.makers
+        batch, makers = self.batch, self.makers
+        outgoing = batch.outgoing
         for message in decode_to_broker(frame):
-            kind = type(message)
-            if kind is Create:
-                assert isinstance(message, Create)
+            if isinstance(message, Create):
                 node = next(self.turn)
                 makers[message.id] = peer
-                self.begun.append(begun(message, node.hex(), now))
+                batch.begun.append(begun(message, node.hex(), now))
                 outgoing.setdefault(node, []).append(
                     Invoke(message.id, message.param, message.tags, message.timeout_at, now, 1)
                 )
                 stored += 1
-            elif kind is Fulfill:
-                assert isinstance(message, Fulfill)
-                self.ended.append(ended(message, now))
+            elif isinstance(message, Fulfill):
+                batch.ended.append(ended(message, now))
                 maker = makers.pop(message.id, None)
                 if maker is not None:
                     outgoing.setdefault(maker, []).append(
                         Settled(message.id, message.state, message.value, now)
                     )
                 stored += 1
-            elif kind is Step:
-                assert isinstance(message, Step)
-                self.begun.append(stepped(message, now))
+            elif isinstance(message, Step):
+                batch.begun.append(stepped(message, now))
                 stored += 1
             else:
-                assert isinstance(message, Hello)
                 if message.serves:
                     self.nodes.append(peer)
                     self.turn = cycle(self.nodes)
@@ -104,6 +160,8 @@ class Broker:
 
 
 def main(address: str, path: str) -> None:
+    # the two threads hand the interpreter over without waiting 5 ms for it
+    sys.setswitchinterval(0.0002)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         socket.set_hwm(0)
         socket.bind(address)

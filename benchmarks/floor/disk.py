@@ -1,27 +1,22 @@
-"""The floor's store: the product's promise table in SQLite, written by statements of Core."""
+"""The floor's store: SQLite with the product's promise table, written by the product's statements.
+
+So rows, columns, indexes and SQL are the same; what is left out is everything above them.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import msgspec
-from sqlalchemy import URL, NullPool, bindparam, create_engine, insert, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import URL, NullPool, create_engine
 
 from benchmarks.floor.messages import Create, Fulfill, Step
-from understudy_store.tables import METADATA, Meta, Promise, table
+from understudy_store.engines.statements import INSERT_PROMISES, UPDATE_PROMISES
+from understudy_store.tables import METADATA
 
-#: the product's own, so that rows, columns and indexes are the same
-PROMISE = table(Promise)
-#: what is written when a call ends; all else of a row never changes
-ENDS = (
-    *("state", "value_headers", "value_data", "settled_at", "task_state", "version", "pid", "ttl"),
-    *("expires_at", "retry_at", "resumes", "failures", "deaths", "cause"),
-)
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -35,29 +30,18 @@ LEASE_MS = 10_000
 Cells = tuple[Any, ...]
 _json = msgspec.json.Encoder().encode
 
-
-def _text(statement: Any, names: Sequence[str]) -> str:
-    """SQL of a Core statement whose parameters are `names`, in this order."""
-    compiled = statement.compile(dialect=sqlite.dialect())
-    assert tuple(compiled.positiontup) == tuple(names)
-    return str(compiled)
-
-
-INSERT = _text(insert(PROMISE), [column.name for column in PROMISE.c])
-UPDATE = _text(
-    update(PROMISE)
-    .where(PROMISE.c.id == bindparam("key"))
-    .values({name: bindparam(f"new_{name}") for name in ENDS}),
-    [*(f"new_{name}" for name in ENDS), "key"],
-)
 SET_NOW = "UPDATE meta SET value = ? WHERE key = 'now'"
 
 
 class Disk:
-    """One file, one connection, one thread."""
+    """One file, one connection, one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
+        self._engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            poolclass=NullPool,
+            connect_args={"check_same_thread": False},
+        )
         self._connection = self._engine.connect()
         driver = self._connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
@@ -66,7 +50,7 @@ class Disk:
         for pragma in PRAGMAS:
             driver.execute(pragma).fetchall()
         METADATA.create_all(self._connection)
-        driver.execute(_text(insert(table(Meta)), ["key", "value"]), ("now", "0"))
+        driver.execute("INSERT INTO meta (key, value) VALUES ('now', '0')")
         # to write over bytes that are there costs half of what appending costs to sync
         driver.execute("CREATE TABLE filler (bytes BLOB)")
         driver.execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_BYTES,))
@@ -78,9 +62,9 @@ class Disk:
         driver = self._driver
         driver.execute("BEGIN IMMEDIATE")
         if begun:
-            driver.executemany(INSERT, begun)
+            INSERT_PROMISES.run(driver, begun)
         if ended:
-            driver.executemany(UPDATE, ended)
+            UPDATE_PROMISES.run(driver, ended)
         driver.execute(SET_NOW, (str(now),))
         driver.execute("COMMIT")
 
@@ -103,9 +87,9 @@ def begun(create: Create, holder: str, now: int) -> Cells:
 def ended(fulfill: Fulfill, now: int) -> Cells:
     """What changes in the row of a call that ends."""
     return (
+        fulfill.id,
         *(fulfill.state, _headers(fulfill.value.headers), fulfill.value.data, now, "fulfilled"),
         *(fulfill.version, None, None, None, None, None, 0, 0, None),
-        fulfill.id,
     )
 
 

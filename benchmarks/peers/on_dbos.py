@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 
-from dbos import DBOS, Queue
+from dbos import DBOS
 
 from benchmarks.peers.driving import chain_of, chains_of, fan_out_of, serve
 
@@ -27,7 +27,7 @@ DBOS(
         "application_version": "1",
     }
 )
-queue = Queue("bench", polling_interval_sec=POLL_S)
+QUEUE = "bench"
 
 
 @DBOS.workflow()
@@ -42,38 +42,44 @@ def hop_c() -> int:
 
 @DBOS.workflow()
 def hop_b() -> int:
-    return begin(hop_c).get_result() + 1
+    return wait(begin(hop_c)) + 1
 
 
 @DBOS.workflow()
 def hop_a() -> int:
-    return begin(hop_b).get_result() + 1
+    return wait(begin(hop_b)) + 1
 
 
 @DBOS.workflow()
 def parent(size: int) -> int:
-    return sum(handle.get_result() for handle in [begin(noop, n) for n in range(size)])
+    return sum([wait(handle) for handle in [begin(noop, number) for number in range(size)]])
 
 
 def begin(function, *args):
     """Where there are workers, by the queue; else here."""
     if ROLE == "alone":
         return DBOS.start_workflow(function, *args)
-    return queue.enqueue(function, *args)
+    return DBOS.enqueue_workflow(QUEUE, function, *args)
+
+
+def wait(handle):
+    return handle.get_result(polling_interval_sec=POLL_S)
 
 
 def main() -> None:
     if ROLE == "client":
         DBOS.listen_queues([])
     DBOS.launch()
+    if ROLE != "alone":
+        DBOS.register_queue(QUEUE, polling_interval_sec=POLL_S)
     if ROLE.startswith("worker"):
         threading.Event().wait()
     serve(
         {
             "ready": lambda _size: {"ready": 1.0},
-            "fan_out": fan_out_of(lambda size: begin(parent, size).get_result()),
-            "chain": chain_of(lambda: begin(hop_a).get_result()),
-            "chains": chains_of(lambda: begin(hop_a), lambda handle: handle.get_result()),
+            "fan_out": fan_out_of(lambda size: wait(begin(parent, size))),
+            "chain": chain_of(lambda: wait(begin(hop_a))),
+            "chains": chains_of(lambda: begin(hop_a), wait),
         }
     )
     DBOS.destroy()

@@ -19,8 +19,8 @@ WORKLOAD = Workload(
 
 def of(servers: Sequence[int], workers: Sequence[int]) -> Figures | None:
     """Of these processes with all that they have started; None where the system does not say."""
-    server_mib = [machine.tree_rss_mib(pid) for pid in servers]
-    worker_mib = [machine.tree_rss_mib(pid) for pid in workers]
+    server_mib = [machine.tree_mib(pid) for pid in servers]
+    worker_mib = [machine.tree_mib(pid) for pid in workers]
     known = [mib for mib in (*server_mib, *worker_mib) if mib is not None]
     if len(known) < len(servers) + len(workers):
         return None

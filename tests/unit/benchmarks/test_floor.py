@@ -18,9 +18,13 @@ from understudy_store.engines.sqlite import SqliteEngine
 NOW = 1_700_000_000_000
 
 
-def test_it_writes_the_columns_that_the_product_writes() -> None:
-    assert tuple(column.name for column in disk.PROMISE.c) == PROMISE_COLUMNS
-    assert {"id", *disk.ENDS} == set(UPDATE_COLUMNS)
+def test_its_rows_have_as_many_cells_as_the_product_writes() -> None:
+    create = Create("a", NOW, Value({}), {})
+    step = Step("a", NOW, Value({}), Value({}), {})
+    assert len(disk.begun(create, "node", NOW)) == len(PROMISE_COLUMNS)
+    assert len(disk.stepped(step, NOW)) == len(PROMISE_COLUMNS)
+    fulfill = Fulfill("a", 1, "resolved", Value({}))
+    assert len(disk.ended(fulfill, NOW)) == len(UPDATE_COLUMNS)
 
 
 def test_a_call_is_a_row_that_is_inserted_and_updated(tmp_path: Path) -> None:

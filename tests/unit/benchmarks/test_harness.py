@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,18 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import charts, guard, report
-from benchmarks.harness import Figures, Harness, Workload, find, latencies, read, write
-from benchmarks.workloads import MODULES, WORKLOADS
+from benchmarks.harness import (
+    Figures,
+    Harness,
+    Journal,
+    SubjectError,
+    Workload,
+    find,
+    latencies,
+    read,
+    write,
+)
+from benchmarks.workloads import MODULES, WORKLOADS, memory
 
 
 @dataclass
@@ -27,8 +39,11 @@ class Fake:
     runs: int = 0
     refuses: set[str] = field(default_factory=set)
 
+    def open(self) -> AbstractContextManager[Fake]:
+        return self._opened()
+
     @contextmanager
-    def open(self) -> Iterator[Fake]:
+    def _opened(self) -> Iterator[Fake]:
         self.log.append(f"open {self.name}")
         yield self
         self.log.append(f"close {self.name}")
@@ -78,6 +93,76 @@ def test_subjects_take_turns_and_begin_in_turn() -> None:
         "fan_out 5 two",
         "fan_out 5 one",
     ]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    log: list[str] = []
+    workloads = [(WORKLOADS[name], (1,)) for name in ("fan_out", "chain")]
+
+    def harness() -> Harness:
+        groups = [[Fake(name, 1, log)] for name in ("one", "two")]
+        return Harness(workloads, groups, journal=Journal(tmp_path / "runs"))
+
+    first = harness()
+    first.groups = first.groups[:1]
+    first.round()
+    log.clear()
+    second = harness()
+    second.round()
+    assert log == ["open two", "fan_out 1 two", "chain 1 two", "close two"]
+    found = {(e["workload"], e["subject"]): len(e["runs"]) for e in second.result()["results"]}
+    assert found == {(w, s): 1 for w in ("fan_out", "chain") for s in ("one", "two")}
+    second.round()
+    assert log.count("fan_out 1 one") == 1
+    assert Journal(tmp_path / "runs").get(("fan_out", 1, "two", 1)) is not None
+    Journal(tmp_path / "runs").done()
+    assert not len(Journal(tmp_path / "runs"))
+
+
+def test_runs_of_a_subject_that_stopped_halfway_are_not_repeated(tmp_path: Path) -> None:
+    log: list[str] = []
+    journal = Journal(tmp_path / "runs")
+    journal.add(("fan_out", 1, "one", 0), {"calls_per_s": 7.0})
+    workloads = [(WORKLOADS[name], (1,)) for name in ("fan_out", "chain")]
+    harness = Harness(workloads, [[Fake("one", 1, log)]], journal=journal)
+    harness.round()
+    assert log == ["open one", "chain 1 one", "close one"]
+    entries = harness.result()["results"]
+    assert [e["runs"][0][e["figure"]] for e in entries if e["workload"] == "fan_out"] == [7.0]
+
+
+def test_a_subject_that_cannot_be_had_is_named_and_the_others_go_on() -> None:
+    class Gone(Fake):
+        def open(self) -> AbstractContextManager[Fake]:
+            raise SubjectError("it is not installed")
+
+    log: list[str] = []
+    harness = Harness([(WORKLOADS["chain"], (1,))], [[Gone("one", 1, log)], [Fake("two", 1, log)]])
+    harness.round()
+    harness.round()
+    result = harness.result()
+    assert result["absent"] == {"one": "it is not installed"}
+    assert [(e["subject"], len(e["runs"])) for e in result["results"]] == [("two", 2)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says")
+def test_memory_is_that_of_a_process_and_its_children() -> None:
+    child = "import time; held = bytearray(30 * 2**20); print('ready', flush=True); time.sleep(60)"
+    parent = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline(); print('ready', flush=True)\n"
+        "sys.stdin.read(); child.kill()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        figures = memory.of([], [process.pid])
+    assert figures is not None
+    assert figures["workers_mib"] == figures["all_mib"] >= 30
+    assert memory.of([process.pid], []) is None
 
 
 def test_what_varies_little_is_measured_in_few_rounds() -> None:
