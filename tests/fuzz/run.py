@@ -71,8 +71,9 @@ def memory_of(pid: int) -> int:
     """Bytes of a process that are in memory."""
     status = Path(f"/proc/{pid}/status")
     if status.exists():
-        [line] = [each for each in status.read_text().splitlines() if each.startswith("VmRSS")]
-        return int(line.split()[1]) * 1024
+        found = [each for each in status.read_text().splitlines() if each.startswith("VmRSS")]
+        # one that has ended has none
+        return sum(int(line.split()[1]) * 1024 for line in found)
     out = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True)
     return int(out.stdout) * 1024
 
@@ -126,10 +127,10 @@ class _Siege:
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._watch, process, link)
                 await self._attack(url)
+                took_s = time.monotonic() - began
+                during = guests.latencies_ms[len(calm) :]
+                counted = await self._quiet(link)
                 watching.cancel_scope.cancel()
-            took_s = time.monotonic() - began
-            during = guests.latencies_ms[len(calm) :]
-            counted = await self._quiet(link)
             served = len(guests.latencies_ms)
             while len(guests.latencies_ms) < served + 5 and not guests.faults:
                 await trio.sleep(0.01)
@@ -170,6 +171,7 @@ class _Siege:
     async def _quiet(self, link: Link) -> dict[str, int]:
         """What is still on its way has arrived, and what was created for seconds has settled."""
         before: tuple[int, int] | None = None
+        counted = {"peers": -1}
         with trio.move_on_after(20):
             while True:
                 counted = await counters(link)

@@ -209,9 +209,9 @@ class Recorder:
     # ---- what SQLite calls ----------------------------------------------------------------------
 
     def _directory(self, name: bytes, fd: Any) -> int:
-        """SQLite opens a directory for one reason: to sync it."""
+        """SQLite opens a directory for one reason: to sync it. `name` is a file in it."""
         code = self._original_open_directory(name, fd)
-        if code == 0:
+        if code == 0 and Path(os.fsdecode(name)).parent == self._folder:
             self._note_sync()
             self._note(SyncDirectory())
         return code
@@ -221,6 +221,8 @@ class Recorder:
         existed = path is not None and path.exists()
         code = int(self._original.contents.xOpen(self._original, name, file, flags, out))
         if code or path is None or not flags & (_MAIN_DB | _MAIN_JOURNAL | _WAL):
+            return code
+        if path.parent != self._folder:
             return code
         try:
             if not existed:
@@ -282,6 +284,6 @@ class Recorder:
         path = Path(os.fsdecode(name))
         existed = path.exists()
         code = int(self._original.contents.xDelete(self._original, name, sync))
-        if code == 0 and existed:
+        if code == 0 and existed and path.parent == self._folder:
             self._note(Delete(path.name))
         return code
