@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: help demo test check lint types unit crashes simulate differential powerloss fuzz chaos format lock clean
+.PHONY: help demo test check lint types unit crashes simulate differential powerloss fuzz mutants chaos format lock clean
 
 help: ## This list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -58,6 +58,9 @@ powerloss: $(READY) ## The power goes at any moment of a store's life: IMAGES=10
 
 fuzz: $(READY) ## A real broker is sent hostile frames while others use it: FRAMES=1000000 SEED=1
 	@$(BIN)/python -m tests.fuzz --frames $(or $(FRAMES),1000000) --seed $(or $(SEED),1) $(ARGS)
+
+mutants: $(READY) ## Small faults put into the code, each of which the tests must notice; ARGS="name*" for some
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 chaos: $(READY) ## Real processes, killed and stopped at random: MINUTES=10 SEED=1
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)

@@ -16,13 +16,14 @@ _MEMBERS: Final = "test_membership.py"
 _PARKING: Final = "test_parking.py"
 _PATIENCE: Final = "test_patience.py"
 _RANDOM: Final = "test_core_random.py"
+_SERVICE: Final = "tests/integration/test_broker_service.py"
 
 _BATCHES: Final = (
     _mutant(
         "answered-before-its-commit",
         17,
         "nothing is told before it is on the disk: a client could see it vanish",
-        "core.py",
+        "performing.py",
         "        self._outbox.answer(session.peer, Response(corr, reply), patient=patient)\n",
         "        self._urgent.answer(session.peer, Response(corr, reply), patient=patient)\n",
         _CORE,
@@ -31,7 +32,7 @@ _BATCHES: Final = (
         "invoked-before-its-commit",
         10,
         "a version is handed out when its acquisition is on the disk",
-        "core.py",
+        "handing.py",
         "self._outbox.add(session.peer, Invoke(promise, 1))",
         "self._urgent.add(session.peer, Invoke(promise, 1))",
         _CORE,
@@ -40,7 +41,7 @@ _BATCHES: Final = (
         "settlement-told-before-its-commit",
         17,
         "watchers hear of what is on the disk",
-        "core.py",
+        "handing.py",
         "            self._outbox.add(peer, Settled(promises))\n",
         "            self._urgent.add(peer, Settled(promises))\n",
         _CORE,
@@ -50,10 +51,11 @@ _BATCHES: Final = (
         17,
         "the shell sends a batch when its commit has returned",
         "service.py",
-        "        self._committing = batch\n        reads",
-        "        self._send(self.core.committed(batch, []))\n"
-        "        batch.outbox.messages.clear()\n        self._committing = batch\n        reads",
-        "tests/integration/test_broker_service.py",
+        "            self._result = self.store.commit_here(batch.changes, reads)\n"
+        "            self._finish_commit()\n",
+        "            self._result = []\n            self._finish_commit()\n"
+        "            self.store.commit_here(batch.changes, reads)\n",
+        f"{_SERVICE}::test_a_failed_commit_stops_the_broker",
     ),
     _mutant(
         "failed-commit-ignored",
@@ -63,7 +65,7 @@ _BATCHES: Final = (
         "        if isinstance(result, StoreFailedError):\n",
         "        if isinstance(result, StoreFailedError):\n            result = []\n"
         "        if result is None:\n",
-        "tests/integration/test_broker_service.py",
+        f"{_SERVICE}::test_a_failed_commit_stops_the_broker",
     ),
     _mutant(
         "history-not-forgotten",
@@ -117,7 +119,7 @@ _BATCHES: Final = (
         "anyones-lease",
         11,
         "leases are taken and renewed in one's own name",
-        "core.py",
+        "performing.py",
         "        if command.pid != session.pid:\n",
         "        if not command.pid:\n",
         _CORE,
@@ -126,7 +128,7 @@ _BATCHES: Final = (
         "loser-not-told",
         None,
         "who loses a task is told",
-        "core.py",
+        "handing.py",
         "                self._outbox.add(loser.peer, revoked)\n",
         "                pass\n",
         _CORE,
@@ -213,7 +215,7 @@ _FRAMES_IN_ORDER: Final = (
         "frames-unnumbered",
         None,
         "who numbers its frames gets numbered ones",
-        "core.py",
+        "desk.py",
         "        return [(peer, stamp(frame)) for _, frame in packed]\n",
         "        return packed if stamp else []\n",
         _CORE,
@@ -232,8 +234,8 @@ _FRAMES_IN_ORDER: Final = (
         None,
         "one bad request harms only itself",
         "core.py",
-        'salvage(frame) if error.status == 400 else ([], [])',
-        'salvage(frame) if error.status == 413 else ([], [])',
+        "salvage(frame) if error.status == 400 else ([], [])",
+        "salvage(frame) if error.status == 413 else ([], [])",
         _CORE,
     ),
 )
@@ -271,7 +273,7 @@ _WHO_GETS_WHAT: Final = (
         "settled-task-handed-out",
         14,
         "what settles while it waits leaves the queue",
-        "core.py",
+        "handing.py",
         "            self.dispatcher.withdraw(promise.id)\n",
         "",
         _CORE,
@@ -439,8 +441,8 @@ _WHO_IS_ALIVE: Final = (
         11,
         "a beat renews the lease on all that its sender holds",
         "membership.py",
-        "        session.beat_at = now\n        self._machine.apply(TaskHeartbeat(session.pid), now)\n",
-        "        session.beat_at = now\n",
+        "self._machine.apply(TaskHeartbeat(session.pid), now)",
+        "self._machine.apply(TaskHeartbeat(session.name), now)",
         _MEMBERS,
     ),
     _mutant(

@@ -70,7 +70,7 @@ _MACHINE: Final = (
         "machine/settling.py",
         '_settle(s, promise, event, EMPTY, record.timeout_at, now, "deadline", None, overdue)',
         '_settle(s, promise, event, EMPTY, now, now, "deadline", None, overdue)',
-        _PROMISES,
+        _SWEEP,
     ),
     _mutant(
         "timer-rejected",
@@ -249,7 +249,6 @@ _MACHINE: Final = (
         "    task.version = row.version\n",
         "    task.version = min(row.version, 1)\n",
         _LEDGER,
-        "test_machine_walk.py",
     ),
     _mutant(
         "renewals-add-up",
@@ -354,8 +353,7 @@ _MACHINE: Final = (
         "machine/settling.py",
         "        if waiting.record.timeout_at <= now:\n            overdue",
         "        if waiting.record.timeout_at <= 0:\n            overdue",
-        _PROMISES,
-        _TASKS,
+        _SWEEP,
     ),
     _mutant(
         "lapsed-past-its-deadline",
@@ -452,7 +450,7 @@ _MACHINE: Final = (
         "projection.py",
         "    if promise.state == PENDING and promise.timeout_at > now:\n        return task\n",
         "    if promise.state == PENDING:\n        return task\n",
-        _READING,
+        f"{_READING}::test_searches_see_the_projection",
     ),
     _mutant(
         "listener-kept",
@@ -602,7 +600,7 @@ _ENGINES: Final = (
         "engines/sqlite.py",
         '"PRAGMA synchronous=FULL"',
         '"PRAGMA synchronous=OFF"',
-        _OPEN,
+        f"{_OPEN}::test_pragmas",
     ),
     _mutant(
         "no-file-lock",
@@ -611,7 +609,7 @@ _ENGINES: Final = (
         "engines/files.py",
         "            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
-        _OPEN,
+        f"{_OPEN}::test_a_second_owner_is_refused_and_told_who_is_first",
     ),
     _mutant(
         "commit-error-swallowed",
@@ -640,9 +638,7 @@ _ENGINES: Final = (
         "engines/sqlite.py",
         'driver.execute("ROLLBACK")',
         'driver.execute("COMMIT")',
-        "tests/integration/test_store_crash.py",
-        _WRITER,
-        "test_engine_equal.py",
+        f"{_READING}::test_a_refused_commit_leaves_nothing",
     ),
     _mutant(
         "none-bound-as-a-number",
@@ -651,7 +647,7 @@ _ENGINES: Final = (
         "engines/statements.py",
         "                if c.nullable or place == 0\n",
         "                if place == 0\n",
-        _READING,
+        f"{_READING}::test_empty_data_is_not_the_same_as_none",
     ),
     _mutant(
         "none-read-as-nothing-written",
@@ -660,8 +656,7 @@ _ENGINES: Final = (
         "engines/rows.py",
         "EMPTY if data is None else Value({}, data)",
         "EMPTY if not data else Value({}, data)",
-        _READING,
-        "test_engine_equal.py",
+        f"{_READING}::test_empty_data_is_not_the_same_as_none",
     ),
     _mutant(
         "update-without-its-value",
@@ -670,8 +665,7 @@ _ENGINES: Final = (
         "engines/rows.py",
         '    *("id", "state", "value_headers", "value_data", "settled_at"),\n',
         '    *("id", "state", "param_headers", "param_data", "settled_at"),\n',
-        _READING,
-        "test_engine_equal.py",
+        f"{_READING}::test_reads_see_their_own_commit",
     ),
     _mutant(
         "preload-without-the-settled",
@@ -680,7 +674,7 @@ _ENGINES: Final = (
         "engines/pages.py",
         ".where(_promise.c.origin == origin, _promise.c.branch == command.id)",
         ".where(_promise.c.origin == origin, _promise.c.branch == command.id, _PENDING)",
-        _READING,
+        f"{_READING}::test_reads_see_their_own_commit",
     ),
     _mutant(
         "preload-not-projected",
@@ -689,7 +683,7 @@ _ENGINES: Final = (
         "engines/sqlite.py",
         "return Reply(200, promises=[projected(row.promise, now) for row in rows])",
         "return Reply(200, promises=[row.promise for row in rows])",
-        _READING,
+        f"{_READING}::test_preloads_see_the_projection",
     ),
     _mutant(
         "time-not-stored",
@@ -698,9 +692,7 @@ _ENGINES: Final = (
         "engines/sqlite.py",
         "        if changes.now > self._now:\n",
         "        if changes.now > self._now and self._now < 0:\n",
-        _READING,
-        "tests/unit/broker/test_shell_parts.py",
-        "tests/differential",
+        f"{_WRITER}::test_close_does_all_that_is_queued",
     ),
     _mutant(
         "updates-of-nothing",
@@ -709,9 +701,7 @@ _ENGINES: Final = (
         "engines/sqlite.py",
         "        if updated != len(rows):\n",
         "        if updated > len(rows):\n",
-        _READING,
-        _WRITER,
-        "test_engine_equal.py",
+        f"{_READING}::test_a_refused_commit_leaves_nothing",
     ),
 )
 

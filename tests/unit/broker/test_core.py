@@ -103,6 +103,19 @@ def test_nothing_is_said_before_its_commit(rig: Rig) -> None:
     assert len(rig.take(C, Response)) == 2
 
 
+def test_watchers_hear_of_no_settlement_before_its_commit(rig: Rig) -> None:
+    rig.create(C, "p", target=None)
+    rig.reply(C, PromiseWatch(("p",)))
+    rig.ask(A, PromiseSettle("p", "resolved"))
+    rig.apply()
+    batch = rig.core.take_batch()
+    assert batch is not None
+    rig.deliver(rig.core.take_urgent())
+    assert rig.take(C, Settled) == []
+    rig.commit(batch)
+    assert [p.id for p in rig.one(C, Settled).promises] == ["p"]
+
+
 def test_all_that_a_batch_owes_to_a_peer_is_one_frame(rig: Rig) -> None:
     before = len(rig.sent)
     for number in range(8):
@@ -184,6 +197,17 @@ def test_elsewhere_it_resumes_with_its_children(rig: Rig) -> None:
     assert {(p.id, p.state) for p in resume.preload} == {("p.1", "resolved"), ("p.2", "pending")}
 
 
+def test_elsewhere_it_resumes_with_the_count_of_its_failures(rig: Rig) -> None:
+    rig.create(C, "p")
+    rig.one(A, Invoke)
+    rig.reply(A, TaskRelease("p", 1, 1_000, failed=True))
+    rig.join(B, "b", credit=5)
+    rig.send(A, Bye())
+    rig.pass_time(1_000)
+    resume = rig.one(B, Resume)
+    assert (resume.version, resume.preload, resume.failures) == (2, [], 1)
+
+
 def test_the_holder_hears_of_its_children_without_asking(rig: Rig) -> None:
     rig.create(C, "p")
     rig.one(A, Invoke)
@@ -231,6 +255,15 @@ def test_unwatched_promises_are_not_told_of(rig: Rig) -> None:
     assert rig.take(C, Settled) == []
 
 
+def test_a_watch_ends_with_its_session(rig: Rig) -> None:
+    rig.create(A, "p", target=None)
+    rig.reply(C, PromiseWatch(("p",)))
+    rig.send(C, Bye())
+    rig.join(C, "c", kind="client", group="callers")
+    rig.reply(A, PromiseSettle("p", "resolved"))
+    assert rig.take(C, Settled) == []
+
+
 def test_watchers_are_told_in_the_order_in_which_they_asked(rig: Rig) -> None:
     rig.create(C, "p", target=None)
     peers = [b"peer-%d" % number for number in range(20)]
@@ -275,6 +308,17 @@ def test_an_unblock_is_sent_until_it_is_acknowledged(rig: Rig) -> None:
     rig.send(C, Ack("q", address), Ack("q", address), Ack("q", "no address"))
     rig.pass_time(11_000, step_ms=1_000)
     assert rig.take(C, Unblock) == []
+
+
+def test_an_unblock_that_was_acknowledged_is_not_owed_after_a_restart(rig: Rig) -> None:
+    address = "poll://any@callers/c"
+    rig.create(C, "q")
+    rig.reply(C, PromiseRegisterListener("q", address))
+    rig.reply(A, TaskFulfill("q", 1, "resolved"))
+    assert rig.engine.load().unblocks == [(rig.one(C, Unblock).promise, address)]
+    rig.send(C, Ack("q", address))
+    rig.turn()
+    assert rig.engine.load().unblocks == []
 
 
 def test_an_unblock_waits_for_its_group_to_connect(rig: Rig) -> None:
@@ -359,6 +403,12 @@ def test_too_many_unanswered_requests_are_refused_and_later_ones_taken_again() -
     assert [m.corr for m in rig.take(C, Refused)] == corrs[3:]
     assert [m.corr for m in rig.take(C, Response)] == corrs[:3]
     assert rig.reply(C, PromiseGet("p")).status == 404
+
+
+def test_what_is_answered_is_no_longer_counted() -> None:
+    rig = Rig(inflight_max=1)
+    rig.join(C, "c", kind="client")
+    assert [rig.create(C, f"p{number}", target=None).status for number in range(3)] == [201] * 3
 
 
 def test_unanswered_bytes_are_bounded() -> None:

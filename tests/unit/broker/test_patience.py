@@ -8,7 +8,14 @@ from tests.unit.broker.rig import Rig
 from understudy_broker.patience import FENCE_COMMANDS_MAX, HELD_MAX
 from understudy_broker.protocol.messages import Invoke, Response, Settled
 from understudy_store.commands import PromiseCreate, PromiseSettle, TaskFence, TaskFulfill
-from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_PARENT, TAG_TARGET, Value
+from understudy_store.records import (
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_PARENT,
+    TAG_SCOPE,
+    TAG_TARGET,
+    Value,
+)
 
 A, B, C = b"peer-a", b"peer-b", b"peer-c"
 WAIT_MS = 20
@@ -67,7 +74,9 @@ def test_the_answer_to_a_result_waits_and_does_not_repeat_it(rig: Rig) -> None:
 
 
 def test_the_answer_to_a_step_comes_at_once(rig: Rig) -> None:
-    step = PromiseCreate("p.1", rig.now + 1_000, Value({}, b""), {TAG_ORIGIN: "p", TAG_BRANCH: "p"})
+    # a local one: of others the node would be told besides, and the answer ride along with that
+    tags = {TAG_ORIGIN: "p", TAG_BRANCH: "p", TAG_SCOPE: "local"}
+    step = PromiseCreate("p.1", rig.now + 1_000, Value({}, b""), tags)
     settle = PromiseSettle("p.1", "resolved", Value({}, b"x"))
     assert rig.reply(A, TaskFence("p", 1, (step, settle))).status == 200
 

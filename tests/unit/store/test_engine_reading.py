@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from sqlalchemy import Select, create_engine
 from sqlalchemy.dialects import sqlite
 
 from tests.unit.store.samples import DEADLINE, row, settled, targeted
-from understudy_store.changes import Changes
+from understudy_store.changes import Changes, Row
 from understudy_store.commands import (
     PromiseSearch,
     ReadCommand,
@@ -28,7 +29,14 @@ from understudy_store.engines.rows import shard_of
 from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.errors import StoreError
 from understudy_store.projection import projected, projected_row
-from understudy_store.records import EMPTY, TAG_BRANCH, TAG_ORIGIN, TAG_TIMER, TaskRecord
+from understudy_store.records import (
+    EMPTY,
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_TIMER,
+    TaskRecord,
+    Value,
+)
 from understudy_store.tables import METADATA
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
@@ -98,6 +106,23 @@ def test_reads_see_their_own_commit(engine: Engine) -> None:
     assert preload.promises == [settled(child).promise]
 
 
+def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
+    promise = row("a").promise
+    values = [Value({}, b""), Value({}, None), Value({"h": "1"}, b""), Value({"h": "1"}, None)]
+    rows = [
+        Row(msgspec.structs.replace(promise, id=f"a.{place}", param=value, value=value))
+        for place, value in enumerate(values)
+    ]
+    engine.commit(Changes(1, inserted=rows), [])
+    assert [engine.find([each.promise.id]) for each in rows] == [[each] for each in rows]
+    swapped = [
+        Row(msgspec.structs.replace(each.promise, value=value, state="resolved", settled_at=2))
+        for each, value in zip(rows, reversed(values), strict=True)
+    ]
+    engine.commit(Changes(2, updated=swapped), [])
+    assert engine.find([each.promise.id for each in swapped]) == swapped
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -150,6 +175,18 @@ def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state
         *([made.promise], [], [made.task], []),
         *([], [lapsed], [], [gone]),
     ]
+
+
+def test_preloads_see_the_projection(engine: Engine) -> None:
+    tags = {TAG_ORIGIN: "a", TAG_BRANCH: "a"}
+    children = [row("a.1", **tags, **{TAG_TIMER: "true"}), row("a.2", **tags)]
+    engine.commit(Changes(1, inserted=[targeted("a"), *children]), [])
+    for now, states in (
+        (DEADLINE - 1, ["pending", "pending"]),
+        (DEADLINE, ["resolved", "rejected_timedout"]),
+    ):
+        [preload] = engine.commit(Changes(now), [Read(TaskPreload("a", 1), now)])
+        assert [promise.state for promise in preload.promises or ()] == states
 
 
 def test_what_is_settled_is_projected_to_itself() -> None:

@@ -18,6 +18,7 @@ from understudy_store.commands import (
     TaskFence,
     TaskGet,
     TaskHeartbeat,
+    TaskRelease,
     TaskSuspend,
 )
 from understudy_store.machine import Machine
@@ -192,6 +193,18 @@ def test_what_was_not_written_is_gone_and_versions_are_safe() -> None:
     world.acquire("a", "n2")
     world.commit()
     assert world.issued == {("a", 1): "n2"}
+
+
+def test_a_restart_issues_no_version_twice() -> None:
+    world = World()
+    world.promise("a", target="g")
+    for version in (1, 2, 3):
+        world.acquire("a", f"n{version}", version - 1)
+        world.do(TaskRelease("a", version))
+    world.commit()
+    world.restart()
+    world.acquire("a", "n4", 3)
+    assert world.task("a").version == 4
 
 
 def test_the_clock_goes_on_from_what_was_written() -> None:
