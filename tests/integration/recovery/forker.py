@@ -4,7 +4,8 @@
 in each line: ``{"call": "module:function", "argv": [...], "env": {...}, "cwd": ..., "log": ...}``.
 Each makes a child with a session of its own, which ends with what the function returns. Lines on
 standard output answer: ``{"pid": ...}`` in the order of the requests, and ``{"ended": pid, "code":
-...}``. It has no threads and no ZeroMQ context, for none of them survives a fork.
+...}``. It has no threads and no ZeroMQ context, for none of them survives a fork. When standard
+input ends it kills what still lives, and ends.
 """
 
 from __future__ import annotations
@@ -54,35 +55,40 @@ def main() -> None:
     selector.register(0, selectors.EVENT_READ)
     selector.register(wake_read, selectors.EVENT_READ)
     rest = b""
+    children: set[int] = set()
     while True:
         ready = {key.fd for key, _ in selector.select()}
         if wake_read in ready:
             os.read(wake_read, 4096)
-            _reap()
+            children -= _reap()
         if 0 in ready:
             data = os.read(0, 65536)
             if not data:
+                for pid in children:
+                    os.kill(pid, signal.SIGKILL)
                 return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                _fork(json.loads(line), selector)
+                children.add(_fork(json.loads(line), selector))
 
 
-def _reap() -> None:
+def _reap() -> set[int]:
+    ended: set[int] = set()
     with suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, status = found
+            ended.add(pid)
             _say({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
+    return ended
 
 
-def _fork(request: dict[str, Any], selector: selectors.BaseSelector) -> None:
+def _fork(request: dict[str, Any], selector: selectors.BaseSelector) -> int:
     pid = os.fork()
     if pid == 0:
         selector.close()
         _become_child(request)
     _say({"pid": pid})
+    return pid
 
 
 def _become_child(request: dict[str, Any]) -> NoReturn:

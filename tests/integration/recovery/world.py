@@ -31,7 +31,7 @@ ROOT: Final = Path(__file__).parents[3]
 #: seconds that anything may take before a test has failed
 PATIENCE_S: Final = 40.0
 #: seconds between two looks
-LOOK_S: Final = 0.003
+LOOK_S: Final = 0.01
 #: A node that dies is replaced long before its lease of ten seconds lapses. A test that allows this
 #: many is quick enough to tell the two apart, and slow enough for a busy machine.
 SOON_S: Final = 6.0
