@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from understudy_broker.dispatcher import SUSPECT_DEATHS
 from understudy_broker.parking import parks
 from understudy_broker.performing import Performing
 from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, Unblock
 from understudy_broker.sessions import Session
 from understudy_store.commands import Reply, TaskAcquire, TaskPreload
-from understudy_store.records import PromiseRecord
+from understudy_store.records import PromiseRecord, Value
+
+#: a param with more bytes is not sent again to those who wait for the value
+_PARAM_BYTES_MAX: Final = 1_024
+
+
+def _without_large_param(promise: PromiseRecord) -> PromiseRecord:
+    data = promise.param.data
+    if data is None or len(data) <= _PARAM_BYTES_MAX:
+        return promise
+    return msgspec.structs.replace(promise, param=Value(promise.param.headers))
 
 
 class Handing(Performing):
@@ -18,7 +32,7 @@ class Handing(Performing):
         """Tell watchers and holders of what settled, and owe what listeners are owed."""
         told: dict[bytes, list[PromiseRecord]] = {}
         for settlement in self.machine.take_settled():
-            promise = settlement.promise
+            promise = _without_large_param(settlement.promise)
             self.counters.settled += 1
             self.dispatcher.withdraw(promise.id)
             watchers = self._watches.settle(promise.id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from understudy import Handle, Runtime
+import trio
+
+from understudy import Runtime
 
 #: gets how much is done of how much; for a progress bar
 Progress = Callable[[int, int], None]
@@ -48,19 +50,34 @@ def chain(client: Runtime, calls: int, progress: Progress) -> Figures:
 
 def chains(client: Runtime, calls: int, progress: Progress, in_flight: int = 200) -> Figures:
     """`calls` chains of three, `in_flight` at a time."""
-    flying: deque[tuple[float, Handle[Any]]] = deque()
     latencies_ms: list[float] = []
-    began = time.perf_counter()
-    started = 0
-    while len(latencies_ms) < calls:
-        while started < calls and len(flying) < in_flight:
-            flying.append((time.perf_counter(), _start(client, "hop_a")))
-            started += 1
-        start, handle = flying.popleft()
-        _check(handle.result(LIMIT_S), 3)
+
+    async def one() -> None:
+        start = time.perf_counter()
+        _check(await client.rpc(run_id("chains"), "hop_a"), 3)
         latencies_ms.append((time.perf_counter() - start) * 1000)
-        progress(len(latencies_ms), calls)
+
+    began = time.perf_counter()
+    trio.run(_in_flight, one, calls, in_flight, progress)
     return _latencies(latencies_ms, time.perf_counter() - began)
+
+
+async def _in_flight(
+    call: Callable[[], Awaitable[None]], calls: int, in_flight: int, progress: Progress
+) -> None:
+    """Make `calls` calls, so many at a time."""
+    numbers = iter(range(calls))
+    done = itertools.count(1)
+
+    async def caller() -> None:
+        for _ in numbers:
+            await call()
+            progress(next(done), calls)
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(in_flight, calls)):
+                nursery.start_soon(caller)
 
 
 def steps(client: Runtime, calls: int, progress: Progress) -> Figures:
@@ -79,23 +96,15 @@ def steps(client: Runtime, calls: int, progress: Progress) -> Figures:
 def payload(client: Runtime, calls: int, progress: Progress, size: int = 65_536) -> Figures:
     """`calls` calls with `size` bytes there and back, 16 at a time."""
     data = secrets.token_bytes(size)
-    flying: deque[Handle[Any]] = deque()
+
+    async def one() -> None:
+        _check(await client.rpc(run_id("payload"), "echo", data), data)
+
     began = time.perf_counter()
-    done = started = 0
-    while done < calls:
-        while started < calls and len(flying) < 16:
-            flying.append(_start(client, "echo", data))
-            started += 1
-        _check(flying.popleft().result(LIMIT_S), data)
-        done += 1
-        progress(done, calls)
+    trio.run(_in_flight, one, calls, 16, progress)
     took = time.perf_counter() - began
     mib = calls * size * 2 / 2**20
     return {"calls": calls, "seconds": took, "calls_per_s": calls / took, "mib_per_s": mib / took}
-
-
-def _start(client: Runtime, name: str, *args: Any) -> Handle[Any]:
-    return client.rpc(run_id(name), name, *args)
 
 
 def _latencies(latencies_ms: list[float], took: float) -> Figures:

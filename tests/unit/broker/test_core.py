@@ -495,3 +495,18 @@ def test_welcome_tells_the_terms(rig: Rig) -> None:
     welcome = rig.join(B, "b")
     assert isinstance(welcome, Welcome)
     assert (welcome.pid, welcome.lease_ttl_ms, welcome.beat_ms) == ("b#1", 10_000, 2_500)
+
+
+def test_watchers_are_not_sent_a_large_param_again(rig: Rig) -> None:
+    tags = {TAG_TARGET: "g"}
+    for id_, size in (("large", 5_000), ("small", 50)):
+        rig.reply(C, PromiseCreate(id_, rig.now + 60_000, Value({"a": "b"}, b"x" * size), tags))
+        rig.reply(C, PromiseWatch((id_,)))
+        rig.reply(C, PromiseSettle(id_, "resolved", Value({}, b"y")))
+        [settled] = rig.one(C, Settled).promises
+        assert settled.param.headers == {"a": "b"}
+        assert settled.value.data == b"y"
+        assert (settled.param.data is None) == (id_ == "large")
+    whole = rig.reply(C, PromiseGet("large")).promise
+    assert whole is not None
+    assert whole.param.data == b"x" * 5_000
