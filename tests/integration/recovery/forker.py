@@ -118,7 +118,9 @@ def _become_child(request: dict[str, Any]) -> NoReturn:
 
 
 def _say(message: dict[str, int]) -> None:
-    os.write(1, json.dumps(message).encode() + b"\n")
+    # whoever asked may be gone, which its standard input tells as well
+    with suppress(BrokenPipeError):
+        os.write(1, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":
