@@ -255,6 +255,28 @@ class TestCombinators:
         again = Play(fn, env=play.env, records=play.promises.values())
         assert again.result == "quick"
 
+    def test_a_race_that_is_decided_late_is_won_by_the_first_to_settle(self) -> None:
+        def fn(ctx: Any) -> Any:
+            a = yield ctx.rfi("a", 1)
+            b = yield ctx.rfi("b", 2)
+            return (yield ctx.race([a, b]))
+
+        play = Play(fn)
+        play.resolve("root.2", "quick")
+        play.resolve("root.1", "slow")
+        known = [play.promises["root.1"], play.promises["root.2"]]
+        assert Play(fn, env=play.env, records=known).result == "quick"
+
+    def test_a_race_is_woken_by_any_and_all_by_one(self) -> None:
+        def races(ctx: Any) -> Any:
+            yield ctx.race([ctx.rfi("a", 1), ctx.rfi("b", 2), ctx.rfi("c", 3)])
+
+        def waits(ctx: Any) -> Any:
+            yield ctx.all([ctx.rfi("a", 1), ctx.rfi("b", 2), ctx.rfi("c", 3)])
+
+        assert Play(races).root.wake_on() == ["root.1", "root.2", "root.3"]
+        assert len(Play(waits).root.wake_on()) == 1
+
     def test_race_cancels_the_losers_if_asked(self) -> None:
         def fn(ctx: Any) -> Any:
             a = yield ctx.rfi("a", 1)
@@ -488,7 +510,16 @@ class TestErrors:
             yield ctx.all([])
             raise OSError
 
-        for fn, delay_s in ((leaf, 1), (async_leaf, 1), (workflow, None)):
+        async def async_workflow(ctx: Any) -> Any:
+            await ctx.detached("bar")
+            raise OSError
+
+        for fn, delay_s in (
+            (leaf, 1),
+            (async_leaf, 1),
+            (workflow, None),
+            (async_workflow, None),
+        ):
             env = environment()
             env.registry.register(fn, retry=Constant(1, 5))
             play = Play(fn, env=env)

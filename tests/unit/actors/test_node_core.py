@@ -26,6 +26,7 @@ from understudy_store.commands import (
     TaskAcquire,
     TaskHalt,
     TaskPreload,
+    TaskSuspend,
 )
 from understudy_store.records import RESOLVED, TAG_EXTERNAL, PromiseRecord, Value
 
@@ -140,6 +141,17 @@ class TestCalls:
         stage.node.inbox.append(message)
         stage.world.finish("x")
         assert stage.ran == {"x": 1}
+
+    def test_an_invoke_that_comes_again_later_does_not_begin_anew(self, stage: Stage) -> None:
+        stage.world.invoke("x", "person")
+        (message,) = stage.node.inbox
+        stage.world.rest(0)
+        stage.node.inbox.append(message)
+        stage.world.rest(0)
+        assert stage.ran["x"] == 1
+        stage.settle("person", "yes")
+        assert stage.value(stage.world.finish("x")) == "yes"
+        assert stage.ran["x"] == 1
 
     @pytest.mark.parametrize("status", [400, 413, 429])
     def test_a_refused_result_fails_the_call(self, stage: Stage, status: int) -> None:
@@ -299,6 +311,30 @@ class TestSuspending:
         assert stage.value(stage.world.finish("x")) == "yes"
         assert stage.ran["x"] == 1
 
+    def test_what_it_was_not_told_of_it_learns_when_it_suspends(self, stage: Stage) -> None:
+        stage.world.invoke("x", "person")
+        stage.world.rest(0)
+        stage.settle("person", "yes")
+        stage.node.inbox.clear()
+        stage.world.rest(CONFIG.linger_ms)
+        assert stage.value(stage.world.record("x")) == "yes"
+
+    def test_a_step_that_is_being_stored_is_waited_for(self, stage: Stage) -> None:
+        """The store is slow: suspended in between, nobody would wake it for its own step."""
+
+        def races(ctx: Any) -> Any:
+            return (yield ctx.race([ctx.lfi(stage.leaf, 1), ctx.promise(id="person")]))
+
+        stage.env.registry.register(races)
+        stage.world.invoke("x", "races")
+        stage.node.deliver_in()
+        while stage.node.executor.queue:
+            stage.node.run_one()
+        stage.world.advance(CONFIG.linger_ms)
+        assert not any(isinstance(asked, TaskSuspend) for asked, _ in stage.node.unanswered)
+        stage.world.rest(CONFIG.linger_ms)
+        assert stage.value(stage.world.record("x")) == 2
+
     def test_waiting_uses_no_credit(self, stage: Stage) -> None:
         for n in range(20):
             stage.world.invoke(f"x{n}", "sleeper")
@@ -334,6 +370,18 @@ class TestLosing:
         assert stage.value(stage.world.finish("x")) == 2
         assert stage.node.core.statistics().running == 0
 
+    def test_a_late_result_does_not_count_for_the_next_version_here(self, stage: Stage) -> None:
+        stage.world.invoke("x", "leaf", 1)
+        stage.node.deliver_in()
+        late = stage.node.executor.queue.pop()
+        output = late.routine.step(START)
+        promise = stage.node.core.activations["x"].promise
+        stage.node.core.receive([Resume(promise, 2, [])], START)
+        stage.node.core.stepped([(late, output, True)], START)
+        assert stage.node.unanswered == []
+        assert stage.node.core.statistics().running == 1
+        assert stage.node.core.statistics().done == 0
+
     def test_a_refused_fence_drops_the_activation(self, stage: Stage) -> None:
         stage.world.invoke("x", "person")
         stage.node.deliver_in()
@@ -349,6 +397,7 @@ class TestLosing:
                 first.run_one()
         assert first.core.activations == {}
         assert first.core.statistics().running == 0
+        assert first.core.statistics().failed == 0, "the task is another node's, and has not failed"
         stage.world.settle_down()
         stage.settle("person", "yes")
         assert stage.value(stage.world.finish("x")) == "yes"
@@ -405,6 +454,19 @@ class TestReconnecting:
         stage.node.hello()
         assert stage.value(stage.world.finish("x")) == "yes"
         assert stage.ran["x"] == 1
+
+    def test_what_was_missed_is_asked_for_at_once(self, stage: Stage) -> None:
+        stage.world.invoke("x", "person")
+        stage.world.rest(0)
+        stage.node.cut()
+        stage.settle("person", "yes")
+        stage.node.hello()
+        stage.world.settle_down()
+        assert stage.world.record("x").settled, "before it has lingered"
+
+    def test_only_leases_are_claimed(self, stage: Stage) -> None:
+        stage.suspended()
+        assert stage.node.core.claims() == ()
 
     def test_lost_claims_are_dropped(self, stage: Stage) -> None:
         stage.world.invoke("x", "person")
@@ -530,6 +592,14 @@ class TestRetrying:
         assert stage.ran["x.1"] == 2
         assert stage.value(stage.world.finish("x")) == 3
         assert stage.world.machine.task("x").version == 1  # type: ignore[union-attr]
+
+    def test_a_step_gives_up_too(self, stage: Stage) -> None:
+        def outer(ctx: Any) -> Any:
+            return (yield ctx.lfc(stage.flaky, 9))
+
+        stage.env.registry.register(outer)
+        with pytest.raises(OSError, match="time 3"):
+            stage.call("outer")
 
     def test_a_calls_own_policy_counts(self, stage: Stage) -> None:
         def outer(ctx: Any) -> Any:
