@@ -1,0 +1,134 @@
+"""Puts results into the documentation: tables between marks of a page, charts beside it.
+
+A mark is ``<!-- figures NAME -->``, and the text up to ``<!-- end -->`` is written anew; all else
+of the page is people's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import charts
+from benchmarks.report import BESIDE, FLOOR, ordered, ratio, same, worded
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
+#: of one core each: above it, the machine was doing something else besides
+LOAD_MAX: Final = 0.5
+#: charts of a result that stand in the page, in this order
+SHOWN: Final = {
+    "ours": (
+        *("fan-out-10000", "growth-in-flight", "chain-latency", "chains-latency"),
+        *("growth-payloads", "growth-replay", "growth-history"),
+    ),
+    "peers": ("fan-out", "chain-latency", "chains", "memory"),
+}
+
+
+def publish(name: str, result: dict[str, Any], page: Path = PAGE) -> list[Path]:
+    """Write `result` to where `page` has a mark `name`; the charts that were drawn.
+
+    Raises
+    ------
+    ValueError
+        The page has no such mark.
+    """
+    text = page.read_text()
+    mark = re.compile(rf"(<!-- figures {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not mark.search(text):
+        raise ValueError(f"{page} has no mark '<!-- figures {name} -->'")
+    folder = page.with_suffix("")
+    drawn = _charts(name, result, folder)
+    links = "\n\n".join(f"![{_title(path)}]({folder.name}/{path.name})" for path in drawn)
+    body = "\n\n".join(part for part in (words(result), table(result), links) if part)
+    page.write_text(mark.sub(lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text))
+    return drawn
+
+
+def words(result: dict[str, Any]) -> str:
+    """What it was measured on, what results survive, and how much the figures can be trusted."""
+    machine, versions = result["machine"], result["versions"]
+    before = result["load_average"]["before"][0]
+    parts = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "commit")
+    measured = (
+        f"Measured {result['measured_at'][:10]} at commit `{versions['commit']}`, "
+        f"{result['rounds']} rounds: {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['memory_gib']} GiB, {machine['file_system']}, where a synced write of 4 KiB "
+        f"takes {machine['sync_of_4_kib_ms']} ms; {parts}."
+    )
+    lines = [measured]
+    if before > LOAD_MAX * machine["cores"]:
+        lines.append(
+            f"**The machine was busy with other work (load {before} before the run).** Only what "
+            "stands in one row, and was measured in turns, can be compared; nothing here says what "
+            "a quiet machine does."
+        )
+    lines.append(
+        "\n".join(
+            f"- {name} ({', '.join(f'{k} {v}' for k, v in about['versions'].items())}): "
+            f"{about['durability']}"
+            for name, about in result["subjects"].items()
+        )
+    )
+    if result["absent"]:
+        lines.append(
+            "Not measured: "
+            + "; ".join(f"{name} ({why})" for name, why in result["absent"].items())
+            + "."
+        )
+    return "\n\n".join(lines)
+
+
+def table(result: dict[str, Any]) -> str:
+    """A row for each workload, size and subject."""
+    rows = ["| workload | subject | median | lowest – highest | of the floor | |"]
+    rows.append("|---|---|---:|---:|---:|---|")
+    for entry in ordered(result):
+        name, workload = entry["figure"], entry["workload"]
+        median, lowest, highest = (
+            worded(name, entry[which][name], workload) for which in ("median", "lowest", "highest")
+        )
+        floors = [e for e in same(result, entry) if e["subject"] == FLOOR]
+        of_floor = f"{ratio(entry, floors[0]):.2f}" if floors and entry["subject"] != FLOOR else ""
+        beside = ", ".join(
+            f"{other} {worded(other, entry['median'][other])}"
+            for other in BESIDE
+            if other in entry["median"] and other != name
+        )
+        what = ", ".join(part for part in (workload, entry["label"]) if part)
+        cells = (what, entry["subject"], median, f"{lowest} – {highest}", of_floor, beside)
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _charts(name: str, result: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw all, keep those that the page shows, under names of this result."""
+    scratch = folder / f".{name}"
+    drawn = {path.stem: path for path in charts.draw(result, scratch)}
+    kept: list[Path] = []
+    try:
+        for old in folder.glob(f"{name}-*.svg"):
+            old.unlink()
+        for shown in SHOWN[name]:
+            stem = shown if shown in drawn else _with_size(shown, drawn)
+            if stem is not None:
+                path = folder / f"{name}-{shown}.svg"
+                shutil.move(drawn.pop(stem), path)
+                kept.append(path)
+    finally:
+        shutil.rmtree(scratch)
+    return kept
+
+
+def _with_size(shown: str, drawn: dict[str, Path]) -> str | None:
+    """The chart of the largest size, where the name says none."""
+    found = [stem for stem in drawn if re.fullmatch(rf"{shown}-\d+", stem)]
+    return max(found, key=lambda stem: int(stem.rpartition("-")[2])) if found else None
+
+
+def _title(path: Path) -> str:
+    found = re.search("<title>(.*?)</title>", path.read_text())
+    assert found is not None
+    return found[1]
