@@ -24,6 +24,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
+from understudy_actors.executor.quick import perform_at_once
 from understudy_actors.interpreter import routine
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.node.activation import Run
@@ -210,7 +211,14 @@ class World:
         self.counts["steps"] += 1
         self._run = run
         try:
-            return run.routine.step(now_ms)
+            output = run.routine.step(now_ms)
+            perform_at_once(
+                run.routine,
+                output,
+                lambda _: self._random() < 0.5,
+                lambda quick: quick.step(now_ms),
+            )
+            return output
         finally:
             self._run = None
 
