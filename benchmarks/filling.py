@@ -66,6 +66,11 @@ def sleeping(path: Path, count: int) -> None:
     _fill(path, count, _SLEEPERS, _SLEEPS, _WAITS)
 
 
+def timers(path: Path, count: int) -> None:
+    """A store with `count` pending sleeps, and nobody who waits for them."""
+    _fill(path, count, _SLEEPS)
+
+
 def _fill(path: Path, count: int, *statements: str) -> None:
     SqliteEngine(path).close()
     if not count:

@@ -17,6 +17,7 @@ UNITS = {
     "mib": ("MiB", 1),
     "percent": ("%", 2),
     "bytes_per_sleep": ("bytes each", 0),
+    "bytes_per_timer": ("bytes", 0),
     "us_per_step": ("µs/step", 1),
     "ratio": ("×", 2),
     "s": ("s", 3),
@@ -30,7 +31,7 @@ BESIDE = (
     "open_s",
     "import_ratio",
     "broker_mib",
-    "server_mib",
+    *("server_mib", "bytes_per_timer"),
 )
 WIDTH = 160
 #: how far from the floor is compared with

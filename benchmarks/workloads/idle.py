@@ -37,7 +37,7 @@ def alone(size: int) -> Figures | None:
     with deployed(nodes=1) as (ours, client), crowd(ours.url, size - 1):
         until(lambda: node_count(client, GROUP) == size, f"{size} nodes", every_s=0.5)
         time.sleep(SETTLE_S)
-        pids = {name.rstrip("-1"): p.pid for name, p in ours.processes.items()}
+        pids = {name.partition("-")[0]: p.pid for name, p in ours.processes.items()}
         before = {name: machine.cpu_s(pid) or 0.0 for name, pid in pids.items()}
         time.sleep(WATCH_S)
         figures: Figures = {}

@@ -1,9 +1,14 @@
-"""A broker is started on a store in which `size` functions sleep."""
+"""A broker is started on a store in which `size` functions sleep.
+
+Each is a suspended task, its sleep, and a callback from one to the other; `bytes_per_timer` is what
+the sleeps alone take.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import filling, machine
@@ -26,23 +31,28 @@ WORKLOAD = Workload(
 
 
 def alone(size: int) -> Figures:
-    empty = _opened(0)
-    full = _opened(size)
-    grown_mib = full["broker_mib"] - empty["broker_mib"]
+    empty = _opened(filling.sleeping, 0)
+    timers = _opened(filling.timers, size)
+    full = _opened(filling.sleeping, size)
+
+    def bytes_each(figures: Figures) -> float:
+        return (figures["broker_mib"] - empty["broker_mib"]) * 2**20 / size
+
     return {
         "sleeps": size,
-        "bytes_per_sleep": grown_mib * 2**20 / size,
+        "bytes_per_sleep": bytes_each(full),
+        "bytes_per_timer": bytes_each(timers),
         "broker_mib": full["broker_mib"],
         "open_s": full["open_s"],
         "open_empty_s": empty["open_s"],
     }
 
 
-def _opened(size: int) -> Figures:
+def _opened(fill: Callable[[Path, int], None], size: int) -> Figures:
     """Memory of a broker, and seconds from its start to its first answer."""
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as name:
         folder = Path(name)
-        filling.sleeping(folder / "sleeps.db", size)
+        fill(folder / "sleeps.db", size)
         ours = Ours(folder, folder / "sleeps.db")
         client = Runtime(group="bench-client", url=ours.url, connect_timeout=PATIENCE_S)
         try:

@@ -72,6 +72,8 @@ def test_a_store_that_was_filled_is_one_of_ours(tmp_path: Path, count: int) -> N
             (found,) = past.find(["past-000000.1"])
             assert found.task is not None
             assert found.task.state == "fulfilled"
+        else:
+            assert past.find(["past-000000.1"]) == []
         asleep.commit(Changes(now=NOW), [])
     finally:
         past.close()
