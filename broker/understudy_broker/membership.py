@@ -10,7 +10,8 @@ the peers: after such a gap all leases are renewed before anything else happens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,6 +23,10 @@ from understudy_store.commands import TaskHeartbeat
 
 if TYPE_CHECKING:
     from understudy_broker.desk import Desk
+
+
+#: peers that were given up and may come back, the last ones
+DOUBTED_MAX: Final = 256
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -48,6 +53,8 @@ class Membership:
         self._watches = watches
         self.sessions = Sessions()
         self._events: list[Event] = []
+        #: those that were given up, and may have been cut off only: what each had
+        self._doubted: dict[str, tuple[tuple[str, int], ...]] = {}
         self._polled_at = 0
         self._forgiving_until = 0
         self._resend_at = 0
@@ -87,7 +94,8 @@ class Membership:
         self._make_way(peer, hello.name, pid, now)
         session = Session(peer, hello, now)
         self.sessions.add(session)
-        self._machine.acquit(pid, hello.claims)
+        # alive after all: what it had has not killed it, even what was still on its way to it
+        self._machine.acquit(pid, [*self._doubted.pop(pid, ()), *hello.claims])
         self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
@@ -216,8 +224,10 @@ class Membership:
         """Give up those whose time is over, and send unblocks again that nobody acknowledged."""
         for pid, how in self.sessions.overdue(now):
             # connections break without anybody dying: who comes back after all takes it back
+            had = self._machine.held(pid)
             released = self._machine.release_pid(pid, now, death=how, doubtful=True)
             if released:
+                self._doubt(pid, had)
                 fields = {"name": name_of(pid), "released": len(released)}
                 self._events.append(Event("warning", "gone; its tasks go to others", fields))
         ttl = self._config.lease_ttl_ms
@@ -235,6 +245,12 @@ class Membership:
             for group in self.sessions.groups():
                 for session, unblock in self._core.unblocks.for_group(group, self.sessions):
                     self._core.say(session.peer, unblock)
+
+    def _doubt(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
+        """Remember what it had when it was given up, in case it comes back."""
+        self._doubted[pid] = tuple(had)
+        if len(self._doubted) > DOUBTED_MAX:
+            del self._doubted[next(iter(self._doubted))]
 
     def next_due(self) -> int | None:
         """When `polled` and `tick` want to be called again."""

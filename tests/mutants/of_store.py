@@ -522,8 +522,8 @@ _MACHINE: Final = (
         19,
         "only who held the version takes its own death back",
         "machine/deaths.py",
-        "task is None or task.last_lost != (pid, version):",
-        "task is None or task.last_lost is None:",
+        "or task.doubts is None or task.doubts.get(version) != pid:",
+        "or task.doubts is None or version not in task.doubts:",
         _DEATHS,
     ),
     _mutant(

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from understudy_store.machine.objects import Task
 from understudy_store.machine.state import State
 
+#: deaths in a row of one task that may yet be taken back; more are rare, and stay
+DOUBTS_MAX: Final = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: the last second that a date can say, in milliseconds
 _DATE_MS_MAX = 253_402_300_799_000
@@ -32,24 +35,28 @@ def count(task: Task, how: str, now: int, *, doubtful: bool) -> None:
     assert task.pid is not None
     task.deaths += 1
     task.cause = f"{how}, {moment(now)}"
-    task.last_lost = (task.pid, task.version) if doubtful else None
+    if doubtful:
+        doubts = task.doubts = task.doubts or {}
+        doubts[task.version] = task.pid
+        if len(doubts) > DOUBTS_MAX:
+            del doubts[next(iter(doubts))]
 
 
 def forget(s: State, task: Task) -> None:
     """It got somewhere, or a person says that it may go on."""
     task.deaths = 0
-    task.cause = task.last_lost = None
+    task.cause = task.doubts = None
     s.dirty[task.id] = s.promises[task.id]
 
 
 def acquit(s: State, pid: str, had: Iterable[tuple[str, int]]) -> None:
-    """`pid` is back and shows what it had when it vanished: these tasks have not killed it."""
+    """`pid` is back, which had these (id, version) when it vanished: they have not killed it."""
     for task_id, version in had:
         promise = s.promises.get(task_id)
         task = None if promise is None else promise.task
-        if task is None or task.last_lost != (pid, version):
+        if task is None or task.doubts is None or task.doubts.get(version) != pid:
             continue
-        task.last_lost = None
+        del task.doubts[version]
         if task.state not in ("halted", "fulfilled"):
             task.deaths -= 1
             if not task.deaths:

@@ -95,11 +95,11 @@ class Task:
     __slots__ = (
         "cause",
         "deaths",
+        "doubts",
         "due_at",
         "expires_at",
         "failures",
         "id",
-        "last_lost",
         "pid",
         "priority",
         "resumes",
@@ -119,11 +119,11 @@ class Task:
         self.version = 0
         #: releases because the function raised
         self.failures = 0
-        #: holders in a row that vanished, how the last did, and (pid, version) of the last while
-        #: it may yet turn out to live: see `deaths`
+        #: holders in a row that vanished, how the last did, and by version those of them that may
+        #: yet turn out to live: see `deaths`
         self.deaths = 0
         self.cause: str | None = None
-        self.last_lost: tuple[str, int] | None = None
+        self.doubts: dict[int, str] | None = None
         self.pid: str | None = None
         self.ttl: int | None = None
         self.expires_at: int | None = None

@@ -53,6 +53,18 @@ class Nodes:
         self.start(number)
         self.take()
 
+    def cut_all(self) -> None:
+        """Their connections break, and they are given up; they live, but had nothing yet."""
+        for number in self.held:
+            self.rig.core.connection_lost(self.peer(number), self.rig.now)
+            self.held[number] = {}
+        self.rig.pass_time(100, step_ms=20)
+
+    def return_all(self) -> None:
+        for number, boot in self.boots.items():
+            self.rig.join(self.peer(number), f"n{number}", credit=self.credit, boot=str(boot))
+        self.take()
+
     def finish(self, number: int, task: str) -> None:
         version = self.held[number].pop(task)
         assert self.rig.reply(self.peer(number), TaskFulfill(task, version, "resolved")).ok
@@ -216,6 +228,20 @@ def test_who_was_cut_off_and_comes_back_has_not_died(rig: Rig) -> None:
     welcome = rig.join(old + b"again", f"n{first}", boot="1", claims=(("p", 1),))
     assert welcome.lost == ("p",)
     assert deaths(rig, "p") == 0
+
+
+def test_what_had_not_reached_it_has_not_killed_it_either(rig: Rig) -> None:
+    """Cut off before it was told of its task, so that it has nothing to claim; again and again."""
+    nodes = Nodes(rig, 2)
+    rig.create(C, "p")
+    for _ in range(3 * rig.core.config.deaths_max):
+        nodes.take()
+        assert nodes.holder("p") is not None
+        nodes.cut_all()
+        assert deaths(rig, "p") == 1
+        nodes.return_all()
+        assert deaths(rig, "p") == 0
+    nodes.finish(nodes.holder("p") or 0, "p")
 
 
 def test_a_restart_of_the_broker_is_no_death_and_suspects_stay_apart(rig: Rig) -> None:

@@ -14,7 +14,7 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.machine.deaths import moment
+from understudy_store.machine.deaths import DOUBTS_MAX, moment
 
 
 @pytest.fixture
@@ -172,6 +172,27 @@ def test_who_comes_back_alive_has_not_died_of_it(world: World) -> None:
     world.commit()
     world.restart()
     assert counted(world)[0] == 2
+
+
+def test_each_of_several_takes_its_own_back(world: World) -> None:
+    die(world, 3, doubtful=True)
+    world.acquit("n1", [("a", 1)])
+    assert counted(world)[0] == 2
+    die(world)
+    world.acquit("n1", [("a", 3)])
+    world.acquit("n1", [("a", 3)])
+    assert counted(world)[0] == 2
+    world.acquit("n1", [("a", 2)])
+    world.acquit("n1", [("a", 4)])
+    assert counted(world)[0] == 1
+
+
+def test_doubts_are_bounded(world: World) -> None:
+    die(world, DOUBTS_MAX + 1, doubtful=True)
+    world.acquit("n1", [("a", 1)])
+    assert counted(world)[0] == DOUBTS_MAX + 1
+    world.acquit("n1", [("a", 2)])
+    assert counted(world)[0] == DOUBTS_MAX
 
 
 def test_the_only_death_taken_back_leaves_no_cause(world: World) -> None:
