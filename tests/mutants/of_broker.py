@@ -459,8 +459,8 @@ _WHO_IS_ALIVE: Final = (
         19,
         "who was cut off and comes back has not died",
         "membership.py",
-        "        self._machine.acquit(pid, hello.claims)\n",
-        "",
+        "self._machine.acquit(pid, ",
+        'self._machine.acquit("", ',
         _PARKING,
     ),
     _mutant(

@@ -75,7 +75,7 @@ _WAITING: Final = (
         "connection.py",
         "if reconnected and self._asking.watches:",
         "if not reconnected and self._asking.watches:",
-        "tests/integration/test_runtime_processes.py",
+        "tests/integration/test_runtime_processes.py::test_calls_outlive_the_broker",
     ),
     _mutant(
         "absent-one-of-many-watched",
@@ -145,7 +145,7 @@ _DATA: Final = (
         "values/lifting.py",
         "            return tuple(inner)\n",
         "            return inner\n",
-        _VALUES,
+        f"{_VALUES}::TestRoundTrip::test_corner_cases",
     ),
     _mutant(
         "folded-hour-unfolded",
@@ -155,7 +155,7 @@ _DATA: Final = (
         "    # where the zone is not known the offset that it had still tells the very instant\n"
         "    return value.replace(fold=int(fold),",
         "    return value.replace(fold=0,",
-        _VALUES,
+        f"{_VALUES}::TestRoundTrip::test_corner_cases",
     ),
     _mutant(
         "large-int-unsigned",
@@ -164,7 +164,7 @@ _DATA: Final = (
         "values/lifting.py",
         'int.from_bytes(data, "big", signed=True)',
         'int.from_bytes(data, "big", signed=False)',
-        _VALUES,
+        f"{_VALUES}::TestRoundTrip::test_corner_cases",
     ),
     _mutant(
         "unpickles-for-anyone",
@@ -173,7 +173,7 @@ _DATA: Final = (
         "values/lifting.py",
         "        if not self._pickle:\n",
         "        if self._tagged and not self._pickle:\n",
-        _VALUES,
+        f"{_VALUES}::TestPickle::test_pickled_data_is_refused_where_not_allowed",
     ),
     _mutant(
         "cycle-not-noticed",
@@ -182,7 +182,7 @@ _DATA: Final = (
         "values/lowering.py",
         "        if self.depth == codes.DEPTH_MAX:\n",
         "        if self.depth == -1:\n",
-        _VALUES,
+        f"{_VALUES}::TestRefusals::test_depth",
     ),
     _mutant(
         "too-large-a-value",
@@ -193,7 +193,7 @@ _DATA: Final = (
         "        if len(data) > self.payload_bytes_max:\n",
         "            raise PayloadTooLargeError(what, None, self.payload_bytes_max) from None\n"
         "        if len(data) > 2 * self.payload_bytes_max:\n",
-        _VALUES,
+        f"{_VALUES}::TestRefusals::test_size",
     ),
     _mutant(
         "missing-data-is-an-error",
@@ -202,7 +202,7 @@ _DATA: Final = (
         "values/codec.py",
         "        if data is None:\n            return None\n        plan",
         '        if data is None:\n            return data or b""\n        plan',
-        _VALUES,
+        f"{_VALUES}::TestRoundTrip::test_no_data_is_none",
     ),
     _mutant(
         "errors-wire-rewritten",

@@ -445,6 +445,8 @@ class TestRefusals:
         with pytest.raises(PayloadTooLargeError, match="the arguments"):
             small.encode_call((b"x" * 2000, (1,)), {})
         assert small.encode_value("x" * 997)
+        with pytest.raises(PayloadTooLargeError, match="1,001 bytes"):
+            small.encode_value("x" * 998)
 
     def test_secrets_stay_at_home(self) -> None:
         class Login(pydantic.BaseModel):
