@@ -32,6 +32,8 @@ class Peer:
     environment: Environment
     packages: tuple[str, ...]
     begin: Callable[[Session], None]
+    #: the versions of servers that are not among the packages
+    server_versions: Callable[[], dict[str, str]] = dict
 
     @contextmanager
     def open(self) -> Iterator[Session]:
@@ -44,7 +46,7 @@ class Peer:
         return Absent()
 
     def versions(self) -> dict[str, str]:
-        return self.environment.versions(self.packages)
+        return {**self.environment.versions(self.packages), **self.server_versions()}
 
 
 class Absent:
@@ -127,6 +129,7 @@ def peers() -> list[Peer]:
             environment,
             (name, "redis"),
             partial(begin, synced=synced),
+            servers.redis_version,
         )
         for name, environment, begin in queues
         for synced in (False, True)
@@ -146,6 +149,7 @@ def peers() -> list[Peer]:
             DBOS,
             ("dbos", "sqlalchemy", "psycopg"),
             _dbos_postgres,
+            servers.postgres_version,
         ),
         Peer(
             "restate",

@@ -12,9 +12,6 @@ LIMIT_S = 600
 URL = os.environ["BENCH_URL"]
 
 app = Celery("on_celery", broker=URL, backend=URL)
-# at least once, as durable systems have it: a task is taken from the queue when it is done
-app.conf.task_acks_late = True
-app.conf.result_expires = 3600
 
 
 # names of their own: this module has another one where it is the program

