@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 #: the numbered properties of docs/semantics.md
@@ -49,19 +48,15 @@ class Mutant(NamedTuple):
         return text.replace(self.old, self.new)
 
 
-def mutants_of(folder: str, tests: str) -> Callable[..., Mutant]:
-    """A short way to write the mutants of one floor down.
+class Floor(NamedTuple):
+    """Where the files of one floor are, and its tests: a short way to write its mutants down."""
 
-    Parameters
-    ----------
-    folder, tests
-        Where its files are, and its tests; tests that are elsewhere are named from the root.
-    """
+    folder: str
+    tests: str
 
     def mutant(
-        name: str, property: int | None, breaks: str, file: str, old: str, new: str, *by: str
+        self, name: str, property: int | None, breaks: str, file: str, old: str, new: str, *by: str
     ) -> Mutant:
-        named = tuple(each if each.startswith("tests/") else f"{tests}/{each}" for each in by)
-        return Mutant(name, property, breaks, f"{folder}/{file}", old, new, named)
-
-    return mutant
+        """`file` is named from the folder, and tests (`by`) from its own, or from the root."""
+        named = tuple(each if each.startswith("tests/") else f"{self.tests}/{each}" for each in by)
+        return Mutant(name, property, breaks, f"{self.folder}/{file}", old, new, named)

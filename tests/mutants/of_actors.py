@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant, mutants_of
+from tests.mutants.mutant import Floor, Mutant
 
-_mutant = mutants_of("actors/understudy_actors", "tests/unit/actors")
+_mutant = Floor("actors/understudy_actors", "tests/unit/actors").mutant
 _NODE: Final = "test_node_core.py"
 _REQUESTS: Final = "test_interpreter_requests.py"
 _REPLAY: Final = "test_interpreter_replay.py"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant, mutants_of
+from tests.mutants.mutant import Floor, Mutant
 
-_mutant = mutants_of("broker/understudy_broker", "tests/unit/broker")
+_mutant = Floor("broker/understudy_broker", "tests/unit/broker").mutant
 _CORE: Final = "test_core.py"
 _DISPATCHER: Final = "test_dispatcher.py"
 _FRAMES: Final = "test_frames.py"
@@ -199,8 +199,8 @@ _FRAMES_IN_ORDER: Final = (
         "protocol/frames.py",
         'return "again" if ahead == 0 or ahead > _NUMBER_MASK // 2 else "gap"',
         'return "again" if ahead == 0 or ahead > _NUMBER_MASK // 2 else "next"',
-        _FRAMES,
         _CORE,
+        _FRAMES,
     ),
     _mutant(
         "gap-does-not-end-the-connection",
@@ -227,7 +227,7 @@ _FRAMES_IN_ORDER: Final = (
         "protocol/frames.py",
         "    if count > messages_max:\n",
         "    if count > messages_max * 2:\n",
-        _FRAMES,
+        f"{_FRAMES}::test_the_statuses",
     ),
     _mutant(
         "bad-request-spoils-its-frame",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant, mutants_of
+from tests.mutants.mutant import Floor, Mutant
 
-_mutant = mutants_of("sdk/understudy", "tests/unit/sdk")
+_mutant = Floor("sdk/understudy", "tests/unit/sdk").mutant
 _VALUES: Final = "test_values.py"
 _FAILURES: Final = "test_failures.py"
 _RETRY: Final = "test_retry.py"

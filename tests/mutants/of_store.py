@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant, mutants_of
+from tests.mutants.mutant import Floor, Mutant
 
-_mutant = mutants_of("store/understudy_store", "tests/unit/store")
+_mutant = Floor("store/understudy_store", "tests/unit/store").mutant
 _PROMISES: Final = "test_machine_promises.py"
 _TASKS: Final = "test_machine_tasks.py"
 _DEATHS: Final = "test_machine_deaths.py"

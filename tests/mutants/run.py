@@ -65,7 +65,10 @@ def trials(mutants: Sequence[Mutant], workers: int, *, wide: bool) -> Iterator[I
                     mutant = waiting.popleft()
                 except IndexError:
                     return
-                done.put(copy.attempt(mutant, wide=wide))
+                try:
+                    done.put(copy.attempt(mutant, wide=wide))
+                except Exception as error:
+                    done.put(Trial(mutant, "unfit", repr(error), 0.0))
 
         threads = [threading.Thread(target=work, args=(copy,)) for copy in copies]
         for thread in threads:
