@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.harness import find
-from benchmarks.report import worded
+from benchmarks.report import number_and_unit, worded
 from benchmarks.workloads import WORKLOADS
 
 WIDTH: Final = 760
@@ -178,7 +178,7 @@ def percentiles(result: dict[str, Any], workload: str) -> Svg | None:
 
 
 def curve(result: dict[str, Any], workload: str, figure: str) -> Svg | None:
-    """A figure by size, both on log scales; a line for each subject."""
+    """A figure by size, both on log scales; a line for each subject that has several sizes."""
     names = subjects_of([e for e in result["results"] if e["workload"] == workload])
     lines = {
         name: [e for e in find(result, workload, name) if e["size"] > 0 and figure in e["median"]]
@@ -190,7 +190,9 @@ def curve(result: dict[str, Any], workload: str, figure: str) -> Svg | None:
     entries = [e for line in lines.values() for e in line]
     height, top, bottom = 340, HEAD, 340 - FOOT - 14
     words = WORKLOADS[workload]
-    svg = Svg(height, f"{words.title}: {figure}, by number of {words.unit}", note_of(result))
+    unit = number_and_unit(figure, 0, workload)[1]
+    by = "bytes" if words.unit == "bytes" else f"number of {words.unit}"
+    svg = Svg(height, f"{words.title}: {unit} by {by}", note_of(result))
     at_x, ticks_x = log_scale(
         min(e["size"] for e in entries), max(e["size"] for e in entries), 80, WIDTH - RIGHT
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import charts
-from benchmarks.report import BESIDE, FLOOR, ordered, ratio, same, worded
+from benchmarks.report import FLOOR, beside, number_and_unit, ordered, ratio, same, worded
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 #: of one core each: above it, the machine was doing something else besides
@@ -87,18 +87,14 @@ def table(result: dict[str, Any]) -> str:
     rows.append("|---|---|---:|---:|---:|---|")
     for entry in ordered(result):
         name, workload = entry["figure"], entry["workload"]
-        median, lowest, highest = (
-            worded(name, entry[which][name], workload) for which in ("median", "lowest", "highest")
+        lowest, highest = (
+            number_and_unit(name, entry[which][name])[0] for which in ("lowest", "highest")
         )
+        median = worded(name, entry["median"][name], workload)
         floors = [e for e in same(result, entry) if e["subject"] == FLOOR]
         of_floor = f"{ratio(entry, floors[0]):.2f}" if floors and entry["subject"] != FLOOR else ""
-        beside = ", ".join(
-            f"{other} {worded(other, entry['median'][other])}"
-            for other in BESIDE
-            if other in entry["median"] and other != name
-        )
         what = ", ".join(part for part in (workload, entry["label"]) if part)
-        cells = (what, entry["subject"], median, f"{lowest} – {highest}", of_floor, beside)
+        cells = (what, entry["subject"], median, f"{lowest} – {highest}", of_floor, beside(entry))
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

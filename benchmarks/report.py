@@ -38,13 +38,34 @@ WIDTH = 160
 FLOOR = "floor"
 
 
-def worded(name: str, value: float, workload: str = "") -> str:
-    """`value` of the figure `name` with its unit; `workload` says what its calls are."""
-    ends = [end for end in UNITS if name == end or name.endswith(f"_{end}")]
-    unit, digits = UNITS[max(ends, key=len)] if ends else ("", 2)
+def number_and_unit(name: str, value: float, workload: str = "") -> tuple[str, str]:
+    """`value` of the figure `name`, and its unit; `workload` says what its calls are."""
+    end = _unit_end(name)
+    unit, digits = UNITS[end] if end else ("", 2)
     if unit == "calls/s" and workload in ("chain", "chains"):
         unit = "chains/s"
-    return f"{value:,.{digits}f} {unit}".strip()
+    return f"{value:,.{digits}f}", unit
+
+
+def worded(name: str, value: float, workload: str = "") -> str:
+    """Both, as one text."""
+    return " ".join(number_and_unit(name, value, workload)).strip()
+
+
+def beside(entry: dict[str, Any]) -> str:
+    """The other figures that are worth a look, named."""
+    median = entry["median"]
+    said: list[str] = []
+    for name in BESIDE:
+        if name in median and name != entry["figure"]:
+            plain = name.removesuffix(f"_{_unit_end(name)}").replace("_", " ")
+            said.append(f"{plain} {worded(name, median[name])}")
+    return ", ".join(said)
+
+
+def _unit_end(name: str) -> str:
+    ends = [end for end in UNITS if name == end or name.endswith(f"_{end}")]
+    return max(ends, key=len, default="")
 
 
 def ratio(entry: dict[str, Any], other: dict[str, Any]) -> float:
@@ -99,12 +120,7 @@ def _cells(result: dict[str, Any], entry: dict[str, Any]) -> list[str]:
     ]
     floors = [other for other in same(result, entry) if other["subject"] == FLOOR]
     of_floor = f"{ratio(entry, floors[0]):.2f}" if floors and entry["subject"] != FLOOR else ""
-    beside = ", ".join(
-        f"{other} {worded(other, entry['median'][other])}"
-        for other in BESIDE
-        if other in entry["median"] and other != name
-    )
-    return [*figures, of_floor, beside]
+    return [*figures, of_floor, beside(entry)]
 
 
 def ordered(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import charts, guard, report
+from benchmarks.__main__ import main
 from benchmarks.harness import (
     Figures,
     Harness,
@@ -295,6 +296,14 @@ def test_figures_have_units(name: str, value: float, text: str) -> None:
     assert report.worded(name, value) == text
 
 
+def test_figures_beside_the_one_that_counts_are_named() -> None:
+    entry = {
+        "figure": "p50_ms",
+        "median": {"p50_ms": 1.0, "p99_ms": 2.0, "steps_together_per_s": 30_000.0, "calls": 3.0},
+    }
+    assert report.beside(entry) == "p99 2.00 ms, steps together 30,000 /s"
+
+
 def test_lower_latency_is_the_better_ratio() -> None:
     low = {"figure": "p50_ms", "lower_is_better": True, "median": {"p50_ms": 2.0}}
     high = {"figure": "p50_ms", "lower_is_better": True, "median": {"p50_ms": 4.0}}
@@ -331,3 +340,44 @@ def test_the_guard_misses_what_is_no_longer_measured() -> None:
     assert guard.losses({}, {"fan_out 10,000 calls": 0.5}) == [
         "fan_out 10,000 calls: recorded, and not measured"
     ]
+
+
+@pytest.mark.parametrize(
+    ("now", "code", "says"),
+    [(500.0, 0, "kept"), (350.0, 1, "make bench-guard ARGS=--record")],
+)
+def test_the_command_says_whether_it_was_kept_and_how_to_record_anew(
+    now: float,
+    code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "guard.json"
+    guard.record(guarded(500.0), path)
+    before = guard.recorded(path)
+    harness = guard.harness()
+    harness.groups = [[Fake("understudy", now, []), Fake("floor", 1_000.0, [])]]
+    monkeypatch.setattr(guard, "harness", lambda: harness)
+    monkeypatch.setattr(guard, "recorded", lambda: before)
+    assert main(["guard", "--rounds", "2"]) == code
+    # what seems to be lost is measured once more before it is believed
+    assert harness.rounds == (4 if code else 2)
+    captured = capsys.readouterr()
+    assert says in captured.out + captured.err
+
+
+def test_the_command_fails_where_nothing_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = guard.harness()
+    harness.groups = [[Fake("understudy", 1.0, []), Fake("floor", 1.0, [])]]
+    monkeypatch.setattr(guard, "harness", lambda: harness)
+    monkeypatch.setattr(guard, "PATH", tmp_path / "guard.json")
+    assert main(["guard", "--rounds", "1"]) == 1
+    assert "nothing is recorded yet" in capsys.readouterr().err
+
+
+def test_the_record_that_is_committed_can_be_held_against_a_run() -> None:
+    assert guard.recorded().keys() == guarded(500.0).keys()
