@@ -29,8 +29,6 @@ PEER_WARM_UP: Final = {"fan_out": 200, "chain": 10, "chains": 50}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 1 if the guard fails."""
-    # that a broker is not there yet is no news here
-    logging.getLogger("understudy").setLevel(logging.ERROR)
     options = _parser().parse_args(arguments)
     code: int = options.do(options)
     return code
@@ -209,4 +207,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # that a broker is not there yet is no news here
+    logging.getLogger("understudy").setLevel(logging.ERROR)
     sys.exit(main())
