@@ -94,7 +94,7 @@ lock: $(READY) ## Write uv.lock anew after a change of dependencies in pyproject
 	@$(BIN)/uv lock
 
 clean: ## Remove .venv, caches and built files
-	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv dist build benchmarks/results benchmarks/peers/.envs .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock gives versions and hashes; whence they come is the machine's affair. uv takes a second and
