@@ -35,7 +35,7 @@ def world(tmp_path: Path, forker: Forker, request: Any) -> Iterator[World]:
     """Nothing runs yet. A test that fails shows what its processes wrote."""
     with World(tmp_path, forker) as world:
         yield world
-        if request.node.stash[_FAILED]:
+        if request.node.stash.get(_FAILED, False):
             print(world.report())
 
 
