@@ -19,6 +19,8 @@ ROW: Final = 26
 HEAD: Final = 56
 FOOT: Final = 52
 INK: Final = "#1f2328"
+#: of what is not on a disk when it is acknowledged
+PALE: Final = 0.4
 FAINT: Final = "#d0d7de"
 #: distinct also for those who do not see red or green (Okabe and Ito)
 COLOURS: Final = ("#0072b2", "#8c959f", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
@@ -43,13 +45,16 @@ class Svg:
         fill, weight = more.get("fill", INK), more.get("weight", "400")
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-            f'fill="{fill}" font-weight="{weight}">{escape(text)}</text>'
+            f'fill="{fill}" font-weight="{weight}" paint-order="stroke" stroke="#ffffff" '
+            f'stroke-width="3">{escape(text)}</text>'
         )
 
-    def rect(self, x: float, y: float, width: float, height: float, fill: str) -> None:
+    def rect(
+        self, x: float, y: float, width: float, height: float, fill: str, *, pale: bool = False
+    ) -> None:
         self.parts.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 1):.1f}" height="{height:.1f}" '
-            f'fill="{fill}" rx="2"/>'
+            f'fill="{fill}" fill-opacity="{PALE if pale else 1}" rx="2"/>'
         )
 
     def line(self, points: Sequence[tuple[float, float]], stroke: str, width: float = 1) -> None:
@@ -97,14 +102,20 @@ def colour_of(subject: str, subjects: Sequence[str]) -> str:
     return COLOURS[2 + others.index(subject) % (len(COLOURS) - 2)]
 
 
+def synced(result: dict[str, Any], subject: str) -> bool:
+    """Whether what `subject` acknowledges is on the disk."""
+    return bool(result["subjects"][subject]["synced"])
+
+
 def note_of(result: dict[str, Any]) -> str:
     """What it was measured on, in a line."""
     machine = result["machine"]
     load = result["load_average"]["before"][0]
+    pale = "" if all(synced(result, name) for name in result["subjects"]) else " Pale: not durable."
     return (
         f"{result['measured_at'][:10]}, {machine['cores']} cores, "
         f"commit {result['versions']['commit']}, load before {load}. "
-        "Medians; thin lines from lowest to highest."
+        f"Medians; thin lines from lowest to highest.{pale}"
     )
 
 
@@ -136,7 +147,8 @@ def bars(result: dict[str, Any], workload: str, size: int) -> Svg | None:
         value = entry["median"][figure]
         weight = "600" if name == FIRST[0] else "400"
         svg.text(LEFT - 10, y + 14, name, anchor="end", weight=weight)
-        svg.rect(LEFT, y + 2, at(value) - LEFT, ROW - 9, colour_of(name, order))
+        colour, pale = colour_of(name, order), not synced(result, name)
+        svg.rect(LEFT, y + 2, at(value) - LEFT, ROW - 9, colour, pale=pale)
         ends = [(at(entry[end][figure]), y + ROW / 2 - 2.5) for end in ("lowest", "highest")]
         svg.line(ends, INK)
         svg.text(

@@ -77,6 +77,8 @@ class Subject(Protocol):
     name: str
     #: what a result that it has acknowledged survives, in words
     durability: str
+    #: whether that is a crash of the machine: what was acknowledged is on the disk
+    synced: bool
 
     def open(self) -> AbstractContextManager[Runner]:
         """Start it, empty."""
@@ -312,7 +314,11 @@ class Harness:
             "versions": versions(),
             "rounds": self.rounds,
             "subjects": {
-                s.name: {"durability": s.durability, "versions": s.versions()}
+                s.name: {
+                    "durability": s.durability,
+                    "synced": s.synced,
+                    "versions": s.versions(),
+                }
                 for s in subjects
                 if s.name not in self.absent
             },

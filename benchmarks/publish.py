@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import charts
-from benchmarks.report import FLOOR, beside, number_and_unit, ordered, ratio, same, worded
+from benchmarks.report import (
+    FLOOR,
+    beside,
+    number_and_unit,
+    ordered,
+    ratio,
+    ratio_worded,
+    same,
+    worded,
+)
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 #: of one core each: above it, the machine was doing something else besides
@@ -59,19 +68,18 @@ def words(result: dict[str, Any]) -> str:
         f"takes {machine['sync_of_4_kib_ms']} ms; {parts}."
     )
     lines = [measured]
+    subjects: list[str] = []
     if before > LOAD_MAX * machine["cores"]:
         lines.append(
             f"**The machine was busy with other work (load {before} before the run).** Only what "
             "stands in one row, and was measured in turns, can be compared; nothing here says what "
             "a quiet machine does."
         )
-    lines.append(
-        "\n".join(
-            f"- {name} ({', '.join(f'{k} {v}' for k, v in about['versions'].items())}): "
-            f"{about['durability']}"
-            for name, about in result["subjects"].items()
-        )
-    )
+    for name, about in result["subjects"].items():
+        parts = ", ".join(f"{part} {version}" for part, version in about["versions"].items())
+        kept = "" if about["synced"] else ", **not durable**"
+        subjects.append(f"- {name}{kept} ({parts}): {about['durability']}")
+    lines.append("\n".join(subjects))
     if result["absent"]:
         lines.append(
             "Not measured: "
@@ -92,7 +100,9 @@ def table(result: dict[str, Any]) -> str:
         )
         median = worded(name, entry["median"][name], workload)
         floors = [e for e in same(result, entry) if e["subject"] == FLOOR]
-        of_floor = f"{ratio(entry, floors[0]):.2f}" if floors and entry["subject"] != FLOOR else ""
+        of_floor = (
+            ratio_worded(ratio(entry, floors[0])) if floors and entry["subject"] != FLOOR else ""
+        )
         what = ", ".join(part for part in (workload, entry["label"]) if part)
         cells = (what, entry["subject"], median, f"{lowest} – {highest}", of_floor, beside(entry))
         rows.append("| " + " | ".join(cells) + " |")

@@ -77,6 +77,11 @@ def ratio(entry: dict[str, Any], other: dict[str, Any]) -> float:
     return float(theirs / ours if entry["lower_is_better"] else ours / theirs)
 
 
+def ratio_worded(value: float) -> str:
+    """Two digits that say something, however small it is."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def show(result: dict[str, Any], console: Console | None = None) -> None:
     """Print everything that was measured, and what it was measured on."""
     console = console or _console()
@@ -119,7 +124,7 @@ def _cells(result: dict[str, Any], entry: dict[str, Any]) -> list[str]:
         for which in ("median", "lowest", "highest")
     ]
     floors = [other for other in same(result, entry) if other["subject"] == FLOOR]
-    of_floor = f"{ratio(entry, floors[0]):.2f}" if floors and entry["subject"] != FLOOR else ""
+    of_floor = ratio_worded(ratio(entry, floors[0])) if floors and entry["subject"] != FLOOR else ""
     return [*figures, of_floor, beside(entry)]
 
 

@@ -51,6 +51,7 @@ class Understudy:
 
     name: str = "understudy"
     durability: str = f"{SYNCED}; tcp on loopback, {NODES} node processes"
+    synced: bool = True
 
     @contextmanager
     def open(self) -> Iterator[_Open]:
@@ -71,6 +72,7 @@ class Floor:
 
     name: str = "floor"
     durability: str = f"{SYNCED}; tcp on loopback, {NODES} node processes; no semantics"
+    synced: bool = True
     parts: tuple[str, ...] = field(default=("pyzmq", "msgspec", "sqlalchemy"))
 
     @contextmanager

@@ -29,6 +29,7 @@ class Peer:
 
     name: str
     durability: str
+    synced: bool
     environment: Environment
     packages: tuple[str, ...]
     begin: Callable[[Session], None]
@@ -126,6 +127,7 @@ def peers() -> list[Peer]:
         Peer(
             f"{name}+aof" if synced else name,
             f"Redis, {_redis_words(synced)}; 2 worker processes",
+            synced,
             environment,
             (name, "redis"),
             partial(begin, synced=synced),
@@ -135,10 +137,11 @@ def peers() -> list[Peer]:
         for synced in (False, True)
     ]
     found += [
-        Peer("ray", "in memory only; 2 actors", RAY, ("ray",), _ray),
+        Peer("ray", "in memory only; 2 actors", False, RAY, ("ray",), _ray),
         Peer(
             "dbos-sqlite",
             "SQLite as DBOS sets it up; all in the process that calls",
+            True,
             DBOS,
             ("dbos", "sqlalchemy"),
             _dbos_sqlite,
@@ -146,6 +149,7 @@ def peers() -> list[Peer]:
         Peer(
             "dbos-postgres",
             "PostgreSQL with its defaults: commits are synced; 2 worker processes and a queue",
+            True,
             DBOS,
             ("dbos", "sqlalchemy", "psycopg"),
             _dbos_postgres,
@@ -154,6 +158,7 @@ def peers() -> list[Peer]:
         Peer(
             "restate",
             "Restate's own log with its defaults; 2 worker processes",
+            True,
             RESTATE,
             ("restate-sdk", "hypercorn"),
             _restate,

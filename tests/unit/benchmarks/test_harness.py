@@ -37,6 +37,7 @@ class Fake:
     speed: float
     log: list[str]
     durability: str = "none at all"
+    synced: bool = False
     runs: int = 0
     refuses: set[str] = field(default_factory=set)
 
@@ -197,6 +198,7 @@ def test_a_result_says_what_was_measured_on_what(tmp_path: Path) -> None:
     assert {"python", "sqlite", "pyzmq", "commit"} <= result["versions"].keys()
     assert result["subjects"]["floor"] == {
         "durability": "none at all",
+        "synced": False,
         "versions": {"floor": "1.0"},
     }
     for entry in result["results"]:

@@ -42,8 +42,12 @@ def result(load: float = 0.1, **absent: str) -> dict[str, Any]:
         "versions": {"python": "3.11", "commit": "abcdef"},
         "load_average": {"before": [load, 0.0, 0.0]},
         "subjects": {
-            "understudy": {"durability": "synced", "versions": {"understudy": "0.1"}},
-            "floor": {"durability": "synced too", "versions": {}},
+            "understudy": {
+                "durability": "synced",
+                "synced": True,
+                "versions": {"understudy": "0.1"},
+            },
+            "floor": {"durability": "on no disk", "synced": False, "versions": {}},
         },
         "absent": absent,
         "results": [
@@ -66,6 +70,7 @@ def test_only_what_stands_between_the_marks_changes(page: Path) -> None:
     assert text.startswith("# Page\n\nbefore\n\n<!-- figures ours -->\n")
     assert text.endswith("<!-- end -->\n\nafter\n")
     assert "old" not in text
+    assert "- understudy (u 0.1): in a file\n- floor, **not durable** (): on no disk" in text
     assert "| fan_out, 10,000 calls | understudy | 100 calls/s |" in text
     assert "| 0.25 |" in text
     assert chart.exists()
