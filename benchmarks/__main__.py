@@ -209,4 +209,8 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     # that a broker is not there yet is no news here
     logging.getLogger("understudy").setLevel(logging.ERROR)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; `make bench-peers` would go on from here", file=sys.stderr)
+        sys.exit(130)

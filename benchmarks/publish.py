@@ -71,9 +71,9 @@ def words(result: dict[str, Any]) -> str:
     subjects: list[str] = []
     if before > LOAD_MAX * machine["cores"]:
         lines.append(
-            f"**The machine was busy with other work (load {before} before the run).** Only what "
-            "stands in one row, and was measured in turns, can be compared; nothing here says what "
-            "a quiet machine does."
+            f"**The machine was busy with other work (load {before} before the run).** Only "
+            "rows of one workload that were measured in turns can be compared, and those roughly; "
+            "nothing here says what a quiet machine does."
         )
     for name, about in result["subjects"].items():
         parts = ", ".join(f"{part} {version}" for part, version in about["versions"].items())

@@ -42,11 +42,7 @@ def result(load: float = 0.1, **absent: str) -> dict[str, Any]:
         "versions": {"python": "3.11", "commit": "abcdef"},
         "load_average": {"before": [load, 0.0, 0.0]},
         "subjects": {
-            "understudy": {
-                "durability": "synced",
-                "synced": True,
-                "versions": {"understudy": "0.1"},
-            },
+            "understudy": {"durability": "in a file", "synced": True, "versions": {"u": "0.1"}},
             "floor": {"durability": "on no disk", "synced": False, "versions": {}},
         },
         "absent": absent,
