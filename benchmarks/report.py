@@ -33,7 +33,7 @@ BESIDE = (
     "broker_mib",
     *("server_mib", "bytes_per_timer"),
 )
-WIDTH = 160
+WIDTH = 200
 #: how far from the floor is compared with
 FLOOR = "floor"
 
