@@ -304,6 +304,8 @@ class Harness:
     def result(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         subjects = [subject for group in self.groups for subject in group]
+        # one that failed halfway has figures too
+        measured = {series.subject for series in self.series.values()}
         return {
             "format": FORMAT,
             "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began_at)),
@@ -320,7 +322,7 @@ class Harness:
                     "versions": s.versions(),
                 }
                 for s in subjects
-                if s.name not in self.absent
+                if s.name not in self.absent or s.name in measured
             },
             "absent": self.absent,
             "results": [series.summary() for series in self.series.values() if series.runs],

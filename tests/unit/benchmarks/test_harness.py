@@ -147,6 +147,24 @@ def test_a_subject_that_cannot_be_had_is_named_and_the_others_go_on() -> None:
     assert [(e["subject"], len(e["runs"])) for e in result["results"]] == [("two", 2)]
 
 
+def test_a_subject_that_fails_halfway_keeps_what_it_did(tmp_path: Path) -> None:
+    class Fails(Fake):
+        def run(self, workload: str, size: int) -> Figures | None:
+            if workload == "chains":
+                raise SubjectError("it hangs")
+            return super().run(workload, size)
+
+    workloads = [(WORKLOADS[name], (1,)) for name in ("chain", "chains")]
+    harness = Harness(workloads, [[Fails("one", 1, [])], [Fake("two", 1, [])]])
+    harness.round()
+    result = harness.result()
+    assert result["absent"] == {"one": "it hangs"}
+    assert {(e["workload"], e["subject"]) for e in result["results"]} == {
+        *(("chain", "one"), ("chain", "two"), ("chains", "two")),
+    }
+    assert charts.draw(result, tmp_path)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says")
 def test_memory_is_that_of_a_process_and_its_children() -> None:
     child = "import time; held = bytearray(30 * 2**20); print('ready', flush=True); time.sleep(60)"
