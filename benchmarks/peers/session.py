@@ -116,6 +116,15 @@ class Session:
 
     def close(self) -> None:
         """End the program, the workers, and the servers last."""
+        try:
+            self._end_all()
+        finally:
+            # also where somebody was too impatient to wait for it
+            for process in (*self._workers, *self._servers, self._driver):
+                if process is not None and process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def _end_all(self) -> None:
         if self._driver is not None and self._driver.stdin is not None:
             with suppress(BrokenPipeError):
                 self._driver.stdin.close()
