@@ -36,7 +36,9 @@ help: ## This list
 demo: $(READY) ## Nine services and a gateway; a service and the gateway are killed, and the calls still return
 	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
 
-test: check unit ## Everything that CI runs: check, then all tests
+test: check ## Everything that CI runs: check, then all tests
+	@echo '· tests, in two halves at the same time'
+	@$(BIN)/python -m tests.halves
 
 check: lint types ## Style, formatting, types and the direction of imports
 

@@ -447,12 +447,20 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
             async with joined(running.endpoint, client):
                 payload = Value({}, bytes(200_000))
                 at = time.time_ns() // 1_000_000 + 60_000
-                number = 0
-                # what it asks for waits until it reads; what it is told of cannot
-                while (await client.report()).counters["peers_too_slow"] == 0:
-                    id_ = f"p{number}"
+                ids = [f"p{number}" for number in range(100)]
+                for id_ in ids:
                     await client.reply(PromiseCreate(id_, at))
-                    assert deaf.send_nowait([encode([Request(number, PromiseWatch((id_,)))])])
+                # what it asks for waits until it reads; what it is told of cannot
+                asked = [
+                    Request(1, PromiseWatch(tuple(ids))),
+                    Request(2, PromiseCreate("seen", at)),
+                ]
+                assert deaf.send_nowait([encode(asked)])
+                while (await client.reply(PromiseGet("seen"))).status == 404:
+                    await trio.lowlevel.checkpoint()
+                for id_ in ids:
                     await client.reply(PromiseSettle(id_, "resolved", payload))
-                    number += 1
+                    if (await client.report()).counters["peers_too_slow"]:
+                        break
+                assert (await client.report()).counters["peers_too_slow"] == 1
                 assert (await client.create("q")).status == 201
