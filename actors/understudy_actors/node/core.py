@@ -314,6 +314,9 @@ class NodeCore(Waiting):
                 root.scheduled = False
                 self._drop(activation)
                 count += 1
+        if count:
+            # nothing may be running whose end would ask for more
+            self.grant()
         return count
 
     def stop_serving(self) -> None:

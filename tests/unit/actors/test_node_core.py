@@ -642,6 +642,15 @@ class TestLeaving:
             assert stage.value(stage.world.finish(f"x{n}")) == n + 1
         assert stage.node.core.statistics().done == 0
 
+    def test_who_gives_back_all_that_it_has_asks_for_work_again(self, stage: Stage) -> None:
+        for n in range(3):
+            stage.world.invoke(f"x{n}", "leaf", n)
+        while stage.node.inbox:
+            stage.node.deliver_in()
+        assert stage.node.core.give_back() == 3
+        for n in range(3):
+            assert stage.value(stage.world.finish(f"x{n}")) == n + 1
+
     def test_a_resumed_one_that_is_given_back_is_closed(self, stage: Stage) -> None:
         stage.suspended()
         run = stage.node.core.activations["x"].root
