@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from understudy_store.engines.memory import MemoryEngine
 from understudy_store.errors import StoreClosedError, StoreError, StoreFailedError
 from understudy_store.store import CommitResult, Store, open_store
 
-WAIT_S = 10
+WAIT_S = 30
+#: enough that threads which see half of one are caught
+COMMITS = 1_000
 
 
 class _BreakingEngine(MemoryEngine):
@@ -55,6 +58,16 @@ def test_commits_are_done_in_order_and_seen_by_find(store: Store) -> None:
         assert store.find([f"p.{n:02}"]) == [row(f"p.{n:02}")]
 
 
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless_threads")
 def test_find_beside_commits(store: Store) -> None:
     """A find never sees half a commit, while the writer goes on."""
     done = threading.Event()
@@ -62,7 +75,7 @@ def test_find_beside_commits(store: Store) -> None:
     store.submit(Changes(1, inserted=[a, b]), [], lambda _: done.set())
     assert done.wait(WAIT_S)
     done.clear()
-    for n in range(100):
+    for n in range(COMMITS):
         pair = [settled(a, n), settled(b, n)]
         store.submit(Changes(2 + n, updated=pair), [], lambda _: None)
     store.submit(Changes(0), [], lambda _: done.set())
@@ -72,7 +85,7 @@ def test_find_beside_commits(store: Store) -> None:
         assert first.promise.settled_at == second.promise.settled_at
         seen.append(first.promise.settled_at or 0)
     assert seen == sorted(seen)
-    assert store.find(["a"]) == [settled(a, 99)]
+    assert store.find(["a"]) == [settled(a, COMMITS - 1)]
 
 
 def test_close_does_all_that_is_queued(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from heapq import nsmallest
+from threading import Lock
 from typing import Any, TypeVar
 
 from understudy_store.addresses import parse_target
@@ -29,6 +30,8 @@ class MemoryEngine:
     """The engine that the others must equal."""
 
     def __init__(self) -> None:
+        #: held while rows change or several are looked up: a find sees no half of a commit
+        self._lock = Lock()
         self._now = 0
         self._rows: dict[str, Row] = {}
         #: branch tag -> ids
@@ -53,13 +56,15 @@ class MemoryEngine:
         )
 
     def find(self, ids: Collection[str]) -> list[Row]:
-        found = (self._rows.get(id_) for id_ in dict.fromkeys(ids))
+        with self._lock:
+            found = [self._rows.get(id_) for id_ in dict.fromkeys(ids)]
         return [row for row in found if row is not None]
 
     def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
         if changes:
             self._check(changes)
-            self._write(changes)
+            with self._lock:
+                self._write(changes)
         return [self._answer(read) for read in reads]
 
     def close(self) -> None:
