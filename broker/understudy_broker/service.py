@@ -162,9 +162,10 @@ class _Shell:
     def _turn(self) -> None:
         self._finish_commit()
         now = self.clock()
-        if not (self.core.full and self._committing is not None):
+        if self.core.full and self._committing is not None:
+            self._lose_connections(now)
+        else:
             self._take_in(now)
-        self._lose_connections(now)
         for peer in self.core.burdens.sent:
             if not self.outgoing.waits(peer):
                 self.core.drained(peer)
@@ -183,18 +184,17 @@ class _Shell:
     # In ----------------------------------------------------------------------------------------
 
     def _take_in(self, now: int) -> None:
-        frames = self.router.receive_frames_nowait()
-        # Closed connections first: a descriptor in these frames may have belonged to another.
-        self._lose_connections(now)
-        if not frames or not self.router.readable():
+        received, all_of_it = self.router.receive_routed_nowait()
+        # Closed connections first: the descriptor of a new peer may have belonged to another.
+        known = self._descriptors
+        self._lose_connections(now, look=any(peer not in known for peer, _ in received))
+        if all_of_it:
             self.core.polled(now)
-        for parts in frames:
-            peer = parts[0].bytes
-            body = parts[-1]
+        for peer, frame in received:
             # Anything but one part after the routing id is no frame of ours.
-            self.core.receive(peer, body.buffer if len(parts) == 2 else b"", now)
-            if self._has_descriptors and peer not in self._descriptors:
-                self._remember_connection(peer, body)
+            self.core.receive(peer, b"" if frame is None else frame.buffer, now)
+            if frame is not None and self._has_descriptors and peer not in self._descriptors:
+                self._remember_connection(peer, frame)
 
     def _remember_connection(self, peer: bytes, frame: zmq.Frame) -> None:
         descriptor = descriptor_of(frame)
@@ -202,8 +202,8 @@ class _Shell:
             self._peers[descriptor] = peer
             self._descriptors[peer] = descriptor
 
-    def _lose_connections(self, now: int) -> None:
-        for event in self.monitor.drain():
+    def _lose_connections(self, now: int, *, look: bool = False) -> None:
+        for event in self.monitor.drain(look=look and self._has_descriptors):
             if event.event == zmq.Event.DISCONNECTED:
                 peer = self._peers.pop(event.value, None)
                 if peer is not None:

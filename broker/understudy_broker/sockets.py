@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
@@ -24,6 +23,8 @@ _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
 _EVENTS: Final = int(zmq.EVENTS)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
+_RCVMORE: Final = int(zmq.RCVMORE)
+_MORE_NOBLOCK: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class Pause(NamedTuple):
@@ -66,9 +67,14 @@ class TrioSocket:
         if self._waiting is not None:
             self._waiting.cancel()
 
+    def _events(self) -> int:
+        events = self.socket.getsockopt(_EVENTS)
+        assert isinstance(events, int)
+        return events
+
     def readable(self) -> bool:
         """Whether something can be received now."""
-        return bool(int(self.socket.get(_EVENTS)) & _POLLIN)
+        return bool(self._events() & _POLLIN)
 
     async def wait(self, timeout_s: float = math.inf, *, events: int = _POLLIN) -> None:
         """Return when something may be received, at a kick, or after `timeout_s`.
@@ -93,7 +99,7 @@ class TrioSocket:
     async def _pause(self, scope: trio.CancelScope, pause: Pause) -> None:
         if self._waiting is not None:
             raise RuntimeError("one task owns a socket: another one waits here already")
-        if self._kicked or pause.timeout_s <= 0 or int(self.socket.get(_EVENTS)) & pause.events:
+        if self._kicked or pause.timeout_s <= 0 or self._events() & pause.events:
             self._kicked = False
             await trio.lowlevel.checkpoint()
             return
@@ -112,12 +118,17 @@ class TrioSocket:
         """Take what is readable, up to a bound, as lists of parts. Never blocks."""
         received: list[list[bytes]] = []
         size = 0
-        receive = self.socket.recv_multipart
+        receive, get = self.socket.recv, self.socket.getsockopt
         try:
             while len(received) < frames_max and size < bytes_max:
-                parts = receive(_NOBLOCK)
+                parts = [receive(_NOBLOCK)]
                 received.append(parts)
+                while get(_RCVMORE):
+                    parts.append(receive(_NOBLOCK))
                 size += len(parts[-1])
+                # one frame is the common case, and to be told that there is no other takes longer
+                if len(received) == 1 and not self.readable():
+                    break
         except zmq.Again:
             pass
         return received
@@ -131,20 +142,33 @@ class TrioSocket:
                 return received
             await self.wait()
 
-    def receive_frames_nowait(
+    def receive_routed_nowait(
         self, frames_max: int = 1024, bytes_max: int = 1 << 26
-    ) -> list[list[zmq.Frame]]:
-        """Like `receive_nowait`, without copies, and with what ZeroMQ knows of each frame."""
-        received: list[list[zmq.Frame]] = []
+    ) -> tuple[list[tuple[bytes, zmq.Frame | None]], bool]:
+        """Of a ROUTER: take what is readable, up to a bound, and whether that was all.
+
+        Each with its peer, not copied, and with what ZeroMQ knows of it; None for a message that
+        has anything but one part.
+        """
+        received: list[tuple[bytes, zmq.Frame | None]] = []
         size = 0
+        receive = self.socket.recv
         try:
             while len(received) < frames_max and size < bytes_max:
-                parts = self.socket.recv_multipart(_NOBLOCK, copy=False)
-                received.append(parts)
-                size += len(parts[-1])
+                peer = receive(_NOBLOCK)
+                frame = receive(_NOBLOCK, False)
+                size += len(frame)
+                if frame.more:
+                    received.append((peer, None))
+                    while receive(_NOBLOCK, False).more:
+                        pass
+                else:
+                    received.append((peer, frame))
+                if len(received) == 1 and not self.readable():
+                    return received, True
         except zmq.Again:
-            pass
-        return received
+            return received, True
+        return received, False
 
     def send_nowait(self, parts: list[bytes]) -> bool:
         """Send, or return False if the socket (for a ROUTER: that peer) cannot take it now.
@@ -154,10 +178,14 @@ class TrioSocket:
         zmq.ZMQError
             EHOSTUNREACH of a ROUTER with ROUTER_MANDATORY whose peer is gone, and the like.
         """
+        send = self.socket.send
         try:
-            self.socket.send_multipart(parts, _NOBLOCK)
+            for part in parts[:-1]:
+                send(part, _MORE_NOBLOCK)
+            send(parts[-1], _NOBLOCK)
             sent = True
         except zmq.Again:
+            # at the first part: with it all of them are taken
             sent = False
         # The send may have processed the signal that the owner waits for.
         if self._waiting is not None and self.readable():
@@ -181,7 +209,7 @@ class TrioSocket:
     async def wait_writable(self) -> None:
         """Return when a send may succeed. Useless for a ROUTER: it always may."""
         await self.wait(events=_POLLOUT)
-        while not int(self.socket.get(_EVENTS)) & _POLLOUT:
+        while not self._events() & _POLLOUT:
             await self.wait(events=_POLLOUT)
 
 
@@ -219,22 +247,30 @@ class ConnectionMonitor:
     def __init__(self, socket: zmq.Socket[bytes], events: int = LIFE_EVENTS) -> None:
         self._watched = socket
         self._monitor = TrioSocket(socket.get_monitor_socket(events))
-        self._pending: deque[ConnectionEvent] = deque()
+        #: `wait` has returned since the last look
+        self._signalled = False
 
-    def drain(self) -> list[ConnectionEvent]:
-        """All events so far, in order. Never blocks."""
-        if not self._pending and not self._monitor.readable():
+    def drain(self, *, look: bool = False) -> list[ConnectionEvent]:
+        """All events so far, in order. Never blocks.
+
+        Parameters
+        ----------
+        look
+            Also for those that `wait` has not told of yet: it takes as long as to receive a frame.
+        """
+        if not self._signalled and not look:
             return []
+        self._signalled = False
+        events = []
         for parts in self._monitor.receive_nowait():
             number, value = _MONITOR_HEAD.unpack(parts[0])
-            self._pending.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))
-        events = list(self._pending)
-        self._pending.clear()
+            events.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))
         return events
 
     async def wait(self, timeout_s: float = math.inf) -> None:
-        """Return when there may be events."""
+        """Return when there may be events. One task waits, so that no event is left unseen."""
         await self._monitor.wait(timeout_s)
+        self._signalled = True
 
     def close(self) -> None:
         """Stop watching; the watched socket goes on."""

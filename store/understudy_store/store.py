@@ -67,6 +67,11 @@ class Store:
             raise self._failure
         if self._closed:
             raise StoreClosedError(f"the store {self.description} is closed")
+        if self._engine_lock.acquire(blocking=False):
+            try:
+                return self._engine.find(ids, alone=True)
+            finally:
+                self._engine_lock.release()
         return self._engine.find(ids)
 
     def submit(
@@ -113,7 +118,8 @@ class Store:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
-        self._engine.close()
+        with self._engine_lock:
+            self._engine.close()
 
     def _write(self) -> None:
         while (batch := self._queue.get()) is not None:

@@ -158,7 +158,9 @@ async def test_a_closed_connection_is_told_by_its_descriptor(
             peer.connect(router.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
             peer.send(b"hello")
             await broker.wait()
-            [[_, frame]] = broker.receive_frames_nowait()
+            [(_, frame)], all_of_it = broker.receive_routed_nowait()
+            assert all_of_it
+            assert frame is not None
             descriptor = descriptor_of(frame)
             assert descriptor is not None
             peer.close(0)

@@ -32,8 +32,14 @@ class Engine(Protocol):
     def load(self) -> Snapshot:
         """All that a machine needs to go on. Called once, before any `commit`."""
 
-    def find(self, ids: Collection[str]) -> list[Row]:
-        """The rows of `ids` as last committed, unprojected, in any order; unknown ids have none."""
+    def find(self, ids: Collection[str], *, alone: bool = False) -> list[Row]:
+        """The rows of `ids` as last committed, unprojected, in any order; unknown ids have none.
+
+        Parameters
+        ----------
+        alone
+            No commit is under way, nor begins before this returns.
+        """
 
     def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
         """Write `changes` in one transaction, durable on return; then answer `reads`.

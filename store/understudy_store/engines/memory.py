@@ -55,7 +55,8 @@ class MemoryEngine:
             schedules=list(self._schedules.values()),
         )
 
-    def find(self, ids: Collection[str]) -> list[Row]:
+    def find(self, ids: Collection[str], *, alone: bool = False) -> list[Row]:
+        del alone
         with self._lock:
             found = [self._rows.get(id_) for id_ in dict.fromkeys(ids)]
         return [row for row in found if row is not None]

@@ -229,18 +229,20 @@ class SqliteEngine:
         rows = self._finder.execute(select(*table(model).c))
         return [(awaited, other) for awaited, other in rows]
 
-    def find(self, ids: Collection[str]) -> list[Row]:
+    def find(self, ids: Collection[str], *, alone: bool = False) -> list[Row]:
         with self._find_lock:
             if self._closed:
                 raise StoreClosedError(f"the store {self._path} is closed")
+            # The one that writes has the pages at hand: the other reads them anew after a commit.
+            driver = self._driver if alone else self._finder_driver
             keys = [(id_,) for id_ in dict.fromkeys(ids)]
             try:
                 if len(keys) == 1:
-                    found = self._finder_driver.execute(sql.FIND_PROMISE, keys[0]).fetchall()
+                    found = driver.execute(sql.FIND_PROMISE, keys[0]).fetchall()
                     return [row_of(row) for row in found]
                 return [
                     row_of(row)
-                    for result in sql.FIND_PROMISES.results(self._finder_driver, keys)
+                    for result in sql.FIND_PROMISES.results(driver, keys)
                     for row in result.fetchall()
                 ]
             except sqlite3.Error as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -36,8 +37,33 @@ from understudy_store.tables import Callback, Listener, Promise, Schedule, Unblo
 
 #: rows in one statement; times the 25 columns of a promise is well below SQLite's 32,766 variables
 CHUNK_ROWS = 512
+#: rows that are written one by one
+SINGLE_ROWS_MAX: Final = 2
 #: stands for NULL among the values; all numbers that are stored are positive
 _NOTHING: Final = -1
+
+
+def _or_null(value: ColumnElement[Any], target: Column[Any]) -> ColumnElement[Any]:
+    nothing: ColumnElement[Any] = literal_column(str(_NOTHING))
+    return func.nullif(value, nothing, type_=target.type)
+
+
+class _Single:
+    """The same for one row: without a table of what is given it takes half as long."""
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Any]],
+        build: Callable[[dict[str, ColumnElement[Any]]], Executable],
+    ) -> None:
+        given: dict[str, ColumnElement[Any]] = {}
+        for c in columns:
+            value: ColumnElement[Any] = bindparam(f"given_{c.name}", type_=c.type)
+            given[c.name] = _or_null(value, c) if c.nullable else value
+        compiled = build(given).compile(dialect=sqlite.dialect())  # type: ignore[attr-defined]
+        places = {f"given_{c.name}": place for place, c in enumerate(columns)}
+        self.text = str(compiled)
+        self.arrange = itemgetter(*(places[name] for name in compiled.positiontup))
 
 
 class Batched:
@@ -51,16 +77,21 @@ class Batched:
     to bind a None, as it asks in vain how to adapt it, and a tenth of that for numbers.
     """
 
-    def __init__(self, columns: Sequence[Column[Any]], build: Callable[[CTE], Executable]) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column[Any]],
+        build: Callable[[CTE], Executable],
+        build_single: Callable[[dict[str, ColumnElement[Any]]], Executable] | None = None,
+    ) -> None:
+        self._single = None if build_single is None else _Single(columns, build_single)
         raw = (
             values(*(column(c.name, c.type) for c in columns), name="raw")
             .data([tuple(bindparam(f"given_{c.name}") for c in columns)])
             .cte("raw")
         )
-        nothing: ColumnElement[Any] = literal_column(str(_NOTHING))
         given = select(
             *(
-                func.nullif(raw.c[c.name], nothing, type_=c.type).label(c.name)
+                _or_null(raw.c[c.name], c).label(c.name)
                 if c.nullable or place == 0
                 else raw.c[c.name]
                 for place, c in enumerate(columns)
@@ -86,6 +117,14 @@ class Batched:
 
     def run(self, driver: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Perform it for all of `rows`."""
+        single = self._single
+        if single is not None and len(rows) <= SINGLE_ROWS_MAX:
+            for row in rows:
+                values = single.arrange(row)
+                driver.execute(
+                    single.text, [_NOTHING if value is None else value for value in values]
+                )
+            return
         for _ in self.results(driver, rows):
             pass
 
@@ -112,6 +151,7 @@ def _insert(target: Table, names: Sequence[str]) -> Batched:
         lambda given: sqlite.insert(target).from_select(
             list(names), select(given).where(given.c[names[0]].is_not(None))
         ),
+        lambda given: sqlite.insert(target).values(given),
     )
 
 
@@ -150,6 +190,11 @@ def _update(target: Table, names: Sequence[str]) -> Batched:
             update(target)
             .values({name: given.c[name] for name in others})
             .where(target.c[key] == given.c[key])
+        ),
+        lambda given: (
+            update(target)
+            .values({name: given[name] for name in others})
+            .where(target.c[key] == given[key])
         ),
     )
 

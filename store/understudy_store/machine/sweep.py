@@ -19,19 +19,26 @@ def sweep(s: State, now: int) -> bool:
     Deadlines come first, so that nothing is offered or lapses whose promise is over (semantics:
     property 14); schedules before offers, so that what they make is offered at once.
     """
+    due_at = next_due(s)
+    if due_at is None or due_at > now:
+        return False
     left = s.config.sweep_max
     left -= _deadlines(s, now, left)
     left -= _leases(s, now, left)
     left -= schedules.run(s, now, min(left, s.config.missed_max))
     _offers(s, now, left)
-    timers = (s.deadlines, s.leases, s.occurrences, s.offers_due)
-    return any(each.due(now) for each in timers)
+    due_at = next_due(s)
+    return due_at is not None and due_at <= now
 
 
 def next_due(s: State) -> int | None:
     """When a sweep has something to do, or earlier: a renewed lease does not move its timer."""
-    timers = (s.deadlines, s.leases, s.occurrences, s.offers_due)
-    return min((at for each in timers if (at := each.next()) is not None), default=None)
+    first: int | None = None
+    for timers in (s.deadlines, s.leases, s.occurrences, s.offers_due):
+        at = timers.next()
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
 
 
 def _deadlines(s: State, now: int, limit: int) -> int:
