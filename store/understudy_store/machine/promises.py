@@ -65,7 +65,7 @@ def get(s: State, c: PromiseGet, now: int) -> Reply:
 
 def create(s: State, c: PromiseCreate, now: int) -> Reply:
     """Create, or return what is there under this id."""
-    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags)
+    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
     promise = find(s, c.id, now)
     if promise is not None:
         return Reply(200, None, promise.record)

@@ -97,7 +97,7 @@ def create(s: State, c: ScheduleCreate, now: int) -> Reply:
     )
     # the longest id that it will make in a few thousand years
     sample = promise_id(schedule, 10**14)
-    check_promise(s.limits, sample, next_run_at, c.promise_param, c.promise_tags)
+    check_promise(s.limits, sample, next_run_at, c.promise_param, c.promise_tags, s.accepted)
     existing = s.schedules.get(c.id)
     if existing is not None:
         return Reply(200, schedule=existing)

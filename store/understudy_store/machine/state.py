@@ -16,6 +16,7 @@ from understudy_store.machine.objects import (
     Task,
 )
 from understudy_store.machine.timers import Timers
+from understudy_store.machine.validation import Accepted
 from understudy_store.records import (
     TAG_BRANCH,
     TAG_PARENT,
@@ -30,6 +31,7 @@ class State:
     """What a machine knows. All of it iterates in order of insertion: no chance is involved."""
 
     __slots__ = (
+        "accepted",
         "callbacks_new",
         "callbacks_removed",
         "children",
@@ -62,6 +64,7 @@ class State:
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.limits = config.limits
+        self.accepted = Accepted()
         #: greatest time seen
         self.now = 0
         # live objects

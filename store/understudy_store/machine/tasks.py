@@ -79,7 +79,7 @@ def held(s: State, task_id: str, version: int, event: TaskEvent, now: int) -> tu
 def create(s: State, c: TaskCreate, now: int) -> Reply:
     """Create and acquire in one, or acquire the pending task that is there."""
     check_holder(s.limits, c.pid, c.ttl)
-    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags)
+    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
     if TAG_TARGET not in c.tags:
         raise Refusal(400, f"a task needs a target: tag {TAG_TARGET}")
     promise = find(s, c.id, now)

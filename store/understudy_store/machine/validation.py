@@ -98,21 +98,30 @@ def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int,
             raise Refusal(400, f"{what} {k[:80]!r} contains a character that is not text")
 
 
-def check_value(limits: Limits, value: Value, what: str) -> None:
-    """Check the size of a param or a value; its content is not ours to judge."""
-    if value.headers:
+def check_headers(limits: Limits, headers: Mapping[str, str], what: str) -> None:
+    """Check how many headers a param or a value has, and how long they are."""
+    if headers:
         check_texts(
-            value.headers,
+            headers,
             f"{what} header",
             limits.tags_max,
             limits.tag_chars_max,
             limits.header_chars_max,
         )
-    data = value.data
+
+
+def check_data(limits: Limits, data: bytes | None, what: str) -> None:
+    """Check the size of a param or a value; its content is not ours to judge."""
     if data is not None and len(data) > limits.payload_bytes_max:
         raise Refusal(
             413, f"{what} has {len(data)} bytes; at most {limits.payload_bytes_max} are allowed"
         )
+
+
+def check_value(limits: Limits, value: Value, what: str) -> None:
+    """Check headers and size of a value."""
+    check_headers(limits, value.headers, what)
+    check_data(limits, value.data, what)
 
 
 @lru_cache(maxsize=4096)
@@ -179,15 +188,34 @@ def check_tags(limits: Limits, tags: Mapping[str, str]) -> None:
         raise Refusal(400, "a timer resolves by itself, so it cannot have a target")
 
 
+class Accepted:
+    """The tags and headers that were right last: the calls of a fan-out all have the same."""
+
+    __slots__ = ("headers", "tags")
+
+    def __init__(self) -> None:
+        self.tags: Mapping[str, str] = {}
+        self.headers: Mapping[str, str] = {}
+
+
 def check_promise(
-    limits: Limits, promise_id: str, timeout_at: int, param: Value, tags: Mapping[str, str]
+    limits: Limits,
+    promise_id: str,
+    timeout_at: int,
+    param: Value,
+    tags: Mapping[str, str],
+    accepted: Accepted,
 ) -> None:
-    """Check all that makes a promise."""
+    """Check all that makes a promise; what was `accepted` before is not looked at again."""
     check_id(limits, promise_id, "promise id")
     check_time(timeout_at, "timeout_at")
-    check_value(limits, param, "param")
-    if tags:
+    if param.headers != accepted.headers:
+        check_headers(limits, param.headers, "param")
+        accepted.headers = param.headers
+    check_data(limits, param.data, "param")
+    if tags != accepted.tags:
         check_tags(limits, tags)
+        accepted.tags = tags
 
 
 def check_asked(limits: Limits, state: str, value: Value) -> PromiseEvent:
