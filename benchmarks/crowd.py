@@ -61,7 +61,8 @@ def _welcome(socket: zmq.Socket[bytes]) -> int:
     while True:
         for message in decode_to_peer(socket.recv()):
             if isinstance(message, Welcome):
-                return message.beat_ms
+                # as the link of a node does that has nothing to do
+                return message.idle_beat_ms
             raise SystemExit(f"not welcome: {message}")
 
 

@@ -60,9 +60,10 @@ class Link:
         on_connected: Callable[[Welcome], None] | None,
         on_disconnected: Callable[[str], None] | None,
         backlog_max: int,
+        engaged: Callable[[], bool] | None,
     ) -> None:
         self.url = url
-        self._core = LinkCore(backlog_max=backlog_max)
+        self._core = LinkCore(backlog_max=backlog_max, engaged=engaged)
         self._hello_factory = hello_factory
         self._on_messages = on_messages
         self._on_connected = on_connected
@@ -400,6 +401,7 @@ async def open_link(
     on_connected: Callable[[Welcome], None] | None = None,
     on_disconnected: Callable[[str], None] | None = None,
     backlog_max: int = 65_536,
+    engaged: Callable[[], bool] | None = None,
 ) -> AsyncIterator[Link]:
     """Keep a link to the broker at `url` while the block runs; it says `Bye` at the end.
 
@@ -416,6 +418,9 @@ async def open_link(
         Called with the welcome, before anything else of that connection; and with the reason.
     backlog_max
         Requests that may be unanswered here, sent or not.
+    engaged
+        Whether this peer holds tasks or waits for settlements: while it does neither, it gives its
+        signs of life more rarely. By default it counts as doing so all the time.
 
     Raises
     ------
@@ -432,6 +437,7 @@ async def open_link(
         on_connected=on_connected,
         on_disconnected=on_disconnected,
         backlog_max=backlog_max,
+        engaged=engaged,
     )
     try:
         async with trio.open_nursery() as nursery:

@@ -70,6 +70,8 @@ class Handing(Performing):
                     self.dispatcher.refund(made.pid)
                     refunded = True
                 else:
+                    if now - session.beat_at > self.config.beat_ms:
+                        self.membership.entrusted(session, now)
                     self._hand_over(session, reply, made.warm, now)
 
     def _has_suspect(self, pid: str, task_id: str) -> bool:

@@ -67,10 +67,24 @@ class LinkStatistics(msgspec.Struct, frozen=True):
 
 
 class LinkCore:
-    """One peer's end of a session. `now` is in milliseconds of any clock that does not go back."""
+    """One peer's end of a session. `now` is in milliseconds of any clock that does not go back.
 
-    def __init__(self, *, backlog_max: int = 65_536, limits: FrameLimits | None = None) -> None:
+    Parameters
+    ----------
+    engaged
+        Whether this peer holds or waits for something, beside what is unanswered here. While it
+        does not, it beats more rarely. Asked when a beat is due.
+    """
+
+    def __init__(
+        self,
+        *,
+        backlog_max: int = 65_536,
+        limits: FrameLimits | None = None,
+        engaged: Callable[[], bool] | None = None,
+    ) -> None:
         self.backlog_max = backlog_max
+        self._engaged = engaged or _always
         self.limits = limits or FrameLimits()
         self.welcome: Welcome | None = None
         self.connected = False
@@ -94,6 +108,10 @@ class LinkCore:
         self._opened_at = 0
         self._heard_at = 0
         self._beat_at = 0
+        #: the first beat since the broker was heard; None: it owes no sign of life
+        self._asked_at: int | None = None
+        #: this beat is left out
+        self._resting = False
         #: the broker has said `Bye`: it stops, or answers ours
         self.dismissed = False
         self._hello_again = False
@@ -164,7 +182,8 @@ class LinkCore:
         """A new connection: returns the frame to begin it with."""
         self.dismissed = False
         self._opened_at = self._heard_at = self._beat_at = now
-        self._hello_again = False
+        self._hello_again = self._resting = False
+        self._asked_at = None
         self._order = Order()
         return self._order.stamp(encode([hello]))
 
@@ -190,6 +209,7 @@ class LinkCore:
         A `Welcome` is returned as well. Afterwards see `failure` and `broken`.
         """
         self._heard_at = now
+        self._asked_at = None
         rest: list[ToPeer] = []
         for message in messages:
             kind = type(message)
@@ -275,14 +295,27 @@ class LinkCore:
 
     def broken(self, now: int) -> bool:
         """Whether to give this connection up: silent for too long, or the broker knows it not."""
-        return self._hello_again or now - self._heard_at >= SILENT_BEATS * self.beat_ms
+        silent_at = self._silent_at()
+        return self._hello_again or (silent_at is not None and now >= silent_at)
+
+    def _silent_at(self) -> int | None:
+        """When silence means that the broker is gone; None: it has nothing to answer."""
+        silent_at = self._heard_at + SILENT_BEATS * self.beat_ms
+        if not self.connected:
+            return silent_at
+        if self._asked_at is None:
+            return None
+        # who has rested gives it as long as one that beats all the time and just missed its answer
+        return max(silent_at, self._asked_at + (SILENT_BEATS - 1) * self.beat_ms)
 
     # Going out ---------------------------------------------------------------------------------
 
     def take_frames(self, now: int) -> list[bytes]:
         """All that is to be sent now, in as few frames as can be; with a beat if it is time."""
-        if self.connected and now - self._beat_at >= self.beat_ms:
+        if self.connected and self._must_beat(now):
             self._beat_at = now
+            if self._asked_at is None:
+                self._asked_at = now
             self._outgoing.append(Beat())
         if not self._outgoing:
             return []
@@ -297,6 +330,20 @@ class LinkCore:
             self._left_out(message, why)
         return [self._order.stamp(frame) for frame in frames]
 
+    def _must_beat(self, now: int) -> bool:
+        since_ms = now - self._beat_at
+        self._resting = False
+        if since_ms < self.beat_ms:
+            return False
+        if self._pending or self._asked_at is not None or self._engaged():
+            return True
+        self._resting = since_ms < self._idle_beat_ms
+        return not self._resting
+
+    @property
+    def _idle_beat_ms(self) -> int:
+        return self.welcome.idle_beat_ms if self.welcome else DEFAULT_BEAT_MS
+
     def _left_out(self, message: Message, why: str | None) -> None:
         if not isinstance(message, Request):
             return
@@ -308,8 +355,11 @@ class LinkCore:
 
     def next_due(self) -> int:
         """When to beat, or to give up waiting."""
-        silent_at = self._heard_at + SILENT_BEATS * self.beat_ms
-        return min(self._beat_at + self.beat_ms, silent_at) if self.connected else silent_at
+        beat_at = self._beat_at + (self._idle_beat_ms if self._resting else self.beat_ms)
+        silent_at = self._silent_at()
+        if silent_at is None:
+            return beat_at
+        return min(beat_at, silent_at) if self.connected else silent_at
 
     def statistics(self) -> LinkStatistics:
         return LinkStatistics(
@@ -319,3 +369,7 @@ class LinkCore:
 
 def _ignore(_: Answer) -> None:
     return
+
+
+def _always() -> bool:
+    return True

@@ -2,7 +2,8 @@
 
 Part of the core, and as pure. A lease is kept by a peer's own beats, one for all that it holds. A
 connection that closes starts a short grace in which the peer may come back and claim what it holds;
-a silent one is given up when its lease lapses.
+a silent one is given up when its lease lapses. One that holds nothing may beat more rarely, and is
+given up half a lease later.
 
 While the broker itself did not listen (stopped, starved, a stuck disk), silence says nothing about
 the peers: after such a gap all leases are renewed before anything else happens.
@@ -170,8 +171,15 @@ class Membership:
 
     def renew(self, session: Session, now: int) -> None:
         """A beat: its lease on everything begins anew."""
-        session.beat_at = now
+        self.sessions.beaten(session, now)
         self._machine.apply(TaskHeartbeat(session.pid), now)
+
+    def entrusted(self, session: Session, now: int) -> None:
+        """It was handed a task: a lease begins, however long ago its last beat was. Not so if it
+        holds others: their lease runs, and one that is silent would keep them as long as it gets
+        more."""
+        if len(self._machine.held(session.pid)) == 1:
+            self.sessions.beaten(session, now)
 
     # Going -------------------------------------------------------------------------------------
 
@@ -230,16 +238,19 @@ class Membership:
                 self._doubt(pid, had)
                 fields = {"name": name_of(pid), "released": len(released)}
                 self._events.append(Event("warning", "gone; its tasks go to others", fields))
+        # Beats that nobody has read yet are not silence: what counts is the last poll.
         ttl = self._config.lease_ttl_ms
-        for session in self.sessions:
-            # Beats that nobody has read yet are not silence: what counts is the last poll.
-            if self._polled_at - session.beat_at >= ttl:
-                self._core.counters.leases_lapsed += 1
-                self._drop(session)
-                # not doubtful: a function that stops its whole process for so long stops it again
-                death = _death(session, "silent, its lease lapsed")
-                released = self._machine.release_pid(session.pid, now, death=death)
-                self._event("warning", "silent; lease lapsed", session, released=len(released))
+        for session in self.sessions.silent(self._polled_at - ttl):
+            # with nothing at stake it beats so rarely that it may be late for as long again
+            late = self._polled_at - session.beat_at < ttl * 3 // 2
+            if late and not self._machine.held(session.pid):
+                continue
+            self._core.counters.leases_lapsed += 1
+            self._drop(session)
+            # not doubtful: a function that stops its whole process for so long stops it again
+            death = _death(session, "silent, its lease lapsed")
+            released = self._machine.release_pid(session.pid, now, death=death)
+            self._event("warning", "silent; lease lapsed", session, released=len(released))
         if now >= self._resend_at:
             self._resend_at = now + self._config.unblock_retry_ms
             for group in self.sessions.groups():

@@ -6,6 +6,7 @@ A *peer* is a connection's routing id, new for each connection. A *pid* is one s
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from understudy_broker.config import BrokerConfig
@@ -80,10 +81,14 @@ class Sessions:
         self._by_name: dict[str, Session] = {}
         self._by_pid: dict[str, Session] = {}
         self._by_group: dict[str, dict[str, Session]] = {}
+        #: by peer, whose lease was renewed longest ago first: one look says that nobody is silent
+        self._by_beat: OrderedDict[bytes, Session] = OrderedDict()
         #: pids that are not connected but may come back: until when; and how they went, of those
         #: whose staying away is a death
         self._away: dict[str, int] = {}
         self._went: dict[str, str] = {}
+        #: nobody of them is overdue before; None: nobody is away
+        self._overdue_at: int | None = None
 
     def __len__(self) -> int:
         return len(self._by_peer)
@@ -115,22 +120,42 @@ class Sessions:
         self._by_name[session.name] = session
         self._by_pid[session.pid] = session
         self._by_group.setdefault(session.group, {})[session.name] = session
+        self._by_beat[session.peer] = session
         self.forget(session.pid)
 
     def remove(self, session: Session) -> None:
         del self._by_peer[session.peer]
         del self._by_name[session.name]
         del self._by_pid[session.pid]
+        del self._by_beat[session.peer]
         group = self._by_group[session.group]
         del group[session.name]
         if not group:
             del self._by_group[session.group]
+
+    # Signs of life ------------------------------------------------------------------------------
+
+    def beaten(self, session: Session, now: int) -> None:
+        """A connected peer renews its lease; `now` is never before that of another's."""
+        session.beat_at = now
+        self._by_beat.move_to_end(session.peer)
+
+    def silent(self, until: int) -> list[Session]:
+        """Those that have not renewed their lease after `until`, the most silent first."""
+        found: list[Session] = []
+        for session in self._by_beat.values():
+            if session.beat_at > until:
+                break
+            found.append(session)
+        return found
 
     # Those who may come back --------------------------------------------------------------------
 
     def away(self, pid: str, until: int, how: str | None = None) -> None:
         """`pid` is not connected; it has until then to say hello. `how`: its death, if it stays."""
         self._away[pid] = until
+        if self._overdue_at is None or until < self._overdue_at:
+            self._overdue_at = until
         if how is not None:
             self._went[pid] = how
 
@@ -145,8 +170,12 @@ class Sessions:
 
     def overdue(self, now: int) -> list[tuple[str, str | None]]:
         """Pids that did not come back in time, and how they went; they are forgotten."""
+        if self._overdue_at is None or now < self._overdue_at:
+            return []
         gone = [pid for pid, until in self._away.items() if until <= now]
-        return [(pid, self.forget(pid)) for pid in gone]
+        found = [(pid, self.forget(pid)) for pid in gone]
+        self._overdue_at = min(self._away.values(), default=None)
+        return found
 
     def extend_away(self, until: int) -> None:
         """Nobody is overdue before `until`."""
@@ -154,4 +183,5 @@ class Sessions:
             self._away[pid] = max(at, until)
 
     def next_overdue(self) -> int | None:
-        return min(self._away.values(), default=None)
+        """No later than when the next one of them is overdue; None: nobody is away."""
+        return self._overdue_at

@@ -250,6 +250,7 @@ class Connection:
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,
                 context=self._context,
+                engaged=self._engaged,
             ) as link,
             trio.open_nursery() as nursery,
         ):
@@ -352,6 +353,11 @@ class Connection:
             functions=tuple(self.env.functions.names()),
             claims=node.core.claims() if node is not None else (),
         )
+
+    def _engaged(self) -> bool:
+        """Whether silence of the broker would cost anybody here anything."""
+        node = self._node
+        return bool(self._asking.watches) or (node is not None and bool(node.core.activations))
 
     def _on_connected(self, welcome: Welcome) -> None:
         reconnected = self._welcome is not None

@@ -51,6 +51,10 @@ class LinkedHost:
     def _begin(self) -> None:
         """What a new process makes first."""
 
+    def _engaged(self) -> bool:
+        """Whether it holds or waits for something."""
+        return True
+
     def _on_messages(self, messages: list[ToPeer]) -> None:
         """What came and is no answer."""
 
@@ -75,7 +79,9 @@ class LinkedHost:
         self._clock = PeerClock(
             wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
         )
-        self.link = LinkCore(limits=FrameLimits(messages_max=world.plan.frame_messages))
+        self.link = LinkCore(
+            limits=FrameLimits(messages_max=world.plan.frame_messages), engaged=self._engaged
+        )
         self._inbox: deque[bytes] = deque()
         self._due: int | None = None
         self._connecting = False

@@ -97,6 +97,9 @@ class PeerHost(LinkedHost):
             and self.told.issuperset(root.id for root in self.roots)
         )
 
+    def _engaged(self) -> bool:
+        return bool(self.core.activations or self._watches)
+
     def _on_connected(self, reconnected: bool) -> None:
         if self.group is not None:
             self.core.grant()

@@ -111,7 +111,8 @@ class Credit(Message, tag="credit", frozen=True):
 
 
 class Beat(Message, tag="beat", frozen=True):
-    """Alive: renews the lease on all that this pid holds. Answered by `Beat`."""
+    """Alive: renews the lease on all that this pid holds. Answered by `Beat`. Sent every `beat_ms`
+    of `Welcome`; every `idle_beat_ms` will do while nothing is held, asked or waited for."""
 
 
 class Ack(Message, tag="ack", frozen=True):
@@ -143,6 +144,12 @@ class Welcome(Message, tag="welcome", frozen=True):
     lost: tuple[str, ...] = ()
     #: what the broker's clock shows, epoch milliseconds: deadlines are counted by it
     now: int = 0
+
+    @property
+    def idle_beat_ms(self) -> int:
+        """How often to send `Beat` with nothing at stake: soon enough that what is handed over
+        between two of them keeps its lease."""
+        return max(self.beat_ms, min(IDLE_BEATS * self.beat_ms, self.lease_ttl_ms * 3 // 4))
 
 
 class Response(Message, tag="response", frozen=True):
@@ -210,3 +217,5 @@ ToPeer: TypeAlias = (
 )
 
 PROTOCOL_VERSION: Final = 1
+#: a peer with nothing at stake leaves out all beats but each of this number
+IDLE_BEATS: Final = 3

@@ -40,8 +40,9 @@ def welcome(inflight_max: int = 100, frame_bytes_max: int = 1 << 20) -> Welcome:
 class Asker:
     """A link core, the answers it got, and what it has put on the wire."""
 
-    def __init__(self, backlog_max: int = 1_000) -> None:
-        self.core = LinkCore(backlog_max=backlog_max)
+    def __init__(self, backlog_max: int = 1_000, engaged: bool = True) -> None:
+        self.engaged = engaged
+        self.core = LinkCore(backlog_max=backlog_max, engaged=lambda: self.engaged)
         self.answers: dict[int, Answer] = {}
 
     def ask(self, id_: str = "p") -> int:
@@ -200,6 +201,76 @@ def test_beats_and_silence() -> None:
     asker.core.received([Beat()], 7_000)
     assert not asker.core.broken(7_500)
     assert asker.core.next_due() == 5_000
+
+
+def idle() -> Asker:
+    """Connected at 0, holds nothing, waits for nothing, and has found that at 2,500."""
+    asker = Asker(engaged=False)
+    asker.connect()
+    assert asker.core.next_due() == 2_500
+    assert asker.sent(2_500) == []
+    return asker
+
+
+def test_with_nothing_at_stake_two_beats_of_three_are_left_out() -> None:
+    asker = idle()
+    for beat_at in (7_500, 15_000, 22_500):
+        assert asker.core.next_due() == beat_at
+        assert asker.sent(beat_at - 1) == []
+        assert not asker.core.broken(beat_at)
+        assert asker.sent(beat_at) == [Beat()]
+        asker.core.received([Beat()], beat_at + 10)
+        assert asker.sent(beat_at + 10) == []
+        assert asker.core.next_due() == beat_at + 2_500
+        assert asker.sent(beat_at + 2_500) == []
+
+
+def test_one_that_was_idle_beats_at_once_when_it_is_handed_something() -> None:
+    asker = idle()
+    asker.engaged = True
+    assert asker.sent(6_000) == [Beat()]
+    assert asker.core.next_due() == 8_500
+
+
+def test_one_that_was_idle_beats_with_its_next_request_and_while_it_is_unanswered() -> None:
+    asker = idle()
+    corr = asker.ask()
+    request, beat = asker.sent(6_000)
+    assert (type(request), beat) == (Request, Beat())
+    asker.core.received([Beat()], 6_000)
+    assert asker.sent(8_500) == [Beat()]
+    asker.core.received([Response(corr, Reply(200))], 9_000)
+    assert asker.sent(11_000) == []
+    assert asker.core.next_due() == 8_500 + 7_500
+
+
+def test_an_idle_one_that_gets_no_answer_beats_as_often_as_any_and_gives_up() -> None:
+    asker = idle()
+    assert asker.sent(7_500) == [Beat()]
+    assert asker.core.next_due() == 10_000
+    assert asker.sent(10_000) == [Beat()]
+    assert asker.core.next_due() == 12_500
+    assert not asker.core.broken(12_499)
+    assert asker.core.broken(12_500)
+
+
+def test_one_that_asks_after_a_rest_gives_up_two_beats_later() -> None:
+    asker = idle()
+    asker.ask()
+    assert Beat() in asker.sent(7_000)
+    assert not asker.core.broken(11_999)
+    assert asker.core.broken(12_000)
+
+
+@pytest.mark.parametrize(
+    ("lease_ttl_ms", "beat_ms", "idle_beat_ms"),
+    [(10_000, 2_500, 7_500), (10_000, 200, 600), (10_000, 4_000, 7_500), (10_000, 9_000, 9_000)],
+)
+def test_a_rest_ends_well_before_a_lease_would(
+    lease_ttl_ms: int, beat_ms: int, idle_beat_ms: int
+) -> None:
+    told = Welcome(PROTOCOL_VERSION, "b", "a#1", lease_ttl_ms, beat_ms, 1, 1, 1)
+    assert told.idle_beat_ms == idle_beat_ms
 
 
 @pytest.mark.parametrize(

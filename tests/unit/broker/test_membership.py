@@ -64,6 +64,63 @@ def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 409
 
 
+def test_who_holds_nothing_may_be_silent_for_half_a_lease_longer(rig: Rig) -> None:
+    beats(rig, 14_000, A, C)
+    assert rig.core.counters.leases_lapsed == 0
+    beats(rig, 2_000, A, C)
+    assert rig.core.counters.leases_lapsed == 1
+    assert rig.core.sessions.named("b") is None
+    assert rig.core.sessions.named("a") is not None
+
+
+def test_what_is_handed_to_one_that_rests_has_a_whole_lease(rig: Rig) -> None:
+    beats(rig, 12_000, A, C)
+    rig.send(A, Bye())
+    rig.turn()
+    assert rig.one(B, Resume).version == 2
+    beats(rig, 9_000, C)
+    assert rig.reply(B, TaskFulfill("p", 2, "resolved")).status == 200
+
+
+def test_one_that_rests_and_is_dead_loses_what_it_is_handed_a_lease_later(rig: Rig) -> None:
+    beats(rig, 12_000, A, C)
+    rig.send(A, Bye())
+    rig.turn()
+    assert rig.one(B, Resume).version == 2
+    rig.join(A2, "a2", credit=2)
+    beats(rig, 9_000, C, A2)
+    assert rig.take(A2, Resume) == []
+    beats(rig, 1_000, C, A2)
+    assert rig.one(A2, Resume).version == 3
+
+
+def test_one_that_is_handed_more_does_not_keep_the_rest_by_that(rig: Rig) -> None:
+    rig.send(B, Bye())
+    beats(rig, 5_000, C)
+    rig.create(C, "q")
+    rig.one(A, Invoke)
+    rig.join(B, "b", credit=2)
+    beats(rig, 4_000, B, C)
+    assert rig.take(B, Resume) == []
+    beats(rig, 2_000, B, C)
+    assert {resume.promise.id for resume in rig.take(B, Resume)} == {"p", "q"}
+
+
+def test_a_crowd_that_beats_is_not_looked_at_one_by_one(rig: Rig) -> None:
+    sessions = rig.core.sessions
+    for number in range(50):
+        rig.join(b"crowd-%d" % number, f"crowd-{number}")
+        rig.pass_time(100)
+    oldest_first = [session.name for session in sessions.silent(rig.now)]
+    assert oldest_first == ["c", "a", "b", *(f"crowd-{number}" for number in range(50))]
+    rig.send(b"crowd-7", Beat())
+    assert [session.name for session in sessions.silent(rig.now)][-1] == "crowd-7"
+    quiet_for_4_s = sessions.silent(rig.now - 4_000)
+    assert [session.name for session in quiet_for_4_s][3:] == [
+        f"crowd-{number}" for number in range(11) if number != 7
+    ]
+
+
 def test_a_lost_connection_gives_tasks_away_after_the_grace(rig: Rig) -> None:
     rig.core.connection_lost(A, rig.now)
     rig.core.connection_lost(A, rig.now)  # reported twice

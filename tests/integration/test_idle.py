@@ -1,0 +1,68 @@
+"""A node that has nothing to do says so more rarely; one that has, as often as ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support import eventually
+from understudy import Context, Runtime
+from understudy_broker.config import BrokerConfig
+from understudy_broker.embedded import EmbeddedBroker
+
+#: every 0.2 s, and every 0.6 s with nothing at stake
+CONFIG = BrokerConfig(lease_ttl_ms=8_000, beat_ms=200)
+
+_release = threading.Event()
+
+
+def wait(ctx: Context) -> str:
+    _release.wait(20)
+    return "released"
+
+
+@contextmanager
+def closing(runtime: Runtime) -> Iterator[Runtime]:
+    try:
+        yield runtime
+    finally:
+        runtime.stop()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with EmbeddedBroker("memory", config=CONFIG) as broker:
+        yield broker.endpoint
+
+
+def silent_ms(observer: Runtime) -> int:
+    (node,) = (node for group in observer.groups().groups for node in group.nodes)
+    return node.silent_ms
+
+
+def mostly_silent_for_long(observer: Runtime) -> float:
+    """The share of moments in which the node was last heard more than a beat and a half ago."""
+    seen: list[bool] = []
+    until = time.monotonic() + 1.8
+    while time.monotonic() < until:
+        seen.append(silent_ms(observer) > 300)
+        time.sleep(0.01)
+    return sum(seen) / len(seen)
+
+
+def test_a_node_rests_while_it_holds_nothing(url: str) -> None:
+    _release.clear()
+    node = Runtime(group="workers", url=url)
+    node.register(wait)
+    with node, closing(Runtime(group="observers", url=url)) as observer:
+        eventually(lambda: any(group.nodes for group in observer.groups().groups))
+        assert mostly_silent_for_long(observer) > 0.3
+        handle = observer.options(target="workers").rpc("busy", "wait")
+        eventually(lambda: any(n.held for g in observer.groups().groups for n in g.nodes))
+        assert mostly_silent_for_long(observer) < 0.2
+        _release.set()
+        assert handle.result(10) == "released"
