@@ -11,7 +11,8 @@ from understudy_broker.parking import parks
 from understudy_broker.performing import Performing
 from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, Unblock
 from understudy_broker.sessions import Session
-from understudy_store.commands import Reply, TaskAcquire, TaskPreload
+from understudy_store.commands import TaskPreload
+from understudy_store.machine import Assigned
 from understudy_store.records import PromiseRecord, Value
 
 #: a param with more bytes is not sent again to those who wait for the value
@@ -58,37 +59,35 @@ class Handing(Performing):
         for execute in self.machine.take_executes():
             if not (execute.deaths and parks(self, execute, now)):
                 self.dispatcher.offer(execute, now)
+        lease_ttl_ms = self.config.lease_ttl_ms
         refunded = True
         while refunded:
             refunded = False
             self.dispatcher.review(self._has_suspect, now)
             for made in self.dispatcher.assign(now):
-                command = TaskAcquire(made.id, made.version, made.pid, self.config.lease_ttl_ms)
-                reply = self.machine.apply(command, now)
+                assigned = self.machine.assign(made.id, made.version, made.pid, lease_ttl_ms, now)
                 session = self.sessions.holder(made.pid)
-                if not reply.ok or session is None:
+                if assigned is None or session is None:
                     self.dispatcher.refund(made.pid)
                     refunded = True
                 else:
                     if now - session.beat_at > self.config.beat_ms:
                         self.membership.entrusted(session, now)
-                    self._hand_over(session, reply, made.warm, now)
+                    self._hand_over(session, assigned, made.warm, now)
 
     def _has_suspect(self, pid: str, task_id: str) -> bool:
         """Whether a node still holds a task that is a suspect yet."""
         task = self.machine.task(task_id)
         return task is not None and task.pid == pid and task.deaths >= SUSPECT_DEATHS
 
-    def _hand_over(self, session: Session, reply: Reply, warm: bool, now: int) -> None:
-        promise, task = reply.promise, reply.task
-        assert promise is not None
-        assert task is not None
+    def _hand_over(self, session: Session, assigned: Assigned, warm: bool, now: int) -> None:
+        promise, version = assigned.promise, assigned.version
         self.counters.dispatched += 1
-        if task.version == 1:
+        if version == 1:
             self._outbox.add(session.peer, Invoke(promise, 1))
             return
-        resume = Resume(promise, task.version, None, task.failures)
+        resume = Resume(promise, version, None, assigned.failures)
         if warm:
             self._outbox.add(session.peer, resume)
         else:
-            self._outbox.owe(session.peer, resume, TaskPreload(task.id, task.version), now)
+            self._outbox.owe(session.peer, resume, TaskPreload(promise.id, version), now)

@@ -22,6 +22,7 @@ shell around it writes the one and sends the other, in batches. Where a rule sta
 
 from understudy_store.machine.machine import Machine
 from understudy_store.machine.objects import (
+    Assigned,
     Execute,
     MachineConfig,
     Reason,
@@ -31,6 +32,7 @@ from understudy_store.machine.objects import (
 )
 
 __all__ = [
+    "Assigned",
     "Execute",
     "Machine",
     "MachineConfig",

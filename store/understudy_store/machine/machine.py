@@ -9,6 +9,7 @@ from understudy_store import commands as c
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.machine import deaths, ledger, promises, schedules, sweep, tasks
 from understudy_store.machine.objects import (
+    Assigned,
     Execute,
     MachineConfig,
     Revocation,
@@ -99,6 +100,18 @@ class Machine:
             return _HANDLERS[type(command)](s, command, s.now)
         except Refusal as refusal:
             return refusal.reply()
+
+    def assign(self, task_id: str, version: int, pid: str, ttl: int, now: int) -> Assigned | None:
+        """As a `TaskAcquire` for a node that the broker has chosen; None where it is refused.
+
+        Raises nothing and makes no reply: it happens once for every call.
+        """
+        s = self.state
+        try:
+            promise, task = tasks.assign(s, task_id, version, pid, ttl, s.clock(now))
+        except Refusal:
+            return None
+        return Assigned(promise.record, task.version, task.failures)
 
     def sweep(self, now: int) -> bool:
         """Do what is due; True if more is due at `now` than one round does."""

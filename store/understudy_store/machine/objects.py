@@ -55,6 +55,14 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
     deaths: int = 0
 
 
+class Assigned(msgspec.Struct, frozen=True, gc=False):
+    """A task that was acquired for a node: what that node is to be told."""
+
+    promise: PromiseRecord
+    version: int
+    failures: int
+
+
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """A promise settled; `holder` is the node that watches it (semantics: Ours, watching)."""
 

@@ -65,19 +65,30 @@ def get(s: State, c: PromiseGet, now: int) -> Reply:
 
 def create(s: State, c: PromiseCreate, now: int) -> Reply:
     """Create, or return what is there under this id."""
+    promise, is_new = make(s, c, now)
+    return Reply(201 if is_new else 200, None, promise.record)
+
+
+def make(s: State, c: PromiseCreate, now: int) -> tuple[Promise, bool]:
+    """The promise under this id, and whether this has created it."""
     check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
     promise = find(s, c.id, now)
     if promise is not None:
-        return Reply(200, None, promise.record)
-    return Reply(201, None, offer(s, c, now).record)
+        return promise, False
+    # what calls of one fan-out have in common is kept once
+    headers, tags = s.accepted.headers, s.accepted.tags
+    param = c.param if c.param.headers is headers else Value(headers, c.param.data)
+    return offer(s, c.id, c.timeout_at, param, tags, now), True
 
 
-def offer(s: State, c: PromiseCreate, now: int) -> Promise:
+def offer(
+    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
+) -> Promise:
     """Make a promise that was checked and is new; its task is due now, or at its delay."""
-    promise = admit(s, c.id, c.timeout_at, c.param, c.tags, now)
+    promise = admit(s, promise_id, timeout_at, param, tags, now)
     task = promise.task
     if task is not None and task.state == "pending":
-        delay = c.tags.get(TAG_DELAY)
+        delay = tags.get(TAG_DELAY)
         task.retry_at = task.due_at = now if delay is None else max(now, int(delay))
         s.offers_due.arm(task.retry_at, task.id)
     return promise

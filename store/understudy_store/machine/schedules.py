@@ -14,7 +14,6 @@ from typing import Final
 from cronsim import CronSim, CronSimError
 
 from understudy_store.commands import (
-    PromiseCreate,
     Reply,
     ScheduleCreate,
     ScheduleDelete,
@@ -177,14 +176,9 @@ def run(s: State, now: int, limit: int) -> int:
 
 def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
     # checked when the schedule was made: a sweep refuses nothing
-    command = PromiseCreate(
-        promise_id(schedule, at),
-        at + schedule.promise_timeout,
-        schedule.promise_param,
-        schedule.promise_tags,
-    )
-    if command.id not in s.promises:
-        promises.offer(s, command, now)
+    id_, timeout_at = promise_id(schedule, at), at + schedule.promise_timeout
+    if id_ not in s.promises:
+        promises.offer(s, id_, timeout_at, schedule.promise_param, schedule.promise_tags, now)
 
 
 def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:

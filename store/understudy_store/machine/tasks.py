@@ -39,7 +39,7 @@ from understudy_store.machine.validation import (
     check_promise,
     check_state,
 )
-from understudy_store.records import PENDING, TAG_BRANCH, TAG_TARGET, PromiseRecord
+from understudy_store.records import TAG_BRANCH, TAG_TARGET, PromiseRecord
 
 _STATES: Final = ("pending", "acquired", "suspended", "halted", "fulfilled")
 
@@ -109,11 +109,19 @@ def _create_acquired(s: State, c: TaskCreate, now: int) -> Reply:
 
 def acquire(s: State, c: TaskAcquire, now: int) -> Reply:
     check_holder(s.limits, c.pid, c.ttl)
-    promise, task = known(s, c.id, now)
-    check_event(promise, task, "acquire")
-    check_version(promise, task, c.version)
-    holding.acquire(s, task, c.pid, c.ttl, now)
+    promise, task = assign(s, c.id, c.version, c.pid, c.ttl, now)
     return Reply(200, None, promise.record, task.record())
+
+
+def assign(
+    s: State, task_id: str, version: int, pid: str, ttl: int, now: int
+) -> tuple[Promise, Task]:
+    """Acquire for a holder that was checked."""
+    promise, task = known(s, task_id, now)
+    check_event(promise, task, "acquire")
+    check_version(promise, task, version)
+    holding.acquire(s, task, pid, ttl, now)
+    return promise, task
 
 
 def fence(s: State, c: TaskFence, now: int) -> Reply:
@@ -135,12 +143,13 @@ def _inner(s: State, task: Task, c: PromiseCreate | PromiseSettle, now: int) -> 
             record, done = promises.ask(s, c, now, task)
             return None if done else Reply(200, None, record)
         assert type(c) is PromiseCreate
-        reply = promises.create(s, _under(task, c), now)
+        promise, is_new = promises.make(s, _under(task, c), now)
     except Refusal as refusal:
         return refusal.reply()
-    if reply.status == 201 and reply.promise is not None and reply.promise.state == PENDING:
+    record = promise.record
+    if is_new and record.settled_at is None:
         return None
-    return reply
+    return Reply(201 if is_new else 200, None, record)
 
 
 def _under(task: Task, c: PromiseCreate) -> PromiseCreate:

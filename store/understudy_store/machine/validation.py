@@ -194,8 +194,8 @@ class Accepted:
     __slots__ = ("headers", "tags")
 
     def __init__(self) -> None:
-        self.tags: Mapping[str, str] = {}
-        self.headers: Mapping[str, str] = {}
+        self.tags: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
 
 
 def check_promise(
@@ -203,10 +203,13 @@ def check_promise(
     promise_id: str,
     timeout_at: int,
     param: Value,
-    tags: Mapping[str, str],
+    tags: dict[str, str],
     accepted: Accepted,
 ) -> None:
-    """Check all that makes a promise; what was `accepted` before is not looked at again."""
+    """Check all that makes a promise; what was `accepted` before is not looked at again.
+
+    Afterwards `accepted` equals the tags and the headers.
+    """
     check_id(limits, promise_id, "promise id")
     check_time(timeout_at, "timeout_at")
     if param.headers != accepted.headers:

@@ -18,7 +18,7 @@ from understudy_store.commands import (
 )
 from understudy_store.limits import Limits
 from understudy_store.machine import MachineConfig, Revocation, Settlement
-from understudy_store.records import EMPTY, Value
+from understudy_store.records import EMPTY, TAG_PRIORITY, TAG_TARGET, Value
 
 ONE = Value({"type": "int"}, b"1")
 SMALL = Limits(
@@ -156,6 +156,27 @@ def test_create_refuses_what_is_malformed(
 @pytest.mark.parametrize("promise_id", ["a b", "größe", "任务.1", "🎭", "a\u200bb", "{id}"])
 def test_ids_are_any_text(world: World, promise_id: str) -> None:
     assert world.promise(promise_id).status == 201
+
+
+def test_tags_like_those_before_are_checked_where_they_differ(world: World) -> None:
+    tags = {TAG_TARGET: "g", TAG_PRIORITY: "1"}
+    good = Value({"fn": "f"}, b"1")
+    assert world.do(PromiseCreate("a", START + 10, good, tags)).status == 201
+    assert world.do(PromiseCreate("b", START + 10, good, dict(tags))).status == 201
+    bad = {**tags, TAG_PRIORITY: "high"}
+    assert world.do(PromiseCreate("c", START + 10, good, bad)).status == 400
+    assert world.do(PromiseCreate("c", START + 10, good, bad)).status == 400
+    long = Value({"fn": "f" * 100_000}, b"1")
+    assert world.do(PromiseCreate("c", START + 10, long, tags)).status == 400
+    other = world.do(PromiseCreate("c", START + 10, Value({"fn": "g"}, b"2"), {TAG_TARGET: "h"}))
+    assert other.promise is not None
+    assert (other.promise.param, other.promise.tags) == (
+        Value({"fn": "g"}, b"2"),
+        {TAG_TARGET: "h"},
+    )
+    first = world.do(PromiseGet("b")).promise
+    assert first is not None
+    assert (first.param, first.tags) == (good, tags)
 
 
 def test_at_the_bounds_all_is_accepted(small: World) -> None:
