@@ -138,8 +138,10 @@ class _Shell:
         self._committing: Batch | None = None
         self._result: CommitResult | None = None
         #: both ways between connections and peers; descriptors are used again after a close
-        self._peers: dict[int, bytes] = {}
+        self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
+        #: descriptors that no connection has any more
+        self._closed: set[int] = set()
         self.endpoint = router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._has_descriptors = not self.endpoint.startswith("inproc")
 
@@ -194,21 +196,30 @@ class _Shell:
             # Anything but one part after the routing id is no frame of ours.
             self.core.receive(peer, b"" if frame is None else frame.buffer, now)
             if frame is not None and self._has_descriptors and peer not in self._descriptors:
-                self._remember_connection(peer, frame)
+                self._remember_connection(peer, frame, now)
 
-    def _remember_connection(self, peer: bytes, frame: zmq.Frame) -> None:
+    def _remember_connection(self, peer: bytes, frame: zmq.Frame, now: int) -> None:
         descriptor = descriptor_of(frame)
-        if descriptor is not None and peer in self.core.sessions:
-            self._peers[descriptor] = peer
-            self._descriptors[peer] = descriptor
+        if descriptor is None or peer not in self.core.sessions:
+            return
+        if descriptor in self._closed:
+            # it came and went between two turns: nobody will tell of it again
+            self._lost(peer, now, "connection closed")
+            return
+        # Another peer with the same one has gone, in the same way, and either may be heard first:
+        # ZeroMQ gives each peer its turn. What is sent to the one that has gone does not arrive.
+        self._peers.setdefault(descriptor, []).append(peer)
+        self._descriptors[peer] = descriptor
 
     def _lose_connections(self, now: int, *, look: bool = False) -> None:
         for event in self.monitor.drain(look=look and self._has_descriptors):
             if event.event == zmq.Event.DISCONNECTED:
-                peer = self._peers.pop(event.value, None)
-                if peer is not None:
+                self._closed.add(event.value)
+                for peer in self._peers.pop(event.value, ()):
                     self._descriptors.pop(peer, None)
                     self._lost(peer, now, "connection closed")
+            elif event.event == zmq.Event.ACCEPTED:
+                self._closed.discard(event.value)
 
     def _lost(self, peer: bytes, now: int, reason: str) -> None:
         self.outgoing.drop(peer)

@@ -222,7 +222,8 @@ class ConnectionEvent(NamedTuple):
 
 
 LIFE_EVENTS = (
-    zmq.Event.HANDSHAKE_SUCCEEDED
+    zmq.Event.ACCEPTED
+    | zmq.Event.HANDSHAKE_SUCCEEDED
     | zmq.Event.DISCONNECTED
     | zmq.Event.CONNECT_RETRIED
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
@@ -235,6 +236,8 @@ LIFE_EVENTS = (
 #: the first part of a monitor's message: 16 bits event, 32 bits value. pyzmq's own reader of it
 #: would load asyncio.
 _MONITOR_HEAD: Final = struct.Struct("=Hi")
+#: taken at a time
+_EVENTS_MAX: Final = 1024
 
 
 class ConnectionMonitor:
@@ -261,10 +264,14 @@ class ConnectionMonitor:
         if not self._signalled and not look:
             return []
         self._signalled = False
-        events = []
-        for parts in self._monitor.receive_nowait():
-            number, value = _MONITOR_HEAD.unpack(parts[0])
-            events.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))
+        events: list[ConnectionEvent] = []
+        # to the last one: who looks may conclude something from what is not there
+        while received := self._monitor.receive_nowait(_EVENTS_MAX):
+            for parts in received:
+                number, value = _MONITOR_HEAD.unpack(parts[0])
+                events.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))
+            if len(received) < _EVENTS_MAX:
+                break
         return events
 
     async def wait(self, timeout_s: float = math.inf) -> None:

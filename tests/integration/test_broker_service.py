@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ from understudy_broker.protocol.messages import (
     Settled,
     ToPeer,
 )
+from understudy_broker.service import serve
 from understudy_broker.sockets import TrioSocket
 from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSettle, Reply, TaskFulfill
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.errors import StoreLockedError
 from understudy_store.records import TAG_TARGET, Value
+from understudy_store.store import open_store
 
 DEADLINE_S = 20.0
 
@@ -379,6 +381,37 @@ async def test_a_killed_node_is_noticed_at_once() -> None:
             victim.wait()
             assert victim.stdout is not None
             victim.stdout.close()
+
+
+async def test_who_came_and_went_before_the_broker_looked_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else its name would be taken until its lease lapses."""
+    send = TrioSocket.send_nowait
+
+    def send_into_the_void(self: TrioSocket, parts: list[bytes]) -> bool:
+        # for about a millisecond ZeroMQ itself does not know what its monitor has told already
+        with suppress(zmq.ZMQError):
+            return send(self, parts)
+        return True
+
+    monkeypatch.setattr(TrioSocket, "send_nowait", send_into_the_void)
+    first, again = Peer("n", credit=1, boot="1"), Peer("n", credit=1, boot="2")
+    store = open_store("memory")
+    try:
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(serve, store, BrokerConfig(), "tcp://127.0.0.1:0")
+            # no checkpoint in here, so the broker has no turn
+            with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+                dealer.linger = -1
+                dealer.connect(url)
+                dealer.send(encode([first.hello()]))
+            async with joined(url, again):
+                groups = (await again.report()).groups
+                assert [node.pid for node in groups[0].nodes] == ["n#2"]
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
 
 
 async def test_inproc_on_a_shared_context() -> None:
