@@ -70,6 +70,15 @@ def test_invoke_without_waiting_only_stores(cli: Cli) -> None:
     assert call(cli, "promises", "get", "stored-1")["state"] == "pending"
 
 
+def test_invoke_says_that_other_arguments_do_not_count(cli: Cli) -> None:
+    call = ("invoke", "greet-2", "greet", "--target", "g", "--wait")
+    assert cli(*call, "--arg", "ann") == (0, '"hello ann"\n', "")
+    code, out, err = cli(*call, "--arg", "bob")
+    assert (code, out) == (0, '"hello ann"\n')
+    assert 'greet-2 was made before, with the arguments [["ann"], {}]; it keeps those' in err
+    assert cli(*call) == (0, '"hello ann"\n', "")  # attaching needs none
+
+
 def test_a_call_that_fails_is_exit_code_1_with_its_reason(cli: Cli) -> None:
     code, out, err = cli("invoke", "fail-1", "fail", "--target", "g", "--wait")
     assert (code, out) == (1, "")
@@ -114,7 +123,8 @@ def test_interrupting_the_wait_leaves_the_call_alone(cli: Cli, url: str, tmp_pat
     with Program(*args, cwd=tmp_path) as program:
         wait_until(lambda: cli("promises", "get", "left-1")[0] == 0, lambda: program.output)
         assert program.stop(signal.SIGINT) == 130
-    assert program.output == ""
+    assert program.output.endswith("left-1 goes on; the same command waits for it again\n")
+    assert program.output.count("\n") <= 2  # the other: that nothing serves the group
     assert call(cli, "promises", "get", "left-1")["state"] == "pending"
 
 
@@ -244,8 +254,10 @@ def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("promises", "get", "absent"), "absent"),
-        (("tasks", "halt", "absent"), "absent"),
+        (("promises", "get", "absent"), "To see what there is: understudy promises search"),
+        (("tasks", "halt", "absent"), "To see what there is: understudy tasks search"),
+        (("schedules", "get", "absent"), "To see what there is: understudy schedules search"),
+        (("schedules", "create", "s", "at noon", "f"), "It has five fields, minute hour day"),
         (("tree", "absent"), "there is no promise 'absent'"),
         (("promises", "search", "--state", "done"), "--state 'done'"),
         (("invoke", "x", "f", "--target", "no group!"), "not valid"),
@@ -299,6 +311,7 @@ def test_verbose_shows_where_an_error_happened(cli: Cli) -> None:
         (("node", "a", "--nope"), "understudy node: No such option"),
         (("spawn", "a", "--nodes", "0"), "understudy spawn: Invalid value"),
         (("promises", "explode"), "understudy promises: No such command"),
+        (("invoke", "x", "f", "--target"), "understudy invoke: Option '--target' requires"),
     ],
 )
 def test_wrong_usage(

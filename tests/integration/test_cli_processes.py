@@ -216,8 +216,17 @@ def test_up_starts_everything_and_stops_it_in_order(
         assert set(pids(capfd, url, "g")) == {"g-1", "g-2"}
         program.wait_for('caller | "hello there"\n')
         assert program.stop(signal.SIGINT) == 130
+    assert "up     | stopping: " in program.output
     assert "Traceback" not in program.output
+    # it starts the broker itself: nobody is told to
+    assert "no broker answers" not in program.output
     assert main(["groups", "--url", url]) == 1
+
+
+def test_up_without_a_broker_of_its_own_says_what_is_missing(folder: Path) -> None:
+    (folder / "t.toml").write_text('[[group]]\nname = "g"\napp = "app:runtime"\n')
+    with Program("up", "t.toml", cwd=folder, UNDERSTUDY_URL=free_url()) as program:
+        program.wait_for("or give t.toml a [broker]; trying for 2")
 
 
 def test_up_explains_a_wrong_file(folder: Path) -> None:
@@ -225,7 +234,9 @@ def test_up_explains_a_wrong_file(folder: Path) -> None:
     ran = run("up", "wrong.toml", cwd=folder)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("understudy: wrong.toml: the top of the file: unknown key 'brokr'")
-    assert run("up", "absent.toml", cwd=folder).returncode == 2
+    ran = run("up", "absent.toml", cwd=folder)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"understudy: there is no absent.toml in {folder}: name the file")
 
 
 def test_up_does_not_join_the_broker_of_somebody_else(

@@ -89,10 +89,10 @@ def root(
     """Durable async RPC between actor processes.
 
     \b
-    Try it, with an app.py that has a Runtime:
-      understudy dev app                      a broker and a node, again at each change
-      understudy invoke hello-1 greet --arg '"world"' --target local --wait
-      understudy tree hello-1                 what it called, where that is, how it ended
+    Try it, with an app.py that has a Runtime(group="greeters") and a function greet:
+      understudy dev app              a broker and a node, again at each change
+      understudy invoke hello-1 greet --arg Ann --target greeters --wait
+      understudy tree hello-1         what it called, where that is, how it ended
 
     \b
     In earnest:
@@ -122,7 +122,7 @@ def run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except typer.TyperException as error:
-        return _wrong_usage(error)
+        return _wrong_usage(error, argv)
     except Exception as error:
         if verbose:
             traceback.print_exc()
@@ -139,12 +139,15 @@ def _take_verbose(argv: list[str]) -> tuple[bool, list[str]]:
     return len(kept) < end, kept + argv[end:]
 
 
-def _wrong_usage(error: typer.TyperException) -> int:
+def _wrong_usage(error: typer.TyperException, argv: list[str]) -> int:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message())
         return EXIT_USAGE
     command = "understudy" if context is None else context.command_path
+    if context is None and argv[0] in FAMILIES:
+        # some errors do not know where they come from
+        command += f" {argv[0]}"
     message = " ".join(error.format_message().split())
     end = "" if message.endswith(("?", ".")) else "."
     print(f"{command}: {message}{end} See: {command} --help", file=sys.stderr)

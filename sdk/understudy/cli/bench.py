@@ -17,6 +17,7 @@ from understudy.cli.options import AsJson, Url
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     help=(
         "Measure throughput and latency.\n\nWithout --url a broker (SQLite, every commit synced) "
         "and nodes of their own are started, and stopped again. With --url the nodes of group "

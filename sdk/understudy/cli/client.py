@@ -39,11 +39,14 @@ class _Awaited(logging.Handler):
     ----------
     until
         When the first connection is given up, in seconds of the monotonic clock.
+    advice
+        What to do about it.
     """
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, advice: str) -> None:
         super().__init__(logging.WARNING)
         self._until = until
+        self._advice = advice
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.args[0] if isinstance(record.args, tuple) and record.args else None
@@ -51,8 +54,7 @@ class _Awaited(logging.Handler):
             left_s = self._until - time.monotonic()
             more = f"trying for {left_s:.0f} s more" if left_s > 0 else "waiting for it"
             print(
-                f"understudy: no broker answers at {error.url} yet; start one with: "
-                f"understudy broker; {more}",
+                f"understudy: no broker answers at {error.url} yet; {self._advice}; {more}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -61,21 +63,36 @@ class _Awaited(logging.Handler):
 class Client:
     """A broker's client, connected at the first use, until the block is left.
 
+    Parameters
+    ----------
+    connect_timeout_s
+        Seconds after which a first connection is given up.
+    advice
+        What to do if no broker answers at once; None: that is not told, for the one who asks
+        starts it.
+
     Raises
     ------
     BrokerUnavailableError
-        At the first use, if nothing answers within 5 seconds.
+        At the first use, if nothing answers in time.
     """
 
-    def __init__(self, url: str | None, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        advice: str | None = "start one with: understudy broker",
+    ) -> None:
         self.runtime = Runtime(
             id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
         )
-        self._awaited = _Awaited(time.monotonic() + connect_timeout_s)
+        self._awaited: _Awaited | None = None
+        if advice is not None:
+            self._awaited = _Awaited(time.monotonic() + connect_timeout_s, advice)
 
     def __enter__(self) -> Self:
         # with --verbose nothing is handled, and all that is logged is shown anyway
-        if _LOG.handlers:
+        if self._awaited is not None and _LOG.handlers:
             _LOG.addHandler(self._awaited)
         return self
 
@@ -85,7 +102,8 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _LOG.removeHandler(self._awaited)
+        if self._awaited is not None:
+            _LOG.removeHandler(self._awaited)
         self.runtime.stop(timeout=2.0)
 
     @property
@@ -93,7 +111,7 @@ class Client:
         return self.runtime.url
 
     def connect(self, timeout_s: float | None = None) -> None:
-        """Return when the broker has answered; in seconds, by default 5."""
+        """Return when the broker has answered; in seconds, by default the client's own."""
         self.runtime._shared.connection.wait_connected(timeout_s)
 
     def command(self, command: Any) -> Reply:

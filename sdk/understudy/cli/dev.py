@@ -59,7 +59,10 @@ def dev(
     Examples:
       understudy dev app
       understudy dev shop.orders:runtime --store dev.db
-      understudy invoke hello-1 greet --arg world --wait      (in another terminal)
+
+    \b
+    In another terminal, with the group and a function that the node says it serves:
+      understudy invoke hello-1 greet --arg world --target greeters --wait
     """
     from understudy.cli.errors import UsageError
     from understudy.cli.watching import Folder

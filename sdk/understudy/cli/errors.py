@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from understudy.errors import BrokerUnavailableError, ConfigurationError, UnderstudyError
-from understudy_actors.errors import ActorError
+from understudy_actors.errors import ActorError, CommandError
 from understudy_broker.errors import BrokerError
 from understudy_store.addresses import InvalidAddressError
 from understudy_store.errors import StoreError
@@ -15,6 +15,8 @@ verbose: bool = False
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+
+_SEARCH: Final = ". To see what there is: understudy {}s search"
 
 
 class CliError(Exception):
@@ -45,6 +47,10 @@ def explain(error: Exception) -> tuple[str, int]:
     # named and not imported: these modules are loaded where they are needed, and only there
     if type(error).__name__ in ("SettingsError", "StoreAddressError", "TopologyError"):
         return str(error), EXIT_USAGE
+    if isinstance(error, CommandError) and error.status == 404:
+        kind = error.error.partition(" ")[0]
+        known = kind in ("promise", "task", "schedule")
+        return f"{error.error}{_SEARCH.format(kind) if known else ''}", EXIT_FAILED
     if isinstance(error, UnderstudyError | ActorError | BrokerError | StoreError | TimeoutError):
         return str(error), EXIT_FAILED
     if isinstance(error, OSError):

@@ -35,7 +35,7 @@ def invoke(
     ] = None,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Its deadline: seconds, or 500ms, 10m, 2h, 7d; else 1d."),
+        typer.Option(metavar="TIME", help="Its deadline: 90, 500ms, 10m, 2h, 7d; else 30d."),
     ] = None,
     delay: Annotated[
         str | None, typer.Option(metavar="TIME", help="Not before this time from now.")
@@ -81,7 +81,17 @@ def invoke(
             tags=pairs(tag, "--tag"),
         )
         runtime.rpc(id, function, *args, **kwargs)
-        record = _settled(client, id) if wait else client.promise(id)
+        found = client.promise(id)
+        if found is not None and (arg or kwarg):
+            _say_other_arguments(found, args, kwargs)
+        try:
+            record = _settled(client, id) if wait else found
+        except KeyboardInterrupt:
+            print(
+                f"understudy invoke: {id} goes on; the same command waits for it again",
+                file=sys.stderr,
+            )
+            raise
     assert record is not None
     return _show(record, as_json=as_json, wait=wait)
 
@@ -110,6 +120,19 @@ def _settled(client: Client, id: str) -> PromiseRecord:
                 file=sys.stderr,
             )
     return future.result()
+
+
+def _say_other_arguments(record: PromiseRecord, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """The call was there before: what it was made with counts, and not what is given now."""
+    from understudy.cli.shown import compact, decoded, jsonable
+
+    made_with = decoded(record.param.data)
+    if made_with != jsonable([args, kwargs]) and isinstance(made_with, list):
+        print(
+            f"understudy invoke: {record.id} was made before, with the arguments "
+            f"{compact(made_with)}; it keeps those. For another call, take another id",
+            file=sys.stderr,
+        )
 
 
 def json_or_text(text: str) -> Any:

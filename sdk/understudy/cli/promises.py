@@ -59,7 +59,8 @@ def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 def create(
     id: Id,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Its deadline: 90, 500ms, 10m, 7d; else 1d.")
+        str | None,
+        typer.Option(metavar="TIME", help="Its deadline: 90, 500ms, 10m, 7d; else 30d."),
     ] = None,
     value: Annotated[
         str | None,

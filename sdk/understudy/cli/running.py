@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import trio
@@ -52,8 +53,9 @@ async def _run_pool(label: str, names: Iterable[str], body: Body) -> int:
     received: list[int] = []
     try:
         async with open_pool(on_line=printer) as pool, trio.open_nursery() as nursery:
-            await nursery.start(_obey_signals, pool, received)
-            nursery.start_soon(body, pool, lambda text: printer(label, text))
+            say = partial(printer, label)
+            await nursery.start(_obey_signals, pool, received, say)
+            nursery.start_soon(body, pool, say)
             await pool.wait()
             nursery.cancel_scope.cancel()
     finally:
@@ -63,11 +65,13 @@ async def _run_pool(label: str, names: Iterable[str], body: Body) -> int:
 
 
 async def _obey_signals(
-    pool: Pool, received: list[int], task_status: trio.TaskStatus[None]
+    pool: Pool, received: list[int], say: Say, task_status: trio.TaskStatus[None]
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for number in signals:
+            if not received:
+                say("stopping: what runs is finished or handed back; a second Ctrl-C kills")
             received.append(number)
             pool.request_stop()
 

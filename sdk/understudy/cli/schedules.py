@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -27,10 +27,19 @@ def schedules() -> None:
     """
 
 
+_CRON: Final = (
+    'It has five fields, minute hour day month weekday, as "0 3 * * *" (each night at three, UTC); '
+    "or six, which begin with seconds"
+)
+
+
 @app.command()
 def create(
     id: Id,
-    cron: Annotated[str, typer.Argument(metavar="CRON", help='Five fields, in UTC: "0 3 * * *".')],
+    cron: Annotated[
+        str,
+        typer.Argument(metavar="CRON", help='In UTC: "0 3 * * *", or six fields from seconds on.'),
+    ],
     function: Annotated[str, typer.Argument(metavar="FUNC", help="Name of the function.")],
     arg: Annotated[
         list[str] | None,
@@ -44,7 +53,7 @@ def create(
         typer.Option(metavar="GROUP", help="Who performs it; else UNDERSTUDY_GROUP, else default."),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Deadline of each call; else 1d.")
+        str | None, typer.Option(metavar="TIME", help="Deadline of each call; else 30d.")
     ] = None,
     promise_id: Annotated[
         str, typer.Option(metavar="TEXT", help="Id of each call.")
@@ -60,8 +69,10 @@ def create(
       understudy schedules create nightly "0 3 * * *" report --target reports --arg daily
     """
     from understudy.cli.client import Client
+    from understudy.cli.errors import UsageError
     from understudy.cli.invoke import json_or_text
     from understudy.cli.options import pairs, seconds
+    from understudy_actors.errors import CommandError
 
     args = [json_or_text(text) for text in arg or ()]
     kwargs = {name: json_or_text(text) for name, text in pairs(kwarg, "--kwarg").items()}
@@ -69,7 +80,14 @@ def create(
         runtime = client.runtime.options(
             target=target, timeout=seconds(timeout, "--timeout"), tags=pairs(tag, "--tag")
         )
-        made = runtime.schedules.create(id, cron, function, *args, promise_id=promise_id, **kwargs)
+        try:
+            made = runtime.schedules.create(
+                id, cron, function, *args, promise_id=promise_id, **kwargs
+            )
+        except CommandError as error:
+            if error.status == 400 and error.error.startswith("cron line"):
+                raise UsageError(f"{error.error}. {_CRON}") from None
+            raise
     return _show([made], as_json, one=True)
 
 

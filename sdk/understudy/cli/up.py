@@ -53,7 +53,9 @@ def up(
       command = ["python", "-m", "shop.gateway"]
     """
     from understudy.cli.client import Client
+    from understudy.cli.errors import UsageError
     from understudy.cli.running import (
+        BROKER_START_S,
         Say,
         run_pool,
         start_all,
@@ -63,6 +65,11 @@ def up(
     from understudy_actors.pool import Pool
     from understudy_actors.topology import load_topology, processes
 
+    if not file.exists():
+        raise UsageError(
+            f"there is no {file} in {Path.cwd()}: name the file (understudy up FILE), or write "
+            "one; understudy up --help shows an example"
+        )
     topology = load_topology(file)
     if topology.broker is not None:
         check_free(topology.broker.listen)
@@ -82,7 +89,10 @@ def up(
             await wait_for_nodes(pool, client, wanted, say)
         say(f"up: {summary(topology, client.url)}")
 
-    with Client(topology.url) as client:
+    advice = None
+    if topology.broker is None:
+        advice = f"start one with: understudy broker; or give {file} a [broker]"
+    with Client(topology.url, BROKER_START_S, advice) as client:
         return run_pool("up", [spec.name for spec in specs], body)
 
 
