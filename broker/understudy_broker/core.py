@@ -157,8 +157,7 @@ class BrokerCore(Handing):
             self.dispatcher.credit(session.pid, message.total)
         elif type(message) is Beat:
             self.counters.beats += 1
-            self.membership.renew(session, now)
-            self._urgent.add(session.peer, Beat())
+            self.membership.beaten(session, now)
         elif type(message) is Ack and self.unblocks.acknowledged(message.id, message.address):
             self.machine.acknowledge(message.id, message.address)
 

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from understudy_broker.protocol.messages import PROTOCOL_VERSION, Bye, Hello, Refused, Welcome
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    Beat,
+    Bye,
+    Hello,
+    Refused,
+    Welcome,
+)
 from understudy_broker.sessions import Session, Sessions, check_hello, name_of, pid_of
 from understudy_broker.watches import Watches
 from understudy_store.changes import Snapshot
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from understudy_broker.desk import Desk
 
 
+#: how often beats are answered, in the time between two beats of one peer
+ANSWERS_PER_BEAT: Final = 8
 #: peers that were given up and may come back, the last ones
 DOUBTED_MAX: Final = 256
 
@@ -59,6 +68,9 @@ class Membership:
         self._polled_at = 0
         self._forgiving_until = 0
         self._resend_at = 0
+        #: peers that have beaten, and when they are told that this broker lives too
+        self._unanswered: dict[bytes, None] = {}
+        self._answer_at: int | None = None
 
     def start(self, snapshot: Snapshot, now: int) -> None:
         """Those that hold tasks get time to come back: it was the broker that was away."""
@@ -169,8 +181,22 @@ class Membership:
             now=now,
         )
 
+    def beaten(self, session: Session, now: int) -> None:
+        """A beat has come. Its answer waits for those of others: to a crowd of peers, an answer at
+        a time costs a wake-up each, and they wait for it to be there, not for it to be soon."""
+        self.renew(session, now)
+        self._unanswered[session.peer] = None
+        if self._answer_at is None:
+            self._answer_at = now + self._config.beat_ms // ANSWERS_PER_BEAT
+
+    def _answer_beats(self) -> None:
+        peers, self._unanswered, self._answer_at = self._unanswered, {}, None
+        for peer in peers:
+            if peer in self.sessions:
+                self._core.say(peer, Beat(), urgent=True)
+
     def renew(self, session: Session, now: int) -> None:
-        """A beat: its lease on everything begins anew."""
+        """Its lease on everything begins anew."""
         self.sessions.beaten(session, now)
         self._machine.apply(TaskHeartbeat(session.pid), now)
 
@@ -251,6 +277,8 @@ class Membership:
             death = _death(session, "silent, its lease lapsed")
             released = self._machine.release_pid(session.pid, now, death=death)
             self._event("warning", "silent; lease lapsed", session, released=len(released))
+        if self._answer_at is not None and now >= self._answer_at:
+            self._answer_beats()
         if now >= self._resend_at:
             self._resend_at = now + self._config.unblock_retry_ms
             for group in self.sessions.groups():
@@ -265,7 +293,7 @@ class Membership:
 
     def next_due(self) -> int | None:
         """When `polled` and `tick` want to be called again."""
-        times = [self.sessions.next_overdue()]
+        times = [self.sessions.next_overdue(), self._answer_at]
         if len(self.sessions) or times[0] is not None:
             times.append(self._polled_at + self._config.beat_ms // 2)
         return min((at for at in times if at is not None), default=None)

@@ -50,6 +50,30 @@ def test_a_beat_is_answered_and_keeps_the_lease(rig: Rig) -> None:
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 
+def test_beats_are_answered_some_at_a_time_and_none_is_kept_for_long(rig: Rig) -> None:
+    rig.send(A, Beat())
+    rig.turn()
+    due = rig.core.next_due(rig.now)
+    assert due is not None
+    assert rig.now < due <= rig.now + rig.config.beat_ms // 4
+    rig.now += 100
+    rig.send(B, Beat())
+    rig.turn()
+    assert [rig.take(peer, Beat) for peer in (A, B)] == [[], []]
+    rig.now = due
+    rig.turn()
+    assert [rig.take(peer, Beat) for peer in (A, B)] == [[Beat()], [Beat()]]
+    rig.pass_time(1_000)
+    assert [rig.take(peer, Beat) for peer in (A, B)] == [[], []]
+
+
+def test_who_has_gone_meanwhile_is_not_answered(rig: Rig) -> None:
+    rig.send(A, Beat())
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(1_000)
+    assert rig.take(A, Beat) == []
+
+
 def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
     beats(rig, 9_000, B, C)
     assert rig.take(B, Resume) == []
