@@ -74,14 +74,14 @@ class Info(NamedTuple):
 class Context:
     """The first argument of every durable function."""
 
-    __slots__ = ("_env", "_random", "_routine", "log")
+    __slots__ = ("_env", "_log", "_random", "_routine")
 
     def __init__(self, routine: Routine, env: NodeEnvironment) -> None:
         self._routine = routine
         self._env = env
+        # made when they are asked for: most functions never do
         self._random: random.Random | None = None
-        #: a logger that names this run, silent while the function is replayed
-        self.log = FunctionLog(_LOG, routine)
+        self._log: FunctionLog | None = None
 
     # About this run ------------------------------------------------------------------------------
 
@@ -89,6 +89,13 @@ class Context:
     def id(self) -> str:
         """The id of this run's promise."""
         return self._routine.id
+
+    @property
+    def log(self) -> FunctionLog:
+        """A logger that names this run, silent while the function is replayed."""
+        if self._log is None:
+            self._log = FunctionLog(_LOG, self._routine)
+        return self._log
 
     @property
     def info(self) -> Info:

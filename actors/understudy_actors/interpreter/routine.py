@@ -184,6 +184,7 @@ class Routine(Journal):
         """Let go of the function; its clean-up code runs."""
         self.dropped = True
         self._close_stack()
+        self.flush = None
 
     def _close_stack(self) -> None:
         stack, self.stack = self.stack, []

@@ -102,9 +102,15 @@ class Board:
         self._warm.pop(activation.id, None)
         self._leave_running(activation)
         for run in activation.runs.values():
-            if not run.done:
+            if run.done:
+                run.routine.flush = None
+            else:
                 run.routine.dropped = True
                 self.executor.close(run)
+        # they refer to one another: left so, only the garbage collector would find them, and its
+        # rounds take longer the more this node holds
+        activation.runs = {}
+        activation.root = None
 
     def _close(self, run: Run) -> None:
         run.scheduled = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import Any
 
@@ -15,7 +16,8 @@ from understudy.retry import Constant, Never
 from understudy.values import Codec
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter import routine as routine_module
-from understudy_actors.node.activation import Phase
+from understudy_actors.interpreter.routine import Routine
+from understudy_actors.node.activation import Phase, Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditPolicy
 from understudy_broker.protocol.messages import Invoke, Refused, Response, Resume
@@ -120,6 +122,18 @@ class TestCalls:
     def test_local_steps(self, stage: Stage) -> None:
         assert stage.call("local", 20) == list(range(1, 21))
         assert set(stage.ran.values()) == {1}
+
+    def test_what_is_done_is_no_work_for_the_garbage_collector(self, stage: Stage) -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            assert stage.call("chain", 1) == 2
+            stage.world.invoke("y", "local", 3)
+            stage.world.finish("y")
+            left = [each for each in gc.get_objects() if type(each) in (Run, Routine)]
+        finally:
+            gc.enable()
+        assert left == []
 
     def test_an_unknown_function_fails_the_call_at_once(self, stage: Stage) -> None:
         with pytest.raises(UnknownFunctionError, match="leaf"):
