@@ -25,7 +25,7 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.machine import Execute, Machine, MachineConfig
+from understudy_store.machine import Assigned, Execute, Machine, MachineConfig
 from understudy_store.machine.ledger import touched
 from understudy_store.machine.objects import LOCAL, Promise, is_external, is_timer
 from understudy_store.records import (
@@ -194,6 +194,11 @@ class Watched(Machine):
             named = () if holder is None else tuple(holder.held)
         self._check("apply", named, command, reply)
         return reply
+
+    def assign(self, task_id: str, version: int, pid: str, ttl: int, now: int) -> Assigned | None:
+        assigned = super().assign(task_id, version, pid, ttl, now)
+        self._check("assign", () if assigned is None else (task_id,))
+        return assigned
 
     def sweep(self, now: int) -> bool:
         more = super().sweep(now)
