@@ -4,6 +4,7 @@ A shell (or a simulator) drives it, always in this order::
 
     core.polled(now)                      # the peers have been listened to until now
     core.receive(peer, frame, now)        # for each frame that came
+    core.calm(now)                        # if so, and nothing commits or waits: that was all
     core.drained(peer)                    # of core.burdens.sent: nothing waits for it any more
     core.load(store.find(core.lookups(now)))
     core.apply(now)                       # memory has changed; nothing is sent yet
@@ -73,6 +74,8 @@ class BrokerCore(Handing):
         self._taken = 0
         self._taken_bytes: dict[bytes, int] = {}
         self._more_due = False
+        #: more than beats has come since a turn left nothing to do
+        self._stirred = True
 
     def start(self, snapshot: Snapshot, now: int) -> None:
         """Go on from what the store has; holders of tasks get `boot_grace_ms` to come back."""
@@ -105,6 +108,11 @@ class BrokerCore(Handing):
                 return
         if session is not None:
             session.heard_at = now
+            if len(messages) == 1 and type(messages[0]) is Beat:
+                self.counters.beats += 1
+                self.membership.beaten(session, now)
+                return
+        self._stirred = True
         size = len(frame)
         for message in messages:
             if type(message) is Request and session is not None:
@@ -178,6 +186,14 @@ class BrokerCore(Handing):
             or sum(self._taken_bytes.values()) >= self.config.batch_bytes_max
         )
 
+    def calm(self, now: int) -> bool:
+        """Whether nothing has come but beats since there was nothing to do, and nothing is due: the
+        rest of a turn would be for nothing."""
+        if self._stirred or self._queue or self._urgent or self.burdens.sent:
+            return False
+        due = self.next_due(now)
+        return due is None or due > now
+
     # Applying ----------------------------------------------------------------------------------
 
     def lookups(self, now: int) -> set[str]:
@@ -246,6 +262,7 @@ class BrokerCore(Handing):
         changes = self.machine.take()
         if not changes and not self._outbox:
             self.machine.committed(changes)
+            self._stirred = False
             return None
         taken_bytes: dict[bytes, int] = {}
         if not self._queue:
@@ -291,4 +308,5 @@ class BrokerCore(Handing):
 
     def connection_lost(self, peer: bytes, now: int, reason: str = "connection closed") -> None:
         """The kernel closed this peer's connection, or frames no longer reach it."""
+        self._stirred = True
         self.membership.connection_lost(peer, now, reason)

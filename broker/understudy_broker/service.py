@@ -168,6 +168,8 @@ class _Shell:
             self._lose_connections(now)
         else:
             self._take_in(now)
+        if self._committing is None and not self.outgoing and self.core.calm(now):
+            return
         for peer in self.core.burdens.sent:
             if not self.outgoing.waits(peer):
                 self.core.drained(peer)

@@ -20,6 +20,24 @@ _SERVICE: Final = "tests/integration/test_broker_service.py"
 
 _BATCHES: Final = (
     _mutant(
+        "rests-with-work-to-do",
+        18,
+        "a turn is cut short only where nothing but beats has come",
+        "core.py",
+        "        self._stirred = True\n        size = len(frame)\n",
+        "        size = len(frame)\n",
+        _CORE,
+    ),
+    _mutant(
+        "rests-with-somebody-lost",
+        18,
+        "a lost connection is dealt with at once",
+        "core.py",
+        "        self._stirred = True\n        self.membership.connection_lost",
+        "        self.membership.connection_lost",
+        _CORE,
+    ),
+    _mutant(
         "answered-before-its-commit",
         17,
         "nothing is told before it is on the disk: a client could see it vanish",

@@ -146,6 +146,9 @@ class BrokerHost:
         if not (core.full and self._committing is not None):
             self._take_in(now)
         self._lose_connections(now)
+        if self._committing is None and core.calm(now):
+            self._wait(now)
+            return
         for peer in core.burdens.sent:
             core.drained(peer)
         wanted = core.lookups(now)
@@ -162,10 +165,13 @@ class BrokerHost:
             self._begin_commit()
         if self._committing is not None and core.full:
             return
+        self._wait(now)
+
+    def _wait(self, now: int) -> None:
         if self._inbox:
             self.wake(0)
             return
-        due = core.next_due(now)
+        due = self.core.next_due(now)
         if due is not None:
             self.wake(max(0, due - now))
 

@@ -28,6 +28,7 @@ from understudy_broker.protocol.messages import (
     Resume,
     Revoked,
     Settled,
+    ToBroker,
     Unblock,
     Welcome,
 )
@@ -510,3 +511,70 @@ def test_watchers_are_not_sent_a_large_param_again(rig: Rig) -> None:
     whole = rig.reply(C, PromiseGet("large")).promise
     assert whole is not None
     assert whole.param.data == b"x" * 5_000
+
+
+def at_rest() -> Rig:
+    """A broker with two peers that has nothing to do."""
+    rig = Rig()
+    rig.join(A, "a", credit=1)
+    rig.join(C, "c", kind="client")
+    rig.turn()
+    assert rig.core.calm(rig.now)
+    return rig
+
+
+def test_beats_alone_leave_a_broker_at_rest_until_it_answers_them() -> None:
+    rig = at_rest()
+    rig.send(A, Beat())
+    rig.send(C, Beat())
+    assert rig.core.calm(rig.now)
+    due = rig.core.next_due(rig.now)
+    assert due is not None
+    assert rig.core.calm(due - 1)
+    assert not rig.core.calm(due)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (Credit(5),),
+        (Beat(), Credit(5)),
+        (Ack("p", "poll://any@g"),),
+        (hello("a"),),
+        (Bye(),),
+        (Request(1, PromiseGet("p")),),
+    ],
+    ids=lambda said: type(said[-1]).__name__,
+)
+def test_anything_else_ends_the_rest(said: tuple[ToBroker, ...]) -> None:
+    rig = at_rest()
+    rig.send(A, *said)
+    rig.send(C, Beat())
+    assert not rig.core.calm(rig.now)
+    rig.turn()
+    assert rig.core.calm(rig.now)
+
+
+def test_what_is_refused_and_who_is_lost_end_the_rest() -> None:
+    rig = at_rest()
+    rig.core.receive(A, b"nonsense", rig.now)
+    assert not rig.core.calm(rig.now)
+    rig = at_rest()
+    rig.send(B, Beat())
+    assert not rig.core.calm(rig.now)
+    rig = at_rest()
+    rig.core.connection_lost(A, rig.now)
+    assert not rig.core.calm(rig.now)
+
+
+def test_there_is_no_rest_before_a_batch_is_taken() -> None:
+    rig = at_rest()
+    rig.ask(C, PromiseCreate("p", rig.now + 9_000))
+    rig.apply()
+    assert not rig.core.calm(rig.now)
+    batch = rig.core.take_batch()
+    assert batch is not None
+    assert not rig.core.calm(rig.now)
+    rig.commit(batch)
+    rig.turn()
+    assert rig.core.calm(rig.now)
