@@ -31,7 +31,7 @@ def main(url: str, count: int) -> None:
             # spread over the interval, as those of separate processes are
             began = time.monotonic()
             for number, socket in enumerate(sockets):
-                wait_s = began + beat_ms / 1000 * number / count - time.monotonic()
+                wait_s = began + beat_ms / 1000 * (number + 1) / count - time.monotonic()
                 if wait_s > 0:
                     time.sleep(wait_s)
                 _drain(socket)
