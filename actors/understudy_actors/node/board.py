@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from understudy_actors.functions import Environment
+from understudy_actors.interpreter.outputs import ChildCommand
 from understudy_actors.node.activation import Activation, Phase, Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditPolicy
@@ -16,6 +17,16 @@ from understudy_store.records import TAG_BRANCH, PromiseRecord
 Log = Callable[[str], None]
 #: takes a line and the exception that a function ended with
 LogFailure = Callable[[str, BaseException], None]
+
+
+class RunCommands:
+    """Commands of one run that are to go in one fence: first those that its flow control counts."""
+
+    __slots__ = ("counted", "others")
+
+    def __init__(self) -> None:
+        self.counted: list[ChildCommand] = []
+        self.others: list[ChildCommand] = []
 
 
 class Board:
@@ -42,6 +53,9 @@ class Board:
         self._warm: OrderedDict[str, None] = OrderedDict()
         self._lingering: deque[tuple[int, Activation]] = deque()
         self._retries: list[tuple[int, Run]] = []
+        #: what runs ask for while several results are taken in: a fence for each run then
+        self._fences: dict[Run, RunCommands] = {}
+        self._gathering = False
         #: runs that wait for promises that another function made
         self._strangers: dict[str, list[Run]] = {}
         self._credit = CreditPolicy(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from understudy_actors.errors import CommandError
+from understudy_actors.interpreter.outputs import ChildCommand
 from understudy_actors.node import fences
 from understudy_actors.node.activation import Activation, Phase, Run
-from understudy_actors.node.board import Board
+from understudy_actors.node.board import Board, RunCommands
 from understudy_broker.protocol.messages import (
     PromiseWatch,
     Refused,
@@ -32,20 +33,47 @@ from understudy_store.records import (
 class Commanding(Board):
     """Fences, and the end of a task."""
 
-    def _fence(self, run: Run, commands: list[Any], *, counted: bool = True) -> None:
+    def _fence(self, run: Run, commands: list[ChildCommand], *, counted: bool = True) -> None:
         """Send commands of a run; `counted`: its flow control knows of them."""
+        asked = self._fences.get(run)
+        if asked is None:
+            asked = self._fences[run] = RunCommands()
+        (asked.counted if counted else asked.others).extend(commands)
+        if not self._gathering:
+            self._send_fences()
+
+    def _send_fences(self) -> None:
+        """Send what was gathered, before anything that must come after it."""
+        gathered, self._fences = self._fences, {}
+        for run, asked in gathered.items():
+            if self.activations.get(run.activation.id) is run.activation:
+                self._send_fence(run, asked)
+
+    def _send_fence(self, run: Run, asked: RunCommands) -> None:
         activation = run.activation
         config = self.config
+        commands = asked.counted + asked.others
+        uncounted = len(asked.counted)
         for batch in fences.batches(commands, config.fence_commands_max, config.fence_bytes_max):
+            counted = min(uncounted, len(batch))
+            uncounted -= counted
 
-            def on_reply(answer: Response | Refused, batch: tuple[Any, ...] = batch) -> None:
+            def on_reply(
+                answer: Response | Refused,
+                batch: tuple[ChildCommand, ...] = batch,
+                counted: int = counted,
+            ) -> None:
                 self._fenced(run, batch, answer, counted)
 
             activation.fences_open += 1
             self.broker.request(TaskFence(activation.id, activation.version, batch), on_reply)
 
     def _fenced(
-        self, run: Run, batch: tuple[Any, ...], answer: Response | Refused, counted: bool
+        self,
+        run: Run,
+        batch: tuple[ChildCommand, ...],
+        answer: Response | Refused,
+        counted: int,
     ) -> None:
         activation = run.activation
         activation.fences_open -= 1
@@ -71,8 +99,7 @@ class Commanding(Board):
                 self._found(run, command, inner.promise)
         routine = run.routine
         paused = routine.paused
-        if counted:
-            routine.answered(len(batch))
+        routine.answered(counted)
         if paused and not routine.paused and not run.scheduled:
             self._wake(activation)
             self._schedule(run)
@@ -102,6 +129,7 @@ class Commanding(Board):
         self, activation: Activation, state: str, value: Value, *, last: bool = False
     ) -> None:
         """Settle the task. A value that is refused becomes an error; `last`: it is one already."""
+        self._send_fences()
         self._leave_running(activation)
         activation.phase = Phase.ENDING
 

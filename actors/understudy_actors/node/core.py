@@ -205,21 +205,29 @@ class NodeCore(Waiting):
     def stepped(self, results: Iterable[tuple[Run, Output, bool]], now: int) -> None:
         """Steps that ended (True) or handed out what they had so far (False)."""
         self._now = now
-        for run, output, final in results:
-            activation = run.activation
-            if run.routine.dropped or self.activations.get(activation.id) is not activation:
-                if final:
-                    # dropped after its step had ended, so that nobody closed it
-                    self._close(run)
-                continue
-            self._perform(run, output)
-            if not final or run.routine.dropped:
-                continue
-            run.scheduled = False
-            activation.busy -= 1
-            if not run.done and (run.routine.inbox or run.routine.runnable):
-                self._schedule(run)
-            self._settle_phase(activation)
+        self._gathering = True
+        try:
+            for run, output, final in results:
+                self._stepped(run, output, final)
+        finally:
+            self._gathering = False
+            self._send_fences()
+
+    def _stepped(self, run: Run, output: Output, final: bool) -> None:
+        activation = run.activation
+        if run.routine.dropped or self.activations.get(activation.id) is not activation:
+            if final:
+                # dropped after its step had ended, so that nobody closed it
+                self._close(run)
+            return
+        self._perform(run, output)
+        if not final or run.routine.dropped:
+            return
+        run.scheduled = False
+        activation.busy -= 1
+        if not run.done and (run.routine.inbox or run.routine.runnable):
+            self._schedule(run)
+        self._settle_phase(activation)
 
     def observe(self, count: int, busy_ms: float) -> None:
         """Steps measured by the service, for credit."""
@@ -235,6 +243,8 @@ class NodeCore(Waiting):
             self._fence(run, output.commands)
         for start in output.locals:
             self._start_local(run, start)
+        if output.cancels:
+            self._send_fences()
         for id in output.cancels:
             self.broker.request(PromiseCancel(id), ignore)
         if output.done is not None:
@@ -279,6 +289,7 @@ class NodeCore(Waiting):
             )
         activation = run.activation
         if run.parent is None:
+            self._send_fences()
             release = TaskRelease(activation.id, activation.version, delay_ms, failed=True)
             self.broker.request(release, ignore)
             self._drop(activation)
