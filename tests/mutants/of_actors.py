@@ -179,6 +179,15 @@ _NODE_CORE: Final = (
         _NODE,
     ),
     _mutant(
+        "end-before-what-was-started",
+        None,
+        "what a function has started is stored before its result, which ends its lease",
+        "node/commanding.py",
+        "        self._send_fences()\n        self._leave_running(activation)\n",
+        "        self._leave_running(activation)\n",
+        _NODE,
+    ),
+    _mutant(
         "refused-result-for-ever",
         None,
         "a result that is refused becomes an error, so that the call ends",

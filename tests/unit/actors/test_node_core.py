@@ -26,6 +26,8 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
     TaskAcquire,
+    TaskFence,
+    TaskFulfill,
     TaskHalt,
     TaskPreload,
     TaskSuspend,
@@ -122,6 +124,31 @@ class TestCalls:
     def test_local_steps(self, stage: Stage) -> None:
         assert stage.call("local", 20) == list(range(1, 21))
         assert set(stage.ran.values()) == {1}
+
+    def test_results_that_come_together_are_told_in_one_fence(self, stage: Stage) -> None:
+        node = stage.node
+        stage.world.invoke("x", "local", 5)
+        node.deliver_in()
+        node.run_one()
+        runs, node.executor.queue = node.executor.queue, []
+        before = len(node.unanswered)
+        node.core.stepped([(run, run.routine.step(START), True) for run in runs], START)
+        (command,) = [asked for asked, _ in node.unanswered[before:]]
+        assert isinstance(command, TaskFence)
+        assert [type(each) for each in command.commands] == [PromiseSettle] * 5
+        assert stage.value(stage.world.finish("x")) == [1, 2, 3, 4, 5]
+
+    def test_what_a_function_started_is_told_before_its_end(self, stage: Stage) -> None:
+        def leave(ctx: Any) -> Any:
+            yield ctx.detached("leaf", 1)
+            return "left"
+
+        stage.env.registry.register(leave)
+        stage.world.invoke("x", "leave")
+        stage.node.deliver_in()
+        stage.node.run_one()
+        assert [type(asked) for asked, _ in stage.node.unanswered] == [TaskFence, TaskFulfill]
+        assert stage.value(stage.world.finish("x")) == "left"
 
     def test_what_is_done_is_no_work_for_the_garbage_collector(self, stage: Stage) -> None:
         def alive() -> list[object]:
