@@ -175,6 +175,7 @@ class Lines:
 async def play(demo: Demo) -> None:
     """All acts, in order."""
     say("understudy: durable calls between processes, and what is left of them after a crash\n")
+    say("Starting a broker, nine services and a gateway, each a process of its own ...\n")
     started_at = time.monotonic()
     count = await demo.start()
     say(f"1. {count} processes run: a broker, nine services, a gateway ({since(started_at)})\n")

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import secrets
 import shutil
+import socket
+import stat
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
 if TYPE_CHECKING:
     from understudy_broker.embedded import EmbeddedBroker
+
+
+_PREFIX: Final = "understudy-"
+#: seconds after which a socket has had the time to be listened at
+LEFT_S: Final = 60.0
 
 
 class Embedded:
@@ -27,7 +37,7 @@ class Embedded:
     def __init__(self, store: str) -> None:
         self.store = store
         # made by `start`, so that a runtime that is only defined leaves nothing behind
-        self._directory = Path(tempfile.gettempdir(), f"understudy-{secrets.token_hex(8)}")
+        self._directory = Path(tempfile.gettempdir(), f"{_PREFIX}{secrets.token_hex(8)}")
         self.url = f"ipc://{self._directory}/broker"
         self.context: zmq.Context[Any] | None = None
         self._broker: EmbeddedBroker | None = None
@@ -45,6 +55,7 @@ class Embedded:
                 return
             # what a broker that ended by itself has left
             shutil.rmtree(self._directory, ignore_errors=True)
+            _sweep(self._directory.parent)
             self._directory.mkdir(mode=0o700)
             atexit.register(_remove, self._directory, os.getpid())
             self._broker = EmbeddedBroker(self.store, self.url, config=config)
@@ -61,6 +72,21 @@ class Embedded:
         if broker is not None:
             broker.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what processes that were killed have left: old directories of ours, with a socket at
+    which nobody listens."""
+    user = os.getuid()
+    before = time.time() - LEFT_S
+    for socket_file in parent.glob(f"{_PREFIX}{'[0-9a-f]' * 16}/broker"):
+        with suppress(OSError):
+            made = socket_file.lstat()
+            if made.st_uid == user and stat.S_ISSOCK(made.st_mode) and made.st_mtime < before:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.setblocking(False)
+                    if probe.connect_ex(str(socket_file)) == errno.ECONNREFUSED:
+                        shutil.rmtree(socket_file.parent, ignore_errors=True)
 
 
 def _remove(directory: Path, pid: int) -> None:

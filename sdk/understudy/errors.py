@@ -96,6 +96,8 @@ class UnknownFunctionError(UnderstudyError, LookupError):
         The versions that this name has, if it has any.
     similar
         Registered names that look like it.
+    known
+        Some that are registered.
     """
 
     def __init__(
@@ -104,12 +106,14 @@ class UnknownFunctionError(UnderstudyError, LookupError):
         version: int | None = None,
         versions: Sequence[int] = (),
         similar: Sequence[str] = (),
+        known: Sequence[str] = (),
     ) -> None:
-        super().__init__(name, version, tuple(versions), tuple(similar))
+        super().__init__(name, version, tuple(versions), tuple(similar), tuple(known))
         self.name = name
         self.version = version
         self.versions = tuple(versions)
         self.similar = tuple(similar)
+        self.known = tuple(known)
 
     def __str__(self) -> str:
         if self.versions:
@@ -119,6 +123,8 @@ class UnknownFunctionError(UnderstudyError, LookupError):
             problem = f"no function {self.name!r} is registered here"
         if self.similar:
             problem += f"; similar: {', '.join(map(repr, self.similar))}"
+        elif self.known:
+            problem += f"; there are {', '.join(map(repr, self.known))}"
         return f"{problem}. Register it with @runtime.register before the runtime starts"
 
 

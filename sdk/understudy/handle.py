@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from understudy.errors import PayloadTooLargeError
@@ -106,7 +107,21 @@ async def wait_future(future: Future[T]) -> T:
         return future.result()
     import asyncio  # only where the caller has it loaded already: it is slow to import
 
-    return await asyncio.shield(asyncio.wrap_future(future))
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        settled = loop.create_future()
+
+        def settle() -> None:
+            if not settled.done():
+                settled.set_result(None)
+
+        def tell(_: Future[T]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+        future.add_done_callback(tell)
+        await settled
+    return future.result()
 
 
 def _trio() -> Any:

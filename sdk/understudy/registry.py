@@ -20,6 +20,9 @@ from understudy.values.hints import function_hints
 
 Kind = Literal["generator", "coroutine", "plain"]
 
+#: names that an error about an unknown one tells
+NAMES_MAX: Final = 8
+
 _POSITIONAL: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -184,7 +187,8 @@ class Registry:
                 return function
             raise UnknownFunctionError(name, version, sorted(versions))
         similar = difflib.get_close_matches(str(name), list(self._by_name), n=3, cutoff=0.6)
-        raise UnknownFunctionError(name, version, (), similar)
+        known = () if similar else sorted(self._by_name)[:NAMES_MAX]
+        raise UnknownFunctionError(name, version, (), similar, known)
 
     def of(self, fn: Callable[..., Any]) -> Function | None:
         """What the very object `fn` is registered as (the latest, if more than once), or None."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -466,3 +470,30 @@ def test_what_failed_for_good_is_logged_with_its_traceback(
     assert record.exc_info is not None
     assert record.exc_info[2] is not None
     assert record.exc_info[2].tb_frame.f_code.co_name == "fails"
+
+
+def test_what_killed_processes_have_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as sockets:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+
+        def left(name: str, age_s: float, *, alive: bool) -> Path:
+            directory = Path(folder, name)
+            directory.mkdir()
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(directory / "broker"))
+            if alive:
+                sockets.enter_context(listener).listen()
+            else:
+                listener.close()
+            long_ago = time.time() - age_s
+            os.utime(directory / "broker", (long_ago, long_ago))
+            return directory
+
+        dead = left(f"understudy-{'0' * 16}", 3600, alive=False)
+        starting = left(f"understudy-{'1' * 16}", 1, alive=False)
+        alive = left(f"understudy-{'2' * 16}", 3600, alive=True)
+        foreign = left("understudy-of-somebody-else", 3600, alive=False)
+        with Runtime.local() as runtime:
+            own = Path(runtime.url.removeprefix("ipc://")).parent
+            assert set(Path(folder).iterdir()) == {own, starting, alive, foreign}
+        assert not dead.exists()

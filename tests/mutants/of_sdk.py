@@ -46,8 +46,8 @@ _WAITING: Final = (
         None,
         "a cancelled wait leaves the call alone",
         "handle.py",
-        "    return await asyncio.shield(asyncio.wrap_future(future))\n",
-        "    return await asyncio.wrap_future(future)\n",
+        "        await settled\n",
+        "        try:\n            await settled\n        finally:\n            future.cancel()\n",
         _HANDLES,
     ),
     _mutant(

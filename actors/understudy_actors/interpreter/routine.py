@@ -18,6 +18,7 @@ from typing import Any, Final
 from understudy_actors.errors import NonDeterminismError
 from understudy_actors.functions import Environment, FunctionLike, RetryPolicy
 from understudy_actors.interpreter.answers import answer, answers
+from understudy_actors.interpreter.hints import explain
 from understudy_actors.interpreter.history import left_over
 from understudy_actors.interpreter.issuing import create_command, local_create, timer_command
 from understudy_actors.interpreter.journal import Journal
@@ -350,10 +351,11 @@ class Routine(Journal):
         self._end(Outcome(RESOLVED, Value(self._value_headers(), data)))
 
     def _raised(self, error: BaseException) -> None:
+        hopeless = explain(error, self.function.kind)
         if self.calls == 0 and self.function.kind != "generator" and isinstance(error, Exception):
             policy = self.retry or self.function.retry or self.env.values.default_retry
             try:
-                delay_s = policy.delay_s(self.attempt, error)
+                delay_s = None if hopeless else policy.delay_s(self.attempt, error)
             except Exception as broken:
                 # a policy of the user's own; its trouble must not hide the function's
                 error.add_note(f"and the retry policy {policy!r} raised {broken!r}")

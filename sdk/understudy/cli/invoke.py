@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,6 +15,9 @@ from understudy.cli.options import AsJson, Tags, Url
 if TYPE_CHECKING:
     from understudy.cli.client import Client
     from understudy_store.records import PromiseRecord
+
+#: a failure that is older was there before the command was given, however the clocks differ
+EARLIER_MS: Final = 10_000
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -145,8 +150,8 @@ def json_or_text(text: str) -> Any:
 
 def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
     from understudy.cli import errors
-    from understudy.cli.shown import compact, decoded, promise_json, reason, traceback_of
-    from understudy.cli.tables import print_json
+    from understudy.cli.shown import compact, decoded, notes, promise_json, reason, traceback_of
+    from understudy.cli.tables import duration, print_json
     from understudy_store.records import RESOLVED, TAG_TARGET
 
     if as_json:
@@ -160,4 +165,13 @@ def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
         if errors.verbose and (where := traceback_of(record)):
             print(where, file=sys.stderr)
         print(f"understudy invoke: {record.id} failed: {reason(record)}", file=sys.stderr)
+        for note in notes(record):
+            print(f"  {note}", file=sys.stderr)
+        ago_ms = time.time() * 1000 - (record.settled_at or math.inf)
+        if ago_ms > EARLIER_MS:
+            print(
+                f"  That was {duration(ago_ms)} ago, and the id keeps it: to try again, take "
+                "another id",
+                file=sys.stderr,
+            )
     return 1 if failed and wait else 0

@@ -68,7 +68,7 @@ def compact(value: Any, width: int | None = WIDTH) -> str:
 
 
 def failure(record: PromiseRecord) -> dict[str, Any] | None:
-    """What a rejected promise failed with: `type`, `message`, `traceback`; else None."""
+    """What a rejected promise failed with: `type`, `message`, `traceback`, `notes`; else None."""
     if not record.settled or record.state == RESOLVED:
         return None
     if record.state == "rejected_timedout":
@@ -79,11 +79,13 @@ def failure(record: PromiseRecord) -> dict[str, Any] | None:
     if not isinstance(fields, dict) or not {"module", "name", "message"} <= fields.keys():
         return {"type": "unknown", "message": compact(fields)}
     module = "" if fields["module"] == "builtins" else f"{fields['module']}."
-    return {
+    found = {
         "type": f"{module}{fields['name']}",
         "message": fields["message"],
         "traceback": fields.get("traceback", ""),
     }
+    notes = fields.get("notes")
+    return found | ({"notes": notes} if notes and isinstance(notes, list) else {})
 
 
 def traceback_of(record: PromiseRecord) -> str:
@@ -103,6 +105,12 @@ def reason(record: PromiseRecord) -> str:
         return str(found["message"])
     message = str(found["message"]).strip().partition("\n")[0]
     return f"{found['type']}: {message}" if message else str(found["type"])
+
+
+def notes(record: PromiseRecord) -> list[str]:
+    """What was added to the exception that it failed with, for whoever must mend it."""
+    found = failure(record)
+    return [] if found is None else [str(note) for note in found.get("notes", ())]
 
 
 def value_json(value: Value) -> dict[str, Any]:

@@ -9,13 +9,16 @@ wrong.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from understudy.errors import RemoteError, RemoteTraceback
+import understudy_actors
+from understudy.errors import RemoteError, RemoteTraceback, UnknownFunctionError
 from understudy.values import _pickle
 from understudy.values.lowering import Lowering, encode
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 TEXT_CHARS_MAX: Final = 16 * 1024
 NOTES_MAX: Final = 16
 NOTE_CHARS_MAX: Final = 1024
+
+#: where the interpreter is
+_ACTORS: Final = f"{Path(understudy_actors.__file__).parent}{os.sep}"
 
 #: raised inside a generator these mean something to Python itself
 _NEVER_REBUILT: Final = (StopIteration, StopAsyncIteration)
@@ -42,7 +48,7 @@ def encode_failure(codec: Codec, error: BaseException) -> bytes:
     }
     # the end of a traceback is where it happened
     story = essence | {
-        "traceback": _text(lambda: "".join(traceback.format_exception(error)), tail=True),
+        "traceback": _text(lambda: _story(error), tail=True),
         "args_repr": _text(lambda: repr(error.args), NOTE_CHARS_MAX),
         "notes": _notes(error),
         "cause": _cause(error),
@@ -74,6 +80,35 @@ def decode_failure(codec: Codec, data: Buffer | None) -> BaseException:
     if notes := fields.get("notes"):
         object.__setattr__(made, "__notes__", notes)
     return made
+
+
+def _story(error: BaseException) -> str:
+    """Its traceback, without what the interpreter did before the function's first line and, where
+    it came from a call, after the line that waited for that; empty where none was reached."""
+    if isinstance(error, UnknownFunctionError) and error.__cause__ is None:
+        return ""
+    shown = traceback.TracebackException.from_exception(error)
+    _leave_out(shown, error, set())
+    return "".join(shown.format())
+
+
+def _leave_out(shown: traceback.TracebackException, error: BaseException, seen: set[int]) -> None:
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    ours = [frame.filename.startswith(_ACTORS) for frame in shown.stack]
+    if False in ours:
+        first = ours.index(False)
+        last = len(ours)
+        if isinstance(error.__cause__, RemoteTraceback):
+            last -= ours[::-1].index(False)
+        shown.stack[:] = shown.stack[first:last]
+    for part, cause in (
+        (shown.__cause__, error.__cause__),
+        (shown.__context__, error.__context__),
+    ):
+        if part is not None and cause is not None:
+            _leave_out(part, cause, seen)
 
 
 def _text(make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX, *, tail: bool = False) -> str:

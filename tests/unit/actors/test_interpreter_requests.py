@@ -526,6 +526,32 @@ class TestErrors:
             assert play.retry_after_s == delay_s
             assert (play.outcome is None) == (delay_s is not None)
 
+    def test_who_wants_asyncio_is_told_what_there_is_and_not_tried_again(self) -> None:
+        async def fn(ctx: Any) -> Any:
+            await asyncio.sleep(1)
+
+        env = environment()
+        env.registry.register(fn, retry=Constant(1, 5))
+        play = Play(fn, env=env)
+        assert play.retry_after_s is None
+        assert play.outcome is not None
+        assert play.outcome.error is not None
+        [note] = play.outcome.error.__notes__
+        assert "runs on trio here, not on asyncio" in note
+
+    @pytest.mark.parametrize("use", [lambda x: x + 1, lambda x: x["a"], lambda x: x.name])
+    def test_a_request_used_as_its_value_is_explained(self, use: Any) -> None:
+        def fn(ctx: Any) -> Any:
+            yield ctx.sleep(0)
+            return use(ctx.rfc("bar"))
+
+        play = Play(fn)
+        play.settle("root.1")
+        assert play.outcome is not None
+        assert play.outcome.error is not None
+        [note] = play.outcome.error.__notes__
+        assert "write `x = yield ctx...`" in note
+
     def test_a_broken_policy_does_not_hide_the_error(self) -> None:
         class Broken:
             def delay_s(self, attempt: int, error: BaseException) -> float | None:

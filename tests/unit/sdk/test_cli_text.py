@@ -18,9 +18,9 @@ from understudy.cli import main
 from understudy.cli.app import FAMILIES, _take_verbose
 from understudy.cli.errors import UsageError, explain
 from understudy.cli.groups import groups_json, groups_text
-from understudy.cli.invoke import json_or_text
+from understudy.cli.invoke import _show, json_or_text
 from understudy.cli.options import pairs, seconds
-from understudy.cli.shown import compact, decoded, promise_json, reason, task_json, trouble
+from understudy.cli.shown import compact, decoded, notes, promise_json, reason, task_json, trouble
 from understudy.cli.tables import duration, moment, table
 from understudy.errors import BrokerUnavailableError, ConfigurationError
 from understudy.values import Codec
@@ -108,6 +108,22 @@ def test_failures_in_a_few_words() -> None:
     assert reason(record("pending")) == ""
     foreign = Codec().encode_value({"code": 5})
     assert reason(record("rejected", Value({}, foreign))) == 'unknown: {"code": 5}'
+
+
+def test_what_was_added_to_a_failure() -> None:
+    error = ValueError("no such order")
+    assert notes(record("rejected", Value({}, Codec().encode_error(error)))) == []
+    error.add_note("look it up first")
+    assert notes(record("rejected", Value({}, Codec().encode_error(error)))) == ["look it up first"]
+    assert notes(record("rejected_canceled")) == notes(record("resolved")) == []
+
+
+def test_a_failure_of_long_ago_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = record("rejected", Value({}, Codec().encode_error(ValueError("no"))))
+    assert _show(failed, as_json=False, wait=True) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("failed: ValueError: no")
+    assert second.endswith(" ago, and the id keeps it: to try again, take another id")
 
 
 def test_records_as_data() -> None:

@@ -14,8 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.actors.playing import Play
 from understudy import errors
-from understudy.errors import DecodingError, RemoteError, RemoteTraceback, UnderstudyError
+from understudy.errors import (
+    DecodingError,
+    RemoteError,
+    RemoteTraceback,
+    UnderstudyError,
+    UnknownFunctionError,
+)
 from understudy.values import Codec
 
 CODEC = Codec()
@@ -285,6 +292,32 @@ class TestPickled:
 
     def test_plain_ones_are_not_pickled(self) -> None:
         assert b"pickled" not in PICKLING.encode_error(Custom("x"))
+
+
+def test_a_traceback_shows_the_users_lines_and_not_the_interpreters() -> None:
+    def child(ctx: Any) -> Any:
+        raise LookupError("no such order")
+
+    def parent(ctx: Any) -> Any:
+        yield ctx.rfc("child")
+
+    def failed(play: Play) -> BaseException:
+        assert play.outcome is not None
+        got = CODEC.decode_error(play.outcome.value.data)
+        assert isinstance(got.__cause__, RemoteTraceback)
+        return got
+
+    first = failed(Play(child))
+    second = Play(parent)
+    second.reject("root.1", first)
+    story = str(failed(second).__cause__)
+    assert "understudy_actors" not in story
+    assert story.index("in child") < story.index("direct cause") < story.index("in parent")
+
+
+def test_a_function_that_is_not_there_has_no_traceback() -> None:
+    error = raised(UnknownFunctionError("nope"))
+    assert CODEC.decode_error(CODEC.encode_error(error)).__cause__ is None
 
 
 def test_an_uncaught_one_prints_both_tracebacks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -95,6 +96,28 @@ class TestHandles:
             return str(await asyncio.wait_for(handle._wait(), WAIT_S))
 
         assert asyncio.run(wait()) == "x"
+
+    @pytest.mark.parametrize("closed", [False, True])
+    def test_what_nobody_waits_for_any_more_fails_in_silence(
+        self, caplog: pytest.LogCaptureFixture, closed: bool
+    ) -> None:
+        async def give_up() -> Future[PromiseRecord]:
+            future: Future[PromiseRecord] = Future()
+            handle = handle_of(future, lambda record: record.id)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(handle._wait(), 0.01)
+            if not closed:
+                future.set_exception(RuntimeError("this runtime has been stopped"))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            return future
+
+        future = asyncio.run(give_up())
+        if closed:
+            future.set_exception(RuntimeError("this runtime has been stopped"))
+        del future
+        gc.collect()
+        assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,8 @@ class TestRegistry:
         registry = Registry()
         registry.register(plain, version=2)
         registry.register(coroutine)
+        with pytest.raises(UnknownFunctionError, match=r"'zebra' .* there are .*'plain'.*Register"):
+            registry.get("zebra")
         with pytest.raises(UnknownFunctionError, match=r"no function 'plane' .*similar: 'plain'"):
             registry.get("plane")
         with pytest.raises(UnknownFunctionError, match="has no version 7, only 2") as caught:
