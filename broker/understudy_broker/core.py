@@ -82,10 +82,12 @@ class BrokerCore(Handing):
         self.machine.restore(snapshot, now)
         for address, record in self.machine.owed_unblocks():
             self.unblocks.add(address, record)
-        self.membership.start(snapshot, now)
-        for task in (row.task for row in snapshot.live):
-            if task is not None and task.pid is not None and task.deaths >= SUSPECT_DEATHS:
-                self.dispatcher.suspect(task.pid, task.id, now)
+        self.membership.start(now)
+        for pid in self.machine.pids():
+            for id_, _ in self.machine.held(pid):
+                task = self.machine.task(id_)
+                if task is not None and task.deaths >= SUSPECT_DEATHS:
+                    self.dispatcher.suspect(pid, id_, now)
 
     # Taking in ---------------------------------------------------------------------------------
 

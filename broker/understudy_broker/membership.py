@@ -26,7 +26,6 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_broker.sessions import Session, Sessions, check_hello, name_of, pid_of
 from understudy_broker.watches import Watches
-from understudy_store.changes import Snapshot
 from understudy_store.commands import TaskHeartbeat
 
 if TYPE_CHECKING:
@@ -72,12 +71,11 @@ class Membership:
         self._unanswered: dict[bytes, None] = {}
         self._answer_at: int | None = None
 
-    def start(self, snapshot: Snapshot, now: int) -> None:
+    def start(self, now: int) -> None:
         """Those that hold tasks get time to come back: it was the broker that was away."""
         self._polled_at = now
         self._resend_at = now + self._config.unblock_retry_ms
-        pids = {row.task.pid for row in snapshot.live if row.task and row.task.pid}
-        for pid in sorted(pids):
+        for pid in sorted(self._machine.pids()):
             self.sessions.away(pid, now + self._config.boot_grace_ms)
 
     def take_events(self) -> list[Event]:

@@ -7,9 +7,15 @@ already applies the next batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from understudy_store.stored import Stored
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -55,14 +61,18 @@ class Changes(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct):
-    """All that a machine needs to go on after a restart: live work, not history."""
+    """All that a machine needs to go on after a restart: live work, not history.
+
+    What may be much is read from the store only when it is asked for: before anything is committed.
+    """
 
     #: greatest time ever committed; the clock starts no earlier
     now: int = 0
     #: pending promises with their tasks
-    live: list[Row] = []
-    callbacks: list[tuple[str, str]] = []
-    listeners: list[tuple[str, str]] = []
+    live: Iterable[Stored] = []
+    #: (awaited, awaiter), and (awaited, address)
+    callbacks: Iterable[tuple[str, str]] = []
+    listeners: Iterable[tuple[str, str]] = []
     #: (settled promise, address)
     unblocks: list[tuple[PromiseRecord, str]] = []
     schedules: list[ScheduleRecord] = []

@@ -20,6 +20,7 @@ from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
 from understudy_store.engines.base import Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
+from understudy_store.machine.cold import in_memory
 
 #: a step that is no command: a node is gone or back, an unblock has arrived
 Move: TypeAlias = Callable[[Machine], object]
@@ -50,7 +51,7 @@ def in_order(snapshot: Snapshot) -> Snapshot:
     """The same in the order of keys: an engine may give rows in any."""
     return Snapshot(
         snapshot.now,
-        sorted(snapshot.live, key=lambda row: row.promise.id),
+        sorted(snapshot.live, key=lambda row: row.id),
         sorted(snapshot.callbacks),
         sorted(snapshot.listeners),
         sorted(snapshot.unblocks, key=lambda owed: (owed[0].id, owed[1])),
@@ -98,13 +99,13 @@ class Side:
         statistics = msgspec.structs.asdict(self.machine.statistics())
         del statistics["promises_in_memory"]
         promises = {
-            key: (
+            each.record.id: (
                 each.record,
                 each.task and (each.task.record(), each.task.warm),
                 each.callbacks and list(each.callbacks),
                 each.listeners and list(each.listeners),
             )
-            for key, each in s.promises.items()
+            for each in in_memory(s)
             if each.record.settled_at is None
         }
         holders = {pid: (sorted(h.held), sorted(h.warm)) for pid, h in s.holders.items()}
@@ -129,9 +130,11 @@ class Pair:
 
     def __init__(self, files: Files, config: MachineConfig, now: int) -> None:
         self._files = files
-        self._config = config
-        self.memory = Side(MemoryEngine(), config, now)
-        self.sqlite = Side(files.open(), config, now)
+        self._config = msgspec.structs.replace(config, cool_after_ms=0)
+        # what is at rest stays objects in one, and is bytes at once in the other
+        self._warm = msgspec.structs.replace(config, cool_after_ms=2**62)
+        self.memory = Side(MemoryEngine(), self._warm, now)
+        self.sqlite = Side(files.open(), self._config, now)
         #: every row that is durable
         self.rows: dict[str, Row] = {}
         self._flight: tuple[Changes, list[Read]] | None = None
@@ -220,7 +223,7 @@ class Pair:
             self._files.leave()
         self.sqlite.engine.close()
         self.sqlite = Side(self._files.open(), self._config, now)
-        self.memory = Side(self.memory.engine, self._config, now)
+        self.memory = Side(self.memory.engine, self._warm, now)
         self.compare_all()
         same("live", self.memory.live(), self.sqlite.live())
 

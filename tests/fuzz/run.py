@@ -190,7 +190,7 @@ def examine(folder: Path, calls: int) -> list[str]:
     try:
         machine = Machine()
         machine.restore(store.snapshot, store.snapshot.now)
-        check_state(machine, {row.promise.id: row for row in store.snapshot.live})
+        check_state(machine, {row.id: row.row() for row in store.snapshot.live})
         found = store.find([f"guest.{n}" for n in range(calls)])
         resolved = sum(row.promise.state == "resolved" for row in found)
         return [] if resolved == calls else [f"of {calls} calls only {resolved} are in the store"]

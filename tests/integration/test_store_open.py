@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 from tests.unit.store.samples import row
 from understudy_store import migrations
-from understudy_store.changes import Changes, Snapshot
+from understudy_store.changes import Changes
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.errors import (
@@ -67,7 +67,7 @@ def test_relative_paths(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_absolute_url(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'x.db'}")
-    assert store.snapshot == Snapshot()
+    assert not list(store.snapshot.live)
     store.close()
     store.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.db", "x.db.lock"]
@@ -231,7 +231,7 @@ def test_a_store_of_each_earlier_schema_is_brought_up_to_date(
         assert versions == [(migrations.HEAD,)]
     store = open_store(str(path))
     (kept,) = store.snapshot.live
-    assert kept.task == TaskRecord(
+    assert kept.row().task == TaskRecord(
         "a", "acquired", 3, "poll://any@g", "n#1", 10, 2000, None, (), 1, 0, None
     )
     store.close()

@@ -100,7 +100,7 @@ def test_close_does_all_that_is_queued(tmp_path: Path) -> None:
     with pytest.raises(StoreClosedError):
         store.find(["p.1"])
     reopened = open_store(str(tmp_path / "x.db"))
-    assert len(reopened.snapshot.live) == 20
+    assert len(list(reopened.snapshot.live)) == 20
     assert reopened.snapshot.now == 19
     reopened.close()
 
@@ -117,7 +117,7 @@ def test_nothing_is_done_after_a_failed_commit() -> None:
     assert [type(result) for result in results[2:]] == [StoreFailedError] * 3
     assert "disk on fire" in str(results[4])
     assert engine.commits == 3
-    assert [row.promise.id for row in engine.load().live] == ["p.0", "p.1"]
+    assert [row.id for row in engine.load().live] == ["p.0", "p.1"]
 
 
 def test_after_a_failure_find_fails_too(store: Store) -> None:

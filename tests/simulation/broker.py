@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NS = 1_000_000
+#: short, so that what sleeps a little is kept as bytes
+COOL_AFTER_MS = 500
 #: counters of the core that tell how much of the trouble it saw
 _COUNTED = ("stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused")
 
@@ -70,7 +72,9 @@ class BrokerHost:
             elapsed_ns=lambda: world.now * NS,
         )
         self.machine = Watched(
-            MachineConfig(retry_timeout_ms=plan.retry_timeout_ms), world.memory, world.disk
+            MachineConfig(retry_timeout_ms=plan.retry_timeout_ms, cool_after_ms=COOL_AFTER_MS),
+            world.memory,
+            world.disk,
         )
         self.core = BrokerCore(self.machine, Dispatcher(self.config.credit_max), self.config)
         self.core.start(snapshot, self.clock())

@@ -26,8 +26,10 @@ from understudy_store.commands import (
 )
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Assigned, Execute, Machine, MachineConfig
+from understudy_store.machine.cold import in_memory
 from understudy_store.machine.ledger import touched
 from understudy_store.machine.objects import LOCAL, Promise, is_external, is_timer
+from understudy_store.machine.state import children_of
 from understudy_store.records import (
     CANCELED,
     EMPTY,
@@ -181,7 +183,8 @@ class Watched(Machine):
             )
             for key, row in self._disk.rows.items()
         }  # fmt: skip
-        for key, promise in self.state.promises.items():
+        for promise in in_memory(self.state):
+            key = promise.record.id
             seen = memory.seen[key] = look(promise)
             for awaiter in seen.callbacks:
                 self._waits.setdefault(awaiter, set()).add(key)
@@ -316,8 +319,8 @@ class Watched(Machine):
         version = self._memory.seen[command.id].version
         hold(command.version == version, "p10: a stale write was applied", command, version)
         if type(command) is TaskFulfill:
-            for child in self.state.children.get(command.id, ()):
-                tags = self.state.promises[child].record.tags
+            for child in children_of(self.state, command.id):
+                tags = self._memory.seen[child].record.tags
                 attached = TAG_TARGET in tags or tags.get(TAG_SCOPE) == LOCAL
                 hold(not attached, "a parent ends before its child", command.id, child)
 

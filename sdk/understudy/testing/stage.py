@@ -200,12 +200,12 @@ class Stage:
     def external(self) -> list[str]:
         """Ids of the promises that are for the outside to settle, the oldest first."""
         with self._locked() as world:
-            promises = world.broker.core.machine.state.promises.values()
-            return [
-                p.record.id
-                for p in promises
-                if p.record.tags.get(TAG_EXTERNAL) == "true" and not p.record.settled
+            found = [
+                record
+                for record in world.broker.core.machine.records()
+                if record.tags.get(TAG_EXTERNAL) == "true" and not record.settled
             ]
+            return [record.id for record in sorted(found, key=lambda record: record.created_at)]
 
     def _advance_to(self, at: int) -> None:
         def advance() -> None:
@@ -274,8 +274,8 @@ class Stage:
 
     def _pending(self) -> str:
         """What is not settled, one line each."""
-        promises = self.world.broker.core.machine.state.promises.values()
-        pending = sorted(p.record.id for p in promises if not p.record.settled)
+        records = self.world.broker.core.machine.records()
+        pending = sorted(record.id for record in records if not record.settled)
         lines = [f"  {id_}" for id_ in pending[:20]]
         if len(pending) > 20:
             lines.append(f"  and {len(pending) - 20} more")

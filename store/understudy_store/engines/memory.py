@@ -22,6 +22,7 @@ from understudy_store.engines.rows import origin_of
 from understudy_store.errors import StoreError
 from understudy_store.projection import projected, projected_row
 from understudy_store.records import TAG_BRANCH, ScheduleRecord, TaskRecord
+from understudy_store.stored import stored
 
 K = TypeVar("K")
 
@@ -48,7 +49,7 @@ class MemoryEngine:
     def load(self) -> Snapshot:
         return Snapshot(
             now=self._now,
-            live=[row for row in self._rows.values() if not row.promise.settled],
+            live=[stored(row) for row in self._rows.values() if not row.promise.settled],
             callbacks=_pairs(self._callbacks),
             listeners=_pairs(self._listeners),
             unblocks=[(self._rows[id_].promise, address) for id_, address in self._unblocks],

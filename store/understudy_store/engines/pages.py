@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     Column,
@@ -16,12 +16,14 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.dialects import sqlite
 
 from understudy_store.commands import PromiseSearch, ScheduleSearch, TaskPreload, TaskSearch
 from understudy_store.engines.reading import prefix_end
+from understudy_store.engines.rows import LIVE_COLUMNS
 from understudy_store.engines.statements import promise_columns, schedule_columns
 from understudy_store.records import PENDING, RESOLVED, TAG_TIMER, TIMEDOUT
-from understudy_store.tables import Promise, Schedule, table
+from understudy_store.tables import Callback, Listener, Promise, Schedule, table
 
 _promise = table(Promise)
 _schedule = table(Schedule)
@@ -65,9 +67,14 @@ def _page(
     return query.order_by(id_).limit(limit + 1)
 
 
-def load() -> Select[Any]:
-    """All that is pending."""
-    return select(*promise_columns).where(_PENDING)
+#: all that is pending, as `live_row` takes it
+LOAD: Final = str(
+    select(*(_promise.c[name] for name in LIVE_COLUMNS))
+    .where(_PENDING)
+    .compile(dialect=sqlite.dialect())
+)
+CALLBACKS: Final = str(select(*table(Callback).c))
+LISTENERS: Final = str(select(*table(Listener).c))
 
 
 def preload(command: TaskPreload) -> Select[Any]:

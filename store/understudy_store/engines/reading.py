@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar, get_args
 
 from understudy_store.commands import PromiseSearch, ReadCommand, Reply, TaskPreload, TaskSearch
 from understudy_store.records import PromiseState, TaskState
@@ -15,6 +15,18 @@ _STATES: dict[type, tuple[str, ...]] = {
     PromiseSearch: get_args(PromiseState),
     TaskSearch: get_args(TaskState),
 }
+
+
+class Reading(Generic[T]):
+    """Reads when it is asked, and anew each time: nothing of it is kept in memory."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], Iterator[T]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[T]:
+        return self._read()
 
 
 def refusal(command: ReadCommand) -> Reply | None:

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from typing import Any, Final
 from zlib import crc32
 
-import msgspec
-
 from understudy_store.addresses import parse_target
 from understudy_store.changes import Row
 from understudy_store.records import (
-    EMPTY,
     TAG_BRANCH,
     TAG_ORIGIN,
     PromiseRecord,
     ScheduleRecord,
     TaskRecord,
-    Value,
+)
+from understudy_store.stored import (
+    Stored,
+    ids_from_json,
+    ids_to_json,
+    texts_from_json,
+    texts_to_json,
+    value_from_json,
 )
 
 #: columns of `insert_values`: all, in the order of the table
@@ -41,13 +45,8 @@ SCHEDULE_COLUMNS: Final = (
 #: data that is copied for the driver's sake
 _COPIED_BYTES_MAX: Final = 16_384
 _NO_TASK: Final = (None,) * 10
-_encode = msgspec.json.Encoder().encode
-_decode_texts = msgspec.json.Decoder(dict[str, str]).decode
-_decode_ids = msgspec.json.Decoder(tuple[str, ...]).decode
-
-
-def _texts(headers: dict[str, str]) -> str:
-    return _encode(headers).decode() if headers else "{}"
+#: columns of `live_row`
+LIVE_COLUMNS: Final = Stored.__struct_fields__
 
 
 def origin_of(promise: PromiseRecord) -> str:
@@ -73,7 +72,7 @@ def _task_values(task: TaskRecord) -> tuple[Any, ...]:
         task.ttl,
         task.expires_at,
         task.retry_at,
-        _encode(task.resumes).decode() if task.resumes else None,
+        ids_to_json(task.resumes),
         task.failures,
         task.deaths,
         task.cause,
@@ -88,11 +87,11 @@ def insert_values(row: Row) -> tuple[Any, ...]:
     return (
         promise.id,
         promise.state,
-        _texts(param.headers),
+        texts_to_json(param.headers),
         _data(param.data),
-        _texts(value.headers),
+        texts_to_json(value.headers),
         _data(value.data),
-        _texts(tags),
+        texts_to_json(tags),
         promise.timeout_at,
         promise.created_at,
         promise.settled_at,
@@ -113,17 +112,16 @@ def update_values(row: Row) -> tuple[Any, ...]:
     return (
         promise.id,
         promise.state,
-        _texts(promise.value.headers),
+        texts_to_json(promise.value.headers),
         _data(promise.value.data),
         promise.settled_at,
         *(_NO_TASK if task is None else _task_values(task)),
     )
 
 
-def _value(headers: str, data: bytes | None) -> Value:
-    if headers == "{}":
-        return EMPTY if data is None else Value({}, data)
-    return Value(_decode_texts(headers), data)
+def live_row(values: Sequence[Any]) -> Stored:
+    """The pending promise whose `LIVE_COLUMNS` hold `values`."""
+    return Stored(*values)
 
 
 def row_of(values: Sequence[Any]) -> Row:
@@ -158,16 +156,15 @@ def row_of(values: Sequence[Any]) -> Row:
     promise = PromiseRecord(
         id_,
         state,
-        _value(param_headers, param_data),
-        _value(value_headers, value_data),
-        _decode_texts(tags),
+        value_from_json(param_headers, param_data),
+        value_from_json(value_headers, value_data),
+        texts_from_json(tags),
         timeout_at,
         created_at,
         settled_at,
     )
     if target is None:
         return Row(promise)
-    waited = () if resumes is None else _decode_ids(resumes)
     task = TaskRecord(
         id_,
         task_state,
@@ -177,7 +174,7 @@ def row_of(values: Sequence[Any]) -> Row:
         ttl,
         expires_at,
         retry_at,
-        waited,
+        ids_from_json(resumes),
         failures,
         deaths or 0,
         cause,
@@ -192,9 +189,9 @@ def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
         schedule.cron,
         schedule.promise_id,
         schedule.promise_timeout,
-        _texts(schedule.promise_param.headers),
+        texts_to_json(schedule.promise_param.headers),
         schedule.promise_param.data,
-        _texts(schedule.promise_tags),
+        texts_to_json(schedule.promise_tags),
         schedule.next_run_at,
         schedule.created_at,
         schedule.last_run_at,
@@ -211,8 +208,8 @@ def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
         cron,
         promise_id,
         timeout,
-        _value(headers, data),
-        _decode_texts(tags),
+        value_from_json(headers, data),
+        texts_from_json(tags),
         next_run_at,
         created_at,
         last_run_at,

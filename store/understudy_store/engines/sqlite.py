@@ -6,11 +6,11 @@ WAL with ``synchronous=FULL``: a commit is on the disk when it returns. Only the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,9 +34,10 @@ from understudy_store.engines.files import (
     make_directory,
     sync_directory,
 )
-from understudy_store.engines.reading import page, refusal
+from understudy_store.engines.reading import Reading, page, refusal
 from understudy_store.engines.rows import (
     insert_values,
+    live_row,
     row_of,
     schedule_of,
     schedule_values,
@@ -52,14 +53,14 @@ from understudy_store.errors import (
 from understudy_store.projection import projected, projected_row
 from understudy_store.tables import (
     APPLICATION_ID,
-    Callback,
-    Listener,
     Meta,
     Promise,
     Schedule,
     Unblock,
     table,
 )
+
+T = TypeVar("T")
 
 #: UPDATE ... FROM
 _SQLITE_VERSION_MIN = (3, 33)
@@ -202,7 +203,6 @@ class SqliteEngine:
 
     def load(self) -> Snapshot:
         with _explained(self._path), self._find_lock:
-            live = [row_of(row) for row in self._finder.execute(pages.load())]
             now = self._finder.execute(select(_meta.c.value).where(_meta.c.key == "now"))
             self._now = int(now.scalar_one())
             owed = self._finder.execute(
@@ -213,9 +213,9 @@ class SqliteEngine:
             unblocks = [(row_of(row[:-1]).promise, row[-1]) for row in owed]
             return Snapshot(
                 now=self._now,
-                live=live,
-                callbacks=self._pairs(Callback),
-                listeners=self._pairs(Listener),
+                live=Reading(lambda: self._rows_of(pages.LOAD, live_row)),
+                callbacks=Reading(lambda: self._rows_of(pages.CALLBACKS, _pair)),
+                listeners=Reading(lambda: self._rows_of(pages.LISTENERS, _pair)),
                 unblocks=unblocks,
                 schedules=[
                     schedule_of(row)
@@ -225,9 +225,9 @@ class SqliteEngine:
                 ],
             )
 
-    def _pairs(self, model: type[Callback] | type[Listener]) -> list[tuple[str, str]]:
-        rows = self._finder.execute(select(*table(model).c))
-        return [(awaited, other) for awaited, other in rows]
+    def _rows_of(self, text: str, make: Callable[[Sequence[Any]], T]) -> Iterator[T]:
+        with _explained(self._path):
+            yield from map(make, self._finder_driver.execute(text))
 
     def find(self, ids: Collection[str], *, alone: bool = False) -> list[Row]:
         with self._find_lock:
@@ -379,6 +379,11 @@ def _presize_log(driver: sqlite3.Connection) -> None:
     driver.execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_BYTES,))
     driver.execute("DROP TABLE filler")
     driver.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+
+def _pair(values: Sequence[Any]) -> tuple[str, str]:
+    first, second = values
+    return first, second
 
 
 def _row_id(row: Row) -> str:

@@ -13,6 +13,7 @@ shell around it writes the one and sends the other, in batches. Where a rule sta
 `holding`          what a task holds in each state: timers, leases, warmth
 `deaths`           how often in a row a holder vanished
 `sweep`            what time alone brings about
+`cold`             promises at rest, as bytes
 `ledger`           batches of changes, history, restart
 `state`,           the containers, the objects in them, timers
 `objects`, `timers`

@@ -79,7 +79,7 @@ def suspend(s: State, task: Task) -> None:
     holder = s.holders[task.pid]
     move(s, task, "suspend")
     task.resumes = None
-    holder.warm[task.id] = task
+    holder.warm[task.id] = None
 
 
 def release(s: State, task: Task, due_at: int) -> None:

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from understudy_store.changes import Changes, Row, Snapshot
@@ -31,9 +31,11 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.machine import holding
+from understudy_store.machine.cold import at_rest, freeze, revive
 from understudy_store.machine.objects import Promise, Task
 from understudy_store.machine.state import State, link
-from understudy_store.records import TAG_PRIORITY, PromiseRecord, TaskRecord
+from understudy_store.records import TAG_BRANCH, TAG_PARENT, TAG_SCOPE, TaskRecord
+from understudy_store.stored import Stored, texts_from_json
 
 #: commands that name one promise, their own
 _BY_ID: Final = frozenset(
@@ -72,12 +74,13 @@ def touched(command: StoreCommand) -> Iterable[str]:
 def lookups(s: State, commands: Iterable[StoreCommand]) -> set[str]:
     """Ids that these commands name and that are not in memory."""
     missing: set[str] = set()
-    known = s.promises
+    known, cold = s.promises, s.cold
     for command in commands:
         for each in touched(command):
             promise = known.get(each)
             if promise is None:
-                missing.add(each)
+                if each not in cold:
+                    missing.add(each)
             elif promise.record.settled_at is not None:
                 s.pins.add(each)
     return missing
@@ -90,20 +93,9 @@ def load(s: State, rows: Iterable[Row]) -> None:
         if record.id in s.promises:
             continue
         assert record.settled_at is not None, f"{record.id}: pending promises are always in memory"
-        s.promises[record.id] = Promise(record, _revive(record, row.task), True)
+        task = None if row.task is None else revive(record, row.task)
+        s.promises[record.id] = Promise(record, task, True)
         s.guests[record.id] = None
-
-
-def _revive(record: PromiseRecord, row: TaskRecord | None) -> Task | None:
-    if row is None:
-        return None
-    task = Task(row.id, row.target, int(record.tags.get(TAG_PRIORITY, "0")), row.state)
-    task.version = row.version
-    task.failures = row.failures
-    task.deaths = row.deaths
-    task.cause = row.cause
-    task.resumes = dict.fromkeys(row.resumes) if row.resumes else None
-    return task
 
 
 def restore(s: State, snapshot: Snapshot, now: int) -> None:
@@ -112,29 +104,65 @@ def restore(s: State, snapshot: Snapshot, now: int) -> None:
     Leases run on from now: renewals were in memory only. What is due is offered again.
     """
     now = s.clock(max(snapshot.now, now))
+    callbacks = _gathered(snapshot.callbacks)
+    listeners = _gathered(snapshot.listeners)
+    task_id = ""
     for row in snapshot.live:
-        record = row.promise
-        task = _revive(record, row.task)
-        s.promises[record.id] = Promise(record, task, True)
+        promise_id = row.id
         s.pending += 1
-        s.deadlines.arm(record.timeout_at, record.id)
-        link(s, record)
-        if task is not None and row.task is not None:
-            s.counts[task.state] += 1
-            _resume_task(s, task, row.task, now)
-    for awaited, awaiter in snapshot.callbacks:
-        promise = s.promises[awaited]
-        promise.callbacks = promise.callbacks or {}
-        promise.callbacks[awaiter] = None
-    for awaited, address in snapshot.listeners:
-        promise = s.promises[awaited]
-        promise.listeners = promise.listeners or {}
-        promise.listeners[address] = None
+        s.deadlines.arm(row.timeout_at, promise_id)
+        if row.task_state is not None:
+            s.counts[row.task_state] += 1
+            task_id = promise_id
+        # rows come in the order of ids, and a task's children have its id and more: one object
+        _restore_link(s, row, task_id if row.branch == task_id else row.branch)
+        awaiters = callbacks.pop(promise_id, ())
+        addresses = listeners.pop(promise_id, ()) if listeners else ()
+        if at_rest(row.task_state):
+            s.cold[promise_id] = freeze(row, awaiters, addresses)
+        else:
+            _restore_active(s, row.row(), awaiters, addresses, now)
     for record, address in snapshot.unblocks:
         s.unblocks[record.id, address] = record
     for schedule in snapshot.schedules:
         s.schedules[schedule.id] = schedule
         s.occurrences.arm(schedule.next_run_at, schedule.id)
+
+
+def _gathered(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    gathered: dict[str, list[str]] = {}
+    for awaited, other in pairs:
+        others = gathered.get(awaited)
+        if others is None:
+            gathered[awaited] = [other]
+        else:
+            others.append(other)
+    return gathered
+
+
+def _restore_link(s: State, row: Stored, branch: str | None) -> None:
+    tags = row.tags
+    # the text: to look into it takes longer than all else here
+    if TAG_SCOPE in tags or TAG_PARENT in tags:
+        link(s, row.id, texts_from_json(tags))
+    elif branch is not None:
+        link(s, row.id, {TAG_BRANCH: branch})
+
+
+def _restore_active(
+    s: State,
+    row: Row,
+    callbacks: Sequence[str],
+    listeners: Sequence[str],
+    now: int,
+) -> None:
+    """Enter a promise whose task a node has, or is to get."""
+    assert row.task is not None
+    task = revive(row.promise, row.task)
+    promise = s.promises[task.id] = Promise(row.promise, task, True)
+    promise.callbacks = dict.fromkeys(callbacks) if callbacks else None
+    promise.listeners = dict.fromkeys(listeners) if listeners else None
+    _resume_task(s, task, row.task, now)
 
 
 def _resume_task(s: State, task: Task, row: TaskRecord, now: int) -> None:

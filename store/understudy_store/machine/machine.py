@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from understudy_store import commands as c
 from understudy_store.changes import Changes, Row, Snapshot
-from understudy_store.machine import deaths, ledger, promises, schedules, sweep, tasks
+from understudy_store.machine import cold, deaths, ledger, promises, schedules, sweep, tasks
 from understudy_store.machine.objects import (
     Assigned,
     Execute,
@@ -185,6 +185,14 @@ class Machine:
 
     # ---- what is in memory ----------------------------------------------------------------------
 
+    def records(self) -> Iterator[PromiseRecord]:
+        """Every promise that is in memory; not projected."""
+        return (promise.record for promise in cold.in_memory(self.state))
+
+    def pids(self) -> list[str]:
+        """Nodes that have acquired something."""
+        return [pid for pid, holder in self.state.holders.items() if holder.held]
+
     def held(self, pid: str) -> list[tuple[str, int]]:
         """(id, version) of all that a node has acquired."""
         holder = self.state.holders.get(pid)
@@ -198,12 +206,12 @@ class Machine:
 
     def record(self, id: str) -> PromiseRecord | None:
         """The promise, if it is in memory; not projected."""
-        promise = self.state.promises.get(id)
+        promise = cold.look(self.state, id)
         return None if promise is None else promise.record
 
     def task(self, id: str) -> TaskRecord | None:
         """The task, if it is in memory; not projected."""
-        promise = self.state.promises.get(id)
+        promise = cold.look(self.state, id)
         return None if promise is None or promise.task is None else promise.task.record()
 
     def statistics(self) -> Statistics:
@@ -211,7 +219,7 @@ class Machine:
         s = self.state
         return Statistics(
             promises_pending=s.pending,
-            promises_in_memory=len(s.promises),
+            promises_in_memory=len(s.promises) + len(s.cold),
             tasks_pending=s.counts["pending"],
             tasks_acquired=s.counts["acquired"],
             tasks_suspended=s.counts["suspended"],

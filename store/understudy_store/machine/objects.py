@@ -40,6 +40,8 @@ class MachineConfig(msgspec.Struct, frozen=True):
     sweep_max: int = 10_000
     #: occurrences of schedules in one sweep; the rest follow in the next ones
     missed_max: int = 100
+    #: what is at rest this long, or at most twice as long, is kept as bytes: see `cold`
+    cool_after_ms: int = 30_000
     limits: Limits = Limits()
 
 
@@ -201,7 +203,8 @@ class Holder:
 
     def __init__(self) -> None:
         self.held: dict[str, Task] = {}
-        self.warm: dict[str, Task] = {}
+        #: ids: the task itself may be cold
+        self.warm: dict[str, None] = {}
         #: when its leases are looked at: no later than the first of them ends
         self.armed_at: int | None = None
 

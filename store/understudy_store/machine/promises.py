@@ -110,7 +110,7 @@ def admit(
     s.pending += 1
     s.deadlines.arm(timeout_at, promise_id)
     if tags:
-        link(s, record)
+        link(s, promise_id, tags)
     return promise
 
 

@@ -156,7 +156,7 @@ def due_lookups(s: State, now: int) -> set[str]:
         for at in missed(schedule, now, s.config.missed_max)
     }
     s.pins.update(ids)
-    return {each for each in ids if each not in s.promises}
+    return {each for each in ids if each not in s.promises and each not in s.cold}
 
 
 def run(s: State, now: int, limit: int) -> int:
@@ -177,7 +177,7 @@ def run(s: State, now: int, limit: int) -> int:
 def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
     # checked when the schedule was made: a sweep refuses nothing
     id_, timeout_at = promise_id(schedule, at), at + schedule.promise_timeout
-    if id_ not in s.promises:
+    if id_ not in s.promises and id_ not in s.cold:
         promises.offer(s, id_, timeout_at, schedule.promise_param, schedule.promise_tags, now)
 
 

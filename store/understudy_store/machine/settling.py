@@ -9,6 +9,7 @@ thousands: hence a work list, not recursion.
 from __future__ import annotations
 
 from understudy_store.machine import deaths, holding
+from understudy_store.machine.cold import look
 from understudy_store.machine.objects import (
     Promise,
     Reason,
@@ -18,7 +19,7 @@ from understudy_store.machine.objects import (
     is_timer,
     origin_of,
 )
-from understudy_store.machine.state import State, unlink
+from understudy_store.machine.state import State, children_of, unlink
 from understudy_store.machine.transitions import PROMISE, TASK, PromiseEvent
 from understudy_store.records import EMPTY, TAG_BRANCH, PromiseRecord, Value
 
@@ -26,6 +27,8 @@ from understudy_store.records import EMPTY, TAG_BRANCH, PromiseRecord, Value
 def find(s: State, promise_id: str, now: int) -> Promise | None:
     """The promise, projected: settled if its deadline has passed (semantics: Projection)."""
     promise = s.promises.get(promise_id)
+    if promise is None and promise_id in s.cold:
+        promise = look(s, promise_id)
     if promise is not None:
         record = promise.record
         if record.timeout_at <= now and record.settled_at is None:
@@ -96,7 +99,7 @@ def _settle(
     s.deadlines.disarm(record.timeout_at, record.id)
     s.pending -= 1
     s.dirty[record.id] = promise
-    unlink(s, record)
+    unlink(s, record.id, record.tags)
     announce(s, record, by)
     if promise.task is not None:
         holding.fulfill(s, promise.task, reason)
@@ -112,6 +115,8 @@ def announce(s: State, record: PromiseRecord, by: Task | None) -> None:
     branch = record.tags.get(TAG_BRANCH)
     if branch is not None:
         above = s.promises.get(branch)
+        if above is None and branch in s.cold:
+            above = look(s, branch)
         # its own node made this step and knows how it ended
         if (
             above is not None
@@ -131,7 +136,7 @@ def _consume_callbacks(s: State, promise: Promise, now: int, overdue: list[Promi
     if len(s.callbacks_new.pop(awaited, ())) < len(callbacks):
         s.callbacks_removed.append(awaited)
     for awaiter in callbacks:
-        waiting = s.promises.get(awaiter)
+        waiting = look(s, awaiter)
         if waiting is None or waiting.record.settled_at is not None:
             continue
         if waiting.record.timeout_at <= now:
@@ -168,8 +173,9 @@ def cancel(s: State, promise: Promise, value: Value, now: int) -> None:
     found = {promise.record.id: promise}
     work = [promise.record.id]
     for above in work:
-        for child_id in s.children.get(above, ()):
-            child = s.promises[child_id]
+        for child_id in children_of(s, above):
+            child = look(s, child_id)
+            assert child is not None
             if child_id not in found and origin_of(child.record) == origin:
                 found[child_id] = child
                 work.append(child_id)

@@ -6,6 +6,9 @@ promise or a task only together with `dirty`, from which the next batch of chang
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from understudy_store.machine.objects import (
     DETACHED,
     Holder,
@@ -35,6 +38,7 @@ class State:
         "callbacks_new",
         "callbacks_removed",
         "children",
+        "cold",
         "config",
         "counts",
         "deadlines",
@@ -52,7 +56,11 @@ class State:
         "pending",
         "pins",
         "promises",
+        "rested",
+        "resting",
         "revoked",
+        "round",
+        "round_at",
         "schedules",
         "schedules_dirty",
         "settled",
@@ -67,12 +75,19 @@ class State:
         self.accepted = Accepted()
         #: greatest time seen
         self.now = 0
-        # live objects
+        #: live promises, and guests, as objects; and the live ones at rest as bytes: see `cold`
         self.promises: dict[str, Promise] = {}
+        self.cold: dict[str, bytes] = {}
+        # which of the first are to become the second: ids still to look at in this round, when the
+        # next begins, and versions of what the last one and this one have seen at rest
+        self.round: list[str] = []
+        self.round_at = 0
+        self.rested: dict[str, int] = {}
+        self.resting: dict[str, int] = {}
         self.holders: dict[str, Holder] = {}
         self.schedules: dict[str, ScheduleRecord] = {}
-        #: pending attached children, by branch and by parent
-        self.children: dict[str, dict[str, None]] = {}
+        #: pending attached children, by branch and by parent; a single one stands for itself
+        self.children: dict[str, str | dict[str, None]] = {}
         self.pending = 0
         self.counts: dict[TaskState, int] = {
             "pending": 0,
@@ -113,29 +128,45 @@ class State:
         return self.now
 
 
-def link(s: State, record: PromiseRecord) -> None:
+def link(s: State, promise_id: str, tags: dict[str, str]) -> None:
     """Enter a pending promise among the children of those that wait for it."""
-    tags = record.tags
     if not tags or tags.get(TAG_SCOPE) == DETACHED:
         return
     for tag in (TAG_BRANCH, TAG_PARENT):
         above = tags.get(tag)
         if above is not None:
-            children = s.children.get(above)
+            children: Any = s.children.get(above)
             if children is None:
-                s.children[above] = {record.id: None}
-            else:
-                children[record.id] = None
+                s.children[above] = promise_id
+                continue
+            # on the hot path: a question for the type takes longer than what is done
+            try:
+                children[promise_id] = None
+            except TypeError:
+                s.children[above] = {children: None, promise_id: None}
 
 
-def unlink(s: State, record: PromiseRecord) -> None:
+def unlink(s: State, promise_id: str, tags: dict[str, str]) -> None:
     """Undo `link`."""
-    tags = record.tags
     if not tags or tags.get(TAG_SCOPE) == DETACHED:
         return
     for tag in (TAG_BRANCH, TAG_PARENT):
         above = tags.get(tag)
+        children: Any
         if above is not None and (children := s.children.get(above)) is not None:
-            children.pop(record.id, None)
-            if not children:
-                del s.children[above]
+            if children is not promise_id:
+                try:
+                    children.pop(promise_id, None)
+                except AttributeError:
+                    if children != promise_id:
+                        continue
+                else:
+                    if children:
+                        continue
+            del s.children[above]
+
+
+def children_of(s: State, promise_id: str) -> Iterable[str]:
+    """The ids that were entered under `promise_id`."""
+    children = s.children.get(promise_id, ())
+    return (children,) if isinstance(children, str) else children

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from understudy_store.machine import deaths, holding, schedules
+from understudy_store.machine.cold import cool, look
 from understudy_store.machine.settling import expire, find
 from understudy_store.machine.state import State
 
@@ -27,6 +28,7 @@ def sweep(s: State, now: int) -> bool:
     left -= _leases(s, now, left)
     left -= schedules.run(s, now, min(left, s.config.missed_max))
     _offers(s, now, left)
+    cool(s, now)
     due_at = next_due(s)
     return due_at is not None and due_at <= now
 
@@ -132,9 +134,12 @@ def release_pid(
     if holder is None:
         return []
     kept = set(keep)
-    for task in list(holder.warm.values()):
-        if (task.id, task.version) not in kept:
-            holding.chill(s, task, None)
+    for task_id in list(holder.warm):
+        promise = look(s, task_id)
+        assert promise is not None
+        assert promise.task is not None
+        if (task_id, promise.task.version) not in kept:
+            holding.chill(s, promise.task, None)
     lost = [task for task in holder.held.values() if (task.id, task.version) not in kept]
     ids = [
         task.id

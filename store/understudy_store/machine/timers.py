@@ -1,14 +1,16 @@
 """Timers: which key is due when. An armed timer means "not before".
 
 Keys that are due in the same millisecond share a bucket: all children of a call share its deadline,
-so the heap holds few entries. A bucket that empties leaves its entry in the heap, to be dropped
-when it comes to the front, or all at once when such entries outnumber the live ones by 1024.
+so the heap holds few entries. A key that is alone is its own bucket. A bucket that empties leaves
+its entry in the heap, to be dropped when it comes to the front, or all at once when such entries
+outnumber the live ones by 1024.
 """
 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from typing import Any
 
 _GARBAGE_MAX = 1024
 
@@ -20,30 +22,41 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[int] = []
-        self._buckets: dict[int, dict[str, None]] = {}
+        self._buckets: dict[int, str | dict[str, None]] = {}
 
     def __len__(self) -> int:
         """How many keys are armed; counts the buckets."""
-        return sum(map(len, self._buckets.values()))
+        return sum(len(each) if type(each) is dict else 1 for each in self._buckets.values())
 
     def arm(self, at: int, key: str) -> None:
         """Make `key` due at `at`; it must not be armed."""
-        bucket = self._buckets.get(at)
+        bucket: Any = self._buckets.get(at)
         if bucket is None:
-            self._buckets[at] = {key: None}
+            self._buckets[at] = key
             heappush(self._heap, at)
-        else:
+            return
+        # on the hot path: a question for the type takes longer than what is done
+        try:
             bucket[key] = None
+        except TypeError:
+            self._buckets[at] = {bucket: None, key: None}
 
     def disarm(self, at: int, key: str) -> None:
         """Take back what was armed for the same `at`."""
-        bucket = self._buckets[at]
-        del bucket[key]
-        if not bucket:
-            del self._buckets[at]
-            if len(self._heap) > 2 * len(self._buckets) + _GARBAGE_MAX:
-                self._heap = list(self._buckets)
-                heapify(self._heap)
+        bucket: Any = self._buckets[at]
+        if bucket is not key:
+            try:
+                del bucket[key]
+            except TypeError:
+                if bucket != key:
+                    raise KeyError(key) from None
+            else:
+                if bucket:
+                    return
+        del self._buckets[at]
+        if len(self._heap) > 2 * len(self._buckets) + _GARBAGE_MAX:
+            self._heap = list(self._buckets)
+            heapify(self._heap)
 
     def next(self) -> int | None:
         """When the first is due."""
@@ -67,4 +80,5 @@ class Timers:
         at = self.next()
         if at is None or at > now:
             return []
-        return list(islice(self._buckets[at], limit))
+        bucket = self._buckets[at]
+        return [bucket] if isinstance(bucket, str) else list(islice(bucket, limit))

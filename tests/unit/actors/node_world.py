@@ -234,7 +234,7 @@ class World:
         return reply
 
     def children(self, id: str) -> list[PromiseRecord]:
-        found = (p.record for p in self.machine.state.promises.values())
+        found = self.machine.records()
         return [r for r in found if r.tags.get(TAG_BRANCH) == id]
 
     def settle(self) -> None:

@@ -64,10 +64,10 @@ def test_a_store_that_was_filled_is_one_of_ours(tmp_path: Path, count: int) -> N
     filling.sleeping(tmp_path / "asleep.db", count)
     past, asleep = SqliteEngine(tmp_path / "past.db"), SqliteEngine(tmp_path / "asleep.db")
     try:
-        assert not past.load().live
+        assert not list(past.load().live)
         snapshot = asleep.load()
-        assert len(snapshot.live) == 2 * count
-        assert len(snapshot.callbacks) == count
+        assert len(list(snapshot.live)) == 2 * count
+        assert len(list(snapshot.callbacks)) == count
         if count:
             (found,) = past.find(["past-000000.1"])
             assert found.task is not None

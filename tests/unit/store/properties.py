@@ -26,8 +26,9 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.machine import Execute, Machine
+from understudy_store.machine.cold import in_memory
 from understudy_store.machine.objects import is_external
-from understudy_store.machine.state import State
+from understudy_store.machine.state import State, children_of
 from understudy_store.machine.timers import Timers
 from understudy_store.records import (
     EMPTY,
@@ -74,7 +75,7 @@ def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
     rows = history or {}
     promises = {key: row.promise for key, row in rows.items()}
     tasks = {key: row.task for key, row in rows.items() if row.task is not None}
-    live = machine.state.promises
+    live = {each.record.id: each for each in in_memory(machine.state)}
     promises |= {key: each.record for key, each in live.items()}
     tasks |= {key: each.task.record() for key, each in live.items() if each.task is not None}
     return View(
@@ -185,7 +186,7 @@ def p19(v: View) -> None:
 def check_swept(machine: Machine, now: int) -> None:
     """After sweeping until nothing is left (p18): nothing that is due has been passed over."""
     s = machine.state
-    for p in s.promises.values():
+    for p in in_memory(s):
         assert p.record.state != PENDING or p.record.timeout_at > now, ("p18", p.record)
         if p.task is not None:
             assert p.task.retry_at is None or p.task.retry_at > now, ("p18", p.task.record())
@@ -403,7 +404,11 @@ def p19_step(before: View, after: View, step: Step) -> None:
 
 
 def _armed(timers: Timers) -> dict[str, int]:
-    found = [(key, at) for at, bucket in timers._buckets.items() for key in bucket]
+    found = [
+        (key, at)
+        for at, bucket in timers._buckets.items()
+        for key in ((bucket,) if isinstance(bucket, str) else bucket)
+    ]
     assert len(dict(found)) == len(found), "a key is armed twice"
     assert set(timers._buckets) <= set(timers._heap), "a bucket has no entry in the heap"
     return dict(found)
@@ -411,8 +416,11 @@ def _armed(timers: Timers) -> dict[str, int]:
 
 def check_memory(s: State) -> None:
     """Timers, indexes and counts are what the objects say."""
-    pending = {key: p.record for key, p in s.promises.items() if p.record.state == PENDING}
-    live = {key: p.task for key, p in s.promises.items() if p.task is not None and key in pending}
+    assert not s.promises.keys() & s.cold.keys(), "a promise is warm and cold"
+    found = {p.record.id: p for p in in_memory(s)}
+    pending = {key: p.record for key, p in found.items() if p.record.state == PENDING}
+    live = {key: p.task for key, p in found.items() if p.task is not None and key in pending}
+    assert s.cold.keys() <= pending.keys(), "history is cold"
     assert s.pending == len(pending), "count of pending promises"
     assert _armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
@@ -428,11 +436,11 @@ def check_memory(s: State) -> None:
             for tag in (TAG_BRANCH, TAG_PARENT):
                 if tag in p.tags:
                     children.setdefault(p.tags[tag], set()).add(key)
-    assert {key: set(each) for key, each in s.children.items()} == children
+    assert {key: set(children_of(s, key)) for key in s.children} == children
 
 
 def _check_holders(s: State) -> None:
-    tasks = [p.task for p in s.promises.values() if p.task is not None]
+    tasks = [p.task for p in in_memory(s) if p.task is not None]
     held = {(t.pid, t.id) for t in tasks if t.state == "acquired"}
     warm = {(t.warm, t.id) for t in tasks if t.warm is not None and t.state != "acquired"}
     assert {(pid, key) for pid, h in s.holders.items() for key in h.held} == held

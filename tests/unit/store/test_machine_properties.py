@@ -40,7 +40,7 @@ from understudy_store.records import TAG_BRANCH, TAG_DELAY, TAG_TARGET, Value
 
 #: resolved to what the task has when the command comes up, so that most commands get through
 CURRENT = -1
-CONFIG = MachineConfig(retry_timeout_ms=10, sweep_max=4, missed_max=3)
+CONFIG = MachineConfig(retry_timeout_ms=10, sweep_max=4, missed_max=3, cool_after_ms=1)
 
 # Ids whose role is fixed by their name, so that commands collide on promises of every kind.
 ROLES: dict[str, dict[str, str]] = {

@@ -15,16 +15,16 @@ from tests.unit.store.world import World
 from understudy_store.machine import MachineConfig
 from understudy_store.records import PromiseRecord, TaskRecord
 
-CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=5, missed_max=3)
+CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=5, missed_max=3, cool_after_ms=2)
 STEPS = 500
 
 
 class Walker(Chooser):
     """Chooses what happens next, by what there is."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, config: MachineConfig = CONFIG) -> None:
         super().__init__(seed)
-        self.world = World(CONFIG)
+        self.world = World(config)
 
     @property
     def now(self) -> int:

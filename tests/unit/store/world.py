@@ -39,6 +39,7 @@ from understudy_store.records import (
     TaskRecord,
     Value,
 )
+from understudy_store.stored import stored
 
 START = 1_000_000
 CONFIG = MachineConfig(retry_timeout_ms=1000, sweep_max=1000)
@@ -100,7 +101,7 @@ class Shelf:
         """What a machine restores."""
         return Snapshot(
             self.now,
-            [row for row in self.rows.values() if row.promise.state == PENDING],
+            [stored(row) for row in self.rows.values() if row.promise.state == PENDING],
             list(self.callbacks),
             list(self.listeners),
             [(self.rows[key].promise, address) for key, address in self.unblocks],
