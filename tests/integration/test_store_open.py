@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
 from tests.unit.store.samples import row
 from understudy_store import migrations
@@ -194,18 +193,21 @@ def test_a_path_through_a_file_or_to_a_directory_is_refused(tmp_path: Path) -> N
             open_store(str(path))
 
 
-def test_the_migrated_schema_is_that_of_the_models(tmp_path: Path) -> None:
-    migrated, direct = tmp_path / "migrated.db", tmp_path / "direct.db"
-    _make(migrated)
-    engine = create_engine(f"sqlite:///{direct}")
-    METADATA.create_all(engine)
-    engine.dispose()
-    version = migrations.VERSION_TABLE
-    assert [entry for entry in _schema(migrated) if entry[2] != version] == _schema(direct)
-    for name in METADATA.tables:
+def test_a_new_store_is_what_all_migrations_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, migrated = tmp_path / "new.db", tmp_path / "migrated.db"
+    _make(new)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "create", migrations.upgrade)
+        _make(migrated)
+    assert _schema(new) == _schema(migrated)
+    for name in (*METADATA.tables, migrations.VERSION_TABLE):
         # names, types, defaults and keys; a column that was added later stands at the end
         columns = f"SELECT name, type, [notnull], dflt_value, pk FROM pragma_table_info('{name}')"
-        assert set(_execute(migrated, columns)) == set(_execute(direct, columns))
+        assert set(_execute(new, columns)) == set(_execute(migrated, columns))
+        everything = f"SELECT * FROM {name}"
+        assert _execute(new, everything) == _execute(migrated, everything)
 
 
 def test_a_store_of_each_earlier_schema_is_brought_up_to_date(
@@ -214,6 +216,7 @@ def test_a_store_of_each_earlier_schema_is_brought_up_to_date(
     for revision in migrations.REVISIONS[:-1]:
         with monkeypatch.context() as patch:
             patch.setattr(migrations, "HEAD", revision)
+            patch.setattr(migrations, "create", migrations.upgrade)
             SqliteEngine(tmp_path / f"{revision}.db").close()
     # what 0001 wrote: a held task, of which nobody counted deaths
     path = tmp_path / "0001.db"
@@ -245,9 +248,13 @@ def test_the_list_of_revisions_is_that_of_the_files() -> None:
     assert tuple(reversed(known)) == migrations.REVISIONS
 
 
-def test_opening_what_is_up_to_date_does_not_load_alembic(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_opening_what_is_up_to_date_or_new_does_not_load_alembic(
+    is_there: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "x.db"
-    _make(path)
+    if is_there:
+        _make(path)
     script = (
         "import sys; from understudy_store.store import open_store; "
         "open_store(sys.argv[1]).close(); sys.exit('alembic' in sys.modules)"

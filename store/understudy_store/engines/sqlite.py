@@ -190,7 +190,10 @@ class SqliteEngine:
             ).scalar()
         if found == migrations.HEAD:
             return
-        if found is not None and found not in migrations.REVISIONS:
+        if found is None:
+            migrations.create(self._writer)
+            return
+        if found not in migrations.REVISIONS:
             raise StoreVersionError(
                 f"the store {self._path} has schema {found}; this understudy knows schemas up to "
                 f"{migrations.HEAD}. A newer one made it: upgrade understudy, or name another path"

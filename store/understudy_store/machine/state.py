@@ -152,18 +152,21 @@ def unlink(s: State, promise_id: str, tags: dict[str, str]) -> None:
         return
     for tag in (TAG_BRANCH, TAG_PARENT):
         above = tags.get(tag)
-        children: Any
-        if above is not None and (children := s.children.get(above)) is not None:
-            if children is not promise_id:
-                try:
-                    children.pop(promise_id, None)
-                except AttributeError:
-                    if children != promise_id:
-                        continue
-                else:
-                    if children:
-                        continue
-            del s.children[above]
+        if above is None:
+            continue
+        children: Any = s.children.get(above)
+        if children is None:
+            continue
+        if children is not promise_id:
+            try:
+                children.pop(promise_id, None)
+            except AttributeError:
+                if children != promise_id:
+                    continue
+            else:
+                if children:
+                    continue
+        del s.children[above]
 
 
 def children_of(s: State, promise_id: str) -> Iterable[str]:

@@ -20,6 +20,7 @@ def sweep(s: State, now: int) -> bool:
     Deadlines come first, so that nothing is offered or lapses whose promise is over (semantics:
     property 14); schedules before offers, so that what they make is offered at once.
     """
+    cool(s, now)
     due_at = next_due(s)
     if due_at is None or due_at > now:
         return False
@@ -28,7 +29,6 @@ def sweep(s: State, now: int) -> bool:
     left -= _leases(s, now, left)
     left -= schedules.run(s, now, min(left, s.config.missed_max))
     _offers(s, now, left)
-    cool(s, now)
     due_at = next_due(s)
     return due_at is not None and due_at <= now
 

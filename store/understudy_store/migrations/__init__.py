@@ -1,13 +1,15 @@
 """Changes of the schema, in order; each is final once released. Run when a store is opened.
 
-alembic is heavy and almost never needed: which revision a store has is read by a plain SELECT, and
-alembic is imported only to migrate.
+alembic is heavy and almost never needed: which revision a store has is read by a plain SELECT, a
+new store is made as the models are, and alembic is imported only to migrate an older one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from understudy_store.tables import METADATA
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -17,6 +19,20 @@ REVISIONS: Final = ("0001", "0002")
 HEAD: Final = REVISIONS[-1]
 #: where alembic keeps the revision
 VERSION_TABLE: Final = "alembic_version"
+
+
+def create(connection: Connection) -> None:
+    """Make what all migrations together make, in an empty store, within `connection`'s transaction.
+
+    That the two are the same is for the tests to show.
+    """
+    METADATA.create_all(connection, checkfirst=False)
+    connection.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('now', '0')")
+    connection.exec_driver_sql(
+        f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+        f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+    )
+    connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (HEAD,))
 
 
 def upgrade(connection: Connection) -> None:

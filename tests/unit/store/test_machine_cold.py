@@ -204,7 +204,10 @@ def sleeping(count: int) -> Snapshot:
                 deaths=0,
             )
         )
-        tags = f'{{"understudy:timer":"true","understudy:origin":"{root}","understudy:branch":"{root}"}}'
+        tags = (
+            '{"understudy:timer":"true",'
+            f'"understudy:origin":"{root}","understudy:branch":"{root}"}}'
+        )
         headers = '{"kind":"sleep","at":"app.py:50"}'
         live.append(Stored(f"{root}.1", headers, None, tags, START + 10**6 + n, START, root))
     callbacks = [(f"order-{n:06}.1", f"order-{n:06}") for n in range(count)]
