@@ -251,9 +251,7 @@ class Watched(Machine):
         memory = self._memory
         memory.transitions += 1
         promises, seen, now = self.state.promises, memory.seen, self.state.now
-        ids = self._touched.ids
-        if ids:
-            self._touched.ids = {}
+        ids, self._touched.ids = self._touched.ids, {}
         ids.update(dict.fromkeys(named))
         changed: list[tuple[str, Seen | None, Seen]] = []
         for key in ids:
