@@ -54,11 +54,15 @@ from understudy_store.commands import (
     PromiseGet,
     Reply,
     StoreCommand,
+    TaskFence,
 )
 from understudy_store.machine import Machine
 
 #: settled promises that are loaded to be looked at, in one turn; each may have megabytes
 _LOADED_MAX: Final = 8
+#: commands that are performed in one turn: some milliseconds, after which the commit of what they
+#: changed can begin, and what the last commit owes can leave
+_ASKED_MAX: Final = 512
 _FRAMES_MISSING: Final = Refused(412, "frames are missing on this connection: say hello again")
 _WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
 
@@ -205,20 +209,23 @@ class BrokerCore(Handing):
         commands: list[StoreCommand] = []
         created: set[str] = set()
         record = self.machine.record
-        loaded = 0
+        loaded = asked = 0
         for place, (_, request) in enumerate(self._queue):
             if isinstance(request, Bye):
                 continue
             command = request.command
             kind = type(command)
+            asked += len(command.commands) if kind is TaskFence else 1  # type: ignore[union-attr]
+            if asked > _ASKED_MAX and place:
+                self._leave(place)
+                break
             if kind is PromiseCreate:
                 created.add(command.id)  # type: ignore[union-attr]
             elif isinstance(command, PromiseGet | PromiseWatch):
                 ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
                 loaded += sum(record(id_) is None and id_ not in created for id_ in ids)
                 if loaded > _LOADED_MAX and place:
-                    self._later = self._queue[place:]
-                    del self._queue[place:]
+                    self._leave(place)
                     break
                 if kind is PromiseWatch:
                     commands.extend(map(PromiseGet, ids))
@@ -227,6 +234,11 @@ class BrokerCore(Handing):
                 commands.append(command)  # type: ignore[arg-type]
         found = self.machine.lookups(commands) if commands else set()
         return found | self.machine.due_lookups(now)
+
+    def _leave(self, place: int) -> None:
+        """What stands in the queue from there on has its turn after this one."""
+        self._later = self._queue[place:]
+        del self._queue[place:]
 
     def load(self, rows: Iterable[Row]) -> None:
         """Give the machine what the store has of the `lookups`."""

@@ -406,6 +406,22 @@ def test_too_many_unanswered_requests_are_refused_and_later_ones_taken_again() -
     assert rig.reply(C, PromiseGet("p")).status == 404
 
 
+def test_a_turn_performs_so_many_commands_that_a_commit_can_begin(rig: Rig) -> None:
+    rig.join(C, "c", kind="client")
+    corrs = [rig.ask(C, PromiseCreate(f"p{n}", rig.now + 9_000)) for n in range(1_200)]
+    sizes = []
+    while True:
+        rig.apply()
+        batch = rig.core.take_batch()
+        assert batch is not None
+        sizes.append(len(batch.changes.inserted))
+        rig.commit(batch)
+        if rig.core.next_due(rig.now) != rig.now:
+            break
+    assert sizes == [512, 512, 176]
+    assert [m.corr for m in rig.take(C, Response)] == corrs
+
+
 def test_what_is_answered_is_no_longer_counted() -> None:
     rig = Rig(inflight_max=1)
     rig.join(C, "c", kind="client")
