@@ -275,9 +275,23 @@ class Connection:
 
     async def _leave(self, node: NodeService) -> None:
         if self._serving:
-            await node.drain()
+            async with trio.open_nursery() as nursery:
+                if self.dedicated:
+                    nursery.start_soon(self._say_what_runs, node)
+                await node.drain()
+                nursery.cancel_scope.cancel()
         # the releases go out with the link's own goodbye
         await trio.lowlevel.checkpoint()
+
+    async def _say_what_runs(self, node: NodeService) -> None:
+        """Why a node does not stop at once."""
+        await trio.sleep(PATIENCE_S)
+        _LOG.info(
+            "stopping when what runs has ended (calls: %d), in at most %g s; then it is handed "
+            "back. A second signal ends this at once",
+            node.core.holding,
+            self.config.drain_ms / 1000,
+        )
 
     async def _keep_informed(self) -> None:
         """Say that there is no broker, and let nobody wait for its answer beyond the timeout."""
@@ -290,7 +304,7 @@ class Connection:
             with trio.move_on_after(PATIENCE_S):
                 await self._link.wait_connected()
             if not self._link.connected:
-                _LOG.warning("%s", BrokerUnavailableError(self.url, "still trying"))
+                self._say_that_none_answers()
                 with trio.move_on_after(max(0.0, self.connect_timeout_s - PATIENCE_S)):
                     await self._link.wait_connected()
             if not self._link.connected:
@@ -300,6 +314,16 @@ class Connection:
             while self._link.connected:
                 self._disconnected = trio.Event()
                 await self._disconnected.wait()
+
+    def _say_that_none_answers(self) -> None:
+        if self.dedicated:
+            _LOG.warning(
+                "no broker answers at %s (still trying). Start one with: understudy broker; or "
+                "give its address with --url, UNDERSTUDY_URL or Runtime(url=...)",
+                self.url,
+            )
+        else:
+            _LOG.warning("%s", BrokerUnavailableError(self.url, "still trying"))
 
     def _log_failure(self, text: str, error: BaseException) -> None:
         """With the traceback from the function's own first line on; ours above it help nobody.

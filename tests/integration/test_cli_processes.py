@@ -120,6 +120,31 @@ def test_a_node_serves_until_a_signal(
     assert pids(capfd, broker, "g") == {}
 
 
+BUSY = """
+import time
+from pathlib import Path
+
+from understudy import Context, Runtime
+
+runtime = Runtime(group="g")
+
+@runtime.register
+def busy(ctx: Context) -> None:
+    Path("busy").touch()
+    time.sleep(60)
+"""
+
+
+def test_a_node_says_what_it_waits_for_before_it_stops(folder: Path, broker: str) -> None:
+    (folder / "slow.py").write_text(BUSY)
+    with Program("node", "slow", cwd=folder, UNDERSTUDY_URL=broker) as node:
+        assert main(["invoke", "busy-1", "busy", "--target", "g", "--url", broker]) == 0
+        wait_until((folder / "busy").exists, lambda: node.output)
+        node.process.send_signal(signal.SIGINT)
+        node.wait_for("stopping when what runs has ended (calls: 1), in at most 10 s")
+        assert node.stop(signal.SIGINT) == 130  # at once
+
+
 def test_a_node_joins_the_group_that_it_is_told(
     folder: Path, broker: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +163,7 @@ def test_a_node_waits_for_its_broker(folder: Path) -> None:
     url = free_url()
     with Program("node", "app", "--url", url, cwd=folder) as node:
         node.wait_for(f"no broker answers at {url} (still trying)")
+        assert "Runtime.local" not in node.output  # of no use to a node
         with Program("broker", "--listen", url, "--store", "memory", cwd=folder):
             node.wait_for(f"at {url}\n")
 

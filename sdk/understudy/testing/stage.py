@@ -265,8 +265,9 @@ class Stage:
         for group in self.world.broker.core.dispatcher.statistics().groups:
             if group.queued and not group.nodes:
                 served = ", ".join(sorted({node.group for node in self.world.nodes})) or "none"
+                wait = "1 call waits" if group.queued == 1 else f"{group.queued} calls wait"
                 raise StuckError(
-                    f"{group.queued} calls wait for a node of group {group.name!r}, which nobody "
+                    f"{wait} for a node of group {group.name!r}, which nobody "
                     f"serves here (served: {served}). Give the stage, or crash_everywhere.on, the "
                     f"runtime that does, or one with stand-ins: Runtime(group={group.name!r})\n"
                     f"{self._pending()}"

@@ -309,7 +309,7 @@ def test_a_group_that_nobody_serves_is_named() -> None:
         Stage(runtime),
         pytest.raises(
             StuckError,
-            match=r"1 calls wait for a node of group 'bank', which nobody serves here "
+            match=r"1 call waits for a node of group 'bank', which nobody serves here "
             r"\(served: shop\)(.|\n)*Runtime\(group='bank'\)\npending:\n  b\n  b\.1",
         ),
     ):
