@@ -13,9 +13,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: how long an activation waits in memory, holding its lease, before it is suspended
     linger_ms: int = 250
     #: work to have at hand: credit covers this much of measured service time
-    ahead_ms: float = 20.0
+    ahead_ms: float = 40.0
     #: most tasks that may be on the way or queued beyond those that run
-    ahead_max: int = 1024
+    ahead_max: int = 4096
     #: suspended activations kept in memory
     warm_max: int = 4096
     #: commands and bytes of payload in one fence
