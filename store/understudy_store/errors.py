@@ -25,6 +25,10 @@ class StoreFormatError(StoreError):
     """The file is something else than a store, or is damaged."""
 
 
+class StoreGoneError(StoreError):
+    """A file of an open store was removed or replaced: what is written does not last."""
+
+
 class StoreVersionError(StoreError):
     """A newer understudy made the store."""
 

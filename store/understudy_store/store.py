@@ -18,7 +18,14 @@ import msgspec
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Engine, Read
-from understudy_store.errors import StoreAddressError, StoreClosedError, StoreFailedError
+from understudy_store.errors import (
+    StoreAddressError,
+    StoreClosedError,
+    StoreError,
+    StoreFailedError,
+    StoreFormatError,
+    StoreGoneError,
+)
 
 #: the replies to the reads, in their order; or why nothing was done
 CommitResult: TypeAlias = list[Reply] | StoreFailedError
@@ -67,12 +74,17 @@ class Store:
             raise self._failure
         if self._closed:
             raise StoreClosedError(f"the store {self.description} is closed")
-        if self._engine_lock.acquire(blocking=False):
-            try:
-                return self._engine.find(ids, alone=True)
-            finally:
-                self._engine_lock.release()
-        return self._engine.find(ids)
+        try:
+            if self._engine_lock.acquire(blocking=False):
+                try:
+                    return self._engine.find(ids, alone=True)
+                finally:
+                    self._engine_lock.release()
+            return self._engine.find(ids)
+        except StoreClosedError:
+            raise
+        except StoreError as error:
+            raise self._fail(error) from error
 
     def submit(
         self, changes: Changes, reads: Sequence[Read], done: Callable[[CommitResult], None]
@@ -142,12 +154,25 @@ class Store:
     def _fail(self, error: Exception) -> StoreFailedError:
         if self._failure is None:
             self._failure = StoreFailedError(
-                f"the store {self.description} failed: {str(error) or type(error).__name__}. All "
-                "that was acknowledged is safe; what was not must be asked again. Mend the cause "
-                "(a full or failing disk, most often), then start again"
+                f"the store {self.description} failed: {str(error) or type(error).__name__}. "
+                f"{_advice(error)}"
             )
             self._failure.__cause__ = error
         return self._failure
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, StoreGoneError):
+        return "Put back what was there, if you can, then start again"
+    if isinstance(error, StoreFormatError):
+        return (
+            "Something else than this store has written to its files, or the disk is damaged. "
+            "Restore them from a copy, or move them away, then start again"
+        )
+    return (
+        "All that was acknowledged is safe; what was not must be asked again. Mend the cause "
+        "(a full or failing disk, most often), then start again"
+    )
 
 
 def open_store(url: str) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.errors import (
     StoreAccessError,
     StoreAddressError,
+    StoreFailedError,
     StoreFormatError,
     StoreLockedError,
     StoreVersionError,
@@ -138,6 +140,52 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
         file.write(b"\xff" * 20_000)
     with pytest.raises(StoreFormatError, match="is damaged"):
         open_store(str(path))
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
+def test_a_file_that_goes_away_stops_the_store(
+    suffix: str, replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is acknowledged that would be gone with the process."""
+    monkeypatch.setattr("understudy_store.engines.sqlite.LOOK_S", 0.0)
+    path = tmp_path / "x.db"
+    gone = tmp_path / f"x.db{suffix}"
+    store = open_store(str(path))
+    assert store.commit_here(Changes(1, inserted=[row("a")]), []) == []
+    gone.rename(tmp_path / "moved")
+    if replaced:
+        shutil.copy(tmp_path / "moved", gone)
+    result = store.commit_here(Changes(2, inserted=[row("b")]), [])
+    store.close()
+    assert isinstance(result, StoreFailedError)
+    assert f"{gone} was removed or replaced" in str(result)
+    assert "acknowledged is safe" not in str(result)
+    gone.unlink(missing_ok=True)
+    if not suffix:
+        (tmp_path / "moved").rename(path)
+    # what was acknowledged is in the file that was open, also if it was in the log only
+    reopened = open_store(str(path))
+    assert [live.promise.id for live in reopened.snapshot.live] == ["a"]
+    reopened.close()
+
+
+def test_damage_that_shows_later_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    store = open_store(str(path))
+    rows = [row(f"p.{number}") for number in range(2000)]
+    assert store.commit_here(Changes(1, inserted=rows), []) == []
+    store.close()
+    store = open_store(str(path))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    with pytest.raises(StoreFailedError, match="Restore them from a copy") as caught:
+        store.find([each.promise.id for each in rows])
+    assert str(path) in str(caught.value)
+    assert "acknowledged is safe" not in str(caught.value)
+    store.close()
 
 
 def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from understudy_store.errors import StoreAccessError, StoreFormatError, StoreLockedError
+from understudy_store.errors import (
+    StoreAccessError,
+    StoreFormatError,
+    StoreGoneError,
+    StoreLockedError,
+)
 from understudy_store.tables import APPLICATION_ID
 
 _MAGIC = b"SQLite format 3\0"
@@ -76,6 +82,41 @@ def make_directory(path: Path) -> None:
         # what we may not even read, we have not made
         with suppress(PermissionError):
             sync_directory(parent)
+
+
+class FilesInPlace:
+    """Watches that files stay where they are.
+
+    The kernel goes on with a file that somebody removes, and so does SQLite: nobody would be told
+    that what is written from then on is gone with the process. Without its lock file a store could
+    be opened twice.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._known = {path: _identity(path) for path in paths}
+
+    def check(self) -> None:
+        """Look at each of them.
+
+        Raises
+        ------
+        StoreGoneError
+            One was removed, or another stands in its place.
+        """
+        for path, known in self._known.items():
+            if _identity(path) != known:
+                raise StoreGoneError(
+                    f"{path} was removed or replaced while the store was open, so what is written "
+                    "now would not last"
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class FileLock:

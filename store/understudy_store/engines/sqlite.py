@@ -6,11 +6,12 @@ WAL with ``synchronous=FULL``: a commit is on the disk when it returns. Only the
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +30,7 @@ from understudy_store.engines import statements as sql
 from understudy_store.engines.base import Read
 from understudy_store.engines.files import (
     FileLock,
+    FilesInPlace,
     access_error,
     check_ours,
     make_directory,
@@ -78,6 +80,8 @@ _promise = table(Promise)
 _meta = table(Meta)
 #: what the log grows to between checkpoints, and a commit beyond
 LOG_BYTES = 4 * 1024 * 1024
+#: how often it is looked whether the files are where they were
+LOOK_S: Final = 1.0
 _SET_NOW = "UPDATE meta SET value = ? WHERE key = 'now'"
 
 
@@ -180,6 +184,10 @@ class SqliteEngine:
         self._finder = _connect(self._path, _READER_PRAGMAS, None).connect()
         self._connections.append(self._finder)
         self._finder_driver = _driver_of(self._finder)
+        name = self._path.name
+        beside = [self._path.with_name(name + more) for more in ("-wal", "-shm", ".lock")]
+        self._files = FilesInPlace([self._path, *beside])
+        self._look_at = time.monotonic() + LOOK_S
 
     def _migrate(self) -> None:
         names = "SELECT name FROM sqlite_master WHERE name = ?"
@@ -266,6 +274,10 @@ class SqliteEngine:
 
     def _transact(self, changes: Changes) -> None:
         """All of `changes` or nothing; durable on return."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._files.check()
         driver = self._driver
         driver.execute("BEGIN IMMEDIATE")
         try:
@@ -402,4 +414,7 @@ def _driver_of(connection: Connection) -> sqlite3.Connection:
 
 def _plain(error: Exception) -> StoreError:
     """Only what the driver said: the statement and its values are long, and users' data."""
-    return StoreError(str(getattr(error, "orig", None) or error))
+    cause = getattr(error, "orig", None) or error
+    if type(cause) is sqlite3.DatabaseError:  # what it reads is no database, or a damaged one
+        return StoreFormatError(str(cause))
+    return StoreError(str(cause))
