@@ -204,6 +204,7 @@ def _reachable(listen: str) -> str:
 
 def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
     _check_keys(raw, ("broker", "url", "cwd", "group", "process"), "the top of the file")
+    _check_texts(raw, "")
     folder = _checked_folder(file_folder, raw.get("cwd"), "cwd")
     broker = None
     if "broker" in raw:
@@ -265,6 +266,7 @@ def _group(raw: Any, where: str, folder: Path) -> GroupEntry:
             f"{where}.app: {entry.app!r} is not of the form module:attribute, "
             "such as 'shop.orders:runtime'"
         )
+    _check_env(entry.env, where)
     _checked_folder(folder, entry.cwd, f"{where}.cwd")
     return entry
 
@@ -272,6 +274,7 @@ def _group(raw: Any, where: str, folder: Path) -> GroupEntry:
 def _process(raw: Any, where: str, folder: Path) -> ProcessEntry:
     entry = _convert(raw, ProcessEntry, where)
     _check_entry_name(entry.name, where)
+    _check_env(entry.env, where)
     _checked_folder(folder, entry.cwd, f"{where}.cwd")
     return entry
 
@@ -294,6 +297,25 @@ def _check_keys(raw: dict[str, Any], allowed: tuple[str, ...], where: str) -> No
     for key in raw:
         if key not in allowed:
             raise TopologyError(f"{where}: unknown key {key!r}; allowed are {', '.join(allowed)}")
+
+
+def _check_texts(raw: Any, where: str) -> None:
+    """No system call takes a NUL, wherever it stands."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            _check_texts(key, where)
+            _check_texts(value, f"{where}.{key}" if where else key)
+    elif isinstance(raw, list):
+        for place, value in enumerate(raw, 1):
+            _check_texts(value, f"{where}[{place}]")
+    elif isinstance(raw, str) and "\0" in raw:
+        raise TopologyError(f"{where or 'the top of the file'}: {raw!r} holds a NUL character")
+
+
+def _check_env(env: dict[str, str], where: str) -> None:
+    for name in env:
+        if not name or "=" in name:
+            raise TopologyError(f"{where}.env: {name!r} cannot name a variable")
 
 
 def _check_entry_name(name: str, where: str) -> None:
