@@ -166,7 +166,7 @@ def test_a_file_that_goes_away_stops_the_store(
         (tmp_path / "moved").rename(path)
     # what was acknowledged is in the file that was open, also if it was in the log only
     reopened = open_store(str(path))
-    assert [live.promise.id for live in reopened.snapshot.live] == ["a"]
+    assert [live.row().promise.id for live in reopened.snapshot.live] == ["a"]
     reopened.close()
 
 
