@@ -7,9 +7,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from benchmarks import charts, guard, publish, report
+from benchmarks import charts, guard, profile, publish, report
 from benchmarks.harness import Figures, Harness, Journal, Workload, read, write
 from benchmarks.peers.adapters import peers as all_peers
 from benchmarks.subjects import Floor, Understudy
@@ -25,6 +25,29 @@ WARM_UP: Final = {"fan_out": 2_000, "chain": 20, "chains": 200, "steps": 100}
 #: what peers are asked for too: no size for which the slowest would need many minutes
 PEER_SIZES: Final = {"fan_out": 10_000, "chain": 200, "chains": 1_000, "memory": 0}
 PEER_WARM_UP: Final = {"fan_out": 200, "chain": 10, "chains": 50}
+
+#: what argparse gives for `add_subparsers`, for type checkers
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+PROFILE_HELP: Final = """\
+Where the processor time of a call goes, in µs.
+
+By thread: a broker on SQLite, two nodes and a client are started as `run` does;
+one durable parent makes no-op calls, and the system's counters of every thread
+are read directly before and after (Linux only). "Waited for a core" is time in
+which a thread could have run, and no core was free. From these follows how many
+calls are possible, and what is in the way of more.
+
+By stage: the cores of a broker and of two nodes hand their frames to one another
+in this process, without sockets and threads, 512 calls at a time; what they
+commit is then written by the statements of the product. Processor time too, but
+for the sync of a commit, which is waiting.
+
+examples:
+  python -m benchmarks profile
+  python -m benchmarks profile --calls 5000 --rounds 1 --best-of 1   # a quick look
+  python -m benchmarks publish --profile benchmarks/results/profile.json
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,6 +164,19 @@ def into_docs(options: argparse.Namespace) -> int:
         if path is not None:
             drawn = publish.publish(name, read(path))
             print(f"{publish.PAGE}: {name}, with {len(drawn)} charts")
+    if options.profile is not None:
+        publish.publish_profile(profile.read(options.profile))
+        print(f"{publish.PAGE}: where the time goes")
+    return 0
+
+
+def look(options: argparse.Namespace) -> int:
+    """Where the time goes."""
+    print("· by thread, then by stage: about a minute with the defaults", file=sys.stderr)
+    result = profile.measure(options.calls, options.rounds, options.stage_calls, options.best_of)
+    write(options.out, result)
+    profile.show(result)
+    print(f"\n{options.out}; into the page: python -m benchmarks publish --profile {options.out}")
     return 0
 
 
@@ -160,6 +196,14 @@ class Progress:
         label = f"{workload.name} {workload.label(size)}".strip()
         line = f"{self.count:4} {label:<32} {subject:<14} {value:>18}  ({took_s:.1f} s)"
         print(line, file=sys.stderr, flush=True)
+
+
+def _count(text: str) -> int:
+    """A number of calls or runs, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: it must be 1 or more")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,12 +242,53 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("publish", help="put results into docs/performance.md")
     command.add_argument("--ours", type=Path, help="what `run` wrote")
     command.add_argument("--peers", type=Path, help="what `peers` wrote")
+    command.add_argument("--profile", type=Path, help="what `profile` wrote")
     command.set_defaults(do=into_docs)
+
+    _add_profile(commands)
 
     command = commands.add_parser("table", help="show a result")
     command.add_argument("result", type=Path)
     command.set_defaults(do=table)
     return parser
+
+
+def _add_profile(commands: Commands) -> None:
+    command = commands.add_parser(
+        "profile",
+        help="where the time of a call goes: by thread and by stage",
+        description=PROFILE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--calls",
+        type=_count,
+        default=profile.CALLS,
+        help="of the fan-out on processes (default: %(default)s)",
+    )
+    command.add_argument(
+        "--rounds",
+        type=_count,
+        default=profile.ROUNDS,
+        help="runs of it; the one whose processor time is in the middle counts "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--stage-calls",
+        type=_count,
+        default=profile.STAGE_CALLS,
+        help="of the fan-out in the pure cores (default: %(default)s)",
+    )
+    command.add_argument(
+        "--best-of",
+        type=_count,
+        default=profile.BEST_OF,
+        help="runs of it; each stage counts as in its best (default: %(default)s)",
+    )
+    command.add_argument(
+        "--out", type=Path, default=RESULTS / "profile.json", help="(default: %(default)s)"
+    )
+    command.set_defaults(do=look)
 
 
 if __name__ == "__main__":

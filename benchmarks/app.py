@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from typing import Any
 
 from understudy import Context, Promise
 from understudy.bench.app import noop, runtime
 
-__all__ = ["remembers", "runtime"]
+__all__ = ["remembers", "runtime", "threads"]
 
 
 @runtime.register
@@ -22,3 +23,9 @@ def remembers(ctx: Context, count: int) -> Generator[Any, Any, int]:
     gate = yield ctx.promise(id=f"{ctx.id}.gate")
     yield gate
     return sum(values)
+
+
+@runtime.register
+def threads(_: Context) -> dict[int, str]:
+    """The threads of the node that performs this: what they are called, by the system's number."""
+    return {thread.native_id: thread.name for thread in threading.enumerate() if thread.native_id}

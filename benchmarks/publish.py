@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import charts
+from benchmarks import charts, profile
 from benchmarks.report import (
     FLOOR,
     beside,
@@ -23,6 +23,8 @@ from benchmarks.report import (
     worded,
 )
 
+#: the mark of what `profile` measured
+PROFILE: Final = "profile"
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 #: of one core each: above it, the machine was doing something else besides
 LOAD_MAX: Final = 0.5
@@ -44,34 +46,67 @@ def publish(name: str, result: dict[str, Any], page: Path = PAGE) -> list[Path]:
     ValueError
         The page has no such mark.
     """
-    text = page.read_text()
-    mark = re.compile(rf"(<!-- figures {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-    if not mark.search(text):
-        raise ValueError(f"{page} has no mark '<!-- figures {name} -->'")
+    text = _marked(name, page)
     folder = page.with_suffix("")
     drawn = _charts(name, result, folder)
     links = "\n\n".join(f"![{_title(path)}]({folder.name}/{path.name})" for path in drawn)
     body = "\n\n".join(part for part in (words(result), table(result), links) if part)
-    page.write_text(mark.sub(lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text))
+    page.write_text(_mark(name).sub(lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text))
     return drawn
 
 
-def words(result: dict[str, Any]) -> str:
-    """What it was measured on, what results survive, and how much the figures can be trusted."""
+def publish_profile(result: dict[str, Any], page: Path = PAGE) -> None:
+    """Write where the time goes to where `page` has a mark for it; raises as `publish`."""
+    text = _marked(PROFILE, page)
+    lines = [measured(result)]
+    if busy(result):
+        lines.append(
+            f"{busy(result)} Stages are processor time, and disturbed little; the wall time, the "
+            "cores in use and the sync say nothing about a quiet machine."
+        )
+    body = "\n\n".join([*lines, profile.markdown(result)])
+    page.write_text(_mark(PROFILE).sub(lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text))
+
+
+def _mark(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- figures {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _marked(name: str, page: Path) -> str:
+    """The text of a page that has this mark."""
+    text = page.read_text()
+    if not _mark(name).search(text):
+        raise ValueError(f"{page} has no mark '<!-- figures {name} -->'")
+    return text
+
+
+def measured(result: dict[str, Any]) -> str:
+    """When, and on what."""
     machine, versions = result["machine"], result["versions"]
-    before = result["load_average"]["before"][0]
     parts = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "commit")
-    measured = (
+    return (
         f"Measured {result['measured_at'][:10]} at commit `{versions['commit']}`, "
         f"{result['rounds']} rounds: {machine['cores']} cores ({machine['processor']}), "
         f"{machine['memory_gib']} GiB, {machine['file_system']}, where a synced write of 4 KiB "
         f"takes {machine['sync_of_4_kib_ms']} ms; {parts}."
     )
-    lines = [measured]
+
+
+def busy(result: dict[str, Any]) -> str:
+    """A warning, where something else ran; else nothing."""
+    before = result["load_average"]["before"][0]
+    if before <= LOAD_MAX * result["machine"]["cores"]:
+        return ""
+    return f"**The machine was busy with other work (load {before} before the run).**"
+
+
+def words(result: dict[str, Any]) -> str:
+    """What it was measured on, what results survive, and how much the figures can be trusted."""
+    lines = [measured(result)]
     subjects: list[str] = []
-    if before > LOAD_MAX * machine["cores"]:
+    if busy(result):
         lines.append(
-            f"**The machine was busy with other work (load {before} before the run).** Only "
+            f"{busy(result)} Only "
             "rows of one workload that were measured in turns can be compared, and those roughly; "
             "nothing here says what a quiet machine does."
         )
