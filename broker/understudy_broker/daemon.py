@@ -37,6 +37,8 @@ def run_broker(settings: BrokerSettings) -> int:
     The exit code: 0 after a stop in order, 1 if it could not start or had to stop. A second signal
     ends the process with 130 (SIGINT) or 143 (SIGTERM).
     """
+    # Nothing of a large store that is being opened is garbage.
+    gc.disable()
     log = make_log(settings, sys.stderr)
     stopper = _Stopper()
     before = {number: signal.signal(number, stopper.on_signal) for number in _SIGNALS}
@@ -50,6 +52,7 @@ def run_broker(settings: BrokerSettings) -> int:
         log("error", f"understudy broker: {error}", {})
         return EXIT_FAILED
     finally:
+        gc.enable()
         for number, handler in before.items():
             signal.signal(number, handler)
     return EXIT_OK
@@ -94,11 +97,12 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
             f"store {store.description}, process {os.getpid()}"
         )
         log("info", text, {})
+        # What was imported and restored stays: the collector need not look at it, nor look so often
+        # at the live set.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        gc.enable()
 
-    # What was imported stays: the collector need not look at it, nor look so often at the live set.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     # Every call that lets go of the interpreter's lock may have to wait this long for the writer.
     sys.setswitchinterval(0.0005)
     await serve(
