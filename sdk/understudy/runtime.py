@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
-from understudy.context import CoroutineFn, GeneratorFn, PlainFn
+from understudy.calling import Caller
 from understudy.environment import NodeEnvironment
 from understudy.errors import ConfigurationError
-from understudy.handle import Handle, in_async_code
+from understudy.handle import in_async_code
 from understudy.options import Options, seconds
-from understudy.outside import outside_call, promise_of
-from understudy.promises import Promises
 from understudy.registry import Function, Registry
 from understudy.retry import Retry
-from understudy.schedules import Schedules
 from understudy.shared import Shared, checked_url
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
-from understudy_broker.protocol.messages import GroupsGet, GroupsReport
-from understudy_store.addresses import check_name, poll
-from understudy_store.commands import PromiseCancel, PromiseCreate
-from understudy_store.records import PromiseRecord
+from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
-    from understudy.connection import Connection
     from understudy.embedded import Embedded
     from understudy.spawning import Spawned
 
@@ -43,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
 
 
-class Runtime:
+class Runtime(Caller):
     """Joins a group, registers functions, calls functions anywhere.
 
     Nothing connects before it is needed: a call, `start` or `serve`.
@@ -294,117 +286,6 @@ class Runtime:
         """What functions in this process get from ``ctx.get_dependency(name)``."""
         self._shared.env.set_dependency(name, value)
 
-    # Calls ---------------------------------------------------------------------------------------
-
-    def options(
-        self,
-        *,
-        target: str | None = None,
-        send_to: str | None = None,
-        timeout: float | timedelta | None = None,
-        version: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        retry: Retry | None = None,
-        delay: float | timedelta | None = None,
-        priority: int | None = None,
-    ) -> Runtime:
-        """A copy of this runtime, with the same connection, whose calls have these options."""
-        copy = object.__new__(type(self))
-        copy._shared = self._shared
-        copy._options = self._options.merge(
-            target=target,
-            send_to=send_to,
-            timeout=timeout,
-            version=version,
-            tags=tags,
-            retry=retry,
-            delay=delay,
-            priority=priority,
-        )
-        return copy
-
-    @overload
-    def rpc(
-        self, id: str, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Handle[T]: ...
-    @overload
-    def rpc(
-        self, id: str, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Handle[T]: ...
-    @overload
-    def rpc(self, id: str, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
-    @overload
-    def rpc(self, id: str, f: str, /, *args: Any, **kwargs: Any) -> Handle[Any]: ...
-    def rpc(self, id: str, f: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Call `f` durably in its group. The same id attaches to the call that there is.
-
-        Returns when the call is stored; on an event loop it returns at once, and waiting for the
-        handle tells of any trouble.
-        """
-        create, function = self._create(id, f, args, kwargs)
-        connection = self._connected()
-        stored, result = connection.invoke(create)
-        return self._handle(create.id, stored, result, function)
-
-    begin_rpc = rpc
-
-    @overload
-    def run(
-        self, id: str, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Handle[T]: ...
-    @overload
-    def run(
-        self, id: str, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Handle[T]: ...
-    @overload
-    def run(self, id: str, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
-    @overload
-    def run(self, id: str, f: str, /, *args: Any, **kwargs: Any) -> Handle[Any]: ...
-    def run(self, id: str, f: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Call `f` durably here, in this process; if it dies, another node of the group goes on."""
-        registry = self._shared.env.registry
-        if callable(f) and registry.of(f) is None:
-            registry.register(f)
-        elif isinstance(f, str):
-            registry.get(f, self._options.version)
-        create, function = self._create(id, f, args, kwargs, f"{poll(self.group)}/{self.id}")
-        self._shared.serving = True
-        connection = self._connected()
-        stored, result = connection.perform(create)
-        return self._handle(create.id, stored, result, function)
-
-    begin_run = run
-
-    def get(self, id: str) -> Handle[Any]:
-        """Attach to a promise; waiting raises if there is none of that id."""
-        connection = self._connected()
-        stored: Future[None] = Future()
-        stored.set_result(None)
-        return self._handle(id, stored, connection.watch(id), None)
-
-    def cancel(self, id: str) -> None:
-        """Cancel a call graph: this promise and all that it still waits for."""
-        self._command(PromiseCancel(id))
-
-    @property
-    def promises(self) -> Promises:
-        """The promises in the store, directly."""
-        return Promises(self._command, self._shared.env)
-
-    @property
-    def schedules(self) -> Schedules:
-        """The schedules in the store, directly."""
-        return Schedules(self._command, self._shared.env, self._options)
-
-    def groups(self) -> GroupsReport:
-        """All groups with their nodes, as the broker sees them now, and what it has counted."""
-        report = self._connected().command(GroupsGet()).result().report
-        assert report is not None
-        return report
-
-    def _command(self, command: Any) -> Any:
-        return self._connected().command(command).result().reply
-
     # Lifetime ------------------------------------------------------------------------------------
 
     def start(self) -> Self:
@@ -475,48 +356,6 @@ class Runtime:
         traceback: TracebackType | None,
     ) -> None:
         await _in_thread(self.stop)
-
-    # Inside --------------------------------------------------------------------------------------
-
-    def _connected(self) -> Connection:
-        connection = self._shared.connection
-        if self._shared.embedded is not None and not self._shared.serving:
-            self._shared.serving = True
-            connection.serve()
-        if not in_async_code():
-            connection.wait_connected()
-        return connection
-
-    def _handle(
-        self,
-        id: str,
-        stored: Future[None],
-        result: Future[PromiseRecord],
-        function: Function | None,
-    ) -> Handle[Any]:
-        values = self._shared.env.values
-
-        def decode(record: PromiseRecord) -> Any:
-            if record.state == "resolved":
-                hint = None if function is None else function.result_hint
-                return values.decode_value(record.value.data, hint)
-            raise values.settled_error(record)
-
-        handle: Handle[Any] = Handle(id, stored, result, decode, self.cancel)
-        if not in_async_code():
-            stored.result()
-        return handle
-
-    def _create(
-        self,
-        id: str,
-        f: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        target: str | None = None,
-    ) -> tuple[PromiseCreate, Function | None]:
-        call = outside_call(self._shared.env, self._options, "rpc", f, args, kwargs, target)
-        return promise_of(call, id, self._options, self._shared.env.now_ms()), call.function
 
 
 async def _in_thread(function: Callable[[], None]) -> None:
