@@ -202,7 +202,7 @@ class Membership:
         """It was handed a task: a lease begins, however long ago its last beat was. Not so if it
         holds others: their lease runs, and one that is silent would keep them as long as it gets
         more."""
-        if len(self._machine.held(session.pid)) == 1:
+        if self._machine.held_count(session.pid) == 1:
             self.sessions.beaten(session, now)
 
     # Going -------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class Membership:
         else:
             how = _death(session, reason)
         self.sessions.away(session.pid, now + grace_ms, how)
-        held = len(self._machine.held(session.pid))
+        held = self._machine.held_count(session.pid)
         self._event("info" if not held else "warning", reason, session, held=held)
 
     def polled(self, now: int) -> None:
@@ -267,7 +267,7 @@ class Membership:
         for session in self.sessions.silent(self._polled_at - ttl):
             # with nothing at stake it beats so rarely that it may be late for as long again
             late = self._polled_at - session.beat_at < ttl * 3 // 2
-            if late and not self._machine.held(session.pid):
+            if late and not self._machine.held_count(session.pid):
                 continue
             self._core.counters.leases_lapsed += 1
             self._drop(session)

@@ -31,7 +31,7 @@ def groups_report(
                 os_pid=node.os_pid,
                 host=node.host,
                 credit=dispatcher.available(node.pid),
-                held=len(machine.held(node.pid)),
+                held=machine.held_count(node.pid),
                 silent_ms=max(0, now - node.heard_at),
                 functions=node.functions,
             )

@@ -198,6 +198,11 @@ class Machine:
         holder = self.state.holders.get(pid)
         return [] if holder is None else [(t.id, t.version) for t in holder.held.values()]
 
+    def held_count(self, pid: str) -> int:
+        """How many tasks a node has acquired."""
+        holder = self.state.holders.get(pid)
+        return 0 if holder is None else len(holder.held)
+
     def holds(self, pid: str, id: str, version: int) -> bool:
         """Whether a node has acquired (id, version)."""
         holder = self.state.holders.get(pid)
