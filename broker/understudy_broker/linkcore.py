@@ -102,6 +102,7 @@ class LinkCore:
         self._choked = False
         self._outgoing: list[ToBroker] = []
         self._frames_max = self.limits.frame_bytes_max
+        self._inflight_max = 1
         self._order = Order()
         #: from the last hello to its welcome
         self.round_trip_ms = 0
@@ -133,7 +134,8 @@ class LinkCore:
         self._corr += 1
         corr = self._corr
         request = Request(corr, command)
-        room = self.connected and not self._held_count and self._inflight < self._inflight_max
+        # where none is held, all that is unanswered is in flight
+        room = self.connected and not self._held_count and len(self._pending) < self._inflight_max
         pending = self._pending[corr] = _Pending(request, on_reply, False)
         if room:
             self._outgoing.append(request)
@@ -167,10 +169,6 @@ class LinkCore:
     @property
     def _inflight(self) -> int:
         return len(self._pending) - self._held_count
-
-    @property
-    def _inflight_max(self) -> int:
-        return self.welcome.inflight_max if self.welcome else 1
 
     # The connection ----------------------------------------------------------------------------
 
@@ -246,6 +244,7 @@ class LinkCore:
         self.connected = True
         self.connections += 1
         self.last_error = None
+        self._inflight_max = welcome.inflight_max
         self._frames_max = min(self.limits.frame_bytes_max, welcome.frame_bytes_max)
         self._choked = False
         for pending in self._pending.values():

@@ -192,8 +192,8 @@ _NODE_CORE: Final = (
         None,
         "a result that is refused becomes an error, so that the call ends",
         "node/commanding.py",
-        "            if status not in (400, 413):\n",
-        "            if status:\n",
+        "        if status not in (400, 413):\n",
+        "        if status:\n",
         _NODE,
     ),
     _mutant(

@@ -85,7 +85,7 @@ def _decide_race(routine: Routine, race: Race[Any], promises: list[Promise[Any]]
     ]
     winner = min(settled)[1]
     routine.out.commands += race_commands(routine, race.spec, winner)
-    routine.locals.add(race.spec.id)
+    routine.local(race.spec.id)
     routine.wait = Wait((race.spec.id,), 1, lambda: _race_won(routine, race, promises))
     return NOTHING
 
@@ -93,11 +93,12 @@ def _decide_race(routine: Routine, race: Race[Any], promises: list[Promise[Any]]
 def _race_won(routine: Routine, race: Race[Any], promises: list[Promise[Any]]) -> Any:
     winner = int(routine.env.values.decode_value(routine.known[race.spec.id].value.data))
     if race.cancel:
-        routine.out.cancels += [
+        losers = [
             p.id
             for n, p in enumerate(promises)
             if n != winner and not ((r := routine.known.get(p.id)) is not None and r.settled)
         ]
+        routine.out.cancels = (*routine.out.cancels, *losers)
     return _on_promise(routine, promises[winner])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from understudy_actors.errors import NonDeterminismError
 from understudy_actors.functions import Environment
@@ -11,6 +12,13 @@ from understudy_actors.interpreter import history
 from understudy_actors.interpreter.requests import CallSpec, Promise
 from understudy_actors.interpreter.waits import Wait
 from understudy_store.records import RESOLVED, PromiseRecord
+
+# Most runs make no calls. Thousands of them lie in a node's memory, and what is not there need not
+# be fetched: containers are made with their first member. Until then one of these stands there,
+# which nothing can be put into.
+NO_NAMES: Final[Any] = MappingProxyType({})
+NO_SET: Final[Any] = frozenset()
+NO_LIST: Final[Any] = ()
 
 
 class Journal:
@@ -42,14 +50,15 @@ class Journal:
         self.record = record
         self.id = record.id
         #: promises of this run, by id, as last heard of
-        self.known: dict[str, PromiseRecord] = {r.id: r for r in recorded} if recorded else {}
+        self.known: dict[str, PromiseRecord] = {r.id: r for r in recorded} if recorded else NO_NAMES
         #: recorded calls that this run has not made yet: while there are any, it replays
         self.replaying = {r.id for r in recorded} if recorded else None
-        self.inbox: deque[PromiseRecord] = deque()
+        #: settled promises that no step has seen
+        self.inbox: deque[PromiseRecord] | None = None
         #: attached children that have not settled
-        self.attached: dict[str, None] = {}
+        self.attached: dict[str, None] = NO_NAMES
         #: ids of local calls of this run
-        self.locals: set[str] = set()
+        self.locals: set[str] = NO_SET
         #: how many calls were made; numbers the children's ids
         self.calls = 0
         #: `time_ms` is given where `record` is not yet what the store will hold
@@ -66,17 +75,37 @@ class Journal:
 
     def learn(self, record: PromiseRecord) -> None:
         """A promise settled; it counts at the next step."""
+        if self.inbox is None:
+            self.inbox = deque()
         self.inbox.append(record)
 
     def absorb(self) -> None:
         """Take in what has settled since the last step."""
-        inbox, known, wait = self.inbox, self.known, self.wait
+        inbox = self.inbox
+        if not inbox:
+            return
+        if self.known is NO_NAMES:
+            self.known = {}
+        known, attached, wait = self.known, self.attached, self.wait
         while inbox:
             record = inbox.popleft()
             known[record.id] = record
-            self.attached.pop(record.id, None)
+            if attached:
+                attached.pop(record.id, None)
             if wait is not None:
                 wait.hit(record.id)
+
+    def attach(self, id: str) -> None:
+        """This run does not settle before that promise does."""
+        if self.attached is NO_NAMES:
+            self.attached = {}
+        self.attached[id] = None
+
+    def local(self, id: str) -> None:
+        """That promise is of a step inside this activation."""
+        if self.locals is NO_SET:
+            self.locals = set()
+        self.locals.add(id)
 
     def match(self, spec: CallSpec) -> PromiseRecord | None:
         """The recorded promise of this call, if the history holds it and agrees."""

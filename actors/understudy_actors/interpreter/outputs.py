@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: the coroutine yielded nothing to its event loop
 NO_TRAP: Final = object()
+#: most steps start none: see `journal`
+NO_CALLS: Final[Any] = ()
 
 ChildCommand: TypeAlias = PromiseCreate | PromiseSettle
 
@@ -57,15 +59,21 @@ class Output:
     def __init__(self) -> None:
         #: to be sent in order, fenced by the task
         self.commands: list[ChildCommand] = []
-        self.locals: list[LocalStart] = []
+        self.locals: list[LocalStart] = NO_CALLS
         #: promises whose call graphs are to be canceled
-        self.cancels: list[str] = []
+        self.cancels: tuple[str, ...] = ()
         self.done: Outcome | None = None
         #: a leaf failed and is to be run again after that many seconds
         self.retry_after_s: float | None = None
         self.retry_error: BaseException | None = None
         #: what a coroutine yielded to its event loop; that may be None
         self.foreign: Any = NO_TRAP
+
+    def start(self, call: LocalStart) -> None:
+        """One more call to be performed here."""
+        if not self.locals:
+            self.locals = []
+        self.locals.append(call)
 
 
 def pending_record(create: PromiseCreate, now_ms: int) -> PromiseRecord:

@@ -21,7 +21,7 @@ from understudy_actors.interpreter.answers import answer, answers
 from understudy_actors.interpreter.hints import explain
 from understudy_actors.interpreter.history import left_over
 from understudy_actors.interpreter.issuing import create_command, local_create, timer_command
-from understudy_actors.interpreter.journal import Journal
+from understudy_actors.interpreter.journal import NO_LIST, Journal
 from understudy_actors.interpreter.outputs import LocalStart, Outcome, Output, pending_record
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Request, Sleep
 from understudy_actors.interpreter.waits import NOTHING, Wait
@@ -100,11 +100,11 @@ class Routine(Journal):
         self._data = data
         self._started = False
         #: the function's own generator, and subroutines on top of it
-        self.stack: list[Generator[Any, Any, Any]] = []
-        self._unissued: list[CallSpec] = []
+        self.stack: list[Generator[Any, Any, Any]] = NO_LIST
+        self._unissued: list[CallSpec] = NO_LIST
         self._ended: Outcome | None = None
         #: what the step under way asks for
-        self.out = Output()
+        self.out: Output
         self._sent = 0
         self._answered = 0
 
@@ -118,6 +118,8 @@ class Routine(Journal):
 
     def defer(self, spec: CallSpec) -> None:
         """Make the call even if nobody yields it."""
+        if self._unissued is NO_LIST:
+            self._unissued = []
         self._unissued.append(spec)
 
     # Stepping ------------------------------------------------------------------------------------
@@ -155,6 +157,7 @@ class Routine(Journal):
     def step(self, now_ms: int) -> Output:
         """Run the function until it must wait, ends, or (a coroutine) yields to its loop."""
         self.now_ms = now_ms
+        self.out = Output()
         self.absorb()
         if self.wait is not None:
             if not self.wait.ready or self._behind:
@@ -167,6 +170,7 @@ class Routine(Journal):
 
     def resume_foreign(self, value: Any = None, error: BaseException | None = None) -> Output:
         """A coroutine's event loop answers what it yielded."""
+        self.out = Output()
         self.absorb()
         if error is not None:
             self._run_throw(error)
@@ -176,6 +180,7 @@ class Routine(Journal):
 
     def interrupt(self, error: BaseException) -> Output:
         """A coroutine's event loop raises `error` where the function waits for a request."""
+        self.out = Output()
         self.absorb()
         self.wait = None
         self._run_throw(error)
@@ -188,7 +193,7 @@ class Routine(Journal):
         self.flush = None
 
     def _close_stack(self) -> None:
-        stack, self.stack = self.stack, []
+        stack, self.stack = self.stack, NO_LIST
         for generator in reversed(stack):
             try:
                 generator.close()
@@ -196,7 +201,8 @@ class Routine(Journal):
                 continue
 
     def _take(self) -> Output:
-        out, self.out = self.out, Output()
+        out = self.out
+        del self.out
         self._sent += len(out.commands)
         return out
 
@@ -217,7 +223,7 @@ class Routine(Journal):
         if function.kind == "plain":
             self._returned(result)
         else:
-            self.stack.append(result)
+            self.stack = [result]
             self._run_send(None)
 
     def _finish_wait(self) -> None:
@@ -283,13 +289,14 @@ class Routine(Journal):
         """Pass on what a long step has made; False: too much is unanswered, pause."""
         if self.flush is not None:
             self.flush(self, self._take())
+            self.out = Output()
         return self._sent - self._answered <= UNANSWERED_MAX
 
     # Making calls --------------------------------------------------------------------------------
 
     def issue_deferred(self, asked: Any) -> None:
         """Make the calls that were made before `asked` was yielded, and not yielded themselves."""
-        deferred, self._unissued = self._unissued, []
+        deferred, self._unissued = self._unissued, NO_LIST
         among = getattr(asked, "spec", None)
         # what ctx.all and ctx.race are given is made by them
         says = asked is None or isinstance(asked, (Promise, Call, Sleep))
@@ -320,11 +327,11 @@ class Routine(Journal):
                 timer_command(self, spec) if spec.kind == "sleep" else create_command(self, spec)
             )
         if attached and (record is None or not record.settled):
-            self.attached[spec.id] = None
+            self.attach(spec.id)
         return promise
 
     def _start_local(self, spec: CallSpec, record: PromiseRecord | None) -> None:
-        self.locals.add(spec.id)
+        self.local(spec.id)
         if record is None:
             create = local_create(self, spec)
             self.out.commands.append(create)
@@ -333,7 +340,7 @@ class Routine(Journal):
             return
         function = spec.function
         assert function is not None
-        self.out.locals.append(LocalStart(function, spec, record, self.time_ms))
+        self.out.start(LocalStart(function, spec, record, self.time_ms))
 
     # Ending --------------------------------------------------------------------------------------
 

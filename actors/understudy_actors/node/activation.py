@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from understudy_actors.interpreter.journal import NO_NAMES
 from understudy_actors.interpreter.outputs import LocalStart
 from understudy_actors.interpreter.routine import Routine
 from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
@@ -83,7 +84,7 @@ class Activation:
         self.runs: dict[str, Run] = {}
         self.root: Run | None = None
         #: children from the preload, by the run that made them
-        self.history: dict[str, list[PromiseRecord]] = {}
+        self.history: dict[str, list[PromiseRecord]] = NO_NAMES
         self.busy = 0
         #: fences that the broker has not answered
         self.fences_open = 0
@@ -91,9 +92,14 @@ class Activation:
 
     def remember(self, preload: list[PromiseRecord]) -> None:
         """Sort the preload by the run that made each promise."""
+        self.history = {}
         for record in preload:
             parent = record.tags.get(TAG_PARENT, self.id)
             self.history.setdefault(parent, []).append(record)
+
+    def recorded(self, id: str) -> list[PromiseRecord] | None:
+        """Children of the run `id` from the preload, given once."""
+        return self.history.pop(id, None) if self.history else None
 
     def run_of(self, record: PromiseRecord) -> Run | None:
         """The run that made a promise of this activation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from understudy_actors.errors import CommandError
@@ -132,24 +133,24 @@ class Commanding(Board):
         self._send_fences()
         self._leave_running(activation)
         activation.phase = Phase.ENDING
+        fulfill = TaskFulfill(activation.id, activation.version, state, value)
+        self.broker.request(fulfill, partial(self._fulfilled, activation, value, last))
 
-        def on_reply(answer: Response | Refused) -> None:
-            if self.activations.get(activation.id) is not activation:
-                return
-            status, text = _status(answer)
-            if status not in (400, 413):
-                self._drop(activation)
-            elif not last:
-                name = activation.promise.param.headers.get(HEADER_FUNCTION, activation.id)
-                self._fulfill_error(
-                    activation, CommandError(status, f"the result of {name}: {text}")
-                )
-            elif value.data is not None:
-                self._fulfill(activation, REJECTED, EMPTY, last=True)
-            else:
-                self._drop(activation)
-
-        self.broker.request(TaskFulfill(activation.id, activation.version, state, value), on_reply)
+    def _fulfilled(
+        self, activation: Activation, value: Value, last: bool, answer: Response | Refused
+    ) -> None:
+        if self.activations.get(activation.id) is not activation:
+            return
+        status, text = _status(answer)
+        if status not in (400, 413):
+            self._drop(activation)
+        elif not last:
+            name = activation.promise.param.headers.get(HEADER_FUNCTION, activation.id)
+            self._fulfill_error(activation, CommandError(status, f"the result of {name}: {text}"))
+        elif value.data is not None:
+            self._fulfill(activation, REJECTED, EMPTY, last=True)
+        else:
+            self._drop(activation)
 
     def _fulfill_error(self, activation: Activation, error: Exception) -> None:
         value = Value({}, self.env.values.encode_error(error))

@@ -125,7 +125,8 @@ class NodeCore(Waiting):
                 return
             self._drop(old)
         activation = Activation(promise, version)
-        activation.remember(preload)
+        if preload:
+            activation.remember(preload)
         self.activations[promise.id] = activation
         self._running += 1
         headers = promise.param.headers
@@ -145,7 +146,7 @@ class NodeCore(Waiting):
             branch=activation.id,
             data=promise.param.data,
             attempt=failures + 1,
-            history=activation.history.pop(activation.id, None),
+            history=activation.recorded(activation.id),
             retry=retry,
         )
         activation.root = self._add_run(activation, routine, None)
@@ -274,7 +275,7 @@ class NodeCore(Waiting):
             run = activation.runs[routine.id] = Run(activation, routine, parent)
             self._perform(run, output)
             return
-        history = activation.history.pop(start.spec.id, None)
+        history = activation.recorded(start.spec.id)
         self._add_run(activation, local_routine(parent.routine, start, history), parent)
 
     def _retry(self, run: Run, output: Output) -> None:
