@@ -26,6 +26,10 @@ class Results:
         self._steps = 0
         self._busy_s = 0.0
 
+    def __bool__(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._queue)
+
     def put(self, run: Run, output: Output, final: bool) -> None:
         self._queue.append((run, output, final))
         if not self._signalled:

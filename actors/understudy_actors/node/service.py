@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -22,6 +22,8 @@ _NUDGE_S: Final = 0.002
 _STUCK_MS: Final = 100
 #: how long an `async def` may block its loop before it is named
 _WATCH_S: Final = 1.0
+#: messages that are taken in before it is looked for results
+_TOGETHER: Final = 256
 #: how often the timers are looked at while there are any
 _TICK_S: Final = 0.02
 
@@ -76,10 +78,16 @@ class NodeService:
             self._broker.uncork()
         self._after()
 
-    def receive(self, messages: Iterable[ToPeer]) -> None:
-        """Messages of the broker."""
-        self.core.receive(messages, self._now_ms())
-        self.core.grant()
+    def receive(self, messages: Sequence[ToPeer]) -> None:
+        """Messages of the broker.
+
+        Of many, the first are worked on while the last are taken in: their results need not wait.
+        """
+        for start in range(0, len(messages), _TOGETHER):
+            self.core.receive(messages[start : start + _TOGETHER], self._now_ms())
+            self.core.grant()
+            if self._results:
+                self._collect()
         self._after()
 
     def perform(self, promise: PromiseRecord, version: int, failures: int) -> None:

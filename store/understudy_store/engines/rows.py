@@ -31,11 +31,15 @@ PROMISE_COLUMNS: Final = (
     *("group_name", "task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
     *("failures", "deaths", "cause"),
 )
+#: columns of `task_values`: the key, then all that changes while a promise is pending
+TASK_COLUMNS: Final = (
+    *("id", "task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
+    *("failures", "deaths", "cause"),
+)
 #: columns of `update_values`: the key, then all that ever changes (semantics: property 5)
 UPDATE_COLUMNS: Final = (
     *("id", "state", "value_headers", "value_data", "settled_at"),
-    *("task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes", "failures"),
-    *("deaths", "cause"),
+    *TASK_COLUMNS[1:],
 )
 SCHEDULE_COLUMNS: Final = (
     *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
@@ -117,6 +121,12 @@ def update_values(row: Row) -> tuple[Any, ...]:
         promise.settled_at,
         *(_NO_TASK if task is None else _task_values(task)),
     )
+
+
+def task_values(row: Row) -> tuple[Any, ...]:
+    """What `TASK_COLUMNS` hold for `row`."""
+    task = row.task
+    return (row.promise.id, *(_NO_TASK if task is None else _task_values(task)))
 
 
 def live_row(values: Sequence[Any]) -> Stored:

@@ -43,6 +43,7 @@ from understudy_store.engines.rows import (
     row_of,
     schedule_of,
     schedule_values,
+    task_values,
     update_values,
 )
 from understudy_store.errors import (
@@ -319,7 +320,12 @@ class SqliteEngine:
     def _update(self, rows: Sequence[Row]) -> None:
         driver = self._driver
         before = driver.total_changes
-        sql.UPDATE_PROMISES.run(driver, [update_values(row) for row in rows])
+        settled = [update_values(row) for row in rows if row.promise.settled_at is not None]
+        if settled:
+            sql.UPDATE_PROMISES.run(driver, settled)
+        if len(settled) < len(rows):
+            pending = [task_values(row) for row in rows if row.promise.settled_at is None]
+            sql.UPDATE_TASKS.run(driver, pending)
         updated = driver.total_changes - before
         if updated != len(rows):
             raise StoreError(f"of {len(rows)} promises to update only {updated} exist")

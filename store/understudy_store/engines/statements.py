@@ -32,7 +32,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from understudy_store.engines.rows import PROMISE_COLUMNS, SCHEDULE_COLUMNS, UPDATE_COLUMNS
+from understudy_store.engines.rows import (
+    PROMISE_COLUMNS,
+    SCHEDULE_COLUMNS,
+    TASK_COLUMNS,
+    UPDATE_COLUMNS,
+)
 from understudy_store.tables import Callback, Listener, Promise, Schedule, Unblock, table
 
 #: rows in one statement; times the 25 columns of a promise is well below SQLite's 32,766 variables
@@ -216,8 +221,10 @@ schedule_columns = [_schedule.c[name] for name in SCHEDULE_COLUMNS]
 
 #: promises with their tasks: all columns
 INSERT_PROMISES = _insert(_promise, PROMISE_COLUMNS)
-#: only what ever changes
+#: of promises that have settled: only what ever changes
 UPDATE_PROMISES = _update(_promise, UPDATE_COLUMNS)
+#: of promises that are still pending: their tasks. No index knows of these columns.
+UPDATE_TASKS = _update(_promise, TASK_COLUMNS)
 #: promises with their tasks, by id
 FIND_PROMISES = Batched(
     [_promise.c.id],
