@@ -31,6 +31,7 @@ class Changes(msgspec.Struct):
     #: greatest `now` of the batch, epoch milliseconds
     now: int
     inserted: list[Row] = []
+    #: of one that is pending only the task has changed: what has settled stays so
     updated: list[Row] = []
     #: (awaited, awaiter)
     callbacks_added: list[tuple[str, str]] = []

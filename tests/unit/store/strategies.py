@@ -47,6 +47,7 @@ addresses = st.builds(poll, groups, st.none() | st.sampled_from(["n1", "n2"]))
 promise_states: st.SearchStrategy[PromiseState] = st.sampled_from(
     ["pending", "pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
 )
+settled_states = promise_states.filter(lambda state: state != PENDING)
 task_states: st.SearchStrategy[TaskState] = st.sampled_from(
     ["pending", "acquired", "suspended", "halted", "fulfilled"]
 )
@@ -89,8 +90,8 @@ def tasks(draw: st.DrawFn, id_: str, target: str) -> TaskRecord:
 
 
 def _settle(draw: st.DrawFn, promise: PromiseRecord, task: TaskRecord | None) -> Row:
-    """The row with a drawn state: what changes, and only that."""
-    state = draw(promise_states)
+    """The row with a drawn state: what changes, and only that. What has settled stays so."""
+    state = draw(promise_states if promise.state == PENDING else settled_states)
     if task is not None:
         task = draw(tasks(promise.id, task.target))
     return Row(
