@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
-from typing import Any, Final, TextIO
+from typing import Final
 
-import structlog
 import trio
 
 from understudy_broker.errors import BrokerError
+from understudy_broker.logs import make_log
 from understudy_broker.service import Log, serve
 from understudy_broker.settings import BrokerSettings
 from understudy_store.errors import StoreError
@@ -39,7 +38,10 @@ def run_broker(settings: BrokerSettings) -> int:
     """
     # Nothing of a large store that is being opened is garbage.
     gc.disable()
-    log = make_log(settings, sys.stderr)
+    for_people = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    log = make_log(sys.stderr, for_people=for_people, level=settings.log_level)
     stopper = _Stopper()
     before = {number: signal.signal(number, stopper.on_signal) for number in _SIGNALS}
     try:
@@ -120,30 +122,3 @@ def _version() -> str:
         return version("understudy")
     except PackageNotFoundError:
         return "(not installed)"
-
-
-def make_log(settings: BrokerSettings, stream: TextIO) -> Log:
-    """A log that writes lines to `stream`: for people, or one JSON object each."""
-    console = settings.log_format == "console" or (
-        settings.log_format == "auto" and stream.isatty()
-    )
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)
-        if console
-        else structlog.processors.JSONRenderer()
-    )
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    logger: Any = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-    )
-
-    def log(level: str, text: str, fields: dict[str, Any]) -> None:
-        getattr(logger, level)(text, **fields)
-
-    return log
