@@ -249,7 +249,7 @@ class Link:
         socket.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
         socket.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
         socket.set(zmq.RECONNECT_IVL, 50)
-        socket.set(zmq.RECONNECT_IVL_MAX, 1000)
+        socket.set(zmq.RECONNECT_IVL_MAX, 250)
         socket.set(zmq.TCP_KEEPALIVE, 1)
         self._unsent = []
         linger_ms = 0
