@@ -41,6 +41,7 @@ from understudy_broker.protocol.messages import (
     Credit,
     GroupsGet,
     Hello,
+    PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
     Refused,
@@ -219,7 +220,10 @@ class BrokerCore(Handing):
             if asked > _ASKED_MAX and place:
                 self._leave(place)
                 break
-            if kind is PromiseCreate:
+            if kind is PromiseCreateWatched:
+                command = command.create  # type: ignore[union-attr]
+                created.add(command.id)
+            elif kind is PromiseCreate:
                 created.add(command.id)  # type: ignore[union-attr]
             elif isinstance(command, PromiseGet | PromiseWatch):
                 ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)

@@ -12,6 +12,7 @@ from understudy_broker.dispatcher import Dispatcher
 from understudy_broker.patience import is_patient
 from understudy_broker.protocol.messages import (
     GroupsGet,
+    PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
     Request,
@@ -44,6 +45,7 @@ _PAGE_BYTES: Final = 2 * MIB
 
 _STALE: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
 _DONE: Final = Reply(200)
+_CREATED: Final = Reply(201)
 
 
 class Performing(Desk):
@@ -52,6 +54,7 @@ class Performing(Desk):
     def __init__(self, machine: Machine, dispatcher: Dispatcher, config: BrokerConfig) -> None:
         super().__init__(machine, dispatcher, config)
         self._performers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
+            PromiseCreateWatched: self._create_watched,
             PromiseWatch: self._watch,
             PromiseUnwatch: self._unwatch,
             GroupsGet: self._report,
@@ -104,6 +107,29 @@ class Performing(Desk):
         else:
             self._outbox.answer(session.peer, Response(corr, reply))
 
+    def _create_watched(
+        self, session: Session, corr: int, command: PromiseCreateWatched, now: int
+    ) -> None:
+        if len(session.watches) >= self.config.watches_max:
+            reply = Reply(429, f"more than {self.config.watches_max} promises watched")
+        else:
+            reply = self.machine.apply(command.create, now)
+        promise = reply.promise
+        if reply.ok and promise is not None and not promise.settled:
+            self._watch_for(session, [promise.id])
+            if reply.status == 201:
+                reply = _CREATED
+        size = weight_of(reply)
+        if size > LIGHT_BYTES_MAX:
+            self._owe(session.peer, size)
+        self._outbox.answer(session.peer, Response(corr, reply))
+
+    def _watch_for(self, session: Session, ids: list[str]) -> None:
+        # The session that asked may have ended, or begun anew on the same connection.
+        current = self.sessions.peer(session.peer)
+        if current is not None:
+            self._watches.add(current, ids)
+
     def _watch(self, session: Session, corr: int, command: PromiseWatch, now: int) -> None:
         self._outbox.answer(session.peer, Response(corr, self._watched(session, command, now)))
 
@@ -128,10 +154,7 @@ class Performing(Desk):
             return Reply(413, f"what is settled of these has {size} bytes: watch fewer at a time")
         if size > LIGHT_BYTES_MAX:
             self._owe(session.peer, size)
-        # The session that asked may have ended, or begun anew on the same connection.
-        current = self.sessions.peer(session.peer)
-        if current is not None:
-            self._watches.add(current, pending)
+        self._watch_for(session, pending)
         return Reply(200, promises=settled)
 
     def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, now: int) -> None:

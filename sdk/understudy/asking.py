@@ -12,7 +12,13 @@ from typing import Any
 from understudy.attaching import Attaching
 from understudy.handle import refusal
 from understudy_actors.errors import CommandError
-from understudy_broker.protocol.messages import AnyCommand, PromiseWatch, Refused, Response
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    PromiseCreateWatched,
+    PromiseWatch,
+    Refused,
+    Response,
+)
 from understudy_store.commands import PromiseCreate, TaskCreate
 from understudy_store.records import HEADER_FUNCTION, PromiseRecord, TaskRecord
 
@@ -92,8 +98,25 @@ class Asking:
         self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
     ) -> None:
         """Create a promise and watch it: `stored` is set when it is, `result` when it settles."""
-        self._request(create, lambda answer: self._created(create, answer, stored, result))
-        self.watch(create.id, result)
+        self.watches.setdefault(create.id, []).append(result)
+
+        def on_reply(answer: Response | Refused) -> None:
+            self._created(create, answer, stored, result)
+            if result.done():
+                self._unwatch(create.id, result)
+            found = answer.reply.promise if isinstance(answer, Response) else None
+            if found is not None and found.settled:
+                self.resolve((found,))
+
+        self._request(PromiseCreateWatched(create), on_reply)
+
+    def _unwatch(self, id: str, future: Future[PromiseRecord]) -> None:
+        """This one has been told already: its call was refused."""
+        futures = self.watches.get(id, [])
+        if future in futures:
+            futures.remove(future)
+        if not futures:
+            self.watches.pop(id, None)
 
     def _created(
         self,

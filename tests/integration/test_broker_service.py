@@ -308,18 +308,20 @@ async def test_another_protocol_version_is_refused() -> None:
 async def test_bad_frames_do_no_harm() -> None:
     """Malformed, truncated, of another version, too large, in parts, random."""
     chance = random.Random(7)
-    good = encode([Peer("x").hello()])
+    head, good = bytes([PROTOCOL_VERSION]), encode([Peer("x").hello()])
     limits = FrameLimits(frame_bytes_max=100_000)
     bad = [
         [b""],
-        [b"\x01"],
+        [head],
         [good[:-3]],
         [b"\x09" + good[1:]],
         [b"a", b"b", b"c"],
         [bytes(100_001)],
     ]
     bad += [[chance.randbytes(chance.randrange(1, 60))] for _ in range(200)]
-    bad += [[b"\x01" + chance.randbytes(chance.randrange(1, 60))] for _ in range(200)]
+    bad += [
+        [bytes([PROTOCOL_VERSION]) + chance.randbytes(chance.randrange(1, 60))] for _ in range(200)
+    ]
     client = Peer("c")
     with broker(config=BrokerConfig(frames=limits)) as running, zmq.Context() as context:
         with TrioSocket(context.socket(zmq.DEALER)) as socket, trio.fail_after(DEADLINE_S):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from tests.simulation.checks import hold
 from tests.simulation.linked import CALLERS, LinkedHost
@@ -22,6 +23,7 @@ from understudy_broker.protocol.messages import (
     Ack,
     AnyCommand,
     Bye,
+    PromiseCreateWatched,
     PromiseWatch,
     Refused,
     Response,
@@ -264,7 +266,11 @@ class PeerHost(LinkedHost):
             self.request(command, lambda answer: self._performs(root, pid, answer))
         else:
             create = PromiseCreate(root.id, timeout_at, param, tags)
-            self.request(create, lambda answer: self._created(root, answer))
+            asked: AnyCommand = create
+            if root.mode != "listen" and not _watches_apart(root):
+                self._watches.add(root.id)
+                asked = PromiseCreateWatched(create)
+            self.request(asked, lambda answer: self._created(root, answer))
         if root.id not in self._watches and root.mode != "listen":
             self._watches.add(root.id)
             self._send_watch((root.id,))
@@ -274,6 +280,9 @@ class PeerHost(LinkedHost):
         assert isinstance(answer, Response), answer
         assert answer.reply.ok, answer
         self.world.acknowledged(root.id)
+        found = answer.reply.promise
+        if found is not None and found.settled and root.mode != "listen":
+            self._resolve([found])
         if root.mode == "listen":
             self.request(PromiseRegisterListener(root.id, self.address), self._listens)
 
@@ -323,6 +332,11 @@ class PeerHost(LinkedHost):
         """A person at this host asks for something."""
         self.request(command, on_reply)
         self.flush()
+
+
+def _watches_apart(root: Root) -> bool:
+    """Half of the callers watch by a request of its own, as those do that attach."""
+    return crc32(root.id.encode()) % 2 == 0
 
 
 __all__ = ["CALLERS", "PeerHost"]

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from understudy_store.commands import Reply, StoreCommand
+from understudy_store.commands import PromiseCreate, Reply, StoreCommand
 from understudy_store.records import PromiseRecord
 
 PeerKind: TypeAlias = Literal["node", "client"]
@@ -34,6 +34,16 @@ class PromiseWatch(Message, tag="promise.watch", frozen=True):
     that reconnects sends its watches again."""
 
     ids: tuple[str, ...]
+
+
+class PromiseCreateWatched(Message, tag="promise.create_watched", frozen=True):
+    """`create`, and a watch of what it made or found: one request for what every caller needs.
+
+    Replies as `create`, but for `promise`: it is left out where `create` has made it, since who
+    asked has all of it, unless it has settled already. If it is there and pending, its settlement
+    follows as `Settled`."""
+
+    create: PromiseCreate
 
 
 class PromiseUnwatch(Message, tag="promise.unwatch", frozen=True):
@@ -73,7 +83,9 @@ class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     counters: dict[str, int]
 
 
-AnyCommand: TypeAlias = StoreCommand | PromiseWatch | PromiseUnwatch | GroupsGet
+AnyCommand: TypeAlias = (
+    StoreCommand | PromiseCreateWatched | PromiseWatch | PromiseUnwatch | GroupsGet
+)
 
 # Peer to broker ----------------------------------------------------------------------------------
 

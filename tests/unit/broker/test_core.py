@@ -14,12 +14,14 @@ from understudy_broker.protocol.frames import (
     number_of,
 )
 from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
     Ack,
     Beat,
     Bye,
     Credit,
     GroupsGet,
     Invoke,
+    PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
     Refused,
@@ -291,6 +293,49 @@ def test_watches_are_bounded() -> None:
         rig.create(C, id_, target=None)
     assert rig.reply(C, PromiseWatch(("p", "q", "r"))).status == 429
     assert rig.reply(C, PromiseWatch(("p", "q"))).status == 200
+    create = PromiseCreate("s", rig.now + 9_000)
+    assert rig.reply(C, PromiseCreateWatched(create)).status == 429
+    assert rig.reply(C, PromiseGet("s")).status == 404
+
+
+class TestCreateWatched:
+    """One request of who calls: it creates, and it watches."""
+
+    def test_what_it_makes_is_told_and_not_said_back(self, rig: Rig) -> None:
+        create = PromiseCreate("p", rig.now + 9_000, Value({}, b"x"))
+        reply = rig.reply(C, PromiseCreateWatched(create))
+        assert (reply.status, reply.promise) == (201, None)
+        rig.reply(A, PromiseSettle("p", "resolved", Value({}, b"y")))
+        assert [p.value.data for p in rig.one(C, Settled).promises] == [b"y"]
+
+    def test_what_it_finds_is_said_and_told(self, rig: Rig) -> None:
+        rig.create(A, "p", target=None)
+        for _ in range(2):
+            reply = rig.reply(C, PromiseCreateWatched(PromiseCreate("p", rig.now + 9_000)))
+            assert reply.status == 200
+            assert reply.promise is not None
+            assert reply.promise.param.data == b"x"
+        rig.reply(A, PromiseSettle("p", "resolved"))
+        assert [p.id for p in rig.one(C, Settled).promises] == ["p"]
+
+    def test_what_has_settled_is_the_answer(self, rig: Rig) -> None:
+        rig.create(A, "p", target=None)
+        rig.reply(A, PromiseSettle("p", "resolved", Value({}, b"y")))
+        reply = rig.reply(C, PromiseCreateWatched(PromiseCreate("p", rig.now + 9_000)))
+        assert reply.promise is not None
+        assert reply.promise.value.data == b"y"
+        late = rig.reply(C, PromiseCreateWatched(PromiseCreate("late", rig.now - 1)))
+        assert late.status == 201
+        assert late.promise is not None
+        assert late.promise.state == "rejected_timedout"
+        assert rig.take(C, Settled) == []
+
+    def test_what_is_refused_is_not_watched(self, rig: Rig) -> None:
+        bad = PromiseCreate("", rig.now + 9_000)
+        assert rig.reply(C, PromiseCreateWatched(bad)).status == 400
+        session = rig.core.sessions.peer(C)
+        assert session is not None
+        assert not session.watches
 
 
 # Unblocks --------------------------------------------------------------------------------------
@@ -343,10 +388,10 @@ def test_who_says_no_hello_is_told_so(rig: Rig) -> None:
     ("frame", "status", "fatal"),
     [
         (b"", 400, False),
-        (b"\x01\xc1", 400, False),
+        (bytes([PROTOCOL_VERSION]) + b"\xc1", 400, False),
         (b"\x07" + encode([Beat()])[1:], 426, True),
         (encode([hello("a b")]), 400, True),
-        (encode([hello("x", protocol=2)]), 426, True),
+        (encode([hello("x", protocol=PROTOCOL_VERSION + 1)]), 426, True),
         (encode([hello("x", boot="")]), 400, True),
     ],
 )

@@ -29,6 +29,7 @@ from understudy_broker.protocol.messages import (
     Credit,
     Hello,
     Message,
+    PromiseCreateWatched,
     PromiseWatch,
     Request,
     Response,
@@ -51,7 +52,8 @@ fences = st.builds(
     TaskFence, texts, st.integers(0, 99), st.lists(creates | settles, max_size=3).map(tuple)
 )
 watches = st.builds(PromiseWatch, st.lists(texts, max_size=3).map(tuple))
-requests = st.builds(Request, st.integers(0, 2**62), creates | fences | watches)
+created = st.builds(PromiseCreateWatched, creates)
+requests = st.builds(Request, st.integers(0, 2**62), creates | fences | watches | created)
 hellos = st.builds(
     Hello,
     st.integers(0, 255),
@@ -117,7 +119,7 @@ def test_the_statuses() -> None:
     head = bytes([PROTOCOL_VERSION])
     assert status_of(b"") == 400
     assert status_of(head) == 400
-    assert status_of(b"\x02" + encode([Beat()])[1:]) == 426
+    assert status_of(bytes([PROTOCOL_VERSION + 1]) + encode([Beat()])[1:]) == 426
     assert status_of(head + b"\xff" * 20) == 400
     # Announces four milliards of messages, and has none.
     assert status_of(head + b"\xdd\xff\xff\xff\xff") == 413
@@ -214,7 +216,7 @@ def test_a_number_changes_nothing_else() -> None:
         with pytest.raises(FrameError):
             decode_to_broker(numbered(frame, 7)[:cut], LIMITS)
     with pytest.raises(FrameError) as caught:
-        decode_to_broker(numbered(b"\x02" + frame[1:], 1), LIMITS)
+        decode_to_broker(numbered(bytes([PROTOCOL_VERSION + 1]) + frame[1:], 1), LIMITS)
     assert caught.value.status == 426
 
 
