@@ -14,17 +14,18 @@ import msgspec
 from sqlalchemy import URL, NullPool, create_engine
 
 from benchmarks.floor.messages import Create, Fulfill, Step
+from understudy_store.engines.sqlite import LOG_BYTES, PAGE_BYTES
 from understudy_store.engines.statements import INSERT_PROMISES, UPDATE_PROMISES
 from understudy_store.tables import METADATA
 
 PRAGMAS = (
+    f"PRAGMA page_size={PAGE_BYTES}",
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA wal_autocheckpoint=1000",
+    f"PRAGMA wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}",
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA cache_size=-16384",
 )
-LOG_BYTES = 4 * 1024 * 1024
 LEASE_MS = 10_000
 
 Cells = tuple[Any, ...]

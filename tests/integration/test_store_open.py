@@ -20,7 +20,7 @@ from tests.unit.store.samples import row
 from understudy_store import migrations
 from understudy_store.changes import Changes
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import PAGE_BYTES, SqliteEngine
 from understudy_store.errors import (
     StoreAccessError,
     StoreAddressError,
@@ -179,8 +179,8 @@ def test_damage_that_shows_later_is_said_in_words(tmp_path: Path) -> None:
     store = open_store(str(path))
     size = path.stat().st_size
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (size - 4096))
+        file.seek(PAGE_BYTES)
+        file.write(b"\xff" * (size - PAGE_BYTES))
     with pytest.raises(StoreFailedError, match="Restore them from a copy") as caught:
         store.find([each.promise.id for each in rows])
     assert str(path) in str(caught.value)

@@ -67,11 +67,14 @@ T = TypeVar("T")
 
 #: UPDATE ... FROM
 _SQLITE_VERSION_MIN = (3, 33)
-#: WAL pages before the writer moves them to the file: 4 MiB, so that the log stays in the cache
-_CHECKPOINT_PAGES = 1000
+#: Of new files. Twice SQLite's own: batches write a quarter faster, for their rows are on half as
+#: many pages, and a single row no slower, since its commit is mostly the sync.
+PAGE_BYTES = 8192
+#: what the log grows to between checkpoints, and a commit beyond: so it stays in the cache
+LOG_BYTES = 4 * 1024 * 1024
 _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
-    f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}",
+    f"PRAGMA wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}",
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA cache_size=-16384",
 )
@@ -79,8 +82,6 @@ _READER_PRAGMAS = ("PRAGMA query_only=ON",)
 
 _promise = table(Promise)
 _meta = table(Meta)
-#: what the log grows to between checkpoints, and a commit beyond
-LOG_BYTES = 4 * 1024 * 1024
 #: how often it is looked whether the files are where they were
 LOOK_S: Final = 1.0
 _SET_NOW = "UPDATE meta SET value = ? WHERE key = 'now'"
@@ -377,6 +378,8 @@ def _prepare(connection: Connection, path: Path) -> None:
     New is also what a loss of power cut short at this very place: SQLite has rolled it back to
     nothing by now, and the mark that its header had is gone.
     """
+    # heeded only as long as the file is empty
+    connection.exec_driver_sql(f"PRAGMA page_size={PAGE_BYTES}")
     if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
     mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
