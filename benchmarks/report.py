@@ -31,7 +31,7 @@ BESIDE = (
     "open_s",
     "import_ratio",
     "broker_mib",
-    *("server_mib", "bytes_per_timer"),
+    *("server_mib", "bytes_per_timer", "open_timers_s"),
 )
 WIDTH = 200
 #: how far from the floor is compared with

@@ -296,7 +296,12 @@ class Routine(Journal):
 
     def issue_deferred(self, asked: Any) -> None:
         """Make the calls that were made before `asked` was yielded, and not yielded themselves."""
-        deferred, self._unissued = self._unissued, NO_LIST
+        deferred = self._unissued
+        if len(deferred) == 1 and asked.__class__ is Call and asked.spec is deferred[0]:
+            # the common case: it is made by being yielded
+            deferred.clear()
+            return
+        self._unissued = NO_LIST
         among = getattr(asked, "spec", None)
         # what ctx.all and ctx.race are given is made by them
         says = asked is None or isinstance(asked, (Promise, Call, Sleep))
