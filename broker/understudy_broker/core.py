@@ -215,15 +215,14 @@ class BrokerCore(Handing):
             if isinstance(request, Bye):
                 continue
             command = request.command
+            if isinstance(command, PromiseCreateWatched):
+                command = command.create
             kind = type(command)
             asked += len(command.commands) if kind is TaskFence else 1  # type: ignore[union-attr]
             if asked > _ASKED_MAX and place:
                 self._leave(place)
                 break
-            if kind is PromiseCreateWatched:
-                command = command.create  # type: ignore[union-attr]
-                created.add(command.id)
-            elif kind is PromiseCreate:
+            if kind is PromiseCreate:
                 created.add(command.id)  # type: ignore[union-attr]
             elif isinstance(command, PromiseGet | PromiseWatch):
                 ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)

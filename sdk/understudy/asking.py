@@ -68,10 +68,9 @@ class Asking:
 
     def watch(self, id: str, future: Future[PromiseRecord]) -> None:
         """`future` gets the settled promise."""
-        known = id in self.watches
-        self.watches.setdefault(id, []).append(future)
-        if not known:
+        if id not in self.watches:
             self.send_watch((id,))
+        self.watches.setdefault(id, []).append(future)
 
     def send_watch(self, ids: tuple[str, ...]) -> None:
         """Ask to be told of these; again after a reconnect."""
@@ -98,25 +97,28 @@ class Asking:
         self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
     ) -> None:
         """Create a promise and watch it: `stored` is set when it is, `result` when it settles."""
-        self.watches.setdefault(create.id, []).append(result)
 
         def on_reply(answer: Response | Refused) -> None:
             self._created(create, answer, stored, result)
             if result.done():
-                self._unwatch(create.id, result)
+                self._leave(create.id, result)
             found = answer.reply.promise if isinstance(answer, Response) else None
             if found is not None and found.settled:
                 self.resolve((found,))
 
+        # a request that cannot be made raises, and nothing is watched then
         self._request(PromiseCreateWatched(create), on_reply)
+        self.watches.setdefault(create.id, []).append(result)
 
-    def _unwatch(self, id: str, future: Future[PromiseRecord]) -> None:
-        """This one has been told already: its call was refused."""
+    def _leave(self, id: str, future: Future[PromiseRecord]) -> None:
+        """This one has been told already: its call was refused, and with it the watch."""
         futures = self.watches.get(id, [])
         if future in futures:
             futures.remove(future)
-        if not futures:
-            self.watches.pop(id, None)
+            if futures:
+                self.send_watch((id,))
+            else:
+                del self.watches[id]
 
     def _created(
         self,

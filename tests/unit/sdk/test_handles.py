@@ -17,7 +17,14 @@ from understudy.errors import PayloadTooLargeError
 from understudy.handle import Handle, refusal
 from understudy.values import Codec
 from understudy_actors.errors import CommandError
-from understudy_broker.protocol.messages import AnyCommand, PromiseWatch, Refused, Response
+from understudy_broker.errors import LinkFullError
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    PromiseCreateWatched,
+    PromiseWatch,
+    Refused,
+    Response,
+)
 from understudy_store.commands import PromiseCreate, Reply
 from understudy_store.records import EMPTY, HEADER_FUNCTION, PromiseRecord, Value
 
@@ -180,6 +187,34 @@ class TestWaiting:
         if refused:
             with pytest.raises(CommandError, match="belongs to a call of 'other'"):
                 result.result(0)
+
+    def test_a_refused_call_leaves_others_who_wait_for_its_id_their_watch(self) -> None:
+        broker = Broker()
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        create = PromiseCreate("p", 9, record("p").param)
+        broker.asking.invoke(create, stored, result)
+        other = broker.watch("p")
+        assert [command for command, _ in broker.asked] == [PromiseCreateWatched(create)]
+        broker.answer(429)
+        assert result.done()
+        assert not other.done()
+        assert [command for command, _ in broker.asked] == [PromiseWatch(("p",))]
+        broker.answer(404)
+        with pytest.raises(CommandError):
+            other.result(0)
+        assert not broker.asking.watches
+
+    def test_what_cannot_be_asked_is_not_watched(self) -> None:
+        def full(_: object, __: object) -> None:
+            raise LinkFullError("too much is unanswered")
+
+        asking = Asking(full, Attaching(Codec(), logging.getLogger("test")))
+        with pytest.raises(LinkFullError):
+            asking.invoke(PromiseCreate("p", 9), Future(), Future())
+        with pytest.raises(LinkFullError):
+            asking.watch("p", Future())
+        assert not asking.watches
 
     def test_at_the_end_nobody_is_left_waiting(self) -> None:
         broker = Broker()
