@@ -47,15 +47,7 @@ class State(NamedTuple):
 @contextmanager
 def log_of(kib: int) -> Iterator[None]:
     """SQLite's log is made this long, and moved to the file as much earlier."""
-    pages = kib * 1024 // sqlite.PAGE_BYTES
-    pragmas = tuple(
-        f"PRAGMA wal_autocheckpoint={pages}" if "autocheckpoint" in pragma else pragma
-        for pragma in sqlite._WRITER_PRAGMAS
-    )
-    with (
-        mock.patch.object(sqlite, "LOG_BYTES", kib * 1024),
-        mock.patch.object(sqlite, "_WRITER_PRAGMAS", pragmas),
-    ):
+    with mock.patch.object(sqlite, "LOG_BYTES", kib * 1024):
         yield
 
 
