@@ -20,7 +20,7 @@ from tests.unit.store.samples import row
 from understudy_store import migrations
 from understudy_store.changes import Changes
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.engines.sqlite import PAGE_BYTES, SqliteEngine
+from understudy_store.engines.sqlite import LOG_BYTES, PAGE_BYTES, SqliteEngine
 from understudy_store.errors import (
     StoreAccessError,
     StoreAddressError,
@@ -317,6 +317,22 @@ def test_pragmas(tmp_path: Path) -> None:
     assert writer.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     assert finder.exec_driver_sql("PRAGMA query_only").scalar() == 1
     writer.rollback()
+    engine.close()
+
+
+@pytest.mark.parametrize("page_bytes", [4096, PAGE_BYTES])
+def test_the_log_is_as_long_whatever_pages_the_file_has(
+    page_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.db"
+    with monkeypatch.context() as patch:
+        patch.setattr("understudy_store.engines.sqlite.PAGE_BYTES", page_bytes)
+        _make(path)
+    engine = SqliteEngine(path)
+    assert engine._driver.execute("PRAGMA page_size").fetchone() == (page_bytes,)
+    assert engine._driver.execute("PRAGMA wal_autocheckpoint").fetchone() == (
+        LOG_BYTES // page_bytes,
+    )
     engine.close()
 
 
