@@ -75,6 +75,8 @@ class Link:
         #: those that wait in `call`
         self._calls: set[trio.Event] = set()
         self._unsent: list[bytes] = []
+        #: when the loop will look again by itself
+        self._due_at = 0
         self._corked = False
         self._closed = False
         self._greeted = False
@@ -193,13 +195,16 @@ class Link:
         self._corked = True
 
     def uncork(self) -> None:
-        """Send it at once, in one frame, without a turn of the loop in between."""
+        """Send it at once, in one frame, without a turn of the loop in between.
+
+        Also from another thread that has the loop's turn (`turns.Turn`), as `cork` and `request`.
+        """
         self._corked = False
         if self._socket is None or not self._core.connected:
             return
         if not self._unsent:
             self._flush(self._socket, _now_ms())
-        if self._unsent:
+        if self._unsent or self._core.next_due() < self._due_at:
             self._kick()
 
     def _kick(self) -> None:
@@ -339,7 +344,9 @@ class Link:
                 self._core.last_error = f"the broker at {self.url} is silent"
             return None
         self._flush(socket, now)
-        return Pause(self._timeout_s(now))
+        timeout_s = self._timeout_s(now)
+        self._due_at = now + int(timeout_s * 1000)
+        return Pause(timeout_s)
 
     def _timeout_s(self, now: int) -> float:
         if self._unsent:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import trio
@@ -46,6 +48,9 @@ class TrioSocket:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
         self._fd = int(socket.get(zmq.FD))
+        #: of the task that owns it, from its first pause on
+        self._thread = 0
+        self._token: trio.lowlevel.TrioToken | None = None
         self._waiting: trio.CancelScope | None = None
         self._kicked = False
 
@@ -62,7 +67,14 @@ class TrioSocket:
         self.kick()
 
     def kick(self) -> None:
-        """Make the task in `wait`, or the next to come there, go on. From the trio thread."""
+        """Make the task in `wait`, or the next to come there, go on.
+
+        Also from another thread that has the loop's turn (`turns.Turn`).
+        """
+        if self._token is not None and threading.get_ident() != self._thread:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self.kick, idempotent=True)
+            return
         self._kicked = True
         if self._waiting is not None:
             self._waiting.cancel()
@@ -99,6 +111,9 @@ class TrioSocket:
     async def _pause(self, scope: trio.CancelScope, pause: Pause) -> None:
         if self._waiting is not None:
             raise RuntimeError("one task owns a socket: another one waits here already")
+        if self._token is None:
+            self._token = trio.lowlevel.current_trio_token()
+            self._thread = threading.get_ident()
         if self._kicked or pause.timeout_s <= 0 or self._events() & pause.events:
             self._kicked = False
             await trio.lowlevel.checkpoint()

@@ -37,6 +37,11 @@ class Asking:
         #: futures that the broker's answer will settle
         self.unanswered: set[Future[Any]] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits for anything."""
+        return bool(self.unanswered or self.watches)
+
     def began(self, future: Future[Any]) -> None:
         """Whoever waits for this waits for the broker, until it has answered."""
         self.unanswered.add(future)

@@ -41,6 +41,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.turns import Turn
 from understudy_store.commands import PromiseCreate, TaskCreate
 from understudy_store.records import PromiseRecord, TaskRecord
 
@@ -93,6 +94,7 @@ class Connection:
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._signalled = False
         self._token: trio.lowlevel.TrioToken | None = None
+        self._turn = Turn()
         # owned by the loop's thread
         self._link: Link | None = None
         self._node: NodeService | None = None
@@ -205,9 +207,7 @@ class Connection:
         self._posted.append((function, args))
         if not self._signalled:
             self._signalled = True
-            assert self._token is not None
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._take_posted)
+            self._have_it_taken()
         if self._ended:
             # nobody takes it any more, and the futures in it must not be waited for
             self._fail_pending()
@@ -215,11 +215,24 @@ class Connection:
                 "this runtime has been stopped: make a new one, or call start() again"
             ) from self._failure
 
+    def _have_it_taken(self) -> None:
+        """By this thread, if the loop sleeps and nothing is under way: of a burst of calls the
+        first does not wait for company, and the others travel together."""
+        if not self._asking.busy and self._turn.borrow():
+            try:
+                self._take_posted()
+            finally:
+                self._turn.give_back()
+            return
+        assert self._token is not None
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._take_posted)
+
     # On the loop's thread ------------------------------------------------------------------------
 
     def _run(self, started: threading.Event) -> None:
         try:
-            trio.run(self._main, started)
+            trio.run(self._main, started, instruments=[self._turn])
         except BaseException as error:
             self._fail(_understood(error, self))
         finally:
@@ -262,6 +275,7 @@ class Connection:
                 self.config,
                 log=_LOG.warning,
                 log_failure=self._log_failure,
+                turn=self._turn,
             )
             if self._to_serve:
                 self._start_serving()

@@ -18,7 +18,7 @@ class Results:
     most what the broker may leave unanswered.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[bool], None]) -> None:
         self._queue: deque[Result] = deque()
         self._wake = wake
         self._signalled = False
@@ -30,11 +30,12 @@ class Results:
         """Whether there is something to take."""
         return bool(self._queue)
 
-    def put(self, run: Run, output: Output, final: bool) -> None:
+    def put(self, run: Run, output: Output, final: bool, *, last: bool = False) -> None:
+        """`last`: this thread has nothing else to do now."""
         self._queue.append((run, output, final))
         if not self._signalled:
             self._signalled = True
-            self._wake()
+            self._wake(last)
 
     def measured(self, steps: int, busy_s: float) -> None:
         self._steps += steps

@@ -143,7 +143,7 @@ class WorkerPool:
             output = self._timed(routine)
             if output.locals:
                 perform_at_once(routine, output, self._pace.is_quick, self._timed)
-            self._results.put(run, output, True)
+            self._results.put(run, output, True, last=not self._ready)
         if routine.dropped:
             routine.close()
 

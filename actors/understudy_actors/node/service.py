@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -14,6 +15,7 @@ from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import BrokerPort
 from understudy_broker.protocol.messages import ToPeer
+from understudy_broker.turns import Turn
 from understudy_store.records import PromiseRecord
 
 #: how often a backlog is looked at: a blocked thread costs the others that long
@@ -35,6 +37,9 @@ class NodeService:
     ----------
     now_ms
         The clock, epoch milliseconds; called from several threads.
+    turn
+        Of this loop, if its thread may be spared: a worker that has nothing else to do borrows it
+        and takes its own results in.
     """
 
     def __init__(
@@ -46,12 +51,14 @@ class NodeService:
         *,
         log: Log | None = None,
         log_failure: LogFailure | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self.config = config or NodeConfig()
         self._log = log
         self._broker = broker
         self._now_ms = now_ms
         self._token = trio.lowlevel.current_trio_token()
+        self._turn = turn
         self._results = Results(self._wake)
         self._executor = Executor(self.config.concurrency, self._results, now_ms)
         self.core = NodeCore(env, broker, self._executor, self.config, log=log)
@@ -60,13 +67,30 @@ class NodeService:
         self._draining = False
         self._idle = trio.Event()
 
-    def _wake(self) -> None:
-        try:
-            self._token.run_sync_soon(self._collect)
-        except trio.RunFinishedError:
+    def _wake(self, last: bool) -> None:
+        turn = self._turn
+        if not last or turn is None or not turn.borrow():
+            self._soon(self._collect)
             return
+        try:
+            self._take_in()
+            if self._lacks_pulse():
+                self._soon(self._after)
+        except BaseException as error:
+            # as if it had happened there: the worker's own thread has nobody to tell
+            self._soon(_raise, error)
+        finally:
+            turn.give_back()
+
+    def _soon(self, function: Callable[..., object], *args: object) -> None:
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(function, *args)
 
     def _collect(self) -> None:
+        self._take_in()
+        self._after()
+
+    def _take_in(self) -> None:
         results = self._results.take()
         steps, busy_ms = self._results.take_measured()
         self._broker.cork()
@@ -76,7 +100,6 @@ class NodeService:
             self.core.grant()
         finally:
             self._broker.uncork()
-        self._after()
 
     def receive(self, messages: Sequence[ToPeer]) -> None:
         """Messages of the broker.
@@ -100,6 +123,10 @@ class NodeService:
             self._pulse.set()
         if self._draining and not self.core.holding:
             self._idle.set()
+
+    def _lacks_pulse(self) -> bool:
+        """Whether `_after` has something to do."""
+        return self._draining or (not self._pulse.is_set() and self._has_pulse())
 
     def _has_pulse(self) -> bool:
         return bool(self._executor.threads.backlog) or self.core.next_due() is not None
@@ -156,3 +183,7 @@ class NodeService:
                 with trio.move_on_after(0.05):
                     await self._idle.wait()
                 self.core.stop_serving()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

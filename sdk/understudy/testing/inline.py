@@ -168,7 +168,7 @@ class InlineExecutor:
             self._inside[self._inside.index(_UNKNOWN)] = self._loop_thread
         return self._now_ms()
 
-    def _wake(self) -> None:
+    def _wake(self, _: bool) -> None:
         """On the loop's thread."""
         with self._lock:
             self._lock.notify_all()

@@ -33,7 +33,7 @@ class Bench:
         self.woken = threading.Event()
         self.seen: list[Result] = []
 
-    def wake(self) -> None:
+    def wake(self, _: bool) -> None:
         self.woken.set()
 
     def run(self, fn: Callable[..., Any], number: int = 0) -> Run:
