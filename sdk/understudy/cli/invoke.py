@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from understudy.cli.digits import any_length
 from understudy.cli.options import AsJson, Tags, Url
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def _say_other_arguments(record: PromiseRecord, args: list[Any], kwargs: dict[st
 def json_or_text(text: str) -> Any:
     """``7`` is a number, ``"7"`` and ``seven`` are texts."""
     try:
-        return json.loads(text)
+        with any_length():
+            return json.loads(text)
     except ValueError:
         return text
 

@@ -8,6 +8,7 @@ import math
 import shlex
 from typing import Any, Final
 
+from understudy.cli.digits import any_length
 from understudy.values.lifting import Lifting
 from understudy_store.records import (
     HEADER_FUNCTION,
@@ -39,7 +40,8 @@ def decoded(data: bytes | None) -> Any:
     if data is None:
         return None
     try:
-        return jsonable(_DECODE(data))
+        with any_length():
+            return jsonable(_DECODE(data))
     except Exception:
         return f"<not readable, {len(data)} bytes>"
 
@@ -63,7 +65,8 @@ def jsonable(value: Any) -> Any:
 
 def compact(value: Any, width: int | None = WIDTH) -> str:
     """JSON on one line, cut to `width` characters."""
-    text = json.dumps(value, ensure_ascii=False)
+    with any_length():
+        text = json.dumps(value, ensure_ascii=False)
     return text if width is None or len(text) <= width else f"{text[: width - 1]}…"
 
 

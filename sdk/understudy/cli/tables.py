@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from understudy.cli.digits import any_length
+
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns two spaces apart; None is shown as a dash."""
@@ -24,7 +26,9 @@ def _cell(value: object) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    with any_length():
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    print(text)
 
 
 def duration(ms: int | float) -> str:

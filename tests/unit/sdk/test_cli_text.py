@@ -21,7 +21,7 @@ from understudy.cli.groups import groups_json, groups_text
 from understudy.cli.invoke import _show, json_or_text
 from understudy.cli.options import pairs, seconds
 from understudy.cli.shown import compact, decoded, notes, promise_json, reason, task_json, trouble
-from understudy.cli.tables import duration, moment, table
+from understudy.cli.tables import duration, moment, print_json, table
 from understudy.errors import BrokerUnavailableError, ConfigurationError
 from understudy.values import Codec
 from understudy_actors.errors import CommandError
@@ -78,6 +78,23 @@ json_values = st.recursive(
 @given(json_values)
 def test_whatever_is_encoded_can_be_shown(value: Any) -> None:
     assert isinstance(json.loads(json.dumps(shown(value), allow_nan=False)), object)
+
+
+def test_numbers_of_any_length_are_read_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    # Python itself refuses more than 4,300 digits
+    digits, limit = "7" * 5000, sys.get_int_max_str_digits()
+    number = (10**5000 - 1) // 9 * 7
+    assert json_or_text(digits) == number
+    resolved = record("resolved", Value({}, Codec().encode_value(number)))
+    _show(resolved, as_json=False, wait=True)
+    assert capsys.readouterr().out == f"{digits}\n"
+    _show(resolved, as_json=True, wait=True)
+    assert f'"data": {digits}\n' in capsys.readouterr().out
+    print_json(shown({number: {number}}))
+    assert capsys.readouterr().out.count(digits) == 2
+    assert compact(number, 10) == f"{'7' * 9}…"
+    # functions of a node in this process keep the limit
+    assert sys.get_int_max_str_digits() == limit
 
 
 def test_pickles_are_never_loaded() -> None:
