@@ -36,7 +36,8 @@ By thread: a broker on SQLite, two nodes and a client are started as `run` does;
 one durable parent makes no-op calls, and the system's counters of every thread
 are read directly before and after (Linux only). "Waited for a core" is time in
 which a thread could have run, and no core was free. From these follows how many
-calls are possible, and what is in the way of more.
+calls are possible, and what is in the way of more. Then the same for chains of
+three calls, one after the other, with how often each thread slept: latency.
 
 By stage: the cores of a broker and of two nodes hand their frames to one another
 in this process, without sockets and threads, 512 calls at a time; what they
@@ -173,7 +174,9 @@ def into_docs(options: argparse.Namespace) -> int:
 def look(options: argparse.Namespace) -> int:
     """Where the time goes."""
     print("· by thread, then by stage: about a minute with the defaults", file=sys.stderr)
-    result = profile.measure(options.calls, options.rounds, options.stage_calls, options.best_of)
+    result = profile.measure(
+        options.calls, options.rounds, options.stage_calls, options.best_of, options.chains
+    )
     write(options.out, result)
     profile.show(result)
     print(f"\n{options.out}; into the page: python -m benchmarks publish --profile {options.out}")
@@ -265,6 +268,12 @@ def _add_profile(commands: Commands) -> None:
         type=_count,
         default=profile.CALLS,
         help="of the fan-out on processes (default: %(default)s)",
+    )
+    command.add_argument(
+        "--chains",
+        type=_count,
+        default=profile.CHAINS,
+        help="of three calls each, one after the other (default: %(default)s)",
     )
     command.add_argument(
         "--rounds",

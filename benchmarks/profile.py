@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -19,13 +19,18 @@ from benchmarks import cores, harness, report, stages, threads
 from benchmarks.machine import load_average, machine, versions
 
 CALLS: Final = 50_000
+CHAINS: Final = 500
 ROUNDS: Final = 3
 STAGE_CALLS: Final = 20_480
 BEST_OF: Final = 5
 NOT_COUNTED: Final = "Threads were not measured: this system does not count for each (Linux does)."
 
 THREAD_HEAD: Final = ("thread", "µs per call", "waited for a core, µs", "what it does")
+CHAIN_HEAD: Final = ("thread", "µs per chain", "sleeps", "what it does")
 STAGE_HEAD: Final = ("where", "stage", "µs per call", "what it is")
+
+#: headings over numbers
+_NUMBERS: Final = {THREAD_HEAD[1], THREAD_HEAD[2], CHAIN_HEAD[1], CHAIN_HEAD[2]}
 
 Rows = list[tuple[str, ...]]
 
@@ -35,8 +40,10 @@ def measure(
     rounds: int = ROUNDS,
     stage_calls: int = STAGE_CALLS,
     best_of: int = BEST_OF,
+    chains: int = CHAINS,
 ) -> dict[str, Any]:
-    """Both parts, ready for JSON; ``threads`` is None where the system does not count for each.
+    """All parts, ready for JSON; ``threads`` and ``chains`` are None where the system does not
+    count for each thread.
 
     Parameters
     ----------
@@ -44,9 +51,12 @@ def measure(
         Of the fan-out on real processes, and how often: see `threads.measure`.
     stage_calls, best_of
         The same for the pure cores: see `stages.measure`.
+    chains
+        How many chains of three calls, one after the other, in each of the `rounds`.
     """
     began_at, load_before = time.time(), load_average()
     by_thread = threads.measure(calls, rounds) if threads.available() else None
+    of_chains = threads.measure_chains(chains, rounds) if threads.available() else None
     by_stage = stages.measure(stage_calls, best_of)
     return {
         "format": harness.FORMAT,
@@ -58,6 +68,7 @@ def measure(
         "versions": versions(),
         "rounds": rounds,
         "threads": by_thread,
+        "chains": of_chains,
         "stages": by_stage,
     }
 
@@ -77,7 +88,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], console: Console | None = None) -> None:
-    """Print both tables, and what follows from them."""
+    """Print the tables, and what follows from them."""
     # as wide as the tables where nobody looks at a terminal
     console = console or (Console() if sys.stdout.isatty() else Console(width=report.WIDTH))
     for head, rows, words in _parts(result):
@@ -94,11 +105,11 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Both tables, and what follows from them, for a page."""
+    """The tables, and what follows from them, for a page."""
     parts: list[str] = []
     for head, rows, words in _parts(result):
         if rows:
-            sides = ["---:" if "µs" in heading else "---" for heading in head]
+            sides = ["---:" if heading in _NUMBERS else "---" for heading in head]
             lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
             parts.append("\n".join([lines[0], f"|{'|'.join(sides)}|", *lines[1:]]))
         parts += words
@@ -114,6 +125,19 @@ def thread_rows(run: dict[str, Any]) -> Rows:
             spent, waited = (sum(thread[key] for thread in its) for key in ("us", "waited_us"))
             rows.append((role, f"{spent:.1f}", f"{waited:.1f}", what))
     return [*rows, ("together", f"{run['processor_us']:.1f}", "", "")]
+
+
+def chain_rows(run: dict[str, Any]) -> Rows:
+    """A row for each role that has threads, and their sum."""
+    rows: Rows = []
+    for role, what in threads.ROLES.items():
+        its = [thread for thread in run["threads"] if thread["role"] == role]
+        # the writer and others sleep through it
+        if (spent := sum(thread["us"] for thread in its)) >= 1:
+            slept = sum(thread["sleeps"] for thread in its)
+            rows.append((role, f"{spent:,.0f}", f"{slept:.1f}", what))
+    slept = sum(thread["sleeps"] for thread in run["threads"])
+    return [*rows, ("together", f"{run['processor_us']:,.0f}", f"{slept:.1f}", "")]
 
 
 def stage_rows(found: dict[str, Any]) -> Rows:
@@ -164,7 +188,28 @@ def _parts(result: dict[str, Any]) -> list[tuple[Sequence[str], Rows, list[str]]
         )
         words = [what, *limits(run, result["machine"]["cores"])]
         first = (THREAD_HEAD, thread_rows(run), words)
-    return [first, (STAGE_HEAD, stage_rows(by_stage), _about_stages(by_stage, run))]
+    return [
+        first,
+        *_about_chains(result["chains"]),
+        (STAGE_HEAD, stage_rows(by_stage), _about_stages(by_stage, run)),
+    ]
+
+
+def _about_chains(
+    found: dict[str, Any] | None,
+) -> list[tuple[Sequence[str], Rows, list[str]]]:
+    """The table of a chain, where the system counts for each thread."""
+    if found is None:
+        return []
+    run = found["median"]
+    said = (
+        f"A chain of three calls, alone; of {len(found['runs'])} runs of {found['calls']:,} the "
+        f"one in the middle. {run['wall_us'] / 1000:.2f} ms pass for each, in six commits and "
+        f"twelve frames one after the other; its threads were on a core for "
+        f"{run['processor_us'] / 1000:.2f} ms, and slept "
+        f"{sum(thread['sleeps'] for thread in run['threads']):.0f} times."
+    )
+    return [(CHAIN_HEAD, chain_rows(run), [said])]
 
 
 def _about_stages(found: dict[str, Any], run: dict[str, Any] | None) -> list[str]:
@@ -196,7 +241,8 @@ def _per_s(us: float) -> str:
 def _table(head: Sequence[str], rows: Rows) -> Table:
     table = Table(box=None, title_justify="left", pad_edge=False)
     for heading in head:
-        table.add_column(heading, justify="right" if "µs" in heading else "left", no_wrap=True)
+        justify: Literal["right", "left"] = "right" if heading in _NUMBERS else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for row in rows:
         if row[0] == "together":
             table.add_section()

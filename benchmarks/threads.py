@@ -1,26 +1,29 @@
-"""Where the processor time of a fan-out goes, thread by thread, on real processes.
+"""Where the processor time of calls goes, thread by thread, on real processes.
 
-The system counts nanoseconds for each thread (``/proc/PID/task/*/schedstat``); they are read
-directly before and after each run, so that the start of the processes is not in them.
+The system counts nanoseconds for each thread (``/proc/PID/task/*/schedstat``), and how often it
+went to sleep (``.../status``); they are read directly before and after each run, so that the start
+of the processes is not in them.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.harness import Figures
 from benchmarks.ours import Ours, deployed
-from benchmarks.workloads import fan_out
+from benchmarks.workloads import chain, fan_out
 from understudy import Runtime
 from understudy.bench.runner import GROUP
 from understudy.bench.workloads import run_id
 
 PROC: Final = Path("/proc")
 WARM_UP_CALLS: Final = 2_000
+WARM_UP_CHAINS: Final = 50
 #: what a node calls the thread of its connection, and begins the names of its workers with
 LOOP: Final = "understudy"
 WORKER: Final = "understudy-worker"
@@ -50,8 +53,11 @@ class Thread:
     number: int
 
 
-#: nanoseconds on a core, and waiting for one
-Spent = tuple[int, int]
+#: nanoseconds on a core, and waiting for one; how often it slept
+Spent = tuple[int, int, int]
+#: what is measured: a client, and how many
+Workload = Callable[[Runtime, int], Figures]
+_SLEPT: Final = "voluntary_ctxt_switches:"
 
 
 class Observer:
@@ -79,7 +85,8 @@ class Observer:
                 name = (folder / "comm").read_text().strip()
                 spent, waited = (folder / "schedstat").read_text().split()[:2]
                 role = self._role(process, place, _number(folder), name)
-                found[Thread(process, role, _number(folder))] = int(spent), int(waited)
+                counts = int(spent), int(waited), _slept(folder)
+                found[Thread(process, role, _number(folder))] = counts
         return found
 
     def _role(self, process: str, place: int, number: int, name: str) -> str:
@@ -104,16 +111,25 @@ def available() -> bool:
 
 
 def measure(calls: int, rounds: int) -> dict[str, Any]:
-    """So many runs on one deployment, after one that is not counted.
+    """So many fan-outs on one deployment, after one that is not counted.
 
     Returns
     -------
     ``calls``, ``runs``, and ``median``: the run whose processor time is in the middle. See `_run`.
     """
+    return _measure(fan_out.understudy, calls, WARM_UP_CALLS, rounds)
+
+
+def measure_chains(chains: int, rounds: int) -> dict[str, Any]:
+    """The same for chains of three calls, one after the other; ``calls`` are chains."""
+    return _measure(chain.understudy, chains, WARM_UP_CHAINS, rounds)
+
+
+def _measure(workload: Workload, calls: int, warm_up: int, rounds: int) -> dict[str, Any]:
     with deployed() as (ours, client):
-        fan_out.understudy(client, min(calls, WARM_UP_CALLS))
+        workload(client, min(calls, warm_up))
         observer = _observer(ours, client)
-        runs = [_run(observer, client, calls) for _ in range(rounds)]
+        runs = [_run(observer, client, workload, calls) for _ in range(rounds)]
     middle = sorted(runs, key=lambda run: float(run["processor_us"]))[len(runs) // 2]
     return {"calls": calls, "runs": runs, "median": middle}
 
@@ -130,29 +146,30 @@ def _observer(ours: Ours, client: Runtime) -> Observer:
     return Observer({**pids, "client": os.getpid()}, names)
 
 
-def _run(observer: Observer, client: Runtime, calls: int) -> dict[str, Any]:
+def _run(observer: Observer, client: Runtime, workload: Workload, calls: int) -> dict[str, Any]:
     """One run.
 
     Returns
     -------
     Of a call, in µs: ``wall_us``, ``processor_us`` of all threads together, and for each of
-    ``threads`` (process, role) ``us`` on a core and ``waited_us`` for one. ``cores_used``: how many
-    were, on the average.
+    ``threads`` (process, role) ``us`` on a core, ``waited_us`` for one, and how often it slept,
+    ``sleeps``. ``cores_used``: how many were, on the average.
     """
     before = observer.read()
     began = time.perf_counter()
-    fan_out.understudy(client, calls)
+    workload(client, calls)
     took_us = (time.perf_counter() - began) * 1e6
     after = observer.read()
     threads: list[dict[str, Any]] = []
-    for thread, (spent, waited) in after.items():
-        spent_before, waited_before = before.get(thread, (0, 0))
+    for thread, (spent, waited, slept) in after.items():
+        spent_before, waited_before, slept_before = before.get(thread, (0, 0, 0))
         threads.append(
             {
                 "process": thread.process,
                 "role": thread.role,
                 "us": (spent - spent_before) / 1000 / calls,
                 "waited_us": (waited - waited_before) / 1000 / calls,
+                "sleeps": (slept - slept_before) / calls,
             }
         )
     processor_us = sum(thread["us"] for thread in threads)
@@ -167,6 +184,13 @@ def _run(observer: Observer, client: Runtime, calls: int) -> dict[str, Any]:
 
 def _threads_of(pid: int) -> Iterator[Path]:
     return (PROC / f"{pid}" / "task").iterdir()
+
+
+def _slept(folder: Path) -> int:
+    for line in (folder / "status").read_text().splitlines():
+        if line.startswith(_SLEPT):
+            return int(line.removeprefix(_SLEPT))
+    return 0
 
 
 def _number(folder: Path) -> int:

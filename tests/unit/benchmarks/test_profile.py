@@ -16,7 +16,7 @@ CALLS = 1_100
 
 
 def thread(process: str, role: str, us: float) -> dict[str, Any]:
-    return {"process": process, "role": role, "us": us, "waited_us": 1.0}
+    return {"process": process, "role": role, "us": us, "waited_us": 1.0, "sleeps": 1.5}
 
 
 RUN = {
@@ -54,6 +54,7 @@ def result(by_stage: dict[str, Any], load: float = 0.1) -> dict[str, Any]:
         "versions": {"python": "3.11", "commit": "abcdef"},
         "load_average": {"before": [load, 0.0, 0.0]},
         "threads": {"calls": 50_000, "runs": [RUN], "median": RUN},
+        "chains": {"calls": 500, "runs": [RUN], "median": RUN},
         "stages": by_stage,
     }
 
@@ -102,7 +103,33 @@ def test_the_limits_follow_from_the_threads() -> None:
     assert "25,000 calls/s if they always took turns" in spare
 
 
-def test_both_tables_go_into_the_page(by_stage: dict[str, Any], tmp_path: Path) -> None:
+def test_what_sleeps_through_a_chain_is_left_out() -> None:
+    of_all = [thread("broker", "broker: loop", 25.0), thread("client", "client", 0.2)]
+    of_all += [thread(node, "nodes: loops", 10.0) for node in ("node-1", "node-2")]
+    run = {**RUN, "processor_us": 45.2, "threads": of_all}
+    assert [row[:3] for row in profile.chain_rows(run)] == [
+        ("broker: loop", "25", "1.5"),
+        ("nodes: loops", "20", "3.0"),
+        ("together", "45", "6.0"),
+    ]
+
+
+@pytest.mark.skipif(not threads.available(), reason="this system does not count for each thread")
+def test_a_chain_is_measured_on_real_processes() -> None:
+    found = threads.measure_chains(20, rounds=1)
+    assert found["calls"] == 20
+    run = found["median"]
+    sleeps: dict[str, float] = {}
+    for each in run["threads"]:
+        sleeps[each["role"]] = sleeps.get(each["role"], 0.0) + each["sleeps"]
+    # a sync for each of six commits; five steps of functions
+    assert sleeps["broker: loop"] >= 6
+    assert sleeps["nodes: workers"] >= 4
+    assert sleeps["client"] >= 1
+    assert run["processor_us"] > 0
+
+
+def test_the_tables_go_into_the_page(by_stage: dict[str, Any], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n\n<!-- figures profile -->\nold\n<!-- end -->\n\nafter\n")
     publish.publish_profile(result(by_stage), page)
@@ -113,6 +140,7 @@ def test_both_tables_go_into_the_page(by_stage: dict[str, Any], tmp_path: Path) 
     assert "busy" not in text
     rows = cells(text)
     assert list(profile.THREAD_HEAD) in rows
+    assert list(profile.CHAIN_HEAD) in rows
     assert list(profile.STAGE_HEAD) in rows
     assert ["broker: loop", "25.0", "1.0", threads.ROLES["broker: loop"]] in rows
     assert [row[1] for row in rows if row[0] == cores.PARENT] == [
@@ -126,10 +154,11 @@ def test_both_tables_go_into_the_page(by_stage: dict[str, Any], tmp_path: Path) 
 
 
 def test_it_says_so_where_threads_are_not_counted(by_stage: dict[str, Any]) -> None:
-    without = {**result(by_stage), "threads": None}
+    without = {**result(by_stage), "threads": None, "chains": None}
     text = profile.markdown(without)
     assert text.startswith(profile.NOT_COUNTED)
     assert list(profile.THREAD_HEAD) not in cells(text)
+    assert list(profile.CHAIN_HEAD) not in cells(text)
     assert list(profile.STAGE_HEAD) in cells(text)
 
 
