@@ -2,7 +2,11 @@
 
 import sys
 
-from understudy.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from understudy.cli import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # before `main` has begun
+        sys.exit(130)
