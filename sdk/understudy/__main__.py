@@ -2,11 +2,7 @@
 
 import sys
 
-if __name__ == "__main__":
-    try:
-        from understudy.cli import main
+from understudy.cli import main
 
-        sys.exit(main())
-    except KeyboardInterrupt:
-        # before `main` has begun
-        sys.exit(130)
+if __name__ == "__main__":
+    sys.exit(main())

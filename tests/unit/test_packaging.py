@@ -24,23 +24,9 @@ def _modules_after(statement: str) -> set[str]:
 
 
 def test_importing_the_sdk_is_light() -> None:
-    loaded = _modules_after("from understudy import *")
-    assert {"understudy", "msgspec"} <= loaded
+    loaded = _modules_after("import understudy")
+    assert "understudy" in loaded
     assert loaded.isdisjoint(HEAVY), f"import understudy loads {sorted(loaded & set(HEAVY))}"
-
-
-def test_what_is_exported_is_loaded_when_it_is_asked_for() -> None:
-    import understudy
-    from understudy import _public
-
-    assert understudy.__all__ == _public.__all__
-    assert set(understudy.__all__) <= set(dir(understudy))
-    # a module that came with the rest may be named without having been imported
-    statement = "import understudy; assert understudy.errors.UnderstudyError"
-    assert "msgspec" in _modules_after(statement)
-    assert "msgspec" not in _modules_after("import understudy")
-    with pytest.raises(AttributeError, match="module 'understudy' has no attribute 'absent'"):
-        _ = understudy.absent  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -7,40 +7,22 @@ does not carry the others along. Importing this package imports nothing else.
 from __future__ import annotations
 
 import sys
-
-#: as in `typing`, which takes milliseconds to import
-TYPE_CHECKING = False
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
+from typing import Final
 
 #: 128 + SIGINT
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
     0 done, 1 failed, 2 wrong usage, 130 and 143 ended by SIGINT and SIGTERM.
-
-    Parameters
-    ----------
-    argv
-        The arguments; None: those of the process, which then is ours from its start to its end.
     """
     try:
-        from understudy.cli import interrupts
+        from understudy.cli.app import run
 
-        if argv is None:
-            interrupts.leave_at_once()
-        try:
-            from understudy.cli.app import run
-
-            return run(list(sys.argv[1:] if argv is None else argv))
-        finally:
-            if argv is None:
-                # what Python does at its end is nothing to tell of either
-                interrupts.leave_at_once()
+        return run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         # while it was still being imported: there is nothing to tidy up, and nothing to tell
         return EXIT_INTERRUPTED

@@ -12,7 +12,6 @@ import typer
 from understudy.bench.deployment import Deployment
 from understudy.bench.runner import client_of, measure, medians
 from understudy.bench.workloads import WORKLOADS, Figures
-from understudy.cli.interrupts import hand_over
 from understudy.cli.options import AsJson, Url
 
 app = typer.Typer(
@@ -35,7 +34,6 @@ Repeat = Annotated[int, typer.Option(min=1, help="Runs; the medians are shown.")
 def _run(
     workload: str, calls: int | None, nodes: int, repeat: int, url: str | None, as_json: bool
 ) -> None:
-    hand_over()
     with ExitStack() as stack:
         if url is None:
             url = stack.enter_context(Deployment(nodes)).url

@@ -54,7 +54,6 @@ def broker(
     Settings come from the file, over it the environment (UNDERSTUDY_BROKER__STORE and so on), over
     that these flags. There is no authentication: let only trusted machines reach it.
     """
-    from understudy.cli.interrupts import hand_over
     from understudy.cli.options import pairs
     from understudy_actors.forking import fork_point
     from understudy_actors.lifeline import watch_lifeline
@@ -68,7 +67,6 @@ def broker(
         "log_format": log_format,
     }
     loaded = load_settings(config, {**pairs(settings, "--set"), **_given(flags)})
-    hand_over()
     fork_point("understudy_store.engines.sqlite")
     watch_lifeline(lambda: os.kill(os.getpid(), signal.SIGTERM))
     return run_broker(loaded)

@@ -8,11 +8,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
 
-from understudy.cli.interrupts import hand_over
 from understudy.errors import BrokerUnavailableError
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
@@ -93,9 +91,6 @@ class Client:
             self._awaited = _Awaited(time.monotonic() + connect_timeout_s, advice)
 
     def __enter__(self) -> Self:
-        # the last that is to be imported; else it would be at the first use
-        import_module("understudy.connection")
-        hand_over()
         # with --verbose nothing is handled, and all that is logged is shown anyway
         if self._awaited is not None and _LOG.handlers:
             _LOG.addHandler(self._awaited)

@@ -65,13 +65,11 @@ def dev(
       understudy invoke hello-1 greet --arg world --target greeters --wait
     """
     from understudy.cli.errors import UsageError
-    from understudy.cli.interrupts import hand_over
     from understudy.cli.watching import Folder
     from understudy_broker.embedded import EmbeddedBroker
 
     if not watch.is_dir():
         raise UsageError(f"--watch {str(watch)!r}: there is no such folder")
-    hand_over()
     folder = Folder(watch)
     with EmbeddedBroker(store, listen) as broker, _Node(runtime, broker.endpoint) as child:
         say(f"broker at {broker.endpoint}, store {store}; watching {folder.path}")

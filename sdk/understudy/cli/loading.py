@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 
 from understudy.cli.errors import UsageError
-from understudy.cli.interrupts import hand_over
 from understudy.runtime import Runtime
 
 
@@ -39,8 +38,6 @@ def load_runtime(app: str) -> Runtime:
             f"{app!r} is not of the form module:runtime; "
             f"did you mean {hint or 'app'}:{attribute or 'runtime'}?"
         )
-    # it is theirs, and may have something to tidy up
-    hand_over()
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
