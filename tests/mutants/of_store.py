@@ -13,6 +13,7 @@ _DEATHS: Final = "test_machine_deaths.py"
 _LEDGER: Final = "test_machine_ledger.py"
 _SWEEP: Final = "test_machine_sweep.py"
 _SCHEDULES: Final = "test_machine_schedules.py"
+_COLD: Final = "test_machine_cold.py"
 _READING: Final = "test_engine_reading.py"
 _OPEN: Final = "tests/integration/test_store_open.py"
 _WRITER: Final = "tests/integration/test_store_writer.py"
@@ -601,6 +602,82 @@ _MACHINE: Final = (
     ),
 )
 
+_KEPT_AS_BYTES: Final = (
+    _mutant(
+        "cold-callbacks-lost",
+        12,
+        "a suspended task is on the callbacks of a promise, and of one that is kept as bytes too",
+        "machine/cold.py",
+        "        callbacks or None,\n",
+        "        None,\n",
+        _COLD,
+    ),
+    _mutant(
+        "cold-resumes-lost",
+        13,
+        "what has resumed a task is in its resumes, whatever it was kept as",
+        "machine/cold.py",
+        "dict.fromkeys(row.resumes) if row.resumes else None",
+        "None",
+        _COLD,
+        _LEDGER,
+    ),
+    _mutant(
+        "cold-node-forgotten",
+        None,
+        "a node that may still have the activation gets the task back",
+        "machine/cold.py",
+        "return _encode((*promise, *task, row.cause, warm))",
+        "return _encode((*promise, *task, row.cause, None))",
+        _COLD,
+    ),
+    _mutant(
+        "looked-into-and-kept-as-bytes",
+        None,
+        "a promise is in memory once: as objects, or as bytes",
+        "machine/cold.py",
+        "thaw(promise_id, s.cold.pop(promise_id))",
+        "thaw(promise_id, s.cold[promise_id])",
+        _COLD,
+    ),
+    _mutant(
+        "cold-before-it-is-stored",
+        None,
+        "what is to be written stays as objects until it is",
+        "machine/cold.py",
+        "if promise is not None and promise_id not in s.dirty and _may_cool(promise):",
+        "if promise is not None and _may_cool(promise):",
+        _COLD,
+    ),
+    _mutant(
+        "cold-in-the-hands-of-a-node",
+        None,
+        "what a node works on is not at rest",
+        "machine/cold.py",
+        '(None, "suspended", "halted")',
+        '(None, "acquired", "suspended", "halted")',
+        _COLD,
+    ),
+    _mutant(
+        "cold-after-one-round",
+        None,
+        "only what two rounds have seen at rest becomes bytes",
+        "machine/cold.py",
+        "if s.rested.get(promise_id) != version:",
+        "if s.rested.get(promise_id, version) != version:",
+        _COLD,
+    ),
+    _mutant(
+        "cold-though-it-ran-between",
+        None,
+        "a task that ran between two rounds has not been at rest",
+        "machine/cold.py",
+        "if s.rested.get(promise_id) != version:",
+        "if promise_id not in s.rested:",
+        f"{_COLD}::test_what_ran_between_two_rounds_stays_warm",
+    ),
+)
+
 _ENGINES: Final = (
     _mutant(
         "no-fsync",
@@ -714,4 +791,4 @@ _ENGINES: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_MACHINE, *_ENGINES)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_MACHINE, *_KEPT_AS_BYTES, *_ENGINES)

@@ -103,6 +103,22 @@ def test_what_sleeps_is_cold_after_two_rounds_and_no_sooner() -> None:
     assert set(world.machine.state.promises) == {"p"}, "who is asked for is warm"
 
 
+def test_what_ran_between_two_rounds_stays_warm() -> None:
+    world = World(SOON)
+    world.root("a", "n1")
+    for version, timer in enumerate(("a.t", "a.u"), 1):
+        world.promise(timer, 500 * version, timer="true", origin="a", branch="a")
+        world.do(TaskSuspend("a", version, (timer,)))
+        world.commit()
+        world.sweep()
+        assert "a" not in world.machine.state.cold, "it is not as the round before has seen it"
+        if version == 1:
+            world.do(PromiseSettle(timer, "resolved"))
+            world.acquire("a", "n1", version)
+    world.sweep()
+    assert set(world.machine.state.cold) == {"a", "a.u"}
+
+
 def test_what_a_node_has_or_is_to_get_stays_warm() -> None:
     world = World(SOON)
     world.root("a", "n1")
