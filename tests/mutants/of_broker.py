@@ -16,6 +16,7 @@ _MEMBERS: Final = "test_membership.py"
 _PARKING: Final = "test_parking.py"
 _PATIENCE: Final = "test_patience.py"
 _RANDOM: Final = "test_core_random.py"
+_WATCHING: Final = "test_watching.py"
 _SERVICE: Final = "tests/integration/test_broker_service.py"
 
 _BATCHES: Final = (
@@ -53,7 +54,7 @@ _BATCHES: Final = (
         "performing.py",
         "            self._watch_for(session, [promise.id])\n            if reply.status == 201:\n",
         "            if reply.status == 201:\n",
-        _CORE,
+        _WATCHING,
     ),
     _mutant(
         "settled-at-once-and-not-said",
@@ -62,7 +63,7 @@ _BATCHES: Final = (
         "performing.py",
         "        if reply.ok and promise is not None and not promise.settled:\n",
         "        if reply.ok and promise is not None:\n",
-        _CORE,
+        _WATCHING,
     ),
     _mutant(
         "calls-watched-without-bound",
@@ -71,7 +72,7 @@ _BATCHES: Final = (
         "performing.py",
         "        if len(session.watches) >= self.config.watches_max:\n",
         "        if not session:\n",
-        _CORE,
+        _WATCHING,
     ),
     _mutant(
         "invoked-before-its-commit",
@@ -89,7 +90,7 @@ _BATCHES: Final = (
         "handing.py",
         "            self._outbox.add(peer, Settled(promises))\n",
         "            self._urgent.add(peer, Settled(promises))\n",
-        _CORE,
+        _WATCHING,
     ),
     _mutant(
         "committed-after-the-send",
@@ -185,7 +186,7 @@ _BATCHES: Final = (
         "membership.py",
         "        self._watches.drop(session)\n",
         "",
-        _CORE,
+        _WATCHING,
         _MEMBERS,
     ),
     _mutant(
@@ -195,7 +196,7 @@ _BATCHES: Final = (
         "watches.py",
         "                watchers.pop(session, None)\n",
         "",
-        _CORE,
+        _WATCHING,
     ),
     _mutant(
         "unblock-sent-once",
