@@ -55,15 +55,6 @@ from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value
 A, B, C = b"peer-a", b"peer-b", b"peer-c"
 
 
-@pytest.fixture
-def rig() -> Rig:
-    """A node `a` of group g with room for ten, and a client `c`."""
-    rig = Rig()
-    rig.join(A, "a", credit=10)
-    rig.join(C, "c", kind="client", group="callers")
-    return rig
-
-
 def child(rig: Rig, id_: str, of: str, target: str | None = "elsewhere") -> PromiseCreate:
     tags = {TAG_BRANCH: of, TAG_ORIGIN: of} | ({TAG_TARGET: target} if target else {})
     return PromiseCreate(id_, rig.now + 50_000, Value({}), tags)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.unit.broker.rig import Rig
 from understudy_broker.protocol.messages import (
     Bye,
@@ -16,15 +14,6 @@ from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSettle
 from understudy_store.records import TAG_TARGET, Value
 
 A, C = b"peer-a", b"peer-c"
-
-
-@pytest.fixture
-def rig() -> Rig:
-    """A node `a` of group g with room for ten, and a client `c`."""
-    rig = Rig()
-    rig.join(A, "a", credit=10)
-    rig.join(C, "c", kind="client", group="callers")
-    return rig
 
 
 def test_watching_tells_what_is_settled_and_names_what_is_absent(rig: Rig) -> None:
