@@ -497,3 +497,37 @@ def test_what_killed_processes_have_left_is_removed(monkeypatch: pytest.MonkeyPa
             own = Path(runtime.url.removeprefix("ipc://")).parent
             assert set(Path(folder).iterdir()) == {own, starting, alive, foreign}
         assert not dead.exists()
+
+
+def test_a_log_handler_may_call_durably_itself() -> None:
+    """It runs where it cannot hold up what it waits for, whichever thread took the failure in."""
+
+    class Reporting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().endswith("failed"):
+                threads.append(threading.current_thread().name)
+                reports.append(runtime.rpc(f"report-{len(threads)}", add, len(threads), 0))
+
+    def fail(ctx: Context) -> None:
+        raise ValueError("no")
+
+    threads: list[str] = []
+    reports: list[Any] = []
+    runtime = Runtime.local()
+    runtime.register(add)
+    failing = runtime.register(fail, retry=Never())
+    logger, handler = logging.getLogger("understudy"), Reporting()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with runtime:
+            for number in range(10):
+                with pytest.raises(ValueError, match="no"):
+                    runtime.rpc(f"fail-{number}", failing).result(10)
+            eventually(lambda: len(reports) == 10)
+            assert [report.result(10) for report in reports] == list(range(1, 11))
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+    assert set(threads) == {"understudy"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -58,11 +59,12 @@ class NodeService:
         self._broker = broker
         self._now_ms = now_ms
         self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
         self._turn = turn
         self._results = Results(self._wake)
         self._executor = Executor(self.config.concurrency, self._results, now_ms)
-        self.core = NodeCore(env, broker, self._executor, self.config, log=log)
-        self.core.log_failure = log_failure
+        self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
+        self.core.log_failure = self._on_loop(log_failure)
         self._pulse = trio.Event()
         self._draining = False
         self._idle = trio.Event()
@@ -85,6 +87,20 @@ class NodeService:
     def _soon(self, function: Callable[..., object], *args: object) -> None:
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function, *args)
+
+    def _on_loop(self, said: Callable[..., None] | None) -> Callable[..., None] | None:
+        """The same, but called by the loop: users' log handlers run in it, which may wait for the
+        loop, and so must not under a turn that is borrowed from it."""
+        if said is None:
+            return None
+
+        def say(*args: object) -> None:
+            if threading.get_ident() == self._thread:
+                said(*args)
+            else:
+                self._soon(said, *args)
+
+        return say
 
     def _collect(self) -> None:
         self._take_in()
