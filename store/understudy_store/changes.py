@@ -33,11 +33,11 @@ class Changes(msgspec.Struct):
     inserted: list[Row] = []
     #: of one that is pending only the task has changed: what has settled stays so
     updated: list[Row] = []
-    #: (awaited, awaiter)
+    #: (awaited, awaiter), where what is awaited exists
     callbacks_added: list[tuple[str, str]] = []
     #: awaited ids whose callbacks are all consumed
     callbacks_removed: list[str] = []
-    #: (awaited, address)
+    #: (awaited, address), likewise
     listeners_added: list[tuple[str, str]] = []
     listeners_removed: list[str] = []
     #: (promise id, address): owed until acknowledged

@@ -75,11 +75,6 @@ class Store:
         if self._closed:
             raise StoreClosedError(f"the store {self.description} is closed")
         try:
-            if self._engine_lock.acquire(blocking=False):
-                try:
-                    return self._engine.find(ids, alone=True)
-                finally:
-                    self._engine_lock.release()
             return self._engine.find(ids)
         except StoreClosedError:
             raise

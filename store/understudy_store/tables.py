@@ -128,7 +128,11 @@ class Schedule(StoreModel, table=True):
 
 
 class Meta(StoreModel, table=True):
-    """Facts about the whole store. `now`: greatest time ever committed."""
+    """Facts about the whole store, all as text.
+
+    ``now``: greatest time ever committed. ``store``: 8 random bytes in hex, which its journal
+    bears. ``commit``: number of the last one that is here; later ones are in the journal.
+    """
 
     __tablename__ = "meta"
 

@@ -122,7 +122,7 @@ def test_nothing_is_done_after_a_failed_commit() -> None:
 
 def test_after_a_failure_find_fails_too(store: Store) -> None:
     results: Queue[CommitResult] = Queue()
-    for changes in (Changes(1, inserted=[row("a")]), Changes(2, updated=[row("missing")])):
+    for changes in (Changes(1, inserted=[row("a")]), Changes(2, inserted=[row("a")])):
         store.submit(changes, [], results.put)
     assert results.get(timeout=WAIT_S) == []
     assert isinstance(results.get(timeout=WAIT_S), StoreFailedError)

@@ -32,17 +32,11 @@ class Engine(Protocol):
     def load(self) -> Snapshot:
         """All that a machine needs to go on. Called once, before any `commit`."""
 
-    def find(self, ids: Collection[str], *, alone: bool = False) -> list[Row]:
-        """The rows of `ids` as last committed, unprojected, in any order; unknown ids have none.
-
-        Parameters
-        ----------
-        alone
-            No commit is under way, nor begins before this returns.
-        """
+    def find(self, ids: Collection[str]) -> list[Row]:
+        """The rows of `ids` as last committed, unprojected, in any order; unknown ids have none."""
 
     def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
-        """Write `changes` in one transaction, durable on return; then answer `reads`.
+        """Keep `changes` wholly or not at all, durable on return; then answer `reads`.
 
         The reads see exactly this commit. Empty changes write nothing, not even their time.
         Callbacks, listeners and unblocks are sets: adding one twice is adding it once.
@@ -51,7 +45,8 @@ class Engine(Protocol):
         ------
         StoreError
             Nothing of the changes is visible then; whether they are gone only a reopen tells.
-            Also where an inserted row exists, or an updated one does not.
+            Also where an inserted row exists, or an updated one does not; an engine that brings
+            commits elsewhere later may say so at a later one.
         """
 
     def close(self) -> None:

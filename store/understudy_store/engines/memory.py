@@ -56,8 +56,7 @@ class MemoryEngine:
             schedules=list(self._schedules.values()),
         )
 
-    def find(self, ids: Collection[str], *, alone: bool = False) -> list[Row]:
-        del alone
+    def find(self, ids: Collection[str]) -> list[Row]:
         with self._lock:
             found = [self._rows.get(id_) for id_ in dict.fromkeys(ids)]
         return [row for row in found if row is not None]

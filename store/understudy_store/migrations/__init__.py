@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: every revision, oldest first
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 HEAD: Final = REVISIONS[-1]
+#: which store a journal is of, and up to which commit the file holds all
+JOURNALED: Final = (
+    "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"
+)
 #: where alembic keeps the revision
 VERSION_TABLE: Final = "alembic_version"
 
@@ -28,6 +32,7 @@ def create(connection: Connection) -> None:
     """
     METADATA.create_all(connection, checkfirst=False)
     connection.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('now', '0')")
+    connection.exec_driver_sql(JOURNALED)
     connection.exec_driver_sql(
         f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
         f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"

@@ -145,16 +145,17 @@ def batches(draw: st.DrawFn, now: int, known: dict[str, Row]) -> Changes:
     inserted = [draw(rows(id_)) for id_ in new]
     updated = [_settle(draw, known[id_].promise, known[id_].task) for id_ in old]
     known.update((row.promise.id, row) for row in (*inserted, *updated))
-    pairs = st.lists(st.tuples(ids, ids), max_size=3)
-    owed = st.lists(st.tuples(st.sampled_from(sorted(known)), addresses), max_size=3)
+    here = st.sampled_from(sorted(known)) if known else st.nothing()
+    pairs = st.lists(st.tuples(here, ids), max_size=3)
+    owed = st.lists(st.tuples(here, addresses), max_size=3)
     some = st.lists(ids, max_size=2)
     return Changes(
         now,
         inserted,
         updated,
-        callbacks_added=draw(pairs),
+        callbacks_added=draw(pairs) if known else [],
         callbacks_removed=draw(some),
-        listeners_added=draw(st.lists(st.tuples(ids, addresses), max_size=3)),
+        listeners_added=draw(owed) if known else [],
         listeners_removed=draw(some),
         unblocks_added=draw(owed) if known else [],
         unblocks_removed=draw(owed) if known else [],
