@@ -27,6 +27,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     unblock_retry_ms: int = 5_000
     #: how long answers that nobody waits for may be held back, to share a frame
     patience_ms: int = 20
+    #: how long the broker looks for the next message before it sleeps, where that pays,
+    #: microseconds. 0: never, as is right where other work shares its process
+    busy_poll_us: int = 0
     #: peers at a time
     peers_max: int = 10_000
     #: requests of one peer that are not yet answered, and the bytes of the frames they came in

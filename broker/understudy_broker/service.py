@@ -11,11 +11,13 @@ import errno
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, Final, TypeAlias
 
 import trio
 import zmq
 
+from understudy_broker.busypoll import SHORT_S
 from understudy_broker.clock import Clock
 from understudy_broker.config import BrokerConfig
 from understudy_broker.core import BrokerCore
@@ -128,7 +130,7 @@ class _Shell:
         self.core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self.core.start(snapshot, self.clock())
         self.store = store
-        self.router = TrioSocket(router)
+        self.router = TrioSocket(router, config.busy_poll_us / 1e6)
         self.monitor = ConnectionMonitor(router)
         self.log = log
         self.outgoing = Outgoing(self._send_frame, config.outgoing_bytes_max)
@@ -137,6 +139,7 @@ class _Shell:
         self._token = trio.lowlevel.current_trio_token()
         self._committing: Batch | None = None
         self._result: CommitResult | None = None
+        self._committed_at = 0.0
         #: both ways between connections and peers; descriptors are used again after a close
         self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
@@ -158,8 +161,10 @@ class _Shell:
         timeout_s = 3600.0 if due is None else max(0, due - now) / 1000
         if self.outgoing or self.core.burdens.over:
             timeout_s = min(timeout_s, RETRY_FULL_S)
-        deaf = self.core.full and self._committing is not None
-        return Pause(timeout_s, 0) if deaf else Pause(timeout_s)
+        if self._committing is not None:
+            return Pause(timeout_s, 0) if self.core.full else Pause(timeout_s)
+        # Work that was handed out just now: the next message is on its way.
+        return Pause(timeout_s, brief=perf_counter() - self._committed_at < SHORT_S)
 
     def _turn(self) -> None:
         self._finish_commit()
@@ -286,6 +291,7 @@ class _Shell:
         if result is None or batch is None:
             return
         self._result = self._committing = None
+        self._committed_at = perf_counter()
         if isinstance(result, StoreFailedError):
             raise CommitFailedError(f"{result}. The broker has stopped") from result
         self._send(self.core.committed(batch, result))

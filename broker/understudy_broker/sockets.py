@@ -20,6 +20,8 @@ from typing import Final, NamedTuple
 import trio
 import zmq
 
+from understudy_broker.busypoll import BusyPoll
+
 # plain numbers: an operation on an enum costs as much as the system call it is for
 _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
@@ -30,10 +32,14 @@ _MORE_NOBLOCK: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class Pause(NamedTuple):
-    """Until something may be received (or `events` say otherwise), or for `timeout_s` at most."""
+    """Until something may be received (or `events` say otherwise), or for `timeout_s` at most.
+
+    `brief`: it will not be long, by all that is known, and no other thread is to `kick`.
+    """
 
     timeout_s: float = math.inf
     events: int = _POLLIN
+    brief: bool = False
 
 
 class TrioSocket:
@@ -43,11 +49,14 @@ class TrioSocket:
     ----------
     socket
         Bound or connected, or not yet. It stays the caller's until `close`.
+    busy_poll_s
+        How long to look before sleeping, where that pays, in pauses that are to be brief.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0) -> None:
         self.socket = socket
         self._fd = int(socket.get(zmq.FD))
+        self._busy_poll = BusyPoll(self._fd, busy_poll_s)
         #: of the task that owns it, from its first pause on
         self._thread = 0
         self._token: trio.lowlevel.TrioToken | None = None
@@ -118,7 +127,11 @@ class TrioSocket:
             self._kicked = False
             await trio.lowlevel.checkpoint()
             return
-        until = trio.current_time() + pause.timeout_s
+        if pause.brief and self._busy_poll.look(pause.timeout_s):
+            await trio.lowlevel.checkpoint()
+            return
+        began = trio.current_time()
+        until = began + pause.timeout_s
         if until < scope.deadline:
             # a later one is not worth it: the pause ends too early then, once
             scope.deadline = until
@@ -128,6 +141,8 @@ class TrioSocket:
         finally:
             self._waiting = None
             self._kicked = False
+            if pause.brief:
+                self._busy_poll.slept(trio.current_time() - began)
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
         """Take what is readable, up to a bound, as lists of parts. Never blocks."""
