@@ -39,6 +39,8 @@ class WorkerPool:
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._active = 0
+        #: those that were woken and have not begun anything yet
+        self._woken = 0
         self._begun = 0
         self._begun_seen = -1
         self._pace = Pace()
@@ -47,6 +49,11 @@ class WorkerPool:
     def backlog(self) -> int:
         """Runs that no thread has begun."""
         return len(self._ready)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more runs wait than threads are on their way to."""
+        return len(self._ready) > self._woken
 
     @property
     def begun(self) -> int:
@@ -107,10 +114,13 @@ class WorkerPool:
         else:
             return
         self._active += 1
+        self._woken += 1
         self._tokens.put(True)
 
     def _work(self) -> None:
         while self._tokens.get():
+            with self._lock:
+                self._woken -= 1
             self._drain()
 
     def _drain(self) -> None:

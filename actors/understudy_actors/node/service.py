@@ -145,7 +145,7 @@ class NodeService:
         return self._draining or (not self._pulse.is_set() and self._has_pulse())
 
     def _has_pulse(self) -> bool:
-        return bool(self._executor.threads.backlog) or self.core.next_due() is not None
+        return self._executor.threads.crowded or self.core.next_due() is not None
 
     async def run(self) -> None:
         """Timers, backlog and the watchdog, for as long as the node lives."""
