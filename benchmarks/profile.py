@@ -221,8 +221,8 @@ def _about_stages(found: dict[str, Any], run: dict[str, Any] | None) -> list[str
     said = [
         f"{found['calls']:,} calls, each stage as the best of {found['best_of']} runs: "
         + ", ".join(f"{place} {us:.1f} µs" for place, us in places.items())
-        + f". A commit of {sync['rows_per_commit']:.0f} rows waits {sync['us']:,.0f} µs more for "
-        "its sync, while the broker's loop goes on; each call is in two commits."
+        + f". A commit of {sync['rows_per_commit']:.0f} rows is on the disk after "
+        f"{sync['us']:,.0f} µs, while the broker's loop goes on; each call is in two commits."
     ]
     if run is not None and run["processor_us"] > together:
         rest = run["processor_us"] - together

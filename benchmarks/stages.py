@@ -2,8 +2,9 @@
 
 A broker's core and the cores of two nodes hand their real frames to one another in this thread: one
 node runs a parent that makes no-op calls, the other one is called, 512 calls at a time. The rows
-that come of it are then written by the statements of the product. Everything is processor time, so
-that what else runs on the machine disturbs it little; only the sync of a commit is waiting.
+that come of it then go the way that the product's store takes them. Everything is processor time,
+so that what else runs on the machine disturbs it little; only for a record of the journal it is
+waited.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.cores import BROKER, CALLEE, DISPATCH, PARENT, FanOut, Meter, Turns
 from understudy_store.changes import Changes
-from understudy_store.engines import statements
-from understudy_store.engines.rows import insert_values, update_values
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.commits import encode
+from understudy_store.engines.database import Database
+from understudy_store.engines.journal import Journal
+from understudy_store.engines.pending import Pending
 
 STORE: Final = "store"
 
@@ -33,9 +35,9 @@ STAGES: Final = (
     (BROKER, "take batch", "what has changed, as immutable rows"),
     (BROKER, "committed", "what is settled is forgotten; answers and messages are encoded"),
     (STORE, "find", "whether ids that are new here are in the store"),
-    (STORE, "values", "rows made into what the driver takes"),
-    (STORE, "insert", "the statement, and its commit without a sync"),
-    (STORE, "update", "the same, when the call has ended"),
+    (STORE, "encode", "commits as records of the journal"),
+    (STORE, "pending", "commits joined with those that the file does not have yet"),
+    (STORE, "file", "what came of them written to SQLite's file, without a sync"),
     (CALLEE, "decode", "frames of the broker"),
     (CALLEE, "receive", "an activation and a routine for each call"),
     (CALLEE, "step", "arguments decoded, the function called, its result encoded"),
@@ -58,27 +60,13 @@ SYNCED_COMMITS_MAX: Final = 40
 Costs = dict[tuple[str, str], float]
 
 
-class _Unsynced(SqliteEngine):
-    """The engine without the waiting for the disk."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._driver.execute("PRAGMA synchronous=OFF")
-
-    def perform(self, statement: statements.Batched, values: Sequence[tuple[Any, ...]]) -> None:
-        """One statement in a transaction of its own."""
-        self._driver.execute("BEGIN IMMEDIATE")
-        statement.run(self._driver, values)
-        self._driver.execute("COMMIT")
-
-
 def measure(calls: int, best_of: int) -> dict[str, Any]:
     """All stages, each as its best of so many runs.
 
     Returns
     -------
     ``calls``, ``best_of``; ``stages``: where, stage, ``us`` of a call; ``dispatch_us``;
-    ``sync``: ``us`` that a commit waits for the disk, with ``rows_per_commit``.
+    ``sync``: ``us`` until a record of ``rows_per_commit`` is on the disk.
     """
     found: Costs = {}
     turns: Turns = []
@@ -109,61 +97,60 @@ def _costs(calls: int) -> tuple[Costs, Turns]:
         fan_out.run()
         turns = fan_out.broker.turns
         with tempfile.TemporaryDirectory(prefix="understudy-bench-") as folder:
-            engine = _Unsynced(Path(folder) / "stages.db")
+            database = Database(Path(folder) / "stages.db", exists=False)
+            database._driver.execute("PRAGMA synchronous=OFF")
             try:
-                _write(engine, turns[:begun], Meter())
-                _write(engine, turns[begun:], meter)
+                _write(database, turns[:begun], Meter())
+                _write(database, turns[begun:], meter)
             finally:
-                engine.close()
+                database.close()
     return {key: spent / 1000 / calls for key, spent in meter.spent_ns.items()}, turns
 
 
-def _write(engine: _Unsynced, turns: Turns, meter: Meter) -> None:
-    """Find and write what each turn of the broker would."""
+def _write(database: Database, turns: Turns, meter: Meter) -> None:
+    """Find and keep what each turn of the broker would, and bring it into the file once."""
+    pending = Pending()
     for wanted, changes in turns:
-        if wanted:
+        elsewhere = [id_ for id_ in wanted if id_ not in pending.rows]
+        if elsewhere:
             with meter(STORE, "find"):
-                engine.find(wanted, alone=True)
-        with meter(STORE, "values"):
-            inserted = [insert_values(row) for row in changes.inserted]
-            updated = [update_values(row) for row in changes.updated]
-        if inserted:
-            with meter(STORE, "insert"):
-                engine.perform(statements.INSERT_PROMISES, inserted)
-        if updated:
-            with meter(STORE, "update"):
-                engine.perform(statements.UPDATE_PROMISES, updated)
+                database.find(elsewhere)
+        if changes:
+            with meter(STORE, "encode"):
+                encode(changes)
+            with meter(STORE, "pending"):
+                pending.check(changes)
+                pending.add(changes)
+    with meter(STORE, "file"):
+        database.write(pending, database.number + pending.commits)
 
 
-def _sync(batches: Sequence[Changes]) -> dict[str, float]:
-    """What a commit takes longer because it is synced: the same ones with and without, in turns.
+def _sync(batches: list[Changes]) -> dict[str, float]:
+    """Until a record of the journal is on the disk.
 
     Of those that are large; the few others are only made because later ones need them.
     """
     found: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as folder:
-        engines = [SqliteEngine(Path(folder) / "synced.db"), _Unsynced(Path(folder) / "not.db")]
+        journal = Journal(Path(folder) / "journal", bytes(8), 0)
         try:
             for changes in batches[:SYNCED_COMMITS_MAX]:
-                synced, unsynced = (_commit_us(engine, changes) for engine in engines)
-                rows = len(changes.inserted) + len(changes.updated)
-                found.append((rows, synced - unsynced))
+                data = encode(changes)
+                if not journal.fits(data):
+                    journal.switch()
+                began = time.perf_counter()
+                journal.append(data)
+                us = (time.perf_counter() - began) * 1e6
+                found.append((len(changes.inserted) + len(changes.updated), us))
         finally:
-            for engine in engines:
-                engine.close()
+            journal.close()
     rows_max = max(rows for rows, _ in found)
     large = [(rows, us) for rows, us in found if 2 * rows > rows_max]
     return {
-        "us": max(0.0, statistics.median(us for _, us in large)),
+        "us": statistics.median(us for _, us in large),
         "rows_per_commit": statistics.median(rows for rows, _ in large),
         "commits": len(large),
     }
-
-
-def _commit_us(engine: SqliteEngine, changes: Changes) -> float:
-    began = time.perf_counter()
-    engine.commit(changes, [])
-    return (time.perf_counter() - began) * 1e6
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from benchmarks.ours import deployed
 from benchmarks.workloads import MODULES, memory
 from understudy import Runtime
 
-SYNCED = "SQLite, WAL, synchronous=FULL: a commit is synced to the disk before it is answered"
+SYNCED = "a commit is synced to the disk before it is answered"
 NODES = 2
 
 
@@ -50,7 +50,7 @@ class Understudy:
     """As its users start it, with its defaults."""
 
     name: str = "understudy"
-    durability: str = f"{SYNCED}; tcp on loopback, {NODES} node processes"
+    durability: str = f"a journal before SQLite: {SYNCED}; tcp on loopback, {NODES} node processes"
     synced: bool = True
 
     @contextmanager
@@ -71,7 +71,10 @@ class Floor:
     """The bare pipeline."""
 
     name: str = "floor"
-    durability: str = f"{SYNCED}; tcp on loopback, {NODES} node processes; no semantics"
+    durability: str = (
+        f"SQLite, WAL, synchronous=FULL: {SYNCED}; tcp on loopback, {NODES} node processes; "
+        "no semantics"
+    )
     synced: bool = True
     parts: tuple[str, ...] = field(default=("pyzmq", "msgspec", "sqlalchemy"))
 

@@ -33,7 +33,8 @@ PATIENCE_S: Final = 60.0
 #: roles, in the order of the tables, and what each does
 ROLES: Final = {
     "broker: loop": "sockets, the core, small commits",
-    "broker: store writer": "commits: statements and sync",
+    "broker: store writer": "large commits",
+    "broker: store follower": "what is committed goes into SQLite's file",
     "broker: ZeroMQ": "bytes between the sockets and the loop",
     "broker: other": "frames that were sent without a copy are given back",
     "nodes: loops": "sockets, the cores",
@@ -53,6 +54,8 @@ class Thread:
     number: int
 
 
+#: a broker's threads as they begin
+_IN_ORDER: Final = ("broker: loop", "broker: store follower", "broker: store writer")
 #: nanoseconds on a core, and waiting for one; how often it slept
 Spent = tuple[int, int, int]
 #: what is measured: a client, and how many
@@ -97,7 +100,7 @@ class Observer:
             return f"{kind}: ZeroMQ"
         if kind == "broker":
             # the store is opened before all else
-            return ("broker: loop", "broker: store writer", "broker: other")[min(place, 2)]
+            return (*_IN_ORDER, "broker: other")[min(place, len(_IN_ORDER))]
         # workers begin when they are needed: those that are not known yet are such
         name = self._names.get(number, WORKER)
         if name == LOOP:

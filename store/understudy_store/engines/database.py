@@ -117,7 +117,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from cause
         raise StoreFormatError(
             f"the store {path} is damaged: {cause}. Restore it from a copy, "
-            "or move it away together with its -wal file to begin anew"
+            "or move it away together with its -wal and .journal files to begin anew"
         ) from cause
 
 
