@@ -12,12 +12,15 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Literal, TypeAlias
 
-from tests.powerloss.recorder import Create, Delete, Event, Sync, SyncDirectory, Truncate, Write
+from tests.powerloss.events import Create, Delete, Event, Lost, Sync, SyncDirectory, Truncate, Write
 
 SECTOR_BYTES = 512
 
-#: none or all of what is not synced; some whole writes; some sectors of some writes
+#: none or all of what is not synced; the first writes, and the next one up to some sector; some
+#: whole writes; some sectors of some writes
 Manner: TypeAlias = Literal["none", "all", "prefix", "writes", "torn"]
+#: as often as they are to be drawn
+MANNERS: tuple[Manner, ...] = ("none", "all", "prefix", "prefix", "writes", "torn", "torn")
 
 
 class _File:
@@ -37,6 +40,9 @@ class Disk:
     """What may be found after the events that were applied."""
 
     def __init__(self, files: Mapping[str, bytes] = {}) -> None:
+        self._find(files)
+
+    def _find(self, files: Mapping[str, bytes]) -> None:
         self._visible = {name: _File(data) for name, data in files.items()}
         self._durable = dict(self._visible)
 
@@ -53,6 +59,8 @@ class Disk:
                 del self._visible[name]
             case SyncDirectory():
                 self._durable = dict(self._visible)
+            case Lost(files):
+                self._find(files)
             case _:
                 pass
 
@@ -79,26 +87,35 @@ def _survivors(
     if manner == "all":
         return pending
     if manner == "prefix":
-        return pending[: random.randint(0, len(pending))]
+        whole = random.randint(0, len(pending))
+        return [*pending[:whole], *_cut(pending[whole : whole + 1], random)]
     share = random.choice([0.1, 0.5, 0.9])
     kept = [event for event in pending if random.random() < share]
     return kept if manner == "writes" else _torn(pending, share, random)
+
+
+def _cut(pending: list[Write | Truncate], random: Random) -> list[Write | Truncate]:
+    """The first sectors of a write that is the only one, or none of what is no write."""
+    sectors = [part for event in pending if isinstance(event, Write) for part in _sectors(event)]
+    return [*sectors[: random.randint(0, len(sectors))]]
 
 
 def _torn(
     pending: list[Write | Truncate], share: float, random: Random
 ) -> Iterable[Write | Truncate]:
     for event in pending:
-        if isinstance(event, Truncate):
+        parts = [event] if isinstance(event, Truncate) else _sectors(event)
+        for part in parts:
             if random.random() < share:
-                yield event
-            continue
-        at, end = event.offset, event.offset + len(event.data)
-        while at < end:
-            border = min(end, (at // SECTOR_BYTES + 1) * SECTOR_BYTES)
-            if random.random() < share:
-                yield Write(event.name, at, event.data[at - event.offset : border - event.offset])
-            at = border
+                yield part
+
+
+def _sectors(event: Write) -> Iterable[Write]:
+    at, end = event.offset, event.offset + len(event.data)
+    while at < end:
+        border = min(end, (at // SECTOR_BYTES + 1) * SECTOR_BYTES)
+        yield Write(event.name, at, event.data[at - event.offset : border - event.offset])
+        at = border
 
 
 def _content(file: _File, events: Iterable[Write | Truncate]) -> bytes:
