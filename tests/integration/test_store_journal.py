@@ -6,6 +6,7 @@ import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from unittest import mock
 
 import pytest
@@ -18,6 +19,7 @@ from understudy_store.engines import journal, sqlite
 from understudy_store.engines.base import Read
 from understudy_store.engines.database import Database
 from understudy_store.engines.journal import BLOCK_BYTES
+from understudy_store.engines.pending import Pending
 from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.errors import StoreError, StoreFailedError, StoreFormatError
 from understudy_store.store import Store, open_store
@@ -158,6 +160,28 @@ def test_a_commit_too_large_for_the_journal_comes_between_others(tmp_path: Path)
         store.close()
     assert found_in(large) == IDS[:2]
     assert found_in(after) == IDS
+
+
+def test_what_is_being_brought_in_is_found_meanwhile(tmp_path: Path) -> None:
+    begun, go_on = Event(), Event()
+    real = Database.write
+
+    def write(self: Database, pending: Pending, number: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        real(self, pending, number)
+
+    path = tmp_path / "x.db"
+    with mock.patch.object(sqlite, "LAG_S", 0.0), mock.patch.object(Database, "write", write):
+        store = open_store(str(path))
+        commit(store, Changes(1, inserted=[row("p0")]))
+        assert begun.wait(30)
+        commit(store, Changes(2, inserted=[row("p1")]))
+        found = [each.promise.id for each in store.find(IDS)]
+        go_on.set()
+        store.close()
+    assert found == ["p0", "p1"]
+    assert found_in(path) == ["p0", "p1"]
 
 
 # ---- a disk that fails --------------------------------------------------------------------------

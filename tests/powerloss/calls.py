@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.powerloss.events import Create, Delete, Event, Sync, SyncDirectory, Truncate, Write
+from tests.powerloss.events import (
+    Create,
+    Delete,
+    Event,
+    Sync,
+    SyncDirectory,
+    SyncWrite,
+    Truncate,
+    Write,
+)
 
 _WATCHED = ("open", "ftruncate", "pwrite", "pwritev", "fsync", "unlink")
 
@@ -84,7 +93,7 @@ class Calls:
         if name := self._names.get(fd):
             assert written == size, "the real disk is full"
             if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DSYNC:
-                self._note(Sync(name))
+                self._note(SyncWrite(name))
         return written
 
     def _fsync(self, original: Callable[[int], None], fd: int) -> None:

@@ -28,6 +28,12 @@ class Sync(msgspec.Struct, frozen=True):
     name: str
 
 
+class SyncWrite(msgspec.Struct, frozen=True):
+    """The last write to a file is durable; what was written to it before may not be."""
+
+    name: str
+
+
 class Create(msgspec.Struct, frozen=True):
     """A file is entered into the directory."""
 
@@ -69,5 +75,15 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Write | Truncate | Sync | Create | Delete | SyncDirectory | Begun | Acknowledged | Opened | Lost
+    Write
+    | Truncate
+    | Sync
+    | SyncWrite
+    | Create
+    | Delete
+    | SyncDirectory
+    | Begun
+    | Acknowledged
+    | Opened
+    | Lost
 )

@@ -31,6 +31,7 @@ from tests.powerloss.events import (
     Opened,
     Sync,
     SyncDirectory,
+    SyncWrite,
     Truncate,
     Write,
 )
@@ -51,6 +52,7 @@ from understudy_store.store import open_store
 
 #: images of one seed's life
 PER_LIFE = 250
+SYNCS = (Sync, SyncWrite, SyncDirectory)
 
 
 class Point(NamedTuple):
@@ -106,7 +108,7 @@ class Checker:
 
 def points(events: Sequence[Event], count: int, random: Random) -> list[Point]:
     """Moments to look at: many just before something becomes durable, or while it opens."""
-    before_syncs = [n for n, event in enumerate(events) if isinstance(event, Sync | SyncDirectory)]
+    before_syncs = [n for n, event in enumerate(events) if isinstance(event, SYNCS)]
     opening = _without_commits(events)
     found: list[Point] = []
     for _ in range(count):
@@ -190,7 +192,7 @@ class _Look:
             {"lives": 1, "sessions": len(self._ends), "batches": len(life.maker.changes)}
         )
         self.counts["writes"] += sum(isinstance(each, Write | Truncate) for each in events)
-        self.counts["syncs"] += sum(isinstance(each, Sync | SyncDirectory) for each in events)
+        self.counts["syncs"] += sum(isinstance(each, SYNCS) for each in events)
 
     def at_images(self, chosen: list[Point]) -> None:
         """Open what would be found at each of these moments; raises at the first that is wrong."""

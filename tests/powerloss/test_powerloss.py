@@ -22,6 +22,7 @@ from tests.powerloss.events import (
     Opened,
     Sync,
     SyncDirectory,
+    SyncWrite,
     Truncate,
     Write,
 )
@@ -133,6 +134,23 @@ def test_what_is_synced_stays_and_what_is_not_may_go() -> None:
     }
 
 
+def test_a_write_that_is_synced_by_itself_leaves_those_beside_it_unsure() -> None:
+    disk, random = Disk({"a": bytes(4)}), Random(0)
+    event: Event
+    for event in (Write("a", 0, b"1111"), Write("a", 1, b"22"), SyncWrite("a")):
+        disk.apply(event)
+    assert disk.image("none", random) == {"a": b"\x0022\0"}
+    assert disk.image("all", random) == disk.visible() == {"a": b"1221"}
+    assert {disk.image("writes", random)["a"] for _ in range(50)} == {
+        b"\x0022\0",
+        b"1221",
+    }
+    for event in (Truncate("a", 0), Write("a", 1, b"3"), SyncWrite("a")):
+        disk.apply(event)
+    assert disk.image("all", random) == disk.visible() == {"a": b"\x003"}
+    assert disk.image("none", random)["a"] == b"\x0032\0"
+
+
 def test_an_entry_of_the_directory_is_sure_once_that_is_synced() -> None:
     disk, random = Disk({"a": b"1"}), Random(0)
     disk.apply(Delete("a"))
@@ -237,7 +255,7 @@ def test_the_recorder_sees_what_the_system_sees(tmp_path: Path, traced: list[str
     for event in recorder.log:
         if isinstance(event, Write):
             ours.append(("write", event.name, len(event.data)))
-        elif isinstance(event, Sync):
+        elif isinstance(event, Sync | SyncWrite):
             ours.append(("sync", event.name, 0))
         elif isinstance(event, SyncDirectory):
             ours.append(("sync", "real", 0))
