@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
+from understudy_store.engines import journal
 from understudy_store.engines.base import Read
 from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.store import open_store
@@ -19,12 +24,17 @@ ROOT = Path(__file__).parents[2]
 #: commits numbered batches of 20 for ever, and prints each number once it is acknowledged
 WRITER = """
 import os, resource, sys
+from understudy_store.engines import journal, sqlite
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.errors import StoreFailedError
 from understudy_store.store import open_store
 
-path, bytes_max = sys.argv[1], int(sys.argv[2])
+path, bytes_max, half_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+# only a change of half has the journal brought into the file
+sqlite.LAG_S = 3600.0
+journal.HALF_BYTES = half_bytes
+journal.RECORD_BYTES_MAX = min(half_bytes, journal.RECORD_BYTES_MAX)
 store = open_store(path)
 if bytes_max:
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, resource.RLIM_INFINITY))
@@ -57,9 +67,11 @@ while True:
 """
 
 
-def _start(path: Path, bytes_max: int = 0) -> subprocess.Popen[str]:
+def _start(
+    path: Path, bytes_max: int = 0, half_bytes: int = journal.HALF_BYTES
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(bytes_max)],
+        [sys.executable, "-c", WRITER, str(path), str(bytes_max), str(half_bytes)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,9 +102,17 @@ def _check(path: Path, acknowledged: int) -> int:
     return committed
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+def _in_file(path: Path) -> int:
+    """How many commits SQLite's file has, with its log."""
+    with closing(sqlite3.connect(path)) as file:
+        [[number]] = file.execute("SELECT value FROM meta WHERE key = 'commit'")
+        return int(number)
+
+
+@pytest.mark.parametrize("half_kib", [journal.HALF_BYTES // 1024, 64])
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, half_kib: int) -> None:
     path = tmp_path / "x.db"
-    with _start(path) as process:
+    with _start(path, half_bytes=half_kib * 1024) as process:
         assert process.stdout is not None
         printed = [process.stdout.readline() for _ in range(150)]
         process.send_signal(signal.SIGKILL)
@@ -100,21 +120,29 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         assert process.wait(10) == -signal.SIGKILL
     numbers = [int(line) for line in printed]
     assert numbers == list(range(len(numbers)))
-    assert path.with_name("x.db-wal").stat().st_size > 0
-    _check(path, numbers[-1])
+    in_file = _in_file(path)
+    if half_kib == 64:
+        assert in_file > 0  # by several changes of half
+    else:
+        assert in_file == 0  # all is in the journal alone
+    committed = _check(path, numbers[-1])
+    assert _in_file(path) == committed
+    assert not path.with_name("x.db.journal").exists()
 
 
 def test_a_full_disk_stops_the_store_and_harms_nothing(tmp_path: Path) -> None:
+    """The journal has its room; what has none is SQLite's log, with what was in the journal."""
     path = tmp_path / "x.db"
     open_store(str(path)).close()
-    with _start(path, bytes_max=400_000) as process:
+    with _start(path, bytes_max=400_000, half_bytes=64 * 1024) as process:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 7, err
     assert "failed: " in err
+    assert "the journal: " not in err
     assert "All that was acknowledged is safe" in err
     numbers = [int(line) for line in out.splitlines()]
     assert numbers == list(range(len(numbers)))
-    assert len(numbers) > 5
+    assert _in_file(path) < len(numbers)
     committed = _check(path, numbers[-1])
     # With room again all goes on where it was.
     store = open_store(str(path))
@@ -129,13 +157,35 @@ def test_a_full_disk_stops_the_store_and_harms_nothing(tmp_path: Path) -> None:
     assert results == [[]]
 
 
+def test_no_room_for_the_journal_is_said_when_the_store_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    script = """
+import resource, sys
+from understudy_store.errors import StoreAccessError
+from understudy_store.store import open_store
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, resource.RLIM_INFINITY))
+try:
+    open_store(sys.argv[1])
+except StoreAccessError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert f"cannot use {path}.journal as a store: No space left on device" in done.stdout
+    assert "Make room" in done.stdout
+    # What there was of it is given back; and with room all is well.
+    assert path.with_name("x.db.journal").stat().st_size == 0
+    open_store(str(path)).close()
+
+
 def test_reading_writes_nothing(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path / "x.db")
     assert not list(engine.load().live)
-    wal = tmp_path / "x.db-wal"
-    before = wal.stat()
+    files = [tmp_path / "x.db-wal", tmp_path / "x.db.journal"]
+    before = [(each.stat().st_size, each.stat().st_mtime_ns) for each in files]
     engine.commit(Changes(5), [Read(PromiseSearch(), 5)])
     engine.find(["a"])
-    after = wal.stat()
-    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert [(each.stat().st_size, each.stat().st_mtime_ns) for each in files] == before
     engine.close()

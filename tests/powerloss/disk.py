@@ -8,16 +8,29 @@ may be there or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Literal, TypeAlias
 
-from tests.powerloss.recorder import Create, Delete, Event, Sync, SyncDirectory, Truncate, Write
+from tests.powerloss.events import (
+    Create,
+    Delete,
+    Event,
+    Lost,
+    Sync,
+    SyncDirectory,
+    SyncWrite,
+    Truncate,
+    Write,
+)
 
 SECTOR_BYTES = 512
 
-#: none or all of what is not synced; some whole writes; some sectors of some writes
+#: none or all of what is not synced; the first writes, and the next one up to some sector; some
+#: whole writes; some sectors of some writes
 Manner: TypeAlias = Literal["none", "all", "prefix", "writes", "torn"]
+#: as often as they are to be drawn
+MANNERS: tuple[Manner, ...] = ("none", "all", "prefix", "prefix", "writes", "torn", "torn")
 
 
 class _File:
@@ -26,17 +39,28 @@ class _File:
     def __init__(self, synced: bytes = b"") -> None:
         self.synced = bytearray(synced)
         self.pending: list[Write | Truncate] = []
+        #: which of them are durable, though those before them are not
+        self.sure: set[int] = set()
 
     def sync(self) -> None:
         for event in self.pending:
             _put(self.synced, event)
         self.pending = []
+        self.sure = set()
+
+    def sync_last(self) -> None:
+        self.sure.add(len(self.pending) - 1)
+        if len(self.sure) == len(self.pending):
+            self.sync()
 
 
 class Disk:
     """What may be found after the events that were applied."""
 
     def __init__(self, files: Mapping[str, bytes] = {}) -> None:
+        self._find(files)
+
+    def _find(self, files: Mapping[str, bytes]) -> None:
         self._visible = {name: _File(data) for name, data in files.items()}
         self._durable = dict(self._visible)
 
@@ -47,12 +71,16 @@ class Disk:
                 self._visible[name].pending.append(event)
             case Sync(name):
                 self._visible[name].sync()
+            case SyncWrite(name):
+                self._visible[name].sync_last()
             case Create(name):
                 self._visible[name] = _File()
             case Delete(name):
                 del self._visible[name]
             case SyncDirectory():
                 self._durable = dict(self._visible)
+            case Lost(files):
+                self._find(files)
             case _:
                 pass
 
@@ -67,38 +95,36 @@ class Disk:
             was, now = self._durable.get(name), self._visible.get(name)
             kept = was if manner == "none" or (manner != "all" and random.random() < 0.5) else now
             if kept is not None:
-                found[name] = _content(kept, _survivors(kept.pending, manner, random))
+                found[name] = _content(kept, _survivors(kept, manner, random))
         return found
 
 
-def _survivors(
-    pending: list[Write | Truncate], manner: Manner, random: Random
-) -> Iterable[Write | Truncate]:
-    if manner == "none":
-        return []
-    if manner == "all":
-        return pending
-    if manner == "prefix":
-        return pending[: random.randint(0, len(pending))]
+def _survivors(file: _File, manner: Manner, random: Random) -> Iterable[Write | Truncate]:
+    """What is left of what is not synced, in its order."""
+    whole = random.randint(0, len(file.pending))
     share = random.choice([0.1, 0.5, 0.9])
-    kept = [event for event in pending if random.random() < share]
-    return kept if manner == "writes" else _torn(pending, share, random)
+    for at, event in enumerate(file.pending):
+        if at in file.sure or manner == "all" or (manner == "prefix" and at < whole):
+            yield event
+        elif manner == "prefix" and at == whole:
+            sectors = _sectors(event)
+            yield from sectors[: random.randint(0, len(sectors))]
+        elif manner in ("writes", "torn"):
+            parts = [event] if manner == "writes" else _sectors(event)
+            yield from (part for part in parts if random.random() < share)
 
 
-def _torn(
-    pending: list[Write | Truncate], share: float, random: Random
-) -> Iterable[Write | Truncate]:
-    for event in pending:
-        if isinstance(event, Truncate):
-            if random.random() < share:
-                yield event
-            continue
-        at, end = event.offset, event.offset + len(event.data)
-        while at < end:
-            border = min(end, (at // SECTOR_BYTES + 1) * SECTOR_BYTES)
-            if random.random() < share:
-                yield Write(event.name, at, event.data[at - event.offset : border - event.offset])
-            at = border
+def _sectors(event: Write | Truncate) -> Sequence[Write | Truncate]:
+    if isinstance(event, Truncate):
+        return [event]
+    found: list[Write] = []
+    at, end = event.offset, event.offset + len(event.data)
+    while at < end:
+        border = min(end, (at // SECTOR_BYTES + 1) * SECTOR_BYTES)
+        data = event.data[at - event.offset : border - event.offset]
+        found.append(Write(event.name, at, data))
+        at = border
+    return found
 
 
 def _content(file: _File, events: Iterable[Write | Truncate]) -> bytes:

@@ -6,7 +6,7 @@ note what was done and call the original. So what is recorded is what reaches th
 in its order; no compiler is needed, and nothing but the library that `sqlite3` itself uses.
 
 The log of WAL readers in shared memory (``-shm``) is not recorded: SQLite makes it anew after a
-loss of power, whatever it holds.
+loss of power, whatever it holds. What our own code does is seen by `Calls`.
 """
 
 from __future__ import annotations
@@ -14,74 +14,13 @@ from __future__ import annotations
 import _sqlite3
 import ctypes as c
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
-from unittest import mock
 
-import msgspec
-
-
-class Write(msgspec.Struct, frozen=True):
-    """Bytes are written; `offset` in bytes."""
-
-    name: str
-    offset: int
-    data: bytes
-
-
-class Truncate(msgspec.Struct, frozen=True):
-    """A file gets this size."""
-
-    name: str
-    size: int
-
-
-class Sync(msgspec.Struct, frozen=True):
-    """All that was written to a file is durable."""
-
-    name: str
-
-
-class Create(msgspec.Struct, frozen=True):
-    """A file is entered into the directory."""
-
-    name: str
-
-
-class Delete(msgspec.Struct, frozen=True):
-    """A file is taken out of the directory."""
-
-    name: str
-
-
-class SyncDirectory(msgspec.Struct, frozen=True):
-    """The entries of the directory are durable."""
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """The batch of this number is handed to the store."""
-
-    batch: int
-
-
-class Acknowledged(msgspec.Struct, frozen=True):
-    """The store has said that the batches up to this number are durable."""
-
-    batch: int
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """The store is open, and shows what this many batches have made."""
-
-    batches: int
-
-
-Event: TypeAlias = (
-    Write | Truncate | Sync | Create | Delete | SyncDirectory | Begun | Acknowledged | Opened
-)
+from tests.powerloss.calls import Calls
+from tests.powerloss.events import Create, Delete, Event, Sync, SyncDirectory, Truncate, Write
 
 _MAIN_DB, _MAIN_JOURNAL, _WAL = 0x100, 0x800, 0x80000
 
@@ -183,7 +122,7 @@ class Recorder:
         )
         self._library.sqlite3_vfs_register(c.byref(self._vfs), 1)
         try:
-            with mock.patch("os.fsync", self._fsync(os.fsync)):
+            with Calls(self._folder, self._note).watched():
                 yield
         finally:
             self._library.sqlite3_vfs_unregister(c.byref(self._vfs))
@@ -194,17 +133,6 @@ class Recorder:
 
     def _note(self, event: Event) -> None:
         self.log.append(event)
-
-    def _fsync(self, original: Callable[[int], None]) -> Callable[[int], None]:
-        """Our own syncs of directories."""
-
-        def fsync(fd: int) -> None:
-            original(fd)
-            status = os.fstat(fd)
-            if stat.S_ISDIR(status.st_mode) and os.path.samestat(status, self._folder.stat()):
-                self._note(SyncDirectory())
-
-        return fsync
 
     # ---- what SQLite calls ----------------------------------------------------------------------
 

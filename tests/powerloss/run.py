@@ -22,8 +22,19 @@ from random import Random
 from typing import NamedTuple
 
 from tests.differential.pair import same
-from tests.powerloss.disk import Disk, Manner
-from tests.powerloss.recorder import Event, Opened, Sync, SyncDirectory, Truncate, Write
+from tests.powerloss.disk import MANNERS, Disk, Manner
+from tests.powerloss.events import (
+    Acknowledged,
+    Begun,
+    Event,
+    Lost,
+    Opened,
+    Sync,
+    SyncDirectory,
+    SyncWrite,
+    Truncate,
+    Write,
+)
 from tests.powerloss.script import (
     CONFIG,
     NAME,
@@ -31,7 +42,6 @@ from tests.powerloss.script import (
     State,
     Sure,
     batches_in,
-    log_of,
     write_files,
 )
 from tests.unit.store.properties import check_state
@@ -42,7 +52,7 @@ from understudy_store.store import open_store
 
 #: images of one seed's life
 PER_LIFE = 250
-MANNERS: tuple[Manner, ...] = ("none", "all", "prefix", "writes", "writes", "torn", "torn")
+SYNCS = (Sync, SyncWrite, SyncDirectory)
 
 
 class Point(NamedTuple):
@@ -97,19 +107,34 @@ class Checker:
 
 
 def points(events: Sequence[Event], count: int, random: Random) -> list[Point]:
-    """Moments to look at: many of them just before something becomes durable, or while it opens."""
-    before_syncs = [n for n, event in enumerate(events) if isinstance(event, Sync | SyncDirectory)]
-    opening = next((n for n, event in enumerate(events) if isinstance(event, Opened)), len(events))
+    """Moments to look at: many just before something becomes durable, or while it opens."""
+    before_syncs = [n for n, event in enumerate(events) if isinstance(event, SYNCS)]
+    opening = _without_commits(events)
     found: list[Point] = []
     for _ in range(count):
         chance = random.random()
-        if chance < 0.4:
+        if chance < 0.5:
             at = random.choice(before_syncs)
-        elif chance < 0.6:
-            at = random.randrange(opening + 1)
+        elif chance < 0.7:
+            at = random.choice(opening)
         else:
             at = random.randrange(len(events) + 1)
         found.append(Point(at, random.choice(MANNERS), random.randrange(2**32)))
+    return found
+
+
+def _without_commits(events: Sequence[Event]) -> list[int]:
+    """The moments in which a store is opened or closed."""
+    found: list[int] = []
+    within = True
+    for at in range(len(events), 0, -1):
+        match events[at - 1]:
+            case Opened():
+                within = True
+            case Begun() | Acknowledged() | Lost():
+                within = False
+        if within:
+            found.append(at)
     return found
 
 
@@ -167,7 +192,7 @@ class _Look:
             {"lives": 1, "sessions": len(self._ends), "batches": len(life.maker.changes)}
         )
         self.counts["writes"] += sum(isinstance(each, Write | Truncate) for each in events)
-        self.counts["syncs"] += sum(isinstance(each, Sync | SyncDirectory) for each in events)
+        self.counts["syncs"] += sum(isinstance(each, SYNCS) for each in events)
 
     def at_images(self, chosen: list[Point]) -> None:
         """Open what would be found at each of these moments; raises at the first that is wrong."""
@@ -175,7 +200,7 @@ class _Look:
         checker = Checker(self._folder)
         disk, sure, done = Disk(life.before), Sure(life.batches_before), 0
         seen: set[tuple[int, int, int]] = set()
-        with log_of(life.log_kib):
+        with life.sizes.used():
             for point in sorted(chosen):
                 self.at = f"after {point.done} events, {point.manner} of what is not synced"
                 for event in events[done : point.done]:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -15,42 +14,25 @@ from unittest import mock
 import pytest
 
 from tests.powerloss.disk import Disk
-from tests.powerloss.recorder import (
+from tests.powerloss.events import (
     Create,
     Delete,
     Event,
+    Lost,
     Opened,
-    Recorder,
     Sync,
     SyncDirectory,
+    SyncWrite,
     Truncate,
     Write,
 )
-from tests.powerloss.run import Checker, Outcome, Task, command, play_one
-from tests.powerloss.script import NAME, State, Sure, log_of
+from tests.powerloss.recorder import Recorder
+from tests.powerloss.run import Checker, Task, play_one
+from tests.powerloss.script import NAME, Life, Sizes, State, Sure
 from understudy_store.changes import Snapshot
-from understudy_store.engines import sqlite
 from understudy_store.store import open_store
 
 ROOT = Path(__file__).parents[2]
-
-try:
-    Recorder(Path())
-    reachable = True
-except OSError:
-    reachable = False
-#: absent it may be where somebody works, but not where the proof is made
-pytestmark = pytest.mark.skipif(
-    not reachable and not os.environ.get("CI"), reason="this SQLite exports no functions"
-)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where that can be: the disk is imagined, and the real one is slow."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory) as name:
-        yield Path(name)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -65,11 +47,30 @@ def test_a_seed_gives_the_same_again(folder: Path) -> None:
     assert play_one(Task(1, 5, folder)) == play_one(Task(1, 5, folder))
 
 
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_a_life_follows_from_its_seed(folder: Path, seed: int) -> None:
+    """But for what SQLite draws by itself: which store it is, and salts of its log."""
+    lives = [Life(seed, folder / str(n)) for n in range(2)]
+    assert not lives[0].sizes.free
+    one, other = ([_shape(e) for part in life.sessions for e in part.events] for life in lives)
+    assert one == other
+
+
+def _shape(event: Event) -> tuple[object, ...]:
+    match event:
+        case Write(name, offset, data):
+            return Write, name, offset, len(data)
+        case Lost(files):
+            return Lost, {name: len(data) for name, data in files.items()}
+        case _:
+            return (event,)
+
+
 def test_a_store_opens_wherever_its_making_was_cut_short(folder: Path) -> None:
     """By a loss of power or by the death of the process, after each single thing that it does."""
     recorder = Recorder(folder)
     empty = [State(Snapshot(), {})]
-    with log_of(8):
+    with Sizes(8, 8, 8).used():
         with recorder.recording():
             store = open_store(str(folder / NAME))
             recorder.log.append(Opened(0))
@@ -93,7 +94,7 @@ def test_a_store_opens_wherever_its_making_was_cut_short(folder: Path) -> None:
 def test_a_store_opens_whose_very_first_page_was_torn(folder: Path) -> None:
     """Without its first sector it has no header; SQLite's journal says that it was empty."""
     recorder = Recorder(folder)
-    with recorder.recording():
+    with Sizes().used(), recorder.recording():
         open_store(str(folder / NAME)).close()
     disk = Disk()
     for event in recorder.log:
@@ -109,22 +110,6 @@ def test_a_store_opens_whose_very_first_page_was_torn(folder: Path) -> None:
 def event_is_of_the_log(event: Event) -> bool:
     """Whether it is one of the many writes of the filler."""
     return isinstance(event, Write) and event.name != f"{NAME}-journal"
-
-
-@pytest.mark.parametrize("mode", ["OFF", "NORMAL"])
-def test_a_store_that_does_not_sync_is_found(
-    folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pragmas = tuple(each.replace("=FULL", f"={mode}") for each in sqlite._WRITER_PRAGMAS)
-    monkeypatch.setattr(sqlite, "_WRITER_PRAGMAS", pragmas)
-    [(task, text)] = _first_failure(folder).failures
-    assert "batches are there" in text or "no batch had" in text or "damaged" in text, text
-    assert command(task) == f"make powerloss IMAGES={task.images} SEED={task.seed}"
-
-
-def _first_failure(folder: Path) -> Outcome:
-    outcomes = (play_one(Task(seed, 40, folder)) for seed in range(10))
-    return next(outcome for outcome in outcomes if outcome.failures)
 
 
 # ---- the disk -----------------------------------------------------------------------------------
@@ -143,9 +128,27 @@ def test_what_is_synced_stays_and_what_is_not_may_go() -> None:
     disk.apply(Truncate("a", 2))
     assert {disk.image("prefix", random)["a"] for _ in range(50)} == {
         b"old",
+        b"new" + bytes(509),
         b"new" + bytes(1000),
         b"ne",
     }
+
+
+def test_a_write_that_is_synced_by_itself_leaves_those_beside_it_unsure() -> None:
+    disk, random = Disk({"a": bytes(4)}), Random(0)
+    event: Event
+    for event in (Write("a", 0, b"1111"), Write("a", 1, b"22"), SyncWrite("a")):
+        disk.apply(event)
+    assert disk.image("none", random) == {"a": b"\x0022\0"}
+    assert disk.image("all", random) == disk.visible() == {"a": b"1221"}
+    assert {disk.image("writes", random)["a"] for _ in range(50)} == {
+        b"\x0022\0",
+        b"1221",
+    }
+    for event in (Truncate("a", 0), Write("a", 1, b"3"), SyncWrite("a")):
+        disk.apply(event)
+    assert disk.image("all", random) == disk.visible() == {"a": b"\x003"}
+    assert disk.image("none", random)["a"] == b"\x0032\0"
 
 
 def test_an_entry_of_the_directory_is_sure_once_that_is_synced() -> None:
@@ -162,6 +165,8 @@ def test_an_entry_of_the_directory_is_sure_once_that_is_synced() -> None:
     }
     disk.apply(SyncDirectory())
     assert disk.image("none", random) == {"b": b""}
+    disk.apply(Lost({"c": b"3"}))
+    assert disk.image("none", random) == disk.visible() == {"c": b"3"}
 
 
 # ---- directories above the store ----------------------------------------------------------------
@@ -202,7 +207,7 @@ def traced(tmp_path: Path) -> list[str]:
     if shutil.which("strace") is None:
         pytest.skip("there is no strace here")
     out = tmp_path / "trace"
-    calls = "openat,write,pwrite64,ftruncate,fsync,fdatasync,unlink"
+    calls = "openat,write,pwrite64,pwritev,pwritev2,ftruncate,fsync,fdatasync,unlink"
     command = ["strace", "-f", "-y", "-o", str(out), "-e", f"trace={calls}", sys.executable]
     done = subprocess.run(
         [*command, "-c", SCRIPT, str(tmp_path / "real")],
@@ -222,15 +227,19 @@ SCRIPT = """
 import sys
 import tempfile
 from pathlib import Path
-from tests.powerloss.script import NAME, log_of
+from tests.powerloss.script import NAME, Sizes
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
+from understudy_store.commands import PromiseSearch
+from understudy_store.engines.base import Read
 from understudy_store.store import open_store
 
-with log_of(32):
+with Sizes().used():
     store = open_store(str(Path(sys.argv[1]) / NAME))
-    for n in range(3):
-        store.commit_here(Changes(n + 1, inserted=[row(f"p{n}")]), [])
+    for n in range(5):
+        # the read has the journal brought into the file, so both halves are written
+        reads = [Read(PromiseSearch(), n)] if n == 2 else []
+        store.commit_here(Changes(n + 1, inserted=[row(f"p{n}")]), reads)
     store.close()
 """
 
@@ -246,22 +255,30 @@ def test_the_recorder_sees_what_the_system_sees(tmp_path: Path, traced: list[str
     for event in recorder.log:
         if isinstance(event, Write):
             ours.append(("write", event.name, len(event.data)))
-        elif isinstance(event, Sync):
+        elif isinstance(event, Sync | SyncWrite):
             ours.append(("sync", event.name, 0))
         elif isinstance(event, SyncDirectory):
             ours.append(("sync", "real", 0))
+    assert ours.count(("sync", f"{NAME}.journal", 0)) == 1 + 5
     assert _merged(ours) == _merged(_calls(traced))
 
 
 def _calls(lines: list[str]) -> Iterator[tuple[str, str, int]]:
-    files = (NAME, f"{NAME}-wal", f"{NAME}-journal")
+    files = (NAME, f"{NAME}-wal", f"{NAME}-journal", f"{NAME}.journal")
+    durable = False
     for line in lines:
         call = line.split(None, 1)[1]
         name = call.partition("<")[2].partition(">")[0].rpartition("/")[2]
+        if call.startswith("openat") and f'{NAME}.journal"' in call:
+            durable = "O_DSYNC" in call
         if call.startswith(("fsync", "fdatasync")) and name in (*files, "real"):
             yield "sync", name, 0
         elif call.startswith(("pwrite64", "write")) and name in files:
             yield "write", name, int(call.rpartition("= ")[2])
+        elif call.startswith("pwritev"):
+            yield "write", name, int(call.rpartition("= ")[2])
+            if durable:
+                yield "sync", name, 0
 
 
 def _merged(calls: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -20,15 +21,18 @@ from understudy_store.tables import APPLICATION_ID
 _MAGIC = b"SQLite format 3\0"
 #: where SQLite's header keeps PRAGMA application_id
 _APPLICATION_ID_AT = slice(68, 72)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def access_error(path: Path, error: OSError) -> StoreAccessError:
     """`error` in words, and what to do."""
+    if error.errno in _NO_ROOM:
+        advice = "Make room on the disk"
+    else:
+        advice = "Give the user of this process the right to write the file and its directory"
     return StoreAccessError(
         f"cannot use {path} as a store: {error.strerror or error}"
-        f"{f' ({error.filename})' if error.filename else ''}. "
-        "Give the user of this process the right to write the file and its directory, "
-        "or name another path"
+        f"{f' ({error.filename})' if error.filename else ''}. {advice}, or name another path"
     )
 
 

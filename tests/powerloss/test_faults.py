@@ -1,0 +1,147 @@
+"""Stores that are broken on purpose: what a loss of power leaves of them is found to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.powerloss.run import Task, command, play_one
+from understudy_store.engines import database, journal
+from understudy_store.engines.database import Database
+from understudy_store.engines.journal import Journal
+from understudy_store.engines.pending import Pending
+from understudy_store.engines.sqlite import SqliteEngine
+
+Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+#: what is said of images in which something is wrong, and of nothing else
+FINDINGS = (
+    "batches are there",
+    "not what was committed before",
+    "Difference at",
+    "is damaged",
+    "does not follow",
+    "of another store",
+)
+
+
+def _sqlite_does_not_sync(patch: pytest.MonkeyPatch) -> None:
+    pragmas = tuple(each.replace("=FULL", "=OFF") for each in database._WRITER_PRAGMAS)
+    patch.setattr(database, "_WRITER_PRAGMAS", pragmas)
+
+
+def _sqlite_syncs_checkpoints_only(patch: pytest.MonkeyPatch) -> None:
+    pragmas = tuple(each.replace("=FULL", "=NORMAL") for each in database._WRITER_PRAGMAS)
+    patch.setattr(database, "_WRITER_PRAGMAS", pragmas)
+
+
+def _a_commit_is_acknowledged_before_it_is_synced(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal, "_SYNCED", 0)
+
+
+def _a_new_journal_is_not_synced(patch: pytest.MonkeyPatch) -> None:
+    """Nor is its entry in the directory: it may be gone, with all that it holds."""
+    patch.setattr(journal, "sync_directory", lambda path: None)
+
+
+def _a_half_is_written_over_before_it_is_in_the_file(patch: pytest.MonkeyPatch) -> None:
+    def switch(self: Journal) -> None:
+        self._at = self._start
+
+    patch.setattr(Journal, "switch", switch)
+
+
+def _a_record_begins_where_the_last_one_ends(patch: pytest.MonkeyPatch) -> None:
+    """Writing it writes the last sectors of the one before again, which may tear them."""
+    real = Journal.append
+
+    def append(self: Journal, data: bytes) -> None:
+        real(self, data)
+        self._at -= journal.BLOCK_BYTES // 2
+
+    patch.setattr(Journal, "append", append)
+
+
+def _the_last_record_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    real = journal.recover
+
+    def recover(path: Path, store: bytes, number: int) -> list[bytes]:
+        return real(path, store, number)[:-1]
+
+    patch.setattr(journal, "recover", recover)
+
+
+def _a_torn_record_counts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal, "_crc", lambda unsealed, data: 0)
+
+
+def _the_number_is_written_after_what_it_counts(patch: pytest.MonkeyPatch) -> None:
+    real = Database.write
+
+    def write(self: Database, pending: Pending, number: int) -> None:
+        real(self, pending, self.number)
+        self._set("commit", number)
+        self.number = number
+
+    patch.setattr(Database, "write", write)
+
+
+def _the_number_is_written_before_what_it_counts(patch: pytest.MonkeyPatch) -> None:
+    real = Database.write
+
+    def write(self: Database, pending: Pending, number: int) -> None:
+        self._set("commit", number)
+        real(self, pending, number)
+
+    patch.setattr(Database, "write", write)
+
+
+def _the_journal_is_removed_before_it_is_in_the_file(patch: pytest.MonkeyPatch) -> None:
+    real = SqliteEngine.close
+
+    def close(self: SqliteEngine) -> None:
+        with suppress(FileNotFoundError):
+            self._journal.path.unlink()
+        real(self)
+
+    patch.setattr(SqliteEngine, "close", close)
+
+
+def _what_was_left_is_written_over_before_it_is_in_the_file(patch: pytest.MonkeyPatch) -> None:
+    real = journal.recover
+
+    def recover(path: Path, store: bytes, number: int) -> list[bytes]:
+        left = real(path, store, number)
+        Journal(path, store, number).append(b"")
+        return left
+
+    patch.setattr(journal, "recover", recover)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        _sqlite_does_not_sync,
+        _sqlite_syncs_checkpoints_only,
+        _a_commit_is_acknowledged_before_it_is_synced,
+        _a_new_journal_is_not_synced,
+        _a_half_is_written_over_before_it_is_in_the_file,
+        _a_record_begins_where_the_last_one_ends,
+        _the_last_record_is_left_out,
+        _a_torn_record_counts,
+        _the_number_is_written_after_what_it_counts,
+        _the_number_is_written_before_what_it_counts,
+        _the_journal_is_removed_before_it_is_in_the_file,
+        _what_was_left_is_written_over_before_it_is_in_the_file,
+    ],
+)
+def test_a_fault_is_found(fault: Break, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault(monkeypatch)
+    outcomes = (play_one(Task(seed, 60, folder)) for seed in range(20))
+    [(task, text)] = next(outcome.failures for outcome in outcomes if outcome.failures)
+    assert any(finding in text for finding in FINDINGS), text[:1000]
+    assert command(task) == f"make powerloss IMAGES={task.images} SEED={task.seed}"
