@@ -112,7 +112,9 @@ class Journal:
         """The file stays as it is."""
         os.close(self._fd)
         self._view.release()
-        self._buffer.close()
+        # An error of a write that somebody keeps holds on to what was to be written.
+        with suppress(BufferError):
+            self._buffer.close()
 
 
 def most_bytes() -> int:
