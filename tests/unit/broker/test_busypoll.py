@@ -103,6 +103,7 @@ def test_it_gives_way_between_two_looks(
 
     monkeypatch.setattr(busypoll, "_give_way", give_way)
     poll = _paying(ours, LONG_S)
+    clock.step = LONG_S / 10
     assert poll.look(LONG_S)
     assert ours.recv(10) == b"x"
 

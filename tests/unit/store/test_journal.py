@@ -211,8 +211,12 @@ def test_the_journal_of_another_store_is_refused(opened: Journal, path: Path) ->
 
 def test_what_a_record_holds_is_not_looked_at(opened: Journal, path: Path) -> None:
     """As it may be a copy of a journal."""
+    other = Journal(path.with_name("other"), STORE, 8)
+    other.append(b"nine")
+    other.close()
+    inner = other.path.read_bytes()[:BLOCK_BYTES]
+    assert recover(other.path, STORE, 8) == [b"nine"]
     opened.append(b"a")
-    inner = path.read_bytes()[:BLOCK_BYTES].replace(b"\x01", b"\x09")
     opened.append(_filling(1) + inner)
     opened.append(b"c")
     assert recover(path, STORE, 1) == [_filling(1) + inner, b"c"]
