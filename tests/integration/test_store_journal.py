@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
 from understudy_store.engines import sqlite as engine_module
+from understudy_store.engines import statements
 from understudy_store.engines.database import Database
 from understudy_store.engines.pending import Pending
 from understudy_store.engines.sqlite import SqliteEngine
@@ -127,6 +129,33 @@ def test_a_find_sees_no_half_of_what_is_written_meanwhile(
     monkeypatch.setattr(engine._database, "find", find)
     assert settled_at(engine, "a", "b") == [6, 6]
     assert calls == [["b"], ["a", "b"]]
+
+
+@pytest.mark.usefixtures("idle")
+def test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes several statements, and a commit comes between them."""
+    insert(engine, "a", "b")
+    flush(engine)
+    real = statements.Batched.results
+    meanwhile = iter([6])
+
+    def results(
+        statement: statements.Batched, driver: sqlite3.Connection, keys: Sequence[tuple[str]]
+    ) -> Iterator[sqlite3.Cursor]:
+        for result in real(statement, driver, keys):
+            yield result
+            if statement is statements.FIND_PROMISES:
+                for at in meanwhile:
+                    settle(engine, at, "a", "b")
+                    flush(engine)
+
+    monkeypatch.setattr(statements.Batched, "results", results)
+    fillers = [f"nobody.{number}" for number in range(statements.CHUNK_ROWS)]
+    found = engine.find(["a", *fillers, "b"])
+    assert found == [row("a"), row("b")]
+    assert settled_at(engine, "a", "b") == [6, 6]
 
 
 def test_the_file_has_a_commit_soon_without_being_asked(

@@ -242,6 +242,15 @@ _BEHIND: Final = (
         f"{_ENGINE}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
     ),
     _mutant(
+        "half-a-commit-found-among-many",
+        None,
+        "a find sees no half of a commit, however many it asks for",
+        "engines/database.py",
+        "                if len(keys) <= sql.CHUNK_ROWS:\n",
+        "                if keys:\n",
+        f"{_ENGINE}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
+    ),
+    _mutant(
         "never-brought-in",
         None,
         "the file lags by a second at most",
