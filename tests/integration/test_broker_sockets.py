@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -167,6 +168,26 @@ async def test_a_look_before_sleeping_loses_nothing(
     assert any(looks) == (busy_poll_s > 0)
     # in vain: then it slept, and was woken all the same
     assert looks.count(False) >= 1
+
+
+async def test_other_tasks_have_their_turn_while_looking_finds_messages(
+    pair: tuple[TrioSocket, TrioSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = pair[0]
+    monkeypatch.setattr(socket._busy_poll, "look", lambda _: True)
+    turns: list[int] = []
+    until = perf_counter() + 30
+
+    def turn() -> Pause | None:
+        # without a turn of the others nothing here could end it but this
+        assert perf_counter() < until
+        return Pause(brief=True) if len(turns) < 10 else None
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(socket.drive, turn)
+        for number in range(10):
+            await trio.lowlevel.checkpoint()
+            turns.append(number)
 
 
 @pytest.mark.parametrize("microseconds", [0, 250])

@@ -24,7 +24,7 @@ from understudy_store.engines import journal
 from understudy_store.engines.database import Database
 from understudy_store.engines.pending import Pending
 from understudy_store.engines.sqlite import SqliteEngine
-from understudy_store.errors import StoreError
+from understudy_store.errors import StoreClosedError, StoreError
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def test_after_a_clean_close_all_is_in_the_file(path: Path) -> None:
     assert sorted(each.name for each in path.parent.iterdir()) == ["x.db", "x.db.lock"]
     assert in_file(path) == ["a"]
     assert number_in_file(path) == 1
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreClosedError, match="is closed"):
         engine.commit(Changes(2, inserted=[row("b")]), [])
-    with pytest.raises(StoreError, match="is closed"):
+    with pytest.raises(StoreClosedError, match="is closed"):
         engine.find(["a"])
 
 

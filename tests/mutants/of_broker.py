@@ -802,6 +802,15 @@ _LOOKING: Final = (
         f"{_SOCKETS}::test_a_look_before_sleeping_loses_nothing",
     ),
     _mutant(
+        "others-starve-while-it-looks",
+        None,
+        "other tasks have their turn, also while looking finds one message after the other",
+        "sockets.py",
+        "            if began - self._checked_at > _OTHERS_WAIT_S:\n",
+        "            if began < self._checked_at:\n",
+        f"{_SOCKETS}::test_other_tasks_have_their_turn_while_looking_finds_messages",
+    ),
+    _mutant(
         "look-setting-not-passed-on",
         None,
         "how long the broker looks is a setting",

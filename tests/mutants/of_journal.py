@@ -9,7 +9,7 @@ from tests.mutants.mutant import Floor, Mutant
 _mutant = Floor("store/understudy_store", "tests/unit/store").mutant
 _JOURNAL: Final = "test_journal.py"
 _PENDING: Final = "test_pending.py"
-_ENGINE: Final = "tests/integration/test_store_journal.py"
+_ENGINE: Final = "tests/integration/test_store_follower.py"
 _FAILING: Final = "tests/integration/test_store_failing.py"
 _OPEN: Final = "tests/integration/test_store_open.py"
 
@@ -303,6 +303,15 @@ _BEHIND: Final = (
         "                    self._failure = _as_store_error(error)\n                    return\n",
         "                    return\n",
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+    ),
+    _mutant(
+        "commits-after-the-close",
+        None,
+        "nothing is written to a journal that is closed: its descriptor may be another file's",
+        "engines/sqlite.py",
+        "            self._check_open()\n            if self._failure is not None:\n",
+        "            if self._failure is not None:\n",
+        f"{_FAILING}::test_after_a_clean_close_all_is_in_the_file",
     ),
     _mutant(
         "journal-removed-too-soon",

@@ -81,8 +81,7 @@ class Journal:
         self._start = self._at = 0
         _make(path, 2 * self._half_bytes)
         # Direct writes want memory that begins at a page.
-        self._buffer = mmap.mmap(-1, RECORD_BYTES_MAX)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(mmap.mmap(-1, RECORD_BYTES_MAX))
         self._fd = _open(path)
 
     def fits(self, data: bytes) -> bool:
@@ -110,11 +109,8 @@ class Journal:
 
     def close(self) -> None:
         """The file stays as it is."""
+        # The buffer stays too, until nobody has it: an error that is kept may hold what it wrote.
         os.close(self._fd)
-        self._view.release()
-        # An error of a write that somebody keeps holds on to what was to be written.
-        with suppress(BufferError):
-            self._buffer.close()
 
 
 def most_bytes() -> int:
@@ -194,6 +190,7 @@ def _make(path: Path, size: int) -> None:
         if os.fstat(fd).st_size != size:
             os.ftruncate(fd, 0)
             if os.pwrite(fd, bytes(size), 0) != size:
+                os.ftruncate(fd, 0)  # leave to others what room there is
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(fd)
     finally:

@@ -119,8 +119,7 @@ class SqliteEngine:
             return self._database.load()
 
     def find(self, ids: Collection[str]) -> list[Row]:
-        if self._closed:
-            raise StoreClosedError(f"the store {self._path} is closed")
+        self._check_open()
         while True:
             found: list[Row] = []
             elsewhere: list[str] = []
@@ -139,8 +138,14 @@ class SqliteEngine:
             if not (found and rest) or writes == self._writes:
                 return found + rest
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(f"the store {self._path} is closed")
+
     def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
         with self._append_lock:
+            # the number of the journal's descriptor may be another file's by now
+            self._check_open()
             if self._failure is not None:
                 raise self._failure
             try:
