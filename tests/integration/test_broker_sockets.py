@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
 import trio
 import zmq
 
-from understudy_broker.sockets import ConnectionEvent, TrioSocket, connection_events, descriptor_of
+from understudy_broker import busypoll, service
+from understudy_broker.settings import load_settings
+from understudy_broker.sockets import (
+    ConnectionEvent,
+    Pause,
+    TrioSocket,
+    connection_events,
+    descriptor_of,
+)
+from understudy_store.store import open_store
 
 ROUNDS = 10_000
 
@@ -105,6 +116,101 @@ async def test_a_kick_is_not_lost(pair: tuple[TrioSocket, TrioSocket]) -> None:
             nursery.start_soon(socket.wait)
             await trio.testing.wait_all_tasks_blocked()
             socket.kick()
+
+
+@pytest.mark.parametrize("busy_poll_s", [0.0, 0.001, 30.0])
+async def test_a_look_before_sleeping_loses_nothing(
+    busy_poll_s: float, context: zmq.Context[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers come from a thread: at times soon enough for the look, at times not."""
+    monkeypatch.setattr(busypoll, "processors", lambda: 2)
+    monkeypatch.setattr(busypoll, "SHORT_S", 30.0)
+    left, right = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
+    left.bind("tcp://127.0.0.1:*")
+    right.connect(left.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+
+    def answer() -> None:
+        for number in range(ROUNDS // 10):
+            parts = right.recv_multipart()
+            if number % 10 == 0:
+                # nothing comes meanwhile; the peer has looked in vain by then, unless it may long
+                right.poll(3)
+            right.send_multipart(parts)
+        right.close()
+
+    received: list[list[bytes]] = []
+    looks: list[bool] = []
+    sent = 0
+    with TrioSocket(left, busy_poll_s) as socket, trio.fail_after(60):
+        look = socket._busy_poll.look
+
+        def recorded(timeout_s: float) -> bool:
+            looks.append(look(timeout_s))
+            return looks[-1]
+
+        monkeypatch.setattr(socket._busy_poll, "look", recorded)
+
+        def turn() -> Pause | None:
+            nonlocal sent
+            received.extend(socket.receive_nowait())
+            if len(received) == ROUNDS // 10:
+                return None
+            if len(received) == sent:
+                assert socket.send_nowait([b"%d" % sent])
+                sent += 1
+            return Pause(brief=True)
+
+        await socket.wait_writable()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, answer)
+            await socket.drive(turn)
+    assert received == [[b"%d" % number] for number in range(ROUNDS // 10)]
+    assert any(looks) == (busy_poll_s > 0)
+    # in vain: then it slept, and was woken all the same
+    assert looks.count(False) >= 1
+
+
+async def test_other_tasks_have_their_turn_while_looking_finds_messages(
+    pair: tuple[TrioSocket, TrioSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = pair[0]
+    monkeypatch.setattr(socket._busy_poll, "look", lambda _: True)
+    turns: list[int] = []
+    until = perf_counter() + 30
+
+    def turn() -> Pause | None:
+        # without a turn of the others nothing here could end it but this
+        assert perf_counter() < until
+        return Pause(brief=True) if len(turns) < 10 else None
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(socket.drive, turn)
+        for number in range(10):
+            await trio.lowlevel.checkpoint()
+            turns.append(number)
+
+
+@pytest.mark.parametrize("microseconds", [0, 250])
+async def test_how_long_to_look_is_a_setting_of_the_broker(
+    microseconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no file of settings is
+    given: list[float] = []
+
+    class Told(TrioSocket):
+        def __init__(self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0) -> None:
+            given.append(busy_poll_s)
+            super().__init__(socket, busy_poll_s)
+
+    monkeypatch.setattr(service, "TrioSocket", Told)
+    config = load_settings(flags={"busy_poll_us": microseconds}).broker_config()
+    stop = trio.Event()
+    stop.set()
+    store = open_store("memory")
+    with trio.fail_after(20):
+        await service.serve(store, config, "tcp://127.0.0.1:*", stop=stop)
+    store.close()
+    assert given == [microseconds / 1e6]
 
 
 async def test_only_one_task_may_wait(pair: tuple[TrioSocket, TrioSocket]) -> None:

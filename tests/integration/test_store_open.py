@@ -145,7 +145,7 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
+@pytest.mark.parametrize("suffix", ["", ".journal", "-wal", "-shm", ".lock"])
 def test_a_file_that_goes_away_stops_the_store(
     suffix: str, replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ _CORE: Final = "test_core.py"
 _DISPATCHER: Final = "test_dispatcher.py"
 _FRAMES: Final = "test_frames.py"
 _LARGE: Final = "test_large_answers.py"
+_BUSY: Final = "test_busypoll.py"
+_SOCKETS: Final = "tests/integration/test_broker_sockets.py"
 _LINK: Final = "test_link_core.py"
 _MEMBERS: Final = "test_membership.py"
 _PARKING: Final = "test_parking.py"
@@ -743,6 +745,91 @@ _LINKS: Final = (
     ),
 )
 
+_LOOKING: Final = (
+    _mutant(
+        "looks-for-ever",
+        None,
+        "who has looked in vain sleeps, until a wait was short again",
+        "busypoll.py",
+        "                self.pays = False\n                return False\n",
+        "                return False\n",
+        f"{_BUSY}::test_it_gives_up_after_its_time_and_then_sleeps",
+    ),
+    _mutant(
+        "looks-past-its-time",
+        None,
+        "a look ends with the pause",
+        "busypoll.py",
+        "min(self._most_s, timeout_s)",
+        "self._most_s",
+        f"{_BUSY}::test_it_gives_up_after_its_time_and_then_sleeps",
+    ),
+    _mutant(
+        "looks-whatever-the-wait",
+        None,
+        "only a wait that was short makes a look worth it",
+        "busypoll.py",
+        "self.pays = seconds < SHORT_S and self._most_s > 0",
+        "self.pays = self._most_s > 0",
+        f"{_BUSY}::test_it_looks_only_after_a_short_wait",
+    ),
+    _mutant(
+        "looks-on-one-processor",
+        None,
+        "on one processor a look keeps those from running that are waited for",
+        "busypoll.py",
+        "most_s if processors() > 1 else 0.0",
+        "most_s",
+        f"{_BUSY}::test_never",
+    ),
+    _mutant(
+        "gives-no-way",
+        None,
+        "who looks lets others have the processor",
+        "busypoll.py",
+        "            _give_way()\n",
+        "",
+        f"{_BUSY}::test_it_gives_way_between_two_looks",
+    ),
+    _mutant(
+        "never-learns-to-look",
+        None,
+        "the socket says how long it slept, or no look is ever worth it",
+        "sockets.py",
+        "            if pause.brief:\n                self._busy_poll.slept("
+        "trio.current_time() - began)\n",
+        "",
+        f"{_SOCKETS}::test_a_look_before_sleeping_loses_nothing",
+    ),
+    _mutant(
+        "others-starve-while-it-looks",
+        None,
+        "other tasks have their turn, also while looking finds one message after the other",
+        "sockets.py",
+        "            if began - self._checked_at > _OTHERS_WAIT_S:\n",
+        "            if began < self._checked_at:\n",
+        f"{_SOCKETS}::test_other_tasks_have_their_turn_while_looking_finds_messages",
+    ),
+    _mutant(
+        "look-setting-not-passed-on",
+        None,
+        "how long the broker looks is a setting",
+        "settings.py",
+        "            busy_poll_us=self.busy_poll_us,\n",
+        "",
+        f"{_SOCKETS}::test_how_long_to_look_is_a_setting_of_the_broker",
+    ),
+    _mutant(
+        "look-setting-ignored",
+        None,
+        "how long the broker looks is a setting",
+        "service.py",
+        "TrioSocket(router, config.busy_poll_us / 1e6)",
+        "TrioSocket(router)",
+        f"{_SOCKETS}::test_how_long_to_look_is_a_setting_of_the_broker",
+    ),
+)
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *_BATCHES,
     *_FRAMES_IN_ORDER,
@@ -750,4 +837,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *_WHO_IS_ALIVE,
     *_HELD_BACK,
     *_LINKS,
+    *_LOOKING,
 )

@@ -153,10 +153,8 @@ class Database:
         self._connections.append(self._writer)
         with self._writer.begin():
             self._migrate()
-            meta = {
-                row.key: row.value
-                for row in self._writer.execute(select(_meta.c.key, _meta.c.value))
-            }
+            found = self._writer.execute(select(_meta.c.key, _meta.c.value))
+            meta = {row.key: row.value for row in found}
         #: of which store the journal is
         self.store = bytes.fromhex(meta["store"])
         #: number of the last commit that is in the file
@@ -227,15 +225,25 @@ class Database:
             keys = [(id_,) for id_ in ids]
             try:
                 if len(keys) == 1:
-                    found = driver.execute(sql.FIND_PROMISE, keys[0]).fetchall()
-                    return [row_of(row) for row in found]
-                return [
-                    row_of(row)
-                    for result in sql.FIND_PROMISES.results(driver, keys)
-                    for row in result.fetchall()
-                ]
+                    found = driver.execute(sql.FIND_PROMISE, keys[0])
+                    return [row_of(row) for row in found.fetchall()]
+                if len(keys) <= sql.CHUNK_ROWS:
+                    return self._find(keys)
+                # Several statements, which are to see the file as it is at one moment.
+                driver.execute("BEGIN")
+                try:
+                    return self._find(keys)
+                finally:
+                    driver.execute("COMMIT")
             except sqlite3.Error as error:
                 raise _plain(error) from None
+
+    def _find(self, keys: Sequence[tuple[str]]) -> list[Row]:
+        return [
+            row_of(row)
+            for result in sql.FIND_PROMISES.results(self._finder_driver, keys)
+            for row in result.fetchall()
+        ]
 
     def write(self, pending: Pending, number: int) -> None:
         """All of `pending` or nothing, and that it ends with commit `number`; durable on return."""
@@ -319,12 +327,12 @@ class Database:
                 return Reply(200, promises=[projected(row.promise, now) for row in rows])
             case PromiseSearch():
                 found = self._rows(pages.search_promises(command, now))
-                rows, cursor = page(found, command.limit, _row_id)
+                rows, cursor = page(found, command.limit, lambda row: row.promise.id)
                 promises = [projected(row.promise, now) for row in rows]
                 return Reply(200, promises=promises, cursor=cursor)
             case TaskSearch():
                 found = self._rows(pages.search_tasks(command, now))
-                rows, cursor = page(found, command.limit, _row_id)
+                rows, cursor = page(found, command.limit, lambda row: row.promise.id)
                 tasks = [task for row in rows if (task := projected_row(row, now).task)]
                 return Reply(200, tasks=tasks, cursor=cursor)
             case ScheduleSearch():
@@ -375,10 +383,6 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 def _pair(values: Sequence[Any]) -> tuple[str, str]:
     first, second = values
     return first, second
-
-
-def _row_id(row: Row) -> str:
-    return row.promise.id
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:

@@ -96,6 +96,8 @@ class SqliteEngine:
         #: what is in the half of the journal that is written, and in the other one
         self._active = Pending()
         self._sealed = Pending()
+        #: writes to the file that have begun
+        self._writes = 0
         #: held while the two change; a find sees no half of a commit
         self._view_lock = Lock()
         #: held by who appends to the journal or changes its half; taken before `_file_lock`
@@ -117,23 +119,33 @@ class SqliteEngine:
             return self._database.load()
 
     def find(self, ids: Collection[str]) -> list[Row]:
+        self._check_open()
+        while True:
+            found: list[Row] = []
+            elsewhere: list[str] = []
+            with self._view_lock:
+                writes = self._writes
+                active, sealed = self._active.rows, self._sealed.rows
+                for id_ in dict.fromkeys(ids):
+                    row = active.get(id_) or sealed.get(id_)
+                    if row is None:
+                        elsewhere.append(id_)
+                    else:
+                        found.append(row)
+            # What was sealed above and is in the file by now would have been found above.
+            rest = self._database.find(elsewhere) if elsewhere else []
+            # If more was written since, a commit after what was found may be in the rest.
+            if not (found and rest) or writes == self._writes:
+                return found + rest
+
+    def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(f"the store {self._path} is closed")
-        found: list[Row] = []
-        elsewhere: list[str] = []
-        with self._view_lock:
-            active, sealed = self._active.rows, self._sealed.rows
-            for id_ in dict.fromkeys(ids):
-                row = active.get(id_) or sealed.get(id_)
-                if row is None:
-                    elsewhere.append(id_)
-                else:
-                    found.append(row)
-        # What was sealed above and is in the file by now would have been found above.
-        return found + self._database.find(elsewhere) if elsewhere else found
 
     def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
         with self._append_lock:
+            # the number of the journal's descriptor may be another file's by now
+            self._check_open()
             if self._failure is not None:
                 raise self._failure
             try:
@@ -160,7 +172,7 @@ class SqliteEngine:
                 self._write_all()
                 # It takes a number too: the journal is at it, and holds nothing that counts.
                 self._journal.skip()
-                self._database.write(joined(changes), self._journal.number)
+                self._write(joined(changes), self._journal.number)
             return
         if not self._journal.fits(data):
             with self._file_lock:
@@ -205,9 +217,13 @@ class SqliteEngine:
 
     def _write_sealed(self) -> None:
         if self._sealed:
-            self._database.write(self._sealed, self._sealed_number)
+            self._write(self._sealed, self._sealed_number)
             with self._view_lock:
                 self._sealed = Pending()
+
+    def _write(self, pending: Pending, number: int) -> None:
+        self._writes += 1
+        self._database.write(pending, number)
 
     def _write_all(self) -> None:
         """Have all that is committed in the file."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from understudy_broker.config import BrokerConfig
 from understudy_broker.settings import BrokerSettings, SettingsError, load_settings
 
 
@@ -26,6 +27,8 @@ def test_defaults() -> None:
     )
     config = settings.broker_config()
     assert (config.lease_ttl_ms, config.beat_ms) == (10_000, 2_500)
+    # a broker of its own looks before it sleeps; one that shares its process does not
+    assert (config.busy_poll_us, BrokerConfig().busy_poll_us) == (500, 0)
 
 
 def test_flags_beat_environment_beats_file_beats_defaults(

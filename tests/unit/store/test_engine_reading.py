@@ -113,13 +113,16 @@ def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
         Row(msgspec.structs.replace(promise, id=f"a.{place}", param=value, value=value))
         for place, value in enumerate(values)
     ]
-    engine.commit(Changes(1, inserted=rows), [])
+    # the searches have them in the file, where the finds look then
+    reads = [Read(PromiseSearch(), 1)]
+    [all_of_them] = engine.commit(Changes(1, inserted=rows), reads)
+    assert all_of_them.promises == [each.promise for each in rows]
     assert [engine.find([each.promise.id]) for each in rows] == [[each] for each in rows]
     swapped = [
         Row(msgspec.structs.replace(each.promise, value=value, state="resolved", settled_at=2))
         for each, value in zip(rows, reversed(values), strict=True)
     ]
-    engine.commit(Changes(2, updated=swapped), [])
+    engine.commit(Changes(2, updated=swapped), reads)
     assert engine.find([each.promise.id for each in swapped]) == swapped
 
 

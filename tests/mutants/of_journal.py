@@ -1,0 +1,350 @@
+"""Faults of the journal, of what is made of its commits, and of the engine above."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Floor, Mutant
+
+_mutant = Floor("store/understudy_store", "tests/unit/store").mutant
+_JOURNAL: Final = "test_journal.py"
+_PENDING: Final = "test_pending.py"
+_ENGINE: Final = "tests/integration/test_store_follower.py"
+_FAILING: Final = "tests/integration/test_store_failing.py"
+_OPEN: Final = "tests/integration/test_store_open.py"
+
+_FORMAT: Final = (
+    _mutant(
+        "journal-not-synced",
+        None,
+        "a record is on the disk when it is acknowledged",
+        "engines/journal.py",
+        '_SYNCED: Final = getattr(os, "O_DSYNC", os.O_SYNC)',
+        "_SYNCED: Final = 0",
+        f"{_JOURNAL}::test_a_write_is_durable_when_it_returns",
+    ),
+    _mutant(
+        "short-write-taken-for-whole",
+        None,
+        "a record of which a part was written is not acknowledged",
+        "engines/journal.py",
+        "    if written != len(data):\n",
+        "    if written < 0:\n",
+        f"{_JOURNAL}::test_a_short_write_is_an_error",
+    ),
+    _mutant(
+        "numbers-that-stand-still",
+        None,
+        "each record is numbered one higher than the one before",
+        "engines/journal.py",
+        "        self._at += size\n        self.number = number\n",
+        "        self._at += size\n",
+        f"{_JOURNAL}::test_each_record_begins_at_a_block_and_the_file_does_not_grow",
+    ),
+    _mutant(
+        "records-within-a-block",
+        None,
+        "to write a record touches none that was written before",
+        "engines/journal.py",
+        "    return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES\n",
+        "    return -(-(_HEAD.size + length) // 512) * 512\n",
+        f"{_JOURNAL}::test_each_record_begins_at_a_block_and_the_file_does_not_grow",
+    ),
+    _mutant(
+        "sum-not-checked",
+        None,
+        "a record that was cut short does not count",
+        "engines/journal.py",
+        "            if crc == _crc(content[at : at + _UNSEALED_BYTES], data):\n",
+        "            if data is not None:\n",
+        f"{_JOURNAL}::test_a_record_that_is_cut_short_is_none",
+    ),
+    _mutant(
+        "sum-without-the-head",
+        None,
+        "a record's number is trusted only if its sum is right",
+        "engines/journal.py",
+        "    return crc32(data, crc32(unsealed))\n",
+        "    return crc32(data)\n",
+        f"{_JOURNAL}::test_a_garbled_record_does_not_count",
+    ),
+    _mutant(
+        "journal-of-any-store",
+        None,
+        "a store takes in no other's journal",
+        "engines/journal.py",
+        "        if owner != store:\n",
+        "        if len(owner) != len(store):\n",
+        f"{_JOURNAL}::test_the_journal_of_another_store_is_refused",
+    ),
+    _mutant(
+        "gap-in-the-journal",
+        None,
+        "a record that is missing among others is not passed over",
+        "engines/journal.py",
+        "    if found and found.keys() != set(wanted):\n",
+        "    wanted = sorted(found)  # type: ignore[assignment]\n"
+        "    if found.keys() != set(wanted):\n",
+        f"{_JOURNAL}::test_a_garbled_record_does_not_count",
+    ),
+    _mutant(
+        "records-within-a-record",
+        None,
+        "what a record holds is not taken for records",
+        "engines/journal.py",
+        "                at += _blocks(length)\n                continue\n",
+        "                pass\n",
+        f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
+    ),
+    _mutant(
+        "one-half-runs-into-the-other",
+        None,
+        "a half is written over only when the file has what it holds",
+        "engines/journal.py",
+        "        return self._at + _blocks(len(data)) <= self._start + self._half_bytes\n",
+        "        return self._at + _blocks(len(data)) <= 2 * self._half_bytes\n",
+        f"{_JOURNAL}::test_fits_to_the_last_block",
+    ),
+    _mutant(
+        "always-the-same-half",
+        None,
+        "the half that is not yet in the file is left alone",
+        "engines/journal.py",
+        "        self._start = self._at = self._half_bytes - self._start\n",
+        "        self._start = self._at = 0\n",
+        f"{_JOURNAL}::test_halves_change_places",
+    ),
+)
+
+_MERGED: Final = (
+    _mutant(
+        "links-added-before-those-that-go",
+        None,
+        "what is added after a removal stays",
+        "engines/database.py",
+        "            if links.removed:\n"
+        "                remove.run(writer, [(id_,) for id_ in links.removed])\n"
+        "            if added := links.added:\n"
+        "                add.run(writer, added)\n",
+        "            if added := links.added:\n"
+        "                add.run(writer, added)\n"
+        "            if links.removed:\n"
+        "                remove.run(writer, [(id_,) for id_ in links.removed])\n",
+        f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
+    ),
+    _mutant(
+        "links-that-the-file-keeps",
+        None,
+        "links that are consumed are gone, also where the file has them",
+        "engines/pending.py",
+        "                self.removed[awaited] = None\n",
+        "                pass\n",
+        f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
+    ),
+    _mutant(
+        "links-of-one-run-stay",
+        None,
+        "links that are added and consumed in one run never reach the file",
+        "engines/pending.py",
+        "            self._added.pop(awaited, None)\n            if awaited",
+        "            if awaited",
+        f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
+    ),
+    _mutant(
+        "removals-for-nothing",
+        None,
+        "the file is not searched for links of what it does not know",
+        "engines/pending.py",
+        "            if awaited not in fresh:\n",
+        "            if awaited:\n",
+        f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
+    ),
+    _mutant(
+        "acknowledged-before-it-was-owed",
+        None,
+        "of one commit removals come last",
+        "engines/pending.py",
+        "        self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))\n",
+        "        self.unblocks.update(dict.fromkeys(changes.unblocks_removed, False))\n"
+        "        self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))\n"
+        "        return\n",
+        f"{_PENDING}::test_the_last_word_on_an_unblock_and_a_schedule_counts",
+    ),
+)
+
+_BEHIND: Final = (
+    _mutant(
+        "replayed-without-the-rest",
+        None,
+        "what is brought in after a kill is as whole as what was committed",
+        "engines/sqlite.py",
+        "            pending.add(_completed(decode(data), pending.rows))\n",
+        "            pending.add(decode(data))\n",
+        f"{_PENDING}::test_made_and_settled_is_one_row_with_all_of_it",
+        f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
+    ),
+    _mutant(
+        "not-replayed",
+        None,
+        "what a process left in the journal is brought in",
+        "engines/sqlite.py",
+        "            _bring_in(left, database, path)\n",
+        "",
+        f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
+    ),
+    _mutant(
+        "file-said-to-hold-more",
+        None,
+        "the file says up to which commit it holds all, and no more",
+        "engines/sqlite.py",
+        "            self._write(self._sealed, self._sealed_number)\n",
+        "            self._write(self._sealed, self._journal.number)\n",
+        f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
+    ),
+    _mutant(
+        "halves-change-too-soon",
+        None,
+        "a half is written over only when the file has what it holds",
+        "engines/sqlite.py",
+        "                self._write_sealed()\n                self._seal()\n",
+        "                self._sealed = Pending()\n                self._seal()\n",
+        f"{_ENGINE}::test_a_half_that_is_full_goes_to_the_file",
+    ),
+    _mutant(
+        "older-state-first",
+        None,
+        "a find sees the last state of each",
+        "engines/sqlite.py",
+        "active.get(id_) or sealed.get(id_)",
+        "sealed.get(id_) or active.get(id_)",
+        f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
+    ),
+    _mutant(
+        "unseen-while-it-is-written",
+        None,
+        "what was acknowledged is seen at all times",
+        "engines/sqlite.py",
+        "            self._write(self._sealed, self._sealed_number)\n"
+        "            with self._view_lock:\n"
+        "                self._sealed = Pending()\n",
+        "            with self._view_lock:\n"
+        "                sealed, self._sealed = self._sealed, Pending()\n"
+        "            self._write(sealed, self._sealed_number)\n",
+        f"{_ENGINE}::test_what_is_being_written_to_the_file_is_seen_meanwhile",
+    ),
+    _mutant(
+        "half-a-commit-found",
+        None,
+        "a find sees no half of a commit",
+        "engines/sqlite.py",
+        "            if not (found and rest) or writes == self._writes:\n",
+        "            if writes >= 0:\n",
+        f"{_ENGINE}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
+    ),
+    _mutant(
+        "half-a-commit-found-among-many",
+        None,
+        "a find sees no half of a commit, however many it asks for",
+        "engines/database.py",
+        "                if len(keys) <= sql.CHUNK_ROWS:\n",
+        "                if keys:\n",
+        f"{_ENGINE}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
+    ),
+    _mutant(
+        "never-brought-in",
+        None,
+        "the file lags by a second at most",
+        "engines/sqlite.py",
+        "            self._enough.wait(LAG_S)\n",
+        "            self._enough.wait()\n",
+        f"{_ENGINE}::test_the_file_has_a_commit_soon_without_being_asked",
+    ),
+    _mutant(
+        "brought-in-one-by-one",
+        None,
+        "commits are brought in together, not each by itself",
+        "engines/sqlite.py",
+        "            self._enough.wait(LAG_S)\n",
+        "            self._enough.wait(0)\n",
+        f"{_ENGINE}::test_the_file_is_not_written_for_each_commit",
+    ),
+    _mutant(
+        "many-rows-wait-too",
+        None,
+        "many rows are brought in sooner",
+        "engines/sqlite.py",
+        "        elif len(self._active.rows) >= LAG_ROWS and not self._sealed:\n",
+        "        elif not self._active.rows:\n",
+        f"{_ENGINE}::test_many_rows_are_brought_in_sooner",
+    ),
+    _mutant(
+        "large-without-a-number",
+        None,
+        "a commit that goes past the journal has a number, too",
+        "engines/sqlite.py",
+        "                self._journal.skip()\n",
+        "",
+        f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
+    ),
+    _mutant(
+        "large-before-the-small",
+        None,
+        "a commit that goes past the journal goes past no commit",
+        "engines/sqlite.py",
+        "                self._write_all()\n                # It takes",
+        "                # It takes",
+        f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
+    ),
+    _mutant(
+        "failure-behind-is-not-told",
+        None,
+        "after the file failed nothing is acknowledged",
+        "engines/sqlite.py",
+        "                    self._failure = _as_store_error(error)\n                    return\n",
+        "                    return\n",
+        f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+    ),
+    _mutant(
+        "commits-after-the-close",
+        None,
+        "nothing is written to a journal that is closed: its descriptor may be another file's",
+        "engines/sqlite.py",
+        "            self._check_open()\n            if self._failure is not None:\n",
+        "            if self._failure is not None:\n",
+        f"{_FAILING}::test_after_a_clean_close_all_is_in_the_file",
+    ),
+    _mutant(
+        "journal-removed-too-soon",
+        None,
+        "the journal goes only when the file has what it holds",
+        "engines/sqlite.py",
+        "                self._write_all()\n"
+        "                if self._failure is None:\n"
+        "                    self._journal.path.unlink()\n",
+        "                if self._failure is None:\n"
+        "                    self._journal.path.unlink()\n"
+        "                self._write_all()\n",
+        f"{_FAILING}::test_a_disk_that_fails_at_close_leaves_the_journal",
+    ),
+    _mutant(
+        "journal-removed-after-a-failure",
+        None,
+        "what failed is for the next open to look at",
+        "engines/sqlite.py",
+        "                if self._failure is None:\n"
+        "                    self._journal.path.unlink()\n",
+        "                self._journal.path.unlink()\n",
+        f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+    ),
+    _mutant(
+        "journal-not-watched",
+        None,
+        "a journal that is removed stops the store",
+        "engines/sqlite.py",
+        "FilesInPlace([self._path, path, *beside])",
+        "FilesInPlace([self._path, *beside])",
+        f"{_OPEN}::test_a_file_that_goes_away_stops_the_store",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MERGED, *_BEHIND)
