@@ -148,8 +148,8 @@ class TrioSocket:
         finally:
             self._waiting = None
             self._kicked = False
-            if pause.brief:
-                self._busy_poll.slept(trio.current_time() - began)
+            if pause.brief and (now := trio.current_time()) < until:
+                self._busy_poll.slept(now - began)
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
         """Take what is readable, up to a bound, as lists of parts. Never blocks."""

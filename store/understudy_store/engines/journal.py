@@ -82,7 +82,7 @@ class Journal:
         _make(path, 2 * self._half_bytes)
         # Direct writes want memory that begins at a page.
         self._view = memoryview(mmap.mmap(-1, RECORD_BYTES_MAX))
-        self._fd = _open(path)
+        self._fd = _open(path, self._view[:BLOCK_BYTES])
 
     def fits(self, data: bytes) -> bool:
         """Whether a record of `data` has room in this half."""
@@ -198,11 +198,17 @@ def _make(path: Path, size: int) -> None:
     sync_directory(path.parent)
 
 
-def _open(path: Path) -> int:
-    """For writes that are durable when they return."""
+def _open(path: Path, zeroes: memoryview) -> int:
+    """For writes that are durable when they return. The first block is written over."""
     flags = os.O_RDWR | _SYNCED | os.O_CLOEXEC
     if _DIRECT:
-        # refused by file systems that have no such thing
+        # Refused by file systems that have no such thing, here or at the first write.
         with suppress(OSError):
-            return os.open(path, flags | _DIRECT)
+            fd = os.open(path, flags | _DIRECT)
+            try:
+                write_through(fd, zeroes, 0)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
     return os.open(path, flags)

@@ -184,7 +184,7 @@ class SqliteEngine:
             self._active.add(changes)
         if self._active.commits == 1:
             self._some.set()
-        elif len(self._active.rows) >= LAG_ROWS and not self._sealed:
+        if len(self._active.rows) >= LAG_ROWS and not self._sealed:
             self._enough.set()
 
     def _follow(self) -> None:
