@@ -273,8 +273,8 @@ _BEHIND: Final = (
         None,
         "many rows are brought in sooner",
         "engines/sqlite.py",
-        "        elif len(self._active.rows) >= LAG_ROWS and not self._sealed:\n",
-        "        elif not self._active.rows:\n",
+        "        if len(self._active.rows) >= LAG_ROWS and not self._sealed:\n",
+        "        if not self._active.rows:\n",
         f"{_ENGINE}::test_many_rows_are_brought_in_sooner",
     ),
     _mutant(

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.powerloss.run import Task, command, play_one
+from tests.powerloss.run import PER_LIFE, Task, command, play_one
 from understudy_store.engines import database, journal
 from understudy_store.engines.database import Database
 from understudy_store.engines.journal import Journal
@@ -141,7 +141,7 @@ def _what_was_left_is_written_over_before_it_is_in_the_file(patch: pytest.Monkey
 )
 def test_a_fault_is_found(fault: Break, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch)
-    outcomes = (play_one(Task(seed, 60, folder)) for seed in range(20))
+    outcomes = (play_one(Task(seed, PER_LIFE, folder)) for seed in range(20))
     [(task, text)] = next(outcome.failures for outcome in outcomes if outcome.failures)
     assert any(finding in text for finding in FINDINGS), text[:1000]
     assert command(task) == f"make powerloss IMAGES={task.images} SEED={task.seed}"

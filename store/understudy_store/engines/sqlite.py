@@ -261,7 +261,7 @@ def _bring_in(left: Sequence[bytes], database: Database, path: Path) -> None:
             number += 1
         if pending:
             database.write(pending, number)
-    except (MsgspecError, StoreError) as error:
+    except (MsgspecError, UnicodeDecodeError, StoreError) as error:
         raise StoreFormatError(
             f"what {path} holds does not follow what is in the store beside it: {error}. "
             "Restore both from a copy"
