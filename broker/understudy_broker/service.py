@@ -47,8 +47,8 @@ LARGE_BYTES_MIN: Final = 128 * KIB
 #: how often to try again a peer whose pipe was full; its reading wakes the loop as well
 RETRY_FULL_S: Final = 0.02
 #: rows and bytes of payload that are committed on the loop's own thread
-INLINE_ROWS_MAX: Final = 64
-INLINE_BYTES_MAX: Final = 64 * 1024
+INLINE_ROWS_MAX: Final = 200
+INLINE_BYTES_MAX: Final = 128 * 1024
 #: for the batch in flight when the broker stops, and for Bye to reach the peers
 STOP_S: Final = 10.0
 LINGER_MS: Final = 250
