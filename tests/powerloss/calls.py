@@ -74,8 +74,10 @@ class Calls:
             self._note(Truncate(name, size))
         original(fd, size)
 
-    def _pwrite(self, original: Callable[..., int], fd: int, data: bytes, offset: int) -> int:
-        self._begin(fd, data, offset)
+    def _pwrite(
+        self, original: Callable[..., int], fd: int, data: bytes | memoryview, offset: int
+    ) -> int:
+        self._begin(fd, bytes(data), offset)
         return self._end(fd, original(fd, data, offset), len(data))
 
     def _pwritev(

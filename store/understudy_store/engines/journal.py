@@ -79,9 +79,9 @@ class Journal:
         self._store = store
         self._half_bytes = HALF_BYTES
         self._start = self._at = 0
-        _make(path, 2 * self._half_bytes)
         # Direct writes want memory that begins at a page.
         self._view = memoryview(mmap.mmap(-1, RECORD_BYTES_MAX))
+        _make(path, 2 * self._half_bytes, self._view)
         self._fd = _open(path, self._view[:BLOCK_BYTES])
 
     def fits(self, data: bytes) -> bool:
@@ -126,12 +126,8 @@ def recover(path: Path, store: bytes, number: int) -> list[bytes]:
     StoreFormatError
         It is of another store, or some of it is missing.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
     found: dict[int, bytes] = {}
-    for owner, at, data in _records(content):
+    for owner, at, data in _records(path):
         if owner != store:
             raise StoreFormatError(
                 f"{path} is the journal of another store. Put back the one that belongs to the "
@@ -150,8 +146,19 @@ def recover(path: Path, store: bytes, number: int) -> list[bytes]:
     return [found[each] for each in wanted]
 
 
-def _records(content: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+def _records(path: Path) -> Iterator[tuple[bytes, int, bytes]]:
     """Every whole record, however old: its store, its number and what it holds."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        if os.fstat(file.fileno()).st_size:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                yield from _records_in(content)
+
+
+def _records_in(content: mmap.mmap) -> Iterator[tuple[bytes, int, bytes]]:
     at = 0
     while at + _HEAD.size <= len(content):
         magic, owner, number, length, crc = _HEAD.unpack_from(content, at)
@@ -179,19 +186,25 @@ def _blocks(length: int) -> int:
     return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES
 
 
-def _make(path: Path, size: int) -> None:
+def _make(path: Path, size: int, zeroes: memoryview) -> None:
     """See that the file is there with its full size, durably.
 
     To sync an append, a file system must also sync the file's new length, and for a hole, where its
-    bytes are: so they are written here, once.
+    bytes are: so they are written here, once. Not all in one: an allocator that was asked for that
+    much takes as much to be little from then on, and gives 10 MiB less back to the system.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if os.fstat(fd).st_size != size:
             os.ftruncate(fd, 0)
-            if os.pwrite(fd, bytes(size), 0) != size:
+            try:
+                for at in range(0, size, len(zeroes)):
+                    part = zeroes[: size - at]
+                    if os.pwrite(fd, part, at) != len(part):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            except OSError:
                 os.ftruncate(fd, 0)  # leave to others what room there is
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+                raise
         os.fsync(fd)
     finally:
         os.close(fd)
