@@ -60,7 +60,7 @@ from understudy_store.tables import (
 T = TypeVar("T")
 
 #: Of new files. Twice SQLite's own: batches write a quarter faster, for their rows are on half as
-#: many pages; of a single row's commit most is the sync.
+#: many pages.
 PAGE_BYTES = 8192
 #: what SQLite's log grows to between checkpoints, and a commit beyond: so it stays in the cache
 LOG_BYTES = 4 * 1024 * 1024

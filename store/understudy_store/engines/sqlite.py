@@ -156,6 +156,9 @@ class SqliteEngine:
                 with self._file_lock:
                     self._write_all()
                     return self._database.answer(reads)
+            except StoreError as error:
+                self._failure = error
+                raise
             except Exception as error:
                 self._failure = _as_store_error(error)
                 raise self._failure from error
