@@ -8,6 +8,7 @@ sent again. Everything is called, and calls back, on the one trio loop that open
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ from understudy_broker.linkcore import Answer, LinkCore, LinkStatistics, OnReply
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import AnyCommand, Bye, Hello, ToBroker, ToPeer, Welcome
 from understudy_broker.sockets import ConnectionMonitor, Pause, TrioSocket
+from understudy_broker.turns import Turn
 
 HelloFactory: TypeAlias = Callable[[], Hello]
 OnMessages: TypeAlias = Callable[[list[ToPeer]], None]
@@ -33,6 +35,8 @@ RETRY_FULL_S: Final = 0.02
 PIPE_FRAMES_MAX: Final = 1_024
 BYE_LINGER_MS: Final = 250
 BYE_WAIT_S: Final = 0.25
+#: how long who has heard something waits for the loop, should that be awake
+TURN_WAIT_S: Final = 0.05
 
 
 def _now_ms() -> int:
@@ -69,6 +73,9 @@ class Link:
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._context = context
+        #: of the loop, once it runs
+        self._thread = 0
+        self._token: trio.lowlevel.TrioToken
         self._socket: TrioSocket | None = None
         #: set at the next change; None while nobody waits for one
         self._changed: trio.Event | None = None
@@ -217,14 +224,74 @@ class Link:
         await self._changed.wait()
 
     def _notify(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        if self._changed is None:
+            return
+        if threading.get_ident() != self._thread:
+            self._token.run_sync_soon(self._notify)
+            return
+        self._changed.set()
+        self._changed = None
+
+    # On another thread, in the loop's place ----------------------------------------------------
+
+    def listen(self, turn: Turn, timeout_s: float, on_heard: Callable[[], None]) -> bool:
+        """Wait for what the broker sends and take it in, while the loop sleeps on.
+
+        One thread at a time; it must not have the turn.
+
+        Parameters
+        ----------
+        turn
+            The loop's. It is borrowed to take in what came.
+        timeout_s
+            How long to wait at most; see also `interrupt`.
+        on_heard
+            Called when the waiting is over, without the turn.
+
+        Returns
+        -------
+        bool
+            Whether something came and was taken in. If not, the loop does it.
+        """
+        socket = self._socket
+        if socket is None or socket.ear is None or not self.connected or not socket.ear.begin():
+            return False
+        try:
+            came = socket.ear.wait(timeout_s)
+            on_heard()
+            if not came or not turn.borrow(TURN_WAIT_S):
+                return False
+            try:
+                return self._take_here(socket)
+            finally:
+                turn.give_back()
+        finally:
+            socket.ear.end()
+
+    def interrupt(self) -> None:
+        """Let who waits in `listen` return."""
+        socket = self._socket
+        if socket is not None and socket.ear is not None:
+            socket.ear.interrupt()
+
+    def _take_here(self, socket: TrioSocket) -> bool:
+        if self._socket is not socket or not self.connected:
+            return False
+        self.cork()
+        try:
+            self._take(socket, _now_ms())
+        finally:
+            self.uncork()
+        if self._core.failure is not None or self._core.broken(_now_ms()) or socket.readable():
+            socket.kick()
+        return True
 
     # The service -------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep the connection up until cancelled, or until the broker refuses it for good."""
+        self._thread = threading.get_ident()
+        self._token = trio.lowlevel.current_trio_token()
         wait_s = BACKOFF_S[0]
         try:
             while True:
@@ -258,7 +325,7 @@ class Link:
         socket.set(zmq.TCP_KEEPALIVE, 1)
         self._unsent = []
         linger_ms = 0
-        with TrioSocket(socket) as self._socket:
+        with TrioSocket(socket, shared=True) as self._socket:
             monitor = ConnectionMonitor(socket)
             try:
                 self._connect(socket)

@@ -6,6 +6,7 @@ a reader waits for. Two rules follow, and this module keeps them: EVENTS is read
 wait and after every send, and a send that finds something to read wakes the reader itself.
 
 One task owns a socket. It waits in `wait` or `drive`; whatever should make it go on calls `kick`.
+Where the socket is shared, another thread may wait in its place (`ear`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import trio
 import zmq
 
 from understudy_broker.busypoll import BusyPoll
+from understudy_broker.ear import Ear, can_share
 
 # plain numbers: an operation on an enum costs as much as the system call it is for
 _POLLIN: Final = int(zmq.POLLIN)
@@ -54,12 +56,19 @@ class TrioSocket:
         Bound or connected, or not yet. It stays the caller's until `close`.
     busy_poll_s
         How long to look before sleeping, where that pays, in pauses that are to be brief.
+    shared
+        Another thread may listen in the task's place, through `ear`, where the system can do that.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0, *, shared: bool = False
+    ) -> None:
         self.socket = socket
-        self._fd = int(socket.get(zmq.FD))
-        self._busy_poll = BusyPoll(self._fd, busy_poll_s)
+        fd = int(socket.get(zmq.FD))
+        self.ear = Ear(fd) if shared and can_share() else None
+        #: what the task waits for
+        self._fd = fd if self.ear is None else self.ear.fd
+        self._busy_poll = BusyPoll(fd, busy_poll_s)
         #: of the task that owns it, from its first pause on
         self._thread = 0
         self._token: trio.lowlevel.TrioToken | None = None
@@ -77,6 +86,8 @@ class TrioSocket:
     def close(self, linger_ms: int = 0) -> None:
         """Close the socket; what is not sent within `linger_ms` is dropped."""
         if not self.socket.closed:
+            if self.ear is not None:
+                self.ear.close()
             self.socket.close(linger_ms)
         self.kick()
 

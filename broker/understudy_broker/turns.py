@@ -25,9 +25,10 @@ class Turn(Instrument):
         self._lock.acquire()
         self._lent = False
 
-    def borrow(self) -> bool:
-        """Whether the turn is the caller's now, until `give_back`. Never waits."""
-        return self._lock.acquire(blocking=False)
+    def borrow(self, timeout_s: float = 0.0) -> bool:
+        """Whether the turn is the caller's now, until `give_back`. Waits for `timeout_s` at most;
+        the caller must hold nothing that the loop may wait for."""
+        return self._lock.acquire(timeout=timeout_s) if timeout_s else self._lock.acquire(False)
 
     def give_back(self) -> None:
         """The loop may have it again."""

@@ -4,6 +4,9 @@ Short steps want one thread, which takes them one after the other without a swit
 step that blocks must not hold up the others. So one thread works at first, and for as long as the
 queue does not move `nudge` (called every few milliseconds while there is a backlog) puts more to
 work, up to `size`.
+
+One that has run out of work listens, for a while, in the place of the loop that owns the link: what
+comes next is most likely for it, and it needs not be woken then.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.outputs import Output
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.activation import Run
+from understudy_actors.node.ports import ListeningPort
 
 #: steps after which a thread reports how long they took
 _REPORT_STEPS: Final = 64
@@ -29,17 +33,28 @@ _REPORT_STEPS: Final = 64
 class WorkerPool:
     """At most `size` daemon threads, started as they are needed."""
 
-    def __init__(self, size: int, results: Results, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        size: int,
+        results: Results,
+        now_ms: Callable[[], int],
+        listening: ListeningPort | None = None,
+    ) -> None:
         self._size = size
         self._results = results
         self._now_ms = now_ms
+        self._listening = listening
+        #: a thread listens; it counts as active, for it performs what it has heard itself
+        self._someone_listens = False
+        #: it waits, and would not see what is submitted
+        self._waits = False
         self._ready: deque[Run] = deque()
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._active = 0
-        #: those that were woken and have not begun anything yet
+        #: those that are on their way to `_ready`
         self._woken = 0
         self._begun = 0
         self._begun_seen = -1
@@ -69,6 +84,8 @@ class WorkerPool:
             self._ready.append(run)
             if self._active == 0:
                 self._activate()
+            elif self._active == 1:
+                self._interrupt()
 
     def withdraw(self, run: Run) -> bool:
         with self._lock:
@@ -89,7 +106,7 @@ class WorkerPool:
         with self._lock:
             stuck = self._ready and self._begun == self._begun_seen
             self._begun_seen = self._begun
-            if stuck:
+            if stuck and not self._interrupt():
                 # doubles while it stays stuck: blocking functions get their threads within
                 # a few rounds
                 for _ in range(min(max(1, self._active), len(self._ready))):
@@ -117,6 +134,15 @@ class WorkerPool:
         self._woken += 1
         self._tokens.put(True)
 
+    def _interrupt(self) -> bool:
+        """Whether there was a thread that waits for messages, and now comes for runs."""
+        if not self._waits:
+            return False
+        self._waits = False
+        assert self._listening is not None
+        self._listening.interrupt()
+        return True
+
     def _work(self) -> None:
         while self._tokens.get():
             with self._lock:
@@ -130,13 +156,10 @@ class WorkerPool:
             try:
                 run = ready.popleft()
             except IndexError:
-                self._results.measured(steps, clock() - began)
-                with self._lock:
-                    # looked at again under the lock: a run may have come meanwhile
-                    if not ready:
-                        self._active -= 1
-                        self._idle += 1
-                        return
+                if steps:
+                    self._results.measured(steps, clock() - began)
+                if not self._listens() and self._ends():
+                    return
                 steps, began = 0, clock()
                 continue
             self._begun += 1
@@ -146,6 +169,36 @@ class WorkerPool:
                 ended = clock()
                 self._results.measured(steps, ended - began)
                 steps, began = 0, ended
+
+    def _ends(self) -> bool:
+        """Be idle, if there is still nothing to do."""
+        with self._lock:
+            if self._ready:
+                return False
+            self._active -= 1
+            self._idle += 1
+            return True
+
+    def _listens(self) -> bool:
+        """Be the one that listens, if there is none. Whether something was heard."""
+        listening = self._listening
+        if listening is None:
+            return False
+        with self._lock:
+            if self._ready or self._someone_listens:
+                return False
+            self._someone_listens = self._waits = True
+            self._woken += 1
+        heard = listening.listen(self._heard)
+        with self._lock:
+            self._someone_listens = self._waits = False
+            self._woken -= 1
+        return heard
+
+    def _heard(self) -> None:
+        """The waiting is over: this thread sees what is submitted from here on."""
+        with self._lock:
+            self._waits = False
 
     def _step(self, run: Run) -> None:
         routine = run.routine

@@ -22,6 +22,17 @@ class BrokerPort(Protocol):
     def uncork(self) -> None: ...
 
 
+class ListeningPort(Protocol):
+    """What a worker without work may listen to."""
+
+    def listen(self, on_heard: Callable[[], None]) -> bool:
+        """Wait for a while, and take in what comes; `on_heard` is called in between. False: there
+        is nothing to listen to now."""
+
+    def interrupt(self) -> None:
+        """Let who waits return."""
+
+
 class ExecutorPort(Protocol):
     """Where routines are stepped; results come back through `NodeCore.stepped`."""
 

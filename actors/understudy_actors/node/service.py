@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -29,6 +29,18 @@ _WATCH_S: Final = 1.0
 _TOGETHER: Final = 256
 #: how often the timers are looked at while there are any
 _TICK_S: Final = 0.02
+#: how long a worker that has nothing to do listens in the loop's place
+_LISTEN_S: Final = 0.02
+
+
+class LinkPort(BrokerPort, Protocol):
+    """A link that another thread may listen to, while the loop that owns it sleeps."""
+
+    def listen(self, turn: Turn, timeout_s: float, on_heard: Callable[[], None]) -> bool:
+        """Wait for messages and take them in; False: the loop does it."""
+
+    def interrupt(self) -> None:
+        """Let who waits in `listen` return."""
 
 
 class NodeService:
@@ -40,13 +52,13 @@ class NodeService:
         The clock, epoch milliseconds; called from several threads.
     turn
         Of this loop, if its thread may be spared: a worker that has nothing else to do borrows it
-        and takes its own results in.
+        and takes its own results in, and then what the broker sends next.
     """
 
     def __init__(
         self,
         env: Environment,
-        broker: BrokerPort,
+        broker: LinkPort,
         now_ms: Callable[[], int],
         config: NodeConfig | None = None,
         *,
@@ -62,7 +74,9 @@ class NodeService:
         self._thread = threading.get_ident()
         self._turn = turn
         self._results = Results(self._wake)
-        self._executor = Executor(self.config.concurrency, self._results, now_ms)
+        self._executor = Executor(
+            self.config.concurrency, self._results, now_ms, None if turn is None else self
+        )
         self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
         self.core.log_failure = self._on_loop(log_failure)
         self._pulse = trio.Event()
@@ -76,13 +90,25 @@ class NodeService:
             return
         try:
             self._take_in()
-            if self._lacks_pulse():
-                self._soon(self._after)
+            self._after()
         except BaseException as error:
             # as if it had happened there: the worker's own thread has nobody to tell
             self._soon(_raise, error)
         finally:
             turn.give_back()
+
+    def listen(self, on_heard: Callable[[], None]) -> bool:
+        """On a worker's thread: take in what the broker sends, while the loop sleeps on."""
+        assert self._turn is not None
+        try:
+            return self._broker.listen(self._turn, _LISTEN_S, on_heard)
+        except BaseException as error:
+            self._soon(_raise, error)
+            return False
+
+    def interrupt(self) -> None:
+        """Let the worker that listens do something else."""
+        self._broker.interrupt()
 
     def _soon(self, function: Callable[..., object], *args: object) -> None:
         with suppress(trio.RunFinishedError):
@@ -135,6 +161,10 @@ class NodeService:
         self._after()
 
     def _after(self) -> None:
+        if threading.get_ident() != self._thread:
+            if self._lacks_pulse():
+                self._soon(self._after)
+            return
         if not self._pulse.is_set() and self._has_pulse():
             self._pulse.set()
         if self._draining and not self.core.holding:
