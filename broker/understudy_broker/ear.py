@@ -43,6 +43,7 @@ class Ear:
         self._poll.register(self._interruption, select.POLLIN)
         #: held by who uses these descriptors: once closed, their numbers may be those of others
         self._lock = Lock()
+        self._listening = False
         self._closed = False
 
     def begin(self) -> bool:
@@ -50,25 +51,27 @@ class Ear:
 
         One thread at a time. The loop may be awake, and take what comes at this moment.
         """
-        return self._let_loop_hear(0)
+        with self._lock:
+            if self._closed:
+                return False
+            self._listening = True
+            self._epoll.modify(self._inner, 0)
+            return True
 
     def end(self) -> None:
         """Let the loop listen again; it hears at once what nobody has taken."""
-        self._let_loop_hear(select.EPOLLIN)
-
-    def _let_loop_hear(self, events: int) -> bool:
         with self._lock:
-            if not self._closed:
-                self._epoll.modify(self._inner, events)
-            return not self._closed
+            self._listening = False
+            if self._closed:
+                self._release()
+            else:
+                self._epoll.modify(self._inner, select.EPOLLIN)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether something came, within `timeout_s` and before an `interrupt`."""
         heard = self._poll.poll(timeout_s * 1000)
         if any(fd == self._interruption for fd, _ in heard):
-            with self._lock:
-                if not self._closed:
-                    os.eventfd_read(self._interruption)
+            os.eventfd_read(self._interruption)
             return False
         return bool(heard)
 
@@ -82,7 +85,13 @@ class Ear:
         """Before the socket's own descriptor is closed. Who listens returns at once."""
         self.interrupt()
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._epoll.close()
-                os.close(self._interruption)
+            if self._closed:
+                return
+            self._closed = True
+            if not self._listening:
+                self._release()
+
+    def _release(self) -> None:
+        """Nobody waits for these descriptors any more."""
+        self._epoll.close()
+        os.close(self._interruption)

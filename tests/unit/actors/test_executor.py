@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
 import time
@@ -85,6 +86,55 @@ def pool(bench: Bench) -> Iterator[WorkerPool]:
     pool = WorkerPool(8, bench.results, lambda: START)
     yield pool
     pool.stop()
+    for thread in pool._threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+class Hall:
+    """What a worker listens to, as a `ListeningPort`: a word for each time that it waits."""
+
+    def __init__(self) -> None:
+        self.words: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.interrupted = 0
+        #: threads that wait
+        self.waiting: list[str] = []
+        #: most of them at once
+        self.most = 0
+
+    def listen(self, on_heard: Callable[[], None]) -> bool:
+        self.waiting.append(threading.current_thread().name)
+        self.most = max(self.most, len(self.waiting))
+        word = self.words.get(timeout=10)
+        self.waiting.remove(threading.current_thread().name)
+        on_heard()
+        if word is None:
+            return False
+        word()
+        return True
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
+        self.words.put(None)
+
+    def wait(self) -> str:
+        """The thread that waits, once there is one."""
+        name: str = eventually(lambda: self.waiting and self.waiting[0])
+        return name
+
+
+@pytest.fixture
+def hall() -> Hall:
+    return Hall()
+
+
+@pytest.fixture
+def listeners(bench: Bench, hall: Hall) -> Iterator[WorkerPool]:
+    pool = WorkerPool(4, bench.results, lambda: START, hall)
+    yield pool
+    pool.stop()
+    for _ in pool._threads:
+        hall.words.put(None)
     for thread in pool._threads:
         thread.join(5)
         assert not thread.is_alive()
@@ -317,6 +367,100 @@ class TestThreads:
             return steps == 100
 
         eventually(measured)
+
+
+class TestListening:
+    """A thread without work listens in the place of the loop."""
+
+    def test_what_it_hears_it_performs_without_being_called(
+        self, bench: Bench, listeners: WorkerPool, hall: Hall
+    ) -> None:
+        def fn(ctx: Any, n: int) -> str:
+            return threading.current_thread().name
+
+        listeners.submit(bench.run(fn))
+        names = [bench.value(bench.take(1)[0])]
+        for _ in range(20):
+            assert hall.wait() == names[0]
+            assert not listeners.crowded
+            hall.words.put(lambda: listeners.submit(bench.run(fn)))
+            names.append(bench.value(bench.take(1)[0]))
+        # what makes no work, as an answer that was waited for by nobody
+        hall.wait()
+        hall.words.put(lambda: None)
+        hall.wait()
+        assert len(set(names)) == 1
+        assert hall.interrupted == 0
+
+    def test_who_waits_is_called_for_what_others_submit(
+        self, bench: Bench, listeners: WorkerPool, hall: Hall
+    ) -> None:
+        def fn(ctx: Any, n: int) -> int:
+            return n
+
+        listeners.submit(bench.run(fn, 0))
+        bench.take(1)
+        for n in range(1, 20):
+            hall.wait()
+            listeners.submit(bench.run(fn, n))
+            assert bench.value(bench.take(1)[0]) == n
+            assert hall.interrupted == n
+        assert len(listeners._threads) == 1
+
+    def test_only_one_listens(self, bench: Bench, listeners: WorkerPool, hall: Hall) -> None:
+        everyone = threading.Barrier(4)
+
+        def fn(ctx: Any, n: int) -> None:
+            everyone.wait(10)
+
+        for n in range(4):
+            listeners.submit(bench.run(fn, n))
+
+        def all_begun() -> bool:
+            listeners.nudge()
+            return listeners.backlog == 0
+
+        eventually(all_begun)
+        bench.take(4)
+        hall.wait()
+        eventually(lambda: listeners._active == 1)
+        assert hall.most == 1
+        # nobody hears anything for a while: all of them are idle
+        hall.words.put(None)
+        eventually(lambda: listeners._active == 0)
+        assert not listeners.crowded
+
+    def test_while_others_are_held_up_it_comes_for_the_rest(
+        self, bench: Bench, listeners: WorkerPool, hall: Hall
+    ) -> None:
+        go = threading.Event()
+
+        def fn(ctx: Any, n: int) -> int:
+            if n:
+                go.wait(10)
+            return n
+
+        for n in range(2):
+            listeners.submit(bench.run(fn, n))
+        assert bench.value(bench.take(1)[0]) == 0
+        # the first blocks in the second run; one more comes, and ends
+        listeners.submit(bench.run(fn, 0))
+
+        def begun() -> bool:
+            listeners.nudge()
+            return listeners.backlog == 0
+
+        eventually(begun)
+        assert bench.value(bench.take(1)[0]) == 0
+        hall.wait()
+        assert len(listeners._threads) == 2
+        listeners.submit(bench.run(fn, 0))
+        eventually(begun)
+        assert bench.value(bench.take(1)[0]) == 0
+        assert hall.interrupted == 1
+        assert len(listeners._threads) == 2
+        go.set()
+        assert bench.value(bench.take(1)[0]) == 1
 
 
 class TestTrioLoop:

@@ -1,0 +1,78 @@
+"""A loop in a thread of its own, with a turn, and a broker that is played by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import trio
+import zmq
+
+from tests.support import eventually
+from understudy_broker.protocol.frames import FrameLimits, Order, decode_to_broker, encode
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
+from understudy_broker.turns import Turn
+
+LIMIT_S = 10.0
+
+
+class Loop:
+    """A trio loop with a turn, in a thread of its own; `stop` ends it."""
+
+    def __init__(self, main: Callable[[], Any] = trio.sleep_forever) -> None:
+        self.turn = Turn()
+        self.token: trio.lowlevel.TrioToken
+        self._main = main
+        self._scope = trio.CancelScope()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Loop:
+        self._thread.start()
+        assert self._started.wait(LIMIT_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.token.run_sync_soon(self._scope.cancel)
+        self._thread.join(LIMIT_S)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        trio.run(self._inside, instruments=[self.turn])
+
+    async def _inside(self) -> None:
+        self.token = trio.lowlevel.current_trio_token()
+        self._started.set()
+        with self._scope:
+            await self._main()
+
+    def borrowed(self) -> None:
+        """Return with the turn: the loop sleeps soon, if it has nothing to do."""
+        eventually(self.turn.borrow)
+
+
+class FakeBroker:
+    """A ROUTER that welcomes one peer; the test reads and answers by hand."""
+
+    def __init__(self, context: zmq.Context[Any]) -> None:
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self.socket.set(zmq.RCVTIMEO, int(LIMIT_S * 1000))
+        self.socket.bind("tcp://127.0.0.1:*")
+        self.url = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        self._order = Order()
+        self._peer = b""
+
+    def welcome(self, beat_ms: int) -> None:
+        self._peer, frame = self.socket.recv_multipart()
+        [message] = decode_to_broker(frame, FrameLimits())
+        assert isinstance(message, Hello)
+        self._order = Order()
+        sizes = (100, 1 << 20, 1 << 19)
+        self.send(Welcome(PROTOCOL_VERSION, "b", "a#1", 60_000, beat_ms, *sizes))
+
+    def send(self, message: ToPeer) -> None:
+        self.socket.send_multipart([self._peer, self._order.stamp(encode([message]))])
+
+    def read(self) -> list[Any]:
+        return list(decode_to_broker(self.socket.recv_multipart()[1], FrameLimits()))
