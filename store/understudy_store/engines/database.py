@@ -238,6 +238,17 @@ class Database:
             except sqlite3.Error as error:
                 raise _plain(error) from None
 
+    def first_from(self, id_: str) -> str | None:
+        """`id_`, or else the first id after it, in the order of their bytes; None: none."""
+        with self._find_lock:
+            if self._closed:
+                raise StoreClosedError(f"the store {self._path} is closed")
+            try:
+                [(first,)] = self._finder_driver.execute(sql.FIRST_ID, (id_,)).fetchall()
+            except sqlite3.Error as error:
+                raise _plain(error) from None
+            return None if first is None else str(first)
+
     def _find(self, keys: Sequence[tuple[str]]) -> list[Row]:
         return [
             row_of(row)

@@ -51,6 +51,8 @@ class Pending:
         self.rows: dict[str, Row] = {}
         #: ids that the file does not know
         self.fresh: set[str] = set()
+        #: ids that have descendants among these, as far as the frontier does not know of them
+        self.above: set[str] = set()
         self.callbacks = Links()
         self.listeners = Links()
         #: (promise id, address) -> whether it is owed

@@ -28,6 +28,7 @@ from understudy_store.engines.base import Read
 from understudy_store.engines.commits import decode, encode
 from understudy_store.engines.database import Database, explained
 from understudy_store.engines.files import FileLock, FilesInPlace, check_ours, make_directory
+from understudy_store.engines.frontier import Frontier, beyond_descendants
 from understudy_store.engines.journal import Journal
 from understudy_store.engines.pending import Pending, joined
 from understudy_store.errors import StoreClosedError, StoreError, StoreFormatError
@@ -96,9 +97,10 @@ class SqliteEngine:
         #: what is in the half of the journal that is written, and in the other one
         self._active = Pending()
         self._sealed = Pending()
+        self._frontier = Frontier()
         #: writes to the file that have begun
         self._writes = 0
-        #: held while the two change; a find sees no half of a commit
+        #: held while these change; a find sees no half of a commit
         self._view_lock = Lock()
         #: held by who appends to the journal or changes its half; taken before `_file_lock`
         self._append_lock = Lock()
@@ -132,11 +134,33 @@ class SqliteEngine:
                         elsewhere.append(id_)
                     else:
                         found.append(row)
+                elsewhere = self._frontier.doubtful(elsewhere)
+                alone = len(elsewhere) == 1 and not self._has_pending_below(elsewhere[0])
             # What was sealed above and is in the file by now would have been found above.
+            if alone and self._is_new(elsewhere[0], writes):
+                return found
             rest = self._database.find(elsewhere) if elsewhere else []
             # If more was written since, a commit after what was found may be in the rest.
             if not (found and rest) or writes == self._writes:
                 return found + rest
+
+    def _is_new(self, id_: str, writes: int) -> bool:
+        """Whether the file does not have it; and if it has no descendant either, learn that."""
+        first = self._database.first_from(id_)
+        if first is None or first >= beyond_descendants(id_):
+            with self._view_lock:
+                # Unless one was inserted meanwhile, or even brought into the file.
+                if writes == self._writes and not self._has_pending_below(id_):
+                    self._frontier.learn(id_)
+        return first != id_
+
+    def _has_pending_below(self, id_: str) -> bool:
+        return id_ in self._active.above or id_ in self._sealed.above
+
+    def _note(self, changes: Changes, pending: Pending) -> None:
+        """Keep track of what `changes` insert, which `pending` holds until the file has it."""
+        ids = [row.promise.id for row in changes.inserted]
+        pending.above |= self._frontier.inserted(ids)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -173,9 +197,13 @@ class SqliteEngine:
         if len(data) > journal.most_bytes():
             with self._file_lock:
                 self._write_all()
+                with self._view_lock:
+                    self._note(changes, self._sealed)
                 # It takes a number too: the journal is at it, and holds nothing that counts.
                 self._journal.skip()
                 self._write(joined(changes), self._journal.number)
+                with self._view_lock:
+                    self._sealed = Pending()
             return
         if not self._journal.fits(data):
             with self._file_lock:
@@ -185,6 +213,7 @@ class SqliteEngine:
         self._journal.append(data)
         with self._view_lock:
             self._active.add(changes)
+            self._note(changes, self._active)
         if self._active.commits == 1:
             self._some.set()
         if len(self._active.rows) >= LAG_ROWS and not self._sealed:

@@ -236,6 +236,12 @@ FIND_PROMISE = str(
     .where(_promise.c.id == bindparam("id"))
     .compile(dialect=sqlite.dialect())
 )
+#: the id itself, or else the next one in order; from the index alone
+FIRST_ID = str(
+    select(func.min(_promise.c.id))
+    .where(_promise.c.id >= bindparam("id"))
+    .compile(dialect=sqlite.dialect())
+)
 ADD_CALLBACKS = _add(_callback)
 ADD_LISTENERS = _add(_listener)
 ADD_UNBLOCKS = _add(_unblock)
