@@ -285,7 +285,7 @@ class Database:
         writer = self._driver
         inserted, updated = pending.split()
         for part in _parts(inserted):
-            sql.INSERT_PROMISES.run(writer, [insert_values(row) for row in part])
+            sql.INSERT_PROMISES.run(writer, insert_values(part))
         for part in _parts(updated):
             self._update(part)
         for links, remove, add in (

@@ -83,31 +83,53 @@ def _task_values(task: TaskRecord) -> tuple[Any, ...]:
     )
 
 
-def insert_values(row: Row) -> tuple[Any, ...]:
-    """What `PROMISE_COLUMNS` hold for `row`."""
-    promise, task = row.promise, row.task
-    param, value, tags = promise.param, promise.value, promise.tags
-    origin = tags.get(TAG_ORIGIN, promise.id)
-    return (
-        promise.id,
-        promise.state,
-        texts_to_json(param.headers),
-        _data(param.data),
-        texts_to_json(value.headers),
-        _data(value.data),
-        texts_to_json(tags),
-        promise.timeout_at,
-        promise.created_at,
-        promise.settled_at,
-        origin,
-        tags.get(TAG_BRANCH),
-        crc32(origin.encode()) & 0xFFFF,
-        *(
-            (None, None, *_NO_TASK)
-            if task is None
-            else (task.target, parse_target(task.target).group, *_task_values(task))
-        ),
-    )
+def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """What `PROMISE_COLUMNS` hold for each of `rows`.
+
+    Calls of one fan-out share their headers and tags, the very objects: what is made of those is
+    made once for all in a row that do.
+    """
+    made: list[tuple[Any, ...]] = []
+    headers: dict[str, str] | None = None
+    tags: dict[str, str] | None = None
+    headers_json = tags_json = ""
+    origin: str | None = None
+    branch: str | None = None
+    shard = 0
+    for row in rows:
+        promise, task = row.promise, row.task
+        param, value = promise.param, promise.value
+        if param.headers is not headers:
+            headers = param.headers
+            headers_json = texts_to_json(headers)
+        if promise.tags is not tags or origin is None:
+            tags = promise.tags
+            tags_json = texts_to_json(tags)
+            origin, branch = tags.get(TAG_ORIGIN), tags.get(TAG_BRANCH)
+            shard = 0 if origin is None else shard_of(origin)
+        made.append(
+            (
+                promise.id,
+                promise.state,
+                headers_json,
+                _data(param.data),
+                texts_to_json(value.headers),
+                _data(value.data),
+                tags_json,
+                promise.timeout_at,
+                promise.created_at,
+                promise.settled_at,
+                promise.id if origin is None else origin,
+                branch,
+                shard_of(promise.id) if origin is None else shard,
+                *(
+                    (None, None, *_NO_TASK)
+                    if task is None
+                    else (task.target, parse_target(task.target).group, *_task_values(task))
+                ),
+            )
+        )
+    return made
 
 
 def update_values(row: Row) -> tuple[Any, ...]:
