@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.integration.journal_world import (
-    NEVER_S,
     bring_in_after,
     ids_of,
     in_file,
     insert,
     number_in_file,
-    shrink,
 )
 from tests.support import eventually
 from tests.unit.store.samples import row
@@ -26,21 +24,7 @@ from understudy_store.engines.pending import Pending
 from understudy_store.engines.sqlite import SqliteEngine
 from understudy_store.errors import StoreClosedError, StoreError
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "x.db"
-
-
-@pytest.fixture(autouse=True)
-def small_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink(monkeypatch)
-
-
-@pytest.fixture
-def idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file gets nothing until something asks for it."""
-    bring_in_after(monkeypatch, NEVER_S)
+pytestmark = pytest.mark.usefixtures("small_halves")
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from tests.integration.journal_world import (
     number_in_file,
     settle,
     settled_at,
-    shrink,
     too_large,
 )
 from tests.support import eventually
@@ -37,29 +36,7 @@ from understudy_store.engines.sqlite import SqliteEngine
 
 ROUNDS: Final = 100
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "x.db"
-
-
-@pytest.fixture(autouse=True)
-def small_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink(monkeypatch)
-
-
-@pytest.fixture
-def idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file gets nothing until something asks for it."""
-    bring_in_after(monkeypatch, NEVER_S)
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[SqliteEngine]:
-    engine = SqliteEngine(path)
-    engine.load()
-    yield engine
-    engine.close()
+pytestmark = pytest.mark.usefixtures("small_halves")
 
 
 @pytest.mark.usefixtures("idle")

@@ -8,11 +8,16 @@ is seen here, the greatest number of each row tells which ids are new.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
 #: parents and ids that are known; the oldest ids are forgotten
 KNOWN_MAX: Final = 65_536
+#: What is longer, or has more dots, is never learned: anybody may ask for any text, and what has
+#: thousands of dots has as many ids above it.
+CHARS_MAX: Final = 256
+DOTS_MAX: Final = 16
 
 
 def beyond_descendants(id_: str) -> str:
@@ -23,7 +28,8 @@ def beyond_descendants(id_: str) -> str:
 def _split(id_: str) -> tuple[str, int]:
     """Parent and number; "" for what has no parent, and 0 for what is no number.
 
-    Several may have the same number ("7" and "07"): they are new or not together.
+    Several may have the same number ("7" and "07"): they are new or not together. What has none,
+    or one that is not above 0, is never new.
     """
     parent, _, last = id_.rpartition(".")
     try:
@@ -33,12 +39,20 @@ def _split(id_: str) -> tuple[str, int]:
 
 
 def _upwards(id_: str) -> list[str]:
-    """`id_`, and what is left of it when it is cut off at each of its dots, from the last one."""
-    ids = []
-    while id_:
+    """What is left of `id_` when it is cut off at each of its dots, and `id_` itself: those of them
+    that may be learned, the shortest first."""
+    ids: list[str] = []
+    at = id_.find(".", 1)
+    while 0 < at <= CHARS_MAX and len(ids) <= DOTS_MAX:
+        ids.append(id_[:at])
+        at = id_.find(".", at + 1)
+    if at < 0 and _may_be_learned(id_):
         ids.append(id_)
-        id_ = id_.rpartition(".")[0]
     return ids
+
+
+def _may_be_learned(id_: str) -> bool:
+    return 0 < len(id_) <= CHARS_MAX and id_.count(".") <= DOTS_MAX
 
 
 class Frontier:
@@ -51,41 +65,41 @@ class Frontier:
     def __init__(self, known_max: int = KNOWN_MAX) -> None:
         self._known_max = known_max
         #: known id -> parent -> greatest number
-        self._known: dict[str, dict[str, int]] = {}
+        self._known: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._size = 0
 
     def learn(self, id_: str) -> None:
-        """The store has no descendant of `id_` at this moment."""
-        if id_ not in self._known:
+        """The store has no descendant of `id_` at this moment: not in its file, nor elsewhere."""
+        if id_ not in self._known and _may_be_learned(id_):
             self._known[id_] = {}
             self._grow()
 
     def inserted(self, ids: Iterable[str]) -> set[str]:
-        """They are in the store from here on. Returns what is above those of them that descend from
-        no known id."""
+        """They are in the store from here on. Returns what has descendants among them, as far as it
+        may be learned."""
         greatest: dict[str, int] = {}
         for id_ in ids:
             parent, number = _split(id_)
-            if number > greatest.get(parent, -1):
+            if number > greatest.setdefault(parent, 0):
                 greatest[parent] = number
-        strays: set[str] = set()
+        above: set[str] = set()
         for parent, number in greatest.items():
-            if not self._raise(parent, number):
-                strays.update(_upwards(parent))
-        return strays
+            upwards = _upwards(parent)
+            above.update(upwards)
+            for each in upwards:
+                self._raise(each, parent, number)
+        return above
 
-    def _raise(self, parent: str, number: int) -> bool:
-        known = False
-        for above in _upwards(parent):
-            numbers = self._known.get(above)
-            if numbers is None:
-                continue
-            known = True
-            before = numbers.get(parent)
-            numbers[parent] = number if before is None else max(before, number)
-            if before is None:
-                self._grow()
-        return known
+    def _raise(self, known: str, parent: str, number: int) -> None:
+        numbers = self._known.get(known)
+        if numbers is None:
+            return
+        before = numbers.get(parent)
+        if before is None:
+            numbers[parent] = number
+            self._grow()
+        elif number > before:
+            numbers[parent] = number
 
     def doubtful(self, ids: Iterable[str]) -> list[str]:
         """Without those that the store does not have for certain."""
@@ -113,5 +127,6 @@ class Frontier:
     def _grow(self) -> None:
         self._size += 1
         while self._size > self._known_max:
-            oldest = next(iter(self._known))
-            self._size -= 1 + len(self._known.pop(oldest))
+            # of a plain dict, the first is ever further to find
+            _, numbers = self._known.popitem(last=False)
+            self._size -= 1 + len(numbers)

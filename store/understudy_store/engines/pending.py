@@ -51,7 +51,7 @@ class Pending:
         self.rows: dict[str, Row] = {}
         #: ids that the file does not know
         self.fresh: set[str] = set()
-        #: ids that have descendants among these, as far as the frontier does not know of them
+        #: what has descendants among those that were inserted, as far as the frontier may learn it
         self.above: set[str] = set()
         self.callbacks = Links()
         self.listeners = Links()

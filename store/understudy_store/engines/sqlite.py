@@ -122,13 +122,14 @@ class SqliteEngine:
 
     def find(self, ids: Collection[str]) -> list[Row]:
         self._check_open()
+        wanted = dict.fromkeys(ids)
         while True:
             found: list[Row] = []
             elsewhere: list[str] = []
             with self._view_lock:
                 writes = self._writes
                 active, sealed = self._active.rows, self._sealed.rows
-                for id_ in dict.fromkeys(ids):
+                for id_ in wanted:
                     row = active.get(id_) or sealed.get(id_)
                     if row is None:
                         elsewhere.append(id_)
@@ -140,8 +141,9 @@ class SqliteEngine:
             if alone and self._is_new(elsewhere[0], writes):
                 return found
             rest = self._database.find(elsewhere) if elsewhere else []
-            # If more was written since, a commit after what was found may be in the rest.
-            if not (found and rest) or writes == self._writes:
+            # Some may have been answered above: found, or known to be new. If more was written
+            # since, a commit after that may be in the rest.
+            if not rest or len(elsewhere) == len(wanted) or writes == self._writes:
                 return found + rest
 
     def _is_new(self, id_: str, writes: int) -> bool:
@@ -149,7 +151,8 @@ class SqliteEngine:
         first = self._database.first_from(id_)
         if first is None or first >= beyond_descendants(id_):
             with self._view_lock:
-                # Unless one was inserted meanwhile, or even brought into the file.
+                # Unless one was inserted meanwhile, or even brought into the file. Before that
+                # there was none: `find` saw that none was on its way.
                 if writes == self._writes and not self._has_pending_below(id_):
                     self._frontier.learn(id_)
         return first != id_
