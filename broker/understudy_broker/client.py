@@ -89,6 +89,8 @@ class Link:
         self._greeted = False
         self._welcomed_here = False
         self._rejoining = False
+        #: it says goodbye: what comes from here on is for nobody
+        self._leaving = False
 
     # Asking ------------------------------------------------------------------------------------
 
@@ -159,7 +161,7 @@ class Link:
 
         def on_reply(answer: Answer) -> None:
             answers.append(answer)
-            done.set()
+            self._on_loop(done.set)
 
         corr = self.request(command, on_reply)
         self._calls.add(done)
@@ -224,13 +226,17 @@ class Link:
         await self._changed.wait()
 
     def _notify(self) -> None:
-        if self._changed is None:
-            return
-        if threading.get_ident() != self._thread:
-            self._token.run_sync_soon(self._notify)
-            return
-        self._changed.set()
-        self._changed = None
+        changed = self._changed
+        if changed is not None:
+            self._changed = None
+            self._on_loop(changed.set)
+
+    def _on_loop(self, function: Callable[[], None]) -> None:
+        """What only the loop's own thread may do, also under a borrowed turn."""
+        if threading.get_ident() == self._thread:
+            function()
+        else:
+            self._token.run_sync_soon(function)
 
     # On another thread, in the loop's place ----------------------------------------------------
 
@@ -275,7 +281,7 @@ class Link:
             socket.ear.interrupt()
 
     def _take_here(self, socket: TrioSocket) -> bool:
-        if self._socket is not socket or not self.connected:
+        if self._socket is not socket or not self.connected or self._leaving:
             return False
         self.cork()
         try:
@@ -333,7 +339,10 @@ class Link:
                     nursery.start_soon(_kick_for_events, monitor, self._socket)
                     await self._session(self._socket, monitor)
                     nursery.cancel_scope.cancel()
-            except trio.Cancelled:
+            # a group: all tasks of the nursery are cancelled together
+            except* trio.Cancelled:
+                self._leaving = True
+                self.interrupt()
                 linger_ms = self._say_bye(self._socket)
                 if linger_ms:
                     await self._hear_bye(self._socket)

@@ -13,9 +13,16 @@ import select
 from threading import Lock
 
 
-def can_share() -> bool:
-    """Whether this system has what an `Ear` is made of; elsewhere the loop hears everything."""
-    return hasattr(select, "epoll") and hasattr(os, "eventfd")
+def ear_of(fd: int) -> Ear | None:
+    """One for a socket's descriptor, if this system has what it is made of, and enough of it;
+    else the loop hears everything."""
+    if not (hasattr(select, "epoll") and hasattr(os, "eventfd")):
+        return None
+    try:
+        return Ear(fd)
+    except OSError:
+        # no more descriptors: whoever needs one of his own says so
+        return None
 
 
 class Ear:

@@ -22,7 +22,7 @@ import trio
 import zmq
 
 from understudy_broker.busypoll import BusyPoll
-from understudy_broker.ear import Ear, can_share
+from understudy_broker.ear import ear_of
 
 # plain numbers: an operation on an enum costs as much as the system call it is for
 _POLLIN: Final = int(zmq.POLLIN)
@@ -65,7 +65,7 @@ class TrioSocket:
     ) -> None:
         self.socket = socket
         fd = int(socket.get(zmq.FD))
-        self.ear = Ear(fd) if shared and can_share() else None
+        self.ear = ear_of(fd) if shared else None
         #: what the task waits for
         self._fd = fd if self.ear is None else self.ear.fd
         self._busy_poll = BusyPoll(fd, busy_poll_s)

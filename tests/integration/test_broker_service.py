@@ -385,6 +385,20 @@ async def test_a_killed_node_is_noticed_at_once() -> None:
             victim.stdout.close()
 
 
+async def test_who_leaves_in_order_says_so() -> None:
+    """What it holds goes to others at once: it is not waited for, as for one that is cut off."""
+    leaver, survivor, client = Peer("leaver", credit=1), Peer("survivor", credit=1), Peer("c")
+    config = BrokerConfig(reconnect_grace_ms=600_000, lease_ttl_ms=600_000)
+    with broker(config=config) as running:
+        async with joined(running.endpoint, client):
+            async with joined(running.endpoint, leaver):
+                await client.create("p")
+                await leaver.got_one(Invoke)
+            async with joined(running.endpoint, survivor):
+                resume = await survivor.got_one(Resume)
+            assert (resume.promise.id, resume.version) == ("p", 2)
+
+
 async def test_who_came_and_went_before_the_broker_looked_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -18,7 +19,7 @@ LIMIT_S = 10.0
 
 
 class Loop:
-    """A trio loop with a turn, in a thread of its own; `stop` ends it."""
+    """A trio loop with a turn, in a thread of its own."""
 
     def __init__(self, main: Callable[[], Any] = trio.sleep_forever) -> None:
         self.turn = Turn()
@@ -34,9 +35,18 @@ class Loop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.token.run_sync_soon(self._scope.cancel)
+        self.cancel()
         self._thread.join(LIMIT_S)
-        assert not self._thread.is_alive()
+        assert not self.running
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def cancel(self) -> None:
+        """Let it end; it may have ended."""
+        with suppress(trio.RunFinishedError):
+            self.token.run_sync_soon(self._scope.cancel)
 
     def _run(self) -> None:
         trio.run(self._inside, instruments=[self.turn])

@@ -11,6 +11,8 @@ _NODE: Final = "test_node_core.py"
 _REQUESTS: Final = "test_interpreter_requests.py"
 _REPLAY: Final = "test_interpreter_replay.py"
 _POOL: Final = "test_restart_policy.py"
+_EXECUTOR: Final = "test_executor.py"
+_LISTENING: Final = "tests/integration/test_listening.py"
 
 _NODE_CORE: Final = (
     _mutant(
@@ -393,4 +395,94 @@ _PROCESSES: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_NODE_CORE, *_INTERPRETER, *_PROCESSES)
+_WHO_LISTENS: Final = (
+    _mutant(
+        "submitted-to-who-listens",
+        None,
+        "who waits for messages is called for what others submit",
+        "executor/threads.py",
+        "            elif self._active == 1:\n                self._interrupt()\n",
+        "",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "nudge-forgets-who-listens",
+        None,
+        "before another thread is put to work, who listens comes",
+        "executor/threads.py",
+        "            if stuck and not self._interrupt():\n",
+        "            if stuck:\n",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "heard-and-still-waiting",
+        None,
+        "who has heard something needs not be called for what it brings",
+        "executor/threads.py",
+        "        with self._lock:\n            self._comes()\n\n",
+        "        with self._lock:\n            pass\n\n",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "listens-on-after-the-end",
+        None,
+        "who does not listen any more is not called",
+        "executor/threads.py",
+        "            self._comes()\n            self._someone_listens = False\n",
+        "            self._someone_listens = False\n",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "who-listens-not-on-its-way",
+        None,
+        "who has heard something is on its way to what it has heard: nobody else is called",
+        "executor/threads.py",
+        "        self._woken += waited\n",
+        "",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "who-listens-counted-as-on-its-way",
+        None,
+        "who still listens does not see what is submitted: where all others are held up, it waits",
+        "executor/threads.py",
+        "            self._someone_listens = self._waits = True\n"
+        "        heard = listening.listen(self._heard)\n"
+        "        with self._lock:\n            self._comes()\n"
+        "            self._someone_listens = False\n            self._woken -= 1\n",
+        "            self._someone_listens = self._waits = True\n            self._woken += 1\n"
+        "        heard = listening.listen(self._heard)\n"
+        "        with self._lock:\n            self._comes()\n"
+        "            self._someone_listens = False\n            self._woken -= 2\n",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "two-listen",
+        None,
+        "one thread listens at a time",
+        "executor/threads.py",
+        "            if self._ready or self._someone_listens:\n",
+        "            if self._ready:\n",
+        _EXECUTOR,
+    ),
+    _mutant(
+        "timers-set-off-the-loop",
+        None,
+        "the node's timers are set on its loop's own thread",
+        "node/service.py",
+        "        if threading.get_ident() != self._thread:\n            if self._lacks_pulse():\n",
+        "        if self._thread == 0:\n            if self._lacks_pulse():\n",
+        f"{_LISTENING}::test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop",
+    ),
+    _mutant(
+        "timers-not-asked-for",
+        None,
+        "whoever takes messages in, the loop learns of what is to happen later",
+        "node/service.py",
+        "            if self._lacks_pulse():\n                self._soon(self._after)\n",
+        "",
+        f"{_LISTENING}::test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_NODE_CORE, *_INTERPRETER, *_PROCESSES, *_WHO_LISTENS)

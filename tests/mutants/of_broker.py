@@ -14,6 +14,7 @@ _LARGE: Final = "test_large_answers.py"
 _BUSY: Final = "test_busypoll.py"
 _SOCKETS: Final = "tests/integration/test_broker_sockets.py"
 _LINK: Final = "test_link_core.py"
+_LISTENING_TESTS: Final = "tests/integration/test_listening.py"
 _MEMBERS: Final = "test_membership.py"
 _PARKING: Final = "test_parking.py"
 _PATIENCE: Final = "test_patience.py"
@@ -829,6 +830,165 @@ _LOOKING: Final = (
     ),
 )
 
+_LISTENING: Final = (
+    _mutant(
+        "ear-not-unmuted",
+        None,
+        "who has listened lets the loop hear again",
+        "ear.py",
+        "                self._epoll.modify(self._inner, select.EPOLLIN)\n",
+        "                pass\n",
+        f"{_LISTENING_TESTS}::test_nothing_came_or_it_was_interrupted",
+    ),
+    _mutant(
+        "loop-not-muted",
+        None,
+        "while another thread listens, the loop sleeps on",
+        "ear.py",
+        "            self._epoll.modify(self._inner, 0)\n",
+        "",
+        f"{_LISTENING_TESTS}::test_who_listens_takes_in_what_comes_while_the_loop_sleeps",
+    ),
+    _mutant(
+        "interruption-not-consumed",
+        None,
+        "an interruption is for one wait, not for all that come after it",
+        "ear.py",
+        "            os.eventfd_read(self._interruption)\n",
+        "",
+        f"{_LISTENING_TESTS}::test_an_interruption_is_for_one_wait",
+    ),
+    _mutant(
+        "ear-closed-under-who-listens",
+        None,
+        "descriptors are kept until nobody waits for them: their numbers are given to others",
+        "ear.py",
+        "            if not self._listening:\n",
+        "            if self._closed:\n",
+        f"{_LISTENING_TESTS}::test_a_closed_ear_touches_nothing",
+    ),
+    _mutant(
+        "ear-not-given-back",
+        None,
+        "who listened to a connection that was closed meanwhile gives its descriptors back",
+        "ear.py",
+        "                self._release()\n            else:\n",
+        "                pass\n            else:\n",
+        f"{_LISTENING_TESTS}::test_a_closed_ear_touches_nothing",
+    ),
+    _mutant(
+        "interrupts-a-strangers-descriptor",
+        None,
+        "a closed ear is touched no more",
+        "ear.py",
+        "            if not self._closed:\n",
+        "            if self._lock:\n",
+        f"{_LISTENING_TESTS}::test_a_closed_ear_touches_nothing",
+    ),
+    _mutant(
+        "closed-and-not-interrupted",
+        None,
+        "who listens to a connection that is closed returns at once",
+        "ear.py",
+        "        self.interrupt()\n",
+        "",
+        f"{_LISTENING_TESTS}::test_a_closed_ear_touches_nothing",
+    ),
+    _mutant(
+        "no-ear-no-link",
+        None,
+        "where descriptors have run out, the loop hears everything",
+        "ear.py",
+        "    except OSError:\n",
+        "    except ValueError:\n",
+        f"{_LISTENING_TESTS}::test_without_what_it_takes_the_loop_hears_everything",
+    ),
+    _mutant(
+        "heard-and-not-said",
+        None,
+        "who has heard something sees what is submitted from there on",
+        "client.py",
+        "            on_heard()\n",
+        "",
+        f"{_LISTENING_TESTS}::test_nothing_came_or_it_was_interrupted",
+    ),
+    _mutant(
+        "turn-kept-after-an-error",
+        None,
+        "the loop has its turn back, whatever became of the messages",
+        "client.py",
+        "                return self._take_here(socket)\n            finally:\n"
+        "                turn.give_back()\n",
+        "                taken = self._take_here(socket)\n                turn.give_back()\n"
+        "                return taken\n            finally:\n                pass\n",
+        f"{_LISTENING_TESTS}::test_an_error_is_raised_where_it_was_heard_and_the_loop_goes_on",
+    ),
+    _mutant(
+        "old-connection-listened-to",
+        None,
+        "what was heard on one connection is not looked for on the next",
+        "client.py",
+        "        if self._socket is not socket or not self.connected or self._leaving:\n",
+        "        if not self.connected or self._leaving:\n",
+        f"{_LISTENING_TESTS}::test_an_old_connection_is_left_alone",
+    ),
+    _mutant(
+        "work-begun-during-the-goodbye",
+        None,
+        "a node that has stopped begins nothing any more",
+        "client.py",
+        "not self.connected or self._leaving:\n            return False\n",
+        "not self.connected:\n            return False\n",
+        f"{_LISTENING_TESTS}::test_what_comes_during_the_goodbye_is_for_nobody",
+    ),
+    _mutant(
+        "leaves-without-goodbye",
+        None,
+        "who leaves in order says so: what it holds goes to others at once",
+        "client.py",
+        "            except* trio.Cancelled:\n",
+        "            except trio.Cancelled:\n",
+        f"{_LISTENING_TESTS}::test_what_comes_during_the_goodbye_is_for_nobody",
+    ),
+    _mutant(
+        "rest-left-lying",
+        None,
+        "what the bound leaves is for the loop, though its signal is gone",
+        "client.py",
+        " or self._core.broken(_now_ms()) or socket.readable():\n",
+        " or self._core.broken(_now_ms()):\n",
+        f"{_LISTENING_TESTS}::test_more_than_is_taken_at_once_is_taken_all",
+    ),
+    _mutant(
+        "broken-and-the-loop-not-told",
+        None,
+        "the loop gives up a connection of which another thread heard that it is over",
+        "client.py",
+        "self._core.failure is not None or self._core.broken(_now_ms()) or socket.readable():\n",
+        "self._core.failure is not None or socket.readable():\n",
+        f"{_LISTENING_TESTS}::test_a_broker_that_says_bye_to_who_listens_gets_a_new_hello",
+    ),
+    _mutant(
+        "refused-and-the-loop-not-told",
+        None,
+        "the loop ends a link of which another thread heard that it is refused",
+        "client.py",
+        "        if self._core.failure is not None or self._core.broken(_now_ms())",
+        "        if self._core.broken(_now_ms())",
+        f"{_LISTENING_TESTS}::test_a_refusal_for_good_ends_the_link_whoever_hears_it",
+    ),
+    _mutant(
+        "told-on-a-strange-thread",
+        None,
+        "a trio primitive is used on its loop's own thread",
+        "client.py",
+        "        if threading.get_ident() == self._thread:\n            function()\n",
+        "        if self._thread:\n            function()\n",
+        f"{_LISTENING_TESTS}::test_who_waits_for_a_change_hears_of_it",
+        f"{_LISTENING_TESTS}::test_who_has_asked_gets_an_answer_that_another_thread_took_in",
+    ),
+)
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *_BATCHES,
     *_FRAMES_IN_ORDER,
@@ -837,4 +997,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *_HELD_BACK,
     *_LINKS,
     *_LOOKING,
+    *_LISTENING,
 )

@@ -136,12 +136,17 @@ class WorkerPool:
 
     def _interrupt(self) -> bool:
         """Whether there was a thread that waits for messages, and now comes for runs."""
-        if not self._waits:
+        if not self._comes():
             return False
-        self._waits = False
         assert self._listening is not None
         self._listening.interrupt()
         return True
+
+    def _comes(self) -> bool:
+        """Who waits is on its way from here on. Whether anybody did."""
+        waited, self._waits = self._waits, False
+        self._woken += waited
+        return waited
 
     def _work(self) -> None:
         while self._tokens.get():
@@ -188,17 +193,17 @@ class WorkerPool:
             if self._ready or self._someone_listens:
                 return False
             self._someone_listens = self._waits = True
-            self._woken += 1
         heard = listening.listen(self._heard)
         with self._lock:
-            self._someone_listens = self._waits = False
+            self._comes()
+            self._someone_listens = False
             self._woken -= 1
         return heard
 
     def _heard(self) -> None:
         """The waiting is over: this thread sees what is submitted from here on."""
         with self._lock:
-            self._waits = False
+            self._comes()
 
     def _step(self, run: Run) -> None:
         routine = run.routine

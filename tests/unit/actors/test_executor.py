@@ -97,12 +97,16 @@ class Hall:
     def __init__(self) -> None:
         self.words: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.interrupted = 0
+        #: there is nothing to listen to
+        self.closed = False
         #: threads that wait
         self.waiting: list[str] = []
         #: most of them at once
         self.most = 0
 
     def listen(self, on_heard: Callable[[], None]) -> bool:
+        if self.closed:
+            return False
         self.waiting.append(threading.current_thread().name)
         self.most = max(self.most, len(self.waiting))
         word = self.words.get(timeout=10)
@@ -407,6 +411,20 @@ class TestListening:
             assert hall.interrupted == n
         assert len(listeners._threads) == 1
 
+    def test_where_there_is_nothing_to_listen_to_it_is_idle(
+        self, bench: Bench, listeners: WorkerPool, hall: Hall
+    ) -> None:
+        def fn(ctx: Any, n: int) -> int:
+            return n
+
+        hall.closed = True
+        for n in range(5):
+            listeners.submit(bench.run(fn, n))
+            assert bench.value(bench.take(1)[0]) == n
+            eventually(lambda: listeners._active == 0)
+            assert not listeners.crowded
+        assert hall.interrupted == 0
+
     def test_only_one_listens(self, bench: Bench, listeners: WorkerPool, hall: Hall) -> None:
         everyone = threading.Barrier(4)
 
@@ -454,7 +472,10 @@ class TestListening:
         assert bench.value(bench.take(1)[0]) == 0
         hall.wait()
         assert len(listeners._threads) == 2
+        assert not listeners.crowded
         listeners.submit(bench.run(fn, 0))
+        # nobody comes by itself: who listens would only see it when its time is over
+        eventually(lambda: listeners.crowded)
         eventually(begun)
         assert bench.value(bench.take(1)[0]) == 0
         assert hall.interrupted == 1
