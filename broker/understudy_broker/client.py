@@ -211,6 +211,8 @@ class Link:
         self._corked = False
         if self._socket is None or not self._core.connected:
             return
+        if not self._unsent and not self._core.has_more:
+            return
         if not self._unsent:
             self._flush(self._socket, _now_ms())
         if self._unsent or self._core.next_due() < self._due_at:
@@ -288,7 +290,7 @@ class Link:
             self._take(socket, _now_ms())
         finally:
             self.uncork()
-        if self._core.failure is not None or self._core.broken(_now_ms()) or socket.readable():
+        if self._core.failure is not None or self._core.broken(_now_ms()) or socket.left_some:
             socket.kick()
         return True
 

@@ -309,6 +309,11 @@ class LinkCore:
 
     # Going out ---------------------------------------------------------------------------------
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something is to be sent, beside a beat."""
+        return bool(self._outgoing)
+
     def take_frames(self, now: int) -> list[bytes]:
         """All that is to be sent now, in as few frames as can be; with a beat if it is time."""
         if self.connected and self._must_beat(now):

@@ -76,6 +76,8 @@ class TrioSocket:
         self._kicked = False
         #: when the loop's other tasks had their turn for sure
         self._checked_at = -math.inf
+        #: whether `receive_nowait` ended at its bound
+        self.left_some = False
 
     def __enter__(self) -> TrioSocket:
         return self
@@ -167,6 +169,7 @@ class TrioSocket:
         received: list[list[bytes]] = []
         size = 0
         receive, get = self.socket.recv, self.socket.getsockopt
+        self.left_some = False
         try:
             while len(received) < frames_max and size < bytes_max:
                 parts = [receive(_NOBLOCK)]
@@ -177,6 +180,8 @@ class TrioSocket:
                 # one frame is the common case, and to be told that there is no other takes longer
                 if len(received) == 1 and not self.readable():
                     break
+            else:
+                self.left_some = True
         except zmq.Again:
             pass
         return received
