@@ -17,7 +17,6 @@ from understudy.errors import (
     ConfigurationError,
     DeadlineExceededError,
     UnderstudyError,
-    UnknownFunctionError,
 )
 from understudy.registry import Function, Registry
 from understudy.retry import Exponential, Retry, from_wire
@@ -164,10 +163,7 @@ class NodeEnvironment:
         """The function of that name if it happens to be registered here too."""
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"{name!r}: call a function by its name, or pass it itself")
-        try:
-            return self.registry.get(name, version)
-        except UnknownFunctionError:
-            return None
+        return self.registry.find(name, version)
 
     def local_function(self, fn: Any) -> Function:
         """What is known of a function that is called here; it need not be registered."""

@@ -180,15 +180,20 @@ class Registry:
 
         Raises `UnknownFunctionError` with similar names and the versions there are.
         """
+        function = self.find(name, version)
+        if function is not None:
+            return function
         versions = self._by_name.get(name)
         if versions:
-            function = versions.get(version or max(versions))
-            if function is not None:
-                return function
             raise UnknownFunctionError(name, version, sorted(versions))
         similar = difflib.get_close_matches(str(name), list(self._by_name), n=3, cutoff=0.6)
         known = () if similar else sorted(self._by_name)[:NAMES_MAX]
         raise UnknownFunctionError(name, version, (), similar, known)
+
+    def find(self, name: str, version: int | None = None) -> Function | None:
+        """As `get`; None if there is none, at once: to look for similar names takes its time."""
+        versions = self._by_name.get(name)
+        return versions.get(version or max(versions)) if versions else None
 
     def of(self, fn: Callable[..., Any]) -> Function | None:
         """What the very object `fn` is registered as (the latest, if more than once), or None."""

@@ -17,13 +17,17 @@ from understudy import Runtime
 Progress = Callable[[int, int], None]
 Figures = dict[str, float]
 
+#: of this process, and how many ids it has made
+_PROCESS = secrets.token_hex(6)
+_made = itertools.count(1)
+
 #: no run of a workload takes longer, seconds
 LIMIT_S = 600.0
 
 
 def run_id(workload: str) -> str:
     """A fresh promise id, so that every run is a new call."""
-    return f"bench-{workload}-{secrets.token_hex(6)}"
+    return f"bench-{workload}-{_PROCESS}-{next(_made)}"
 
 
 def fan_out(client: Runtime, calls: int, progress: Progress) -> Figures:
