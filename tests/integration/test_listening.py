@@ -224,8 +224,11 @@ def test_more_than_is_taken_at_once_is_taken_all(
 def test_a_broker_that_says_bye_to_who_listens_gets_a_new_hello(listened: Listened) -> None:
     with listened.listener():
         listened.broker.send(Bye())
+    began = time.monotonic()
     listened.broker.welcome(beat_ms=60_000)
     eventually(lambda: len(listened.welcomes) == 2)
+    # and not when it has been silent for long, which takes 7.5 s
+    assert time.monotonic() - began < 5.0
     listened.broker.send(revoked(1))
     listened.heard_by(1)
 
