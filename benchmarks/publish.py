@@ -19,6 +19,7 @@ from benchmarks.report import (
     ordered,
     ratio,
     ratio_worded,
+    rounds_of,
     same,
     worded,
 )
@@ -86,7 +87,7 @@ def measured(result: dict[str, Any]) -> str:
     parts = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "commit")
     return (
         f"Measured {result['measured_at'][:10]} at commit `{versions['commit']}`, "
-        f"{result['rounds']} rounds: {machine['cores']} cores ({machine['processor']}), "
+        f"{rounds_of(result)}: {machine['cores']} cores ({machine['processor']}), "
         f"{machine['memory_gib']} GiB, {machine['file_system']}, where a synced write of 4 KiB "
         f"takes {machine['sync_of_4_kib_ms']} ms; {parts}."
     )

@@ -82,6 +82,12 @@ def ratio_worded(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
+def rounds_of(result: dict[str, Any]) -> str:
+    """How many rounds were measured."""
+    rounds = result["rounds"]
+    return "1 round" if rounds == 1 else f"{rounds} rounds"
+
+
 def show(result: dict[str, Any], console: Console | None = None) -> None:
     """Print everything that was measured, and what it was measured on."""
     console = console or _console()
@@ -104,7 +110,7 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
         console.print(f"without {name}: {why}", highlight=False)
     machine = result["machine"]
     console.print(
-        f"\n{result['rounds']} rounds in {result['seconds']:.0f} s on {machine['cores']} cores "
+        f"\n{rounds_of(result)} in {result['seconds']:.0f} s on {machine['cores']} cores "
         f"({machine['processor']}), Python {result['versions']['python']}, "
         f"{result['versions']['commit']}; a synced write of 4 KiB takes "
         f"{machine['sync_of_4_kib_ms']} ms; load before {result['load_average']['before'][0]}",
