@@ -217,33 +217,16 @@ class Connection:
 
     def _have_it_taken(self) -> None:
         """By this thread, if the loop sleeps and nothing is under way: of a burst of calls the
-        first does not wait for company, and the others travel together.
-
-        Calls made by tasks of one trio loop travel together too: when those that can run have run.
-        """
-        if not self._asking.busy:
-            self._take_or_have_taken()
-        elif trio.lowlevel.in_trio_run():
-            trio.lowlevel.current_trio_token().run_sync_soon(self._take_or_have_taken)
-        else:
-            self._on_loop(self._take_posted)
-
-    def _take_or_have_taken(self) -> None:
-        if not self._turn.borrow():
-            self._on_loop(self._take_posted)
+        first does not wait for company, and the others travel together."""
+        if not self._asking.busy and self._turn.borrow():
+            try:
+                self._take_posted()
+            finally:
+                self._turn.give_back()
             return
-        try:
-            self._take_posted()
-        except BaseException as error:
-            # the loop's matter, not the caller's
-            self._on_loop(_raise, error)
-        finally:
-            self._turn.give_back()
-
-    def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
         assert self._token is not None
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(function, *args)
+            self._token.run_sync_soon(self._take_posted)
 
     # On the loop's thread ------------------------------------------------------------------------
 
@@ -474,10 +457,6 @@ class Connection:
         self._node.core.serve()
         if self._link.connected:
             self._link.rejoin()
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def _understood(error: BaseException, connection: Connection) -> BaseException:

@@ -12,9 +12,8 @@ import zmq
 from tests.integration.turns import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
 from tests.unit.broker.rig import hello
-from understudy import Runtime
 from understudy_broker.client import Link, open_link
-from understudy_broker.protocol.messages import Beat, PromiseCreateWatched, Request, Response
+from understudy_broker.protocol.messages import Beat, Request, Response
 from understudy_broker.sockets import Pause, TrioSocket
 from understudy_store.commands import PromiseGet, Reply
 
@@ -166,45 +165,3 @@ def test_a_link_is_used_on_a_borrowed_turn() -> None:
     [(answer, thread)] = answers
     assert answer.reply.status == 404
     assert thread != threading.get_ident()
-
-
-def test_calls_of_one_trio_loop_travel_together() -> None:
-    """Those that tasks make while another is under way leave when all of these have made theirs."""
-    frames: list[list[str]] = []
-    first, another = threading.Event(), threading.Event()
-    with zmq.Context() as context:
-        broker = FakeBroker(context)
-
-        def serve() -> None:
-            broker.welcome(beat_ms=60_000)
-            while sum(map(len, frames)) < 6:
-                asked = [m.command for m in broker.read() if isinstance(m, Request)]
-                frames.append([c.create.id for c in asked if isinstance(c, PromiseCreateWatched)])
-                (another if first.is_set() else first).set()
-
-        serving = threading.Thread(target=serve, daemon=True)
-        serving.start()
-
-        async def main(runtime: Runtime) -> None:
-            async def call(number: int) -> None:
-                runtime.rpc(f"call-{number}", "f")
-                # it would be there in a millisecond
-                assert not another.wait(0.02)
-
-            runtime.rpc("first", "f")
-            assert first.wait(LIMIT_S)
-            async with trio.open_nursery() as nursery:
-                for number in range(5):
-                    nursery.start_soon(call, number)
-
-        runtime = Runtime("client", url=broker.url)
-        try:
-            trio.run(main, runtime)
-            serving.join(LIMIT_S)
-        finally:
-            runtime.stop()
-            broker.socket.close(0)
-    assert [sorted(frame) for frame in frames] == [
-        ["first"],
-        [f"call-{number}" for number in range(5)],
-    ]

@@ -76,6 +76,24 @@ class TestCalls:
                 assert [await handle for handle in handles] == list(range(1, 21))
                 await handles[0].wait_stored()
 
+    def test_a_task_that_blocks_its_loop_is_answered(self) -> None:
+        """As whoever asks the store or cancels does, also while other calls are under way."""
+        done: list[str] = []
+
+        async def main(runtime: Runtime) -> None:
+            runtime.rpc("x", approve)
+            other = runtime.rpc("y", approve)
+            done.append(runtime.promises.get("x").state)
+            other.cancel()
+            done.append(runtime.promises.get("y").state)
+
+        with register_all(Runtime.local()) as runtime:
+            thread = threading.Thread(target=trio.run, args=(main, runtime), daemon=True)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive()
+        assert done == ["pending", "rejected_canceled"]
+
     async def test_a_cancelled_wait_under_trio_leaves_the_call_alone(self) -> None:
         async with register_all(Runtime.local()) as runtime:
             handle = runtime.rpc("x", approve)
