@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from understudy_actors.executor.results import Results
 from understudy_actors.executor.threads import WorkerPool
 from understudy_actors.executor.trio_loop import TrioLoop
 from understudy_actors.node.activation import Run
-from understudy_actors.node.ports import ListeningPort
 
 
 class Executor:
     """Generators and plain functions on threads, coroutines on a loop."""
 
-    def __init__(
-        self,
-        size: int,
-        results: Results,
-        now_ms: Callable[[], int],
-        listening: ListeningPort | None = None,
-    ) -> None:
-        self.threads = WorkerPool(size, results, now_ms, listening)
-        self.loop = TrioLoop(results, now_ms)
+    def __init__(self, threads: WorkerPool, loop: TrioLoop) -> None:
+        self.threads = threads
+        self.loop = loop
 
     def submit(self, run: Run) -> None:
         if run.routine.function.kind == "coroutine":

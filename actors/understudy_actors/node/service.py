@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
-from understudy_actors.executor import Executor, Results
+from understudy_actors.executor import Executor, Results, TrioLoop, WorkerPool
 from understudy_actors.functions import Environment
 from understudy_actors.node.board import Log, LogFailure
 from understudy_actors.node.config import NodeConfig
@@ -74,8 +74,10 @@ class NodeService:
         self._thread = threading.get_ident()
         self._turn = turn
         self._results = Results(self._wake)
+        listening = None if turn is None else self
         self._executor = Executor(
-            self.config.concurrency, self._results, now_ms, None if turn is None else self
+            WorkerPool(self.config.concurrency, self._results, now_ms, listening),
+            TrioLoop(self._results, now_ms),
         )
         self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
         self.core.log_failure = self._on_loop(log_failure)
@@ -89,8 +91,7 @@ class NodeService:
             self._soon(self._collect)
             return
         try:
-            self._take_in()
-            self._after()
+            self._collect()
         except BaseException as error:
             # as if it had happened there: the worker's own thread has nobody to tell
             self._soon(_raise, error)
@@ -129,10 +130,6 @@ class NodeService:
         return say
 
     def _collect(self) -> None:
-        self._take_in()
-        self._after()
-
-    def _take_in(self) -> None:
         results = self._results.take()
         steps, busy_ms = self._results.take_measured()
         self._broker.cork()
@@ -142,6 +139,7 @@ class NodeService:
             self.core.grant()
         finally:
             self._broker.uncork()
+        self._after()
 
     def receive(self, messages: Sequence[ToPeer]) -> None:
         """Messages of the broker.
