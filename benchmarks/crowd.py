@@ -10,68 +10,85 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from heapq import heapify, heapreplace
 
 import zmq
 
 from understudy.bench.runner import GROUP
-from understudy_broker.protocol.frames import decode_to_peer, encode
-from understudy_broker.protocol.messages import PROTOCOL_VERSION, Beat, Hello, Welcome
+from understudy_broker.linkcore import DEFAULT_BEAT_MS, LinkCore
+from understudy_broker.protocol.frames import decode_to_peer
+from understudy_broker.protocol.messages import IDLE_BEATS, PROTOCOL_VERSION, Hello
 
 CREDIT = 8
+#: they come one after another in this time, so that each has its own moment to beat, as the nodes
+#: of people have who start them when they like
+SPREAD_S = IDLE_BEATS * DEFAULT_BEAT_MS / 1_000
 
 
 def main(url: str, count: int) -> None:
     _allow_files(2 * count + 100)
     with zmq.Context() as context:
         context.set(zmq.MAX_SOCKETS, count + 100)
-        sockets = [_connect(context, url, number) for number in range(count)]
-        beat_ms = min(_welcome(socket) for socket in sockets)
-        beat = encode([Beat()])
+        nodes: list[_Node] = []
+        began = time.monotonic()
+        for number in range(count):
+            _sleep_until_ms((began + SPREAD_S * number / count) * 1_000)
+            nodes.append(_Node(context, url, number))
+        due = [(node.turn(), number) for number, node in enumerate(nodes)]
+        heapify(due)
         while True:
-            # spread over the interval, as those of separate processes are
-            began = time.monotonic()
-            for number, socket in enumerate(sockets):
-                wait_s = began + beat_ms / 1000 * (number + 1) / count - time.monotonic()
-                if wait_s > 0:
-                    time.sleep(wait_s)
-                _drain(socket)
-                socket.send(beat)
+            at, number = due[0]
+            _sleep_until_ms(at)
+            heapreplace(due, (nodes[number].turn(), number))
 
 
-def _connect(context: zmq.Context[zmq.Socket[bytes]], url: str, number: int) -> zmq.Socket[bytes]:
-    socket = context.socket(zmq.DEALER)
-    socket.linger = 0
-    socket.connect(url)
-    hello = Hello(
-        protocol=PROTOCOL_VERSION,
-        kind="node",
-        group=GROUP,
-        name=f"crowd-{number}",
-        boot=f"{number:08x}",
-        os_pid=number + 1,
-        host="crowd",
-        sdk="crowd",
-        credit=CREDIT,
-    )
-    socket.send(encode([hello]))
-    return socket
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
-def _welcome(socket: zmq.Socket[bytes]) -> int:
-    while True:
-        for message in decode_to_peer(socket.recv()):
-            if isinstance(message, Welcome):
-                # as the link of a node does that has nothing to do
-                return message.idle_beat_ms
-            raise SystemExit(f"not welcome: {message}")
+def _sleep_until_ms(at: float) -> None:
+    time.sleep(max(0.0, at - _now_ms()) / 1_000)
 
 
-def _drain(socket: zmq.Socket[bytes]) -> None:
-    try:
-        while True:
-            socket.recv(zmq.NOBLOCK)
-    except zmq.Again:
-        return
+class _Node:
+    """What the product's own link does, without a thread of its own."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str, number: int) -> None:
+        self.core = LinkCore(engaged=lambda: False)
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(url)
+        hello = Hello(
+            protocol=PROTOCOL_VERSION,
+            kind="node",
+            group=GROUP,
+            name=f"crowd-{number}",
+            boot=f"{number:08x}",
+            os_pid=number + 1,
+            host="crowd",
+            sdk="crowd",
+            credit=CREDIT,
+        )
+        self.socket.send(self.core.opened(hello, _now_ms()))
+        self.take_in(self.socket.recv())
+
+    def take_in(self, frame: bytes) -> None:
+        if self.core.in_order(frame):
+            self.core.received(decode_to_peer(frame), _now_ms())
+
+    def turn(self) -> int:
+        """Take in what has come, beat if it is time, and return when to do so again."""
+        try:
+            while True:
+                self.take_in(self.socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+        now = _now_ms()
+        if self.core.failure is not None or self.core.broken(now):
+            raise SystemExit(f"the broker is lost: {self.core.failure or self.core.last_error}")
+        for frame in self.core.take_frames(now):
+            self.socket.send(frame)
+        return self.core.next_due()
 
 
 def _allow_files(count: int) -> None:

@@ -44,6 +44,10 @@ OnReply: TypeAlias = Callable[[Answer], None]
 DEFAULT_BEAT_MS: Final = 2_500
 #: beats without a word from the broker after which a connection counts as lost
 SILENT_BEATS: Final = 3
+#: who has nothing at stake beats a little early, at the next of so many moments between two beats,
+#: which are the same for all processes of a machine: their beats come together, and the broker
+#: wakes once for all of them
+MOMENTS_PER_BEAT: Final = 10
 
 
 class _Pending:
@@ -341,12 +345,15 @@ class LinkCore:
             return False
         if self._pending or self._asked_at is not None or self._engaged():
             return True
-        self._resting = since_ms < self._idle_beat_ms
+        self._resting = now < self._idle_beat_at
         return not self._resting
 
     @property
-    def _idle_beat_ms(self) -> int:
-        return self.welcome.idle_beat_ms if self.welcome else DEFAULT_BEAT_MS
+    def _idle_beat_at(self) -> int:
+        idle_beat_ms = self.welcome.idle_beat_ms if self.welcome else DEFAULT_BEAT_MS
+        moment_ms = self.beat_ms // MOMENTS_PER_BEAT or 1
+        latest = self._beat_at + idle_beat_ms
+        return latest - latest % moment_ms
 
     def _left_out(self, message: Message, why: str | None) -> None:
         if not isinstance(message, Request):
@@ -359,7 +366,7 @@ class LinkCore:
 
     def next_due(self) -> int:
         """When to beat, or to give up waiting."""
-        beat_at = self._beat_at + (self._idle_beat_ms if self._resting else self.beat_ms)
+        beat_at = self._idle_beat_at if self._resting else self._beat_at + self.beat_ms
         silent_at = self._silent_at()
         if silent_at is None:
             return beat_at

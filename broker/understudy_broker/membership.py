@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from understudy_broker.protocol.messages import (
+    IDLE_BEATS,
     PROTOCOL_VERSION,
     Beat,
     Bye,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: how often beats are answered, in the time between two beats of one peer
 ANSWERS_PER_BEAT: Final = 8
+#: up to so many peers, each beat is answered at once: the broker is awake for it as it is
+FEW_PEERS: Final = 16
 #: peers that were given up and may come back, the last ones
 DOUBTED_MAX: Final = 256
 
@@ -180,12 +183,13 @@ class Membership:
         )
 
     def beaten(self, session: Session, now: int) -> None:
-        """A beat has come. Its answer waits for those of others: to a crowd of peers, an answer at
-        a time costs a wake-up each, and they wait for it to be there, not for it to be soon."""
+        """A beat has come. In a crowd of peers its answer waits for those of others: an answer at a
+        time costs a wake-up each, and they wait for it to be there, not for it to be soon."""
         self.renew(session, now)
         self._unanswered[session.peer] = None
         if self._answer_at is None:
-            self._answer_at = now + self._config.beat_ms // ANSWERS_PER_BEAT
+            wait_ms = self._config.beat_ms // ANSWERS_PER_BEAT
+            self._answer_at = now + wait_ms if len(self.sessions) > FEW_PEERS else now
 
     def _answer_beats(self) -> None:
         peers, self._unanswered, self._answer_at = self._unanswered, {}, None
@@ -241,16 +245,26 @@ class Membership:
 
     def polled(self, now: int) -> None:
         """Peers have been listened to until `now`; after a gap their silence is forgiven."""
-        gap = now - self._polled_at
+        gap = now - self._polled_at - self._sleep_ms()
         self._polled_at = now
-        if gap <= self._config.beat_ms:
+        beat_ms = self._config.beat_ms
+        if gap <= beat_ms // 2:
             return
-        if gap > 2 * self._config.beat_ms:  # an idle broker may sleep from beat to beat
+        if gap > beat_ms * 3 // 2:  # an idle broker may sleep from beat to beat
             self._forgiving_until = now + self._config.boot_grace_ms
         for session in self.sessions:
             session.heard_at = now
             self.renew(session, now)
         self.sessions.extend_away(now + self._config.reconnect_grace_ms)
+
+    def _sleep_ms(self) -> int:
+        """How long the broker may go without looking whether somebody has fallen silent, and
+        whether it was itself held up: with nothing at stake, from one beat of an idle peer to the
+        next."""
+        beat_ms = self._config.beat_ms
+        if self._machine.acquired_count or self.sessions.next_overdue() is not None:
+            return beat_ms // 2
+        return IDLE_BEATS * beat_ms
 
     def tick(self, now: int) -> None:
         """Give up those whose time is over, and send unblocks again that nobody acknowledged."""
@@ -293,5 +307,5 @@ class Membership:
         """When `polled` and `tick` want to be called again."""
         times = [self.sessions.next_overdue(), self._answer_at]
         if len(self.sessions) or times[0] is not None:
-            times.append(self._polled_at + self._config.beat_ms // 2)
+            times.append(self._polled_at + self._sleep_ms())
         return min((at for at in times if at is not None), default=None)

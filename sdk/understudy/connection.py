@@ -107,6 +107,8 @@ class Connection:
         #: what the last hello said: node or client
         self._greeted_as: PeerKind = "client"
         self._ended = False
+        #: called when the thread ends, on it
+        self.on_ended: Callable[[], None] | None = None
 
     # From any thread -----------------------------------------------------------------------------
 
@@ -239,6 +241,8 @@ class Connection:
             self._ended = True
             started.set()
             self._fail_pending()
+            if self.on_ended is not None:
+                self.on_ended()
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error

@@ -315,9 +315,10 @@ class Runtime(Caller):
                 self._shared.serving = True
                 connection = self._shared.connection
                 connection.dedicated = True
+                connection.on_ended = stop.set
                 connection.serve()
-                while not stop.wait(0.5):
-                    connection.check()
+                stop.wait()
+                connection.check()
             finally:
                 self.stop()
             return stop.signal

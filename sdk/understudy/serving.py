@@ -26,8 +26,8 @@ class Stop:
     def set(self) -> None:
         self._event.set()
 
-    def wait(self, timeout_s: float) -> bool:
-        return self._event.wait(timeout_s)
+    def wait(self) -> None:
+        self._event.wait()
 
     def on_signal(self, number: int, _: FrameType | None) -> None:
         if self.signal:

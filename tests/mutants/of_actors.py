@@ -457,6 +457,15 @@ _WHO_LISTENS: Final = (
         _EXECUTOR,
     ),
     _mutant(
+        "coroutines-not-watched",
+        None,
+        "what blocks the loop of the coroutines is named, also where none ran when the node started",
+        "node/service.py",
+        "            self._watch.set()\n",
+        "            pass\n",
+        "tests/integration/test_runtime_local.py",
+    ),
+    _mutant(
         "two-listen",
         None,
         "one thread listens at a time",

@@ -85,6 +85,10 @@ class TrioLoop:
         except trio.RunFinishedError:
             return
 
+    @property
+    def started(self) -> bool:
+        return self._thread is not None
+
     def blocked(self) -> str | None:
         """Call it every second or so: where in the code the loop is held up, if it has not come
         round since the last call; told once for each time."""

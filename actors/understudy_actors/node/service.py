@@ -82,6 +82,7 @@ class NodeService:
         self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
         self.core.log_failure = self._on_loop(log_failure)
         self._pulse = trio.Event()
+        self._watch = trio.Event()
         self._draining = False
         self._idle = trio.Event()
 
@@ -165,15 +166,25 @@ class NodeService:
             return
         if not self._pulse.is_set() and self._has_pulse():
             self._pulse.set()
+        if not self._watch.is_set() and self._has_coroutines():
+            self._watch.set()
         if self._draining and not self.core.holding:
             self._idle.set()
 
     def _lacks_pulse(self) -> bool:
         """Whether `_after` has something to do."""
-        return self._draining or (not self._pulse.is_set() and self._has_pulse())
+        return (
+            self._draining
+            or (not self._pulse.is_set() and self._has_pulse())
+            or (not self._watch.is_set() and self._has_coroutines())
+        )
 
     def _has_pulse(self) -> bool:
         return self._executor.threads.crowded or self.core.next_due() is not None
+
+    def _has_coroutines(self) -> bool:
+        """Whether any may be under way."""
+        return self._executor.loop.started and self.core.holding > 0
 
     async def run(self) -> None:
         """Timers, backlog and the watchdog, for as long as the node lives."""
@@ -191,6 +202,9 @@ class NodeService:
     async def _watch_loop(self) -> None:
         """Name what blocks the loop of the `async def` functions: all of them wait for it."""
         while True:
+            if not self._has_coroutines():
+                self._watch = trio.Event()
+                await self._watch.wait()
             await trio.sleep(_WATCH_S)
             place = self._executor.loop.blocked()
             if place is not None and self._log is not None:

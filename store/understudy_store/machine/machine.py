@@ -193,6 +193,11 @@ class Machine:
         """Nodes that have acquired something."""
         return [pid for pid, holder in self.state.holders.items() if holder.held]
 
+    @property
+    def acquired_count(self) -> int:
+        """How many tasks all nodes together have acquired."""
+        return self.state.counts["acquired"]
+
     def held(self, pid: str) -> list[tuple[str, int]]:
         """(id, version) of all that a node has acquired."""
         holder = self.state.holders.get(pid)

@@ -445,6 +445,9 @@ def at_rest() -> Rig:
 
 def test_beats_alone_leave_a_broker_at_rest_until_it_answers_them() -> None:
     rig = at_rest()
+    for number in range(20):
+        rig.join(b"more-%d" % number, f"more-{number}")
+    rig.turn()
     rig.send(A, Beat())
     rig.send(C, Beat())
     assert rig.core.calm(rig.now)

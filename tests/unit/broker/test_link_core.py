@@ -53,9 +53,9 @@ class Asker:
         assert answer.corr not in self.answers, "answered twice"
         self.answers[answer.corr] = answer
 
-    def connect(self, inflight_max: int = 100) -> None:
-        self.core.opened(hello("a"), 0)
-        self.core.received([welcome(inflight_max)], 0)
+    def connect(self, inflight_max: int = 100, *, at: int = 0) -> None:
+        self.core.opened(hello("a"), at)
+        self.core.received([welcome(inflight_max)], at)
 
     def sent(self, now: int = 0) -> list[ToBroker]:
         frames = self.core.take_frames(now)
@@ -223,6 +223,21 @@ def test_with_nothing_at_stake_two_beats_of_three_are_left_out() -> None:
         assert asker.sent(beat_at + 10) == []
         assert asker.core.next_due() == beat_at + 2_500
         assert asker.sent(beat_at + 2_500) == []
+
+
+@pytest.mark.parametrize("connected_at", [0, 1, 119, 249, 250, 2_617])
+def test_idle_ones_beat_at_moments_that_all_of_one_machine_share(connected_at: int) -> None:
+    asker = Asker(engaged=False)
+    asker.connect(at=connected_at)
+    assert asker.sent(connected_at + 2_500) == []
+    beat_at = asker.core.next_due()
+    assert beat_at % 250 == 0
+    assert connected_at + 7_250 < beat_at <= connected_at + 7_500
+    assert asker.sent(beat_at - 1) == []
+    assert asker.sent(beat_at) == [Beat()]
+    asker.core.received([Beat()], beat_at)
+    assert asker.sent(beat_at + 2_500) == []
+    assert asker.core.next_due() == beat_at + 7_500
 
 
 def test_one_that_was_idle_beats_at_once_when_it_is_handed_something() -> None:

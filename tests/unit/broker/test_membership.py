@@ -50,7 +50,15 @@ def test_a_beat_is_answered_and_keeps_the_lease(rig: Rig) -> None:
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 
-def test_beats_are_answered_some_at_a_time_and_none_is_kept_for_long(rig: Rig) -> None:
+def test_a_beat_of_few_is_answered_while_the_broker_is_awake_for_it(rig: Rig) -> None:
+    rig.send(A, Beat())
+    rig.turn()
+    assert rig.take(A, Beat) == [Beat()]
+
+
+def test_beats_of_many_are_answered_together_and_none_is_kept_for_long(rig: Rig) -> None:
+    for number in range(20):
+        rig.join(b"more-%d" % number, f"more-{number}")
     rig.send(A, Beat())
     rig.turn()
     due = rig.core.next_due(rig.now)
@@ -274,6 +282,34 @@ def test_after_a_restart_those_who_do_not_come_back_lose_their_tasks() -> None:
     rig.join(B, "b", credit=5)
     rig.pass_time(5_100, step_ms=500)
     assert rig.one(B, Resume).version == 2
+
+
+def test_with_nothing_at_stake_a_broker_sleeps_from_beat_to_beat_of_an_idle_peer() -> None:
+    rig = Rig()
+    rig.join(A, "a")
+    assert rig.core.next_due(rig.now) == rig.now + 7_500
+    before = rig.core.sessions.named("a")
+    assert before is not None
+    beat_at = before.beat_at
+    rig.now += 7_500
+    rig.turn()
+    assert before.beat_at == beat_at  # it has slept as it meant to: nobody's lease begins anew
+    rig.now += 9_000  # later than it meant to
+    rig.turn()
+    assert before.beat_at == rig.now
+
+
+def test_while_a_task_is_held_a_broker_looks_twice_a_beat_who_is_silent(rig: Rig) -> None:
+    assert rig.core.next_due(rig.now) == rig.now + 1_250
+
+
+def test_while_somebody_may_come_back_a_broker_looks_twice_a_beat() -> None:
+    rig = Rig(reconnect_grace_ms=9_000)
+    rig.join(A, "a")
+    rig.join(B, "b")
+    rig.core.connection_lost(A, rig.now)
+    rig.turn()
+    assert rig.core.next_due(rig.now) == rig.now + 1_250
 
 
 def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> None:
