@@ -459,7 +459,7 @@ _WHO_LISTENS: Final = (
     _mutant(
         "coroutines-not-watched",
         None,
-        "what blocks the loop of the coroutines is named, also where none ran when the node started",
+        "what blocks the coroutines is named, also where none ran when the node started",
         "node/service.py",
         "            self._watch.set()\n",
         "            pass\n",
