@@ -27,8 +27,10 @@ from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Requ
 from understudy_actors.interpreter.waits import NOTHING, Wait
 from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, PromiseRecord, Value
 
-#: creates that may be unanswered before the function is paused, and when it goes on
-UNANSWERED_MAX: Final = 8192
+#: creates that may be unanswered before the function is paused, and when it goes on. Enough for a
+#: few turns of the broker; with more, calls are made long before a node has room for them: they
+#: wait in memory, and are written to SQLite's file once before they run and once more after
+UNANSWERED_MAX: Final = 2048
 UNANSWERED_LOW: Final = UNANSWERED_MAX // 2
 #: commands after which a long step hands out what it has
 FLUSH_COMMANDS: Final = 256

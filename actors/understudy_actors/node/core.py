@@ -339,6 +339,11 @@ class NodeCore(Waiting):
                 self._suspend(activation)
 
     @property
+    def running(self) -> int:
+        """Activations that use credit: they do not merely wait for promises."""
+        return self._running
+
+    @property
     def holding(self) -> int:
         """Tasks whose lease this node has."""
         return sum(1 for a in self.activations.values() if a.phase is not Phase.SUSPENDED)

@@ -184,7 +184,7 @@ class NodeService:
 
     def _has_coroutines(self) -> bool:
         """Whether any may be under way."""
-        return self._executor.loop.started and self.core.holding > 0
+        return self._executor.loop.started and self.core.running > 0
 
     async def run(self) -> None:
         """Timers, backlog and the watchdog, for as long as the node lives."""
