@@ -196,7 +196,7 @@ def test_more_than_is_taken_at_once_is_taken_all(
     listened: Listened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the bound leaves is for the loop, though its signal is gone."""
-    monkeypatch.setattr("understudy_broker.client.TURN_WAIT_S", LIMIT_S)
+    monkeypatch.setattr("understudy_broker.connecting.TURN_WAIT_S", LIMIT_S)
     socket = listened.link._socket
     assert socket is not None
     monkeypatch.setattr(socket, "receive_nowait", partial(socket.receive_nowait, 1))

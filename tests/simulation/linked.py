@@ -1,7 +1,7 @@
 """A machine with one process at a time, and the link that this keeps to the broker.
 
-What `understudy_broker.client` does, around the real link core: connect, say hello, read, write,
-beat, give up what is silent or broken, and try again.
+What `understudy_broker.connecting` does, around the real link core: connect, say hello, read,
+write, beat, give up what is silent or broken, and try again.
 """
 
 from __future__ import annotations
