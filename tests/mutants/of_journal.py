@@ -12,6 +12,7 @@ _PENDING: Final = "test_pending.py"
 _ENGINE: Final = "tests/integration/test_store_follower.py"
 _FAILING: Final = "tests/integration/test_store_failing.py"
 _OPEN: Final = "tests/integration/test_store_open.py"
+_GENTLE: Final = "tests/integration/test_store_gentle.py"
 
 _FORMAT: Final = (
     _mutant(
@@ -335,6 +336,69 @@ _BEHIND: Final = (
         "                    self._journal.path.unlink()\n",
         "                self._journal.path.unlink()\n",
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+    ),
+    _mutant(
+        "all-rows-at-once",
+        None,
+        "where little is done, few rows at a time are brought into the file",
+        "engines/sqlite.py",
+        "if len(self._sealed.rows) <= GENTLE_ROWS:",
+        "if not self._sealed.rows:",
+        _GENTLE,
+    ),
+    _mutant(
+        "many-rows-with-pauses",
+        None,
+        "where much is done, it is brought into the file without pauses",
+        "engines/sqlite.py",
+        "if len(self._sealed.rows) <= GENTLE_ROWS:",
+        "if self._sealed.rows:",
+        f"{_GENTLE}::test_many_rows_are_brought_in_without_pauses",
+    ),
+    _mutant(
+        "rows-not-parted",
+        None,
+        "between two pauses there are few rows",
+        "engines/database.py",
+        "_READY_ROWS if pause is None else _FEW_ROWS",
+        "_READY_ROWS",
+        _GENTLE,
+    ),
+    _mutant(
+        "pauses-for-good",
+        None,
+        "who needs the file and writes to it does not pause",
+        "engines/sqlite.py",
+        "        finally:\n            self._database.pause = None\n",
+        "        finally:\n            pass\n",
+        f"{_GENTLE}::test_who_writes_in_its_own_cause_does_not_pause",
+    ),
+    _mutant(
+        "hurries-for-ever",
+        None,
+        "one that was in a hurry does not end the pauses for good",
+        "engines/sqlite.py",
+        "                self._hurry.clear()\n",
+        "",
+        _GENTLE,
+    ),
+    _mutant(
+        "nobody-hurries",
+        None,
+        "who waits for the file ends the pauses",
+        "engines/sqlite.py",
+        "        self._hurry.set()\n        with self._file_lock:\n            yield\n",
+        "        with self._file_lock:\n            yield\n",
+        f"{_GENTLE}::test_who_waits_for_the_file_ends_the_pause",
+    ),
+    _mutant(
+        "the-end-waits",
+        None,
+        "a store that is closed does not wait for pauses",
+        "engines/sqlite.py",
+        "        self._hurry.set()\n        self._thread.join()\n",
+        "        self._thread.join()\n",
+        _GENTLE,
     ),
     _mutant(
         "journal-not-watched",

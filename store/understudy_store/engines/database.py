@@ -66,6 +66,8 @@ PAGE_BYTES = 8192
 LOG_BYTES = 4 * 1024 * 1024
 #: rows that are made ready at once: meanwhile no other thread has the interpreter
 _READY_ROWS = 256
+#: the same, where others are not to be held up
+_FEW_ROWS = 64
 _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA journal_size_limit=67108864",
@@ -132,6 +134,8 @@ class Database:
 
     def __init__(self, path: Path, exists: bool) -> None:
         self._path = path
+        #: called after every few rows of a write, for the sake of other threads; None: no pauses
+        self.pause: Callable[[], object] | None = None
         self._find_lock = Lock()
         self._closed = False
         self._connections: list[Connection] = []
@@ -284,9 +288,9 @@ class Database:
     def _write(self, pending: Pending) -> None:
         writer = self._driver
         inserted, updated = pending.split()
-        for part in _parts(inserted):
+        for part in self._parts(inserted):
             sql.INSERT_PROMISES.run(writer, insert_values(part))
-        for part in _parts(updated):
+        for part in self._parts(updated):
             self._update(part)
         for links, remove, add in (
             (pending.callbacks, sql.REMOVE_CALLBACKS, sql.ADD_CALLBACKS),
@@ -304,6 +308,14 @@ class Database:
             sql.PUT_SCHEDULES.run(writer, [schedule_values(schedule) for schedule in put])
         if deleted := [(id_,) for id_, each in pending.schedules.items() if each is None]:
             sql.DELETE_SCHEDULES.run(writer, deleted)
+
+    def _parts(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+        pause = self.pause
+        size = _READY_ROWS if pause is None else _FEW_ROWS
+        for at in range(0, len(rows), size):
+            yield rows[at : at + size]
+            if pause is not None:
+                pause()
 
     def _update(self, rows: Sequence[Row]) -> None:
         driver = self._driver
@@ -384,11 +396,6 @@ def _prepare(connection: Connection, path: Path) -> None:
             f"SQLite cannot keep a write-ahead log beside {path} (journal mode is {mode}). "
             "Put the store on a local file system"
         )
-
-
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    for at in range(0, len(rows), _READY_ROWS):
-        yield rows[at : at + _READY_ROWS]
 
 
 def _pair(values: Sequence[Any]) -> tuple[str, str]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final
@@ -41,6 +41,10 @@ LOOK_S: Final = 1.0
 LAG_S: Final = 1.0
 #: promises that are brought into the file without waiting for that
 LAG_ROWS: Final = 16_384
+#: Up to so many are brought in a few at a time, with pauses: where little is done, what is done is
+#: likely to be waited for, and all of them at once would hold it up for as long as they take.
+GENTLE_ROWS: Final = 2_048
+PAUSE_S: Final = 0.002
 
 
 class SqliteEngine:
@@ -106,6 +110,8 @@ class SqliteEngine:
         self._append_lock = Lock()
         #: held by who writes to the file
         self._file_lock = Lock()
+        #: somebody waits for that lock
+        self._hurry = Event()
         self._some = Event()
         self._enough = Event()
         self._thread = Thread(target=self._follow, name="understudy-store-follower", daemon=True)
@@ -115,8 +121,15 @@ class SqliteEngine:
     def description(self) -> str:
         return f"sqlite:///{self._path} (journal, wal, synchronous=full)"
 
+    @contextmanager
+    def _file(self) -> Iterator[None]:
+        """Hold `_file_lock`; who has it makes haste."""
+        self._hurry.set()
+        with self._file_lock:
+            yield
+
     def load(self) -> Snapshot:
-        with self._append_lock, self._file_lock:
+        with self._append_lock, self._file():
             self._write_all()
             return self._database.load()
 
@@ -180,7 +193,7 @@ class SqliteEngine:
                     self._commit(changes)
                 if not reads:
                     return []
-                with self._file_lock:
+                with self._file():
                     self._write_all()
                     return self._database.answer(reads)
             except StoreError as error:
@@ -198,7 +211,7 @@ class SqliteEngine:
         data = encode(changes)
         self._active.check(changes)
         if len(data) > journal.most_bytes():
-            with self._file_lock:
+            with self._file():
                 self._write_all()
                 with self._view_lock:
                     self._note(changes, self._sealed)
@@ -209,7 +222,7 @@ class SqliteEngine:
                     self._sealed = Pending()
             return
         if not self._journal.fits(data):
-            with self._file_lock:
+            with self._file():
                 self._write_sealed()
                 self._seal()
             self._enough.set()
@@ -235,9 +248,11 @@ class SqliteEngine:
                     self._seal()
                 if not self._active:
                     self._some.clear()
+                # who has the file to itself holds this lock too: whoever is in a hurry comes later
+                self._hurry.clear()
             with self._file_lock:
                 try:
-                    self._write_sealed()
+                    self._write_gently()
                 except Exception as error:
                     self._failure = _as_store_error(error)
                     return
@@ -249,6 +264,14 @@ class SqliteEngine:
             self._sealed, self._active = self._active, Pending()
         self._journal.switch()
         self._sealed_number = self._journal.number
+
+    def _write_gently(self) -> None:
+        if len(self._sealed.rows) <= GENTLE_ROWS:
+            self._database.pause = lambda: self._hurry.wait(PAUSE_S)
+        try:
+            self._write_sealed()
+        finally:
+            self._database.pause = None
 
     def _write_sealed(self) -> None:
         if self._sealed:
@@ -274,6 +297,7 @@ class SqliteEngine:
             self._closed = True
             self._some.set()
             self._enough.set()
+        self._hurry.set()
         self._thread.join()
         with self._file_lock:
             # Where the disk no longer does that, the journal stays, and the next open reads it.
