@@ -13,7 +13,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import of_actors, of_broker, of_frontier, of_journal, of_sdk, of_store
+from tests.mutants import (
+    of_actors,
+    of_broker,
+    of_frontier,
+    of_journal,
+    of_links,
+    of_membership,
+    of_sdk,
+    of_store,
+)
 from tests.mutants.mutant import Mutant
 from tests.mutants.trying import Copy, Trial
 
@@ -22,6 +31,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_journal.MUTANTS,
     *of_frontier.MUTANTS,
     *of_broker.MUTANTS,
+    *of_membership.MUTANTS,
+    *of_links.MUTANTS,
     *of_actors.MUTANTS,
     *of_sdk.MUTANTS,
 )
