@@ -109,6 +109,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     for name, why in result["absent"].items():
         console.print(f"without {name}: {why}", highlight=False)
     machine = result["machine"]
+    if any(entry["subject"] == FLOOR for entry in result["results"]):
+        console.print("of floor: how many times as good; above 1 is faster, or takes less")
     console.print(
         f"\n{rounds_of(result)} in {result['seconds']:.0f} s on {machine['cores']} cores "
         f"({machine['processor']}), Python {result['versions']['python']}, "

@@ -32,7 +32,7 @@ ZEROMQ: Final = "ZMQbg"
 PATIENCE_S: Final = 60.0
 #: roles, in the order of the tables, and what each does
 ROLES: Final = {
-    "broker: loop": "sockets, the core, small commits",
+    "broker: loop": "sockets, the core, small commits; looks for what comes next",
     "broker: store writer": "large commits",
     "broker: store follower": "what is committed goes into SQLite's file",
     "broker: ZeroMQ": "bytes between the sockets and the loop",

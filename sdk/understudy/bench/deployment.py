@@ -110,7 +110,11 @@ def wait_for_nodes(client: Runtime, group: str, count: int) -> None:
     deadline = time.monotonic() + START_S
     while (found := node_count(client, group)) < count:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{found} of {count} nodes of group {group!r} came up")
+            raise TimeoutError(
+                f"{found} of {count} nodes of group {group!r} came up in {START_S:.0f} s. Start "
+                f"them with: understudy spawn understudy.bench.app:runtime --group {group} "
+                f"--nodes {count}; or say with --nodes how many there are"
+            )
         time.sleep(0.02)
 
 

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
@@ -53,7 +53,7 @@ def chain(client: Runtime, calls: int, progress: Progress) -> Figures:
 
 
 def chains(client: Runtime, calls: int, progress: Progress, in_flight: int = 200) -> Figures:
-    """`calls` chains of three, `in_flight` at a time."""
+    """`calls` chains of three, 200 of them at a time."""
     latencies_ms: list[float] = []
 
     async def one() -> None:
@@ -62,8 +62,27 @@ def chains(client: Runtime, calls: int, progress: Progress, in_flight: int = 200
         latencies_ms.append((time.perf_counter() - start) * 1000)
 
     began = time.perf_counter()
-    trio.run(_in_flight, one, calls, in_flight, progress)
+    _at_once(one, calls, in_flight, progress)
     return _latencies(latencies_ms, time.perf_counter() - began)
+
+
+def _at_once(
+    call: Callable[[], Awaitable[None]], calls: int, in_flight: int, progress: Progress
+) -> None:
+    """`_in_flight`, with the first of its errors bare: an interrupt, or what a call raised."""
+    try:
+        trio.run(_in_flight, call, calls, in_flight, progress)
+    except BaseExceptionGroup as group:
+        interrupts = group.subgroup(KeyboardInterrupt)
+        raise next(_leaves(interrupts or group)) from None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 async def _in_flight(
@@ -98,14 +117,14 @@ def steps(client: Runtime, calls: int, progress: Progress) -> Figures:
 
 
 def payload(client: Runtime, calls: int, progress: Progress, size: int = 65_536) -> Figures:
-    """`calls` calls with `size` bytes there and back, 16 at a time."""
+    """`calls` calls with 64 KiB there and back, 16 of them at a time."""
     data = secrets.token_bytes(size)
 
     async def one() -> None:
         _check(await client.rpc(run_id("payload"), "echo", data), data)
 
     began = time.perf_counter()
-    trio.run(_in_flight, one, calls, 16, progress)
+    _at_once(one, calls, 16, progress)
     took = time.perf_counter() - began
     mib = calls * size * 2 / 2**20
     return {"calls": calls, "seconds": took, "calls_per_s": calls / took, "mib_per_s": mib / took}

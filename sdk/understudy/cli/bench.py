@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +15,8 @@ import typer
 from understudy.bench.deployment import Deployment
 from understudy.bench.runner import client_of, measure, medians
 from understudy.bench.workloads import WORKLOADS, Figures
-from understudy.cli.options import AsJson, Url
+from understudy.cli.client import Client
+from understudy.cli.options import AsJson
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,15 +32,27 @@ app = typer.Typer(
 
 Calls = Annotated[int | None, typer.Option(min=1, help="How many; each workload has its default.")]
 Nodes = Annotated[int, typer.Option(min=1, help="Node processes to start, or to wait for.")]
+BenchUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="A broker with nodes of group bench; without it one of its own is started. What it "
+        "is called for stays in its store.",
+    ),
+]
 Repeat = Annotated[int, typer.Option(min=1, help="Runs; the medians are shown.")]
 
 
 def _run(
     workload: str, calls: int | None, nodes: int, repeat: int, url: str | None, as_json: bool
 ) -> None:
-    with ExitStack() as stack:
+    with _sigterm_too(), ExitStack() as stack:
         if url is None:
             url = stack.enter_context(Deployment(nodes)).url
+        else:
+            # says soon if nobody is there, and what to do
+            with Client(url) as first:
+                first.runtime.groups()
         client = stack.enter_context(client_of(url))
         progress = stack.enter_context(_Progress(workload, silent=as_json))
         runs = measure(
@@ -47,6 +63,28 @@ def _run(
         print(json.dumps({"workload": workload, "nodes": nodes, **middle, "runs": runs}))
     else:
         _table(workload, runs, middle)
+
+
+@contextmanager
+def _sigterm_too() -> Iterator[None]:
+    """End in order at SIGTERM as at Ctrl-C: what was started is stopped, and nothing is left."""
+    terminated = False
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        # trio knows where that one may be raised
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if terminated:
+            raise typer.Exit(128 + signal.SIGTERM) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Progress:
@@ -84,8 +122,12 @@ def _table(workload: str, runs: list[Figures], middle: Figures) -> None:
     table.add_column("highest", justify="right")
     for name, value in middle.items():
         seen = [run[name] for run in runs]
-        table.add_row(name, *(f"{number:,.2f}" for number in (value, min(seen), max(seen))))
+        table.add_row(name, *(_worded(number) for number in (value, min(seen), max(seen))))
     Console().print(table)
+
+
+def _worded(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.2f}"
 
 
 def _command(workload: str) -> Any:
@@ -95,7 +137,7 @@ def _command(workload: str) -> Any:
         calls: Calls = None,
         nodes: Nodes = 2,
         repeat: Repeat = 3,
-        url: Url = None,
+        url: BenchUrl = None,
         as_json: AsJson = False,
     ) -> None:
         _run(workload, calls, nodes, repeat, url, as_json)

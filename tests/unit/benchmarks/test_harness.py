@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks import charts, guard, report
 from benchmarks.__main__ import main
 from benchmarks.harness import (
@@ -26,6 +28,7 @@ from benchmarks.harness import (
     read,
     write,
 )
+from benchmarks.machine import busy_cores
 from benchmarks.workloads import MODULES, WORKLOADS, memory
 
 
@@ -363,11 +366,17 @@ def test_the_guard_misses_what_is_no_longer_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "code", "says"),
-    [(500.0, 0, "kept"), (350.0, 1, "make bench-guard ARGS=--record")],
+    ("now", "busy", "code", "says"),
+    [
+        (500.0, 0.1, 0, "kept"),
+        (500.0, 0.9, 0, "kept"),
+        (350.0, 0.1, 1, "make bench-guard ARGS=--record"),
+        (350.0, 0.9, 3, "inconclusive: other work uses 0.9 cores"),
+    ],
 )
 def test_the_command_says_whether_it_was_kept_and_how_to_record_anew(
     now: float,
+    busy: float,
     code: int,
     says: str,
     tmp_path: Path,
@@ -381,11 +390,54 @@ def test_the_command_says_whether_it_was_kept_and_how_to_record_anew(
     harness.groups = [[Fake("understudy", now, []), Fake("floor", 1_000.0, [])]]
     monkeypatch.setattr(guard, "harness", lambda: harness)
     monkeypatch.setattr(guard, "recorded", lambda: before)
+    monkeypatch.setattr(program, "busy_cores", lambda: busy)
     assert main(["guard", "--rounds", "2"]) == code
     # what seems to be lost is measured once more before it is believed
     assert harness.rounds == (4 if code else 2)
     captured = capsys.readouterr()
     assert says in captured.out + captured.err
+
+
+@pytest.mark.parametrize("busy", [0.1, 0.9])
+def test_nothing_is_recorded_on_a_busy_machine(
+    busy: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    harness = guard.harness()
+    harness.groups = [[Fake("understudy", 1.0, []), Fake("floor", 1.0, [])]]
+    path = tmp_path / "guard.json"
+    monkeypatch.setattr(guard, "harness", lambda: harness)
+    monkeypatch.setattr(guard, "record", lambda _: path.touch())
+    monkeypatch.setattr(program, "busy_cores", lambda: busy)
+    recorded = busy < guard.BUSY_MAX
+    assert main(["guard", "--rounds", "1", "--record"]) == (0 if recorded else 3)
+    assert path.exists() == recorded
+    assert recorded or "not recorded: other work uses 0.9 cores" in capsys.readouterr().err
+
+
+def test_a_part_of_the_workloads_does_not_take_the_place_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "RESULTS", tmp_path)
+    monkeypatch.setattr(program, "Understudy", lambda: Fake("understudy", 1.0, []))
+    monkeypatch.setattr(program, "Floor", lambda: Fake("floor", 1.0, []))
+    stale = tmp_path / "charts-part" / "stale.svg"
+    stale.parent.mkdir()
+    stale.touch()
+    assert main(["run", "--only", "chain", "--rounds", "1"]) == 0
+    assert (tmp_path / "part.json").exists()
+    assert not stale.exists()
+    assert not (tmp_path / "latest.json").exists()
+    assert "how many times as good" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["run", "--rounds", "0"])
+
+
+def test_the_cores_at_work_are_counted() -> None:
+    busy = busy_cores()
+    assert busy is None or 0 <= busy <= (os.cpu_count() or 1)
 
 
 def test_the_command_fails_where_nothing_is_recorded(
