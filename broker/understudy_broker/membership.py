@@ -68,6 +68,8 @@ class Membership:
         #: those that were given up, and may have been cut off only: what each had
         self._doubted: dict[str, tuple[tuple[str, int], ...]] = {}
         self._polled_at = 0
+        #: until when the broker may go without polling; None: nobody is there who would mind
+        self._sleeps_until: int | None = None
         self._forgiving_until = 0
         self._resend_at = 0
         #: peers that have beaten, and when they are told that this broker lives too
@@ -245,12 +247,14 @@ class Membership:
 
     def polled(self, now: int) -> None:
         """Peers have been listened to until `now`; after a gap their silence is forgiven."""
-        gap = now - self._polled_at - self._sleep_ms()
-        self._polled_at = now
         beat_ms = self._config.beat_ms
-        if gap <= beat_ms // 2:
+        # As it was when the broker went to sleep: who is lost when it wakes is lost already.
+        late_ms = 0 if self._sleeps_until is None else now - self._sleeps_until
+        self._polled_at = now
+        self._sleeps_until = now + beat_ms // 2
+        if late_ms <= beat_ms // 2:
             return
-        if gap > beat_ms * 3 // 2:  # an idle broker may sleep from beat to beat
+        if late_ms > beat_ms * 3 // 2:
             self._forgiving_until = now + self._config.boot_grace_ms
         for session in self.sessions:
             session.heard_at = now
@@ -304,8 +308,12 @@ class Membership:
             del self._doubted[next(iter(self._doubted))]
 
     def next_due(self) -> int | None:
-        """When `polled` and `tick` want to be called again."""
+        """When `polled` and `tick` want to be called again; until then the broker may sleep."""
         times = [self.sessions.next_overdue(), self._answer_at]
+        self._sleeps_until = None
         if len(self.sessions) or times[0] is not None:
-            times.append(self._polled_at + self._sleep_ms())
+            self._sleeps_until = self._polled_at + self._sleep_ms()
+            times.append(self._sleeps_until)
+        if self._core.unblocks:
+            times.append(self._resend_at)
         return min((at for at in times if at is not None), default=None)

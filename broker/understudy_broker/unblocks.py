@@ -18,6 +18,9 @@ class Unblocks:
     def __init__(self) -> None:
         self._owed: dict[str, dict[tuple[str, str], PromiseRecord]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._owed)
+
     def __len__(self) -> int:
         return sum(len(owed) for owed in self._owed.values())
 

@@ -42,10 +42,19 @@ def _where(thread: threading.Thread) -> str:
 
 
 class TrioLoop:
-    """One thread with one trio loop, started with the first coroutine."""
+    """One thread with one trio loop, started with the first coroutine.
 
-    def __init__(self, results: Results, now_ms: Callable[[], int]) -> None:
+    `on_submit` is told of every step of one, on the thread that submits it.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        now_ms: Callable[[], int],
+        on_submit: Callable[[], None] | None = None,
+    ) -> None:
         self._results = results
+        self._on_submit = on_submit
         self._now_ms = now_ms
         self._thread: threading.Thread | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -59,6 +68,8 @@ class TrioLoop:
         self._scopes: dict[Run, trio.CancelScope] = {}
 
     def submit(self, run: Run) -> None:
+        if self._on_submit is not None:
+            self._on_submit()
         self._call(self._begin_or_wake, run)
 
     def close(self, run: Run) -> None:
@@ -84,10 +95,6 @@ class TrioLoop:
             self._token.run_sync_soon(function, *args)
         except trio.RunFinishedError:
             return
-
-    @property
-    def started(self) -> bool:
-        return self._thread is not None
 
     def blocked(self) -> str | None:
         """Call it every second or so: where in the code the loop is held up, if it has not come

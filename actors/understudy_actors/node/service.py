@@ -77,7 +77,7 @@ class NodeService:
         listening = None if turn is None else self
         self._executor = Executor(
             WorkerPool(self.config.concurrency, self._results, now_ms, listening),
-            TrioLoop(self._results, now_ms),
+            TrioLoop(self._results, now_ms, self._watch_coroutines),
         )
         self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
         self.core.log_failure = self._on_loop(log_failure)
@@ -166,25 +166,24 @@ class NodeService:
             return
         if not self._pulse.is_set() and self._has_pulse():
             self._pulse.set()
-        if not self._watch.is_set() and self._has_coroutines():
-            self._watch.set()
         if self._draining and not self.core.holding:
             self._idle.set()
 
     def _lacks_pulse(self) -> bool:
         """Whether `_after` has something to do."""
-        return (
-            self._draining
-            or (not self._pulse.is_set() and self._has_pulse())
-            or (not self._watch.is_set() and self._has_coroutines())
-        )
+        return self._draining or (not self._pulse.is_set() and self._has_pulse())
 
     def _has_pulse(self) -> bool:
         return self._executor.threads.crowded or self.core.next_due() is not None
 
-    def _has_coroutines(self) -> bool:
-        """Whether any may be under way."""
-        return self._executor.loop.started and self.core.running > 0
+    def _watch_coroutines(self) -> None:
+        """A coroutine goes on, so `_watch_loop` has something to do."""
+        if self._watch.is_set():
+            return
+        if threading.get_ident() == self._thread:
+            self._watch.set()
+        else:
+            self._soon(self._watch.set)
 
     async def run(self) -> None:
         """Timers, backlog and the watchdog, for as long as the node lives."""
@@ -202,7 +201,7 @@ class NodeService:
     async def _watch_loop(self) -> None:
         """Name what blocks the loop of the `async def` functions: all of them wait for it."""
         while True:
-            if not self._has_coroutines():
+            if not self.core.running:
                 self._watch = trio.Event()
                 await self._watch.wait()
             await trio.sleep(_WATCH_S)

@@ -15,9 +15,16 @@ from understudy_broker.protocol.messages import (
     Response,
     Resume,
     Settled,
+    Unblock,
     Welcome,
 )
-from understudy_store.commands import PromiseCreate, PromiseSettle, TaskFulfill, TaskSuspend
+from understudy_store.commands import (
+    PromiseCreate,
+    PromiseRegisterListener,
+    PromiseSettle,
+    TaskFulfill,
+    TaskSuspend,
+)
 from understudy_store.records import TAG_EXTERNAL, Value
 
 A, A2, B, C = b"peer-a", b"peer-a-again", b"peer-b", b"peer-c"
@@ -297,6 +304,60 @@ def test_with_nothing_at_stake_a_broker_sleeps_from_beat_to_beat_of_an_idle_peer
     rig.now += 9_000  # later than it meant to
     rig.turn()
     assert before.beat_at == rig.now
+
+
+def test_a_broker_that_owes_something_wakes_to_send_it_again(rig: Rig) -> None:
+    rig.reply(C, PromiseRegisterListener("p", "poll://any@callers/c"))
+    rig.reply(A, TaskFulfill("p", 1, "resolved"))
+    rig.one(C, Unblock)
+    due = rig.core.next_due(rig.now)
+    assert due is not None
+    assert due <= rig.now + rig.config.unblock_retry_ms
+    rig.now = due
+    rig.turn()
+    assert rig.one(C, Unblock).promise.id == "p"
+
+
+@pytest.mark.parametrize("after_ms", [1_000, 3_000, 5_100, 7_400])
+def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms: int) -> None:
+    rig = Rig()
+    rig.join(A, "a")
+    rig.join(B, "b", credit=1)
+    rig.join(C, "c", kind="client", group="callers")
+    assert rig.core.next_due(rig.now) == rig.now + 7_500
+    rig.now += after_ms
+    # as the service does: first who is lost, then what came
+    rig.core.connection_lost(A, rig.now)
+    rig.turn()
+    rig.create(C, "p")
+    rig.one(B, Invoke)
+    rig.core.connection_lost(B, rig.now)
+    rig.join(A2, "a2", credit=1)
+    rig.pass_time(60, step_ms=10)
+    assert rig.one(A2, Resume).version == 2
+
+
+def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_others() -> None:
+    rig = Rig()
+    rig.turn()
+    rig.now += 3_600_000
+    rig.join(B, "b", credit=1)
+    rig.join(C, "c", kind="client", group="callers")
+    rig.create(C, "p")
+    rig.one(B, Invoke)
+    rig.core.connection_lost(B, rig.now)
+    rig.join(A, "a", credit=1)
+    rig.pass_time(60, step_ms=10)
+    assert rig.one(A, Resume).version == 2
+
+
+def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> None:
+    rig.core.polled(rig.now)
+    rig.now += 8_000
+    rig.turn()
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(3_000)
+    assert rig.take(B, Resume) == []
 
 
 def test_while_a_task_is_held_a_broker_looks_twice_a_beat_who_is_silent(rig: Rig) -> None:
