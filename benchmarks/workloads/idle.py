@@ -14,8 +14,9 @@ from benchmarks.ours import PATIENCE_S, ROOT, deployed, until
 from understudy.bench.deployment import node_count
 from understudy.bench.runner import GROUP
 
-#: how long processor time is watched
-WATCH_S = 5.0
+#: how long processor time is watched: two beats of a peer that has nothing to do, between which a
+#: broker may sleep all the time
+WATCH_S = 15.0
 #: how long start-up work is given to end
 SETTLE_S = 2.0
 
