@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from benchmarks import charts, guard, profile, publish, report
 from benchmarks.harness import Figures, Harness, Journal, Workload, read, write
-from benchmarks.machine import busy_cores
+from benchmarks.machine import BUSY_MAX, busy_cores
 from benchmarks.peers.adapters import peers as all_peers
 from benchmarks.subjects import Floor, Understudy
 from benchmarks.workloads import WORKLOADS
@@ -84,12 +84,13 @@ def run(options: argparse.Namespace) -> int:
     whole = not options.only and not options.sizes
     out = options.out or RESULTS / ("latest.json" if whole else "part.json")
     busy = _busy_cores()
-    if busy > guard.BUSY_MAX:
+    if busy > BUSY_MAX:
         print(f"· {_others(busy)}: the figures will be lower", file=sys.stderr)
     chosen: list[tuple[Workload, Sequence[int]]] = [
         (WORKLOADS[name], options.sizes or WORKLOADS[name].sizes) for name in names
     ]
     harness = Harness(chosen, [[Understudy(), Floor()]], warm_up=WARM_UP, on_run=Progress().show)
+    harness.busy_before = busy
     harness.rounds_within(options.rounds, options.minutes * 60)
     result = harness.result()
     write(out, result)
@@ -114,7 +115,7 @@ def keep(options: argparse.Namespace) -> int:
     found = guard.ratios(result)
     again = "make bench-guard ARGS=--record"
     busy = max(busy, _busy_cores())
-    if options.record and busy > guard.BUSY_MAX:
+    if options.record and busy > BUSY_MAX:
         print(f"\nnot recorded: {_others(busy)}. On a quiet machine: {again}", file=sys.stderr)
         return INCONCLUSIVE
     if options.record:
@@ -141,7 +142,7 @@ def keep(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     busy = max(busy, _busy_cores())
-    if busy > guard.BUSY_MAX:
+    if busy > BUSY_MAX:
         print(f"inconclusive: {_others(busy)}. Run it again on a quiet machine", file=sys.stderr)
         return INCONCLUSIVE
     print(f"If it is meant to be so: {again}", file=sys.stderr)
@@ -175,6 +176,7 @@ def peers(options: argparse.Namespace) -> int:
         on_run=Progress().show,
         journal=journal,
     )
+    harness.busy_before = _busy_cores()
     for _ in range(options.rounds):
         harness.round()
         for name, why in harness.absent.items():

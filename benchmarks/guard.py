@@ -24,8 +24,6 @@ PATH: Final = Path(__file__).with_name("guard.json")
 #: of the recorded ratio; below it the guard fails
 KEPT: Final = 0.8
 ROUNDS: Final = 5
-#: cores that others may use while it is measured
-BUSY_MAX: Final = 0.3
 #: quick ones: a change that costs shows in each of them
 SIZES: Final = {
     "fan_out": (10_000,),

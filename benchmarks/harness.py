@@ -199,6 +199,8 @@ class Harness:
         self.repeat_s = 0.0
         self.began_at = time.time()
         self.load_before = load_average()
+        #: cores that others used before the first round; None: nobody has looked
+        self.busy_before: float | None = None
 
     def round(self) -> None:
         """One run of everything."""
@@ -313,6 +315,7 @@ class Harness:
             "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
             "machine": machine(),
             "load_average": {"before": self.load_before, "after": load_average()},
+            "busy_cores_before": self.busy_before,
             "versions": versions(),
             "rounds": self.rounds,
             "subjects": {

@@ -17,6 +17,8 @@ PACKAGES = ("understudy", "pyzmq", "msgspec", "trio", "sqlalchemy", "sqlmodel")
 SYNCS = 50
 #: how long it is looked how busy the cores are
 LOOK_S = 0.5
+#: cores that other work may use beside a measurement that is believed
+BUSY_MAX = 0.3
 
 
 def machine() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cores, harness, report, stages, threads
-from benchmarks.machine import load_average, machine, versions
+from benchmarks.machine import busy_cores, load_average, machine, versions
 
 CALLS: Final = 50_000
 CHAINS: Final = 500
@@ -54,7 +54,7 @@ def measure(
     chains
         How many chains of three calls, one after the other, in each of the `rounds`.
     """
-    began_at, load_before = time.time(), load_average()
+    began_at, load_before, busy_before = time.time(), load_average(), busy_cores()
     by_thread = threads.measure(calls, rounds) if threads.available() else None
     of_chains = threads.measure_chains(chains, rounds) if threads.available() else None
     by_stage = stages.measure(stage_calls, best_of)
@@ -65,6 +65,7 @@ def measure(
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "machine": machine(),
         "load_average": {"before": load_before, "after": load_average()},
+        "busy_cores_before": busy_before,
         "versions": versions(),
         "rounds": rounds,
         "threads": by_thread,

@@ -75,6 +75,15 @@ def test_only_what_stands_between_the_marks_changes(page: Path) -> None:
     assert page.read_text() == text
 
 
+@pytest.mark.parametrize(("used", "said"), [(0.1, False), (0.9, True)])
+def test_how_many_cores_were_busy_counts_more_than_the_load(
+    used: float, said: bool, page: Path
+) -> None:
+    publish.publish("ours", result(load=5.0) | {"busy_cores_before": used}, page)
+    assert ("other work used 0.9 cores" in page.read_text()) is said
+    assert "load 5.0" not in page.read_text()
+
+
 def test_it_says_so_where_the_machine_was_busy(page: Path) -> None:
     publish.publish("ours", result(load=0.9), page)
     assert "busy" not in page.read_text()
