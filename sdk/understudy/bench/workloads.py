@@ -6,12 +6,13 @@ import itertools
 import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
 from understudy import Runtime
+from understudy.errors import innermost
 
 #: gets how much is done of how much; for a progress bar
 Progress = Callable[[int, int], None]
@@ -73,16 +74,7 @@ def _at_once(
     try:
         trio.run(_in_flight, call, calls, in_flight, progress)
     except BaseExceptionGroup as group:
-        interrupts = group.subgroup(KeyboardInterrupt)
-        raise next(_leaves(interrupts or group)) from None
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
+        raise innermost(group.subgroup(KeyboardInterrupt) or group) from None
 
 
 async def _in_flight(

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from understudy.cli.client import Client
+from understudy.errors import innermost
 from understudy_actors.pool import LinePrinter, Pool, ProcessSpec, open_pool
 
 #: seconds that a broker may take to answer after its start
@@ -39,13 +40,7 @@ def run_pool(label: str, names: Iterable[str], body: Body) -> int:
     try:
         return trio.run(_run_pool, label, names, body)
     except BaseExceptionGroup as group:
-        raise _innermost(group) from None
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        raise innermost(group) from None
 
 
 async def _run_pool(label: str, names: Iterable[str], body: Body) -> int:
