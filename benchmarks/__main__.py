@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or RESULTS / ("latest.json" if whole else "part.json")
     busy = _busy_cores()
     if busy > BUSY_MAX:
-        print(f"· {_others(busy)}: the figures will be lower", file=sys.stderr)
+        print(f"· {_others(busy)}: what is measured will be lower", file=sys.stderr)
     chosen: list[tuple[Workload, Sequence[int]]] = [
         (WORKLOADS[name], options.sizes or WORKLOADS[name].sizes) for name in names
     ]
@@ -96,8 +96,9 @@ def run(options: argparse.Namespace) -> int:
     write(out, result)
     report.show(result)
     folder = out.with_name("charts" if whole else "charts-part")
-    # those of what is measured no longer would stay
-    shutil.rmtree(folder, ignore_errors=True)
+    if options.out is None:
+        # those of what is measured no longer would stay; elsewhere it may be anybody's folder
+        shutil.rmtree(folder, ignore_errors=True)
     drawn = charts.draw(result, folder)
     print(f"\n{out} and {len(drawn)} charts in {folder}")
     return 0
@@ -154,7 +155,7 @@ def _busy_cores() -> float:
 
 
 def _others(busy: float) -> str:
-    return f"other work uses {busy:.1f} cores of this machine, before or after the measurement"
+    return f"other work uses {busy:.1f} cores of this machine"
 
 
 def peers(options: argparse.Namespace) -> int:
@@ -254,13 +255,18 @@ def _count(text: str) -> int:
     return number
 
 
+def _size(text: str) -> int:
+    """One of a workload's sizes: a store to grow may be empty."""
+    return int(text) if text.strip() == "0" else _count(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
     command = commands.add_parser("run", help="ours and the floor")
     command.add_argument("--only", action="append", choices=WORKLOADS, metavar="WORKLOAD")
-    command.add_argument("--sizes", type=_count, nargs="+", help="instead of the workload's own")
+    command.add_argument("--sizes", type=_size, nargs="+", help="instead of the workload's own")
     command.add_argument("--rounds", type=_count, default=ROUNDS)
     command.add_argument(
         "--minutes", type=float, default=MINUTES, help="no round is begun that would take longer"

@@ -435,6 +435,21 @@ def test_a_part_of_the_workloads_does_not_take_the_place_of_all(
         main(["run", "--rounds", "0"])
 
 
+def test_what_lies_beside_a_result_of_ones_own_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "Understudy", lambda: Fake("understudy", 1.0, []))
+    monkeypatch.setattr(program, "Floor", lambda: Fake("floor", 1.0, []))
+    kept = [tmp_path / folder / "mine.svg" for folder in ("charts", "charts-part")]
+    for path in kept:
+        path.parent.mkdir()
+        path.touch()
+    out = tmp_path / "mine.json"
+    assert main(["run", "--only", "growth", "--sizes", "0", "--out", str(out)]) == 0
+    assert read(out)["results"][0]["size"] == 0
+    assert all(path.exists() for path in kept)
+
+
 def test_the_cores_at_work_are_counted() -> None:
     busy = busy_cores()
     assert busy is None or 0 <= busy <= (os.cpu_count() or 1)
