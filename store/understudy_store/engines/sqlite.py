@@ -1,7 +1,7 @@
 """Promises on the disk: a journal that is quick to write, and SQLite's file behind it.
 
 A commit is durable once it is in the journal. A thread of its own brings what the journal holds
-into the file, many commits at once, so the file lags by a second at most; until then a find looks
+into the file, many commits at once, so the file lags by about a second; until then a find looks
 here first. What needs the file as it is now, a search or a preload, has it brought up to date
 first. A commit that is too large for the journal is written to the file at once.
 
