@@ -8,6 +8,7 @@ from tests.mutants.mutant import Floor, Mutant
 
 _mutant = Floor("broker/understudy_broker", "tests/unit/broker").mutant
 _CORE: Final = "test_core.py"
+_REST: Final = "test_core_rest.py"
 _DISPATCHER: Final = "test_dispatcher.py"
 _FRAMES: Final = "test_frames.py"
 _LARGE: Final = "test_large_answers.py"
@@ -26,7 +27,7 @@ _BATCHES: Final = (
         "core.py",
         "        self._stirred = True\n        size = len(frame)\n",
         "        size = len(frame)\n",
-        _CORE,
+        _REST,
     ),
     _mutant(
         "rests-with-somebody-lost",
@@ -35,7 +36,7 @@ _BATCHES: Final = (
         "core.py",
         "        self._stirred = True\n        self.membership.connection_lost",
         "        self.membership.connection_lost",
-        _CORE,
+        _REST,
     ),
     _mutant(
         "answered-before-its-commit",

@@ -318,6 +318,16 @@ def test_a_broker_that_owes_something_wakes_to_send_it_again(rig: Rig) -> None:
     assert rig.one(C, Unblock).promise.id == "p"
 
 
+def assert_a_killed_one_is_replaced_at_once(rig: Rig) -> None:
+    """Node `b` gets the first task and is gone; another one comes."""
+    rig.create(C, "p")
+    rig.one(B, Invoke)
+    rig.core.connection_lost(B, rig.now)
+    rig.join(A2, "a2", credit=1)
+    rig.pass_time(60, step_ms=10)
+    assert rig.one(A2, Resume).version == 2
+
+
 @pytest.mark.parametrize("after_ms", [1_000, 3_000, 5_100, 7_400])
 def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms: int) -> None:
     rig = Rig()
@@ -329,12 +339,7 @@ def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms:
     # as the service does: first who is lost, then what came
     rig.core.connection_lost(A, rig.now)
     rig.turn()
-    rig.create(C, "p")
-    rig.one(B, Invoke)
-    rig.core.connection_lost(B, rig.now)
-    rig.join(A2, "a2", credit=1)
-    rig.pass_time(60, step_ms=10)
-    assert rig.one(A2, Resume).version == 2
+    assert_a_killed_one_is_replaced_at_once(rig)
 
 
 def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_others() -> None:
@@ -343,12 +348,7 @@ def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_oth
     rig.now += 3_600_000
     rig.join(B, "b", credit=1)
     rig.join(C, "c", kind="client", group="callers")
-    rig.create(C, "p")
-    rig.one(B, Invoke)
-    rig.core.connection_lost(B, rig.now)
-    rig.join(A, "a", credit=1)
-    rig.pass_time(60, step_ms=10)
-    assert rig.one(A, Resume).version == 2
+    assert_a_killed_one_is_replaced_at_once(rig)
 
 
 def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> None:
