@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from typing import Final
 
 from understudy.bench import app
-from understudy.environment import NodeEnvironment
+from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.values import Codec
-from understudy_actors.interpreter.outputs import Output
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
-from understudy_broker.config import BrokerConfig
-from understudy_broker.core import BrokerCore
-from understudy_broker.dispatcher import Dispatcher
-from understudy_broker.linkcore import LinkCore, OnReply
-from understudy_broker.outbox import Frame
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.core import BrokerCore
+from understudy_broker.core.dispatcher import Dispatcher
+from understudy_broker.core.outbox import Frame
+from understudy_broker.link.session import LinkSession, OnReply
 from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
@@ -107,7 +107,7 @@ class _Port:
     """The link of a node, up to its socket."""
 
     def __init__(self) -> None:
-        self.link = LinkCore()
+        self.link = LinkSession()
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int:
         return self.link.request(command, on_reply)
@@ -126,13 +126,13 @@ class _Executor:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.outputs: deque[tuple[Run, Output, bool]] = deque()
+        self.outputs: deque[tuple[Run, StepResult, bool]] = deque()
 
     def submit(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None and routine.function.kind != "plain":
 
-            def hand_out(_: Routine, output: Output) -> None:
+            def hand_out(_: Routine, output: StepResult) -> None:
                 self.outputs.append((run, output, False))
 
             routine.flush = hand_out

@@ -15,7 +15,7 @@ from heapq import heapify, heapreplace
 import zmq
 
 from understudy.bench.runner import GROUP
-from understudy_broker.linkcore import DEFAULT_BEAT_MS, LinkCore
+from understudy_broker.link.session import DEFAULT_BEAT_MS, LinkSession
 from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import IDLE_BEATS, PROTOCOL_VERSION, Hello
 
@@ -54,7 +54,7 @@ class _Node:
     """What the product's own link does, without a thread of its own."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str, number: int) -> None:
-        self.core = LinkCore(engaged=lambda: False)
+        self.core = LinkSession(engaged=lambda: False)
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.connect(url)

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite.engine import SqliteEngine
 
 HOUR_MS = 3_600_000
 #: calls in one call graph of history

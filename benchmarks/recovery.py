@@ -29,8 +29,8 @@ import trio
 from benchmarks.restarts import GROUP, PATIENCE_S, POLICY, attempts, pids, until
 from understudy import Runtime
 from understudy.bench.deployment import free_port
-from understudy_actors.pool import open_pool
-from understudy_actors.topology import BrokerEntry, GroupEntry, Topology, processes
+from understudy_actors.processes import open_pool
+from understudy_actors.processes.topology import BrokerEntry, GroupEntry, Topology, processes
 
 NODES: Final = 2
 LEASE_S: Final = 1.0

@@ -30,8 +30,8 @@ import trio
 
 from understudy import Context, Runtime
 from understudy.bench.deployment import free_port
-from understudy_actors.pool import Pool, RestartPolicy, open_pool
-from understudy_actors.topology import BrokerEntry, GroupEntry, Topology, processes
+from understudy_actors.processes import Pool, RestartPolicy, open_pool
+from understudy_actors.processes.topology import BrokerEntry, GroupEntry, Topology, processes
 
 GROUP = "restarts"
 #: seconds that anything may take

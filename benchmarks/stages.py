@@ -20,10 +20,10 @@ from typing import Any, Final
 
 from benchmarks.cores import BROKER, CALLEE, DISPATCH, PARENT, FanOut, Meter, Turns
 from understudy_store.changes import Changes
-from understudy_store.engines.commits import encode
-from understudy_store.engines.database import Database
-from understudy_store.engines.journal import Journal
-from understudy_store.engines.pending import Pending
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.journal import Journal
+from understudy_store.engines.sqlite.journal_records import encode
+from understudy_store.engines.sqlite.memtable import Memtable
 
 STORE: Final = "store"
 
@@ -109,7 +109,7 @@ def _costs(calls: int) -> tuple[Costs, Turns]:
 
 def _write(database: Database, turns: Turns, meter: Meter) -> None:
     """Find and keep what each turn of the broker would, and bring it into the file once."""
-    pending = Pending()
+    pending = Memtable()
     for wanted, changes in turns:
         elsewhere = [id_ for id_ in wanted if id_ not in pending.rows]
         if elsewhere:

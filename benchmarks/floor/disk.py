@@ -14,9 +14,9 @@ import msgspec
 from sqlalchemy import URL, NullPool, create_engine
 
 from benchmarks.floor.messages import Create, Fulfill, Step
-from understudy_store.engines.database import LOG_BYTES, PAGE_BYTES
-from understudy_store.engines.statements import INSERT_PROMISES, UPDATE_PROMISES
-from understudy_store.tables import METADATA
+from understudy_store.engines.sql.statements import INSERT_PROMISES, UPDATE_PROMISES
+from understudy_store.engines.sql.tables import METADATA
+from understudy_store.engines.sqlite.database import LOG_BYTES, PAGE_BYTES
 
 PRAGMAS = (
     f"PRAGMA page_size={PAGE_BYTES}",

@@ -26,8 +26,8 @@ import msgspec
 import trio
 
 from understudy import Runtime
-from understudy_actors.pool import Pool, open_pool
-from understudy_actors.topology import Topology, load_topology, processes
+from understudy_actors.processes import Pool, open_pool
+from understudy_actors.processes.topology import Topology, load_topology, processes
 
 TOPOLOGY = Path(__file__).with_name("topology.toml")
 

@@ -7,22 +7,22 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+from understudy.client.calls import client_call, promise_of
+from understudy.client.session import ClientSession
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.handle import Handle, in_async_code
 from understudy.options import Options
-from understudy.outside import outside_call, promise_of
 from understudy.promises import Promises
 from understudy.registry import Function
 from understudy.retry import Retry
 from understudy.schedules import Schedules
-from understudy.shared import Shared
 from understudy_broker.protocol.messages import GroupsGet, GroupsReport
 from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import PromiseRecord
 
 if TYPE_CHECKING:
-    from understudy.connection import Connection
+    from understudy.client.connection import Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Caller:
     """What a `Runtime` calls and asks; it adds who this process is, and for how long."""
 
-    _shared: Shared
+    _shared: ClientSession
     _options: Options
 
     def options(
@@ -184,5 +184,5 @@ class Caller:
         kwargs: dict[str, Any],
         target: str | None = None,
     ) -> tuple[PromiseCreate, Function | None]:
-        call = outside_call(self._shared.env, self._options, "rpc", f, args, kwargs, target)
+        call = client_call(self._shared.env, self._options, "rpc", f, args, kwargs, target)
         return promise_of(call, id, self._options, self._shared.env.now_ms()), call.function

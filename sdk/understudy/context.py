@@ -43,7 +43,7 @@ from understudy_actors.interpreter.requests import (
 )
 
 if TYPE_CHECKING:
-    from understudy.environment import NodeEnvironment
+    from understudy.client.node_environment import NodeEnvironment
     from understudy_actors.interpreter.routine import Routine
 
 P = ParamSpec("P")

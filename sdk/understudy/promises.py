@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from understudy.environment import NodeEnvironment
+from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.options import Options, seconds
 from understudy_store.commands import (

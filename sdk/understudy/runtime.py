@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 import msgspec
 
 from understudy.calling import Caller
-from understudy.environment import NodeEnvironment
+from understudy.client.node_environment import NodeEnvironment
+from understudy.client.session import ClientSession, checked_url
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
 from understudy.options import Options, seconds
 from understudy.registry import Function, Registry
 from understudy.retry import Retry
-from understudy.shared import Shared, checked_url
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
 from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
-    from understudy.embedded import Embedded
-    from understudy.spawning import Spawned
+    from understudy.client.embedded import Embedded
+    from understudy.processes.spawn import Spawned
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class Runtime(Caller):
             timeout_s=seconds("timeout", timeout, zero=False),
             retry=retry,
         )
-        self._shared = Shared(
+        self._shared = ClientSession(
             env,
             url=url,
             name=name,
@@ -137,7 +137,7 @@ class Runtime(Caller):
         pickle
             On unless it is False: the values stay in this process and those that it spawns.
         """
-        from understudy.embedded import Embedded  # loads the store, which clients do without
+        from understudy.client.embedded import Embedded  # loads the store, which clients do without
 
         embedded = Embedded(store)
         runtime = cls.__new__(cls)
@@ -307,7 +307,7 @@ class Runtime(Caller):
         Returns the signal's number. The node keeps trying to reach its broker for as long as it
         lives.
         """
-        from understudy.serving import stop_at_signal, tune_process
+        from understudy.processes.signals import stop_at_signal, tune_process
 
         with stop_at_signal() as stop:
             try:
@@ -329,7 +329,7 @@ class Runtime(Caller):
         Functions travel by cloudpickle, so they may be defined in a script. A process that dies is
         started again. They stop with this runtime.
         """
-        from understudy.spawning import Spawned
+        from understudy.processes.spawn import Spawned
 
         self._connected()
         spawned = Spawned(self._shared, group, nodes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from understudy.environment import NodeEnvironment
+from understudy.client.calls import client_call
+from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.options import Options
-from understudy.outside import outside_call
 from understudy_store.commands import (
     Reply,
     ScheduleCreate,
@@ -50,7 +50,7 @@ class Schedules:
         """
         if self._options.delay_s is not None:
             raise ConfigurationError("option delay: a schedule's calls are due when cron says")
-        call = outside_call(self._env, self._options, "schedule", f, args, kwargs)
+        call = client_call(self._env, self._options, "schedule", f, args, kwargs)
         return self._one(
             ScheduleCreate(id, cron, promise_id, call.timeout_ms, call.param, call.tags)
         )

@@ -15,7 +15,7 @@ import msgspec
 from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
 
 if TYPE_CHECKING:
-    from understudy_store.stored import Stored
+    from understudy_store.machine.pending_row import PendingRow
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -70,7 +70,7 @@ class Snapshot(msgspec.Struct):
     #: greatest time ever committed; the clock starts no earlier
     now: int = 0
     #: pending promises with their tasks
-    live: Iterable[Stored] = []
+    live: Iterable[PendingRow] = []
     #: (awaited, awaiter), and (awaited, address)
     callbacks: Iterable[tuple[str, str]] = []
     listeners: Iterable[tuple[str, str]] = []

@@ -206,6 +206,6 @@ def _open_engine(url: str) -> Engine:
             "'sqlite:////absolute.db' or a path"
         )
     # Loads SQLAlchemy: not for those who keep nothing.
-    from understudy_store.engines.sqlite import SqliteEngine
+    from understudy_store.engines.sqlite.engine import SqliteEngine
 
     return SqliteEngine(Path(path))

@@ -25,13 +25,13 @@ import typer
 
 from tests.acceptance.system import Program, open_system, until
 from understudy import Context, Handle, Runtime
-from understudy.cli.app import FAMILIES, run
+from understudy.cli.app import COMMANDS, run
 from understudy.cli.app import app as command_line
 from understudy.promises import Promises
 from understudy.schedules import Schedules
 from understudy_actors.interpreter.requests import Call
-from understudy_actors.topology import load_topology
-from understudy_broker.settings import ENV_PREFIX, BrokerSettings
+from understudy_actors.processes.topology import load_topology
+from understudy_broker.server.settings import ENV_PREFIX, BrokerSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -262,7 +262,7 @@ def test_commands_exist_with_their_options(line: str) -> None:
 
 def test_every_command_is_described() -> None:
     headings = re.findall(r"^### `understudy (\w+)`$", PAGES["docs/cli.md"], re.MULTILINE)
-    assert sorted(headings) == sorted(FAMILIES)
+    assert sorted(headings) == sorted(COMMANDS)
 
 
 # Names -------------------------------------------------------------------------------------------

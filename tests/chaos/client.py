@@ -19,8 +19,8 @@ from typing import Final, TypeVar
 from tests.chaos import ledger
 from tests.chaos.app import LEFT, RIGHT, program_of
 from understudy import BrokerUnavailableError, Runtime, UnderstudyError
-from understudy_actors.forking import fork_point
-from understudy_actors.lifeline import watch_lifeline
+from understudy_actors.processes.fork_server import fork_point
+from understudy_actors.processes.lifeline import watch_lifeline
 
 SEED_ENV: Final = "CHAOS_SEED"
 FOLDER_ENV: Final = "CHAOS_FOLDER"
@@ -88,7 +88,7 @@ class Caller:
 
 def main() -> int:
     """Call with several threads until a signal comes."""
-    own_args = fork_point("understudy.connection")
+    own_args = fork_point("understudy.client.connection")
     number = (own_args or sys.argv[1:])[0]
     folder, seed = Path(os.environ[FOLDER_ENV]), int(os.environ[SEED_ENV])
     watch_lifeline(lambda: os._exit(0))

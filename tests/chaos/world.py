@@ -24,7 +24,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.mischief import Act, plan
 from tests.chaos.observer import Observer
 from understudy.bench.deployment import free_port
-from understudy_actors.pool import Pool, ProcessHandle, ProcessSpec, RestartPolicy, open_pool
+from understudy_actors.processes import Pool, ProcessHandle, ProcessSpec, RestartPolicy, open_pool
 
 #: nodes of each group
 NODES: Final = {LEFT: 3, RIGHT: 3}

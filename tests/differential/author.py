@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tests.unit.store.chooser import Chooser
-from tests.unit.store.strategies import IDS
-from tests.unit.store.world import START
+from tests.unit.store.machine.chooser import Chooser
+from tests.unit.store.machine.strategies import IDS
+from tests.unit.store.machine.world import START
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,

@@ -14,13 +14,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from tests.unit.store.properties import check_state
+from tests.unit.store.machine.properties import check_state
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
 from understudy_store.engines.base import Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.machine.cold import in_memory
+from understudy_store.machine.packed import in_memory
 
 #: a step that is no command: a node is gone or back, an unblock has arrived
 Move: TypeAlias = Callable[[Machine], object]

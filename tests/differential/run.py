@@ -24,7 +24,7 @@ from tests.differential.author import Author
 from tests.differential.pair import Moment, Move, Pair
 from understudy_store.commands import StoreCommand, TaskFence
 from understudy_store.engines.base import Engine
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import PromiseRecord, TaskRecord
 

@@ -12,7 +12,7 @@ from tests.differential.run import Outcome, Task, command, make_empty, play_one,
 from understudy_store.changes import Changes
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite.engine import SqliteEngine
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from tests.fuzz.hostile import Hostile
-from understudy_broker.protocol.frames import Order, decode_to_peer, encode
+from understudy_broker.protocol.frames import FrameSequence, decode_to_peer, encode
 from understudy_broker.protocol.messages import Refused
 
 #: frames on one connection
@@ -69,7 +69,7 @@ class _Attacker:
             dealer.set(zmq.SNDTIMEO, STUCK_S * 1000)
             dealer.connect(self._url)
             self.counts["connections"] += 1
-            order = Order() if draw.random() < 0.4 else None
+            order = FrameSequence() if draw.random() < 0.4 else None
             if draw.random() < 0.7:
                 hello = encode([hostile.hello(others=False)])
                 dealer.send(hello if order is None else order.stamp(hello))

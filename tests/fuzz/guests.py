@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
-from understudy_broker.client import Link, open_link
-from understudy_broker.connecting import OnMessages
+from understudy_broker.link.connection import OnMessages
+from understudy_broker.link.link import Link, open_link
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Credit,

@@ -26,8 +26,8 @@ import trio
 
 from tests.fuzz.attacker import Orders, attack
 from tests.fuzz.guests import CALLER, NODE, Guests, counters
-from tests.unit.store.properties import check_state
-from understudy_broker.client import Link
+from tests.unit.store.machine.properties import check_state
+from understudy_broker.link.link import Link
 from understudy_store.limits import MIB
 from understudy_store.machine import Machine
 from understudy_store.store import open_store
@@ -42,8 +42,8 @@ ANSWER_MAX_S = 1.0
 
 BROKER = """
 import json, sys
-from understudy_broker.daemon import run_broker
-from understudy_broker.settings import load_settings
+from understudy_broker.server.daemon import run_broker
+from understudy_broker.server.settings import load_settings
 sys.exit(run_broker(load_settings(flags=json.loads(sys.argv[1]))))
 """
 

@@ -31,7 +31,7 @@ def test_a_broker_lives_and_serves_others() -> None:
 def test_a_broker_that_falls_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not expect what is malformed."""
     script = (
-        "import understudy_broker.core as core\n"
+        "import understudy_broker.core.core as core\n"
         "def salvage(frame): raise ValueError('malformed')\n"
         "core.salvage = salvage\n"
     )

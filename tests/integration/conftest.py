@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.journal_world import NEVER_S, bring_in_after, shrink
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite.engine import SqliteEngine
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines import journal
-from understudy_store.engines import sqlite as engine_module
 from understudy_store.engines.base import Read
-from understudy_store.engines.journal import BLOCK_BYTES
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import engine as engine_module
+from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journal import BLOCK_BYTES
 
 NEVER_S: Final = 3600.0
 #: in a half of the journal

@@ -22,8 +22,8 @@ from understudy.errors import (
     UnknownFunctionError,
 )
 from understudy_actors.errors import CommandError
-from understudy_broker.config import BrokerConfig
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.server.embedded import EmbeddedBroker
 from understudy_store.commands import PromiseGet
 from understudy_store.limits import Limits
 

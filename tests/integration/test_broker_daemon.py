@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from understudy_broker.client import open_link
+from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello
 
 PROGRAM = """
 import json, sys
-from understudy_broker.daemon import run_broker
-from understudy_broker.settings import load_settings
+from understudy_broker.server.daemon import run_broker
+from understudy_broker.server.settings import load_settings
 sys.exit(run_broker(load_settings(flags=json.loads(sys.argv[1]))))
 """
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from understudy_broker.client import Link, open_link
-from understudy_broker.linkcore import Answer
+from understudy_broker.link.link import Link, open_link
+from understudy_broker.link.session import Answer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
@@ -27,8 +27,8 @@ from understudy_store.records import Value
 
 PROGRAM = """
 import json, sys
-from understudy_broker.daemon import run_broker
-from understudy_broker.settings import load_settings
+from understudy_broker.server.daemon import run_broker
+from understudy_broker.server.settings import load_settings
 sys.exit(run_broker(load_settings(flags=json.loads(sys.argv[1]))))
 """
 DEADLINE_S = 60.0

@@ -17,9 +17,7 @@ import pytest
 import trio
 import zmq
 
-from understudy_broker.client import Link, open_link
-from understudy_broker.config import BrokerConfig
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import (
     CommitFailedError,
     LinkError,
@@ -27,6 +25,7 @@ from understudy_broker.errors import (
     NameInUseError,
     ProtocolMismatchError,
 )
+from understudy_broker.link.link import Link, open_link
 from understudy_broker.protocol.frames import FrameLimits, decode_to_peer, encode
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
@@ -43,8 +42,9 @@ from understudy_broker.protocol.messages import (
     Settled,
     ToPeer,
 )
-from understudy_broker.service import serve
-from understudy_broker.sockets import TrioSocket
+from understudy_broker.server.embedded import EmbeddedBroker
+from understudy_broker.server.server import serve
+from understudy_broker.transport.socket import TrioSocket
 from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSettle, Reply, TaskFulfill
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.errors import StoreLockedError
@@ -342,7 +342,7 @@ async def test_bad_frames_do_no_harm() -> None:
 
 NODE = """
 import sys, trio
-from understudy_broker.client import open_link
+from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Invoke
 
 def on_messages(messages):

@@ -12,9 +12,10 @@ import pytest
 import trio
 import zmq
 
-from understudy_broker import busypoll, service
-from understudy_broker.settings import load_settings
-from understudy_broker.sockets import (
+from understudy_broker.server import server as service
+from understudy_broker.server.settings import load_settings
+from understudy_broker.transport import busy_poll as busypoll
+from understudy_broker.transport.socket import (
     ConnectionEvent,
     Pause,
     TrioSocket,

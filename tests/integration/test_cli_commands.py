@@ -13,7 +13,7 @@ import pytest
 from tests.integration.cli_world import APP, Program, free_url, run, wait_until
 from understudy import Runtime
 from understudy.cli import main
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.server.embedded import EmbeddedBroker
 
 
 @pytest.fixture(scope="module")

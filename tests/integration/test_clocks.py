@@ -10,7 +10,7 @@ import pytest
 
 from understudy import Context, Runtime
 from understudy_broker.clock import PeerClock
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.server.embedded import EmbeddedBroker
 
 HOUR_NS = 3_600_000_000_000
 

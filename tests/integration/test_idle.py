@@ -11,8 +11,8 @@ import pytest
 
 from tests.support import eventually
 from understudy import Context, Runtime
-from understudy_broker.config import BrokerConfig
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.server.embedded import EmbeddedBroker
 
 #: every 0.2 s, and every 0.6 s with nothing at stake
 CONFIG = BrokerConfig(lease_ttl_ms=8_000, beat_ms=200)

@@ -18,13 +18,12 @@ import zmq
 
 from tests.integration.turns import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
-from tests.unit.actors.playing import environment
-from tests.unit.broker.rig import hello
-from understudy_actors.node.service import NodeService
-from understudy_broker.client import Link, open_link
-from understudy_broker.ear import Ear
+from tests.unit.actors.interpreter.playing import environment
+from tests.unit.broker.core.rig import hello
+from understudy_actors.node.shell import NodeService
 from understudy_broker.errors import NameInUseError
-from understudy_broker.linkcore import Answer
+from understudy_broker.link.link import Link, open_link
+from understudy_broker.link.session import Answer
 from understudy_broker.protocol.messages import (
     Bye,
     Refused,
@@ -34,6 +33,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.transport.poll_handoff import PollHandoff
 from understudy_store.commands import PromiseGet, Reply
 
 #: longer than any test
@@ -89,7 +89,7 @@ class Listened:
         assert not thread.is_alive()
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> PollHandoff:
         """Of the connection that there is."""
         assert self.link._socket is not None
         assert self.link._socket.ear is not None
@@ -196,7 +196,7 @@ def test_more_than_is_taken_at_once_is_taken_all(
     listened: Listened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the bound leaves is for the loop, though its signal is gone."""
-    monkeypatch.setattr("understudy_broker.connecting.TURN_WAIT_S", LIMIT_S)
+    monkeypatch.setattr("understudy_broker.link.connection.TURN_WAIT_S", LIMIT_S)
     socket = listened.link._socket
     assert socket is not None
     monkeypatch.setattr(socket, "receive_nowait", partial(socket.receive_nowait, 1))
@@ -402,7 +402,7 @@ def test_without_what_it_takes_the_loop_hears_everything(
 def test_a_closed_ear_touches_nothing() -> None:
     """The numbers of its descriptors are given to others."""
     read, write = os.pipe()
-    ear = Ear(read)
+    ear = PollHandoff(read)
     assert ear.begin()
     ear.close()
     # they are kept for who listens, and who is about to wait does not

@@ -11,10 +11,10 @@ import zmq
 
 from tests.integration.turns import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
-from tests.unit.broker.rig import hello
-from understudy_broker.client import Link, open_link
+from tests.unit.broker.core.rig import hello
+from understudy_broker.link.link import Link, open_link
 from understudy_broker.protocol.messages import Beat, Request, Response
-from understudy_broker.sockets import Pause, TrioSocket
+from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_store.commands import PromiseGet, Reply
 
 

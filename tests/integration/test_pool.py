@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from understudy_actors.pool import (
+from understudy_actors.processes import (
     Pool,
     ProcessSpec,
     ProcessStartError,
@@ -362,7 +362,7 @@ async def test_the_default_prints_with_names(capsys: pytest.CaptureFixture[str])
 #: and one that watches nothing and is deaf as well.
 POOL = """
 import sys, trio
-from understudy_actors.pool import ProcessSpec, open_pool
+from understudy_actors.processes import ProcessSpec, open_pool
 
 async def main():
     async with open_pool(drain_timeout_s=0.2) as pool:
@@ -376,7 +376,7 @@ trio.run(main)
 
 WATCHING = f"""
 import os
-from understudy_actors.lifeline import watch_lifeline
+from understudy_actors.processes.lifeline import watch_lifeline
 assert watch_lifeline(lambda: os._exit(0))
 {STUBBORN}
 """

@@ -12,9 +12,15 @@ import pytest
 import trio
 
 from tests.integration.test_pool import PATIENCE_S, Lines
-from understudy_actors.forking import FORK_ENV, FORKING_SUPPORTED
-from understudy_actors.pool import Pool, ProcessSpec, RestartLimitError, RestartPolicy, open_pool
-from understudy_actors.pool.templates import EXIT_UNKNOWN
+from understudy_actors.processes import (
+    Pool,
+    ProcessSpec,
+    RestartLimitError,
+    RestartPolicy,
+    open_pool,
+)
+from understudy_actors.processes.fork_client import EXIT_UNKNOWN
+from understudy_actors.processes.fork_server import FORK_ENV, FORKING_SUPPORTED
 
 pytestmark = pytest.mark.skipif(not FORKING_SUPPORTED, reason="processes are forked on Linux only")
 
@@ -25,8 +31,8 @@ APP = """
 import os, random, signal, sys, time
 {imports}
 print("imported", flush=True)
-from understudy_actors.forking import fork_point
-from understudy_actors.lifeline import watch_lifeline
+from understudy_actors.processes.fork_server import fork_point
+from understudy_actors.processes.lifeline import watch_lifeline
 read = sys.stdin.read()
 own = fork_point()
 {forked}

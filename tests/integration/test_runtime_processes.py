@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import eventually, finish, start_script
 from understudy import Context, Runtime
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.server.embedded import EmbeddedBroker
 
 LEDGER = """
 import sys, time
@@ -241,7 +241,7 @@ def test_calls_outlive_the_broker(tmp_path: Path) -> None:
         url = f"tcp://127.0.0.1:{s.getsockname()[1]}"
     source = (
         "import sys, threading\n"
-        "from understudy_broker.embedded import EmbeddedBroker\n"
+        "from understudy_broker.server.embedded import EmbeddedBroker\n"
         "with EmbeddedBroker(sys.argv[1], sys.argv[2]):\n"
         "    print('listens', flush=True)\n"
         "    threading.Event().wait()\n"

@@ -14,9 +14,9 @@ import pytest
 
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines import journal
 from understudy_store.engines.base import Read
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 #: commits numbered batches of 20 for ever, and prints each number once it is acknowledged
 WRITER = """
 import os, resource, sys
-from understudy_store.engines import journal, sqlite
+from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite import engine as sqlite
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.errors import StoreFailedError

@@ -18,10 +18,10 @@ from tests.integration.journal_world import (
 from tests.support import eventually
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
-from understudy_store.engines import journal
-from understudy_store.engines.database import Database
-from understudy_store.engines.pending import Pending
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreClosedError, StoreError
 
 pytestmark = pytest.mark.usefixtures("small_halves")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("small_halves")
 
 @contextmanager
 def _broken_disk() -> Iterator[None]:
-    def write(database: Database, pending: Pending, number: int) -> None:
+    def write(database: Database, pending: Memtable, number: int) -> None:
         raise StoreError("disk on fire")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -28,11 +28,11 @@ from tests.integration.journal_world import (
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
-from understudy_store.engines import sqlite as engine_module
-from understudy_store.engines import statements
-from understudy_store.engines.database import Database
-from understudy_store.engines.pending import Pending
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sql import statements
+from understudy_store.engines.sqlite import engine as engine_module
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.memtable import Memtable
 
 ROUNDS: Final = 100
 
@@ -72,7 +72,7 @@ def test_what_is_being_written_to_the_file_is_seen_meanwhile(
     seen: list[list[Row]] = []
     real = Database.write
 
-    def write(database: Database, pending: Pending, number: int) -> None:
+    def write(database: Database, pending: Memtable, number: int) -> None:
         seen.append(engine.find(["a"]))
         real(database, pending, number)
         seen.append(engine.find(["a"]))
@@ -169,7 +169,7 @@ def test_the_file_is_not_written_for_each_commit(
     written: list[int] = []
     real = Database.write
 
-    def write(database: Database, pending: Pending, number: int) -> None:
+    def write(database: Database, pending: Memtable, number: int) -> None:
         written.append(pending.commits)
         real(database, pending, number)
 

@@ -21,10 +21,10 @@ from tests.integration.journal_world import SEARCH, after_a_kill, flush, insert,
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
-from understudy_store.engines.database import Database
-from understudy_store.engines.frontier import KNOWN_MAX, Frontier
-from understudy_store.engines.pending import Pending
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite.absent_ids import KNOWN_MAX, AbsentIds
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.memtable import Memtable
 
 pytestmark = pytest.mark.usefixtures("small_halves", "idle")
 
@@ -112,7 +112,7 @@ def test_a_child_that_was_there_before_its_parent(
 ) -> None:
     """It counts as the parent's though an id above both was known; and also once that one is
     forgotten."""
-    engine._frontier = Frontier(6)
+    engine._frontier = AbsentIds(6)
     if known:
         assert _found(engine, "a") == []
     # the parent is no longer beyond all that its own parent has
@@ -133,7 +133,7 @@ def test_a_child_that_was_there_before_its_parent(
 def test_what_was_known_is_forgotten_before_the_file_has_its_children(
     place: str, engine: SqliteEngine
 ) -> None:
-    engine._frontier = Frontier(2)
+    engine._frontier = AbsentIds(2)
     assert _found(engine, "a") == []
     insert(engine, "a.1")
     if place == "sealed":
@@ -213,7 +213,7 @@ def test_a_find_while_the_file_is_written(
 
     finds = Thread(target=engine.find, args=[["a"]])
 
-    def write(database: Database, pending: Pending, number: int) -> None:
+    def write(database: Database, pending: Memtable, number: int) -> None:
         if not finds.ident:
             finds.start()
             eventually(lambda: looked.is_set() or not finds.is_alive())
@@ -235,7 +235,7 @@ def test_finds_before_and_after_each_write_of_the_file(
     real = Database.write
     ids = ["a", "a.1", "a.1.1", "a.2"]
 
-    def write(database: Database, pending: Pending, number: int) -> None:
+    def write(database: Database, pending: Memtable, number: int) -> None:
         for id_ in ids:
             engine.find([id_])
         real(database, pending, number)
@@ -384,7 +384,7 @@ class _Model:
     def _open(self) -> None:
         self.engine = SqliteEngine(self._path)
         self.engine.load()
-        self.engine._frontier = Frontier(self._known_max)
+        self.engine._frontier = AbsentIds(self._known_max)
 
     def play(self, step: _Any) -> None:
         engine = self.engine

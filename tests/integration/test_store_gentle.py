@@ -24,9 +24,9 @@ from tests.integration.journal_world import (
 )
 from tests.support import eventually
 from understudy_store.changes import Changes
-from understudy_store.engines import database as database_module
-from understudy_store.engines import sqlite as engine_module
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import database as database_module
+from understudy_store.engines.sqlite import engine as engine_module
+from understudy_store.engines.sqlite.engine import SqliteEngine
 
 pytestmark = pytest.mark.usefixtures("small_halves", "idle")
 

@@ -15,12 +15,13 @@ from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines import journal, sqlite
 from understudy_store.engines.base import Read
-from understudy_store.engines.database import Database
-from understudy_store.engines.journal import BLOCK_BYTES
-from understudy_store.engines.pending import Pending
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import engine as sqlite
+from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journal import BLOCK_BYTES
+from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreError, StoreFailedError, StoreFormatError
 from understudy_store.store import Store, open_store
 
@@ -166,7 +167,7 @@ def test_what_is_being_brought_in_is_found_meanwhile(tmp_path: Path) -> None:
     begun, go_on = Event(), Event()
     real = Database.write
 
-    def write(self: Database, pending: Pending, number: int) -> None:
+    def write(self: Database, pending: Memtable, number: int) -> None:
         begun.set()
         assert go_on.wait(30)
         real(self, pending, number)

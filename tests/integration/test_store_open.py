@@ -18,11 +18,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from tests.unit.store.samples import row
-from understudy_store import migrations
 from understudy_store.changes import Changes
-from understudy_store.engines.database import LOG_BYTES, PAGE_BYTES
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sql import migrations
+from understudy_store.engines.sql.tables import APPLICATION_ID, METADATA
+from understudy_store.engines.sqlite.database import LOG_BYTES, PAGE_BYTES
+from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.errors import (
     StoreAccessError,
     StoreAddressError,
@@ -33,7 +34,6 @@ from understudy_store.errors import (
 )
 from understudy_store.records import TaskRecord
 from understudy_store.store import open_store
-from understudy_store.tables import APPLICATION_ID, METADATA
 
 
 def _make(path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_file_that_goes_away_stops_the_store(
     suffix: str, replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is acknowledged that would be gone with the process."""
-    monkeypatch.setattr("understudy_store.engines.sqlite.LOOK_S", 0.0)
+    monkeypatch.setattr("understudy_store.engines.sqlite.engine.LOOK_S", 0.0)
     path = tmp_path / "x.db"
     gone = tmp_path / f"x.db{suffix}"
     store = open_store(str(path))
@@ -341,7 +341,7 @@ def test_the_log_is_as_long_whatever_pages_the_file_has(
 ) -> None:
     path = tmp_path / "x.db"
     with monkeypatch.context() as patch:
-        patch.setattr("understudy_store.engines.database.PAGE_BYTES", page_bytes)
+        patch.setattr("understudy_store.engines.sqlite.database.PAGE_BYTES", page_bytes)
         _make(path)
     engine = SqliteEngine(path)
     assert engine._database._driver.execute("PRAGMA page_size").fetchone() == (page_bytes,)

@@ -14,9 +14,9 @@ from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch, Reply
 from understudy_store.engines.base import Read
-from understudy_store.engines.database import Database
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.engines.pending import Pending
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreClosedError, StoreError, StoreFailedError
 from understudy_store.store import CommitResult, Store, open_store
 
@@ -75,13 +75,13 @@ def eager_follower(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     runs: list[int] = []
     real = Database.write
 
-    def write(database: Database, pending: Pending, number: int) -> None:
+    def write(database: Database, pending: Memtable, number: int) -> None:
         real(database, pending, number)
         runs.append(pending.commits)
 
     monkeypatch.setattr(Database, "write", write)
-    monkeypatch.setattr("understudy_store.engines.sqlite.LAG_S", 0.0)
-    monkeypatch.setattr("understudy_store.engines.sqlite.LAG_ROWS", 2)
+    monkeypatch.setattr("understudy_store.engines.sqlite.engine.LAG_S", 0.0)
+    monkeypatch.setattr("understudy_store.engines.sqlite.engine.LAG_ROWS", 2)
     return runs
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support import eventually
 from understudy import Context, Runtime
 from understudy.testing import History, Stage, record, replay
-from understudy_broker.embedded import EmbeddedBroker
+from understudy_broker.server.embedded import EmbeddedBroker
 from understudy_store.records import PromiseRecord
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "testing.md"

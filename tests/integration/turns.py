@@ -11,9 +11,9 @@ import trio
 import zmq
 
 from tests.support import eventually
-from understudy_broker.protocol.frames import FrameLimits, Order, decode_to_broker, encode
+from understudy_broker.protocol.frames import FrameLimits, FrameSequence, decode_to_broker, encode
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
-from understudy_broker.turns import Turn
+from understudy_broker.transport.loop_lock import LoopLock
 
 LIMIT_S = 10.0
 
@@ -22,7 +22,7 @@ class Loop:
     """A trio loop with a turn, in a thread of its own."""
 
     def __init__(self, main: Callable[[], Any] = trio.sleep_forever) -> None:
-        self.turn = Turn()
+        self.turn = LoopLock()
         self.token: trio.lowlevel.TrioToken
         self._main = main
         self._scope = trio.CancelScope()
@@ -70,14 +70,14 @@ class FakeBroker:
         self.socket.set(zmq.RCVTIMEO, int(LIMIT_S * 1000))
         self.socket.bind("tcp://127.0.0.1:*")
         self.url = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._order = Order()
+        self._order = FrameSequence()
         self._peer = b""
 
     def welcome(self, beat_ms: int) -> None:
         self._peer, frame = self.socket.recv_multipart()
         [message] = decode_to_broker(frame, FrameLimits())
         assert isinstance(message, Hello)
-        self._order = Order()
+        self._order = FrameSequence()
         sizes = (100, 1 << 20, 1 << 19)
         self.send(Welcome(PROTOCOL_VERSION, "b", "a#1", 60_000, beat_ms, *sizes))
 

@@ -6,7 +6,7 @@ from threading import Event
 from typing import cast
 
 from tests.support import eventually
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.store import Store
 
 

@@ -44,7 +44,7 @@ from tests.powerloss.script import (
     batches_in,
     write_files,
 )
-from tests.unit.store.properties import check_state
+from tests.unit.store.machine.properties import check_state
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
 from understudy_store.machine import Machine

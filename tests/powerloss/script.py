@@ -31,12 +31,13 @@ from tests.powerloss.disk import MANNERS, Disk
 from tests.powerloss.events import Acknowledged, Begun, Event, Lost, Opened
 from tests.powerloss.follower import Follower
 from tests.powerloss.recorder import Recorder
-from understudy_store import migrations
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines import database, journal, sqlite
 from understudy_store.engines.base import Read
 from understudy_store.engines.memory import MemoryEngine
+from understudy_store.engines.sql import migrations
+from understudy_store.engines.sqlite import database, journal
+from understudy_store.engines.sqlite import engine as sqlite
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.store import Store, open_store

@@ -10,11 +10,11 @@ from typing import TypeAlias
 import pytest
 
 from tests.powerloss.run import PER_LIFE, Task, command, play_one
-from understudy_store.engines import database, journal
-from understudy_store.engines.database import Database
-from understudy_store.engines.journal import Journal
-from understudy_store.engines.pending import Pending
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sqlite import database, journal
+from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journal import Journal
+from understudy_store.engines.sqlite.memtable import Memtable
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
@@ -82,7 +82,7 @@ def _a_torn_record_counts(patch: pytest.MonkeyPatch) -> None:
 def _the_number_is_written_after_what_it_counts(patch: pytest.MonkeyPatch) -> None:
     real = Database.write
 
-    def write(self: Database, pending: Pending, number: int) -> None:
+    def write(self: Database, pending: Memtable, number: int) -> None:
         real(self, pending, self.number)
         self._set("commit", number)
         self.number = number
@@ -93,7 +93,7 @@ def _the_number_is_written_after_what_it_counts(patch: pytest.MonkeyPatch) -> No
 def _the_number_is_written_before_what_it_counts(patch: pytest.MonkeyPatch) -> None:
     real = Database.write
 
-    def write(self: Database, pending: Pending, number: int) -> None:
+    def write(self: Database, pending: Memtable, number: int) -> None:
         self._set("commit", number)
         real(self, pending, number)
 

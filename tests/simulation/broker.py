@@ -1,4 +1,4 @@
-"""A broker's process: what `understudy_broker.service` does, the real core on a fake disk."""
+"""A broker's process: what `understudy_broker.server.server` does, the real core on a fake disk."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import Watched
 from understudy_broker.clock import Clock
-from understudy_broker.config import BrokerConfig
-from understudy_broker.core import BrokerCore
-from understudy_broker.dispatcher import Dispatcher
-from understudy_broker.outbox import Batch, Frame
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.core import BrokerCore
+from understudy_broker.core.dispatcher import Dispatcher
+from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read

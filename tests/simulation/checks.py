@@ -1,6 +1,7 @@
 """The properties of the semantics, checked after every transition over what that one touched.
 
-`tests.unit.store.properties` states them over whole states; this says the same of single objects,
+`tests.unit.store.machine.properties` states them over whole states; this says the same of single
+objects,
 so that a check costs what the transition did and not what there is. A whole state is still checked
 after each restart and at the end. `Watched` is the machine with the watch on it; `Memory` is what
 the watch has seen, which outlives brokers.
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
-from tests.unit.store.properties import check_state
+from tests.unit.store.machine.properties import check_state
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import (
     PromiseRegisterListener,
@@ -26,9 +27,9 @@ from understudy_store.commands import (
 )
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Assigned, Execute, Machine, MachineConfig
-from understudy_store.machine.cold import in_memory
-from understudy_store.machine.ledger import touched
-from understudy_store.machine.objects import LOCAL, Promise, is_external, is_timer
+from understudy_store.machine.batches import touched
+from understudy_store.machine.live import LOCAL, Promise, is_external, is_timer
+from understudy_store.machine.packed import in_memory
 from understudy_store.machine.state import children_of
 from understudy_store.records import (
     CANCELED,

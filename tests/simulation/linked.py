@@ -1,6 +1,6 @@
 """A machine with one process at a time, and the link that this keeps to the broker.
 
-What `understudy_broker.connecting` does, around the real link core: connect, say hello, read,
+What `understudy_broker.link.connection` does, around the real link core: connect, say hello, read,
 write, beat, give up what is silent or broken, and try again.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.programs import environment_of
 from understudy_actors.node.core import NodeCore
 from understudy_broker.clock import PeerClock
-from understudy_broker.linkcore import LinkCore
+from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameLimits, decode_to_peer
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
 
@@ -79,7 +79,7 @@ class LinkedHost:
         self._clock = PeerClock(
             wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
         )
-        self.link = LinkCore(
+        self.link = LinkSession(
             limits=FrameLimits(messages_max=world.plan.frame_messages), engaged=self._engaged
         )
         self._inbox: deque[bytes] = deque()

@@ -1,4 +1,4 @@
-"""The processes at the other end: what `understudy.connection` and the executor do, in one thread.
+"""The processes at the other end: `understudy.client.connection` and the executor in one thread.
 
 A host is a client, or a node as well. Its real part is the node's core; the executor steps a
 routine when the world says so, and the result comes back some time later.
@@ -14,8 +14,8 @@ from zlib import crc32
 from tests.simulation.checks import hold
 from tests.simulation.linked import CALLERS, LinkedHost
 from tests.simulation.plan import Root
-from understudy_actors.interpreter.outputs import Output
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
@@ -67,7 +67,7 @@ class PeerHost(LinkedHost):
         self.draining = False
         self.queue: list[Run] = []
         self.stepping = 0
-        self.results: list[tuple[Run, Output, bool]] = []
+        self.results: list[tuple[Run, StepResult, bool]] = []
         self._ticking = False
         self._watches: set[str] = set()
         config = NodeConfig(
@@ -164,12 +164,12 @@ class PeerHost(LinkedHost):
         output = self.world.perform(self, run, self.now_ms)
         self.later(self.world.step_ms(), lambda: self._stepped(run, output))
 
-    def _hand_out(self, run: Run, _: Routine, output: Output) -> None:
+    def _hand_out(self, run: Run, _: Routine, output: StepResult) -> None:
         """A long step passes on what it has so far."""
         self.results.append((run, output, False))
         self.later(0, self._collect)
 
-    def _stepped(self, run: Run, output: Output) -> None:
+    def _stepped(self, run: Run, output: StepResult) -> None:
         self.stepping -= 1
         if run.routine.dropped:
             run.routine.close()

@@ -12,8 +12,8 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
+from understudy.client.node_environment import NodeEnvironment
 from understudy.context import Context
-from understudy.environment import NodeEnvironment
 from understudy.errors import DeadlineExceededError
 from understudy.registry import Registry
 from understudy.retry import Constant, Never

@@ -24,9 +24,9 @@ from tests.simulation.plan import Plan
 from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
-from understudy_actors.executor.quick import perform_at_once
+from understudy_actors.executor.inline import perform_at_once
 from understudy_actors.interpreter import routine
-from understudy_actors.interpreter.outputs import Output
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_actors.node.activation import Run
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
 from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
@@ -206,7 +206,7 @@ class World:
         if self.trace is not None:
             self.say(who, f"to {to}:", frame_in_short(frame))
 
-    def perform(self, host: PeerHost, run: Run, now_ms: int) -> Output:
+    def perform(self, host: PeerHost, run: Run, now_ms: int) -> StepResult:
         """Step a run, with this world as the stage of its function."""
         self.counts["steps"] += 1
         self._run = run

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = ("store", "broker", "actors", "sdk")
 CORES = (
     "store/understudy_store/machine/__init__.py",
-    "broker/understudy_broker/dispatcher.py",
+    "broker/understudy_broker/core/dispatcher.py",
     "actors/understudy_actors/interpreter/__init__.py",
 )
 

@@ -1,8 +1,8 @@
 """Where users' code runs: never on the mailbox's thread, so that leases are kept meanwhile."""
 
+from understudy_actors.executor.async_loop import AsyncLoop
+from understudy_actors.executor.executor import Executor
 from understudy_actors.executor.results import Results
-from understudy_actors.executor.split import Executor
-from understudy_actors.executor.threads import WorkerPool
-from understudy_actors.executor.trio_loop import TrioLoop
+from understudy_actors.executor.worker_pool import WorkerPool
 
-__all__ = ["Executor", "Results", "TrioLoop", "WorkerPool"]
+__all__ = ["Executor", "Results", "AsyncLoop", "WorkerPool"]

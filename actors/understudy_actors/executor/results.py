@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from understudy_actors.interpreter.outputs import Output
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_actors.node.activation import Run
 
-Result = tuple[Run, Output, bool]
+Result = tuple[Run, StepResult, bool]
 
 
 class Results:
@@ -30,7 +30,7 @@ class Results:
         """Whether there is something to take."""
         return bool(self._queue)
 
-    def put(self, run: Run, output: Output, final: bool, *, last: bool = False) -> None:
+    def put(self, run: Run, output: StepResult, final: bool, *, last: bool = False) -> None:
         """`last`: this thread has nothing else to do now."""
         self._queue.append((run, output, final))
         if not self._signalled:

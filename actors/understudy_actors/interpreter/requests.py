@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 if TYPE_CHECKING:
-    from understudy_actors.functions import FunctionLike, RetryPolicy
+    from understudy_actors.interpreter.environment import FunctionLike, RetryPolicy
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

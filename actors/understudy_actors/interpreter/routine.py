@@ -16,15 +16,20 @@ from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from understudy_actors.errors import NonDeterminismError
-from understudy_actors.functions import Environment, FunctionLike, RetryPolicy
-from understudy_actors.interpreter.answers import answer, answers
-from understudy_actors.interpreter.hints import explain
-from understudy_actors.interpreter.history import left_over
-from understudy_actors.interpreter.issuing import create_command, local_create, timer_command
-from understudy_actors.interpreter.journal import NO_LIST, Journal
-from understudy_actors.interpreter.outputs import LocalStart, Outcome, Output, pending_record
+from understudy_actors.interpreter.child_commands import create_command, local_create, timer_command
+from understudy_actors.interpreter.determinism import left_over
+from understudy_actors.interpreter.environment import Environment, FunctionLike, RetryPolicy
+from understudy_actors.interpreter.error_notes import explain
+from understudy_actors.interpreter.replay import NO_LIST, ReplayState
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Request, Sleep
-from understudy_actors.interpreter.waits import NOTHING, Wait
+from understudy_actors.interpreter.step_result import (
+    LocalStart,
+    Outcome,
+    StepResult,
+    pending_record,
+)
+from understudy_actors.interpreter.wait import NOTHING, Wait
+from understudy_actors.interpreter.yields import answer, answers
 from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, PromiseRecord, Value
 
 #: creates that may be unanswered before the function is paused, and when it goes on. Enough for a
@@ -39,10 +44,10 @@ FLUSH_COMMANDS: Final = 256
 _WAITED: Final = frozenset(("rfc", "lfc", "sleep"))
 
 #: takes a partial output in the middle of a step
-Flush = Callable[["Routine", Output], None]
+Flush = Callable[["Routine", StepResult], None]
 
 
-class Routine(Journal):
+class Routine(ReplayState):
     """One run of a durable function."""
 
     __slots__ = (
@@ -106,7 +111,7 @@ class Routine(Journal):
         self._unissued: list[CallSpec] = NO_LIST
         self._ended: Outcome | None = None
         #: what the step under way asks for
-        self.out: Output
+        self.out: StepResult
         self._sent = 0
         self._answered = 0
 
@@ -156,10 +161,10 @@ class Routine(Journal):
         wait = self.wait
         return [i for i in wait.wake_on() if i not in self.locals] if wait is not None else []
 
-    def step(self, now_ms: int) -> Output:
+    def step(self, now_ms: int) -> StepResult:
         """Run the function until it must wait, ends, or (a coroutine) yields to its loop."""
         self.now_ms = now_ms
-        self.out = Output()
+        self.out = StepResult()
         self.absorb()
         if self.wait is not None:
             if not self.wait.ready or self._behind:
@@ -170,9 +175,9 @@ class Routine(Journal):
             self._start()
         return self._take()
 
-    def resume_foreign(self, value: Any = None, error: BaseException | None = None) -> Output:
+    def resume_foreign(self, value: Any = None, error: BaseException | None = None) -> StepResult:
         """A coroutine's event loop answers what it yielded."""
-        self.out = Output()
+        self.out = StepResult()
         self.absorb()
         if error is not None:
             self._run_throw(error)
@@ -180,9 +185,9 @@ class Routine(Journal):
             self._run_send(value)
         return self._take()
 
-    def interrupt(self, error: BaseException) -> Output:
+    def interrupt(self, error: BaseException) -> StepResult:
         """A coroutine's event loop raises `error` where the function waits for a request."""
-        self.out = Output()
+        self.out = StepResult()
         self.absorb()
         self.wait = None
         self._run_throw(error)
@@ -202,7 +207,7 @@ class Routine(Journal):
             except BaseException:
                 continue
 
-    def _take(self) -> Output:
+    def _take(self) -> StepResult:
         out = self.out
         del self.out
         self._sent += len(out.commands)
@@ -291,7 +296,7 @@ class Routine(Journal):
         """Pass on what a long step has made; False: too much is unanswered, pause."""
         if self.flush is not None:
             self.flush(self, self._take())
-            self.out = Output()
+            self.out = StepResult()
         return self._sent - self._answered <= UNANSWERED_MAX
 
     # Making calls --------------------------------------------------------------------------------

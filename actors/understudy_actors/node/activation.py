@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from understudy_actors.interpreter.journal import NO_NAMES
-from understudy_actors.interpreter.outputs import LocalStart
+from understudy_actors.interpreter.replay import NO_NAMES
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import LocalStart
 from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
 
 

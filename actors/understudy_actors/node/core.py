@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from understudy_actors.interpreter.outputs import LocalStart, Output
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.node.activation import Activation, Phase, Run, local_routine
-from understudy_actors.node.commanding import ignore
+from understudy_actors.node.fencing import ignore
 from understudy_actors.node.statistics import NodeStatistics
-from understudy_actors.node.waiting import Waiting
+from understudy_actors.node.suspension import Suspension
 from understudy_broker.protocol.messages import (
     Credit,
     Invoke,
@@ -39,7 +39,7 @@ from understudy_store.records import (
 )
 
 
-class NodeCore(Waiting):
+class NodeCore(Suspension):
     """What each message, and each finished step, means."""
 
     def claims(self) -> tuple[tuple[str, int], ...]:
@@ -203,7 +203,7 @@ class NodeCore(Waiting):
         self._schedule(run)
         return run
 
-    def stepped(self, results: Iterable[tuple[Run, Output, bool]], now: int) -> None:
+    def stepped(self, results: Iterable[tuple[Run, StepResult, bool]], now: int) -> None:
         """Steps that ended (True) or handed out what they had so far (False)."""
         self._now = now
         self._gathering = True
@@ -214,7 +214,7 @@ class NodeCore(Waiting):
             self._gathering = False
             self._send_fences()
 
-    def _stepped(self, run: Run, output: Output, final: bool) -> None:
+    def _stepped(self, run: Run, output: StepResult, final: bool) -> None:
         activation = run.activation
         if run.routine.dropped or self.activations.get(activation.id) is not activation:
             if final:
@@ -238,7 +238,7 @@ class NodeCore(Waiting):
         """What runs has held up the rest for that long."""
         self._credit.observe_stuck(waited_ms)
 
-    def _perform(self, run: Run, output: Output) -> None:
+    def _perform(self, run: Run, output: StepResult) -> None:
         activation = run.activation
         if output.commands:
             self._fence(run, output.commands)
@@ -278,7 +278,7 @@ class NodeCore(Waiting):
         history = activation.recorded(start.spec.id)
         self._add_run(activation, local_routine(parent.routine, start, history), parent)
 
-    def _retry(self, run: Run, output: Output) -> None:
+    def _retry(self, run: Run, output: StepResult) -> None:
         """A leaf raised: a task goes back with a delay, a local step is run again here."""
         assert output.retry_after_s is not None
         delay_ms = int(output.retry_after_s * 1000)

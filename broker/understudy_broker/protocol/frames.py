@@ -3,7 +3,7 @@
 A frame is one ZeroMQ part: byte 0 is the protocol version, the rest a msgpack list of messages,
 each an array that begins with its tag. The version stands outside the msgpack, so that a peer that
 speaks another one can be told so, whatever the rest means to it. With its high bit set, four bytes
-follow that number the frame within its connection (see `Order`).
+follow that number the frame within its connection (see `FrameSequence`).
 
 Whatever bytes arrive, decoding either gives messages or raises `FrameError`: nothing else, and
 nothing is ever unpickled.
@@ -92,7 +92,7 @@ def number_of(data: bytes | memoryview) -> int | None:
     return int.from_bytes(data[1 : 1 + _NUMBER_BYTES], "big")
 
 
-class Order:
+class FrameSequence:
     """The frames of one connection, counted from 1 in each direction.
 
     Peers pipeline: a request relies on those before it. So a frame that comes again is dropped,

@@ -14,7 +14,7 @@ from types import TracebackType
 import trio
 
 from understudy import Runtime
-from understudy_actors.pool import Pool, ProcessSpec, open_pool
+from understudy_actors.processes import Pool, ProcessSpec, open_pool
 
 START_S = 20.0
 

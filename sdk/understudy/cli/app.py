@@ -16,41 +16,41 @@ from understudy.cli import EXIT_INTERRUPTED, errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
 
 #: command, module that holds its ``app``; in the order in which ``--help`` shows them
-FAMILIES: Final = {
-    "dev": "understudy.cli.dev",
-    "up": "understudy.cli.up",
-    "broker": "understudy.cli.broker",
-    "node": "understudy.cli.node",
-    "spawn": "understudy.cli.spawn",
-    "invoke": "understudy.cli.invoke",
-    "tree": "understudy.cli.tree",
-    "groups": "understudy.cli.groups",
-    "promises": "understudy.cli.promises",
-    "tasks": "understudy.cli.tasks",
-    "schedules": "understudy.cli.schedules",
-    "bench": "understudy.cli.bench",
+COMMANDS: Final = {
+    "dev": "understudy.cli.commands.dev",
+    "up": "understudy.cli.commands.up",
+    "broker": "understudy.cli.commands.broker",
+    "node": "understudy.cli.commands.node",
+    "spawn": "understudy.cli.commands.spawn",
+    "invoke": "understudy.cli.commands.invoke",
+    "tree": "understudy.cli.commands.tree",
+    "groups": "understudy.cli.commands.groups",
+    "promises": "understudy.cli.commands.promises",
+    "tasks": "understudy.cli.commands.tasks",
+    "schedules": "understudy.cli.commands.schedules",
+    "bench": "understudy.cli.commands.bench",
 }
 
 _LOG: Final = logging.getLogger("understudy")
 _SILENT: Final = logging.NullHandler()
 
 
-class LazyFamilies(TyperGroup):
+class LazyCommands(TyperGroup):
     """A group that imports a family when it is asked for; `--help` alone imports them all."""
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self._families: dict[str, Any] = {}
         # only the names count: "did you mean" is looked up in them
-        self.commands = dict.fromkeys(FAMILIES, self)
+        self.commands = dict.fromkeys(COMMANDS, self)
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
-        return list(FAMILIES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         del ctx
-        module = FAMILIES.get(cmd_name)
+        module = COMMANDS.get(cmd_name)
         if module is None:
             return None
         if cmd_name not in self._families:
@@ -61,7 +61,7 @@ class LazyFamilies(TyperGroup):
 
 
 app = typer.Typer(
-    cls=LazyFamilies,
+    cls=LazyCommands,
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -145,7 +145,7 @@ def _wrong_usage(error: typer.TyperException, argv: list[str]) -> int:
         print(error.format_message())
         return EXIT_USAGE
     command = "understudy" if context is None else context.command_path
-    if context is None and argv[0] in FAMILIES:
+    if context is None and argv[0] in COMMANDS:
         # some errors do not know where they come from
         command += f" {argv[0]}"
     message = " ".join(error.format_message().split())

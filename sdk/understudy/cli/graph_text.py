@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.cli.graph import Line, Node, Omitted, attempts, status
-from understudy.cli.shown import decoded, failure, node_of, reason, trouble
+from understudy.cli.json_data import decoded, failure, node_of, reason, trouble
 from understudy.cli.tables import duration
 from understudy_store.records import HEADER_SITE, RESOLVED, TaskRecord
 

@@ -6,9 +6,9 @@ loads none of it.
 
 from understudy.testing.clock import Clock
 from understudy.testing.crash_report import CrashReport, CrashTestError, Repeated
-from understudy.testing.crashing import crash_everywhere
+from understudy.testing.crashes import crash_everywhere
 from understudy.testing.histories import History, HistoryError, record
-from understudy.testing.replaying import Replayed, replay
+from understudy.testing.replays import Replayed, replay
 from understudy.testing.stage import Stage, StuckError
 
 __all__ = [

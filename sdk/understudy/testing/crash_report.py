@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from understudy.testing.homes import place_of
-from understudy.testing.world import Checkpoint, Execution, Moment
+from understudy.testing.lookup import place_of
+from understudy.testing.simulator import Checkpoint, Execution, Moment
 from understudy_actors.interpreter.routine import Routine
 from understudy_store.records import HEADER_SITE
 

@@ -15,12 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from understudy_actors.executor.results import Results
-from understudy_actors.interpreter.outputs import Output
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_actors.node.activation import Run
 
 if TYPE_CHECKING:
-    from understudy_actors.executor.trio_loop import TrioLoop
+    from understudy_actors.executor.async_loop import AsyncLoop
 
 #: seconds that one step of an ``async def`` may take before the test is told
 PATIENCE_S: Final = 60.0
@@ -29,7 +29,7 @@ PATIENCE_S: Final = 60.0
 _UNKNOWN: Final = -1
 
 #: takes a step's output; True: the step has ended
-Stepped = Callable[[Run, Output, bool], None]
+Stepped = Callable[[Run, StepResult, bool], None]
 
 
 class InlineExecutor:
@@ -65,7 +65,7 @@ class InlineExecutor:
         self._stepped = stepped
         self._go_on = go_on
         self._results = Results(self._wake)
-        self._loop: TrioLoop | None = None
+        self._loop: AsyncLoop | None = None
         self._loop_thread = _UNKNOWN
         #: coroutines whose step has ended
         self._ended: set[Run] = set()
@@ -108,7 +108,7 @@ class InlineExecutor:
         if self._loop is not None:
             self._loop.stop()
 
-    def _step(self, routine: Routine) -> Output:
+    def _step(self, routine: Routine) -> StepResult:
         thread = threading.get_ident()
         self._inside.append(thread)
         self._lock.release()
@@ -119,7 +119,7 @@ class InlineExecutor:
             self._inside.remove(thread)
             self._lock.notify_all()
 
-    def _hand_out(self, run: Run, _: Routine, output: Output) -> None:
+    def _hand_out(self, run: Run, _: Routine, output: StepResult) -> None:
         with self._lock:
             self._stepped(run, output, False)
 
@@ -127,9 +127,9 @@ class InlineExecutor:
 
     def _step_coroutine(self, run: Run) -> None:
         if self._loop is None:
-            from understudy_actors.executor.trio_loop import TrioLoop  # loads trio
+            from understudy_actors.executor.async_loop import AsyncLoop  # loads trio
 
-            self._loop = TrioLoop(self._results, self._loop_now_ms)
+            self._loop = AsyncLoop(self._results, self._loop_now_ms)
         self._inside.append(self._loop_thread)
         self._loop.submit(run)
         try:

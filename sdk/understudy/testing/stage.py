@@ -10,14 +10,14 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from understudy.clock import now_ms
+from understudy.client.clock import now_ms
+from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError, UnderstudyError
 from understudy.runtime import Runtime
-from understudy.shared import Shared
 from understudy.testing.clock import Clock
-from understudy.testing.connecting import StageConnection, off_loop
-from understudy.testing.parts import Peer
-from understudy.testing.world import START_MS, Moment, World
+from understudy.testing.components import Peer
+from understudy.testing.connection import StageConnection, off_loop
+from understudy.testing.simulator import START_MS, Moment, Simulator
 from understudy_store.records import TAG_EXTERNAL
 
 _LOG: Final = logging.getLogger("understudy")
@@ -61,11 +61,11 @@ class Stage:
         kills: Mapping[int, Moment] | None = None,
         log: Callable[[str], None] | None = _LOG.warning,
     ) -> None:
-        self.world = World(kills=kills, start_ms=_start_ms(start), log=log)
+        self.world = Simulator(kills=kills, start_ms=_start_ms(start), log=log)
         self.clock = Clock(self.world.now_ms, self._advance_to)
         self._waiting = runtimes
         #: with the process that had connected it before
-        self._on_stage: list[tuple[Shared, int | None]] = []
+        self._on_stage: list[tuple[ClientSession, int | None]] = []
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -283,7 +283,7 @@ class Stage:
         return "pending:\n" + "\n".join(lines) if lines else "nothing is pending"
 
     @contextmanager
-    def _locked(self) -> Iterator[World]:
+    def _locked(self) -> Iterator[Simulator]:
         """This thread turns the world; where it is inside a function, that one waits."""
         world, thread = self.world, threading.get_ident()
         with world.lock:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from understudy.values.hints import function_hints
-from understudy.values.plans import Plan, plan_of
+from understudy.values.structure import Plan, plan_of
 
 
 class CallTypes:

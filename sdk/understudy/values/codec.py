@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from understudy.errors import DecodingError, EncodingError, PayloadTooLargeError
-from understudy.values import failures
+from understudy.values import errors as failures
 from understudy.values.calls import CallTypes
-from understudy.values.lifting import Lifting, Refused
-from understudy.values.lowering import Lowering, TooLarge, Unencodable, encode, is_plain
-from understudy.values.plans import ANY, Mismatch, Plan, plan_of
+from understudy.values.decoding import Decoding, Refused
+from understudy.values.encoding import Encoding, TooLarge, Unencodable, encode, is_plain
+from understudy.values.structure import ANY, Mismatch, Plan, plan_of
 
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -39,8 +39,8 @@ class Codec:
     def __init__(self, pickle: bool = False, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
         self.pickle = pickle
         self.payload_bytes_max = payload_bytes_max
-        self._decode: Final = Lifting(pickle=pickle, tagged=False).decode
-        self._decode_tagged: Final = Lifting(pickle=pickle, tagged=True).decode
+        self._decode: Final = Decoding(pickle=pickle, tagged=False).decode
+        self._decode_tagged: Final = Decoding(pickle=pickle, tagged=True).decode
 
     def encode_call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], names: Sequence[str] = _NO_NAMES
@@ -161,7 +161,7 @@ class Codec:
     def _lowered(self, value: Any, what: str, root: str) -> Any:
         """Raises `EncodingError` with `what` and, if inside it, the path from `root`."""
         try:
-            return Lowering(self.pickle, self.payload_bytes_max).lower(value)
+            return Encoding(self.pickle, self.payload_bytes_max).lower(value)
         except Unencodable as error:
             where = f"{what} at {root}{error.path}" if error.path else what
             if error.advice is None:

@@ -17,12 +17,12 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.engines.base import Read
-from understudy_store.engines.reading import page, refusal
-from understudy_store.engines.rows import origin_of
+from understudy_store.engines.searches import page, refusal
+from understudy_store.engines.sql.rows import origin_of
 from understudy_store.errors import StoreError
+from understudy_store.machine.pending_row import stored
 from understudy_store.projection import projected, projected_row
 from understudy_store.records import TAG_BRANCH, ScheduleRecord, TaskRecord
-from understudy_store.stored import stored
 
 K = TypeVar("K")
 

@@ -21,8 +21,7 @@ shell around it writes the one and sends the other, in batches. Where a rule sta
 =================  ================================================================================
 """
 
-from understudy_store.machine.machine import Machine
-from understudy_store.machine.objects import (
+from understudy_store.machine.live import (
     Assigned,
     Execute,
     MachineConfig,
@@ -31,6 +30,7 @@ from understudy_store.machine.objects import (
     Settlement,
     Statistics,
 )
+from understudy_store.machine.machine import Machine
 
 __all__ = [
     "Assigned",

@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from understudy_store import commands as c
 from understudy_store.changes import Changes, Row, Snapshot
-from understudy_store.machine import cold, deaths, ledger, promises, schedules, sweep, tasks
-from understudy_store.machine.objects import (
+from understudy_store.machine import batches as ledger
+from understudy_store.machine import crash_counts as deaths
+from understudy_store.machine import packed as cold
+from understudy_store.machine import promises, schedules, sweep, tasks
+from understudy_store.machine.live import (
     Assigned,
     Execute,
     MachineConfig,

@@ -12,13 +12,13 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
 )
-from understudy_store.machine.objects import (
+from understudy_store.machine.live import (
     Promise,
     Task,
     is_external,
     is_local,
 )
-from understudy_store.machine.settling import announce, cancel, find, settle
+from understudy_store.machine.settlement import announce, cancel, find, settle
 from understudy_store.machine.state import State, link
 from understudy_store.machine.validation import (
     Refusal,

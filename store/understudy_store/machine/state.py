@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from understudy_store.machine.objects import (
+from understudy_store.machine.live import (
     DETACHED,
     Holder,
     MachineConfig,

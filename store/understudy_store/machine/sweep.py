@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from understudy_store.machine import deaths, holding, schedules
-from understudy_store.machine.cold import cool, look
-from understudy_store.machine.settling import expire, find
+from understudy_store.machine import crash_counts as deaths
+from understudy_store.machine import schedules
+from understudy_store.machine import task_moves as holding
+from understudy_store.machine.packed import cool, look
+from understudy_store.machine.settlement import expire, find
 from understudy_store.machine.state import State
 
 

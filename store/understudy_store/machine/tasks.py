@@ -23,9 +23,11 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.machine import deaths, holding, promises
-from understudy_store.machine.objects import Promise, Task
-from understudy_store.machine.settling import find, settle
+from understudy_store.machine import crash_counts as deaths
+from understudy_store.machine import promises
+from understudy_store.machine import task_moves as holding
+from understudy_store.machine.live import Promise, Task
+from understudy_store.machine.settlement import find, settle
 from understudy_store.machine.state import State
 from understudy_store.machine.transitions import TASK, TaskEvent
 from understudy_store.machine.validation import (

@@ -29,14 +29,14 @@ IMPORTS: Final = (
     "tests.integration.recovery.client",
     "tests.integration.recovery.launch",
     "understudy.cli.app",
-    "understudy.cli.broker",
-    "understudy.cli.node",
-    "understudy.cli.loading",
-    "understudy.connection",
-    "understudy_broker.daemon",
+    "understudy.cli.commands.broker",
+    "understudy.cli.commands.node",
+    "understudy.cli.runtime_loader",
+    "understudy.client.connection",
+    "understudy_broker.server.daemon",
     "understudy_store.engines.memory",
-    "understudy_store.engines.sqlite",
-    "understudy_store.migrations",
+    "understudy_store.engines.sqlite.engine",
+    "understudy_store.engines.sql.migrations",
 )
 
 

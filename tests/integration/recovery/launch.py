@@ -45,9 +45,9 @@ def _die() -> None:
 
 
 def _stop_at(point: str, id: str, state: str) -> None:
-    from understudy_broker.core import BrokerCore
+    from understudy_broker.core.core import BrokerCore
     from understudy_store.changes import Changes
-    from understudy_store.engines.sqlite import SqliteEngine
+    from understudy_store.engines.sqlite.engine import SqliteEngine
 
     def is_meant(changes: Changes) -> bool:
         rows = (*changes.inserted, *changes.updated)

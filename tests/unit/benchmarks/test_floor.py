@@ -12,8 +12,8 @@ from benchmarks.floor import disk
 from benchmarks.floor.messages import Create, Fulfill, Step, Value
 from benchmarks.floor.parent import running
 from understudy_store.changes import Changes
-from understudy_store.engines.rows import PROMISE_COLUMNS, UPDATE_COLUMNS
-from understudy_store.engines.sqlite import SqliteEngine
+from understudy_store.engines.sql.rows import PROMISE_COLUMNS, UPDATE_COLUMNS
+from understudy_store.engines.sqlite.engine import SqliteEngine
 
 NOW = 1_700_000_000_000
 

@@ -1,0 +1,246 @@
+"""The node's shell: feeds the core with messages, finished steps and time, in batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+import trio
+
+from understudy_actors.executor import AsyncLoop, Executor, Results, WorkerPool
+from understudy_actors.interpreter.environment import Environment
+from understudy_actors.node.config import NodeConfig
+from understudy_actors.node.core import NodeCore
+from understudy_actors.node.ports import BrokerPort
+from understudy_actors.node.state import Log, LogFailure
+from understudy_broker.protocol.messages import ToPeer
+from understudy_broker.transport.loop_lock import LoopLock
+from understudy_store.records import PromiseRecord
+
+#: how often a backlog is looked at: a blocked thread costs the others that long
+_NUDGE_S: Final = 0.002
+#: work that nobody has begun for that long is offered to other nodes
+_STUCK_MS: Final = 100
+#: how long an `async def` may block its loop before it is named
+_WATCH_S: Final = 1.0
+#: messages that are taken in before it is looked for results
+_TOGETHER: Final = 256
+#: how often the timers are looked at while there are any
+_TICK_S: Final = 0.02
+#: how long a worker that has nothing to do listens in the loop's place
+_LISTEN_S: Final = 0.02
+
+
+class LinkPort(BrokerPort, Protocol):
+    """A link that another thread may listen to, while the loop that owns it sleeps."""
+
+    def listen(self, turn: LoopLock, timeout_s: float, on_heard: Callable[[], None]) -> bool:
+        """Wait for messages and take them in; False: the loop does it."""
+
+    def interrupt(self) -> None:
+        """Let who waits in `listen` return."""
+
+
+class NodeService:
+    """One node, on the trio loop that owns its link. All methods are called on that loop.
+
+    Parameters
+    ----------
+    now_ms
+        The clock, epoch milliseconds; called from several threads.
+    turn
+        Of this loop, if its thread may be spared: a worker that has nothing else to do borrows it
+        and takes its own results in, and then what the broker sends next.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        broker: LinkPort,
+        now_ms: Callable[[], int],
+        config: NodeConfig | None = None,
+        *,
+        log: Log | None = None,
+        log_failure: LogFailure | None = None,
+        turn: LoopLock | None = None,
+    ) -> None:
+        self.config = config or NodeConfig()
+        self._log = log
+        self._broker = broker
+        self._now_ms = now_ms
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
+        self._turn = turn
+        self._results = Results(self._wake)
+        listening = None if turn is None else self
+        self._executor = Executor(
+            WorkerPool(self.config.concurrency, self._results, now_ms, listening),
+            AsyncLoop(self._results, now_ms, self._watch_coroutines),
+        )
+        self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
+        self.core.log_failure = self._on_loop(log_failure)
+        self._pulse = trio.Event()
+        self._watch = trio.Event()
+        self._draining = False
+        self._idle = trio.Event()
+
+    def _wake(self, last: bool) -> None:
+        turn = self._turn
+        if not last or turn is None or not turn.borrow():
+            self._soon(self._collect)
+            return
+        try:
+            self._collect()
+        except BaseException as error:
+            # as if it had happened there: the worker's own thread has nobody to tell
+            self._soon(_raise, error)
+        finally:
+            turn.give_back()
+
+    def listen(self, on_heard: Callable[[], None]) -> bool:
+        """On a worker's thread: take in what the broker sends, while the loop sleeps on."""
+        assert self._turn is not None
+        try:
+            return self._broker.listen(self._turn, _LISTEN_S, on_heard)
+        except BaseException as error:
+            self._soon(_raise, error)
+            return False
+
+    def interrupt(self) -> None:
+        """Let the worker that listens do something else."""
+        self._broker.interrupt()
+
+    def _soon(self, function: Callable[..., object], *args: object) -> None:
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(function, *args)
+
+    def _on_loop(self, said: Callable[..., None] | None) -> Callable[..., None] | None:
+        """The same, but called by the loop: users' log handlers run in it, which may wait for the
+        loop, and so must not under a turn that is borrowed from it."""
+        if said is None:
+            return None
+
+        def say(*args: object) -> None:
+            if threading.get_ident() == self._thread:
+                said(*args)
+            else:
+                self._soon(said, *args)
+
+        return say
+
+    def _collect(self) -> None:
+        results = self._results.take()
+        steps, busy_ms = self._results.take_measured()
+        self._broker.cork()
+        try:
+            self.core.observe(steps, busy_ms)
+            self.core.stepped(results, self._now_ms())
+            self.core.grant()
+        finally:
+            self._broker.uncork()
+        self._after()
+
+    def receive(self, messages: Sequence[ToPeer]) -> None:
+        """Messages of the broker.
+
+        Of many, the first are worked on while the last are taken in: their results need not wait.
+        """
+        for start in range(0, len(messages), _TOGETHER):
+            self.core.receive(messages[start : start + _TOGETHER], self._now_ms())
+            self.core.grant()
+            if self._results:
+                self._collect()
+        self._after()
+
+    def perform(self, promise: PromiseRecord, version: int, failures: int) -> None:
+        """A task that this node made and acquired for itself."""
+        self.core.perform(promise, version, failures, self._now_ms())
+        self._after()
+
+    def _after(self) -> None:
+        if threading.get_ident() != self._thread:
+            if self._lacks_pulse():
+                self._soon(self._after)
+            return
+        if not self._pulse.is_set() and self._has_pulse():
+            self._pulse.set()
+        if self._draining and not self.core.holding:
+            self._idle.set()
+
+    def _lacks_pulse(self) -> bool:
+        """Whether `_after` has something to do."""
+        return self._draining or (not self._pulse.is_set() and self._has_pulse())
+
+    def _has_pulse(self) -> bool:
+        return self._executor.threads.crowded or self.core.next_due() is not None
+
+    def _watch_coroutines(self) -> None:
+        """A coroutine goes on, so `_watch_loop` has something to do."""
+        if self._watch.is_set():
+            return
+        if threading.get_ident() == self._thread:
+            self._watch.set()
+        else:
+            self._soon(self._watch.set)
+
+    async def run(self) -> None:
+        """Timers, backlog and the watchdog, for as long as the node lives."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_loop)
+                while True:
+                    self._pulse = trio.Event()
+                    if not self._has_pulse():
+                        await self._pulse.wait()
+                    await self._beat()
+        finally:
+            self._executor.stop()
+
+    async def _watch_loop(self) -> None:
+        """Name what blocks the loop of the `async def` functions: all of them wait for it."""
+        while True:
+            if not self.core.running:
+                self._watch = trio.Event()
+                await self._watch.wait()
+            await trio.sleep(_WATCH_S)
+            place = self._executor.loop.blocked()
+            if place is not None and self._log is not None:
+                self._log(
+                    f"async functions of this node are held up by {place}, which has blocked for "
+                    f"over {_WATCH_S:g} s: use a plain def (it gets a thread), or "
+                    "trio.to_thread.run_sync"
+                )
+
+    async def _beat(self) -> None:
+        stuck_since = self._now_ms()
+        begun = self._executor.threads.begun
+        while self._has_pulse():
+            backlog = self._executor.threads.backlog
+            await trio.sleep(_NUDGE_S if backlog else _TICK_S)
+            now = self._now_ms()
+            self.core.tick(now)
+            if not backlog or self._executor.threads.begun != begun:
+                begun, stuck_since = self._executor.threads.begun, now
+            elif now - stuck_since >= _STUCK_MS:
+                self.core.observe_stuck(now - stuck_since)
+                self.core.give_back()
+                stuck_since = now
+            self._executor.threads.nudge()
+
+    async def drain(self) -> None:
+        """Take no more work, finish or hand back what is held, within ``config.drain_ms``."""
+        self._draining = True
+        self.core.stop_serving()
+        self.core.give_back()
+        with trio.move_on_after(self.config.drain_ms / 1000):
+            while self.core.holding:
+                self._idle = trio.Event()
+                with trio.move_on_after(0.05):
+                    await self._idle.wait()
+                self.core.stop_serving()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -1,0 +1,355 @@
+"""Topologies: a TOML file that names a broker, groups of nodes, and other programs to run.
+
+::
+
+    [broker]                        # without it, nodes use `url`, or UNDERSTUDY_URL
+    listen = "tcp://127.0.0.1:5577"
+    store = "sqlite:///understudy.db"
+
+    [[group]]
+    name = "service-a"
+    app = "examples.async_rpc.service_a:runtime"
+    nodes = 2
+
+    [[process]]
+    name = "gateway"
+    command = ["python", "-m", "examples.async_rpc.gateway"]
+
+Everything runs in the folder of the file, or in the `cwd` that stands at its top or in an entry.
+Every key is checked before anything starts, and an error names the file, the key and what is
+allowed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from understudy_actors.errors import ActorError
+from understudy_actors.processes.child import ProcessSpec
+from understudy_actors.processes.pool import POOL_NAME
+from understudy_store.addresses import InvalidAddressError, check_name
+
+#: Nodes that one group may ask for on one machine.
+NODES_MAX = 1000
+
+DEFAULT_LISTEN = "tcp://127.0.0.1:5577"
+
+_BROKER_NAME = "broker"
+_ADDRESS = re.compile(
+    r"tcp://(?P<host>[A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})|ipc://.+"
+)
+_APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_SETTING = re.compile(r"[a-z][a-z0-9_]*")
+
+#: Order of stopping, see `ProcessSpec.stage`: first what calls, then what works, then what keeps.
+_BROKER_STAGE, _NODE_STAGE, _PROCESS_STAGE = range(3)
+
+_E = TypeVar("_E", bound=msgspec.Struct)
+
+
+class TopologyError(ActorError, ValueError):
+    """The file cannot be used; the message names it, the key, and what is allowed."""
+
+
+class BrokerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The ``[broker]`` table."""
+
+    listen: str = DEFAULT_LISTEN
+    #: a database URL; None: the broker's own default
+    store: str | None = None
+    #: any other setting of the broker, by its name, as text
+    settings: dict[str, str] = {}
+    cwd: str | None = None
+
+
+class GroupEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``[[group]]``: nodes that run the same app."""
+
+    name: str
+    #: ``module:attribute`` of a Runtime
+    app: str
+    nodes: Annotated[int, msgspec.Meta(ge=1, le=NODES_MAX)] = 1
+    env: dict[str, str] = {}
+    cwd: str | None = None
+
+
+class ProcessEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``[[process]]``: any other program."""
+
+    name: str
+    #: program and arguments; "python" and "understudy" mean those of this interpreter
+    command: Annotated[list[str], msgspec.Meta(min_length=1)]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True):
+    """What a topology file says, checked."""
+
+    #: the folder where entries without a `cwd` run
+    folder: Path
+    broker: BrokerEntry | None = None
+    #: the broker's address, where nodes and processes find it; None: whatever UNDERSTUDY_URL says
+    url: str | None = None
+    groups: tuple[GroupEntry, ...] = ()
+    processes: tuple[ProcessEntry, ...] = ()
+
+
+def load_topology(path: str | Path) -> Topology:
+    """Read and check a topology file.
+
+    Raises
+    ------
+    TopologyError
+        If the file cannot be read, is not TOML, or says something that is not allowed.
+    """
+    file = Path(path)
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise TopologyError(f"{file}: cannot be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise TopologyError(f"{file}: is not TOML: {exc}") from exc
+    try:
+        return _topology(raw, file.resolve().parent)
+    except TopologyError as exc:
+        raise TopologyError(f"{file}: {exc}") from exc
+
+
+def processes(topology: Topology) -> list[ProcessSpec]:
+    """What to start, in this order: the broker, the nodes group by group, the other programs."""
+    url_env = {} if topology.url is None else {"UNDERSTUDY_URL": topology.url}
+    specs = []
+    if topology.broker is not None:
+        specs.append(_broker_spec(topology.broker, topology.folder))
+    for group in topology.groups:
+        specs += [_node_spec(group, n, topology.folder, url_env) for n in range(1, group.nodes + 1)]
+    for process in topology.processes:
+        specs.append(
+            ProcessSpec(
+                name=process.name,
+                argv=_command(process.command),
+                env=url_env | process.env,
+                cwd=_folder(topology.folder, process.cwd),
+                stage=_PROCESS_STAGE,
+            )
+        )
+    return specs
+
+
+# -- from entries to processes --------------------------------------------------------------------
+
+
+def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
+    argv = [sys.executable, "-m", "understudy", "broker", "--listen", broker.listen]
+    if broker.store is not None:
+        argv += ["--store", broker.store]
+    for name, text in broker.settings.items():
+        # not by the environment, where a misspelt name means nothing and nobody says so
+        argv += ["--set", f"{name}={text}"]
+    return ProcessSpec(
+        name=_BROKER_NAME,
+        argv=argv,
+        env={},
+        cwd=_folder(folder, broker.cwd),
+        stage=_BROKER_STAGE,
+        watches_lifeline=True,
+    )
+
+
+def _node_spec(group: GroupEntry, number: int, folder: Path, env: dict[str, str]) -> ProcessSpec:
+    # The id is a node's name in addresses, where a slash stands between group and node.
+    argv = [sys.executable, "-m", "understudy", "node", group.app]
+    return ProcessSpec(
+        name=f"{group.name}/{number}",
+        argv=[*argv, "--group", group.name],
+        own_args=("--id", f"{group.name}-{number}"),
+        forks=True,
+        env=env | group.env,
+        cwd=_folder(folder, group.cwd),
+        stage=_NODE_STAGE,
+        watches_lifeline=True,
+    )
+
+
+def _command(command: list[str]) -> list[str]:
+    program, *arguments = command
+    if program == "python":
+        return [sys.executable, *arguments]
+    if program == "understudy":
+        return [sys.executable, "-m", "understudy", *arguments]
+    return command
+
+
+def _folder(folder: Path, cwd: str | None) -> Path:
+    return folder if cwd is None else (folder / cwd).resolve()
+
+
+def _reachable(listen: str) -> str:
+    """Where a broker that listens there is found from this machine."""
+    match = re.fullmatch(r"tcp://(\*|0\.0\.0\.0|\[::\]):(\d+)", listen)
+    if match is None:
+        return listen
+    return f"tcp://{'[::1]' if match[1] == '[::]' else '127.0.0.1'}:{match[2]}"
+
+
+# -- from TOML to entries -------------------------------------------------------------------------
+
+
+def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
+    _check_keys(raw, ("broker", "url", "cwd", "group", "process"), "the top of the file")
+    _check_texts(raw, "")
+    folder = _checked_folder(file_folder, raw.get("cwd"), "cwd")
+    broker = None
+    if "broker" in raw:
+        broker = _broker(raw["broker"], folder)
+    if "url" in raw:
+        if broker is not None:
+            raise TopologyError("url: there is a [broker] already, whose `listen` says where it is")
+        _check_address(raw["url"], "url")
+    url = raw.get("url") if broker is None else _reachable(broker.listen)
+    groups = tuple(
+        _group(table, where, folder) for table, where in _tables(raw.get("group", []), "group")
+    )
+    others = tuple(
+        _process(table, where, folder)
+        for table, where in _tables(raw.get("process", []), "process")
+    )
+    if broker is None and not groups and not others:
+        raise TopologyError("there is nothing to run: needs [broker], [[group]] or [[process]]")
+    _check_unique([group.name for group in groups] + [other.name for other in others])
+    return Topology(folder=folder, broker=broker, url=url, groups=groups, processes=others)
+
+
+def _tables(raw: Any, name: str) -> list[tuple[Any, str]]:
+    """Each table of an array of tables, with its place: ``group[1] 'service-a'``."""
+    if not isinstance(raw, list):
+        raise TopologyError(f"{name}: must be an array of tables, written [[{name}]]")
+    places = []
+    for index, table in enumerate(raw, 1):
+        known = table.get("name") if isinstance(table, dict) else None
+        label = f" {known!r}" if isinstance(known, str) else ""
+        places.append((table, f"{name}[{index}]{label}"))
+    return places
+
+
+def _broker(raw: Any, folder: Path) -> BrokerEntry:
+    if not isinstance(raw, dict):
+        raise TopologyError("broker: must be a table, written [broker]")
+    known = {key: raw[key] for key in ("listen", "store", "cwd") if key in raw}
+    settings = {}
+    for key, value in raw.items():
+        if key in known:
+            continue
+        if not _SETTING.fullmatch(key) or not isinstance(value, str | int | float):
+            raise TopologyError(
+                f"broker.{key}: a setting is a lower-case name with a string, number or boolean"
+            )
+        settings[key] = str(value).lower() if isinstance(value, bool) else str(value)
+    entry = _convert(known | {"settings": settings}, BrokerEntry, "broker")
+    _check_address(entry.listen, "broker.listen")
+    _checked_folder(folder, entry.cwd, "broker.cwd")
+    return entry
+
+
+def _group(raw: Any, where: str, folder: Path) -> GroupEntry:
+    entry = _convert(raw, GroupEntry, where)
+    _check_entry_name(entry.name, where)
+    if not _APP.fullmatch(entry.app):
+        raise TopologyError(
+            f"{where}.app: {entry.app!r} is not of the form module:attribute, "
+            "such as 'shop.orders:runtime'"
+        )
+    _check_env(entry.env, where)
+    _checked_folder(folder, entry.cwd, f"{where}.cwd")
+    return entry
+
+
+def _process(raw: Any, where: str, folder: Path) -> ProcessEntry:
+    entry = _convert(raw, ProcessEntry, where)
+    _check_entry_name(entry.name, where)
+    _check_env(entry.env, where)
+    _checked_folder(folder, entry.cwd, f"{where}.cwd")
+    return entry
+
+
+def _convert(raw: Any, kind: type[_E], where: str) -> _E:
+    if not isinstance(raw, dict):
+        raise TopologyError(f"{where}: must be a table")
+    _check_keys(raw, tuple(field.name for field in msgspec.structs.fields(kind)), where)
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as exc:
+        problem, _, path = str(exc).partition(" - at `$")
+        raise TopologyError(f"{where}{path.rstrip('`')}: {problem}") from exc
+
+
+# -- checks ---------------------------------------------------------------------------------------
+
+
+def _check_keys(raw: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    for key in raw:
+        if key not in allowed:
+            raise TopologyError(f"{where}: unknown key {key!r}; allowed are {', '.join(allowed)}")
+
+
+def _check_texts(raw: Any, where: str) -> None:
+    """No system call takes a NUL, wherever it stands."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            _check_texts(key, where)
+            _check_texts(value, f"{where}.{key}" if where else key)
+    elif isinstance(raw, list):
+        for place, value in enumerate(raw, 1):
+            _check_texts(value, f"{where}[{place}]")
+    elif isinstance(raw, str) and "\0" in raw:
+        raise TopologyError(f"{where or 'the top of the file'}: {raw!r} holds a NUL character")
+
+
+def _check_env(env: dict[str, str], where: str) -> None:
+    for name in env:
+        if not name or "=" in name:
+            raise TopologyError(f"{where}.env: {name!r} cannot name a variable")
+
+
+def _check_entry_name(name: str, where: str) -> None:
+    try:
+        check_name(name, f"{where}.name:")
+    except InvalidAddressError as exc:
+        raise TopologyError(str(exc)) from exc
+    if name in (_BROKER_NAME, POOL_NAME):
+        raise TopologyError(f"{where}.name: {name!r} is taken; choose another")
+
+
+def _check_unique(names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise TopologyError(
+                f"the name {name!r} is there twice; groups and processes need names of their own"
+            )
+        seen.add(name)
+
+
+def _check_address(address: Any, where: str) -> None:
+    match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+    if match is None or (match["port"] and not 1 <= int(match["port"]) <= 65535):
+        raise TopologyError(
+            f"{where}: {address!r} is no address; allowed are tcp://HOST:PORT with a port "
+            "from 1 to 65535, and ipc://PATH"
+        )
+
+
+def _checked_folder(folder: Path, cwd: Any, where: str) -> Path:
+    if cwd is not None and not isinstance(cwd, str):
+        raise TopologyError(f"{where}: must be a string, the path of a folder")
+    resolved = _folder(folder, cwd)
+    if not resolved.is_dir():
+        raise TopologyError(f"{where}: there is no folder {resolved}")
+    return resolved

@@ -1,0 +1,1 @@
+"""The broker's core: what a router does with frames, as a pure state machine."""

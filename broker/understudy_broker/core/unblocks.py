@@ -1,0 +1,61 @@
+"""Unblocks: settled promises that are owed to addresses, until these acknowledge.
+
+The store keeps what is owed; this keeps who to try next. An address is that of a group (any
+connected peer of it will do, a preferred one first) or of one peer (semantics: Messages owed).
+"""
+
+from __future__ import annotations
+
+from understudy_broker.core.sessions import Session, Sessions
+from understudy_broker.protocol.messages import Unblock
+from understudy_store.addresses import InvalidAddressError, parse_target
+from understudy_store.records import PromiseRecord
+
+
+class Unblocks:
+    """Owed messages by group, so that those for absent groups cost nothing."""
+
+    def __init__(self) -> None:
+        self._owed: dict[str, dict[tuple[str, str], PromiseRecord]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._owed)
+
+    def __len__(self) -> int:
+        return sum(len(owed) for owed in self._owed.values())
+
+    def add(self, address: str, promise: PromiseRecord) -> None:
+        group = parse_target(address).group
+        self._owed.setdefault(group, {})[promise.id, address] = promise
+
+    def acknowledged(self, id_: str, address: str) -> bool:
+        """True if it was owed."""
+        try:
+            group = parse_target(address).group
+        except InvalidAddressError:
+            return False
+        owed = self._owed.get(group)
+        if owed is None or owed.pop((id_, address), None) is None:
+            return False
+        if not owed:
+            del self._owed[group]
+        return True
+
+    def route(self, address: str, sessions: Sessions) -> Session | None:
+        """The connected peer that an address means at this moment."""
+        target = parse_target(address)
+        group = sessions.group(target.group)
+        if target.node is not None and target.node in group:
+            return group[target.node]
+        if target.cast == "uni" or not group:
+            return None
+        return next(iter(group.values()))
+
+    def for_group(self, name: str, sessions: Sessions) -> list[tuple[Session, Unblock]]:
+        """All that can be sent to the peers of one group now."""
+        found = []
+        for (_, address), promise in self._owed.get(name, {}).items():
+            session = self.route(address, sessions)
+            if session is not None:
+                found.append((session, Unblock(address, promise)))
+        return found

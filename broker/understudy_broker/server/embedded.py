@@ -1,0 +1,138 @@
+"""A broker in a thread of this process: for programs that need no other machine, and for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import trio
+import zmq
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.errors import BrokerStartError
+from understudy_broker.server.server import Log, log_to_logging, serve
+from understudy_store.store import open_store
+
+START_S = 30.0
+STOP_S = 15.0
+
+
+class EmbeddedBroker:
+    """A broker with a thread and a trio loop of its own.
+
+    Parameters
+    ----------
+    store
+        As for `open_store`.
+    listen
+        ``inproc://name`` together with `context`, or ``tcp://127.0.0.1:0`` for any free port.
+    on_failure
+        Called on the broker's thread if it ends by itself (fail stop): peers of an inproc broker
+        would otherwise only notice by its silence.
+    """
+
+    def __init__(
+        self,
+        store: str = "memory",
+        listen: str = "tcp://127.0.0.1:0",
+        *,
+        config: BrokerConfig | None = None,
+        context: zmq.Context[Any] | None = None,
+        log: Log = log_to_logging,
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._store_url = store
+        self._listen = listen
+        self._config = config or BrokerConfig(name="embedded")
+        self._context = context
+        self._log = log
+        self._on_failure = on_failure
+        self._ready = threading.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._stop: trio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._endpoint: str | None = None
+        #: why it ended by itself, or did not start
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> EmbeddedBroker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens; only after `start`."""
+        if self._endpoint is None:
+            raise BrokerStartError("the embedded broker has not been started")
+        return self._endpoint
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> str:
+        """Start, and wait until it listens; returns the address.
+
+        Raises
+        ------
+        ListenError, StoreError
+            What prevented it.
+        BrokerStartError
+            It was started before, or did not come up in time.
+        """
+        if self._thread is not None:
+            raise BrokerStartError("this embedded broker was started before: make a new one")
+        thread = threading.Thread(target=self._run, name="understudy-broker", daemon=True)
+        self._thread = thread
+        thread.start()
+        if not self._ready.wait(START_S):
+            raise BrokerStartError(f"the embedded broker did not start within {START_S:.0f} s")
+        if self._endpoint is None:
+            thread.join(STOP_S)
+            raise self.error or BrokerStartError("the embedded broker ended while starting")
+        return self._endpoint
+
+    def stop(self) -> None:
+        """Stop in order and wait for it, a bounded time. A second time does nothing."""
+        if self._thread is None or self._thread is threading.current_thread():
+            return
+        if self._token is not None and self._stop is not None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._stop.set)
+        self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:
+            self.error = error
+            if self._endpoint is not None and self._on_failure is not None:
+                self._on_failure(error)
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._stop = trio.Event()
+        store = open_store(self._store_url)
+        try:
+            await serve(
+                store,
+                self._config,
+                self._listen,
+                context=self._context,
+                stop=self._stop,
+                log=self._log,
+                on_started=self._started,
+            )
+        finally:
+            store.close()
+
+    def _started(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._ready.set()

@@ -1,0 +1,217 @@
+"""Settings of the broker: defaults < TOML file < environment < flags.
+
+The file is ``--config``, or ``understudy.toml`` in the working directory if that exists; its table
+is ``[broker]``. The environment names are ``UNDERSTUDY_BROKER__LISTEN`` and so on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.errors import BrokerError
+from understudy_broker.protocol.frames import FrameLimits
+from understudy_store.limits import KIB, MIB, Limits
+
+DEFAULT_FILE: Final = "understudy.toml"
+ENV_PREFIX: Final = "UNDERSTUDY_BROKER__"
+DEFAULT_LISTEN: Final = "tcp://127.0.0.1:5577"
+
+
+class SettingsError(BrokerError):
+    """A setting is wrong; the message names it, where it came from, and what it should be."""
+
+
+class BrokerSettings(BaseSettings):
+    """What a broker can be told. Make it with `load_settings`, which explains its errors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    #: where nodes and clients connect, as ZeroMQ has it; port 0: any free one
+    listen: str = DEFAULT_LISTEN
+    #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``
+    store: str = "sqlite:///understudy.db"
+    #: how long a silent node keeps its tasks
+    lease_ttl_s: float = Field(10.0, ge=0.2, le=3600)
+    #: how often nodes are asked for a sign of life; default: a quarter of the lease
+    beat_s: float | None = Field(None, ge=0.05, le=900)
+    #: how long a node whose connection closed may take to come back with its tasks
+    reconnect_grace_ms: int = Field(50, ge=0, le=60_000)
+    #: how long nodes may take to come back after the broker started
+    boot_grace_s: float = Field(5.0, ge=0, le=3600)
+    #: nodes in a row that may vanish while they hold a task; then it is parked. 0: never.
+    #: Two make it a suspect, two more are its own, of which one may be chance; and two killers on
+    #: one node need fewer than the ten restarts after which a pool would stop everything
+    deaths_max: int = Field(4, ge=0, le=1000)
+    #: how long to look for the next message before sleeping, while messages come close together.
+    #: 0: never. It takes up to a core for that; what it saves is a wake-up per hop
+    busy_poll_us: int = Field(500, ge=0, le=10_000)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: auto: for people on a terminal, JSON lines otherwise
+    log_format: Literal["auto", "console", "json"] = "auto"
+    #: nodes and clients at a time
+    peers_max: int = Field(10_000, ge=1)
+    #: requests of one peer that are not yet answered
+    inflight_max: int = Field(4_096, ge=1)
+    #: bytes in one frame that a peer sends
+    frame_bytes_max: int = Field(16 * MIB, ge=64 * KIB, le=1024 * MIB)
+    #: bytes in one param or value
+    payload_bytes_max: int = Field(4 * MIB, ge=1 * KIB, le=512 * MIB)
+    #: bytes that wait for one peer to read them; beyond, it is dropped
+    outgoing_bytes_max: int = Field(64 * MIB, ge=1 * MIB)
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in ("tcp", "ipc") or not rest:
+            raise ValueError("an address looks like tcp://127.0.0.1:5577 or ipc:///run/understudy")
+        if scheme == "tcp":
+            _host, colon, port = rest.rpartition(":")
+            if not colon or not (port.isdigit() and int(port) < 65_536):
+                raise ValueError("a tcp address ends with a port: tcp://127.0.0.1:5577")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BrokerSettings:
+        if self.beat_s is not None and self.beat_s * 2 > self.lease_ttl_s:
+            raise ValueError(
+                "beat_s must be at most half of lease_ttl_s, or one lost beat is fatal"
+            )
+        if self.payload_bytes_max + 64 * KIB > self.frame_bytes_max:
+            raise ValueError("frame_bytes_max must exceed payload_bytes_max by at least 64 KiB")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then what the file says: it travels as one keyword."""
+        del dotenv_settings, file_secret_settings
+        assert isinstance(init_settings, InitSettingsSource)
+        flags = dict(init_settings.init_kwargs)
+        file: dict[str, Any] = flags.pop("_file", {})
+        return (
+            InitSettingsSource(settings_cls, init_kwargs=flags),
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=file),
+        )
+
+    @property
+    def open_to_others(self) -> bool:
+        """Whether other machines can connect."""
+        return self.listen.startswith("tcp://") and not _is_loopback(self.listen)
+
+    def broker_config(self) -> BrokerConfig:
+        """The core's part of it."""
+        lease_ttl_ms = round(self.lease_ttl_s * 1000)
+        beat_ms = lease_ttl_ms // 4 if self.beat_s is None else round(self.beat_s * 1000)
+        return BrokerConfig(
+            name=f"broker-{os.getpid()}",
+            lease_ttl_ms=lease_ttl_ms,
+            beat_ms=beat_ms,
+            reconnect_grace_ms=self.reconnect_grace_ms,
+            boot_grace_ms=round(self.boot_grace_s * 1000),
+            deaths_max=self.deaths_max,
+            busy_poll_us=self.busy_poll_us,
+            peers_max=self.peers_max,
+            inflight_max=self.inflight_max,
+            outgoing_bytes_max=self.outgoing_bytes_max,
+            frames=FrameLimits(frame_bytes_max=self.frame_bytes_max),
+            limits=Limits(payload_bytes_max=self.payload_bytes_max),
+        )
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # ``*``, an interface, a host name
+        return False
+
+
+def load_settings(
+    config: str | Path | None = None, flags: Mapping[str, object] | None = None
+) -> BrokerSettings:
+    """Put the settings together.
+
+    Parameters
+    ----------
+    config
+        A TOML file; None: ``understudy.toml`` here, if there is one.
+    flags
+        What the command line says; None stands for "not given".
+
+    Raises
+    ------
+    SettingsError
+    """
+    path = Path(config) if config is not None else Path(DEFAULT_FILE)
+    table = _read_table(path) if config is not None or path.is_file() else {}
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return BrokerSettings(_file=table, **given)  # type: ignore[call-arg, arg-type]
+    except ValidationError as error:
+        raise SettingsError(_explain(error, given, table, path)) from None
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("broker", {})
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: 'broker' must be a table: [broker]")
+    return table
+
+
+def _explain(
+    error: ValidationError, flags: Mapping[str, object], table: Mapping[str, object], path: Path
+) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(map(str, problem["loc"]))
+        variable = ENV_PREFIX + name.upper()
+        if not name:
+            source = ""
+        elif name in flags:
+            source = f" (flag --{name.replace('_', '-')})"
+        elif os.environ.get(variable):
+            source = f" (environment {variable})"
+        elif name in table:
+            source = f" ({path})"
+        else:
+            source = ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(sorted(BrokerSettings.model_fields))
+            lines.append(f"setting {name!r}{source} does not exist; there are: {known}")
+        elif name:
+            lines.append(f"setting {name!r}{source}: {message}; it is {problem['input']!r}")
+        else:
+            lines.append(message)
+    return "; ".join(lines)

@@ -1,0 +1,1 @@
+"""Bytes between processes: ZeroMQ sockets under trio, polling, and bounded send queues."""

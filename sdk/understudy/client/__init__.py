@@ -1,0 +1,1 @@
+"""A runtime's side of the broker: the connection, pending requests, and calls from outside."""

@@ -1,0 +1,1 @@
+"""Processes of a runtime: signals, and nodes spawned from a script."""

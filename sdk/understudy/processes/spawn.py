@@ -1,0 +1,133 @@
+"""Nodes started from a script: its functions go to them by cloudpickle (`Runtime.spawn`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from understudy.errors import ConfigurationError
+from understudy.processes.pickle_report import culprits
+from understudy.values._pickle import dumps
+from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
+from understudy_store.addresses import check_name
+
+if TYPE_CHECKING:
+    from understudy.client.session import ClientSession
+
+
+class Spawned:
+    """Processes of one group, kept alive by a pool on a thread of its own."""
+
+    def __init__(self, shared: ClientSession, group: str, nodes: int) -> None:
+        check_name(group, "group")
+        count: object = nodes
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ConfigurationError(f"nodes={nodes!r}: it must be an int, 1 or more")
+        self.group = group
+        self._specs = _specs(shared, group, nodes)
+        self._started = threading.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._pool: Pool | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"understudy-pool-{group}", daemon=True
+        )
+        self._thread.start()
+        self._started.wait()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the nodes that run now."""
+        if self._pool is None:
+            return []
+        found = (process.pid for process in self._pool.statistics().processes)
+        return [pid for pid in found if pid is not None]
+
+    def stop(self) -> None:
+        """Let them finish or hand back what they hold, and end."""
+        if self._token is not None and self._pool is not None:
+            try:
+                self._token.run_sync_soon(self._pool.request_stop)
+            except trio.RunFinishedError:
+                return
+            self._thread.join()
+
+    def check(self) -> None:
+        """Raise if the nodes kept dying and the pool has given up on them."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        printer = LinePrinter([spec.name for spec in self._specs])
+        self._token = trio.lowlevel.current_trio_token()
+        async with open_pool(on_line=printer) as pool:
+            self._pool = pool
+            await pool.prepare(self._specs)
+            for spec in self._specs:
+                await pool.start(spec)
+            self._started.set()
+            await pool.wait()
+
+
+def _specs(shared: ClientSession, group: str, nodes: int) -> list[ProcessSpec]:
+    data = _shipped(shared)
+    env = {**os.environ, "UNDERSTUDY_URL": shared.url, "UNDERSTUDY_GROUP": group}
+    return [
+        ProcessSpec(
+            name=f"{group}/{number}",
+            argv=[sys.executable, "-m", "understudy.processes.spawned"],
+            env=env,
+            stdin_data=data,
+            forks=True,
+            watches_lifeline=True,
+        )
+        for number in range(1, nodes + 1)
+    ]
+
+
+def _shipped(shared: ClientSession) -> bytes:
+    """Everything that a child needs, by cloudpickle: functions of a script travel whole."""
+    functions = [
+        {
+            "fn": function.fn,
+            "name": function.name,
+            "version": function.version,
+            "retry": function.retry,
+            "timeout_s": function.timeout_s,
+        }
+        for function in shared.env.registry.functions()
+    ]
+    shipment: dict[str, Any] = {
+        "path": sys.path,
+        "functions": functions,
+        "dependencies": shared.env.dependencies,
+        "pickle": shared.pickle,
+        "timeout_s": shared.env.timeout_ms / 1000,
+        "concurrency": shared.config.concurrency,
+    }
+    try:
+        path = dumps(shipment.pop("path"))
+        data = path + dumps(shipment)
+    except Exception as error:
+        named = {function.name: function.fn for function in shared.env.registry.functions()}
+        which = culprits(named, shared.env.dependencies) or error
+        raise ConfigurationError(
+            f"what is registered here cannot be sent to other processes: {which}. A function or a "
+            "dependency holds something that belongs to this process, such as a lock or a socket: "
+            "make it inside the function, or put the code in a module and use `understudy spawn`"
+        ) from error
+    return data

@@ -1,0 +1,316 @@
+"""Does changed code go on with what old code has begun? `replay` checks it against histories."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from understudy.client.node_environment import NodeEnvironment
+from understudy.registry import Function
+from understudy.runtime import Runtime
+from understudy.testing.connection import off_loop
+from understudy.testing.histories import History, HistoryError, functions_in, record
+from understudy.testing.lookup import place_of, runtimes_for
+from understudy_actors.errors import NonDeterminismError
+from understudy_actors.interpreter.determinism import describe, left_over
+from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import NO_TRAP, ChildCommand, Outcome, StepResult
+from understudy_actors.node.fences import mismatch
+from understudy_store.commands import PromiseCreate
+from understudy_store.records import (
+    EMPTY,
+    HEADER_FUNCTION,
+    HEADER_SITE,
+    HEADER_VERSION,
+    REJECTED,
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_PARENT,
+    TAG_TARGET,
+    PromiseRecord,
+)
+
+
+class Replayed(NamedTuple):
+    """One run of the function that was replayed."""
+
+    id: str
+    #: recorded calls of it, all of which the code makes
+    calls: int
+    #: the code asks for this after what was recorded, None: for nothing
+    beyond: str | None
+    #: whether it ends in the recorded result; None where it does not end, or none was recorded
+    same_result: bool | None
+
+    def __str__(self) -> str:
+        told = f"{self.id}: {self.calls} recorded calls match"
+        if self.beyond is not None:
+            told += f"; then it asks for {self.beyond}"
+        if self.same_result is False:
+            told += "; it ends in another result than was recorded"
+        return told
+
+
+def replay(
+    history: History | Path | str,
+    fn: Callable[..., Any],
+    *,
+    runtime: Runtime | None = None,
+    name: str | None = None,
+    strict: bool = False,
+) -> list[Replayed]:
+    """Replay recorded runs of a function with the code that `fn` has now.
+
+    No step runs, nothing is stored: each call that the code makes is answered from the history, as
+    when a node takes over, and the code is let go where the history ends.
+
+    Parameters
+    ----------
+    history
+        What `record` gave; the path of a file (ending in .json) that `History.save` has written, or
+        of a folder of them; or the id of a call, to be recorded from `runtime`'s broker.
+    fn
+        The function as it is now.
+    runtime
+        Where it is registered, for its dependencies and what it calls by name; by default the one
+        in its own module, if there is one.
+    name
+        What it was registered as, where that is not its name now.
+    strict
+        Also fail where the code goes on after the recorded end, or ends in another result.
+
+    Returns
+    -------
+    list of Replayed
+        One for each recorded run.
+
+    Raises
+    ------
+    NonDeterminismError
+        The code asks for something else than was recorded; with both places. A call that is under
+        way when this code is deployed would fail with just this.
+    HistoryError
+        The history holds no run of the function.
+    """
+    __tracebackhide__ = True
+    home = runtimes_for(fn, () if runtime is None else (runtime,))[0]
+    env = home._shared.env
+    function = env.registered(fn)
+    wanted = name or function.name
+    done = []
+    for found in _histories(history, runtime):
+        replayer = _Replayer(env, function, found, strict)
+        runs = [r for r in found.promises if _is_run_of(r, wanted, function, name)]
+        if not runs:
+            raise HistoryError(_nothing(found, wanted))
+        for each in runs:
+            done += [off_loop(partial(replayer.replay, each))]
+    return done
+
+
+def _histories(history: History | Path | str, runtime: Runtime | None) -> Iterator[History]:
+    if isinstance(history, History):
+        yield history
+        return
+    path = Path(history)
+    if isinstance(history, str) and path.suffix != ".json" and not path.is_dir():
+        yield record(history, runtime)
+    elif path.is_dir():
+        files = sorted(path.glob("*.json"))
+        if not files:
+            raise HistoryError(f"there is no .json file in {path}: save a history there first")
+        yield from map(History.load, files)
+    else:
+        yield History.load(path)
+
+
+def _is_run_of(record: PromiseRecord, name: str, function: Function, given: str | None) -> bool:
+    """Whether it is a task of that function, in its version."""
+    headers = record.param.headers
+    version = headers.get(HEADER_VERSION)
+    return (
+        TAG_TARGET in record.tags
+        and headers.get(HEADER_FUNCTION) == name
+        and (given is not None or version is None or int(version) == function.version)
+    )
+
+
+def _nothing(history: History, name: str) -> str:
+    there = ", ".join(functions_in(history)) or "none"
+    return (
+        f"{history} has no run of {name!r} in this version (functions in it: {there}). Steps that "
+        "ran inside their caller (ctx.run) are checked with it. Was it registered as something "
+        "else? Say so with name=..."
+    )
+
+
+class _Replayer:
+    """Replays runs of one history."""
+
+    def __init__(
+        self, env: NodeEnvironment, function: Function, history: History, strict: bool
+    ) -> None:
+        self._env = env
+        self._function = function
+        self._history = history
+        self._records = {record.id: record for record in history.promises}
+        self._strict = strict
+
+    def replay(self, task: PromiseRecord) -> Replayed:
+        __tracebackhide__ = True
+        children = self._children(task)
+        if not children:
+            return Replayed(task.id, 0, None, None)
+        if self._function.kind == "plain":
+            raise self._noted(task, left_over(children[0], place_of(self._function.fn)))
+        outcome, beyond = self._play(task, children)
+        if outcome is not None and isinstance(outcome.error, NonDeterminismError):
+            raise self._noted(task, outcome.error)
+        same = None
+        if outcome is not None and task.settled:
+            same = outcome.state == task.state and outcome.value.data == task.value.data
+        done = Replayed(task.id, len(children), beyond, same)
+        if self._strict and task.settled and (beyond is not None or same is False):
+            raise self._noted(task, self._strictly(task, done))
+        return done
+
+    def _children(self, task: PromiseRecord) -> list[PromiseRecord]:
+        """What the store would preload: of the task's call graph, and made by the run itself."""
+        origin = task.tags.get(TAG_ORIGIN, task.id)
+        return [
+            r
+            for r in self._history.promises
+            if r.tags.get(TAG_BRANCH) == task.id
+            and r.tags.get(TAG_ORIGIN, r.id) == origin
+            and r.tags.get(TAG_PARENT, task.id) == task.id
+        ]
+
+    def _play(
+        self, task: PromiseRecord, children: list[PromiseRecord]
+    ) -> tuple[Outcome | None, str | None]:
+        """How it ended, None if it did not; and the first thing it asks for that is new."""
+        env = self._env
+        routine = Routine(
+            env,
+            self._function,
+            task,
+            origin=task.tags.get(TAG_ORIGIN, task.id),
+            branch=task.id,
+            data=task.param.data,
+            history=children,
+        )
+        play = _Play(self, routine)
+        if self._function.kind == "coroutine":
+            import trio  # generators do without it
+
+            trio.run(play.run_coroutine, task.created_at)
+        else:
+            play.run(task.created_at)
+        routine.close()
+        return play.outcome, play.beyond
+
+    def answer(self, routine: Routine, command: ChildCommand) -> bool:
+        """Answer a create of what the preload lacks (a detached call, say), as the store would."""
+        found = self._records.get(command.id)
+        if found is None or not isinstance(command, PromiseCreate):
+            return False
+        wrong = mismatch(command, found, self._env.values)
+        if wrong is not None:
+            raise self._env.values.settled_error(wrong)
+        if found.settled:
+            routine.learn(found)
+        return found.settled
+
+    def new(self, output: StepResult) -> str | None:
+        for command in output.commands:
+            if isinstance(command, PromiseCreate) and command.id not in self._records:
+                return _asked(command)
+        return None
+
+    def _strictly(self, task: PromiseRecord, done: Replayed) -> NonDeterminismError:
+        recorded = f"its end ({task.state}) after {done.calls} calls"
+        asked = done.beyond or "another result"
+        return NonDeterminismError(
+            task.id, recorded, asked, task.param.headers.get(HEADER_SITE, "the outside"), place_of(
+                self._function.fn
+            )
+        )  # fmt: skip
+
+    def _noted(self, task: PromiseRecord, error: NonDeterminismError) -> NonDeterminismError:
+        error.__traceback__ = None  # how the interpreter came to it helps nobody
+        error.add_note(
+            f"found by replaying {task.id}, {describe(task)}, of {self._history} with "
+            f"{self._function.name} at {place_of(self._function.fn)}"
+        )
+        if error.__cause__ is not None:
+            error.add_note(f"the code itself has raised {error.__cause__!r}")
+        return error
+
+
+def _asked(command: PromiseCreate) -> str:
+    made = PromiseRecord(
+        command.id, "pending", command.param, command.param, command.tags, command.timeout_at, 0
+    )
+    site = command.param.headers.get(HEADER_SITE, "?")
+    return f"{describe(made)} at {site}"
+
+
+class _Play:
+    """One routine, stepped until it ends or asks for what no history answers."""
+
+    def __init__(self, replayer: _Replayer, routine: Routine) -> None:
+        self._replayer = replayer
+        self._routine = routine
+        self.outcome: Outcome | None = None
+        self.beyond: str | None = None
+
+    def run(self, now_ms: int) -> None:
+        while self._goes_on(self._routine.step(now_ms)):
+            pass
+
+    async def run_coroutine(self, now_ms: int) -> None:
+        """What it awaits beside ctx happens, as it does in every replay."""
+        routine = self._routine
+        output = routine.step(now_ms)
+        while True:
+            while output.foreign is not NO_TRAP:
+                trap, output.foreign = output.foreign, NO_TRAP
+                self._goes_on(output)
+                try:
+                    value = await _forward(trap)
+                except BaseException as error:
+                    output = routine.resume_foreign(error=error)
+                else:
+                    output = routine.resume_foreign(value)
+            if not self._goes_on(output):
+                return
+            output = routine.step(now_ms)
+
+    def _goes_on(self, output: StepResult) -> bool:
+        """Take what a step asks for; whether another one would get further."""
+        routine = self._routine
+        self.beyond = self.beyond or self._replayer.new(output)
+        try:
+            answered = [c for c in output.commands if self._replayer.answer(routine, c)]
+        except NonDeterminismError as error:
+            self.outcome = Outcome(REJECTED, EMPTY, error)
+            return False
+        routine.answered(len(output.commands))
+        if output.done is not None:
+            self.outcome = output.done
+            return False
+        if not routine.alive and (missed := routine.never_made()):
+            # it has ended, and waits for children that the history has as pending
+            left = left_over(missed, place_of(routine.function.fn))
+            self.outcome = Outcome(REJECTED, EMPTY, left)
+            return False
+        return bool(answered) or routine.runnable
+
+
+@types.coroutine
+def _forward(trap: Any) -> Generator[Any, Any, Any]:
+    """Yield to trio what the function yielded, and give back trio's answer."""
+    return (yield trap)

@@ -1,0 +1,52 @@
+"""Changes of the schema, in order; each is final once released. Run when a store is opened.
+
+alembic is heavy and almost never needed: which revision a store has is read by a plain SELECT, a
+new store is made as the models are, and alembic is imported only to migrate an older one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from understudy_store.engines.sql.tables import METADATA
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: every revision, oldest first
+REVISIONS: Final = ("0001", "0002", "0003")
+HEAD: Final = REVISIONS[-1]
+#: which store a journal is of, and up to which commit the file holds all
+JOURNALED: Final = (
+    "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"
+)
+#: where alembic keeps the revision
+VERSION_TABLE: Final = "alembic_version"
+
+
+def create(connection: Connection) -> None:
+    """Make what all migrations together make, in an empty store, within `connection`'s transaction.
+
+    That the two are the same is for the tests to show.
+    """
+    METADATA.create_all(connection, checkfirst=False)
+    connection.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('now', '0')")
+    connection.exec_driver_sql(JOURNALED)
+    connection.exec_driver_sql(
+        f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+        f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+    )
+    connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (HEAD,))
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to `HEAD`, within the transaction that `connection` is in."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    # Config interpolates percent signs, which a path may hold.
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

@@ -1,0 +1,148 @@
+"""The tables. A promise and its task are one row, so that a call is one insert and one update.
+
+Times are epoch milliseconds. Texts are compared byte by byte (SQLite's default): pages are in the
+order of ids, and an id finds only itself.
+
+These classes describe; on the hot path the engines run Core statements over their tables, with
+plain tuples (`understudy_store.engines.sql.statements`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+#: In the header of every SQLite file that is ours ("undr"): PRAGMA application_id
+APPLICATION_ID = 0x756E6472
+
+
+class StoreModel(SQLModel, registry=registry()):
+    """Base of the tables; with a registry of its own, as an embedding program has tables too."""
+
+
+class Promise(StoreModel, table=True):
+    """A durable promise, and its task where it is targeted (semantics: Objects)."""
+
+    __tablename__ = "promise"
+    __table_args__: ClassVar[Any] = (
+        # What a restart loads, and pages of what is pending: both without reading history.
+        Index("promise_live", "id", sqlite_where=text("state = 'pending'")),
+        # Preloads, and searches within one call graph.
+        Index("promise_graph", "origin", "branch"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    #: pending, resolved, rejected, rejected_canceled or rejected_timedout
+    state: str = Field(sa_type=Text)
+    #: JSON object of texts
+    param_headers: str = Field(sa_type=Text)
+    #: opaque, as are all data
+    param_data: bytes | None = Field(sa_type=LargeBinary)
+    #: JSON object of texts
+    value_headers: str = Field(sa_type=Text)
+    value_data: bytes | None = Field(sa_type=LargeBinary)
+    #: JSON object of texts
+    tags: str = Field(sa_type=Text)
+    timeout_at: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    settled_at: int | None = Field(sa_type=BigInteger)
+    #: id of the root of its call graph; its own id where it is the root
+    origin: str = Field(sa_type=Text)
+    #: id of the task whose preload holds it
+    branch: str | None = Field(sa_type=Text)
+    #: 16 bits of a stable hash of `origin`: a call graph lives wholly in one shard
+    shard: int
+    #: canonical address; set exactly when there is a task, as are `task_state` and `version`
+    target: str | None = Field(sa_type=Text)
+    #: the group within `target`
+    group_name: str | None = Field(sa_type=Text)
+    #: pending, acquired, suspended, halted or fulfilled
+    task_state: str | None = Field(sa_type=Text)
+    version: int | None = Field(sa_type=BigInteger)
+    #: holder of the lease
+    pid: str | None = Field(sa_type=Text)
+    #: length of the lease, milliseconds
+    ttl: int | None = Field(sa_type=BigInteger)
+    expires_at: int | None = Field(sa_type=BigInteger)
+    retry_at: int | None = Field(sa_type=BigInteger)
+    #: JSON array of promise ids; NULL for none
+    resumes: str | None = Field(sa_type=Text)
+    #: how often it was given back because its function raised
+    failures: int | None = Field(sa_type=BigInteger)
+    #: how often in a row its holder vanished; NULL counts as 0
+    deaths: int | None = Field(sa_type=BigInteger)
+    #: how the last of them vanished, or why it was halted
+    cause: str | None = Field(sa_type=Text)
+
+
+class Callback(StoreModel, table=True):
+    """`awaiter`'s task waits for `awaited`."""
+
+    __tablename__ = "callback"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    awaited: str = Field(primary_key=True, sa_type=Text)
+    awaiter: str = Field(primary_key=True, sa_type=Text)
+
+
+class Listener(StoreModel, table=True):
+    """Who is owed an unblock once `awaited` is settled."""
+
+    __tablename__ = "listener"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    awaited: str = Field(primary_key=True, sa_type=Text)
+    address: str = Field(primary_key=True, sa_type=Text)
+
+
+class Unblock(StoreModel, table=True):
+    """A message that is owed until its receiver acknowledges it (semantics: Messages owed)."""
+
+    __tablename__ = "unblock"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    promise_id: str = Field(primary_key=True, sa_type=Text)
+    address: str = Field(primary_key=True, sa_type=Text)
+
+
+class Schedule(StoreModel, table=True):
+    """A cron line that makes promises."""
+
+    __tablename__ = "schedule"
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    cron: str = Field(sa_type=Text)
+    #: template of an id
+    promise_id: str = Field(sa_type=Text)
+    #: milliseconds from each occurrence
+    promise_timeout: int = Field(sa_type=BigInteger)
+    param_headers: str = Field(sa_type=Text)
+    param_data: bytes | None = Field(sa_type=LargeBinary)
+    promise_tags: str = Field(sa_type=Text)
+    next_run_at: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    last_run_at: int | None = Field(sa_type=BigInteger)
+
+
+class Meta(StoreModel, table=True):
+    """Facts about the whole store, all as text.
+
+    ``now``: greatest time ever committed. ``store``: 8 random bytes in hex, which its journal
+    bears. ``commit``: number of the last one that is here; later ones are in the journal.
+    """
+
+    __tablename__ = "meta"
+
+    key: str = Field(primary_key=True, sa_type=Text)
+    value: str = Field(sa_type=Text)
+
+
+METADATA: MetaData = StoreModel.metadata
+
+
+def table(model: type[StoreModel]) -> Table:
+    """The Core table of `model`."""
+    return METADATA.tables[str(model.__tablename__)]

@@ -1,0 +1,190 @@
+"""Settling: the one way in which a promise leaves `pending`, and all that follows from it.
+
+In one transaction (semantics: Commands): its own task is fulfilled, awaiters are resumed, listeners
+are owed their unblock, and callbacks and listeners are gone. An awaiter that is itself past its
+deadline is not resumed but settled (semantics: property 14), which may go on through a chain of
+thousands: hence a work list, not recursion.
+"""
+
+from __future__ import annotations
+
+from understudy_store.machine import crash_counts as deaths
+from understudy_store.machine import task_moves as holding
+from understudy_store.machine.live import (
+    Promise,
+    Reason,
+    Settlement,
+    Task,
+    is_local,
+    is_timer,
+    origin_of,
+)
+from understudy_store.machine.packed import look
+from understudy_store.machine.state import State, children_of, unlink
+from understudy_store.machine.transitions import PROMISE, TASK, PromiseEvent
+from understudy_store.records import EMPTY, TAG_BRANCH, PromiseRecord, Value
+
+
+def find(s: State, promise_id: str, now: int) -> Promise | None:
+    """The promise, projected: settled if its deadline has passed (semantics: Projection)."""
+    promise = s.promises.get(promise_id)
+    if promise is None and promise_id in s.cold:
+        promise = look(s, promise_id)
+    if promise is not None:
+        record = promise.record
+        if record.timeout_at <= now and record.settled_at is None:
+            expire(s, promise, now)
+    return promise
+
+
+def settle(
+    s: State,
+    promise: Promise,
+    event: PromiseEvent,
+    value: Value,
+    now: int,
+    reason: Reason | None,
+    by: Task | None = None,
+) -> None:
+    """Settle a pending promise whose deadline is still to come.
+
+    Parameters
+    ----------
+    reason:
+        What to tell a node that loses the promise's task; None if that node itself asked.
+    by:
+        The task under whose fence this happens.
+    """
+    overdue: list[Promise] = []
+    _settle(s, promise, event, value, now, now, reason, by, overdue)
+    if overdue:
+        _expire_all(s, overdue, now)
+
+
+def expire(s: State, promise: Promise, now: int) -> None:
+    """Settle a pending promise whose deadline has passed."""
+    _expire_all(s, [promise], now)
+
+
+def _expire_all(s: State, overdue: list[Promise], now: int) -> None:
+    while overdue:
+        promise = overdue.pop()
+        record = promise.record
+        if record.settled_at is None:
+            event: PromiseEvent = "ring" if is_timer(record) else "deadline"
+            _settle(s, promise, event, EMPTY, record.timeout_at, now, "deadline", None, overdue)
+
+
+def _settle(
+    s: State,
+    promise: Promise,
+    event: PromiseEvent,
+    value: Value,
+    at: int,
+    now: int,
+    reason: Reason | None,
+    by: Task | None,
+    overdue: list[Promise],
+) -> None:
+    old = promise.record
+    record = promise.record = PromiseRecord(
+        old.id,
+        PROMISE[old.state, event],
+        old.param,
+        value,
+        old.tags,
+        old.timeout_at,
+        old.created_at,
+        at,
+    )
+    s.deadlines.disarm(record.timeout_at, record.id)
+    s.pending -= 1
+    s.dirty[record.id] = promise
+    unlink(s, record.id, record.tags)
+    announce(s, record, by)
+    if promise.task is not None:
+        holding.fulfill(s, promise.task, reason)
+    if promise.callbacks is not None:
+        _consume_callbacks(s, promise, now, overdue)
+    if promise.listeners is not None:
+        _consume_listeners(s, promise)
+
+
+def announce(s: State, record: PromiseRecord, by: Task | None) -> None:
+    """Note the settlement for the node that watches it (semantics: Ours, watching)."""
+    holder = None
+    branch = record.tags.get(TAG_BRANCH)
+    if branch is not None:
+        above = s.promises.get(branch)
+        if above is None and branch in s.cold:
+            above = look(s, branch)
+        # its own node made this step and knows how it ended
+        if (
+            above is not None
+            and (task := above.task) is not None
+            and not (task is by and is_local(record))
+        ):
+            holder = task.warm
+            if task.deaths and task.state not in ("halted", "fulfilled"):
+                deaths.forget(s, task)
+    s.settled.append(Settlement(record, holder))
+
+
+def _consume_callbacks(s: State, promise: Promise, now: int, overdue: list[Promise]) -> None:
+    awaited = promise.record.id
+    callbacks = promise.callbacks or {}
+    promise.callbacks = None
+    if len(s.callbacks_new.pop(awaited, ())) < len(callbacks):
+        s.callbacks_removed.append(awaited)
+    for awaiter in callbacks:
+        waiting = look(s, awaiter)
+        if waiting is None or waiting.record.settled_at is not None:
+            continue
+        if waiting.record.timeout_at <= now:
+            overdue.append(waiting)
+            continue
+        task = waiting.task
+        assert task is not None
+        if TASK[task.state, "resume"] != task.state:
+            holding.pend(s, task, "resume", now)
+            task.resumes = None
+        holding.remember(s, task, awaited)
+
+
+def _consume_listeners(s: State, promise: Promise) -> None:
+    record = promise.record
+    listeners = promise.listeners or {}
+    promise.listeners = None
+    if len(s.listeners_new.pop(record.id, ())) < len(listeners):
+        s.listeners_removed.append(record.id)
+    for address in listeners:
+        key = (record.id, address)
+        s.unblocks[key] = record
+        s.unblocks_new[key] = None
+        s.unblocks_dirty[key] = True
+
+
+def cancel(s: State, promise: Promise, value: Value, now: int) -> None:
+    """Cancel a pending promise and, in its call graph, all it still waits for.
+
+    From the top down, so that no parent is resumed for a child that is canceled with it.
+    Descendants carry no value: nobody is left to read it.
+    """
+    origin = origin_of(promise.record)
+    found = {promise.record.id: promise}
+    work = [promise.record.id]
+    for above in work:
+        for child_id in children_of(s, above):
+            child = look(s, child_id)
+            assert child is not None
+            if child_id not in found and origin_of(child.record) == origin:
+                found[child_id] = child
+                work.append(child_id)
+    for each in found.values():
+        # one may have ended while those above it did: by its own deadline
+        if each.record.settled_at is not None:
+            continue
+        if each.record.timeout_at <= now:
+            expire(s, each, now)
+        else:
+            settle(s, each, "cancel", value if each is promise else EMPTY, now, "canceled")

@@ -1,0 +1,199 @@
+"""Plays routines by hand: a store of records, a clock that is told the time, no thread, no broker.
+
+What the outside settles, it settles as `answer` says, so that every play of a program sees the same
+values; when it does is up to the test.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from understudy.client.node_environment import NodeEnvironment
+from understudy.registry import Registry
+from understudy.retry import Never
+from understudy.values import Codec
+from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.step_result import Outcome, StepResult
+from understudy_store.commands import PromiseCreate
+from understudy_store.records import (
+    HEADER_KIND,
+    PENDING,
+    REJECTED,
+    RESOLVED,
+    TAG_PARENT,
+    TAG_SCOPE,
+    PromiseRecord,
+    Value,
+)
+
+START = 1_000_000
+DAY_MS = 86_400_000
+ROOT = "root"
+
+
+def environment() -> NodeEnvironment:
+    return NodeEnvironment(Registry(), Codec(), group="g", timeout_s=3600, retry=Never())
+
+
+def root_record(timeout_at: int = START + DAY_MS) -> PromiseRecord:
+    return PromiseRecord(ROOT, PENDING, Value({}), Value({}), {}, timeout_at, START)
+
+
+def answer(env: NodeEnvironment, record: PromiseRecord) -> tuple[str, Value]:
+    """How the outside settles a promise: one in five calls fails."""
+    if record.param.headers.get(HEADER_KIND) == "sleep":
+        return RESOLVED, Value({})
+    if random.Random(record.id).random() < 0.2:
+        return REJECTED, Value({}, env.values.encode_error(RuntimeError(f"no {record.id}")))
+    return RESOLVED, Value({}, env.values.encode_value(f"value of {record.id}", "it"))
+
+
+def settled(record: PromiseRecord, state: Any, value: Value, at: int) -> PromiseRecord:
+    return PromiseRecord(
+        record.id, state, record.param, value, record.tags, record.timeout_at, record.created_at, at
+    )
+
+
+class Play:
+    """One activation: the root's routine and those of its local steps.
+
+    `records` is the history to begin with, as a preload would hold it.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *args: Any,
+        env: NodeEnvironment | None = None,
+        records: Iterable[PromiseRecord] = (),
+        timeout_at: int = START + DAY_MS,
+    ) -> None:
+        self.env = env or environment()
+        registry = self.env.registry
+        function = registry.of(fn) or registry.register(fn)
+        self.now = START
+        self.promises = {record.id: record for record in records}
+        #: every create and settle, in order: (id, record as it then was)
+        self.log: list[PromiseRecord] = []
+        self.outputs: list[StepResult] = []
+        self.canceled: list[str] = []
+        self.outcome: Outcome | None = None
+        self.retry_after_s: float | None = None
+        self.parents: dict[str, Routine] = {}
+        self.root = Routine(
+            self.env,
+            function,
+            root_record(timeout_at),
+            origin=ROOT,
+            branch=ROOT,
+            data=self.env.values.encode_call(function, args, {}),
+            history=self._children(ROOT),
+        )
+        self.runs = {ROOT: self.root}
+        self.step(self.root)
+
+    def _children(self, parent: str) -> list[PromiseRecord]:
+        return [r for r in self.promises.values() if r.tags.get(TAG_PARENT, ROOT) == parent]
+
+    def step(self, routine: Routine) -> None:
+        """Step a routine, and every local one that this starts."""
+        self._perform(routine, routine.step(self.now))
+
+    def _perform(self, routine: Routine, output: StepResult) -> None:
+        self.outputs.append(output)
+        for command in output.commands:
+            if isinstance(command, PromiseCreate):
+                self._create(command)
+            else:
+                self._settle(command.id, command.state, command.value)
+        routine.answered(len(output.commands))
+        self.canceled += output.cancels
+        self.retry_after_s = output.retry_after_s
+        for start in output.locals:
+            local = Routine(
+                self.env,
+                start.function,
+                start.record,
+                origin=ROOT,
+                branch=ROOT,
+                args=start.spec.args,
+                kwargs=start.spec.kwargs,
+                history=self._children(start.spec.id),
+                time_ms=start.time_ms,
+            )
+            self.runs[local.id] = local
+            self.parents[local.id] = routine
+            self.step(local)
+        if output.done is not None and routine is self.root:
+            self.outcome = output.done
+        elif output.done is not None:
+            del self.runs[routine.id]
+            # the moment of a step does not depend on when it is played
+            self._settle(routine.id, output.done.state, output.done.value, at=START + 1)
+        elif routine.inbox or routine.runnable:
+            self.step(routine)
+
+    def _create(self, command: PromiseCreate) -> None:
+        if command.id not in self.promises:
+            record = PromiseRecord(
+                command.id,
+                PENDING,
+                command.param,
+                Value({}),
+                command.tags,
+                command.timeout_at,
+                self.now,
+            )
+            self.promises[command.id] = record
+            self.log.append(record)
+
+    def _settle(self, id: str, state: Any, value: Value, at: int | None = None) -> None:
+        record = self.promises[id]
+        if not record.settled:
+            record = self.promises[id] = settled(record, state, value, at or self.now)
+            self.log.append(record)
+        owner = self.parents.get(id) or self.runs.get(record.tags.get(TAG_PARENT, ROOT))
+        if owner is not None:
+            owner.learn(record)
+            if owner is not self.root or self.outcome is None:
+                self.step(owner)
+
+    def settle(self, id: str, at: int | None = None) -> None:
+        """The outside settles a promise."""
+        self.now = max(self.now, at or self.now + 1)
+        self._settle(id, *answer(self.env, self.promises[id]), at=self.now)
+
+    def resolve(self, id: str, value: Any = None) -> None:
+        self.now += 1
+        self._settle(id, RESOLVED, Value({}, self.env.values.encode_value(value, "it")))
+
+    def reject(self, id: str, error: BaseException) -> None:
+        self.now += 1
+        self._settle(id, REJECTED, Value({}, self.env.values.encode_error(error)))
+
+    def open(self) -> list[str]:
+        """Ids that the outside is to settle, in the order in which they were made."""
+        return [
+            i
+            for i, r in self.promises.items()
+            if not r.settled and r.tags.get(TAG_SCOPE) != "local"
+        ]
+
+    def made(self) -> list[tuple[str, str]]:
+        """(id, what) of every promise that there is."""
+        return sorted((r.id, _what(r)) for r in self.promises.values())
+
+    @property
+    def result(self) -> Any:
+        """What the function returned; raises what it raised."""
+        assert self.outcome is not None, "it has not ended"
+        if self.outcome.state == RESOLVED:
+            return self.env.values.decode_value(self.outcome.value.data)
+        raise self.env.values.codec.decode_error(self.outcome.value.data)
+
+
+def _what(record: PromiseRecord) -> str:
+    headers = record.param.headers
+    return f"{headers.get(HEADER_KIND)} {headers.get('fn', '')}"

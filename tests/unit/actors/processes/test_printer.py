@@ -1,0 +1,103 @@
+"""What children write: cut into lines, and printed with their names."""
+
+import io
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy_actors.processes import printer as printer_module
+from understudy_actors.processes.child import LineSplitter
+from understudy_actors.processes.printer import LinePrinter
+
+
+def _split(pieces: list[bytes], line_bytes_max: int) -> list[str]:
+    splitter = LineSplitter(line_bytes_max)
+    return [line for piece in pieces for line in splitter.feed(piece)] + splitter.flush()
+
+
+def test_lines_arrive_in_pieces() -> None:
+    assert _split([b"on", b"e\ntwo\r\n\nth", b"ree"], 100) == ["one", "two", "", "three"]
+
+
+def test_a_long_line_is_handed_on_in_pieces() -> None:
+    splitter = LineSplitter(4)
+    assert splitter.feed(b"abcdefghij") == ["abcd", "efgh"]
+    assert splitter.feed(b"k\nl") == ["ijk"]
+    assert splitter.flush() == ["l"]
+
+
+def test_bytes_that_are_no_text_do_no_harm() -> None:
+    assert _split([b"\xff\xfe caf\xc3\xa9\n"], 100) == ["\ufffd\ufffd café"]
+
+
+@given(
+    pieces=st.lists(st.text("ab\n", max_size=20)),
+    line_bytes_max=st.integers(min_value=1, max_value=8),
+)
+def test_nothing_is_lost_and_every_line_is_bounded(pieces: list[str], line_bytes_max: int) -> None:
+    lines = _split([piece.encode() for piece in pieces], line_bytes_max)
+    assert "".join(lines) == "".join(pieces).replace("\n", "")
+    assert all(len(line) <= line_bytes_max for line in lines)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_names_stand_in_one_column() -> None:
+    stream = io.StringIO()
+    printer = LinePrinter(["gateway", "a/1"], stream)
+    printer("a/1", "hello")
+    printer("gateway", "ready")
+    printer.close()
+    assert stream.getvalue() == "a/1     | hello\ngateway | ready\n"
+
+
+def test_each_name_has_its_colour_on_a_terminal() -> None:
+    stream = _Terminal()
+    printer = LinePrinter(["a", "b"], stream)
+    for name in ("a", "b", "a"):
+        printer(name, "x")
+    printer.close()
+    first, second, third = stream.getvalue().splitlines()
+    assert first == third == "\x1b[36ma | \x1b[0mx"
+    assert second == "\x1b[33mb | \x1b[0mx"
+
+
+class _Stuck(io.StringIO):
+    """A stream whose reader takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+        self.let_go = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.reached.set()
+        assert self.let_go.wait(10)
+        return super().write(text)
+
+
+def test_a_reader_that_is_stuck_holds_up_nobody() -> None:
+    stream = _Stuck()
+    printer = LinePrinter(stream=stream)
+    printer("a", "first")
+    assert stream.reached.wait(10)
+    for number in range(printer_module.LINES_WAITING_MAX + 3):
+        printer("a", str(number))
+    stream.let_go.set()
+    printer.close()
+    lines = stream.getvalue().splitlines()
+    assert "pool | 3 lines dropped" in lines
+    assert len(lines) == 1 + printer_module.LINES_WAITING_MAX + 1
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    stream = io.StringIO()
+    printer = LinePrinter(stream=stream)
+    stream.close()
+    printer("a", "x")
+    printer.close()
+    assert not printer._thread.is_alive()

@@ -1,0 +1,207 @@
+"""A peer that asks for much at once gets all of it, a bounded part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.broker.core.rig import Rig
+from understudy_broker.protocol.messages import Bye, PromiseWatch, Refused, Response
+from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSearch, PromiseSettle
+from understudy_store.records import Value
+
+C, D = b"peer-c", b"peer-d"
+SIZE = 10_000
+#: a peer may be owed a quarter of what may wait for it: five answers
+OUTGOING_BYTES_MAX = 4 * 5 * SIZE
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Clients `c` and `d`, and a promise `p` that is history, with a large value."""
+    rig = Rig(outgoing_bytes_max=OUTGOING_BYTES_MAX)
+    for peer, name in ((C, "c"), (D, "d")):
+        rig.join(peer, name, kind="client")
+    rig.create(C, "p", target=None)
+    settle(rig, "p")
+    return rig
+
+
+def settle(rig: Rig, id_: str) -> None:
+    rig.reply(C, PromiseSettle(id_, "resolved", Value({}, b"v" * SIZE)))
+
+
+def step(rig: Rig) -> int:
+    """One turn of the shell; returns the answers that `c` got."""
+    rig.apply()
+    batch = rig.core.take_batch()
+    if batch is not None:
+        rig.commit(batch)
+    return len(rig.take(C, Response))
+
+
+def test_a_batch_answers_no_more_than_the_bound_and_the_next_goes_on(rig: Rig) -> None:
+    corrs = [rig.ask(C, PromiseGet("p")) for _ in range(12)]
+    counts = [step(rig), step(rig), step(rig)]
+    assert counts == [5, 5, 2]
+    more = [rig.ask(C, PromiseGet("p")) for _ in range(12)]
+    rig.turn()
+    assert [answer.corr for answer in rig.take(C, Response)] == more
+    assert corrs < more
+    assert rig.core.burdens.over == {}
+
+
+def test_a_slow_peer_waits_and_others_do_not(rig: Rig) -> None:
+    corrs = [rig.ask(C, PromiseGet("p")) for _ in range(7)]
+    rig.slow.add(C)
+    for _ in range(4):
+        corrs.append(rig.ask(C, PromiseGet("p")))
+        rig.turn()
+        assert rig.reply(D, PromiseGet("p")).ok
+    assert [answer.corr for answer in rig.take(C, Response)] == corrs[:5]
+    rig.slow.clear()
+    rig.turn()
+    assert [answer.corr for answer in rig.take(C, Response)] == corrs[5:]
+
+
+def test_the_bound_holds_over_many_small_batches(rig: Rig) -> None:
+    rig.slow.add(C)
+    for _ in range(9):
+        rig.ask(C, PromiseGet("p"))
+        rig.turn()
+    assert len(rig.take(C, Response)) == 5
+
+
+def test_while_a_batch_commits_no_more_is_owed_than_the_bound(rig: Rig) -> None:
+    for number in range(4):
+        rig.ask(C, PromiseGet("p"))
+        rig.ask(C, PromiseCreate(f"q{number}", rig.now + 9_000))
+    rig.apply()
+    committing = rig.core.take_batch()
+    assert committing is not None
+    corrs = [rig.ask(C, PromiseGet("p")) for _ in range(6)]
+    for _ in range(3):
+        rig.apply()
+    rig.commit(committing)
+    assert len(rig.take(C, Response)) == 8
+    # one of them waited for its commit, and leaves room for four
+    counts = [step(rig), step(rig)]
+    assert counts == [5, 1]
+    assert sum(counts) == len(corrs)
+
+
+def test_requests_that_are_put_off_keep_their_place_and_are_performed(rig: Rig) -> None:
+    rig.slow.add(C)
+    for _ in range(6):
+        rig.ask(C, PromiseGet("p"))
+    created = rig.ask(C, PromiseCreate("q", rig.now + 9_000))
+    rig.turn()
+    got = rig.ask(C, PromiseGet("q"))
+    rig.turn()
+    assert len(rig.take(C, Response)) == 5
+    rig.slow.clear()
+    rig.turn()
+    last = rig.take(C, Response)
+    assert [answer.corr for answer in last] == [created - 1, created, got]
+    assert [answer.reply.status for answer in last] == [200, 201, 200]
+
+
+def test_a_goodbye_waits_for_what_was_asked_before_it(rig: Rig) -> None:
+    rig.slow.add(C)
+    for _ in range(6):
+        rig.ask(C, PromiseGet("p"))
+    rig.ask(C, PromiseCreate("q", rig.now + 9_000))
+    rig.turn()
+    rig.send(C, Bye())
+    rig.turn()
+    assert rig.take(C, Bye) == []
+    assert rig.reply(D, PromiseGet("q")).status == 404
+    rig.slow.clear()
+    rig.turn()
+    assert rig.one(C, Bye) == Bye()
+    assert rig.reply(D, PromiseGet("q")).status == 200
+
+
+def test_what_is_put_off_still_counts_as_unanswered() -> None:
+    rig = Rig(outgoing_bytes_max=OUTGOING_BYTES_MAX, inflight_bytes_max=100_000)
+    rig.join(C, "c", kind="client")
+    rig.slow.add(C)
+    payload = Value({}, b"x" * SIZE)
+    refused = 0
+    for number in range(30):
+        rig.ask(C, PromiseCreate(f"p{number}", rig.now + 9_000, payload))
+        rig.turn()
+        refused += len(rig.take(C, Refused))
+    # five are answered, ten wait
+    assert len(rig.take(C, Response)) == 5
+    assert refused == 30 - 5 - 10
+    rig.slow.clear()
+    rig.turn()
+    assert len(rig.take(C, Response)) == 10
+    session = rig.core.sessions.peer(C)
+    assert session is not None
+    assert (session.inflight, session.inflight_bytes) == (0, 0)
+
+
+def test_what_a_lost_peer_asked_for_is_performed_and_forgotten(rig: Rig) -> None:
+    for _ in range(12):
+        rig.ask(C, PromiseGet("p"))
+    rig.ask(C, PromiseCreate("q", rig.now + 9_000))
+    rig.apply()
+    rig.core.connection_lost(C, rig.now)
+    rig.turn()
+    assert rig.core.burdens.over == {}
+    assert rig.core.burdens.sent == []
+    assert rig.reply(D, PromiseGet("q")).ok
+
+
+@pytest.mark.parametrize("asked", [PromiseGet, lambda id_: PromiseWatch((id_,))])
+def test_history_is_loaded_a_bounded_part_at_a_time(
+    rig: Rig, asked: Callable[[str], PromiseGet | PromiseWatch]
+) -> None:
+    ids = [f"h{number}" for number in range(20)]
+    for id_ in ids:
+        rig.create(C, id_, target=None)
+        rig.reply(C, PromiseSettle(id_, "resolved"))
+    corrs = [rig.ask(C, asked(id_)) for id_ in ids]
+    corrs.append(rig.ask(D, PromiseGet("h0")))
+    counts: list[int] = []
+    while sum(counts) < len(corrs):
+        counts.append(len(rig.core.lookups(rig.now)))
+        rig.core.load(rig.engine.find(set(ids)))
+        rig.core.apply(rig.now)
+        batch = rig.core.take_batch()
+        assert batch is not None
+        rig.commit(batch)
+    assert counts == [8, 8, 5]
+    assert [answer.corr for answer in rig.take(C, Response)] == corrs[:20]
+    assert rig.one(D, Response).corr == corrs[20]
+    for peer in (C, D):
+        session = rig.core.sessions.peer(peer)
+        assert session is not None
+        assert (session.inflight, session.inflight_bytes) == (0, 0)
+
+
+def test_what_is_made_in_the_same_batch_is_no_history(rig: Rig) -> None:
+    for number in range(30):
+        rig.ask(C, PromiseCreate(f"q{number}", rig.now + 9_000))
+        rig.ask(C, PromiseWatch((f"q{number}",)))
+    assert step(rig) == 60
+
+
+def test_a_watch_of_more_than_the_bound_is_refused_and_each_alone_is_not(rig: Rig) -> None:
+    ids = tuple(f"w{number}" for number in range(8))
+    for id_ in ids:
+        rig.create(C, id_, target=None)
+        settle(rig, id_)
+    assert rig.reply(C, PromiseWatch(ids)).status == 413
+    corrs = [rig.ask(C, PromiseWatch((id_,))) for id_ in ids]
+    rig.turn()
+    assert [answer.corr for answer in rig.take(C, Response)] == corrs
+
+
+def test_pages_count_as_large_before_they_are_read(rig: Rig) -> None:
+    corrs = [rig.ask(C, PromiseSearch(prefix="p")) for _ in range(3)]
+    assert [step(rig), step(rig), step(rig)] == [1, 1, 1]
+    assert len(corrs) == 3

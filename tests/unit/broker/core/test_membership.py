@@ -1,0 +1,412 @@
+"""Who is alive: hellos, leases, lost connections, restarts of the broker, and its own deafness."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.broker.core.rig import Rig, hello
+from understudy_broker.protocol.messages import (
+    Beat,
+    Bye,
+    Invoke,
+    PromiseWatch,
+    Refused,
+    Request,
+    Response,
+    Resume,
+    Settled,
+    Unblock,
+    Welcome,
+)
+from understudy_store.commands import (
+    PromiseCreate,
+    PromiseRegisterListener,
+    PromiseSettle,
+    TaskFulfill,
+    TaskSuspend,
+)
+from understudy_store.records import TAG_EXTERNAL, Value
+
+A, A2, B, C = b"peer-a", b"peer-a-again", b"peer-b", b"peer-c"
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Node `a` holds task p; node `b` has room too."""
+    rig = Rig()
+    rig.join(C, "c", kind="client", group="callers")
+    rig.join(A, "a", credit=2)
+    rig.create(C, "p")
+    rig.one(A, Invoke)
+    rig.join(B, "b", credit=2)
+    return rig
+
+
+def beats(rig: Rig, ms: int, *peers: bytes) -> None:
+    """Time passes in which only these peers give signs of life."""
+    for _ in range(ms // 1_000):
+        for peer in peers:
+            rig.send(peer, Beat())
+        rig.pass_time(1_000, step_ms=500)
+
+
+def test_a_beat_is_answered_and_keeps_the_lease(rig: Rig) -> None:
+    beats(rig, 25_000, A, B, C)
+    assert len(rig.take(A, Beat)) == 25
+    assert rig.take(B, Resume) == []
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_a_beat_of_few_is_answered_while_the_broker_is_awake_for_it(rig: Rig) -> None:
+    rig.send(A, Beat())
+    rig.turn()
+    assert rig.take(A, Beat) == [Beat()]
+
+
+def test_beats_of_many_are_answered_together_and_none_is_kept_for_long(rig: Rig) -> None:
+    for number in range(20):
+        rig.join(b"more-%d" % number, f"more-{number}")
+    rig.send(A, Beat())
+    rig.turn()
+    due = rig.core.next_due(rig.now)
+    assert due is not None
+    assert rig.now < due <= rig.now + rig.config.beat_ms // 4
+    rig.now += 100
+    rig.send(B, Beat())
+    rig.turn()
+    assert [rig.take(peer, Beat) for peer in (A, B)] == [[], []]
+    rig.now = due
+    rig.turn()
+    assert [rig.take(peer, Beat) for peer in (A, B)] == [[Beat()], [Beat()]]
+    rig.pass_time(1_000)
+    assert [rig.take(peer, Beat) for peer in (A, B)] == [[], []]
+
+
+def test_who_has_gone_meanwhile_is_not_answered(rig: Rig) -> None:
+    rig.send(A, Beat())
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(1_000)
+    assert rig.take(A, Beat) == []
+
+
+def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
+    beats(rig, 9_000, B, C)
+    assert rig.take(B, Resume) == []
+    beats(rig, 2_000, B, C)
+    resume = rig.one(B, Resume)
+    assert (resume.version, resume.preload) == (2, [])
+    # It wakes up late: its writes are refused, it is told to say hello, and what it lost.
+    rig.send(A, Beat())
+    rig.turn()
+    assert rig.refused(A) == 412
+    assert rig.join(A, "a", claims=(("p", 1),)).lost == ("p",)
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 409
+
+
+def test_who_holds_nothing_may_be_silent_for_half_a_lease_longer(rig: Rig) -> None:
+    beats(rig, 14_000, A, C)
+    assert rig.core.counters.leases_lapsed == 0
+    beats(rig, 2_000, A, C)
+    assert rig.core.counters.leases_lapsed == 1
+    assert rig.core.sessions.named("b") is None
+    assert rig.core.sessions.named("a") is not None
+
+
+def test_what_is_handed_to_one_that_rests_has_a_whole_lease(rig: Rig) -> None:
+    beats(rig, 12_000, A, C)
+    rig.send(A, Bye())
+    rig.turn()
+    assert rig.one(B, Resume).version == 2
+    beats(rig, 9_000, C)
+    assert rig.reply(B, TaskFulfill("p", 2, "resolved")).status == 200
+
+
+def test_one_that_rests_and_is_dead_loses_what_it_is_handed_a_lease_later(rig: Rig) -> None:
+    beats(rig, 12_000, A, C)
+    rig.send(A, Bye())
+    rig.turn()
+    assert rig.one(B, Resume).version == 2
+    rig.join(A2, "a2", credit=2)
+    beats(rig, 9_000, C, A2)
+    assert rig.take(A2, Resume) == []
+    beats(rig, 1_000, C, A2)
+    assert rig.one(A2, Resume).version == 3
+
+
+def test_one_that_is_handed_more_does_not_keep_the_rest_by_that(rig: Rig) -> None:
+    rig.send(B, Bye())
+    beats(rig, 5_000, C)
+    rig.create(C, "q")
+    rig.one(A, Invoke)
+    rig.join(B, "b", credit=2)
+    beats(rig, 4_000, B, C)
+    assert rig.take(B, Resume) == []
+    beats(rig, 2_000, B, C)
+    assert {resume.promise.id for resume in rig.take(B, Resume)} == {"p", "q"}
+
+
+def test_a_crowd_that_beats_is_not_looked_at_one_by_one(rig: Rig) -> None:
+    sessions = rig.core.sessions
+    for number in range(50):
+        rig.join(b"crowd-%d" % number, f"crowd-{number}")
+        rig.pass_time(100)
+    oldest_first = [session.name for session in sessions.silent(rig.now)]
+    assert oldest_first == ["c", "a", "b", *(f"crowd-{number}" for number in range(50))]
+    rig.send(b"crowd-7", Beat())
+    assert [session.name for session in sessions.silent(rig.now)][-1] == "crowd-7"
+    quiet_for_4_s = sessions.silent(rig.now - 4_000)
+    assert [session.name for session in quiet_for_4_s][3:] == [
+        f"crowd-{number}" for number in range(11) if number != 7
+    ]
+
+
+def test_a_lost_connection_gives_tasks_away_after_the_grace(rig: Rig) -> None:
+    rig.core.connection_lost(A, rig.now)
+    rig.core.connection_lost(A, rig.now)  # reported twice
+    rig.pass_time(40, step_ms=10)
+    assert rig.take(B, Resume) == []
+    rig.pass_time(20, step_ms=10)
+    assert rig.one(B, Resume).version == 2
+
+
+def test_within_the_grace_it_keeps_what_it_claims(rig: Rig) -> None:
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(20, step_ms=10)
+    assert rig.join(A2, "a", claims=(("p", 1),), credit=1).lost == ()
+    rig.pass_time(200, step_ms=10)
+    assert rig.take(B, Resume) == []
+    assert rig.reply(A2, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_what_it_does_not_claim_it_never_got(rig: Rig) -> None:
+    rig.join(A2, "a", credit=0)
+    rig.turn()
+    assert rig.one(B, Resume).promise.id == "p"
+
+
+def test_a_new_connection_of_the_same_boot_replaces_the_old(rig: Rig) -> None:
+    rig.create(C, "w", target=None)
+    rig.reply(A, PromiseWatch(("w",)))
+    rig.join(A2, "a", claims=(("p", 1),))
+    rig.reply(C, PromiseSettle("w", "resolved"))
+    assert rig.take(A, Settled) == []
+    assert rig.take(A2, Settled) == []  # the peer sends its watches again
+    rig.send(A, Beat())
+    rig.turn()
+    assert rig.refused(A) == 412
+
+
+def test_what_waited_for_a_commit_is_not_sent_to_an_old_connection(rig: Rig) -> None:
+    corr = rig.ask(A, PromiseCreate("z", rig.now + 9_000))
+    rig.apply()
+    batch = rig.core.take_batch()
+    assert batch is not None
+    rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
+    rig.commit(batch)
+    assert rig.take(A, Response) == []
+    # It asks again, and is told the same.
+    rig.send(A2, Request(corr, PromiseCreate("z", rig.now + 9_000)))
+    rig.turn()
+    assert rig.one(A2, Response).reply.ok
+
+
+def _hello_frame(name: str, claims: tuple[tuple[str, int], ...]) -> bytes:
+    from understudy_broker.protocol.frames import encode
+
+    return encode([hello(name, claims=claims)])
+
+
+def test_a_living_name_is_not_taken_over(rig: Rig) -> None:
+    rig.send(A2, hello("a", boot="2"))
+    rig.turn()
+    refused = rig.one(A2, Refused)
+    assert (refused.status, refused.fatal) == (409, True)
+    assert "process 1 on host" in refused.error
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
+    rig.core.connection_lost(A, rig.now)
+    assert rig.join(A2, "a", boot="2", credit=1).pid == "a#2"
+    rig.turn()
+    # The process is another one: what the old one held goes on without waiting for the grace.
+    assert len(rig.take(A2, Resume) + rig.take(B, Resume)) == 1
+
+
+def test_a_connection_that_takes_another_name_gives_up_what_it_had(rig: Rig) -> None:
+    rig.send(A, hello("z"))
+    rig.turn()
+    assert rig.one(A, Welcome).pid == "z#1"
+    assert rig.one(B, Resume).promise.id == "p"
+
+
+def test_who_leaves_in_order_gives_its_tasks_away_at_once(rig: Rig) -> None:
+    rig.send(A, Bye())
+    rig.turn()
+    assert rig.one(B, Resume).version == 2
+
+
+def test_what_is_asked_before_bye_is_still_done(rig: Rig) -> None:
+    rig.send(A, Request(1, TaskFulfill("p", 1, "resolved")), Bye())
+    rig.turn()
+    assert rig.take(B, Resume) == []
+    reply = rig.reply(C, PromiseSettle("p", "rejected"))
+    assert reply.promise is not None
+    assert reply.promise.state == "resolved"
+
+
+def test_a_suspended_claim_is_no_loss(rig: Rig) -> None:
+    rig.reply(C, PromiseCreate("w", rig.now + 50_000, Value({}), {TAG_EXTERNAL: "true"}))
+    assert rig.reply(A, TaskSuspend("p", 1, ("w",))).status == 200
+    assert rig.join(A2, "a", claims=(("p", 1), ("gone", 3)), credit=1).lost == ("gone",)
+    rig.reply(C, PromiseSettle("w", "resolved"))
+    assert rig.one(A2, Resume).preload is None
+
+
+def test_after_a_restart_holders_get_time_to_come_back() -> None:
+    first = Rig()
+    first.join(C, "c", kind="client")
+    first.join(A, "a", credit=5)
+    first.create(C, "p")
+    first.create(C, "q")
+    assert len(first.take(A, Invoke)) == 2
+
+    rig = Rig(engine=first.engine)
+    rig.join(B, "b", credit=5)
+    rig.pass_time(3_000, step_ms=500)
+    assert rig.take(B, Resume) == []
+    assert rig.join(A, "a", claims=(("p", 1), ("q", 1))).lost == ()
+    rig.pass_time(4_000, step_ms=500)
+    assert rig.take(B, Resume) == []
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_after_a_restart_those_who_do_not_come_back_lose_their_tasks() -> None:
+    first = Rig()
+    first.join(A, "a", credit=5)
+    first.create(A, "p")
+    rig = Rig(engine=first.engine)
+    rig.join(B, "b", credit=5)
+    rig.pass_time(5_100, step_ms=500)
+    assert rig.one(B, Resume).version == 2
+
+
+def test_with_nothing_at_stake_a_broker_sleeps_from_beat_to_beat_of_an_idle_peer() -> None:
+    rig = Rig()
+    rig.join(A, "a")
+    assert rig.core.next_due(rig.now) == rig.now + 7_500
+    before = rig.core.sessions.named("a")
+    assert before is not None
+    beat_at = before.beat_at
+    rig.now += 7_500
+    rig.turn()
+    assert before.beat_at == beat_at  # it has slept as it meant to: nobody's lease begins anew
+    rig.now += 9_000  # later than it meant to
+    rig.turn()
+    assert before.beat_at == rig.now
+
+
+def test_a_broker_that_owes_something_wakes_to_send_it_again(rig: Rig) -> None:
+    rig.reply(C, PromiseRegisterListener("p", "poll://any@callers/c"))
+    rig.reply(A, TaskFulfill("p", 1, "resolved"))
+    rig.one(C, Unblock)
+    due = rig.core.next_due(rig.now)
+    assert due is not None
+    assert due <= rig.now + rig.config.unblock_retry_ms
+    rig.now = due
+    rig.turn()
+    assert rig.one(C, Unblock).promise.id == "p"
+
+
+def assert_a_killed_one_is_replaced_at_once(rig: Rig) -> None:
+    """Node `b` gets the first task and is gone; another one comes."""
+    rig.create(C, "p")
+    rig.one(B, Invoke)
+    rig.core.connection_lost(B, rig.now)
+    rig.join(A2, "a2", credit=1)
+    rig.pass_time(60, step_ms=10)
+    assert rig.one(A2, Resume).version == 2
+
+
+@pytest.mark.parametrize("after_ms", [1_000, 3_000, 5_100, 7_400])
+def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms: int) -> None:
+    rig = Rig()
+    rig.join(A, "a")
+    rig.join(B, "b", credit=1)
+    rig.join(C, "c", kind="client", group="callers")
+    assert rig.core.next_due(rig.now) == rig.now + 7_500
+    rig.now += after_ms
+    # as the service does: first who is lost, then what came
+    rig.core.connection_lost(A, rig.now)
+    rig.turn()
+    assert_a_killed_one_is_replaced_at_once(rig)
+
+
+def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_others() -> None:
+    rig = Rig()
+    rig.turn()
+    rig.now += 3_600_000
+    rig.join(B, "b", credit=1)
+    rig.join(C, "c", kind="client", group="callers")
+    assert_a_killed_one_is_replaced_at_once(rig)
+
+
+def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> None:
+    rig.core.polled(rig.now)
+    rig.now += 8_000
+    rig.turn()
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(3_000)
+    assert rig.take(B, Resume) == []
+
+
+def test_while_a_task_is_held_a_broker_looks_twice_a_beat_who_is_silent(rig: Rig) -> None:
+    assert rig.core.next_due(rig.now) == rig.now + 1_250
+
+
+def test_while_somebody_may_come_back_a_broker_looks_twice_a_beat() -> None:
+    rig = Rig(reconnect_grace_ms=9_000)
+    rig.join(A, "a")
+    rig.join(B, "b")
+    rig.core.connection_lost(A, rig.now)
+    rig.turn()
+    assert rig.core.next_due(rig.now) == rig.now + 1_250
+
+
+def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> None:
+    rig.now += 30_000  # stopped, or the machine slept
+    rig.turn()
+    assert rig.take(B, Resume) == []
+    assert rig.core.counters.leases_lapsed == 0
+    assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_peers_that_took_a_deaf_broker_for_dead_may_come_back(rig: Rig) -> None:
+    rig.now += 8_000  # more than three beats: peers open new connections
+    rig.turn()
+    rig.core.connection_lost(A, rig.now)
+    rig.pass_time(3_000)
+    assert rig.take(B, Resume) == []
+    assert rig.join(A2, "a", claims=(("p", 1),), credit=1).lost == ()
+    assert rig.reply(A2, TaskFulfill("p", 1, "resolved")).status == 200
+
+
+def test_peers_are_bounded() -> None:
+    rig = Rig(peers_max=1)
+    rig.join(A, "a")
+    rig.send(B, hello("b"))
+    rig.turn()
+    refused = rig.one(B, Refused)
+    assert (refused.status, refused.fatal) == (429, False)
+    assert rig.take(B, Welcome) == []
+
+
+def test_a_repeated_hello_does_no_harm(rig: Rig) -> None:
+    for _ in range(3):
+        assert rig.join(A, "a", claims=(("p", 1),), credit=1).lost == ()
+    assert rig.take(B, Resume) == []
+    rig.create(C, "q")
+    rig.create(C, "r")
+    rig.create(C, "s")
+    sent = [m.promise.id for peer in (A, B) for m in rig.take(peer, Invoke)]
+    assert sorted(sent) == ["q", "r", "s"]

@@ -1,0 +1,104 @@
+"""Settings: which source wins, and what wrong ones are answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.server.settings import BrokerSettings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty working directory, and none of our variables in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in BrokerSettings.model_fields:
+        monkeypatch.delenv(f"UNDERSTUDY_BROKER__{name.upper()}", raising=False)
+    return tmp_path
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert (settings.listen, settings.store) == (
+        "tcp://127.0.0.1:5577",
+        "sqlite:///understudy.db",
+    )
+    config = settings.broker_config()
+    assert (config.lease_ttl_ms, config.beat_ms) == (10_000, 2_500)
+    # a broker of its own looks before it sleeps; one that shares its process does not
+    assert (config.busy_poll_us, BrokerConfig().busy_poll_us) == (500, 0)
+
+
+def test_flags_beat_environment_beats_file_beats_defaults(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean / "understudy.toml").write_text(
+        '[broker]\nstore = "file"\nlisten = "tcp://127.0.0.1:1"\nlog_level = "error"\n'
+    )
+    monkeypatch.setenv("UNDERSTUDY_BROKER__LISTEN", "tcp://127.0.0.1:2")
+    monkeypatch.setenv("UNDERSTUDY_BROKER__LOG_LEVEL", "warning")
+    settings = load_settings(flags={"log_level": "debug", "listen": None})
+    assert settings.store == "file"
+    assert settings.listen == "tcp://127.0.0.1:2"
+    assert settings.log_level == "debug"
+    assert settings.lease_ttl_s == 10
+
+
+def test_a_named_file_is_used_instead(clean: Path) -> None:
+    (clean / "understudy.toml").write_text('[broker]\nstore = "here"\n')
+    (clean / "other.toml").write_text("[broker]\nlease_ttl_s = 4\n[node]\ngroup = 'g'\n")
+    settings = load_settings(clean / "other.toml")
+    assert settings.store != "here"
+    assert settings.broker_config().beat_ms == 1_000
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"listen": "5577"}, "'listen' (flag --listen): an address looks like"),
+        ({"listen": "tcp://*:x"}, "ends with a port"),
+        ({"lease_ttl_s": "soon"}, "'lease_ttl_s' (flag --lease-ttl-s)"),
+        ({"lease_ttl_s": 2, "beat_s": 1.5}, "beat_s must be at most half"),
+        ({"color": "red"}, "'color' (flag --color) does not exist; there are: beat_s"),
+        ({"payload_bytes_max": 20 << 20}, "frame_bytes_max must exceed"),
+    ],
+)
+def test_wrong_settings_are_named(flags: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags=flags)
+    assert said in str(caught.value)
+
+
+def test_the_source_of_a_wrong_setting_is_named(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clean / "understudy.toml"
+    path.write_text("[broker]\nlog_level = 'loud'\n")
+    with pytest.raises(SettingsError, match=r"understudy\.toml"):
+        load_settings()
+    monkeypatch.setenv("UNDERSTUDY_BROKER__LOG_LEVEL", "louder")
+    with pytest.raises(SettingsError, match="environment UNDERSTUDY_BROKER__LOG_LEVEL"):
+        load_settings()
+    path.write_text("[broker\n")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load_settings()
+    with pytest.raises(SettingsError, match="cannot read"):
+        load_settings(clean / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("listen", "open_to_others"),
+    [
+        ("tcp://127.0.0.1:5577", False),
+        ("tcp://localhost:5577", False),
+        ("tcp://[::1]:5577", False),
+        ("ipc:///tmp/understudy", False),
+        ("tcp://*:5577", True),
+        ("tcp://0.0.0.0:5577", True),
+        ("tcp://eth0:5577", True),
+    ],
+)
+def test_who_can_connect(listen: str, open_to_others: bool) -> None:
+    assert load_settings(flags={"listen": listen}).open_to_others is open_to_others

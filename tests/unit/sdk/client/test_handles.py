@@ -1,0 +1,230 @@
+"""Handles and what stands behind them: futures that the broker's answers settle."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from understudy.client.duplicate_calls import DuplicateCalls
+from understudy.client.requests import PendingRequests
+from understudy.errors import PayloadTooLargeError
+from understudy.handle import Handle, refusal
+from understudy.values import Codec
+from understudy_actors.errors import CommandError
+from understudy_broker.errors import LinkFullError
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    PromiseCreateWatched,
+    PromiseWatch,
+    Refused,
+    Response,
+)
+from understudy_store.commands import PromiseCreate, Reply
+from understudy_store.records import EMPTY, HEADER_FUNCTION, PromiseRecord, Value
+
+WAIT_S = 10.0
+
+
+def record(id: str, function: str = "f", *, settled: bool = True) -> PromiseRecord:
+    param = Value({HEADER_FUNCTION: function}, b"1")
+    state, at = ("resolved", 2) if settled else ("pending", None)
+    return PromiseRecord(id, state, param, EMPTY, {}, 9, 1, at)  # type: ignore[arg-type]
+
+
+class Broker:
+    """Takes what is asked, and answers when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[AnyCommand, Callable[[Response | Refused], None]]] = []
+        self.asking = PendingRequests(
+            self._request, DuplicateCalls(Codec(), logging.getLogger("test"))
+        )
+
+    def _request(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
+        self.asked.append((command, on_reply))
+
+    def answer(self, status: int, **fields: Any) -> None:
+        """Answer the oldest."""
+        _, on_reply = self.asked.pop(0)
+        on_reply(Response(1, Reply(status, "no" if status >= 400 else None, **fields)))
+
+    def watch(self, id: str) -> Future[PromiseRecord]:
+        future: Future[PromiseRecord] = Future()
+        self.asking.watch(id, future)
+        return future
+
+
+def handle_of(future: Future[PromiseRecord], decode: Callable[[PromiseRecord], Any]) -> Handle[Any]:
+    return Handle("x", Future(), future, decode, lambda id: None)
+
+
+class TestHandles:
+    def test_a_wait_ends_at_its_timeout_and_may_be_repeated(self) -> None:
+        asked: list[float | None] = []
+
+        class Watched(Future[PromiseRecord]):
+            def result(self, timeout: float | None = None) -> PromiseRecord:
+                asked.append(timeout)
+                return super().result(0 if timeout else None)
+
+        future = Watched()
+        handle = handle_of(future, lambda found: found.id)
+        with pytest.raises(TimeoutError, match=r"'x' is still pending after 2\.5 s"):
+            handle.result(2.5)
+        assert not handle.done()
+        future.set_result(record("x"))
+        assert handle.result() == "x"
+        assert asked == [2.5, None]
+
+    def test_a_timeout_error_of_the_wait_itself_is_told_from_one_that_was_set(self) -> None:
+        future: Future[PromiseRecord] = Future()
+        future.set_exception(TimeoutError("the function's own"))
+        with pytest.raises(TimeoutError, match="the function's own"):
+            handle_of(future, lambda found: found.id).result(1)
+
+    def test_a_cancelled_wait_leaves_the_call_to_others(self) -> None:
+        future: Future[PromiseRecord] = Future()
+        handle = handle_of(future, lambda found: found.id)
+
+        async def wait() -> str:
+            first = asyncio.ensure_future(handle._wait())
+            await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            # what the cancellation may have done to the future is done by callbacks
+            await asyncio.sleep(0)
+            assert not future.cancelled()
+            future.set_result(record("x"))
+            return str(await asyncio.wait_for(handle._wait(), WAIT_S))
+
+        assert asyncio.run(wait()) == "x"
+
+    @pytest.mark.parametrize("closed", [False, True])
+    def test_what_nobody_waits_for_any_more_fails_in_silence(
+        self, caplog: pytest.LogCaptureFixture, closed: bool
+    ) -> None:
+        async def give_up() -> Future[PromiseRecord]:
+            future: Future[PromiseRecord] = Future()
+            handle = handle_of(future, lambda record: record.id)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(handle._wait(), 0.01)
+            if not closed:
+                future.set_exception(RuntimeError("this runtime has been stopped"))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            return future
+
+        future = asyncio.run(give_up())
+        if closed:
+            future.set_exception(RuntimeError("this runtime has been stopped"))
+        del future
+        gc.collect()
+        assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "text"),
+    [
+        (Refused(429, "too much", corr=1), CommandError, "too much"),
+        (Response(1, Reply(404, "no such promise")), CommandError, "no such promise"),
+        (Response(1, Reply(413, "the param")), PayloadTooLargeError, "the param"),
+    ],
+)
+def test_refusals_become_errors(answer: Response | Refused, kind: type, text: str) -> None:
+    error = refusal(answer)
+    assert isinstance(error, kind)
+    assert text in str(error)
+    assert refusal(Response(1, Reply(201))) is None
+
+
+class TestWaiting:
+    def test_everyone_who_waits_is_told_and_the_broker_asked_once(self) -> None:
+        broker = Broker()
+        futures = [broker.watch("p") for _ in range(3)]
+        assert [command for command, _ in broker.asked] == [PromiseWatch(("p",))]
+        broker.answer(200, promises=[])
+        assert not any(future.done() for future in futures)
+        broker.asking.resolve([record("p"), record("unknown")])
+        assert [future.result(0).id for future in futures] == ["p"] * 3
+        assert not broker.asking.watches
+
+    def test_what_had_settled_before_is_the_answer(self) -> None:
+        broker = Broker()
+        future = broker.watch("p")
+        broker.answer(200, promises=[record("p")])
+        assert future.result(0).id == "p"
+
+    def test_one_that_is_absent_does_not_spoil_the_others(self) -> None:
+        broker = Broker()
+        there, absent = broker.watch("there"), broker.watch("absent")
+        broker.asked.clear()
+        broker.asking.send_watch(("there", "absent"))
+        broker.answer(404)
+        assert [command for command, _ in broker.asked] == [
+            PromiseWatch(("there",)),
+            PromiseWatch(("absent",)),
+        ]
+        broker.answer(200, promises=[record("there")])
+        broker.answer(404)
+        assert there.result(0).id == "there"
+        with pytest.raises(CommandError):
+            absent.result(0)
+
+    @pytest.mark.parametrize(("found", "refused"), [("f", False), ("other", True)])
+    def test_an_id_of_another_function_is_refused(self, found: str, refused: bool) -> None:
+        broker = Broker()
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        broker.asking.invoke(PromiseCreate("p", 9, record("p").param), stored, result)
+        broker.answer(200, promise=record("p", found, settled=False))
+        assert stored.done()
+        assert result.done() is refused
+        if refused:
+            with pytest.raises(CommandError, match="belongs to a call of 'other'"):
+                result.result(0)
+
+    def test_a_refused_call_leaves_others_who_wait_for_its_id_their_watch(self) -> None:
+        broker = Broker()
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        create = PromiseCreate("p", 9, record("p").param)
+        broker.asking.invoke(create, stored, result)
+        other = broker.watch("p")
+        assert [command for command, _ in broker.asked] == [PromiseCreateWatched(create)]
+        broker.answer(429)
+        assert result.done()
+        assert not other.done()
+        assert [command for command, _ in broker.asked] == [PromiseWatch(("p",))]
+        broker.answer(404)
+        with pytest.raises(CommandError):
+            other.result(0)
+        assert not broker.asking.watches
+
+    def test_what_cannot_be_asked_is_not_watched(self) -> None:
+        def full(_: object, __: object) -> None:
+            raise LinkFullError("too much is unanswered")
+
+        asking = PendingRequests(full, DuplicateCalls(Codec(), logging.getLogger("test")))
+        with pytest.raises(LinkFullError):
+            asking.invoke(PromiseCreate("p", 9), Future(), Future())
+        with pytest.raises(LinkFullError):
+            asking.watch("p", Future())
+        assert not asking.watches
+
+    def test_at_the_end_nobody_is_left_waiting(self) -> None:
+        broker = Broker()
+        waiting = [broker.watch("p"), broker.watch("p"), broker.watch("q")]
+        command: Future[Response] = Future()
+        broker.asking.began(command)
+        broker.asking.command(PromiseWatch(()), command)
+        broker.asking.fail_all(RuntimeError("stopped"))
+        errors = [future.exception(0) for future in waiting] + [command.exception(0)]
+        assert [type(error) for error in errors] == [RuntimeError] * 4
+        assert not broker.asking.unanswered

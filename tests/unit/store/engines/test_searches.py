@@ -1,0 +1,284 @@
+"""Bounds of pages, refusals, and which index each read uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Select, create_engine
+from sqlalchemy.dialects import sqlite
+
+from tests.unit.store.samples import DEADLINE, row, settled, targeted
+from understudy_store.changes import Changes, Row
+from understudy_store.commands import (
+    PromiseSearch,
+    ReadCommand,
+    ScheduleSearch,
+    TaskPreload,
+    TaskSearch,
+)
+from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.memory import MemoryEngine
+from understudy_store.engines.searches import prefix_end
+from understudy_store.engines.sql import queries as pages
+from understudy_store.engines.sql import statements
+from understudy_store.engines.sql.rows import shard_of
+from understudy_store.engines.sql.tables import METADATA
+from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.errors import StoreError, StoreFormatError
+from understudy_store.projection import projected, projected_row
+from understudy_store.records import (
+    EMPTY,
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_TIMER,
+    TaskRecord,
+    Value,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    engine: Engine = (
+        MemoryEngine() if request.param == "memory" else SqliteEngine(tmp_path / "x.db")
+    )
+    engine.load()
+    yield engine
+    engine.close()
+
+
+@given(prefix=texts, text=texts)
+def test_prefix_end_bounds_exactly_what_begins_so(prefix: str, text: str) -> None:
+    end = prefix_end(prefix)
+    assert (prefix <= text and (end is None or text < end)) == text.startswith(prefix)
+    assert end is None or prefix < end
+
+
+def test_shards_never_change() -> None:
+    assert (shard_of("root"), shard_of("é"), shard_of("")) == (63835, 36158, 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (PromiseSearch(state="done"), "rejected_timedout"),
+        (TaskSearch(state="resolved"), "suspended"),
+        (PromiseSearch(limit=0), "limit 0"),
+        (TaskSearch(limit=-1), "limit -1"),
+        (ScheduleSearch(limit=0), "limit 0"),
+    ],
+)
+def test_malformed_searches_are_refused(engine: Engine, command: ReadCommand, word: str) -> None:
+    [reply] = engine.commit(Changes(0), [Read(command, 0)])
+    assert reply.status == 400
+    assert word in str(reply.error)
+
+
+def test_pages_follow_each_other(engine: Engine) -> None:
+    ids = [f"p.{n:02}" for n in range(10)]
+    engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [])
+    found: list[str] = []
+    cursor, pages_count = None, 0
+    while True:
+        [reply] = engine.commit(Changes(0), [Read(PromiseSearch(limit=5, cursor=cursor), 1)])
+        assert reply.promises is not None
+        found += [promise.id for promise in reply.promises]
+        cursor, pages_count = reply.cursor, pages_count + 1
+        if cursor is None:
+            break
+    assert found == ids
+    assert pages_count == 2  # the last page knows that it is the last, also where it is full
+
+
+def test_reads_see_their_own_commit(engine: Engine) -> None:
+    child = row("a.1", **{TAG_ORIGIN: "a", TAG_BRANCH: "a"})
+    reads = [Read(TaskPreload("a", 1), 2), Read(PromiseSearch(prefix="a"), 2)]
+    inserted = [targeted("a"), child, row("a.2", **{TAG_BRANCH: "a"})]
+    preload, search = engine.commit(Changes(1, inserted=inserted), reads)
+    assert preload.promises == [child.promise]  # the other is of another call graph
+    assert search.promises == [row.promise for row in inserted]
+    [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1])
+    assert preload.promises == [settled(child).promise]
+
+
+def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
+    promise = row("a").promise
+    values = [Value({}, b""), Value({}, None), Value({"h": "1"}, b""), Value({"h": "1"}, None)]
+    rows = [
+        Row(msgspec.structs.replace(promise, id=f"a.{place}", param=value, value=value))
+        for place, value in enumerate(values)
+    ]
+    # the searches have them in the file, where the finds look then
+    reads = [Read(PromiseSearch(), 1)]
+    [all_of_them] = engine.commit(Changes(1, inserted=rows), reads)
+    assert all_of_them.promises == [each.promise for each in rows]
+    assert [engine.find([each.promise.id]) for each in rows] == [[each] for each in rows]
+    swapped = [
+        Row(msgspec.structs.replace(each.promise, value=value, state="resolved", settled_at=2))
+        for each, value in zip(rows, reversed(values), strict=True)
+    ]
+    engine.commit(Changes(2, updated=swapped), reads)
+    assert engine.find([each.promise.id for each in swapped]) == swapped
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(2, inserted=[row("b"), row("a")]),
+        Changes(2, inserted=[row("b"), row("b")]),
+        Changes(2, inserted=[row("b")], updated=[row("missing")]),
+    ],
+    ids=["exists", "twice", "missing"],
+)
+def test_a_refused_commit_leaves_nothing(engine: Engine, changes: Changes) -> None:
+    engine.commit(Changes(1, inserted=[row("a")]), [])
+    if changes.updated and isinstance(engine, SqliteEngine):
+        pytest.skip("only the file knows what is missing: see below")
+    with pytest.raises(StoreError):
+        engine.commit(changes, [])
+    assert engine.find(["a", "b"]) == [row("a")]
+    assert engine.load().now == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(2, inserted=[row("b"), row("a")]),
+        Changes(2, inserted=[row("b")], updated=[row("missing")]),
+    ],
+    ids=["exists", "missing"],
+)
+def test_what_the_file_refuses_is_said_later_and_again(tmp_path: Path, changes: Changes) -> None:
+    """No machine asks for such a thing. The file has nothing of it, and the store stays shut."""
+    path = tmp_path / "x.db"
+    engine = SqliteEngine(path)
+    reads = [Read(PromiseSearch(), 1)]
+    engine.commit(Changes(1, inserted=[row("a")]), reads)
+    with pytest.raises(StoreError):
+        engine.commit(changes, reads)
+    with pytest.raises(StoreError):
+        engine.commit(Changes(3, inserted=[row("c")]), [])
+    engine.close()
+    with pytest.raises(StoreFormatError, match=r"x\.db\.journal holds does not follow"):
+        SqliteEngine(path)
+    path.with_name("x.db.journal").unlink()
+    engine = SqliteEngine(path)
+    assert engine.find(["a", "b", "c"]) == [row("a")]
+    assert engine.load().now == 1
+    engine.close()
+
+
+def test_empty_changes_write_nothing(engine: Engine) -> None:
+    assert engine.commit(Changes(99), []) == []
+    assert engine.load().now == 0
+
+
+def test_time_never_goes_back(engine: Engine) -> None:
+    engine.commit(Changes(7, inserted=[row("a")]), [])
+    engine.commit(Changes(5, inserted=[row("b")]), [])
+    assert engine.load().now == 7
+
+
+@pytest.mark.parametrize(
+    ("tags", "state"), [({}, "rejected_timedout"), ({TAG_TIMER: "true"}, "resolved")]
+)
+def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state: str) -> None:
+    """At its deadline, not a moment before, a promise is settled, whatever the row says."""
+    made = targeted("a", **tags)
+    assert made.task is not None
+    commands: list[ReadCommand] = [
+        PromiseSearch(state="pending"),
+        PromiseSearch(state=state),
+        TaskSearch(state="acquired"),
+        TaskSearch(state="fulfilled"),
+    ]
+    before = [Read(command, DEADLINE - 1) for command in commands]
+    after = [Read(command, DEADLINE) for command in commands]
+    replies = engine.commit(Changes(1, inserted=[made]), [*before, *after])
+    found = [reply.promises if reply.tasks is None else reply.tasks for reply in replies]
+    gone = TaskRecord("a", "fulfilled", 1, made.task.target)
+    lapsed = projected(made.promise, DEADLINE)
+    assert (lapsed.state, lapsed.settled_at, lapsed.value) == (state, DEADLINE, EMPTY)
+    assert found == [
+        *([made.promise], [], [made.task], []),
+        *([], [lapsed], [], [gone]),
+    ]
+
+
+def test_preloads_see_the_projection(engine: Engine) -> None:
+    tags = {TAG_ORIGIN: "a", TAG_BRANCH: "a"}
+    children = [row("a.1", **tags, **{TAG_TIMER: "true"}), row("a.2", **tags)]
+    engine.commit(Changes(1, inserted=[targeted("a"), *children]), [])
+    for now, states in (
+        (DEADLINE - 1, ["pending", "pending"]),
+        (DEADLINE, ["resolved", "rejected_timedout"]),
+    ):
+        [preload] = engine.commit(Changes(now), [Read(TaskPreload("a", 1), now)])
+        assert [promise.state for promise in preload.promises or ()] == states
+
+
+def test_what_is_settled_is_projected_to_itself() -> None:
+    done = settled(targeted("a"))
+    assert projected_row(done, DEADLINE + 1) == done
+    assert projected(done.promise, DEADLINE + 1) is done.promise
+
+
+def test_statements_have_few_texts(tmp_path: Path) -> None:
+    """The driver keeps 128 prepared statements; a text per length would flush them."""
+    engine = SqliteEngine(tmp_path / "x.db")
+    engine.load()
+    for count in range(1, 40):
+        engine.find([str(n) for n in range(count)])
+    assert {2, 4, 8, 16, 32, 64} <= set(statements.FIND_PROMISES.texts) <= {2**n for n in range(10)}
+    engine.close()
+
+
+def _plan(query: str) -> str:
+    engine = create_engine("sqlite://")
+    METADATA.create_all(engine)
+    with engine.connect() as connection:
+        count = query.count("?")
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", (None,) * count)
+        plan = "; ".join(row[-1] for row in rows)
+    engine.dispose()
+    return plan
+
+
+def _sql(query: Select[tuple[object, ...]]) -> str:
+    return str(query.compile(dialect=sqlite.dialect()))
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (pages.LOAD, "promise_live"),
+        (pages.preload(TaskPreload("a", 1)), "promise_graph (origin=? AND branch=?)"),
+        (pages.search_promises(PromiseSearch(state="pending"), 1), "promise_live"),
+        (pages.search_promises(PromiseSearch(origin="a"), 1), "promise_graph (origin=?)"),
+        (pages.search_promises(PromiseSearch(prefix="a"), 1), "(id>? AND id<?)"),
+        (pages.search_tasks(TaskSearch(state="acquired"), 1), "promise_live"),
+    ],
+)
+def test_reads_use_an_index(query: Select[tuple[object, ...]] | str, index: str) -> None:
+    assert index in _plan(query if isinstance(query, str) else _sql(query))
+
+
+@pytest.mark.parametrize(
+    ("statement", "search"),
+    [
+        (statements.UPDATE_PROMISES, "SEARCH promise"),
+        (statements.FIND_PROMISES, "SEARCH promise"),
+        (statements.REMOVE_CALLBACKS, "SEARCH callback"),
+        (statements.REMOVE_LISTENERS, "SEARCH listener"),
+        (statements.REMOVE_UNBLOCKS, "SEARCH unblock"),
+        (statements.DELETE_SCHEDULES, "SEARCH schedule"),
+    ],
+)
+def test_batches_look_up_by_key(statement: statements.Batched, search: str) -> None:
+    assert search in _plan(statement.text(4))

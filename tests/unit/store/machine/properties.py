@@ -1,0 +1,455 @@
+"""The properties of the semantics, one function each: p01 to p19.
+
+A property of states (S) takes a `View`, one of steps (T) the views before and after and the `Step`
+between them; where the contract has both under one number, the second is ``pNN_step``.
+`check_state` and `check_step` call them all, and name the first that does not hold. Any driver may
+use them: unit tests, hypothesis, a simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from understudy_store.changes import Row
+from understudy_store.commands import (
+    PromiseSettle,
+    Reply,
+    StoreCommand,
+    TaskContinue,
+    TaskFence,
+    TaskFulfill,
+    TaskHalt,
+    TaskRelease,
+    TaskSuspend,
+)
+from understudy_store.machine import Execute, Machine
+from understudy_store.machine.live import is_external
+from understudy_store.machine.packed import in_memory
+from understudy_store.machine.state import State, children_of
+from understudy_store.machine.timers import Timers
+from understudy_store.records import (
+    EMPTY,
+    PENDING,
+    TAG_BRANCH,
+    TAG_PARENT,
+    TAG_SCOPE,
+    TAG_TARGET,
+    TAG_TIMER,
+    TIMEDOUT,
+    PromiseRecord,
+    TaskRecord,
+)
+
+
+class View(msgspec.Struct, frozen=True):
+    """One moment: memory on top of what is stored, unprojected."""
+
+    promises: dict[str, PromiseRecord]
+    tasks: dict[str, TaskRecord]
+    callbacks: dict[str, tuple[str, ...]]
+    listeners: dict[str, tuple[str, ...]]
+    unblocks: frozenset[tuple[str, str]]
+
+    def pending(self, promise_id: str) -> bool:
+        """Whether the row says pending."""
+        return self.promises[promise_id].state == PENDING
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What led from one view to the next, and what came out of it."""
+
+    name: Literal["apply", "sweep", "release", "acquit", "restart"]
+    now: int
+    command: StoreCommand | None = None
+    reply: Reply | None = None
+    executes: tuple[Execute, ...] = ()
+    #: (address, record)
+    unblocks: tuple[tuple[str, PromiseRecord], ...] = ()
+
+
+def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
+    """Look at a machine, and at what an engine keeps below it."""
+    rows = history or {}
+    promises = {key: row.promise for key, row in rows.items()}
+    tasks = {key: row.task for key, row in rows.items() if row.task is not None}
+    live = {each.record.id: each for each in in_memory(machine.state)}
+    promises |= {key: each.record for key, each in live.items()}
+    tasks |= {key: each.task.record() for key, each in live.items() if each.task is not None}
+    return View(
+        promises,
+        tasks,
+        {key: tuple(each.callbacks) for key, each in live.items() if each.callbacks},
+        {key: tuple(each.listeners) for key, each in live.items() if each.listeners},
+        frozenset(machine.state.unblocks),
+    )
+
+
+def check_state(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
+    """Check every property of states; returns the view."""
+    seen = view(machine, history)
+    for check in (p01, p02, p03, p07, p08, p09, p12, p18, p19):
+        check(seen)
+    check_memory(machine.state)
+    return seen
+
+
+def check_step(before: View, after: View, step: Step) -> None:
+    """Check every property of steps."""
+    checks = (p03_step, p04, p05, p06, p10, p11, p12_step, p13, p14, p15, p16, p17, p19_step)
+    for check in checks:
+        check(before, after, step)
+
+
+# ---- states -------------------------------------------------------------------------------------
+
+
+def p01(v: View) -> None:
+    """`settled_at` is set exactly when not pending; a pending promise has no value."""
+    for p in v.promises.values():
+        assert (p.settled_at is not None) == (p.state != PENDING), ("p01", p)
+        assert p.state != PENDING or p.value == EMPTY, ("p01", p)
+
+
+def p02(v: View) -> None:
+    """`created_at <= settled_at <= timeout_at`; pending: `created_at < timeout_at`."""
+    for p in v.promises.values():
+        if p.settled_at is None:
+            assert p.created_at < p.timeout_at, ("p02", p)
+        else:
+            assert p.created_at <= p.settled_at <= p.timeout_at, ("p02", p)
+
+
+def p03(v: View) -> None:
+    """`rejected_timedout` is at the deadline."""
+    for p in v.promises.values():
+        assert p.state != TIMEDOUT or p.settled_at == p.timeout_at, ("p03", p)
+
+
+def p07(v: View) -> None:
+    """Callbacks and listeners are on external pending promises, unique, never self."""
+    for awaited, awaiters in v.callbacks.items():
+        p = v.promises[awaited]
+        assert p.state == PENDING, ("p07", p)
+        assert is_external(p), ("p07", p)
+        assert len(set(awaiters)) == len(awaiters), ("p07", awaited, awaiters)
+        assert awaited not in awaiters, ("p07", awaited)
+        # an awaiter that has left memory has settled; what is in memory can be looked at
+        for each in awaiters:
+            assert each not in v.promises or each in v.tasks, ("p07", each)
+    for awaited, addresses in v.listeners.items():
+        p = v.promises[awaited]
+        assert p.state == PENDING, ("p07", p)
+        assert is_external(p), ("p07", p)
+        assert len(set(addresses)) == len(addresses), ("p07", awaited, addresses)
+
+
+def p08(v: View) -> None:
+    """A task exists for the targeted, and is fulfilled exactly when the promise has settled."""
+    for key, p in v.promises.items():
+        assert (key in v.tasks) == (TAG_TARGET in p.tags), ("p08", p)
+        if key in v.tasks:
+            assert (v.tasks[key].state == "fulfilled") == (p.state != PENDING), ("p08", p)
+
+
+def p09(v: View) -> None:
+    """What a task holds is a function of its state."""
+    for t in v.tasks.values():
+        lease = (t.pid is not None, t.ttl is not None, t.expires_at is not None)
+        assert lease == ((t.state == "acquired",) * 3), ("p09", t)
+        assert (t.retry_at is not None) == (t.state == "pending"), ("p09", t)
+        assert t.version >= 1 or t.state != "acquired", ("p09", t)
+
+
+def p12(v: View) -> None:
+    """A live suspended task is on the callbacks of a pending promise."""
+    awaiters = {each for awaiters in v.callbacks.values() for each in awaiters}
+    for t in v.tasks.values():
+        assert t.state != "suspended" or t.id in awaiters, ("p12", t)
+
+
+def p18(v: View) -> None:
+    """No settled promise retains a callback or a listener (see also `check_swept`)."""
+    for awaited in (*v.callbacks, *v.listeners):
+        assert v.pending(awaited), ("p18", awaited)
+
+
+def p19(v: View) -> None:
+    """Who has deaths has a cause."""
+    for t in v.tasks.values():
+        assert t.deaths >= 0, ("p19", t)
+        assert t.deaths == 0 or t.cause, ("p19", t)
+
+
+def check_swept(machine: Machine, now: int) -> None:
+    """After sweeping until nothing is left (p18): nothing that is due has been passed over."""
+    s = machine.state
+    for p in in_memory(s):
+        assert p.record.state != PENDING or p.record.timeout_at > now, ("p18", p.record)
+        if p.task is not None:
+            assert p.task.retry_at is None or p.task.retry_at > now, ("p18", p.task.record())
+            assert p.task.expires_at is None or p.task.expires_at > now, ("p18", p.task.record())
+    for schedule in s.schedules.values():
+        assert schedule.next_run_at > now, ("p18", schedule)
+
+
+# ---- steps --------------------------------------------------------------------------------------
+
+
+def _settled_between(before: View, after: View) -> list[PromiseRecord]:
+    return [
+        p
+        for key, p in after.promises.items()
+        if p.state != PENDING and (key not in before.promises or before.pending(key))
+    ]
+
+
+def p03_step(_before: View, _after: View, step: Step) -> None:
+    """No client can ask for a timeout."""
+    asked = step.command
+    if isinstance(asked, PromiseSettle | TaskFulfill) and asked.state == TIMEDOUT:
+        assert step.reply is not None, "p03"
+        assert step.reply.status == 400, ("p03", step)
+
+
+def p04(before: View, after: View, step: Step) -> None:
+    """A settlement is a client's, now, or the deadline's, without a value."""
+    for p in _settled_between(before, after):
+        assert p.settled_at is not None, ("p04", p)
+        client = p.state != TIMEDOUT and p.settled_at == step.now < p.timeout_at
+        deadline = (
+            p.settled_at == p.timeout_at <= step.now
+            and p.value == EMPTY
+            and p.state == ("resolved" if p.tags.get(TAG_TIMER) == "true" else TIMEDOUT)
+        )
+        assert client or deadline, ("p04", p, step)
+
+
+def p05(before: View, after: View, _step: Step) -> None:
+    """What is settled does not change, and what a promise was made with never does."""
+    for key, old in before.promises.items():
+        new = after.promises.get(key, old)
+        if old.state != PENDING:
+            assert new == old, ("p05", old, new)
+        made = (old.param, old.tags, old.timeout_at, old.created_at)
+        assert made == (new.param, new.tags, new.timeout_at, new.created_at), ("p05", old, new)
+
+
+def p06(before: View, after: View, _step: Step) -> None:
+    """Promises and tasks never vanish."""
+    assert before.promises.keys() <= after.promises.keys(), "p06"
+    assert before.tasks.keys() <= after.tasks.keys(), "p06"
+
+
+def p10(before: View, after: View, _step: Step) -> None:
+    """The version counts acquisitions."""
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        if old is None:
+            assert new.version == (1 if new.state == "acquired" else 0), ("p10", new)
+            continue
+        acquired = old.state == "pending" and new.state == "acquired"
+        assert new.version == old.version + acquired, ("p10", old, new)
+
+
+def p11(before: View, after: View, step: Step) -> None:
+    """A lease is renewed from now; a version has one holder."""
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        if new.expires_at is not None and (old is None or old.expires_at != new.expires_at):
+            assert new.ttl is not None, ("p11", new)
+            assert new.expires_at == step.now + new.ttl, ("p11", old, new)
+        both = old is not None and old.state == new.state == "acquired"
+        if old is not None and both and old.version == new.version:
+            assert (old.pid, old.ttl) == (new.pid, new.ttl), ("p11", old, new)
+
+
+def _consumed(before: View, after: View) -> set[tuple[str, str]]:
+    return {
+        (awaited, awaiter)
+        for awaited, awaiters in before.callbacks.items()
+        for awaiter in awaiters
+        if awaiter not in after.callbacks.get(awaited, ())
+    }
+
+
+def p12_step(before: View, after: View, _step: Step) -> None:
+    """A suspended task becomes pending only by a callback that is consumed."""
+    awaiters = {awaiter for _, awaiter in _consumed(before, after)}
+    for key, old in before.tasks.items():
+        if old.state == "suspended" and after.tasks[key].state == "pending":
+            assert key in awaiters, ("p12", old)
+
+
+def p13(before: View, after: View, step: Step) -> None:
+    """A consumed callback is in its awaiter's resumes; a consumed listener is one unblock."""
+    for awaited, awaiter in _consumed(before, after):
+        assert not after.pending(awaited), ("p13", awaited)
+        task = after.tasks[awaiter]
+        told = (
+            # the suspend that is answered 300 has just been told
+            isinstance(step.command, TaskSuspend)
+            and step.command.id == awaiter
+            and step.reply is not None
+            and step.reply.status == 300
+        )
+        resumed = awaited in task.resumes or task.state == "fulfilled" or told
+        assert resumed, ("p13", awaited, task)
+    consumed = sorted(
+        (awaited, address)
+        for awaited, addresses in before.listeners.items()
+        for address in addresses
+        if address not in after.listeners.get(awaited, ())
+    )
+    assert consumed == sorted((p.id, address) for address, p in step.unblocks), ("p13", step)
+    for address, p in step.unblocks:
+        assert after.promises[p.id] == p, ("p13", p)
+        assert (p.id, address) in after.unblocks, ("p13", p)
+
+
+def p14(before: View, after: View, step: Step) -> None:
+    """Nothing past its deadline is dispatched, made pending, resumed or renewed."""
+    moved = {execute.id for execute in step.executes}
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        entered = old is None or old.state != new.state
+        if new.state in ("pending", "acquired") and entered:
+            moved.add(key)
+        if old is not None and new.expires_at is not None and new.expires_at != old.expires_at:
+            moved.add(key)
+        if old is not None and not set(new.resumes) <= set(old.resumes):
+            moved.add(key)
+    if step.name == "restart":
+        # leases run on; deadlines that came due meanwhile are for the sweeps that follow
+        return
+    for key in moved:
+        p = after.promises[key]
+        assert p.state == PENDING, ("p14", p, step)
+        assert p.timeout_at > step.now, ("p14", p, step)
+
+
+def p15(_before: View, after: View, step: Step) -> None:
+    """What is offered exists, under the version that it has."""
+    for execute in step.executes:
+        task = after.tasks[execute.id]
+        assert execute.version == task.version, ("p15", execute)
+        assert execute.target == task.target, ("p15", execute)
+
+
+def p16(before: View, after: View, step: Step) -> None:
+    """A sweep settles by deadline only, and never acquires, suspends, halts or continues."""
+    if step.name != "sweep":
+        return
+    for p in _settled_between(before, after):
+        assert p.settled_at == p.timeout_at, ("p16", p)
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        if old is not None and old.state != new.state:
+            assert new.state in ("pending", "fulfilled"), ("p16", old, new)
+            assert old.state != "halted" or new.state == "fulfilled", ("p16", old, new)
+
+
+def p17(_before: View, after: View, step: Step) -> None:
+    """A response is projected and says what is."""
+    if step.reply is None:
+        return
+    replies = [step.reply, *(each for each in step.reply.replies or () if each is not None)]
+    within_fence = isinstance(step.command, TaskFence)
+    for reply in replies:
+        for p in (reply.promise, *(reply.promises or ())):
+            if p is not None:
+                assert p.state != PENDING or p.timeout_at > step.now, ("p17", p)
+                # a later command of the same fence may have settled it since
+                later = within_fence and p.state == PENDING
+                assert after.promises[p.id] == p or later, ("p17", p)
+        if reply.task is not None:
+            assert after.tasks[reply.task.id] == reply.task, ("p17", reply.task)
+
+
+def p19_step(before: View, after: View, step: Step) -> None:
+    """A death takes a task from its holder; the count ends when the task gets somewhere.
+
+    And nothing is halted but by a command that says so.
+    """
+    branches = {p.tags.get(TAG_BRANCH) for p in _settled_between(before, after)}
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        if old is None:
+            assert (new.deaths, new.cause) == (0, None), ("p19", new)
+            continue
+        mine = getattr(step.command, "id", None) == key
+        if new.deaths > old.deaths:
+            assert step.name in ("sweep", "release"), ("p19", old, new, step)
+            assert new.deaths == old.deaths + 1, ("p19", old, new)
+            assert (old.state, new.state) == ("acquired", "pending"), ("p19", old, new)
+            assert new.cause, ("p19", new)
+        elif step.name == "acquit":
+            assert new.deaths in (old.deaths, old.deaths - 1), ("p19", old, new)
+        elif new.deaths < old.deaths:
+            somewhere = (TaskFence, TaskSuspend, TaskRelease, TaskContinue)
+            itself = isinstance(step.command, somewhere) and mine
+            assert itself or key in branches, ("p19", old, new, step)
+            assert (new.deaths, new.cause) == (0, None), ("p19", old, new)
+        elif new.cause != old.cause:
+            assert isinstance(step.command, TaskHalt | TaskContinue), ("p19", old, new, step)
+            assert mine, ("p19", old, new, step)
+        if new.state == "halted" and old.state != "halted":
+            assert isinstance(step.command, TaskHalt), ("p19", old, new, step)
+            assert mine, ("p19", old, new, step)
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+
+def _armed(timers: Timers) -> dict[str, int]:
+    found = [
+        (key, at)
+        for at, bucket in timers._buckets.items()
+        for key in ((bucket,) if isinstance(bucket, str) else bucket)
+    ]
+    assert len(dict(found)) == len(found), "a key is armed twice"
+    assert set(timers._buckets) <= set(timers._heap), "a bucket has no entry in the heap"
+    return dict(found)
+
+
+def check_memory(s: State) -> None:
+    """Timers, indexes and counts are what the objects say."""
+    assert not s.promises.keys() & s.cold.keys(), "a promise is warm and cold"
+    found = {p.record.id: p for p in in_memory(s)}
+    pending = {key: p.record for key, p in found.items() if p.record.state == PENDING}
+    live = {key: p.task for key, p in found.items() if p.task is not None and key in pending}
+    assert s.cold.keys() <= pending.keys(), "history is cold"
+    assert s.pending == len(pending), "count of pending promises"
+    assert _armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
+    offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
+    assert _armed(s.offers_due) == offers
+    assert _armed(s.occurrences) == {key: each.next_run_at for key, each in s.schedules.items()}
+    for state, count in s.counts.items():
+        actual = sum(t.state == state for t in live.values())
+        assert state == "fulfilled" or count == actual, ("count of tasks", state)
+    _check_holders(s)
+    children: dict[str, set[str]] = {}
+    for key, p in pending.items():
+        if p.tags.get(TAG_SCOPE) != "detached":
+            for tag in (TAG_BRANCH, TAG_PARENT):
+                if tag in p.tags:
+                    children.setdefault(p.tags[tag], set()).add(key)
+    assert {key: set(children_of(s, key)) for key in s.children} == children
+
+
+def _check_holders(s: State) -> None:
+    tasks = [p.task for p in in_memory(s) if p.task is not None]
+    held = {(t.pid, t.id) for t in tasks if t.state == "acquired"}
+    warm = {(t.warm, t.id) for t in tasks if t.warm is not None and t.state != "acquired"}
+    assert {(pid, key) for pid, h in s.holders.items() for key in h.held} == held
+    assert {(pid, key) for pid, h in s.holders.items() for key in h.warm} == warm
+    leases = _armed(s.leases)
+    assert leases == {pid: h.armed_at for pid, h in s.holders.items() if h.armed_at is not None}
+    for pid, holder in s.holders.items():
+        assert holder.held or holder.warm or holder.armed_at is not None, ("idle", pid)
+        for task in holder.held.values():
+            assert task.expires_at is not None, ("lease", task.id)
+            assert task.warm == pid, ("warm", task.id)
+            assert leases[pid] <= task.expires_at, ("lease", task.id)

@@ -1,0 +1,566 @@
+"""The commands of tasks: what each does, and everything that it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.store.machine.world import START, World, create
+from understudy_store.commands import (
+    PromiseCreate,
+    PromiseGet,
+    PromiseRegisterCallback,
+    PromiseSettle,
+    StoreCommand,
+    TaskAcquire,
+    TaskContinue,
+    TaskCreate,
+    TaskFence,
+    TaskFulfill,
+    TaskGet,
+    TaskHalt,
+    TaskHeartbeat,
+    TaskPreload,
+    TaskRelease,
+    TaskSearch,
+    TaskSuspend,
+)
+from understudy_store.limits import Limits
+from understudy_store.machine import MachineConfig, Revocation
+from understudy_store.machine.transitions import ASKED, PROMISE, TASK
+from understudy_store.records import TAG_BRANCH, TAG_TARGET, Value
+
+TARGET = {TAG_TARGET: "g"}
+ONE = Value({}, b"1")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def in_state(state: str) -> World:
+    """A world with a task "a", version 1, in the state, and an external promise "x"."""
+    world = World()
+    world.promise("x", external="true")
+    world.root("a")
+    if state == "pending":
+        world.do(TaskRelease("a", 1))
+    elif state == "suspended":
+        world.do(TaskSuspend("a", 1, ("x",)))
+    elif state == "halted":
+        world.do(TaskHalt("a"))
+    elif state == "fulfilled":
+        world.fulfill("a")
+    assert world.task("a").state == state
+    assert world.task("a").version == 1
+    return world
+
+
+STATES = ["pending", "acquired", "suspended", "halted", "fulfilled"]
+COMMANDS: list[tuple[str, StoreCommand]] = [
+    ("acquire", TaskAcquire("a", 1, "n2", 5)),
+    ("fence", TaskFence("a", 1, ())),
+    ("fence", TaskPreload("a", 1)),
+    ("suspend", TaskSuspend("a", 1, ("x",))),
+    ("fulfill", TaskFulfill("a", 1, "resolved")),
+    ("release", TaskRelease("a", 1)),
+    ("halt", TaskHalt("a")),
+    ("continue", TaskContinue("a")),
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("event", "command"), COMMANDS)
+def test_the_table_says_what_is_done_and_a_missing_key_is_409(
+    state: str, event: str, command: StoreCommand
+) -> None:
+    world = in_state(state)
+    before = world.view
+    reply = world.do(command)
+    new = [each for key, each in TASK.items() if key == (state, event)]
+    if not new:
+        assert reply.status == 409
+        assert reply.promise == world.record("a")
+        assert world.view == before
+    else:
+        assert reply.status == 200
+        assert [world.task("a").state] == new
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        TaskAcquire("a", 1, "n2", 5),
+        TaskFence("a", 1, ()),
+        TaskPreload("a", 1),
+        TaskSuspend("a", 1, ("x",)),
+        TaskFulfill("a", 1, "resolved"),
+        TaskRelease("a", 1),
+        TaskHalt("a"),
+        TaskContinue("a"),
+        TaskGet("a"),
+    ],
+)
+def test_no_task_is_404(world: World, command: StoreCommand) -> None:
+    assert world.do(command).status == 404
+    world.promise("a", external="true")
+    assert world.do(command).status == 404
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_version_holds_nothing(world: World, version: int) -> None:
+    world.promise("x", external="true")
+    world.root("a")
+    before = world.view
+    for command in (
+        TaskFence("a", version, (create("p", START + 9),)),
+        TaskPreload("a", version),
+        TaskSuspend("a", version, ("x",)),
+        TaskFulfill("a", version, "resolved"),
+        TaskRelease("a", version),
+    ):
+        assert world.do(command).status == 409
+    assert world.view == before
+    world.promise("b", target="g")
+    assert world.acquire("b", version=1).status == 409
+
+
+def test_past_its_deadline_a_task_is_not_held(world: World) -> None:
+    world.root("a", ms=10)
+    world.advance(10)
+    late = world.do(TaskFulfill("a", 1, "resolved", ONE))
+    assert late.status == 409
+    assert late.promise == world.record("a")
+    assert late.promise is not None
+    assert late.promise.state == "rejected_timedout"
+    assert world.revoked == [Revocation("n1", "a", 1, "deadline")]
+
+
+def test_tables_begin_and_end_where_they_should() -> None:
+    assert not [key for key in TASK if key[0] == "fulfilled"]
+    assert {key[0] for key in PROMISE} == {"pending"}
+    assert {key[0] for key in TASK} | set(TASK.values()) == set(STATES)
+    assert set(ASKED) == {"resolved", "rejected", "rejected_canceled"}
+    assert [key for key, new in TASK.items() if new == "acquired" and key[0] != new] == [
+        ("pending", "acquire")
+    ]
+
+
+# ---- create and acquire -------------------------------------------------------------------------
+
+
+def test_create_is_acquired_at_once(world: World) -> None:
+    reply = world.do(TaskCreate("n1", 50, "a", START + 100, ONE, TARGET))
+    assert reply.status == 201
+    assert reply.promise == world.record("a")
+    task = reply.task
+    assert task is not None
+    assert (task.state, task.version, task.pid, task.ttl, task.expires_at) == (
+        "acquired",
+        1,
+        "n1",
+        50,
+        START + 50,
+    )
+    world.settle_down()
+    assert not world.executes
+    changes = world.commit()
+    assert [row.task for row in changes.inserted] == [task]
+    assert not changes.updated
+
+
+def test_create_acquires_the_pending_task_that_is_there(world: World) -> None:
+    world.promise("a", target="g")
+    reply = world.root("a")
+    assert reply.status == 200
+    assert reply.task == world.task("a")
+    assert world.task("a").version == 1
+
+
+def test_create_returns_the_fulfilled(world: World) -> None:
+    world.root("a")
+    world.fulfill("a")
+    world.commit()
+    reply = world.root("a", "n2")
+    assert reply.status == 200
+    assert reply.task is not None
+    assert (reply.task.state, reply.task.version) == ("fulfilled", 1)
+
+
+def test_create_past_the_deadline_acquires_nothing(world: World) -> None:
+    reply = world.root("a", ms=0)
+    assert reply.status == 201
+    assert reply.task is not None
+    assert (reply.task.state, reply.task.version) == ("fulfilled", 0)
+
+
+@pytest.mark.parametrize("state", ["acquired", "suspended", "halted"])
+def test_create_refuses_what_is_held(state: str) -> None:
+    world = in_state(state)
+    reply = world.root("a", "n2")
+    assert reply.status == 409
+    assert reply.promise == world.record("a")
+
+
+def test_create_refuses_what_is_malformed(world: World) -> None:
+    def ask(tags: dict[str, str], pid: str = "n", ttl: int = 5) -> int:
+        return world.do(TaskCreate(pid, ttl, "a", START + 9, tags=tags)).status
+
+    assert ask({}) == 400
+    assert ask(TARGET, pid="") == 400
+    assert ask(TARGET, pid="a\x00") == 400
+    assert ask(TARGET, ttl=0) == 400
+    assert ask(TARGET, ttl=2**60) == 400
+    assert ask({TAG_TARGET: "no name"}) == 400
+    assert not world.view.promises
+    world.promise("a")
+    assert ask(TARGET) == 422
+
+
+def test_acquire_counts_and_hands_over(world: World) -> None:
+    world.promise("a", target="g")
+    reply = world.acquire("a")
+    assert reply.status == 200
+    assert (reply.promise, reply.task) == (world.record("a"), world.task("a"))
+    assert world.task("a").version == 1
+    assert world.machine.held("n1") == [("a", 1)]
+    assert world.machine.holds("n1", "a", 1)
+    assert not world.machine.holds("n1", "a", 0)
+    assert not world.machine.holds("n2", "a", 1)
+
+
+def test_acquire_refuses_a_bad_holder(world: World) -> None:
+    world.promise("a", target="g")
+    assert world.acquire("a", pid="").status == 400
+    assert world.acquire("a", ttl=0).status == 400
+
+
+def test_acquire_clears_resumes(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1")
+    world.do(TaskSuspend("a", 1, ("a.1",)))
+    world.do(PromiseSettle("a.1", "resolved"))
+    assert world.task("a").resumes == ("a.1",)
+    world.acquire("a", version=1)
+    assert world.task("a").resumes == ()
+    assert world.task("a").version == 2
+
+
+def test_a_warm_node_is_told_that_another_has_it(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1")
+    world.do(TaskSuspend("a", 1, ("a.1",)))
+    world.do(PromiseSettle("a.1", "resolved"))
+    world.acquire("a", "n2", 1)
+    assert world.revoked == [Revocation("n1", "a", 1, "moved")]
+
+
+def test_a_warm_node_that_resumes_is_told_nothing(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1")
+    world.do(TaskSuspend("a", 1, ("a.1",)))
+    world.do(PromiseSettle("a.1", "resolved"))
+    world.acquire("a", "n1", 1)
+    assert not world.revoked
+
+
+# ---- fence --------------------------------------------------------------------------------------
+
+
+def test_a_fence_answers_only_what_is_not_as_asked(world: World) -> None:
+    world.root("a")
+    world.promise("old")
+    world.promise("done", 0)
+    reply = world.do(
+        TaskFence(
+            "a",
+            1,
+            (
+                create("a.1", START + 9, target="g"),
+                create("old", START + 9),
+                PromiseSettle("a.1", "resolved", ONE),
+                PromiseSettle("a.1", "resolved", ONE),
+                create("bad", START + 9, target="no name"),
+                PromiseSettle("none", "resolved"),
+                create("late", START, scope="local"),
+                create("a.2", START + 9),
+            ),
+        )
+    )
+    assert (reply.status, reply.now) == (200, START)
+    assert reply.replies is not None
+    statuses = [each and each.status for each in reply.replies]
+    assert statuses == [None, 200, None, 200, 400, 404, 201, None]
+    assert reply.replies[1] is not None
+    assert reply.replies[1].promise == world.record("old")
+    assert reply.replies[6] is not None
+    assert reply.replies[6].promise == world.record("late")
+    assert world.record("a.1").value == ONE
+
+
+def test_what_a_fence_creates_is_under_its_task(world: World) -> None:
+    world.root("a")
+    world.root("b")
+    named = PromiseCreate("a.1", START + 9, tags={TAG_BRANCH: "a"})
+    other = PromiseCreate("a.2", START + 9, tags={TAG_BRANCH: "b"})
+    reply = world.do(TaskFence("a", 1, (named, other, PromiseCreate("a.3", START + 9))))
+    assert reply.replies is not None
+    assert [each and each.status for each in reply.replies] == [None, 400, None]
+    assert world.record("a.1").tags == world.record("a.3").tags == {TAG_BRANCH: "a"}
+
+
+def test_a_fence_on_its_own_id_does_nothing_at_all(world: World) -> None:
+    world.root("a")
+    for own in (PromiseSettle("a", "resolved"), create("a", START + 9)):
+        assert world.do(TaskFence("a", 1, (create("b", START + 9), own))).status == 400
+    assert list(world.view.promises) == ["a"]
+
+
+def test_a_fence_has_a_bound() -> None:
+    world = World(MachineConfig(limits=Limits(batch_max=1)))
+    world.root("a")
+    one = create("b", START + 9)
+    assert world.do(TaskFence("a", 1, (one, one))).status == 400
+    assert world.do(TaskFence("a", 1, (one,))).status == 200
+    assert world.do(TaskSuspend("a", 1, ("x", "y"))).status == 400
+    assert world.do(TaskHeartbeat("n1", (("a", 1), ("b", 1)))).status == 400
+
+
+# ---- suspend ------------------------------------------------------------------------------------
+
+
+def test_suspend_and_resume(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1")
+    world.child("a", "a.2")
+    assert world.do(TaskSuspend("a", 1, ("a.1", "a.2"))).status == 200
+    assert world.state("a") == ("pending", "suspended")
+    assert world.machine.held("n1") == []
+    world.do(PromiseSettle("a.2", "rejected"))
+    world.do(PromiseSettle("a.1", "resolved"))
+    task = world.task("a")
+    assert (task.state, task.version, task.retry_at, task.resumes) == (
+        "pending",
+        1,
+        START,
+        ("a.2", "a.1"),
+    )
+
+
+def test_suspend_on_something_settled_is_300(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1")
+    world.promise("x", external="true")
+    world.promise("y", external="true")
+    world.do(PromiseRegisterCallback("x", "a"))
+    world.do(PromiseSettle("x", "resolved"))
+    world.commit()
+    reply = world.do(TaskSuspend("a", 1, ("a.1", "x", "y")))
+    assert reply.status == 300
+    assert reply.promises == [world.record("x")]
+    assert world.state("a") == ("pending", "acquired")
+    assert world.task("a").resumes == ()
+    assert not world.view.callbacks
+    changes = world.commit()
+    assert [row.task for row in changes.updated] == [world.task("a")]
+
+
+def test_what_settled_while_it_ran_is_written_and_forgotten_when_it_suspends(world: World) -> None:
+    world.root("a")
+    world.promise("x", external="true")
+    world.promise("y", external="true")
+    world.do(PromiseRegisterCallback("x", "a"))
+    world.commit()
+    world.do(PromiseSettle("x", "resolved"))
+    changes = world.commit()
+    assert [row.task.resumes for row in changes.updated if row.task is not None] == [("x",)]
+    assert world.do(TaskSuspend("a", 1, ("y",))).status == 200
+    assert world.task("a").resumes == ()
+
+
+def test_suspend_on_something_overdue_is_300(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1", ms=10)
+    world.advance(10)
+    reply = world.do(TaskSuspend("a", 1, ("a.1",)))
+    assert (reply.status, reply.promises) == (300, [world.record("a.1")])
+
+
+def test_suspend_refuses_and_leaves_nothing_half_done(world: World) -> None:
+    world.root("a")
+    world.promise("x", external="true")
+    world.promise("plain")
+    world.promise("done", 0, external="true")
+    for awaited, status in (
+        ((), 400),
+        (("x", "x"), 400),
+        (("x", "a"), 400),
+        (("x", "none"), 404),
+        (("done", "none"), 404),
+        (("x", "plain"), 422),
+        (("done", "plain"), 422),
+    ):
+        assert world.do(TaskSuspend("a", 1, awaited)).status == status
+        assert world.state("a") == ("pending", "acquired")
+        assert not world.view.callbacks
+
+
+def test_a_callback_that_is_there_already_is_not_added_twice(world: World) -> None:
+    world.root("a")
+    world.promise("x", external="true")
+    world.do(PromiseRegisterCallback("x", "a"))
+    world.commit()
+    assert world.do(TaskSuspend("a", 1, ("x",))).status == 200
+    assert world.commit().callbacks_added == []
+
+
+# ---- fulfill, release, heartbeat ----------------------------------------------------------------
+
+
+def test_fulfill_settles_and_is_no_news_to_its_holder(world: World) -> None:
+    world.root("a")
+    reply = world.do(TaskFulfill("a", 1, "rejected", ONE))
+    assert (reply.status, reply.promise) == (200, world.record("a"))
+    assert world.state("a") == ("rejected", "fulfilled")
+    assert not world.revoked
+
+
+def test_fulfill_refuses_what_is_malformed() -> None:
+    world = World(MachineConfig(limits=Limits(payload_bytes_max=1)))
+    world.root("a")
+    assert world.do(TaskFulfill("a", 1, "rejected_timedout")).status == 400
+    assert world.do(TaskFulfill("a", 1, "resolved", Value({}, b"12"))).status == 413
+    assert world.state("a") == ("pending", "acquired")
+
+
+def test_release_is_due_after_its_delay_and_keeps_the_version(world: World) -> None:
+    world.root("a")
+    assert world.do(TaskRelease("a", 1, 30)).status == 200
+    task = world.task("a")
+    assert (task.state, task.version, task.retry_at) == ("pending", 1, START + 30)
+    world.settle_down()
+    assert not world.executes
+    world.commit()
+    world.restart()
+    assert world.task("a").retry_at == START + 30
+    world.advance(30)
+    world.settle_down()
+    assert [(e.id, e.version, e.warm) for e in world.executes] == [("a", 1, None)]
+    assert not world.revoked
+
+
+@pytest.mark.parametrize("delay", [-1, 2**60])
+def test_release_refuses_what_is_no_delay(world: World, delay: int) -> None:
+    world.root("a")
+    assert world.do(TaskRelease("a", 1, delay)).status == 400
+
+
+def test_only_releases_of_what_failed_count_as_failures(world: World) -> None:
+    world.root("a")
+    for version, failed in ((1, True), (2, False), (3, True)):
+        assert world.do(TaskRelease("a", version, 0, failed)).status == 200
+        assert world.do(TaskAcquire("a", version, "n1", 100)).status == 200
+    assert world.task("a").failures == 2
+    world.commit()
+    world.restart()
+    assert world.task("a").failures == 2
+
+
+def test_heartbeat_renews_what_is_held(world: World) -> None:
+    for task_id in ("a", "b", "c"):
+        world.root(task_id, ttl=50)
+    world.root("d", "n2", ttl=50)
+    world.commit()
+    world.advance(10)
+    some = (("a", 1), ("b", 0), ("d", 1), ("none", 1))
+    assert world.do(TaskHeartbeat("n1", some)).status == 200
+    expiries = [world.task(each).expires_at for each in "abcd"]
+    assert expiries == [START + 60, START + 50, START + 50, START + 50]
+    world.advance(10)
+    assert world.do(TaskHeartbeat("n1")).status == 200
+    expiries = [world.task(each).expires_at for each in "abcd"]
+    assert expiries == [START + 70] * 3 + [START + 50]
+    assert not world.commit()
+    assert world.do(TaskHeartbeat("nobody")).status == 200
+
+
+def test_heartbeat_does_not_renew_what_is_overdue(world: World) -> None:
+    world.root("a", ms=10)
+    world.root("b", ms=10)
+    world.advance(10)
+    world.do(TaskHeartbeat("n1"))
+    assert world.state("a") == ("rejected_timedout", "fulfilled")
+    assert world.state("b") == ("rejected_timedout", "fulfilled")
+    assert [r.reason for r in world.revoked] == ["deadline", "deadline"]
+
+
+# ---- halt, continue, get ------------------------------------------------------------------------
+
+
+def test_halt_takes_the_task_and_continue_offers_it_again(world: World) -> None:
+    world.root("a")
+    reply = world.do(TaskHalt("a"))
+    assert (reply.status, reply.task) == (200, world.task("a"))
+    assert world.revoked == [Revocation("n1", "a", 1, "halted")]
+    assert world.do(TaskHalt("a")).status == 200
+    world.advance(9000)
+    world.settle_down()
+    assert not world.executes
+    assert world.do(TaskContinue("a")).status == 200
+    world.settle_down()
+    assert [(e.id, e.version) for e in world.executes] == [("a", 1)]
+
+
+def test_a_halted_task_remembers_what_settles(world: World) -> None:
+    world.root("a")
+    world.child("a", "a.1")
+    world.do(TaskSuspend("a", 1, ("a.1",)))
+    world.do(TaskHalt("a"))
+    world.do(PromiseSettle("a.1", "resolved"))
+    assert world.state("a") == ("pending", "halted")
+    world.commit()
+    world.restart()
+    world.do(TaskContinue("a"))
+    assert world.task("a").resumes == ("a.1",)
+
+
+def test_get_is_projected(world: World) -> None:
+    world.root("a", ms=10)
+    reply = world.do(TaskGet("a"))
+    assert (reply.status, reply.task, reply.promise) == (200, world.task("a"), world.record("a"))
+    world.advance(10)
+    late = world.do(TaskGet("a")).task
+    assert late is not None
+    assert late.state == "fulfilled"
+
+
+def test_history_is_found_and_leaves_again(world: World) -> None:
+    world.root("a")
+    world.fulfill("a")
+    world.commit()
+    assert world.machine.record("a") is None
+    assert world.machine.task("a") is None
+    assert world.do(PromiseGet("a")).promise == world.record("a")
+    assert world.machine.record("a") is not None
+    world.commit()
+    assert world.machine.record("a") is None
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (TaskSearch(), 200),
+        (TaskSearch("halted", "g", 1, "c"), 200),
+        (TaskSearch("done"), 400),
+        (TaskSearch(limit=0), 400),
+        (TaskSearch(limit=1001), 400),
+    ],
+)
+def test_a_search_is_checked(world: World, command: TaskSearch, status: int) -> None:
+    assert world.do(command).status == status
+
+
+def test_preload_is_left_to_the_engine_for_who_holds_it(world: World) -> None:
+    world.root("a")
+    reply = world.do(TaskPreload("a", 1))
+    assert (reply.status, reply.promises) == (200, None)
