@@ -148,7 +148,7 @@ def test_another_order_names_both_places() -> None:
     [note] = caught.value.__notes__
     assert note == (
         "found by replaying call-1, rpc checkout version 1, of the history of call-1 "
-        f"(5 promises) with swapped at tests/unit/{file}:{new - 1}"
+        f"(5 promises) with swapped at tests/unit/sdk/{file}:{new - 1}"
     )
 
 
