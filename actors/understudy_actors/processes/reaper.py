@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-_PROGRAM = Path(__file__).with_name("guard.py")
+_PROGRAM = Path(__file__).with_name("reaper_main.py")
 
 #: Seconds for the helper to leave once its list is empty and its input closed.
 _CLOSE_S = 2.0
