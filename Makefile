@@ -33,7 +33,7 @@ help: ## This list
 		| while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'The first one builds .venv (under a minute); after that it is there.'
-	@echo 'One test file: make unit ARGS="tests/unit/test_packaging.py -x"'
+	@echo 'One test file: make unit ARGS="tests/structure/test_packaging.py -x"'
 
 demo: $(READY) ## Nine services and a gateway; a service and the gateway are killed, and the calls still return
 	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
@@ -44,9 +44,9 @@ test: check ## Everything that CI runs: check, then all tests
 
 check: lint types ## Style, formatting, types and the direction of imports
 
-unit: $(READY) ## All tests; choose with ARGS="path -k name"
+unit: $(READY) ## The unit tests, or the tests you name: ARGS="path -k name"
 	@echo '· tests'
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(or $(ARGS),tests/unit)
 
 crashes: $(READY) ## A crash at every step of each program, and at each pair of steps of the small ones
 	@$(BIN)/python -m tests.simulation.every_step $(ARGS)

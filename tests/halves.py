@@ -1,7 +1,7 @@
-"""All tests, in two halves at the same time: what waits for processes, and what computes.
+"""Run all tests in two halves at the same time: those that wait for processes, and the others.
 
-``python -m tests.halves``: what `make test` runs. The first half is shown as it goes; the second
-when both are done. The exit code is 0 if both halves passed.
+``python -m tests.halves`` is what `make test` runs. The output of the first half is shown as it
+comes, that of the second when both are done. The exit code is 0 if both halves passed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ import sys
 import tempfile
 from typing import Final
 
-#: they start processes, and wait for them most of the time
-WAITING: Final = ("tests/integration", "tests/acceptance", "tests/chaos", "tests/fuzz")
+#: The tests in these folders start processes and spend most of their time waiting for them.
+WAITING: Final = (
+    "tests/integration",
+    "tests/acceptance",
+    "tests/benchmarks",
+    "tests/chaos",
+    "tests/fuzz",
+)
 _PYTEST: Final = (sys.executable, "-m", "pytest")
 
 
 def main() -> int:
-    """Run both; returns the exit code."""
+    """Run both halves and return the exit code."""
     elsewhere = [f"--ignore={folder}" for folder in WAITING]
     with tempfile.TemporaryFile("w+") as log:
         computing = subprocess.Popen(
@@ -27,7 +33,7 @@ def main() -> int:
         )
         try:
             waiting = subprocess.run((*_PYTEST, *WAITING), check=False).returncode
-            print("· the other half, which ran meanwhile", flush=True)
+            print("· the other half, which ran at the same time", flush=True)
             computed = computing.wait()
         except BaseException:
             computing.kill()

@@ -17,7 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.journal_world import SEARCH, after_a_kill, flush, insert, settle, too_large
+from tests.integration.store.journal_world import (
+    SEARCH,
+    after_a_kill,
+    flush,
+    insert,
+    settle,
+    too_large,
+)
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row

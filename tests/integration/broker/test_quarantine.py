@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli_world import Program, free_url, run, wait_until
+from tests.integration.cli.cli_world import Program, free_url, run, wait_until
 from understudy import Runtime
 
 #: nodes in a row that a broker lets die of one task, unless it is told otherwise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.journal_world import (
+from tests.integration.store.journal_world import (
     bring_in_after,
     ids_of,
     in_file,

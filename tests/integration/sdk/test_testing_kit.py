@@ -18,7 +18,7 @@ from understudy.testing import History, Stage, record, replay
 from understudy_broker.server.embedded import EmbeddedBroker
 from understudy_store.records import PromiseRecord
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "testing.md"
+PAGE: Final = Path(__file__).parents[3] / "docs" / "testing.md"
 
 
 def run_pytest(folder: Path, *args: str) -> tuple[int, str]:

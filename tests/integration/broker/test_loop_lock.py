@@ -9,7 +9,7 @@ from typing import Any
 import trio
 import zmq
 
-from tests.integration.turns import LIMIT_S, FakeBroker, Loop
+from tests.integration.broker.loop_locks import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
 from tests.unit.broker.core.rig import hello
 from understudy_broker.link.link import Link, open_link

@@ -19,7 +19,7 @@ from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.store import open_store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 #: commits numbered batches of 20 for ever, and prints each number once it is acknowledged
 WRITER = """

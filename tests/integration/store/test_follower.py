@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.integration.journal_world import (
+from tests.integration.store.journal_world import (
     BLOCKS,
     NEVER_S,
     SEARCH,

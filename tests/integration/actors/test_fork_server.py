@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.test_pool import PATIENCE_S, Lines
+from tests.integration.actors.test_pool import PATIENCE_S, Lines
 from understudy_actors.processes import (
     Pool,
     ProcessSpec,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli_world import APP, Program, free_url, run, wait_until
+from tests.integration.cli.cli_world import APP, Program, free_url, run, wait_until
 from understudy import Runtime
 from understudy.cli import main
 from understudy_broker.server.embedded import EmbeddedBroker

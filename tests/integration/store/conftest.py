@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.journal_world import NEVER_S, bring_in_after, shrink
+from tests.integration.store.journal_world import NEVER_S, bring_in_after, shrink
 from understudy_store.engines.sqlite.engine import SqliteEngine
 
 

@@ -16,7 +16,7 @@ import pytest
 import trio
 import zmq
 
-from tests.integration.turns import LIMIT_S, FakeBroker, Loop
+from tests.integration.broker.loop_locks import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
 from tests.unit.actors.interpreter.playing import environment
 from tests.unit.broker.core.rig import hello
