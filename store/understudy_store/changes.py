@@ -77,3 +77,5 @@ class Snapshot(msgspec.Struct):
     #: (settled promise, address)
     unblocks: list[tuple[PromiseRecord, str]] = []
     schedules: list[ScheduleRecord] = []
+    #: fencing epoch of this start of a broker; each commit repeats it (see `Engine`)
+    epoch: int = 1

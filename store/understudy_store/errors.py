@@ -37,5 +37,9 @@ class StoreFailedError(StoreError):
     """A commit failed, and nothing after it is done either (fail-stop)."""
 
 
+class StoreFencedError(StoreError):
+    """Another broker has taken the store over, so this one may not write any more."""
+
+
 class StoreClosedError(StoreError):
     """The store was closed before the call."""

@@ -92,6 +92,11 @@ class PromiseRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return self.state != PENDING
 
 
+def payload_bytes(record: PromiseRecord) -> int:
+    """Return the bytes of data in the param and the value of a promise."""
+    return len(record.param.data or b"") + len(record.value.data or b"")
+
+
 class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The task of a targeted promise; the lease's `ttl` in milliseconds."""
 

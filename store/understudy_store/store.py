@@ -1,4 +1,8 @@
-"""The store: an engine, and the one thread that writes to it.
+"""The store: an engine, and the threads that keep its waiting away from the caller's loop.
+
+`Store.lookup` and `Store.commit` answer at once where the engine is on this machine and little is
+asked, and later from a thread of their own where it is not. The caller has one way to ask and one
+way to take the answer; which of the two happens is decided here alone.
 
 Fail-stop (semantics: Ours, on top; design: the hot path): after a commit has failed, what is on the
 disk is unknown, so nothing after it is written or reported as done. The owner ends, and starts
@@ -8,141 +12,220 @@ again from what the disk holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import TypeAlias
-
-import msgspec
+from typing import Final, TypeAlias
 
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.schemes import open_engine
 from understudy_store.errors import (
-    StoreAddressError,
     StoreClosedError,
     StoreError,
     StoreFailedError,
+    StoreFencedError,
     StoreFormatError,
     StoreGoneError,
 )
+from understudy_store.limits import KIB
+from understudy_store.records import payload_bytes
 
-#: the replies to the reads, in their order; or why nothing was done
+#: the rows that were found; or the reason why the store cannot be read any more
+LookupResult: TypeAlias = list[Row] | StoreFailedError
+#: the replies to the reads, in their order; or the reason why nothing was done
 CommitResult: TypeAlias = list[Reply] | StoreFailedError
 
-
-class _Batch(msgspec.Struct, frozen=True):
-    changes: Changes
-    reads: Sequence[Read]
-    done: Callable[[CommitResult], None]
+#: Rows, and bytes of their payload, that are committed on the caller's own thread: such a commit is
+#: over before the writer thread could have been woken for it.
+INLINE_ROWS_MAX: Final = 200
+INLINE_BYTES_MAX: Final = 128 * KIB
 
 
 class Store:
-    """Takes over `engine` and starts the writer thread.
+    """An open engine with its threads. Takes `engine` over.
 
-    `submit`, `find` and `close` may each be called from another thread; `find` from one at a time.
+    `lookup`, `commit` and `close` may each be called from another thread, each of them from one at
+    a time.
+
+    Examples
+    --------
+    A caller with an event loop treats both answers alike::
+
+        result = store.commit(changes, reads, on_done)   # on_done: wake the loop with the result
+        if result is not None:
+            finish(result)                               # it was done at once
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        #: what was there when the store was opened
+        #: live work at the moment in which the store was opened
         self.snapshot: Snapshot = engine.load()
-        #: bounded by the submitter, who knows what it may have in flight
-        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._epoch = self.snapshot.epoch
         #: one commit at a time, whichever thread does it
         self._engine_lock = Lock()
         self._failure: StoreFailedError | None = None
         self._closed = False
-        self._thread = Thread(target=self._write, name="understudy-store-writer", daemon=True)
-        self._thread.start()
+        self._writer = _Worker("understudy-store-writer")
+        self._reader = None if engine.inline else _Worker("understudy-store-reader")
 
     @property
     def description(self) -> str:
-        """What it is and where: ``sqlite:////path/x.db (wal, synchronous=full)``."""
+        """Kind and place of the store: ``sqlite:////path/x.db (wal, synchronous=full)``."""
         return self._engine.description
 
+    # ---- asking, without waiting ----------------------------------------------------------------
+
+    def lookup(
+        self, ids: Collection[str], on_done: Callable[[LookupResult], None]
+    ) -> LookupResult | None:
+        """Find the rows of `ids` as last committed, not projected; unknown ids have none.
+
+        Parameters
+        ----------
+        ids
+            Not to be changed before the answer is there.
+        on_done
+            Called once, with the answer, if this returns None: on a thread of the store, possibly
+            before this has returned. It must be quick and must not raise; usually it wakes the
+            caller's loop. Answers come in the order of these calls.
+
+        Returns
+        -------
+        The answer, if the engine gives it at once (SQLite, memory): then `on_done` is not called.
+        None, if it comes later.
+
+        Raises
+        ------
+        StoreClosedError
+        """
+        self._check_open()
+        if self._reader is None:
+            return self._find(ids)
+
+        def job() -> Callable[[], None]:
+            found = self._find(ids)
+            return lambda: on_done(found)
+
+        self._reader.put(job)
+        return None
+
+    def commit(
+        self,
+        changes: Changes,
+        reads: Sequence[Read],
+        on_done: Callable[[CommitResult], None],
+    ) -> CommitResult | None:
+        """Commit `changes`, then answer `reads`. Commits are done in the order of these calls.
+
+        Parameters
+        ----------
+        changes
+            One transaction; not to be touched again. Empty changes: only the reads are done.
+        reads
+            Answered after the changes, seeing exactly this commit.
+        on_done
+            Called once, with the result, if this returns None: on the writer thread, possibly
+            before this has returned. It must be quick and must not raise: a commit that cannot be
+            reported is the last one.
+
+        Returns
+        -------
+        The result, if the commit was done on the calling thread: then all is durable, and `on_done`
+        is not called. It happens for a few rows without reads, where the engine allows it
+        (`Engine.inline`) and no earlier commit is under way. None, if the writer thread does it. A
+        result that is an error is that of this and of every later commit.
+
+        Raises
+        ------
+        StoreClosedError
+        """
+        self._check_open()
+        # Handing a batch to the writer thread and back costs as much as its fsync, and two threads
+        # that both want the interpreter slow each other down.
+        if not reads and self._engine.inline and self._writer.idle and _is_small(changes):
+            with self._engine_lock:
+                return self._commit(changes, reads)
+        self._enqueue(changes, reads, on_done)
+        return None
+
+    # ---- the same, in the callers' former words; they leave once the broker uses the above ------
+
     def find(self, ids: Collection[str]) -> list[Row]:
-        """The rows of `ids` as last committed, not projected; unknown ids have none.
+        """Return the rows of `ids` as `lookup` does, waiting for them.
 
         Raises
         ------
         StoreFailedError
-            A commit has failed, or this has: what the store holds is not known.
+            A commit has failed, or this has: the content of the store is not known.
         StoreClosedError
         """
-        if self._failure is not None:
-            raise self._failure
+        self._check_open()
+        found = self._find(ids)
+        if isinstance(found, StoreFailedError):
+            raise found
+        return found
+
+    def submit(
+        self, changes: Changes, reads: Sequence[Read], done: Callable[[CommitResult], None]
+    ) -> None:
+        """Commit as `commit` does, always on the writer thread."""
+        self._check_open()
+        self._enqueue(changes, reads, done)
+
+    def commit_here(self, changes: Changes, reads: Sequence[Read]) -> CommitResult:
+        """Commit on the calling thread, while nothing is queued: durable on return."""
+        self._check_open()
+        with self._engine_lock:
+            return self._commit(changes, reads)
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Do all that is queued, then give the engine back. A second call does nothing."""
+        self._closed = True
+        self._writer.stop()
+        if self._reader is not None:
+            self._reader.stop()
+        with self._engine_lock:
+            self._engine.close()
+
+    def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(f"the store {self.description} is closed")
+
+    def _find(self, ids: Collection[str]) -> LookupResult:
+        if self._failure is not None:
+            return self._failure
         try:
             return self._engine.find(ids)
         except StoreClosedError:
             raise
         except StoreError as error:
-            raise self._fail(error) from error
+            return self._fail(error)
 
-    def submit(
-        self, changes: Changes, reads: Sequence[Read], done: Callable[[CommitResult], None]
+    def _enqueue(
+        self, changes: Changes, reads: Sequence[Read], on_done: Callable[[CommitResult], None]
     ) -> None:
-        """Queue a commit. Commits are done one by one, in the order of these calls.
-
-        Parameters
-        ----------
-        changes
-            One transaction; not to be touched again. Empty: only the reads are done.
-        reads
-            Answered after it, seeing exactly this commit.
-        done
-            Called once, on the writer thread: with the replies, when all is durable; or with the
-            error, for this and every later commit. Must be quick and not raise.
-
-        Raises
-        ------
-        StoreClosedError
-        """
-        if self._closed:
-            raise StoreClosedError(f"the store {self.description} is closed")
-        self._queue.put(_Batch(changes, reads, done))
-
-    def commit_here(self, changes: Changes, reads: Sequence[Read]) -> CommitResult:
-        """Commit on the calling thread, while nothing is queued: durable on return.
-
-        For small batches. Handing one to the writer thread and back costs as much as its fsync,
-        and two threads that both want the interpreter slow each other down.
-
-        Raises
-        ------
-        StoreClosedError
-        """
-        if self._closed:
-            raise StoreClosedError(f"the store {self.description} is closed")
-        with self._engine_lock:
-            return self._commit(changes, reads)
-
-    def close(self) -> None:
-        """Do all that is queued, then give the engine back. A second time does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
-        self._thread.join()
-        with self._engine_lock:
-            self._engine.close()
-
-    def _write(self) -> None:
-        while (batch := self._queue.get()) is not None:
+        def job() -> Callable[[], None]:
             with self._engine_lock:
-                result = self._commit(batch.changes, batch.reads)
-            try:
-                batch.done(result)
-            except Exception as error:
-                # What is committed but cannot be reported must not be followed by more.
-                self._fail(error)
+                result = self._commit(changes, reads)
+            return lambda: self._report(result, on_done)
+
+        self._writer.put(job)
+
+    def _report(self, result: CommitResult, on_done: Callable[[CommitResult], None]) -> None:
+        try:
+            on_done(result)
+        except Exception as error:
+            # A commit that was made but cannot be reported must not be followed by more.
+            self._fail(error)
 
     def _commit(self, changes: Changes, reads: Sequence[Read]) -> CommitResult:
         if self._failure is not None:
             return self._failure
         try:
-            return self._engine.commit(changes, reads)
+            return self._engine.commit(changes, reads, self._epoch)
         except Exception as error:
             return self._fail(error)
 
@@ -156,7 +239,61 @@ class Store:
         return self._failure
 
 
+class _Worker:
+    """A thread that does jobs one by one, in the order in which they were put.
+
+    A job does the work and returns a function that reports it. The job counts as done before its
+    report is made, so whoever hears the report finds the worker idle.
+    """
+
+    def __init__(self, name: str) -> None:
+        #: bounded by the callers, who know how much they have in flight
+        self._jobs: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
+        # Each is written by one thread only: by the callers', and by this one.
+        self._put_count = 0
+        self._done_count = 0
+        self._stopped = False
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """True if every job that was put is done."""
+        return self._put_count == self._done_count
+
+    def put(self, job: Callable[[], Callable[[], None]]) -> None:
+        """Do `job` after all that were put before."""
+        self._put_count += 1
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """Do all that was put, then end. A second call does nothing but wait for that."""
+        if not self._stopped:
+            self._stopped = True
+            self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            report = job()
+            self._done_count += 1
+            report()
+
+
+def _is_small(changes: Changes) -> bool:
+    """Return whether a commit is over before a thread could have been woken for it."""
+    rows = changes.inserted + changes.updated
+    if len(rows) > INLINE_ROWS_MAX:
+        return False
+    size = 0
+    for row in rows:
+        size += payload_bytes(row.promise)
+    return size <= INLINE_BYTES_MAX
+
+
 def _advice(error: Exception) -> str:
+    if isinstance(error, StoreFencedError):
+        return "Another broker goes on with it: stop this one, nothing is to be mended"
     if isinstance(error, StoreGoneError):
         return "Put back what was there, if you can, then start again"
     if isinstance(error, StoreFormatError):
@@ -185,27 +322,9 @@ def open_store(url: str) -> Store:
     StoreError
         See `understudy_store.errors`: each says what was found and what to do.
     """
-    engine = _open_engine(url)
+    engine = open_engine(url)
     try:
         return Store(engine)
     except BaseException:
         engine.close()
         raise
-
-
-def _open_engine(url: str) -> Engine:
-    if url == "memory":
-        from understudy_store.engines.memory import MemoryEngine
-
-        return MemoryEngine()
-    scheme, separator, rest = url.partition("://")
-    path = rest.removeprefix("/") if separator else url
-    if not path or path == ":memory:" or (separator and (scheme, rest[:1]) != ("sqlite", "/")):
-        raise StoreAddressError(
-            f"{url!r} names no store: use 'memory', 'sqlite:///relative.db', "
-            "'sqlite:////absolute.db' or a path"
-        )
-    # Loads SQLAlchemy: not for those who keep nothing.
-    from understudy_store.engines.sqlite.engine import SqliteEngine
-
-    return SqliteEngine(Path(path))

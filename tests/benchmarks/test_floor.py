@@ -12,6 +12,7 @@ from benchmarks.floor import disk
 from benchmarks.floor.messages import Create, Fulfill, Step, Value
 from benchmarks.floor.parent import running
 from understudy_store.changes import Changes
+from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sql.rows import PROMISE_COLUMNS, UPDATE_COLUMNS
 from understudy_store.engines.sqlite.engine import SqliteEngine
 
@@ -74,7 +75,7 @@ def test_a_store_that_was_filled_is_one_of_ours(tmp_path: Path, count: int) -> N
             assert found.task.state == "fulfilled"
         else:
             assert past.find(["past-000000.1"]) == []
-        asleep.commit(Changes(now=NOW), [])
+        asleep.commit(Changes(now=NOW), [], SOLE_EPOCH)
     finally:
         past.close()
         asleep.close()

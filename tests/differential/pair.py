@@ -17,7 +17,7 @@ import msgspec
 from tests.unit.store.machine.properties import check_state
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
-from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.machine.packed import in_memory
@@ -201,8 +201,8 @@ class Pair:
         (changes, reads), self._flight = self._flight, None
         same(
             "reads",
-            self.memory.engine.commit(changes, reads),
-            self.sqlite.engine.commit(changes, reads),
+            self.memory.engine.commit(changes, reads, SOLE_EPOCH),
+            self.sqlite.engine.commit(changes, reads, SOLE_EPOCH),
         )
         self.sqlite.machine.committed(changes)
         written = {row.promise.id: row for row in (*changes.inserted, *changes.updated)}

@@ -49,9 +49,11 @@ def test_an_engine_that_loses_one_change_is_found(
 ) -> None:
     right = SqliteEngine.commit
 
-    def wrong(engine: SqliteEngine, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+    def wrong(
+        engine: SqliteEngine, changes: Changes, reads: Sequence[Read], epoch: int
+    ) -> list[Reply]:
         kept = getattr(changes, lost)[:-1]
-        return right(engine, msgspec.structs.replace(changes, **{lost: kept}), reads)
+        return right(engine, msgspec.structs.replace(changes, **{lost: kept}), reads, epoch)
 
     monkeypatch.setattr(SqliteEngine, "commit", wrong)
     outcome = _first_failure(empty)
@@ -66,8 +68,10 @@ def test_an_engine_that_loses_one_change_is_found(
 def test_a_wrong_answer_is_found(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = SqliteEngine.commit
 
-    def wrong(engine: SqliteEngine, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
-        replies = right(engine, changes, reads)
+    def wrong(
+        engine: SqliteEngine, changes: Changes, reads: Sequence[Read], epoch: int
+    ) -> list[Reply]:
+        replies = right(engine, changes, reads, epoch)
         return [msgspec.structs.replace(reply, cursor=None) for reply in replies]
 
     monkeypatch.setattr(SqliteEngine, "commit", wrong)

@@ -33,7 +33,7 @@ from tests.powerloss.follower import Follower
 from tests.powerloss.recorder import Recorder
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sqlite import database, journal
@@ -142,7 +142,7 @@ class Maker:
                 self.author.tasks_now[each.record.id] = each.task.record()
 
     def _keep(self, changes: Changes) -> None:
-        self.engine.commit(changes, [])
+        self.engine.commit(changes, [], SOLE_EPOCH)
         self.changes.append(changes)
         written = {row.promise.id: row for row in (*changes.inserted, *changes.updated)}
         self.states.append(State(in_order(self.engine.load()), self.states[-1].rows | written))

@@ -13,7 +13,7 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_store.commands import Reply
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.machine import MachineConfig
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class BrokerHost:
             self._disk_failed("a write failed")
             return
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        result = self.world.disk.commit(batch.changes, reads)
+        result = self.world.disk.commit(batch.changes, reads, SOLE_EPOCH)
         self.world.counts["commits"] += 1
         self.world.told_at = self.world.events
         self.world.say("disk", "commits", batch.changes)

@@ -32,7 +32,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import PromiseRecord
@@ -101,7 +101,9 @@ class Broker:
             batch = core.take_batch()
             if batch is not None:
                 reads = [Read(owed.command, owed.now) for owed in batch.reads]
-                self._send(core.committed(batch, self.engine.commit(batch.changes, reads)))
+                self._send(
+                    core.committed(batch, self.engine.commit(batch.changes, reads, SOLE_EPOCH))
+                )
             due = core.next_due(now)
             if due is None or due > now:
                 return

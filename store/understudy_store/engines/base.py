@@ -1,14 +1,22 @@
-"""What an engine does: loads, finds, commits. It decides nothing; the machine does."""
+"""The port between the machine and a place that keeps its changes.
+
+An engine loads, finds and commits. It decides nothing; the machine does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import ReadCommand, Reply
+from understudy_store.errors import StoreFencedError
+
+#: The epoch of every store that only one process can open at a time (memory, or a file under a
+#: lock): nobody can take such a store over, so its epoch never changes.
+SOLE_EPOCH: Final = 1
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -23,31 +31,75 @@ class Read(msgspec.Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """A place to keep promises. `commit` and `find` run on two threads at the same time."""
+    """A place to keep promises.
+
+    `commit` and `find` run on two threads at the same time; each of them from one at a time. Both
+    block until they are done. `Store` keeps that away from its caller's thread if need be.
+
+    Epochs
+    ------
+    A database that several brokers can reach needs a *fence*: a broker that was paused while
+    another one took over its store must not write any more, however late it wakes. Each start of a
+    broker therefore has an epoch of its own, which `load` returns in the snapshot and every
+    `commit` repeats. The engine compares the two in the same transaction as the write, so the
+    database decides who may write, and no clock does. `StoreFencedError` says that another broker
+    owns the store now. Where only one process can have the store open, the epoch is `SOLE_EPOCH`
+    and the check costs one comparison.
+    """
 
     @property
     def description(self) -> str:
-        """What it is and where, for logs and errors."""
+        """Kind and place of the store, for logs and errors."""
+
+    @property
+    def inline(self) -> bool:
+        """True if a find, or a commit of a few rows, may run on the caller's event loop.
+
+        That holds for engines on this machine: a commit to a local file is over before a thread
+        could be woken to do it. An engine behind a network answers False.
+        """
 
     def load(self) -> Snapshot:
-        """All that a machine needs to go on. Called once, before any `commit`."""
+        """Return all that a machine needs to go on. Called once, before any `commit`."""
 
     def find(self, ids: Collection[str]) -> list[Row]:
-        """The rows of `ids` as last committed, unprojected, in any order; unknown ids have none."""
+        """Return the rows of `ids` as last committed, unprojected, in any order.
 
-    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        Unknown ids have no row.
+        """
+
+    def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
         """Keep `changes` wholly or not at all, durable on return; then answer `reads`.
 
         The reads see exactly this commit. Empty changes write nothing, not even their time.
         Callbacks, listeners and unblocks are sets: adding one twice is adding it once.
 
+        Parameters
+        ----------
+        epoch
+            The epoch of the snapshot that this broker started from; see above.
+
         Raises
         ------
+        StoreFencedError
+            Another broker has taken the store over. Nothing was written.
         StoreError
-            Nothing of the changes is visible then; whether they are gone only a reopen tells.
-            Also where an inserted row exists, or an updated one does not; an engine that brings
-            commits elsewhere later may say so at a later one.
+            None of the changes is visible then; only opening the store again tells whether they
+            were kept. Also raised where an inserted row exists, or an updated one does not; an
+            engine that writes commits to its tables later may say so at a later commit.
         """
 
     def close(self) -> None:
-        """Give back all that is held. A second time does nothing."""
+        """Give back all that is held. A second call does nothing."""
+
+
+def check_epoch(epoch: int) -> None:
+    """Refuse every epoch but `SOLE_EPOCH`; for engines whose store nobody else can open.
+
+    Raises
+    ------
+    StoreFencedError
+        `epoch` is that of another owner.
+    """
+    if epoch != SOLE_EPOCH:
+        raise StoreFencedError(f"a commit of epoch {epoch} came to a store of epoch {SOLE_EPOCH}")

@@ -16,7 +16,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import Read, check_epoch
 from understudy_store.engines.searches import page, refusal
 from understudy_store.engines.sql.rows import origin_of
 from understudy_store.errors import StoreError
@@ -46,6 +46,10 @@ class MemoryEngine:
     def description(self) -> str:
         return "memory (not durable)"
 
+    @property
+    def inline(self) -> bool:
+        return True
+
     def load(self) -> Snapshot:
         return Snapshot(
             now=self._now,
@@ -61,7 +65,8 @@ class MemoryEngine:
             found = [self._rows.get(id_) for id_ in dict.fromkeys(ids)]
         return [row for row in found if row is not None]
 
-    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+    def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
+        check_epoch(epoch)
         if changes:
             self._check(changes)
             with self._lock:

@@ -449,10 +449,10 @@ async def test_a_failed_commit_stops_the_broker(monkeypatch: pytest.MonkeyPatch)
     running.start()
     commit = MemoryEngine.commit
 
-    def fail(self: MemoryEngine, changes: Any, reads: Any) -> list[Reply]:
+    def fail(self: MemoryEngine, changes: Any, reads: Any, epoch: int) -> list[Reply]:
         if any(row.promise.id == "bad" for row in changes.inserted):
             raise OSError("no space left on device")
-        return commit(self, changes, reads)
+        return commit(self, changes, reads, epoch)
 
     monkeypatch.setattr(MemoryEngine, "commit", fail)
     answers: list[object] = []

@@ -59,10 +59,12 @@ def _stop_at(point: str, id: str, state: str) -> None:
     commit, committed, polled = SqliteEngine.commit, BrokerCore.committed, BrokerCore.polled
     sent = False
 
-    def stopping_commit(self: SqliteEngine, changes: Changes, reads: Sequence[Any]) -> Any:
+    def stopping_commit(
+        self: SqliteEngine, changes: Changes, reads: Sequence[Any], epoch: int
+    ) -> Any:
         if point == "before-commit" and is_meant(changes):
             _die()
-        replies = commit(self, changes, reads)
+        replies = commit(self, changes, reads, epoch)
         if point == "after-commit" and is_meant(changes):
             _die()
         return replies

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.sqlite import engine as engine_module
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -41,11 +41,14 @@ def bring_in_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 def insert(engine: SqliteEngine, *ids: str) -> None:
-    assert engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), []) == []
+    assert engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [], SOLE_EPOCH) == []
 
 
 def settle(engine: SqliteEngine, at: int, *ids: str) -> None:
-    assert engine.commit(Changes(at, updated=[settled(row(id_), at) for id_ in ids]), []) == []
+    assert (
+        engine.commit(Changes(at, updated=[settled(row(id_), at) for id_ in ids]), [], SOLE_EPOCH)
+        == []
+    )
 
 
 def too_large(id_: str) -> Row:
@@ -56,7 +59,7 @@ def too_large(id_: str) -> Row:
 
 
 def flush(engine: SqliteEngine) -> None:
-    engine.commit(Changes(0), SEARCH)
+    engine.commit(Changes(0), SEARCH, SOLE_EPOCH)
 
 
 def in_file(path: Path) -> list[str]:
@@ -88,7 +91,7 @@ def after_a_kill(engine: SqliteEngine, path: Path) -> Iterator[SqliteEngine]:
 
 
 def ids_of(engine: SqliteEngine) -> list[str]:
-    [found] = engine.commit(Changes(0), SEARCH)
+    [found] = engine.commit(Changes(0), SEARCH, SOLE_EPOCH)
     assert found.promises is not None
     return [promise.id for promise in found.promises]
 

@@ -14,7 +14,7 @@ import pytest
 
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.store import open_store
@@ -193,7 +193,7 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
     assert not list(engine.load().live)
     files = [tmp_path / "x.db-wal", tmp_path / "x.db.journal"]
     before = [(each.stat().st_size, each.stat().st_mtime_ns) for each in files]
-    engine.commit(Changes(5), [Read(PromiseSearch(), 5)])
+    engine.commit(Changes(5), [Read(PromiseSearch(), 5)], SOLE_EPOCH)
     engine.find(["a"])
     assert [(each.stat().st_size, each.stat().st_mtime_ns) for each in files] == before
     engine.close()

@@ -18,6 +18,7 @@ from tests.integration.store.journal_world import (
 from tests.support import eventually
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
+from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -109,7 +110,7 @@ def test_after_a_clean_close_all_is_in_the_file(path: Path) -> None:
     assert in_file(path) == ["a"]
     assert number_in_file(path) == 1
     with pytest.raises(StoreClosedError, match="is closed"):
-        engine.commit(Changes(2, inserted=[row("b")]), [])
+        engine.commit(Changes(2, inserted=[row("b")]), [], SOLE_EPOCH)
     with pytest.raises(StoreClosedError, match="is closed"):
         engine.find(["a"])
 

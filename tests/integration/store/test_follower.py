@@ -28,6 +28,7 @@ from tests.integration.store.journal_world import (
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
+from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sql import statements
 from understudy_store.engines.sqlite import engine as engine_module
 from understudy_store.engines.sqlite.database import Database
@@ -100,7 +101,9 @@ def test_a_find_sees_no_half_of_what_is_written_meanwhile(
         if len(calls) == 1:
             more = [too_large("c")] if large else []
             rows = [settled(row("a"), 6), settled(row("b"), 6)]
-            engine.commit(Changes(6, inserted=more, updated=rows), [] if large else SEARCH)
+            engine.commit(
+                Changes(6, inserted=more, updated=rows), [] if large else SEARCH, SOLE_EPOCH
+            )
         return real(ids)
 
     monkeypatch.setattr(engine._database, "find", find)
@@ -231,7 +234,7 @@ def test_what_is_too_large_for_a_record_goes_to_the_file_at_once(
     """In its order among small ones, and under a number of its own."""
     for number, kind in enumerate(ids, start=1):
         made = too_large(f"p.{number}") if kind == "L" else row(f"p.{number}")
-        assert engine.commit(Changes(number, inserted=[made]), []) == []
+        assert engine.commit(Changes(number, inserted=[made]), [], SOLE_EPOCH) == []
         expected = [f"p.{n}" for n in range(1, number + 1)]
         assert engine._journal.number == number
         if kind == "L":
@@ -250,8 +253,8 @@ def test_what_is_too_large_for_a_record_goes_to_the_file_at_once(
 def test_what_a_kill_left_is_whole_when_it_is_brought_in(path: Path, engine: SqliteEngine) -> None:
     """Of an update the journal has only what changed; the rest is in a record before it."""
     made = Row(row("a", k="v").promise)
-    engine.commit(Changes(1, inserted=[made]), [])
-    engine.commit(Changes(2, updated=[settled(made)]), [])
+    engine.commit(Changes(1, inserted=[made]), [], SOLE_EPOCH)
+    engine.commit(Changes(2, updated=[settled(made)]), [], SOLE_EPOCH)
     assert in_file(path) == []
     with after_a_kill(engine, path) as reopened:
         assert reopened.find(["a"]) == [settled(made)]
@@ -268,7 +271,7 @@ def test_commits_of_a_busy_store_are_all_there(path: Path, monkeypatch: pytest.M
         settle(engine, 2 * number, "a", "b")
         settle(engine, 2 * number + 1, "a")
         if number % 20 == 0:
-            engine.commit(Changes(1, inserted=[too_large(f"l.{number}")]), SEARCH)
+            engine.commit(Changes(1, inserted=[too_large(f"l.{number}")]), SEARCH, SOLE_EPOCH)
     with after_a_kill(engine, path) as reopened:
         assert settled_at(reopened, "a", "b") == [2 * ROUNDS + 1, 2 * ROUNDS]
         assert reopened._journal.number == 1 + 2 * ROUNDS + ROUNDS // 20

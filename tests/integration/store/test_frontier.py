@@ -28,6 +28,7 @@ from tests.integration.store.journal_world import (
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes, Row
+from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sqlite.absent_ids import KNOWN_MAX, AbsentIds
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -45,7 +46,7 @@ def _found(engine: SqliteEngine, *ids: str) -> list[str]:
 
 
 def _insert_large(engine: SqliteEngine, id_: str) -> None:
-    engine.commit(Changes(1, inserted=[too_large(id_)]), [])
+    engine.commit(Changes(1, inserted=[too_large(id_)]), [], SOLE_EPOCH)
 
 
 def _seal(engine: SqliteEngine) -> None:
@@ -271,7 +272,7 @@ def test_what_is_taken_for_new_is_not_missing_beside_what_came_with_it(
         for at in meanwhile:
             made = too_large("a.1") if large else row("a.1")
             changes = Changes(at, inserted=[made], updated=[settled(row("b"), at)])
-            engine.commit(changes, [] if large else SEARCH)
+            engine.commit(changes, [] if large else SEARCH, SOLE_EPOCH)
         return real(ids)
 
     monkeypatch.setattr(engine._database, "find", find)
@@ -418,7 +419,7 @@ class _Model:
         made = [make(id_) for id_ in step.ids if id_ not in self._rows]
         known = [self._rows[id_] for id_ in step.ids if id_ in self._rows]
         changes = Changes(at, inserted=made, updated=[settled(each, at) for each in known])
-        self.engine.commit(changes, SEARCH if step.drained else [])
+        self.engine.commit(changes, SEARCH if step.drained else [], SOLE_EPOCH)
         new = {each.promise.id: each for each in (*changes.inserted, *changes.updated)}
         self._rows = self._rows | new
         self._states.append(self._rows)

@@ -24,6 +24,7 @@ from tests.integration.store.journal_world import (
 )
 from tests.support import eventually
 from understudy_store.changes import Changes
+from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sqlite import database as database_module
 from understudy_store.engines.sqlite import engine as engine_module
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -43,7 +44,7 @@ HURRIES: Final[dict[str, Callable[[SqliteEngine], object]]] = {
     "a search": flush,
     "the commit that needs the half": fill,
     "a commit that the journal is too small for": lambda engine: engine.commit(
-        Changes(1, inserted=[too_large("large")]), []
+        Changes(1, inserted=[too_large("large")]), [], SOLE_EPOCH
     ),
     "a load": lambda engine: engine.load(),
     "the end": lambda engine: engine.close(),

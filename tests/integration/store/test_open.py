@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
+from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.tables import APPLICATION_ID, METADATA
@@ -353,7 +354,7 @@ def test_the_log_is_as_long_whatever_pages_the_file_has(
 
 def test_memory_is_gone_at_close() -> None:
     engine = MemoryEngine()
-    engine.commit(Changes(1, inserted=[row("a")]), [])
+    engine.commit(Changes(1, inserted=[row("a")]), [], SOLE_EPOCH)
     engine.close()
     store = open_store("memory")
     assert store.find(["a"]) == []

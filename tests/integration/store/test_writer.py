@@ -33,12 +33,12 @@ class _BreakingEngine(MemoryEngine):
         self.go = threading.Semaphore(0)
         self.commits = 0
 
-    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+    def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
         assert self.go.acquire(timeout=WAIT_S)
         self.commits += 1
         if self.commits == 3:
             raise StoreError("disk on fire")
-        return super().commit(changes, reads)
+        return super().commit(changes, reads, epoch)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import Read, check_epoch
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.absent_ids import AbsentIds, beyond_descendants
 from understudy_store.engines.sqlite.database import Database, explained
@@ -121,6 +121,10 @@ class SqliteEngine:
     def description(self) -> str:
         return f"sqlite:///{self._path} (journal, wal, synchronous=full)"
 
+    @property
+    def inline(self) -> bool:
+        return True
+
     @contextmanager
     def _file(self) -> Iterator[None]:
         """Hold `_file_lock`; who has it makes haste."""
@@ -182,7 +186,8 @@ class SqliteEngine:
         if self._closed:
             raise StoreClosedError(f"the store {self._path} is closed")
 
-    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+    def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
+        check_epoch(epoch)
         with self._append_lock:
             # the number of the journal's descriptor may be another file's by now
             self._check_open()

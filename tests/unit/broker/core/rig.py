@@ -23,7 +23,7 @@ from understudy_broker.protocol.messages import (
     Welcome,
 )
 from understudy_store.commands import PromiseCreate, Reply
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import TAG_TARGET, Value
@@ -122,7 +122,9 @@ class Rig:
 
     def commit(self, batch: Batch) -> None:
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        self.deliver(self.core.committed(batch, self.engine.commit(batch.changes, reads)))
+        self.deliver(
+            self.core.committed(batch, self.engine.commit(batch.changes, reads, SOLE_EPOCH))
+        )
 
     def turn(self) -> None:
         """Apply and commit, until nothing is due."""

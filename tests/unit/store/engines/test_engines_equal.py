@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
 from understudy_store.changes import Changes, Row, Snapshot
-from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sqlite import engine as engine_module
 from understudy_store.engines.sqlite import journal
@@ -98,7 +98,9 @@ def test_engines_are_equal(empty_store: Path, data: st.DataObject) -> None:
         changes = data.draw(batches(now, known))
         # Reads bring all into the file: without them it stays in the journal, for others to follow.
         reads = data.draw(st.just([]) | st.lists(st.builds(Read, commands, moments), max_size=4))
-        assert sqlite.commit(changes, reads) == memory.commit(changes, reads)
+        assert sqlite.commit(changes, reads, SOLE_EPOCH) == memory.commit(
+            changes, reads, SOLE_EPOCH
+        )
         assert _found(sqlite) == _found(memory) == known
         in_journal = 0 if reads else in_journal + bool(changes)
         assert sqlite._active.commits == in_journal
@@ -121,7 +123,7 @@ def test_batches_of_any_length(empty_store: Path, rows_count: int) -> None:
         Changes(1, inserted=inserted, callbacks_added=pairs, unblocks_added=pairs),
         Changes(2, updated=updated[1:], callbacks_removed=ids[1:], unblocks_removed=pairs[1:]),
     ):
-        assert sqlite.commit(changes, []) == memory.commit(changes, [])
+        assert sqlite.commit(changes, [], SOLE_EPOCH) == memory.commit(changes, [], SOLE_EPOCH)
         assert _sorted(sqlite.load()) == _sorted(memory.load())
         found = {row.promise.id: row for row in sqlite.find([*ids, "unknown"])}
         assert found == {row.promise.id: row for row in memory.find(ids)}

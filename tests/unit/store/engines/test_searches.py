@@ -21,7 +21,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.searches import prefix_end
 from understudy_store.engines.sql import queries as pages
@@ -75,18 +75,20 @@ def test_shards_never_change() -> None:
     ],
 )
 def test_malformed_searches_are_refused(engine: Engine, command: ReadCommand, word: str) -> None:
-    [reply] = engine.commit(Changes(0), [Read(command, 0)])
+    [reply] = engine.commit(Changes(0), [Read(command, 0)], SOLE_EPOCH)
     assert reply.status == 400
     assert word in str(reply.error)
 
 
 def test_pages_follow_each_other(engine: Engine) -> None:
     ids = [f"p.{n:02}" for n in range(10)]
-    engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [])
+    engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [], SOLE_EPOCH)
     found: list[str] = []
     cursor, pages_count = None, 0
     while True:
-        [reply] = engine.commit(Changes(0), [Read(PromiseSearch(limit=5, cursor=cursor), 1)])
+        [reply] = engine.commit(
+            Changes(0), [Read(PromiseSearch(limit=5, cursor=cursor), 1)], SOLE_EPOCH
+        )
         assert reply.promises is not None
         found += [promise.id for promise in reply.promises]
         cursor, pages_count = reply.cursor, pages_count + 1
@@ -100,10 +102,10 @@ def test_reads_see_their_own_commit(engine: Engine) -> None:
     child = row("a.1", **{TAG_ORIGIN: "a", TAG_BRANCH: "a"})
     reads = [Read(TaskPreload("a", 1), 2), Read(PromiseSearch(prefix="a"), 2)]
     inserted = [targeted("a"), child, row("a.2", **{TAG_BRANCH: "a"})]
-    preload, search = engine.commit(Changes(1, inserted=inserted), reads)
+    preload, search = engine.commit(Changes(1, inserted=inserted), reads, SOLE_EPOCH)
     assert preload.promises == [child.promise]  # the other is of another call graph
     assert search.promises == [row.promise for row in inserted]
-    [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1])
+    [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1], SOLE_EPOCH)
     assert preload.promises == [settled(child).promise]
 
 
@@ -116,14 +118,14 @@ def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
     ]
     # the searches have them in the file, where the finds look then
     reads = [Read(PromiseSearch(), 1)]
-    [all_of_them] = engine.commit(Changes(1, inserted=rows), reads)
+    [all_of_them] = engine.commit(Changes(1, inserted=rows), reads, SOLE_EPOCH)
     assert all_of_them.promises == [each.promise for each in rows]
     assert [engine.find([each.promise.id]) for each in rows] == [[each] for each in rows]
     swapped = [
         Row(msgspec.structs.replace(each.promise, value=value, state="resolved", settled_at=2))
         for each, value in zip(rows, reversed(values), strict=True)
     ]
-    engine.commit(Changes(2, updated=swapped), reads)
+    engine.commit(Changes(2, updated=swapped), reads, SOLE_EPOCH)
     assert engine.find([each.promise.id for each in swapped]) == swapped
 
 
@@ -137,11 +139,11 @@ def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
     ids=["exists", "twice", "missing"],
 )
 def test_a_refused_commit_leaves_nothing(engine: Engine, changes: Changes) -> None:
-    engine.commit(Changes(1, inserted=[row("a")]), [])
+    engine.commit(Changes(1, inserted=[row("a")]), [], SOLE_EPOCH)
     if changes.updated and isinstance(engine, SqliteEngine):
         pytest.skip("only the file knows what is missing: see below")
     with pytest.raises(StoreError):
-        engine.commit(changes, [])
+        engine.commit(changes, [], SOLE_EPOCH)
     assert engine.find(["a", "b"]) == [row("a")]
     assert engine.load().now == 1
 
@@ -159,11 +161,11 @@ def test_what_the_file_refuses_is_said_later_and_again(tmp_path: Path, changes: 
     path = tmp_path / "x.db"
     engine = SqliteEngine(path)
     reads = [Read(PromiseSearch(), 1)]
-    engine.commit(Changes(1, inserted=[row("a")]), reads)
+    engine.commit(Changes(1, inserted=[row("a")]), reads, SOLE_EPOCH)
     with pytest.raises(StoreError):
-        engine.commit(changes, reads)
+        engine.commit(changes, reads, SOLE_EPOCH)
     with pytest.raises(StoreError):
-        engine.commit(Changes(3, inserted=[row("c")]), [])
+        engine.commit(Changes(3, inserted=[row("c")]), [], SOLE_EPOCH)
     engine.close()
     with pytest.raises(StoreFormatError, match=r"x\.db\.journal holds does not follow"):
         SqliteEngine(path)
@@ -175,13 +177,13 @@ def test_what_the_file_refuses_is_said_later_and_again(tmp_path: Path, changes: 
 
 
 def test_empty_changes_write_nothing(engine: Engine) -> None:
-    assert engine.commit(Changes(99), []) == []
+    assert engine.commit(Changes(99), [], SOLE_EPOCH) == []
     assert engine.load().now == 0
 
 
 def test_time_never_goes_back(engine: Engine) -> None:
-    engine.commit(Changes(7, inserted=[row("a")]), [])
-    engine.commit(Changes(5, inserted=[row("b")]), [])
+    engine.commit(Changes(7, inserted=[row("a")]), [], SOLE_EPOCH)
+    engine.commit(Changes(5, inserted=[row("b")]), [], SOLE_EPOCH)
     assert engine.load().now == 7
 
 
@@ -200,7 +202,7 @@ def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state
     ]
     before = [Read(command, DEADLINE - 1) for command in commands]
     after = [Read(command, DEADLINE) for command in commands]
-    replies = engine.commit(Changes(1, inserted=[made]), [*before, *after])
+    replies = engine.commit(Changes(1, inserted=[made]), [*before, *after], SOLE_EPOCH)
     found = [reply.promises if reply.tasks is None else reply.tasks for reply in replies]
     gone = TaskRecord("a", "fulfilled", 1, made.task.target)
     lapsed = projected(made.promise, DEADLINE)
@@ -214,12 +216,12 @@ def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state
 def test_preloads_see_the_projection(engine: Engine) -> None:
     tags = {TAG_ORIGIN: "a", TAG_BRANCH: "a"}
     children = [row("a.1", **tags, **{TAG_TIMER: "true"}), row("a.2", **tags)]
-    engine.commit(Changes(1, inserted=[targeted("a"), *children]), [])
+    engine.commit(Changes(1, inserted=[targeted("a"), *children]), [], SOLE_EPOCH)
     for now, states in (
         (DEADLINE - 1, ["pending", "pending"]),
         (DEADLINE, ["resolved", "rejected_timedout"]),
     ):
-        [preload] = engine.commit(Changes(now), [Read(TaskPreload("a", 1), now)])
+        [preload] = engine.commit(Changes(now), [Read(TaskPreload("a", 1), now)], SOLE_EPOCH)
         assert [promise.state for promise in preload.promises or ()] == states
 
 
