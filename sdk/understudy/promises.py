@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from understudy.client.node_environment import NodeEnvironment
+from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
 from understudy.options import Options, seconds
 from understudy_store.commands import (
@@ -15,7 +16,6 @@ from understudy_store.commands import (
     PromiseGet,
     PromiseSearch,
     PromiseSettle,
-    Reply,
 )
 from understudy_store.records import (
     HEADER_FUNCTION,
@@ -83,9 +83,8 @@ class StoredPromise:
 class Promises:
     """``runtime.promises``. Each call returns when it is done, and durable."""
 
-    def __init__(self, command: Callable[[Any], Reply], env: NodeEnvironment) -> None:
-        self._command = command
-        self._env = env
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
 
     def get(self, id: str) -> StoredPromise:
         """The promise; `CommandError` with status 404 if there is none."""
@@ -103,27 +102,30 @@ class Promises:
 
         `value` is for whoever settles it to read; `timeout` in seconds.
         """
-        timeout_ms = self._env.timeout_ms
+        timeout_ms = self._session.env.timeout_ms
         if timeout is not None:
             timeout_ms = int(seconds("timeout", timeout, zero=False) * 1000)
         all_tags = dict(Options().merge(tags=tags or {}).tags or {})
         all_tags[TAG_EXTERNAL] = "true"
-        data = None if value is None else self._env.values.encode_value(value, "the value")
+        data = None if value is None else self._session.env.values.encode_value(value, "the value")
         return self._one(
             PromiseCreate(
-                id, self._env.now_ms() + timeout_ms, Value({HEADER_KIND: "promise"}, data), all_tags
+                id,
+                self._session.env.now_ms() + timeout_ms,
+                Value({HEADER_KIND: "promise"}, data),
+                all_tags,
             )
         )
 
     def resolve(self, id: str, value: Any = None) -> StoredPromise:
         """Settle it with a value; one that is settled already stays as it is."""
-        data = self._env.values.encode_value(value, "the value")
+        data = self._session.env.values.encode_value(value, "the value")
         return self._one(PromiseSettle(id, RESOLVED, Value({}, data)))
 
     def reject(self, id: str, error: BaseException | str) -> StoredPromise:
         """Settle it with a failure: an exception, or the text of one."""
         raised = RuntimeError(error) if isinstance(error, str) else error
-        data = self._env.values.encode_error(raised)
+        data = self._session.env.values.encode_error(raised)
         return self._one(PromiseSettle(id, REJECTED, Value({}, data)))
 
     def cancel(self, id: str) -> StoredPromise:
@@ -154,19 +156,19 @@ class Promises:
             raise ConfigurationError(f"limit={limit}: it must be 1 or more")
         cursor: str | None = None
         while True:
-            reply = self._command(
+            reply = self._session.command(
                 PromiseSearch(state, dict(tags or {}), prefix, origin, limit, cursor)
             )
             for record in reply.promises or ():
-                yield StoredPromise(record, self._env)
+                yield StoredPromise(record, self._session.env)
             cursor = reply.cursor
             if cursor is None:
                 return
 
     def _one(self, command: Any) -> StoredPromise:
-        record = self._command(command).promise
+        record = self._session.command(command).promise
         assert record is not None
-        return StoredPromise(record, self._env)
+        return StoredPromise(record, self._session.env)
 
 
 def _time(epoch_ms: int) -> datetime:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import os
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
-import msgspec
-
-from understudy.calling import Caller
+from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
-from understudy.client.session import ClientSession, checked_url
+from understudy.client.session import ClientSession, checked_url, fresh_id
+from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.errors import ConfigurationError
-from understudy.handle import in_async_code
-from understudy.options import Options, seconds
+from understudy.handle import Handle, in_async_code
+from understudy.options import UNSET, Options, seconds
+from understudy.promises import Promises
 from understudy.registry import Function, Registry
 from understudy.retry import Retry
+from understudy.schedules import Schedules
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
+from understudy_broker.protocol.messages import GroupsGet, GroupsReport
 from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
-    from understudy.client.embedded import Embedded
     from understudy.processes.spawn import Spawned
 
 P = ParamSpec("P")
@@ -35,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
 
 
-class Runtime(Caller):
+class Runtime:
     """Joins a group, registers functions, calls functions anywhere.
 
     Nothing connects before it is needed: a call, `start` or `serve`.
@@ -74,29 +75,7 @@ class Runtime(Caller):
         connect_timeout: float | timedelta = 10.0,
         node: NodeConfig | None = None,
     ) -> None:
-        group = group or os.environ.get("UNDERSTUDY_GROUP") or "default"
-        self._setup(
-            group, id, checked_url(url), pickle, timeout, retry, concurrency, connect_timeout, node
-        )
-
-    def _setup(
-        self,
-        group: str,
-        id: str | None,
-        url: str,
-        pickle: bool,
-        timeout: float | timedelta,
-        retry: Retry | None,
-        concurrency: int,
-        connect_timeout: float | timedelta,
-        node: NodeConfig | None,
-        embedded: Embedded | None = None,
-    ) -> None:
-        slots: object = concurrency
-        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
-            raise ConfigurationError(f"concurrency={concurrency!r}: it must be an int, 1 or more")
-        check_name(group, "group")
-        name = check_name(id or f"{group}-{secrets.token_hex(3)}", "id")
+        group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         env = NodeEnvironment(
             Registry(),
             Codec(pickle=pickle),
@@ -104,16 +83,16 @@ class Runtime(Caller):
             timeout_s=seconds("timeout", timeout, zero=False),
             retry=retry,
         )
-        self._shared = ClientSession(
+        self.session = ClientSession(
             env,
-            url=url,
-            name=name,
-            config=node or NodeConfig(concurrency=concurrency),
+            url=checked_url(url),
+            name=check_name(id or fresh_id(group), "id"),
+            config=node or NodeConfig(concurrency=_slots(concurrency)),
             connect_timeout_s=seconds("connect_timeout", connect_timeout, zero=True),
             pickle=pickle,
-            embedded=embedded,
         )
-        self._options = Options()
+        self.promises = Promises(self.session)
+        self._set_options(UNSET)
 
     @classmethod
     def local(
@@ -140,20 +119,17 @@ class Runtime(Caller):
         from understudy.client.embedded import Embedded  # loads the store, which clients do without
 
         embedded = Embedded(store)
-        runtime = cls.__new__(cls)
-        runtime._setup(
-            group,
+        runtime = cls(
+            check_name(group, "group"),
             id,
             embedded.url,
-            pickle is not False,
-            timeout,
-            retry,
-            concurrency,
-            10.0,
-            None,
-            embedded,
+            pickle=pickle is not False,
+            timeout=timeout,
+            retry=retry,
+            concurrency=concurrency,
         )
-        runtime._shared.pickle_asked = bool(pickle)
+        runtime.session.embedded = embedded
+        runtime.session.pickle_asked = bool(pickle)
         return runtime
 
     def configure(
@@ -174,55 +150,36 @@ class Runtime(Caller):
         ConfigurationError
             It has connected already.
         """
-        shared = self._shared
-        if shared.started:
-            raise ConfigurationError(
-                f"{self!r} has connected already: it must not call or serve while its module is "
-                'imported; put that under if __name__ == "__main__"'
-            )
-        if url is not None:
-            if shared.embedded is not None:
-                # it joins others now, who may not be trusted with pickles
-                shared.embedded = None
-                shared.pickle = shared.pickle_asked
-                shared.env.values.codec = Codec(pickle=shared.pickle)
-            shared.url = checked_url(url)
-        if group is not None:
-            shared.env.join(check_name(group, "group"))
-        if id is not None or group is not None:
-            shared.made_by = os.getpid()  # a name of this process, whoever made the runtime
-        if id is not None:
-            shared.name = check_name(id, "id")
-        elif group is not None:
-            shared.name = f"{group}-{secrets.token_hex(3)}"
-        if concurrency is not None:
-            if concurrency < 1:
-                raise ConfigurationError(f"concurrency={concurrency}: it must be 1 or more")
-            shared.config = msgspec.structs.replace(shared.config, concurrency=concurrency)
+        self.session.configure(
+            group=None if group is None else check_name(group, "group"),
+            id=None if id is None else check_name(id, "id"),
+            url=None if url is None else checked_url(url),
+            concurrency=None if concurrency is None else _slots(concurrency),
+        )
 
     # Who this is ---------------------------------------------------------------------------------
 
     @property
     def group(self) -> str:
-        return self._shared.env.group
+        return self.session.env.group
 
     @property
     def id(self) -> str:
-        return self._shared.name
+        return self.session.name
 
     @property
     def url(self) -> str:
-        return self._shared.url
+        return self.session.url
 
     @property
     def is_embedded(self) -> bool:
         """Whether it has a broker of its own: made by `local` and not configured otherwise."""
-        return self._shared.embedded is not None
+        return self.session.embedded is not None
 
     @property
     def functions(self) -> list[Function]:
         """What is registered here."""
-        return self._shared.env.registry.functions()
+        return self.session.env.registry.functions()
 
     def __repr__(self) -> str:
         return f"<Runtime {self.id} of group {self.group} at {self.url}>"
@@ -277,21 +234,108 @@ class Runtime(Caller):
             return lambda f: self.register(
                 f, name=name, version=version, retry=retry, timeout=timeout, replace=replace
             )
-        self._shared.env.registry.register(
+        self.session.env.registry.register(
             fn, name=name, version=version, retry=retry, timeout_s=timeout, replace=replace
         )
         return fn
 
     def set_dependency(self, name: str, value: Any) -> None:
         """What functions in this process get from ``ctx.get_dependency(name)``."""
-        self._shared.env.set_dependency(name, value)
+        self.session.env.set_dependency(name, value)
+
+    # Calls ----------------------------------------------------------------------------------------
+
+    def options(
+        self,
+        *,
+        target: str | None = None,
+        send_to: str | None = None,
+        timeout: float | timedelta | None = None,
+        version: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        retry: Retry | None = None,
+        delay: float | timedelta | None = None,
+        priority: int | None = None,
+    ) -> Self:
+        """A copy of this runtime, with the same connection, whose calls have these options."""
+        options = self._caller.options.merge(
+            target=target,
+            send_to=send_to,
+            timeout=timeout,
+            version=version,
+            tags=tags,
+            retry=retry,
+            delay=delay,
+            priority=priority,
+        )
+        runtime = copy.copy(self)
+        runtime._set_options(options)
+        return runtime
+
+    def _set_options(self, options: Options) -> None:
+        self._caller = Caller(self.session, options)
+        self.schedules = Schedules(self.session, options)
+
+    @overload
+    def rpc(
+        self, id: str, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    def rpc(
+        self, id: str, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    def rpc(self, id: str, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+    @overload
+    def rpc(self, id: str, f: str, /, *args: Any, **kwargs: Any) -> Handle[Any]: ...
+    def rpc(self, id: str, f: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Call `f` durably in its group. The same id attaches to the call that there is.
+
+        Returns when the call is stored; on an event loop it returns at once, and waiting for the
+        handle tells of any trouble.
+        """
+        return self._caller.rpc(id, f, args, kwargs)
+
+    begin_rpc = rpc
+
+    @overload
+    def run(
+        self, id: str, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    def run(
+        self, id: str, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    def run(self, id: str, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+    @overload
+    def run(self, id: str, f: str, /, *args: Any, **kwargs: Any) -> Handle[Any]: ...
+    def run(self, id: str, f: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Call `f` durably here, in this process; if it dies, another node of the group goes on."""
+        return self._caller.run(id, f, args, kwargs)
+
+    begin_run = run
+
+    def get(self, id: str) -> Handle[Any]:
+        """Attach to a promise; waiting raises if there is none of that id."""
+        return self._caller.get(id)
+
+    def cancel(self, id: str) -> None:
+        """Cancel a call graph: this promise and all that it still waits for."""
+        self._caller.cancel(id)
+
+    def groups(self) -> GroupsReport:
+        """All groups with their nodes, as the broker sees them now, and what it has counted."""
+        report = self.session.connected().command(GroupsGet()).result().report
+        assert report is not None
+        return report
 
     # Lifetime ------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Be a node: connect, and perform tasks of the group in the background."""
-        self._shared.serving = True
-        connection = self._shared.connection
+        self.session.serving = True
+        connection = self.session.connection
         connection.serve()
         if not in_async_code():
             connection.wait_connected()
@@ -299,7 +343,7 @@ class Runtime(Caller):
 
     def stop(self, timeout: float = 15.0) -> None:
         """Finish or hand back what is held, stop spawned nodes, disconnect."""
-        self._shared.stop(timeout)
+        self.session.stop(timeout)
 
     def serve(self) -> int:
         """Be a node until SIGTERM or SIGINT: the first drains, the second exits.
@@ -312,8 +356,8 @@ class Runtime(Caller):
         with stop_at_signal() as stop:
             try:
                 tune_process()
-                self._shared.serving = True
-                connection = self._shared.connection
+                self.session.serving = True
+                connection = self.session.connection
                 connection.dedicated = True
                 connection.on_ended = stop.set
                 connection.serve()
@@ -331,9 +375,9 @@ class Runtime(Caller):
         """
         from understudy.processes.spawn import Spawned
 
-        self._connected()
-        spawned = Spawned(self._shared, group, nodes)
-        self._shared.spawned.append(spawned)
+        self.session.connected()
+        spawned = Spawned(self.session, group, nodes)
+        self.session.spawned.append(spawned)
         return spawned
 
     def __enter__(self) -> Self:
@@ -357,6 +401,12 @@ class Runtime(Caller):
         traceback: TracebackType | None,
     ) -> None:
         await _in_thread(self.stop)
+
+
+def _slots(concurrency: object) -> int:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigurationError(f"concurrency={concurrency!r}: it must be an int, 1 or more")
+    return concurrency
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from understudy.client.calls import client_call
-from understudy.client.node_environment import NodeEnvironment
+from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
 from understudy.options import Options
 from understudy_store.commands import (
-    Reply,
     ScheduleCreate,
     ScheduleDelete,
     ScheduleGet,
@@ -27,11 +26,8 @@ DEFAULT_PROMISE_ID = "{id}.{timestamp}"
 class Schedules:
     """``runtime.schedules``. Options of the runtime (target, timeout, ...) apply to each call."""
 
-    def __init__(
-        self, command: Callable[[Any], Reply], env: NodeEnvironment, options: Options
-    ) -> None:
-        self._command = command
-        self._env = env
+    def __init__(self, session: ClientSession, options: Options) -> None:
+        self._session = session
         self._options = options
 
     def create(
@@ -50,7 +46,7 @@ class Schedules:
         """
         if self._options.delay_s is not None:
             raise ConfigurationError("option delay: a schedule's calls are due when cron says")
-        call = client_call(self._env, self._options, "schedule", f, args, kwargs)
+        call = client_call(self._session.env, self._options, "schedule", f, args, kwargs)
         return self._one(
             ScheduleCreate(id, cron, promise_id, call.timeout_ms, call.param, call.tags)
         )
@@ -61,19 +57,19 @@ class Schedules:
 
     def delete(self, id: str) -> None:
         """No more occurrences; calls already made go on."""
-        self._command(ScheduleDelete(id))
+        self._session.command(ScheduleDelete(id))
 
     def search(self, *, prefix: str = "", limit: int = 100) -> Iterator[ScheduleRecord]:
         """Schedules in the order of their ids, fetched `limit` at a time."""
         cursor: str | None = None
         while True:
-            reply = self._command(ScheduleSearch(prefix, limit, cursor))
+            reply = self._session.command(ScheduleSearch(prefix, limit, cursor))
             yield from reply.schedules or ()
             cursor = reply.cursor
             if cursor is None:
                 return
 
     def _one(self, command: Any) -> ScheduleRecord:
-        record = self._command(command).schedule
+        record: ScheduleRecord | None = self._session.command(command).schedule
         assert record is not None
         return record

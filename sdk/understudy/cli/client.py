@@ -112,16 +112,16 @@ class Client:
 
     def connect(self, timeout_s: float | None = None) -> None:
         """Return when the broker has answered; in seconds, by default the client's own."""
-        self.runtime._shared.connection.wait_connected(timeout_s)
+        self.runtime.session.connection.wait_connected(timeout_s)
 
     def command(self, command: Any) -> Reply:
         """One command; `CommandError` if it is refused."""
-        reply: Reply = self.runtime._command(command)
+        reply: Reply = self.runtime.session.command(command)
         return reply
 
     def commands(self, commands: Sequence[Any]) -> Iterator[Reply | CommandError]:
         """Many at once, in their order, without waiting for each other."""
-        connection = self.runtime._connected()
+        connection = self.runtime.session.connected()
         for start in range(0, len(commands), PAGE):
             futures = [connection.command(command) for command in commands[start : start + PAGE]]
             for future in futures:
@@ -135,7 +135,7 @@ class Client:
 
     def settled(self, id: str) -> Future[PromiseRecord]:
         """The record, once it is settled."""
-        return self.runtime._connected().watch(id)
+        return self.runtime.session.connected().watch(id)
 
     def promise(self, id: str) -> PromiseRecord | None:
         """None if there is none of that id."""

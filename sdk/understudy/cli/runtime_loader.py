@@ -101,7 +101,7 @@ def _choices(module: ModuleType) -> str:
 
 def _only(module: ModuleType) -> Runtime:
     found = _runtimes(module)
-    if len({id(runtime._shared) for runtime in found.values()}) == 1:
+    if len({id(runtime.session) for runtime in found.values()}) == 1:
         return next(iter(found.values()))
     if not found:
         raise UsageError(

@@ -7,14 +7,20 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
+from understudy.handle import in_async_code
+from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
 
 if TYPE_CHECKING:
     from understudy.client.connection import Connection
     from understudy.client.embedded import Embedded
     from understudy.processes.spawn import Spawned
+    from understudy_broker.protocol.messages import AnyCommand
+    from understudy_store.commands import Reply
 
 DEFAULT_URL: Final = "tcp://127.0.0.1:5577"
 
@@ -90,6 +96,52 @@ class ClientSession:
             context=context,
         )
 
+    def connected(self) -> Connection:
+        """Return the connection once the broker has answered; on an event loop, at once.
+
+        A session with a broker of its own becomes a node with its first call, because nobody else
+        could perform that call.
+        """
+        connection = self.connection
+        if self.embedded is not None and not self.serving:
+            self.serving = True
+            connection.serve()
+        if not in_async_code():
+            connection.wait_connected()
+        return connection
+
+    def command(self, command: AnyCommand) -> Reply:
+        """Send one command and wait for its reply; raises the error if the broker refuses it."""
+        return self.connected().command(command).result().reply
+
+    def configure(
+        self, *, group: str | None, id: str | None, url: str | None, concurrency: int | None
+    ) -> None:
+        """Change what is not None; see `Runtime.configure`. The values have been checked."""
+        if self.started:
+            raise ConfigurationError(
+                f"the runtime {self.name!r} has connected already: it must not call or serve while "
+                'its module is imported. Put that under if __name__ == "__main__"'
+            )
+        if url is not None:
+            if self.embedded is not None:
+                # It joins other processes now, which may not be trusted with pickles.
+                self.embedded = None
+                self.pickle = self.pickle_asked
+                self.env.values.codec = Codec(pickle=self.pickle)
+            self.url = url
+        if group is not None:
+            self.env.join(group)
+        if id is not None or group is not None:
+            # The name belongs to this process, even if a parent process made the runtime.
+            self.made_by = os.getpid()
+        if id is not None:
+            self.name = id
+        elif group is not None:
+            self.name = fresh_id(group)
+        if concurrency is not None:
+            self.config = msgspec.structs.replace(self.config, concurrency=concurrency)
+
     def stop(self, timeout_s: float) -> None:
         connection = self._connection
         if self.owner != os.getpid():
@@ -106,6 +158,11 @@ class ClientSession:
         self.serving = False
         if self.embedded is not None:
             self.embedded.stop()
+
+
+def fresh_id(group: str) -> str:
+    """Make up a node's id that no other node has."""
+    return f"{group}-{secrets.token_hex(3)}"
 
 
 def checked_url(url: str | None) -> str:

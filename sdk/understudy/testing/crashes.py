@@ -142,7 +142,7 @@ class CrashEverywhere:
             if problem is not None:
                 failures.append(Failure(checkpoint, moment, problem, repeated))
         report: CrashReport[Any] = CrashReport(
-            runtimes[0]._shared.env.registered(f).name,
+            runtimes[0].session.env.registered(f).name,
             first.outcome.value,
             error,
             len(first.checkpoints),

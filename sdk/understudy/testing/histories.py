@@ -125,7 +125,8 @@ def record(id: str, source: Runtime | str | None = None) -> History:
 
 
 def _record(id: str, runtime: Runtime) -> History:
-    root: PromiseRecord = runtime._command(PromiseGet(id)).promise
+    root = runtime.session.command(PromiseGet(id)).promise
+    assert root is not None
     origin = root.tags.get(TAG_ORIGIN, id)
     found = {record.id: record for record in _search(runtime, origin=origin)}
     # detached calls have an origin of their own, but ids below their caller's
@@ -148,7 +149,7 @@ def _above(record: PromiseRecord) -> set[str]:
 def _search(runtime: Runtime, **criteria: Any) -> Iterator[PromiseRecord]:
     cursor: str | None = None
     while True:
-        reply = runtime._command(PromiseSearch(**criteria, limit=PAGE, cursor=cursor))
+        reply = runtime.session.command(PromiseSearch(**criteria, limit=PAGE, cursor=cursor))
         yield from reply.promises or ()
         cursor = reply.cursor
         if cursor is None:

@@ -25,17 +25,17 @@ def runtimes_for(fn: Callable[..., Any], given: tuple[Runtime, ...]) -> tuple[Ru
     """`given`; or the runtime in the function's own module that it is registered with; or one made
     for it. The first knows the function."""
     for runtime in given or _in_module(fn):
-        if runtime._shared.env.registry.of(fn) is not None:
+        if runtime.session.env.registry.of(fn) is not None:
             return (runtime, *(other for other in given if other is not runtime))
     if given:
-        given[0]._shared.env.registry.register(fn)
+        given[0].session.env.registry.register(fn)
         return given
     runtime = Runtime.local(id="local-1")
     env = OwnEnvironment(
         Registry(), Codec(pickle=True), group=runtime.group, timeout_s=DEFAULT_TIMEOUT_S
     )
     env.registry.register(fn)
-    runtime._shared.env = env
+    runtime.session.env = env
     return (runtime,)
 
 

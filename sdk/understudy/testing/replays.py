@@ -97,7 +97,7 @@ def replay(
     """
     __tracebackhide__ = True
     home = runtimes_for(fn, () if runtime is None else (runtime,))[0]
-    env = home._shared.env
+    env = home.session.env
     function = env.registered(fn)
     wanted = name or function.name
     done = []

@@ -87,7 +87,7 @@ class Stage:
 
     def add(self, runtime: Runtime) -> None:
         """Put one more runtime on the stage."""
-        shared = runtime._shared
+        shared = runtime.session
         if any(known is shared for known, _ in self._on_stage):
             return
         if shared.started:

@@ -177,7 +177,7 @@ class TestValues:
             with pytest.raises(PayloadTooLargeError, match="2,000"):
                 runtime.rpc("b", big, b"").result(10)
             # and where an SDK lets it pass all the same, the broker does not
-            runtime._shared.env.values.codec.payload_bytes_max = 10_000
+            runtime.session.env.values.codec.payload_bytes_max = 10_000
             with pytest.raises(PayloadTooLargeError, match="2000"):
                 runtime.rpc("c", big, b"x" * 3000)
             for n, call in enumerate([(big, b""), (calls, True), (calls, False)]):
@@ -389,7 +389,7 @@ class TestBrokerAway:
         url = free_url()
         runtime = Runtime("g", url=url, connect_timeout=20)
         runtime.register(lambda ctx: "late", name="f")
-        runtime._shared.connection.serve()
+        runtime.session.connection.serve()
         eventually(lambda: "no broker answers at" in caplog.text)
         with EmbeddedBroker("memory", url):
             assert result(runtime, "x", "f") == "late"
@@ -397,7 +397,7 @@ class TestBrokerAway:
 
     def test_a_stop_leaves_nobody_waiting(self) -> None:
         runtime = Runtime(url=free_url())
-        connection = runtime._shared.connection
+        connection = runtime.session.connection
         future = connection.command(PromiseGet("x"))
         watched = connection.watch("y")
         runtime.stop()

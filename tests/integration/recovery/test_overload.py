@@ -69,7 +69,7 @@ def test_more_requests_than_may_be_unanswered(world: World) -> None:
     world.settings["inflight_max"] = INFLIGHT_MAX
     world.start_broker()
     world.runtime.promises.create("a")
-    connection = world.runtime._connected()
+    connection = world.runtime.session.connected()
     world.broker.signal(signal.SIGSTOP)
     futures = [connection.command(PromiseGet("a")) for _ in range(UNANSWERED_MAX + 100)]
     refused = futures[-100:]

@@ -288,7 +288,7 @@ class World:
 
     def task(self, id: str) -> TaskRecord:
         """The work behind the call `id`."""
-        task: TaskRecord | None = self.runtime._command(TaskGet(id)).task
+        task: TaskRecord | None = self.runtime.session.command(TaskGet(id)).task
         assert task is not None
         return task
 

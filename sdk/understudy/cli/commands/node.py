@@ -90,7 +90,7 @@ def _announce(runtime: Runtime) -> None:
     """Say what is served and where, once there is a broker; until then, that there is none."""
     from understudy.errors import UnderstudyError
 
-    connection = runtime._shared.connection
+    connection = runtime.session.connection
     try:
         # before the connection is made: it is then a node's from the start
         connection.serve()

@@ -101,7 +101,7 @@ def test_a_local_runtime_that_gets_an_address_joins_that_broker(asked: bool | No
     assert (before, runtime.is_embedded) == (True, False)
     assert runtime.url == "tcp://127.0.0.1:7777"
     # others may send values there: pickles only if the user said so
-    assert runtime._shared.env.values.codec.pickle is bool(asked)
+    assert runtime.session.env.values.codec.pickle is bool(asked)
 
 
 def test_changes_of_python_files_are_seen_once(tmp_path: Path) -> None:

@@ -329,8 +329,8 @@ def test_nothing_is_left_behind() -> None:
         with Stage(runtime):
             assert runtime.rpc("d", double, 21).result() == 42
             assert len(list(runtime.promises.search())) == 1
-    assert not runtime._shared.started
-    assert runtime._shared.env.now_ms() > 1_700_000_000_000
+    assert not runtime.session.started
+    assert runtime.session.env.now_ms() > 1_700_000_000_000
 
 
 def test_the_lifetime_calls_of_a_runtime_do_no_harm() -> None:
@@ -381,7 +381,7 @@ def test_a_runtime_that_is_connected_cannot_go_on_a_stage() -> None:
             Stage(other, runtime),
         ):
             pass
-        assert not other._shared.started
+        assert not other.session.started
     with Stage(runtime):
         runtime.register(double)
         assert runtime.rpc("d", double, 4).result() == 8
