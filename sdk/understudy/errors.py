@@ -198,8 +198,9 @@ class RemoteError(UnderstudyError):
         Its arguments, as text.
     """
 
-    #: what was received; sent on as it is, so that a process that knows the class still gets it
-    _wire: bytes | None = None
+    #: The encoding that was received. It is sent on unchanged, so a process that knows the class
+    #: still gets the original exception.
+    received: bytes | None = None
 
     def __init__(
         self, type_name: str, message: str, remote_traceback: str = "", args_repr: str = ""

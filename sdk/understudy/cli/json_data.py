@@ -9,7 +9,7 @@ import shlex
 from typing import Any, Final
 
 from understudy.cli.digits import any_length
-from understudy.values.decoding import Decoding
+from understudy.values.decoding import Decoder
 from understudy_store.records import (
     HEADER_FUNCTION,
     RESOLVED,
@@ -23,16 +23,11 @@ from understudy_store.records import (
 WIDTH: Final = 60
 
 
-class _Plain(Decoding):
-    """Reads everything but pickles, which become a note of their size."""
-
-    __slots__ = ()
-
-    def _unpickled(self, data: memoryview) -> Any:
-        return f"<pickled, {len(data)} bytes>"
+def _describe_pickle(data: memoryview) -> str:
+    return f"<pickled, {len(data)} bytes>"
 
 
-_DECODE: Final = _Plain(pickle=False, tagged=False).decode
+_DECODE: Final = Decoder(_describe_pickle, tagged=False).decode
 
 
 def decoded(data: bytes | None) -> Any:

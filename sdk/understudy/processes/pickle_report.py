@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from understudy.values._pickle import dumps
+from understudy.values.pickles import dumps
 
 
 def culprits(functions: Mapping[str, Callable[..., Any]], dependencies: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import trio
 
 from understudy.errors import ConfigurationError
 from understudy.processes.pickle_report import culprits
-from understudy.values._pickle import dumps
+from understudy.values.pickles import dumps
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
 from understudy_store.addresses import check_name
 

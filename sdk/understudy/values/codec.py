@@ -1,6 +1,7 @@
 """The codec: arguments, results and errors to bytes and back.
 
-Bytes are msgpack, with the extension types of `_codes`. The broker and the store never look inside.
+The bytes are msgpack, with the extension types of `extension_types`. The broker and the store never
+look inside.
 """
 
 from __future__ import annotations
@@ -9,43 +10,56 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from understudy.errors import DecodingError, EncodingError, PayloadTooLargeError
-from understudy.values import errors as failures
+from understudy.values import errors
+from understudy.values.builders import ANY, Builder, MismatchError
 from understudy.values.calls import CallTypes
-from understudy.values.decoding import Decoding, Refused
-from understudy.values.encoding import Encoding, TooLarge, Unencodable, encode, is_plain
-from understudy.values.structure import ANY, Mismatch, Plan, plan_of
+from understudy.values.decoding import (
+    Buffer,
+    Decoder,
+    RefusedError,
+    decoding_error,
+    refuse_pickle,
+    unpickle,
+)
+from understudy.values.encoding import (
+    Converter,
+    TooManyItemsError,
+    UnencodableError,
+    encode,
+    is_plain,
+)
+from understudy.values.structure import builder_of
 
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024
 
 _NO_NAMES: Final[tuple[str, ...]] = ()
 
-Buffer = bytes | bytearray | memoryview
-
 
 class Codec:
-    """Encodes and decodes values; keeps no state, and may be shared by threads.
+    """Encodes and decodes values. It keeps no state, so threads may share it.
 
     Parameters
     ----------
     pickle
-        Whether what is not plain data goes through cloudpickle. If False such a value is an
-        `EncodingError`, and pickled data from elsewhere a `DecodingError`.
+        Whether values that are not plain data are pickled. If False such a value is an
+        `EncodingError`, and pickled data from elsewhere is a `DecodingError`.
     payload_bytes_max
         The largest encoding allowed, in bytes.
     """
 
-    __slots__ = ("pickle", "payload_bytes_max", "_decode", "_decode_tagged")
+    __slots__ = ("pickle", "payload_bytes_max", "_decoder", "_tagging_decoder")
 
     def __init__(self, pickle: bool = False, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
         self.pickle = pickle
         self.payload_bytes_max = payload_bytes_max
-        self._decode: Final = Decoding(pickle=pickle, tagged=False).decode
-        self._decode_tagged: Final = Decoding(pickle=pickle, tagged=True).decode
+        read_pickle = unpickle if pickle else refuse_pickle
+        self._decoder: Final = Decoder(read_pickle, tagged=False)
+        self._tagging_decoder: Final = Decoder(read_pickle, tagged=True)
 
     def encode_call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], names: Sequence[str] = _NO_NAMES
     ) -> bytes:
-        """Encode a call's arguments (without the context).
+        """Encode a call's arguments, without the context.
 
         Parameters
         ----------
@@ -55,18 +69,18 @@ class Codec:
         Raises
         ------
         EncodingError
-            Names the argument and the place inside it.
+            An argument is not plain data. The message names it and the place inside it.
         PayloadTooLargeError
-            With the size, and the size allowed.
+            The encoding is too large. The message has its size and the size allowed.
         """
         try:
             if is_plain([*args, kwargs] if kwargs else list(args), self.payload_bytes_max):
                 data = encode((args, kwargs))
             else:
-                data = self._lowered_call(args, kwargs, names)
+                data = self._encode_converted_call(args, kwargs, names)
         except (OverflowError, UnicodeEncodeError, RecursionError):
-            data = self._lowered_call(args, kwargs, names)
-        except TooLarge:
+            data = self._encode_converted_call(args, kwargs, names)
+        except TooManyItemsError:
             raise PayloadTooLargeError("the arguments", None, self.payload_bytes_max) from None
         if len(data) > self.payload_bytes_max:
             raise PayloadTooLargeError("the arguments", len(data), self.payload_bytes_max)
@@ -75,141 +89,145 @@ class Codec:
     def decode_call(
         self, data: Buffer, types: CallTypes | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Decode a call's arguments; classes are rebuilt where `types` names them.
+        """Decode a call's arguments; classes are rebuilt if `types` names them.
 
         Raises
         ------
         DecodingError
-            Whatever is wrong with the data.
+            The data is damaged, pickled, or does not fit `types`.
         """
-        if types is None or not types.has_plans:
-            args, kwargs = self._shaped_call(data, tagged=False)
+        if types is None or not types.has_builders:
+            args, kwargs = self._decode_raw_call(data, self._decoder)
             return tuple(args), kwargs
-        args, kwargs = self._shaped_call(data, tagged=True)
+        args, kwargs = self._decode_raw_call(data, self._tagging_decoder)
         names = types.names
-        built = tuple(
-            _built(types.plan_at(index), value, _argument(index, names), _root(index, names))
+        built_args = tuple(
+            _build(types.builder_at(index), value, _argument(index, names), _root(index, names))
             for index, value in enumerate(args)
         )
-        named = {
-            name: _built(types.plan_named(name), value, f"argument {name!r}", name)
+        built_kwargs = {
+            name: _build(types.builder_named(name), value, f"argument {name!r}", name)
             for name, value in kwargs.items()
         }
-        return built, named
+        return built_args, built_kwargs
 
     def encode_value(self, value: Any, what: str = "the value") -> bytes:
-        """Encode one value; `what` names it in messages ("result of foo").
+        """Encode one value; raises as `encode_call`.
 
-        Raises as `encode_call`.
+        Parameters
+        ----------
+        what
+            The value's name in messages ("the result of foo").
         """
         try:
             if is_plain(value, self.payload_bytes_max):
                 data = encode(value)
             else:
-                data = encode(self._lowered(value, what, ""))
+                data = encode(self._convert(value, what, ""))
         except (OverflowError, UnicodeEncodeError, RecursionError):
-            data = encode(self._lowered(value, what, ""))
-        except TooLarge:
+            data = encode(self._convert(value, what, ""))
+        except TooManyItemsError:
             raise PayloadTooLargeError(what, None, self.payload_bytes_max) from None
         if len(data) > self.payload_bytes_max:
             raise PayloadTooLargeError(what, len(data), self.payload_bytes_max)
         return data
 
     def decode_value(self, data: Buffer | None, hint: Any = None, what: str = "the value") -> Any:
-        """Decode one value; no data (a timer's) is None. Raises `DecodingError`.
+        """Decode one value. Raises `DecodingError`.
 
         Parameters
         ----------
+        data
+            The encoding; None (the value of a timer, which has no data) is decoded as None.
         hint
-            An annotation; classes that it names are rebuilt, without it they are dicts.
+            An annotation. Classes that it names are rebuilt; without it they become dicts.
+        what
+            The value's name in messages.
         """
         if data is None:
             return None
-        plan = plan_of(hint)
+        builder = builder_of(hint)
         try:
-            if plan is None:
-                return self._decode(data)
-            value = self._decode_tagged(data)
+            if builder is None:
+                return self._decoder.decode(data)
+            value = self._tagging_decoder.decode(data)
         except Exception as error:
-            raise _damaged(what, error) from error
-        return _built(plan, value, what, "")
+            raise decoding_error(what, error) from error
+        return _build(builder, value, what, "")
 
     def encode_error(self, error: BaseException) -> bytes:
         """Encode an exception with its traceback as text. Never raises."""
-        return failures.encode_failure(self, error)
+        return errors.encode_error(
+            error, pickle=self.pickle, payload_bytes_max=self.payload_bytes_max
+        )
 
     def decode_error(self, data: Buffer | None) -> BaseException:
-        """Rebuild an exception: the very type if this process has it loaded, else `RemoteError`.
+        """Rebuild an exception. Raises `DecodingError`.
 
-        Its cause is a `RemoteTraceback`, so that printing it shows where it happened. Raises
-        `DecodingError`.
+        Returns
+        -------
+        An exception of the original class if this process has the class loaded, else a
+        `RemoteError`. Its cause is a `RemoteTraceback`, so printing it shows where it happened.
         """
-        return failures.decode_failure(self, data)
+        return errors.decode_error(data, self._decoder.decode, unpickles=self.pickle)
 
-    def _lowered_call(
+    def _encode_converted_call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], names: Sequence[str]
     ) -> bytes:
-        low_args = [
-            self._lowered(value, _argument(index, names), _root(index, names))
+        converted_args = [
+            self._convert(value, _argument(index, names), _root(index, names))
             for index, value in enumerate(args)
         ]
-        low_kwargs = {
-            name: self._lowered(value, f"argument {name!r}", name) for name, value in kwargs.items()
+        converted_kwargs = {
+            name: self._convert(value, f"argument {name!r}", name) for name, value in kwargs.items()
         }
-        return encode((low_args, low_kwargs))
+        return encode((converted_args, converted_kwargs))
 
-    def _lowered(self, value: Any, what: str, root: str) -> Any:
-        """Raises `EncodingError` with `what` and, if inside it, the path from `root`."""
+    def _convert(self, value: Any, what: str, root: str) -> Any:
+        """Convert `value`; an `EncodingError` names it as `what`, with a path from `root`."""
         try:
-            return Encoding(self.pickle, self.payload_bytes_max).lower(value)
-        except Unencodable as error:
-            where = f"{what} at {root}{error.path}" if error.path else what
+            return Converter(self.pickle, self.payload_bytes_max).convert(value)
+        except UnencodableError as error:
+            place = error.place(what, root)
             if error.advice is None:
-                raise EncodingError(where, error.problem) from error.__cause__
-            raise EncodingError(where, error.problem, error.advice) from error.__cause__
-        except TooLarge:
+                raise EncodingError(place, error.problem) from error.__cause__
+            raise EncodingError(place, error.problem, error.advice) from error.__cause__
+        except TooManyItemsError:
             raise PayloadTooLargeError(what, None, self.payload_bytes_max) from None
         except RecursionError:
             raise EncodingError(what, "nested too deeply", "Pass flatter data") from None
 
-    def _shaped_call(self, data: Buffer, *, tagged: bool) -> tuple[list[Any], dict[str, Any]]:
+    def _decode_raw_call(self, data: Buffer, decoder: Decoder) -> tuple[list[Any], dict[str, Any]]:
         try:
-            call = self._decode_tagged(data) if tagged else self._decode(data)
+            call = decoder.decode(data)
         except Exception as error:
-            raise _damaged("the arguments", error) from error
+            raise decoding_error("the arguments", error) from error
         if type(call) is list and len(call) == 2:
             args, kwargs = call
-            shaped = type(args) is list and type(kwargs) is dict
-            if shaped and (not kwargs or {str}.issuperset(map(type, kwargs))):
+            has_shape = type(args) is list and type(kwargs) is dict
+            if has_shape and (not kwargs or {str}.issuperset(map(type, kwargs))):
                 return args, kwargs
         raise DecodingError("the arguments", "the data is not [positional, by name]")
 
 
 def _argument(index: int, names: Sequence[str]) -> str:
-    """How messages call the positional argument at `index`: counted from 1."""
+    """Return the name of a positional argument in messages, counted from 1."""
     if index < len(names):
         return f"argument {index + 1} ({names[index]!r})"
     return f"argument {index + 1}"
 
 
 def _root(index: int, names: Sequence[str]) -> str:
-    """What a path inside that argument starts with."""
+    """Return the start of a path inside a positional argument."""
     return names[index] if index < len(names) else "it"
 
 
-def _damaged(what: str, error: Exception) -> DecodingError:
-    if isinstance(error, Refused):
-        return DecodingError(what, str(error))
-    return DecodingError(what, f"the data is damaged, or not of this format: {error}")
-
-
-def _built(plan: Plan | None, value: Any, what: str, root: str) -> Any:
+def _build(builder: Builder | None, value: Any, what: str, root: str) -> Any:
     try:
-        return (plan or ANY).build(value)
-    except Mismatch as error:
-        where = f"{what} at {root}{error.path}" if error.path else what
-        raise DecodingError(where, error.problem) from error.__cause__
-    except Refused as error:
+        return (builder or ANY).build(value)
+    except MismatchError as error:
+        raise DecodingError(error.place(what, root), error.problem) from error.__cause__
+    except RefusedError as error:
         raise DecodingError(what, str(error)) from error.__cause__
     except Exception as error:
-        raise _damaged(what, error) from error
+        raise decoding_error(what, error) from error

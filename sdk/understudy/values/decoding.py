@@ -1,7 +1,7 @@
-"""Extension types back to Python values: what msgspec's decoder calls for each.
+"""Decoding: msgpack, with its extension types turned back into Python values.
 
-There are two ways to read enums and records. Without a hint they become their raw value and a dict.
-With one they first become a `Tagged`, from which the hint's plan builds the very type.
+Enums and records can be read in two ways. Without a type hint they become their raw value and a
+dict. With a hint they first become a `Tagged`, from which the hint's builder makes the class.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from typing import Any, Final
 
 import msgspec
 
-from understudy.values import _codes as codes
-from understudy.values import _pickle
+from understudy.errors import DecodingError
+from understudy.values import extension_types, pickles
+
+Buffer = bytes | bytearray | memoryview
+Unpickle = Callable[[memoryview], Any]
 
 
-class Refused(Exception):
-    """The data is well formed and yet will not be decoded; the message says why."""
+class RefusedError(Exception):
+    """The data is well formed, but is not decoded; the message says why."""
 
 
 class Tagged:
-    """An enum's value or a record's fields, with the qualified name of the class it was."""
+    """An enum's value or a record's fields, with the qualified name of its class."""
 
     __slots__ = ("name", "value", "is_enum")
 
@@ -33,81 +36,98 @@ class Tagged:
         self.is_enum = is_enum
 
 
-class Decoding:
-    """A decoder: `decode(data)` returns the value, or raises any `Exception`.
+def refuse_pickle(data: memoryview) -> Any:
+    """Raise `RefusedError` instead of unpickling."""
+    del data
+    raise RefusedError(
+        "it is pickled, and unpickling runs code of the sender's choice. If you trust the "
+        "sender, use Runtime(pickle=True); else pass plain data"
+    )
+
+
+def unpickle(data: memoryview) -> Any:
+    """Unpickle `data`, which runs any code that its sender chose; raises `RefusedError`."""
+    try:
+        return pickles.loads(data)
+    except Exception as error:
+        raise RefusedError(f"cannot be unpickled: {type(error).__name__}: {error}") from error
+
+
+class Decoder:
+    """A decoder of values: `decode(data)` returns the value, or raises any `Exception`.
 
     Parameters
     ----------
-    pickle
-        Whether pickled data is read, which runs whatever code its sender chose.
+    unpickle
+        Reads a pickle inside the data: `unpickle`, `refuse_pickle`, or a function that returns a
+        substitute.
     tagged
-        Whether enums and records come out as `Tagged`.
+        Whether enums and records become `Tagged`.
     """
 
-    __slots__ = ("decode", "_pickle", "_tagged")
+    __slots__ = ("decode", "_unpickle", "_tagged")
 
-    def __init__(self, *, pickle: bool, tagged: bool) -> None:
-        self._pickle = pickle
+    def __init__(self, unpickle: Unpickle, *, tagged: bool) -> None:
+        self._unpickle = unpickle
         self._tagged = tagged
-        self.decode: Final = msgspec.msgpack.Decoder(ext_hook=self._lift).decode
+        self.decode: Final = msgspec.msgpack.Decoder(ext_hook=self._decode_extension).decode
 
-    def _lift(self, code: int, data: memoryview) -> Any:
-        plain = _PLAIN.get(code)
-        if plain is not None:
-            return plain(data)
-        if code == codes.PICKLE:
-            return self._unpickled(data)
+    def _decode_extension(self, code: int, data: memoryview) -> Any:
+        decode_scalar = _SCALARS.get(code)
+        if decode_scalar is not None:
+            return decode_scalar(data)
+        if code == extension_types.PICKLE:
+            return self._unpickle(data)
         inner = self.decode(data)
         if type(inner) is not list:
-            raise Refused(f"extension type {code} holds no array")
-        if code == codes.TUPLE:
+            raise RefusedError(f"extension type {code} holds no array")
+        if code == extension_types.TUPLE:
             return tuple(inner)
-        if code == codes.SET:
-            return hashed(set, inner)
-        if code == codes.FROZENSET:
-            return hashed(frozenset, inner)
-        if code == codes.PAIRS:
-            return _dict(inner)
-        if code in (codes.ENUM, codes.RECORD):
+        if code == extension_types.SET:
+            return make_hashed(set, inner)
+        if code == extension_types.FROZENSET:
+            return make_hashed(frozenset, inner)
+        if code == extension_types.PAIRS:
+            return _dict_of_pairs(inner)
+        if code in (extension_types.ENUM, extension_types.RECORD):
             name, value = inner
             if type(name) is not str:
-                raise Refused("a class name that is no text")
-            return Tagged(name, value, code == codes.ENUM) if self._tagged else value
-        raise Refused(f"unknown extension type {code}: a newer version may have written it")
-
-    def _unpickled(self, data: memoryview) -> Any:
-        if not self._pickle:
-            raise Refused(
-                "it is pickled, and unpickling runs code of the sender's choice. If you trust the "
-                "sender, use Runtime(pickle=True); else pass plain data"
-            )
-        try:
-            return _pickle.loads(data)
-        except Exception as error:
-            raise Refused(f"cannot be unpickled: {type(error).__name__}: {error}") from error
+                raise RefusedError("a class name is not text")
+            return Tagged(name, value, code == extension_types.ENUM) if self._tagged else value
+        raise RefusedError(
+            f"extension type {code} is unknown: a newer version of understudy may have written it"
+        )
 
 
-def hashed(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
-    """`make(items)`; `Refused` if they cannot be hashed."""
+def decoding_error(what: str, error: Exception) -> DecodingError:
+    """Return the error for users if decoding `what` raised `error`."""
+    if isinstance(error, RefusedError):
+        return DecodingError(what, str(error))
+    return DecodingError(what, f"the data is damaged, or not of this format: {error}")
+
+
+def make_hashed(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    """Return `make(items)`, a set or a dict; raises `RefusedError` if `items` have no hash."""
     try:
         return make(items)
     except TypeError:
-        raise Refused(
+        raise RefusedError(
             "a set or a dict's keys hold records, which without their class cannot be hashed. "
             "Annotate the parameter or the result with the class"
         ) from None
 
 
-def _dict(pairs: list[Any]) -> dict[Any, Any]:
+def _dict_of_pairs(pairs: list[Any]) -> dict[Any, Any]:
     keys = iter(pairs)
-    made: dict[Any, Any] = hashed(lambda _: dict(zip(keys, keys, strict=True)), pairs)
+    made: dict[Any, Any] = make_hashed(lambda _: dict(zip(keys, keys, strict=True)), pairs)
     return made
 
 
-def _zone_and_text(data: memoryview) -> tuple[str, str, str]:
+def _split_time(data: memoryview) -> tuple[str, str, str]:
+    """Return fold, text and key of the zone."""
     fold, text, key = str(data, "utf-8").split("|", 2)
     if fold not in ("0", "1"):
-        raise Refused("a fold that is neither 0 nor 1")
+        raise RefusedError("a time's fold is neither 0 nor 1")
     return fold, text, key
 
 
@@ -121,19 +141,19 @@ def _zone(key: str) -> dt.tzinfo | None:
 
 
 def _datetime(data: memoryview) -> dt.datetime:
-    fold, text, key = _zone_and_text(data)
+    fold, text, key = _split_time(data)
     value = dt.datetime.fromisoformat(text)
     zone = _zone(key) if key else None
-    # where the zone is not known the offset that it had still tells the very instant
+    # If the zone is not known here, the offset in the text still gives the exact instant.
     return value.replace(fold=int(fold), tzinfo=zone or value.tzinfo)
 
 
 def _time(data: memoryview) -> dt.time:
-    fold, text, key = _zone_and_text(data)
+    fold, text, key = _split_time(data)
     value = dt.time.fromisoformat(text)
     zone = _zone(key) if key else None
     if key and zone is None:
-        raise Refused(f"time zone {key!r} is not known here: install the package tzdata")
+        raise RefusedError(f"time zone {key!r} is not known here: install the package tzdata")
     return value.replace(fold=int(fold), tzinfo=zone or value.tzinfo)
 
 
@@ -142,12 +162,12 @@ def _timedelta(data: memoryview) -> dt.timedelta:
     return dt.timedelta(days, seconds, microseconds)
 
 
-_PLAIN: Final[dict[int, Callable[[memoryview], Any]]] = {
-    codes.BIG_INT: lambda data: int.from_bytes(data, "big", signed=True),
-    codes.DATETIME: _datetime,
-    codes.TIME: _time,
-    codes.DATE: lambda data: dt.date.fromisoformat(str(data, "utf-8")),
-    codes.TIMEDELTA: _timedelta,
-    codes.DECIMAL: lambda data: decimal.Decimal(str(data, "utf-8")),
-    codes.UUID: lambda data: uuid.UUID(bytes=bytes(data)),
+_SCALARS: Final[dict[int, Callable[[memoryview], Any]]] = {
+    extension_types.BIG_INT: lambda data: int.from_bytes(data, "big", signed=True),
+    extension_types.DATETIME: _datetime,
+    extension_types.TIME: _time,
+    extension_types.DATE: lambda data: dt.date.fromisoformat(str(data, "utf-8")),
+    extension_types.TIMEDELTA: _timedelta,
+    extension_types.DECIMAL: lambda data: decimal.Decimal(str(data, "utf-8")),
+    extension_types.UUID: lambda data: uuid.UUID(bytes=bytes(data)),
 }

@@ -1,9 +1,9 @@
-"""Python values to what msgspec writes as msgpack without loss.
+"""Conversion of Python values into ones that msgspec writes as msgpack without loss.
 
-Left alone, msgspec writes a tuple as an array, a Decimal as a string and so on, and nobody can tell
-afterwards what it was. `is_plain` says in a few hundred nanoseconds that a value has nothing of the
-sort in it, and then it is written as it stands; else `Encoding` makes a copy in which such
-things are extension types.
+Left alone, msgspec writes a tuple as an array and a Decimal as a string, and a reader can no longer
+tell what they were. `is_plain` finds out in a few hundred nanoseconds that a value contains nothing
+of that sort; such a value is written as it is. For any other value `Converter` makes a copy in
+which tuples, Decimals and so on are msgpack extension types.
 """
 
 from __future__ import annotations
@@ -21,317 +21,324 @@ from typing import Any, Final
 import msgspec
 from msgspec.msgpack import Ext
 
-from understudy.values import _codes as codes
-from understudy.values import _pickle
+from understudy.values import extension_types, pickles
+from understudy.values.class_kinds import SCALARS, is_model, is_named_tuple
+from understudy.values.paths import LocatedError, key_step
 
+#: writes a plain value as msgpack
 encode: Final = msgspec.msgpack.Encoder().encode
 
-SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+#: levels of nesting; far below the depth at which Python's or msgspec's recursion ends
+DEPTH_MAX: Final = 100
+
+#: the integers that msgpack itself holds
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1
 
 
-class Unencodable(Exception):
-    """Found on the way down; each level adds its step to the path on the way up."""
+class UnencodableError(LocatedError):
+    """A value, or something inside it, cannot be encoded.
+
+    Parameters
+    ----------
+    problem
+        The fault.
+    advice
+        What to do about it; None if the general advice applies (pass plain data, or pickle).
+    """
 
     def __init__(self, problem: str, advice: str | None = None) -> None:
         super().__init__(problem)
-        self.problem = problem
         self.advice = advice
-        self.steps: list[str] = []
-
-    @property
-    def path(self) -> str:
-        return "".join(reversed(self.steps))
 
 
-class TooLarge(Exception):
-    """More items than bytes are allowed: no use in going on."""
+class TooManyItemsError(Exception):
+    """A value has more items than its encoding may have bytes, so there is no use in going on."""
 
 
 def is_plain(value: Any, items_max: int) -> bool:
-    """Whether msgspec's encoding of `value` decodes to an equal value of the same types.
+    """Return whether msgspec's encoding of `value` decodes to an equal value of the same types.
 
-    Too large an int and a lone surrogate are for the encoder to find: it looks at each anyhow.
+    Ints that are too large and lone surrogates are left to msgspec's encoder, which looks at every
+    int and every text anyway and raises `OverflowError` or `UnicodeEncodeError`.
     """
-    return type(value) in SCALARS or _scan(value, codes.DEPTH_MAX, items_max) >= 0
+    return type(value) in SCALARS or _scan(value, DEPTH_MAX, items_max) >= 0
 
 
-def _scan(box: Any, depth_left: int, boxes_left: int) -> int:
-    """How many lists and dicts may still follow, or -1 if `box` is not plain.
+def _scan(container: Any, depth_left: int, containers_left: int) -> int:
+    """Return how many more lists and dicts may follow, or -1 if `container` is not plain.
 
-    Plain loops: for the few items of a typical call they beat anything that builds a set first.
+    The loops are spelled out because for the few items of a typical call they are faster than
+    anything that builds a set first.
     """
-    kind = type(box)
+    kind = type(container)
     if kind is dict:
-        for key in box:
+        for key in container:
             if type(key) is not str:
                 return -1
-        box = box.values()
+        container = container.values()
     elif kind is not list:
         return -1
-    for item in box:
+    for item in container:
         if type(item) not in SCALARS:
-            if boxes_left == 0:
-                raise TooLarge
+            if containers_left == 0:
+                raise TooManyItemsError
             if depth_left == 1:
                 return -1
-            boxes_left = _scan(item, depth_left - 1, boxes_left - 1)
-            if boxes_left < 0:
+            containers_left = _scan(item, depth_left - 1, containers_left - 1)
+            if containers_left < 0:
                 return -1
-    return boxes_left
+    return containers_left
 
 
-class Encoding:
-    """One use each: makes the copy of one value.
+class Converter:
+    """The conversion of one value; use a new converter for each.
 
     Parameters
     ----------
     pickle
-        Whether what is not plain data goes through cloudpickle, or is an error.
+        Whether a value that is not plain data is pickled. If False it is an `UnencodableError`.
     items_max
-        How many values may be inside; more raise `TooLarge`.
+        The most values that may be inside; one more raises `TooManyItemsError`.
     """
 
-    __slots__ = ("pickle", "items_left", "depth", "in_model")
+    __slots__ = ("pickle", "items_left", "depth", "model_depth")
 
     def __init__(self, pickle: bool, items_max: int) -> None:
         self.pickle = pickle
         self.items_left = items_max
         self.depth = 0
-        self.in_model = 0
+        #: how many pydantic models are around the current value
+        self.model_depth = 0
 
-    def lower(self, value: Any) -> Any:
-        """Return `value` itself, or what stands for it; raises `Unencodable` and `TooLarge`."""
+    def convert(self, value: Any) -> Any:
+        """Return `value` itself if msgpack holds it as it is, else its substitute.
+
+        Raises
+        ------
+        UnencodableError
+            Something in `value` is not plain data.
+        TooManyItemsError
+            `value` contains too many items.
+        """
         kind: Any = type(value)
         if kind is bool or value is None or kind is float or kind is bytes:
             return value
         self.items_left -= 1
         if self.items_left < 0:
-            raise TooLarge
+            raise TooManyItemsError
         if kind is str:
-            return _str(value)
+            return _convert_str(value)
         if kind is int:
-            return _int(value)
-        lower = _LOWER.get(kind) or _lower_of(kind)
-        if lower is None:
-            return self._other(value)
-        if self.depth == codes.DEPTH_MAX:
-            raise Unencodable(
-                f"nested deeper than {codes.DEPTH_MAX} levels, or contains itself",
+            return _convert_int(value)
+        conversion = _CONVERSIONS.get(kind) or _conversion_of_class(kind)
+        if conversion is None:
+            return self._convert_other(value)
+        if self.depth == DEPTH_MAX:
+            raise UnencodableError(
+                f"nested deeper than {DEPTH_MAX} levels, or contains itself",
                 "Pass flatter data, without cycles",
             )
         self.depth += 1
         try:
-            return lower(self, value)
+            return conversion(self, value)
         finally:
             self.depth -= 1
 
-    def items(self, values: Iterable[Any]) -> list[Any]:
-        """Lower each of `values`; failures carry its index."""
-        lowered: list[Any] = []
+    def convert_items(self, values: Iterable[Any]) -> list[Any]:
+        """Convert each of `values`; a failure carries the index of its item."""
+        converted: list[Any] = []
         try:
-            lowered.extend(map(self.lower, values))
-        except Unencodable as error:
-            error.steps.append(f"[{len(lowered)}]")
+            converted.extend(map(self.convert, values))
+        except UnencodableError as error:
+            error.steps.append(f"[{len(converted)}]")
             raise
-        return lowered
+        return converted
 
-    def fields(self, fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Lower what stands in `fields`; failures carry its name."""
-        lowered: dict[str, Any] = {}
+    def convert_fields(self, fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Convert the values of `fields`; a failure carries the name of its field."""
+        converted: dict[str, Any] = {}
         name = ""
         try:
             for name, value in fields:
-                lowered[name] = self.lower(value)
-        except Unencodable as error:
+                converted[name] = self.convert(value)
+        except UnencodableError as error:
             error.steps.append(f".{name}")
             raise
-        return lowered
+        return converted
 
-    def _other(self, value: Any) -> Any:
+    def _convert_other(self, value: Any) -> Any:
         kind = type(value)
         name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
         if self.pickle:
             try:
-                return Ext(codes.PICKLE, _pickle.dumps(value))
+                return Ext(extension_types.PICKLE, pickles.dumps(value))
             except Exception as error:
                 problem = f"object of type {name} cannot be pickled: {error}"
-                raise Unencodable(problem, "Pass plain data") from error
-        if self.in_model:
-            return self.lower(_as_pydantic_writes_it(value, name))
-        raise Unencodable(f"object of type {name} is not plain data")
+                raise UnencodableError(problem, "Pass plain data") from error
+        if self.model_depth:
+            return self.convert(_as_pydantic_writes_it(value, name))
+        raise UnencodableError(f"object of type {name} is not plain data")
 
 
 def _as_pydantic_writes_it(value: Any, name: str) -> Any:
-    """Urls, paths and other things that stand in pydantic models, and are read back from text."""
+    """Return the JSON form of a URL, a path or the like, from which pydantic reads it back."""
     if not hasattr(value, "get_secret_value"):
         try:
             return sys.modules["pydantic_core"].to_jsonable_python(value)
         except Exception as error:
-            raise Unencodable(f"object of type {name} is not plain data: {error}") from error
-    raise Unencodable(f"object of type {name} is a secret", "Secrets are not stored: pass a name")
+            raise UnencodableError(f"object of type {name} is not plain data: {error}") from error
+    raise UnencodableError(
+        f"object of type {name} is a secret", "Secrets are not stored: pass a name"
+    )
 
 
-def _int(value: int) -> Any:
-    if codes.INT_MIN <= value <= codes.INT_MAX:
+def _convert_int(value: int) -> Any:
+    if _INT_MIN <= value <= _INT_MAX:
         return value
-    return Ext(codes.BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    size = value.bit_length() // 8 + 1
+    return Ext(extension_types.BIG_INT, value.to_bytes(size, "big", signed=True))
 
 
-def _str(value: str) -> str:
+def _convert_str(value: str) -> str:
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise Unencodable(
+            raise UnencodableError(
                 f"text with a lone surrogate at position {error.start}",
                 "Text must be valid Unicode; pass undecoded data as bytes",
             ) from None
     return value
 
 
-def _list(lowering: Encoding, value: list[Any]) -> list[Any]:
-    return lowering.items(value)
+def _convert_list(converter: Converter, value: list[Any]) -> list[Any]:
+    return converter.convert_items(value)
 
 
-def _array_of(code: int) -> Callable[[Encoding, Iterable[Any]], Ext]:
-    def lower(lowering: Encoding, value: Iterable[Any]) -> Ext:
-        return Ext(code, encode(lowering.items(value)))
+def _conversion_to_array(code: int) -> Callable[[Converter, Iterable[Any]], Ext]:
+    def convert(converter: Converter, value: Iterable[Any]) -> Ext:
+        return Ext(code, encode(converter.convert_items(value)))
 
-    return lower
+    return convert
 
 
-def _dict(lowering: Encoding, value: dict[Any, Any]) -> Any:
-    lowered: dict[Any, Any] = {}
+def _convert_dict(converter: Converter, value: dict[Any, Any]) -> Any:
+    """Return a dict if msgpack holds all keys as they are, else an array of pairs."""
+    converted: dict[Any, Any] = {}
     pairs: list[Any] = []
-    native = True
+    has_plain_keys = True
     key: Any = None
     try:
         for key, item in value.items():
             kind = type(key)
-            low_key = lowering.lower(key)
-            native = native and (kind is str or (kind is int and low_key is key))
-            low_item = lowering.lower(item)
-            if native:
-                lowered[key] = low_item
-            pairs.append(low_key)
-            pairs.append(low_item)
-    except Unencodable as error:
+            new_key = converter.convert(key)
+            has_plain_keys = has_plain_keys and (kind is str or (kind is int and new_key is key))
+            new_item = converter.convert(item)
+            if has_plain_keys:
+                converted[key] = new_item
+            pairs.append(new_key)
+            pairs.append(new_item)
+    except UnencodableError as error:
         error.steps.append(key_step(key))
         raise
-    return lowered if native else Ext(codes.PAIRS, encode(pairs))
+    return converted if has_plain_keys else Ext(extension_types.PAIRS, encode(pairs))
 
 
-def key_step(key: Any) -> str:
-    """A dict's key in a path; the text of any but the simplest may be long, or may itself fail."""
-    if type(key) is str or (type(key) is int and abs(key) <= codes.INT_MAX):
-        text = repr(key)
-        return f"[{text}]" if len(text) <= 80 else f"[{text[:80]}…]"
-    return f"[<{type(key).__name__}>]"
-
-
-def _zoned(code: int) -> Callable[[Encoding, Any], Ext]:
-    def lower(_: Encoding, value: dt.datetime | dt.time) -> Ext:
+def _conversion_with_zone(code: int) -> Callable[[Converter, Any], Ext]:
+    def convert(_: Converter, value: dt.datetime | dt.time) -> Ext:
         zone = value.tzinfo
         key = None
         if zone is not None and zone is not dt.UTC:
             if type(zone).__module__.startswith("zoneinfo"):
                 key = getattr(zone, "key", None)
             if key is None and value.utcoffset() is None:
-                raise Unencodable("a time whose zone has no fixed offset", "Pass a datetime")
+                raise UnencodableError("a time whose zone has no fixed offset", "Pass a datetime")
         return Ext(code, f"{value.fold}|{value.isoformat()}|{key or ''}".encode())
 
-    return lower
+    return convert
 
 
-def _date(_: Encoding, value: dt.date) -> Ext:
-    return Ext(codes.DATE, value.isoformat().encode())
+def _convert_date(_: Converter, value: dt.date) -> Ext:
+    return Ext(extension_types.DATE, value.isoformat().encode())
 
 
-def _timedelta(_: Encoding, value: dt.timedelta) -> Ext:
-    return Ext(codes.TIMEDELTA, encode((value.days, value.seconds, value.microseconds)))
+def _convert_timedelta(_: Converter, value: dt.timedelta) -> Ext:
+    parts = (value.days, value.seconds, value.microseconds)
+    return Ext(extension_types.TIMEDELTA, encode(parts))
 
 
-def _decimal(_: Encoding, value: decimal.Decimal) -> Ext:
-    return Ext(codes.DECIMAL, str(value).encode())
+def _convert_decimal(_: Converter, value: decimal.Decimal) -> Ext:
+    return Ext(extension_types.DECIMAL, str(value).encode())
 
 
-def _uuid(_: Encoding, value: uuid.UUID) -> Ext:
-    return Ext(codes.UUID, value.bytes)
+def _convert_uuid(_: Converter, value: uuid.UUID) -> Ext:
+    return Ext(extension_types.UUID, value.bytes)
 
 
-def _enum(lowering: Encoding, value: enum.Enum) -> Ext:
-    raw = lowering.fields([("value", value.value)])["value"]
-    return Ext(codes.ENUM, encode((type(value).__qualname__, raw)))
+def _convert_enum(converter: Converter, value: enum.Enum) -> Ext:
+    raw = converter.convert_fields([("value", value.value)])["value"]
+    return Ext(extension_types.ENUM, encode((type(value).__qualname__, raw)))
 
 
 def _record(value: Any, fields: Any) -> Ext:
-    return Ext(codes.RECORD, encode((type(value).__qualname__, fields)))
+    return Ext(extension_types.RECORD, encode((type(value).__qualname__, fields)))
 
 
-def _dataclass(lowering: Encoding, value: Any) -> Ext:
-    named = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-    return _record(value, lowering.fields(named))
+def _convert_dataclass(converter: Converter, value: Any) -> Ext:
+    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return _record(value, converter.convert_fields(fields))
 
 
-def _struct(lowering: Encoding, value: msgspec.Struct) -> Ext:
-    named = ((name, getattr(value, name)) for name in value.__struct_fields__)
-    set_ones = (field for field in named if field[1] is not msgspec.UNSET)
-    return _record(value, lowering.fields(set_ones))
+def _convert_struct(converter: Converter, value: msgspec.Struct) -> Ext:
+    fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    set_fields = (field for field in fields if field[1] is not msgspec.UNSET)
+    return _record(value, converter.convert_fields(set_fields))
 
 
-def _model(lowering: Encoding, value: Any) -> Ext:
+def _convert_model(converter: Converter, value: Any) -> Ext:
     try:
         dumped = value.model_dump(round_trip=True, warnings=False)
     except Exception as error:
-        raise Unencodable(f"{type(value).__qualname__} cannot be dumped: {error}") from error
-    lowering.in_model += 1
+        problem = f"{type(value).__qualname__} cannot be dumped: {error}"
+        raise UnencodableError(problem) from error
+    converter.model_depth += 1
     try:
         if isinstance(dumped, dict):
-            return _record(value, lowering.fields(dumped.items()))
-        return _record(value, lowering.lower(dumped))
+            return _record(value, converter.convert_fields(dumped.items()))
+        return _record(value, converter.convert(dumped))
     finally:
-        lowering.in_model -= 1
+        converter.model_depth -= 1
 
 
-Lower = Callable[[Encoding, Any], Any]
+Conversion = Callable[[Converter, Any], Any]
 
-_LOWER: Final[dict[type, Lower]] = {
-    list: _list,
-    dict: _dict,
-    tuple: _array_of(codes.TUPLE),
-    set: _array_of(codes.SET),
-    frozenset: _array_of(codes.FROZENSET),
-    dt.datetime: _zoned(codes.DATETIME),
-    dt.time: _zoned(codes.TIME),
-    dt.date: _date,
-    dt.timedelta: _timedelta,
-    decimal.Decimal: _decimal,
-    uuid.UUID: _uuid,
+_CONVERSIONS: Final[dict[type, Conversion]] = {
+    list: _convert_list,
+    dict: _convert_dict,
+    tuple: _conversion_to_array(extension_types.TUPLE),
+    set: _conversion_to_array(extension_types.SET),
+    frozenset: _conversion_to_array(extension_types.FROZENSET),
+    dt.datetime: _conversion_with_zone(extension_types.DATETIME),
+    dt.time: _conversion_with_zone(extension_types.TIME),
+    dt.date: _convert_date,
+    dt.timedelta: _convert_timedelta,
+    decimal.Decimal: _convert_decimal,
+    uuid.UUID: _convert_uuid,
 }
 
 
 @functools.lru_cache(maxsize=1024)
-def _lower_of(kind: type) -> Lower | None:
-    """How values of a user's own class are lowered; None: they are not plain data."""
+def _conversion_of_class(kind: type) -> Conversion | None:
+    """Return the conversion for a user's own class; None if its values are not plain data."""
     if issubclass(kind, enum.Enum):
-        return _enum
+        return _convert_enum
     if issubclass(kind, msgspec.Struct):
-        return _struct
+        return _convert_struct
     if is_model(kind):
-        return _model
+        return _convert_model
     if dataclasses.is_dataclass(kind):
-        return _dataclass
+        return _convert_dataclass
     if is_named_tuple(kind):
-        return _array_of(codes.TUPLE)
+        return _conversion_to_array(extension_types.TUPLE)
     return None
-
-
-def is_model(kind: type) -> bool:
-    """Whether `kind` is a pydantic model, found out without importing pydantic."""
-    pydantic = sys.modules.get("pydantic.main")
-    return pydantic is not None and issubclass(kind, pydantic.BaseModel)
-
-
-def is_named_tuple(kind: type) -> bool:
-    """Whether `kind` was made by `typing.NamedTuple` or `collections.namedtuple`."""
-    return issubclass(kind, tuple) and hasattr(kind, "_fields") and hasattr(kind, "_make")

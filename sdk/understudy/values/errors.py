@@ -1,10 +1,10 @@
 """Exceptions to bytes and back.
 
 On the wire an exception is a dict: the class (`module`, `name`), the `message`, the `traceback` as
-text, and if they are plain data the constructor's `args` and the attributes (`state`), each
-encoded on its own, so that one of them that cannot be read does not spoil the rest. It is bounded
-whatever the exception holds, and encoding it never fails: it runs where something has already gone
-wrong.
+text, and, if they are plain data, the constructor's `args` and the attributes (`state`). Each of
+these is encoded on its own, so that one that cannot be read does not spoil the rest. The size is
+bounded whatever the exception holds. Encoding never fails, because it runs where something has
+already gone wrong.
 """
 
 from __future__ import annotations
@@ -15,107 +15,144 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import understudy_actors
 from understudy.errors import RemoteError, RemoteTraceback, UnknownFunctionError
-from understudy.values import _pickle
-from understudy.values.encoding import Encoding, encode
-
-if TYPE_CHECKING:
-    from understudy.values.codec import Buffer, Codec
+from understudy.values import pickles
+from understudy.values.decoding import Buffer, decoding_error
+from understudy.values.encoding import Converter, encode
 
 TEXT_CHARS_MAX: Final = 16 * 1024
 NOTES_MAX: Final = 16
 NOTE_CHARS_MAX: Final = 1024
 
-#: where the interpreter is
+#: the folder of the interpreter, whose frames are left out of tracebacks
 _ACTORS: Final = f"{Path(understudy_actors.__file__).parent}{os.sep}"
 
-#: raised inside a generator these mean something to Python itself
+#: Python gives these a meaning of its own when they are raised inside a generator
 _NEVER_REBUILT: Final = (StopIteration, StopAsyncIteration)
 
 
-def encode_failure(codec: Codec, error: BaseException) -> bytes:
-    """Encode `error`; never raises."""
-    if isinstance(error, RemoteError) and error._wire is not None:
-        return error._wire
+def encode_error(error: BaseException, *, pickle: bool, payload_bytes_max: int) -> bytes:
+    """Encode `error`; never raises.
+
+    Parameters
+    ----------
+    pickle
+        Whether an exception whose arguments are not plain data is pickled.
+    payload_bytes_max
+        The largest encoding allowed, in bytes. The arguments are left out first, then the
+        traceback.
+    """
+    if isinstance(error, RemoteError) and error.received is not None:
+        return error.received
     kind = type(error)
-    essence: dict[str, Any] = {
+    essentials: dict[str, Any] = {
         "module": _text(lambda: kind.__module__, NOTE_CHARS_MAX),
         "name": _text(lambda: kind.__qualname__, NOTE_CHARS_MAX),
         "message": _text(lambda: str(error)),
     }
-    # the end of a traceback is where it happened
-    story = essence | {
-        "traceback": _text(lambda: _story(error), tail=True),
+    described = essentials | {
+        # The end of a traceback is the interesting part: the line that raised.
+        "traceback": _text(lambda: _traceback(error), keep_end=True),
         "args_repr": _text(lambda: repr(error.args), NOTE_CHARS_MAX),
         "notes": _notes(error),
         "cause": _cause(error),
     }
-    whole = story | _matter(codec, error)
-    for fields in (whole, story):
+    complete = described | _content(error, pickle, payload_bytes_max)
+    for fields in (complete, described):
         data = encode(fields)
-        if len(data) <= codec.payload_bytes_max:
+        if len(data) <= payload_bytes_max:
             return data
-    return encode(essence | {"message": essence["message"][:NOTE_CHARS_MAX]})
+    return encode(essentials | {"message": essentials["message"][:NOTE_CHARS_MAX]})
 
 
-def decode_failure(codec: Codec, data: Buffer | None) -> BaseException:
-    """Rebuild an exception, or make a `RemoteError`; raises `DecodingError`."""
+def decode_error(
+    data: Buffer | None, decode: Callable[[Buffer], Any], *, unpickles: bool
+) -> BaseException:
+    """Rebuild an exception, or make a `RemoteError`.
+
+    Parameters
+    ----------
+    decode
+        Decodes a value; may raise any `Exception`.
+    unpickles
+        Whether a pickled exception is unpickled.
+
+    Raises
+    ------
+    DecodingError
+        The data cannot be decoded at all.
+    """
     if data is None:
         return RemoteError("unknown", "rejected without a value")
-    fields = codec.decode_value(data, what="the error")
-    if type(fields) is not dict or not _is_failure(fields):
-        # some other client rejected the promise with a value of its own
+    try:
+        fields = decode(data)
+    except Exception as error:
+        raise decoding_error("the error", error) from error
+    if type(fields) is not dict or not _are_fields_of_error(fields):
+        # Another client rejected the promise with a value of its own.
         return RemoteError("unknown", _text(lambda: str(fields)))
-    made = _unpickled(codec, fields) or _rebuilt(codec, fields) or _remote(fields, data)
-    story = fields.get("traceback", "")
+    pickled = fields.get("pickled") if unpickles else None
+    made = _unpickle(pickled) or _rebuild(fields, decode) or _remote_error(fields, data)
+    shown = fields.get("traceback", "")
     cause = fields.get("cause", "")
-    if cause and cause not in story:
-        story = f"(caused by) {cause}\n…\n{story}"
-    if story:
-        # as it is done for every object, since a frozen dataclass may be an exception too
-        object.__setattr__(made, "__cause__", RemoteTraceback(story))
+    if cause and cause not in shown:
+        shown = f"(caused by) {cause}\n…\n{shown}"
+    # An exception may be a frozen dataclass, which refuses ordinary assignment.
+    if shown:
+        object.__setattr__(made, "__cause__", RemoteTraceback(shown))
     if notes := fields.get("notes"):
         object.__setattr__(made, "__notes__", notes)
     return made
 
 
-def _story(error: BaseException) -> str:
-    """Its traceback, without what the interpreter did before the function's first line and, where
-    it came from a call, after the line that waited for that; empty where none was reached."""
+# Encoding ----------------------------------------------------------------------------------------
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the traceback without the interpreter's frames; empty if no function was reached.
+
+    The frames above the function's first line are left out and, if the error came from a call, so
+    are those below the line that waited for the call.
+    """
     if isinstance(error, UnknownFunctionError) and error.__cause__ is None:
         return ""
     shown = traceback.TracebackException.from_exception(error)
-    _leave_out(shown, error, set())
+    _leave_out_interpreter(shown, error, set())
     return "".join(shown.format())
 
 
-def _leave_out(shown: traceback.TracebackException, error: BaseException, seen: set[int]) -> None:
+def _leave_out_interpreter(
+    shown: traceback.TracebackException, error: BaseException, seen: set[int]
+) -> None:
     if id(error) in seen:
         return
     seen.add(id(error))
-    ours = [frame.filename.startswith(_ACTORS) for frame in shown.stack]
-    if False in ours:
-        first = ours.index(False)
-        last = len(ours)
+    are_interpreters = [frame.filename.startswith(_ACTORS) for frame in shown.stack]
+    if False in are_interpreters:
+        first = are_interpreters.index(False)
+        last = len(are_interpreters)
         if isinstance(error.__cause__, RemoteTraceback):
-            last -= ours[::-1].index(False)
+            last -= are_interpreters[::-1].index(False)
         shown.stack[:] = shown.stack[first:last]
     for part, cause in (
         (shown.__cause__, error.__cause__),
         (shown.__context__, error.__context__),
     ):
         if part is not None and cause is not None:
-            _leave_out(part, cause, seen)
+            _leave_out_interpreter(part, cause, seen)
 
 
-def _text(make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX, *, tail: bool = False) -> str:
+def _text(
+    make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX, *, keep_end: bool = False
+) -> str:
+    """Return `make()`, cut to `chars_max` characters; never raises."""
     try:
         text = str(make())
         if len(text) > chars_max:
-            text = f"…{text[1 - chars_max :]}" if tail else f"{text[: chars_max - 1]}…"
+            text = f"…{text[1 - chars_max :]}" if keep_end else f"{text[: chars_max - 1]}…"
         return text.encode("utf-8", "backslashreplace").decode()
     except Exception as error:
         return f"<cannot be shown: {type(error).__name__}>"
@@ -138,26 +175,29 @@ def _cause(error: BaseException) -> str:
     return _text(lambda: "".join(lines(cause)).rstrip(), NOTE_CHARS_MAX)
 
 
-def _matter(codec: Codec, error: BaseException) -> dict[str, Any]:
-    """What the exception is rebuilt from, as far as it can be encoded."""
-    args = _encoded(codec, _constructor_args(error))
+def _content(error: BaseException, pickle: bool, payload_bytes_max: int) -> dict[str, Any]:
+    """Return what the exception is rebuilt from, as far as it can be encoded."""
+    args = _encode_plain(_constructor_args(error), payload_bytes_max)
     if args is None:
-        pickled = _pickled(error) if codec.pickle else None
+        pickled = _pickle(error) if pickle else None
         return {} if pickled is None else {"pickled": pickled}
-    matter: dict[str, Any] = {"args": args}
+    content: dict[str, Any] = {"args": args}
     state = {}
     for name, value in getattr(error, "__dict__", {}).items():
         if not name.startswith("__"):
-            data = _encoded(codec, value)
+            data = _encode_plain(value, payload_bytes_max)
             if data is not None:
                 state[_text(partial(str, name))] = data
     if state:
-        matter["state"] = state
-    return matter
+        content["state"] = state
+    return content
 
 
 def _constructor_args(error: BaseException) -> tuple[Any, ...]:
-    """`args` are not always what the constructor takes: an OSError leaves the file's name out."""
+    """Return the constructor's arguments.
+
+    They are not always `args`: an OSError leaves the name of its file out of those.
+    """
     try:
         reduced = error.__reduce__()
     except Exception:
@@ -167,22 +207,24 @@ def _constructor_args(error: BaseException) -> tuple[Any, ...]:
     return error.args
 
 
-def _encoded(codec: Codec, value: Any) -> bytes | None:
+def _encode_plain(value: Any, payload_bytes_max: int) -> bytes | None:
     try:
-        data = encode(Encoding(False, codec.payload_bytes_max).lower(value))
+        data = encode(Converter(False, payload_bytes_max).convert(value))
     except Exception:
         return None
-    return data if len(data) <= codec.payload_bytes_max else None
+    return data if len(data) <= payload_bytes_max else None
 
 
-def _pickled(error: BaseException) -> bytes | None:
+def _pickle(error: BaseException) -> bytes | None:
     try:
-        return _pickle.dumps(error)
+        return pickles.dumps(error)
     except Exception:
         return None
 
 
-_SHAPE: Final = {
+# Decoding ----------------------------------------------------------------------------------------
+
+_TYPES_OF_FIELDS: Final = {
     "module": str,
     "name": str,
     "message": str,
@@ -196,43 +238,43 @@ _SHAPE: Final = {
 }
 
 
-def _is_failure(fields: dict[Any, Any]) -> bool:
+def _are_fields_of_error(fields: dict[Any, Any]) -> bool:
     if not {"module", "name", "message"} <= fields.keys():
         return False
     for name, value in fields.items():
-        if name in _SHAPE and type(value) is not _SHAPE[name]:
+        if name in _TYPES_OF_FIELDS and type(value) is not _TYPES_OF_FIELDS[name]:
             return False
     return all(type(note) is str for note in fields.get("notes", ()))
 
 
-def _unpickled(codec: Codec, fields: dict[str, Any]) -> Exception | None:
-    if not codec.pickle or "pickled" not in fields:
+def _unpickle(data: bytes | None) -> Exception | None:
+    if data is None:
         return None
     try:
-        made = _pickle.loads(fields["pickled"])
+        made = pickles.loads(data)
     except Exception:
         return None
     return made if isinstance(made, Exception) and _may_be_raised(type(made)) else None
 
 
-def _rebuilt(codec: Codec, fields: dict[str, Any]) -> Exception | None:
+def _rebuild(fields: dict[str, Any], decode: Callable[[Buffer], Any]) -> Exception | None:
     kind = _loaded_class(fields["module"], fields["name"])
     if kind is None or "args" not in fields:
         return None
     try:
-        made = kind(*codec.decode_value(fields["args"]))
+        made = kind(*decode(fields["args"]))
         if type(made) is not kind or _text(lambda: str(made)) != fields["message"]:
             return None
         for name, data in fields.get("state", {}).items():
             if not name.startswith("__"):
-                made.__dict__.setdefault(name, codec.decode_value(data))
+                made.__dict__.setdefault(name, decode(data))
     except Exception:
         return None
     return made
 
 
 def _loaded_class(module: str, name: str) -> type[Exception] | None:
-    """The class, if its module is loaded here; nothing is imported because data says so."""
+    """Return the class if its module is loaded here. Data never causes an import."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -247,12 +289,12 @@ def _may_be_raised(kind: Any) -> bool:
     )
 
 
-def _remote(fields: dict[str, Any], data: Buffer) -> RemoteError:
+def _remote_error(fields: dict[str, Any], data: Buffer) -> RemoteError:
     made = RemoteError(
         f"{fields['module']}.{fields['name']}",
         fields["message"],
         fields.get("traceback", ""),
         fields.get("args_repr", ""),
     )
-    made._wire = bytes(data)
+    made.received = bytes(data)
     return made

@@ -1,8 +1,8 @@
-"""Annotations read at run time: which of them names a class that has to be rebuilt.
+"""Annotations, evaluated at run time.
 
 Hints do not validate. Python does not check that an `int` parameter gets an int, and neither does
-the codec: a plan exists only for a hint in which an enum, a dataclass, a Struct, a pydantic model,
-a named tuple or a typed dict occurs, and it touches only those places.
+the codec: a builder exists only for a hint that contains an enum, a dataclass, a Struct, a pydantic
+model, a named tuple or a typed dict, and it touches only those places.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Callable
 from typing import Any
 
 
-def resolve(thing: Any) -> dict[str, Any]:
-    """The annotations of a function or a class, evaluated one by one.
+def resolve(owner: Any) -> dict[str, Any]:
+    """Evaluate the annotations of a function or a class, one by one.
 
-    One that cannot be evaluated (a name that only a type checker imports) is left out, and does
-    not spoil the others.
+    An annotation that cannot be evaluated (a name that only a type checker imports) is left out
+    and does not spoil the others.
     """
     try:
-        return typing.get_type_hints(thing)
+        return typing.get_type_hints(owner)
     except Exception:
-        return _resolve_singly(thing)
+        return _resolve_singly(owner)
 
 
 def _resolve_singly(thing: Any) -> dict[str, Any]:
@@ -34,17 +34,17 @@ def _resolve_singly(thing: Any) -> dict[str, Any]:
             annotations = inspect.get_annotations(owner)
         except Exception:
             continue
-        names = _names_around(owner)
+        names = _names_visible_to(owner)
         for name, annotation in annotations.items():
             try:
-                hints[name] = _evaluated(annotation, names)
+                hints[name] = _evaluate(annotation, names)
             except Exception:
                 hints.pop(name, None)
     return hints
 
 
-def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
-    """Evaluate what `typing` would, with the strings inside (``list["Node"]``) as well."""
+def _evaluate(annotation: Any, names: dict[str, Any]) -> Any:
+    """Evaluate an annotation as `typing` would, with the strings inside it (``list["Node"]``)."""
 
     def carrier() -> None: ...
 
@@ -52,8 +52,11 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
     return typing.get_type_hints(carrier, names)["hint"]
 
 
-def _names_around(owner: Any) -> dict[str, Any]:
-    """What a name in an annotation of `owner` may mean: itself, its closure, its module."""
+def _names_visible_to(owner: Any) -> dict[str, Any]:
+    """Return the names that an annotation of `owner` may use.
+
+    They are those of its module, of its closure, and its own.
+    """
     module = sys.modules.get(getattr(owner, "__module__", None) or "")
     names = dict(vars(module)) if module is not None else {}
     names.update(getattr(owner, "__globals__", {}))
@@ -69,7 +72,7 @@ def _names_around(owner: Any) -> dict[str, Any]:
 
 
 def function_hints(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations of a function, also of one inside `functools.partial` or `functools.wraps`."""
+    """Evaluate the annotations of a function, also inside `functools.partial` or `wraps`."""
     inner: Any = fn
     while True:
         unwrapped = inspect.unwrap(inner)

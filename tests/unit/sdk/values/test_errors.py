@@ -1,4 +1,4 @@
-"""Exceptions through the codec: the very type where it is known, else a RemoteError."""
+"""Exceptions through the codec: the original class if it is known, else a RemoteError."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TestRebuilt:
         ],
         ids=lambda error: type(error).__name__,
     )
-    def test_our_own_travel_with_their_attributes(self, error: UnderstudyError) -> None:
+    def test_the_sdks_own_errors_arrive_with_their_attributes(self, error: UnderstudyError) -> None:
         got = travel(error)
         assert type(got) is type(error)
         assert str(got) == str(error)
@@ -142,7 +142,7 @@ class TestRemote:
         ],
         ids=lambda error: type(error).__name__,
     )
-    def test_what_cannot_or_must_not_be_rebuilt(self, error: BaseException) -> None:
+    def test_other_classes_arrive_as_remote_errors(self, error: BaseException) -> None:
         got = travel(error)
         assert type(got) is RemoteError
         assert got.type_name == f"{type(error).__module__}.{type(error).__qualname__}"
@@ -159,7 +159,7 @@ class TestRemote:
         assert type(got) is RemoteError
         assert str(got).endswith("Local: x")
 
-    def test_nothing_is_imported(self) -> None:
+    def test_decoding_imports_nothing(self) -> None:
         module = "wsgiref.validate"
         assert module not in sys.modules
         fields = {"module": module, "name": "WSGIWarning", "message": "x", "args": b"\x91\xa1x"}
@@ -168,11 +168,11 @@ class TestRemote:
         assert module not in sys.modules
 
     @pytest.mark.parametrize("name", ["system", "path.join", "PathLike", "error.__class__", ""])
-    def test_what_is_no_exception_is_not_called(self, name: str) -> None:
+    def test_a_class_that_is_not_an_exception_is_not_called(self, name: str) -> None:
         fields = {"module": "os", "name": name, "message": "x", "args": b"\x91\xa1x"}
         assert type(CODEC.decode_error(msgspec.msgpack.encode(fields))) is RemoteError
 
-    def test_it_passes_unchanged_through_those_who_do_not_know_it(self) -> None:
+    def test_it_passes_unchanged_through_a_process_that_does_not_know_its_class(self) -> None:
         data = CODEC.encode_error(raised(OutOfStock("nut", 1)))
         stranger = CODEC.decode_error(data.replace(b"OutOfStock", b"OutOfShock"))
         assert type(stranger) is RemoteError
@@ -207,13 +207,13 @@ class TestBounds:
             error.add_note("n" * 10**5)
         data = CODEC.encode_error(raised(error))
         got = CODEC.decode_error(data)
-        story = str(got.__cause__)
-        assert len(story) < 17_000
-        assert story.rstrip('"\n').endswith("nnn")
+        text = str(got.__cause__)
+        assert len(text) < 17_000
+        assert text.rstrip('"\n').endswith("nnn")
         assert len(got.__notes__) == 16
 
     @pytest.mark.parametrize("bytes_max", [2_000, 100_000])
-    def test_it_keeps_to_the_payload_limit(self, bytes_max: int) -> None:
+    def test_the_size_keeps_to_the_payload_limit(self, bytes_max: int) -> None:
         codec = Codec(payload_bytes_max=bytes_max)
         data = codec.encode_error(raised(ValueError("x" * 80_000, b"y" * 200_000)))
         assert len(data) <= bytes_max
@@ -259,14 +259,14 @@ class Frozen(Exception):
     code: int
 
 
-def test_an_exception_that_lets_nobody_touch_it() -> None:
+def test_a_frozen_exception() -> None:
     got = CODEC.decode_error(CODEC.encode_error(Frozen(3)))
     assert type(got) is Frozen
     assert got.code == 3
     assert isinstance(got.__cause__, RemoteTraceback)
 
 
-def test_state_cannot_reach_what_python_itself_keeps_there() -> None:
+def test_state_cannot_replace_pythons_own_attributes() -> None:
     state = {"__notes__": b"\x01", "__class__": b"\x01", "ok": b"\x01"}
     fields = {"module": "builtins", "name": "ValueError", "message": "", "args": b"\x90"}
     got = CODEC.decode_error(msgspec.msgpack.encode(fields | {"state": state, "notes": ["n"]}))
@@ -290,7 +290,7 @@ class TestPickled:
         assert type(got) is RemoteError
         assert "bytearray" in got.message
 
-    def test_plain_ones_are_not_pickled(self) -> None:
+    def test_plain_errors_are_not_pickled(self) -> None:
         assert b"pickled" not in PICKLING.encode_error(Custom("x"))
 
 
@@ -310,12 +310,12 @@ def test_a_traceback_shows_the_users_lines_and_not_the_interpreters() -> None:
     first = failed(Play(child))
     second = Play(parent)
     second.reject("root.1", first)
-    story = str(failed(second).__cause__)
-    assert "understudy_actors" not in story
-    assert story.index("in child") < story.index("direct cause") < story.index("in parent")
+    text = str(failed(second).__cause__)
+    assert "understudy_actors" not in text
+    assert text.index("in child") < text.index("direct cause") < text.index("in parent")
 
 
-def test_a_function_that_is_not_there_has_no_traceback() -> None:
+def test_an_unknown_function_has_no_traceback() -> None:
     error = raised(UnknownFunctionError("nope"))
     assert CODEC.decode_error(CODEC.encode_error(error)).__cause__ is None
 

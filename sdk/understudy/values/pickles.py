@@ -1,4 +1,4 @@
-"""cloudpickle, imported on first use: most programs never do."""
+"""cloudpickle, imported on first use because most programs never need it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def dumps(value: Any) -> bytes:
-    """May raise any `Exception`."""
+    """Pickle `value`; may raise any `Exception`."""
     import cloudpickle  # type: ignore[import-untyped]
 
     data: bytes = cloudpickle.dumps(value)
@@ -14,7 +14,7 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(data: bytes | memoryview) -> Any:
-    """May raise any `Exception`, and run any code."""
+    """Unpickle `data`, which may run any code; may raise any `Exception`."""
     import cloudpickle
 
     return cloudpickle.loads(data)
