@@ -12,9 +12,8 @@ from understudy.bench import app
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.values import Codec
-from understudy_actors.interpreter.routine import Routine
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_broker.core.config import BrokerConfig
@@ -126,14 +125,14 @@ class _Executor:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.outputs: deque[tuple[Run, StepResult, bool]] = deque()
+        self.outputs: deque[StepReport] = deque()
 
     def submit(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None and routine.function.kind != "plain":
 
-            def hand_out(_: Routine, output: StepResult) -> None:
-                self.outputs.append((run, output, False))
+            def hand_out(output: StepResult) -> None:
+                self.outputs.append(StepReport(run, output, False))
 
             routine.flush = hand_out
             routine.clock = _now
@@ -150,7 +149,7 @@ class _Executor:
         """All that was submitted."""
         runs, self.runs = self.runs, []
         for run in runs:
-            self.outputs.append((run, run.routine.step(NOW), True))
+            self.outputs.append(StepReport(run, run.routine.step(NOW)))
 
 
 class _Node:

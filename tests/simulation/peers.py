@@ -14,9 +14,8 @@ from zlib import crc32
 from tests.simulation.checks import hold
 from tests.simulation.linked import CALLERS, LinkedHost
 from tests.simulation.plan import Root
-from understudy_actors.interpreter.routine import Routine
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_broker.protocol.messages import (
@@ -67,7 +66,7 @@ class PeerHost(LinkedHost):
         self.draining = False
         self.queue: list[Run] = []
         self.stepping = 0
-        self.results: list[tuple[Run, StepResult, bool]] = []
+        self.results: list[StepReport] = []
         self._ticking = False
         self._watches: set[str] = set()
         config = NodeConfig(
@@ -161,19 +160,19 @@ class PeerHost(LinkedHost):
             return
         self.world.say(self.name, "steps", routine.id, run.activation.version)
         self.stepping += 1
-        output = self.world.perform(self, run, self.now_ms)
-        self.later(self.world.step_ms(), lambda: self._stepped(run, output))
+        report = self.world.perform(self, run, self.now_ms)
+        self.later(self.world.step_ms(), lambda: self._stepped(report))
 
-    def _hand_out(self, run: Run, _: Routine, output: StepResult) -> None:
+    def _hand_out(self, run: Run, output: StepResult) -> None:
         """A long step passes on what it has so far."""
-        self.results.append((run, output, False))
+        self.results.append(StepReport(run, output, False))
         self.later(0, self._collect)
 
-    def _stepped(self, run: Run, output: StepResult) -> None:
+    def _stepped(self, report: StepReport) -> None:
         self.stepping -= 1
-        if run.routine.dropped:
-            run.routine.close()
-        self.results.append((run, output, True))
+        if report.run.routine.dropped:
+            report.run.routine.close()
+        self.results.append(report)
         self.later(0, self._collect)
         self.later(0, self._step)
 

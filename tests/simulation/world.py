@@ -24,10 +24,9 @@ from tests.simulation.plan import Plan
 from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import perform_at_once
 from understudy_actors.interpreter import routine
-from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
 from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
 
@@ -206,19 +205,19 @@ class World:
         if self.trace is not None:
             self.say(who, f"to {to}:", frame_in_short(frame))
 
-    def perform(self, host: PeerHost, run: Run, now_ms: int) -> StepResult:
+    def perform(self, host: PeerHost, run: Run, now_ms: int) -> StepReport:
         """Step a run, with this world as the stage of its function."""
         self.counts["steps"] += 1
         self._run = run
         try:
             output = run.routine.step(now_ms)
-            perform_at_once(
+            inlined = perform_at_once(
                 run.routine,
                 output,
                 lambda _: self._random() < 0.5,
                 lambda quick: quick.step(now_ms),
             )
-            return output
+            return StepReport(run, output, True, inlined)
         finally:
             self._run = None
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import trio
 
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
-from understudy_actors.node.activation import Run
 
 
 @types.coroutine
@@ -161,7 +161,7 @@ class AsyncLoop:
                 output = await self._answer_foreign(run, routine, output)
             wake = self._wakes[run] = trio.Event()
             if not self._is_over(routine):
-                self._results.put(run, output, True)
+                self._results.put(StepReport(run, output))
             elif not routine.alive:
                 return
             if output.done is not None or output.retry_after_s is not None:
@@ -185,7 +185,7 @@ class AsyncLoop:
     async def _answer_foreign(self, run: Run, routine: Routine, output: StepResult) -> StepResult:
         trap, output.foreign = output.foreign, NO_TRAP
         if (output.commands or output.locals or output.cancels) and not self._is_over(routine):
-            self._results.put(run, output, False)
+            self._results.put(StepReport(run, output, False))
         try:
             value = await _forward(trap)
         except BaseException as error:
@@ -193,5 +193,5 @@ class AsyncLoop:
             return routine.resume_foreign(error=error)
         return routine.resume_foreign(value)
 
-    def _hand_out(self, run: Run, _: Routine, output: StepResult) -> None:
-        self._results.put(run, output, False)
+    def _hand_out(self, run: Run, output: StepResult) -> None:
+        self._results.put(StepReport(run, output, False))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from understudy_actors.activation import Run
 from understudy_actors.executor.async_loop import AsyncLoop
 from understudy_actors.executor.worker_pool import WorkerPool
-from understudy_actors.node.activation import Run
 
 
 class Executor:

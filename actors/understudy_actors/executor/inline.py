@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from understudy_actors.interpreter.environment import FunctionLike
-from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import local_routine
 
 #: a change of thread, there and back, takes a good part of it
 QUICK_S: Final = 0.000_5
@@ -40,14 +39,19 @@ def perform_at_once(
     output: StepResult,
     is_quick: Callable[[FunctionLike], bool],
     step: Callable[[Routine], StepResult],
-) -> None:
+) -> tuple[Routine, StepResult] | None:
     """Perform the call that a step ended with, if it is of a quick plain function.
 
     And if its caller waits for it and for nothing else, so that nothing that would run beside it
     is held up. That spares two changes of thread, and creating its promise a commit of its own.
+
+    Returns
+    -------
+    tuple or None
+        The callee's routine and its first step; None where it is to get a step of its own.
     """
     if len(output.locals) != 1 or len(output.commands) > 1:
-        return
+        return None
     start = output.locals[0]
     if (
         start.function.kind == "plain"
@@ -57,4 +61,5 @@ def perform_at_once(
         and is_quick(start.function)
     ):
         routine = local_routine(caller, start)
-        start.ended = routine, step(routine)
+        return routine, step(routine)
+    return None

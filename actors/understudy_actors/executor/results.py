@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
-
-Result = tuple[Run, StepResult, bool]
+from understudy_actors.activation import StepReport
 
 
 class Results:
@@ -19,7 +16,7 @@ class Results:
     """
 
     def __init__(self, wake: Callable[[bool], None]) -> None:
-        self._queue: deque[Result] = deque()
+        self._queue: deque[StepReport] = deque()
         self._wake = wake
         self._signalled = False
         #: steps and their duration since the last `take`; approximate, several threads add to it
@@ -30,9 +27,9 @@ class Results:
         """Whether there is something to take."""
         return bool(self._queue)
 
-    def put(self, run: Run, output: StepResult, final: bool, *, last: bool = False) -> None:
+    def put(self, report: StepReport, *, last: bool = False) -> None:
         """`last`: this thread has nothing else to do now."""
-        self._queue.append((run, output, final))
+        self._queue.append(report)
         if not self._signalled:
             self._signalled = True
             self._wake(last)
@@ -41,11 +38,11 @@ class Results:
         self._steps += steps
         self._busy_s += busy_s
 
-    def take(self) -> list[Result]:
+    def take(self) -> list[StepReport]:
         """All that is there. A `put` after this wakes again."""
         self._signalled = False
         queue = self._queue
-        taken: list[Result] = []
+        taken: list[StepReport] = []
         while queue:
             taken.append(queue.popleft())
         return taken

@@ -17,17 +17,27 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import CostEstimate, perform_at_once
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
-from understudy_actors.node.ports import ListeningPort
 
 #: steps after which a thread reports how long they took
 _REPORT_STEPS: Final = 64
+
+
+class ListeningPort(Protocol):
+    """The messages that a worker without work may wait for."""
+
+    def listen(self, on_heard: Callable[[], None]) -> bool:
+        """Wait for a while, and take in what comes; `on_heard` is called in between. False: there
+        is nothing to listen to now."""
+
+    def interrupt(self) -> None:
+        """Make `listen` return at once."""
 
 
 class WorkerPool:
@@ -209,9 +219,10 @@ class WorkerPool:
         routine = run.routine
         if not routine.dropped:
             output = self._timed(routine)
+            inlined = None
             if output.locals:
-                perform_at_once(routine, output, self._pace.is_quick, self._timed)
-            self._results.put(run, output, True, last=not self._ready)
+                inlined = perform_at_once(routine, output, self._pace.is_quick, self._timed)
+            self._results.put(StepReport(run, output, True, inlined), last=not self._ready)
         if routine.dropped:
             routine.close()
 
@@ -223,5 +234,5 @@ class WorkerPool:
         self._pace.observe(routine.function, time.perf_counter() - began)
         return output
 
-    def _hand_out(self, run: Run, _: Routine, output: StepResult) -> None:
-        self._results.put(run, output, False)
+    def _hand_out(self, run: Run, output: StepResult) -> None:
+        self._results.put(StepReport(run, output, False))

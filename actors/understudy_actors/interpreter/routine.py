@@ -44,7 +44,7 @@ FLUSH_COMMANDS: Final = 256
 _WAITED: Final = frozenset(("rfc", "lfc", "sleep"))
 
 #: takes a partial output in the middle of a step
-Flush = Callable[["Routine", StepResult], None]
+Flush = Callable[[StepResult], None]
 
 
 class Routine(ReplayState):
@@ -295,7 +295,7 @@ class Routine(ReplayState):
     def _hand_out(self) -> bool:
         """Pass on what a long step has made; False: too much is unanswered, pause."""
         if self.flush is not None:
-            self.flush(self, self._take())
+            self.flush(self._take())
             self.out = StepResult()
         return self._sent - self._answered <= UNANSWERED_MAX
 
@@ -412,6 +412,25 @@ class Routine(ReplayState):
     def _where(self) -> str:
         code = getattr(self.function.fn, "__code__", None)
         return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
+
+
+def local_routine(
+    caller: Routine, start: LocalStart, history: list[PromiseRecord] | None = None
+) -> Routine:
+    """Make the routine of a call that `caller` makes inside its activation."""
+    spec = start.spec
+    return Routine(
+        caller.env,
+        start.function,
+        start.record,
+        origin=caller.origin,
+        branch=caller.branch,
+        args=spec.args,
+        kwargs=spec.kwargs,
+        history=history,
+        retry=caller.env.values.retry_policy(spec.retry),
+        time_ms=start.time_ms,
+    )
 
 
 def _later(value: Any, error: BaseException | None) -> Callable[[], Any]:

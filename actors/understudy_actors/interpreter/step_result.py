@@ -10,7 +10,6 @@ from understudy_store.records import PENDING, PromiseRecord, SettleState, Value
 if TYPE_CHECKING:
     from understudy_actors.interpreter.environment import FunctionLike
     from understudy_actors.interpreter.requests import CallSpec
-    from understudy_actors.interpreter.routine import Routine
 
 #: the coroutine yielded nothing to its event loop
 NO_TRAP: Final = object()
@@ -37,7 +36,7 @@ class Outcome:
 class LocalStart:
     """A call to be performed by this same activation."""
 
-    __slots__ = ("ended", "function", "record", "spec", "time_ms")
+    __slots__ = ("function", "record", "spec", "time_ms")
 
     def __init__(
         self, function: FunctionLike, spec: CallSpec, record: PromiseRecord, time_ms: int
@@ -47,8 +46,6 @@ class LocalStart:
         self.record = record
         #: the caller's ``ctx.time``, where the callee's begins: a replay knows it too
         self.time_ms = time_ms
-        #: the executor has performed it in the caller's own step: its routine, and how that ended
-        self.ended: tuple[Routine, StepResult] | None = None
 
 
 class StepResult:

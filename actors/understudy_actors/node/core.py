@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from understudy_actors.interpreter.routine import Routine
+from understudy_actors.activation import Activation, Phase, Run, StepReport
+from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
-from understudy_actors.node.activation import Activation, Phase, Run, local_routine
 from understudy_actors.node.fencing import ignore
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_actors.node.suspension import Suspension
@@ -203,25 +203,26 @@ class NodeCore(Suspension):
         self._schedule(run)
         return run
 
-    def stepped(self, results: Iterable[tuple[Run, StepResult, bool]], now: int) -> None:
-        """Steps that ended (True) or handed out what they had so far (False)."""
+    def stepped(self, reports: Iterable[StepReport], now: int) -> None:
+        """Act on steps that ended, or handed out what they had so far."""
         self._now = now
         self._gathering = True
         try:
-            for run, output, final in results:
-                self._stepped(run, output, final)
+            for report in reports:
+                self._stepped(report)
         finally:
             self._gathering = False
             self._send_fences()
 
-    def _stepped(self, run: Run, output: StepResult, final: bool) -> None:
+    def _stepped(self, report: StepReport) -> None:
+        run, final = report.run, report.final
         activation = run.activation
         if run.routine.dropped or self.activations.get(activation.id) is not activation:
             if final:
                 # dropped after its step had ended, so that nobody closed it
                 self._close(run)
             return
-        self._perform(run, output)
+        self._perform(run, report.result, report.inlined)
         if not final or run.routine.dropped:
             return
         run.scheduled = False
@@ -238,12 +239,14 @@ class NodeCore(Suspension):
         """What runs has held up the rest for that long."""
         self._credit.observe_stuck(waited_ms)
 
-    def _perform(self, run: Run, output: StepResult) -> None:
+    def _perform(
+        self, run: Run, output: StepResult, inlined: tuple[Routine, StepResult] | None = None
+    ) -> None:
         activation = run.activation
         if output.commands:
             self._fence(run, output.commands)
         for start in output.locals:
-            self._start_local(run, start)
+            self._start_local(run, start, inlined)
         if output.cancels:
             self._send_fences()
         for id in output.cancels:
@@ -267,11 +270,13 @@ class NodeCore(Suspension):
         elif output.retry_after_s is not None:
             self._retry(run, output)
 
-    def _start_local(self, parent: Run, start: LocalStart) -> None:
+    def _start_local(
+        self, parent: Run, start: LocalStart, inlined: tuple[Routine, StepResult] | None
+    ) -> None:
         activation = parent.activation
-        if start.ended is not None:
-            # a quick one: it has run already, in the same step as its caller
-            routine, output = start.ended
+        if inlined is not None:
+            # It is a quick one, and has run already in the same step as its caller.
+            routine, output = inlined
             run = activation.runs[routine.id] = Run(activation, routine, parent)
             self._perform(run, output)
             return

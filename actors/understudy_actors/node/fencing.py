@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.errors import CommandError
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_actors.node import fences
-from understudy_actors.node.activation import Activation, Phase, Run
 from understudy_actors.node.state import NodeState, RunCommands
 from understudy_broker.protocol.messages import (
     PromiseWatch,

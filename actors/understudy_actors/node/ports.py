@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from understudy_actors.node.activation import Run
+from understudy_actors.activation import Run
 from understudy_broker.protocol.messages import AnyCommand, Refused, Response, ToBroker
 
 OnReply: TypeAlias = Callable[[Response | Refused], None]
@@ -20,17 +20,6 @@ class BrokerPort(Protocol):
         """More follows: hold back what is asked and said until `uncork`."""
 
     def uncork(self) -> None: ...
-
-
-class ListeningPort(Protocol):
-    """What a worker without work may listen to."""
-
-    def listen(self, on_heard: Callable[[], None]) -> bool:
-        """Wait for a while, and take in what comes; `on_heard` is called in between. False: there
-        is nothing to listen to now."""
-
-    def interrupt(self) -> None:
-        """Let who waits return."""
 
 
 class ExecutorPort(Protocol):

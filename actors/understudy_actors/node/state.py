@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.step_result import ChildCommand
-from understudy_actors.node.activation import Activation, Phase, Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditPolicy
 from understudy_actors.node.ports import BrokerPort, ExecutorPort

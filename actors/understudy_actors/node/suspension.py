@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from understudy_actors.activation import Activation, Phase
 from understudy_actors.node import fences
-from understudy_actors.node.activation import Activation, Phase
 from understudy_actors.node.fencing import Fencing
 from understudy_broker.protocol.messages import (
     PromiseWatch,

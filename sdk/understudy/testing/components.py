@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from understudy._version import __version__
 from understudy.client.node_environment import NodeEnvironment
-from understudy_actors.node.activation import Run
+from understudy_actors.activation import StepReport
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import OnReply
@@ -225,8 +225,8 @@ class Node(Peer):
         self.core.receive([m for m in messages if not isinstance(m, Welcome)], self.now_ms())
         self.core.grant()
 
-    def stepped(self, run: Run, output: Any, final: bool) -> None:
-        self.core.stepped([(run, output, final)], self.now_ms())
+    def stepped(self, report: StepReport) -> None:
+        self.core.stepped([report], self.now_ms())
         self.core.grant()
 
     def tick(self) -> bool:

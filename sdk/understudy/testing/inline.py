@@ -14,10 +14,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
 
 if TYPE_CHECKING:
     from understudy_actors.executor.async_loop import AsyncLoop
@@ -28,8 +28,8 @@ PATIENCE_S: Final = 60.0
 #: stands for a thread that has not begun
 _UNKNOWN: Final = -1
 
-#: takes a step's output; True: the step has ended
-Stepped = Callable[[Run, StepResult, bool], None]
+#: takes what a step ended with, or has handed out so far
+Stepped = Callable[[StepReport], None]
 
 
 class InlineExecutor:
@@ -99,7 +99,7 @@ class InlineExecutor:
                 self._step_coroutine(run)
             return
         if not routine.dropped:
-            self._stepped(run, self._step(routine), True)
+            self._stepped(StepReport(run, self._step(routine)))
         if routine.dropped:
             routine.close()
 
@@ -119,9 +119,9 @@ class InlineExecutor:
             self._inside.remove(thread)
             self._lock.notify_all()
 
-    def _hand_out(self, run: Run, _: Routine, output: StepResult) -> None:
+    def _hand_out(self, run: Run, output: StepResult) -> None:
         with self._lock:
-            self._stepped(run, output, False)
+            self._stepped(StepReport(run, output, False))
 
     # Coroutines ----------------------------------------------------------------------------------
 
@@ -151,10 +151,10 @@ class InlineExecutor:
 
     def _has_ended(self, run: Run) -> bool:
         """Pass on what has come back."""
-        for each, output, final in self._results.take():
-            if final:
-                self._ended.add(each)
-            self._stepped(each, output, final)
+        for report in self._results.take():
+            if report.final:
+                self._ended.add(report.run)
+            self._stepped(report)
         if run in self._ended:
             self._ended.remove(run)
             return True

@@ -19,9 +19,8 @@ from understudy.client.node_environment import NodeEnvironment
 from understudy.testing.components import Broker, Node, Peer
 from understudy.testing.describe import handed_over, written
 from understudy.testing.inline import InlineExecutor
+from understudy_actors.activation import StepReport
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import StepResult
-from understudy_actors.node.activation import Run
 from understudy_broker.protocol.messages import Invoke, Resume
 
 #: 2030-01-01 00:00 UTC: the same in every run
@@ -127,9 +126,9 @@ class Simulator:
         self._born += 1
         born = self._born
 
-        def stepped(run: Run, output: StepResult, final: bool) -> None:
+        def stepped(report: StepReport) -> None:
             if not node.dead:
-                node.stepped(run, output, final)
+                node.stepped(report)
 
         executor = InlineExecutor(
             self.lock, self.inside, self.loops, self.now_ms, stepped, self._go_on

@@ -23,11 +23,10 @@ from tests.unit.actors.interpreter.playing import (
 )
 from understudy.client.node_environment import NodeEnvironment
 from understudy.retry import Constant
+from understudy_actors.activation import Activation, Run, StepReport
 from understudy_actors.executor import AsyncLoop, Results, WorkerPool
 from understudy_actors.executor.inline import QUICK_S
-from understudy_actors.executor.results import Result
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.node.activation import Activation, Run
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import PENDING, PromiseRecord, Value
 
@@ -39,7 +38,7 @@ class Bench:
         self.env: NodeEnvironment = environment()
         self.results = Results(self.wake)
         self.woken = threading.Event()
-        self.seen: list[Result] = []
+        self.seen: list[StepReport] = []
 
     def wake(self, _: bool) -> None:
         self.woken.set()
@@ -53,28 +52,28 @@ class Bench:
         run.scheduled = True
         return run
 
-    def take(self, count: int, timeout_s: float = 10.0) -> list[Result]:
+    def take(self, count: int, timeout_s: float = 10.0) -> list[StepReport]:
         """The next `count` finished steps."""
         ends_at = time.monotonic() + timeout_s
-        taken: list[Result] = []
+        taken: list[StepReport] = []
         while len(taken) < count:
             assert self.woken.wait(ends_at - time.monotonic()), f"{len(taken)} of {count}"
             self.woken.clear()
-            taken += [result for result in self.results.take() if result[2]]
-        for run, _, _ in taken:
-            run.scheduled = False
+            taken += [result for result in self.results.take() if result.final]
+        for report in taken:
+            report.run.scheduled = False
         return taken
 
-    def value(self, result: Result) -> Any:
-        done = result[1].done
+    def value(self, result: StepReport) -> Any:
+        done = result.result.done
         assert done is not None
         if done.error is not None:
             raise done.error
         return self.env.values.decode_value(done.value.data)
 
-    def settle(self, run: Run, result: Result) -> None:
+    def settle(self, run: Run, result: StepReport) -> None:
         """Tell a run of the settlement of all that its step asked for."""
-        for command in result[1].commands:
+        for command in result.result.commands:
             assert isinstance(command, PromiseCreate)
             record = PromiseRecord(
                 command.id, PENDING, command.param, Value({}), {}, command.timeout_at, START
@@ -183,8 +182,8 @@ class TestThreads:
         for _ in range(3):
             pool.submit(run)
             [result] = bench.take(1)
-            [start] = result[1].locals
-            ended.append(start.ended)
+            [start] = result.result.locals
+            ended.append(result.inlined)
             run.routine.learn(settled(start.record, "resolved", Value({}, None), START))
             run.scheduled = True
             pool._pace.observe(function, 0.0)
@@ -204,7 +203,8 @@ class TestThreads:
         pool._pace.observe(bench.env.registry.register(leaf), 2 * QUICK_S)
         pool.submit(bench.run(fn))
         [result] = bench.take(1)
-        assert [start.ended for start in result[1].locals] == [None]
+        assert len(result.result.locals) == 1
+        assert result.inlined is None
 
     def test_who_waits_for_more_than_one_has_them_beside_each_other(
         self, bench: Bench, pool: WorkerPool
@@ -219,7 +219,8 @@ class TestThreads:
         pool._pace.observe(bench.env.registry.register(leaf), 0.0)
         pool.submit(bench.run(fn))
         [result] = bench.take(1)
-        assert [start.ended for start in result[1].locals] == [None, None]
+        assert len(result.result.locals) == 2
+        assert result.inlined is None
 
     def test_short_steps_are_taken_in_order_by_one_thread(
         self, bench: Bench, pool: WorkerPool
@@ -340,9 +341,9 @@ class TestThreads:
                 if rng.random() < 0.2:
                     pool.nudge()
             for result in bench.take(len(runs)):
-                bench.settle(result[0], result)
-                pool.submit(result[0])
-            assert all(result[1].done is not None for result in bench.take(len(runs)))
+                bench.settle(result.run, result)
+                pool.submit(result.run)
+            assert all(result.result.done is not None for result in bench.take(len(runs)))
         assert pool.backlog == 0
 
     def test_a_long_step_hands_out_what_it_has(self, bench: Bench, pool: WorkerPool) -> None:
@@ -351,15 +352,15 @@ class TestThreads:
                 yield ctx.rfi("a", i)
 
         pool.submit(bench.run(fn))
-        parts: list[Result] = []
+        parts: list[StepReport] = []
 
         def last() -> bool:
             parts.extend(bench.results.take())
-            return bool(parts) and parts[-1][2]
+            return bool(parts) and parts[-1].final
 
         eventually(last)
-        assert [final for _, _, final in parts] == [False, False, False, True]
-        assert sum(len(output.commands) for _, output, _ in parts) == 1000
+        assert [part.final for part in parts] == [False, False, False, True]
+        assert sum(len(part.result.commands) for part in parts) == 1000
 
     def test_measures_reach_the_node(self, bench: Bench, pool: WorkerPool) -> None:
         def fn(ctx: Any, n: int) -> int:
@@ -509,7 +510,7 @@ class TestTrioLoop:
         loop.submit(run)
         for _ in range(2):
             (result,) = bench.take(1)
-            assert result[1].done is None
+            assert result.result.done is None
             bench.settle(run, result)
             loop.submit(run)
         (result,) = bench.take(1)
@@ -533,9 +534,9 @@ class TestTrioLoop:
 
         run = bench.run(fn)
         loop.submit(run)
-        ((_, output, final),) = eventually(bench.results.take)
-        assert [command.id for command in output.commands] == ["root.1"]
-        assert not final
+        (report,) = eventually(bench.results.take)
+        assert [command.id for command in report.result.commands] == ["root.1"]
+        assert not report.final
 
     @pytest.mark.parametrize("where", ["request", "trio"])
     def test_a_drop_unwinds_scopes_and_nurseries(
@@ -590,7 +591,7 @@ class TestTrioLoop:
         run = bench.run(fn)
         loop.submit(run)
         asked, _ = bench.take(2)
-        assert asked[1].commands
+        assert asked.result.commands
         assert run.routine._ended is not None
         assert bench.env.values.decode_value(run.routine._ended.value.data) == "too late"
         assert self.works(bench, loop)
@@ -635,6 +636,6 @@ class TestTrioLoop:
         for n in (0, 1):
             loop.submit(bench.run(fn, n))
             (result,) = bench.take(1)
-            assert result[1].done is not None
-            assert result[1].done.error is not None
+            assert result.result.done is not None
+            assert result.result.done.error is not None
         assert self.works(bench, loop)

@@ -752,7 +752,7 @@ class TestFlow:
             record,
             origin=ROOT,
             branch=ROOT,
-            flush=lambda _, output: handed.append(output),
+            flush=lambda output: handed.append(output),
         )
         sent = answered = 0
         for _ in range(100):

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from understudy.client.node_environment import NodeEnvironment
+from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import perform_at_once
-from understudy_actors.node.activation import Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_broker.protocol.messages import (
@@ -160,13 +160,13 @@ class Node:
             run.routine.close()
             return
         output = run.routine.step(self.world.now)
-        perform_at_once(
+        inlined = perform_at_once(
             run.routine,
             output,
             lambda _: self.world.is_quick(),
             lambda quick: quick.step(self.world.now),
         )
-        self.core.stepped([(run, output, True)], self.world.now)
+        self.core.stepped([StepReport(run, output, True, inlined)], self.world.now)
         self.core.grant()
 
 

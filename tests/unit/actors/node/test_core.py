@@ -14,10 +14,10 @@ from understudy.errors import UnknownFunctionError
 from understudy.registry import Registry
 from understudy.retry import Constant, Never
 from understudy.values import Codec
+from understudy_actors.activation import Phase, Run, StepReport
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter import routine as routine_module
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.node.activation import Phase, Run
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditPolicy
 from understudy_broker.protocol.messages import Invoke, Refused, Response, Resume
@@ -132,7 +132,7 @@ class TestCalls:
         node.run_one()
         runs, node.executor.queue = node.executor.queue, []
         before = len(node.unanswered)
-        node.core.stepped([(run, run.routine.step(START), True) for run in runs], START)
+        node.core.stepped([StepReport(run, run.routine.step(START)) for run in runs], START)
         (command,) = [asked for asked, _ in node.unanswered[before:]]
         assert isinstance(command, TaskFence)
         assert [type(each) for each in command.commands] == [PromiseSettle] * 5
@@ -421,7 +421,7 @@ class TestLosing:
         output = late.routine.step(START)
         promise = stage.node.core.activations["x"].promise
         stage.node.core.receive([Resume(promise, 2, [])], START)
-        stage.node.core.stepped([(late, output, True)], START)
+        stage.node.core.stepped([StepReport(late, output)], START)
         assert stage.node.unanswered == []
         assert stage.node.core.statistics().running == 1
         assert stage.node.core.statistics().done == 0
@@ -466,7 +466,7 @@ class TestLosing:
         output = run.routine.step(START)
         stage.node.core._drop(stage.node.core.activations["x"])
         assert run.routine.alive
-        stage.node.core.stepped([(run, output, True)], START)
+        stage.node.core.stepped([StepReport(run, output)], START)
         assert not run.routine.alive
 
     def test_a_stranger_does_not_wake_what_was_dropped(self, stage: Stage) -> None:
@@ -734,8 +734,8 @@ class TestFlow:
         stage.node.deliver_in()
         run = stage.node.executor.queue.pop()
         parts: list[Any] = []
-        run.routine.flush = lambda _, output: parts.append((run, output, False))
-        last = (run, run.routine.step(START), True)
+        run.routine.flush = lambda output: parts.append(StepReport(run, output, False))
+        last = StepReport(run, run.routine.step(START))
         states = [run.routine.paused]
         stage.node.core.stepped(parts, START)
         while stage.node.out:

@@ -1,12 +1,17 @@
-"""An activation: a task that this node holds, with the runs of functions that belong to it."""
+"""An activation: a task that a node holds, with the runs of functions that belong to it.
+
+Both the node, which decides, and the executor, which steps, build on this module.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 
+import msgspec
+
 from understudy_actors.interpreter.replay import NO_NAMES
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import LocalStart
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
 
 
@@ -38,23 +43,15 @@ class Run:
         self.done = False
 
 
-def local_routine(
-    caller: Routine, start: LocalStart, history: list[PromiseRecord] | None = None
-) -> Routine:
-    """The routine of a call that `caller` makes inside its activation."""
-    spec = start.spec
-    return Routine(
-        caller.env,
-        start.function,
-        start.record,
-        origin=caller.origin,
-        branch=caller.branch,
-        args=spec.args,
-        kwargs=spec.kwargs,
-        history=history,
-        retry=caller.env.values.retry_policy(spec.retry),
-        time_ms=start.time_ms,
-    )
+class StepReport(msgspec.Struct):
+    """One step's result on its way from the executor to the node."""
+
+    run: Run
+    result: StepResult
+    #: the step has ended; False: it goes on, and this is what it asks for so far
+    final: bool = True
+    #: the local call that the step ended with, performed at once: its routine and first step
+    inlined: tuple[Routine, StepResult] | None = None
 
 
 class Activation:
