@@ -121,7 +121,7 @@ class World:
         await trio.sleep_until(began_at + self._seconds)
 
     def _strike_template(self, pool: Pool, act: Act) -> None:
-        pids: Sequence[int] = sorted(pool.statistics().templates)
+        pids: Sequence[int] = sorted(pool.statistics().fork_servers)
         if pids:
             pid = pids[act.target % len(pids)]
             with suppress(ProcessLookupError):

@@ -1,20 +1,23 @@
-"""The pool: starts child processes, restarts those that die, and stops them all.
+"""The pool: starts child processes, restarts the ones that die, and stops them all.
 
-Each part answers one question. `restart` says whether and when a dead process runs again (pure,
-clock passed in); `child` is one running process and its output; `service` is the pool itself;
-`guard` sees to it that nothing outlives a pool that was killed; `printer` shows many processes in
-one terminal.
+Each module answers one question.
+
+- `pool`: the pool itself: supervision, draining, giving up.
+- `handle`: one supervised process through all its restarts.
+- `restart`: when a dead process runs again, and when it is hopeless (pure, the time is passed in).
+- `launcher`: how a process is started: forked where possible, otherwise as a new program.
+- `child`: one running process, its input and its output.
+- `forker`, `fork_client`, `fork_server`: processes that are forked from a program which has already
+  imported everything.
+- `lifeline`, `reaper`, `reaper_main`: why no process outlives a pool that was killed.
+- `printer`: the output of many processes in one terminal.
+- `topology`: TOML files that describe a whole deployment.
 """
 
 from understudy_actors.processes.child import ProcessSpec, ProcessState, ProcessStatistics
-from understudy_actors.processes.pool import (
-    Pool,
-    PoolStatistics,
-    ProcessHandle,
-    ProcessStartError,
-    RestartLimitError,
-    open_pool,
-)
+from understudy_actors.processes.errors import ProcessStartError, RestartLimitError
+from understudy_actors.processes.handle import ProcessHandle
+from understudy_actors.processes.pool import Pool, PoolStatistics, open_pool
 from understudy_actors.processes.printer import LinePrinter
 from understudy_actors.processes.restart import GiveUp, Restart, RestartHistory, RestartPolicy
 

@@ -1,4 +1,4 @@
-"""One child process: how it is described, started, fed, read and signalled."""
+"""One child process: its description, its start, its input and output, signals to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from understudy_actors.processes.restart import RestartPolicy
 
 ProcessState: TypeAlias = Literal["starting", "running", "waiting", "stopping", "stopped", "failed"]
 
-#: Bytes of one line of output; longer ones are handed on in pieces of this size.
+#: Bytes of one line of output; a longer line is split into pieces of this size.
 LINE_BYTES_MAX = 16 * 1024
 
 _READ_BYTES = 64 * 1024
@@ -26,49 +26,66 @@ _READ_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """What to run."""
+    """Description of a process to run.
 
-    #: unique in its pool; stands before each line of output
+    Attributes
+    ----------
+    name
+        Unique in its pool; printed before each line of output.
+    argv
+        Program and arguments; no shell.
+    own_args
+        Further arguments, which distinguish this process from others of the same program.
+    forks
+        True if the program calls `fork_point`: it is forked from a fork server where possible.
+    env
+        Added to the environment of the pool's process.
+    cwd
+        The folder to run in; None: the folder of the pool's process.
+    stdin_data
+        Written to standard input at each start, or once to the fork server; None: empty input.
+    restart
+        When the process is restarted, and when the pool gives up.
+    stage
+        Processes of a higher stage are stopped, and gone, before a lower stage is asked to stop.
+    watches_lifeline
+        True if the program calls `watch_lifeline`. Any other is ended by the reaper if the pool is
+        killed.
+    """
+
     name: str
-    #: program and arguments; no shell
     argv: Sequence[str]
-    #: more arguments, which distinguish it from others of the same program
     own_args: Sequence[str] = ()
-    #: the program has a `fork_point`: it is forked of a template, where that can be done
     forks: bool = False
-    #: added to the environment of the pool's process
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | Path | None = None
-    #: written to standard input at each start, or once to the template; None: the input is empty
     stdin_data: bytes | None = None
     restart: RestartPolicy = field(default_factory=RestartPolicy)
-    #: a higher stage is stopped, and gone, before a lower one is asked to go
     stage: int = 0
-    #: the program calls `watch_lifeline`; any other is ended from outside if the pool is killed
     watches_lifeline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatistics:
-    """One process, at this moment."""
+    """A process at one moment."""
 
     name: str
     pid: int | None
     state: ProcessState
     restarts: int
-    #: of the last run: a code, or minus the signal's number; None if it has not ended yet
+    #: how the last run ended: a code, or minus the signal's number; None: no run has ended yet
     exit_code: int | None
 
 
 class LineSplitter:
-    """Bytes in, lines out; holds at most `LINE_BYTES_MAX` bytes."""
+    """Splits a stream of bytes into lines; holds back at most `line_bytes_max` bytes."""
 
     def __init__(self, line_bytes_max: int = LINE_BYTES_MAX) -> None:
         self._line_bytes_max = line_bytes_max
         self._rest = b""
 
     def feed(self, data: bytes | bytearray) -> list[str]:
-        """The lines that `data` completes, without their ends."""
+        """Take in `data`; return the lines that it completes, without their line ends."""
         *whole, rest = (self._rest + bytes(data)).split(b"\n")
         lines = [piece for line in whole for piece in self._pieces(line)]
         if len(rest) >= self._line_bytes_max:
@@ -78,7 +95,7 @@ class LineSplitter:
         return [_text(line) for line in lines]
 
     def flush(self) -> list[str]:
-        """What stands after the last line end."""
+        """Return the text after the last line end."""
         rest, self._rest = self._rest, b""
         return [_text(rest)] if rest else []
 
@@ -92,7 +109,7 @@ def _text(line: bytes) -> str:
 
 
 class Process(Protocol):
-    """What the pool wants of a running process: a `trio.Process`, or a `Forked`."""
+    """A running process as the pool uses it: a `trio.Process` or a `ForkedProcess`."""
 
     @property
     def pid(self) -> int: ...
@@ -107,8 +124,8 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-async def spawn(spec: ProcessSpec, lifeline_fd: int) -> trio.Process:
-    """Start the process, in a session of its own: the terminal's Ctrl-C reaches only the pool.
+async def start_process(spec: ProcessSpec, lifeline_fd: int) -> trio.Process:
+    """Start the process, in a session of its own so that Ctrl-C reaches only the pool.
 
     Raises
     ------
@@ -121,7 +138,10 @@ async def spawn(spec: ProcessSpec, lifeline_fd: int) -> trio.Process:
 async def open_child(
     spec: ProcessSpec, argv: Sequence[str], descriptors: Mapping[str, int]
 ) -> trio.Process:
-    """Start `argv` as `spec` says otherwise; it inherits descriptors, named in its environment."""
+    """Start `argv` with the environment, folder and input of `spec`.
+
+    The process inherits `descriptors`: variables of its environment hold their numbers.
+    """
     named = {name: str(fd) for name, fd in descriptors.items()}
     return await trio.lowlevel.open_process(
         list(argv),
@@ -137,7 +157,7 @@ async def open_child(
 
 @trio.lowlevel.enable_ki_protection
 async def feed_stdin(process: Process, data: bytes) -> None:
-    """Write `data` to the process and close its input; a process that is gone takes none."""
+    """Write `data` to the process and close its input. A process that has ended is no error."""
     assert process.stdin is not None
     async with process.stdin:
         with suppress(trio.BrokenResourceError):
@@ -145,7 +165,10 @@ async def feed_stdin(process: Process, data: bytes) -> None:
 
 
 async def read_output(process: Process, on_line: Callable[[str], None]) -> None:
-    """Hand on what the process writes, line by line, until it (and all that it started) is done."""
+    """Pass on the output line by line until its end.
+
+    The end comes when the process, and every process that inherited its output, has closed it.
+    """
     assert process.stdout is not None
     splitter = LineSplitter()
     async with process.stdout:
@@ -159,13 +182,13 @@ async def read_output(process: Process, on_line: Callable[[str], None]) -> None:
 
 
 def kill_all(process: Process) -> None:
-    """SIGKILL to a process, if it still runs, and to whatever it started in its session."""
-    # by itself too: one that was forked this moment has no session of its own yet
+    """Send SIGKILL to a process that still runs and to all processes of its session."""
+    # Also to the process itself, because one forked a moment ago has no session of its own yet.
     process.kill()
     kill_group(process.pid)
 
 
 def kill_group(group: int) -> None:
-    """SIGKILL to a process and to whatever it started in its session."""
+    """Send SIGKILL to a process group."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

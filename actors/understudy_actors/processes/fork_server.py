@@ -1,14 +1,15 @@
-"""Templates: a program that has imported everything, and forks instead of being started again.
+"""The fork server: a program that has imported everything and forks instead of starting again.
 
-Starting a node is mostly importing. A pool that wants many processes of one program starts it once,
-as a *template*: it runs up to its `fork_point`, and from there on forks one child for each request,
-in a few milliseconds and with most of its memory shared. The template has no threads, no event loop
-and no ZeroMQ context, for none of them survives a fork; an app whose import has left threads or
-connections behind is refused, and the pool starts its processes one by one.
+The start of a node is mostly imports. A pool that wants many processes of one program starts it
+once as a *fork server*: it runs up to its `fork_point`, and from there it forks one child for each
+request, in a few milliseconds and with most of its memory shared. A fork server has no threads, no
+event loop and no ZeroMQ context, because none of them survives a fork. An app whose import has left
+threads or connections behind is refused, and the pool starts its processes one by one.
 
-The two talk over a socket that keeps messages apart. A request is JSON and the descriptor of the
-child's output; the answer is its pid and a descriptor of the process (pidfd). The template is the
-parent, so it reaps, and reports how each child ended. When the pool closes the socket it leaves.
+Pool and fork server talk over a socket that keeps messages apart. A request is JSON together with
+the descriptor of the child's output; the answer is the child's pid together with a descriptor of
+the process (pidfd). The fork server is the parent of its children, so it reaps them and reports
+each exit code. It ends when the pool closes the socket.
 """
 
 from __future__ import annotations
@@ -26,51 +27,54 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-#: In a template's environment: the number of the socket to its pool.
-TEMPLATE_ENV: Final = "UNDERSTUDY_TEMPLATE_FD"
+#: Variable in the environment of a fork server: the number of the socket to its pool.
+FORK_SERVER_ENV: Final = "UNDERSTUDY_FORK_SERVER_FD"
 
-#: Bytes of one message between a pool and a template.
+#: Bytes of one message between a pool and a fork server.
 MESSAGE_BYTES_MAX: Final = 128 * 1024
 
-#: "0" in the environment: processes are started one by one, whatever could be forked.
+#: Variable of the environment: "0" turns forking off, and all processes are started one by one.
 FORK_ENV: Final = "UNDERSTUDY_FORK"
 
 _SQLITE: Final = b"SQLite format 3\0"
 
-#: Whether processes can be made this way here: it needs Linux and its pidfds.
+#: True if this system can fork processes for a pool, which takes Linux and its pidfds.
 FORKING_SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
 def fork_point(*modules: str) -> Sequence[str] | None:
-    """Where a program may be forked: called once it has imported all that it needs.
+    """Mark the place where a program may be forked: it has imported everything by then.
 
-    In a template this does not return, but in each of its children.
+    In a fork server this call returns only in the children, once in each.
 
     Parameters
     ----------
     modules
-        Imported in a template, for its children will need them; others load them in their time.
+        Names of modules to import in a fork server, because its children will need them. A process
+        that is not forked loads them when it uses them.
 
     Returns
     -------
-    The child's own arguments (`ProcessSpec.own_args`); None in a process that was simply started.
+    Sequence[str] | None
+        The child's own arguments (`ProcessSpec.own_args`); None in a process that was started as a
+        program.
     """
-    text = os.environ.pop(TEMPLATE_ENV, None)
+    text = os.environ.pop(FORK_SERVER_ENV, None)
     if text is None or not text.isdecimal():
         return None
     for name in modules:
         import_module(name)
     control = socket.socket(fileno=int(text))
     control.set_inheritable(False)
-    why_not = _why_not(control.fileno())
-    if why_not is not None:
-        _send(control, {"refused": why_not})
+    leftover = _leftover(control.fileno())
+    if leftover is not None:
+        _send(control, {"refused": leftover})
         _leave()
-    return _Template(control).serve()
+    return ForkServer(control).serve()
 
 
-def _why_not(control_fd: int) -> str | None:
-    """What makes this process unfit to be forked."""
+def _leftover(control_fd: int) -> str | None:
+    """Name a thread or descriptor that makes this process unfit to be forked, if there is one."""
     others = sum(1 for _ in Path("/proc/self/task").iterdir()) - 1
     if others:
         names = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
@@ -78,31 +82,32 @@ def _why_not(control_fd: int) -> str | None:
         return f"{what} besides the main one ({', '.join(names) or 'not of Python'})"
     for link in Path("/proc/self/fd").iterdir():
         if int(link.name) not in (0, 1, 2, control_fd):
-            unfit = _unfit(link)
-            if unfit is not None:
-                return f"an open {unfit}"
+            kind = _unsharable_kind(link)
+            if kind is not None:
+                return f"an open {kind}"
     return None
 
 
-def _unfit(link: Path) -> str | None:
-    """What a descriptor is, if two processes must not both go on with it."""
+def _unsharable_kind(link: Path) -> str | None:
+    """Name the kind of a descriptor if two processes must not share it."""
     try:
         kind = str(link.readlink())
         if kind.startswith("socket:"):
             return "socket"
-        if kind.startswith("anon_inode:"):  # an epoll, an eventfd
+        if kind.startswith("anon_inode:"):  # such as an epoll or an eventfd
             return kind.removeprefix("anon_inode:").strip("[]")
         if link.is_file():
             with link.open("rb") as file:
-                # its locks do not survive a fork, and its log may be damaged
+                # SQLite's locks do not survive a fork, and its log may be damaged by two users.
                 return "SQLite database" if file.read(len(_SQLITE)) == _SQLITE else None
     except OSError:
-        return None  # the descriptor of the listing; a file that may only be written
+        # Either the descriptor of this listing, closed by now, or a file that cannot be read.
+        return None
     return None
 
 
-class _Template:
-    """The loop of a template: forks on request, reaps, reports. No signals, no threads."""
+class ForkServer:
+    """The loop of a fork server: forks on request, reaps and reports. No signals, no threads."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -113,7 +118,8 @@ class _Template:
         self._poll.register(control, select.POLLIN)
 
     def serve(self) -> list[str]:
-        # what is there is there to stay: children that collect garbage do not copy its pages
+        """Serve requests; return the child's own arguments, in each child."""
+        # Everything imported stays alive. Frozen, its pages stay shared when children collect.
         gc.collect()
         gc.freeze()
         _send(self._control, {"ready": os.getpid()})
@@ -122,12 +128,12 @@ class _Template:
                 if fd != self._control.fileno():
                     self._reap(fd)
                     continue
-                own_args = self._obey()
+                own_args = self._handle_request()
                 if own_args is not None:
                     return own_args
 
-    def _obey(self) -> list[str] | None:
-        """One request; returns in the child."""
+    def _handle_request(self) -> list[str] | None:
+        """Fork a child; return its own arguments in the child, and None in the fork server."""
         try:
             data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, 1)
         except ConnectionResetError:
@@ -163,7 +169,7 @@ class _Template:
         os.dup2(output_fd, 2)
         os.close(input_fd)
         os.close(output_fd)
-        # Python's own generator does this by itself
+        # NumPy's generator would repeat in every child. Python's own is seeded anew after a fork.
         numpy_random: Any = sys.modules.get("numpy.random")
         if numpy_random is not None:
             numpy_random.seed()
@@ -177,9 +183,10 @@ class _Template:
 
 
 def _sources() -> dict[str, int]:
-    """The files of the imported modules that are nobody's installation, and when they changed.
+    """Return the files of imported modules outside the installation, with their times of change.
 
-    A process that is started again runs the code that is on disk then; so does one that is forked.
+    A process that is started again runs the code that is on disk by then. To keep that true for
+    forked processes, a fork server with old code refuses to fork.
     """
     installed = tuple({*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))})
     paths = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
@@ -210,6 +217,6 @@ def _flush() -> None:
 
 
 def _leave() -> NoReturn:
-    """End here: what the app wants done at its end is for those that were it."""
+    """End at once, without the app's exit handlers: they are for processes that ran the app."""
     _flush()
     os._exit(0)

@@ -1,8 +1,8 @@
-"""The lifeline: a pipe by which children notice that whoever started them is gone.
+"""The lifeline: a pipe by which children notice that their parent is gone.
 
 Only the parent holds the write end, and it never writes: when the parent ends, however it ends, the
-kernel closes that end and every child reads end-of-file. No signal, no polling, no race with pid
-reuse, and it works for a parent killed with SIGKILL.
+kernel closes that end and every child reads end-of-file. This needs no signals and no polling, has
+no race with the reuse of process ids, and works for a parent killed with SIGKILL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, MutableMapping
 
-#: In a child's environment: the number of the descriptor to watch.
+#: Variable in a child's environment: the number of the descriptor to watch.
 LIFELINE_ENV = "UNDERSTUDY_LIFELINE_FD"
 
 
@@ -21,18 +21,19 @@ class Lifeline:
     """The parent's side: one pipe for all its children."""
 
     def __init__(self) -> None:
-        #: what children inherit (`pass_fds`); its number goes into `LIFELINE_ENV`
+        #: inherited by children (`pass_fds`); its number goes into `LIFELINE_ENV`
         self.read_fd, self._write_fd = os.pipe()
         _lifelines.add(self)
 
     def close(self) -> None:
-        """Let go: children that still watch will act as if this process had ended."""
-        self._drop_write_end()
+        """Close both ends: children that still watch act as if this process had ended."""
+        self.close_write_end()
         if self.read_fd >= 0:
             os.close(self.read_fd)
             self.read_fd = -1
 
-    def _drop_write_end(self) -> None:
+    def close_write_end(self) -> None:
+        """Close the end whose closing children watch for."""
         if self._write_fd >= 0:
             os.close(self._write_fd)
             self._write_fd = -1
@@ -42,9 +43,10 @@ _lifelines: weakref.WeakSet[Lifeline] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    # A plain fork (multiprocessing's, say) copies the write end, and would keep the line alive.
+    # A plain fork (such as multiprocessing's) copies the write end. The copy would keep the pipe
+    # open after the death of the parent.
     for lifeline in list(_lifelines):
-        lifeline._drop_write_end()
+        lifeline.close_write_end()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -53,20 +55,20 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def watch_lifeline(
     on_eof: Callable[[], None], environ: MutableMapping[str, str] | None = None
 ) -> bool:
-    """Call `on_eof` once, on a daemon thread, when the process that started this one is gone.
+    """Call `on_eof` once, on a daemon thread, when the parent of this process is gone.
 
     Parameters
     ----------
     on_eof
         Must be safe to call from another thread: it typically asks the node to drain.
     environ
-        Where `LIFELINE_ENV` stands, `os.environ` unless told. The entry is removed, for a process
-        started from here would inherit the number, but not the descriptor.
+        The environment that holds `LIFELINE_ENV`, by default `os.environ`. The entry is removed
+        because a process started from here would inherit the number, but not the descriptor.
 
     Returns
     -------
     bool
-        Whether there is a lifeline: False in a process that no pool has started.
+        False if there is no lifeline, because no pool has started this process.
     """
     text = (os.environ if environ is None else environ).pop(LIFELINE_ENV, None)
     if text is None or not text.isdecimal():

@@ -1,4 +1,4 @@
-"""Many processes in one terminal: each line with the name of the process that wrote it."""
+"""The output of many processes in one terminal: each line with the name of its process."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ import threading
 from collections.abc import Iterable
 from typing import TextIO
 
-#: Lines that wait for a terminal (or a pipe) that does not take them; past it lines are dropped.
+#: Lines that wait for a blocked terminal or pipe; further lines are dropped.
 LINES_WAITING_MAX = 10_000
 
-#: Seconds that `close` waits for such a reader.
+#: Seconds that `close` waits for a blocked terminal or pipe.
 _CLOSE_S = 1.0
 
 _RESET = "\x1b[0m"
-_COLOURS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 96, 93, 92, 95, 94))
+_COLORS = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 96, 93, 92, 95, 94))
 
 
 class LinePrinter:
     """Prints ``name | line``, from a thread of its own.
 
-    Writing to a terminal that is stopped, or to a pipe that nobody reads, blocks. Here that only
-    fills a bounded queue; what no longer fits is counted and dropped, and neither the pool nor its
-    children wait.
-    Colours are used if the stream is a terminal and NO_COLOR is not set.
+    A write to a stopped terminal, or to a pipe that nobody reads, blocks. Here that fills a bounded
+    queue; lines that no longer fit are counted and dropped, and neither the pool nor its children
+    wait. Colors are used if the stream is a terminal and NO_COLOR is not set.
 
     Parameters
     ----------
     names
         Names known beforehand, so that the column is wide enough from the first line.
     stream
-        Standard output unless told.
+        Where to print, by default standard output.
     """
 
     def __init__(self, names: Iterable[str] = (), stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._width = max((len(name) for name in names), default=0)
-        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR")
-        self._colours: dict[str, str] = {}
+        self._uses_color = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        self._colors: dict[str, str] = {}
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
         self._dropped = 0
         self._thread = threading.Thread(
@@ -55,7 +54,7 @@ class LinePrinter:
             self._dropped += 1
 
     def close(self) -> None:
-        """Print what is waiting, for at most a second."""
+        """Print the lines that wait, then end; give up after a second."""
         try:
             self._lines.put(None, timeout=_CLOSE_S)
         except queue.Full:
@@ -65,10 +64,10 @@ class LinePrinter:
     def _prefixed(self, name: str, line: str) -> str:
         self._width = max(self._width, len(name))
         prefix = f"{name:<{self._width}} | "
-        if not self._coloured:
+        if not self._uses_color:
             return prefix + line
-        colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
-        return f"{colour}{prefix}{_RESET}{line}"
+        color = self._colors.setdefault(name, _COLORS[len(self._colors) % len(_COLORS)])
+        return f"{color}{prefix}{_RESET}{line}"
 
     def _print_all(self) -> None:
         try:
@@ -77,10 +76,10 @@ class LinePrinter:
                 if self._dropped:
                     dropped, self._dropped = self._dropped, 0
                     self._stream.write(self._prefixed("pool", f"{dropped} lines dropped") + "\n")
-                # Flushed when no more is waiting: one write for a burst of lines.
+                # Flushed only when the queue is empty, so that a burst of lines is one write.
                 if self._lines.empty():
                     self._stream.flush()
             self._stream.flush()
         except (OSError, ValueError):
-            # The reader has gone, or the stream is closed: nobody is left to be told.
+            # The reader is gone or the stream is closed, so there is nobody to report this to.
             return

@@ -1,11 +1,12 @@
 """Run as a program: ends process groups that would outlive their pool.
 
-A child that watches its lifeline leaves by itself when the pool is killed; any other program knows
-nothing of it, and would go on holding its port. So the pool starts this helper beside such
-programs and writes to its standard input which groups there are: ``+PID`` and ``-PID``, a line
-each. Only the pool holds the other end, so end-of-file means that the pool is gone, and what is
-still listed then gets SIGTERM, a while to leave, and SIGKILL. Standard library only, and little of
-it, so that it starts fast.
+A child that watches its lifeline ends by itself when its pool is killed. Any other program knows
+nothing of lifelines and would keep its port. So the pool starts this program beside such children
+and lists their process groups on its standard input: ``+PID`` and ``-PID``, one per line. Only the
+pool holds the other end of that pipe, so end-of-file means that the pool is gone: every group that
+is still listed then gets SIGTERM, some time to end, and SIGKILL.
+
+It uses little of the standard library and nothing else, so that it starts fast.
 """
 
 import os
@@ -17,7 +18,7 @@ _POLL_S = 0.05
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Whether the group was there."""
+    """Send a signal to a process group; return False if the group does not exist."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -26,7 +27,7 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 def main() -> None:
-    """Read the list until end-of-file, then end what is on it."""
+    """Read the list until end-of-file, then end the groups on it."""
     grace_s = float(sys.argv[1])
     groups: set[int] = set()
     for line in sys.stdin:

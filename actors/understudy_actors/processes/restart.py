@@ -1,9 +1,9 @@
-"""When a dead process runs again, and when it is hopeless. Pure: the time is passed in.
+"""The rules for restarting a dead process and for giving it up. Pure: the time is passed in.
 
 Two bounds work together. The delay grows with every death in a row, so that a process that cannot
-start does not burn a processor; one that has run for a while starts again at the smallest delay.
+start does not use up a processor; one that has run for a while starts again at the smallest delay.
 The limit counts restarts in a sliding window, so that a process that always dies a little later
-than that is given up as well, and its failure is seen instead of hidden.
+than that is given up as well, and its failure becomes visible.
 """
 
 from __future__ import annotations
@@ -15,7 +15,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPolicy:
-    """How one process is restarted.
+    """Delays and limits for the restarts of one process.
+
+    Attributes
+    ----------
+    initial_s
+        Seconds before the first restart; 0 is allowed.
+    factor
+        Multiplies the delay with each death in a row.
+    max_s
+        The longest delay, in seconds.
+    stable_s
+        A process that has run for this many seconds starts again with the delay `initial_s`.
+    max_restarts
+        Restarts that are allowed within `window_s` seconds; the next death is final.
+    window_s
+        Length of the sliding window, in seconds.
+    final_codes
+        Exit codes that no repetition changes, so that they are final at once; 2 is a usage error.
 
     Raises
     ------
@@ -23,18 +40,12 @@ class RestartPolicy:
         If a number makes no sense.
     """
 
-    #: seconds before the first restart; 0 is allowed
     initial_s: float = 0.01
-    #: by which the delay grows with each death in a row
     factor: float = 2.0
-    #: seconds that no delay exceeds
     max_s: float = 5.0
-    #: a process that ran for so many seconds starts again at `initial_s`
     stable_s: float = 10.0
-    #: so many restarts are allowed in `window_s` seconds; the next death is final
     max_restarts: int = 10
     window_s: float = 60.0
-    #: exit codes that no repetition mends, final at once: 2 is a usage error
     final_codes: frozenset[int] = frozenset({2})
 
     def __post_init__(self) -> None:
@@ -48,22 +59,22 @@ class RestartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start it again in `delay_s` seconds."""
+    """Decision: start the process again in `delay_s` seconds."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Do not start it again; `reason` completes the sentence "it was not started again: ..."."""
+    """Decision: give the process up; `reason` completes "it was not started again: ..."."""
 
     reason: str
 
 
 class RestartHistory:
-    """The deaths of one process, and what follows from the next one.
+    """The deaths of one process; decides what follows from the next one.
 
-    Times are seconds of any clock that does not go backwards.
+    Times are in seconds, of any clock that does not go backwards.
     """
 
     def __init__(self, policy: RestartPolicy) -> None:
@@ -73,11 +84,14 @@ class RestartHistory:
         self._restarted_at: deque[float] = deque()
 
     def started(self, now_s: float) -> None:
-        """The process runs."""
+        """Note that a run has begun."""
         self._started_at = now_s
 
     def exited(self, now_s: float, code: int | None) -> Restart | GiveUp:
-        """The process has ended, unasked, with `code` (None: it could not be started at all)."""
+        """Decide what follows from an end that nobody asked for.
+
+        `code` is the exit code, or None if the process could not be started at all.
+        """
         policy = self._policy
         if code in policy.final_codes:
             return GiveUp("that is a usage error, and would only repeat itself")
@@ -95,7 +109,7 @@ class RestartHistory:
     def _next_delay_s(self) -> float:
         policy = self._policy
         delay_s = policy.initial_s
-        # Multiplied step by step up to the bound: a power of a long row of deaths would overflow.
+        # Multiplied step by step up to the bound, because after many deaths a power would overflow.
         for _ in range(self._deaths_in_a_row):
             if delay_s >= policy.max_s:
                 break
@@ -105,7 +119,7 @@ class RestartHistory:
 
 
 def describe_exit(code: int | None) -> str:
-    """What has happened to a process: "exited with code 1", "was killed by SIGKILL"."""
+    """Describe an exit code: "exited with code 1", "was killed by SIGKILL"."""
     if code is None:
         return "could not be started"
     if code >= 0:

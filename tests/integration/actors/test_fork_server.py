@@ -1,4 +1,4 @@
-"""Processes that are forked of a template: as good as started ones, only sooner."""
+"""Processes that are forked from a fork server: like started ones, only faster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not FORKING_SUPPORTED, reason="processes are for
 
 SOON = RestartPolicy(initial_s=0, max_s=0, max_restarts=3)
 
-#: imports once, forks, and waits to be told to go
+#: imports once, forks, and waits for its end
 APP = """
 import os, random, signal, sys, time
 {imports}
@@ -47,7 +47,7 @@ while True:
 """
 
 
-#: an import that opens a database, with a table, for an empty file is none yet
+#: an import that opens a database; with a table, because an empty file is no database yet
 SQLITE = """
 import sqlite3
 kept = sqlite3.connect(__file__ + ".db")
@@ -79,12 +79,12 @@ def _spec(
 
 
 def _value(lines: Lines, name: str, key: str) -> list[str]:
-    """What a process has written after `key`, in each of its runs."""
+    """The text that a process has written after `key`, in each of its runs."""
     return [line.removeprefix(f"{key} ") for line in lines.of(name) if line.startswith(f"{key} ")]
 
 
-def _template_pid(pool: Pool) -> int:
-    (pid,) = pool.statistics().templates
+def _fork_server_pid(pool: Pool) -> int:
+    (pid,) = pool.statistics().fork_servers
     return pid
 
 
@@ -99,25 +99,25 @@ async def test_one_import_serves_all_and_each_has_its_own_arguments(tmp_path: Pa
         assert _value(lines, "a", "own") == ["['--id', 'a'] True input"]
         assert _value(lines, "b", "own") == ["['--id', 'b'] True input"]
         assert [line for _, line in lines.seen].count("imported") == 1
-        template = _template_pid(pool)
-        assert _value(lines, "a", "parent") == _value(lines, "b", "parent") == [str(template)]
+        fork_server = _fork_server_pid(pool)
+        assert _value(lines, "a", "parent") == _value(lines, "b", "parent") == [str(fork_server)]
         assert _value(lines, "a", "random") != _value(lines, "b", "random")
     with pytest.raises(ProcessLookupError):
-        os.kill(template, 0)
+        os.kill(fork_server, 0)
 
 
-async def test_a_killed_one_is_forked_again_and_its_end_is_known(tmp_path: Path) -> None:
+async def test_a_killed_process_is_forked_again_and_its_exit_code_is_known(tmp_path: Path) -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         handle = await pool.start(_spec(tmp_path))
         await lines.until("a", "ready")
-        template = _template_pid(pool)
+        fork_server = _fork_server_pid(pool)
         assert handle.pid is not None
         os.kill(handle.pid, signal.SIGKILL)
         await lines.until("a", "ready", times=2)
         assert lines.of("pool") == ["a was killed by SIGKILL; starting it again in 0 s"]
         assert handle.statistics().exit_code == -9
-        assert _template_pid(pool) == template
+        assert _fork_server_pid(pool) == fork_server
         assert len(set(_value(lines, "a", "random"))) == 2
     assert handle.exit_code == -signal.SIGTERM
 
@@ -132,22 +132,22 @@ async def test_exit_codes_arrive(tmp_path: Path) -> None:
     assert (caught.value.exit_code, caught.value.lines[-1]) == (2, "last words")
 
 
-async def test_a_template_that_dies_is_replaced_and_its_children_live_on(tmp_path: Path) -> None:
+async def test_a_dead_fork_server_is_replaced_and_its_children_live_on(tmp_path: Path) -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         handle = await pool.start(_spec(tmp_path))
         await lines.until("a", "ready")
-        first, template = handle.pid, _template_pid(pool)
+        first, fork_server = handle.pid, _fork_server_pid(pool)
         assert first is not None
-        os.kill(template, signal.SIGKILL)
+        os.kill(fork_server, signal.SIGKILL)
         with trio.fail_after(PATIENCE_S):
-            while pool.statistics().templates in ((), (template,)):
+            while pool.statistics().fork_servers in ((), (fork_server,)):
                 await trio.sleep(0.005)
         other = await pool.start(_spec(tmp_path, "b"))
         await lines.until("b", "ready")
         assert handle.pid == first
-        assert _template_pid(pool) != template
-        # nobody knows how it ends, but that it ends is seen
+        assert _fork_server_pid(pool) != fork_server
+        # The exit code is lost, but the exit is noticed.
         os.kill(first, signal.SIGKILL)
         await lines.until("a", "ready", times=2)
         assert handle.statistics().exit_code == EXIT_UNKNOWN
@@ -182,7 +182,7 @@ async def test_an_app_that_must_not_be_forked_is_started(
         assert f"its import leaves {why} behind" in said
 
 
-async def test_who_wants_no_forks_gets_none(tmp_path: Path) -> None:
+async def test_forking_can_be_turned_off(tmp_path: Path) -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         spec = replace(_spec(tmp_path), env={FORK_ENV: "0"})
@@ -190,10 +190,10 @@ async def test_who_wants_no_forks_gets_none(tmp_path: Path) -> None:
         await pool.start(spec)
         await lines.until("a", "ready")
         assert _value(lines, "a", "own") == ["None True input"]
-        assert pool.statistics().templates == ()
+        assert pool.statistics().fork_servers == ()
 
 
-async def test_changed_code_is_what_the_next_one_runs(tmp_path: Path) -> None:
+async def test_the_next_process_runs_changed_code(tmp_path: Path) -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         handle = await pool.start(_spec(tmp_path))
@@ -205,11 +205,11 @@ async def test_changed_code_is_what_the_next_one_runs(tmp_path: Path) -> None:
         await lines.until("a", "ready", times=2)
         assert lines.of("a").count("new code") == 1
         assert any("app.py has changed" in line for line in lines.of("pool"))
-        # the old template had nothing more to do
-        assert len(pool.statistics().templates) == 1
+        # The old fork server has ended, because it had no children left.
+        assert len(pool.statistics().fork_servers) == 1
 
 
-async def test_an_import_that_fails_is_told_by_the_process(tmp_path: Path) -> None:
+async def test_an_import_that_fails_is_reported_by_the_process(tmp_path: Path) -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         await pool.start(_spec(tmp_path, imports="raise LookupError('nothing there')"))
@@ -227,7 +227,7 @@ async def test_stopping_does_not_wait_for_an_import(tmp_path: Path) -> None:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(pool.start, _spec(tmp_path, imports="signal.pause()"))
-            while not pool.statistics().templates:
+            while not pool.statistics().fork_servers:
                 await trio.sleep(0.005)
             await pool.stop()
     (process,) = pool.statistics().processes
@@ -239,8 +239,8 @@ async def test_children_notice_the_end_of_the_pool(tmp_path: Path) -> None:
     async with open_pool(on_line=lines) as pool:
         handle = await pool.start(_spec(tmp_path, restart=RestartPolicy(max_restarts=0)))
         await lines.until("a", "ready")
-        # as the kernel does when the pool is killed
-        pool._lifeline._drop_write_end()
+        # The kernel does this when the pool is killed.
+        pool._launcher.lifeline.close_write_end()
         with pytest.raises(RestartLimitError), trio.fail_after(PATIENCE_S):
             await pool.wait()
     assert handle.exit_code == 0

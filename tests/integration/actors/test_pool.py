@@ -1,4 +1,4 @@
-"""The pool with real child processes: small Python programs that live, die and resist."""
+"""The pool with real child processes: small Python programs that live, die or ignore SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 import trio
 
 from understudy_actors.processes import (
-    Pool,
     ProcessSpec,
     ProcessStartError,
     RestartLimitError,
@@ -22,7 +21,7 @@ from understudy_actors.processes import (
     open_pool,
 )
 
-#: Seconds that anything may take before a test has failed.
+#: Seconds after which a wait has failed.
 PATIENCE_S = 20
 
 READY = "print('ready', flush=True)\n"
@@ -44,7 +43,7 @@ SOON = RestartPolicy(initial_s=0, max_s=0, max_restarts=3)
 
 
 class Lines:
-    """What the pool has reported, and a way to wait for more."""
+    """The lines that a pool has reported; waits for more of them."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -66,7 +65,7 @@ class Lines:
 
 
 class Witness:
-    """A named pipe that children hold open: its end of file says that all of them are gone."""
+    """A named pipe that children hold open: its end-of-file means that all of them are gone."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "witness"
@@ -75,7 +74,7 @@ class Witness:
 
     @property
     def hold(self) -> str:
-        """Code that makes a program hold the pipe."""
+        """Code that makes a program hold the pipe open."""
         return f"witness = open({str(self.path)!r}, 'wb')\n"
 
     async def gone(self) -> None:
@@ -128,14 +127,14 @@ async def test_a_killed_process_is_started_again() -> None:
     assert (after.pid, after.state) == (None, "stopped")
 
 
-async def test_a_process_that_ends_by_itself_is_started_again_too() -> None:
+async def test_a_process_that_exits_is_started_again_too() -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         await pool.start(_python("a", READY))
         await lines.until("a", "ready", times=2)
 
 
-async def test_every_run_gets_the_input() -> None:
+async def test_the_input_is_written_to_every_run() -> None:
     lines = Lines()
     code = "import sys\nprint(len(sys.stdin.buffer.read()), flush=True)\n"
     async with open_pool(on_line=lines) as pool:
@@ -143,7 +142,7 @@ async def test_every_run_gets_the_input() -> None:
         await lines.until("a", "300000", times=2)
 
 
-async def test_input_that_nobody_reads_does_no_harm() -> None:
+async def test_unread_input_is_harmless() -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:
         await pool.start(_python("a", READY, stdin=b"x" * 300_000))
@@ -161,7 +160,7 @@ async def test_stopping_does_not_wait_for_the_next_restart() -> None:
     assert handle.statistics().state == "stopped"
 
 
-async def test_what_a_dead_process_left_behind_is_ended(witness: Witness) -> None:
+async def test_processes_left_behind_by_a_dead_one_are_killed(witness: Witness) -> None:
     lines = Lines()
     argv = [sys.executable, "-I", "-S", "-c", witness.hold + LIVE]
     code = f"import subprocess\nsubprocess.run({argv!r})"
@@ -196,7 +195,7 @@ async def test_a_process_that_always_dies_stops_the_pool() -> None:
     assert lines.of("steady") == ["ready", "bye"]
 
 
-async def test_a_failure_that_nobody_waits_for_ends_the_block() -> None:
+async def test_a_failure_that_nobody_waits_for_is_raised_by_the_block() -> None:
     async def run() -> None:
         async with open_pool(on_line=Lines()) as pool:
             await pool.start(_python("failing", "raise SystemExit(2)"))
@@ -264,7 +263,7 @@ async def test_a_second_request_kills_at_once() -> None:
     assert (first.exit_code, second.exit_code) == (-9, -9)
 
 
-async def test_cancelling_drains() -> None:
+async def test_canceling_drains() -> None:
     lines = Lines()
     with trio.move_on_after(3600) as scope:
         async with open_pool(on_line=lines) as pool:
@@ -320,7 +319,7 @@ async def test_environment_and_folder(tmp_path: Path) -> None:
         await pool.start(
             ProcessSpec(name="a", argv=argv, env={"GREETING": "hello"}, cwd=tmp_path.resolve())
         )
-        # Not flushed by the program: output of children is unbuffered.
+        # The program does not flush, and need not: the output of children is unbuffered.
         await lines.until("a", f"hello {tmp_path.resolve()}")
 
 
@@ -334,11 +333,11 @@ async def test_both_outputs_are_read_in_order() -> None:
     assert lines.of("a")[:2] == ["out", "err"]
 
 
-async def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:
+async def test_a_start_that_fails_is_a_clear_error(tmp_path: Path) -> None:
     async with open_pool(on_line=Lines()) as pool:
         with pytest.raises(ProcessStartError, match=r"a: 'nowhere x' cannot be started: .*No such"):
             await pool.start(ProcessSpec(name="a", argv=["nowhere", "x"]))
-        # The name is free again.
+        # A failed start leaves the name free.
         await pool.start(_python("a", LIVE))
         with pytest.raises(ValueError, match="'a' is taken"):
             await pool.start(_python("a", LIVE))
@@ -347,7 +346,7 @@ async def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:
             await pool.start(_python("b", LIVE))
 
 
-async def test_the_default_prints_with_names(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_lines_are_printed_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_pool() as pool:
         handle = await pool.start(_python("a", "print('hello')", RestartPolicy(max_restarts=0)))
         with pytest.raises(RestartLimitError):
@@ -356,17 +355,17 @@ async def test_the_default_prints_with_names(capsys: pytest.CaptureFixture[str])
     assert handle.state == "failed"
 
 
-# -- when the pool itself is killed ----------------------------------------------------------------
+# -- the death of the pool ------------------------------------------------------------------------
 
-#: Its children: one that watches its lifeline and is deaf to SIGTERM, one that watches nothing,
-#: and one that watches nothing and is deaf as well.
+#: A pool with three children: one watches its lifeline, the other two do not. The first and the
+#: last ignore SIGTERM.
 POOL = """
 import sys, trio
 from understudy_actors.processes import ProcessSpec, open_pool
 
 async def main():
     async with open_pool(drain_timeout_s=0.2) as pool:
-        for name, code in zip(("watching", "plain", "deaf"), sys.argv[1:], strict=True):
+        for name, code in zip(("watching", "plain", "stubborn"), sys.argv[1:], strict=True):
             argv = [sys.executable, "-c", code]
             await pool.start(ProcessSpec(name=name, argv=argv, watches_lifeline=name == "watching"))
         await pool.wait()
@@ -430,18 +429,14 @@ async def test_the_first_interrupt_drains_and_the_second_kills(witness: Witness)
         await witness.gone()
 
 
-async def test_a_watching_child_alone_needs_no_guard(witness: Witness) -> None:
+async def test_a_child_that_watches_its_lifeline_needs_no_reaper(witness: Witness) -> None:
     lines = Lines()
     watching = [sys.executable, "-c", witness.hold + WATCHING]
     async with open_pool(on_line=lines) as pool:
         await pool.start(ProcessSpec(name="a", argv=watching, watches_lifeline=True))
         await lines.until("a", "ready")
-        assert _guard_is_absent(pool)
-        # As the kernel does when the pool is killed.
-        pool._lifeline._drop_write_end()
+        assert pool.statistics().reaper is None
+        # The kernel does this when the pool is killed.
+        pool._launcher.lifeline.close_write_end()
         await witness.gone()
         await pool.stop()
-
-
-def _guard_is_absent(pool: Pool) -> bool:
-    return pool._guard._helper is None
