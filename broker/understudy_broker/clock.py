@@ -1,7 +1,7 @@
-"""The broker's clock, epoch milliseconds that never go backwards, and what its peers know of it.
+"""The broker's clock (`Clock`) and a peer's copy of it (`PeerClock`), in epoch milliseconds.
 
-Wall time at the start, carried on by a clock that no one sets. It starts no earlier than the
-greatest time that the store has seen, so that a restart never goes back either (semantics: `now`).
+Both take the wall time once and add the time that has elapsed since, measured by a clock that
+nobody can set. So setting a machine's wall clock changes no deadline.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ from collections.abc import Callable
 
 
 def _elapsed_ns() -> int:
-    """Nanoseconds since some moment, with those that the machine slept, where known."""
+    """Return nanoseconds since some fixed moment, including suspend where the system counts it."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
 
 
 class Clock:
-    """Call it for the time.
+    """The broker's clock. It never goes back; call it to read it.
 
     Parameters
     ----------
     floor_ms
-        The least time that it shows.
+        The earliest time that it shows. The broker passes the latest time that the store has seen,
+        so the clock does not go back at a restart either.
+    wall_ns, elapsed_ns
+        The wall clock and the elapsed time, in nanoseconds; tests replace them.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Clock:
         self._last_ms = floor_ms
 
     def __call__(self) -> int:
-        """Epoch milliseconds."""
+        """Return the time in epoch milliseconds."""
         now = (self._base_ns + self._elapsed_ns()) // 1_000_000
         if now > self._last_ms:
             self._last_ms = now
@@ -45,11 +48,16 @@ class Clock:
 
 
 class PeerClock:
-    """The broker's clock as a peer knows it: deadlines that a peer asks for are counted by this.
+    """A peer's copy of the broker's clock; the deadlines that a peer asks for are based on it.
 
-    Told at each welcome, and carried on by a clock that no one sets; before the first welcome it
-    begins with this machine's wall time. So a wall clock that is wrong, or is set while the peer
-    runs, makes nothing expire early or late. Off by at most half the welcome's round trip.
+    It is synchronized at each welcome, and wrong by at most half of the welcome's round trip.
+    Before the first welcome it shows this machine's wall time. So a wall clock that is wrong, or is
+    set while the peer runs, makes nothing expire early or late.
+
+    Parameters
+    ----------
+    wall_ns, elapsed_ns
+        The wall clock and the elapsed time, in nanoseconds; tests replace them.
     """
 
     def __init__(
@@ -61,10 +69,18 @@ class PeerClock:
         self._elapsed_ns = elapsed_ns
         self._base_ns = wall_ns() - elapsed_ns()
 
-    def told(self, now_ms: int, round_trip_ms: int) -> None:
-        """A welcome has come: the broker's time in it, and how long after the hello it came."""
+    def synchronize(self, now_ms: int, round_trip_ms: int) -> None:
+        """Set the clock by a welcome.
+
+        Parameters
+        ----------
+        now_ms
+            The broker's time, as the welcome says it.
+        round_trip_ms
+            The time between sending the hello and receiving the welcome.
+        """
         self._base_ns = now_ms * 1_000_000 + round_trip_ms * 500_000 - self._elapsed_ns()
 
     def __call__(self) -> int:
-        """Epoch milliseconds."""
+        """Return the time in epoch milliseconds."""
         return (self._base_ns + self._elapsed_ns()) // 1_000_000

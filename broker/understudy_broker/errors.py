@@ -1,10 +1,10 @@
-"""What can go wrong with a broker or a link; each message says what to do."""
+"""Errors of a broker and of a link. Each message says what to do next."""
 
 from __future__ import annotations
 
 
 class BrokerError(Exception):
-    """Base of all errors of this floor."""
+    """Base of all errors of this package."""
 
 
 class ListenError(BrokerError):
@@ -12,7 +12,7 @@ class ListenError(BrokerError):
 
 
 class CommitFailedError(BrokerError):
-    """The store could not commit; the broker has stopped, and said nothing that depended on it."""
+    """The store could not commit. The broker has stopped, and told no peer about that batch."""
 
 
 class BrokerStartError(BrokerError):
@@ -32,12 +32,12 @@ class ProtocolMismatchError(LinkError):
 
 
 class HelloRefusedError(LinkError):
-    """The broker does not take a peer that describes itself like this."""
+    """The broker refused this peer's hello."""
 
 
 class LinkFullError(LinkError):
-    """As many requests wait as the link may hold; wait for answers first."""
+    """The link holds as many unanswered requests as it may. Wait for some of them first."""
 
 
 class LinkClosedError(LinkError):
-    """The link is closed, or was refused for good."""
+    """The link is closed, or the broker has refused it for good."""

@@ -254,7 +254,7 @@ class LinkedHost:
         reconnected = self._welcome is not None
         self._welcome = welcome
         self._welcomed_here = True
-        self._clock.told(welcome.now, self.link.round_trip_ms)
+        self._clock.synchronize(welcome.now, self.link.round_trip_ms)
         self.world.lag_ms = max(self.world.lag_ms, 1 + self.link.round_trip_ms // 2)
         self.core.connected(welcome.lost, reconnected)
         self._on_connected(reconnected)

@@ -29,11 +29,11 @@ from understudy_actors.interpreter.step_result import StepResult
 _REPORT_STEPS: Final = 64
 
 
-class ListeningPort(Protocol):
+class PollingPort(Protocol):
     """The messages that a worker without work may wait for."""
 
-    def listen(self, on_heard: Callable[[], None]) -> bool:
-        """Wait for a while, and take in what comes; `on_heard` is called in between. False: there
+    def poll(self, on_polled: Callable[[], None]) -> bool:
+        """Wait for a while, and take in what comes; `on_polled` is called in between. False: there
         is nothing to listen to now."""
 
     def interrupt(self) -> None:
@@ -48,7 +48,7 @@ class WorkerPool:
         size: int,
         results: Results,
         now_ms: Callable[[], int],
-        listening: ListeningPort | None = None,
+        listening: PollingPort | None = None,
     ) -> None:
         self._size = size
         self._results = results
@@ -203,7 +203,7 @@ class WorkerPool:
             if self._ready or self._someone_listens:
                 return False
             self._someone_listens = self._waits = True
-        heard = listening.listen(self._heard)
+        heard = listening.poll(self._heard)
         with self._lock:
             self._comes()
             self._someone_listens = False

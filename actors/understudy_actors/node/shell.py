@@ -30,17 +30,17 @@ _TOGETHER: Final = 256
 #: how often the timers are looked at while there are any
 _TICK_S: Final = 0.02
 #: how long a worker that has nothing to do listens in the loop's place
-_LISTEN_S: Final = 0.02
+_POLL_S: Final = 0.02
 
 
 class LinkPort(BrokerPort, Protocol):
     """A link that another thread may listen to, while the loop that owns it sleeps."""
 
-    def listen(self, turn: LoopLock, timeout_s: float, on_heard: Callable[[], None]) -> bool:
+    def poll(self, loop_lock: LoopLock, timeout_s: float, on_polled: Callable[[], None]) -> bool:
         """Wait for messages and take them in; False: the loop does it."""
 
     def interrupt(self) -> None:
-        """Let who waits in `listen` return."""
+        """Let who waits in `poll` return."""
 
 
 class NodeService:
@@ -50,7 +50,7 @@ class NodeService:
     ----------
     now_ms
         The clock, epoch milliseconds; called from several threads.
-    turn
+    loop_lock
         Of this loop, if its thread may be spared: a worker that has nothing else to do borrows it
         and takes its own results in, and then what the broker sends next.
     """
@@ -64,7 +64,7 @@ class NodeService:
         *,
         log: Log | None = None,
         log_failure: LogFailure | None = None,
-        turn: LoopLock | None = None,
+        loop_lock: LoopLock | None = None,
     ) -> None:
         self.config = config or NodeConfig()
         self._log = log
@@ -72,9 +72,9 @@ class NodeService:
         self._now_ms = now_ms
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._turn = turn
+        self._loop_lock = loop_lock
         self._results = Results(self._wake)
-        listening = None if turn is None else self
+        listening = None if loop_lock is None else self
         self._executor = Executor(
             WorkerPool(self.config.concurrency, self._results, now_ms, listening),
             AsyncLoop(self._results, now_ms, self._watch_coroutines),
@@ -87,8 +87,8 @@ class NodeService:
         self._idle = trio.Event()
 
     def _wake(self, last: bool) -> None:
-        turn = self._turn
-        if not last or turn is None or not turn.borrow():
+        loop_lock = self._loop_lock
+        if not last or loop_lock is None or not loop_lock.acquire():
             self._soon(self._collect)
             return
         try:
@@ -97,13 +97,13 @@ class NodeService:
             # as if it had happened there: the worker's own thread has nobody to tell
             self._soon(_raise, error)
         finally:
-            turn.give_back()
+            loop_lock.release()
 
-    def listen(self, on_heard: Callable[[], None]) -> bool:
+    def poll(self, on_polled: Callable[[], None]) -> bool:
         """On a worker's thread: take in what the broker sends, while the loop sleeps on."""
-        assert self._turn is not None
+        assert self._loop_lock is not None
         try:
-            return self._broker.listen(self._turn, _LISTEN_S, on_heard)
+            return self._broker.poll(self._loop_lock, _POLL_S, on_polled)
         except BaseException as error:
             self._soon(_raise, error)
             return False

@@ -21,7 +21,8 @@ from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import Bye, Hello, ToPeer, Welcome
 from understudy_broker.transport.loop_lock import LoopLock
-from understudy_broker.transport.socket import ConnectionMonitor, Pause, TrioSocket
+from understudy_broker.transport.monitor import ConnectionMonitor
+from understudy_broker.transport.socket import Pause, TrioSocket
 
 HelloFactory: TypeAlias = Callable[[], Hello]
 OnMessages: TypeAlias = Callable[[list[ToPeer]], None]
@@ -114,7 +115,7 @@ class LinkConnection:
 
     def _kick(self) -> None:
         if self._socket is not None and not self._corked:
-            self._socket.kick()
+            self._socket.wake()
 
     async def _change(self) -> None:
         if self._changed is None:
@@ -136,18 +137,18 @@ class LinkConnection:
 
     # On another thread, in the loop's place ----------------------------------------------------
 
-    def listen(self, turn: LoopLock, timeout_s: float, on_heard: Callable[[], None]) -> bool:
+    def poll(self, loop_lock: LoopLock, timeout_s: float, on_polled: Callable[[], None]) -> bool:
         """Wait for what the broker sends and take it in, while the loop sleeps on.
 
         One thread at a time; it must not have the turn.
 
         Parameters
         ----------
-        turn
+        loop_lock
             The loop's. It is borrowed to take in what came.
         timeout_s
             How long to wait at most; see also `interrupt`.
-        on_heard
+        on_polled
             Called when the waiting is over, without the turn.
 
         Returns
@@ -156,25 +157,30 @@ class LinkConnection:
             Whether something came and was taken in. If not, the loop does it.
         """
         socket = self._socket
-        if socket is None or socket.ear is None or not self.connected or not socket.ear.begin():
+        if (
+            socket is None
+            or socket.handoff is None
+            or not self.connected
+            or not socket.handoff.take_over()
+        ):
             return False
         try:
-            came = socket.ear.wait(timeout_s)
-            on_heard()
-            if not came or not turn.borrow(TURN_WAIT_S):
+            came = socket.handoff.poll(timeout_s)
+            on_polled()
+            if not came or not loop_lock.acquire(TURN_WAIT_S):
                 return False
             try:
                 return self._take_here(socket)
             finally:
-                turn.give_back()
+                loop_lock.release()
         finally:
-            socket.ear.end()
+            socket.handoff.hand_back()
 
     def interrupt(self) -> None:
-        """Let who waits in `listen` return."""
+        """Let who waits in `poll` return."""
         socket = self._socket
-        if socket is not None and socket.ear is not None:
-            socket.ear.interrupt()
+        if socket is not None and socket.handoff is not None:
+            socket.handoff.interrupt()
 
     def _take_here(self, socket: TrioSocket) -> bool:
         if self._socket is not socket or not self.connected or self._leaving:
@@ -184,8 +190,8 @@ class LinkConnection:
             self._take(socket, _now_ms())
         finally:
             self.uncork()
-        if self._core.failure is not None or self._core.broken(_now_ms()) or socket.left_some:
-            socket.kick()
+        if self._core.failure is not None or self._core.broken(_now_ms()) or socket.has_unread:
+            socket.wake()
         return True
 
     # The service -------------------------------------------------------------------------------
@@ -366,5 +372,5 @@ class LinkConnection:
 async def _kick_for_events(monitor: ConnectionMonitor, socket: TrioSocket) -> None:
     while True:
         await monitor.wait()
-        socket.kick()
+        socket.wake()
         await trio.lowlevel.checkpoint()

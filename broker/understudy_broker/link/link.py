@@ -83,7 +83,7 @@ class Link(LinkConnection):
         self._core.rejoin()
         # also while corked: this is nothing that `uncork` would send
         if self._socket is not None:
-            self._socket.kick()
+            self._socket.wake()
 
     async def call(self, command: AnyCommand) -> Answer:
         """Ask, wait for room if there is none, and return the answer."""

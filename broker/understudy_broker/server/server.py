@@ -25,9 +25,10 @@ from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.errors import CommitFailedError, ListenError
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye
-from understudy_broker.transport.busy_poll import SHORT_S
+from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
+from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.send_queues import InFlightBytes, SendQueues, Sent
-from understudy_broker.transport.socket import ConnectionMonitor, Pause, TrioSocket, descriptor_of
+from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_store.changes import Changes
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
@@ -164,7 +165,7 @@ class _Shell:
         if self._committing is not None:
             return Pause(timeout_s, 0) if self.core.full else Pause(timeout_s)
         # Work that was handed out just now: the next message is on its way.
-        return Pause(timeout_s, brief=perf_counter() - self._committed_at < SHORT_S)
+        return Pause(timeout_s, brief=perf_counter() - self._committed_at < SHORT_WAIT_S)
 
     def _turn(self) -> None:
         self._finish_commit()
@@ -176,7 +177,7 @@ class _Shell:
         if self._committing is None and not self.outgoing and self.core.calm(now):
             return
         for peer in self.core.burdens.sent:
-            if not self.outgoing.waits(peer):
+            if not self.outgoing.has_frames_for(peer):
                 self.core.drained(peer)
         wanted = self.core.lookups(now)
         if wanted:
@@ -219,7 +220,7 @@ class _Shell:
         self._descriptors[peer] = descriptor
 
     def _lose_connections(self, now: int, *, look: bool = False) -> None:
-        for event in self.monitor.drain(look=look and self._has_descriptors):
+        for event in self.monitor.drain(force=look and self._has_descriptors):
             if event.event == zmq.Event.DISCONNECTED:
                 self._closed.add(event.value)
                 for peer in self._peers.pop(event.value, ()):
@@ -281,7 +282,7 @@ class _Shell:
         """On the writer's thread."""
         self._result = result
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self.router.kick, idempotent=True)
+            self._token.run_sync_soon(self.router.wake, idempotent=True)
 
     def _busy(self) -> bool:
         return self._committing is not None
@@ -399,7 +400,7 @@ async def _wake_for_connections(shell: _Shell) -> None:
     """Let the loop look at the monitor as soon as there is something to see."""
     while True:
         await shell.monitor.wait()
-        shell.router.kick()
+        shell.router.wake()
         # The loop runs and drains the monitor before this looks again.
         await trio.lowlevel.checkpoint()
 
@@ -407,4 +408,4 @@ async def _wake_for_connections(shell: _Shell) -> None:
 async def _stop_at(stop: trio.Event, shell: _Shell) -> None:
     await stop.wait()
     shell.stopping = True
-    shell.router.kick()
+    shell.router.wake()

@@ -1,8 +1,8 @@
-"""What peers have not taken yet: a bounded queue for each, in front of its socket.
+"""Bounds on what peers have not received yet: `SendQueues` and `InFlightBytes`.
 
-A ROUTER never blocks here. A frame that a peer's pipe does not take waits in that peer's own queue,
-and a peer whose queue outgrows its bound is too slow to be kept: one slow reader costs the others
-nothing.
+A ROUTER never blocks here. A frame that does not fit into a peer's pipe waits in that peer's own
+queue, and a peer whose queue exceeds its bound is too slow to be kept. So one slow reader costs
+the others nothing.
 """
 
 from __future__ import annotations
@@ -11,116 +11,117 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
-#: sent; the pipe is full; there is no such peer
+#: What became of a frame that was sent: "full" is a pipe without room, "gone" an unknown peer.
 Sent: TypeAlias = Literal["sent", "full", "gone"]
-#: what became of a frame: with "slow" and "gone" everything for that peer is dropped
+#: What became of a frame that was sent or queued. After "slow" and "gone" the peer's queue is
+#: empty, because all its frames were dropped.
 Put: TypeAlias = Literal["sent", "queued", "slow", "gone"]
 
 
 class Tracker(Protocol):
-    """As ``zmq.MessageTracker``."""
+    """Tells when a frame has left, as ``zmq.MessageTracker`` does."""
 
     @property
     def done(self) -> bool: ...
 
 
-class _Waiting:
-    __slots__ = ("frames", "size")
+class _Queue:
+    __slots__ = ("frames", "size_bytes")
 
     def __init__(self) -> None:
         self.frames: deque[bytes] = deque()
-        self.size = 0
+        self.size_bytes = 0
 
 
 class SendQueues:
-    """Queues by peer.
+    """A queue for each peer whose pipe is full.
 
     Parameters
     ----------
     send
         Sends one frame to a peer without blocking.
     bytes_max
-        Bytes that may wait for one peer; a single larger frame may, if it is alone.
+        Bytes that may be queued for one peer. A single frame may be larger, if it is alone.
     """
 
     def __init__(self, send: Callable[[bytes, bytes], Sent], bytes_max: int) -> None:
         self._send = send
         self._bytes_max = bytes_max
-        self._waiting: dict[bytes, _Waiting] = {}
+        self._queues: dict[bytes, _Queue] = {}
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return bool(self._waiting)
+        """True if any frame is queued."""
+        return bool(self._queues)
 
-    def waits(self, peer: bytes) -> bool:
-        """Whether anything waits for this peer."""
-        return peer in self._waiting
+    def has_frames_for(self, peer: bytes) -> bool:
+        """Return whether any frame is queued for this peer."""
+        return peer in self._queues
 
     def put(self, peer: bytes, frame: bytes) -> Put:
-        """Send a frame, or queue it behind those that wait for the same peer."""
-        waiting = self._waiting.get(peer)
-        if waiting is None:
+        """Send a frame, or queue it behind the others for the same peer."""
+        queue = self._queues.get(peer)
+        if queue is None:
             sent = self._send(peer, frame)
             if sent != "full":
                 return sent
-            waiting = self._waiting[peer] = _Waiting()
-        elif waiting.size + len(frame) > self._bytes_max:
+            queue = self._queues[peer] = _Queue()
+        elif queue.size_bytes + len(frame) > self._bytes_max:
             self.drop(peer)
             return "slow"
-        waiting.frames.append(frame)
-        waiting.size += len(frame)
+        queue.frames.append(frame)
+        queue.size_bytes += len(frame)
         return "queued"
 
     def flush(self) -> list[bytes]:
-        """Send what can be sent by now; returns the peers that are gone."""
+        """Send the queued frames that fit by now, and return the peers that are gone."""
         gone = []
-        for peer, waiting in list(self._waiting.items()):
-            while waiting.frames:
-                sent = self._send(peer, waiting.frames[0])
+        for peer, queue in list(self._queues.items()):
+            while queue.frames:
+                sent = self._send(peer, queue.frames[0])
                 if sent == "full":
                     break
                 if sent == "gone":
                     gone.append(peer)
-                    waiting.frames.clear()
+                    queue.frames.clear()
                     break
-                waiting.size -= len(waiting.frames.popleft())
-            if not waiting.frames:
-                del self._waiting[peer]
+                queue.size_bytes -= len(queue.frames.popleft())
+            if not queue.frames:
+                del self._queues[peer]
         return gone
 
     def drop(self, peer: bytes) -> None:
-        """Forget what waits for a peer."""
-        self._waiting.pop(peer, None)
+        """Drop what is queued for a peer."""
+        self._queues.pop(peer, None)
 
 
 class InFlightBytes:
-    """How many bytes of large frames are in each peer's own pipe, where ZeroMQ counts frames only.
+    """The bytes of large frames in each peer's pipe. ZeroMQ itself bounds only their number.
 
     Parameters
     ----------
     bytes_max
-        That may be there when another large frame is put in.
+        Bytes in a pipe from which on another large frame has to wait.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._inside: dict[bytes, deque[tuple[Tracker, int]]] = {}
+        self._in_flight: dict[bytes, deque[tuple[Tracker, int]]] = {}
 
     def full(self, peer: bytes) -> bool:
-        """Whether a large frame has to wait."""
-        inside = self._inside.get(peer)
-        if inside is None:
+        """Return whether a large frame for this peer has to wait."""
+        in_flight = self._in_flight.get(peer)
+        if in_flight is None:
             return False
-        while inside and inside[0][0].done:
-            inside.popleft()
-        if not inside:
-            del self._inside[peer]
-        return sum(size for _, size in inside) >= self._bytes_max
+        while in_flight and in_flight[0][0].done:
+            in_flight.popleft()
+        if not in_flight:
+            del self._in_flight[peer]
+        return sum(size for _, size in in_flight) >= self._bytes_max
 
-    def put(self, peer: bytes, tracker: Tracker, size: int) -> None:
-        """A large frame went into the pipe; `tracker` knows when it has left."""
-        self._inside.setdefault(peer, deque()).append((tracker, size))
+    def put(self, peer: bytes, tracker: Tracker, size_bytes: int) -> None:
+        """Count a large frame that was sent, until `tracker` is done."""
+        self._in_flight.setdefault(peer, deque()).append((tracker, size_bytes))
 
     def drop(self, peer: bytes) -> None:
-        """The peer is gone, and its pipe."""
-        self._inside.pop(peer, None)
+        """Forget a peer that is gone, and with it its pipe."""
+        self._in_flight.pop(peer, None)

@@ -94,7 +94,7 @@ class Connection:
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._signalled = False
         self._token: trio.lowlevel.TrioToken | None = None
-        self._turn = LoopLock()
+        self._loop_lock = LoopLock()
         # owned by the loop's thread
         self._link: Link | None = None
         self._node: NodeService | None = None
@@ -220,11 +220,11 @@ class Connection:
     def _have_it_taken(self) -> None:
         """By this thread, if the loop sleeps and nothing is under way: of a burst of calls the
         first does not wait for company, and the others travel together."""
-        if not self._asking.busy and self._turn.borrow():
+        if not self._asking.busy and self._loop_lock.acquire():
             try:
                 self._take_posted()
             finally:
-                self._turn.give_back()
+                self._loop_lock.release()
             return
         assert self._token is not None
         with suppress(trio.RunFinishedError):
@@ -234,7 +234,7 @@ class Connection:
 
     def _run(self, started: threading.Event) -> None:
         try:
-            trio.run(self._main, started, instruments=[self._turn])
+            trio.run(self._main, started, instruments=[self._loop_lock])
         except BaseException as error:
             self._fail(_understood(error, self))
         finally:
@@ -279,7 +279,7 @@ class Connection:
                 self.config,
                 log=_LOG.warning,
                 log_failure=self._log_failure,
-                turn=self._turn,
+                loop_lock=self._loop_lock,
             )
             if self._to_serve:
                 self._start_serving()
@@ -405,7 +405,7 @@ class Connection:
         reconnected = self._welcome is not None
         self._welcome = welcome
         if welcome.now and self._link is not None:
-            self._clock.told(welcome.now, self._link.round_trip_ms)
+            self._clock.synchronize(welcome.now, self._link.round_trip_ms)
         self.env.values.codec.payload_bytes_max = welcome.payload_bytes_max
         assert self._node is not None
         self._node.core.connected(welcome.lost, reconnected)

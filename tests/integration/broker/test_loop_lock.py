@@ -9,7 +9,7 @@ from typing import Any
 import trio
 import zmq
 
-from tests.integration.broker.loop_locks import LIMIT_S, FakeBroker, Loop
+from tests.integration.broker.loop_rig import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
 from tests.unit.broker.core.rig import hello
 from understudy_broker.link.link import Link, open_link
@@ -28,12 +28,12 @@ def test_a_loop_that_sleeps_lends_its_turn_and_waits_for_it() -> None:
 
     with Loop() as loop:
         loop.borrowed()
-        assert not loop.turn.borrow()
+        assert not loop.lock.acquire()
         loop.token.run_sync_soon(on_loop)
         # with the turn it would be there in a tenth of a millisecond
         assert not came.wait(0.05)
         order.append("borrower")
-        loop.turn.give_back()
+        loop.lock.release()
         assert came.wait(LIMIT_S)
     assert order == ["borrower", "loop"]
 
@@ -48,12 +48,12 @@ def test_a_loop_that_is_busy_lends_nothing() -> None:
     with Loop() as loop:
         loop.token.run_sync_soon(busy)
         assert inside.wait(LIMIT_S)
-        assert not loop.turn.borrow()
+        assert not loop.lock.acquire()
         leave.set()
         loop.borrowed()
-        loop.turn.give_back()
+        loop.lock.release()
     # nor does one that has ended
-    assert not loop.turn.borrow()
+    assert not loop.lock.acquire()
 
 
 def test_no_turn_is_given_to_two() -> None:
@@ -81,11 +81,11 @@ def test_no_turn_is_given_to_two() -> None:
         def borrow(place: int) -> None:
             until = time.monotonic() + LIMIT_S
             while times[place] < 200 and time.monotonic() < until:
-                if loop.turn.borrow():
+                if loop.lock.acquire():
                     try:
                         hold(place)
                     finally:
-                        loop.turn.give_back()
+                        loop.lock.release()
                     loop.token.run_sync_soon(on_loop, idempotent=True)
                 else:
                     time.sleep(0)
@@ -118,9 +118,9 @@ def test_a_kick_from_another_thread_reaches_the_loop() -> None:
     with Loop(main) as loop:
         loop.borrowed()
         before = turns
-        socket.kick()
+        socket.wake()
         assert turns == before  # not on this thread
-        loop.turn.give_back()
+        loop.lock.release()
         eventually(lambda: turns > before)
 
 
@@ -155,7 +155,7 @@ def test_a_link_is_used_on_a_borrowed_turn() -> None:
             link.uncork()
             [request] = [m for m in broker.read() if isinstance(m, Request)]
             assert request.command == PromiseGet("p")
-            loop.turn.give_back()
+            loop.lock.release()
             assert any(isinstance(message, Beat) for message in broker.read())
             # else it would have rested for three seconds
             assert time.monotonic() - began < 2.5

@@ -16,7 +16,7 @@ import pytest
 import trio
 import zmq
 
-from tests.integration.broker.loop_locks import LIMIT_S, FakeBroker, Loop
+from tests.integration.broker.loop_rig import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
 from tests.unit.actors.interpreter.playing import environment
 from tests.unit.broker.core.rig import hello
@@ -33,7 +33,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_broker.transport.poll_handoff import PollHandoff
+from understudy_broker.transport.polling import PollHandoff
 from understudy_store.commands import PromiseGet, Reply
 
 #: longer than any test
@@ -72,7 +72,7 @@ class Listened:
             self.on_message(message)
 
     def listen(self, timeout_s: float = LONG_S, heard: Callable[[], None] = lambda: None) -> bool:
-        return self.link.listen(self.loop.turn, timeout_s, heard)
+        return self.link.poll(self.loop.lock, timeout_s, heard)
 
     @contextmanager
     def listener(self) -> Iterator[list[bool]]:
@@ -83,23 +83,21 @@ class Listened:
         eventually(self.listens)
         # and the loop sleeps
         self.loop.borrowed()
-        self.loop.turn.give_back()
+        self.loop.lock.release()
         yield result
         thread.join(LIMIT_S)
         assert not thread.is_alive()
 
     @property
-    def ear(self) -> PollHandoff:
+    def handoff(self) -> PollHandoff:
         """Of the connection that there is."""
         assert self.link._socket is not None
-        assert self.link._socket.ear is not None
-        return self.link._socket.ear
+        assert self.link._socket.handoff is not None
+        return self.link._socket.handoff
 
     def listens(self) -> bool:
         """Whether somebody listens, and the loop is deaf."""
-        ear = self.ear
-        with ear._lock:
-            return ear._listening
+        return self.handoff.worker_polls
 
     def heard_by(self, count: int) -> list[bool]:
         """Of the first `count` messages: whether another thread than the loop's took them in."""
@@ -212,7 +210,7 @@ def test_more_than_is_taken_at_once_is_taken_all(
         listened.broker.send(revoked(number))
     assert heard.wait(LIMIT_S)
     assert not listened.took, "not without the turn"
-    listened.loop.turn.give_back()
+    listened.loop.lock.release()
     listener.join(LIMIT_S)
     assert results == [True]
     eventually(lambda: len(listened.took) == 20, timeout_s=4)
@@ -293,7 +291,7 @@ def test_an_old_connection_is_left_alone(listened: Listened) -> None:
     eventually(listened.listens)
     listened.loop.borrowed()
     listened.broker.send(revoked(1))
-    listened.loop.turn.give_back()
+    listened.loop.lock.release()
     listener.join(LIMIT_S)
     assert results == [False]
     # the new one is heard
@@ -324,7 +322,7 @@ def test_an_error_is_raised_where_it_was_heard_and_the_loop_goes_on(listened: Li
     listener.start()
     eventually(listened.listens)
     listened.loop.borrowed()
-    listened.loop.turn.give_back()
+    listened.loop.lock.release()
     listened.on_message = fail
     listened.broker.send(revoked(1))
     listener.join(LIMIT_S)
@@ -340,7 +338,7 @@ def test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop(draining: bool)
     nodes: list[NodeService] = []
 
     async def main() -> None:
-        nodes.append(NodeService(environment(), Mock(), lambda: 0, turn=loop.turn))
+        nodes.append(NodeService(environment(), Mock(), lambda: 0, loop_lock=loop.lock))
         await trio.sleep_forever()
 
     loop = Loop(main)
@@ -353,7 +351,7 @@ def test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop(draining: bool)
         # only the loop's own thread may
         assert not node._pulse.is_set()
         assert not node._idle.is_set()
-        loop.turn.give_back()
+        loop.lock.release()
         eventually(node._pulse.is_set)
         eventually(lambda: node._idle.is_set() is draining)
 
@@ -402,20 +400,20 @@ def test_without_what_it_takes_the_loop_hears_everything(
 def test_a_closed_ear_touches_nothing() -> None:
     """The numbers of its descriptors are given to others."""
     read, write = os.pipe()
-    ear = PollHandoff(read)
-    assert ear.begin()
-    ear.close()
+    handoff = PollHandoff(read)
+    assert handoff.take_over()
+    handoff.close()
     # they are kept for who listens, and who is about to wait does not
     began = time.monotonic()
-    assert not ear.wait(LIMIT_S)
+    assert not handoff.poll(LIMIT_S)
     assert time.monotonic() - began < LIMIT_S / 2
-    ear.end()
+    handoff.hand_back()
     others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(4)]
     try:
-        assert {ear.fd, ear._interruption} <= set(others), "no number was used again"
-        ear.interrupt()
-        ear.close()
-        assert not ear.begin()
+        assert {handoff.loop_fd, handoff._interruption_fd} <= set(others), "no number was reused"
+        handoff.interrupt()
+        handoff.close()
+        assert not handoff.take_over()
         for other in others:
             with pytest.raises(BlockingIOError):
                 os.eventfd_read(other)

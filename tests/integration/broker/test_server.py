@@ -17,6 +17,7 @@ import pytest
 import trio
 import zmq
 
+from tests.integration.broker.sockets import receive_batch
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import (
     CommitFailedError,
@@ -330,7 +331,7 @@ async def test_bad_frames_do_no_harm() -> None:
             for parts in bad:
                 assert socket.send_nowait(parts)
             while len(refusals) < len(bad):
-                for [frame] in await socket.receive_batch():
+                for [frame] in await receive_batch(socket):
                     refusals += decode_to_peer(frame)
             assert {r.status for r in refusals if isinstance(r, Refused)} >= {400, 413, 426}
             assert all(isinstance(refusal, Refused) for refusal in refusals)
@@ -492,7 +493,7 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
         with TrioSocket(socket) as deaf, trio.fail_after(DEADLINE_S):
             socket.connect(running.endpoint)
             assert deaf.send_nowait([encode([slow.hello()])])
-            await deaf.receive_batch()
+            await receive_batch(deaf)
             async with joined(running.endpoint, client):
                 payload = Value({}, bytes(200_000))
                 at = time.time_ns() // 1_000_000 + 60_000

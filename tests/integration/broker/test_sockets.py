@@ -1,9 +1,8 @@
-"""ZeroMQ under trio: no lost wake-up, no lost frame, whatever is cancelled."""
+"""ZeroMQ under trio: no wake-up and no frame is lost, whatever is canceled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import aclosing
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,16 +11,12 @@ import pytest
 import trio
 import zmq
 
-from understudy_broker.server import server as service
+from tests.integration.broker.sockets import receive_batch, wait_writable
+from understudy_broker.server import server
 from understudy_broker.server.settings import load_settings
-from understudy_broker.transport import busy_poll as busypoll
-from understudy_broker.transport.socket import (
-    ConnectionEvent,
-    Pause,
-    TrioSocket,
-    connection_events,
-    descriptor_of,
-)
+from understudy_broker.transport import polling
+from understudy_broker.transport.monitor import ConnectionEvent, ConnectionMonitor, descriptor_of
+from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_store.store import open_store
 
 ROUNDS = 10_000
@@ -31,7 +26,7 @@ ROUNDS = 10_000
 def context() -> Iterator[zmq.Context[Any]]:
     context: zmq.Context[Any] = zmq.Context()
     yield context
-    context.destroy(0)  # whatever a failed test left open
+    context.destroy(0)  # Closes whatever a failed test left open.
 
 
 @pytest.fixture(params=["tcp://127.0.0.1:*", "inproc://pair"])
@@ -48,21 +43,21 @@ def pair(
 async def test_ping_pong(pair: tuple[TrioSocket, TrioSocket]) -> None:
     async def pong(socket: TrioSocket) -> None:
         while True:
-            for parts in await socket.receive_batch():
+            for parts in await receive_batch(socket):
                 assert socket.send_nowait(parts)
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pong, pair[1])
-            await pair[0].wait_writable()  # until the other side is connected
+            await wait_writable(pair[0])  # The other side is connected then.
             for number in range(ROUNDS // 10):
                 assert pair[0].send_nowait([b"%d" % number])
-                assert await pair[0].receive_batch() == [[b"%d" % number]]
+                assert await receive_batch(pair[0]) == [[b"%d" % number]]
             nursery.cancel_scope.cancel()
 
 
 async def test_both_send_all_the_time(pair: tuple[TrioSocket, TrioSocket]) -> None:
-    """Sends swallow the signals that readers wait for: nobody may sleep for ever on that."""
+    """Sends reset the descriptors that readers wait for, and still no reader sleeps forever."""
 
     async def send(socket: TrioSocket) -> None:
         number = 0
@@ -72,13 +67,13 @@ async def test_both_send_all_the_time(pair: tuple[TrioSocket, TrioSocket]) -> No
                 if number % 7 == 0:
                     await trio.lowlevel.checkpoint()
             else:
-                # The one reader of this socket waits elsewhere: give it the loop.
+                # The pipe is full until the other side's reader runs, so let it run.
                 await trio.lowlevel.checkpoint()
 
     async def receive(socket: TrioSocket) -> None:
         number = 0
         while number < ROUNDS:
-            for parts in await socket.receive_batch(frames_max=50):
+            for parts in await receive_batch(socket, frames_max=50):
                 assert parts == [b"%d" % number]
                 number += 1
 
@@ -89,7 +84,7 @@ async def test_both_send_all_the_time(pair: tuple[TrioSocket, TrioSocket]) -> No
                 nursery.start_soon(receive, socket)
 
 
-async def test_cancelled_receives_lose_nothing(pair: tuple[TrioSocket, TrioSocket]) -> None:
+async def test_canceled_waits_lose_nothing(pair: tuple[TrioSocket, TrioSocket]) -> None:
     received: list[bytes] = []
 
     async def send() -> None:
@@ -108,24 +103,24 @@ async def test_cancelled_receives_lose_nothing(pair: tuple[TrioSocket, TrioSocke
     assert received == [b"%d" % number for number in range(500)]
 
 
-async def test_a_kick_is_not_lost(pair: tuple[TrioSocket, TrioSocket]) -> None:
+async def test_a_wake_up_is_not_lost(pair: tuple[TrioSocket, TrioSocket]) -> None:
     socket = pair[0]
     with trio.fail_after(5):
-        socket.kick()  # before the wait
+        socket.wake()  # Before the wait, so that wait returns at once.
         await socket.wait()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(socket.wait)
             await trio.testing.wait_all_tasks_blocked()
-            socket.kick()
+            socket.wake()
 
 
 @pytest.mark.parametrize("busy_poll_s", [0.0, 0.001, 30.0])
-async def test_a_look_before_sleeping_loses_nothing(
+async def test_busy_polling_loses_nothing(
     busy_poll_s: float, context: zmq.Context[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answers come from a thread: at times soon enough for the look, at times not."""
-    monkeypatch.setattr(busypoll, "processors", lambda: 2)
-    monkeypatch.setattr(busypoll, "SHORT_S", 30.0)
+    """A thread answers: sometimes while the socket polls, sometimes when it sleeps already."""
+    monkeypatch.setattr(polling, "available_processors", lambda: 2)
+    monkeypatch.setattr(polling, "SHORT_WAIT_S", 30.0)
     left, right = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
     left.bind("tcp://127.0.0.1:*")
     right.connect(left.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
@@ -134,24 +129,25 @@ async def test_a_look_before_sleeping_loses_nothing(
         for number in range(ROUNDS // 10):
             parts = right.recv_multipart()
             if number % 10 == 0:
-                # nothing comes meanwhile; the peer has looked in vain by then, unless it may long
+                # Nothing comes meanwhile. In these 3 ms the peer gives up polling, unless its
+                # limit is longer.
                 right.poll(3)
             right.send_multipart(parts)
         right.close()
 
     received: list[list[bytes]] = []
-    looks: list[bool] = []
+    polls: list[bool] = []
     sent = 0
     with TrioSocket(left, busy_poll_s) as socket, trio.fail_after(60):
-        look = socket._busy_poll.look
+        poll = socket._busy_poll.poll
 
         def recorded(timeout_s: float) -> bool:
-            looks.append(look(timeout_s))
-            return looks[-1]
+            polls.append(poll(timeout_s))
+            return polls[-1]
 
-        monkeypatch.setattr(socket._busy_poll, "look", recorded)
+        monkeypatch.setattr(socket._busy_poll, "poll", recorded)
 
-        def turn() -> Pause | None:
+        def step() -> Pause | None:
             nonlocal sent
             received.extend(socket.receive_nowait())
             if len(received) == ROUNDS // 10:
@@ -161,55 +157,55 @@ async def test_a_look_before_sleeping_loses_nothing(
                 sent += 1
             return Pause(brief=True)
 
-        await socket.wait_writable()
+        await wait_writable(socket)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, answer)
-            await socket.drive(turn)
+            await socket.drive(step)
     assert received == [[b"%d" % number] for number in range(ROUNDS // 10)]
-    assert any(looks) == (busy_poll_s > 0)
-    # in vain: then it slept, and was woken all the same
-    assert looks.count(False) >= 1
+    assert any(polls) == (busy_poll_s > 0)
+    # At least once it polled in vain, slept, and was woken.
+    assert polls.count(False) >= 1
 
 
-async def test_other_tasks_have_their_turn_while_looking_finds_messages(
+async def test_other_tasks_run_while_busy_polling_finds_messages(
     pair: tuple[TrioSocket, TrioSocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     socket = pair[0]
-    monkeypatch.setattr(socket._busy_poll, "look", lambda _: True)
-    turns: list[int] = []
+    monkeypatch.setattr(socket._busy_poll, "poll", lambda _: True)
+    rounds: list[int] = []
     until = perf_counter() + 30
 
-    def turn() -> Pause | None:
-        # without a turn of the others nothing here could end it but this
+    def step() -> Pause | None:
+        # Fails if the task below never runs.
         assert perf_counter() < until
-        return Pause(brief=True) if len(turns) < 10 else None
+        return Pause(brief=True) if len(rounds) < 10 else None
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(socket.drive, turn)
+        nursery.start_soon(socket.drive, step)
         for number in range(10):
             await trio.lowlevel.checkpoint()
-            turns.append(number)
+            rounds.append(number)
 
 
 @pytest.mark.parametrize("microseconds", [0, 250])
-async def test_how_long_to_look_is_a_setting_of_the_broker(
+async def test_the_limit_of_busy_polling_is_a_setting_of_the_broker(
     microseconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where no file of settings is
+    monkeypatch.chdir(tmp_path)  # There is no settings file.
     given: list[float] = []
 
-    class Told(TrioSocket):
+    class Recorded(TrioSocket):
         def __init__(self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0) -> None:
             given.append(busy_poll_s)
             super().__init__(socket, busy_poll_s)
 
-    monkeypatch.setattr(service, "TrioSocket", Told)
+    monkeypatch.setattr(server, "TrioSocket", Recorded)
     config = load_settings(flags={"busy_poll_us": microseconds}).broker_config()
     stop = trio.Event()
     stop.set()
     store = open_store("memory")
     with trio.fail_after(20):
-        await service.serve(store, config, "tcp://127.0.0.1:*", stop=stop)
+        await server.serve(store, config, "tcp://127.0.0.1:*", stop=stop)
     store.close()
     assert given == [microseconds / 1e6]
 
@@ -235,47 +231,47 @@ async def test_writable_again_when_the_other_side_reads(context: zmq.Context[Any
         while one.send_nowait([b"x"]):
             sent += 1
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.wait_writable)
+            nursery.start_soon(wait_writable, one)
             await trio.testing.wait_all_tasks_blocked()
             assert len(two.receive_nowait()) == sent
         assert one.send_nowait([b"x"])
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
-async def test_a_closed_connection_is_told_by_its_descriptor(
+async def test_a_closed_connection_is_reported_by_its_descriptor(
     context: zmq.Context[Any], transport: str, tmp_path: Any
 ) -> None:
     address = "tcp://127.0.0.1:*" if transport == "tcp" else f"ipc://{tmp_path}/socket"
     router = context.socket(zmq.ROUTER)
     router.bind(address)
-    told: list[ConnectionEvent] = []
+    events: list[ConnectionEvent] = []
+    monitor = ConnectionMonitor(router)
 
-    async def listen() -> None:
-        async with aclosing(connection_events(router)) as events:  # type: ignore[type-var]
-            async for event in events:
-                told.append(event)
-                if event.event == zmq.Event.DISCONNECTED:
-                    return
+    async def collect_events() -> None:
+        while not any(event.event == zmq.Event.DISCONNECTED for event in events):
+            await monitor.wait()
+            events.extend(monitor.drain())
 
     with TrioSocket(router) as broker, trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(listen)
+            nursery.start_soon(collect_events)
             await trio.testing.wait_all_tasks_blocked()
             peer = context.socket(zmq.DEALER)
             peer.connect(router.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
             peer.send(b"hello")
-            received, all_of_it = broker.receive_routed_nowait()
+            received, all_received = broker.receive_routed_nowait()
             while not received:
-                await broker.wait()  # it may return for no reason
-                received, all_of_it = broker.receive_routed_nowait()
+                await broker.wait()  # It may return early.
+                received, all_received = broker.receive_routed_nowait()
             [(_, frame)] = received
-            assert all_of_it
+            assert all_received
             assert frame is not None
             descriptor = descriptor_of(frame)
             assert descriptor is not None
             peer.close(0)
-    for event in (zmq.Event.ACCEPTED, zmq.Event.DISCONNECTED):
-        assert [e.value for e in told if e.event == event] == [descriptor]
+        monitor.close()
+    for kind in (zmq.Event.ACCEPTED, zmq.Event.DISCONNECTED):
+        assert [event.value for event in events if event.event == kind] == [descriptor]
 
 
 def test_inproc_has_no_descriptor(context: zmq.Context[Any]) -> None:

@@ -98,7 +98,7 @@ def pool(bench: Bench) -> Iterator[WorkerPool]:
 
 
 class Hall:
-    """What a worker listens to, as a `ListeningPort`: a word for each time that it waits."""
+    """What a worker listens to, as a `PollingPort`: a word for each time that it waits."""
 
     def __init__(self) -> None:
         self.words: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -110,14 +110,14 @@ class Hall:
         #: most of them at once
         self.most = 0
 
-    def listen(self, on_heard: Callable[[], None]) -> bool:
+    def poll(self, on_polled: Callable[[], None]) -> bool:
         if self.closed:
             return False
         self.waiting.append(threading.current_thread().name)
         self.most = max(self.most, len(self.waiting))
         word = self.words.get(timeout=10)
         self.waiting.remove(threading.current_thread().name)
-        on_heard()
+        on_polled()
         if word is None:
             return False
         word()

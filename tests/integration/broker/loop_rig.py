@@ -22,7 +22,7 @@ class Loop:
     """A trio loop with a turn, in a thread of its own."""
 
     def __init__(self, main: Callable[[], Any] = trio.sleep_forever) -> None:
-        self.turn = LoopLock()
+        self.lock = LoopLock()
         self.token: trio.lowlevel.TrioToken
         self._main = main
         self._scope = trio.CancelScope()
@@ -49,7 +49,7 @@ class Loop:
             self.token.run_sync_soon(self._scope.cancel)
 
     def _run(self) -> None:
-        trio.run(self._inside, instruments=[self.turn])
+        trio.run(self._inside, instruments=[self.lock])
 
     async def _inside(self) -> None:
         self.token = trio.lowlevel.current_trio_token()
@@ -59,7 +59,7 @@ class Loop:
 
     def borrowed(self) -> None:
         """Return with the turn: the loop sleeps soon, if it has nothing to do."""
-        eventually(self.turn.borrow)
+        eventually(self.lock.acquire)
 
 
 class FakeBroker:

@@ -1,0 +1,104 @@
+"""Connections of a ZeroMQ socket as they come and go: `ConnectionMonitor`."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Final, NamedTuple
+
+import zmq
+
+from understudy_broker.transport.socket import TrioSocket
+
+#: the events that tell whether a connection lives
+LIFE_EVENTS: Final = (
+    zmq.Event.ACCEPTED
+    | zmq.Event.HANDSHAKE_SUCCEEDED
+    | zmq.Event.DISCONNECTED
+    | zmq.Event.CONNECT_RETRIED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+    | zmq.Event.CLOSED
+)
+#: The first part of a monitor's message: 16 bits event, 32 bits value. It is decoded here, because
+#: importing pyzmq's own decoder would import asyncio.
+_MESSAGE_HEAD: Final = struct.Struct("=Hi")
+#: events received at a time
+_EVENTS_MAX: Final = 1024
+
+
+class ConnectionEvent(NamedTuple):
+    """An event of one connection.
+
+    `value` is the connection's descriptor, or a number that depends on the event (see
+    ``zmq_socket_monitor``).
+    """
+
+    event: zmq.Event
+    value: int
+    endpoint: bytes
+
+
+class ConnectionMonitor:
+    """Reports the connections of a socket. Works for tcp and ipc; inproc has none.
+
+    A closed connection shows as DISCONNECTED within about a millisecond of the kernel closing it.
+    Its value equals `descriptor_of` the frames that came over it.
+
+    Parameters
+    ----------
+    socket
+        The socket to watch. It stays open when the monitor is closed.
+    events
+        The events to report, as a mask.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], events: int = LIFE_EVENTS) -> None:
+        self._watched = socket
+        self._monitor = TrioSocket(socket.get_monitor_socket(events))
+        #: True if `wait` has returned since the last `drain`
+        self._signaled = False
+
+    def drain(self, *, force: bool = False) -> list[ConnectionEvent]:
+        """Return all events so far, in order. Never blocks.
+
+        Parameters
+        ----------
+        force
+            Read also if `wait` has not returned since the last time. By default that costs
+            nothing; a read costs as much as receiving a frame.
+        """
+        if not self._signaled and not force:
+            return []
+        self._signaled = False
+        events: list[ConnectionEvent] = []
+        # All of them, because a caller may conclude something from an event that is missing.
+        while received := self._monitor.receive_nowait(_EVENTS_MAX):
+            for parts in received:
+                number, value = _MESSAGE_HEAD.unpack(parts[0])
+                events.append(ConnectionEvent(zmq.Event(number), value, bytes(parts[1])))
+            if len(received) < _EVENTS_MAX:
+                break
+        return events
+
+    async def wait(self, timeout_s: float = math.inf) -> None:
+        """Return when there may be events. One task must always wait, so that none is missed."""
+        await self._monitor.wait(timeout_s)
+        self._signaled = True
+
+    def close(self) -> None:
+        """Stop monitoring."""
+        if not self._watched.closed:
+            self._watched.disable_monitor()
+        # Closed at once, because a context cannot end while one of its sockets is open.
+        self._monitor.close()
+
+
+def descriptor_of(frame: zmq.Frame) -> int | None:
+    """Return the descriptor of the connection that `frame` came over; None for inproc."""
+    try:
+        descriptor = int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return None
+    return descriptor if descriptor >= 0 else None
