@@ -11,7 +11,15 @@ import logging
 import random
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Generator, Iterable, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from datetime import timedelta
 from functools import lru_cache
 from types import CodeType
@@ -380,7 +388,7 @@ _SENSELESS: Final = {
 _SENSELESS["lfc"] = _SENSELESS["lfi"]
 
 
-def _apply_options(spec: CallSpec, given: dict[str, Any]) -> None:
+def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
     """Read and check per-call options into a call."""
     senseless, advice = _SENSELESS.get(spec.kind, (_NO_NAMES, ""))
     for name in senseless:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from understudy_actors.interpreter.environment import FunctionLike
+from understudy_actors.interpreter.ports import FunctionLike
 from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import StepResult
 

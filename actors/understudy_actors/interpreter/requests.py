@@ -7,11 +7,10 @@ it), ``x = yield from request`` and ``x = await request`` (exactly typed).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
 
-if TYPE_CHECKING:
-    from understudy_actors.interpreter.environment import FunctionLike, RetryPolicy
+from understudy_actors.interpreter.call_options import CallOptions
+from understudy_actors.interpreter.ports import FunctionLike
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -124,7 +123,7 @@ class CallSpec:
 
 
 #: applies per-call options to a spec; the SDK reads and checks them
-ApplyOptions = Callable[[CallSpec, dict[str, Any]], None]
+ApplyOptions = Callable[[CallSpec, Mapping[str, Any]], None]
 
 
 class _WithOptions(Request[T_co]):
@@ -142,52 +141,48 @@ class _WithOptions(Request[T_co]):
     def __bool__(self) -> NoReturn:
         raise TypeError(self.not_yielded())
 
-    def options(
-        self,
-        *,
-        id: str | None = None,
-        target: str | None = None,
-        send_to: str | None = None,
-        timeout: float | timedelta | None = None,
-        version: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        retry: RetryPolicy | None = None,
-        delay: float | timedelta | None = None,
-        priority: int | None = None,
-    ) -> Self:
+    def options(self, /, **options: Unpack[CallOptions]) -> Self:
         """Set options of this one call (API: Context).
 
         Parameters
         ----------
-        id
+        id : str
             The promise's id, instead of the one that follows from its place in the order of calls.
-        target, send_to
-            Who performs it: ``"group"``, ``poll("group")``, ``"poll://uni@group/node"``.
-        timeout, delay
-            Seconds (or a timedelta) until its deadline, and until it is handed out.
-        version
-            Of the function; by default the highest that the node knows.
-        tags
-            Yours, to search by.
-        retry
-            Instead of the function's own policy.
-        priority
-            -100 to 100, higher first within the group.
+        target, send_to : str
+            The group or node that performs the call: ``"group"``, ``poll("group")``,
+            ``"poll://uni@group/node"``.
+        timeout, delay : float or timedelta
+            Seconds until the call's deadline, and until it is handed out.
+        version : int
+            Version of the function; by default the highest that the node knows.
+        tags : mapping of str to str
+            Your own tags, to search by.
+        retry : RetryPolicy
+            The policy for this call, instead of the function's own.
+        priority : int
+            -100 to 100; a higher one goes first within its group.
+
+        Returns
+        -------
+        Self
+            The same request, to be yielded.
+
+        Raises
+        ------
+        RuntimeError
+            The call has been yielded already.
+        ConfigurationError
+            An option makes no sense for this kind of call, or its value is out of range.
         """
         if self.spec.issued:
             raise RuntimeError(f"{self.spec.label}: options come before the call is yielded")
-        given = {
-            "id": id,
-            "target": target,
-            "send_to": send_to,
-            "timeout": timeout,
-            "version": version,
-            "tags": tags,
-            "retry": retry,
-            "delay": delay,
-            "priority": priority,
-        }
-        self._apply_options(self.spec, given)
+        unknown = options.keys() - CallOptions.__annotations__
+        if unknown:
+            raise TypeError(
+                f"{self.spec.label}: there is no option {min(unknown)!r}; the options are "
+                + ", ".join(CallOptions.__annotations__)
+            )
+        self._apply_options(self.spec, options)
         return self
 
 

@@ -18,8 +18,9 @@ from typing import Any, Final
 from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.child_commands import create_command, local_create, timer_command
 from understudy_actors.interpreter.determinism import left_over
-from understudy_actors.interpreter.environment import Environment, FunctionLike, RetryPolicy
+from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.error_notes import explain
+from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
 from understudy_actors.interpreter.replay import NO_LIST, ReplayState
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Request, Sleep
 from understudy_actors.interpreter.step_result import (

@@ -8,7 +8,7 @@ from understudy_store.commands import PromiseCreate, PromiseSettle
 from understudy_store.records import PENDING, PromiseRecord, SettleState, Value
 
 if TYPE_CHECKING:
-    from understudy_actors.interpreter.environment import FunctionLike
+    from understudy_actors.interpreter.ports import FunctionLike
     from understudy_actors.interpreter.requests import CallSpec
 
 #: the coroutine yielded nothing to its event loop

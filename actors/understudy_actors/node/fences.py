@@ -7,7 +7,7 @@ from typing import Final
 
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter.determinism import describe
-from understudy_actors.interpreter.environment import Values
+from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply
 from understudy_store.records import (

@@ -21,7 +21,7 @@ from understudy.errors import (
 from understudy.registry import Function, Registry
 from understudy.retry import Exponential, Retry, from_wire
 from understudy.values import Codec
-from understudy_actors.interpreter.environment import FunctionLike, RetryPolicy
+from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
 from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 
