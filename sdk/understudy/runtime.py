@@ -9,9 +9,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
+from understudy.client.address import broker_address
 from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
-from understudy.client.session import ClientSession, checked_url, fresh_id
+from understudy.client.session import ClientSession, fresh_id
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.errors import ConfigurationError
 from understudy.handle import Handle, in_async_code
@@ -85,7 +86,7 @@ class Runtime:
         )
         self.session = ClientSession(
             env,
-            url=checked_url(url),
+            url=broker_address(url),
             name=check_name(id or fresh_id(group), "id"),
             config=node or NodeConfig(concurrency=_slots(concurrency)),
             connect_timeout_s=seconds("connect_timeout", connect_timeout, zero=True),
@@ -153,7 +154,7 @@ class Runtime:
         self.session.configure(
             group=None if group is None else check_name(group, "group"),
             id=None if id is None else check_name(id, "id"),
-            url=None if url is None else checked_url(url),
+            url=None if url is None else broker_address(url),
             concurrency=None if concurrency is None else _slots(concurrency),
         )
 

@@ -33,17 +33,18 @@ import msgspec
 from understudy_actors.errors import ActorError
 from understudy_actors.processes.child import ProcessSpec
 from understudy_actors.processes.pool import POOL_NAME
+from understudy_broker.address import (
+    DEFAULT_ADDRESS,
+    InvalidBrokerAddressError,
+    check_address,
+    connect_address,
+)
 from understudy_store.addresses import InvalidAddressError, check_name
 
 #: Nodes that one group may ask for on one machine.
 NODES_MAX = 1000
 
-DEFAULT_LISTEN = "tcp://127.0.0.1:5577"
-
 _BROKER_NAME = "broker"
-_ADDRESS = re.compile(
-    r"tcp://(?P<host>[A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})|ipc://.+"
-)
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -60,7 +61,7 @@ class TopologyError(ActorError, ValueError):
 class BrokerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The ``[broker]`` table."""
 
-    listen: str = DEFAULT_LISTEN
+    listen: str = DEFAULT_ADDRESS
     #: a database URL; None: the broker's own default
     store: str | None = None
     #: any other setting of the broker, by its name, as text
@@ -191,14 +192,6 @@ def _folder(folder: Path, cwd: str | None) -> Path:
     return folder if cwd is None else (folder / cwd).resolve()
 
 
-def _reachable(listen: str) -> str:
-    """Where a broker that listens there is found from this machine."""
-    match = re.fullmatch(r"tcp://(\*|0\.0\.0\.0|\[::\]):(\d+)", listen)
-    if match is None:
-        return listen
-    return f"tcp://{'[::1]' if match[1] == '[::]' else '127.0.0.1'}:{match[2]}"
-
-
 # -- from TOML to entries -------------------------------------------------------------------------
 
 
@@ -213,7 +206,7 @@ def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
         if broker is not None:
             raise TopologyError("url: there is a [broker] already, whose `listen` says where it is")
         _check_address(raw["url"], "url")
-    url = raw.get("url") if broker is None else _reachable(broker.listen)
+    url = raw.get("url") if broker is None else connect_address(broker.listen)
     groups = tuple(
         _group(table, where, folder) for table, where in _tables(raw.get("group", []), "group")
     )
@@ -338,12 +331,10 @@ def _check_unique(names: list[str]) -> None:
 
 
 def _check_address(address: Any, where: str) -> None:
-    match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
-    if match is None or (match["port"] and not 1 <= int(match["port"]) <= 65535):
-        raise TopologyError(
-            f"{where}: {address!r} is no address; allowed are tcp://HOST:PORT with a port "
-            "from 1 to 65535, and ipc://PATH"
-        )
+    try:
+        check_address(address if isinstance(address, str) else "", port_min=1)
+    except InvalidBrokerAddressError as error:
+        raise TopologyError(f"{where}: {address!r} is no address of a broker: {error}") from error
 
 
 def _checked_folder(folder: Path, cwd: Any, where: str) -> Path:

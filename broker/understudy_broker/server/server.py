@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import trio
 import zmq
 
+from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.clock import Clock
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
@@ -102,9 +103,7 @@ def _why_not(listen: str, error: zmq.ZMQError) -> str:
         return f"cannot listen at {listen}: this machine has no such address"
     if error.errno == errno.EACCES:
         return f"cannot listen at {listen}: permission denied"
-    return (
-        f"cannot listen at {listen}: {error.strerror}. An address looks like tcp://127.0.0.1:5577"
-    )
+    return f"cannot listen at {listen}: {error.strerror}. An address looks like {DEFAULT_ADDRESS}"
 
 
 def _is_small(changes: Changes) -> bool:

@@ -6,7 +6,6 @@ is ``[broker]``. The environment names are ``UNDERSTUDY_BROKER__LISTEN`` and so 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from understudy_broker.address import DEFAULT_ADDRESS, check_address, is_reachable_by_others
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
@@ -28,7 +28,6 @@ from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
 ENV_PREFIX: Final = "UNDERSTUDY_BROKER__"
-DEFAULT_LISTEN: Final = "tcp://127.0.0.1:5577"
 
 
 class SettingsError(BrokerError):
@@ -43,7 +42,7 @@ class BrokerSettings(BaseSettings):
     )
 
     #: where nodes and clients connect, as ZeroMQ has it; port 0: any free one
-    listen: str = DEFAULT_LISTEN
+    listen: str = DEFAULT_ADDRESS
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``
     store: str = "sqlite:///understudy.db"
     #: how long a silent node keeps its tasks
@@ -78,14 +77,7 @@ class BrokerSettings(BaseSettings):
     @field_validator("listen")
     @classmethod
     def _listen(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        if not separator or scheme not in ("tcp", "ipc") or not rest:
-            raise ValueError("an address looks like tcp://127.0.0.1:5577 or ipc:///run/understudy")
-        if scheme == "tcp":
-            _host, colon, port = rest.rpartition(":")
-            if not colon or not (port.isdigit() and int(port) < 65_536):
-                raise ValueError("a tcp address ends with a port: tcp://127.0.0.1:5577")
-        return value
+        return check_address(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> BrokerSettings:
@@ -120,7 +112,7 @@ class BrokerSettings(BaseSettings):
     @property
     def open_to_others(self) -> bool:
         """Whether other machines can connect."""
-        return self.listen.startswith("tcp://") and not _is_loopback(self.listen)
+        return is_reachable_by_others(self.listen)
 
     def broker_config(self) -> BrokerConfig:
         """The core's part of it."""
@@ -140,16 +132,6 @@ class BrokerSettings(BaseSettings):
             frames=FrameLimits(frame_bytes_max=self.frame_bytes_max),
             limits=Limits(payload_bytes_max=self.payload_bytes_max),
         )
-
-
-def _is_loopback(listen: str) -> bool:
-    host = listen.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # ``*``, an interface, a host name
-        return False
 
 
 def load_settings(

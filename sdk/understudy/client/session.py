@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from understudy.processes.spawn import Spawned
     from understudy_broker.protocol.messages import AnyCommand
     from understudy_store.commands import Reply
-
-DEFAULT_URL: Final = "tcp://127.0.0.1:5577"
 
 
 class ClientSession:
@@ -163,17 +161,3 @@ class ClientSession:
 def fresh_id(group: str) -> str:
     """Make up a node's id that no other node has."""
     return f"{group}-{secrets.token_hex(3)}"
-
-
-def checked_url(url: str | None) -> str:
-    """The broker's address: `url`, else UNDERSTUDY_URL, else `DEFAULT_URL`."""
-    url = url or os.environ.get("UNDERSTUDY_URL") or DEFAULT_URL
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("tcp", "ipc", "inproc") or not rest:
-        raise ConfigurationError(
-            f"url={url!r} is no address of a broker: it looks like tcp://127.0.0.1:5577 or "
-            "ipc:///path/to/socket"
-        )
-    if scheme == "tcp" and not rest.rpartition(":")[2].isdigit():
-        raise ConfigurationError(f"url={url!r} has no port: it looks like {DEFAULT_URL}")
-    return url

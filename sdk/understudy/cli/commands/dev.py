@@ -17,6 +17,7 @@ import typer
 
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
 from understudy_actors.processes.restart import describe_exit
+from understudy_broker.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from understudy.cli.file_watcher import Folder
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-DEFAULT_LISTEN: Final = "tcp://127.0.0.1:5577"
 #: seconds between two looks at the files
 LOOK_S: Final = 0.3
 #: how many times as long as a look takes nothing is looked at
@@ -44,7 +44,7 @@ def dev(
     ] = "memory",
     listen: Annotated[
         str, typer.Option(metavar="URL", help="Where the broker listens.")
-    ] = DEFAULT_LISTEN,
+    ] = DEFAULT_ADDRESS,
     watch: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Whose .py files are watched.")
     ] = Path(),

@@ -61,7 +61,7 @@ def node(
     """
     from understudy.cli.errors import UsageError
     from understudy.cli.runtime_loader import load_runtime
-    from understudy.client.session import checked_url
+    from understudy.client.address import broker_address
     from understudy_actors.processes.fork_server import fork_point
 
     if log_level not in LEVELS:
@@ -73,7 +73,7 @@ def node(
     if own_args := fork_point("understudy.client.connection"):
         _, id = own_args
     if url is None and loaded.is_embedded:
-        url = checked_url(None)  # a node serves others: a broker of its own would be of no use
+        url = broker_address(None)  # a node serves others: a broker of its own would be of no use
     loaded.configure(group=group, id=id, url=url, concurrency=concurrency)
     if not loaded.functions:
         print(

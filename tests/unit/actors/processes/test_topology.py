@@ -86,7 +86,7 @@ def test_environments(tmp_path: Path) -> None:
     assert gateway.env == url | {"PORT": "5000"}
 
 
-def test_only_programs_that_know_nothing_of_the_lifeline_are_guarded(tmp_path: Path) -> None:
+def test_only_other_programs_do_not_watch_the_lifeline(tmp_path: Path) -> None:
     assert [spec.watches_lifeline for spec in _load(tmp_path, WHOLE)] == [True] * 4 + [False]
 
 
@@ -148,7 +148,7 @@ def _group(**changes: str) -> str:
         ('[broker]\nlisten = "localhost"', "broker.listen: 'localhost' is no address"),
         ('[broker]\nlisten = "tcp://x:0"', "a port from 1 to 65535"),
         ('[broker]\nlisten = "tcp://x:70000"', "a port from 1 to 65535"),
-        ('[broker]\nlisten = "inproc://x"', "allowed are tcp://HOST:PORT"),
+        ('[broker]\nlisten = "inproc://x"', "an address looks like tcp://127.0.0.1:5577"),
         ("[broker]\nlisten = 5577", "broker.listen: Expected `str`, got `int`"),
         ("[broker]\nLease = 1", "broker.Lease: a setting is a lower-case name"),
         ("[broker]\nlease = []", "broker.lease: a setting is a lower-case name with a string"),

@@ -1,0 +1,97 @@
+"""Addresses of brokers, such as ``tcp://127.0.0.1:5577``: the default, and the rules they obey."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from typing import Final
+
+#: Where a broker listens, and peers look for it, unless told otherwise.
+DEFAULT_ADDRESS: Final = "tcp://127.0.0.1:5577"
+
+PORT_MAX: Final = 65_535
+
+_HOST_AND_PORT: Final = re.compile(
+    r"(?P<host>[\w.*-]+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]):(?P<port>[0-9]{1,5})"
+)
+_ANY_INTERFACE: Final = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+
+
+class InvalidBrokerAddressError(ValueError):
+    """The text is no address of a broker. The message says what one looks like."""
+
+
+def check_address(
+    address: str, *, schemes: Collection[str] = ("tcp", "ipc"), port_min: int = 0
+) -> str:
+    """Check an address of a broker, and return it.
+
+    Parameters
+    ----------
+    address
+        ``tcp://HOST:PORT``, ``ipc://PATH`` or ``inproc://NAME``.
+    schemes
+        The schemes that are allowed here.
+    port_min
+        The lowest port that is allowed: 0 lets the system choose one, 1 forbids that.
+
+    Raises
+    ------
+    InvalidBrokerAddressError
+        It is none.
+
+    Examples
+    --------
+    >>> check_address("tcp://10.0.0.5:5577")
+    'tcp://10.0.0.5:5577'
+    >>> check_address("tcp://10.0.0.5")
+    Traceback (most recent call last):
+    ...
+    understudy_broker.address.InvalidBrokerAddressError: a tcp address ends with a port from 0 to \
+65535: it looks like tcp://127.0.0.1:5577
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme not in schemes or not rest:
+        raise InvalidBrokerAddressError(
+            f"an address looks like {DEFAULT_ADDRESS} or ipc:///run/understudy"
+        )
+    if scheme == "tcp":
+        match = _HOST_AND_PORT.fullmatch(rest)
+        if match is None or not port_min <= int(match["port"]) <= PORT_MAX:
+            raise InvalidBrokerAddressError(
+                f"a tcp address ends with a port from {port_min} to {PORT_MAX}: it looks like "
+                f"{DEFAULT_ADDRESS}"
+            )
+    return address
+
+
+def connect_address(listen: str) -> str:
+    """Return the address at which this machine reaches a broker that listens at `listen`.
+
+    Examples
+    --------
+    >>> connect_address("tcp://*:5577")
+    'tcp://127.0.0.1:5577'
+    """
+    host, port = _host_and_port(listen)
+    known = _ANY_INTERFACE.get(host)
+    return listen if known is None else f"tcp://{known}:{port}"
+
+
+def is_reachable_by_others(listen: str) -> bool:
+    """Return whether other machines can reach a broker that listens at `listen`."""
+    if not listen.startswith("tcp://"):
+        return False
+    host, _ = _host_and_port(listen)
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:  # ``*``, the name of an interface or of a host
+        return True
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    return host, port
