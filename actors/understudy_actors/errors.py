@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 
-class ActorError(Exception):
-    """Base of the errors of this floor."""
+from understudy_store.errors import UnderstudyError
+
+
+class ActorError(UnderstudyError):
+    """The base of the errors of this floor."""
 
 
 class NonDeterminismError(ActorError):
@@ -48,3 +52,63 @@ class CommandError(ActorError):
 
     def __str__(self) -> str:
         return f"{self.error} (status {self.status})"
+
+
+class RequestError(ActorError, TypeError):
+    """A request that ``ctx`` made was used as if it were its value, or something else was yielded.
+
+    Write ``x = yield ctx.rfc(...)`` (or ``await``): only what a function yields is carried out.
+    """
+
+
+class LateOptionsError(ActorError, RuntimeError):
+    """Options were set on a call that had been yielded already."""
+
+
+class ProcessStartError(ActorError):
+    """A process could not be started: no such program or folder, or no right to run it."""
+
+
+class RestartLimitError(ActorError):
+    """A process of a pool kept dying, so the pool has given up and stopped all the others too.
+
+    Parameters
+    ----------
+    name : str
+        The name of the process, such as ``workers/1``.
+    exit_code : int or None
+        Of its last run: an exit code, or minus the signal's number; None if it could not start.
+    reason : str
+        Why it was not started again.
+    lines : tuple of str
+        The last lines that it wrote.
+    """
+
+    def __init__(
+        self, name: str, exit_code: int | None, reason: str, lines: tuple[str, ...]
+    ) -> None:
+        super().__init__(name, exit_code, reason, lines)
+        self.name = name
+        self.exit_code = exit_code
+        self.reason = reason
+        self.lines = lines
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.name} {describe_exit(self.exit_code)} and was not started again: {self.reason}"
+        )
+        if not self.lines:
+            return f"{head}. It wrote nothing"
+        return "\n".join((f"{head}. Its last lines:", *(f"  {line}" for line in self.lines)))
+
+
+def describe_exit(code: int | None) -> str:
+    """Say how a process ended: "exited with code 1", "was killed by SIGKILL"."""
+    if code is None:
+        return "could not be started"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

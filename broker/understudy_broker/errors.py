@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from understudy_store.errors import UnderstudyError
 
-class BrokerError(Exception):
-    """Base of all errors of this package."""
+
+class BrokerError(UnderstudyError):
+    """The base of all errors of this package."""
 
 
 class ListenError(BrokerError):

@@ -1,57 +1,126 @@
 """Durable async RPC between actor processes.
 
-``Runtime`` joins a group and calls functions by name; ``Context`` is what a durable function gets.
+`Runtime` joins a group, registers functions and calls them by name. A durable function gets a
+`Context` as its first argument. Every error is an `UnderstudyError`.
+
+Examples
+--------
+>>> from understudy import Context, Runtime
+>>> runtime = Runtime.local()
+>>> @runtime.register
+... def greet(ctx: Context, name: str) -> str:
+...     return f"Hello, {name}!"
+>>> with runtime:
+...     runtime.rpc("greet-1", greet, "Ann").result()
+'Hello, Ann!'
 """
 
 from understudy._version import __version__
 from understudy.context import Context, Info
 from understudy.errors import (
+    BrokerError,
+    BrokerStartError,
     BrokerUnavailableError,
     CanceledError,
+    CommandError,
+    CommitFailedError,
     ConfigurationError,
     DeadlineExceededError,
     DecodingError,
     EncodingError,
+    HelloRefusedError,
+    InvalidAddressError,
+    InvalidArgumentsError,
+    InvalidFunctionError,
+    LateOptionsError,
+    LinkClosedError,
+    LinkError,
+    LinkFullError,
+    ListenError,
     NameInUseError,
     NonDeterminismError,
     NonRetryableError,
     PayloadTooLargeError,
+    ProcessStartError,
+    ProtocolMismatchError,
     RemoteError,
+    RequestError,
+    RestartLimitError,
+    StoppedError,
+    StoreAccessError,
+    StoreAddressError,
+    StoreClosedError,
+    StoreError,
+    StoreFailedError,
+    StoreFormatError,
+    StoreGoneError,
+    StoreLockedError,
+    StoreVersionError,
     UnderstudyError,
     UnknownFunctionError,
+    WaitTimeoutError,
 )
 from understudy.handle import Handle
 from understudy.options import poll
 from understudy.retry import Constant, Exponential, Linear, Never, Retry
 from understudy.runtime import Runtime
-from understudy_actors.errors import CommandError
 from understudy_actors.interpreter.requests import Promise
 
 __all__ = [
+    # calling and being called
+    "Context",
+    "Handle",
+    "Info",
+    "Promise",
+    "Runtime",
+    "poll",
+    # retry policies
+    "Constant",
+    "Exponential",
+    "Linear",
+    "Never",
+    "Retry",
+    # errors
+    "BrokerError",
+    "BrokerStartError",
     "BrokerUnavailableError",
     "CanceledError",
     "CommandError",
+    "CommitFailedError",
     "ConfigurationError",
-    "Constant",
-    "Context",
     "DeadlineExceededError",
     "DecodingError",
     "EncodingError",
-    "Exponential",
-    "Handle",
-    "Info",
-    "Linear",
+    "HelloRefusedError",
+    "InvalidAddressError",
+    "InvalidArgumentsError",
+    "InvalidFunctionError",
+    "LateOptionsError",
+    "LinkClosedError",
+    "LinkError",
+    "LinkFullError",
+    "ListenError",
     "NameInUseError",
-    "Never",
     "NonDeterminismError",
     "NonRetryableError",
     "PayloadTooLargeError",
-    "Promise",
+    "ProcessStartError",
+    "ProtocolMismatchError",
     "RemoteError",
-    "Retry",
-    "Runtime",
+    "RequestError",
+    "RestartLimitError",
+    "StoppedError",
+    "StoreAccessError",
+    "StoreAddressError",
+    "StoreClosedError",
+    "StoreError",
+    "StoreFailedError",
+    "StoreFormatError",
+    "StoreGoneError",
+    "StoreLockedError",
+    "StoreVersionError",
     "UnderstudyError",
     "UnknownFunctionError",
+    "WaitTimeoutError",
     "__version__",
-    "poll",
 ]

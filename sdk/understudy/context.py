@@ -35,7 +35,7 @@ from typing import (
     overload,
 )
 
-from understudy.errors import ConfigurationError
+from understudy.errors import ConfigurationError, RequestError
 from understudy.options import Options, seconds
 from understudy.retry import Retry, to_wire
 from understudy_actors.interpreter.requests import (
@@ -303,7 +303,7 @@ class Context:
     ) -> Subroutine[list[Any]]:
         """Call `f` remotely for each item, at most `window` at a time; the values in order."""
         if window is not None and window < 1:
-            raise ValueError(f"window={window}: it must be 1 or more")
+            raise ConfigurationError(f"window={window}: it must be 1 or more")
         site = _site(sys._getframe(1))
         return Subroutine(lambda: self._map(f, items, window, target, site))
 
@@ -333,7 +333,7 @@ class Context:
         wrong = (Call, Sleep) if kind in ("lfi", "lfc") else Request
         for argument in (*args, *kwargs.values()):
             if isinstance(argument, wrong):
-                raise TypeError(f"an argument of {kind}: {argument.not_yielded()}")
+                raise RequestError(f"an argument of {kind}: {argument.not_yielded()}")
         site = site or _site(sys._getframe(2))
         if kind in ("lfi", "lfc"):
             function = env.local_function(f)

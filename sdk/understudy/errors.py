@@ -1,14 +1,40 @@
-"""What can go wrong, as a user of the SDK meets it. Every message says what to do next.
+"""Every error that a public call raises. Each is an `UnderstudyError` and says what to do next.
 
-The arguments of each class are all it needs, so that every one can be pickled, and can travel as
-the failure of a durable function and arrive as itself.
+The errors of the lower floors (store, broker, node) are imported here, so that one module has them
+all. The arguments of each class are all that its constructor needs: so every error can be pickled,
+and can travel as the failure of a durable function and arrive as itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from understudy_actors.errors import CommandError as CommandError
+from understudy_actors.errors import LateOptionsError as LateOptionsError
 from understudy_actors.errors import NonDeterminismError as NonDeterminismError
+from understudy_actors.errors import ProcessStartError as ProcessStartError
+from understudy_actors.errors import RequestError as RequestError
+from understudy_actors.errors import RestartLimitError as RestartLimitError
+from understudy_broker.errors import BrokerError as BrokerError
+from understudy_broker.errors import BrokerStartError as BrokerStartError
+from understudy_broker.errors import CommitFailedError as CommitFailedError
+from understudy_broker.errors import HelloRefusedError as HelloRefusedError
+from understudy_broker.errors import LinkClosedError as LinkClosedError
+from understudy_broker.errors import LinkError as LinkError
+from understudy_broker.errors import LinkFullError as LinkFullError
+from understudy_broker.errors import ListenError as ListenError
+from understudy_broker.errors import ProtocolMismatchError as ProtocolMismatchError
+from understudy_store.addresses import InvalidAddressError as InvalidAddressError
+from understudy_store.errors import StoreAccessError as StoreAccessError
+from understudy_store.errors import StoreAddressError as StoreAddressError
+from understudy_store.errors import StoreClosedError as StoreClosedError
+from understudy_store.errors import StoreError as StoreError
+from understudy_store.errors import StoreFailedError as StoreFailedError
+from understudy_store.errors import StoreFormatError as StoreFormatError
+from understudy_store.errors import StoreGoneError as StoreGoneError
+from understudy_store.errors import StoreLockedError as StoreLockedError
+from understudy_store.errors import StoreVersionError as StoreVersionError
+from understudy_store.errors import UnderstudyError as UnderstudyError
 
 PLAIN_DATA = (
     "None, bool, int, float, str, bytes, list, tuple, set, dict, dates and times, Decimal, UUID, "
@@ -16,16 +42,50 @@ PLAIN_DATA = (
 )
 
 
-class UnderstudyError(Exception):
-    """The base of all errors that the SDK raises."""
-
-
 class ConfigurationError(UnderstudyError, ValueError):
     """An option or a setting has a value that cannot be used; the message names both."""
 
 
+class InvalidFunctionError(UnderstudyError, TypeError):
+    """An object cannot be registered, because it cannot be called durably."""
+
+
+class InvalidArgumentsError(UnderstudyError, TypeError):
+    """The arguments of a call do not suit the parameters of the function."""
+
+
+class StoppedError(UnderstudyError, RuntimeError):
+    """The runtime was stopped, so it can neither call nor wait any more."""
+
+
+class WaitTimeoutError(UnderstudyError, TimeoutError):
+    """A call was still pending after the time that `Handle.result` was to wait; it goes on.
+
+    Parameters
+    ----------
+    promise_id : str
+        The id of the call.
+    timeout_s : float
+        The time that was waited, in seconds.
+    """
+
+    def __init__(self, promise_id: str, timeout_s: float) -> None:
+        super().__init__(promise_id, timeout_s)
+        self.promise_id = promise_id
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.promise_id!r} is still pending after {self.timeout_s:g} s. It goes on: ask "
+            f"again, or see where it stands with: understudy tree {self.promise_id}"
+        )
+
+
 class NonRetryableError(UnderstudyError):
-    """Raise this, or a class of yours that inherits it, in a function that must not be retried."""
+    """The base of failures after which a function is not tried again.
+
+    Raise it in a function, or a class of yours that inherits it.
+    """
 
 
 class BrokerUnavailableError(UnderstudyError):

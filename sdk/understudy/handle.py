@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from understudy.errors import PayloadTooLargeError
+from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
@@ -52,7 +54,7 @@ class Handle(Generic[T_co]):
         """Whether the result, or the failure, is here."""
         return self._future.done()
 
-    def result(self, timeout: float | None = None) -> T_co:
+    def result(self, timeout: float | timedelta | None = None) -> T_co:
         """Block until it is settled; its value, or the exception that it failed with.
 
         Raises
@@ -61,15 +63,14 @@ class Handle(Generic[T_co]):
             It was not settled within `timeout` seconds. The call goes on; ask again, or attach
             later with the same id.
         """
+        timeout_s = None if timeout is None else wait_seconds(timeout)
         try:
-            record = self._future.result(timeout)
+            record = self._future.result(timeout_s)
         except TimeoutError:
-            if self._future.done():
+            # The future may hold a TimeoutError of its own, which is what waiting failed with.
+            if timeout_s is None or self._future.done():
                 raise
-            raise TimeoutError(
-                f"{self._id!r} is still pending after {timeout:g} s. It goes on: ask again, or "
-                f"see where it stands with: understudy tree {self._id}"
-            ) from None
+            raise WaitTimeoutError(self._id, timeout_s) from None
         value: T_co = self._decode(record)
         return value
 
@@ -87,6 +88,17 @@ class Handle(Generic[T_co]):
     def cancel(self) -> None:
         """Cancel it and all that it still waits for; waiting for it raises `CanceledError`."""
         self._cancel(self._id)
+
+
+def wait_seconds(timeout: float | timedelta) -> float:
+    """Check how long to wait; a time in the past, which a subtraction may give, is no time."""
+    given: object = timeout
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ConfigurationError(f"timeout={timeout!r}: it must be seconds, or a timedelta")
+    if not seconds < threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"timeout={timeout!r}: give None to wait for as long as it takes")
+    return max(float(seconds), 0.0)
 
 
 async def wait_future(future: Future[T]) -> T:

@@ -12,7 +12,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-from understudy.errors import ConfigurationError, UnknownFunctionError
+from understudy.errors import (
+    ConfigurationError,
+    InvalidArgumentsError,
+    InvalidFunctionError,
+    UnknownFunctionError,
+)
 from understudy.options import seconds
 from understudy.retry import Retry
 from understudy.values.calls import CallTypes
@@ -132,7 +137,10 @@ class Function:
         stub = self._stub
         if stub is None:
             stub = self._stub = _stub(self.signature, self.name)
-        stub(None, *args, **kwargs)
+        try:
+            stub(None, *args, **kwargs)
+        except TypeError as error:
+            raise InvalidArgumentsError(str(error)) from None
 
 
 class Registry:
@@ -164,7 +172,7 @@ class Registry:
             known = versions.get(version)
             if known is not None and known.fn is not fn:
                 if not replace:
-                    raise ValueError(
+                    raise ConfigurationError(
                         f"function {function.name!r}, version {version}, is registered twice: at "
                         f"{known.where} and at {function.where}. Give one of them another name= or "
                         "version=, or say replace=True"
@@ -242,14 +250,14 @@ def _name(fn: Any, innermost: Any, name: object) -> str:
 
 def _kind(fn: Any, innermost: Any, name: str, where: str) -> Kind:
     if isinstance(fn, type) or not callable(fn):
-        raise TypeError(
+        raise InvalidFunctionError(
             f"{name} ({where}) is no function: register a def, an async def or a lambda"
         )
     candidates = [fn, innermost]
     if not inspect.isroutine(innermost):
         candidates.append(type(innermost).__call__)
     if any(map(inspect.isasyncgenfunction, candidates)):
-        raise TypeError(
+        raise InvalidFunctionError(
             f"{name} ({where}) is an async generator: use either `yield ctx...` in a def, or "
             "`await ctx...` in an async def"
         )
@@ -264,13 +272,13 @@ def _signature(fn: Any, name: str, where: str) -> inspect.Signature:
     try:
         signature = inspect.signature(fn)
     except (ValueError, TypeError) as error:
-        raise TypeError(
+        raise InvalidFunctionError(
             f"{name} ({where}) does not tell its parameters: wrap it in a def with a first "
             "parameter for the context"
         ) from error
     first = next(iter(signature.parameters.values()), None)
     if first is None or first.kind not in _POSITIONAL:
-        raise TypeError(
+        raise InvalidFunctionError(
             f"{name}{signature} ({where}) has no parameter for the context: write "
             f"def {name}(ctx, ...)"
         )

@@ -45,7 +45,7 @@ class _Policy:
     def delay_s(self, attempt: int, error: BaseException) -> float | None:
         """Seconds until the next attempt, or None to give up; see `Retry`."""
         if attempt < 1:
-            raise ValueError(f"attempts are counted from 1, not {attempt}")
+            raise ConfigurationError(f"attempts are counted from 1, not {attempt}")
         if self.max_attempts is not None and attempt >= self.max_attempts:
             return None
         if isinstance(error, NonRetryableError) or _is_one_of(error, self.non_retryable):

@@ -13,13 +13,15 @@ from typing import Literal
 
 import msgspec
 
+from understudy_store.errors import UnderstudyError
+
 Cast = Literal["any", "uni"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]{0,127}\Z")
 _SCHEME = "poll://"
 
 
-class InvalidAddressError(ValueError):
+class InvalidAddressError(UnderstudyError, ValueError):
     """The text is no address; the message says what an address looks like."""
 
 

@@ -1,12 +1,20 @@
-"""What can go wrong with a store: each says what was found, and what to do.
+"""The root of all errors, and the errors of a store; each message says what to do next.
 
-All of them are the world's doing (a file, a disk, another process), never a command's: a command
-that cannot be done is answered with a status.
+A store's errors come from outside (a file, a disk, another process), never from a command: a
+command that cannot be carried out is answered with a status.
 """
 
 
-class StoreError(Exception):
-    """Base of all errors of the store."""
+class UnderstudyError(Exception):
+    """The base of all errors that understudy raises.
+
+    It stands on the lowest floor, because the errors of every floor inherit it. Users import it as
+    ``understudy.UnderstudyError``.
+    """
+
+
+class StoreError(UnderstudyError):
+    """The base of all errors of a store."""
 
 
 class StoreAddressError(StoreError):

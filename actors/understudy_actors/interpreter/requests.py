@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
 
+from understudy_actors.errors import LateOptionsError, RequestError
 from understudy_actors.interpreter.call_options import CallOptions
 from understudy_actors.interpreter.ports import FunctionLike
 
@@ -33,7 +34,7 @@ class Request(Generic[T_co]):
             answer: T_co = yield self
         except TypeError as error:
             if str(error).startswith(_NOT_OURS):
-                raise TypeError(self._awaited_elsewhere()) from None
+                raise RequestError(self._awaited_elsewhere()) from None
             raise
         return answer
 
@@ -46,7 +47,7 @@ class Request(Generic[T_co]):
         )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(self.not_yielded())
+        raise RequestError(self.not_yielded())
 
     def not_yielded(self) -> str:
         """What to say to somebody who uses it as if it were its value."""
@@ -139,7 +140,7 @@ class _WithOptions(Request[T_co]):
         return f"<the request {self.spec.label} at {self.spec.site}>"
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(self.not_yielded())
+        raise RequestError(self.not_yielded())
 
     def options(self, /, **options: Unpack[CallOptions]) -> Self:
         """Set options of this one call (API: Context).
@@ -169,16 +170,16 @@ class _WithOptions(Request[T_co]):
 
         Raises
         ------
-        RuntimeError
+        LateOptionsError
             The call has been yielded already.
         ConfigurationError
             An option makes no sense for this kind of call, or its value is out of range.
         """
         if self.spec.issued:
-            raise RuntimeError(f"{self.spec.label}: options come before the call is yielded")
+            raise LateOptionsError(f"{self.spec.label}: options come before the call is yielded")
         unknown = options.keys() - CallOptions.__annotations__
         if unknown:
-            raise TypeError(
+            raise RequestError(
                 f"{self.spec.label}: there is no option {min(unknown)!r}; the options are "
                 + ", ".join(CallOptions.__annotations__)
             )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from understudy_actors.errors import NonDeterminismError
+from understudy_actors.errors import NonDeterminismError, RequestError
 from understudy_actors.interpreter.child_commands import create_command, local_create, timer_command
 from understudy_actors.interpreter.determinism import left_over
 from understudy_actors.interpreter.environment import Environment
@@ -363,7 +363,7 @@ class Routine(ReplayState):
             if self._unissued:
                 self.issue_deferred(None)
             if isinstance(value, Request):
-                raise TypeError(f"{what}: {value.not_yielded()}")
+                raise RequestError(f"{what}: {value.not_yielded()}")
             data = self.env.values.encode_value(value, what)
         except Exception as error:
             self._end(self._failure(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from understudy_actors.errors import RequestError
 from understudy_actors.interpreter.child_commands import race_commands
 from understudy_actors.interpreter.requests import (
     All,
@@ -33,7 +34,7 @@ def answer(routine: Routine, asked: Any) -> Any:
     """The value for a yielded request, or `NOTHING` with ``routine.wait`` set."""
     handler = _HANDLERS.get(asked.__class__)
     if handler is None:
-        raise TypeError(
+        raise RequestError(
             f"{routine.function.name} yielded {asked!r}, which is no request: yield what ctx "
             "makes (ctx.rfc, ctx.sleep, ...), a promise, or use return"
         )
@@ -132,7 +133,7 @@ def _as_promise(routine: Routine, item: Any) -> Promise[Any]:
         return routine.issue(item.spec, item.hint)
     if isinstance(item, Sleep):
         return routine.issue(item.spec)
-    raise TypeError(f"{item!r} is no promise: pass what ctx.rfi, ctx.lfi or ctx.sleep make")
+    raise RequestError(f"{item!r} is no promise: pass what ctx.rfi, ctx.lfi or ctx.sleep make")
 
 
 _HANDLERS: Final[dict[type, Callable[[Routine, Any], Any]]] = {

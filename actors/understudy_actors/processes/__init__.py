@@ -14,8 +14,8 @@ Each module answers one question.
 - `topology`: TOML files that describe a whole deployment.
 """
 
+from understudy_actors.errors import ProcessStartError, RestartLimitError
 from understudy_actors.processes.child import ProcessSpec, ProcessState, ProcessStatistics
-from understudy_actors.processes.errors import ProcessStartError, RestartLimitError
 from understudy_actors.processes.handle import ProcessHandle
 from understudy_actors.processes.pool import Pool, PoolStatistics, open_pool
 from understudy_actors.processes.printer import LinePrinter

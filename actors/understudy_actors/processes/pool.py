@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from understudy_actors.errors import ProcessStartError, RestartLimitError, describe_exit
 from understudy_actors.processes.child import (
     Process,
     ProcessSpec,
@@ -20,14 +21,13 @@ from understudy_actors.processes.child import (
     kill_group,
     read_output,
 )
-from understudy_actors.processes.errors import ProcessStartError, RestartLimitError
 from understudy_actors.processes.forker import Forker
 from understudy_actors.processes.handle import ProcessHandle
 from understudy_actors.processes.launcher import Launcher
 from understudy_actors.processes.lifeline import Lifeline
 from understudy_actors.processes.printer import LinePrinter
 from understudy_actors.processes.reaper import Reaper
-from understudy_actors.processes.restart import GiveUp, describe_exit
+from understudy_actors.processes.restart import GiveUp
 
 #: Seconds for the rest of the output after a process has ended.
 _OUTPUT_GRACE_S: Final = 1.0

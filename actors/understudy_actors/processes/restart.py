@@ -8,7 +8,6 @@ than that is given up as well, and its failure becomes visible.
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from dataclasses import dataclass
 
@@ -116,15 +115,3 @@ class RestartHistory:
             delay_s *= policy.factor
         self._deaths_in_a_row += 1
         return min(delay_s, policy.max_s)
-
-
-def describe_exit(code: int | None) -> str:
-    """Describe an exit code: "exited with code 1", "was killed by SIGKILL"."""
-    if code is None:
-        return "could not be started"
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from understudy.client.calls import client_call, promise_of
+from understudy.client.calls import check_id, client_call, promise_of
 from understudy.client.session import ClientSession
 from understudy.handle import Handle, in_async_code
 from understudy.options import Options
@@ -54,14 +54,14 @@ class Caller:
 
     def get(self, id: str) -> Handle[Any]:
         """Attach to a promise; see `Runtime.get`."""
-        result = self._session.connected().watch(id)
+        result = self._session.connected().watch(check_id(id))
         stored: Future[None] = Future()
         stored.set_result(None)
         return self._handle(id, stored, result, None)
 
     def cancel(self, id: str) -> None:
         """Cancel a call graph; see `Runtime.cancel`."""
-        self._session.command(PromiseCancel(id))
+        self._session.command(PromiseCancel(check_id(id)))
 
     def _create(
         self,

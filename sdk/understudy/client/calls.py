@@ -70,11 +70,16 @@ def client_call(
     return ClientCall(function, Value(headers, data), tags, timeout_ms)
 
 
+def check_id(id: object) -> str:
+    """Return the id of a promise or schedule if it is one; the store checks its characters."""
+    if not isinstance(id, str) or not id:
+        raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
+    return id
+
+
 def promise_of(call: ClientCall, id: str, options: Options, now_ms: int) -> PromiseCreate:
     """The promise that the call begins with, at the time `now_ms`."""
-    given: object = id
-    if not isinstance(given, str) or not given:
-        raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
+    check_id(id)
     if options.delay_s:
         call.tags[TAG_DELAY] = str(now_ms + int(options.delay_s * 1000))
     return PromiseCreate(id, now_ms + call.timeout_ms, call.param, call.tags)

@@ -23,7 +23,7 @@ from understudy._version import __version__
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests, fail_future
-from understudy.errors import BrokerUnavailableError, NameInUseError
+from understudy.errors import BrokerUnavailableError, NameInUseError, StoppedError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.shell import NodeService
 from understudy_broker.clock import PeerClock
@@ -213,7 +213,7 @@ class Connection:
         if self._ended:
             # nobody takes it any more, and the futures in it must not be waited for
             self._fail_pending()
-            raise RuntimeError(
+            raise StoppedError(
                 "this runtime has been stopped: make a new one, or call start() again"
             ) from self._failure
 
@@ -250,7 +250,7 @@ class Connection:
 
     def _fail_pending(self) -> None:
         """Nobody may wait for ever on a thread that has ended."""
-        error = self._failure or RuntimeError("this runtime has been stopped")
+        error = self._failure or StoppedError("this runtime has been stopped")
         self._asking.fail_all(error)
         while self._posted:
             for argument in self._posted.popleft()[1]:

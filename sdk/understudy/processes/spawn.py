@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from understudy.errors import ConfigurationError
+from understudy.errors import ConfigurationError, innermost
 from understudy.processes.pickle_report import culprits
 from understudy.values.pickles import dumps
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
@@ -39,7 +39,7 @@ class Spawned:
         self._thread.start()
         self._started.wait()
         if self._error is not None:
-            raise self._error
+            raise innermost(self._error)
 
     @property
     def pids(self) -> list[int]:
@@ -61,7 +61,7 @@ class Spawned:
     def check(self) -> None:
         """Raise if the nodes kept dying and the pool has given up on them."""
         if self._error is not None:
-            raise self._error
+            raise innermost(self._error)
 
     def _run(self) -> None:
         try:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from understudy.errors import UnderstudyError
 from understudy.testing.lookup import place_of
 from understudy.testing.simulator import Checkpoint, Execution, Moment
 from understudy_actors.interpreter.routine import Routine
@@ -138,7 +139,7 @@ class CrashReport(Generic[T_co]):
         return "\n".join(lines)
 
 
-class CrashTestError(AssertionError):
+class CrashTestError(UnderstudyError, AssertionError):
     """Some crash made a difference."""
 
     def __init__(

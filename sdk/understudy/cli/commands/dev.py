@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import typer
 
+from understudy_actors.errors import describe_exit
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
-from understudy_actors.processes.restart import describe_exit
 from understudy_broker.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:

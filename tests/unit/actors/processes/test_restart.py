@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy_actors.errors import describe_exit
 from understudy_actors.processes.restart import (
     GiveUp,
     Restart,
     RestartHistory,
     RestartPolicy,
-    describe_exit,
 )
 
 
