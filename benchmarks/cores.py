@@ -30,7 +30,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.changes import Changes, Snapshot
+from understudy_store.changes import Changes, Row, Snapshot
 from understudy_store.commands import PromiseCreate
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import HEADER_FUNCTION, TAG_TARGET, Value
@@ -38,7 +38,7 @@ from understudy_store.records import HEADER_FUNCTION, TAG_TARGET, Value
 BROKER: Final = "broker"
 CALLEE: Final = "node that is called"
 PARENT: Final = "node of the parent"
-#: a part of the broker's `apply`
+#: a part of the broker's step
 DISPATCH: Final = "dispatch"
 #: outputs of a step that go out together: 256 calls in each
 OUTPUTS_TOGETHER: Final = 2
@@ -64,42 +64,51 @@ class Meter:
             self.spent_ns[where, stage] += time.thread_time_ns() - began
 
 
-class _Broker(BrokerCore):
-    """A broker's core, and its turn as its shell makes it."""
+class _Broker:
+    """A broker's core in a shell that measures."""
 
     def __init__(self, meter: Meter) -> None:
         config = BrokerConfig()
         machine = Machine(MachineConfig(limits=config.limits))
-        super().__init__(machine, Dispatcher(config.credit_max), config)
+        self.core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self.meter = meter
         self.turns: Turns = []
-        self.start(Snapshot(), NOW)
+        self._wanted: set[str] = set()
+        self._measure(self.core, "_dispatch", DISPATCH)
+        self.core.start(Snapshot(), NOW)
+
+    def receive(self, peer: bytes, frame: bytes) -> None:
+        self.core.receive(peer, frame, NOW)
 
     def turn(self) -> dict[bytes, list[bytes]]:
         """Perform what was received, commit it, and give the frames that go out, by peer."""
-        meter = self.meter
-        self.polled(NOW)
-        with meter(BROKER, "lookups"):
-            wanted = self.lookups(NOW)
-        if wanted:
-            self.load([])  # nothing is in the store that is not here
-        with meter(BROKER, "apply"):
-            self.apply(NOW)
-        frames: list[Frame] = self.take_urgent()
-        with meter(BROKER, "take batch"):
-            batch = self.take_batch()
-        if batch is not None:
-            self.turns.append((wanted, batch.changes))
-            with meter(BROKER, "committed"):
-                frames += self.committed(batch, [])
+        self._wanted = set()
+        self.core.mark_polled(NOW)
+        with self.meter(BROKER, "step"):
+            step = self.core.step(NOW, self._find)
+        frames: list[Frame] = step.frames
+        if step.batch is not None:
+            self.turns.append((self._wanted, step.batch.changes))
+            with self.meter(BROKER, "committed"):
+                frames += self.core.committed(step.batch, [])
         by_peer: dict[bytes, list[bytes]] = {}
         for peer, frame in frames:
             by_peer.setdefault(peer, []).append(frame)
         return by_peer
 
-    def _dispatch(self, now: int) -> None:
-        with self.meter(BROKER, DISPATCH):
-            super()._dispatch(now)
+    def _find(self, ids: set[str]) -> list[Row]:
+        self._wanted = ids
+        return []  # nothing is in the store that is not here
+
+    def _measure(self, part: object, method: str, stage: str) -> None:
+        """Measure each call of a method as a stage."""
+        original = getattr(part, method)
+
+        def measured(*args: object) -> object:
+            with self.meter(BROKER, stage):
+                return original(*args)
+
+        setattr(part, method, measured)
 
 
 class _Port:
@@ -244,7 +253,7 @@ class FanOut:
         """To the broker, and what it then says to both nodes."""
         with self.meter(BROKER, "receive"):
             for frame in frames:
-                self.broker.receive(node.peer, frame, NOW)
+                self.broker.receive(node.peer, frame)
         said = self.broker.turn()
         for each in (self.parent, self.callee):
             each.take(said.get(each.peer, ()))

@@ -147,7 +147,7 @@ def stage_rows(found: dict[str, Any]) -> Rows:
     rows: Rows = []
     for where, stage, what in stages.STAGES:
         rows.append((where, stage, f"{us[where, stage]:.2f}", what))
-        if (where, stage) == (cores.BROKER, "apply"):
+        if (where, stage) == (cores.BROKER, "step"):
             where, stage, what = stages.PART
             rows.append((where, stage, f"({found['dispatch_us']:.2f})", what))
     return [*rows, ("together", "", f"{sum(us.values()):.2f}", "")]

@@ -30,9 +30,7 @@ STORE: Final = "store"
 #: what is measured, in the order of the tables: where, stage, what it is
 STAGES: Final = (
     (BROKER, "receive", "frames checked and decoded, requests queued"),
-    (BROKER, "lookups", "which promises are needed of the store"),
-    (BROKER, "apply", "the state machine, twice: created and handed out, then fulfilled"),
-    (BROKER, "take batch", "what has changed, as immutable rows"),
+    (BROKER, "step", "the state machine, twice: created and handed out, then fulfilled"),
     (BROKER, "committed", "what is settled is forgotten; answers and messages are encoded"),
     (STORE, "find", "whether ids that are new here are in the store"),
     (STORE, "encode", "commits as records of the journal"),
@@ -51,7 +49,7 @@ STAGES: Final = (
     (PARENT, "answers", "of the broker, to the requests"),
     (PARENT, "receive", "results that have come"),
 )
-#: a part of `apply`, counted in it already
+#: a part of the step, counted in it already
 PART: Final = (BROKER, DISPATCH, "of this, handing out: choosing a node, the lease")
 #: commits whose sync is measured
 SYNCED_COMMITS_MAX: Final = 40

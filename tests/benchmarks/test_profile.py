@@ -68,7 +68,7 @@ def test_each_stage_takes_time(by_stage: dict[str, Any]) -> None:
     found = {(each["where"], each["stage"]): each["us"] for each in by_stage["stages"]}
     assert list(found) == [(where, stage) for where, stage, _ in stages.STAGES]
     assert all(us > 0 for us in found.values()), found
-    assert 0 < by_stage["dispatch_us"] < found["broker", "apply"]
+    assert 0 < by_stage["dispatch_us"] < found["broker", "step"]
     # each call is inserted and updated: twice 512 of them together, the rest do not count
     assert by_stage["sync"]["rows_per_commit"] == 512
     assert by_stage["sync"]["commits"] == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import Watched
@@ -12,6 +13,7 @@ from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.protocol.frames import FrameLimits
+from understudy_store.changes import Row
 from understudy_store.commands import Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.machine import MachineConfig
@@ -82,6 +84,7 @@ class BrokerHost:
         self._lost: list[bytes] = []
         self._committing: Batch | None = None
         self._result: list[Reply] | None = None
+        self._found: list[Row] | None = None
         self._due: int | None = None
         self.wake(0)
 
@@ -109,7 +112,9 @@ class BrokerHost:
     @property
     def idle(self) -> bool:
         """Nothing is taken in and not yet done."""
-        return self.alive and self._committing is None and not self._inbox
+        return (
+            self.alive and self._committing is None and not self.core.looking_up and not self._inbox
+        )
 
     # What the network brings ---------------------------------------------------------------------
 
@@ -145,39 +150,27 @@ class BrokerHost:
 
     def _turn(self) -> None:
         core = self.core
-        self._finish_commit()
+        self._take_results()
         now = self.clock()
         if not (core.full and self._committing is not None):
             self._take_in(now)
         self._lose_connections(now)
-        if self._committing is None and core.calm(now):
-            self._wait(now)
+        try:
+            step = core.step(now, self._find)
+        except DiskError as error:
+            self._disk_failed(str(error))
             return
-        for peer in core.burdens.sent:
-            core.drained(peer)
-        wanted = core.lookups(now)
-        if wanted:
-            if self.disk_fault == "read":
-                self._disk_failed("a read failed")
-                return
-            core.load(self.world.disk.find(wanted))
-        core.apply(now)
-        self._send(core.take_urgent())
-        for event in core.membership.take_events():
+        self._send(step.frames)
+        for event in step.events:
             self.world.say("broker", event.text, event.fields)
-        if self._committing is None:
-            self._begin_commit()
+        if step.batch is not None:
+            self._commit(step.batch)
         if self._committing is not None and core.full:
             return
-        self._wait(now)
-
-    def _wait(self, now: int) -> None:
         if self._inbox:
             self.wake(0)
-            return
-        due = self.core.next_due(now)
-        if due is not None:
-            self.wake(max(0, due - now))
+        elif step.due_at is not None:
+            self.wake(max(0, step.due_at - now))
 
     def _take_in(self, now: int) -> None:
         frames = [
@@ -185,7 +178,7 @@ class BrokerHost:
         ]
         self._lose_connections(now)
         if not self._inbox:
-            self.core.polled(now)
+            self.core.mark_polled(now)
         for peer, frame in frames:
             self.core.receive(peer, frame, now)
 
@@ -202,34 +195,48 @@ class BrokerHost:
                 self.world.say_frame("broker", connection.host.name, frame)
                 connection.send_down(frame)
 
-    # Commits -------------------------------------------------------------------------------------
+    # The disk ------------------------------------------------------------------------------------
 
-    def _begin_commit(self) -> None:
-        batch = self.core.take_batch()
-        if batch is None:
-            return
-        if not batch.writes:
-            self._send(self.core.committed(batch, []))
-            return
+    def _find(self, ids: set[str]) -> list[Row] | None:
+        """Answer at once, as SQLite does, or later, as a database across a network would."""
+        delay_ms = self.world.lookup_ms()
+        if not delay_ms:
+            return self._read(ids)
+        self._after(delay_ms, lambda: self._read_later(ids))
+        return None
+
+    def _read(self, ids: set[str]) -> list[Row]:
+        if self.disk_fault == "read":
+            raise DiskError("a read failed")
+        return self.world.disk.find(ids)
+
+    def _read_later(self, ids: set[str]) -> None:
+        try:
+            self._found = self._read(ids)
+        except DiskError as error:
+            self._disk_failed(str(error))
+        else:
+            self.wake(0)
+
+    def _commit(self, batch: Batch) -> None:
         self._committing = batch
+        self._after(self.world.disk_ms(), lambda: self._write(batch))
+
+    def _after(self, ms: int, act: Callable[[], None]) -> None:
+        """Do it in `ms`, or once the broker is no longer frozen, if this process lives then."""
         epoch = self.epoch
 
-        def write() -> None:
-            if self.alive and self.epoch == epoch:
-                self._write(batch)
+        def due() -> None:
+            if not self.alive or self.epoch != epoch:
+                return
+            if self.frozen_until > self.world.now:
+                self.world.after(self.frozen_until - self.world.now, due)
+            else:
+                act()
 
-        self.world.after(self.world.disk_ms(), write)
+        self.world.after(ms, due)
 
     def _write(self, batch: Batch) -> None:
-        if self.frozen_until > self.world.now:
-            epoch = self.epoch
-
-            def later() -> None:
-                if self.alive and self.epoch == epoch:
-                    self._write(batch)
-
-            self.world.after(self.frozen_until - self.world.now, later)
-            return
         if self.disk_fault == "before":
             self._disk_failed("a write failed")
             return
@@ -250,9 +257,12 @@ class BrokerHost:
         self.world.counts["disk failures"] += 1
         self.crash(why)
 
-    def _finish_commit(self) -> None:
+    def _take_results(self) -> None:
+        """Take what the disk answered since the last turn."""
+        if self._found is not None:
+            found, self._found = self._found, None
+            self.core.found(found)
         result, batch = self._result, self._committing
-        if result is None or batch is None:
-            return
-        self._result = self._committing = None
-        self._send(self.core.committed(batch, result))
+        if result is not None and batch is not None:
+            self._result = self._committing = None
+            self._send(self.core.committed(batch, result))

@@ -204,8 +204,8 @@ class Watched(Machine):
         self._check("assign", () if assigned is None else (task_id,))
         return assigned
 
-    def sweep(self, now: int) -> bool:
-        more = super().sweep(now)
+    def sweep(self, now: int, looked_up_at: int | None = None) -> bool:
+        more = super().sweep(now, looked_up_at)
         self._check("sweep", ())
         return more
 

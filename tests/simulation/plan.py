@@ -65,10 +65,12 @@ class Plan(msgspec.Struct, kw_only=True):
     unfair_ms: int = 20_000
     #: chance for each frame: lost, doubled, or swapped with the one before it
     frame_rate: float = 0.0
-    #: delays of frames, steps and commits are drawn from these
+    #: delays of frames, steps, commits and lookups are drawn from these
     frame_ms: tuple[int, ...] = (0,)
     step_ms: tuple[int, ...] = (0,)
     disk_ms: tuple[int, ...] = (0,)
+    #: 0: the rows are there at once
+    lookup_ms: tuple[int, ...] = (0,)
     lease_ttl_ms: int = 2_000
     grace_ms: int = 50
     boot_grace_ms: int = 1_000
@@ -139,6 +141,7 @@ def draw(seed: int) -> Plan:
         unanswered_max=rng.choice((0, 3, 8_192, 8_192)),
     )
     _strike(rng, plan)
+    plan.lookup_ms = rng.choice(((0,), (0,), (0, 1, 20), (1, 2, 8), (0, 0, 300)))
     return plan
 
 

@@ -118,6 +118,9 @@ class World:
     def disk_ms(self) -> int:
         return self.pick(self.plan.disk_ms)
 
+    def lookup_ms(self) -> int:
+        return self.pick(self.plan.lookup_ms)
+
     # Playing -------------------------------------------------------------------------------------
 
     def start(self) -> None:

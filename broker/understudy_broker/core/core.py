@@ -1,17 +1,12 @@
 """The broker's core: what a router does with frames, as a pure machine. No socket, clock or thread.
 
-A shell (or a simulator) drives it, always in this order::
+Three verbs drive it, and every shell and simulator calls the same three::
 
-    core.polled(now)                      # the peers have been listened to until now
     core.receive(peer, frame, now)        # for each frame that came
-    core.calm(now)                        # if so, and nothing commits or waits: that was all
-    core.drained(peer)                    # of core.burdens.sent: nothing waits for it any more
-    core.load(store.find(core.lookups(now)))
-    core.apply(now)                       # memory has changed; nothing is sent yet
-    send(core.take_urgent())              # what depends on no commit
-    batch = core.take_batch()             # when no other batch is being committed
-    ... commit batch.changes, then make batch.reads ...
-    send(core.committed(batch, replies))
+    step = core.step(now, find)           # perform, and give what may leave at once
+    send(step.frames)
+    ... commit step.batch.changes, then make step.batch.reads ...
+    send(core.committed(step.batch, replies))
 
 While one batch commits, the next accumulates; its messages wait for its own commit. So whatever a
 peer is told is on disk, and if a commit fails nothing that depends on it was said.
@@ -19,19 +14,23 @@ peer is told is on disk, and if a commit fails nothing that depends on it was sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import msgspec
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.delivery import Delivery
 from understudy_broker.core.dispatcher import SUSPECT_DEATHS, Dispatcher
 from understudy_broker.core.flow_control import Asked
+from understudy_broker.core.membership import Event
 from understudy_broker.core.outbox import Batch, Frame, Outbox
 from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.frames import (
     FrameError,
     FrameSequence,
     decode_to_broker,
+    encode,
     number_of,
     salvage,
 )
@@ -68,19 +67,56 @@ _FRAMES_MISSING: Final = Refused(412, "frames are missing on this connection: sa
 _WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
 
 
+#: finds the rows of these ids in the store; None: they come later, by `BrokerCore.found`
+Find: TypeAlias = Callable[[set[str]], list[Row] | None]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """Results of one step of the core.
+
+    Attributes
+    ----------
+    frames
+        May leave at once, in this order.
+    events
+        For the log.
+    batch
+        To be committed now, and then given to `BrokerCore.committed`; None if there is nothing to
+        commit, or if a batch is under way already.
+    due_at
+        When the core wants its next step even if no frame comes, epoch milliseconds; None: never.
+    """
+
+    frames: list[Frame]
+    events: list[Event]
+    batch: Batch | None
+    due_at: int | None
+
+
+def _is_taken_at_once(_peer: bytes) -> bool:
+    """For shells whose peers take each frame when it is sent."""
+    return False
+
+
 class BrokerCore(Delivery):
     """Sessions, watches, dispatch and batches around one machine."""
 
     def __init__(self, machine: Machine, dispatcher: Dispatcher, config: BrokerConfig) -> None:
         super().__init__(machine, dispatcher, config)
+        #: requests that wait for a step to select them
         self._queue: list[Asked] = []
-        #: behind `_queue`, for the turn after this one
-        self._later: list[Asked] = []
+        #: requests of the step that is under way, whose rows are being looked up
+        self._selected: list[Asked] = []
+        #: when the lookup that is under way was begun; None: none is
+        self._lookup_at: int | None = None
+        self._rows: list[Row] | None = None
+        #: a batch was handed out and is not committed yet
+        self.committing = False
         self._taken = 0
         self._taken_bytes: dict[bytes, int] = {}
         self._more_due = False
-        #: more than beats has come since a turn left nothing to do
-        self._stirred = True
+        #: more than heartbeats has come since a step left nothing to do
+        self._has_input = True
 
     def start(self, snapshot: Snapshot, now: int) -> None:
         """Go on from what the store has; holders of tasks get `boot_grace_ms` to come back."""
@@ -119,7 +155,7 @@ class BrokerCore(Delivery):
                 self.counters.beats += 1
                 self.membership.beaten(session, now)
                 return
-        self._stirred = True
+        self._has_input = True
         size = len(frame)
         for message in messages:
             if type(message) is Request and session is not None:
@@ -176,15 +212,6 @@ class BrokerCore(Delivery):
         elif type(message) is Ack and self.unblocks.acknowledged(message.id, message.address):
             self.machine.acknowledge(message.id, message.address)
 
-    def drained(self, peer: bytes) -> None:
-        """Nothing that was sent to this peer waits in the shell: go on with what it asked for."""
-        put_off = self.burdens.drained(peer)
-        if put_off is not None:
-            # before what it has asked for since
-            self._queue[:0] = put_off.queue
-            if put_off.size:
-                self._taken_bytes[peer] = self._taken_bytes.get(peer, 0) + put_off.size
-
     @property
     def full(self) -> bool:
         """Whether enough waits for the next commit; the shell then listens no more."""
@@ -193,25 +220,99 @@ class BrokerCore(Delivery):
             or sum(self._taken_bytes.values()) >= self.config.batch_bytes_max
         )
 
-    def calm(self, now: int) -> bool:
-        """Whether nothing has come but beats since there was nothing to do, and nothing is due: the
-        rest of a turn would be for nothing."""
-        if self._stirred or self._queue or self._urgent or self.burdens.sent:
-            return False
-        due = self.next_due(now)
-        return due is None or due > now
+    @property
+    def has_deferred(self) -> bool:
+        """Whether requests wait until their peer has taken what it was sent."""
+        return bool(self.burdens.over)
 
-    # Applying ----------------------------------------------------------------------------------
+    @property
+    def looking_up(self) -> bool:
+        """Whether a step waits for rows of the store."""
+        return self._lookup_at is not None
 
-    def lookups(self, now: int) -> set[str]:
-        """Ids that must be loaded before `apply(now)`."""
+    # Stepping ----------------------------------------------------------------------------------
+
+    def step(
+        self, now: int, find: Find, is_waiting: Callable[[bytes], bool] = _is_taken_at_once
+    ) -> Step:
+        """Perform what was received and what is due, and make a batch of it.
+
+        If nothing but heartbeats has come and nothing is due, this costs next to nothing.
+
+        Parameters
+        ----------
+        now
+            Epoch milliseconds, never before those of an earlier call.
+        find
+            Called at most once, with the ids whose rows the commands of this step need. If it
+            returns None, these commands wait until `found` was called and a later step goes on with
+            them; meanwhile steps go on with sessions and heartbeats, and nothing else is looked up.
+        is_waiting
+            Whether frames for a peer still wait in the shell.
+        """
+        if not (self._has_input or self._queue or self._urgent or self.burdens.sent):
+            due_at = self._due_at(now)
+            if due_at is None or due_at > now:
+                return Step([], [], None, due_at)
+        self._now = now
+        batch = None
+        if self._lookup_at is None:
+            self._take_back_deferred(is_waiting)
+            ids = self._select(now)
+            self._lookup_at = now
+            self._rows = find(ids) if ids else []
+        due_at = self._patience.due_at
+        if due_at is not None and due_at <= now:
+            self.be_impatient()
+        if self._rows is None:
+            self.membership.tick(now)
+            frames = self.take_urgent()
+        else:
+            self._perform_selected(now)
+            if not self.committing:
+                batch = self._take_batch()
+            frames = self.take_urgent()
+            if batch is not None and not batch.writes:
+                frames += self.committed(batch, [])
+                batch = None
+        due_at = self._due_at(now)
+        if batch is not None:
+            self.committing = True
+            delayed_until = self._delayed_until(batch)
+            if delayed_until is not None and (due_at is None or delayed_until < due_at):
+                due_at = delayed_until
+        return Step(frames, self.membership.take_events(), batch, due_at)
+
+    def found(self, rows: list[Row]) -> None:
+        """The rows are there for which the `find` of a step returned None."""
+        assert self._lookup_at is not None
+        assert self._rows is None
+        self._rows = rows
+        self._has_input = True
+
+    def _take_back_deferred(self, is_waiting: Callable[[bytes], bool]) -> None:
+        """Go on with the requests of peers that have taken all that they were sent."""
+        for peer in self.burdens.sent:
+            if is_waiting(peer):
+                continue
+            put_off = self.burdens.drained(peer)
+            if put_off is not None:
+                # before what it has asked for since
+                self._queue[:0] = put_off.queue
+                if put_off.size:
+                    self._taken_bytes[peer] = self._taken_bytes.get(peer, 0) + put_off.size
+
+    def _select(self, now: int) -> set[str]:
+        """Select the requests of this step; returns the ids that must be loaded first."""
+        queue = self._queue
         if self.burdens.over:
-            self._queue = self.burdens.sift(self._queue)
+            queue = self.burdens.sift(queue)
         commands: list[StoreCommand] = []
         created: set[str] = set()
         record = self.machine.record
         loaded = asked = 0
-        for place, (_, request) in enumerate(self._queue):
+        end = len(queue)
+        for place, (_, request) in enumerate(queue):
             if isinstance(request, Bye):
                 continue
             command = request.command
@@ -220,7 +321,7 @@ class BrokerCore(Delivery):
             kind = type(command)
             asked += len(command.commands) if kind is TaskFence else 1  # type: ignore[union-attr]
             if asked > _ASKED_MAX and place:
-                self._leave(place)
+                end = place
                 break
             if kind is PromiseCreate:
                 created.add(command.id)  # type: ignore[union-attr]
@@ -228,35 +329,27 @@ class BrokerCore(Delivery):
                 ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
                 loaded += sum(record(id_) is None and id_ not in created for id_ in ids)
                 if loaded > _LOADED_MAX and place:
-                    self._leave(place)
+                    end = place
                     break
                 if kind is PromiseWatch:
                     commands.extend(map(PromiseGet, ids))
                     continue
             if kind is not PromiseUnwatch and kind is not GroupsGet:
                 commands.append(command)  # type: ignore[arg-type]
+        self._selected, self._queue = queue[:end], queue[end:]
         found = self.machine.lookups(commands) if commands else set()
         return found | self.machine.due_lookups(now)
 
-    def _leave(self, place: int) -> None:
-        """What stands in the queue from there on has its turn after this one."""
-        self._later = self._queue[place:]
-        del self._queue[place:]
-
-    def load(self, rows: Iterable[Row]) -> None:
-        """Give the machine what the store has of the `lookups`."""
-        self.machine.load(list(rows))
-
-    def apply(self, now: int) -> None:
-        """Perform all that was taken, let go of who is gone, sweep, and hand out what can be."""
-        queue, self._queue, self._later = self._queue, self._later, []
-        self._now = now
-        due_at = self._patience.due_at
-        if due_at is not None and due_at <= now:
-            self.be_impatient()
+    def _perform_selected(self, now: int) -> None:
+        """Perform the requests of this step, give up who is gone, sweep, and hand out tasks."""
+        rows, self._rows = self._rows, None
+        looked_up_at, self._lookup_at = self._lookup_at, None
+        if rows:
+            self.machine.load(rows)
+        selected, self._selected = self._selected, []
         over = self.burdens.over
         put_off = 0
-        for session, request in queue:
+        for session, request in selected:
             if over and session.peer in over:
                 over[session.peer].queue.append((session, request))
                 put_off += 1
@@ -265,21 +358,21 @@ class BrokerCore(Delivery):
                 self.membership.bye(session, now)
                 continue
             self.perform(session, request, now)
-        self.counters.requests += len(queue) - put_off
-        self.counters.commands += len(queue) - put_off
+        self.counters.requests += len(selected) - put_off
+        self.counters.commands += len(selected) - put_off
         self.membership.tick(now)
-        self._more_due = self.machine.sweep(now)
+        self._more_due = self.machine.sweep(now, looked_up_at)
         self._settle()
         self._dispatch(now)
 
     # Committing --------------------------------------------------------------------------------
 
-    def take_batch(self) -> Batch | None:
+    def _take_batch(self) -> Batch | None:
         """Everything since the last batch; None if there is nothing. One batch at a time."""
         changes = self.machine.take()
         if not changes and not self._outbox:
             self.machine.committed(changes)
-            self._stirred = False
+            self._has_input = False
             return None
         taken_bytes: dict[bytes, int] = {}
         if not self._queue:
@@ -291,8 +384,23 @@ class BrokerCore(Delivery):
         self._taken = len(self._queue)
         return batch
 
+    def _delayed_until(self, batch: Batch) -> int | None:
+        """When replies of this batch that will be delayed for company are to leave at last."""
+        messages = batch.outbox.messages
+        for peer, count in batch.outbox.patient.items():
+            if count == len(messages[peer]):
+                return self._now + self._patience.wait_ms
+        return None
+
     def committed(self, batch: Batch, replies: list[Reply]) -> list[Frame]:
-        """The batch is on disk: forget what is history, and return what may now be sent."""
+        """The batch is on disk: forget what is history, and return what may now be sent.
+
+        Parameters
+        ----------
+        replies
+            Of the batch's `reads`, in their order.
+        """
+        self.committing = False
         self.machine.committed(batch.changes)
         if batch.changes:
             self.counters.commits += 1
@@ -312,18 +420,41 @@ class BrokerCore(Delivery):
 
     # Time --------------------------------------------------------------------------------------
 
-    def polled(self, now: int) -> None:
-        """All that peers had said by `now` is taken, or is about to be, before the next `apply`."""
+    def mark_polled(self, now: int) -> None:
+        """All that peers had said by `now` has been read.
+
+        To be called before what was read is given to `receive`: silence in a time in which the
+        broker itself did not listen is forgiven first. Not to be called if more is left to read.
+        """
         self.membership.polled(now)
 
-    def next_due(self, now: int) -> int | None:
-        """When the core wants to be driven again even if no frame comes, epoch milliseconds."""
-        if self._more_due or self._queue:
-            return now
-        times = [self.machine.next_due(), self.membership.next_due(), self._patience.due_at]
-        return min((at for at in times if at is not None), default=None)
+    def _due_at(self, now: int) -> int | None:
+        """When the next step is due, epoch milliseconds."""
+        at = self.membership.next_due()
+        if self._lookup_at is None:
+            if self._more_due or self._queue:
+                return now
+            at = _earlier(at, self.machine.next_due())
+        return _earlier(at, self._patience.due_at)
 
     def connection_lost(self, peer: bytes, now: int, reason: str = "connection closed") -> None:
         """The kernel closed this peer's connection, or frames no longer reach it."""
-        self._stirred = True
+        self._has_input = True
         self.membership.connection_lost(peer, now, reason)
+
+    def stop(self) -> list[Frame]:
+        """Return what every peer is still to be told: delayed replies, and that this broker leaves.
+
+        Not to be called while a batch is being committed, as far as that can be helped.
+        """
+        self.be_impatient()
+        frames = self.take_urgent()
+        bye = encode([Bye()])
+        frames += [(session.peer, bye) for session in self.sessions]
+        return frames
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    if one is None or (other is not None and other < one):
+        return other
+    return one

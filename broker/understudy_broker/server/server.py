@@ -1,8 +1,8 @@
 """The broker's shell: one trio task that owns the ROUTER socket and drives the core.
 
-The store's writer thread commits; the loop goes on taking in and applying meanwhile. A small batch
-is committed by the loop itself, which is sooner than waking a thread for it. When a commit
-fails the broker fails stop: nothing that was not sent is sent, and `serve` raises.
+The store commits, at once or on a thread of its own; the loop goes on taking in and applying
+meanwhile. When a commit fails the broker fails stop: nothing that was not sent is sent, and `serve`
+raises.
 """
 
 from __future__ import annotations
@@ -24,18 +24,16 @@ from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.errors import CommitFailedError, ListenError
-from understudy_broker.protocol.frames import encode
-from understudy_broker.protocol.messages import Bye
 from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.send_queues import InFlightBytes, SendQueues, Sent
 from understudy_broker.transport.socket import Pause, TrioSocket
-from understudy_store.changes import Changes
+from understudy_store.changes import Row
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
 from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.store import CommitResult, Store
+from understudy_store.store import CommitResult, LookupResult, Store
 
 #: level, text, fields
 Log: TypeAlias = Callable[[str, str, dict[str, Any]], None]
@@ -48,9 +46,6 @@ PIPE_BYTES_MAX: Final = 8 * MIB
 LARGE_BYTES_MIN: Final = 128 * KIB
 #: how often to try again a peer whose pipe was full; its reading wakes the loop as well
 RETRY_FULL_S: Final = 0.02
-#: rows and bytes of payload that are committed on the loop's own thread
-INLINE_ROWS_MAX: Final = 200
-INLINE_BYTES_MAX: Final = 128 * 1024
 #: for the batch in flight when the broker stops, and for Bye to reach the peers
 STOP_S: Final = 10.0
 LINGER_MS: Final = 250
@@ -106,18 +101,6 @@ def _why_not(listen: str, error: zmq.ZMQError) -> str:
     return f"cannot listen at {listen}: {error.strerror}. An address looks like {DEFAULT_ADDRESS}"
 
 
-def _is_small(changes: Changes) -> bool:
-    """Whether a commit is over before a thread could have been woken for it."""
-    rows = changes.inserted + changes.updated
-    if len(rows) > INLINE_ROWS_MAX:
-        return False
-    size = 0
-    for row in rows:
-        promise = row.promise
-        size += len(promise.param.data or b"") + len(promise.value.data or b"")
-    return size <= INLINE_BYTES_MAX
-
-
 class _Shell:
     """The state of one `serve`."""
 
@@ -138,7 +121,9 @@ class _Shell:
         self.stopping = False
         self._token = trio.lowlevel.current_trio_token()
         self._committing: Batch | None = None
+        #: answers of the store that have come from its threads
         self._result: CommitResult | None = None
+        self._found: LookupResult | None = None
         self._committed_at = 0.0
         #: both ways between connections and peers; descriptors are used again after a close
         self._peers: dict[int, list[bytes]] = {}
@@ -155,40 +140,36 @@ class _Shell:
     def _turn_and_pause(self) -> Pause | None:
         if self.stopping:
             return None
-        self._turn()
-        now = self.clock()
-        due = self.core.next_due(now)
-        timeout_s = 3600.0 if due is None else max(0, due - now) / 1000
-        if self.outgoing or self.core.burdens.over:
+        due_at = self._turn()
+        timeout_s = 3600.0 if due_at is None else max(0, due_at - self.clock()) / 1000
+        if self.outgoing or self.core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
         if self._committing is not None:
             return Pause(timeout_s, 0) if self.core.full else Pause(timeout_s)
         # Work that was handed out just now: the next message is on its way.
         return Pause(timeout_s, brief=perf_counter() - self._committed_at < SHORT_WAIT_S)
 
-    def _turn(self) -> None:
-        self._finish_commit()
+    def _turn(self) -> int | None:
+        """Take in, let the core make a step, and send; returns when the next step is due."""
+        self._take_results()
         now = self.clock()
         if self.core.full and self._committing is not None:
             self._lose_connections(now)
         else:
             self._take_in(now)
-        if self._committing is None and not self.outgoing and self.core.calm(now):
-            return
-        for peer in self.core.burdens.sent:
-            if not self.outgoing.has_frames_for(peer):
-                self.core.drained(peer)
-        wanted = self.core.lookups(now)
-        if wanted:
-            self.core.load(self.store.find(wanted))
-        self.core.apply(now)
-        self._send(self.core.take_urgent())
-        for event in self.core.membership.take_events():
+        if self.outgoing:
+            for peer in self.outgoing.flush():
+                self.core.connection_lost(peer, now)
+        return self._step(now)
+
+    def _step(self, now: int) -> int | None:
+        step = self.core.step(now, self._find, self.outgoing.has_frames_for)
+        self._send(step.frames)
+        for event in step.events:
             self.log(event.level, event.text, event.fields)
-        for peer in self.outgoing.flush():
-            self.core.connection_lost(peer, now)
-        if self._committing is None:
-            self._begin_commit()
+        if step.batch is not None:
+            self._commit(step.batch)
+        return step.due_at
 
     # In ----------------------------------------------------------------------------------------
 
@@ -198,7 +179,7 @@ class _Shell:
         known = self._descriptors
         self._lose_connections(now, look=any(peer not in known for peer, _ in received))
         if all_of_it:
-            self.core.polled(now)
+            self.core.mark_polled(now)
         for peer, frame in received:
             # Anything but one part after the routing id is no frame of ours.
             self.core.receive(peer, b"" if frame is None else frame.buffer, now)
@@ -260,37 +241,50 @@ class _Shell:
             elif put == "gone":
                 self._lost(peer, self.clock(), "connection closed")
 
-    # Commits -----------------------------------------------------------------------------------
+    # The store ---------------------------------------------------------------------------------
 
-    def _begin_commit(self) -> None:
-        batch = self.core.take_batch()
-        if batch is None:
-            return
-        if not batch.writes:
-            self._send(self.core.committed(batch, []))
-            return
+    def _find(self, ids: set[str]) -> list[Row] | None:
+        result = self.store.lookup(ids, self._on_found)
+        if isinstance(result, StoreFailedError):
+            raise result
+        return result
+
+    def _commit(self, batch: Batch) -> None:
         self._committing = batch
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        if not reads and _is_small(batch.changes):
-            self._result = self.store.commit_here(batch.changes, reads)
-            self._finish_commit()
-        else:
-            self.store.submit(batch.changes, reads, self._committed)
+        result = self.store.commit(batch.changes, reads, self._on_committed)
+        if result is not None:
+            self._finish_commit(result)
 
-    def _committed(self, result: CommitResult) -> None:
-        """On the writer's thread."""
+    def _on_found(self, result: LookupResult) -> None:
+        """On a thread of the store."""
+        self._found = result
+        self._kick()
+
+    def _on_committed(self, result: CommitResult) -> None:
+        """On a thread of the store."""
         self._result = result
+        self._kick()
+
+    def _kick(self) -> None:
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self.router.wake, idempotent=True)
 
-    def _busy(self) -> bool:
-        return self._committing is not None
+    def _take_results(self) -> None:
+        """Take what the store answered since the last turn."""
+        found, result = self._found, self._result
+        if found is not None:
+            self._found = None
+            if isinstance(found, StoreFailedError):
+                raise found
+            self.core.found(found)
+        if result is not None:
+            self._result = None
+            self._finish_commit(result)
 
-    def _finish_commit(self) -> None:
-        result, batch = self._result, self._committing
-        if result is None or batch is None:
-            return
-        self._result = self._committing = None
+    def _finish_commit(self, result: CommitResult) -> None:
+        batch, self._committing = self._committing, None
+        assert batch is not None
         self._committed_at = perf_counter()
         if isinstance(result, StoreFailedError):
             raise CommitFailedError(f"{result}. The broker has stopped") from result
@@ -301,17 +295,13 @@ class _Shell:
     async def stop(self) -> None:
         """Finish what was taken in, and tell the peers that this broker leaves."""
         with trio.move_on_after(STOP_S, shield=True):
-            while self._busy():
-                if self._result is None:
+            while self._committing is not None or self.core.looking_up:
+                if self._result is None and self._found is None:
                     await self.router.wait(0.1, events=0)
-                self._finish_commit()
-                if not self._busy():
-                    self._begin_commit()
-        self.core.be_impatient()
-        self._send(self.core.take_urgent())
-        bye = encode([Bye()])
-        for session in self.core.sessions:
-            self.outgoing.put(session.peer, bye)
+                self._take_results()
+                if self._committing is None:
+                    self._step(self.clock())
+        self._send(self.core.stop())
 
     def close(self) -> None:
         self.monitor.close()

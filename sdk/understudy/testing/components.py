@@ -93,19 +93,15 @@ class Broker:
         for _ in range(_ROUNDS_MAX):
             now = self._now_ms()
             core = self.core
-            core.polled(now)
-            core.load(self.engine.find(core.lookups(now)))
-            core.apply(now)
-            self._send(core.take_urgent())
-            core.membership.take_events()
-            batch = core.take_batch()
+            core.mark_polled(now)
+            step = core.step(now, self.engine.find)
+            self._send(step.frames)
+            batch = step.batch
             if batch is not None:
                 reads = [Read(owed.command, owed.now) for owed in batch.reads]
-                self._send(
-                    core.committed(batch, self.engine.commit(batch.changes, reads, SOLE_EPOCH))
-                )
-            due = core.next_due(now)
-            if due is None or due > now:
+                replies = self.engine.commit(batch.changes, reads, SOLE_EPOCH)
+                self._send(core.committed(batch, replies))
+            elif step.due_at is None or step.due_at > now:
                 return
         raise AssertionError("the broker never comes to rest")
 

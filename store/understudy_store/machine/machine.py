@@ -116,9 +116,19 @@ class Machine:
             return None
         return Assigned(promise.record, task.version, task.failures)
 
-    def sweep(self, now: int) -> bool:
-        """Do what is due; True if more is due at `now` than one round does."""
-        return sweep.sweep(self.state, self.state.clock(now))
+    def sweep(self, now: int, looked_up_at: int | None = None) -> bool:
+        """Do what is due; True if more is due at `now` than one round does.
+
+        Parameters
+        ----------
+        looked_up_at
+            The time that `due_lookups` was given, where its ids were loaded later than that:
+            schedules that have come due since wait for the next sweep. None: it was `now`.
+        """
+        at = self.state.clock(now)
+        if looked_up_at is None or looked_up_at >= now:
+            looked_up_at = at
+        return sweep.sweep(self.state, at, looked_up_at)
 
     def next_due(self) -> int | None:
         """No later than the next moment in which a sweep has something to do; None: never."""

@@ -159,13 +159,16 @@ def due_lookups(s: State, now: int) -> set[str]:
     return {each for each in ids if each not in s.promises and each not in s.cold}
 
 
-def run(s: State, now: int, limit: int) -> int:
-    """Make the promises of occurrences that are due, at most `limit`; returns how many."""
+def run(s: State, now: int, until: int, limit: int) -> int:
+    """Make the promises of occurrences that were due at `until`, at most `limit`; returns how many.
+
+    `until` is the time for which `due_lookups` was asked: it may be before `now`.
+    """
     left = limit
-    while left > 0 and (due := s.occurrences.first(now, 1)):
+    while left > 0 and (due := s.occurrences.first(until, 1)):
         schedule = s.schedules[due[0]]
         last = schedule.next_run_at
-        for at in missed(schedule, now, left):
+        for at in missed(schedule, until, left):
             _occur(s, schedule, at, now)
             last = at
             left -= 1

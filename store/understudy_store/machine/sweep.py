@@ -16,8 +16,8 @@ from understudy_store.machine.settlement import expire, find
 from understudy_store.machine.state import State
 
 
-def sweep(s: State, now: int) -> bool:
-    """Do what is due at `now`; True if some of it is left.
+def sweep(s: State, now: int, schedules_until: int) -> bool:
+    """Do what is due at `now`, and schedules only up to `schedules_until`; True if some is left.
 
     Deadlines come first, so that nothing is offered or lapses whose promise is over (semantics:
     property 14); schedules before offers, so that what they make is offered at once.
@@ -29,7 +29,7 @@ def sweep(s: State, now: int) -> bool:
     left = s.config.sweep_max
     left -= _deadlines(s, now, left)
     left -= _leases(s, now, left)
-    left -= schedules.run(s, now, min(left, s.config.missed_max))
+    left -= schedules.run(s, now, schedules_until, min(left, s.config.missed_max))
     _offers(s, now, left)
     due_at = next_due(s)
     return due_at is not None and due_at <= now

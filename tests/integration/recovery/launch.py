@@ -56,7 +56,11 @@ def _stop_at(point: str, id: str, state: str) -> None:
             for row in rows
         )
 
-    commit, committed, polled = SqliteEngine.commit, BrokerCore.committed, BrokerCore.polled
+    commit, committed, mark_polled = (
+        SqliteEngine.commit,
+        BrokerCore.committed,
+        BrokerCore.mark_polled,
+    )
     sent = False
 
     def stopping_commit(
@@ -78,14 +82,14 @@ def _stop_at(point: str, id: str, state: str) -> None:
             sent = point == "after-send"
         return frames
 
-    def stopping_polled(self: BrokerCore, now: int) -> None:
+    def stopping_mark_polled(self: BrokerCore, now: int) -> None:
         if sent:
             _die()
-        polled(self, now)
+        mark_polled(self, now)
 
     SqliteEngine.commit = stopping_commit  # type: ignore[method-assign]
     BrokerCore.committed = stopping_committed  # type: ignore[method-assign]
-    BrokerCore.polled = stopping_polled  # type: ignore[method-assign]
+    BrokerCore.mark_polled = stopping_mark_polled  # type: ignore[method-assign]
 
 
 def _shift_clock(file: str | None) -> None:

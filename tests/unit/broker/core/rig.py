@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.core.core import BrokerCore
+from understudy_broker.core.core import BrokerCore, Step
 from understudy_broker.core.dispatcher import Dispatcher
+from understudy_broker.core.membership import Event
 from understudy_broker.core.outbox import Batch
 from understudy_broker.protocol.frames import decode_to_peer, encode
 from understudy_broker.protocol.messages import (
@@ -22,6 +23,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_store.changes import Row
 from understudy_store.commands import PromiseCreate, Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
@@ -44,6 +46,18 @@ def hello(
     return Hello(protocol, kind, group, name, boot, 1, "host", "test", credit, (), claims)
 
 
+class CountingMachine(Machine):
+    """A machine that counts its sweeps: each step that is not idle makes one."""
+
+    def __init__(self) -> None:
+        super().__init__(MachineConfig())
+        self.sweeps = 0
+
+    def sweep(self, now: int, looked_up_at: int | None = None) -> bool:
+        self.sweeps += 1
+        return super().sweep(now, looked_up_at)
+
+
 class Rig:
     """Drives a core as the shell does; `inbox` has what each peer was sent and has not read."""
 
@@ -54,13 +68,21 @@ class Rig:
         self.engine = engine or MemoryEngine()
         # answers come in the turn that they are made in, unless a test says otherwise
         self.config = BrokerConfig(**{"patience_ms": 0, **config})  # type: ignore[arg-type]
-        self.core = BrokerCore(Machine(MachineConfig()), Dispatcher(), self.config)
+        self.machine = CountingMachine()
+        self.core = BrokerCore(self.machine, Dispatcher(), self.config)
         self.core.start(self.engine.load(), self.now)
         self.inbox: dict[bytes, list[ToPeer]] = {}
         #: frames in the order in which they left
         self.sent: list[tuple[bytes, list[ToPeer]]] = []
         #: peers that do not take what they are sent
         self.slow: set[bytes] = set()
+        self.events: list[Event] = []
+        #: ids that the core has looked up, one set for each lookup
+        self.lookups: list[set[str]] = []
+        #: a batch that was handed out and is not committed
+        self.batch: Batch | None = None
+        #: when the core wanted its next step at the end of the last `turn`
+        self.due_at: int | None = None
         self._corr = 0
 
     # Peers -------------------------------------------------------------------------------------
@@ -108,33 +130,40 @@ class Rig:
 
     # The shell ---------------------------------------------------------------------------------
 
-    def apply(self) -> None:
-        """Everything up to the commit."""
-        core, now = self.core, self.now
-        core.polled(now)
-        for peer in core.burdens.sent:
-            if peer not in self.slow:
-                core.drained(peer)
-        wanted = core.lookups(now)
-        core.load(self.engine.find(wanted))
-        core.apply(now)
-        self.deliver(core.take_urgent())
+    def step(self) -> Step:
+        """One step of the core; its batch waits in `batch` for `commit`."""
+        self.core.mark_polled(self.now)
+        step = self.core.step(self.now, self.find, self.slow.__contains__)
+        self.deliver(step.frames)
+        self.events += step.events
+        if step.batch is not None:
+            assert self.batch is None
+            self.batch = step.batch
+        return step
 
-    def commit(self, batch: Batch) -> None:
+    def find(self, ids: set[str]) -> list[Row] | None:
+        """Look rows up; at once, unless a test says otherwise."""
+        self.lookups.append(ids)
+        return self.engine.find(ids)
+
+    def commit(self) -> None:
+        """Commit the batch of the last step that had one, and deliver what it owes."""
+        batch, self.batch = self.batch, None
+        assert batch is not None
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        self.deliver(
-            self.core.committed(batch, self.engine.commit(batch.changes, reads, SOLE_EPOCH))
-        )
+        replies = self.engine.commit(batch.changes, reads, SOLE_EPOCH)
+        self.deliver(self.core.committed(batch, replies))
 
     def turn(self) -> None:
-        """Apply and commit, until nothing is due."""
+        """Step and commit, until nothing is due and nothing is said."""
         for _ in range(100):
-            self.apply()
-            batch = self.core.take_batch()
-            if batch is not None:
-                self.commit(batch)
-            due = self.core.next_due(self.now)
-            if batch is None and (due is None or due > self.now):
+            if self.batch is not None:
+                self.commit()
+            step = self.step()
+            self.due_at = step.due_at
+            is_due = step.due_at is not None and step.due_at <= self.now
+            goes_on = step.frames or (self.core.has_deferred and not self.slow)
+            if step.batch is None and not is_due and not goes_on:
                 return
         raise AssertionError("the core is never done")
 

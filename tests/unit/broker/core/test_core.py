@@ -75,22 +75,20 @@ def test_a_call_from_end_to_end(rig: Rig) -> None:
 def test_nothing_is_said_before_its_commit(rig: Rig) -> None:
     rig.ask(C, PromiseCreate("p", rig.now + 9_000, Value({}), {TAG_TARGET: "g"}))
     rig.ask(C, PromiseWatch(("p",)))
-    rig.apply()
-    first = rig.core.take_batch()
+    first = rig.step().batch
     assert first is not None
     assert first.changes
     # While the first commits, the node cannot know yet; what others ask now is a batch of its own.
     rig.ask(C, PromiseGet("p"))
     rig.ask(C, PromiseCreate("q", rig.now + 9_000))
-    rig.apply()
+    assert rig.step().batch is None
     assert rig.take(A, Invoke) == []
     assert rig.take(C, Response) == []
-    rig.commit(first)
+    rig.commit()
     assert rig.one(A, Invoke).promise.id == "p"
     assert len(rig.take(C, Response)) == 2
-    second = rig.core.take_batch()
-    assert second is not None
-    rig.commit(second)
+    assert rig.step().batch is not None
+    rig.commit()
     assert len(rig.take(C, Response)) == 2
 
 
@@ -307,10 +305,10 @@ def test_who_numbers_its_frames_gets_numbered_ones(rig: Rig) -> None:
     order = FrameSequence()
     rig.core.receive(B, order.stamp(encode([hello("b")])), rig.now)
     rig.core.receive(B, order.stamp(b"nonsense"), rig.now)
-    frames = [frame for peer, frame in rig.core.take_urgent() if peer == B]
+    frames = [frame for peer, frame in rig.step().frames if peer == B]
     assert [number_of(frame) for frame in frames] == [1]
     rig.send(A, hello("a"))
-    frames = [frame for peer, frame in rig.core.take_urgent() if peer == A]
+    frames = [frame for peer, frame in rig.step().frames if peer == A]
     assert [number_of(frame) for frame in frames] == [None]
 
 
@@ -329,12 +327,11 @@ def test_a_turn_performs_so_many_commands_that_a_commit_can_begin(rig: Rig) -> N
     corrs = [rig.ask(C, PromiseCreate(f"p{n}", rig.now + 9_000)) for n in range(1_200)]
     sizes = []
     while True:
-        rig.apply()
-        batch = rig.core.take_batch()
-        assert batch is not None
-        sizes.append(len(batch.changes.inserted))
-        rig.commit(batch)
-        if rig.core.next_due(rig.now) != rig.now:
+        step = rig.step()
+        assert step.batch is not None
+        sizes.append(len(step.batch.changes.inserted))
+        rig.commit()
+        if step.due_at != rig.now:
             break
     assert sizes == [512, 512, 176]
     assert [m.corr for m in rig.take(C, Response)] == corrs

@@ -160,7 +160,7 @@ class World:
         if self.chance.random() < 0.5:
             self.rig.turn()
         else:
-            self.rig.apply()  # and more comes before the commit
+            self.rig.step()  # more comes before the commit
         self.rig.now += self.chance.choice([1, 5, 20, 100])
         self.deliver()
 

@@ -33,11 +33,9 @@ def settle(rig: Rig, id_: str) -> None:
 
 
 def step(rig: Rig) -> int:
-    """One turn of the shell; returns the answers that `c` got."""
-    rig.apply()
-    batch = rig.core.take_batch()
-    if batch is not None:
-        rig.commit(batch)
+    """Make one step and commit it; returns the number of answers that `c` got."""
+    if rig.step().batch is not None:
+        rig.commit()
     return len(rig.take(C, Response))
 
 
@@ -77,13 +75,11 @@ def test_while_a_batch_commits_no_more_is_owed_than_the_bound(rig: Rig) -> None:
     for number in range(4):
         rig.ask(C, PromiseGet("p"))
         rig.ask(C, PromiseCreate(f"q{number}", rig.now + 9_000))
-    rig.apply()
-    committing = rig.core.take_batch()
-    assert committing is not None
+    assert rig.step().batch is not None
     corrs = [rig.ask(C, PromiseGet("p")) for _ in range(6)]
     for _ in range(3):
-        rig.apply()
-    rig.commit(committing)
+        rig.step()
+    rig.commit()
     assert len(rig.take(C, Response)) == 8
     # one of them waited for its commit, and leaves room for four
     counts = [step(rig), step(rig)]
@@ -148,7 +144,7 @@ def test_what_a_lost_peer_asked_for_is_performed_and_forgotten(rig: Rig) -> None
     for _ in range(12):
         rig.ask(C, PromiseGet("p"))
     rig.ask(C, PromiseCreate("q", rig.now + 9_000))
-    rig.apply()
+    rig.step()
     rig.core.connection_lost(C, rig.now)
     rig.turn()
     assert rig.core.burdens.over == {}
@@ -166,15 +162,10 @@ def test_history_is_loaded_a_bounded_part_at_a_time(
         rig.reply(C, PromiseSettle(id_, "resolved"))
     corrs = [rig.ask(C, asked(id_)) for id_ in ids]
     corrs.append(rig.ask(D, PromiseGet("h0")))
-    counts: list[int] = []
-    while sum(counts) < len(corrs):
-        counts.append(len(rig.core.lookups(rig.now)))
-        rig.core.load(rig.engine.find(set(ids)))
-        rig.core.apply(rig.now)
-        batch = rig.core.take_batch()
-        assert batch is not None
-        rig.commit(batch)
-    assert counts == [8, 8, 5]
+    rig.lookups.clear()
+    while sum(map(len, rig.lookups)) < len(corrs):
+        assert rig.step().batch is None
+    assert list(map(len, rig.lookups)) == [8, 8, 5]
     assert [answer.corr for answer in rig.take(C, Response)] == corrs[:20]
     assert rig.one(D, Response).corr == corrs[20]
     for peer in (C, D):

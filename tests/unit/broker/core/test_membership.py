@@ -68,7 +68,7 @@ def test_beats_of_many_are_answered_together_and_none_is_kept_for_long(rig: Rig)
         rig.join(b"more-%d" % number, f"more-{number}")
     rig.send(A, Beat())
     rig.turn()
-    due = rig.core.next_due(rig.now)
+    due = rig.due_at
     assert due is not None
     assert rig.now < due <= rig.now + rig.config.beat_ms // 4
     rig.now += 100
@@ -198,11 +198,9 @@ def test_a_new_connection_of_the_same_boot_replaces_the_old(rig: Rig) -> None:
 
 def test_what_waited_for_a_commit_is_not_sent_to_an_old_connection(rig: Rig) -> None:
     corr = rig.ask(A, PromiseCreate("z", rig.now + 9_000))
-    rig.apply()
-    batch = rig.core.take_batch()
-    assert batch is not None
+    rig.step()
     rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
-    rig.commit(batch)
+    rig.commit()
     assert rig.take(A, Response) == []
     # It asks again, and is told the same.
     rig.send(A2, Request(corr, PromiseCreate("z", rig.now + 9_000)))
@@ -294,7 +292,7 @@ def test_after_a_restart_those_who_do_not_come_back_lose_their_tasks() -> None:
 def test_with_nothing_at_stake_a_broker_sleeps_from_beat_to_beat_of_an_idle_peer() -> None:
     rig = Rig()
     rig.join(A, "a")
-    assert rig.core.next_due(rig.now) == rig.now + 7_500
+    assert rig.due_at == rig.now + 7_500
     before = rig.core.sessions.named("a")
     assert before is not None
     beat_at = before.beat_at
@@ -310,7 +308,7 @@ def test_a_broker_that_owes_something_wakes_to_send_it_again(rig: Rig) -> None:
     rig.reply(C, PromiseRegisterListener("p", "poll://any@callers/c"))
     rig.reply(A, TaskFulfill("p", 1, "resolved"))
     rig.one(C, Unblock)
-    due = rig.core.next_due(rig.now)
+    due = rig.due_at
     assert due is not None
     assert due <= rig.now + rig.config.unblock_retry_ms
     rig.now = due
@@ -334,7 +332,7 @@ def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms:
     rig.join(A, "a")
     rig.join(B, "b", credit=1)
     rig.join(C, "c", kind="client", group="callers")
-    assert rig.core.next_due(rig.now) == rig.now + 7_500
+    assert rig.due_at == rig.now + 7_500
     rig.now += after_ms
     # as the service does: first who is lost, then what came
     rig.core.connection_lost(A, rig.now)
@@ -352,7 +350,7 @@ def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_oth
 
 
 def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> None:
-    rig.core.polled(rig.now)
+    rig.core.mark_polled(rig.now)
     rig.now += 8_000
     rig.turn()
     rig.core.connection_lost(A, rig.now)
@@ -361,7 +359,7 @@ def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> Non
 
 
 def test_while_a_task_is_held_a_broker_looks_twice_a_beat_who_is_silent(rig: Rig) -> None:
-    assert rig.core.next_due(rig.now) == rig.now + 1_250
+    assert rig.due_at == rig.now + 1_250
 
 
 def test_while_somebody_may_come_back_a_broker_looks_twice_a_beat() -> None:
@@ -370,7 +368,7 @@ def test_while_somebody_may_come_back_a_broker_looks_twice_a_beat() -> None:
     rig.join(B, "b")
     rig.core.connection_lost(A, rig.now)
     rig.turn()
-    assert rig.core.next_due(rig.now) == rig.now + 1_250
+    assert rig.due_at == rig.now + 1_250
 
 
 def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> None:

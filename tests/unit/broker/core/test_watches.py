@@ -79,12 +79,9 @@ def test_watchers_hear_of_no_settlement_before_its_commit(rig: Rig) -> None:
     rig.create(C, "p", target=None)
     rig.reply(C, PromiseWatch(("p",)))
     rig.ask(A, PromiseSettle("p", "resolved"))
-    rig.apply()
-    batch = rig.core.take_batch()
-    assert batch is not None
-    rig.deliver(rig.core.take_urgent())
+    rig.step()
     assert rig.take(C, Settled) == []
-    rig.commit(batch)
+    rig.commit()
     assert [p.id for p in rig.one(C, Settled).promises] == ["p"]
 
 
