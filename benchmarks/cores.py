@@ -143,8 +143,7 @@ class _Executor:
             def hand_out(output: StepResult) -> None:
                 self.outputs.append(StepReport(run, output, False))
 
-            routine.flush = hand_out
-            routine.clock = _now
+            routine.hand_out_to(hand_out, _now)
         self.runs.append(run)
 
     def withdraw(self, _run: Run) -> bool:

@@ -141,8 +141,7 @@ class AsyncLoop:
     async def _drive(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None:
-            routine.flush = partial(self._hand_out, run)
-            routine.clock = self._now_ms
+            routine.hand_out_to(partial(self._hand_out, run), self._now_ms)
         with trio.CancelScope() as scope:
             self._scopes[run] = scope
             try:

@@ -88,8 +88,7 @@ class WorkerPool:
     def submit(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None and routine.function.kind != "plain":
-            routine.flush = partial(self._hand_out, run)
-            routine.clock = self._now_ms
+            routine.hand_out_to(partial(self._hand_out, run), self._now_ms)
         with self._lock:
             self._ready.append(run)
             if self._active == 0:

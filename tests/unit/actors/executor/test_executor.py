@@ -592,8 +592,8 @@ class TestTrioLoop:
         loop.submit(run)
         asked, _ = bench.take(2)
         assert asked.result.commands
-        assert run.routine._ended is not None
-        assert bench.env.values.decode_value(run.routine._ended.value.data) == "too late"
+        assert run.routine.ended is not None
+        assert bench.env.values.decode_value(run.routine.ended.value.data) == "too late"
         assert self.works(bench, loop)
 
     def test_a_drop_before_the_first_step(self, bench: Bench, loop: AsyncLoop) -> None:
