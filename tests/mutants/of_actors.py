@@ -7,12 +7,12 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/actors").mutant
-_NODE: Final = "test_node_core.py"
-_REQUESTS: Final = "test_interpreter_requests.py"
-_REPLAY: Final = "test_interpreter_replay.py"
-_POOL: Final = "test_restart_policy.py"
-_EXECUTOR: Final = "test_executor.py"
-_LISTENING: Final = "tests/integration/test_listening.py"
+_NODE: Final = "node/test_core.py"
+_REQUESTS: Final = "interpreter/test_requests.py"
+_REPLAY: Final = "interpreter/test_replay.py"
+_POOL: Final = "processes/test_restart.py"
+_EXECUTOR: Final = "executor/test_executor.py"
+_LISTENING: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _NODE_CORE: Final = (
     _mutant(
@@ -27,7 +27,7 @@ _NODE_CORE: Final = (
         "waiting-uses-credit",
         18,
         "what waits uses no credit, so recursion cannot deadlock",
-        "understudy_actors.node.waiting.Waiting._settle_phase",
+        "understudy_actors.node.suspension.Suspension._settle_phase",
         drop("self._leave_running(activation)"),
         _NODE,
     ),
@@ -97,7 +97,7 @@ _NODE_CORE: Final = (
             "self.activations.get(activation.id) is None",
         ),
         _NODE,
-        "test_node_schedules.py",
+        "node/test_schedules.py",
     ),
     _mutant(
         "retried-without-end",
@@ -140,16 +140,16 @@ _NODE_CORE: Final = (
         "suspends-with-open-fences",
         None,
         "a lease is not given up before the store has answered what depends on it",
-        "understudy_actors.node.waiting.Waiting._suspend",
+        "understudy_actors.node.suspension.Suspension._suspend",
         swap("if activation.fences_open", "if activation.fences_open < 0"),
         _NODE,
-        "test_node_schedules.py",
+        "node/test_schedules.py",
     ),
     _mutant(
         "suspend-found-settled-and-sleeps",
         12,
         "a suspend that is answered 300 goes on at once",
-        "understudy_actors.node.waiting.Waiting._suspended",
+        "understudy_actors.node.suspension.Suspension._suspended",
         drop("run.routine.learn(record)"),
         _NODE,
     ),
@@ -157,7 +157,7 @@ _NODE_CORE: Final = (
         "warm-without-bound",
         None,
         "only so many suspended activations stay in memory",
-        "understudy_actors.node.waiting.Waiting._suspended",
+        "understudy_actors.node.suspension.Suspension._suspended",
         swap(
             "len(self._warm) > self.config.warm_max",
             "len(self._warm) > 2 * self.config.warm_max",
@@ -168,7 +168,7 @@ _NODE_CORE: Final = (
         "refused-fence-goes-on",
         10,
         "a node whose fence is refused for its version lets the task go",
-        "understudy_actors.node.commanding.Commanding._refused",
+        "understudy_actors.node.fencing.Fencing._refused",
         swap("status in (404, 409)", "status == 404"),
         _NODE,
     ),
@@ -176,7 +176,7 @@ _NODE_CORE: Final = (
         "end-before-what-was-started",
         None,
         "what a function has started is stored before its result, which ends its lease",
-        "understudy_actors.node.commanding.Commanding._fulfill",
+        "understudy_actors.node.fencing.Fencing._fulfill",
         drop("self._send_fences()"),
         _NODE,
     ),
@@ -184,7 +184,7 @@ _NODE_CORE: Final = (
         "refused-result-for-ever",
         None,
         "a result that is refused becomes an error, so that the call ends",
-        "understudy_actors.node.commanding.Commanding._fulfilled",
+        "understudy_actors.node.fencing.Fencing._fulfilled",
         swap("status not in (400, 413)", "status"),
         _NODE,
     ),
@@ -232,7 +232,7 @@ _INTERPRETER: Final = (
         "child-outlives-its-parent",
         None,
         "no child's deadline exceeds its parent's",
-        "understudy_actors.interpreter.issuing._timeout_at",
+        "understudy_actors.interpreter.child_commands._timeout_at",
         swap('at if spec.kind == "detached" else min(at, routine.record.timeout_at)', "at"),
         _REQUESTS,
     ),
@@ -240,7 +240,7 @@ _INTERPRETER: Final = (
         "detached-in-its-callers-graph",
         None,
         "a detached call is a root of its own",
-        "understudy_actors.interpreter.issuing.create_command",
+        "understudy_actors.interpreter.child_commands.create_command",
         drop("del tags[TAG_ORIGIN]"),
         _REQUESTS,
     ),
@@ -256,10 +256,10 @@ _INTERPRETER: Final = (
         "changed-code-unnoticed",
         None,
         "code that no longer matches its history fails",
-        "understudy_actors.interpreter.history.check",
+        "understudy_actors.interpreter.determinism.check",
         swap("if (headers.get", "if spec.site or (headers.get"),
         _REQUESTS,
-        "tests/unit/sdk/test_testing_replay.py",
+        "tests/unit/sdk/testing/test_replays.py",
     ),
     _mutant(
         "changed-code-caught",
@@ -268,22 +268,22 @@ _INTERPRETER: Final = (
         "understudy_actors.interpreter.routine.Routine._run",
         swap("raised is self.mismatch", "raised is None"),
         _REQUESTS,
-        "tests/unit/sdk/test_testing_replay.py",
+        "tests/unit/sdk/testing/test_replays.py",
     ),
     _mutant(
         "shorter-code-unnoticed",
         None,
         "a recorded call that the code no longer makes is a mismatch",
-        "understudy_actors.interpreter.journal.Journal.never_made",
+        "understudy_actors.interpreter.replay.ReplayState.never_made",
         swap("not self.replaying", "self.replaying != {''}"),
         _REQUESTS,
-        "tests/unit/sdk/test_testing_replay.py",
+        "tests/unit/sdk/testing/test_replays.py",
     ),
     _mutant(
         "race-decided-anew",
         None,
         "who won a race is stored before anyone acts on it",
-        "understudy_actors.interpreter.answers._decide_race",
+        "understudy_actors.interpreter.yields._decide_race",
         swap(
             "race_commands(routine, race.spec, winner)",
             "race_commands(routine, race.spec, winner)[:1]",
@@ -294,7 +294,7 @@ _INTERPRETER: Final = (
         "race-won-by-the-last",
         None,
         "the one that settled first wins",
-        "understudy_actors.interpreter.answers._decide_race",
+        "understudy_actors.interpreter.yields._decide_race",
         swap("min(settled)", "max(settled)"),
         _REQUESTS,
     ),
@@ -302,7 +302,7 @@ _INTERPRETER: Final = (
         "race-cancels-its-winner",
         None,
         "a race cancels its losers",
-        "understudy_actors.interpreter.answers._race_won",
+        "understudy_actors.interpreter.yields._race_won",
         swap("n != winner", "n == winner"),
         _REQUESTS,
     ),
@@ -310,17 +310,17 @@ _INTERPRETER: Final = (
         "settled-counts-twice",
         None,
         "a settlement that is told twice counts once",
-        "understudy_actors.interpreter.waits.Wait.hit",
+        "understudy_actors.interpreter.wait.Wait.hit",
         drop("del self.remaining[id]"),
         _REQUESTS,
         _NODE,
-        "test_node_schedules.py",
+        "node/test_schedules.py",
     ),
     _mutant(
         "woken-by-one-of-many",
         None,
         "who waits for any of many is woken by each of them",
-        "understudy_actors.interpreter.waits.Wait.wake_on",
+        "understudy_actors.interpreter.wait.Wait.wake_on",
         swap("ids[-1:] if self.need >= len(ids) else ids", "ids[-1:]"),
         _REQUESTS,
         _NODE,
@@ -337,7 +337,7 @@ _INTERPRETER: Final = (
         "time-of-the-replay",
         None,
         "ctx.time is the same in every replay",
-        "understudy_actors.interpreter.journal.Journal.consume",
+        "understudy_actors.interpreter.replay.ReplayState.consume",
         swap("self.time_ms = record.settled_at", "self.time_ms += 1"),
         _REQUESTS,
         _REPLAY,
@@ -357,7 +357,7 @@ _PROCESSES: Final = (
         "restarted-without-limit",
         None,
         "restarts per time have a limit, after which the failure is seen",
-        "understudy_actors.pool.restart.RestartHistory.exited",
+        "understudy_actors.processes.restart.RestartHistory.exited",
         swap(
             "len(self._restarted_at) >= policy.max_restarts",
             "len(self._restarted_at) > 2 * policy.max_restarts",
@@ -368,7 +368,7 @@ _PROCESSES: Final = (
         "restarted-without-delay",
         None,
         "the delay grows with each death in a row",
-        "understudy_actors.pool.restart.RestartHistory._next_delay_s",
+        "understudy_actors.processes.restart.RestartHistory._next_delay_s",
         drop("self._deaths_in_a_row += 1"),
         _POOL,
     ),
@@ -379,7 +379,7 @@ _WHO_LISTENS: Final = (
         "submitted-to-who-listens",
         None,
         "who waits for messages is called for what others submit",
-        "understudy_actors.executor.threads.WorkerPool.submit",
+        "understudy_actors.executor.worker_pool.WorkerPool.submit",
         drop("elif self._active == 1:\n    self._interrupt()"),
         _EXECUTOR,
     ),
@@ -387,7 +387,7 @@ _WHO_LISTENS: Final = (
         "nudge-forgets-who-listens",
         None,
         "before another thread is put to work, who listens comes",
-        "understudy_actors.executor.threads.WorkerPool.nudge",
+        "understudy_actors.executor.worker_pool.WorkerPool.nudge",
         swap("stuck and not self._interrupt()", "stuck"),
         _EXECUTOR,
     ),
@@ -395,7 +395,7 @@ _WHO_LISTENS: Final = (
         "heard-and-still-waiting",
         None,
         "who has heard something needs not be called for what it brings",
-        "understudy_actors.executor.threads.WorkerPool._heard",
+        "understudy_actors.executor.worker_pool.WorkerPool._heard",
         drop("self._comes()"),
         _EXECUTOR,
     ),
@@ -403,7 +403,7 @@ _WHO_LISTENS: Final = (
         "listens-on-after-the-end",
         None,
         "who does not listen any more is not called",
-        "understudy_actors.executor.threads.WorkerPool._listens",
+        "understudy_actors.executor.worker_pool.WorkerPool._listens",
         drop("self._comes()"),
         _EXECUTOR,
     ),
@@ -411,7 +411,7 @@ _WHO_LISTENS: Final = (
         "who-listens-not-on-its-way",
         None,
         "who has heard something is on its way to what it has heard: nobody else is called",
-        "understudy_actors.executor.threads.WorkerPool._comes",
+        "understudy_actors.executor.worker_pool.WorkerPool._comes",
         drop("self._woken += waited"),
         _EXECUTOR,
     ),
@@ -419,17 +419,17 @@ _WHO_LISTENS: Final = (
         "who-listens-counted-as-on-its-way",
         None,
         "who still listens does not see what is submitted: where all others are held up, it waits",
-        "understudy_actors.executor.threads.WorkerPool._listens",
+        "understudy_actors.executor.worker_pool.WorkerPool._listens",
         swap(
             "    True\n"
-            "heard = listening.listen(self._heard)\n"
+            "heard = listening.poll(self._heard)\n"
             "with self._lock:\n"
             "    self._comes()\n"
             "    self._someone_listens = False\n"
             "    self._woken -= 1",
             "    True\n"
             "    self._woken += 1\n"
-            "heard = listening.listen(self._heard)\n"
+            "heard = listening.poll(self._heard)\n"
             "with self._lock:\n"
             "    self._comes()\n"
             "    self._someone_listens = False\n"
@@ -441,15 +441,15 @@ _WHO_LISTENS: Final = (
         "coroutines-not-watched",
         None,
         "what blocks the coroutines is named, also where none ran when the node started",
-        "understudy_actors.node.service.NodeService._watch_coroutines",
+        "understudy_actors.node.shell.NodeService._watch_coroutines",
         drop("self._watch.set()"),
-        "tests/integration/test_runtime_local.py",
+        "tests/integration/sdk/test_runtime_local.py",
     ),
     _mutant(
         "two-listen",
         None,
         "one thread listens at a time",
-        "understudy_actors.executor.threads.WorkerPool._listens",
+        "understudy_actors.executor.worker_pool.WorkerPool._listens",
         swap("self._ready or self._someone_listens", "self._ready"),
         _EXECUTOR,
     ),
@@ -457,7 +457,7 @@ _WHO_LISTENS: Final = (
         "timers-set-off-the-loop",
         None,
         "the node's timers are set on its loop's own thread",
-        "understudy_actors.node.service.NodeService._after",
+        "understudy_actors.node.shell.NodeService._after",
         swap("threading.get_ident() != self._thread", "self._thread == 0"),
         f"{_LISTENING}::test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop",
     ),
@@ -465,7 +465,7 @@ _WHO_LISTENS: Final = (
         "timers-not-asked-for",
         None,
         "whoever takes messages in, the loop learns of what is to happen later",
-        "understudy_actors.node.service.NodeService._after",
+        "understudy_actors.node.shell.NodeService._after",
         drop("if self._lacks_pulse():\n    self._soon(self._after)"),
         f"{_LISTENING}::test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop",
     ),

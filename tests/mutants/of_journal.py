@@ -7,19 +7,19 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/store").mutant
-_JOURNAL: Final = "test_journal.py"
-_PENDING: Final = "test_pending.py"
-_ENGINE: Final = "tests/integration/test_store_follower.py"
-_FAILING: Final = "tests/integration/test_store_failing.py"
-_OPEN: Final = "tests/integration/test_store_open.py"
-_GENTLE: Final = "tests/integration/test_store_gentle.py"
+_JOURNAL: Final = "engines/sqlite/test_journal.py"
+_PENDING: Final = "engines/sqlite/test_memtable.py"
+_ENGINE: Final = "tests/integration/store/test_follower.py"
+_FAILING: Final = "tests/integration/store/test_failing.py"
+_OPEN: Final = "tests/integration/store/test_open.py"
+_GENTLE: Final = "tests/integration/store/test_gentle.py"
 
 _FORMAT: Final = (
     _mutant(
         "journal-not-synced",
         None,
         "a record is on the disk when it is acknowledged",
-        "understudy_store.engines.journal._SYNCED",
+        "understudy_store.engines.sqlite.journal._SYNCED",
         swap('getattr(os, "O_DSYNC", os.O_SYNC)', "0"),
         f"{_JOURNAL}::test_a_write_is_durable_when_it_returns",
     ),
@@ -27,7 +27,7 @@ _FORMAT: Final = (
         "short-write-taken-for-whole",
         None,
         "a record of which a part was written is not acknowledged",
-        "understudy_store.engines.journal.write_through",
+        "understudy_store.engines.sqlite.journal.write_through",
         swap("written != len(data)", "written < 0"),
         f"{_JOURNAL}::test_a_short_write_is_an_error",
     ),
@@ -35,7 +35,7 @@ _FORMAT: Final = (
         "numbers-that-stand-still",
         None,
         "each record is numbered one higher than the one before",
-        "understudy_store.engines.journal.Journal.append",
+        "understudy_store.engines.sqlite.journal.Journal.append",
         drop("self.number = number"),
         f"{_JOURNAL}::test_each_record_begins_at_a_block_and_the_file_does_not_grow",
     ),
@@ -43,7 +43,7 @@ _FORMAT: Final = (
         "records-within-a-block",
         None,
         "to write a record touches none that was written before",
-        "understudy_store.engines.journal._blocks",
+        "understudy_store.engines.sqlite.journal._blocks",
         swap(
             "return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES",
             "return -(-(_HEAD.size + length) // 512) * 512",
@@ -54,7 +54,7 @@ _FORMAT: Final = (
         "sum-not-checked",
         None,
         "a record that was cut short does not count",
-        "understudy_store.engines.journal._records_in",
+        "understudy_store.engines.sqlite.journal._records_in",
         swap("crc == _crc(content[at : at + _UNSEALED_BYTES], data)", "data is not None"),
         f"{_JOURNAL}::test_a_record_that_is_cut_short_is_none",
     ),
@@ -62,7 +62,7 @@ _FORMAT: Final = (
         "sum-without-the-head",
         None,
         "a record's number is trusted only if its sum is right",
-        "understudy_store.engines.journal._crc",
+        "understudy_store.engines.sqlite.journal._crc",
         swap("crc32(data, crc32(unsealed))", "crc32(data)"),
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
@@ -70,7 +70,7 @@ _FORMAT: Final = (
         "journal-of-any-store",
         None,
         "a store takes in no other's journal",
-        "understudy_store.engines.journal.recover",
+        "understudy_store.engines.sqlite.journal.recover",
         swap("owner != store", "len(owner) != len(store)"),
         f"{_JOURNAL}::test_the_journal_of_another_store_is_refused",
     ),
@@ -78,7 +78,7 @@ _FORMAT: Final = (
         "gap-in-the-journal",
         None,
         "a record that is missing among others is not passed over",
-        "understudy_store.engines.journal.recover",
+        "understudy_store.engines.sqlite.journal.recover",
         swap("if found and found.keys", "wanted = sorted(found)\nif found.keys"),
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
@@ -86,7 +86,7 @@ _FORMAT: Final = (
         "records-within-a-record",
         None,
         "what a record holds is not taken for records",
-        "understudy_store.engines.journal._records_in",
+        "understudy_store.engines.sqlite.journal._records_in",
         drop("at += _blocks(length)\ncontinue"),
         f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
     ),
@@ -94,7 +94,7 @@ _FORMAT: Final = (
         "one-half-runs-into-the-other",
         None,
         "a half is written over only when the file has what it holds",
-        "understudy_store.engines.journal.Journal.fits",
+        "understudy_store.engines.sqlite.journal.Journal.fits",
         swap("self._start + self._half_bytes", "2 * self._half_bytes"),
         f"{_JOURNAL}::test_fits_to_the_last_block",
     ),
@@ -102,7 +102,7 @@ _FORMAT: Final = (
         "always-the-same-half",
         None,
         "the half that is not yet in the file is left alone",
-        "understudy_store.engines.journal.Journal.switch",
+        "understudy_store.engines.sqlite.journal.Journal.switch",
         swap("self._half_bytes - self._start", "0"),
         f"{_JOURNAL}::test_halves_change_places",
     ),
@@ -113,7 +113,7 @@ _MERGED: Final = (
         "links-added-before-those-that-go",
         None,
         "what is added after a removal stays",
-        "understudy_store.engines.database.Database._write",
+        "understudy_store.engines.sqlite.database.Database._write",
         swap(
             "links.removed:\n"
             "    remove.run(writer, [(id_,) for id_ in links.removed])\n"
@@ -130,7 +130,7 @@ _MERGED: Final = (
         "links-that-the-file-keeps",
         None,
         "links that are consumed are gone, also where the file has them",
-        "understudy_store.engines.pending.Links.remove",
+        "understudy_store.engines.sqlite.memtable.Links.remove",
         drop("self.removed[awaited] = None"),
         f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
     ),
@@ -138,7 +138,7 @@ _MERGED: Final = (
         "links-of-one-run-stay",
         None,
         "links that are added and consumed in one run never reach the file",
-        "understudy_store.engines.pending.Links.remove",
+        "understudy_store.engines.sqlite.memtable.Links.remove",
         drop("self._added.pop(awaited, None)"),
         f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
     ),
@@ -146,7 +146,7 @@ _MERGED: Final = (
         "removals-for-nothing",
         None,
         "the file is not searched for links of what it does not know",
-        "understudy_store.engines.pending.Links.remove",
+        "understudy_store.engines.sqlite.memtable.Links.remove",
         swap("awaited not in fresh", "awaited"),
         f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
     ),
@@ -154,7 +154,7 @@ _MERGED: Final = (
         "acknowledged-before-it-was-owed",
         None,
         "of one commit removals come last",
-        "understudy_store.engines.pending.Pending.add",
+        "understudy_store.engines.sqlite.memtable.Memtable.add",
         swap(
             "self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))",
             "self.unblocks.update(dict.fromkeys(changes.unblocks_removed, False))\n"
@@ -170,7 +170,7 @@ _BEHIND: Final = (
         "replayed-without-the-rest",
         None,
         "what is brought in after a kill is as whole as what was committed",
-        "understudy_store.engines.sqlite._bring_in",
+        "understudy_store.engines.sqlite.engine._bring_in",
         swap("_completed(decode(data), pending.rows)", "decode(data)"),
         f"{_PENDING}::test_made_and_settled_is_one_row_with_all_of_it",
         f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
@@ -179,7 +179,7 @@ _BEHIND: Final = (
         "not-replayed",
         None,
         "what a process left in the journal is brought in",
-        "understudy_store.engines.sqlite.SqliteEngine._open",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._open",
         drop("_bring_in(left, database, path)"),
         f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
     ),
@@ -187,7 +187,7 @@ _BEHIND: Final = (
         "file-said-to-hold-more",
         None,
         "the file says up to which commit it holds all, and no more",
-        "understudy_store.engines.sqlite.SqliteEngine._write_sealed",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_sealed",
         swap(
             "self._write(self._sealed, self._sealed_number)",
             "self._write(self._sealed, self._journal.number)",
@@ -198,7 +198,7 @@ _BEHIND: Final = (
         "halves-change-too-soon",
         None,
         "a half is written over only when the file has what it holds",
-        "understudy_store.engines.sqlite.SqliteEngine._commit",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
         swap("self._write_sealed", "self._sealed = Pending"),
         f"{_ENGINE}::test_a_half_that_is_full_goes_to_the_file",
     ),
@@ -206,7 +206,7 @@ _BEHIND: Final = (
         "older-state-first",
         None,
         "a find sees the last state of each",
-        "understudy_store.engines.sqlite.SqliteEngine.find",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.find",
         swap("active.get(id_) or sealed.get(id_)", "sealed.get(id_) or active.get(id_)"),
         f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
     ),
@@ -214,14 +214,14 @@ _BEHIND: Final = (
         "unseen-while-it-is-written",
         None,
         "what was acknowledged is seen at all times",
-        "understudy_store.engines.sqlite.SqliteEngine",
+        "understudy_store.engines.sqlite.engine.SqliteEngine",
         swap(
             "        self._write(self._sealed, self._sealed_number)\n"
             "        with self._view_lock:\n"
-            "            self._sealed = Pending()\n"
+            "            self._sealed = Memtable()\n"
             "def",
             "        with self._view_lock:\n"
-            "            sealed, self._sealed = self._sealed, Pending()\n"
+            "            sealed, self._sealed = self._sealed, Memtable()\n"
             "        self._write(sealed, self._sealed_number)\n"
             "def",
         ),
@@ -231,7 +231,7 @@ _BEHIND: Final = (
         "half-a-commit-found",
         None,
         "a find sees no half of a commit",
-        "understudy_store.engines.sqlite.SqliteEngine.find",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.find",
         swap("not rest or len(elsewhere) == len(wanted) or writes == self._writes", "writes >= 0"),
         f"{_ENGINE}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
     ),
@@ -239,7 +239,7 @@ _BEHIND: Final = (
         "half-a-commit-found-among-many",
         None,
         "a find sees no half of a commit, however many it asks for",
-        "understudy_store.engines.database.Database.find",
+        "understudy_store.engines.sqlite.database.Database.find",
         swap("len(keys) <= sql.CHUNK_ROWS", "keys"),
         f"{_ENGINE}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
     ),
@@ -247,7 +247,7 @@ _BEHIND: Final = (
         "never-brought-in",
         None,
         "the file lags by a second at most",
-        "understudy_store.engines.sqlite.SqliteEngine._follow",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
         swap("self._enough.wait(LAG_S)", "self._enough.wait()"),
         f"{_ENGINE}::test_the_file_has_a_commit_soon_without_being_asked",
     ),
@@ -255,7 +255,7 @@ _BEHIND: Final = (
         "brought-in-one-by-one",
         None,
         "commits are brought in together, not each by itself",
-        "understudy_store.engines.sqlite.SqliteEngine._follow",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
         swap("self._enough.wait(LAG_S)", "self._enough.wait(0)"),
         f"{_ENGINE}::test_the_file_is_not_written_for_each_commit",
     ),
@@ -263,7 +263,7 @@ _BEHIND: Final = (
         "many-rows-wait-too",
         None,
         "many rows are brought in sooner",
-        "understudy_store.engines.sqlite.SqliteEngine._commit",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
         swap("len(self._active.rows) >= LAG_ROWS and not self._sealed", "not self._active.rows"),
         f"{_ENGINE}::test_many_rows_are_brought_in_sooner",
     ),
@@ -271,7 +271,7 @@ _BEHIND: Final = (
         "large-without-a-number",
         None,
         "a commit that goes past the journal has a number, too",
-        "understudy_store.engines.sqlite.SqliteEngine._commit",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
         drop("self._journal.skip()"),
         f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
     ),
@@ -279,7 +279,7 @@ _BEHIND: Final = (
         "large-before-the-small",
         None,
         "a commit that goes past the journal goes past no commit",
-        "understudy_store.engines.sqlite.SqliteEngine._commit",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
         drop("self._write_all()"),
         f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
     ),
@@ -287,7 +287,7 @@ _BEHIND: Final = (
         "failure-behind-is-not-told",
         None,
         "after the file failed nothing is acknowledged",
-        "understudy_store.engines.sqlite.SqliteEngine._follow",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
         drop("self._failure = _as_store_error(error)"),
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
@@ -295,7 +295,7 @@ _BEHIND: Final = (
         "commits-after-the-close",
         None,
         "nothing is written to a journal that is closed: its descriptor may be another file's",
-        "understudy_store.engines.sqlite.SqliteEngine.commit",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.commit",
         drop("self._check_open()"),
         f"{_FAILING}::test_after_a_clean_close_all_is_in_the_file",
     ),
@@ -303,7 +303,7 @@ _BEHIND: Final = (
         "journal-removed-too-soon",
         None,
         "the journal goes only when the file has what it holds",
-        "understudy_store.engines.sqlite.SqliteEngine.close",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
         swap(
             "    self._write_all()\n"
             "    if self._failure is None:\n"
@@ -320,7 +320,7 @@ _BEHIND: Final = (
         "journal-removed-after-a-failure",
         None,
         "what failed is for the next open to look at",
-        "understudy_store.engines.sqlite.SqliteEngine.close",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
         swap(
             "    if self._failure is None:\n"
             "        self._journal.path.unlink()\n"
@@ -333,7 +333,7 @@ _BEHIND: Final = (
         "all-rows-at-once",
         None,
         "where little is done, few rows at a time are brought into the file",
-        "understudy_store.engines.sqlite.SqliteEngine._write_gently",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_gently",
         swap("len(self._sealed.rows) <= GENTLE_ROWS", "not self._sealed.rows"),
         _GENTLE,
     ),
@@ -341,7 +341,7 @@ _BEHIND: Final = (
         "many-rows-with-pauses",
         None,
         "where much is done, it is brought into the file without pauses",
-        "understudy_store.engines.sqlite.SqliteEngine._write_gently",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_gently",
         swap("len(self._sealed.rows) <= GENTLE_ROWS", "self._sealed.rows"),
         f"{_GENTLE}::test_many_rows_are_brought_in_without_pauses",
     ),
@@ -349,7 +349,7 @@ _BEHIND: Final = (
         "rows-not-parted",
         None,
         "between two pauses there are few rows",
-        "understudy_store.engines.database.Database._parts",
+        "understudy_store.engines.sqlite.database.Database._parts",
         swap("_READY_ROWS if pause is None else _FEW_ROWS", "_READY_ROWS"),
         _GENTLE,
     ),
@@ -357,7 +357,7 @@ _BEHIND: Final = (
         "pauses-for-good",
         None,
         "who needs the file and writes to it does not pause",
-        "understudy_store.engines.sqlite.SqliteEngine._write_gently",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_gently",
         drop("self._database.pause = None"),
         f"{_GENTLE}::test_who_writes_in_its_own_cause_does_not_pause",
     ),
@@ -365,7 +365,7 @@ _BEHIND: Final = (
         "hurries-for-ever",
         None,
         "one that was in a hurry does not end the pauses for good",
-        "understudy_store.engines.sqlite.SqliteEngine._follow",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
         drop("self._hurry.clear()"),
         _GENTLE,
     ),
@@ -373,7 +373,7 @@ _BEHIND: Final = (
         "nobody-hurries",
         None,
         "who waits for the file ends the pauses",
-        "understudy_store.engines.sqlite.SqliteEngine._file",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._file",
         drop("self._hurry.set()"),
         f"{_GENTLE}::test_who_waits_for_the_file_ends_the_pause",
     ),
@@ -381,7 +381,7 @@ _BEHIND: Final = (
         "the-end-waits",
         None,
         "a store that is closed does not wait for pauses",
-        "understudy_store.engines.sqlite.SqliteEngine.close",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
         drop("self._hurry.set()"),
         _GENTLE,
     ),
@@ -389,7 +389,7 @@ _BEHIND: Final = (
         "journal-not-watched",
         None,
         "a journal that is removed stops the store",
-        "understudy_store.engines.sqlite.SqliteEngine._open",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._open",
         swap("[self._path, path, *beside]", "[self._path, *beside]"),
         f"{_OPEN}::test_a_file_that_goes_away_stops_the_store",
     ),

@@ -7,11 +7,11 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/sdk").mutant
-_VALUES: Final = "test_values.py"
-_FAILURES: Final = "test_failures.py"
+_VALUES: Final = "values/test_values.py"
+_FAILURES: Final = "values/test_errors.py"
 _RETRY: Final = "test_retry.py"
-_LOCAL: Final = "tests/integration/test_runtime_local.py"
-_HANDLES: Final = "test_handles.py"
+_LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
+_HANDLES: Final = "client/test_handles.py"
 
 _WAITING: Final = (
     _mutant(
@@ -19,15 +19,15 @@ _WAITING: Final = (
         None,
         "result(timeout=) waits no longer than that",
         "understudy.handle.Handle.result",
-        swap("self._future.result(timeout)", "self._future.result(timeout and timeout * 10)"),
+        swap("self._future.result(timeout_s)", "self._future.result(timeout_s and timeout_s * 10)"),
         _HANDLES,
     ),
     _mutant(
         "functions-own-timeout-hidden",
         None,
         "a TimeoutError that the function raised is its own",
-        "understudy.handle.Handle.result",
-        drop("if self._future.done():\n    raise"),
+        "understudy.cli.commands.invoke._settled",
+        drop("if future.done():\n    raise"),
         _HANDLES,
     ),
     _mutant(
@@ -53,7 +53,7 @@ _WAITING: Final = (
         "second-waiter-forgotten",
         None,
         "everyone who waits for a promise gets its result",
-        "understudy.asking.Asking.resolve",
+        "understudy.client.requests.PendingRequests.resolve",
         swap("watches.pop(record.id, ())", "watches.pop(record.id, [])[:1]"),
         _HANDLES,
     ),
@@ -61,7 +61,7 @@ _WAITING: Final = (
         "settled-before-the-watch",
         None,
         "what had settled before it was watched is a result, too",
-        "understudy.asking.Asking.send_watch.on_reply",
+        "understudy.client.requests.PendingRequests.send_watch.on_reply",
         drop("self.resolve(answer.reply.promises or ())"),
         _HANDLES,
     ),
@@ -69,15 +69,15 @@ _WAITING: Final = (
         "watched-once",
         None,
         "after a reconnect a process watches again what it waits for",
-        "understudy.connection.Connection._on_connected",
+        "understudy.client.connection.Connection._on_connected",
         swap("reconnected and self._asking.watches", "not reconnected and self._asking.watches"),
-        "tests/integration/test_runtime_processes.py::test_calls_outlive_the_broker",
+        "tests/integration/sdk/test_runtime_processes.py::test_calls_outlive_the_broker",
     ),
     _mutant(
         "absent-one-of-many-watched",
         None,
         "one absent id does not end the waits for the others",
-        "understudy.asking.Asking.send_watch.on_reply",
+        "understudy.client.requests.PendingRequests.send_watch.on_reply",
         swap(
             "    for id in ids:\n        self.send_watch((id,))\nelif",
             "    self.watches.clear()\nelif",
@@ -88,7 +88,7 @@ _WAITING: Final = (
         "another-functions-id",
         None,
         "an id under which another function was called is refused",
-        "understudy.asking._collision",
+        "understudy.client.requests._collision",
         swap("name == other", "name or other"),
         _HANDLES,
     ),
@@ -96,7 +96,7 @@ _WAITING: Final = (
         "waits-on-what-has-ended",
         None,
         "nobody waits for ever on a runtime that has stopped",
-        "understudy.asking.Asking.fail_all",
+        "understudy.client.requests.PendingRequests.fail_all",
         swap(
             "        (future, error)\nself.fail_unanswered",
             "        (future, error)\n        break\nself.fail_unanswered",
@@ -140,7 +140,7 @@ _DATA: Final = (
         "tuples-become-lists",
         None,
         "a value arrives as what it was",
-        "understudy.values.lifting.Lifting._lift",
+        "understudy.values.decoding.Decoding._lift",
         swap("tuple(inner)", "inner"),
         f"{_VALUES}::TestRoundTrip::test_corner_cases",
     ),
@@ -148,7 +148,7 @@ _DATA: Final = (
         "folded-hour-unfolded",
         None,
         "a time in the hour that comes twice keeps which of the two it is",
-        "understudy.values.lifting._datetime",
+        "understudy.values.decoding._datetime",
         swap("int(fold)", "0"),
         f"{_VALUES}::TestRoundTrip::test_corner_cases",
     ),
@@ -156,7 +156,7 @@ _DATA: Final = (
         "large-int-unsigned",
         None,
         "large numbers keep their sign",
-        "understudy.values.lifting._PLAIN",
+        "understudy.values.decoding._SCALARS",
         swap(
             'int.from_bytes(data, "big", signed=True)',
             'int.from_bytes(data, "big", signed=False)',
@@ -167,7 +167,7 @@ _DATA: Final = (
         "unpickles-for-anyone",
         None,
         "pickled data is refused unless it was allowed",
-        "understudy.values.lifting.Lifting._unpickled",
+        "understudy.values.decoding.Decoding._unpickled",
         swap("not self._pickle", "self._tagged and not self._pickle"),
         f"{_VALUES}::TestPickle::test_pickled_data_is_refused_where_not_allowed",
     ),
@@ -175,8 +175,8 @@ _DATA: Final = (
         "cycle-not-noticed",
         None,
         "what contains itself is refused",
-        "understudy.values.lowering.Lowering.lower",
-        swap("self.depth == codes.DEPTH_MAX", "self.depth == -1"),
+        "understudy.values.encoding.Converter.convert",
+        swap("self.depth == DEPTH_MAX", "self.depth == -1"),
         f"{_VALUES}::TestRefusals::test_depth",
     ),
     _mutant(
@@ -199,7 +199,7 @@ _DATA: Final = (
         "errors-wire-rewritten",
         None,
         "an error passes unchanged through those who do not know its class",
-        "understudy.values.failures.encode_failure",
+        "understudy.values.errors.encode_failure",
         drop("return error._wire"),
         _FAILURES,
     ),
@@ -207,7 +207,7 @@ _DATA: Final = (
         "error-past-the-limit",
         None,
         "an error fits a payload, whatever it holds",
-        "understudy.values.failures.encode_failure",
+        "understudy.values.errors.encode_failure",
         swap("len(data) <= codec.payload_bytes_max", "len(data) >= 0"),
         _FAILURES,
     ),
@@ -215,7 +215,7 @@ _DATA: Final = (
         "stop-iteration-rebuilt",
         None,
         "what means something to Python itself is not raised into a generator",
-        "understudy.values.failures._may_be_raised",
+        "understudy.values.errors._may_be_raised",
         swap("(kind, Exception) and not issubclass(kind, _NEVER_REBUILT)", "(kind, Exception)"),
         _FAILURES,
     ),
