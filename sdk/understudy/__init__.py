@@ -60,20 +60,34 @@ from understudy.errors import (
     UnknownFunctionError,
     WaitTimeoutError,
 )
+from understudy.groups import Group, Groups, Node
 from understudy.handle import Handle
-from understudy.options import poll
+from understudy.options import CallOptions, poll
+from understudy.promises import Promises, StoredPromise
+from understudy.registry import Function
 from understudy.retry import Constant, Exponential, Linear, Never, Retry
 from understudy.runtime import Runtime
+from understudy.schedules import Schedule, Schedules
 from understudy_actors.interpreter.requests import Promise
 
 __all__ = [
     # calling and being called
+    "CallOptions",
     "Context",
+    "Function",
     "Handle",
     "Info",
     "Promise",
     "Runtime",
     "poll",
+    # looking into the store and the broker
+    "Group",
+    "Groups",
+    "Node",
+    "Promises",
+    "Schedule",
+    "Schedules",
+    "StoredPromise",
     # retry policies
     "Constant",
     "Exponential",

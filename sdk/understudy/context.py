@@ -52,7 +52,7 @@ from understudy_actors.interpreter.requests import (
 
 if TYPE_CHECKING:
     from understudy.client.node_environment import NodeEnvironment
-    from understudy_actors.interpreter.environment import RunView
+    from understudy_actors.interpreter.routine import Routine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,10 +82,10 @@ class Info(NamedTuple):
 class Context:
     """The first argument of every durable function."""
 
-    __slots__ = ("_env", "_log", "_random", "_run")
+    __slots__ = ("_env", "_log", "_random", "_routine")
 
-    def __init__(self, run: RunView, env: NodeEnvironment) -> None:
-        self._run = run
+    def __init__(self, routine: Routine, env: NodeEnvironment) -> None:
+        self._routine = routine
         self._env = env
         # made when they are asked for: most functions never do
         self._random: random.Random | None = None
@@ -96,32 +96,34 @@ class Context:
     @property
     def id(self) -> str:
         """The id of this run's promise."""
-        return self._run.id
+        return self._routine.id
 
     @property
     def log(self) -> FunctionLog:
         """A logger that names this run, silent while the function is replayed."""
         if self._log is None:
-            self._log = FunctionLog(_LOG, self._run)
+            self._log = FunctionLog(_LOG, self._routine)
         return self._log
 
     @property
     def info(self) -> Info:
-        run = self._run
-        record = run.record
-        return Info(run.attempt, record.timeout_at / 1000, record.tags, run.function.version)
+        routine = self._routine
+        record = routine.record
+        return Info(
+            routine.attempt, record.timeout_at / 1000, record.tags, routine.function.version
+        )
 
     @property
     def time(self) -> float:
         """Epoch seconds, the same in every replay: when the call was made, or the latest result
         that this function has seen settled."""
-        return self._run.replay.time_ms / 1000
+        return self._routine.time_ms / 1000
 
     @property
     def random(self) -> random.Random:
         """Random numbers, the same in every replay: seeded with the id."""
         if self._random is None:
-            self._random = random.Random(self._run.id)
+            self._random = random.Random(self._routine.id)
         return self._random
 
     def uuid(self) -> uuid.UUID:
@@ -137,108 +139,120 @@ class Context:
     @overload
     def rfi(
         self,
-        f: Callable[Concatenate[Any, P], Generator[Any, Any, T]],
+        f: GeneratorFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[Promise[T]]: ...
     @overload
     def rfi(
         self,
-        f: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+        f: CoroutineFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(self, f: PlainFn[P, T], *args: P.args, **kw: P.kwargs) -> Call[Promise[T]]: ...
+    def rfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
     @overload
-    def rfi(self, f: str, *args: Any, **kw: Any) -> Call[Promise[Any]]: ...
-    def rfi(self, f: Any, *args: Any, **kw: Any) -> Call[Any]:
+    def rfi(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
+    def rfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Remote invocation: call `f` in its group and get a promise, to yield later."""
-        return self._call("rfi", f, args, kw)
+        return self._call("rfi", f, args, kwargs)
 
     @overload
     def rfc(
         self,
-        f: Callable[Concatenate[Any, P], Generator[Any, Any, T]],
+        f: GeneratorFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[T]: ...
     @overload
     def rfc(
         self,
-        f: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+        f: CoroutineFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[T]: ...
     @overload
-    def rfc(self, f: PlainFn[P, T], *args: P.args, **kw: P.kwargs) -> Call[T]: ...
+    def rfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: str, *args: Any, **kw: Any) -> Call[Any]: ...
-    def rfc(self, f: Any, *args: Any, **kw: Any) -> Call[Any]:
+    def rfc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Any]: ...
+    def rfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Remote call: call `f` in its group and wait for its value."""
-        return self._call("rfc", f, args, kw)
+        return self._call("rfc", f, args, kwargs)
 
     @overload
     def detached(
         self,
-        f: Callable[Concatenate[Any, P], Generator[Any, Any, T]],
+        f: GeneratorFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[Promise[T]]: ...
     @overload
     def detached(
         self,
-        f: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+        f: CoroutineFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[Promise[T]]: ...
     @overload
-    def detached(self, f: PlainFn[P, T], *args: P.args, **kw: P.kwargs) -> Call[Promise[T]]: ...
+    def detached(
+        self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Call[Promise[T]]: ...
     @overload
-    def detached(self, f: str, *args: Any, **kw: Any) -> Call[Promise[Any]]: ...
-    def detached(self, f: Any, *args: Any, **kw: Any) -> Call[Any]:
+    def detached(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
+    def detached(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Start a call graph of its own: this function ends without waiting for it."""
-        return self._call("detached", f, args, kw)
+        return self._call("detached", f, args, kwargs)
 
     @overload
     def lfi(
         self,
-        f: Callable[Concatenate[Any, P], Generator[Any, Any, T]],
+        f: GeneratorFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[Promise[T]]: ...
     @overload
     def lfi(
         self,
-        f: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+        f: CoroutineFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[Promise[T]]: ...
     @overload
-    def lfi(self, f: PlainFn[P, T], *args: P.args, **kw: P.kwargs) -> Call[Promise[T]]: ...
-    def lfi(self, f: Any, *args: Any, **kw: Any) -> Call[Any]:
+    def lfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
+    def lfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Local invocation: a step here, whose result is stored once; gives a promise."""
-        return self._call("lfi", f, args, kw)
+        return self._call("lfi", f, args, kwargs)
 
     @overload
     def lfc(
         self,
-        f: Callable[Concatenate[Any, P], Generator[Any, Any, T]],
+        f: GeneratorFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[T]: ...
     @overload
     def lfc(
         self,
-        f: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+        f: CoroutineFn[P, T],
+        /,
         *args: P.args,
-        **kw: P.kwargs,
+        **kwargs: P.kwargs,
     ) -> Call[T]: ...
     @overload
-    def lfc(self, f: PlainFn[P, T], *args: P.args, **kw: P.kwargs) -> Call[T]: ...
-    def lfc(self, f: Any, *args: Any, **kw: Any) -> Call[Any]:
+    def lfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def lfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Local call: a step here, whose result is stored once; waits for its value."""
-        return self._call("lfc", f, args, kw)
+        return self._call("lfc", f, args, kwargs)
 
     begin_rpc = rfi
     rpc = rfc
@@ -249,14 +263,13 @@ class Context:
 
     def sleep(self, duration: float | timedelta) -> Sleep:
         """A durable pause of so many seconds: survives every crash and holds no process."""
-        run, calls = self._run, self._run.calls
-        spec = calls.new_call("sleep", "", _site(sys._getframe(1)))
+        spec = self._routine.new_call("sleep", "", _site(sys._getframe(1)))
         spec.timeout_ms = int(seconds("duration", duration, zero=True) * 1000)
-        calls.defer(spec)
-        ends_at = calls.now_ms + spec.timeout_ms
-        if ends_at > run.record.timeout_at and not run.replay.replaying:
+        routine = self._routine
+        routine.defer(spec)
+        if routine.now_ms + spec.timeout_ms > routine.record.timeout_at and not routine.replaying:
             self._env.warn(
-                f"{run.function.name} {self.id}: a sleep of {spec.timeout_ms / 1000:g} s ends "
+                f"{routine.function.name} {self.id}: a sleep of {spec.timeout_ms / 1000:g} s ends "
                 "after the deadline of the call that sleeps: call it with .options(timeout=...)"
             )
         return Sleep(spec, _apply_options)
@@ -265,7 +278,7 @@ class Context:
         self, *, id: str | None = None, timeout: float | timedelta | None = None
     ) -> Call[Promise[Any]]:
         """A promise that the outside settles: a person, a webhook (`Runtime.promises.resolve`)."""
-        spec = self._run.calls.new_call("promise", "", _site(sys._getframe(1)))
+        spec = self._routine.new_call("promise", "", _site(sys._getframe(1)))
         if id is not None or timeout is not None:
             _apply_options(spec, {"id": id, "timeout": timeout})
         return Call(spec, _apply_options, wait=False)
@@ -276,8 +289,11 @@ class Context:
 
     def race(self, promises: Sequence[Request[Any]], *, cancel: bool = False) -> Race[Any]:
         """The value, or failure, of whichever settles first; the others go on unless `cancel`."""
-        spec = self._run.calls.new_call("race", "", _site(sys._getframe(1)))
-        return Race(spec, list(promises), cancel=cancel)
+        spec = self._routine.new_call("race", "", _site(sys._getframe(1)))
+        items = list(promises)
+        if not items:
+            raise ConfigurationError("ctx.race needs at least one promise")
+        return Race(spec, items, cancel=cancel)
 
     @overload
     def map(
@@ -327,8 +343,7 @@ class Context:
     def _call(
         self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str = ""
     ) -> Call[Any]:
-        run, env = self._run, self._env
-        calls = run.calls
+        routine, env = self._routine, self._env
         # a step here may be given a promise to wait for; elsewhere it means nothing
         wrong = (Call, Sleep) if kind in ("lfi", "lfc") else Request
         for argument in (*args, *kwargs.values()):
@@ -338,14 +353,14 @@ class Context:
         if kind in ("lfi", "lfc"):
             function = env.local_function(f)
             function.check_arguments(args, kwargs)
-            spec = calls.new_call(kind, function.name, site)
+            spec = routine.new_call(kind, function.name, site)
             spec.function, spec.args, spec.kwargs = function, args, kwargs
             hint = function.result_hint
         else:
             known = None if isinstance(f, str) else env.registered(f)
             name = f if known is None else known.name
-            spec = calls.new_call(kind, name, site)
-            if spec.id not in run.replay.known:
+            spec = routine.new_call(kind, name, site)
+            if spec.id not in routine.known:
                 spec.data = env.values.encode_call(known, args, kwargs)
             hint = None if known is None else known.result_hint
             spec.target = env.target
@@ -353,24 +368,24 @@ class Context:
                 spec.passed_version = known.version
                 if known.timeout_s is not None:
                     spec.timeout_ms = int(known.timeout_s * 1000)
-        calls.defer(spec)
+        routine.defer(spec)
         return Call(spec, _apply_options, wait=kind in ("rfc", "lfc"), hint=hint)
 
 
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
     """``ctx.log``: names the run, and says nothing during a replay."""
 
-    def __init__(self, logger: logging.Logger, run: RunView) -> None:
+    def __init__(self, logger: logging.Logger, routine: Routine) -> None:
         super().__init__(logger, None)
-        self._run = run
+        self._routine = routine
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
-        return not self._run.replay.replaying and self.logger.isEnabledFor(level)
+        return not self._routine.replaying and self.logger.isEnabledFor(level)
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"{self._run.function.name} {self._run.id}: {msg}", kwargs
+        return f"{self._routine.function.name} {self._routine.id}: {msg}", kwargs
 
 
 #: options that say nothing for some kinds of calls, with what to do instead

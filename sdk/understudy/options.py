@@ -1,47 +1,52 @@
-"""Options of one call, or of a runtime: all unset unless given."""
+"""Options of one call, or of all calls of a runtime, and the checks of what users pass."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 import msgspec
 
-from understudy.errors import ConfigurationError
+from understudy.errors import ConfigurationError, InvalidArgumentsError
 from understudy.retry import Retry
+from understudy_actors.interpreter.call_options import CallOptions
 from understudy_store.addresses import InvalidAddressError, canonical, poll
 from understudy_store.limits import Limits
 
-__all__ = ["Options", "poll"]
+__all__ = ["CallOptions", "Options", "poll"]
 
-#: keys of tags that start so are the SDK's own
+#: Tags whose keys start with this text are the library's own.
 RESERVED: Final = "understudy:"
 PRIORITY_MAX: Final = 100
+VERSION_MAX: Final = 2**31 - 1
 
-_LIMITS: Final = Limits()
+#: The bounds of the store, which a broker may have set otherwise: it has the last word.
+LIMITS: Final = Limits()
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What `.options(...)` collects. Make one with ``Options().merge(...)``, which validates.
+    """The options that ``.options(...)`` collects; None means not set.
+
+    Make one with ``Options().merge(...)``, which checks the values.
 
     Attributes
     ----------
-    id
-        The promise's id, instead of the one that follows from the call's place.
-    target
-        Where it runs, in its canonical spelling ("poll://any@group").
-    timeout_s, delay_s
-        Seconds from the call to the deadline, and to when it is first handed out.
-    version
-        Of the function; unset means the highest.
-    tags
-        Yours, to search by.
-    retry
-        The policy for this call instead of the function's own.
-    priority
-        -100 to 100; higher goes first.
+    id : str or None
+        The promise's id, instead of the one that follows from the place of the call.
+    target : str or None
+        The group or node that performs the call, in its canonical spelling ("poll://any@group").
+    timeout_s, delay_s : float or None
+        Seconds from the call to its deadline, and to the moment when it is first handed out.
+    version : int or None
+        The version of the function; not set means the highest.
+    tags : dict of str to str or None
+        The user's own tags, to search by.
+    retry : Retry or None
+        The policy for this call, instead of the function's own.
+    priority : int or None
+        -100 to 100; a higher one goes first.
     """
 
     id: str | None = None
@@ -53,59 +58,53 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     delay_s: float | None = None
     priority: int | None = None
 
-    def merge(
-        self,
-        *,
-        id: str | None = None,
-        target: str | None = None,
-        send_to: str | None = None,
-        timeout: float | timedelta | None = None,
-        version: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        retry: Retry | None = None,
-        delay: float | timedelta | None = None,
-        priority: int | None = None,
-    ) -> Self:
-        """A copy with these set; what is None stays as it was, and `tags` replaces all tags.
+    def merge(self, **given: Unpack[CallOptions]) -> Self:
+        """Return a copy with some options changed.
 
         Parameters
         ----------
-        target, send_to
-            The same thing: "group", "poll://group", `poll("group")`. Given twice, they must agree.
-        timeout, delay
-            Seconds, or a `timedelta`.
+        **given : CallOptions
+            The options to change. None leaves an option as it is; `tags` replaces all tags;
+            `target` and `send_to` are two names for one option and must agree.
 
         Raises
         ------
         ConfigurationError
-            Names the option and the value.
+            Names the option and the value that cannot be used.
+        InvalidArgumentsError
+            There is no such option.
         """
         changed: dict[str, Any] = {}
-        if id is not None:
-            changed["id"] = _id(id)
-        if target is not None or send_to is not None:
-            changed["target"] = _target(target, send_to)
-        if timeout is not None:
-            changed["timeout_s"] = seconds("timeout", timeout, zero=False)
-        if version is not None:
-            changed["version"] = _whole("version", version, 1, 2**31 - 1)
-        if tags is not None:
-            changed["tags"] = _tags(tags)
-        if retry is not None:
-            changed["retry"] = _retry(retry)
-        if delay is not None:
-            changed["delay_s"] = seconds("delay", delay, zero=True)
-        if priority is not None:
-            changed["priority"] = _whole("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
+        for option, value in given.items():
+            if value is not None:
+                field, check = _CHECKS.get(option, ("", _unknown))
+                changed[field] = check(option, value)
+        if given.get("target") is not None and given.get("send_to") is not None:
+            changed["target"] = _one_target(given["target"], given["send_to"])
         return msgspec.structs.replace(self, **changed) if changed else self
 
 
-#: nothing set: the default of everything that takes options
+#: No option set: the default of everything that takes options.
 UNSET: Final = Options()
 
 
 def seconds(option: str, value: object, *, zero: bool) -> float:
-    """`value` in seconds, or `ConfigurationError` naming `option`; `zero` says if 0 will do."""
+    """Convert `value` to seconds.
+
+    Parameters
+    ----------
+    option
+        The name of the option, for the error's text.
+    value
+        A number of seconds, or a timedelta.
+    zero
+        Whether 0 is allowed.
+
+    Raises
+    ------
+    ConfigurationError
+        `value` is no finite number of seconds, is negative, or is 0 where that is not allowed.
+    """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise _bad(option, value, "seconds, as a number or a timedelta")
@@ -119,28 +118,52 @@ def seconds(option: str, value: object, *, zero: bool) -> float:
     return converted
 
 
+def check_int(option: str, value: object, least: int, most: int) -> int:
+    """Return `value` if it is an int between `least` and `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise _bad(option, value, f"an int from {least} to {most}")
+    return value
+
+
+def check_text(option: str, value: object) -> None:
+    """Check that `value` is a string or None."""
+    if value is not None and not isinstance(value, str):
+        raise _bad(option, value, "a string")
+
+
+def check_tags(value: object, *, reserved: bool = False) -> dict[str, str]:
+    """Return tags as a dict of their own; the library's own only where `reserved` allows them."""
+    if not isinstance(value, Mapping):
+        raise _bad("tags", value, "a dict of strings")
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise _bad("tags", value, f"a dict of strings, which {key!r}: {text!r} is not")
+        if key.startswith(RESERVED) and not reserved:
+            raise _bad("tags", value, f"without keys that start with {RESERVED!r}: {key!r}")
+    return dict(value)
+
+
+def check_retry(option: str, value: object) -> Retry:
+    """Return `value` if it is a retry policy."""
+    if isinstance(value, type) or not isinstance(value, Retry):
+        raise _bad(option, value, "a policy, such as Exponential(), Constant(1, 5) or Never()")
+    return value
+
+
 def _bad(option: str, value: object, allowed: str) -> ConfigurationError:
     return ConfigurationError(f"option {option}={value!r}: it must be {allowed}")
 
 
-def _id(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _LIMITS.id_chars_max:
-        raise _bad("id", value, f"a string of 1 to {_LIMITS.id_chars_max} characters")
+def _unknown(option: str, _: object) -> Any:
+    raise InvalidArgumentsError(
+        f"there is no option {option!r}; the options are {', '.join(_CHECKS)}"
+    )
+
+
+def _id(option: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= LIMITS.id_chars_max:
+        raise _bad(option, value, f"a string of 1 to {LIMITS.id_chars_max} characters")
     return value
-
-
-def _target(target: object, send_to: object) -> str:
-    spellings = {
-        _address(option, value)
-        for option, value in (("target", target), ("send_to", send_to))
-        if value is not None
-    }
-    if len(spellings) > 1:
-        raise ConfigurationError(
-            f"options target={target!r} and send_to={send_to!r} differ: they mean the same thing, "
-            "give one of them"
-        )
-    return spellings.pop()
 
 
 def _address(option: str, value: object) -> str:
@@ -152,24 +175,28 @@ def _address(option: str, value: object) -> str:
         raise ConfigurationError(f"option {option}={value!r}: {error}") from error
 
 
-def _whole(option: str, value: object, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise _bad(option, value, f"an int from {least} to {most}")
-    return value
+def _one_target(target: object, send_to: object) -> str:
+    address = _address("target", target)
+    if address != _address("send_to", send_to):
+        raise ConfigurationError(
+            f"options target={target!r} and send_to={send_to!r} differ: they mean the same thing, "
+            "give one of them"
+        )
+    return address
 
 
-def _tags(value: object) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise _bad("tags", value, "a dict of strings")
-    for key, text in value.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            raise _bad("tags", value, f"a dict of strings, which {key!r}: {text!r} is not")
-        if key.startswith(RESERVED):
-            raise _bad("tags", value, f"without keys that start with {RESERVED!r}: {key!r}")
-    return dict(value)
-
-
-def _retry(value: object) -> Retry:
-    if isinstance(value, type) or not isinstance(value, Retry):
-        raise _bad("retry", value, "a policy, such as Exponential(), Constant(1, 5) or Never()")
-    return value
+#: the field of `Options` that each keyword sets, and the check of its value
+_CHECKS: Final[dict[str, tuple[str, Any]]] = {
+    "id": ("id", _id),
+    "target": ("target", _address),
+    "send_to": ("target", _address),
+    "timeout": ("timeout_s", lambda option, value: seconds(option, value, zero=False)),
+    "version": ("version", lambda option, value: check_int(option, value, 1, VERSION_MAX)),
+    "tags": ("tags", lambda _, value: check_tags(value)),
+    "retry": ("retry", check_retry),
+    "delay": ("delay_s", lambda option, value: seconds(option, value, zero=True)),
+    "priority": (
+        "priority",
+        lambda option, value: check_int(option, value, -PRIORITY_MAX, PRIORITY_MAX),
+    ),
+}

@@ -1,15 +1,19 @@
-"""The promises of the store, directly: for webhooks, people, and programs that look around."""
+"""The promises of the store: for webhooks, for people, and for programs that look around."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from understudy.client.node_environment import NodeEnvironment
+from understudy.client.calls import check_id
+from understudy.client.node_environment import NodeValues
 from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
-from understudy.options import Options, seconds
+from understudy.options import LIMITS, check_int, check_tags, check_text, seconds
+from understudy.renamed import warn_renamed
+from understudy_broker.protocol.messages import AnyCommand
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -29,66 +33,148 @@ from understudy_store.records import (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class StoredPromise:
-    """A promise as it was when it was read."""
+    """A promise as it was when it was read from the store.
 
-    __slots__ = ("_env", "record")
+    Attributes
+    ----------
+    id : str
+        The id of the promise.
+    state : str
+        ``pending``, ``resolved``, ``rejected``, ``rejected_canceled`` or ``rejected_timedout``.
+    function : str or None
+        The name of the function, if the promise is a call of one.
+    tags : dict of str to str
+        The tags of the promise; those that start with ``understudy:`` are the library's own.
+    created_at : datetime
+        When it was created, in UTC.
+    timeout_at : datetime
+        Its deadline, in UTC.
+    settled_at : datetime or None
+        When it was settled, in UTC; None while it is pending.
 
-    def __init__(self, record: PromiseRecord, env: NodeEnvironment) -> None:
-        self.record = record
-        self._env = env
+    Examples
+    --------
+    >>> promise = runtime.promises.create("approval-7", timeout=3600)
+    >>> promise.state, promise.timeout_at - promise.created_at
+    ('pending', datetime.timedelta(seconds=3600))
+    """
 
-    def __repr__(self) -> str:
-        return f"<StoredPromise {self.id} {self.state}>"
-
-    @property
-    def id(self) -> str:
-        return self.record.id
-
-    @property
-    def state(self) -> PromiseState:
-        return self.record.state
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return self.record.tags
-
-    @property
-    def function(self) -> str | None:
-        """The name of the function that it is a call of, if it is one."""
-        return self.record.param.headers.get(HEADER_FUNCTION)
-
-    @property
-    def created_at(self) -> datetime:
-        return _time(self.record.created_at)
-
-    @property
-    def timeout_at(self) -> datetime:
-        return _time(self.record.timeout_at)
-
-    @property
-    def settled_at(self) -> datetime | None:
-        return None if self.record.settled_at is None else _time(self.record.settled_at)
+    id: str
+    state: PromiseState
+    function: str | None
+    tags: dict[str, str] = field(hash=False)
+    created_at: datetime
+    timeout_at: datetime
+    settled_at: datetime | None
+    _record: PromiseRecord = field(repr=False, hash=False)
+    _values: NodeValues = field(repr=False, compare=False)
 
     def value(self) -> Any:
-        """The value; raises what it was rejected with; None while it is pending."""
-        record, values = self.record, self._env.values
+        """Return the value that the promise was resolved with.
+
+        Returns
+        -------
+        object
+            The value; None while the promise is pending.
+
+        Raises
+        ------
+        Exception
+            The error that the promise was rejected with, as the exception that it was.
+        CanceledError
+            It was canceled.
+        DeadlineExceededError
+            It was still pending at its deadline.
+        DecodingError
+            The stored data cannot be read in this process.
+
+        Examples
+        --------
+        >>> approval = runtime.promises.create("approval-8")
+        >>> runtime.promises.resolve("approval-8", {"by": "Ann"}).value()
+        {'by': 'Ann'}
+        """
+        record = self._record
         if record.state == RESOLVED:
-            return values.decode_value(record.value.data)
+            return self._values.decode_value(record.value.data)
         if record.settled:
-            raise values.settled_error(record)
+            raise self._values.settled_error(record)
         return None
+
+    def param(self) -> Any:
+        """Return the value that `Promises.create` attached for the settler to read.
+
+        Returns
+        -------
+        object
+            The value; None if there is none, or if the promise is a call.
+
+        Raises
+        ------
+        DecodingError
+            The stored data cannot be read in this process.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-9", value={"amount": 120})
+        >>> runtime.promises.get("approval-9").param()
+        {'amount': 120}
+        """
+        param = self._record.param
+        if param.data is None or self.function is not None:
+            return None
+        return self._values.decode_value(param.data)
+
+    @property
+    def record(self) -> PromiseRecord:
+        """The record of the wire, as earlier releases gave it."""
+        warn_renamed("StoredPromise.record", "its fields, value() and param()")
+        return self._record
 
 
 class Promises:
-    """``runtime.promises``. Each call returns when it is done, and durable."""
+    """The promises in the store, as ``runtime.promises``.
+
+    Every method waits for the broker; what it changed is on disk when it returns. On an event loop
+    it blocks for that moment: call it in a thread if the loop must not wait.
+
+    Examples
+    --------
+    >>> approval = runtime.promises.create("approval-1", timeout=3600)
+    >>> runtime.promises.resolve("approval-1", "yes").value()
+    'yes'
+    """
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
 
     def get(self, id: str) -> StoredPromise:
-        """The promise; `CommandError` with status 404 if there is none."""
-        return self._one(PromiseGet(id))
+        """Read one promise.
+
+        Parameters
+        ----------
+        id : str
+            The id of the promise.
+
+        Returns
+        -------
+        StoredPromise
+            The promise as it is now.
+
+        Raises
+        ------
+        CommandError
+            With status 404 if it does not exist.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-2")
+        >>> runtime.promises.get("approval-2").state
+        'pending'
+        """
+        return self._one(PromiseGet(check_id(id)))
 
     def create(
         self,
@@ -98,39 +184,142 @@ class Promises:
         tags: Mapping[str, str] | None = None,
         value: Any = None,
     ) -> StoredPromise:
-        """A promise for the outside to settle; the same id again gives the one that there is.
+        """Create a promise that a person or another system will settle.
 
-        `value` is for whoever settles it to read; `timeout` in seconds.
+        Parameters
+        ----------
+        id : str
+            The id of the promise. If it exists already, it stays as it is and is returned.
+        timeout : float or timedelta, optional
+            Seconds to its deadline; by default the runtime's timeout.
+        tags : mapping of str to str, optional
+            Tags to search by.
+        value : object, optional
+            A value for the settler to read with `StoredPromise.param`.
+
+        Returns
+        -------
+        StoredPromise
+            The promise that was created or found.
+
+        Raises
+        ------
+        ConfigurationError
+            An id, a timeout or tags that cannot be used.
+        EncodingError
+            The value cannot be sent.
+        CommandError
+            The broker refused it, for example because the id is too long.
+
+        Examples
+        --------
+        >>> runtime.promises.create("approval-3", timeout=3600, tags={"order": "7"}).state
+        'pending'
         """
-        timeout_ms = self._session.env.timeout_ms
+        check_id(id)
+        env = self._session.env
+        timeout_ms = env.timeout_ms
         if timeout is not None:
             timeout_ms = int(seconds("timeout", timeout, zero=False) * 1000)
-        all_tags = dict(Options().merge(tags=tags or {}).tags or {})
+        all_tags = check_tags({} if tags is None else tags)
         all_tags[TAG_EXTERNAL] = "true"
-        data = None if value is None else self._session.env.values.encode_value(value, "the value")
-        return self._one(
-            PromiseCreate(
-                id,
-                self._session.env.now_ms() + timeout_ms,
-                Value({HEADER_KIND: "promise"}, data),
-                all_tags,
-            )
-        )
+        data = None if value is None else env.values.encode_value(value, "the value")
+        param = Value({HEADER_KIND: "promise"}, data)
+        return self._one(PromiseCreate(id, env.now_ms() + timeout_ms, param, all_tags))
 
     def resolve(self, id: str, value: Any = None) -> StoredPromise:
-        """Settle it with a value; one that is settled already stays as it is."""
+        """Settle a promise with a value.
+
+        Any pending promise can be settled, also that of a function that is running: the run is then
+        stopped, and its result is ignored.
+
+        Parameters
+        ----------
+        id : str
+            The id of the promise. If it is settled already, it stays as it is and is returned.
+        value : object, optional
+            The value.
+
+        Returns
+        -------
+        StoredPromise
+            The promise as it is now.
+
+        Raises
+        ------
+        EncodingError
+            The value cannot be sent.
+        CommandError
+            With status 404 if the promise does not exist.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-4")
+        >>> runtime.promises.resolve("approval-4", "yes").state
+        'resolved'
+        """
         data = self._session.env.values.encode_value(value, "the value")
-        return self._one(PromiseSettle(id, RESOLVED, Value({}, data)))
+        return self._one(PromiseSettle(check_id(id), RESOLVED, Value({}, data)))
 
     def reject(self, id: str, error: BaseException | str) -> StoredPromise:
-        """Settle it with a failure: an exception, or the text of one."""
+        """Settle a promise with a failure, which is raised wherever the promise is waited for.
+
+        Parameters
+        ----------
+        id : str
+            The id of the promise. If it is settled already, it stays as it is and is returned.
+        error : BaseException or str
+            The failure; a text becomes a RuntimeError.
+
+        Returns
+        -------
+        StoredPromise
+            The promise as it is now.
+
+        Raises
+        ------
+        ConfigurationError
+            `error` is neither an exception nor a text.
+        CommandError
+            With status 404 if the promise does not exist.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-5")
+        >>> runtime.promises.reject("approval-5", "too expensive").state
+        'rejected'
+        """
         raised = RuntimeError(error) if isinstance(error, str) else error
+        if not isinstance(raised, BaseException):
+            raise ConfigurationError(f"error={error!r}: it must be an exception or a text")
         data = self._session.env.values.encode_error(raised)
-        return self._one(PromiseSettle(id, REJECTED, Value({}, data)))
+        return self._one(PromiseSettle(check_id(id), REJECTED, Value({}, data)))
 
     def cancel(self, id: str) -> StoredPromise:
-        """Cancel it, and in its call graph all that it still waits for."""
-        return self._one(PromiseCancel(id))
+        """Cancel a promise and, in its call graph, everything that it still waits for.
+
+        Parameters
+        ----------
+        id : str
+            The id of the promise. If it is settled already, it stays as it is and is returned.
+
+        Returns
+        -------
+        StoredPromise
+            The promise as it is now.
+
+        Raises
+        ------
+        CommandError
+            With status 404 if the promise does not exist.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-6")
+        >>> runtime.promises.cancel("approval-6").state
+        'rejected_canceled'
+        """
+        return self._one(PromiseCancel(check_id(id)))
 
     def search(
         self,
@@ -141,35 +330,82 @@ class Promises:
         origin: str | None = None,
         limit: int = 100,
     ) -> Iterator[StoredPromise]:
-        """Promises in the order of their ids, fetched `limit` at a time.
+        """Iterate over promises in the order of their ids.
 
         Parameters
         ----------
-        state
-            pending, resolved, rejected, rejected_canceled or rejected_timedout.
-        prefix
-            Of the id.
-        origin
-            Only the call graph with this root.
+        state : str, optional
+            Only promises in this state; see `StoredPromise`.
+        tags : mapping of str to str, optional
+            Only promises that have all these tags.
+        prefix : str, optional
+            Only promises whose ids start with this text.
+        origin : str, optional
+            Only promises of the call graph whose root has this id.
+        limit : int, optional
+            How many promises one request fetches, 1 to 1000. All that match are returned,
+            whatever the limit.
+
+        Returns
+        -------
+        iterator of StoredPromise
+            The promises, each as it was when its page was fetched.
+
+        Raises
+        ------
+        ConfigurationError
+            An argument that cannot be used. Like all errors it is raised at the first step of the
+            iteration.
+        CommandError
+            The broker refused the search, for example because there is no such state.
+
+        Examples
+        --------
+        >>> for number in range(3):
+        ...     made = runtime.promises.create(f"bill-{number}", tags={"month": "may"})
+        >>> [promise.id for promise in runtime.promises.search(tags={"month": "may"})]
+        ['bill-0', 'bill-1', 'bill-2']
         """
-        if limit < 1:
-            raise ConfigurationError(f"limit={limit}: it must be 1 or more")
+        for option, text in (("state", state), ("prefix", prefix), ("origin", origin)):
+            check_text(option, text)
+        check_int("limit", limit, 1, LIMITS.page_max)
+        wanted = {} if tags is None else check_tags(tags, reserved=True)
         cursor: str | None = None
         while True:
             reply = self._session.command(
-                PromiseSearch(state, dict(tags or {}), prefix, origin, limit, cursor)
+                PromiseSearch(state, wanted, prefix, origin, limit, cursor)
             )
             for record in reply.promises or ():
-                yield StoredPromise(record, self._session.env)
+                yield _stored_promise(record, self._session.env.values)
             cursor = reply.cursor
             if cursor is None:
                 return
 
-    def _one(self, command: Any) -> StoredPromise:
+    def _one(self, command: AnyCommand) -> StoredPromise:
         record = self._session.command(command).promise
         assert record is not None
-        return StoredPromise(record, self._session.env)
+        return _stored_promise(record, self._session.env.values)
 
 
-def _time(epoch_ms: int) -> datetime:
+def record_of(promise: StoredPromise) -> PromiseRecord:
+    """Return the record that a promise was made from: the command line shows all of it."""
+    return promise._record
+
+
+def utc(epoch_ms: int) -> datetime:
+    """Convert a time of the store, in milliseconds since the epoch."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
+def _stored_promise(record: PromiseRecord, values: NodeValues) -> StoredPromise:
+    return StoredPromise(
+        record.id,
+        record.state,
+        record.param.headers.get(HEADER_FUNCTION),
+        record.tags,
+        utc(record.created_at),
+        utc(record.timeout_at),
+        None if record.settled_at is None else utc(record.settled_at),
+        record,
+        values,
+    )

@@ -34,6 +34,8 @@ _POSITIONAL: Final = (
     inspect.Parameter.VAR_POSITIONAL,
 )
 
+_KEYWORD: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
 
 class Function:
     """A function that can be called durably, and what is known about it.
@@ -128,6 +130,14 @@ class Function:
                 hint = arguments[2] if len(arguments) == 3 else None
             self._result_hint = (hint,)
         return self._result_hint[0]
+
+    def takes_keyword(self, name: str) -> bool:
+        """Return whether the function accepts a keyword argument of that name."""
+        parameters = self.signature.parameters
+        named = parameters.get(name)
+        return (named is not None and named.kind in _KEYWORD) or any(
+            parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+        )
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise the TypeError that Python would, if these do not suit the parameters.

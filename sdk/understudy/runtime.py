@@ -1,29 +1,36 @@
-"""The runtime: a process's place in the system (API: Runtime)."""
+"""The runtime: one process's place in the system."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
 
 from understudy.client.address import broker_address
 from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.session import ClientSession, fresh_id
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
-from understudy.errors import ConfigurationError
+from understudy.groups import Groups, read_groups
 from understudy.handle import Handle, in_async_code
-from understudy.options import UNSET, Options, seconds
+from understudy.options import (
+    UNSET,
+    CallOptions,
+    Options,
+    check_int,
+    check_retry,
+    check_text,
+    seconds,
+)
 from understudy.promises import Promises
 from understudy.registry import Function, Registry
 from understudy.retry import Retry
 from understudy.schedules import Schedules
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
-from understudy_broker.protocol.messages import GroupsGet, GroupsReport
 from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
@@ -33,34 +40,63 @@ P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: a call's deadline where nothing says otherwise, seconds
+#: The deadline of a call that has none of its own, in seconds.
 DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
+CONCURRENCY: Final = NodeConfig().concurrency
+CONCURRENCY_MAX: Final = 2**31 - 1
 
 
 class Runtime:
-    """Joins a group, registers functions, calls functions anywhere.
+    """Register functions, call functions anywhere, and be a node of a group.
 
-    Nothing connects before it is needed: a call, `start` or `serve`.
+    A process has one runtime. Making it connects nothing: the first call, `start` or `serve` does.
 
     Parameters
     ----------
-    group
-        The group of this node; calls that name no target go there.
-    id
-        Unique among all nodes; by default a fresh one.
-    url
-        The broker's address; by default UNDERSTUDY_URL, else ``tcp://127.0.0.1:5577``.
-    pickle
-        Whether values that are no plain data may travel by cloudpickle. Only among processes that
-        trust each other: who can send pickles can run code.
-    timeout
-        Deadline of calls that bring none, seconds; thirty days by default.
-    retry
-        The policy of leaves that bring none.
-    concurrency
-        Functions that may run at the same time in this process.
-    connect_timeout
-        Seconds to wait for a broker before `BrokerUnavailableError`.
+    group : str, optional
+        The group of this process: calls without a target go there. By default the environment
+        variable UNDERSTUDY_GROUP, else ``default``.
+    id : str, optional
+        The name of this node, unique among all nodes. By default one is made up.
+    url : str, optional
+        The broker's address. By default the environment variable UNDERSTUDY_URL, else
+        ``tcp://127.0.0.1:5577``.
+    pickle : bool, optional
+        Whether values other than plain data may travel by cloudpickle. Allow it only among
+        processes that trust each other, because a pickle can run any code. By default False.
+    timeout : float or timedelta, optional
+        Seconds to the deadline of calls that have none of their own; by default thirty days.
+    retry : Retry, optional
+        The retry policy of functions and calls that have none of their own; by default
+        `Exponential`.
+    concurrency : int, optional
+        How many functions may run at the same time in this process; by default 32.
+    connect_timeout : float or timedelta, optional
+        Seconds to wait for a broker that does not answer; by default 10.
+
+    Attributes
+    ----------
+    promises : Promises
+        The promises in the store.
+    schedules : Schedules
+        The schedules in the store.
+
+    Raises
+    ------
+    ConfigurationError
+        A parameter has a value that cannot be used.
+    InvalidAddressError
+        `group` or `id` is not a valid name.
+
+    Examples
+    --------
+    >>> runtime = Runtime.local()
+    >>> @runtime.register
+    ... def add(ctx, a, b):
+    ...     return a + b
+    >>> with runtime:
+    ...     runtime.rpc("add-1", add, 1, 2).result()
+    3
     """
 
     def __init__(
@@ -72,23 +108,25 @@ class Runtime:
         pickle: bool = False,
         timeout: float | timedelta = DEFAULT_TIMEOUT_S,
         retry: Retry | None = None,
-        concurrency: int = NodeConfig().concurrency,
+        concurrency: int = CONCURRENCY,
         connect_timeout: float | timedelta = 10.0,
-        node: NodeConfig | None = None,
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
+        check_text("url", url)
         env = NodeEnvironment(
             Registry(),
             Codec(pickle=pickle),
             group=group,
             timeout_s=seconds("timeout", timeout, zero=False),
-            retry=retry,
+            retry=None if retry is None else check_retry("retry", retry),
         )
+        #: The connection and everything that the copies share; the command line and the testing
+        #: kit use it. It is no part of the public API.
         self.session = ClientSession(
             env,
             url=broker_address(url),
             name=check_name(id or fresh_id(group), "id"),
-            config=node or NodeConfig(concurrency=_slots(concurrency)),
+            config=NodeConfig(concurrency=_checked_concurrency(concurrency)),
             connect_timeout_s=seconds("connect_timeout", connect_timeout, zero=True),
             pickle=pickle,
         )
@@ -105,20 +143,46 @@ class Runtime:
         pickle: bool | None = None,
         timeout: float | timedelta = DEFAULT_TIMEOUT_S,
         retry: Retry | None = None,
-        concurrency: int = NodeConfig().concurrency,
+        concurrency: int = CONCURRENCY,
     ) -> Self:
-        """Broker, store and node in this process: no other program is needed.
+        """Make a runtime with a broker and a store of its own: no other program is needed.
 
         Parameters
         ----------
-        store
+        store : str, optional
             ``"memory"``, or a path: then calls survive this process, and the next one that opens
             the same path goes on with them.
-        pickle
-            On unless it is False: the values stay in this process and those that it spawns.
+        group, id, timeout, retry, concurrency
+            As for `Runtime`; the group is ``local`` by default.
+        pickle : bool, optional
+            Whether values other than plain data may travel by cloudpickle. True by default,
+            because they stay in this process and the ones that it spawns.
+
+        Returns
+        -------
+        Runtime
+            The runtime. The store is opened at the first call, `start` or `serve`, which raise
+            `StoreError` if that fails.
+
+        Raises
+        ------
+        ConfigurationError
+            A parameter has a value that cannot be used.
+        InvalidAddressError
+            `group` or `id` is not a valid name.
+
+        Examples
+        --------
+        >>> with Runtime.local("calls.db") as runtime:
+        ...     runtime.promises.create("approval-1").state
+        'pending'
+        >>> with Runtime.local("calls.db") as runtime:
+        ...     runtime.promises.get("approval-1").state
+        'pending'
         """
         from understudy.client.embedded import Embedded  # loads the store, which clients do without
 
+        check_text("store", store)
         embedded = Embedded(store)
         runtime = cls(
             check_name(group, "group"),
@@ -141,45 +205,64 @@ class Runtime:
         url: str | None = None,
         concurrency: int | None = None,
     ) -> None:
-        """Change who this is; None leaves a thing as it is. For those who run another's module.
+        """Change group, id, broker or concurrency of a runtime that has not connected yet.
 
-        A `Runtime.local()` that gets a `url` joins that broker instead of its own. Valid until it
-        connects; all copies made by `options` change too.
+        Programs that run another module's runtime use this, such as ``understudy node``. All copies
+        made by `options` change too. A runtime made by `local` that gets a `url` joins that broker
+        instead of having one of its own.
+
+        Parameters
+        ----------
+        group, id, url, concurrency
+            As for `Runtime`; None leaves the value as it is.
 
         Raises
         ------
         ConfigurationError
-            It has connected already.
+            The runtime has connected already, or a value cannot be used.
+        InvalidAddressError
+            `group` or `id` is not a valid name.
+
+        Examples
+        --------
+        >>> runtime = Runtime("shop")
+        >>> runtime.configure(group="bank", id="bank-1")
+        >>> runtime
+        <Runtime bank-1 of group bank at tcp://127.0.0.1:5577>
         """
+        check_text("url", url)
         self.session.configure(
             group=None if group is None else check_name(group, "group"),
             id=None if id is None else check_name(id, "id"),
             url=None if url is None else broker_address(url),
-            concurrency=None if concurrency is None else _slots(concurrency),
+            concurrency=None if concurrency is None else _checked_concurrency(concurrency),
         )
 
-    # Who this is ---------------------------------------------------------------------------------
+    # Identity ------------------------------------------------------------------------------------
 
     @property
     def group(self) -> str:
+        """The name of this process's group."""
         return self.session.env.group
 
     @property
     def id(self) -> str:
+        """The name of this node."""
         return self.session.name
 
     @property
     def url(self) -> str:
+        """The broker's address."""
         return self.session.url
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it has a broker of its own: made by `local` and not configured otherwise."""
+        """True if the runtime has a broker of its own: `local` made it, and no `url` was set."""
         return self.session.embedded is not None
 
     @property
     def functions(self) -> list[Function]:
-        """What is registered here."""
+        """The functions that are registered here, by name and version."""
         return self.session.env.registry.functions()
 
     def __repr__(self) -> str:
@@ -226,8 +309,42 @@ class Runtime:
     ) -> Any:
         """Make a function callable by its name: ``@runtime.register``, ``@register(name=...)``.
 
-        Returns the function itself, so that it can be passed to ``ctx.rfc`` with its types. Another
-        function under the same name and version is a ValueError, unless `replace` is set.
+        Parameters
+        ----------
+        fn : function
+            A generator function, an ``async def`` or a plain function. Its first parameter is the
+            `Context`.
+        name : str, optional
+            The name that calls use; by default the function's own.
+        version : int, optional
+            The version of the function, from 1. Calls without a version get the highest.
+        retry : Retry, optional
+            The retry policy of calls that have none of their own.
+        timeout : float or timedelta, optional
+            Seconds to the deadline of calls that have none of their own.
+        replace : bool, optional
+            Whether it may take the place of another function of that name and version.
+
+        Returns
+        -------
+        function
+            The function itself, so that it can be passed to ``ctx.rfc`` with its types.
+
+        Raises
+        ------
+        InvalidFunctionError
+            `fn` cannot be called durably, for example because it has no parameter for the context.
+        ConfigurationError
+            Another function is registered under that name and version, or a parameter has a value
+            that cannot be used.
+
+        Examples
+        --------
+        >>> @runtime.register(name="price", version=2, timeout=30)
+        ... def price_with_tax(ctx, amount):
+        ...     return amount * 1.2
+        >>> runtime.rpc("price-1", "price", 10).result()
+        12.0
         """
         if isinstance(fn, str):
             fn, name = None, fn
@@ -241,36 +358,71 @@ class Runtime:
         return fn
 
     def set_dependency(self, name: str, value: Any) -> None:
-        """What functions in this process get from ``ctx.get_dependency(name)``."""
+        """Give the functions of this process an object that belongs to it, such as a database pool.
+
+        Parameters
+        ----------
+        name : str
+            The name for ``ctx.get_dependency(name)``.
+        value : object
+            The object. It stays in this process.
+
+        Examples
+        --------
+        >>> runtime.set_dependency("rates", {"EUR": 1.1})
+        >>> @runtime.register
+        ... def in_dollars(ctx, amount, currency):
+        ...     return amount * ctx.get_dependency("rates")[currency]
+        >>> runtime.rpc("convert-1", in_dollars, 10, "EUR").result()
+        11.0
+        """
         self.session.env.set_dependency(name, value)
 
-    # Calls ----------------------------------------------------------------------------------------
+    # Calls ---------------------------------------------------------------------------------------
 
-    def options(
-        self,
-        *,
-        target: str | None = None,
-        send_to: str | None = None,
-        timeout: float | timedelta | None = None,
-        version: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        retry: Retry | None = None,
-        delay: float | timedelta | None = None,
-        priority: int | None = None,
-    ) -> Self:
-        """A copy of this runtime, with the same connection, whose calls have these options."""
-        options = self._caller.options.merge(
-            target=target,
-            send_to=send_to,
-            timeout=timeout,
-            version=version,
-            tags=tags,
-            retry=retry,
-            delay=delay,
-            priority=priority,
-        )
+    def options(self, **options: Unpack[CallOptions]) -> Self:
+        """Return a copy of this runtime, on the same connection, whose calls have these options.
+
+        Parameters
+        ----------
+        target, send_to : str, optional
+            The group or node that performs the calls: ``"bank"``, ``poll("bank")``,
+            ``"poll://uni@bank/bank-1"``. By default the group of this runtime.
+        timeout : float or timedelta, optional
+            Seconds to the deadline.
+        delay : float or timedelta, optional
+            Seconds before a call is handed to a node.
+        version : int, optional
+            The version of the function; by default the highest that the node knows.
+        tags : mapping of str to str, optional
+            Tags to search by.
+        retry : Retry, optional
+            A retry policy, instead of the function's own.
+        priority : int, optional
+            -100 to 100; within a group a higher one goes first.
+
+        Returns
+        -------
+        Runtime
+            The copy. An option that is None or not given stays as it was.
+
+        Raises
+        ------
+        ConfigurationError
+            An option has a value that cannot be used.
+        InvalidArgumentsError
+            There is no such option.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def report(ctx):
+        ...     return ctx.info.tags["month"]
+        >>> runtime.options(tags={"month": "may"}, timeout=60).rpc("report-1", report).result()
+        'may'
+        """
         runtime = copy.copy(self)
-        runtime._set_options(options)
+        runtime._set_options(self._caller.options.merge(**options))
         return runtime
 
     def _set_options(self, options: Options) -> None:
@@ -290,10 +442,51 @@ class Runtime:
     @overload
     def rpc(self, id: str, f: str, /, *args: Any, **kwargs: Any) -> Handle[Any]: ...
     def rpc(self, id: str, f: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Call `f` durably in its group. The same id attaches to the call that there is.
+        """Call a function durably on a node of its group; also known as `begin_rpc`.
 
-        Returns when the call is stored; on an event loop it returns at once, and waiting for the
-        handle tells of any trouble.
+        When this returns, the call is on disk and will happen, even if this process dies. On an
+        event loop it returns at once; there, waiting for the handle tells of any trouble.
+
+        Parameters
+        ----------
+        id : str
+            The id of the call, which you choose. The same id is the same call: if it exists,
+            nothing is started, and the handle attaches to it.
+        f : function or str
+            A function that is registered here, or the name of one that the node knows.
+        *args, **kwargs
+            The arguments.
+
+        Returns
+        -------
+        Handle
+            The call, to wait for its result or to cancel it.
+
+        Raises
+        ------
+        ConfigurationError
+            An id that cannot be used, or a function that is not registered here.
+        InvalidArgumentsError
+            The arguments do not suit the function, if it is registered here.
+        EncodingError
+            An argument cannot be sent.
+        CommandError
+            The broker refused the call: another function has been called under this id (status
+            409), or the id is not valid (400).
+        BrokerUnavailableError
+            No broker answers.
+        NameInUseError
+            Another node that is alive has the id of this one.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def add(ctx, a, b):
+        ...     return a + b
+        >>> runtime.rpc("sum-1", add, 1, b=2).result()
+        3
+        >>> runtime.rpc("sum-1", add, 500, 500).result()  # the same id: the same call
+        3
         """
         return self._caller.rpc(id, f, args, kwargs)
 
@@ -312,29 +505,145 @@ class Runtime:
     @overload
     def run(self, id: str, f: str, /, *args: Any, **kwargs: Any) -> Handle[Any]: ...
     def run(self, id: str, f: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Call `f` durably here, in this process; if it dies, another node of the group goes on."""
+        """Call a function durably in this process; also known as `begin_run`.
+
+        If this process dies, another node of its group goes on with the call.
+
+        Parameters
+        ----------
+        id : str
+            The id of the call; see `rpc`.
+        f : function or str
+            A function, which is registered here if it was not yet, or the name of one.
+        *args, **kwargs
+            The arguments.
+
+        Returns
+        -------
+        Handle
+            The call, to wait for its result or to cancel it.
+
+        Raises
+        ------
+        UnknownFunctionError
+            No function of that name is registered here.
+        UnderstudyError
+            As for `rpc`.
+
+        Examples
+        --------
+        >>> def greet(ctx, name):
+        ...     return f"Hello, {name}!"
+        >>> runtime.run("greet-1", greet, "Ann").result()
+        'Hello, Ann!'
+        """
         return self._caller.run(id, f, args, kwargs)
 
     begin_run = run
 
     def get(self, id: str) -> Handle[Any]:
-        """Attach to a promise; waiting raises if there is none of that id."""
+        """Attach to a promise that exists, without calling anything.
+
+        Parameters
+        ----------
+        id : str
+            The id of the call or promise.
+
+        Returns
+        -------
+        Handle
+            The promise. Waiting for it raises `CommandError` with status 404 if it does not exist.
+            Values of your own classes arrive as dicts, because the types are not known here.
+
+        Raises
+        ------
+        ConfigurationError
+            An id that cannot be used.
+        BrokerUnavailableError
+            No broker answers.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-1")
+        >>> handle = runtime.get("approval-1")
+        >>> made = runtime.promises.resolve("approval-1", "yes")
+        >>> handle.result()
+        'yes'
+        """
         return self._caller.get(id)
 
     def cancel(self, id: str) -> None:
-        """Cancel a call graph: this promise and all that it still waits for."""
+        """Cancel a call and, in its call graph, everything that it still waits for.
+
+        Whoever waits for a canceled call gets `CanceledError`. A settled call stays as it is.
+
+        Parameters
+        ----------
+        id : str
+            The id of the call.
+
+        Raises
+        ------
+        CommandError
+            With status 404 if it does not exist.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-2")
+        >>> runtime.cancel("approval-2")
+        >>> runtime.promises.get("approval-2").state
+        'rejected_canceled'
+        """
         self._caller.cancel(id)
 
-    def groups(self) -> GroupsReport:
-        """All groups with their nodes, as the broker sees them now, and what it has counted."""
-        report = self.session.connected().command(GroupsGet()).result().report
-        assert report is not None
-        return report
+    def groups(self) -> Groups:
+        """Ask the broker for all groups with their nodes and waiting tasks.
+
+        Returns
+        -------
+        Groups
+            The groups as they are now, and numbers that the broker has counted.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            No broker answers.
+
+        Examples
+        --------
+        >>> [(group.name, len(group.nodes), group.queued) for group in runtime.groups().groups]
+        [('shop', 1, 0)]
+        """
+        return read_groups(self.session)
 
     # Lifetime ------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Be a node: connect, and perform tasks of the group in the background."""
+        """Become a node: connect, and perform calls of the group in the background.
+
+        ``with runtime:`` starts and stops it.
+
+        Returns
+        -------
+        Runtime
+            The runtime itself.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            No broker answers. On an event loop this returns at once and does not raise.
+        NameInUseError
+            Another node that is alive has the id of this one.
+        StoreError
+            The store of a runtime made by `local` cannot be opened.
+
+        Examples
+        --------
+        >>> runtime = Runtime.local().start()
+        >>> runtime.groups().groups[0].name
+        'local'
+        >>> runtime.stop()
+        """
         self.session.serving = True
         connection = self.session.connection
         connection.serve()
@@ -342,15 +651,54 @@ class Runtime:
             connection.wait_connected()
         return self
 
-    def stop(self, timeout: float = 15.0) -> None:
-        """Finish or hand back what is held, stop spawned nodes, disconnect."""
-        self.session.stop(timeout)
+    def stop(self, timeout: float | timedelta = 15.0) -> None:
+        """Finish or hand back the calls that run here, stop spawned nodes, and disconnect.
+
+        Parameters
+        ----------
+        timeout : float or timedelta, optional
+            Seconds to wait until that is done.
+
+        Raises
+        ------
+        ConfigurationError
+            `timeout` is not a number of seconds.
+
+        Examples
+        --------
+        >>> runtime = Runtime.local().start()
+        >>> runtime.stop(timeout=5)
+        """
+        self.session.stop(seconds("timeout", timeout, zero=True))
 
     def serve(self) -> int:
-        """Be a node until SIGTERM or SIGINT: the first drains, the second exits.
+        """Be a node, and nothing else, until the process gets SIGTERM or SIGINT.
 
-        Returns the signal's number. The node keeps trying to reach its broker for as long as it
-        lives.
+        The first signal lets running functions finish; the second ends the process at once. The
+        node keeps trying to reach its broker for as long as it lives.
+
+        Returns
+        -------
+        int
+            The number of the signal.
+
+        Raises
+        ------
+        NameInUseError
+            Another node that is alive has the id of this one.
+        StoreError
+            The store of a runtime made by `local` cannot be opened.
+
+        Examples
+        --------
+        >>> import os, signal
+        >>> runtime = Runtime("workers")
+        >>> @runtime.register
+        ... def quit(ctx):
+        ...     os.kill(os.getpid(), signal.SIGTERM)
+        >>> handle = runtime.rpc("quit-1", quit)  # waits for a node of the group
+        >>> runtime.serve() == signal.SIGTERM
+        True
         """
         from understudy.processes.signals import stop_at_signal, tune_process
 
@@ -369,10 +717,46 @@ class Runtime:
             return stop.signal
 
     def spawn(self, group: str, nodes: int = 1) -> Spawned:
-        """Start `nodes` processes of `group` with the functions that are registered here.
+        """Start node processes with the functions that are registered here.
 
-        Functions travel by cloudpickle, so they may be defined in a script. A process that dies is
-        started again. They stop with this runtime.
+        The functions travel by cloudpickle, so they may be defined in a script. A process that dies
+        is started again. The processes stop with this runtime.
+
+        Parameters
+        ----------
+        group : str
+            The group of the new nodes.
+        nodes : int, optional
+            How many processes to start.
+
+        Returns
+        -------
+        Spawned
+            The processes: their `pids`, and `stop` to end them before the runtime stops.
+
+        Raises
+        ------
+        ConfigurationError
+            `nodes` is not an int of at least 1, or a function cannot be sent to another process.
+        InvalidAddressError
+            `group` is not a valid name.
+        ProcessStartError
+            A process could not be started.
+        BrokerUnavailableError
+            No broker answers.
+
+        Examples
+        --------
+        >>> import os
+        >>> runtime = Runtime.local()
+        >>> @runtime.register
+        ... def process_id(ctx):
+        ...     return os.getpid()
+        >>> with runtime:
+        ...     workers = runtime.spawn("workers", nodes=1)
+        ...     pid = runtime.options(target="workers").rpc("pid-1", process_id).result()
+        ...     pid == os.getpid(), pid in workers.pids
+        (False, True)
         """
         from understudy.processes.spawn import Spawned
 
@@ -404,10 +788,8 @@ class Runtime:
         await _in_thread(self.stop)
 
 
-def _slots(concurrency: object) -> int:
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ConfigurationError(f"concurrency={concurrency!r}: it must be an int, 1 or more")
-    return concurrency
+def _checked_concurrency(concurrency: object) -> int:
+    return check_int("concurrency", concurrency, 1, CONCURRENCY_MAX)
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -1,7 +1,4 @@
-"""Threads and loops that run users' functions.
-
-No function runs on the thread of the node's loop, which must keep the leases whatever functions do.
-"""
+"""Where users' code runs: never on the mailbox's thread, so that leases are kept meanwhile."""
 
 from understudy_actors.executor.async_loop import AsyncLoop
 from understudy_actors.executor.executor import Executor

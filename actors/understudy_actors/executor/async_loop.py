@@ -1,8 +1,7 @@
-"""A trio loop for ``async def`` functions, on a thread of its own.
+"""A trio loop of its own for ``async def`` functions.
 
-Each run is a task. The interpreter answers requests made through ``ctx``. Everything else that a
-function awaits (a trio primitive, an HTTP library) is passed on to trio as a *trap*, within the
-run's own task, so that cancel scopes and nurseries of the function work as usual.
+Each run is a task. The interpreter answers what the function asks of ``ctx``; whatever else it
+awaits (a trio primitive, an HTTP library) is passed on to trio, with the run's own task around it.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,20 +20,16 @@ from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
-from understudy_broker.transport.loop_lock import LoopThread
 
 
 @types.coroutine
 def _forward(trap: Any) -> Generator[Any, Any, Any]:
-    """Yield to trio the trap that the function has yielded; return trio's answer."""
+    """Yield to trio what the function yielded, and give back trio's answer."""
     return (yield trap)
 
 
-def _current_line(thread: threading.Thread) -> str:
-    """Return the line of the durable function that a thread is at.
-
-    That is the outermost frame that belongs neither to trio nor to this package.
-    """
+def _where(thread: threading.Thread) -> str:
+    """The line of the durable function that a thread is at: the outermost that is not ours."""
     frame = sys._current_frames().get(thread.ident or 0)
     place = "a place unknown"
     while frame is not None:
@@ -48,14 +44,7 @@ def _current_line(thread: threading.Thread) -> str:
 class AsyncLoop:
     """One thread with one trio loop, started with the first coroutine.
 
-    Parameters
-    ----------
-    results
-        Gets the report of each step.
-    now_ms
-        The clock, epoch milliseconds.
-    on_submit
-        Called at each `submit`, on its thread: from then on `blocked` has something to watch.
+    `on_submit` is told of every step of one, on the thread that submits it.
     """
 
     def __init__(
@@ -68,71 +57,66 @@ class AsyncLoop:
         self._on_submit = on_submit
         self._now_ms = now_ms
         self._thread: threading.Thread | None = None
-        self._loop: LoopThread | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
         self._started = threading.Event()
         self._nursery: trio.Nursery | None = None
         self._stopping = False
-        #: the loop has run since the last `blocked` that asked it to
-        self._is_responsive = True
-        #: the current blockage was reported by `blocked`
-        self._reported = False
-        # Touched on the loop's thread only.
-        self._wake_events: dict[Run, trio.Event] = {}
+        self._came_round = True
+        self._told = False
+        # touched on the loop's thread only
+        self._wakes: dict[Run, trio.Event] = {}
         self._scopes: dict[Run, trio.CancelScope] = {}
 
     def submit(self, run: Run) -> None:
-        """Begin a run, or step it again, because something that it waits for has settled."""
         if self._on_submit is not None:
             self._on_submit()
-        self._run_soon(self._begin_or_wake, run)
+        self._call(self._begin_or_wake, run)
 
     def close(self, run: Run) -> None:
-        """Cancel a dropped run, so that it unwinds and is closed."""
-        if self._loop is not None:
-            self._run_soon(self._cancel, run)
+        if self._token is not None:
+            self._call(self._cancel, run)
 
     def stop(self) -> None:
-        """End the loop. Functions under way are canceled and report nothing."""
+        """End the loop; functions still under way are canceled and report nothing."""
         self._stopping = True
-        if self._loop is not None and self._thread is not None:
-            self._run_soon(self._end)
+        if self._token is not None and self._thread is not None:
+            self._call(self._end)
             self._thread.join(timeout=1.0)
 
-    def blocked(self) -> str | None:
-        """Report a function that blocks the loop; called every second or so.
-
-        Returns
-        -------
-        str | None
-            The line that the loop is at, if the loop has not run anything since the last call.
-            None for an unblocked loop, and for a blockage that was reported already.
-        """
-        thread, loop = self._thread, self._loop
-        if thread is None or loop is None or self._stopping:
-            return None
-        if not self._is_responsive:
-            reported, self._reported = self._reported, True
-            return None if reported else _current_line(thread)
-        self._is_responsive = self._reported = False
-        loop.run_soon(self._mark_responsive)
-        return None
-
-    def _run_soon(self, function: Callable[..., None], *args: Any) -> None:
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
         if self._thread is None:
             self._thread = threading.Thread(
                 target=trio.run, args=(self._main,), name="understudy-async", daemon=True
             )
             self._thread.start()
             self._started.wait()
-        assert self._loop is not None
-        self._loop.run_soon(function, *args)
+        assert self._token is not None
+        try:
+            self._token.run_sync_soon(function, *args)
+        except trio.RunFinishedError:
+            return
 
-    # On the loop's thread ------------------------------------------------------------------------
+    def blocked(self) -> str | None:
+        """Call it every second or so: where in the code the loop is held up, if it has not come
+        round since the last call; told once for each time."""
+        thread, token = self._thread, self._token
+        if thread is None or token is None or self._stopping:
+            return None
+        if not self._came_round:
+            told, self._told = self._told, True
+            return None if told else _where(thread)
+        self._came_round = self._told = False
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(self._come_round)
+        return None
+
+    def _come_round(self) -> None:
+        self._came_round = True
 
     async def _main(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._loop = LoopThread()
+            self._token = trio.lowlevel.current_trio_token()
             self._started.set()
             await trio.sleep_forever()
 
@@ -140,16 +124,13 @@ class AsyncLoop:
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
-    def _mark_responsive(self) -> None:
-        self._is_responsive = True
-
     def _begin_or_wake(self, run: Run) -> None:
-        event = self._wake_events.get(run)
-        if event is not None:
-            event.set()
+        wake = self._wakes.get(run)
+        if wake is not None:
+            wake.set()
             return
         assert self._nursery is not None
-        self._wake_events[run] = trio.Event()
+        self._wakes[run] = trio.Event()
         self._nursery.start_soon(self._drive, run)
 
     def _cancel(self, run: Run) -> None:
@@ -160,62 +141,57 @@ class AsyncLoop:
     async def _drive(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None:
-            routine.hand_out_to(partial(self._report_part, run), self._now_ms)
+            routine.flush = partial(self._hand_out, run)
+            routine.clock = self._now_ms
         with trio.CancelScope() as scope:
             self._scopes[run] = scope
             try:
                 await self._step_until_done(run, routine)
             finally:
-                del self._scopes[run], self._wake_events[run]
+                del self._scopes[run], self._wakes[run]
                 if routine.dropped:
                     routine.close()
 
     async def _step_until_done(self, run: Run, routine: Routine) -> None:
         if self._is_over(routine):
             return
-        result = routine.step(self._now_ms())
+        output = routine.step(self._now_ms())
         while True:
-            while result.foreign is not NO_TRAP:
-                result = await self._answer_trap(run, routine, result)
-            # Made before the report, because the node may answer the report at once.
-            event = self._wake_events[run] = trio.Event()
+            while output.foreign is not NO_TRAP:
+                output = await self._answer_foreign(run, routine, output)
+            wake = self._wakes[run] = trio.Event()
             if not self._is_over(routine):
-                self._results.put(StepReport(run, result))
+                self._results.put(StepReport(run, output))
             elif not routine.alive:
                 return
-            if result.done is not None or result.retry_after_s is not None:
+            if output.done is not None or output.retry_after_s is not None:
                 return
-            result = await self._next_step(routine, event)
+            output = await self._wait_for_more(routine, wake)
 
-    async def _next_step(self, routine: Routine, event: trio.Event) -> StepResult:
-        """Wait at a request until the run is submitted again, and step it.
-
-        A cancellation, by a scope of the function itself or because the run was dropped, is raised
-        inside the function at its request, so that its nurseries and scopes unwind in order.
-        """
+    async def _wait_for_more(self, routine: Routine, wake: trio.Event) -> StepResult:
+        """Park at a request. A cancel, by a scope of the function's own or because the run was
+        dropped, is raised there, so that its nurseries and scopes unwind in order."""
         try:
-            await event.wait()
-        except trio.Cancelled as canceled:
+            await wake.wait()
+        except trio.Cancelled as cancelled:
             if not routine.alive:
                 raise
-            return routine.interrupt(canceled)
+            return routine.interrupt(cancelled)
         return routine.step(self._now_ms())
 
     def _is_over(self, routine: Routine) -> bool:
         return routine.dropped or self._stopping
 
-    async def _answer_trap(self, run: Run, routine: Routine, result: StepResult) -> StepResult:
-        trap, result.foreign = result.foreign, NO_TRAP
-        if (result.commands or result.locals or result.cancels) and not self._is_over(routine):
-            # The trap may take long, so the calls made before it are sent now.
-            self._report_part(run, result)
+    async def _answer_foreign(self, run: Run, routine: Routine, output: StepResult) -> StepResult:
+        trap, output.foreign = output.foreign, NO_TRAP
+        if (output.commands or output.locals or output.cancels) and not self._is_over(routine):
+            self._results.put(StepReport(run, output, False))
         try:
             value = await _forward(trap)
         except BaseException as error:
-            # trio raises it at this await, so it belongs to the function.
+            # raised by trio at this await, so it belongs to the function
             return routine.resume_foreign(error=error)
         return routine.resume_foreign(value)
 
-    def _report_part(self, run: Run, result: StepResult) -> None:
-        """Report the commands of a long step while it goes on."""
-        self._results.put(StepReport(run, result, False))
+    def _hand_out(self, run: Run, output: StepResult) -> None:
+        self._results.put(StepReport(run, output, False))

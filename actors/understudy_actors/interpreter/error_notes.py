@@ -1,4 +1,4 @@
-"""Notes on errors whose text, as Python words it, does not lead to the mistake."""
+"""What to say to somebody whose function failed for a reason that Python words badly."""
 
 from __future__ import annotations
 
@@ -10,32 +10,27 @@ _ASYNCIO: Final = (
 )
 _NO_LOOP: Final = ("no running event loop", "There is no current event loop")
 _REQUEST: Final = (
-    "a request made with ctx was used as if it were its value: write `x = yield ctx...` (or "
-    "await), which gives the value"
+    "what ctx makes was used as if it were its value: write `x = yield ctx...` (or await), which "
+    "gives the value"
 )
-#: names of the requests in Python's own messages
+#: how Python names them in its own messages
 _REQUESTS: Final = ("'Call'", "'Promise'", "'Sleep'")
 
 
 def explain(error: BaseException, kind: str) -> bool:
-    """Add a note that says what to change, if the error is one of a known mistake.
+    """Add a note for the programmer, where there is one; whether no other attempt can help.
 
     Parameters
     ----------
     error
-        The exception that a function raised.
+        What a function raised.
     kind
-        The kind of that function: plain, generator or coroutine.
-
-    Returns
-    -------
-    bool
-        True if no further attempt can succeed.
+        The function's.
     """
     text = str(error) if type(error) in (RuntimeError, TypeError, AttributeError) else ""
     hopeless = kind == "coroutine" and text.startswith(_NO_LOOP)
     note = _ASYNCIO if hopeless else _REQUEST if any(name in text for name in _REQUESTS) else None
-    # An error that came from a called function has its note already.
+    # it has one already if it came from a function that was called
     if note is not None and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return hopeless

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from understudy.errors import BrokerUnavailableError
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
-from understudy_broker.protocol.messages import GroupsReport
+from understudy_broker.protocol.messages import GroupsGet, GroupsReport
 from understudy_store.commands import (
     PromiseGet,
     PromiseSearch,
@@ -131,7 +131,10 @@ class Client:
                     yield error
 
     def groups(self) -> GroupsReport:
-        return self.runtime.groups()
+        """Return all groups with their nodes, as the wire carries them."""
+        report = self.runtime.session.connected().command(GroupsGet()).result().report
+        assert report is not None
+        return report
 
     def settled(self, id: str) -> Future[PromiseRecord]:
         """The record, once it is settled."""

@@ -39,9 +39,9 @@ def url() -> Iterator[str]:
         yield broker.endpoint
 
 
-def silent_ms(observer: Runtime) -> int:
+def silent_s(observer: Runtime) -> float:
     (node,) = (node for group in observer.groups().groups for node in group.nodes)
-    return node.silent_ms
+    return node.silent_s
 
 
 def mostly_silent_for_long(observer: Runtime) -> float:
@@ -49,7 +49,7 @@ def mostly_silent_for_long(observer: Runtime) -> float:
     seen: list[bool] = []
     until = time.monotonic() + 1.8
     while time.monotonic() < until:
-        seen.append(silent_ms(observer) > 300)
+        seen.append(silent_s(observer) > 0.3)
         time.sleep(0.01)
     return sum(seen) / len(seen)
 

@@ -69,7 +69,7 @@ def test_within_its_lease_nothing_happens(world: World) -> None:
     victim = world.process_of(world.wait_line("begin", "x"))
     victim.signal(signal.SIGSTOP)
     world.start_node("n-2")
-    until("it is silent", lambda: world.nodes()[victim.pid].silent_ms > 500)
+    until("it is silent", lambda: world.nodes()[victim.pid].silent_s > 0.5)
     world.let_go("leaf")
     victim.signal(signal.SIGCONT)
     assert handle.result(SOON_S) == victim.pid

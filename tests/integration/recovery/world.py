@@ -19,10 +19,8 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from tests.integration.recovery.app import FOLDER_ENV
-from understudy import CommandError, Runtime
+from understudy import CommandError, Node, Runtime, StoredPromise
 from understudy.bench.deployment import free_port
-from understudy.promises import StoredPromise
-from understudy_broker.protocol.messages import NodeInfo
 from understudy_store.commands import TaskGet
 from understudy_store.records import TaskRecord
 
@@ -241,7 +239,7 @@ class World:
             self._runtime = Runtime(group="tests", url=self.url, connect_timeout=PATIENCE_S)
         return self._runtime
 
-    def nodes(self) -> dict[int, NodeInfo]:
+    def nodes(self) -> dict[int, Node]:
         """The nodes that the broker has, by process."""
         groups = self.runtime.groups().groups
         return {node.os_pid: node for group in groups for node in group.nodes}

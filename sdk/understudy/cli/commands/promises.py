@@ -79,13 +79,14 @@ def create(
     from understudy.cli.client import Client
     from understudy.cli.commands.invoke import json_or_text
     from understudy.cli.options import pairs, seconds
+    from understudy.promises import record_of
 
     given: Any = None if value is None else json_or_text(value)
     with Client(url) as client:
         made = client.runtime.promises.create(
             id, timeout=seconds(timeout, "--timeout"), tags=pairs(tag, "--tag"), value=given
         )
-    return _show(made.record, as_json)
+    return _show(record_of(made), as_json)
 
 
 @app.command()
@@ -106,11 +107,12 @@ def resolve(
     from understudy.cli.client import Client
     from understudy.cli.commands.invoke import json_or_text
     from understudy.cli.json_data import decoded
+    from understudy.promises import record_of
     from understudy_store.records import RESOLVED
 
     given: Any = None if value is None else json_or_text(value)
     with Client(url) as client:
-        record = client.runtime.promises.resolve(id, given).record
+        record = record_of(client.runtime.promises.resolve(id, given))
     return _settled(record, RESOLVED, as_json, same=decoded(record.value.data) == given)
 
 
@@ -130,10 +132,11 @@ def reject(
       understudy promises reject approval-7 --error "too expensive"
     """
     from understudy.cli.client import Client
+    from understudy.promises import record_of
     from understudy_store.records import REJECTED
 
     with Client(url) as client:
-        record = client.runtime.promises.reject(id, error).record
+        record = record_of(client.runtime.promises.reject(id, error))
     return _settled(record, REJECTED, as_json)
 
 
@@ -146,10 +149,11 @@ def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
       understudy promises cancel order-7
     """
     from understudy.cli.client import Client
+    from understudy.promises import record_of
     from understudy_store.records import CANCELED
 
     with Client(url) as client:
-        record = client.runtime.promises.cancel(id).record
+        record = record_of(client.runtime.promises.cancel(id))
     return _settled(record, CANCELED, as_json)
 
 

@@ -72,6 +72,7 @@ def create(
     from understudy.cli.commands.invoke import json_or_text
     from understudy.cli.errors import UsageError
     from understudy.cli.options import pairs, seconds
+    from understudy.schedules import record_of
     from understudy_actors.errors import CommandError
 
     args = [json_or_text(text) for text in arg or ()]
@@ -81,14 +82,13 @@ def create(
             target=target, timeout=seconds(timeout, "--timeout"), tags=pairs(tag, "--tag")
         )
         try:
-            made = runtime.schedules.create(
-                id, cron, function, *args, promise_id=promise_id, **kwargs
-            )
+            schedules = runtime.schedules.options(promise_id=promise_id)
+            made = schedules.create(id, cron, function, *args, **kwargs)
         except CommandError as error:
             if error.status == 400 and error.error.startswith("cron line"):
                 raise UsageError(f"{error.error}. {_CRON}") from None
             raise
-    return _show([made], as_json, one=True)
+    return _show([record_of(made)], as_json, one=True)
 
 
 @app.command()
@@ -100,9 +100,10 @@ def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
       understudy schedules get nightly
     """
     from understudy.cli.client import Client
+    from understudy.schedules import record_of
 
     with Client(url) as client:
-        return _show([client.runtime.schedules.get(id)], as_json, one=True)
+        return _show([record_of(client.runtime.schedules.get(id))], as_json, one=True)
 
 
 @app.command()
@@ -134,9 +135,11 @@ def search(
       understudy schedules search --prefix night
     """
     from understudy.cli.client import Client
+    from understudy.schedules import record_of
 
     with Client(url) as client:
-        return _show(list(client.runtime.schedules.search(prefix=prefix)), as_json)
+        found = client.runtime.schedules.search(prefix=prefix)
+        return _show([record_of(schedule) for schedule in found], as_json)
 
 
 def _show(found: list[ScheduleRecord], as_json: bool, *, one: bool = False) -> int:
