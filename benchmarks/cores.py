@@ -143,8 +143,7 @@ class _Executor:
             def hand_out(output: StepResult) -> None:
                 self.outputs.append(StepReport(run, output, False))
 
-            routine.flush = hand_out
-            routine.clock = _now
+            routine.hand_out_to(hand_out, _now)
         self.runs.append(run)
 
     def withdraw(self, _run: Run) -> bool:
@@ -175,16 +174,16 @@ class _Node:
     def hello(self) -> list[bytes]:
         name = self.where.replace(" ", "-")
         hello = Hello(PROTOCOL_VERSION, "node", "bench", name, "1", 1, "host", "0")
-        return [self.port.link.opened(hello, NOW)]
+        return [self.port.link.open(hello, NOW)]
 
     def take(self, frames: Sequence[bytes]) -> None:
         """Frames of the broker."""
         link, meter = self.port.link, self.meter
         for frame in frames:
             with meter(self.where, "decode"):
-                messages: list[ToPeer] = decode_to_peer(frame) if link.in_order(frame) else []
+                messages: list[ToPeer] = decode_to_peer(frame) if link.accepts(frame) else []
             with meter(self.where, "answers"):
-                rest = link.received(messages, NOW)
+                rest = link.receive(messages, NOW)
             rest = [message for message in rest if type(message) is not Welcome]
             with meter(self.where, "receive"):
                 self.core.receive(rest, NOW)

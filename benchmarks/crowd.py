@@ -15,14 +15,15 @@ from heapq import heapify, heapreplace
 import zmq
 
 from understudy.bench.runner import GROUP
-from understudy_broker.link.session import DEFAULT_BEAT_MS, LinkSession
+from understudy_broker.link.heartbeat import DEFAULT_INTERVAL_MS
+from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import IDLE_BEATS, PROTOCOL_VERSION, Hello
 
 CREDIT = 8
 #: they come one after another in this time, so that each has its own moment to beat, as the nodes
 #: of people have who start them when they like
-SPREAD_S = IDLE_BEATS * DEFAULT_BEAT_MS / 1_000
+SPREAD_S = IDLE_BEATS * DEFAULT_INTERVAL_MS / 1_000
 
 
 def main(url: str, count: int) -> None:
@@ -54,7 +55,7 @@ class _Node:
     """What the product's own link does, without a thread of its own."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str, number: int) -> None:
-        self.core = LinkSession(engaged=lambda: False)
+        self.session = LinkSession(is_busy=lambda: False)
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.connect(url)
@@ -69,12 +70,12 @@ class _Node:
             sdk="crowd",
             credit=CREDIT,
         )
-        self.socket.send(self.core.opened(hello, _now_ms()))
+        self.socket.send(self.session.open(hello, _now_ms()))
         self.take_in(self.socket.recv())
 
     def take_in(self, frame: bytes) -> None:
-        if self.core.in_order(frame):
-            self.core.received(decode_to_peer(frame), _now_ms())
+        if self.session.accepts(frame):
+            self.session.receive(decode_to_peer(frame), _now_ms())
 
     def turn(self) -> int:
         """Take in what has come, beat if it is time, and return when to do so again."""
@@ -84,11 +85,13 @@ class _Node:
         except zmq.Again:
             pass
         now = _now_ms()
-        if self.core.failure is not None or self.core.broken(now):
-            raise SystemExit(f"the broker is lost: {self.core.failure or self.core.last_error}")
-        for frame in self.core.take_frames(now):
+        if self.session.failure is not None or self.session.is_broken(now):
+            raise SystemExit(
+                f"the broker is lost: {self.session.failure or self.session.last_error}"
+            )
+        for frame in self.session.take_frames(now):
             self.socket.send(frame)
-        return self.core.next_due()
+        return self.session.next_due()
 
 
 def _allow_files(count: int) -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from understudy_actors.interpreter.replay import NO_NAMES
+from understudy_actors.interpreter.empty import NO_NAMES
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
 from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
@@ -29,21 +29,24 @@ class Phase(Enum):
     ENDING = "ending"
 
 
-class Run:
-    """A routine in its activation; `parent` is the run that called it, None for the task's own."""
+class Run(msgspec.Struct, eq=False):
+    """The node's record of one function under way within an activation.
 
-    __slots__ = ("activation", "done", "parent", "routine", "scheduled")
+    Parameters
+    ----------
+    parent
+        The run that called it; None for the task's own function.
+    """
 
-    def __init__(self, activation: Activation, routine: Routine, parent: Run | None) -> None:
-        self.activation = activation
-        self.routine = routine
-        self.parent = parent
-        #: it is queued or being stepped; only then may its inbox not start it again
-        self.scheduled = False
-        self.done = False
+    activation: Activation
+    routine: Routine
+    parent: Run | None
+    #: It is queued or being stepped, so a settlement need not schedule it.
+    scheduled: bool = False
+    done: bool = False
 
 
-class StepReport(msgspec.Struct):
+class StepReport(msgspec.Struct, eq=False):
     """One step's result on its way from the executor to the node."""
 
     run: Run

@@ -52,7 +52,7 @@ from understudy_actors.interpreter.requests import (
 
 if TYPE_CHECKING:
     from understudy.client.node_environment import NodeEnvironment
-    from understudy_actors.interpreter.routine import Routine
+    from understudy_actors.interpreter.environment import RunView
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,10 +82,10 @@ class Info(NamedTuple):
 class Context:
     """The first argument of every durable function."""
 
-    __slots__ = ("_env", "_log", "_random", "_routine")
+    __slots__ = ("_env", "_log", "_random", "_run")
 
-    def __init__(self, routine: Routine, env: NodeEnvironment) -> None:
-        self._routine = routine
+    def __init__(self, run: RunView, env: NodeEnvironment) -> None:
+        self._run = run
         self._env = env
         # made when they are asked for: most functions never do
         self._random: random.Random | None = None
@@ -96,34 +96,32 @@ class Context:
     @property
     def id(self) -> str:
         """The id of this run's promise."""
-        return self._routine.id
+        return self._run.id
 
     @property
     def log(self) -> FunctionLog:
         """A logger that names this run, silent while the function is replayed."""
         if self._log is None:
-            self._log = FunctionLog(_LOG, self._routine)
+            self._log = FunctionLog(_LOG, self._run)
         return self._log
 
     @property
     def info(self) -> Info:
-        routine = self._routine
-        record = routine.record
-        return Info(
-            routine.attempt, record.timeout_at / 1000, record.tags, routine.function.version
-        )
+        run = self._run
+        record = run.record
+        return Info(run.attempt, record.timeout_at / 1000, record.tags, run.function.version)
 
     @property
     def time(self) -> float:
         """Epoch seconds, the same in every replay: when the call was made, or the latest result
         that this function has seen settled."""
-        return self._routine.time_ms / 1000
+        return self._run.replay.time_ms / 1000
 
     @property
     def random(self) -> random.Random:
         """Random numbers, the same in every replay: seeded with the id."""
         if self._random is None:
-            self._random = random.Random(self._routine.id)
+            self._random = random.Random(self._run.id)
         return self._random
 
     def uuid(self) -> uuid.UUID:
@@ -263,13 +261,14 @@ class Context:
 
     def sleep(self, duration: float | timedelta) -> Sleep:
         """A durable pause of so many seconds: survives every crash and holds no process."""
-        spec = self._routine.new_call("sleep", "", _site(sys._getframe(1)))
+        run, calls = self._run, self._run.calls
+        spec = calls.new_call("sleep", "", _site(sys._getframe(1)))
         spec.timeout_ms = int(seconds("duration", duration, zero=True) * 1000)
-        routine = self._routine
-        routine.defer(spec)
-        if routine.now_ms + spec.timeout_ms > routine.record.timeout_at and not routine.replaying:
+        calls.defer(spec)
+        ends_at = calls.now_ms + spec.timeout_ms
+        if ends_at > run.record.timeout_at and not run.replay.replaying:
             self._env.warn(
-                f"{routine.function.name} {self.id}: a sleep of {spec.timeout_ms / 1000:g} s ends "
+                f"{run.function.name} {self.id}: a sleep of {spec.timeout_ms / 1000:g} s ends "
                 "after the deadline of the call that sleeps: call it with .options(timeout=...)"
             )
         return Sleep(spec, _apply_options)
@@ -278,7 +277,7 @@ class Context:
         self, *, id: str | None = None, timeout: float | timedelta | None = None
     ) -> Call[Promise[Any]]:
         """A promise that the outside settles: a person, a webhook (`Runtime.promises.resolve`)."""
-        spec = self._routine.new_call("promise", "", _site(sys._getframe(1)))
+        spec = self._run.calls.new_call("promise", "", _site(sys._getframe(1)))
         if id is not None or timeout is not None:
             _apply_options(spec, {"id": id, "timeout": timeout})
         return Call(spec, _apply_options, wait=False)
@@ -289,7 +288,7 @@ class Context:
 
     def race(self, promises: Sequence[Request[Any]], *, cancel: bool = False) -> Race[Any]:
         """The value, or failure, of whichever settles first; the others go on unless `cancel`."""
-        spec = self._routine.new_call("race", "", _site(sys._getframe(1)))
+        spec = self._run.calls.new_call("race", "", _site(sys._getframe(1)))
         items = list(promises)
         if not items:
             raise ConfigurationError("ctx.race needs at least one promise")
@@ -343,7 +342,8 @@ class Context:
     def _call(
         self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str = ""
     ) -> Call[Any]:
-        routine, env = self._routine, self._env
+        run, env = self._run, self._env
+        calls = run.calls
         # a step here may be given a promise to wait for; elsewhere it means nothing
         wrong = (Call, Sleep) if kind in ("lfi", "lfc") else Request
         for argument in (*args, *kwargs.values()):
@@ -353,14 +353,14 @@ class Context:
         if kind in ("lfi", "lfc"):
             function = env.local_function(f)
             function.check_arguments(args, kwargs)
-            spec = routine.new_call(kind, function.name, site)
+            spec = calls.new_call(kind, function.name, site)
             spec.function, spec.args, spec.kwargs = function, args, kwargs
             hint = function.result_hint
         else:
             known = None if isinstance(f, str) else env.registered(f)
             name = f if known is None else known.name
-            spec = routine.new_call(kind, name, site)
-            if spec.id not in routine.known:
+            spec = calls.new_call(kind, name, site)
+            if spec.id not in run.replay.known:
                 spec.data = env.values.encode_call(known, args, kwargs)
             hint = None if known is None else known.result_hint
             spec.target = env.target
@@ -368,24 +368,24 @@ class Context:
                 spec.passed_version = known.version
                 if known.timeout_s is not None:
                     spec.timeout_ms = int(known.timeout_s * 1000)
-        routine.defer(spec)
+        calls.defer(spec)
         return Call(spec, _apply_options, wait=kind in ("rfc", "lfc"), hint=hint)
 
 
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
     """``ctx.log``: names the run, and says nothing during a replay."""
 
-    def __init__(self, logger: logging.Logger, routine: Routine) -> None:
+    def __init__(self, logger: logging.Logger, run: RunView) -> None:
         super().__init__(logger, None)
-        self._routine = routine
+        self._run = run
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
-        return not self._routine.replaying and self.logger.isEnabledFor(level)
+        return not self._run.replay.replaying and self.logger.isEnabledFor(level)
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"{self._routine.function.name} {self._routine.id}: {msg}", kwargs
+        return f"{self._run.function.name} {self._run.id}: {msg}", kwargs
 
 
 #: options that say nothing for some kinds of calls, with what to do instead

@@ -2,10 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import difflib
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from tests.mutants.matching import (
+    Match,
+    Mode,
+    indented,
+    matches,
+    unknown_names,
+    written,
+)
+from tests.mutants.places import Source, Span, Tree
+from tests.mutants.tokens import LAYOUT, Token, tokens_of_fragment
 
 #: the numbered properties of docs/semantics.md
 PROPERTIES: Final = range(1, 20)
+
+
+class Unfit(ValueError):
+    """A fault that cannot be put into the code as it is now, and the reason."""
+
+
+class Change(NamedTuple):
+    """What is written for a fragment of the target; `new` is None for a statement that is removed.
+
+    A fragment may begin and end anywhere in a line. White space within a line, line breaks within
+    brackets, comments and trailing commas do not count. Its names stand for whatever the code calls
+    these things now, and `new` is written with the same names.
+    """
+
+    old: str
+    new: str | None
+
+
+Edit: TypeAlias = Change | tuple[Change, ...]
+
+
+def swap(old: str, new: str) -> Change:
+    """Write `new` for `old`."""
+    return Change(old, new)
+
+
+def drop(statement: str) -> Change:
+    """Remove whole statements; what would leave an empty block becomes ``pass``."""
+    return Change(statement, None)
+
+
+class Mutated(NamedTuple):
+    """The text of a file before and after."""
+
+    file: str
+    before: str
+    after: str
+
+    def diff(self) -> str:
+        """What differs, as a unified diff."""
+        return "".join(
+            difflib.unified_diff(
+                self.before.splitlines(keepends=True),
+                self.after.splitlines(keepends=True),
+                f"a/{self.file}",
+                f"b/{self.file}",
+            )
+        )
 
 
 class Mutant(NamedTuple):
@@ -17,8 +78,10 @@ class Mutant(NamedTuple):
         The number in docs/semantics.md that it breaks; None: a rule that has no number.
     breaks
         The rule, in words.
-    file, old, new
-        In which file of the four floors what stands exactly once is replaced by what.
+    target
+        The qualified name of the function, class, variable or module that it is put into.
+    changes
+        The fault: each of them fits one place in the target.
     tests
         Files (or single tests) of which one must fail, the quickest first.
     """
@@ -26,37 +89,159 @@ class Mutant(NamedTuple):
     name: str
     property: int | None
     breaks: str
-    file: str
-    old: str
-    new: str
+    target: str
+    changes: tuple[Change, ...]
     tests: tuple[str, ...]
 
-    def applied(self, text: str) -> str:
-        """`text` with the fault in it.
+    def located(self, tree: Tree) -> tuple[str, Source, list[Span]]:
+        """The file of its target, and where the target is in it.
 
         Raises
         ------
-        ValueError
-            The old text does not stand there exactly once.
+        Unfit
+            There is no such definition.
         """
-        count = text.count(self.old)
-        if count != 1:
-            raise ValueError(
-                f"{self.name}: the old text stands {count} times in {self.file}, not once: "
-                "the code has changed, so say the fault anew"
+        found = tree.split(self.target)
+        if found is None:
+            raise Unfit(f"{self.name}: there is no module of {self.target}")
+        file, name = found
+        source = tree.source(file)
+        spans = source.named(name)
+        if not spans:
+            raise Unfit(f"{self.name}: {file} defines no {name}")
+        return file, source, spans
+
+    def applied(self, tree: Tree) -> Mutated:
+        """The file of its target with the fault in it.
+
+        Raises
+        ------
+        Unfit
+            The target is gone, or a fragment fits none or several of its places.
+        """
+        file, source, spans = self.located(tree)
+        try:
+            found = [placed(change, source, spans)[1] for change in self.changes]
+            after = spliced(
+                source, list(zip(self.changes, found, strict=True)), lambda: tree.known(file)
             )
-        return text.replace(self.old, self.new)
+        except Unfit as error:
+            raise Unfit(f"{self.name}: in {self.target} {error}: say the fault anew") from None
+        return Mutated(file, source.text, after)
 
 
-class Floor(NamedTuple):
-    """Where the files of one floor are, and its tests: a short way to write its mutants down."""
+def placed(change: Change, source: Source, spans: list[Span]) -> tuple[Mode, Match]:
+    """The one place within `spans` at which a fragment fits: literally if any, else by renaming.
+
+    Raises
+    ------
+    Unfit
+        There is none, or there are several.
+    """
+    fragment = tokens_of_fragment(change.old)
+    modes: tuple[Mode, Mode] = ("literal", "renamed")
+    for mode in modes:
+        found = {
+            match.start: match
+            for span in spans
+            for match in matches(fragment, source.tokens, span.start, span.end, mode)
+        }
+        if len(found) == 1:
+            (match,) = found.values()
+            return mode, match
+        if found:
+            raise Unfit(f"{change.old!r} fits {len(found)} times ({mode}), not once")
+    raise Unfit(f"{change.old!r} fits nowhere")
+
+
+def spliced(
+    source: Source,
+    placed_changes: list[tuple[Change, Match]],
+    known: Callable[[], set[str]],
+) -> str:
+    """The text with all changes made.
+
+    Raises
+    ------
+    Unfit
+        A change would write a name that is not `known`, or remove part of a statement.
+    """
+    text = source.text
+    begin = len(text) + 1
+    for change, match in sorted(placed_changes, key=lambda pair: -pair[1].start):
+        start, end, new = _replacement(source, change, match, known)
+        if end > begin:
+            raise Unfit(f"{change.old!r} overlaps another change")
+        text, begin = text[:start] + new + text[end:], start
+    return text
+
+
+def _replacement(
+    source: Source, change: Change, match: Match, known: Callable[[], set[str]]
+) -> tuple[int, int, str]:
+    tokens, text = source.tokens, source.text
+    start, end = tokens[match.start].start, tokens[match.end - 1].end
+    line = text.rfind("\n", 0, start) + 1
+    whole_line = not text[line:start].strip()
+    if change.new is None:
+        return _removed(source, change, match, line)
+    unknown = unknown_names(change.old, change.new, source.names)
+    # Few need to look further than the file itself.
+    unknown = [name for name in unknown if name not in known()] if unknown else []
+    if unknown:
+        raise Unfit(f"{change.new!r} has a name that is unknown there, {', '.join(unknown)}")
+    new = indented(
+        written(change.new, match),
+        change.old,
+        _indent_of_statement(source, match.start),
+        whole_line=whole_line,
+    )
+    return (line if whole_line else start), end, new
+
+
+def _indent_of_statement(source: Source, position: int) -> int:
+    """How far the statement is indented to which a token belongs."""
+    while position and source.tokens[position - 1].kind not in LAYOUT:
+        position -= 1
+    start = source.tokens[position].start
+    return start - source.text.rfind("\n", 0, start) - 1
+
+
+def _removed(source: Source, change: Change, match: Match, line: int) -> tuple[int, int, str]:
+    tokens, text = source.tokens, source.text
+    before = tokens[match.start - 1] if match.start else None
+    rest = match.end
+    depth = 0
+    for token in tokens[match.start : match.end]:
+        depth += (token.kind == "in") - (token.kind == "out")
+    ends = _kind(tokens, rest) == "line"
+    rest += 1
+    while depth and _kind(tokens, rest) == "out":
+        rest += 1
+        depth -= 1
+    begins = before is None or before.kind in LAYOUT
+    if not (begins and ends) or depth or _kind(tokens, rest) == "in":
+        raise Unfit(f"{change.old!r} is not a whole statement there")
+    end = text.find("\n", tokens[match.end - 1].end) + 1 or len(text)
+    alone = before is not None and before.kind == "in" and _kind(tokens, rest) == "out"
+    indent = " " * (tokens[match.start].start - line)
+    return line, end, f"{indent}pass\n" if alone else ""
+
+
+def _kind(tokens: list[Token], position: int) -> str:
+    """Beyond the end of the file, its block ends."""
+    return tokens[position].kind if position < len(tokens) else "out"
+
+
+class Area(NamedTuple):
+    """The folder of an area's tests: a short way to write its mutants down."""
 
     folder: str
-    tests: str
 
     def mutant(
-        self, name: str, property: int | None, breaks: str, file: str, old: str, new: str, *by: str
+        self, name: str, property: int | None, breaks: str, target: str, edit: Edit, *by: str
     ) -> Mutant:
-        """`file` is named from the folder, and tests (`by`) from its own, or from the root."""
-        named = tuple(each if each.startswith("tests/") else f"{self.tests}/{each}" for each in by)
-        return Mutant(name, property, breaks, f"{self.folder}/{file}", old, new, named)
+        """Tests (`by`) are named from the folder, or from the root."""
+        named = tuple(each if each.startswith("tests/") else f"{self.folder}/{each}" for each in by)
+        changes = (edit,) if isinstance(edit, Change) else edit
+        return Mutant(name, property, breaks, target, changes, named)

@@ -4,115 +4,106 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Floor, Mutant
+from tests.mutants.mutant import Area, Mutant, drop, swap
 
-_mutant = Floor("store/understudy_store", "tests/unit/store").mutant
-_JOURNAL: Final = "test_journal.py"
-_PENDING: Final = "test_pending.py"
-_ENGINE: Final = "tests/integration/test_store_follower.py"
-_FAILING: Final = "tests/integration/test_store_failing.py"
-_OPEN: Final = "tests/integration/test_store_open.py"
-_GENTLE: Final = "tests/integration/test_store_gentle.py"
+_mutant = Area("tests/unit/store").mutant
+_JOURNAL: Final = "engines/sqlite/test_journal.py"
+_PENDING: Final = "engines/sqlite/test_memtable.py"
+_ENGINE: Final = "tests/integration/store/test_follower.py"
+_FAILING: Final = "tests/integration/store/test_failing.py"
+_OPEN: Final = "tests/integration/store/test_open.py"
+_GENTLE: Final = "tests/integration/store/test_gentle.py"
 
 _FORMAT: Final = (
     _mutant(
         "journal-not-synced",
         None,
         "a record is on the disk when it is acknowledged",
-        "engines/journal.py",
-        '_SYNCED: Final = getattr(os, "O_DSYNC", os.O_SYNC)',
-        "_SYNCED: Final = 0",
+        "understudy_store.engines.sqlite.journal._SYNCED",
+        swap('getattr(os, "O_DSYNC", os.O_SYNC)', "0"),
         f"{_JOURNAL}::test_a_write_is_durable_when_it_returns",
     ),
     _mutant(
         "short-write-taken-for-whole",
         None,
         "a record of which a part was written is not acknowledged",
-        "engines/journal.py",
-        "    if written != len(data):\n",
-        "    if written < 0:\n",
+        "understudy_store.engines.sqlite.journal.write_through",
+        swap("written != len(data)", "written < 0"),
         f"{_JOURNAL}::test_a_short_write_is_an_error",
     ),
     _mutant(
         "numbers-that-stand-still",
         None,
         "each record is numbered one higher than the one before",
-        "engines/journal.py",
-        "        self._at += size\n        self.number = number\n",
-        "        self._at += size\n",
+        "understudy_store.engines.sqlite.journal.Journal.append",
+        drop("self.number = number"),
         f"{_JOURNAL}::test_each_record_begins_at_a_block_and_the_file_does_not_grow",
     ),
     _mutant(
         "records-within-a-block",
         None,
         "to write a record touches none that was written before",
-        "engines/journal.py",
-        "    return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES\n",
-        "    return -(-(_HEAD.size + length) // 512) * 512\n",
+        "understudy_store.engines.sqlite.journal._blocks",
+        swap(
+            "return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES",
+            "return -(-(_HEAD.size + length) // 512) * 512",
+        ),
         f"{_JOURNAL}::test_each_record_begins_at_a_block_and_the_file_does_not_grow",
     ),
     _mutant(
         "sum-not-checked",
         None,
         "a record that was cut short does not count",
-        "engines/journal.py",
-        "            if crc == _crc(content[at : at + _UNSEALED_BYTES], data):\n",
-        "            if data is not None:\n",
+        "understudy_store.engines.sqlite.journal._records_in",
+        swap("crc == _crc(content[at : at + _UNSEALED_BYTES], data)", "data is not None"),
         f"{_JOURNAL}::test_a_record_that_is_cut_short_is_none",
     ),
     _mutant(
         "sum-without-the-head",
         None,
         "a record's number is trusted only if its sum is right",
-        "engines/journal.py",
-        "    return crc32(data, crc32(unsealed))\n",
-        "    return crc32(data)\n",
+        "understudy_store.engines.sqlite.journal._crc",
+        swap("crc32(data, crc32(unsealed))", "crc32(data)"),
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
     _mutant(
         "journal-of-any-store",
         None,
         "a store takes in no other's journal",
-        "engines/journal.py",
-        "        if owner != store:\n",
-        "        if len(owner) != len(store):\n",
+        "understudy_store.engines.sqlite.journal.recover",
+        swap("owner != store", "len(owner) != len(store)"),
         f"{_JOURNAL}::test_the_journal_of_another_store_is_refused",
     ),
     _mutant(
         "gap-in-the-journal",
         None,
         "a record that is missing among others is not passed over",
-        "engines/journal.py",
-        "    if found and found.keys() != set(wanted):\n",
-        "    wanted = sorted(found)  # type: ignore[assignment]\n"
-        "    if found.keys() != set(wanted):\n",
+        "understudy_store.engines.sqlite.journal.recover",
+        swap("if found and found.keys", "wanted = sorted(found)\nif found.keys"),
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
     _mutant(
         "records-within-a-record",
         None,
         "what a record holds is not taken for records",
-        "engines/journal.py",
-        "                at += _blocks(length)\n                continue\n",
-        "                pass\n",
+        "understudy_store.engines.sqlite.journal._records_in",
+        drop("at += _blocks(length)\ncontinue"),
         f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
     ),
     _mutant(
         "one-half-runs-into-the-other",
         None,
         "a half is written over only when the file has what it holds",
-        "engines/journal.py",
-        "        return self._at + _blocks(len(data)) <= self._start + self._half_bytes\n",
-        "        return self._at + _blocks(len(data)) <= 2 * self._half_bytes\n",
+        "understudy_store.engines.sqlite.journal.Journal.fits",
+        swap("self._start + self._half_bytes", "2 * self._half_bytes"),
         f"{_JOURNAL}::test_fits_to_the_last_block",
     ),
     _mutant(
         "always-the-same-half",
         None,
         "the half that is not yet in the file is left alone",
-        "engines/journal.py",
-        "        self._start = self._at = self._half_bytes - self._start\n",
-        "        self._start = self._at = 0\n",
+        "understudy_store.engines.sqlite.journal.Journal.switch",
+        swap("self._half_bytes - self._start", "0"),
         f"{_JOURNAL}::test_halves_change_places",
     ),
 )
@@ -122,53 +113,54 @@ _MERGED: Final = (
         "links-added-before-those-that-go",
         None,
         "what is added after a removal stays",
-        "engines/database.py",
-        "            if links.removed:\n"
-        "                remove.run(writer, [(id_,) for id_ in links.removed])\n"
-        "            if added := links.added:\n"
-        "                add.run(writer, added)\n",
-        "            if added := links.added:\n"
-        "                add.run(writer, added)\n"
-        "            if links.removed:\n"
-        "                remove.run(writer, [(id_,) for id_ in links.removed])\n",
+        "understudy_store.engines.sqlite.database.Database._write",
+        swap(
+            "links.removed:\n"
+            "    remove.run(writer, [(id_,) for id_ in links.removed])\n"
+            "if added := links.added:\n"
+            "    add.run(writer, added)",
+            "added := links.added:\n"
+            "    add.run(writer, added)\n"
+            "if links.removed:\n"
+            "    remove.run(writer, [(id_,) for id_ in links.removed])",
+        ),
         f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
     ),
     _mutant(
         "links-that-the-file-keeps",
         None,
         "links that are consumed are gone, also where the file has them",
-        "engines/pending.py",
-        "                self.removed[awaited] = None\n",
-        "                pass\n",
+        "understudy_store.engines.sqlite.memtable.Links.remove",
+        drop("self.removed[awaited] = None"),
         f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
     ),
     _mutant(
         "links-of-one-run-stay",
         None,
         "links that are added and consumed in one run never reach the file",
-        "engines/pending.py",
-        "            self._added.pop(awaited, None)\n            if awaited",
-        "            if awaited",
+        "understudy_store.engines.sqlite.memtable.Links.remove",
+        drop("self._added.pop(awaited, None)"),
         f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
     ),
     _mutant(
         "removals-for-nothing",
         None,
         "the file is not searched for links of what it does not know",
-        "engines/pending.py",
-        "            if awaited not in fresh:\n",
-        "            if awaited:\n",
+        "understudy_store.engines.sqlite.memtable.Links.remove",
+        swap("awaited not in fresh", "awaited"),
         f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
     ),
     _mutant(
         "acknowledged-before-it-was-owed",
         None,
         "of one commit removals come last",
-        "engines/pending.py",
-        "        self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))\n",
-        "        self.unblocks.update(dict.fromkeys(changes.unblocks_removed, False))\n"
-        "        self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))\n"
-        "        return\n",
+        "understudy_store.engines.sqlite.memtable.Memtable.add",
+        swap(
+            "self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))",
+            "self.unblocks.update(dict.fromkeys(changes.unblocks_removed, False))\n"
+            "self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))\n"
+            "return",
+        ),
         f"{_PENDING}::test_the_last_word_on_an_unblock_and_a_schedule_counts",
     ),
 )
@@ -178,9 +170,8 @@ _BEHIND: Final = (
         "replayed-without-the-rest",
         None,
         "what is brought in after a kill is as whole as what was committed",
-        "engines/sqlite.py",
-        "            pending.add(_completed(decode(data), pending.rows))\n",
-        "            pending.add(decode(data))\n",
+        "understudy_store.engines.sqlite.engine._bring_in",
+        swap("_completed(decode(data), pending.rows)", "decode(data)"),
         f"{_PENDING}::test_made_and_settled_is_one_row_with_all_of_it",
         f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
     ),
@@ -188,225 +179,218 @@ _BEHIND: Final = (
         "not-replayed",
         None,
         "what a process left in the journal is brought in",
-        "engines/sqlite.py",
-        "            _bring_in(left, database, path)\n",
-        "",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._open",
+        drop("_bring_in(left, database, path)"),
         f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
     ),
     _mutant(
         "file-said-to-hold-more",
         None,
         "the file says up to which commit it holds all, and no more",
-        "engines/sqlite.py",
-        "            self._write(self._sealed, self._sealed_number)\n",
-        "            self._write(self._sealed, self._journal.number)\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_sealed",
+        swap(
+            "self._write(self._sealed, self._sealed_number)",
+            "self._write(self._sealed, self._journal.number)",
+        ),
         f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
     ),
     _mutant(
         "halves-change-too-soon",
         None,
         "a half is written over only when the file has what it holds",
-        "engines/sqlite.py",
-        "                self._write_sealed()\n                self._seal()\n",
-        "                self._sealed = Pending()\n                self._seal()\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
+        swap("self._write_sealed", "self._sealed = Pending"),
         f"{_ENGINE}::test_a_half_that_is_full_goes_to_the_file",
     ),
     _mutant(
         "older-state-first",
         None,
         "a find sees the last state of each",
-        "engines/sqlite.py",
-        "active.get(id_) or sealed.get(id_)",
-        "sealed.get(id_) or active.get(id_)",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.find",
+        swap("active.get(id_) or sealed.get(id_)", "sealed.get(id_) or active.get(id_)"),
         f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
     ),
     _mutant(
         "unseen-while-it-is-written",
         None,
         "what was acknowledged is seen at all times",
-        "engines/sqlite.py",
-        "            self._write(self._sealed, self._sealed_number)\n"
-        "            with self._view_lock:\n"
-        "                self._sealed = Pending()\n",
-        "            with self._view_lock:\n"
-        "                sealed, self._sealed = self._sealed, Pending()\n"
-        "            self._write(sealed, self._sealed_number)\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine",
+        swap(
+            "        self._write(self._sealed, self._sealed_number)\n"
+            "        with self._view_lock:\n"
+            "            self._sealed = Memtable()\n"
+            "def",
+            "        with self._view_lock:\n"
+            "            sealed, self._sealed = self._sealed, Memtable()\n"
+            "        self._write(sealed, self._sealed_number)\n"
+            "def",
+        ),
         f"{_ENGINE}::test_what_is_being_written_to_the_file_is_seen_meanwhile",
     ),
     _mutant(
         "half-a-commit-found",
         None,
         "a find sees no half of a commit",
-        "engines/sqlite.py",
-        "            if not rest or len(elsewhere) == len(wanted) or writes == self._writes:\n",
-        "            if writes >= 0:\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.find",
+        swap("not rest or len(elsewhere) == len(wanted) or writes == self._writes", "writes >= 0"),
         f"{_ENGINE}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
     ),
     _mutant(
         "half-a-commit-found-among-many",
         None,
         "a find sees no half of a commit, however many it asks for",
-        "engines/database.py",
-        "                if len(keys) <= sql.CHUNK_ROWS:\n",
-        "                if keys:\n",
+        "understudy_store.engines.sqlite.database.Database.find",
+        swap("len(keys) <= sql.CHUNK_ROWS", "keys"),
         f"{_ENGINE}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
     ),
     _mutant(
         "never-brought-in",
         None,
         "the file lags by a second at most",
-        "engines/sqlite.py",
-        "            self._enough.wait(LAG_S)\n",
-        "            self._enough.wait()\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
+        swap("self._enough.wait(LAG_S)", "self._enough.wait()"),
         f"{_ENGINE}::test_the_file_has_a_commit_soon_without_being_asked",
     ),
     _mutant(
         "brought-in-one-by-one",
         None,
         "commits are brought in together, not each by itself",
-        "engines/sqlite.py",
-        "            self._enough.wait(LAG_S)\n",
-        "            self._enough.wait(0)\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
+        swap("self._enough.wait(LAG_S)", "self._enough.wait(0)"),
         f"{_ENGINE}::test_the_file_is_not_written_for_each_commit",
     ),
     _mutant(
         "many-rows-wait-too",
         None,
         "many rows are brought in sooner",
-        "engines/sqlite.py",
-        "        if len(self._active.rows) >= LAG_ROWS and not self._sealed:\n",
-        "        if not self._active.rows:\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
+        swap("len(self._active.rows) >= LAG_ROWS and not self._sealed", "not self._active.rows"),
         f"{_ENGINE}::test_many_rows_are_brought_in_sooner",
     ),
     _mutant(
         "large-without-a-number",
         None,
         "a commit that goes past the journal has a number, too",
-        "engines/sqlite.py",
-        "                self._journal.skip()\n",
-        "",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
+        drop("self._journal.skip()"),
         f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
     ),
     _mutant(
         "large-before-the-small",
         None,
         "a commit that goes past the journal goes past no commit",
-        "engines/sqlite.py",
-        "                self._write_all()\n                with self._view_lock:\n",
-        "                with self._view_lock:\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
+        drop("self._write_all()"),
         f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
     ),
     _mutant(
         "failure-behind-is-not-told",
         None,
         "after the file failed nothing is acknowledged",
-        "engines/sqlite.py",
-        "                    self._failure = _as_store_error(error)\n                    return\n",
-        "                    return\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
+        drop("self._failure = _as_store_error(error)"),
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
         "commits-after-the-close",
         None,
         "nothing is written to a journal that is closed: its descriptor may be another file's",
-        "engines/sqlite.py",
-        "            self._check_open()\n            if self._failure is not None:\n",
-        "            if self._failure is not None:\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.commit",
+        drop("self._check_open()"),
         f"{_FAILING}::test_after_a_clean_close_all_is_in_the_file",
     ),
     _mutant(
         "journal-removed-too-soon",
         None,
         "the journal goes only when the file has what it holds",
-        "engines/sqlite.py",
-        "                self._write_all()\n"
-        "                if self._failure is None:\n"
-        "                    self._journal.path.unlink()\n",
-        "                if self._failure is None:\n"
-        "                    self._journal.path.unlink()\n"
-        "                self._write_all()\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
+        swap(
+            "    self._write_all()\n"
+            "    if self._failure is None:\n"
+            "        self._journal.path.unlink()\n"
+            "self._journal.close",
+            "    if self._failure is None:\n"
+            "        self._journal.path.unlink()\n"
+            "    self._write_all()\n"
+            "self._journal.close",
+        ),
         f"{_FAILING}::test_a_disk_that_fails_at_close_leaves_the_journal",
     ),
     _mutant(
         "journal-removed-after-a-failure",
         None,
         "what failed is for the next open to look at",
-        "engines/sqlite.py",
-        "                if self._failure is None:\n"
-        "                    self._journal.path.unlink()\n",
-        "                self._journal.path.unlink()\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
+        swap(
+            "    if self._failure is None:\n"
+            "        self._journal.path.unlink()\n"
+            "self._journal.close",
+            "    self._journal.path.unlink()\nself._journal.close",
+        ),
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
         "all-rows-at-once",
         None,
         "where little is done, few rows at a time are brought into the file",
-        "engines/sqlite.py",
-        "if len(self._sealed.rows) <= GENTLE_ROWS:",
-        "if not self._sealed.rows:",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_gently",
+        swap("len(self._sealed.rows) <= GENTLE_ROWS", "not self._sealed.rows"),
         _GENTLE,
     ),
     _mutant(
         "many-rows-with-pauses",
         None,
         "where much is done, it is brought into the file without pauses",
-        "engines/sqlite.py",
-        "if len(self._sealed.rows) <= GENTLE_ROWS:",
-        "if self._sealed.rows:",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_gently",
+        swap("len(self._sealed.rows) <= GENTLE_ROWS", "self._sealed.rows"),
         f"{_GENTLE}::test_many_rows_are_brought_in_without_pauses",
     ),
     _mutant(
         "rows-not-parted",
         None,
         "between two pauses there are few rows",
-        "engines/database.py",
-        "_READY_ROWS if pause is None else _FEW_ROWS",
-        "_READY_ROWS",
+        "understudy_store.engines.sqlite.database.Database._parts",
+        swap("_READY_ROWS if pause is None else _FEW_ROWS", "_READY_ROWS"),
         _GENTLE,
     ),
     _mutant(
         "pauses-for-good",
         None,
         "who needs the file and writes to it does not pause",
-        "engines/sqlite.py",
-        "        finally:\n            self._database.pause = None\n",
-        "        finally:\n            pass\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._write_gently",
+        drop("self._database.pause = None"),
         f"{_GENTLE}::test_who_writes_in_its_own_cause_does_not_pause",
     ),
     _mutant(
         "hurries-for-ever",
         None,
         "one that was in a hurry does not end the pauses for good",
-        "engines/sqlite.py",
-        "                self._hurry.clear()\n",
-        "",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._follow",
+        drop("self._hurry.clear()"),
         _GENTLE,
     ),
     _mutant(
         "nobody-hurries",
         None,
         "who waits for the file ends the pauses",
-        "engines/sqlite.py",
-        "        self._hurry.set()\n        with self._file_lock:\n            yield\n",
-        "        with self._file_lock:\n            yield\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._file",
+        drop("self._hurry.set()"),
         f"{_GENTLE}::test_who_waits_for_the_file_ends_the_pause",
     ),
     _mutant(
         "the-end-waits",
         None,
         "a store that is closed does not wait for pauses",
-        "engines/sqlite.py",
-        "        self._hurry.set()\n        self._thread.join()\n",
-        "        self._thread.join()\n",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
+        drop("self._hurry.set()"),
         _GENTLE,
     ),
     _mutant(
         "journal-not-watched",
         None,
         "a journal that is removed stops the store",
-        "engines/sqlite.py",
-        "FilesInPlace([self._path, path, *beside])",
-        "FilesInPlace([self._path, *beside])",
+        "understudy_store.engines.sqlite.engine.SqliteEngine._open",
+        swap("[self._path, path, *beside]", "[self._path, *beside]"),
         f"{_OPEN}::test_a_file_that_goes_away_stops_the_store",
     ),
 )

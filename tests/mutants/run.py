@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Final
 
 from tests.mutants import (
     of_actors,
@@ -23,30 +24,39 @@ from tests.mutants import (
     of_sdk,
     of_store,
 )
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, Unfit
+from tests.mutants.places import Tree
+from tests.mutants.refresh import refresh
 from tests.mutants.trying import Copy, Trial
 
-MUTANTS: tuple[Mutant, ...] = (
-    *of_store.MUTANTS,
-    *of_journal.MUTANTS,
-    *of_frontier.MUTANTS,
-    *of_broker.MUTANTS,
-    *of_membership.MUTANTS,
-    *of_links.MUTANTS,
-    *of_actors.MUTANTS,
-    *of_sdk.MUTANTS,
+_LISTS: Final = (
+    of_store,
+    of_journal,
+    of_frontier,
+    of_broker,
+    of_membership,
+    of_links,
+    of_actors,
+    of_sdk,
 )
+MUTANTS: Final[tuple[Mutant, ...]] = tuple(mutant for each in _LISTS for mutant in each.MUTANTS)
 
 
 def chosen(patterns: Sequence[str]) -> list[Mutant]:
-    """Those whose names, or the names of whose files, match one of `patterns`; none: all."""
+    """Those whose names, targets or files match one of `patterns`; none: all."""
     if not patterns:
         return list(MUTANTS)
+    tree = Tree()
     return [
         mutant
         for mutant in MUTANTS
-        if any(fnmatchcase(text, p) for p in patterns for text in (mutant.name, mutant.file))
+        if any(fnmatchcase(text, p) for p in patterns for text in _titles(mutant, tree))
     ]
+
+
+def _titles(mutant: Mutant, tree: Tree) -> tuple[str, ...]:
+    found = tree.split(mutant.target)
+    return (mutant.name, mutant.target, *(found[:1] if found else ()))
 
 
 def tests_of(mutants: Sequence[Mutant]) -> list[str]:
@@ -95,12 +105,18 @@ def trials(mutants: Sequence[Mutant], workers: int, *, wide: bool) -> Iterator[I
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: all killed; 1: some survived; 2: some could not be tried."""
+    """0: all killed; 1: some survived; 2: some could not be tried, shown or placed."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("names", nargs="*", help="names or files, with * for anything")
+    parser.add_argument("names", nargs="*", help="names, targets or files, with * for anything")
     parser.add_argument("-j", "--workers", type=int, default=1, help="so many at a time")
     parser.add_argument("--list", action="store_true", help="only say what there is")
     parser.add_argument("--quick", action="store_true", help="their own tests alone, no wide run")
+    parser.add_argument("--show", action="store_true", help="only print what each would change")
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="write those rows of the lists anew whose code has moved or has other names",
+    )
     options = parser.parse_args(arguments)
     mutants = chosen(options.names)
     if not mutants:
@@ -109,6 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in mutants:
             print(f"{mutant.name:42} {_property(mutant):11} {mutant.breaks}")
         return 0
+    if options.show:
+        return _show(mutants)
+    if options.refresh:
+        return _refresh(mutants)
     began = time.monotonic()
     print(f"{len(mutants)} mutants; first their tests without any fault", flush=True)
     try:
@@ -118,6 +138,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error)
         return 2
     return _summed_up(results, time.monotonic() - began)
+
+
+def _show(mutants: Sequence[Mutant]) -> int:
+    tree = Tree()
+    code = 0
+    for mutant in mutants:
+        try:
+            print(f"# {mutant.name}: {mutant.breaks}\n{mutant.applied(tree).diff()}")
+        except Unfit as error:
+            print(f"# {error}\n")
+            code = 2
+    return code
+
+
+def _refresh(mutants: Sequence[Mutant]) -> int:
+    lists = sorted(Path(__file__).parent.glob("of_*.py"))
+    results = refresh(mutants, lists, Tree())
+    lost = [each for each in results if each.fresh is None]
+    for each in results:
+        if each.fresh is not None:
+            print(f"{each.mutant.name}: {each.told}")
+    for each in lost:
+        print(f"NOT PLACED {each.told}")
+    print(f"{len(results) - len(lost)} of {len(mutants)} written anew, {len(lost)} not placed")
+    return 2 if lost else 0
 
 
 def _property(mutant: Mutant) -> str:
@@ -140,7 +185,7 @@ def _summed_up(results: list[Trial], seconds: float) -> int:
         mutant = trial.mutant
         if trial.verdict == "survived":
             print(f"\nSURVIVED {mutant.name}: {mutant.breaks}")
-            print(f"  {mutant.file}: a test is missing; write it where it belongs, name it here")
+            print(f"  {mutant.target}: a test is missing; write it where it belongs, name it here")
         elif trial.verdict == "unfit":
             print(f"\nCOULD NOT BE TRIED {mutant.name}\n{trial.by}")
     verdicts = {trial.verdict for trial in results}

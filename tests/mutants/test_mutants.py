@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.mutants.mutant import PROPERTIES, Mutant
+from tests.mutants.mutant import PROPERTIES, Change, Mutant, Unfit, drop, swap
+from tests.mutants.places import ROOT, Tree
+from tests.mutants.refresh import refresh
 from tests.mutants.run import MUTANTS, chosen, main
-from tests.mutants.trying import ROOT, Copy
+from tests.mutants.trying import Copy, Trial
 
 MUTANTS_MIN = 60
 
 
+@pytest.fixture(scope="module")
+def tree() -> Tree:
+    return Tree()
+
+
+@lru_cache(maxsize=8)
+def _dumped(text: str) -> str:
+    return ast.dump(ast.parse(text))
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_its_old_text_stands_once_and_the_new_one_is_python(mutant: Mutant) -> None:
-    before = (ROOT / mutant.file).read_text()
-    after = mutant.applied(before)
-    assert after != before
-    ast.parse(after)
+def test_it_fits_once_and_makes_other_python(mutant: Mutant, tree: Tree) -> None:
+    mutated = mutant.applied(tree)
+    assert ast.dump(ast.parse(mutated.after)) != _dumped(mutated.before)
     for test in mutant.tests:
         path, *names = test.split("::")
         assert (ROOT / path).exists(), test
@@ -38,12 +50,15 @@ def test_there_are_enough_and_each_property_is_broken() -> None:
     assert all(m.tests for m in MUTANTS)
 
 
-def test_they_are_chosen_by_name_or_by_file() -> None:
+def test_they_are_chosen_by_name_by_target_or_by_file() -> None:
     assert chosen([]) == list(MUTANTS)
     assert [m.name for m in chosen(["no-fsync", "no-file-*"])] == ["no-fsync", "no-file-lock"]
-    assert {m.file for m in chosen(["store/*/holding.py"])} == {
-        "store/understudy_store/machine/holding.py"
-    }
+    target = MUTANTS[0].target
+    assert {m.target for m in chosen([target])} == {target}
+    file, _ = Tree().split(target) or ("", "")
+    assert MUTANTS[0] in chosen([file])
+    floors = {m.target.split(".")[0] for m in chosen(["store/*"])}
+    assert floors == {"understudy_store"}
 
 
 def test_an_unknown_name_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,16 +85,227 @@ def copy(tmp_path: Path) -> Copy:
 def test_what_becomes_of_one(copy: Copy) -> None:
     tests = ("tests/test_larger.py",)
     assert copy.check(tests) is None
-    file = "store/understudy_store/__init__.py"
-    found = {
-        new: copy.attempt(Mutant("x", None, "", file, "max(a, b)", new, tests), wide=False)
-        for new in ("min(a, b)", "max(b, a)")
-    }
-    assert {new: trial.verdict for new, trial in found.items()} == {
-        "min(a, b)": "killed",
-        "max(b, a)": "survived",
-    }
-    assert found["min(a, b)"].by == "tests/test_larger.py::test_larger"
-    gone = copy.attempt(Mutant("x", None, "", file, "max(a)", "0", tests), wide=False)
+
+    def tried(edit: Change) -> Trial:
+        mutant = Mutant("x", None, "", "understudy_store.larger", (edit,), tests)
+        return copy.attempt(mutant, wide=False)
+
+    killed = tried(swap("max", "min"))
+    assert killed.verdict == "killed"
+    assert killed.by == "tests/test_larger.py::test_larger"
+    assert tried(swap("max(a, b)", "max(b, a)")).verdict == "survived"
+    gone = tried(swap("max(a)", "0"))
     assert gone.verdict == "unfit"
-    assert "stands 0 times" in gone.by
+    assert "fits nowhere" in gone.by
+
+
+_QUEUE: Final = '''\
+class Queue:
+    def put(self, item, sizes=()):
+        """Put one in."""
+        if (
+            self._closed
+            or len(self._items) >= self._items_max
+        ):
+            raise QueueFull(item)
+        self._items.append(item)
+        self._count += 1
+
+    def take(self):
+        while self._items:
+            yield self._items.pop()
+        self._count = 0
+'''
+
+
+class Product:
+    """A tree of one floor, and the change that each test is about."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("queues", _QUEUE)
+
+    def write(self, module: str, text: str) -> None:
+        path = self.root / f"broker/product/{module}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def mutated(self, target: str, *changes: Change) -> str:
+        mutant = Mutant("x", None, "", f"product.queues.{target}", changes, ())
+        after = mutant.applied(Tree(self.root)).after
+        ast.parse(after)
+        return after
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    return Product(tmp_path)
+
+
+def test_layout_does_not_count(product: Product) -> None:
+    after = product.mutated("Queue.put", swap("(self._closed or len", "(self._count or len"))
+    assert "if (self._count or len(self._items)" in after
+    after = product.mutated(
+        "Queue.put", swap("QueueFull(item,)", "QueueFull(item, 1)"), swap("+= 1", "+= 2")
+    )
+    assert "QueueFull(item, 1)" in after
+    assert "self._count += 2" in after
+
+
+def test_a_renaming_costs_nothing(product: Product) -> None:
+    edit = swap("len(self._items) >= self._items_max", "len(self._items) > self._items_max")
+    assert "> self._items_max" in product.mutated("Queue.put", edit)
+    product.write("queues", _QUEUE.replace("_items", "_waiting"))
+    assert "len(self._waiting) > self._waiting_max" in product.mutated("Queue.put", edit)
+
+
+def test_part_of_a_dotted_name_is_no_renaming(product: Product) -> None:
+    product.write("queues", _QUEUE.replace("_closed", "_state.closed"))
+    with pytest.raises(Unfit, match="fits nowhere"):
+        product.mutated("Queue.put", swap("if (self._closed", "if (not self._closed"))
+
+
+def test_names_are_renamed_consistently(product: Product) -> None:
+    with pytest.raises(Unfit, match="fits nowhere"):
+        product.mutated("Queue.put", swap("len(self._x) >= self._x", "True"))
+
+
+def test_what_is_the_same_wins_over_what_is_alike(product: Product) -> None:
+    product.write("queues", "def f(a, b):\n    g(a)\n    g(b)\n")
+    assert product.mutated("f", swap("g(b)", "g(a)")).endswith("g(a)\n    g(a)\n")
+
+
+def test_what_fits_twice_is_unfit(product: Product) -> None:
+    with pytest.raises(Unfit, match=r"fits 2 times \(literal\)"):
+        product.mutated("Queue.take", swap("self._items", "()"))
+    with pytest.raises(Unfit, match=r"fits 2 times \(renamed\)"):
+        product.mutated("Queue.take", swap("self._other", "()"))
+
+
+def test_what_writes_an_unknown_name_is_unfit(product: Product) -> None:
+    with pytest.raises(Unfit, match="unknown there, _sizes"):
+        product.mutated("Queue.put", swap("self._closed", "self._sizes"))
+    known = swap("self._closed", "not sizes or self._count or self._items.copy()")
+    assert "not sizes or self._count or" in product.mutated("Queue.put", known)
+
+
+def test_a_target_that_is_gone_is_unfit(product: Product) -> None:
+    with pytest.raises(Unfit, match=r"product/queues.py defines no Queue.offer"):
+        product.mutated("Queue.offer", drop("self._count += 1"))
+
+
+def test_statements_are_dropped_whole(product: Product) -> None:
+    after = product.mutated("Queue.put", drop("self._items.append(item)"))
+    assert after == _QUEUE.replace("        self._items.append(item)\n", "")
+    after = product.mutated("Queue.take", drop("yield self._items.pop()"))
+    assert after == _QUEUE.replace("yield self._items.pop()", "pass")
+    after = product.mutated("Queue.take", drop("while self._items:\n    yield self._items.pop()"))
+    assert "while" not in after
+    for part in ("while self._items:", "self._items.pop()", "yield"):
+        with pytest.raises(Unfit, match="not a whole statement"):
+            product.mutated("Queue.take", drop(part))
+
+
+def test_lines_are_indented_as_the_place_is(product: Product) -> None:
+    edit = swap("    yield self._items.pop()\nself._count", "    yield 1\n    return\nself._count")
+    assert "            yield 1\n            return\n        self._count = 0" in product.mutated(
+        "Queue.take", edit
+    )
+
+
+_ROWS: Final = """\
+A = (
+    _mutant(
+        "moved",
+        None,
+        "a rule",
+        "product.queues.Queue.put",
+        swap("len(self._items) >= self._items_max", "len(self._items) > self._items_max"),
+        "test_it.py",
+    ),
+    _mutant("lost", None, "a rule", "product.queues.Queue.gone", drop("self.gone()"), "test_it.py"),
+)
+"""
+_MOVED: Final = Mutant(
+    "moved",
+    None,
+    "a rule",
+    "product.queues.Queue.put",
+    (swap("len(self._items) >= self._items_max", "len(self._items) > self._items_max"),),
+    (),
+)
+_LOST: Final = _MOVED._replace(
+    name="lost", target="product.queues.Queue.gone", changes=(drop("self.gone()"),)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "old"),
+    [
+        (_QUEUE, "product.moved.Queue.put", "len(self._items) >= self._items_max"),
+        (
+            _QUEUE.replace("class Queue", "class Lane").replace("_items", "_waiting"),
+            "product.moved.Lane.put",
+            "len(self._waiting) >= self._waiting_max",
+        ),
+        (
+            _QUEUE.replace("self._items", "self._lane.items"),
+            "product.moved.Queue.put",
+            "len(self._lane.items) >= self._lane.items_max",
+        ),
+        (
+            _QUEUE.replace("def put", "def add"),
+            "product.moved.Queue.add",
+            "len(self._items) >= self._items_max",
+        ),
+    ],
+    ids=["moved", "class-and-names", "reached-otherwise", "function"],
+)
+def test_what_has_moved_is_found_again(
+    product: Product, tmp_path: Path, text: str, target: str, old: str
+) -> None:
+    product.write("queues", "")
+    product.write("moved", text)
+    rows = tmp_path / "rows.py"
+    rows.write_text(_ROWS)
+    moved, lost = refresh([_MOVED, _LOST], [rows], Tree(tmp_path))
+    assert moved.fresh is not None
+    assert moved.fresh.target == target
+    assert lost.fresh is None
+    assert "nothing like it" in lost.told
+    ast.parse(rows.read_text())
+    assert f'"{target}",' in rows.read_text()
+    assert moved.fresh.changes == (swap(old, old.replace(">=", ">")),)
+    assert f'"{old}",' in rows.read_text()
+    assert 'drop("self.gone()")' in rows.read_text()
+
+
+def test_what_only_has_other_names_is_written_anew(product: Product, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.py"
+    rows.write_text(_ROWS)
+    assert refresh([_MOVED], [rows], Tree(tmp_path)) == []
+    assert rows.read_text() == _ROWS
+    product.write("queues", _QUEUE.replace("_items_max", "_most"))
+    (result,) = refresh([_MOVED], [rows], Tree(tmp_path))
+    assert "renamed" in result.told
+    assert "len(self._items) > self._most" in rows.read_text()
+
+
+def test_what_may_be_in_two_places_is_left_alone(product: Product, tmp_path: Path) -> None:
+    product.write("queues", "")
+    product.write("one", _QUEUE)
+    product.write("two", _QUEUE)
+    rows = tmp_path / "rows.py"
+    rows.write_text(_ROWS)
+    (result,) = refresh([_MOVED], [rows], Tree(tmp_path))
+    assert result.fresh is None
+    assert "product.one.Queue.put" in result.told
+    assert "product.two.Queue.put" in result.told
+    assert rows.read_text() == _ROWS
+
+
+def test_what_it_would_change_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([MUTANTS[0].name, "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n--- a/store/" in shown
+    assert "\n+" in shown

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, Unfit
+from tests.mutants.places import FLOORS, ROOT, Tree
 
-ROOT: Final = Path(__file__).parents[2]
-FLOORS: Final = ("sdk", "actors", "broker", "store")
 #: what the tests need of the tree
 _COPIED: Final = (*FLOORS, "tests", "examples", "benchmarks", "docs", "pyproject.toml", "uv.lock")
 #: tests that hang have noticed something; the named ones take a second or a few
@@ -39,7 +38,7 @@ Verdict: TypeAlias = Literal["killed", "survived", "unfit"]
 class Trial(NamedTuple):
     """What became of one mutant.
 
-    ``unfit``: it could not be tried, as its old text is gone, or the tests could not begin.
+    ``unfit``: it could not be tried, as it fits the code no longer, or the tests could not begin.
     `wide`: only the wide run noticed it.
     """
 
@@ -76,6 +75,7 @@ class Copy:
 
     def __init__(self, folder: Path, root: Path = ROOT) -> None:
         self._root = folder
+        self._tree = Tree(folder)
         self._applied = 0
         ignored = shutil.ignore_patterns("__pycache__", "*.db*")
         for name in _COPIED:
@@ -96,12 +96,13 @@ class Copy:
     def attempt(self, mutant: Mutant, *, wide: bool) -> Trial:
         """Apply the fault, run its tests, take it back; `wide`: all tests, if need be."""
         began = time.monotonic()
-        path = self._root / mutant.file
-        before, stat = path.read_bytes(), path.stat()
         try:
-            path.write_text(mutant.applied(before.decode()))
-        except ValueError as error:
+            mutated = mutant.applied(self._tree)
+        except Unfit as error:
             return Trial(mutant, "unfit", str(error), 0.0)
+        path = self._root / mutated.file
+        before, stat = path.read_bytes(), path.stat()
+        path.write_text(mutated.after)
         # compiled modules are told apart by length and second, and these may be the same ones
         self._applied += 1
         os.utime(path, (stat.st_atime, int(stat.st_mtime) + self._applied))

@@ -51,7 +51,7 @@ class LinkedHost:
     def _begin(self) -> None:
         """What a new process makes first."""
 
-    def _engaged(self) -> bool:
+    def _is_busy(self) -> bool:
         """Whether it holds or waits for something."""
         return True
 
@@ -80,7 +80,7 @@ class LinkedHost:
             wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
         )
         self.link = LinkSession(
-            limits=FrameLimits(messages_max=world.plan.frame_messages), engaged=self._engaged
+            limits=FrameLimits(messages_max=world.plan.frame_messages), is_busy=self._is_busy
         )
         self._inbox: deque[bytes] = deque()
         self._due: int | None = None
@@ -145,7 +145,7 @@ class LinkedHost:
         self._welcomed_here = self._rejoining = False
         self._connected_at = world.now
         self.connection = world.connect(self)
-        self.connection.send_up(self.link.opened(self._hello(), world.now))
+        self.connection.send_up(self.link.open(self._hello(), world.now))
         self._wake_link()
 
     def _retry(self) -> None:
@@ -182,12 +182,12 @@ class LinkedHost:
         now = self.world.now
         inbox, self._inbox = self._inbox, deque()
         for frame in inbox:
-            if not self.link.in_order(frame):
+            if not self.link.accepts(frame):
                 continue
             messages = decode_to_peer(frame)
             self.world.received(self, messages)
             rest: list[ToPeer] = []
-            for message in self.link.received(messages, now):
+            for message in self.link.receive(messages, now):
                 if type(message) is Welcome:
                     self._welcomed(message)
                 else:
@@ -214,7 +214,7 @@ class LinkedHost:
         assert connection is not None
         connection.left_by_peer()
         self._inbox.clear()
-        if self.link.lost(why):
+        if self.link.close(why):
             self.core.disconnected()
         lasted_ms = self.world.now - self._connected_at
         if self._rejoining or (self._welcomed_here and lasted_ms >= BACKOFF_MS[1]):
@@ -228,7 +228,7 @@ class LinkedHost:
         connection, link, now = self.connection, self.link, self.world.now
         if connection is None:
             return
-        if link.broken(now):
+        if link.is_broken(now):
             self._give_up(link.last_error or "silent")
             return
         for frame in link.take_frames(now):

@@ -98,7 +98,7 @@ class PeerHost(LinkedHost):
             and self.told.issuperset(root.id for root in self.roots)
         )
 
-    def _engaged(self) -> bool:
+    def _is_busy(self) -> bool:
         return bool(self.core.activations or self._watches)
 
     def _on_connected(self, reconnected: bool) -> None:

@@ -25,7 +25,7 @@ from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
 from understudy_actors.activation import Run, StepReport
-from understudy_actors.executor.inline import perform_at_once
+from understudy_actors.executor.inline import inline_call
 from understudy_actors.interpreter import routine
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
 from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
@@ -214,7 +214,7 @@ class World:
         self._run = run
         try:
             output = run.routine.step(now_ms)
-            inlined = perform_at_once(
+            inlined = inline_call(
                 run.routine,
                 output,
                 lambda _: self._random() < 0.5,

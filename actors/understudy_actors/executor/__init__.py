@@ -1,4 +1,7 @@
-"""Where users' code runs: never on the mailbox's thread, so that leases are kept meanwhile."""
+"""Threads and loops that run users' functions.
+
+No function runs on the thread of the node's loop, which must keep the leases whatever functions do.
+"""
 
 from understudy_actors.executor.async_loop import AsyncLoop
 from understudy_actors.executor.executor import Executor

@@ -1,7 +1,8 @@
-"""A trio loop of its own for ``async def`` functions.
+"""A trio loop for ``async def`` functions, on a thread of its own.
 
-Each run is a task. The interpreter answers what the function asks of ``ctx``; whatever else it
-awaits (a trio primitive, an HTTP library) is passed on to trio, with the run's own task around it.
+Each run is a task. The interpreter answers requests made through ``ctx``. Everything else that a
+function awaits (a trio primitive, an HTTP library) is passed on to trio as a *trap*, within the
+run's own task, so that cancel scopes and nurseries of the function work as usual.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,20 @@ from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
+from understudy_broker.transport.loop_lock import LoopThread
 
 
 @types.coroutine
 def _forward(trap: Any) -> Generator[Any, Any, Any]:
-    """Yield to trio what the function yielded, and give back trio's answer."""
+    """Yield to trio the trap that the function has yielded; return trio's answer."""
     return (yield trap)
 
 
-def _where(thread: threading.Thread) -> str:
-    """The line of the durable function that a thread is at: the outermost that is not ours."""
+def _current_line(thread: threading.Thread) -> str:
+    """Return the line of the durable function that a thread is at.
+
+    That is the outermost frame that belongs neither to trio nor to this package.
+    """
     frame = sys._current_frames().get(thread.ident or 0)
     place = "a place unknown"
     while frame is not None:
@@ -44,7 +48,14 @@ def _where(thread: threading.Thread) -> str:
 class AsyncLoop:
     """One thread with one trio loop, started with the first coroutine.
 
-    `on_submit` is told of every step of one, on the thread that submits it.
+    Parameters
+    ----------
+    results
+        Gets the report of each step.
+    now_ms
+        The clock, epoch milliseconds.
+    on_submit
+        Called at each `submit`, on its thread: from then on `blocked` has something to watch.
     """
 
     def __init__(
@@ -57,66 +68,71 @@ class AsyncLoop:
         self._on_submit = on_submit
         self._now_ms = now_ms
         self._thread: threading.Thread | None = None
-        self._token: trio.lowlevel.TrioToken | None = None
+        self._loop: LoopThread | None = None
         self._started = threading.Event()
         self._nursery: trio.Nursery | None = None
         self._stopping = False
-        self._came_round = True
-        self._told = False
-        # touched on the loop's thread only
-        self._wakes: dict[Run, trio.Event] = {}
+        #: the loop has run since the last `blocked` that asked it to
+        self._is_responsive = True
+        #: the current blockage was reported by `blocked`
+        self._reported = False
+        # Touched on the loop's thread only.
+        self._wake_events: dict[Run, trio.Event] = {}
         self._scopes: dict[Run, trio.CancelScope] = {}
 
     def submit(self, run: Run) -> None:
+        """Begin a run, or step it again, because something that it waits for has settled."""
         if self._on_submit is not None:
             self._on_submit()
-        self._call(self._begin_or_wake, run)
+        self._run_soon(self._begin_or_wake, run)
 
     def close(self, run: Run) -> None:
-        if self._token is not None:
-            self._call(self._cancel, run)
+        """Cancel a dropped run, so that it unwinds and is closed."""
+        if self._loop is not None:
+            self._run_soon(self._cancel, run)
 
     def stop(self) -> None:
-        """End the loop; functions still under way are canceled and report nothing."""
+        """End the loop. Functions under way are canceled and report nothing."""
         self._stopping = True
-        if self._token is not None and self._thread is not None:
-            self._call(self._end)
+        if self._loop is not None and self._thread is not None:
+            self._run_soon(self._end)
             self._thread.join(timeout=1.0)
 
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
+    def blocked(self) -> str | None:
+        """Report a function that blocks the loop; called every second or so.
+
+        Returns
+        -------
+        str | None
+            The line that the loop is at, if the loop has not run anything since the last call.
+            None for an unblocked loop, and for a blockage that was reported already.
+        """
+        thread, loop = self._thread, self._loop
+        if thread is None or loop is None or self._stopping:
+            return None
+        if not self._is_responsive:
+            reported, self._reported = self._reported, True
+            return None if reported else _current_line(thread)
+        self._is_responsive = self._reported = False
+        loop.run_soon(self._mark_responsive)
+        return None
+
+    def _run_soon(self, function: Callable[..., None], *args: Any) -> None:
         if self._thread is None:
             self._thread = threading.Thread(
                 target=trio.run, args=(self._main,), name="understudy-async", daemon=True
             )
             self._thread.start()
             self._started.wait()
-        assert self._token is not None
-        try:
-            self._token.run_sync_soon(function, *args)
-        except trio.RunFinishedError:
-            return
+        assert self._loop is not None
+        self._loop.run_soon(function, *args)
 
-    def blocked(self) -> str | None:
-        """Call it every second or so: where in the code the loop is held up, if it has not come
-        round since the last call; told once for each time."""
-        thread, token = self._thread, self._token
-        if thread is None or token is None or self._stopping:
-            return None
-        if not self._came_round:
-            told, self._told = self._told, True
-            return None if told else _where(thread)
-        self._came_round = self._told = False
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(self._come_round)
-        return None
-
-    def _come_round(self) -> None:
-        self._came_round = True
+    # On the loop's thread ------------------------------------------------------------------------
 
     async def _main(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._token = trio.lowlevel.current_trio_token()
+            self._loop = LoopThread()
             self._started.set()
             await trio.sleep_forever()
 
@@ -124,13 +140,16 @@ class AsyncLoop:
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
+    def _mark_responsive(self) -> None:
+        self._is_responsive = True
+
     def _begin_or_wake(self, run: Run) -> None:
-        wake = self._wakes.get(run)
-        if wake is not None:
-            wake.set()
+        event = self._wake_events.get(run)
+        if event is not None:
+            event.set()
             return
         assert self._nursery is not None
-        self._wakes[run] = trio.Event()
+        self._wake_events[run] = trio.Event()
         self._nursery.start_soon(self._drive, run)
 
     def _cancel(self, run: Run) -> None:
@@ -141,57 +160,62 @@ class AsyncLoop:
     async def _drive(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None:
-            routine.flush = partial(self._hand_out, run)
-            routine.clock = self._now_ms
+            routine.hand_out_to(partial(self._report_part, run), self._now_ms)
         with trio.CancelScope() as scope:
             self._scopes[run] = scope
             try:
                 await self._step_until_done(run, routine)
             finally:
-                del self._scopes[run], self._wakes[run]
+                del self._scopes[run], self._wake_events[run]
                 if routine.dropped:
                     routine.close()
 
     async def _step_until_done(self, run: Run, routine: Routine) -> None:
         if self._is_over(routine):
             return
-        output = routine.step(self._now_ms())
+        result = routine.step(self._now_ms())
         while True:
-            while output.foreign is not NO_TRAP:
-                output = await self._answer_foreign(run, routine, output)
-            wake = self._wakes[run] = trio.Event()
+            while result.foreign is not NO_TRAP:
+                result = await self._answer_trap(run, routine, result)
+            # Made before the report, because the node may answer the report at once.
+            event = self._wake_events[run] = trio.Event()
             if not self._is_over(routine):
-                self._results.put(StepReport(run, output))
+                self._results.put(StepReport(run, result))
             elif not routine.alive:
                 return
-            if output.done is not None or output.retry_after_s is not None:
+            if result.done is not None or result.retry_after_s is not None:
                 return
-            output = await self._wait_for_more(routine, wake)
+            result = await self._next_step(routine, event)
 
-    async def _wait_for_more(self, routine: Routine, wake: trio.Event) -> StepResult:
-        """Park at a request. A cancel, by a scope of the function's own or because the run was
-        dropped, is raised there, so that its nurseries and scopes unwind in order."""
+    async def _next_step(self, routine: Routine, event: trio.Event) -> StepResult:
+        """Wait at a request until the run is submitted again, and step it.
+
+        A cancellation, by a scope of the function itself or because the run was dropped, is raised
+        inside the function at its request, so that its nurseries and scopes unwind in order.
+        """
         try:
-            await wake.wait()
-        except trio.Cancelled as cancelled:
+            await event.wait()
+        except trio.Cancelled as canceled:
             if not routine.alive:
                 raise
-            return routine.interrupt(cancelled)
+            return routine.interrupt(canceled)
         return routine.step(self._now_ms())
 
     def _is_over(self, routine: Routine) -> bool:
         return routine.dropped or self._stopping
 
-    async def _answer_foreign(self, run: Run, routine: Routine, output: StepResult) -> StepResult:
-        trap, output.foreign = output.foreign, NO_TRAP
-        if (output.commands or output.locals or output.cancels) and not self._is_over(routine):
-            self._results.put(StepReport(run, output, False))
+    async def _answer_trap(self, run: Run, routine: Routine, result: StepResult) -> StepResult:
+        trap, result.foreign = result.foreign, NO_TRAP
+        if (result.commands or result.locals or result.cancels) and not self._is_over(routine):
+            # The trap may take long, so the calls made before it are sent now.
+            self._report_part(run, result)
         try:
             value = await _forward(trap)
         except BaseException as error:
-            # raised by trio at this await, so it belongs to the function
+            # trio raises it at this await, so it belongs to the function.
             return routine.resume_foreign(error=error)
         return routine.resume_foreign(value)
 
-    def _hand_out(self, run: Run, output: StepResult) -> None:
-        self._results.put(StepReport(run, output, False))
+    def _report_part(self, run: Run, result: StepResult) -> None:
+        """Report the commands of a long step while it goes on."""
+        self._results.put(StepReport(run, result, False))

@@ -1,4 +1,4 @@
-"""Sends each run to where its kind of function belongs."""
+"""Dispatch of runs by the kind of their function."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ from understudy_actors.executor.worker_pool import WorkerPool
 
 
 class Executor:
-    """Generators and plain functions on threads, coroutines on a loop."""
+    """Steps runs: coroutines on a trio loop, generators and plain functions on worker threads."""
 
-    def __init__(self, threads: WorkerPool, loop: AsyncLoop) -> None:
-        self.threads = threads
-        self.loop = loop
+    def __init__(self, workers: WorkerPool, async_loop: AsyncLoop) -> None:
+        self.workers = workers
+        self.async_loop = async_loop
 
     def submit(self, run: Run) -> None:
+        """Step `run` soon. Its results follow through `Results`."""
         if run.routine.function.kind == "coroutine":
-            self.loop.submit(run)
+            self.async_loop.submit(run)
         else:
-            self.threads.submit(run)
+            self.workers.submit(run)
 
     def withdraw(self, run: Run) -> bool:
-        return run.routine.function.kind != "coroutine" and self.threads.withdraw(run)
+        """Take back a submitted run; return False if its step may have begun."""
+        return run.routine.function.kind != "coroutine" and self.workers.withdraw(run)
 
     def close(self, run: Run) -> None:
+        """Close the routine of a dropped run, as soon as no step of it is under way."""
         if run.routine.function.kind == "coroutine":
-            self.loop.close(run)
+            self.async_loop.close(run)
         else:
-            self.threads.close(run)
+            self.workers.close(run)
 
     def stop(self) -> None:
-        self.threads.stop()
-        self.loop.stop()
+        """End the threads. A thread inside a function ends with the process."""
+        self.workers.stop()
+        self.async_loop.stop()

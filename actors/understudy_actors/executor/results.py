@@ -1,4 +1,4 @@
-"""Results on their way back to the mailbox, in batches."""
+"""The queue of step reports from worker threads to the node."""
 
 from __future__ import annotations
 
@@ -9,46 +9,61 @@ from understudy_actors.activation import StepReport
 
 
 class Results:
-    """A queue from many threads to one, with one wake-up for all that has gathered.
+    """A queue from many threads to the node, with one wake-up for all reports that gather.
 
-    The bound is the work in hand: each run has at most one step under way, and a step hands out at
-    most what the broker may leave unanswered.
+    No report is overlooked: `put` appends before it reads `_signaled`, and `take` clears
+    `_signaled` before it empties the queue. Whatever the order of the two, either this `take` finds
+    the report or that `put` wakes the node.
+
+    It needs no bound of its own. Each run has at most one step under way, and a step reports at
+    most as many commands as the broker may leave unanswered.
+
+    Parameters
+    ----------
+    wake
+        Called on the thread of the first `put` after a `take`, with its `worker_idle`.
     """
 
     def __init__(self, wake: Callable[[bool], None]) -> None:
         self._queue: deque[StepReport] = deque()
         self._wake = wake
-        self._signalled = False
-        #: steps and their duration since the last `take`; approximate, several threads add to it
+        self._signaled = False
+        # Several threads add to these without a lock. A lost addition makes the averages, which
+        # are estimates, a little less exact.
         self._steps = 0
         self._busy_s = 0.0
 
     def __bool__(self) -> bool:
-        """Whether there is something to take."""
+        """True if a report waits."""
         return bool(self._queue)
 
-    def put(self, report: StepReport, *, last: bool = False) -> None:
-        """`last`: this thread has nothing else to do now."""
-        self._queue.append(report)
-        if not self._signalled:
-            self._signalled = True
-            self._wake(last)
+    def put(self, report: StepReport, *, worker_idle: bool = False) -> None:
+        """Append a report, and wake the node unless it has been woken already.
 
-    def measured(self, steps: int, busy_s: float) -> None:
-        self._steps += steps
-        self._busy_s += busy_s
+        `worker_idle` says that the calling thread has no other run to step, so that it may handle
+        the report itself.
+        """
+        self._queue.append(report)
+        if not self._signaled:
+            self._signaled = True
+            self._wake(worker_idle)
 
     def take(self) -> list[StepReport]:
-        """All that is there. A `put` after this wakes again."""
-        self._signalled = False
+        """Return all reports that wait. The next `put` wakes the node again."""
+        self._signaled = False
         queue = self._queue
         taken: list[StepReport] = []
         while queue:
             taken.append(queue.popleft())
         return taken
 
-    def take_measured(self) -> tuple[int, float]:
-        """Steps and milliseconds since the last time."""
+    def add_busy_time(self, steps: int, busy_s: float) -> None:
+        """Add a number of steps and the seconds that they have taken together."""
+        self._steps += steps
+        self._busy_s += busy_s
+
+    def take_busy_time(self) -> tuple[int, float]:
+        """Return the steps since the last call, and the milliseconds that they have taken."""
         steps, busy_s = self._steps, self._busy_s
         self._steps, self._busy_s = 0, 0.0
         return steps, busy_s * 1000

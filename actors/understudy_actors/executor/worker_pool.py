@@ -1,12 +1,66 @@
-"""Threads that step generators and plain functions.
+"""Worker threads that step generators and plain functions: `WorkerPool`.
 
-Short steps want one thread, which takes them one after the other without a switch in between; a
-step that blocks must not hold up the others. So one thread works at first, and for as long as the
-queue does not move `nudge` (called every few milliseconds while there is a backlog) puts more to
-work, up to `size`.
+How it works
+------------
+Submitted runs wait in a queue. A worker takes a run, steps it, reports the result and takes the
+next. Short steps are done fastest by a single thread, because a switch between threads takes longer
+than such a step; but a step that blocks must not hold up the others. So the pool uses one thread
+for as long as the queue moves. While there is a backlog, the node calls `nudge` every few
+milliseconds, and if no run was begun since the last nudge, more threads are put to work: as many
+again each time, up to `size`.
 
-One that has run out of work listens, for a while, in the place of the loop that owns the link: what
-comes next is most likely for it, and it needs not be woken then.
+A worker is in one of four states:
+
+- *idle*: it waits for a token. Each token wakes one idle worker.
+- *coming*: it got a token or an interruption, and will look at the queue next.
+- *working*: it takes runs from the queue until the queue is empty.
+- *polling*: it has found the queue empty, and waits for messages of the broker in place of the
+  node's loop. Only one worker at a time does so, and only for a while; then it becomes idle.
+
+All but the idle ones are *active*.
+
+Work of the loop on a worker's thread
+-------------------------------------
+To wake a sleeping thread takes 20 to 50 µs, as long as most steps. So a worker does three things
+that would otherwise need another thread.
+
+- It handles its own results. If it has nothing else to step, and the loop sleeps, it acquires the
+  `LoopLock` and runs the node's core itself (`Results.put`, `NodeService`).
+- It receives messages. After a result, the next message is usually the worker's next task. It waits
+  for the socket without a lock, and acquires the `LoopLock` to take in what has arrived (see
+  `understudy_broker.transport.polling`). The runs that follow from a message are submitted on this
+  very thread, which looks at the queue as soon as the message has been handled.
+- It performs calls of quick plain functions within the step of their caller (see `inline`).
+
+Which thread may touch what
+---------------------------
+- `_lock` guards the counters and flags below. It is held for a few instructions only: never while a
+  function runs and never while a worker polls. Locks are taken in the order `LoopLock`, `_lock`,
+  the lock inside the link's poll hand-off. A worker holds none when it acquires the `LoopLock`.
+- `_ready` gets new runs under `_lock`. Workers take runs from it without the lock, because
+  `deque.popleft` is atomic: each run goes to one worker.
+- A routine is stepped by one thread at a time. The node submits a run only while it is not
+  `scheduled`, and the report of the step ends that. The queues in between order memory accesses.
+- The core, the link and everything else of the loop are touched under the `LoopLock` only.
+
+Why no wake-up is lost
+----------------------
+- `submit` appends the run and reads `_active` under `_lock`. A worker becomes idle under `_lock`
+  too, and only if the queue is empty. So either that worker sees the run, or `submit` sees that no
+  worker is active and wakes one.
+- A worker starts to poll under `_lock` as well, only if the queue is empty, and sets
+  `_poller_waits`. If it is the only active worker, the next `submit` interrupts it; an interruption
+  that comes before the wait begins ends the wait at once. If other workers are active, one of them
+  looks at the queue when its step ends. If all their steps block, `nudge` interrupts the poller.
+- `_poller_waits` is cleared by `submit`, by `nudge` or by the poller itself when its wait is over.
+  The first of them counts the poller as coming. So runs that follow from a message cause no
+  interruption, and `crowded` is False while a worker is on its way to them.
+
+What is not perfect
+-------------------
+Behind a step that blocks, the next run waits until the second nudge. Threads once started stay
+until `stop`. And `_begun` is counted without a lock, so it may miss some runs: `nudge` only needs
+to see whether it changes.
 """
 
 from __future__ import annotations
@@ -20,84 +74,100 @@ from functools import partial
 from typing import Final, Protocol
 
 from understudy_actors.activation import Run, StepReport
-from understudy_actors.executor.inline import CostEstimate, perform_at_once
+from understudy_actors.executor.inline import CostEstimate, inline_call
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
 
-#: steps after which a thread reports how long they took
+#: Steps after which a worker reports how long they have taken.
 _REPORT_STEPS: Final = 64
 
 
 class PollingPort(Protocol):
-    """The messages that a worker without work may wait for."""
+    """The source of messages that a worker without work polls."""
 
     def poll(self, on_polled: Callable[[], None]) -> bool:
-        """Wait for a while, and take in what comes; `on_polled` is called in between. False: there
-        is nothing to listen to now."""
+        """Wait for messages for a while, and take in those that arrive.
+
+        `on_polled` is called in between, when the wait is over. Returns False if nothing was taken
+        in, because nothing has arrived or because the loop does it.
+        """
 
     def interrupt(self) -> None:
-        """Make `listen` return at once."""
+        """Make the current `poll` return at once, or else the next one."""
 
 
 class WorkerPool:
-    """At most `size` daemon threads, started as they are needed."""
+    """At most `size` daemon threads, started when they are needed.
+
+    Parameters
+    ----------
+    size
+        Bound of threads, and so of steps at the same time.
+    results
+        Gets the report of each step.
+    now_ms
+        The clock, epoch milliseconds.
+    polling
+        Messages for a worker without work to poll; None: workers never poll.
+    """
 
     def __init__(
         self,
         size: int,
         results: Results,
         now_ms: Callable[[], int],
-        listening: PollingPort | None = None,
+        polling: PollingPort | None = None,
     ) -> None:
         self._size = size
         self._results = results
         self._now_ms = now_ms
-        self._listening = listening
-        #: a thread listens; it counts as active, for it performs what it has heard itself
-        self._someone_listens = False
-        #: it waits, and would not see what is submitted
-        self._waits = False
+        self._polling = polling
+        #: a worker polls, or handles the messages that it has received
+        self._has_poller = False
+        #: the poller waits, so it does not see new runs
+        self._poller_waits = False
         self._ready: deque[Run] = deque()
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._active = 0
-        #: those that are on their way to `_ready`
-        self._woken = 0
+        #: active workers that have not looked at the queue since they were called
+        self._coming = 0
         self._begun = 0
-        self._begun_seen = -1
-        self._pace = CostEstimate()
+        self._begun_at_nudge = -1
+        self._costs = CostEstimate()
 
     @property
     def backlog(self) -> int:
-        """Runs that no thread has begun."""
+        """Number of runs that no worker has begun."""
         return len(self._ready)
 
     @property
     def crowded(self) -> bool:
-        """Whether more runs wait than threads are on their way to."""
-        return len(self._ready) > self._woken
+        """True if more runs wait than workers are on their way to the queue."""
+        return len(self._ready) > self._coming
 
     @property
     def begun(self) -> int:
-        """Runs begun since the start; unchanged while the queue is stuck."""
+        """Number of runs begun since the start. It does not change while the queue is stuck."""
         return self._begun
 
     def submit(self, run: Run) -> None:
+        """Step `run` on one of the threads."""
         routine = run.routine
         if routine.flush is None and routine.function.kind != "plain":
-            routine.flush = partial(self._hand_out, run)
-            routine.clock = self._now_ms
+            routine.hand_out_to(partial(self._report_part, run), self._now_ms)
         with self._lock:
             self._ready.append(run)
             if self._active == 0:
                 self._activate()
-            elif self._active == 1:
-                self._interrupt()
+            elif self._active == 1 and self._poller_waits:
+                self._call_poller()
 
     def withdraw(self, run: Run) -> bool:
+        """Take back a run; return False if a worker has begun it, or it was never submitted."""
         with self._lock:
             try:
                 self._ready.remove(run)
@@ -106,30 +176,41 @@ class WorkerPool:
             return True
 
     def close(self, run: Run) -> None:
-        """A run that is under way closes itself when its step ends; an idle one is closed here."""
+        """Close the routine of a dropped run on a worker.
+
+        A run that is being stepped is closed by its worker when the step ends; any other gets a
+        worker for it.
+        """
         if not run.scheduled:
             run.scheduled = True
             self.submit(run)
 
     def nudge(self) -> None:
-        """Put another thread to work if nothing was begun since the last time."""
+        """Put more workers to work if no run was begun since the last call."""
         with self._lock:
-            stuck = self._ready and self._begun == self._begun_seen
-            self._begun_seen = self._begun
-            if stuck and not self._interrupt():
-                # doubles while it stays stuck: blocking functions get their threads within
-                # a few rounds
-                for _ in range(min(max(1, self._active), len(self._ready))):
-                    self._activate()
+            stuck = bool(self._ready) and self._begun == self._begun_at_nudge
+            self._begun_at_nudge = self._begun
+            if not stuck:
+                return
+            if self._poller_waits:
+                self._call_poller()
+                return
+            # As many again each time, so that many blocking functions get their threads within a
+            # few nudges.
+            for _ in range(min(max(1, self._active), len(self._ready))):
+                self._activate()
 
     def stop(self) -> None:
-        """Let idle threads end. One that is inside a function ends with the process."""
+        """End the idle workers. A worker inside a function ends with the process."""
         with self._lock:
             self._ready.clear()
             for _ in self._threads:
                 self._tokens.put(False)
 
+    # With the lock held --------------------------------------------------------------------------
+
     def _activate(self) -> None:
+        """Wake an idle worker, or start a new one unless there are enough."""
         if self._idle:
             self._idle -= 1
         elif len(self._threads) < self._size:
@@ -141,30 +222,26 @@ class WorkerPool:
         else:
             return
         self._active += 1
-        self._woken += 1
+        self._coming += 1
         self._tokens.put(True)
 
-    def _interrupt(self) -> bool:
-        """Whether there was a thread that waits for messages, and now comes for runs."""
-        if not self._comes():
-            return False
-        assert self._listening is not None
-        self._listening.interrupt()
-        return True
+    def _call_poller(self) -> None:
+        """Interrupt the poller, which waits, so that it looks at the queue."""
+        assert self._polling is not None
+        self._poller_waits = False
+        self._coming += 1
+        self._polling.interrupt()
 
-    def _comes(self) -> bool:
-        """Who waits is on its way from here on. Whether anybody did."""
-        waited, self._waits = self._waits, False
-        self._woken += waited
-        return waited
+    # On a worker's thread ------------------------------------------------------------------------
 
     def _work(self) -> None:
         while self._tokens.get():
             with self._lock:
-                self._woken -= 1
-            self._drain()
+                self._coming -= 1
+            self._step_all()
 
-    def _drain(self) -> None:
+    def _step_all(self) -> None:
+        """Step runs until the queue is empty and there is nothing to poll; idle then."""
         ready, clock = self._ready, time.perf_counter
         steps, began = 0, clock()
         while True:
@@ -172,8 +249,8 @@ class WorkerPool:
                 run = ready.popleft()
             except IndexError:
                 if steps:
-                    self._results.measured(steps, clock() - began)
-                if not self._listens() and self._ends():
+                    self._results.add_busy_time(steps, clock() - began)
+                if not self._poll() and self._become_idle():
                     return
                 steps, began = 0, clock()
                 continue
@@ -182,11 +259,11 @@ class WorkerPool:
             steps += 1
             if steps == _REPORT_STEPS:
                 ended = clock()
-                self._results.measured(steps, ended - began)
+                self._results.add_busy_time(steps, ended - began)
                 steps, began = 0, ended
 
-    def _ends(self) -> bool:
-        """Be idle, if there is still nothing to do."""
+    def _become_idle(self) -> bool:
+        """Become idle; return False if runs have been submitted meanwhile."""
         with self._lock:
             if self._ready:
                 return False
@@ -194,45 +271,52 @@ class WorkerPool:
             self._idle += 1
             return True
 
-    def _listens(self) -> bool:
-        """Be the one that listens, if there is none. Whether something was heard."""
-        listening = self._listening
-        if listening is None:
+    def _poll(self) -> bool:
+        """Poll for messages, unless another worker does; return True if some were taken in."""
+        polling = self._polling
+        if polling is None:
             return False
         with self._lock:
-            if self._ready or self._someone_listens:
+            if self._ready or self._has_poller:
                 return False
-            self._someone_listens = self._waits = True
-        heard = listening.poll(self._heard)
+            self._has_poller = self._poller_waits = True
+        received = polling.poll(self._on_polled)
         with self._lock:
-            self._comes()
-            self._someone_listens = False
-            self._woken -= 1
-        return heard
+            self._has_poller = False
+            if self._poller_waits:
+                # It has not waited at all, because there was nothing to poll.
+                self._poller_waits = False
+            else:
+                self._coming -= 1
+        return received
 
-    def _heard(self) -> None:
-        """The waiting is over: this thread sees what is submitted from here on."""
+    def _on_polled(self) -> None:
+        """Count this worker as coming, because it looks at the queue after handling messages."""
         with self._lock:
-            self._comes()
+            if self._poller_waits:
+                self._poller_waits = False
+                self._coming += 1
 
     def _step(self, run: Run) -> None:
         routine = run.routine
         if not routine.dropped:
-            output = self._timed(routine)
+            result = self._measured_step(routine)
             inlined = None
-            if output.locals:
-                inlined = perform_at_once(routine, output, self._pace.is_quick, self._timed)
-            self._results.put(StepReport(run, output, True, inlined), last=not self._ready)
+            if result.locals:
+                inlined = inline_call(routine, result, self._costs.is_quick, self._measured_step)
+            report = StepReport(run, result, True, inlined)
+            self._results.put(report, worker_idle=not self._ready)
         if routine.dropped:
             routine.close()
 
-    def _timed(self, routine: Routine) -> StepResult:
+    def _measured_step(self, routine: Routine) -> StepResult:
         if routine.function.kind != "plain":
             return routine.step(self._now_ms())
         began = time.perf_counter()
-        output = routine.step(self._now_ms())
-        self._pace.observe(routine.function, time.perf_counter() - began)
-        return output
+        result = routine.step(self._now_ms())
+        self._costs.observe(routine.function, time.perf_counter() - began)
+        return result
 
-    def _hand_out(self, run: Run, output: StepResult) -> None:
-        self._results.put(StepReport(run, output, False))
+    def _report_part(self, run: Run, result: StepResult) -> None:
+        """Report the commands of a long step while it goes on."""
+        self._results.put(StepReport(run, result, False))

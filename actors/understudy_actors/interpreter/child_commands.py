@@ -1,12 +1,17 @@
-"""The commands by which calls become promises: ids, deadlines, tags and headers."""
+"""The command by which a call becomes a promise: id, deadline, tags and headers.
+
+Calls from outside a durable function become promises here too, so that there is one rule.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from understudy_actors.interpreter.determinism import RECORDED_KIND
+import msgspec
+
+from understudy_actors.interpreter.determinism import recorded_kind
 from understudy_actors.interpreter.requests import CallSpec
-from understudy_store.commands import PromiseCreate, PromiseSettle
+from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_KIND,
@@ -14,7 +19,7 @@ from understudy_store.records import (
     HEADER_RETRY,
     HEADER_SITE,
     HEADER_VERSION,
-    RESOLVED,
+    PENDING,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_EXTERNAL,
@@ -24,74 +29,90 @@ from understudy_store.records import (
     TAG_SCOPE,
     TAG_TARGET,
     TAG_TIMER,
+    PromiseRecord,
     Value,
 )
 
-if TYPE_CHECKING:
-    from understudy_actors.interpreter.routine import Routine
-
-#: deadlines stay below this, far beyond any clock (year 9999)
+#: Deadlines stay below this, the year 9999, so that every one of them can be shown as a date.
 TIME_MS_MAX: Final = 253_402_300_799_000
 
+#: the tag that gives the promise of a call its role, by the kind of the call
+_ROLES: Final = {
+    "promise": (TAG_EXTERNAL, "true"),
+    "sleep": (TAG_TIMER, "true"),
+    "lfi": (TAG_SCOPE, "local"),
+    "lfc": (TAG_SCOPE, "local"),
+    "race": (TAG_SCOPE, "local"),
+    "detached": (TAG_SCOPE, "detached"),
+}
 
-def create_command(routine: Routine, spec: CallSpec) -> PromiseCreate:
-    """For a remote or detached call, or a promise that the outside will settle."""
-    tags = lineage(routine)
-    if spec.kind == "promise":
-        tags[TAG_EXTERNAL] = "true"
-    elif spec.target is not None:
+
+class CallFrame(msgspec.Struct, frozen=True, gc=False):
+    """The place of a caller in its call graph, and the bounds of its calls.
+
+    Parameters
+    ----------
+    id, origin, branch
+        Ids of the run that calls, of the root of its call graph, and of its task. All are empty
+        for a caller outside of every durable function.
+    timeout_at
+        Deadline of the run, in epoch milliseconds; no child has a later one.
+    timeout_ms
+        Milliseconds that a call may take if neither the call nor its function says.
+    """
+
+    id: str
+    origin: str
+    branch: str
+    timeout_at: int
+    timeout_ms: int
+
+
+def outside(timeout_ms: int) -> CallFrame:
+    """Return the frame of a caller that is no durable function."""
+    return CallFrame("", "", "", TIME_MS_MAX, timeout_ms)
+
+
+def create_command(frame: CallFrame, spec: CallSpec, now_ms: int) -> PromiseCreate:
+    """Return the command that makes the promise of a call."""
+    tags = call_tags(frame, spec)
+    if spec.delay_ms:
+        tags[TAG_DELAY] = str(now_ms + spec.delay_ms)
+    timeout_ms = frame.timeout_ms if spec.timeout_ms is None else spec.timeout_ms
+    # A detached call is a root of its own: its deadline is not its caller's.
+    latest = TIME_MS_MAX if spec.kind == "detached" else frame.timeout_at
+    return PromiseCreate(spec.id, min(now_ms + timeout_ms, latest), call_param(spec), tags)
+
+
+def call_tags(frame: CallFrame, spec: CallSpec) -> dict[str, str]:
+    """Return the tags of a call's promise, apart from the delay, which depends on the time."""
+    tags: dict[str, str] = {}
+    if frame.origin:
+        if spec.kind != "detached":
+            tags[TAG_ORIGIN] = frame.origin
+        tags[TAG_BRANCH] = frame.branch
+        if frame.id != frame.branch:
+            tags[TAG_PARENT] = frame.id
+    role = _ROLES.get(spec.kind)
+    if role is not None:
+        tags[role[0]] = role[1]
+    if spec.target is not None:
         tags[TAG_TARGET] = spec.target
-    if spec.kind == "detached":
-        # a root of its own: its deadline is not its caller's
-        del tags[TAG_ORIGIN]
-        tags[TAG_SCOPE] = "detached"
     if spec.tags:
         tags |= spec.tags
-    if spec.delay_ms:
-        tags[TAG_DELAY] = str(routine.now_ms + spec.delay_ms)
     if spec.priority:
         tags[TAG_PRIORITY] = str(spec.priority)
-    return PromiseCreate(
-        spec.id, _timeout_at(routine, spec), Value(_headers(spec), spec.data), tags
-    )
-
-
-def timer_command(routine: Routine, spec: CallSpec) -> PromiseCreate:
-    """For a durable pause: a promise that resolves at its deadline."""
-    tags = lineage(routine)
-    tags[TAG_TIMER] = "true"
-    if spec.tags:
-        tags |= spec.tags
-    return PromiseCreate(spec.id, _timeout_at(routine, spec), Value(_headers(spec)), tags)
-
-
-def local_create(routine: Routine, spec: CallSpec) -> PromiseCreate:
-    """For a step inside this activation; its arguments need not be stored."""
-    tags = lineage(routine)
-    tags[TAG_SCOPE] = "local"
-    if spec.tags:
-        tags |= spec.tags
-    return PromiseCreate(spec.id, _timeout_at(routine, spec), Value(_headers(spec)), tags)
-
-
-def race_commands(
-    routine: Routine, spec: CallSpec, winner: int
-) -> list[PromiseCreate | PromiseSettle]:
-    """Store the place of a race's winner, in one step."""
-    value = Value({}, routine.env.values.encode_value(winner, "the winner of a race"))
-    return [local_create(routine, spec), PromiseSettle(spec.id, RESOLVED, value)]
-
-
-def lineage(routine: Routine) -> dict[str, str]:
-    """Tags that place a child in its call graph."""
-    tags = {TAG_ORIGIN: routine.origin, TAG_BRANCH: routine.branch}
-    if routine.id != routine.branch:
-        tags[TAG_PARENT] = routine.id
     return tags
 
 
-def _headers(spec: CallSpec) -> dict[str, str]:
-    headers = {HEADER_KIND: RECORDED_KIND[spec.kind], HEADER_SITE: spec.site}
+def call_param(spec: CallSpec) -> Value:
+    """Return the headers and encoded arguments of a call.
+
+    Those of a local call are not stored: only the activation that makes the call performs it.
+    """
+    headers = {HEADER_KIND: recorded_kind(spec.kind)}
+    if spec.site:
+        headers[HEADER_SITE] = spec.site
     if spec.name:
         headers[HEADER_FUNCTION] = spec.name
     version = spec.version or spec.passed_version
@@ -101,11 +122,11 @@ def _headers(spec: CallSpec) -> dict[str, str]:
         headers[HEADER_RETRY] = spec.retry
     if spec.place:
         headers[HEADER_PLACE] = spec.place
-    return headers
+    return Value(headers, spec.data)
 
 
-def _timeout_at(routine: Routine, spec: CallSpec) -> int:
-    """The deadline, never later than the parent's; a detached call has only its own."""
-    timeout_ms = routine.env.timeout_ms if spec.timeout_ms is None else spec.timeout_ms
-    at = min(routine.now_ms + timeout_ms, TIME_MS_MAX)
-    return at if spec.kind == "detached" else min(at, routine.record.timeout_at)
+def pending_record(create: PromiseCreate, now_ms: int) -> PromiseRecord:
+    """Return the promise of a create as it is before the broker has answered."""
+    return PromiseRecord(
+        create.id, PENDING, create.param, Value({}), create.tags, create.timeout_at, now_ms
+    )

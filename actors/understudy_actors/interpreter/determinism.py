@@ -1,8 +1,9 @@
-"""Does a call that a function makes match what its history holds?"""
+"""The comparison of a call that a function makes with the call that its history holds."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.requests import CallSpec
@@ -14,31 +15,27 @@ from understudy_store.records import (
     PromiseRecord,
 )
 
-#: kinds as recorded: whether the caller waits at once is not part of history
-RECORDED_KIND: Final = {
-    "rfi": "rfi",
-    "rfc": "rfi",
-    "lfi": "lfi",
-    "lfc": "lfi",
-    "detached": "detached",
-    "sleep": "sleep",
-    "promise": "promise",
-    "race": "race",
-}
+#: Kinds as they are recorded, if that differs from the kind of the call: whether the caller waits
+#: at once is no part of history, so a replay may call with rfc what was called with rfi.
+_RECORDED_KIND: Final = {"rfc": "rfi", "lfc": "lfi"}
+
+
+def recorded_kind(kind: str) -> str:
+    """Return the kind that is written into a promise's headers."""
+    return _RECORDED_KIND.get(kind, kind)
 
 
 def describe(record: PromiseRecord) -> str:
-    """``rfi bar``: what a recorded promise was made by."""
+    """Name the call that made a promise: ``rfi bar version 2``."""
     headers = record.param.headers
     kind, name = headers.get(HEADER_KIND, "?"), headers.get(HEADER_FUNCTION, "")
-    version = headers.get(HEADER_VERSION)
-    return f"{kind} {name}".strip() + (f" version {version}" if version else "")
+    return _described(kind, name, headers.get(HEADER_VERSION))
 
 
 def check(record: PromiseRecord, spec: CallSpec) -> None:
     """Raise `NonDeterminismError` unless `record` was made by a call like `spec`."""
     headers = record.param.headers
-    kind = RECORDED_KIND[spec.kind]
+    kind = recorded_kind(spec.kind)
     version = str(spec.version) if spec.version else None
     if (
         headers.get(HEADER_KIND) == kind
@@ -46,13 +43,34 @@ def check(record: PromiseRecord, spec: CallSpec) -> None:
         and (version is None or headers.get(HEADER_VERSION) == version)
     ):
         return
-    asked = f"{kind} {spec.name}".strip() + (f" version {version}" if version else "")
     raise NonDeterminismError(
-        spec.id, describe(record), asked, headers.get(HEADER_SITE, "?"), spec.site
+        spec.id,
+        describe(record),
+        _described(kind, spec.name, version),
+        headers.get(HEADER_SITE, "?"),
+        spec.site,
     )
 
 
 def left_over(record: PromiseRecord, ended_at: str) -> NonDeterminismError:
-    """The function ended, but its history holds a call that it never made."""
+    """Return the error of a function that ended without making a call that its history holds.
+
+    Parameters
+    ----------
+    record
+        The promise of that call.
+    ended_at
+        Place of the function in the code: ``file.py:12``.
+    """
     site = record.param.headers.get(HEADER_SITE, "?")
     return NonDeterminismError(record.id, describe(record), "nothing: it ended", site, ended_at)
+
+
+def defined_at(fn: Callable[..., Any]) -> str:
+    """Return the place where a function is defined (``/app/file.py:12``); ``?`` if unknown."""
+    code = getattr(fn, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
+
+
+def _described(kind: str, name: str, version: str | None) -> str:
+    return f"{kind} {name}".strip() + (f" version {version}" if version else "")

@@ -1,17 +1,36 @@
-"""The node, as a routine sees it. The SDK fills this protocol."""
+"""The two views between interpreter and SDK: a run for its context, a node for its routines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from understudy_actors.interpreter.ports import Functions, Values
+from understudy_actors.interpreter.child_calls import ChildCalls
+from understudy_actors.interpreter.ports import FunctionLike, Functions, Values
+from understudy_actors.interpreter.replay import ReplayState
+from understudy_store.records import PromiseRecord
 
-if TYPE_CHECKING:
-    from understudy_actors.interpreter.routine import Routine
+
+class RunView(Protocol):
+    """The run of a function, as its context sees it. `Routine` fills it."""
+
+    @property
+    def id(self) -> str: ...
+    #: the promise that the run settles
+    @property
+    def record(self) -> PromiseRecord: ...
+    @property
+    def function(self) -> FunctionLike: ...
+    #: from 1; one more with every failure that was retried
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def replay(self) -> ReplayState: ...
+    @property
+    def calls(self) -> ChildCalls: ...
 
 
 class Environment(Protocol):
-    """All that a routine knows of the node that it runs on."""
+    """The node, as a routine sees it. The SDK fills it."""
 
     @property
     def values(self) -> Values: ...
@@ -19,11 +38,11 @@ class Environment(Protocol):
     def functions(self) -> Functions: ...
     @property
     def group(self) -> str: ...
-    #: milliseconds that a call may take where nothing says otherwise
+    #: milliseconds that a call may take if neither the call nor its function says
     @property
     def timeout_ms(self) -> int: ...
     def warn(self, text: str) -> None:
-        """Tell the author of a function what looks like a mistake."""
+        """Tell the author of a function about a likely mistake."""
 
-    def make_context(self, routine: Routine) -> Any:
-        """The ``ctx`` that is passed to the function."""
+    def make_context(self, run: RunView) -> Any:
+        """Return the ``ctx`` that is passed to the function of a run."""

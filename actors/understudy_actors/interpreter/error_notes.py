@@ -1,4 +1,4 @@
-"""What to say to somebody whose function failed for a reason that Python words badly."""
+"""Notes on errors whose text, as Python words it, does not lead to the mistake."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ _ASYNCIO: Final = (
 )
 _NO_LOOP: Final = ("no running event loop", "There is no current event loop")
 _REQUEST: Final = (
-    "what ctx makes was used as if it were its value: write `x = yield ctx...` (or await), which "
-    "gives the value"
+    "a request made with ctx was used as if it were its value: write `x = yield ctx...` (or "
+    "await), which gives the value"
 )
-#: how Python names them in its own messages
+#: names of the requests in Python's own messages
 _REQUESTS: Final = ("'Call'", "'Promise'", "'Sleep'")
 
 
 def explain(error: BaseException, kind: str) -> bool:
-    """Add a note for the programmer, where there is one; whether no other attempt can help.
+    """Add a note that says what to change, if the error is one of a known mistake.
 
     Parameters
     ----------
     error
-        What a function raised.
+        The exception that a function raised.
     kind
-        The function's.
+        The kind of that function: plain, generator or coroutine.
+
+    Returns
+    -------
+    bool
+        True if no further attempt can succeed.
     """
     text = str(error) if type(error) in (RuntimeError, TypeError, AttributeError) else ""
     hopeless = kind == "coroutine" and text.startswith(_NO_LOOP)
     note = _ASYNCIO if hopeless else _REQUEST if any(name in text for name in _REQUESTS) else None
-    # it has one already if it came from a function that was called
+    # An error that came from a called function has its note already.
     if note is not None and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return hopeless

@@ -11,10 +11,10 @@ Kind: TypeAlias = Literal["generator", "coroutine", "plain"]
 
 
 class RetryPolicy(Protocol):
-    """When a leaf that raised is tried again."""
+    """The rule by which a leaf that raised is tried again."""
 
     def delay_s(self, attempt: int, error: BaseException) -> float | None:
-        """Seconds until the next attempt after `attempt` (from 1) failed; None: give up."""
+        """Return the seconds until the next attempt after `attempt` (from 1); None: give up."""
 
 
 class FunctionLike(Protocol):
@@ -36,13 +36,13 @@ class Functions(Protocol):
     """The registry of a node."""
 
     def get(self, name: str, version: int | None = None) -> FunctionLike:
-        """The function, or an error that says what is known instead."""
+        """Return the function, or raise an error that names the functions that are known."""
 
     def names(self) -> list[str]: ...
 
 
 class Values(Protocol):
-    """How values become bytes; the floors below never look inside."""
+    """Encoding and decoding of values; the floors below never look inside the bytes."""
 
     def encode_call(
         self, function: FunctionLike | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -50,14 +50,18 @@ class Values(Protocol):
     def decode_call(
         self, function: FunctionLike, data: bytes | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
-    def encode_value(self, value: Any, what: str) -> bytes: ...
-    def decode_value(self, data: bytes | None, hint: Any = None) -> Any: ...
+    def encode_value(self, value: Any, what: str) -> bytes:
+        """Encode a value; `what` names it in the error if it cannot travel."""
+
+    def decode_value(self, data: bytes | None, hint: Any = None) -> Any:
+        """Decode a value, as the type `hint` if there is one."""
+
     def encode_error(self, error: BaseException) -> bytes: ...
     def settled_error(self, record: PromiseRecord) -> BaseException:
-        """The exception that a promise that was not resolved stands for."""
+        """Return the exception that a wait for this promise raises; it was not resolved."""
 
     def retry_policy(self, wire: str | None) -> RetryPolicy | None:
-        """The policy that a call's header names; None where it names none."""
+        """Return the policy in a call's header; None if the header is absent."""
 
     @property
     def default_retry(self) -> RetryPolicy: ...

@@ -1,76 +1,129 @@
-"""The interpreter: drives one durable function against what is known.
+"""The interpreter: runs one durable function against the results that are known.
 
-A routine is one run of one function: the body of a task, or a local call inside one. It is pure: it
-touches no clock, socket or thread. It is fed settled promises with `learn`, and `step` runs the
-function until it must wait, giving back the commands to send and the local calls to start.
+How it works
+------------
+A routine is the interpreter's instance for one run of a function: the body of a task, or a local
+call inside one. The function makes requests (``ctx.rfc(...)``) and yields them. The routine answers
+each: if the result is known, the function goes on at once; otherwise the routine notes what it
+waits for, and the step ends. A step therefore runs the function until it must wait or ends, and
+returns commands for the store and local calls to start (`StepResult`). The node feeds settled
+promises in (`learn`) and steps the routine again.
 
-A replay is the same thing with more known: ids are deterministic, so a call whose promise is in the
-history is not made again, and a wait for it ends at once. That is all there is to recovery.
+A routine touches no clock, socket or thread. Everything it does follows from its function, its
+arguments, and the promises it was told of. This makes recovery one and the same thing as running:
 
-One thread at a time steps a routine; `learn` may be called from another one meanwhile.
+* Ids are deterministic. The n-th call of the run ``x`` has the id ``x.n``, whichever process runs
+  it. An id of the user's own (``.options(id=...)``) takes its place, and still uses up a number.
+* A call whose promise is in the history is not made again, and a wait for a settled promise ends at
+  once. Replay is running the function again with more results known; there is no other mode.
+* Time and random numbers come from ``ctx`` and depend on the id and the history alone.
+
+A replayed function must therefore make the same calls in the same order. Each call is compared with
+the recorded one (`determinism`): its kind, its function's name and, if asked for, its version. A
+mismatch ends the run with `NonDeterminismError`. The error is not thrown into the function, because
+the function could catch it and go on. A function that ends without having made all recorded calls
+has changed too, and fails in the same way.
+
+Calls that are made and not yielded are sent with the next yield, or when the function returns. A
+function that has returned does not settle before the calls that it started have settled, except
+detached ones.
+
+A step that makes very many calls hands out its commands in parts (`flush`). If the broker has not
+answered more than `UNANSWERED_MAX` of them, the routine pauses until it has: the answer to the last
+yield is kept in a `Wait` that needs nothing.
+
+One thread at a time steps a routine. Two methods may be called from another thread meanwhile:
+`learn`, which appends to a deque that only steps empty, and `answered`, which adds to a counter
+that nobody else writes.
+
+What is not perfect
+-------------------
+* Arguments are not compared: a replay that passes other arguments to a recorded call gets the
+  recorded result. Comparing them would forbid arguments that encode differently each time.
+* Only calls are compared. Code between the yields runs again in each replay, and side effects there
+  happen again. They belong in a step of their own (``ctx.run``).
+* A history grows with the number of calls, and each replay walks through all of it. A function that
+  calls without end has to hand over to a new call now and then.
+* A plain function runs in one step, and its thread is held for as long as it blocks.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from understudy_actors.errors import NonDeterminismError, RequestError
-from understudy_actors.interpreter.child_commands import create_command, local_create, timer_command
-from understudy_actors.interpreter.determinism import left_over
+from understudy_actors.errors import NonDeterminismError
+from understudy_actors.interpreter.child_calls import ChildCalls
+from understudy_actors.interpreter.child_commands import CallFrame
+from understudy_actors.interpreter.determinism import defined_at, left_over
+from understudy_actors.interpreter.empty import NO_LIST
 from understudy_actors.interpreter.environment import Environment
-from understudy_actors.interpreter.error_notes import explain
+from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_s, success
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
-from understudy_actors.interpreter.replay import NO_LIST, ReplayState
-from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Request, Sleep
-from understudy_actors.interpreter.step_result import (
-    LocalStart,
-    Outcome,
-    StepResult,
-    pending_record,
-)
-from understudy_actors.interpreter.wait import NOTHING, Wait
-from understudy_actors.interpreter.yields import answer, answers
-from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, PromiseRecord, Value
+from understudy_actors.interpreter.replay import ReplayState
+from understudy_actors.interpreter.requests import Request, Subroutine
+from understudy_actors.interpreter.step_result import LocalStart, StepResult
+from understudy_actors.interpreter.wait import Wait, kept
+from understudy_actors.interpreter.yields import answer
+from understudy_store.records import PromiseRecord
 
-#: creates that may be unanswered before the function is paused, and when it goes on. Enough for a
-#: few turns of the broker; with more, calls are made long before a node has room for them: they
-#: wait in memory, and are written to SQLite's file once before they run and once more after
+#: Creates that may be unanswered before the function is paused, and the number at which it goes on.
+#: It is enough for a few turns of the broker. With more, calls are made long before a node has room
+#: for them: they wait in memory, and reach SQLite's file once before they run and once afterwards.
 UNANSWERED_MAX: Final = 2048
 UNANSWERED_LOW: Final = UNANSWERED_MAX // 2
 #: commands after which a long step hands out what it has
 FLUSH_COMMANDS: Final = 256
 
-#: calls that make no sense unless the function waits for them
-_WAITED: Final = frozenset(("rfc", "lfc", "sleep"))
-
-#: takes a partial output in the middle of a step
+#: takes the part of a step's result that there is in the middle of the step
 Flush = Callable[[StepResult], None]
 
 
-class Routine(ReplayState):
-    """One run of a durable function."""
+class Routine:
+    """The interpreter's instance for one run of a durable function.
+
+    Parameters
+    ----------
+    record
+        The promise that the run settles.
+    origin, branch
+        Ids of the root of the call graph, and of the task that the run belongs to.
+    args, kwargs
+        Arguments of a local call as they are; those of a task come encoded, in `data`.
+    attempt
+        From 1; one more with every failure that was retried.
+    history
+        Promises that earlier runs of the same call have made.
+    retry
+        Policy of this call; by default the function's, then the node's.
+    flush
+        Takes partial results of long steps.
+    time_ms
+        The time at which ``ctx.time`` begins, if `record` is not yet what the store will hold.
+    """
 
     __slots__ = (
         "_answered",
+        "_args",
         "_data",
-        "_ended",
+        "_kwargs",
+        "_retry",
         "_sent",
+        "_stack",
         "_started",
-        "_unissued",
-        "args",
         "attempt",
-        "branch",
-        "clock",
+        "calls",
         "dropped",
+        "ended",
+        "env",
         "flush",
         "function",
-        "kwargs",
-        "now_ms",
-        "origin",
-        "out",
-        "retry",
-        "stack",
+        "id",
+        "inbox",
+        "record",
+        "replay",
+        "wait",
     )
 
     def __init__(
@@ -90,109 +143,126 @@ class Routine(ReplayState):
         flush: Flush | None = None,
         time_ms: int | None = None,
     ) -> None:
-        super().__init__(env, record, history, time_ms)
+        self.env = env
         self.function = function
-        self.origin = origin
-        #: id of the task that this run belongs to
-        self.branch = branch
+        self.record = record
+        self.id = record.id
         self.attempt = attempt
-        self.retry = retry
+        frame = CallFrame(record.id, origin, branch, record.timeout_at, env.timeout_ms)
+        self.replay = ReplayState(env.values, record.created_at if time_ms is None else time_ms)
+        if history:
+            self.replay.load(history)
+        self.calls = ChildCalls(function, frame, self.replay, env.warn)
         self.flush = flush
-        self.now_ms = 0
-        #: the time while a step goes on; without it the step's beginning counts
-        self.clock: Callable[[], int] | None = None
+        #: The run has been let go: its results count no more, and the thread that steps it closes
+        #: it.
         self.dropped = False
-        #: a local call's arguments as they are; a task's come encoded, in `_data`
-        self.args = args
-        self.kwargs = kwargs
+        #: settled promises that no step has seen
+        self.inbox: deque[PromiseRecord] = NO_LIST
+        #: the condition under which the function goes on; None while it runs and after its end
+        self.wait: Wait | None = None
+        #: how the function ended, if it waits for the calls that it started
+        self.ended: Outcome | None = None
+        self._args = args
+        self._kwargs = kwargs
         self._data = data
+        self._retry = retry
         self._started = False
         #: the function's own generator, and subroutines on top of it
-        self.stack: list[Generator[Any, Any, Any]] = NO_LIST
-        self._unissued: list[CallSpec] = NO_LIST
-        self._ended: Outcome | None = None
-        #: what the step under way asks for
-        self.out: StepResult
+        self._stack: list[Generator[Any, Any, Any]] = NO_LIST
+        # There are two counters because two threads count.
         self._sent = 0
         self._answered = 0
 
-    # What the node tells -------------------------------------------------------------------------
+    # The node's side -----------------------------------------------------------------------------
+
+    def hand_out_to(self, flush: Flush, clock: Callable[[], int]) -> None:
+        """Let long steps hand out partial results, and see the time while they go on.
+
+        Parameters
+        ----------
+        clock
+            Returns epoch milliseconds.
+        """
+        self.flush = flush
+        self.calls.clock = clock
+
+    def learn(self, record: PromiseRecord) -> None:
+        """Note that a promise settled; it counts from the next step."""
+        if self.inbox is NO_LIST:
+            self.inbox = deque()
+        self.inbox.append(record)
 
     def answered(self, count: int) -> None:
-        """The broker answered that many of this run's commands."""
+        """Note that the broker has answered so many more of this run's commands."""
         self._answered += count
-
-    # What the context asks -----------------------------------------------------------------------
-
-    def defer(self, spec: CallSpec) -> None:
-        """Make the call even if nobody yields it."""
-        if self._unissued is NO_LIST:
-            self._unissued = []
-        self._unissued.append(spec)
-
-    # Stepping ------------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> bool:
-        """It cannot go on before something settles."""
+        """True if it cannot go on before something settles."""
         return self.wait is not None and not self.wait.ready
 
     @property
     def paused(self) -> bool:
-        """It has asked for so much that it waits for the broker to catch up."""
+        """True if it has asked for so much that it waits for the broker to catch up."""
         return self.wait is not None and self.wait.ready and self._behind
 
     @property
     def runnable(self) -> bool:
-        """A step would get it further, although nothing new has settled."""
+        """True if a step would get it further, although nothing new has settled."""
         return self.wait is not None and self.wait.ready and not self._behind
 
     @property
     def alive(self) -> bool:
-        """The function has begun and has not ended."""
-        return bool(self.stack)
+        """True if the function has begun and has not ended."""
+        return bool(self._stack)
 
     @property
     def _behind(self) -> bool:
-        # two counters, since two threads count
         return self._sent - self._answered > UNANSWERED_LOW
 
     def wake_on(self) -> list[str]:
-        """Ids, awaitable from outside, of which one must settle for this run to go on."""
-        wait = self.wait
-        return [i for i in wait.wake_on() if i not in self.locals] if wait is not None else []
+        """Return ids, awaitable from outside, of which one must settle for this run to go on."""
+        if self.wait is None:
+            return []
+        return [id for id in self.wait.wake_on() if id not in self.calls.local_ids]
+
+    # Stepping ------------------------------------------------------------------------------------
 
     def step(self, now_ms: int) -> StepResult:
-        """Run the function until it must wait, ends, or (a coroutine) yields to its loop."""
-        self.now_ms = now_ms
-        self.out = StepResult()
-        self.absorb()
-        if self.wait is not None:
-            if not self.wait.ready or self._behind:
-                return self._take()
-            self._finish_wait()
+        """Run the function until it must wait, ends, or (a coroutine) yields to its loop.
+
+        Parameters
+        ----------
+        now_ms
+            Epoch milliseconds, from which the deadlines of calls are counted.
+        """
+        calls = self.calls
+        calls.now_ms = now_ms
+        calls.out = StepResult()
+        if self.inbox:
+            self.replay.absorb(self.inbox, self.wait)
+        wait = self.wait
+        if wait is not None:
+            if wait.ready and not self._behind:
+                self._finish(wait)
         elif not self._started:
             self._started = True
             self._start()
         return self._take()
 
     def resume_foreign(self, value: Any = None, error: BaseException | None = None) -> StepResult:
-        """A coroutine's event loop answers what it yielded."""
-        self.out = StepResult()
-        self.absorb()
-        if error is not None:
-            self._run_throw(error)
-        else:
-            self._run_send(value)
+        """Go on with a coroutine whose event loop has answered what it yielded."""
+        self.calls.out = StepResult()
+        if self.inbox:
+            self.replay.absorb(self.inbox, self.wait)
+        self._run(value, error)
         return self._take()
 
     def interrupt(self, error: BaseException) -> StepResult:
-        """A coroutine's event loop raises `error` where the function waits for a request."""
-        self.out = StepResult()
-        self.absorb()
+        """Raise `error` in a coroutine at the request that it waits for; its loop asks for that."""
         self.wait = None
-        self._run_throw(error)
-        return self._take()
+        return self.resume_foreign(error=error)
 
     def close(self) -> None:
         """Let go of the function; its clean-up code runs."""
@@ -201,7 +271,7 @@ class Routine(ReplayState):
         self.flush = None
 
     def _close_stack(self) -> None:
-        stack, self.stack = self.stack, NO_LIST
+        stack, self._stack = self._stack, NO_LIST
         for generator in reversed(stack):
             try:
                 generator.close()
@@ -209,19 +279,19 @@ class Routine(ReplayState):
                 continue
 
     def _take(self) -> StepResult:
-        out = self.out
-        del self.out
+        out = self.calls.out
+        del self.calls.out
         self._sent += len(out.commands)
         return out
 
     def _start(self) -> None:
         function = self.function
-        args, kwargs = self.args, self.kwargs
+        args, kwargs = self._args, self._kwargs
         if kwargs is None:
             try:
                 args, kwargs = self.env.values.decode_call(function, self._data)
             except Exception as error:
-                self._end(self._failure(error))
+                self._end(failure(self.env.values, error, self.attempt))
                 return
         try:
             result = function.fn(self.env.make_context(self), *args, **kwargs)
@@ -231,29 +301,30 @@ class Routine(ReplayState):
         if function.kind == "plain":
             self._returned(result)
         else:
-            self.stack = [result]
-            self._run_send(None)
+            self._stack = [result]
+            self._run(None, None)
 
-    def _finish_wait(self) -> None:
-        wait, self.wait = self.wait, None
-        assert wait is not None
+    def _finish(self, wait: Wait) -> None:
+        """Go on after a wait that is over."""
+        self.wait = None
+        if self.ended is not None:
+            self.calls.out.done = self.ended
+            return
+        value: Any = None
+        error: BaseException | None = None
         try:
             value = wait.finish()
-        except BaseException as error:
-            self._run_throw(error)
-            return
-        if value is not NOTHING:
-            self._run_send(value)
-
-    def _run_send(self, value: Any) -> None:
-        self._run(value, None)
-
-    def _run_throw(self, error: BaseException) -> None:
-        self._run(None, error)
+        except BaseException as raised:
+            error = raised
+        if value.__class__ is Wait:
+            self.wait = value
+        else:
+            self._run(value, error)
 
     def _run(self, value: Any, error: BaseException | None) -> None:
         """Send or throw into the function, and answer what it yields, until something must wait."""
-        stack = self.stack
+        stack, calls = self._stack, self.calls
+        coroutine = self.function.kind == "coroutine"
         while stack:
             try:
                 asked = stack[-1].send(value) if error is None else stack[-1].throw(error)
@@ -265,179 +336,112 @@ class Routine(ReplayState):
                 stack.pop()
                 value, error = None, raised
                 continue
-            if not answers(asked) and self._is_foreign(asked):
-                self.out.foreign = asked
+            if coroutine and not isinstance(asked, Request):
+                calls.out.foreign = asked
                 return
             try:
-                if self._unissued:
-                    self.issue_deferred(asked)
-                value, error = answer(self, asked), None
+                if calls.deferred:
+                    calls.issue_deferred(asked)
+                if asked.__class__ is Subroutine:
+                    stack.append(asked.start())
+                    value, error = None, None
+                    continue
+                value, error = answer(calls, asked), None
             except BaseException as raised:
-                if raised is self.mismatch:
-                    # not thrown into the function: it could catch it and go on
+                if raised is self.replay.mismatch:
+                    # It is not thrown into the function, which could catch it and go on.
                     self._close_stack()
-                    self._end(self._failure(raised))
+                    self._end(failure(self.env.values, raised, self.attempt))
                     return
                 value, error = None, raised
-            if value is NOTHING:
+            if value.__class__ is Wait:
+                self.wait = value
                 return
-            if len(self.out.commands) >= FLUSH_COMMANDS and not self._hand_out():
-                # the answer is kept until the broker has caught up
-                self.wait = Wait((), 0, _later(value, error))
+            if len(calls.out.commands) >= FLUSH_COMMANDS and not self._hand_out():
+                # The answer is kept until the broker has caught up.
+                self.wait = Wait((), 0, kept(value, error))
                 return
         if error is not None:
             self._raised(error)
         else:
             self._returned(value)
 
-    def _is_foreign(self, asked: Any) -> bool:
-        return self.function.kind == "coroutine" and not isinstance(asked, Request)
-
     def _hand_out(self) -> bool:
-        """Pass on what a long step has made; False: too much is unanswered, pause."""
+        """Pass on the commands so far; False: too many are unanswered, so the run must pause."""
         if self.flush is not None:
             self.flush(self._take())
-            self.out = StepResult()
+            self.calls.out = StepResult()
         return self._sent - self._answered <= UNANSWERED_MAX
-
-    # Making calls --------------------------------------------------------------------------------
-
-    def issue_deferred(self, asked: Any) -> None:
-        """Make the calls that were made before `asked` was yielded, and not yielded themselves."""
-        deferred = self._unissued
-        if len(deferred) == 1 and asked.__class__ is Call and asked.spec is deferred[0]:
-            # the common case: it is made by being yielded
-            deferred.clear()
-            return
-        self._unissued = NO_LIST
-        among = getattr(asked, "spec", None)
-        # what ctx.all and ctx.race are given is made by them
-        says = asked is None or isinstance(asked, (Promise, Call, Sleep))
-        for spec in deferred:
-            if spec.issued:
-                continue
-            if says and spec is not among and spec.kind in _WAITED and not self.replaying:
-                self.env.warn(
-                    f"{self.function.name}: ctx.{spec.label} at {spec.site} was not yielded, so "
-                    "nothing waits for it: write `yield ctx...` (or await)"
-                )
-            if spec.kind != "sleep":
-                self.issue(spec)
-
-    def issue(self, spec: CallSpec, hint: Any = None) -> Promise[Any]:
-        attached = spec.kind in ("rfi", "rfc", "lfi", "lfc")
-        promise: Promise[Any] = Promise(spec.id, attached=attached, hint=hint)
-        if spec.issued:
-            return promise
-        spec.issued = True
-        record = self.match(spec)
-        if self.clock is not None:
-            self.now_ms = self.clock()
-        if spec.kind in ("lfi", "lfc"):
-            self._start_local(spec, record)
-        elif record is None:
-            self.out.commands.append(
-                timer_command(self, spec) if spec.kind == "sleep" else create_command(self, spec)
-            )
-        if attached and (record is None or not record.settled):
-            self.attach(spec.id)
-        return promise
-
-    def _start_local(self, spec: CallSpec, record: PromiseRecord | None) -> None:
-        self.local(spec.id)
-        if record is None:
-            create = local_create(self, spec)
-            self.out.commands.append(create)
-            record = pending_record(create, self.now_ms)
-        elif record.settled:
-            return
-        function = spec.function
-        assert function is not None
-        self.out.start(LocalStart(function, spec, record, self.time_ms))
 
     # Ending --------------------------------------------------------------------------------------
 
-    def _returned(self, value: Any) -> None:
-        what = f"the result of {self.function.name}"
+    def _returned(self, result: Any) -> None:
+        values = self.env.values
         try:
-            if self._unissued:
-                self.issue_deferred(None)
-            if isinstance(value, Request):
-                raise RequestError(f"{what}: {value.not_yielded()}")
-            data = self.env.values.encode_value(value, what)
+            if self.calls.deferred:
+                self.calls.issue_deferred(None)
+            outcome = success(values, self.function, result, self.attempt)
         except Exception as error:
-            self._end(self._failure(error))
-            return
-        self._end(Outcome(RESOLVED, Value(self._value_headers(), data)))
+            outcome = failure(values, error, self.attempt)
+        self._end(outcome)
 
     def _raised(self, error: BaseException) -> None:
-        hopeless = explain(error, self.function.kind)
-        if self.calls == 0 and self.function.kind != "generator" and isinstance(error, Exception):
-            policy = self.retry or self.function.retry or self.env.values.default_retry
-            try:
-                delay_s = None if hopeless else policy.delay_s(self.attempt, error)
-            except Exception as broken:
-                # a policy of the user's own; its trouble must not hide the function's
-                error.add_note(f"and the retry policy {policy!r} raised {broken!r}")
-                delay_s = None
-            if delay_s is not None:
-                self.out.retry_after_s = delay_s
-                self.out.retry_error = error
-                return
-        self._end(self._failure(error))
-
-    def _failure(self, error: BaseException) -> Outcome:
-        data = self.env.values.encode_error(error)
-        return Outcome(REJECTED, Value(self._value_headers(), data), error)
-
-    def _value_headers(self) -> dict[str, str]:
-        return {} if self.attempt == 1 else {HEADER_ATTEMPT: str(self.attempt)}
+        function, values = self.function, self.env.values
+        policy = self._retry or function.retry or values.default_retry
+        leaf = self.replay.made == 0
+        delay_s = retry_delay_s(function, policy, self.attempt, error, leaf=leaf)
+        if delay_s is None:
+            self._end(failure(values, error, self.attempt))
+        else:
+            self.calls.out.retry_after_s = delay_s
+            self.calls.out.retry_error = error
 
     def _end(self, outcome: Outcome) -> None:
-        """Settle, but not before all that it started has (API: Context)."""
-        missed = self.never_made()
-        if missed is not None and not isinstance(outcome.error, NonDeterminismError):
-            mismatch = left_over(missed, self._where())
+        """Settle, but not before all that the run has started (API: Context)."""
+        replay = self.replay
+        if replay.unmade and not isinstance(outcome.error, NonDeterminismError):
+            missed = replay.first_unmade()
+            assert missed is not None
+            mismatch = left_over(missed, defined_at(self.function.fn))
             mismatch.__cause__ = outcome.error
-            outcome = self._failure(mismatch)
-        self._ended = outcome
-        if not self.attached:
-            self.out.done = outcome
-            return
-        self.wait = Wait(self.attached, len(self.attached), self._all_settled)
+            outcome = failure(self.env.values, mismatch, self.attempt)
+        if replay.attached:
+            self.ended = outcome
+            self.wait = Wait(replay.attached, len(replay.attached), kept(None, None))
+        else:
+            self.calls.out.done = outcome
 
-    def _all_settled(self) -> Any:
-        self.out.done = self._ended
-        return NOTHING
-
-    def _where(self) -> str:
-        code = getattr(self.function.fn, "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
+    def next_attempt(self) -> Routine:
+        """Return a routine that runs the same local call once more."""
+        frame = self.calls.frame
+        return Routine(
+            self.env,
+            self.function,
+            self.record,
+            origin=frame.origin,
+            branch=frame.branch,
+            args=self._args,
+            kwargs=self._kwargs,
+            attempt=self.attempt + 1,
+            retry=self._retry,
+            time_ms=self.replay.time_ms,
+        )
 
 
 def local_routine(
     caller: Routine, start: LocalStart, history: list[PromiseRecord] | None = None
 ) -> Routine:
-    """Make the routine of a call that `caller` makes inside its activation."""
-    spec = start.spec
+    """Return the routine of a call that `caller` makes inside its activation."""
+    spec, frame = start.spec, caller.calls.frame
     return Routine(
         caller.env,
         start.function,
         start.record,
-        origin=caller.origin,
-        branch=caller.branch,
+        origin=frame.origin,
+        branch=frame.branch,
         args=spec.args,
         kwargs=spec.kwargs,
         history=history,
         retry=caller.env.values.retry_policy(spec.retry),
         time_ms=start.time_ms,
     )
-
-
-def _later(value: Any, error: BaseException | None) -> Callable[[], Any]:
-    def finish() -> Any:
-        if error is not None:
-            raise error
-        return value
-
-    return finish

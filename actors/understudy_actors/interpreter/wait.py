@@ -1,16 +1,24 @@
-"""What a routine waits for."""
+"""The condition under which a waiting routine goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
-
-#: no value yet: the run waits
-NOTHING: Final = object()
+from typing import Any
 
 
 class Wait:
-    """Ready when `need` of `ids` have settled; `finish` then gives the value or raises."""
+    """A wait for `need` of the promises `ids`.
+
+    Parameters
+    ----------
+    ids
+        Ids of promises that have not settled.
+    need
+        How many of them must settle; 0 if the wait is over at once.
+    finish
+        Called when the wait is over: returns the value that the function gets, or another `Wait`,
+        or raises the error that is thrown into the function.
+    """
 
     __slots__ = ("finish", "need", "remaining")
 
@@ -20,6 +28,7 @@ class Wait:
         self.finish = finish
 
     def hit(self, id: str) -> None:
+        """Count a promise that has settled; once, however often it is told."""
         if id in self.remaining:
             del self.remaining[id]
             self.need -= 1
@@ -29,10 +38,21 @@ class Wait:
         return self.need <= 0
 
     def wake_on(self) -> list[str]:
-        """Ids of which one must settle before this can be ready.
+        """Return ids of which at least one must settle before the wait can be over.
 
-        Where all remaining ones are needed, any single one will do, and the last is the likeliest
-        to be late: so a wait for ten thousand costs one callback.
+        If all that remain are needed, any single one will do. The last is the most likely to
+        settle late, so a wait for ten thousand promises costs one callback.
         """
         ids = list(self.remaining)
         return ids[-1:] if self.need >= len(ids) else ids
+
+
+def kept(value: Any, error: BaseException | None) -> Callable[[], Any]:
+    """Return a `finish` that returns `value`, or raises `error` if there is one."""
+
+    def finish() -> Any:
+        if error is not None:
+            raise error
+        return value
+
+    return finish

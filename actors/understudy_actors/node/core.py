@@ -300,19 +300,7 @@ class NodeCore(Suspension):
             self.broker.request(release, ignore)
             self._drop(activation)
             return
-        again = Routine(
-            self.env,
-            routine.function,
-            routine.record,
-            origin=routine.origin,
-            branch=routine.branch,
-            args=routine.args,
-            kwargs=routine.kwargs,
-            attempt=routine.attempt + 1,
-            retry=routine.retry,
-            time_ms=routine.time_ms,
-        )
-        run.routine = again
+        run.routine = routine.next_attempt()
         activation.busy += 1
         self._retries.append((self._now + delay_ms, run))
 

@@ -132,7 +132,7 @@ class NodeService:
 
     def _collect(self) -> None:
         results = self._results.take()
-        steps, busy_ms = self._results.take_measured()
+        steps, busy_ms = self._results.take_busy_time()
         self._broker.cork()
         try:
             self.core.observe(steps, busy_ms)
@@ -174,7 +174,7 @@ class NodeService:
         return self._draining or (not self._pulse.is_set() and self._has_pulse())
 
     def _has_pulse(self) -> bool:
-        return self._executor.threads.crowded or self.core.next_due() is not None
+        return self._executor.workers.crowded or self.core.next_due() is not None
 
     def _watch_coroutines(self) -> None:
         """A coroutine goes on, so `_watch_loop` has something to do."""
@@ -205,7 +205,7 @@ class NodeService:
                 self._watch = trio.Event()
                 await self._watch.wait()
             await trio.sleep(_WATCH_S)
-            place = self._executor.loop.blocked()
+            place = self._executor.async_loop.blocked()
             if place is not None and self._log is not None:
                 self._log(
                     f"async functions of this node are held up by {place}, which has blocked for "
@@ -215,19 +215,19 @@ class NodeService:
 
     async def _beat(self) -> None:
         stuck_since = self._now_ms()
-        begun = self._executor.threads.begun
+        begun = self._executor.workers.begun
         while self._has_pulse():
-            backlog = self._executor.threads.backlog
+            backlog = self._executor.workers.backlog
             await trio.sleep(_NUDGE_S if backlog else _TICK_S)
             now = self._now_ms()
             self.core.tick(now)
-            if not backlog or self._executor.threads.begun != begun:
-                begun, stuck_since = self._executor.threads.begun, now
+            if not backlog or self._executor.workers.begun != begun:
+                begun, stuck_since = self._executor.workers.begun, now
             elif now - stuck_since >= _STUCK_MS:
                 self.core.observe_stuck(now - stuck_since)
                 self.core.give_back()
                 stuck_since = now
-            self._executor.threads.nudge()
+            self._executor.workers.nudge()
 
     async def drain(self) -> None:
         """Take no more work, finish or hand back what is held, within ``config.drain_ms``."""

@@ -1,1 +1,1 @@
-"""A peer's side of the protocol: a session, the connection that carries it, and the link on top."""
+"""A peer's side of the protocol: a link has a connection, which carries a session."""

@@ -1,13 +1,18 @@
-"""A connection to the broker, kept up for as long as the peer lives: what `client.Link` is made of.
+"""`LinkConnection`: a peer's connection to its broker, kept up for as long as the peer lives.
 
-Each connection has a socket of its own, so that nothing old lies in a queue when a new session
-begins. When the broker goes away this tries again for ever.
+It owns the socket and carries a `LinkSession`: it connects, says hello, sends what the session has
+to send, passes what arrives to it, and connects again when the connection breaks, for ever. Each
+connection has a socket of its own, so a new session never begins with frames of the old one in a
+queue.
+
+All of it belongs to one trio loop. Another thread that holds the loop's `LoopLock` may call `cork`,
+`uncork` and `wake`, and `poll` acquires that lock itself. What needs trio's own objects, such as an
+event, then goes to the loop through its `LoopThread`.
 """
 
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,23 +25,24 @@ from understudy_broker.errors import LinkError
 from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import Bye, Hello, ToPeer, Welcome
-from understudy_broker.transport.loop_lock import LoopLock
+from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_broker.transport.monitor import ConnectionMonitor
 from understudy_broker.transport.socket import Pause, TrioSocket
 
 HelloFactory: TypeAlias = Callable[[], Hello]
 OnMessages: TypeAlias = Callable[[list[ToPeer]], None]
 
-#: between one attempt to connect and the next
+#: the first and the longest wait between two attempts to connect
 BACKOFF_S: Final = (0.05, 1.0)
-#: for frames that the connection does not take at once
+#: the wait before frames that did not fit into the pipe are sent again
 RETRY_FULL_S: Final = 0.02
-#: frames in the pipe to the broker; the rest waits here and is counted as unanswered
+#: frames in the pipe to the broker; the rest waits here, as unanswered requests
 PIPE_FRAMES_MAX: Final = 1_024
+#: how long to wait until the goodbye is sent, and until the broker has answered it
 BYE_LINGER_MS: Final = 250
 BYE_WAIT_S: Final = 0.25
-#: how long who has heard something waits for the loop, should that be awake
-TURN_WAIT_S: Final = 0.05
+#: how long a worker whose poll succeeded waits for the lock, if the loop is awake
+LOCK_WAIT_S: Final = 0.05
 
 
 def _now_ms() -> int:
@@ -44,80 +50,112 @@ def _now_ms() -> int:
 
 
 class LinkConnection:
-    """Keeps one connection up, sends what its core has for the broker, and takes in what comes.
+    """The connection that carries a session, on the trio loop that creates it.
 
-    All methods belong to the trio loop that calls `run`, but for those that say otherwise.
+    Parameters
+    ----------
+    url
+        The broker's address.
+    session
+        The session to carry.
+    hello_factory, on_messages, on_connected, on_disconnected
+        As in `open_link`.
+    context
+        The ZeroMQ context for the sockets.
+
+    Attributes
+    ----------
+    loop
+        The thread that owns the connection.
+    socket
+        The present socket; None between two connections.
+    corked
+        True between `cork` and `uncork`.
+    closed
+        True once `run` has ended.
     """
 
     def __init__(
         self,
         url: str,
+        session: LinkSession,
         hello_factory: HelloFactory,
         on_messages: OnMessages,
         *,
         context: zmq.Context[Any],
-        on_connected: Callable[[Welcome], None] | None,
-        on_disconnected: Callable[[str], None] | None,
-        backlog_max: int,
-        engaged: Callable[[], bool] | None,
+        on_connected: Callable[[Welcome], None] | None = None,
+        on_disconnected: Callable[[str], None] | None = None,
     ) -> None:
         self.url = url
-        self._core = LinkSession(backlog_max=backlog_max, engaged=engaged)
+        self.session = session
+        self.loop = LoopThread()
+        self.socket: TrioSocket | None = None
+        self.corked = False
+        self.closed = False
         self._hello_factory = hello_factory
         self._on_messages = on_messages
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._context = context
-        #: of the loop, once it runs
-        self._thread = 0
-        self._token: trio.lowlevel.TrioToken
-        self._socket: TrioSocket | None = None
         #: set at the next change; None while nobody waits for one
         self._changed: trio.Event | None = None
-        #: those that wait in `Link.call`
-        self._calls: set[trio.Event] = set()
+        #: frames that did not fit into the pipe
         self._unsent: list[bytes] = []
-        #: when the loop will look again by itself
+        #: when the loop continues by itself
         self._due_at = 0
-        self._corked = False
-        self._closed = False
+        #: whether the hello of this connection was sent, and answered
         self._greeted = False
-        self._welcomed_here = False
+        self._welcomed = False
         self._rejoining = False
-        #: it says goodbye: what comes from here on is for nobody
+        #: True during the goodbye, when nobody takes messages any more
         self._leaving = False
 
-    @property
-    def connected(self) -> bool:
-        """Whether the broker has welcomed this connection."""
-        return self._core.connected
-
-    # Sending -----------------------------------------------------------------------------------
+    # Sending -------------------------------------------------------------------------------------
 
     def cork(self) -> None:
-        """Hold back what is asked and said from here on, until `uncork`."""
-        self._corked = True
+        """Hold messages back until `uncork`, so that they travel in one frame."""
+        self.corked = True
 
     def uncork(self) -> None:
-        """Send it at once, in one frame, without a turn of the loop in between.
-
-        Another thread that holds the `LoopLock` may call it too, as it may `cork` and `request`.
-        """
-        self._corked = False
-        if self._socket is None or not self._core.connected:
-            return
-        if not self._unsent and not self._core.has_more:
+        """Send at once what was held back, on this thread, without the loop's next turn."""
+        self.corked = False
+        socket, session = self.socket, self.session
+        if socket is None or not session.connected:
             return
         if not self._unsent:
-            self._flush(self._socket, _now_ms())
-        if self._unsent or self._core.next_due() < self._due_at:
-            self._kick()
+            if not session.outgoing:
+                return
+            self._send(socket, _now_ms())
+        if self._unsent or session.next_due() < self._due_at:
+            # The loop must try again sooner than it knows.
+            socket.wake()
 
-    def _kick(self) -> None:
-        if self._socket is not None and not self._corked:
-            self._socket.wake()
+    def wake(self) -> None:
+        """Make the loop send soon what there is, unless corked."""
+        if self.socket is not None and not self.corked:
+            self.socket.wake()
 
-    async def _change(self) -> None:
+    def rejoin(self) -> None:
+        """Replace the connection by a new one at once, with a new hello."""
+        self._rejoining = True
+        self.session.rejoin()
+        # Even while corked, because `uncork` would not do it.
+        if self.socket is not None:
+            self.socket.wake()
+
+    def _send(self, socket: TrioSocket, now: int) -> None:
+        """Send what there is, as far as the pipe has room."""
+        frames = self._unsent or self.session.take_frames(now)
+        self._unsent = []
+        for count, frame in enumerate(frames):
+            if not socket.send_nowait([frame]):
+                self._unsent = frames[count:]
+                return
+
+    # Changes -------------------------------------------------------------------------------------
+
+    async def wait_for_change(self) -> None:
+        """Return after the next frame, or the next change of the connection's state."""
         if self._changed is None:
             self._changed = trio.Event()
         await self._changed.wait()
@@ -126,104 +164,94 @@ class LinkConnection:
         changed = self._changed
         if changed is not None:
             self._changed = None
-            self._on_loop(changed.set)
+            self.loop.run(changed.set)
 
-    def _on_loop(self, function: Callable[[], None]) -> None:
-        """What only the loop's own thread may do, also under a borrowed turn."""
-        if threading.get_ident() == self._thread:
-            function()
-        else:
-            self._token.run_sync_soon(function)
-
-    # On another thread, in the loop's place ----------------------------------------------------
+    # Polling on another thread -------------------------------------------------------------------
 
     def poll(self, loop_lock: LoopLock, timeout_s: float, on_polled: Callable[[], None]) -> bool:
-        """Wait for what the broker sends and take it in, while the loop sleeps on.
+        """Poll the socket on the calling thread, and process what arrives, while the loop sleeps.
 
-        One thread at a time; it must not have the turn.
+        One thread at a time may call this, and it must not hold the lock. See `polling`.
 
         Parameters
         ----------
         loop_lock
-            The loop's. It is borrowed to take in what came.
+            The lock of the loop. It is held while messages are processed.
         timeout_s
-            How long to wait at most; see also `interrupt`.
+            How long to poll at most. `interrupt` ends it early.
         on_polled
-            Called when the waiting is over, without the turn.
+            Called when the polling is over, before the lock is acquired.
 
         Returns
         -------
         bool
-            Whether something came and was taken in. If not, the loop does it.
+            True if something arrived and was processed. Otherwise the loop will process it.
         """
-        socket = self._socket
-        if (
-            socket is None
-            or socket.handoff is None
-            or not self.connected
-            or not socket.handoff.take_over()
-        ):
+        socket = self.socket
+        if socket is None or socket.handoff is None or not self.session.connected:
+            return False
+        if not socket.handoff.take_over():
             return False
         try:
-            came = socket.handoff.poll(timeout_s)
+            arrived = socket.handoff.poll(timeout_s)
             on_polled()
-            if not came or not loop_lock.acquire(TURN_WAIT_S):
+            if not arrived or not loop_lock.acquire(LOCK_WAIT_S):
                 return False
             try:
-                return self._take_here(socket)
+                return self._receive_with_lock(socket)
             finally:
                 loop_lock.release()
         finally:
             socket.handoff.hand_back()
 
     def interrupt(self) -> None:
-        """Let who waits in `poll` return."""
-        socket = self._socket
+        """Make the thread in `poll` return."""
+        socket = self.socket
         if socket is not None and socket.handoff is not None:
             socket.handoff.interrupt()
 
-    def _take_here(self, socket: TrioSocket) -> bool:
-        if self._socket is not socket or not self.connected or self._leaving:
+    def _receive_with_lock(self, socket: TrioSocket) -> bool:
+        # The socket may have been replaced while this thread polled it.
+        if self.socket is not socket or not self.session.connected or self._leaving:
             return False
-        self.cork()
+        self.corked = True
         try:
-            self._take(socket, _now_ms())
+            self._receive(socket, _now_ms())
         finally:
             self.uncork()
-        if self._core.failure is not None or self._core.broken(_now_ms()) or socket.has_unread:
+        session = self.session
+        if session.failure is not None or session.is_broken(_now_ms()) or socket.has_unread:
             socket.wake()
         return True
 
-    # The service -------------------------------------------------------------------------------
+    # The connection's life -----------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the connection up until cancelled, or until the broker refuses it for good."""
-        self._thread = threading.get_ident()
-        self._token = trio.lowlevel.current_trio_token()
+        """Keep the connection up until canceled, or until the broker refuses it for good."""
         wait_s = BACKOFF_S[0]
         try:
             while True:
                 began = trio.current_time()
-                self._welcomed_here = self._rejoining = False
-                await self._connection()
-                if self._core.failure is not None:
-                    raise self._core.failure
+                self._welcomed = self._rejoining = False
+                await self._connect_once()
+                if self.session.failure is not None:
+                    raise self.session.failure
                 lasted_s = trio.current_time() - began
-                if self._rejoining or (self._welcomed_here and lasted_s >= BACKOFF_S[1]):
-                    # It worked until now: back at once, within the grace that tasks are kept for.
+                if self._rejoining or (self._welcomed and lasted_s >= BACKOFF_S[1]):
+                    # It worked until now. Reconnect at once, before the broker gives the tasks of
+                    # this peer to others.
                     wait_s = BACKOFF_S[0]
                     await trio.lowlevel.checkpoint()
                 else:
-                    # Many peers may lose one broker at the same moment: they come back spread out.
+                    # Many peers may lose one broker at the same moment; this spreads them out.
                     await trio.sleep(wait_s * random.uniform(0.5, 1.0))
                     wait_s = min(2 * wait_s, BACKOFF_S[1])
         finally:
-            self._closed = True
+            self.closed = True
             self._notify()
-            for call in self._calls:
-                call.set()
 
-    async def _connection(self) -> None:
+    async def _connect_once(self) -> None:
+        """Have one connection, from its first attempt until it is lost."""
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
@@ -233,95 +261,100 @@ class LinkConnection:
         socket.set(zmq.TCP_KEEPALIVE, 1)
         self._unsent = []
         linger_ms = 0
-        with TrioSocket(socket, shared=True) as self._socket:
+        with TrioSocket(socket, shared=True) as self.socket:
             monitor = ConnectionMonitor(socket)
             try:
                 self._connect(socket)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_kick_for_events, monitor, self._socket)
-                    await self._session(self._socket, monitor)
+                    nursery.start_soon(_wake_at_events, monitor, self.socket)
+                    await self._use(self.socket, monitor)
                     nursery.cancel_scope.cancel()
-            # a group: all tasks of the nursery are cancelled together
+            # A group, because all tasks of the nursery are canceled together.
             except* trio.Cancelled:
                 self._leaving = True
                 self.interrupt()
-                linger_ms = self._say_bye(self._socket)
+                linger_ms = self._say_bye(self.socket)
                 if linger_ms:
-                    await self._hear_bye(self._socket)
+                    await self._wait_for_bye(self.socket)
                 raise
             finally:
                 monitor.close()
                 socket.set(zmq.LINGER, linger_ms)
-                self._socket.close(linger_ms)
-                self._socket = None
-                self._gone()
+                self.socket.close(linger_ms)
+                self.socket = None
+                self._disconnected()
 
     def _connect(self, socket: zmq.Socket[bytes]) -> None:
         try:
             socket.connect(self.url)
         except zmq.ZMQError as error:
-            self._core.failure = LinkError(
+            failure = LinkError(
                 f"{self.url!r} is no address of a broker ({error.strerror}): "
                 "it looks like tcp://127.0.0.1:5577"
             )
-            raise self._core.failure from None
+            self.session.fail(failure)
+            raise failure from None
 
     def _say_bye(self, socket: TrioSocket) -> int:
-        """The last frame of a link that is closed: what is still to be said, and `Bye`."""
-        if not self._core.connected:
+        """Send the last frame, and return how long to wait for it to leave."""
+        if not self.session.connected:
             return 0
-        self._core.send(Bye())
-        self._flush(socket, _now_ms())
+        self.session.send(Bye())
+        self._send(socket, _now_ms())
         return BYE_LINGER_MS
 
-    async def _hear_bye(self, socket: TrioSocket) -> None:
-        """Until the broker has read it: a connection that closes first looks like a crash."""
+    async def _wait_for_bye(self, socket: TrioSocket) -> None:
+        """Wait for the broker's goodbye, because to close without it looks like a crash."""
+        session = self.session
         with trio.move_on_after(BYE_WAIT_S, shield=True):
-            while not self._core.dismissed:
+            while not session.broker_left:
                 for parts in socket.receive_nowait():
                     with suppress(FrameError):
-                        if self._core.in_order(parts[-1]):
-                            self._core.received(decode_to_peer(parts[-1]), _now_ms())
-                if not self._core.dismissed:
+                        if session.accepts(parts[-1]):
+                            session.receive(decode_to_peer(parts[-1]), _now_ms())
+                if not session.broker_left:
                     await socket.wait()
 
-    def _gone(self) -> None:
-        why = self._core.last_error or f"the connection to {self.url} closed"
-        if self._core.lost(why) and self._on_disconnected is not None:
-            self._on_disconnected(why)
+    def _disconnected(self) -> None:
+        reason = self.session.last_error or f"the connection to {self.url} closed"
+        if self.session.close(reason) and self._on_disconnected is not None:
+            self._on_disconnected(reason)
         self._notify()
 
-    async def _session(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
-        """One connection, from its handshake until it is lost."""
+    # While connected -----------------------------------------------------------------------------
+
+    async def _use(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
+        """Use one socket, from its handshake until the connection is lost."""
         self._greeted = False
         if self.url.startswith("inproc:"):
+            # There is no handshake, and no monitor that reports one.
             self._greet(socket)
-        await socket.drive(lambda: self._turn(socket, monitor))
+        await socket.drive(lambda: self._step(socket, monitor))
 
-    def _turn(self, socket: TrioSocket, monitor: ConnectionMonitor) -> Pause | None:
-        """Take in what came and send what is owed; None: the connection is lost."""
-        now = _now_ms()
+    def _step(self, socket: TrioSocket, monitor: ConnectionMonitor) -> Pause | None:
+        """Process what arrived and send what there is; return None if the connection is lost."""
+        session, now = self.session, _now_ms()
         for event in monitor.drain():
             if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not self._greeted:
                 self._greet(socket)
             elif event.event == zmq.Event.DISCONNECTED:
-                self._core.last_error = f"the connection to {self.url} closed"
-                self._take(socket, now)
+                session.last_error = f"the connection to {self.url} closed"
+                self._receive(socket, now)
                 return None
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
-                self._core.last_error = f"no broker answers at {self.url}"
+                session.last_error = f"no broker answers at {self.url}"
                 self._notify()
-        # what is asked meanwhile leaves with the flush below
-        self._corked = True
+        # Corked, because `_send` below sends what is requested meanwhile.
+        self.corked = True
         try:
-            self._take(socket, now)
+            self._receive(socket, now)
         finally:
-            self._corked = False
-        if self._core.failure is not None or (self._greeted and self._core.broken(now)):
-            if not self._core.last_error:
-                self._core.last_error = f"the broker at {self.url} is silent"
+            self.corked = False
+        if session.failure is not None or (self._greeted and session.is_broken(now)):
+            if not session.last_error:
+                session.last_error = f"the broker at {self.url} is silent"
             return None
-        self._flush(socket, now)
+        self._send(socket, now)
         timeout_s = self._timeout_s(now)
         self._due_at = now + int(timeout_s * 1000)
         return Pause(timeout_s)
@@ -329,47 +362,40 @@ class LinkConnection:
     def _timeout_s(self, now: int) -> float:
         if self._unsent:
             return RETRY_FULL_S
-        return max(0, self._core.next_due() - now) / 1000 if self._greeted else 3600.0
+        return max(0, self.session.next_due() - now) / 1000 if self._greeted else 3600.0
 
     def _greet(self, socket: TrioSocket) -> None:
         self._greeted = True
-        self._unsent.append(self._core.opened(self._hello_factory(), _now_ms()))
-        self._push(socket)
+        now = _now_ms()
+        self._unsent.append(self.session.open(self._hello_factory(), now))
+        self._send(socket, now)
 
-    def _take(self, socket: TrioSocket, now: int) -> None:
+    def _receive(self, socket: TrioSocket, now: int) -> None:
+        session = self.session
         for parts in socket.receive_nowait():
-            if not self._core.in_order(parts[-1]):
+            frame = parts[-1]
+            if not session.accepts(frame):
                 continue
             try:
-                messages = decode_to_peer(parts[-1])
+                messages = decode_to_peer(frame)
             except FrameError as error:
-                self._core.last_error = f"the broker at {self.url} sent what is no frame: {error}"
+                session.last_error = f"the broker at {self.url} sent what is no frame: {error}"
                 continue
-            rest = self._core.received(messages, now)
-            for message in rest:
+            rest: list[ToPeer] = []
+            for message in session.receive(messages, now):
                 if type(message) is Welcome:
-                    self._welcomed_here = True
+                    self._welcomed = True
                     if self._on_connected is not None:
                         self._on_connected(message)
-            rest = [message for message in rest if type(message) is not Welcome]
+                else:
+                    rest.append(message)
             if rest:
                 self._on_messages(rest)
-            self._notify()
-
-    def _flush(self, socket: TrioSocket, now: int) -> None:
-        if not self._unsent:
-            self._unsent = self._core.take_frames(now)
-        self._push(socket)
-
-    def _push(self, socket: TrioSocket) -> None:
-        for count, frame in enumerate(self._unsent):
-            if not socket.send_nowait([frame]):
-                del self._unsent[:count]
-                return
-        self._unsent.clear()
+            if self._changed is not None:
+                self._notify()
 
 
-async def _kick_for_events(monitor: ConnectionMonitor, socket: TrioSocket) -> None:
+async def _wake_at_events(monitor: ConnectionMonitor, socket: TrioSocket) -> None:
     while True:
         await monitor.wait()
         socket.wake()

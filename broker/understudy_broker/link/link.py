@@ -1,7 +1,9 @@
-"""A link: what a peer asks its broker through.
+"""`Link`: what a peer calls its broker through. `open_link` opens one.
 
-What was asked and not answered when a connection ends is sent again on the next. Everything is
-called, and calls back, on the one trio loop that opened the link.
+Requests that are unanswered when a connection ends are sent again on the next one. All methods
+belong to the trio loop that opened the link, and callbacks are called on it. The exceptions are
+`poll` and `interrupt`, which other threads may call, and `cork`, `uncork`, `request` and `send`,
+which any thread may call that holds the loop's `LoopLock`; callbacks are called on its thread then.
 """
 
 from __future__ import annotations
@@ -15,85 +17,125 @@ import zmq
 
 from understudy_broker.errors import LinkClosedError
 from understudy_broker.link.connection import HelloFactory, LinkConnection, OnMessages
-from understudy_broker.link.session import Answer, LinkStatistics, OnReply
+from understudy_broker.link.session import Answer, LinkSession, LinkStatistics, OnReply
 from understudy_broker.protocol.messages import AnyCommand, ToBroker, Welcome
 
 
-class Link(LinkConnection):
-    """See `open_link`. All methods belong to the trio loop that opened it.
+class Link:
+    """A link over a connection; see `open_link`.
 
     Attributes
     ----------
-    connected
-        Whether the broker has welcomed this connection.
-    last_error
-        Why it is not connected, in words; None if nothing went wrong.
+    connection
+        The connection, which carries the session.
+    cork, uncork, poll, interrupt, rejoin
+        The methods of `LinkConnection`. They are attributes, because a call of a call would cost
+        each batch of messages as much as processing a message.
     """
+
+    def __init__(self, connection: LinkConnection) -> None:
+        self.connection = connection
+        self.cork = connection.cork
+        self.uncork = connection.uncork
+        self.poll = connection.poll
+        self.interrupt = connection.interrupt
+        self.rejoin = connection.rejoin
+        self._session: LinkSession = connection.session
+        #: events of the tasks in `call`
+        self._calls: set[trio.Event] = set()
+
+    # State ---------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """True if the broker has welcomed the present connection."""
+        return self._session.connected
 
     @property
     def last_error(self) -> str | None:
-        return self._core.last_error
+        """Why the link is not connected, in words; None if nothing went wrong."""
+        return self._session.last_error
 
     @property
     def welcome(self) -> Welcome | None:
-        """What the broker said last: this peer's pid, lease, bounds."""
-        return self._core.welcome
+        """The broker's last welcome: this peer's pid, lease, and bounds."""
+        return self._session.welcome
 
     @property
     def unanswered(self) -> int:
-        return self._core.unanswered
+        """The number of requests without an answer."""
+        return self._session.unanswered
 
     @property
     def round_trip_ms(self) -> int:
-        """From the last hello to its welcome."""
-        return self._core.round_trip_ms
+        """The time between the last hello and its welcome."""
+        return self._session.round_trip_ms
+
+    def statistics(self) -> LinkStatistics:
+        """Return the numbers of this moment."""
+        return self._session.statistics()
+
+    # Requests and messages -----------------------------------------------------------------------
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int:
-        """Ask; `on_reply` gets the `Response` or `Refused`, once. Returns the request's `corr`.
+        """Send a command. Without a connection it waits for one.
 
-        Whatever is asked in one turn of the loop travels in one frame. While there is no broker,
-        requests wait.
+        All requests between two pauses of the loop, or between `cork` and `uncork`, travel in one
+        frame.
+
+        Parameters
+        ----------
+        command
+            The command.
+        on_reply
+            Called once, with the `Response` or `Refused`.
+
+        Returns
+        -------
+        int
+            The request's correlation number, for `forget`.
 
         Raises
         ------
         LinkFullError
             Too many requests are unanswered; see `wait_for_room`.
         LinkClosedError, NameInUseError, ProtocolMismatchError, HelloRefusedError
-            The link is over.
+            The link has ended.
         """
-        self._check_open()
-        corr = self._core.request(command, on_reply)
-        self._kick()
+        connection, session = self.connection, self._session
+        if session.failure is not None or connection.closed:
+            self._raise_ended()
+        corr = session.request(command, on_reply)
+        if not connection.corked:
+            connection.wake()
         return corr
 
     def forget(self, corr: int) -> None:
-        """Do not call back for this request."""
-        self._core.forget(corr)
+        """Ignore the answer of a request."""
+        self._session.forget(corr)
 
     def send(self, message: ToBroker) -> bool:
-        """Send what is no request; False (and dropped) while not connected."""
-        sent = self._core.send(message)
-        if sent:
-            self._kick()
+        """Send a message that is no request; drop it and return False while not connected."""
+        sent = self._session.send(message)
+        if sent and not self.connection.corked:
+            self.connection.wake()
         return sent
 
-    def rejoin(self) -> None:
-        """Connect anew and say `Hello` again, at once: what this peer is has changed."""
-        self._rejoining = True
-        self._core.rejoin()
-        # also while corked: this is nothing that `uncork` would send
-        if self._socket is not None:
-            self._socket.wake()
-
     async def call(self, command: AnyCommand) -> Answer:
-        """Ask, wait for room if there is none, and return the answer."""
+        """Send a command and return its answer; wait for room first, if there is none.
+
+        Raises
+        ------
+        LinkClosedError, NameInUseError, ProtocolMismatchError, HelloRefusedError
+            The link has ended.
+        """
         await self.wait_for_room()
         answers: list[Answer] = []
         done = trio.Event()
 
         def on_reply(answer: Answer) -> None:
             answers.append(answer)
-            self._on_loop(done.set)
+            self.connection.loop.run(done.set)
 
         corr = self.request(command, on_reply)
         self._calls.add(done)
@@ -107,29 +149,42 @@ class Link(LinkConnection):
             self._check_open()
         return answers[0]
 
+    # Waiting -------------------------------------------------------------------------------------
+
     async def wait_for_room(self, unanswered_max: int | None = None) -> None:
-        """Return when fewer than `unanswered_max` (default: the bound) requests are unanswered."""
-        bound = self._core.backlog_max if unanswered_max is None else unanswered_max
-        while self._core.unanswered >= bound:
+        """Return when fewer than `unanswered_max` requests are unanswered.
+
+        By default that is the link's own bound, so that the next `request` finds room.
+        """
+        bound = self._session.backlog_max if unanswered_max is None else unanswered_max
+        while self._session.unanswered >= bound:
             self._check_open()
-            await self._change()
+            await self.connection.wait_for_change()
 
     async def wait_connected(self) -> Welcome:
-        """Return when the broker has welcomed this peer; raises if it never will."""
+        """Return the welcome when the broker has welcomed this peer; raise if it never will."""
         while True:
             self._check_open()
-            if self._core.connected and self._core.welcome is not None:
-                return self._core.welcome
-            await self._change()
+            if self._session.connected and self._session.welcome is not None:
+                return self._session.welcome
+            await self.connection.wait_for_change()
 
-    def statistics(self) -> LinkStatistics:
-        return self._core.statistics()
+    async def run(self) -> None:
+        """Keep the connection up, until canceled or refused for good; then end all calls."""
+        try:
+            await self.connection.run()
+        finally:
+            for done in self._calls:
+                done.set()
 
     def _check_open(self) -> None:
-        if self._core.failure is not None:
-            raise self._core.failure
-        if self._closed:
-            raise LinkClosedError("the link is closed")
+        if self._session.failure is not None or self.connection.closed:
+            self._raise_ended()
+
+    def _raise_ended(self) -> None:
+        if self._session.failure is not None:
+            raise self._session.failure
+        raise LinkClosedError("the link is closed")
 
 
 @asynccontextmanager
@@ -142,26 +197,30 @@ async def open_link(
     on_connected: Callable[[Welcome], None] | None = None,
     on_disconnected: Callable[[str], None] | None = None,
     backlog_max: int = 65_536,
-    engaged: Callable[[], bool] | None = None,
+    is_busy: Callable[[], bool] | None = None,
 ) -> AsyncIterator[Link]:
-    """Keep a link to the broker at `url` while the block runs; it says `Bye` at the end.
+    """Keep a link to the broker at `url` while the block runs, and say `Bye` at its end.
 
     Parameters
     ----------
     url
         ``tcp://host:port``, ``ipc://path``, or ``inproc://name`` with the broker's own `context`.
     hello_factory
-        Called at each connect: who this is, with the claims and the credit of that moment.
+        Called at each connect. Returns this peer's hello, with its present claims and credit.
     on_messages
-        Gets everything that is no answer: invokes, resumes, settlements, revocations, unblocks, and
-        refusals that concern no request.
-    on_connected, on_disconnected
-        Called with the welcome, before anything else of that connection; and with the reason.
+        Called with everything that is no answer to a request: invokes, resumes, settlements,
+        revocations, unblocks, and refusals that concern no request.
+    context
+        A ZeroMQ context; by default the link has its own.
+    on_connected
+        Called with each welcome, before any other message of that connection.
+    on_disconnected
+        Called with the reason when a connection that was welcomed has ended.
     backlog_max
-        Requests that may be unanswered here, sent or not.
-    engaged
-        Whether this peer holds tasks or waits for settlements: while it does neither, it gives its
-        signs of life more rarely. By default it counts as doing so all the time.
+        Requests that may be unanswered, sent or not.
+    is_busy
+        Returns whether this peer holds tasks or waits for settlements. While it does neither,
+        heartbeats are rarer. By default it always does.
 
     Raises
     ------
@@ -170,16 +229,16 @@ async def open_link(
         `url` is no address.
     """
     own = zmq.Context() if context is None else None
-    link = Link(
+    connection = LinkConnection(
         url,
+        LinkSession(backlog_max=backlog_max, is_busy=is_busy),
         hello_factory,
         on_messages,
         context=context or own or zmq.Context(),
         on_connected=on_connected,
         on_disconnected=on_disconnected,
-        backlog_max=backlog_max,
-        engaged=engaged,
     )
+    link = Link(connection)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)

@@ -1,9 +1,31 @@
-"""The session logic of a link, pure: what is unanswered, what may be sent, what to send again.
+"""`LinkSession`: the session logic of a link. Pure: no socket, no clock.
 
-A peer's connection may break at any time, and its requests are safe to repeat (see `messages`). So
-a request stays here until it is answered; a new connection begins with `Hello` and, once welcomed,
-sends again all that is unanswered, in its order. What is not a request (credit, acks) is only sent
-while connected: the next hello makes up for it.
+How it works
+------------
+A session outlives its connections. Each connection begins with the frame that `open` returns (a
+`Hello`), is *connected* from the broker's `Welcome` on, and ends with `close`.
+
+A request stays here until it is answered, because a connection may break at any time and every
+request may be repeated without harm (see `messages`). After each welcome all unanswered requests
+are sent again, in the order in which they were made, since later ones may rely on earlier ones. An
+answer that comes twice is ignored the second time. So each `on_reply` is called once.
+
+A message that is no request (credit, an acknowledgment) is sent only while connected, and dropped
+otherwise: the next hello makes up for it.
+
+Three bounds hold requests back. `backlog_max` limits the unanswered requests in all, sent or not;
+beyond it `request` raises. The broker's `inflight_max` limits those that are sent; the others are
+*held* in a heap and sent in order as answers make room. And if the broker refuses one with 429, it
+has too much from this peer: that request is held again, and nothing is sent until the next answer
+or heartbeat of the broker, because it would be refused again.
+
+Frames are numbered in both directions (`FrameSequence`). If a frame of the broker is missing, or
+if the broker says that it does not know this connection, or leaves, `is_broken` becomes true and a
+new connection makes it good. `heartbeat` notices a broker that is silent.
+
+What is not perfect: a request that the broker has performed, but whose answer was lost with the
+connection, is performed again after the reconnect; it is only harmless because commands are
+idempotent or fenced. And nothing bounds the bytes of unanswered requests, only their number.
 """
 
 from __future__ import annotations
@@ -21,6 +43,7 @@ from understudy_broker.errors import (
     NameInUseError,
     ProtocolMismatchError,
 )
+from understudy_broker.link.heartbeat import Heartbeat
 from understudy_broker.protocol.frames import FrameLimits, FrameSequence, encode, split
 from understudy_broker.protocol.messages import (
     AnyCommand,
@@ -36,32 +59,40 @@ from understudy_broker.protocol.messages import (
     Welcome,
 )
 
-#: what a request is answered with
+#: the answer to a request
 Answer: TypeAlias = Response | Refused
 OnReply: TypeAlias = Callable[[Answer], None]
 
-#: until a broker has said how often
-DEFAULT_BEAT_MS: Final = 2_500
-#: beats without a word from the broker after which a connection counts as lost
-SILENT_BEATS: Final = 3
-#: who has nothing at stake beats a little early, at the next of so many moments between two beats,
-#: which are the same for all processes of a machine: their beats come together, and the broker
-#: wakes once for all of them
-MOMENTS_PER_BEAT: Final = 10
+#: errors of a refusal for good, by status
+_FATAL_ERRORS: Final[dict[int, type[LinkError]]] = {409: NameInUseError, 426: ProtocolMismatchError}
 
 
-class _Pending:
+class _OpenRequest:
+    """A request without an answer."""
+
     __slots__ = ("request", "on_reply", "held")
 
-    def __init__(self, request: Request, on_reply: OnReply, held: bool) -> None:
+    def __init__(self, request: Request, on_reply: OnReply) -> None:
         self.request = request
         self.on_reply = on_reply
-        #: waits for room, in `LinkSession._held`
-        self.held = held
+        #: True while it is in `LinkSession._held`, not sent
+        self.held = False
 
 
 class LinkStatistics(msgspec.Struct, frozen=True):
-    """`unanswered`: sent or held back; `held`: of these, not sent because of the broker's bound."""
+    """A link's state.
+
+    Fields
+    ------
+    connections
+        How many connections the broker has welcomed.
+    unanswered
+        Requests without an answer, sent or held back.
+    held
+        Those that are not sent yet because of the broker's bound, or while not connected.
+    last_error
+        Why the link is not connected; None if nothing went wrong.
+    """
 
     connected: bool
     connections: int
@@ -71,13 +102,34 @@ class LinkStatistics(msgspec.Struct, frozen=True):
 
 
 class LinkSession:
-    """One peer's end of a session. `now` is in milliseconds of any clock that does not go back.
+    """A peer's end of a session. Times (`now`) are milliseconds of any clock that never goes back.
 
     Parameters
     ----------
-    engaged
-        Whether this peer holds or waits for something, beside what is unanswered here. While it
-        does not, it beats more rarely. Asked when a beat is due.
+    backlog_max
+        Requests that may be unanswered, sent or not.
+    limits
+        Bounds of the frames that are sent; the broker's own may be lower.
+    is_busy
+        Returns whether this peer has anything at stake beside its unanswered requests. While it
+        has not, heartbeats are rarer. By default it always has.
+
+    Attributes
+    ----------
+    connected
+        True from a connection's welcome to its end.
+    welcome
+        The broker's last welcome.
+    failure
+        Why the link has ended for good; None while it has not.
+    last_error
+        What went wrong last, in words; None after a welcome. The connection sets it, too.
+    outgoing
+        Messages to be sent with the next `take_frames`.
+    round_trip_ms
+        The time between the last hello and its welcome.
+    broker_left
+        True if the broker has said `Bye` on this connection, of itself or to answer ours.
     """
 
     def __init__(
@@ -85,297 +137,267 @@ class LinkSession:
         *,
         backlog_max: int = 65_536,
         limits: FrameLimits | None = None,
-        engaged: Callable[[], bool] | None = None,
+        is_busy: Callable[[], bool] | None = None,
     ) -> None:
         self.backlog_max = backlog_max
-        self._engaged = engaged or _always
         self.limits = limits or FrameLimits()
-        self.welcome: Welcome | None = None
+        self.heartbeat = Heartbeat(is_busy or _always)
         self.connected = False
-        self.connections = 0
-        self.last_error: str | None = None
-        #: set when the broker refused this peer for good
+        self.welcome: Welcome | None = None
         self.failure: LinkError | None = None
+        self.last_error: str | None = None
+        self.outgoing: list[ToBroker] = []
+        self.round_trip_ms = 0
+        self.broker_left = False
+        self._connections = 0
         self._corr = 0
-        #: unanswered, in the order in which they were asked
-        self._pending: dict[int, _Pending] = {}
-        #: a heap of those that wait for room, each once; one answered meanwhile is skipped
+        #: by correlation number, in the order in which they were made
+        self._open_requests: dict[int, _OpenRequest] = {}
+        #: a heap of the correlation numbers of held requests; those answered meanwhile are skipped
         self._held: list[int] = []
         self._held_count = 0
-        #: the broker has too much of ours: nothing more until it has answered some of it
-        self._choked = False
-        self._outgoing: list[ToBroker] = []
-        self._frames_max = self.limits.frame_bytes_max
+        #: True after a refusal with 429, until the broker answers something else
+        self._throttled = False
+        self._frame_bytes_max = self.limits.frame_bytes_max
         self._inflight_max = 1
-        self._order = FrameSequence()
-        #: from the last hello to its welcome
-        self.round_trip_ms = 0
+        self._sequence = FrameSequence()
         self._opened_at = 0
-        self._heard_at = 0
-        self._beat_at = 0
-        #: the first beat since the broker was heard; None: it owes no sign of life
-        self._asked_at: int | None = None
-        #: this beat is left out
-        self._resting = False
-        #: the broker has said `Bye`: it stops, or answers ours
-        self.dismissed = False
-        self._hello_again = False
+        self._must_reconnect = False
 
-    # What the peer's own code asks for -----------------------------------------------------------
+    # Requests and messages -----------------------------------------------------------------------
+
+    @property
+    def unanswered(self) -> int:
+        """The number of requests without an answer."""
+        return len(self._open_requests)
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int:
-        """Ask; `on_reply` is called once with the answer. Returns the request's `corr`.
+        """Send a command; `on_reply` is called once, with its answer.
+
+        Returns
+        -------
+        int
+            The request's correlation number, for `forget`.
 
         Raises
         ------
         LinkFullError
             `backlog_max` requests are unanswered.
         """
-        if len(self._pending) >= self.backlog_max:
+        requests = self._open_requests
+        if len(requests) >= self.backlog_max:
             raise LinkFullError(
                 f"{self.backlog_max} requests are unanswered: wait until some are answered"
             )
         self._corr += 1
         corr = self._corr
         request = Request(corr, command)
-        # where none is held, all that is unanswered is in flight
-        room = self.connected and not self._held_count and len(self._pending) < self._inflight_max
-        pending = self._pending[corr] = _Pending(request, on_reply, False)
-        if room:
-            self._outgoing.append(request)
+        # If none is held, all unanswered requests are in flight.
+        has_room = self.connected and not self._held_count and len(requests) < self._inflight_max
+        requests[corr] = opened = _OpenRequest(request, on_reply)
+        if has_room:
+            self.outgoing.append(request)
         else:
-            self._hold(corr, pending)
+            self._hold(corr, opened)
         return corr
 
-    def _hold(self, corr: int, pending: _Pending) -> None:
-        """Keep it until there is room; the oldest goes first, whenever it was held."""
-        if not pending.held:
-            pending.held = True
+    def forget(self, corr: int) -> None:
+        """Ignore the answer of a request; the broker may perform it all the same."""
+        opened = self._open_requests.get(corr)
+        if opened is not None:
+            opened.on_reply = _ignore
+
+    def send(self, message: ToBroker) -> bool:
+        """Send a message that is no request; drop it and return False while not connected."""
+        if self.connected:
+            self.outgoing.append(message)
+        return self.connected
+
+    def statistics(self) -> LinkStatistics:
+        """Return the numbers of this moment."""
+        return LinkStatistics(
+            connected=self.connected,
+            connections=self._connections,
+            unanswered=len(self._open_requests),
+            held=self._held_count,
+            last_error=self.last_error,
+        )
+
+    def _hold(self, corr: int, opened: _OpenRequest) -> None:
+        """Keep a request until there is room. The oldest leaves first, whenever it was held."""
+        if not opened.held:
+            opened.held = True
             self._held_count += 1
             heappush(self._held, corr)
 
-    def forget(self, corr: int) -> None:
-        """Nobody waits for this answer any longer; it may still be performed."""
-        pending = self._pending.get(corr)
-        if pending is not None:
-            pending.on_reply = _ignore
+    def _release_held(self) -> None:
+        if not self._held or not self.connected or self._throttled:
+            return
+        room = self._inflight_max - (len(self._open_requests) - self._held_count)
+        while room > 0 and self._held:
+            opened = self._open_requests.get(heappop(self._held))
+            if opened is not None and opened.held:
+                opened.held = False
+                self._held_count -= 1
+                self.outgoing.append(opened.request)
+                room -= 1
 
-    def send(self, message: ToBroker) -> bool:
-        """Say something that is no request. False, and dropped, while not connected."""
-        if self.connected:
-            self._outgoing.append(message)
-        return self.connected
+    # The connection ------------------------------------------------------------------------------
 
-    @property
-    def unanswered(self) -> int:
-        return len(self._pending)
+    def open(self, hello: Hello, now: int) -> bytes:
+        """Begin a new connection, and return its first frame."""
+        self.broker_left = self._must_reconnect = False
+        self._opened_at = now
+        self.heartbeat.begin(now)
+        self._sequence = FrameSequence()
+        return self._sequence.stamp(encode([hello]))
 
-    @property
-    def _inflight(self) -> int:
-        return len(self._pending) - self._held_count
+    def close(self, reason: str) -> bool:
+        """End the connection, and return whether it was connected."""
+        was_connected, self.connected = self.connected, False
+        self.last_error = reason
+        self.outgoing.clear()
+        return was_connected
 
-    # The connection ----------------------------------------------------------------------------
+    def fail(self, error: LinkError) -> None:
+        """End the link for good."""
+        self.failure = error
 
-    @property
-    def beat_ms(self) -> int:
-        return self.welcome.beat_ms if self.welcome else DEFAULT_BEAT_MS
+    def rejoin(self) -> None:
+        """Give the connection up for a new one, with a new hello."""
+        self._must_reconnect = True
 
-    def opened(self, hello: Hello, now: int) -> bytes:
-        """A new connection: returns the frame to begin it with."""
-        self.dismissed = False
-        self._opened_at = self._heard_at = self._beat_at = now
-        self._hello_again = self._resting = False
-        self._asked_at = None
-        self._order = FrameSequence()
-        return self._order.stamp(encode([hello]))
+    def is_broken(self, now: int) -> bool:
+        """Return whether to give the connection up, because the broker is silent or forgot it."""
+        return self._must_reconnect or now >= self.heartbeat.silent_at
 
-    def lost(self, why: str) -> bool:
-        """The connection is over; True if it had been welcomed."""
-        was, self.connected = self.connected, False
-        self.last_error = why
-        self._outgoing.clear()
-        return was
+    def next_due(self) -> int:
+        """Return the time of the next heartbeat, or at which the broker's silence is too long."""
+        heartbeat = self.heartbeat
+        return min(heartbeat.due_at, heartbeat.silent_at)
 
-    def in_order(self, frame: bytes | memoryview) -> bool:
-        """Whether to take this frame, called once for each that comes: not if it came before, nor
-        if others are missing before it, which ends the connection (see `broken`)."""
-        place = self._order.check(frame)
+    # Receiving -----------------------------------------------------------------------------------
+
+    def accepts(self, frame: bytes | memoryview) -> bool:
+        """Return whether to decode this frame; called once for each frame that arrives.
+
+        A frame that came before is ignored. A gap in the numbers ends the connection, see
+        `is_broken`.
+        """
+        place = self._sequence.check(frame)
         if place == "gap":
-            self._hello_again = True
+            self._must_reconnect = True
             self.last_error = "frames of the broker are missing"
         return place == "next"
 
-    def received(self, messages: Sequence[ToPeer], now: int) -> list[ToPeer]:
-        """Take what came: answers go to those who asked, the rest is returned in its order.
+    def receive(self, messages: Sequence[ToPeer], now: int) -> list[ToPeer]:
+        """Process messages, and return those that are for the peer itself, in order.
 
-        A `Welcome` is returned as well. Afterwards see `failure` and `broken`.
+        Answers go to the `on_reply` of their requests. A `Welcome` is returned, too. Afterwards
+        see `failure` and `is_broken`.
         """
-        self._heard_at = now
-        self._asked_at = None
+        self.heartbeat.heard(now)
         rest: list[ToPeer] = []
         for message in messages:
             kind = type(message)
             if kind is Response:
-                self._answer(message)  # type: ignore[arg-type]
+                self._answer(message)  # type: ignore[arg-type]  # `kind` narrows nothing
             elif kind is Beat:
-                self._choked = False
+                self._throttled = False
             elif kind is Welcome:
                 self.round_trip_ms = now - self._opened_at
-                self._welcomed(message)  # type: ignore[arg-type]
+                self._welcomed(message)  # type: ignore[arg-type]  # as above
                 rest.append(message)
             elif kind is Refused:
-                if not self._refused(message):  # type: ignore[arg-type]
+                if not self._refused(message):  # type: ignore[arg-type]  # as above
                     rest.append(message)
             elif kind is Bye:
-                self._hello_again = self.dismissed = True
+                self._must_reconnect = self.broker_left = True
                 self.last_error = "the broker has stopped"
             else:
                 rest.append(message)
         self._release_held()
         return rest
 
-    def _answer(self, response: Answer) -> None:
-        assert response.corr is not None
-        self._choked = False
-        pending = self._pending.pop(response.corr, None)
-        # Unknown: the second answer to a request that was sent twice.
-        if pending is not None:
-            self._held_count -= pending.held
-            pending.on_reply(response)
+    def _answer(self, answer: Answer) -> None:
+        assert answer.corr is not None
+        self._throttled = False
+        # Unknown if this is the second answer to a request that was sent twice.
+        opened = self._open_requests.pop(answer.corr, None)
+        if opened is not None:
+            self._held_count -= opened.held
+            opened.on_reply(answer)
 
     def _welcomed(self, welcome: Welcome) -> None:
         self.welcome = welcome
         self.connected = True
-        self.connections += 1
+        self._connections += 1
         self.last_error = None
+        self.heartbeat.welcome(welcome)
         self._inflight_max = welcome.inflight_max
-        self._frames_max = min(self.limits.frame_bytes_max, welcome.frame_bytes_max)
-        self._choked = False
-        for pending in self._pending.values():
-            pending.held = True
-        self._held = list(self._pending)  # in order, so it is a heap
+        self._frame_bytes_max = min(self.limits.frame_bytes_max, welcome.frame_bytes_max)
+        self._throttled = False
+        for opened in self._open_requests.values():
+            opened.held = True
+        self._held = list(self._open_requests)  # A sorted list is a heap.
         self._held_count = len(self._held)
-        self._outgoing.clear()
+        self.outgoing.clear()
 
     def _refused(self, refused: Refused) -> bool:
-        """Returns True if it needs nobody else's attention."""
+        """Process a refusal, and return False if the peer should hear of it."""
         if refused.fatal:
-            kinds = {409: NameInUseError, 426: ProtocolMismatchError}
-            self.failure = kinds.get(refused.status, HelloRefusedError)(refused.error)
+            self.fail(_FATAL_ERRORS.get(refused.status, HelloRefusedError)(refused.error))
             return True
         if refused.status == 412:
-            self._hello_again = True
+            self._must_reconnect = True
             self.last_error = refused.error
             return True
         if refused.corr is None:
             self.last_error = refused.error
             return False
-        pending = self._pending.get(refused.corr)
-        if refused.status == 429 and pending is not None:
-            # Not performed. It keeps its place before those that were asked later, and waits for
-            # an answer (or a beat, should there be none to come): at once, it would be refused.
-            self._hold(refused.corr, pending)
-            self._choked = True
+        opened = self._open_requests.get(refused.corr)
+        if refused.status == 429 and opened is not None:
+            # It was not performed. It keeps its place before the requests made later.
+            self._hold(refused.corr, opened)
+            self._throttled = True
             return True
         self._answer(refused)
         return True
 
-    def _release_held(self) -> None:
-        if not self.connected or self._choked:
-            return
-        room = self._inflight_max - self._inflight
-        while room > 0 and self._held:
-            pending = self._pending.get(heappop(self._held))
-            if pending is not None and pending.held:
-                pending.held = False
-                self._held_count -= 1
-                self._outgoing.append(pending.request)
-                room -= 1
-
-    def rejoin(self) -> None:
-        """Give this connection up for a new one."""
-        self._hello_again = True
-
-    def broken(self, now: int) -> bool:
-        """Whether to give this connection up: silent for too long, or the broker knows it not."""
-        silent_at = self._silent_at()
-        return self._hello_again or (silent_at is not None and now >= silent_at)
-
-    def _silent_at(self) -> int | None:
-        """When silence means that the broker is gone; None: it has nothing to answer."""
-        silent_at = self._heard_at + SILENT_BEATS * self.beat_ms
-        if not self.connected:
-            return silent_at
-        if self._asked_at is None:
-            return None
-        # who has rested gives it as long as one that beats all the time and just missed its answer
-        return max(silent_at, self._asked_at + (SILENT_BEATS - 1) * self.beat_ms)
-
-    # Going out ---------------------------------------------------------------------------------
-
-    @property
-    def has_more(self) -> bool:
-        """Whether something is to be sent, beside a beat."""
-        return bool(self._outgoing)
+    # Sending -------------------------------------------------------------------------------------
 
     def take_frames(self, now: int) -> list[bytes]:
-        """All that is to be sent now, in as few frames as can be; with a beat if it is time."""
-        if self.connected and self._must_beat(now):
-            self._beat_at = now
-            if self._asked_at is None:
-                self._asked_at = now
-            self._outgoing.append(Beat())
-        if not self._outgoing:
+        """Return what is to be sent now in as few frames as possible, with a heartbeat if due."""
+        heartbeat = self.heartbeat
+        if (
+            now >= heartbeat.earliest_at
+            and self.connected
+            and heartbeat.beat(now, waiting=bool(self._open_requests))
+        ):
+            self.outgoing.append(Beat())
+        if not self.outgoing:
             return []
-        messages, self._outgoing = self._outgoing, []
-        frames, left_out = split(
+        messages, self.outgoing = self.outgoing, []
+        frames, unfit = split(
             messages,
-            soft=self._frames_max,
-            hard=self._frames_max,
+            soft=self._frame_bytes_max,
+            hard=self._frame_bytes_max,
             messages_max=self.limits.messages_max,
         )
-        for message, why in left_out:
-            self._left_out(message, why)
-        return [self._order.stamp(frame) for frame in frames]
+        for message, reason in unfit:
+            self._refuse_unfit(message, reason)
+        stamp = self._sequence.stamp
+        return [stamp(frame) for frame in frames]
 
-    def _must_beat(self, now: int) -> bool:
-        since_ms = now - self._beat_at
-        self._resting = False
-        if since_ms < self.beat_ms:
-            return False
-        if self._pending or self._asked_at is not None or self._engaged():
-            return True
-        self._resting = now < self._idle_beat_at
-        return not self._resting
-
-    @property
-    def _idle_beat_at(self) -> int:
-        idle_beat_ms = self.welcome.idle_beat_ms if self.welcome else DEFAULT_BEAT_MS
-        moment_ms = self.beat_ms // MOMENTS_PER_BEAT or 1
-        latest = self._beat_at + idle_beat_ms
-        return latest - latest % moment_ms
-
-    def _left_out(self, message: Message, why: str | None) -> None:
+    def _refuse_unfit(self, message: Message, reason: str | None) -> None:
+        """Answer a request that fits into no frame; `reason` is None if it is too large."""
         if not isinstance(message, Request):
             return
-        if why is None:
-            text = f"the request is larger than a frame may be ({self._frames_max} bytes)"
+        if reason is None:
+            text = f"the request is larger than a frame may be ({self._frame_bytes_max} bytes)"
             self._answer(Refused(413, text, corr=message.corr))
         else:
-            self._answer(Refused(400, f"the request cannot be sent: {why}", corr=message.corr))
-
-    def next_due(self) -> int:
-        """When to beat, or to give up waiting."""
-        beat_at = self._idle_beat_at if self._resting else self._beat_at + self.beat_ms
-        silent_at = self._silent_at()
-        if silent_at is None:
-            return beat_at
-        return min(beat_at, silent_at) if self.connected else silent_at
-
-    def statistics(self) -> LinkStatistics:
-        return LinkStatistics(
-            self.connected, self.connections, len(self._pending), self._held_count, self.last_error
-        )
+            self._answer(Refused(400, f"the request cannot be sent: {reason}", corr=message.corr))
 
 
 def _ignore(_: Answer) -> None:

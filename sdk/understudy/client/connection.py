@@ -267,7 +267,7 @@ class Connection:
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,
                 context=self._context,
-                engaged=self._engaged,
+                is_busy=self._is_busy,
             ) as link,
             trio.open_nursery() as nursery,
         ):
@@ -396,7 +396,7 @@ class Connection:
             claims=node.core.claims() if node is not None else (),
         )
 
-    def _engaged(self) -> bool:
+    def _is_busy(self) -> bool:
         """Whether silence of the broker would cost anybody here anything."""
         node = self._node
         return bool(self._asking.watches) or (node is not None and bool(node.core.activations))

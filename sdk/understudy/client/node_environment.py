@@ -26,7 +26,7 @@ from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 
 if TYPE_CHECKING:
-    from understudy_actors.interpreter.routine import Routine
+    from understudy_actors.interpreter.environment import RunView
 
 _LOG: Final = logging.getLogger("understudy")
 #: local functions that are not registered, kept with what is known about them
@@ -128,8 +128,8 @@ class NodeEnvironment:
     def warn(self, text: str) -> None:
         _LOG.warning("%s", text)
 
-    def make_context(self, routine: Routine) -> Context:
-        return Context(routine, self)
+    def make_context(self, run: RunView) -> Context:
+        return Context(run, self)
 
     def set_dependency(self, name: str, value: Any) -> None:
         self._dependencies[name] = value

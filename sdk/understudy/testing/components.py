@@ -154,7 +154,7 @@ class Peer:
             PROTOCOL_VERSION, self.kind, self.group, self.name, self.boot, 0, "stage", sdk, credit,
             functions,
         )  # fmt: skip
-        self.outbox.append(self.link.opened(hello, self.now_ms()))
+        self.outbox.append(self.link.open(hello, self.now_ms()))
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int:
         corr = self.link.request(command, on_reply)
@@ -176,7 +176,7 @@ class Peer:
 
     def take_in(self) -> None:
         """What the broker sent first, and has not been read."""
-        rest = self.link.received(self.inbox.popleft(), self.now_ms())
+        rest = self.link.receive(self.inbox.popleft(), self.now_ms())
         if self.on_settled is not None:
             for message in rest:
                 if isinstance(message, Settled):

@@ -55,7 +55,7 @@ class Tally:
 
     def __init__(self, executions: list[Execution]) -> None:
         self._usual = Counter(execution.id for execution in executions)
-        self._workflows = {e.id for e in executions if e.routine.calls}
+        self._workflows = {e.id for e in executions if e.routine.replay.made}
         self._steps: dict[tuple[str, str, str], Repeated] = {}
         self._replays: dict[tuple[str, str, str], Repeated] = {}
 
@@ -69,7 +69,7 @@ class Tally:
             if times <= usually:
                 continue
             key = _key(routines[id])
-            is_workflow = id in self._workflows or routines[id].calls
+            is_workflow = id in self._workflows or routines[id].replay.made
             found = self._replays if is_workflow else self._steps
             known = found.get(key)
             if not is_workflow:

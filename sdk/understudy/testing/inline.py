@@ -73,8 +73,7 @@ class InlineExecutor:
     def submit(self, run: Run) -> None:
         routine = run.routine
         if routine.flush is None and routine.function.kind == "generator":
-            routine.flush = partial(self._hand_out, run)
-            routine.clock = self._now_ms
+            routine.hand_out_to(partial(self._hand_out, run), self._now_ms)
         self.queue.append(run)
 
     def withdraw(self, run: Run) -> bool:

@@ -16,8 +16,9 @@ from understudy.testing.histories import History, HistoryError, functions_in, re
 from understudy.testing.lookup import place_of, runtimes_for
 from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.determinism import describe, left_over
+from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import NO_TRAP, ChildCommand, Outcome, StepResult
+from understudy_actors.interpreter.step_result import NO_TRAP, ChildCommand, StepResult
 from understudy_actors.node.fences import mismatch
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
@@ -302,7 +303,7 @@ class _Play:
         if output.done is not None:
             self.outcome = output.done
             return False
-        if not routine.alive and (missed := routine.never_made()):
+        if not routine.alive and (missed := routine.replay.first_unmade()):
             # it has ended, and waits for children that the history has as pending
             left = left_over(missed, place_of(routine.function.fn))
             self.outcome = Outcome(REJECTED, EMPTY, left)

@@ -1,4 +1,4 @@
-"""A loop in a thread of its own, with a turn, and a broker that is played by hand."""
+"""A trio loop with a lock on a thread of its own, and a broker that the test operates by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT_S = 10.0
 
 
 class Loop:
-    """A trio loop with a turn, in a thread of its own."""
+    """A trio loop on a thread of its own, with its `LoopLock`."""
 
     def __init__(self, main: Callable[[], Any] = trio.sleep_forever) -> None:
         self.lock = LoopLock()
@@ -44,7 +44,7 @@ class Loop:
         return self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Let it end; it may have ended."""
+        """End the loop, if it has not ended yet."""
         with suppress(trio.RunFinishedError):
             self.token.run_sync_soon(self._scope.cancel)
 
@@ -57,32 +57,32 @@ class Loop:
         with self._scope:
             await self._main()
 
-    def borrowed(self) -> None:
-        """Return with the turn: the loop sleeps soon, if it has nothing to do."""
+    def acquire(self) -> None:
+        """Acquire the lock. The loop sleeps soon, if it has nothing to do."""
         eventually(self.lock.acquire)
 
 
 class FakeBroker:
-    """A ROUTER that welcomes one peer; the test reads and answers by hand."""
+    """A ROUTER that welcomes one peer. The test reads and answers by hand."""
 
     def __init__(self, context: zmq.Context[Any]) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.set(zmq.RCVTIMEO, int(LIMIT_S * 1000))
         self.socket.bind("tcp://127.0.0.1:*")
         self.url = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._order = FrameSequence()
+        self._sequence = FrameSequence()
         self._peer = b""
 
     def welcome(self, beat_ms: int) -> None:
         self._peer, frame = self.socket.recv_multipart()
         [message] = decode_to_broker(frame, FrameLimits())
         assert isinstance(message, Hello)
-        self._order = FrameSequence()
+        self._sequence = FrameSequence()
         sizes = (100, 1 << 20, 1 << 19)
         self.send(Welcome(PROTOCOL_VERSION, "b", "a#1", 60_000, beat_ms, *sizes))
 
     def send(self, message: ToPeer) -> None:
-        self.socket.send_multipart([self._peer, self._order.stamp(encode([message]))])
+        self.socket.send_multipart([self._peer, self._sequence.stamp(encode([message]))])
 
     def read(self) -> list[Any]:
         return list(decode_to_broker(self.socket.recv_multipart()[1], FrameLimits()))

@@ -1,4 +1,4 @@
-"""A loop's turn: one thread at a time has it, and who borrows it spares the loop a wake-up."""
+"""A loop's lock: one thread at a time holds it, and other threads work while the loop sleeps."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_store.commands import PromiseGet, Reply
 
 
-def test_a_loop_that_sleeps_lends_its_turn_and_waits_for_it() -> None:
+def test_a_sleeping_loop_releases_its_lock_and_waits_for_it() -> None:
     order: list[str] = []
-    came = threading.Event()
+    ran = threading.Event()
 
     def on_loop() -> None:
         order.append("loop")
-        came.set()
+        ran.set()
 
     with Loop() as loop:
-        loop.borrowed()
+        loop.acquire()
         assert not loop.lock.acquire()
         loop.token.run_sync_soon(on_loop)
-        # with the turn it would be there in a tenth of a millisecond
-        assert not came.wait(0.05)
-        order.append("borrower")
+        # With the lock it would run within a tenth of a millisecond.
+        assert not ran.wait(0.05)
+        order.append("holder")
         loop.lock.release()
-        assert came.wait(LIMIT_S)
-    assert order == ["borrower", "loop"]
+        assert ran.wait(LIMIT_S)
+    assert order == ["holder", "loop"]
 
 
-def test_a_loop_that_is_busy_lends_nothing() -> None:
+def test_a_running_loop_keeps_its_lock() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def busy() -> None:
@@ -50,24 +50,24 @@ def test_a_loop_that_is_busy_lends_nothing() -> None:
         assert inside.wait(LIMIT_S)
         assert not loop.lock.acquire()
         leave.set()
-        loop.borrowed()
+        loop.acquire()
         loop.lock.release()
-    # nor does one that has ended
+    # So does a loop that has ended.
     assert not loop.lock.acquire()
 
 
-def test_no_turn_is_given_to_two() -> None:
-    """Threads that borrow whenever they can, beside a loop that is woken all the time."""
+def test_two_threads_never_hold_the_lock() -> None:
+    """Two threads acquire it whenever they can, while the loop is woken all the time."""
     holders = 0
-    most = 0
+    holders_max = 0
     times = [0, 0, 0]
     failures: list[str] = []
 
     def hold(place: int) -> None:
-        nonlocal holders, most
+        nonlocal holders, holders_max
         holders += 1
-        most = max(most, holders)
-        time.sleep(0)  # lets another thread go on, if any may
+        holders_max = max(holders_max, holders)
+        time.sleep(0)  # Lets another thread go on.
         if holders != 1:
             failures.append(f"{holders} at once")
         holders -= 1
@@ -78,7 +78,7 @@ def test_no_turn_is_given_to_two() -> None:
 
     with Loop() as loop:
 
-        def borrow(place: int) -> None:
+        def work(place: int) -> None:
             until = time.monotonic() + LIMIT_S
             while times[place] < 200 and time.monotonic() < until:
                 if loop.lock.acquire():
@@ -90,43 +90,43 @@ def test_no_turn_is_given_to_two() -> None:
                 else:
                     time.sleep(0)
 
-        threads = [threading.Thread(target=borrow, args=(place,)) for place in (0, 1)]
+        threads = [threading.Thread(target=work, args=(place,)) for place in (0, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(2 * LIMIT_S)
     assert not failures
-    assert most == 1
+    assert holders_max == 1
     assert times[0] == times[1] == 200
     assert times[2] > 0
 
 
-def test_a_kick_from_another_thread_reaches_the_loop() -> None:
-    turns = 0
+def test_a_wake_up_from_another_thread_reaches_the_loop() -> None:
+    steps = 0
     socket: TrioSocket
 
-    def turn() -> Pause:
-        nonlocal turns
-        turns += 1
+    def step() -> Pause:
+        nonlocal steps
+        steps += 1
         return Pause(LIMIT_S * 10)
 
     async def main() -> None:
         nonlocal socket
         with zmq.Context() as context, TrioSocket(context.socket(zmq.DEALER)) as socket:
-            await socket.drive(turn)
+            await socket.drive(step)
 
     with Loop(main) as loop:
-        loop.borrowed()
-        before = turns
+        loop.acquire()
+        before = steps
         socket.wake()
-        assert turns == before  # not on this thread
+        assert steps == before  # A step runs on the loop's thread only.
         loop.lock.release()
-        eventually(lambda: turns > before)
+        eventually(lambda: steps > before)
 
 
-def test_a_link_is_used_on_a_borrowed_turn() -> None:
-    """What is asked leaves at once, its answer comes on the loop, and the loop, which rested,
-    learns that it has to give signs of life more often now."""
+def test_a_link_is_used_by_another_thread_that_holds_the_lock() -> None:
+    """A request leaves at once, and its answer arrives on the loop. The link was idle, and now the
+    loop sends heartbeats as often as a busy one."""
     answers: list[tuple[Any, int]] = []
     links: list[Link] = []
     with zmq.Context() as context:
@@ -137,7 +137,7 @@ def test_a_link_is_used_on_a_borrowed_turn() -> None:
                 broker.url,
                 lambda: hello("a"),
                 lambda _: None,
-                engaged=lambda: False,
+                is_busy=lambda: False,
             ) as link:
                 links.append(link)
                 await trio.sleep_forever()
@@ -145,9 +145,9 @@ def test_a_link_is_used_on_a_borrowed_turn() -> None:
         with Loop(main) as loop:
             broker.welcome(beat_ms=1_000)
             began = time.monotonic()
-            eventually(lambda: bool(links) and links[0]._core._resting)
+            eventually(lambda: bool(links) and links[0].connection.session.heartbeat.idle)
             link = links[0]
-            loop.borrowed()
+            loop.acquire()
             link.cork()
             link.request(
                 PromiseGet("p"), lambda answer: answers.append((answer, threading.get_ident()))
@@ -157,7 +157,7 @@ def test_a_link_is_used_on_a_borrowed_turn() -> None:
             assert request.command == PromiseGet("p")
             loop.lock.release()
             assert any(isinstance(message, Beat) for message in broker.read())
-            # else it would have rested for three seconds
+            # An idle link would have waited for three seconds.
             assert time.monotonic() - began < 2.5
             broker.send(Response(request.corr, Reply(404, "unknown")))
             eventually(lambda: bool(answers))

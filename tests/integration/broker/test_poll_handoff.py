@@ -1,4 +1,4 @@
-"""A thread that listens to a link in its loop's place: what it hears, and when the loop does."""
+"""A thread that polls a link instead of its loop: what it receives, and what the loop receives."""
 
 from __future__ import annotations
 
@@ -36,24 +36,25 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.transport.polling import PollHandoff
 from understudy_store.commands import PromiseGet, Reply
 
-#: longer than any test
+#: longer than any test takes
 LONG_S = 6 * LIMIT_S
 
 
-class Listened:
-    """A link to a broker that is played by hand, and who took in which message."""
+class PolledLink:
+    """A link to a broker that the test operates by hand. Records which thread received what."""
 
     def __init__(self, context: zmq.Context[Any]) -> None:
         self.broker = FakeBroker(context)
-        self.took: list[tuple[ToPeer, int]] = []
+        self.received: list[tuple[ToPeer, int]] = []
         self.welcomes: list[Welcome] = []
-        #: called with each message, by who takes it in
+        #: called with each message, on the thread that received it
         self.on_message: Callable[[ToPeer], None] = lambda _: None
         self.link: Link
         self.refused = False
         self.loop = Loop(self._main)
 
     async def _main(self) -> None:
+        self._loop_ident = threading.get_ident()
         try:
             async with open_link(
                 self.broker.url,
@@ -68,21 +69,21 @@ class Listened:
 
     def _on_messages(self, messages: list[ToPeer]) -> None:
         for message in messages:
-            self.took.append((message, threading.get_ident()))
+            self.received.append((message, threading.get_ident()))
             self.on_message(message)
 
-    def listen(self, timeout_s: float = LONG_S, heard: Callable[[], None] = lambda: None) -> bool:
-        return self.link.poll(self.loop.lock, timeout_s, heard)
+    def poll(self, timeout_s: float = LONG_S, on_polled: Callable[[], None] = lambda: None) -> bool:
+        return self.link.poll(self.loop.lock, timeout_s, on_polled)
 
     @contextmanager
-    def listener(self) -> Iterator[list[bool]]:
-        """Another thread listens, until something comes; what came of it is in the list after."""
+    def poller(self) -> Iterator[list[bool]]:
+        """Let another thread poll, until something arrives; the list has its result afterwards."""
         result: list[bool] = []
-        thread = threading.Thread(target=lambda: result.append(self.listen()), daemon=True)
+        thread = threading.Thread(target=lambda: result.append(self.poll()), daemon=True)
         thread.start()
-        eventually(self.listens)
-        # and the loop sleeps
-        self.loop.borrowed()
+        eventually(lambda: self.handoff.worker_polls)
+        # The loop sleeps as soon as the lock is free.
+        self.loop.acquire()
         self.loop.lock.release()
         yield result
         thread.join(LIMIT_S)
@@ -90,183 +91,180 @@ class Listened:
 
     @property
     def handoff(self) -> PollHandoff:
-        """Of the connection that there is."""
-        assert self.link._socket is not None
-        assert self.link._socket.handoff is not None
-        return self.link._socket.handoff
+        """The hand-off of the present connection."""
+        socket = self.link.connection.socket
+        assert socket is not None
+        assert socket.handoff is not None
+        return socket.handoff
 
-    def listens(self) -> bool:
-        """Whether somebody listens, and the loop is deaf."""
-        return self.handoff.worker_polls
-
-    def heard_by(self, count: int) -> list[bool]:
-        """Of the first `count` messages: whether another thread than the loop's took them in."""
-        eventually(lambda: len(self.took) >= count)
-        return [thread != self.link._thread for _, thread in self.took]
+    def by_poller(self, count: int) -> list[bool]:
+        """Wait for `count` messages; return for each if another thread than the loop's got it."""
+        eventually(lambda: len(self.received) >= count)
+        return [thread != self._loop_ident for _, thread in self.received]
 
 
 @pytest.fixture
-def listened() -> Iterator[Listened]:
+def polled() -> Iterator[PolledLink]:
     with zmq.Context() as context:
-        listened = Listened(context)
-        with listened.loop:
-            listened.broker.welcome(beat_ms=60_000)
-            eventually(lambda: bool(listened.welcomes))
-            yield listened
-        listened.broker.socket.close(0)
+        polled = PolledLink(context)
+        with polled.loop:
+            polled.broker.welcome(beat_ms=60_000)
+            eventually(lambda: bool(polled.welcomes))
+            yield polled
+        polled.broker.socket.close(0)
 
 
 def revoked(number: int) -> Revoked:
     return Revoked(f"p{number}", number, "lost")
 
 
-def test_who_listens_takes_in_what_comes_while_the_loop_sleeps(listened: Listened) -> None:
+def test_a_worker_receives_messages_while_the_loop_sleeps(polled: PolledLink) -> None:
     answers: list[int] = []
 
     def ask(_: ToPeer) -> None:
-        listened.link.request(PromiseGet("p"), lambda _: answers.append(threading.get_ident()))
+        polled.link.request(PromiseGet("p"), lambda _: answers.append(threading.get_ident()))
 
-    listened.on_message = ask
-    listened.broker.send(revoked(1))
-    listened.heard_by(1)
+    polled.on_message = ask
+    polled.broker.send(revoked(1))
+    polled.by_poller(1)
     for number in range(2, 22):
-        with listened.listener() as result:
-            listened.broker.send(revoked(number))
-            listened.heard_by(number)
+        with polled.poller() as result:
+            polled.broker.send(revoked(number))
+            polled.by_poller(number)
         assert result == [True]
-    assert listened.heard_by(21) == [False] + 20 * [True]
-    # what was asked meanwhile has left, though nobody woke the loop
+    assert polled.by_poller(21) == [False] + 20 * [True]
+    # The requests made meanwhile have left, although nobody woke the loop.
     requests: list[Request] = []
     while len(requests) < 21:
-        requests += [m for m in listened.broker.read() if isinstance(m, Request)]
-    with listened.listener():
+        requests += [m for m in polled.broker.read() if isinstance(m, Request)]
+    with polled.poller():
         for request in requests:
-            listened.broker.send(Response(request.corr, Reply(404, "unknown")))
+            polled.broker.send(Response(request.corr, Reply(404, "unknown")))
     eventually(lambda: len(answers) == 21)
 
 
-def test_nothing_came_or_it_was_interrupted(listened: Listened) -> None:
+def test_a_poll_ends_without_input_or_when_interrupted(polled: PolledLink) -> None:
     waits: list[str] = []
-    assert not listened.listen(0.001, lambda: waits.append("over"))
+    assert not polled.poll(0.001, lambda: waits.append("over"))
     assert waits == ["over"]
-    with listened.listener() as result:
-        listened.link.interrupt()
+    with polled.poller() as result:
+        polled.link.interrupt()
     assert result == [False]
-    # before it began, it counts as well
-    listened.link.interrupt()
-    assert not listened.listen()
-    # from here on the loop listens again
-    assert not listened.listens()
-    listened.broker.send(revoked(1))
-    # by itself the loop looks again after three beats of a broker that has not said how often
-    eventually(lambda: bool(listened.took), timeout_s=4)
-    assert listened.heard_by(1) == [False]
+    # An interruption before the poll counts, too.
+    polled.link.interrupt()
+    assert not polled.poll()
+    # From here on the loop polls again.
+    assert not polled.handoff.worker_polls
+    polled.broker.send(revoked(1))
+    # Without being woken the loop would continue after 7.5 s, three default intervals.
+    eventually(lambda: bool(polled.received), timeout_s=4)
+    assert polled.by_poller(1) == [False]
 
 
-def test_an_interruption_is_for_one_wait(listened: Listened) -> None:
-    with listened.listener() as result:
-        listened.link.interrupt()
+def test_an_interruption_ends_one_poll_only(polled: PolledLink) -> None:
+    with polled.poller() as result:
+        polled.link.interrupt()
     assert result == [False]
-    with listened.listener() as result:
-        listened.broker.send(revoked(1))
+    with polled.poller() as result:
+        polled.broker.send(revoked(1))
     assert result == [True]
-    assert listened.heard_by(1) == [True]
+    assert polled.by_poller(1) == [True]
 
 
-def test_a_loop_that_is_awake_is_left_alone(listened: Listened) -> None:
-    """It takes in what came, as soon as it can."""
+def test_a_loop_that_is_awake_receives_by_itself(polled: PolledLink) -> None:
+    """It does so as soon as it can; the worker leaves the message to it."""
     inside, leave = threading.Event(), threading.Event()
 
     def busy() -> None:
         inside.set()
         leave.wait(LIMIT_S)
 
-    listened.loop.token.run_sync_soon(busy)
+    polled.loop.token.run_sync_soon(busy)
     assert inside.wait(LIMIT_S)
-    listened.broker.send(revoked(1))
-    assert not listened.listen()
-    assert not listened.took
+    polled.broker.send(revoked(1))
+    assert not polled.poll()
+    assert not polled.received
     leave.set()
-    assert listened.heard_by(1) == [False]
+    assert polled.by_poller(1) == [False]
 
 
-def test_more_than_is_taken_at_once_is_taken_all(
-    listened: Listened, monkeypatch: pytest.MonkeyPatch
+def test_messages_past_the_bound_of_one_receive_are_left_to_the_loop(
+    polled: PolledLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the bound leaves is for the loop, though its signal is gone."""
-    monkeypatch.setattr("understudy_broker.link.connection.TURN_WAIT_S", LIMIT_S)
-    socket = listened.link._socket
+    """The loop receives them although their descriptor is not readable any more."""
+    monkeypatch.setattr("understudy_broker.link.connection.LOCK_WAIT_S", LIMIT_S)
+    socket = polled.link.connection.socket
     assert socket is not None
     monkeypatch.setattr(socket, "receive_nowait", partial(socket.receive_nowait, 1))
-    heard = threading.Event()
+    arrived = threading.Event()
     results: list[bool] = []
-    listener = threading.Thread(
-        target=lambda: results.append(listened.listen(heard=heard.set)), daemon=True
+    poller = threading.Thread(
+        target=lambda: results.append(polled.poll(on_polled=arrived.set)), daemon=True
     )
-    listener.start()
-    eventually(listened.listens)
-    listened.loop.borrowed()
+    poller.start()
+    eventually(lambda: polled.handoff.worker_polls)
+    polled.loop.acquire()
     for number in range(20):
-        listened.broker.send(revoked(number))
-    assert heard.wait(LIMIT_S)
-    assert not listened.took, "not without the turn"
-    listened.loop.lock.release()
-    listener.join(LIMIT_S)
+        polled.broker.send(revoked(number))
+    assert arrived.wait(LIMIT_S)
+    assert not polled.received, "the lock is needed"
+    polled.loop.lock.release()
+    poller.join(LIMIT_S)
     assert results == [True]
-    eventually(lambda: len(listened.took) == 20, timeout_s=4)
-    assert [m.id for m, _ in listened.took if isinstance(m, Revoked)] == [
+    eventually(lambda: len(polled.received) == 20, timeout_s=4)
+    assert [m.id for m, _ in polled.received if isinstance(m, Revoked)] == [
         f"p{number}" for number in range(20)
     ]
 
 
-def test_a_broker_that_says_bye_to_who_listens_gets_a_new_hello(listened: Listened) -> None:
-    with listened.listener():
-        listened.broker.send(Bye())
+def test_a_bye_that_a_worker_receives_leads_to_a_new_hello(polled: PolledLink) -> None:
+    with polled.poller():
+        polled.broker.send(Bye())
     began = time.monotonic()
-    listened.broker.welcome(beat_ms=60_000)
-    eventually(lambda: len(listened.welcomes) == 2)
-    # and not when it has been silent for long, which takes 7.5 s
+    polled.broker.welcome(beat_ms=60_000)
+    eventually(lambda: len(polled.welcomes) == 2)
+    # The loop would notice its silence after 7.5 s.
     assert time.monotonic() - began < 5.0
-    listened.broker.send(revoked(1))
-    listened.heard_by(1)
+    polled.broker.send(revoked(1))
+    polled.by_poller(1)
 
 
-def test_a_connection_that_is_lost_ends_the_listening(listened: Listened) -> None:
-    """Also when it is given up for a new one, with a broker that says nothing."""
-    with listened.listener() as result:
-        listened.loop.token.run_sync_soon(listened.link.rejoin)
+def test_a_lost_connection_ends_the_poll(polled: PolledLink) -> None:
+    """Even if the link gives it up for a new one and the broker sends nothing."""
+    with polled.poller() as result:
+        polled.loop.token.run_sync_soon(polled.link.rejoin)
     assert result == [False]
-    listened.broker.welcome(beat_ms=60_000)
-    eventually(lambda: len(listened.welcomes) == 2)
+    polled.broker.welcome(beat_ms=60_000)
+    eventually(lambda: len(polled.welcomes) == 2)
 
 
-def test_what_comes_during_the_goodbye_is_for_nobody(listened: Listened) -> None:
-    """A node that has stopped begins nothing any more, whoever hears of it."""
+def test_messages_during_the_goodbye_are_dropped(polled: PolledLink) -> None:
+    """A node that has stopped begins nothing any more, whichever thread polls."""
 
     def say_goodbye() -> None:
-        listened.loop.cancel()
-        eventually(lambda: any(isinstance(m, Bye) for m in listened.broker.read()))
-        listened.broker.send(revoked(1))
-        listened.broker.send(Bye())
+        polled.loop.cancel()
+        eventually(lambda: any(isinstance(m, Bye) for m in polled.broker.read()))
+        polled.broker.send(revoked(1))
+        polled.broker.send(Bye())
 
-    with listened.listener() as result:
+    with polled.poller() as result:
         say_goodbye()
     assert result == [False]
-    assert not listened.listen()
-    eventually(lambda: not listened.loop.running)
-    assert listened.took == []
+    assert not polled.poll()
+    eventually(lambda: not polled.loop.running)
+    assert polled.received == []
 
 
-def test_who_has_asked_gets_an_answer_that_another_thread_took_in(listened: Listened) -> None:
+def test_a_task_gets_an_answer_that_a_worker_received(polled: PolledLink) -> None:
     answers: list[tuple[Answer, int]] = []
 
     async def ask() -> None:
-        answers.append((await listened.link.call(PromiseGet("p")), threading.get_ident()))
+        answers.append((await polled.link.call(PromiseGet("p")), threading.get_ident()))
 
-    listened.loop.token.run_sync_soon(trio.lowlevel.spawn_system_task, ask)
-    [request] = [m for m in listened.broker.read() if isinstance(m, Request)]
-    with listened.listener() as result:
-        listened.broker.send(Response(request.corr, Reply(404, "unknown")))
+    polled.loop.token.run_sync_soon(trio.lowlevel.spawn_system_task, ask)
+    [request] = [m for m in polled.broker.read() if isinstance(m, Request)]
+    with polled.poller() as result:
+        polled.broker.send(Response(request.corr, Reply(404, "unknown")))
     eventually(lambda: bool(answers))
     [(answer, thread)] = answers
     assert isinstance(answer, Response)
@@ -275,66 +273,66 @@ def test_who_has_asked_gets_an_answer_that_another_thread_took_in(listened: List
     assert result == [True]
 
 
-def test_an_old_connection_is_left_alone(listened: Listened) -> None:
-    """Who has heard something on it finds another one in its place."""
+def test_a_connection_that_was_replaced_meanwhile_is_not_read(polled: PolledLink) -> None:
+    """The worker polled it successfully, and then the link replaced it."""
 
     def another() -> None:
-        listened.loop.token.run_sync_soon(listened.link.rejoin)
-        listened.broker.welcome(beat_ms=60_000)
-        eventually(lambda: len(listened.welcomes) == 2)
+        polled.loop.token.run_sync_soon(polled.link.rejoin)
+        polled.broker.welcome(beat_ms=60_000)
+        eventually(lambda: len(polled.welcomes) == 2)
 
     results: list[bool] = []
-    listener = threading.Thread(
-        target=lambda: results.append(listened.listen(heard=another)), daemon=True
+    poller = threading.Thread(
+        target=lambda: results.append(polled.poll(on_polled=another)), daemon=True
     )
-    listener.start()
-    eventually(listened.listens)
-    listened.loop.borrowed()
-    listened.broker.send(revoked(1))
-    listened.loop.lock.release()
-    listener.join(LIMIT_S)
+    poller.start()
+    eventually(lambda: polled.handoff.worker_polls)
+    polled.loop.acquire()
+    polled.broker.send(revoked(1))
+    polled.loop.lock.release()
+    poller.join(LIMIT_S)
     assert results == [False]
-    # the new one is heard
-    listened.broker.send(revoked(2))
-    eventually(lambda: any(message == revoked(2) for message, _ in listened.took))
+    # Messages on the new one arrive.
+    polled.broker.send(revoked(2))
+    eventually(lambda: any(message == revoked(2) for message, _ in polled.received))
 
 
-def test_a_refusal_for_good_ends_the_link_whoever_hears_it(listened: Listened) -> None:
-    with listened.listener():
-        listened.broker.send(Refused(409, "another one has this name", fatal=True))
-    # not when the loop looks for itself, which may be seconds later
-    eventually(lambda: listened.refused, 4.0)
+def test_a_refusal_for_good_that_a_worker_receives_ends_the_link(polled: PolledLink) -> None:
+    with polled.poller():
+        polled.broker.send(Refused(409, "another one has this name", fatal=True))
+    # The loop by itself would notice it seconds later.
+    eventually(lambda: polled.refused, 4.0)
 
 
-def test_an_error_is_raised_where_it_was_heard_and_the_loop_goes_on(listened: Listened) -> None:
+def test_an_error_is_raised_on_the_worker_and_the_loop_goes_on(polled: PolledLink) -> None:
     errors: list[str] = []
 
     def fail(_: ToPeer) -> None:
         raise ValueError("no")
 
-    def listen() -> None:
+    def poll() -> None:
         try:
-            listened.listen()
+            polled.poll()
         except ValueError as error:
             errors.append(str(error))
 
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    eventually(listened.listens)
-    listened.loop.borrowed()
-    listened.loop.lock.release()
-    listened.on_message = fail
-    listened.broker.send(revoked(1))
-    listener.join(LIMIT_S)
+    poller = threading.Thread(target=poll, daemon=True)
+    poller.start()
+    eventually(lambda: polled.handoff.worker_polls)
+    polled.loop.acquire()
+    polled.loop.lock.release()
+    polled.on_message = fail
+    polled.broker.send(revoked(1))
+    poller.join(LIMIT_S)
     assert errors == ["no"]
-    # it has its turn back, and hears
-    listened.on_message = lambda _: None
-    listened.broker.send(revoked(2))
-    assert listened.heard_by(2) == [True, False]
+    # It has its lock back, and receives.
+    polled.on_message = lambda _: None
+    polled.broker.send(revoked(2))
+    assert polled.by_poller(2) == [True, False]
 
 
 @pytest.mark.parametrize("draining", [False, True])
-def test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop(draining: bool) -> None:
+def test_a_worker_sets_the_nodes_timers_through_the_loop(draining: bool) -> None:
     nodes: list[NodeService] = []
 
     async def main() -> None:
@@ -344,11 +342,11 @@ def test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop(draining: bool)
     loop = Loop(main)
     with loop:
         node = eventually(lambda: nodes and nodes[0])
-        loop.borrowed()
+        loop.acquire()
         node._draining = draining
         node.core._retries.append((0, Mock()))
         node.receive(())
-        # only the loop's own thread may
+        # Only the loop's own thread may set a trio event.
         assert not node._pulse.is_set()
         assert not node._idle.is_set()
         loop.lock.release()
@@ -356,54 +354,54 @@ def test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop(draining: bool)
         eventually(lambda: node._idle.is_set() is draining)
 
 
-def test_who_waits_for_a_change_hears_of_it(listened: Listened) -> None:
-    """A task of the loop waits for room, which an answer makes, that another thread takes in."""
+def test_a_task_that_waits_for_room_is_woken_by_a_worker(polled: PolledLink) -> None:
+    """The answer that makes room is received by a worker."""
     made_room = threading.Event()
 
     async def wait() -> None:
-        await listened.link.wait_for_room(1)
+        await polled.link.wait_for_room(1)
         made_room.set()
 
     def ask() -> None:
-        listened.link.request(PromiseGet("p"), lambda _: None)
+        polled.link.request(PromiseGet("p"), lambda _: None)
         trio.lowlevel.spawn_system_task(wait)
 
-    listened.loop.token.run_sync_soon(ask)
-    [request] = [m for m in listened.broker.read() if isinstance(m, Request)]
+    polled.loop.token.run_sync_soon(ask)
+    [request] = [m for m in polled.broker.read() if isinstance(m, Request)]
     assert not made_room.is_set()
-    with listened.listener():
-        listened.broker.send(Response(request.corr, Reply(404, "unknown")))
+    with polled.poller():
+        polled.broker.send(Response(request.corr, Reply(404, "unknown")))
     assert made_room.wait(LIMIT_S)
 
 
 @pytest.mark.parametrize("missing", ["eventfd", "descriptors"])
-def test_without_what_it_takes_the_loop_hears_everything(
+def test_without_eventfd_or_descriptors_the_loop_always_polls(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     if missing == "eventfd":
         monkeypatch.delattr(os, "eventfd")
     else:
-        # no more descriptors
+        # The process has no more descriptors.
         monkeypatch.setattr(os, "eventfd", Mock(side_effect=OSError(errno.EMFILE, "too many")))
     with zmq.Context() as context:
-        listened = Listened(context)
-        with listened.loop:
-            listened.broker.welcome(beat_ms=60_000)
-            eventually(lambda: bool(listened.welcomes))
-            listened.broker.send(revoked(1))
-            assert not listened.listen()
-            listened.link.interrupt()
-            assert listened.heard_by(1) == [False]
-        listened.broker.socket.close(0)
+        polled = PolledLink(context)
+        with polled.loop:
+            polled.broker.welcome(beat_ms=60_000)
+            eventually(lambda: bool(polled.welcomes))
+            polled.broker.send(revoked(1))
+            assert not polled.poll()
+            polled.link.interrupt()
+            assert polled.by_poller(1) == [False]
+        polled.broker.socket.close(0)
 
 
-def test_a_closed_ear_touches_nothing() -> None:
-    """The numbers of its descriptors are given to others."""
+def test_a_closed_handoff_uses_no_descriptor() -> None:
+    """The numbers of its descriptors may be those of other files by then."""
     read, write = os.pipe()
     handoff = PollHandoff(read)
     assert handoff.take_over()
     handoff.close()
-    # they are kept for who listens, and who is about to wait does not
+    # The worker's descriptors stay open, and its poll returns at once.
     began = time.monotonic()
     assert not handoff.poll(LIMIT_S)
     assert time.monotonic() - began < LIMIT_S / 2

@@ -251,8 +251,8 @@ async def test_reconnecting_with_claims_keeps_the_task() -> None:
 
 def _cut(link: Link) -> None:
     """Lose the connection as a broken network would: no Bye."""
-    link._core.received([Refused(412, "cut by the test")], 0)
-    link._kick()
+    link.connection.session.receive([Refused(412, "cut by the test")], 0)
+    link.connection.wake()
 
 
 @pytest.mark.parametrize("corked", [False, True])

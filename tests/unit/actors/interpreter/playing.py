@@ -14,8 +14,9 @@ from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.retry import Never
 from understudy.values import Codec
+from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import Outcome, StepResult
+from understudy_actors.interpreter.step_result import StepResult
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
     HEADER_KIND,

@@ -602,7 +602,7 @@ class TestEnding:
         function = env.registry.register(fn)
         play = Play(double, 1, env=env)
         routine = Routine(env, function, play.root.record, origin=ROOT, branch=ROOT)
-        routine.clock = lambda: clock[0]
+        routine.calls.clock = lambda: clock[0]
         (create,) = routine.step(START).commands
         assert isinstance(create, PromiseCreate)
         assert create.timeout_at == START + 11_000

@@ -15,7 +15,7 @@ from typing import Any
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy_actors.activation import Run, StepReport
-from understudy_actors.executor.inline import perform_at_once
+from understudy_actors.executor.inline import inline_call
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_broker.protocol.messages import (
@@ -160,7 +160,7 @@ class Node:
             run.routine.close()
             return
         output = run.routine.step(self.world.now)
-        inlined = perform_at_once(
+        inlined = inline_call(
             run.routine,
             output,
             lambda _: self.world.is_quick(),

@@ -38,15 +38,15 @@ def welcome(inflight_max: int = 100, frame_bytes_max: int = 1 << 20) -> Welcome:
 
 
 class Asker:
-    """A link core, the answers it got, and what it has put on the wire."""
+    """A link session, the answers it got, and what it has put on the wire."""
 
-    def __init__(self, backlog_max: int = 1_000, engaged: bool = True) -> None:
-        self.engaged = engaged
-        self.core = LinkSession(backlog_max=backlog_max, engaged=lambda: self.engaged)
+    def __init__(self, backlog_max: int = 1_000, busy: bool = True) -> None:
+        self.busy = busy
+        self.session = LinkSession(backlog_max=backlog_max, is_busy=lambda: self.busy)
         self.answers: dict[int, Answer] = {}
 
     def ask(self, id_: str = "p") -> int:
-        return self.core.request(PromiseGet(id_), self.on_reply)
+        return self.session.request(PromiseGet(id_), self.on_reply)
 
     def on_reply(self, answer: Answer) -> None:
         assert answer.corr is not None
@@ -54,18 +54,18 @@ class Asker:
         self.answers[answer.corr] = answer
 
     def connect(self, inflight_max: int = 100, *, at: int = 0) -> None:
-        self.core.opened(hello("a"), at)
-        self.core.received([welcome(inflight_max)], at)
+        self.session.open(hello("a"), at)
+        self.session.receive([welcome(inflight_max)], at)
 
     def sent(self, now: int = 0) -> list[ToBroker]:
-        frames = self.core.take_frames(now)
+        frames = self.session.take_frames(now)
         return [m for frame in frames for m in decode_to_broker(frame, FrameLimits())]
 
     def corrs(self) -> list[int]:
         return [message.corr for message in self.sent() if isinstance(message, Request)]
 
     def answer(self, *corrs: int) -> None:
-        self.core.received([Response(corr, Reply(200)) for corr in corrs], 0)
+        self.session.receive([Response(corr, Reply(200)) for corr in corrs], 0)
 
 
 def test_before_the_welcome_requests_wait() -> None:
@@ -82,7 +82,7 @@ def test_a_turns_requests_are_one_frame() -> None:
     asker.connect(inflight_max=5_000)
     for _ in range(1_000):
         asker.ask()
-    assert len(asker.core.take_frames(0)) == 1
+    assert len(asker.session.take_frames(0)) == 1
 
 
 def test_unanswered_requests_are_sent_again_in_their_order() -> None:
@@ -91,7 +91,7 @@ def test_unanswered_requests_are_sent_again_in_their_order() -> None:
     corrs = [asker.ask() for _ in range(5)]
     assert asker.corrs() == corrs
     asker.answer(corrs[1])
-    assert asker.core.lost("test") is True
+    assert asker.session.close("test") is True
     later = asker.ask()
     asker.connect()
     assert asker.corrs() == [corrs[0], *corrs[2:], later]
@@ -115,12 +115,12 @@ def test_a_refused_request_is_asked_again_if_there_was_too_much() -> None:
     asker.connect()
     corr = asker.ask()
     assert asker.corrs() == [corr]
-    asker.core.received([Refused(429, "too much", corr=corr)], 0)
+    asker.session.receive([Refused(429, "too much", corr=corr)], 0)
     assert asker.answers == {}
     assert asker.corrs() == [], "at once it would only be refused again"
-    asker.core.received([Beat()], 0)
+    asker.session.receive([Beat()], 0)
     assert asker.corrs() == [corr]
-    asker.core.received([Refused(413, "too large", corr=corr)], 0)
+    asker.session.receive([Refused(413, "too large", corr=corr)], 0)
     assert isinstance(asker.answers[corr], Refused)
 
 
@@ -130,11 +130,11 @@ def test_refused_requests_keep_their_order_and_go_out_once() -> None:
     first, second, third = asker.ask(), asker.ask(), asker.ask()
     assert asker.corrs() == [first, second, third]
     too_much = [Refused(429, "too much", corr=corr) for corr in (second, third, second, third)]
-    asker.core.received(too_much, 0)
+    asker.session.receive(too_much, 0)
     assert asker.corrs() == []
     asker.answer(first)
     assert asker.corrs() == [second, third]
-    assert asker.core.statistics().held == 0
+    assert asker.session.statistics().held == 0
 
 
 def test_the_backlog_is_bounded() -> None:
@@ -149,25 +149,25 @@ def test_forgotten_requests_call_nobody_back() -> None:
     asker = Asker()
     asker.connect()
     corr = asker.ask()
-    asker.core.forget(corr)
+    asker.session.forget(corr)
     asker.answer(corr)
     assert asker.answers == {}
-    assert asker.core.unanswered == 0
+    assert asker.session.unanswered == 0
 
 
 def test_what_is_no_request_is_dropped_while_not_connected() -> None:
     asker = Asker()
-    assert asker.core.send(Credit(3)) is False
+    assert asker.session.send(Credit(3)) is False
     asker.connect()
-    assert asker.core.send(Credit(4)) is True
+    assert asker.session.send(Credit(4)) is True
     assert asker.sent() == [Credit(4)]
 
 
 def test_a_request_larger_than_a_frame_is_refused_here() -> None:
     asker = Asker()
-    asker.core.opened(hello("a"), 0)
-    asker.core.received([welcome(frame_bytes_max=1_000)], 0)
-    large = asker.core.request(
+    asker.session.open(hello("a"), 0)
+    asker.session.receive([welcome(frame_bytes_max=1_000)], 0)
+    large = asker.session.request(
         PromiseSettle("p", "resolved", Value({}, b"x" * 2_000)), asker.on_reply
     )
     small = asker.ask()
@@ -187,7 +187,7 @@ def test_a_request_that_cannot_be_encoded_is_refused_here_and_alone() -> None:
     assert answer.status == 400
     assert "surrogates" in answer.error
     asker.answer(first, last)
-    assert asker.core.unanswered == 0
+    assert asker.session.unanswered == 0
 
 
 def test_beats_and_silence() -> None:
@@ -196,18 +196,18 @@ def test_beats_and_silence() -> None:
     assert asker.sent(2_499) == []
     assert asker.sent(2_500) == [Beat()]
     assert asker.sent(2_600) == []
-    assert not asker.core.broken(7_499)
-    assert asker.core.broken(7_500)
-    asker.core.received([Beat()], 7_000)
-    assert not asker.core.broken(7_500)
-    assert asker.core.next_due() == 5_000
+    assert not asker.session.is_broken(7_499)
+    assert asker.session.is_broken(7_500)
+    asker.session.receive([Beat()], 7_000)
+    assert not asker.session.is_broken(7_500)
+    assert asker.session.next_due() == 5_000
 
 
 def idle() -> Asker:
     """Connected at 0, holds nothing, waits for nothing, and has found that at 2,500."""
-    asker = Asker(engaged=False)
+    asker = Asker(busy=False)
     asker.connect()
-    assert asker.core.next_due() == 2_500
+    assert asker.session.next_due() == 2_500
     assert asker.sent(2_500) == []
     return asker
 
@@ -215,36 +215,36 @@ def idle() -> Asker:
 def test_with_nothing_at_stake_two_beats_of_three_are_left_out() -> None:
     asker = idle()
     for beat_at in (7_500, 15_000, 22_500):
-        assert asker.core.next_due() == beat_at
+        assert asker.session.next_due() == beat_at
         assert asker.sent(beat_at - 1) == []
-        assert not asker.core.broken(beat_at)
+        assert not asker.session.is_broken(beat_at)
         assert asker.sent(beat_at) == [Beat()]
-        asker.core.received([Beat()], beat_at + 10)
+        asker.session.receive([Beat()], beat_at + 10)
         assert asker.sent(beat_at + 10) == []
-        assert asker.core.next_due() == beat_at + 2_500
+        assert asker.session.next_due() == beat_at + 2_500
         assert asker.sent(beat_at + 2_500) == []
 
 
 @pytest.mark.parametrize("connected_at", [0, 1, 119, 249, 250, 2_617])
 def test_idle_ones_beat_at_moments_that_all_of_one_machine_share(connected_at: int) -> None:
-    asker = Asker(engaged=False)
+    asker = Asker(busy=False)
     asker.connect(at=connected_at)
     assert asker.sent(connected_at + 2_500) == []
-    beat_at = asker.core.next_due()
+    beat_at = asker.session.next_due()
     assert beat_at % 250 == 0
     assert connected_at + 7_250 < beat_at <= connected_at + 7_500
     assert asker.sent(beat_at - 1) == []
     assert asker.sent(beat_at) == [Beat()]
-    asker.core.received([Beat()], beat_at)
+    asker.session.receive([Beat()], beat_at)
     assert asker.sent(beat_at + 2_500) == []
-    assert asker.core.next_due() == beat_at + 7_500
+    assert asker.session.next_due() == beat_at + 7_500
 
 
 def test_one_that_was_idle_beats_at_once_when_it_is_handed_something() -> None:
     asker = idle()
-    asker.engaged = True
+    asker.busy = True
     assert asker.sent(6_000) == [Beat()]
-    assert asker.core.next_due() == 8_500
+    assert asker.session.next_due() == 8_500
 
 
 def test_one_that_was_idle_beats_with_its_next_request_and_while_it_is_unanswered() -> None:
@@ -252,29 +252,29 @@ def test_one_that_was_idle_beats_with_its_next_request_and_while_it_is_unanswere
     corr = asker.ask()
     request, beat = asker.sent(6_000)
     assert (type(request), beat) == (Request, Beat())
-    asker.core.received([Beat()], 6_000)
+    asker.session.receive([Beat()], 6_000)
     assert asker.sent(8_500) == [Beat()]
-    asker.core.received([Response(corr, Reply(200))], 9_000)
+    asker.session.receive([Response(corr, Reply(200))], 9_000)
     assert asker.sent(11_000) == []
-    assert asker.core.next_due() == 8_500 + 7_500
+    assert asker.session.next_due() == 8_500 + 7_500
 
 
 def test_an_idle_one_that_gets_no_answer_beats_as_often_as_any_and_gives_up() -> None:
     asker = idle()
     assert asker.sent(7_500) == [Beat()]
-    assert asker.core.next_due() == 10_000
+    assert asker.session.next_due() == 10_000
     assert asker.sent(10_000) == [Beat()]
-    assert asker.core.next_due() == 12_500
-    assert not asker.core.broken(12_499)
-    assert asker.core.broken(12_500)
+    assert asker.session.next_due() == 12_500
+    assert not asker.session.is_broken(12_499)
+    assert asker.session.is_broken(12_500)
 
 
 def test_one_that_asks_after_a_rest_gives_up_two_beats_later() -> None:
     asker = idle()
     asker.ask()
     assert Beat() in asker.sent(7_000)
-    assert not asker.core.broken(11_999)
-    assert asker.core.broken(12_000)
+    assert not asker.session.is_broken(11_999)
+    assert asker.session.is_broken(12_000)
 
 
 @pytest.mark.parametrize(
@@ -294,21 +294,21 @@ def test_a_rest_ends_well_before_a_lease_would(
 )
 def test_a_fatal_refusal_ends_the_link(status: int, error: type[Exception]) -> None:
     asker = Asker()
-    asker.core.opened(hello("a"), 0)
-    asker.core.received([Refused(status, "why", fatal=True)], 0)
-    assert isinstance(asker.core.failure, error)
-    assert "why" in str(asker.core.failure)
+    asker.session.open(hello("a"), 0)
+    asker.session.receive([Refused(status, "why", fatal=True)], 0)
+    assert isinstance(asker.session.failure, error)
+    assert "why" in str(asker.session.failure)
 
 
 @pytest.mark.parametrize("message", [Bye(), Refused(412, "say hello")])
 def test_a_broker_that_leaves_or_forgot_us_is_greeted_anew(message: Bye | Refused) -> None:
     asker = Asker()
     asker.connect()
-    assert asker.core.received([message], 0) == []
-    assert asker.core.broken(0)
-    asker.core.lost("x")
+    assert asker.session.receive([message], 0) == []
+    assert asker.session.is_broken(0)
+    asker.session.close("x")
     asker.connect()
-    assert not asker.core.broken(0)
+    assert not asker.session.is_broken(0)
 
 
 def test_everything_else_is_handed_on_in_order() -> None:
@@ -316,7 +316,7 @@ def test_everything_else_is_handed_on_in_order() -> None:
     asker.connect()
     settled = Settled([])
     corr = asker.ask()
-    assert asker.core.received([settled, Response(corr, Reply(200)), settled], 0) == [settled] * 2
+    assert asker.session.receive([settled, Response(corr, Reply(200)), settled], 0) == [settled] * 2
 
 
 @given(st.lists(st.sampled_from(["ask", "flush", "answer", "lose", "connect", "429"]), max_size=60))
@@ -327,32 +327,32 @@ def test_whatever_happens_everything_is_answered_once(script: list[str]) -> None
     for action in script:
         if action == "ask":
             asked.append(asker.ask())
-        elif action == "connect" and not asker.core.connected:
+        elif action == "connect" and not asker.session.connected:
             asker.connect(inflight_max=3)
         elif action == "lose":
-            asker.core.lost("x")
+            asker.session.close("x")
             wire.clear()
         elif action == "flush":
             wire += asker.corrs()
         elif action == "answer" and wire:
             asker.answer(wire.pop(0))
         elif action == "429" and wire:
-            asker.core.received([Refused(429, "later", corr=wire.pop())], 0)
+            asker.session.receive([Refused(429, "later", corr=wire.pop())], 0)
         assert len(wire) <= 3
         assert len(set(wire)) == len(wire)
-    asker.core.lost("x")
+    asker.session.close("x")
     asker.connect(inflight_max=3)
     for _ in range(len(asked) + 1):
         asker.answer(*asker.corrs())
     assert sorted(asker.answers) == asked
-    assert asker.core.unanswered == 0
+    assert asker.session.unanswered == 0
 
 
 def test_the_round_trip_of_the_welcome_is_measured() -> None:
     asker = Asker()
-    asker.core.opened(hello("a"), 1_000)
-    asker.core.received([welcome()], 1_007)
-    assert asker.core.round_trip_ms == 7
+    asker.session.open(hello("a"), 1_000)
+    asker.session.receive([welcome()], 1_007)
+    assert asker.session.round_trip_ms == 7
 
 
 def test_a_missing_frame_of_the_broker_ends_the_connection() -> None:
@@ -360,11 +360,11 @@ def test_a_missing_frame_of_the_broker_ends_the_connection() -> None:
     asker.connect()
     broker = FrameSequence()
     first, _missing, third = (broker.stamp(encode([Beat()])) for _ in range(3))
-    assert asker.core.in_order(first)
-    assert not asker.core.in_order(first), "it came before"
-    assert not asker.core.broken(0)
-    assert not asker.core.in_order(third)
-    assert asker.core.broken(0)
+    assert asker.session.accepts(first)
+    assert not asker.session.accepts(first), "it came before"
+    assert not asker.session.is_broken(0)
+    assert not asker.session.accepts(third)
+    assert asker.session.is_broken(0)
     asker.connect()
-    assert not asker.core.broken(0)
-    assert asker.core.in_order(first), "each connection counts anew"
+    assert not asker.session.is_broken(0)
+    assert asker.session.accepts(first), "each connection counts anew"

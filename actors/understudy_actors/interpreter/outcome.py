@@ -1,0 +1,69 @@
+"""The ways in which a run ends: a value, an error, or another attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from understudy_actors.errors import RequestError
+from understudy_actors.interpreter.error_notes import explain
+from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy, Values
+from understudy_actors.interpreter.requests import Request
+from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, SettleState, Value
+
+
+class Outcome(msgspec.Struct, eq=False):
+    """The end of a function, encoded."""
+
+    state: SettleState
+    value: Value
+    #: for this node's log; others see the encoded error in `value`
+    error: BaseException | None = None
+
+
+def success(values: Values, function: FunctionLike, result: Any, attempt: int) -> Outcome:
+    """Encode what a function returned.
+
+    Raises
+    ------
+    RequestError
+        The result is a request that was not yielded.
+    EncodingError
+        The result cannot be encoded.
+    """
+    what = f"the result of {function.name}"
+    if isinstance(result, Request):
+        raise RequestError(f"{what}: {result.not_yielded()}")
+    return Outcome(RESOLVED, Value(_headers(attempt), values.encode_value(result, what)))
+
+
+def failure(values: Values, error: BaseException, attempt: int) -> Outcome:
+    """Encode what a function raised."""
+    return Outcome(REJECTED, Value(_headers(attempt), values.encode_error(error)), error)
+
+
+def retry_delay_s(
+    function: FunctionLike, policy: RetryPolicy, attempt: int, error: BaseException, *, leaf: bool
+) -> float | None:
+    """Return the seconds until the next attempt; None if there is none. May add notes to `error`.
+
+    Parameters
+    ----------
+    leaf
+        The run has made no calls. Only leaves are retried: a function that makes calls would be
+        replayed, with the same results, to the same end.
+    """
+    hopeless = explain(error, function.kind)
+    if not leaf or function.kind == "generator" or not isinstance(error, Exception) or hopeless:
+        return None
+    try:
+        return policy.delay_s(attempt, error)
+    except Exception as broken:
+        # The policy is the user's own. Its failure must not hide the function's.
+        error.add_note(f"and the retry policy {policy!r} raised {broken!r}")
+        return None
+
+
+def _headers(attempt: int) -> dict[str, str]:
+    return {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}
