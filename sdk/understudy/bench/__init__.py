@@ -1,1 +1,1 @@
-"""`understudy bench`: what a deployment can do, measured from outside."""
+"""The benchmark of deployments, ``understudy bench``: it measures from outside, as a client."""

@@ -1,4 +1,4 @@
-"""The functions that the benchmarks call; nodes serve them as ``understudy.bench.app:runtime``."""
+"""The functions that the workloads call; nodes serve them as ``understudy.bench.app:runtime``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ runtime = Runtime(group="bench")
 
 @runtime.register
 def noop(_: Context, value: int) -> int:
-    """The cheapest call there is."""
+    """Return the argument: the cheapest possible call."""
     return value
 
 
 @runtime.register
 def echo(_: Context, data: bytes) -> bytes:
-    """A payload there and back."""
+    """Return the payload."""
     return data
 
 
 @runtime.register
 def fan_out(ctx: Context, calls: int) -> Generator[Any, Any, int]:
-    """`calls` remote calls at once from one durable parent."""
+    """Make `calls` remote calls at once and add up their results."""
     promises: list[Promise[int]] = []
     for number in range(calls):
         promise = yield ctx.rfi(noop, number)
@@ -37,27 +37,27 @@ def fan_out(ctx: Context, calls: int) -> Generator[Any, Any, int]:
 
 @runtime.register
 def hop_a(ctx: Context) -> Generator[Any, Any, int]:
-    """The first of a chain of three."""
+    """Call the second of a chain of three."""
     below = yield from ctx.rfc(hop_b)
     return below + 1
 
 
 @runtime.register
 def hop_b(ctx: Context) -> Generator[Any, Any, int]:
-    """The second of a chain of three."""
+    """Call the last of a chain of three."""
     below = yield from ctx.rfc(hop_c)
     return below + 1
 
 
 @runtime.register
 def hop_c(_: Context) -> int:
-    """The last of a chain of three."""
+    """End a chain of three."""
     return 1
 
 
 @runtime.register
 def steps(ctx: Context, count: int, together: bool) -> Generator[Any, Any, int]:
-    """`count` stored local steps: one after the other, or sharing commits."""
+    """Run `count` stored local steps: one after the other, or together, sharing commits."""
     if not together:
         total = 0
         for number in range(count):

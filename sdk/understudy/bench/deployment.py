@@ -1,4 +1,4 @@
-"""A broker and nodes of their own for a benchmark, in a temporary directory."""
+"""A broker and nodes for a benchmark, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import time
 from collections import deque
 from contextlib import suppress
 from types import TracebackType
+from typing import Final
 
 import trio
 
 from understudy import Runtime
 from understudy_actors.processes import Pool, ProcessSpec, open_pool
 
-START_S = 20.0
+#: seconds in which the nodes must join
+START_S: Final = 20.0
+#: lines of the processes' output that are kept
+_LINES_MAX: Final = 200
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """Return a port of this machine that nobody listens at now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -28,14 +32,26 @@ def free_port() -> int:
 
 
 class Deployment:
-    """``with Deployment(nodes=2) as d:`` then `d.url`; nothing of it is left afterwards."""
+    """A broker and nodes: ``with Deployment(nodes=2) as d:``, then `d.url`.
+
+    The processes run in a pool on a thread of their own. When the block ends, they are stopped and
+    the folder is removed.
+
+    Parameters
+    ----------
+    nodes
+        The number of node processes.
+    app
+        The Runtime that they serve.
+    """
 
     def __init__(self, nodes: int, app: str = "understudy.bench.app:runtime") -> None:
         self.nodes = nodes
         self.app = app
         self.url = f"tcp://127.0.0.1:{free_port()}"
-        self.lines: deque[str] = deque(maxlen=200)
-        self._directory = tempfile.TemporaryDirectory(prefix="understudy-bench-")
+        #: the last lines that the processes wrote
+        self.lines: deque[str] = deque(maxlen=_LINES_MAX)
+        self._folder = tempfile.TemporaryDirectory(prefix="understudy-bench-")
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._pool: Pool | None = None
@@ -59,34 +75,31 @@ class Deployment:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._pool.request_stop)
             self._thread.join()
-        self._directory.cleanup()
+        self._folder.cleanup()
 
     def _run(self) -> None:
         try:
-            trio.run(self._main)
+            trio.run(self._run_pool)
         except BaseException as error:
             self._error = error
         finally:
             self._ready.set()
 
-    async def _main(self) -> None:
+    async def _run_pool(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        async with open_pool(
-            on_line=lambda name, line: self.lines.append(f"{name} {line}")
-        ) as pool:
+        async with open_pool(on_line=self._keep_line) as pool:
             self._pool = pool
             for spec in self._specs():
                 await pool.start(spec)
             self._ready.set()
             await pool.wait()
 
-    def _keep(self, name: str, line: str) -> None:
-        self.lines.append(f"{name} | {line}")
+    def _keep_line(self, name: str, line: str) -> None:
+        self.lines.append(f"{name} {line}")
 
     def _specs(self) -> list[ProcessSpec]:
         command = [sys.executable, "-m", "understudy"]
-        store = f"sqlite:///{self._directory.name}/bench.db"
-        env = {"UNDERSTUDY_URL": self.url}
+        store = f"sqlite:///{self._folder.name}/bench.db"
         broker = ProcessSpec(
             name="broker",
             argv=[*command, "broker", "--listen", self.url, "--store", store],
@@ -96,7 +109,7 @@ class Deployment:
             ProcessSpec(
                 name=f"node/{number}",
                 argv=[*command, "node", self.app, "--id", f"bench-{number}"],
-                env=env,
+                env={"UNDERSTUDY_URL": self.url},
                 stage=1,
                 watches_lifeline=True,
             )
@@ -106,21 +119,25 @@ class Deployment:
 
 
 def wait_for_nodes(client: Runtime, group: str, count: int) -> None:
-    """Return when `count` nodes of `group` serve; raises TimeoutError after `START_S`."""
+    """Wait until `count` nodes of `group` serve; raises TimeoutError after 20 seconds."""
     deadline = time.monotonic() + START_S
     while (found := node_count(client, group)) < count:
         if time.monotonic() > deadline:
             raise TimeoutError(
-                f"{found} of {count} nodes of group {group!r} came up in {START_S:.0f} s. Start "
+                f"{found} of {count} nodes of group {group!r} joined in {START_S:.0f} s. Start "
                 f"them with: understudy spawn understudy.bench.app:runtime --group {group} "
-                f"--nodes {count}; or say with --nodes how many there are"
+                f"--nodes {count}; or give their number with --nodes"
             )
         time.sleep(0.02)
 
 
 def node_count(client: Runtime, group: str) -> int:
-    """How many nodes of `group` are connected and ask for work."""
+    """Count the nodes of `group` that have joined and have room for work, or hold some."""
     report = client.groups()
     return sum(
-        1 for g in report.groups if g.name == group for node in g.nodes if node.credit or node.held
+        1
+        for found in report.groups
+        if found.name == group
+        for node in found.nodes
+        if node.credit or node.held
     )

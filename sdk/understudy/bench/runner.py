@@ -1,22 +1,23 @@
-"""Runs a workload a number of times and gives the median of each figure."""
+"""Runs of a workload, and the medians of their figures."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from understudy import Runtime
 from understudy.bench.deployment import wait_for_nodes
 from understudy.bench.workloads import WORKLOADS, Figures, Progress
 
-GROUP = "bench"
-WARM_UP_CALLS = 50
+GROUP: Final = "bench"
+WARM_UP_CALLS: Final = 50
 
 
 @contextmanager
 def client_of(url: str) -> Iterator[Runtime]:
-    """A client whose calls go to the nodes of the bench group."""
+    """Open a client whose calls go to the nodes of the bench group."""
     runtime = Runtime(group="bench-client", url=url)
     try:
         yield runtime.options(target=GROUP)
@@ -33,18 +34,32 @@ def measure(
     repeat: int,
     progress: Progress,
 ) -> list[Figures]:
-    """Figures of each of `repeat` runs, after one short warm-up."""
-    run, default_calls = WORKLOADS[workload]
+    """Run a workload several times, after a short warm-up.
+
+    Parameters
+    ----------
+    calls
+        Calls of each run; None for the workload's default.
+    nodes
+        Nodes to wait for.
+    repeat
+        Number of runs.
+
+    Returns
+    -------
+    The figures of each run.
+    """
+    found = WORKLOADS[workload]
     wait_for_nodes(client, GROUP, nodes)
-    calls = calls or default_calls
-    run(client, min(calls, WARM_UP_CALLS), _no_progress)
-    return [run(client, calls, progress) for _ in range(repeat)]
+    calls = calls or found.calls
+    found.run(client, min(calls, WARM_UP_CALLS), _ignore_progress)
+    return [found.run(client, calls, progress) for _ in range(repeat)]
 
 
 def medians(runs: list[Figures]) -> Figures:
-    """The median of each figure over the runs."""
+    """Return the median of each figure over the runs."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
-def _no_progress(_done: int, _total: int) -> None:
+def _ignore_progress(_done: int, _total: int) -> None:
     return None

@@ -1,4 +1,4 @@
-"""The workloads: each drives a deployment through a client runtime and gives its figures."""
+"""The workloads: each makes calls through a client runtime and returns its figures."""
 
 from __future__ import annotations
 
@@ -7,32 +7,52 @@ import secrets
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import trio
 
 from understudy import Runtime
 from understudy.errors import innermost
 
-#: gets how much is done of how much; for a progress bar
+#: called with the number of calls done and that of all calls
 Progress = Callable[[int, int], None]
+#: name of a figure to its value
 Figures = dict[str, float]
 
-#: of this process, and how many ids it has made
-_PROCESS = secrets.token_hex(6)
-_made = itertools.count(1)
+#: part of every id, so that two processes never make the same
+_PROCESS: Final = secrets.token_hex(6)
+_numbers: Final = itertools.count(1)
 
-#: no run of a workload takes longer, seconds
-LIMIT_S = 600.0
+#: seconds that a run may take
+LIMIT_S: Final = 600.0
+
+
+class Workload(NamedTuple):
+    """A workload that can be run by its name.
+
+    Parameters
+    ----------
+    summary
+        One sentence for ``--help``.
+    run
+        Makes so many calls, reports progress, and returns its figures.
+    calls
+        The default number of calls.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[Runtime, int, Progress], Figures]
+    calls: int
 
 
 def run_id(workload: str) -> str:
-    """A fresh promise id, so that every run is a new call."""
-    return f"bench-{workload}-{_PROCESS}-{next(_made)}"
+    """Return a new promise id, so that every run is a new call."""
+    return f"bench-{workload}-{_PROCESS}-{next(_numbers)}"
 
 
 def fan_out(client: Runtime, calls: int, progress: Progress) -> Figures:
-    """One durable parent that makes `calls` no-op calls; checks the sum that comes back."""
+    """Call one function that makes `calls` empty calls; check the sum that it returns."""
     began = time.perf_counter()
     total = client.rpc(run_id("fan-out"), "fan_out", calls).result(LIMIT_S)
     took = time.perf_counter() - began
@@ -42,7 +62,7 @@ def fan_out(client: Runtime, calls: int, progress: Progress) -> Figures:
 
 
 def chain(client: Runtime, calls: int, progress: Progress) -> Figures:
-    """`calls` chains client → A → B → C and back, one after the other."""
+    """Call `calls` chains of three functions, one after the other."""
     latencies_ms: list[float] = []
     began = time.perf_counter()
     for number in range(calls):
@@ -54,7 +74,7 @@ def chain(client: Runtime, calls: int, progress: Progress) -> Figures:
 
 
 def chains(client: Runtime, calls: int, progress: Progress, in_flight: int = 200) -> Figures:
-    """`calls` chains of three, 200 of them at a time."""
+    """Call `calls` chains of three functions, 200 of them at a time."""
     latencies_ms: list[float] = []
 
     async def one() -> None:
@@ -70,7 +90,10 @@ def chains(client: Runtime, calls: int, progress: Progress, in_flight: int = 200
 def _at_once(
     call: Callable[[], Awaitable[None]], calls: int, in_flight: int, progress: Progress
 ) -> None:
-    """`_in_flight`, with the first of its errors bare: an interrupt, or what a call raised."""
+    """Run `_in_flight`; raise the first of its errors without the group around it.
+
+    An interrupt comes before errors of calls.
+    """
     try:
         trio.run(_in_flight, call, calls, in_flight, progress)
     except BaseExceptionGroup as group:
@@ -80,7 +103,7 @@ def _at_once(
 async def _in_flight(
     call: Callable[[], Awaitable[None]], calls: int, in_flight: int, progress: Progress
 ) -> None:
-    """Make `calls` calls, so many at a time."""
+    """Make `calls` calls, `in_flight` of them at a time."""
     numbers = iter(range(calls))
     done = itertools.count(1)
 
@@ -96,7 +119,7 @@ async def _in_flight(
 
 
 def steps(client: Runtime, calls: int, progress: Progress) -> Figures:
-    """`calls` stored local steps in one function: one after the other, then sharing commits."""
+    """Run `calls` stored local steps in one function: first in order, then sharing commits."""
     figures: Figures = {"calls": calls}
     for name, together in (("steps_per_s", False), ("steps_together_per_s", True)):
         began = time.perf_counter()
@@ -109,7 +132,7 @@ def steps(client: Runtime, calls: int, progress: Progress) -> Figures:
 
 
 def payload(client: Runtime, calls: int, progress: Progress, size: int = 65_536) -> Figures:
-    """`calls` calls with 64 KiB there and back, 16 of them at a time."""
+    """Make `calls` calls with 64 KiB as argument and as result, 16 of them at a time."""
     data = secrets.token_bytes(size)
 
     async def one() -> None:
@@ -140,11 +163,13 @@ def _check(found: Any, expected: Any) -> None:
         raise AssertionError(f"a wrong result: {found!r} instead of {expected!r}")
 
 
-#: name, function, how many calls by default
-WORKLOADS: dict[str, tuple[Callable[[Runtime, int, Progress], Figures], int]] = {
-    "fan-out": (fan_out, 10_000),
-    "chain": (chain, 300),
-    "chains": (chains, 2_000),
-    "steps": (steps, 2_000),
-    "payload": (payload, 500),
+WORKLOADS: Final = {
+    workload.name: workload
+    for workload in (
+        Workload("fan-out", "Make many calls from one function.", fan_out, 10_000),
+        Workload("chain", "Call chains of three, one by one.", chain, 300),
+        Workload("chains", "Call chains of three, 200 at a time.", chains, 2_000),
+        Workload("steps", "Store local steps of one function.", steps, 2_000),
+        Workload("payload", "Send 64 KiB and get them back.", payload, 500),
+    )
 }

@@ -1,6 +1,6 @@
 """The command line: ``understudy``.
 
-One module per family of commands, imported only when it is asked for, so that a broker or a node
+Each command is a module in `commands`, imported only when it is run, so that a broker or a node
 does not carry the others along. Importing this package imports nothing else.
 """
 
@@ -15,14 +15,22 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code.
+    """Run one command.
 
-    0 done, 1 failed, 2 wrong usage, 130 and 143 ended by SIGINT and SIGTERM.
+    Parameters
+    ----------
+    argv
+        The words after ``understudy``; by default those of this process.
+
+    Returns
+    -------
+    The exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after SIGINT and 143 after
+    SIGTERM.
     """
     try:
         from understudy.cli.app import run
 
         return run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
-        # while it was still being imported: there is nothing to tidy up, and nothing to tell
+        # The import was interrupted. Nothing has started yet, so there is nothing to stop or print.
         return EXIT_INTERRUPTED

@@ -1,4 +1,4 @@
-"""The root of the command line: families found by name, errors said in one line."""
+"""The root of the command line: finds commands by name, and reports errors in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from understudy.cli import EXIT_INTERRUPTED, errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
 
-#: command, module that holds its ``app``; in the order in which ``--help`` shows them
+#: command to the module that holds its `app`, in the order of ``--help``
 COMMANDS: Final = {
     "dev": "understudy.cli.commands.dev",
     "up": "understudy.cli.commands.up",
@@ -36,12 +36,12 @@ _SILENT: Final = logging.NullHandler()
 
 
 class LazyCommands(TyperGroup):
-    """A group that imports a family when it is asked for; `--help` alone imports them all."""
+    """A group that imports a command when it is run. Only `--help` imports them all."""
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
-        self._families: dict[str, Any] = {}
-        # only the names count: "did you mean" is looked up in them
+        self._imported: dict[str, Any] = {}
+        # Typer reads only the keys, for its "did you mean".
         self.commands = dict.fromkeys(COMMANDS, self)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -53,11 +53,11 @@ class LazyCommands(TyperGroup):
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
-        if cmd_name not in self._families:
-            family = typer.main.get_command(import_module(module).app)
-            family.name = cmd_name
-            self._families[cmd_name] = family
-        return self._families[cmd_name]
+        if cmd_name not in self._imported:
+            command = typer.main.get_command(import_module(module).app)
+            command.name = cmd_name
+            self._imported[cmd_name] = command
+        return self._imported[cmd_name]
 
 
 app = typer.Typer(
@@ -68,8 +68,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from understudy._version import __version__
 
         print(f"understudy {__version__}")
@@ -80,37 +80,46 @@ def _show_version(asked: bool) -> None:
 def root(
     _version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
     ] = False,
     _verbose: Annotated[
-        bool, typer.Option("--verbose", help="With an error or failure, show where it happened.")
+        bool,
+        typer.Option("--verbose", help="Show tracebacks of errors. May stand after the command."),
     ] = False,
 ) -> None:
-    """Durable async RPC between actor processes.
+    """Make durable calls between processes, and run the processes.
 
     \b
-    Try it, with an app.py that has a Runtime(group="greeters") and a function greet:
-      understudy dev app              a broker and a node, again at each change
+    Try it with an app.py that has a Runtime(group="greeters") and a function greet:
+      understudy dev app              run a broker and a node; restart the node on change
       understudy invoke hello-1 greet --arg Ann --target greeters --wait
-      understudy tree hello-1         what it called, where that is, how it ended
+      understudy tree hello-1         show what the call called and how it ended
 
     \b
-    In earnest:
+    In production:
       understudy broker --store sqlite:///calls.db
       understudy spawn app:runtime --group orders --nodes 4
-      understudy up topology.toml             all of it from one file
+      understudy up topology.toml     start all of it from one file
 
-    Commands find the broker by --url, else UNDERSTUDY_URL, else tcp://127.0.0.1:5577. Exit codes:
-    0 done, 1 failed, 2 wrong usage, 130 and 143 ended by SIGINT and SIGTERM.
+    \b
+    Commands find the broker by --url, then UNDERSTUDY_URL, then the default address.
+    Commands that print records accept --json.
+
+    \b
+    Exit codes:
+      0  success                      2  wrong usage
+      1  failure                      130, 143  stopped by SIGINT, SIGTERM
     """
 
 
 def run(argv: list[str]) -> int:
-    """Run the command that `argv` asks for; returns the exit code."""
-    verbose, argv = _take_verbose(argv)
+    """Run the command in `argv`; return the exit code."""
+    verbose, argv = take_verbose(argv)
     errors.verbose = verbose
     if not verbose:
-        # what there is to say, commands say themselves
+        # Commands report what matters themselves.
         _LOG.addHandler(_SILENT)
     try:
         code = typer.main.get_command(app)(args=argv, prog_name="understudy", standalone_mode=False)
@@ -118,11 +127,12 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # the reader (head, a pager) has what it wanted; nothing more can be written, at exit either
+        # The reader (head, a pager) has ended. Python would fail again when it flushes the standard
+        # output at exit, so that now goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except typer.TyperException as error:
-        return _wrong_usage(error, argv)
+        return _report_usage_error(error, argv)
     except Exception as error:
         if verbose:
             traceback.print_exc()
@@ -132,21 +142,21 @@ def run(argv: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _take_verbose(argv: list[str]) -> tuple[bool, list[str]]:
-    """``--verbose`` may stand anywhere before a ``--``."""
+def take_verbose(argv: list[str]) -> tuple[bool, list[str]]:
+    """Remove ``--verbose``, which may stand anywhere before a ``--``; return whether it stood."""
     end = argv.index("--") if "--" in argv else len(argv)
     kept = [text for text in argv[:end] if text != "--verbose"]
     return len(kept) < end, kept + argv[end:]
 
 
-def _wrong_usage(error: typer.TyperException, argv: list[str]) -> int:
+def _report_usage_error(error: typer.TyperException, argv: list[str]) -> int:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message())
         return EXIT_USAGE
     command = "understudy" if context is None else context.command_path
     if context is None and argv[0] in COMMANDS:
-        # some errors do not know where they come from
+        # Some errors have no context, so the command is read from `argv`.
         command += f" {argv[0]}"
     message = " ".join(error.format_message().split())
     end = "" if message.endswith(("?", ".")) else "."

@@ -1,4 +1,4 @@
-"""One-shot access to a broker for commands that ask, change something, and end."""
+"""A short-lived client of a broker, for commands that ask or change something and then end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from understudy.errors import BrokerUnavailableError
 from understudy.runtime import Runtime
@@ -24,57 +24,63 @@ from understudy_store.commands import (
 )
 from understudy_store.records import PromiseRecord, TaskRecord
 
-#: a person waits: what is not there is said soon
+#: short, because a person is waiting
 CONNECT_TIMEOUT_S: Final = 5.0
-#: records that are asked for at a time
-PAGE: Final = 1000
+#: records of one request
+PAGE_MAX: Final = 1000
+#: seconds in which the client stops
+_STOP_S: Final = 2.0
 
 _LOG: Final = logging.getLogger("understudy")
 
+_Record = TypeVar("_Record")
 
-class _Awaited(logging.Handler):
-    """Says that no broker answers yet, which the connection logs after about a second.
+
+class _NoBrokerNotice(logging.Handler):
+    """Tells the user that no broker answers yet. The connection logs that after about a second.
 
     Parameters
     ----------
-    until
-        When the first connection is given up, in seconds of the monotonic clock.
+    gives_up_at
+        When the client gives up, in seconds of the monotonic clock.
     advice
         What to do about it.
     """
 
-    def __init__(self, until: float, advice: str) -> None:
+    def __init__(self, gives_up_at: float, advice: str) -> None:
         super().__init__(logging.WARNING)
-        self._until = until
+        self._gives_up_at = gives_up_at
         self._advice = advice
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.args[0] if isinstance(record.args, tuple) and record.args else None
         if isinstance(error, BrokerUnavailableError):
-            left_s = self._until - time.monotonic()
-            more = f"trying for {left_s:.0f} s more" if left_s > 0 else "waiting for it"
+            left_s = self._gives_up_at - time.monotonic()
+            next_step = f"trying for {left_s:.0f} s more" if left_s > 0 else "waiting for it"
             print(
-                f"understudy: no broker answers at {error.url} yet; {self._advice}; {more}",
+                f"understudy: no broker answers at {error.url} yet; {self._advice}; {next_step}",
                 file=sys.stderr,
                 flush=True,
             )
 
 
 class Client:
-    """A broker's client, connected at the first use, until the block is left.
+    """A client that connects on first use and stops when its ``with`` block ends.
 
     Parameters
     ----------
+    url
+        The broker's address; by default that of the environment.
     connect_timeout_s
-        Seconds after which a first connection is given up.
+        Seconds after which the first connection is given up.
     advice
-        What to do if no broker answers at once; None: that is not told, for the one who asks
-        starts it.
+        What to do if no broker answers at once. None tells the user nothing, because the caller
+        itself starts the broker.
 
     Raises
     ------
     BrokerUnavailableError
-        At the first use, if nothing answers in time.
+        On first use, if nothing answers in time.
     """
 
     def __init__(
@@ -86,14 +92,14 @@ class Client:
         self.runtime = Runtime(
             id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
         )
-        self._awaited: _Awaited | None = None
+        self._notice: _NoBrokerNotice | None = None
         if advice is not None:
-            self._awaited = _Awaited(time.monotonic() + connect_timeout_s, advice)
+            self._notice = _NoBrokerNotice(time.monotonic() + connect_timeout_s, advice)
 
     def __enter__(self) -> Self:
-        # with --verbose nothing is handled, and all that is logged is shown anyway
-        if self._awaited is not None and _LOG.handlers:
-            _LOG.addHandler(self._awaited)
+        # With --verbose the logger has no handler, and everything that is logged is shown anyway.
+        if self._notice is not None and _LOG.handlers:
+            _LOG.addHandler(self._notice)
         return self
 
     def __exit__(
@@ -102,28 +108,30 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._awaited is not None:
-            _LOG.removeHandler(self._awaited)
-        self.runtime.stop(timeout=2.0)
+        if self._notice is not None:
+            _LOG.removeHandler(self._notice)
+        self.runtime.stop(timeout=_STOP_S)
 
     @property
     def url(self) -> str:
+        """The broker's address."""
         return self.runtime.url
 
     def connect(self, timeout_s: float | None = None) -> None:
-        """Return when the broker has answered; in seconds, by default the client's own."""
+        """Wait until the broker has answered, by default for the client's own timeout."""
         self.runtime.session.connection.wait_connected(timeout_s)
 
     def command(self, command: Any) -> Reply:
-        """One command; `CommandError` if it is refused."""
+        """Send one command; raises `CommandError` if it is refused."""
         reply: Reply = self.runtime.session.command(command)
         return reply
 
     def commands(self, commands: Sequence[Any]) -> Iterator[Reply | CommandError]:
-        """Many at once, in their order, without waiting for each other."""
+        """Send many commands without waiting for each; yield their replies in order."""
         connection = self.runtime.session.connected()
-        for start in range(0, len(commands), PAGE):
-            futures = [connection.command(command) for command in commands[start : start + PAGE]]
+        for start in range(0, len(commands), PAGE_MAX):
+            page = commands[start : start + PAGE_MAX]
+            futures = [connection.command(command) for command in page]
             for future in futures:
                 try:
                     yield future.result().reply
@@ -131,19 +139,27 @@ class Client:
                     yield error
 
     def groups(self) -> GroupsReport:
-        """Return all groups with their nodes, as the wire carries them."""
+        """Read the groups with their nodes, and the broker's counters."""
         report = self.runtime.session.connected().command(GroupsGet()).result().report
         assert report is not None
         return report
 
-    def settled(self, id: str) -> Future[PromiseRecord]:
-        """The record, once it is settled."""
+    # Promises ------------------------------------------------------------------------------------
+
+    def watch(self, id: str) -> Future[PromiseRecord]:
+        """Return a future of the promise, done when it settles."""
         return self.runtime.session.connected().watch(id)
 
-    def promise(self, id: str) -> PromiseRecord | None:
-        """None if there is none of that id."""
+    def promise(self, id: str) -> PromiseRecord:
+        """Read a promise; raises `CommandError` with status 404 if it does not exist."""
+        record = self.command(PromiseGet(id)).promise
+        assert record is not None
+        return record
+
+    def find_promise(self, id: str) -> PromiseRecord | None:
+        """Read a promise; None if it does not exist."""
         try:
-            return self.command(PromiseGet(id)).promise
+            return self.promise(id)
         except CommandError as error:
             if error.status == 404:
                 return None
@@ -158,39 +174,56 @@ class Client:
         origin: str | None = None,
         limit: int | None = None,
     ) -> Iterator[PromiseRecord]:
-        """In the order of their ids; at most `limit`."""
-        cursor: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            reply = self.command(PromiseSearch(state, tags or {}, prefix, origin, size, cursor))
-            found = reply.promises or []
-            yield from found
-            left = None if left is None else left - len(found)
-            cursor = reply.cursor
-            if cursor is None:
-                return
+        """Search promises, in the order of their ids; at most `limit`."""
+        return self._search(
+            lambda size, cursor: PromiseSearch(state, tags or {}, prefix, origin, size, cursor),
+            lambda reply: reply.promises,
+            limit,
+        )
+
+    # Tasks ---------------------------------------------------------------------------------------
 
     def tasks(
         self, *, state: str | None = None, group: str | None = None, limit: int | None = None
     ) -> Iterator[TaskRecord]:
-        """In the order of their ids; at most `limit`."""
-        cursor: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            reply = self.command(TaskSearch(state, group, size, cursor))
-            found = reply.tasks or []
-            yield from found
-            left = None if left is None else left - len(found)
-            cursor = reply.cursor
-            if cursor is None:
-                return
+        """Search tasks, in the order of their ids; at most `limit`."""
+        return self._search(
+            lambda size, cursor: TaskSearch(state, group, size, cursor),
+            lambda reply: reply.tasks,
+            limit,
+        )
 
     def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """The tasks of those promises that have one."""
+        """Read the tasks of those promises that have one, by id."""
         found = {}
         for reply in self.commands([TaskGet(id) for id in ids]):
             if isinstance(reply, Reply) and reply.task is not None:
                 found[reply.task.id] = reply.task
         return found
+
+    def _search(
+        self,
+        search: Callable[[int, str | None], Any],
+        records_of: Callable[[Reply], Sequence[_Record] | None],
+        limit: int | None,
+    ) -> Iterator[_Record]:
+        """Read page after page.
+
+        Parameters
+        ----------
+        search
+            Makes the command for a page from its size and its cursor.
+        records_of
+            Returns the records in a reply.
+        """
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE_MAX if left is None else min(PAGE_MAX, left)
+            reply = self.command(search(size, cursor))
+            found = records_of(reply) or ()
+            yield from found
+            left = None if left is None else left - len(found)
+            cursor = reply.cursor
+            if cursor is None:
+                return

@@ -1,4 +1,4 @@
-"""Which errors the command line explains, and with which exit code."""
+"""Errors of the command line: the text for the user, and the exit code."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from understudy_broker.errors import BrokerError
 from understudy_store.addresses import InvalidAddressError
 from understudy_store.errors import StoreError
 
-#: whether ``--verbose`` was given: with a failure, show where it happened
+#: whether ``--verbose`` was given: failures are shown with their traceback
 verbose: bool = False
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
-_SEARCH: Final = ". To see what there is: understudy {}s search"
+#: Errors of wrong usage whose modules are imported only where they are needed, so they are
+#: recognized by name here.
+_USAGE_ERRORS: Final = ("SettingsError", "StoreAddressError", "TopologyError")
+#: the records that can be searched
+_SEARCHABLE: Final = ("promise", "task", "schedule")
 
 
 class CliError(Exception):
-    """A command could not do what it was asked; the message says what to do."""
+    """A command failed; the message says what to do."""
 
     exit_code = EXIT_FAILED
 
 
 class UsageError(CliError):
-    """A command was asked for something that makes no sense; repeating it will not help."""
+    """A command was used wrongly, so repeating it will not help; the message says what to do."""
 
     exit_code = EXIT_USAGE
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """The line for standard error, and the exit code."""
+    """Return the text for standard error, and the exit code."""
     if isinstance(error, CliError):
         return str(error), error.exit_code
     if isinstance(error, BrokerUnavailableError):
-        # the SDK's own text speaks to programmers
+        # The SDK's own text addresses programmers.
         text = (
             f"no broker answers at {error.url}. Start one with: understudy broker; "
             "or give its address with --url or UNDERSTUDY_URL"
@@ -44,16 +48,15 @@ def explain(error: Exception) -> tuple[str, int]:
         return text, EXIT_FAILED
     if isinstance(error, ConfigurationError | InvalidAddressError):
         return str(error), EXIT_USAGE
-    # named and not imported: these modules are loaded where they are needed, and only there
-    if type(error).__name__ in ("SettingsError", "StoreAddressError", "TopologyError"):
+    if type(error).__name__ in _USAGE_ERRORS:
         return str(error), EXIT_USAGE
     if isinstance(error, CommandError) and error.status == 404:
         kind = error.error.partition(" ")[0]
-        known = kind in ("promise", "task", "schedule")
-        return f"{error.error}{_SEARCH.format(kind) if known else ''}", EXIT_FAILED
+        advice = f". To list them: understudy {kind}s search" if kind in _SEARCHABLE else ""
+        return f"{error.error}{advice}", EXIT_FAILED
     if isinstance(error, UnderstudyError | ActorError | BrokerError | StoreError | TimeoutError):
         return str(error), EXIT_FAILED
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), EXIT_FAILED
-    text = f"{type(error).__name__}: {error}"
-    return f"unexpected: {text} (add --verbose to see where)", EXIT_FAILED
+    text = f"unexpected error: {type(error).__name__}: {error}. Add --verbose for the traceback"
+    return text, EXIT_FAILED

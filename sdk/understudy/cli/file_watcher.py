@@ -1,4 +1,4 @@
-"""Which .py files below a folder have changed since the last look."""
+"""Detection of changed .py files below a folder."""
 
 from __future__ import annotations
 
@@ -7,54 +7,60 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 #: path below the folder to (time of change, size)
-_Seen: TypeAlias = dict[str, tuple[int, int]]
+_Files: TypeAlias = dict[str, tuple[int, int]]
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
-class Folder:
-    """A folder as it was when it was last looked at."""
+class FileWatcher:
+    """Reports the .py files below a folder that change.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
-        self._seen = self._look()
+    Parameters
+    ----------
+    folder
+        Hidden folders, caches and virtual environments below it are skipped.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).resolve()
+        self._files = self._scan()
 
     def changes(self) -> list[str]:
-        """Files made, changed or removed since the last call, as paths below the folder."""
-        now, before = self._look(), self._seen
-        self._seen = now
+        """Return the files made, changed or removed since the last call, relative to the folder."""
+        now, before = self._scan(), self._files
+        self._files = now
         return sorted(
             path for path in now.keys() | before.keys() if now.get(path) != before.get(path)
         )
 
-    def _look(self) -> _Seen:
-        found: _Seen = {}
-        waiting = [str(self.path)]
-        while waiting:
+    def _scan(self) -> _Files:
+        found: _Files = {}
+        folders = [str(self.folder)]
+        while folders:
             try:
-                entries = os.scandir(waiting.pop())
+                entries = os.scandir(folders.pop())
             except OSError:
-                continue  # removed meanwhile, or not ours to read
+                continue  # removed in the meantime, or not readable
             with entries:
                 for entry in entries:
-                    self._take(entry, found, waiting)
+                    self._add(entry, found, folders)
         return found
 
-    def _take(self, entry: os.DirEntry[str], found: _Seen, waiting: list[str]) -> None:
+    def _add(self, entry: os.DirEntry[str], found: _Files, folders: list[str]) -> None:
         try:
             if entry.is_dir(follow_symlinks=False):
                 if not _is_skipped(entry):
-                    waiting.append(entry.path)
+                    folders.append(entry.path)
             elif entry.name.endswith(".py"):
                 status = entry.stat()
-                path = os.path.relpath(entry.path, self.path)
+                path = os.path.relpath(entry.path, self.folder)
                 found[path] = (status.st_mtime_ns, status.st_size)
         except OSError:
-            return  # removed between the two looks at it
+            return  # removed since the folder was listed
 
 
 def _is_skipped(entry: os.DirEntry[str]) -> bool:
-    """Hidden folders, caches, virtual environments: nobody edits those."""
+    """Return whether nobody edits files below this folder."""
     if entry.name.startswith(".") or entry.name in _SKIPPED:
         return True
     return (Path(entry.path) / "pyvenv.cfg").is_file()

@@ -1,48 +1,106 @@
-"""Options that several commands have in common."""
+"""Arguments and options that several commands share, and how their texts are read."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any, Final
 
 import typer
 
 from understudy.cli.errors import UsageError
+from understudy.cli.long_integers import unlimited_digits
+from understudy_broker.address import DEFAULT_ADDRESS
 
+#: the records that a search lists unless --limit is given
+LIMIT: Final = 100
+
+App = Annotated[
+    str,
+    typer.Argument(
+        metavar="APP",
+        help="The Runtime to serve, as module:name. The module alone is enough if it has only one.",
+    ),
+]
 Url = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where the broker is; else UNDERSTUDY_URL, else tcp://127.0.0.1:5577.",
+        help=f"Address of the broker. [default: UNDERSTUDY_URL, else {DEFAULT_ADDRESS}]",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs. Times are epoch milliseconds.")
+]
 Tags = Annotated[
     list[str] | None,
-    typer.Option("--tag", metavar="NAME=TEXT", help="A tag; may be repeated."),
+    typer.Option("--tag", metavar="NAME=TEXT", help="A tag. May be repeated."),
+]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="The most records to list.")]
+Function = Annotated[
+    str, typer.Argument(metavar="FUNC", help="The name that the function is registered under.")
+]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg", metavar="X", help="An argument: JSON, or text if it is not JSON. May be repeated."
+    ),
+]
+NamedArguments = Annotated[
+    list[str] | None,
+    typer.Option("--kwarg", metavar="NAME=X", help="An argument by name. May be repeated."),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GROUP",
+        help="The group that performs the call. [default: UNDERSTUDY_GROUP, else default]",
+    ),
+]
+JoinGroup = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The group to join. [default: the Runtime's own]"),
 ]
 
 
-def pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """``["a=1", "b=2"]`` as a dict; `option` is for the message if one has no ``=``."""
+def parse_pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """Convert ``["a=1", "b=2"]`` to a dict.
+
+    Parameters
+    ----------
+    option
+        The option's name, for the message if a text has no ``=``.
+    """
     found = {}
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UsageError(f"{option} {text!r}: it is written {option} NAME=VALUE")
+            raise UsageError(f"{option} {text!r} has no name and value: write {option} NAME=VALUE")
         found[name] = value
     return found
 
 
-def seconds(text: str | None, option: str) -> float | None:
-    """``"90"``, ``"1.5s"``, ``"500ms"``, ``"10m"``, ``"2h"``, ``"7d"`` in seconds."""
-    if text is None:
-        return None
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    number = text.rstrip("smhd")
+def parse_value(text: str) -> Any:
+    """Convert JSON to a value; text that is not JSON stays text.
+
+    ``7`` is a number; ``"7"`` in quotes and ``seven`` are texts.
+    """
     try:
-        value = float(number) * units[text[len(number) :] or "s"]
-    except (ValueError, KeyError):
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise UsageError(f"{option} {text!r}: it is written as seconds, or as 500ms, 10m, 2h, 7d")
-    return value
+        with unlimited_digits():
+            return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_arguments(
+    given: list[str] | None, named: list[str] | None
+) -> tuple[list[Any], dict[str, Any]]:
+    """Convert the texts of ``--arg`` and ``--kwarg`` to positional and named arguments."""
+    args = [parse_value(text) for text in given or ()]
+    kwargs = {name: parse_value(text) for name, text in parse_pairs(named, "--kwarg").items()}
+    return args, kwargs
+
+
+def check_state(state: str | None, states: tuple[str, ...]) -> None:
+    """Raise `UsageError` if `state` is neither None nor one of `states`."""
+    if state is not None and state not in states:
+        raise UsageError(f"--state {state!r} does not exist: choose one of {', '.join(states)}")

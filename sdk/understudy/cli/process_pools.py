@@ -1,4 +1,4 @@
-"""Pools of processes on behalf of a terminal: ``spawn``, ``up`` and ``dev``."""
+"""Pools of processes that a terminal shows and stops: ``spawn`` and ``up``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from understudy.cli.client import Client
 from understudy.errors import innermost
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
 
-#: seconds that a broker may take to answer after its start
+#: seconds in which a broker must answer after its start
 BROKER_START_S: Final = 30.0
-#: seconds between two looks at the groups, while they fill
-LOOK_S: Final = 0.1
-#: seconds after which it is said, again and again, who is missing
-MISSING_S: Final = 10.0
+#: seconds between two reads of the groups while nodes start
+_POLL_S: Final = 0.1
+#: seconds between two messages about missing nodes
+_MISSING_S: Final = 10.0
 
 #: prints a line
 Say = Callable[[str], None]
@@ -26,16 +26,20 @@ Body = Callable[[Pool, Say], Awaitable[None]]
 
 
 def run_pool(label: str, names: Iterable[str], body: Body) -> int:
-    """Run `body`, which starts processes, and keep them until a signal; returns the exit code.
+    """Run `body`, which starts processes, and keep them running until a signal.
 
     The first SIGINT or SIGTERM stops the processes in order, the second kills them.
 
     Parameters
     ----------
     label
-        Under which `body` speaks.
+        The name in front of the lines that `body` prints.
     names
-        Of the processes, so that the column of names is wide enough from the first line.
+        The names of the processes, so that the column of names is wide enough from the first line.
+
+    Returns
+    -------
+    The exit code: 128 plus the number of the signal.
     """
     try:
         return trio.run(_run_pool, label, names, body)
@@ -66,13 +70,13 @@ async def _obey_signals(
         task_status.started()
         async for number in signals:
             if not received:
-                say("stopping: what runs is finished or handed back; a second Ctrl-C kills")
+                say("stopping: running functions finish or are handed back; Ctrl-C again kills")
             received.append(number)
             pool.request_stop()
 
 
 async def start_all(pool: Pool, specs: Iterable[ProcessSpec]) -> None:
-    """Start them in order; a pool that is being stopped starts no more."""
+    """Start processes in order, unless the pool is being stopped."""
     specs = list(specs)
     await pool.prepare(specs)
     for spec in specs:
@@ -82,35 +86,38 @@ async def start_all(pool: Pool, specs: Iterable[ProcessSpec]) -> None:
 
 
 async def wait_for_broker(client: Client) -> None:
-    """Return when it answers; raises `BrokerUnavailableError` after 30 seconds."""
+    """Wait until the broker answers; raises `BrokerUnavailableError` after 30 seconds."""
     await trio.to_thread.run_sync(client.connect, BROKER_START_S, abandon_on_cancel=True)
 
 
 async def wait_for_nodes(pool: Pool, client: Client, wanted: Mapping[str, int], say: Say) -> None:
-    """Return when each group has its nodes: those that this pool runs.
+    """Wait until each group has its nodes. Nodes that this pool does not run do not count.
 
     Parameters
     ----------
     wanted
         Group to number of nodes.
     """
-    told_at = trio.current_time()
+    said_at = trio.current_time()
     while True:
         report = await trio.to_thread.run_sync(client.groups, abandon_on_cancel=True)
         ours = {process.pid for process in pool.statistics().processes}
-        there = {
+        joined = {
             group.name: sum(node.os_pid in ours for node in group.nodes) for group in report.groups
         }
-        missing = {group: count for group, count in wanted.items() if there.get(group, 0) < count}
+        missing = {group: count for group, count in wanted.items() if joined.get(group, 0) < count}
         if not missing:
             return
-        if trio.current_time() - told_at >= MISSING_S:
-            told_at = trio.current_time()
-            have = (f"{group} ({there.get(group, 0)} of {n} nodes)" for group, n in missing.items())
-            say(f"still waiting at {client.url} for: {', '.join(have)}")
-        await trio.sleep(LOOK_S)
+        if trio.current_time() - said_at >= _MISSING_S:
+            said_at = trio.current_time()
+            counts = (
+                f"{group} ({joined.get(group, 0)} of {number} nodes)"
+                for group, number in missing.items()
+            )
+            say(f"still waiting at {client.url} for: {', '.join(counts)}")
+        await trio.sleep(_POLL_S)
 
 
 def count(number: int, noun: str) -> str:
-    """``1 node``, ``2 nodes``."""
+    """Format a number with its noun: ``1 node``, ``2 nodes``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

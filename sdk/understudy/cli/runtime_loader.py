@@ -1,4 +1,4 @@
-"""Finding the Runtime that ``module:name`` means."""
+"""Import of the Runtime that ``module:name`` names."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from understudy.runtime import Runtime
 
 
 class AppError(UsageError):
-    """The app's own code failed while it was imported; the message ends with its traceback."""
+    """The app's own code failed when it was imported; the message ends with its traceback."""
 
 
 def load_runtime(app: str) -> Runtime:
-    """Import the module and return its Runtime; the working directory is searched first.
+    """Import a module and return its Runtime. The working directory is searched first.
 
     Parameters
     ----------
     app
-        ``package.module:name``; the name may be left out where the module has just one Runtime.
+        ``package.module:name``. The name may be left out if the module has only one Runtime.
 
     Raises
     ------
     UsageError
-        There is no such module or name, or it is no Runtime.
+        The module or the name does not exist, or is not a Runtime.
     AppError
-        Importing it failed.
+        The module failed when it was imported.
     """
     module_name, _, attribute = app.partition(":")
     if not module_name or module_name.endswith(".py") or "/" in module_name:
@@ -38,29 +38,29 @@ def load_runtime(app: str) -> Runtime:
             f"{app!r} is not of the form module:runtime; "
             f"did you mean {hint or 'app'}:{attribute or 'runtime'}?"
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    module = _import(module_name, here)
-    return _named(module, attribute) if attribute else _only(module)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module = _import(module_name, folder)
+    return _named_runtime(module, attribute) if attribute else _only_runtime(module)
 
 
-def _import(name: str, here: str) -> ModuleType:
+def _import(name: str, folder: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(
-                f"there is no module {error.name!r} in {here} or among the installed packages; "
-                "change to the folder that holds it, or install it"
+                f"there is no module {error.name!r} in {folder} or among the installed packages; "
+                "change to the folder that has it, or install it"
             ) from None
-        raise AppError(_where(name, error)) from error
+        raise AppError(_import_failure(name, error)) from error
     except (Exception, SystemExit) as error:
-        raise AppError(_where(name, error)) from error
+        raise AppError(_import_failure(name, error)) from error
 
 
-def _where(name: str, error: BaseException) -> str:
-    """The traceback from the app's first own line on."""
+def _import_failure(name: str, error: BaseException) -> str:
+    """Return the message, with a traceback that begins at the app's own first line."""
     frames = error.__traceback__
     while frames is not None and (
         frames.tb_frame.f_code.co_filename.startswith("<frozen importlib")
@@ -71,7 +71,7 @@ def _where(name: str, error: BaseException) -> str:
     return f"{name} cannot be imported:\n{''.join(lines).rstrip()}"
 
 
-def _named(module: ModuleType, attribute: str) -> Runtime:
+def _named_runtime(module: ModuleType, attribute: str) -> Runtime:
     found: object = module
     for part in attribute.split("."):
         try:
@@ -82,10 +82,23 @@ def _named(module: ModuleType, attribute: str) -> Runtime:
             ) from None
     if not isinstance(found, Runtime):
         raise UsageError(
-            f"{module.__name__}:{attribute} is no Runtime but a {type(found).__name__}"
+            f"{module.__name__}:{attribute} is not a Runtime but a {type(found).__name__}"
             f"{_choices(module)}"
         )
     return found
+
+
+def _only_runtime(module: ModuleType) -> Runtime:
+    found = _runtimes(module)
+    if len({id(runtime.session) for runtime in found.values()}) == 1:
+        return next(iter(found.values()))
+    if not found:
+        raise UsageError(
+            f"module {module.__name__!r} has no Runtime: "
+            'add one with runtime = Runtime(group="...")'
+        )
+    names = ", ".join(f"{module.__name__}:{name}" for name in sorted(found))
+    raise UsageError(f"module {module.__name__!r} has several Runtimes; choose one of: {names}")
 
 
 def _runtimes(module: ModuleType) -> dict[str, Runtime]:
@@ -95,17 +108,5 @@ def _runtimes(module: ModuleType) -> dict[str, Runtime]:
 def _choices(module: ModuleType) -> str:
     names = sorted(_runtimes(module))
     if not names:
-        return '; it has no Runtime at all: write runtime = Runtime(group="...") in it'
+        return '; it has no Runtime at all: add one with runtime = Runtime(group="...")'
     return f"; its Runtimes are: {', '.join(f'{module.__name__}:{name}' for name in names)}"
-
-
-def _only(module: ModuleType) -> Runtime:
-    found = _runtimes(module)
-    if len({id(runtime.session) for runtime in found.values()}) == 1:
-        return next(iter(found.values()))
-    if not found:
-        raise UsageError(
-            f'module {module.__name__!r} has no Runtime: write runtime = Runtime(group="...") in it'
-        )
-    names = ", ".join(f"{module.__name__}:{name}" for name in sorted(found))
-    raise UsageError(f"module {module.__name__!r} has several Runtimes, name one: {names}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.cli_world import Program, free_url, run, wait_until
+from tests.integration.cli.programs import Program, free_url, run, wait_until
 from understudy import Runtime
 
 #: nodes in a row that a broker lets die of one task, unless it is told otherwise
@@ -175,7 +175,7 @@ def test_a_park_survives_the_broker(folder: Path) -> None:
             Runtime(group="tests", url=url) as runtime,
         ):
             runtime.options(target="g").rpc("kill-1", "killer", str(flag))
-            assert node.ended() == -9
+            assert node.wait_for_exit() == -9
             cause = wait_for_park(folder, url, "kill-1", broker)["cause"]
     with Program(*args, cwd=folder) as broker:
         broker.wait_for("listening on")

@@ -1,4 +1,4 @@
-"""`understudy bench` as a person runs it: figures, and an end in order whenever it is ended."""
+"""``understudy bench``: its figures, and a stop in order at any moment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def under_way(tmp_path: Path, workload: str) -> Iterator[subprocess.Popen[str]]:
-    """The workload, with more calls than anybody waits for, once the store has some of them."""
+    """Run a workload of very many calls; yield once some of them are stored."""
     process = subprocess.Popen(
         command(workload, "--calls", "2000000", "--json"),
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -52,7 +52,7 @@ def under_way(tmp_path: Path, workload: str) -> Iterator[subprocess.Popen[str]]:
         ("chains", signal.SIGTERM),
     ],
 )
-def test_it_ends_in_order_at_a_signal_and_leaves_nothing(
+def test_a_signal_stops_it_in_order_and_leaves_nothing(
     workload: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     with under_way(tmp_path, workload) as process:
@@ -79,7 +79,7 @@ def test_json_is_one_object_with_every_run(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_no_broker_is_it_says_so_soon() -> None:
+def test_a_missing_broker_is_reported_soon() -> None:
     done = subprocess.run(
         command("chain", "--url", f"tcp://127.0.0.1:{free_port()}"),
         capture_output=True,

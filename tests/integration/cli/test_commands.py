@@ -1,4 +1,4 @@
-"""Commands that ask or change something, against a broker and a node that are processes."""
+"""Commands that read or change something, against a broker and a node in processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.cli_world import APP, Program, free_url, run, wait_until
+from tests.integration.cli.programs import APP, Program, free_url, run, wait_until
 from understudy import Runtime
 from understudy.cli import main
 from understudy_broker.server.embedded import EmbeddedBroker
@@ -18,7 +18,7 @@ from understudy_broker.server.embedded import EmbeddedBroker
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker's address, with one node of group g."""
+    """The address of a broker with one node of group g."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "app.py").write_text(APP)
     where = free_url()
@@ -47,7 +47,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 def call(cli: Cli, *args: str) -> Any:
-    """What a command prints as JSON."""
+    """Run a command with --json; return the data that it prints."""
     code, out, err = cli(*args, "--json")
     assert code == 0, err
     return json.loads(out)
@@ -56,9 +56,9 @@ def call(cli: Cli, *args: str) -> Any:
 def test_invoke_waits_for_the_result_and_prints_it(cli: Cli) -> None:
     args = ("--target", "g", "--arg", "ann", "--kwarg", "greeting=hi", "--wait")
     assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
-    # the same id attaches
+    # The same id attaches,
     assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
-    # but only for the same call
+    # but only to a call of the same function.
     code, out, err = cli("invoke", "greet-1", "order", "--target", "g", "--wait")
     assert (code, out) == (1, "")
     assert "belongs to a call of 'greet'" in err
@@ -70,16 +70,16 @@ def test_invoke_without_waiting_only_stores(cli: Cli) -> None:
     assert call(cli, "promises", "get", "stored-1")["state"] == "pending"
 
 
-def test_invoke_says_that_other_arguments_do_not_count(cli: Cli) -> None:
+def test_invoke_warns_of_other_arguments(cli: Cli) -> None:
     call = ("invoke", "greet-2", "greet", "--target", "g", "--wait")
     assert cli(*call, "--arg", "ann") == (0, '"hello ann"\n', "")
     code, out, err = cli(*call, "--arg", "bob")
     assert (code, out) == (0, '"hello ann"\n')
-    assert 'greet-2 was made before, with the arguments [["ann"], {}]; it keeps those' in err
-    assert cli(*call) == (0, '"hello ann"\n', "")  # attaching needs none
+    assert 'greet-2 already exists, with the arguments [["ann"], {}]. Those are kept.' in err
+    assert cli(*call) == (0, '"hello ann"\n', "")  # attaching needs no arguments
 
 
-def test_a_call_that_fails_is_exit_code_1_with_its_reason(cli: Cli) -> None:
+def test_a_call_that_fails_exits_with_1_and_its_reason(cli: Cli) -> None:
     code, out, err = cli("invoke", "fail-1", "fail", "--target", "g", "--wait")
     assert (code, out) == (1, "")
     assert err == "understudy invoke: fail-1 failed: ValueError: no such order\n"
@@ -88,7 +88,7 @@ def test_a_call_that_fails_is_exit_code_1_with_its_reason(cli: Cli) -> None:
     assert "raise ValueError" in found["error"]["traceback"]
 
 
-def test_where_a_call_failed_can_be_seen(cli: Cli) -> None:
+def test_verbose_shows_the_traceback_of_a_failed_call(cli: Cli) -> None:
     code, _, err = cli("invoke", "fail-2", "fail", "--target", "g", "--wait", "--verbose")
     assert code == 1
     assert err.startswith("Traceback")
@@ -101,7 +101,7 @@ def test_where_a_call_failed_can_be_seen(cli: Cli) -> None:
     assert "Traceback" not in cli("promises", "reject", "given-up", "--error", "no")[1]
 
 
-def test_a_tree_says_attempts_and_keeps_the_order_of_calls(cli: Cli) -> None:
+def test_a_tree_shows_attempts_in_call_order(cli: Cli) -> None:
     assert cli("invoke", "s-1", "stubborn", "--target", "g", "--wait")[0] == 0
     code, out, _ = cli("tree", "s-1")
     assert code == 0
@@ -123,8 +123,8 @@ def test_interrupting_the_wait_leaves_the_call_alone(cli: Cli, url: str, tmp_pat
     with Program(*args, cwd=tmp_path) as program:
         wait_until(lambda: cli("promises", "get", "left-1")[0] == 0, lambda: program.output)
         assert program.stop(signal.SIGINT) == 130
-    assert program.output.endswith("left-1 goes on; the same command waits for it again\n")
-    assert program.output.count("\n") <= 2  # the other: that nothing serves the group
+    assert program.output.endswith("left-1 continues; the same command waits for it again\n")
+    assert program.output.count("\n") <= 2  # the other line says that nothing serves the group
     assert call(cli, "promises", "get", "left-1")["state"] == "pending"
 
 
@@ -132,7 +132,7 @@ def test_tree_shows_the_whole_graph(cli: Cli) -> None:
     assert cli("invoke", "order-1", "order", "--target", "g", "--wait")[:2] == (0, "10\n")
     wait_until(
         lambda: call(cli, "promises", "get", "order-1.4")["state"] == "resolved",
-        lambda: "the detached call does not end",
+        lambda: "the detached call has not settled",
     )
     data = call(cli, "tree", "order-1")
     assert [(child["id"], child["function"], child["role"]) for child in data["children"]] == [
@@ -150,7 +150,7 @@ def test_tree_shows_the_whole_graph(cli: Cli) -> None:
     assert out.startswith("order-1.2  price  resolved")
 
 
-def test_tree_sums_up_like_children(cli: Cli) -> None:
+def test_tree_counts_similar_children(cli: Cli) -> None:
     cli("invoke", "wide-1", "order", "--target", "g", "--arg", "500", "--wait")
     _, out, _ = cli("tree", "wide-1")
     assert "├─ … 495 more price: 495 resolved" in out
@@ -160,7 +160,7 @@ def test_tree_sums_up_like_children(cli: Cli) -> None:
     assert out.index("wide-1.99 ") < out.index("wide-1.100 ")
 
 
-def test_tree_and_groups_say_when_nothing_serves_a_group(cli: Cli) -> None:
+def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
     cli("invoke", "lost-1", "lost", "--target", "g")
     wait_until(
         lambda: "nothing serves group nobody" in cli("tree", "lost-1")[1],
@@ -174,28 +174,28 @@ def test_tree_and_groups_say_when_nothing_serves_a_group(cli: Cli) -> None:
     assert groups["nobody"]["queued"] == 1
 
 
-def test_follow_prints_changes_until_the_end(cli: Cli, url: str, tmp_path: Path) -> None:
+def test_follow_prints_changes_until_the_call_settles(cli: Cli, url: str, tmp_path: Path) -> None:
     cli("invoke", "gate-1", "gate", "--target", "g")
     with Program("tree", "gate-1", "--follow", "--url", url, cwd=tmp_path) as follower:
-        follower.wait_for("gate.open  promise  pending: waits for the outside")
+        follower.wait_for("gate.open  promise  pending: to be settled from outside")
         assert cli("promises", "resolve", "gate.open", "--value", "7")[0] == 0
-        assert follower.ended() == 0
+        assert follower.wait_for_exit() == 0
         lines = follower.output.splitlines()
     assert "gate.open  promise  resolved" in lines
     assert "gate-1  gate  resolved" in lines
     assert len(lines) == len(set(lines))
 
 
-def test_a_promise_is_made_and_settled_once(cli: Cli) -> None:
+def test_a_promise_is_created_and_settled_once(cli: Cli) -> None:
     made = call(cli, "promises", "create", "p-1", "--value", '{"a": 1}', "--tag", "x=y")
     assert (made["state"], made["param"]["data"]) == ("pending", {"a": 1})
     assert made["timeout_at"] - made["created_at"] > 86_000_000
     assert cli("promises", "resolve", "p-1", "--value", "[1]")[0] == 0
     assert cli("promises", "resolve", "p-1", "--value", "[1]")[0] == 0
     code, _, err = cli("promises", "resolve", "p-1", "--value", "[2]")
-    assert (code, "with another value already" in err) == (1, True)
+    assert (code, "was already resolved with another value" in err) == (1, True)
     code, _, err = cli("promises", "reject", "p-1")
-    assert (code, "was resolved already" in err) == (1, True)
+    assert (code, "was already resolved, and does not change" in err) == (1, True)
     assert call(cli, "promises", "get", "p-1")["value"]["data"] == [1]
 
 
@@ -254,9 +254,9 @@ def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("promises", "get", "absent"), "To see what there is: understudy promises search"),
-        (("tasks", "halt", "absent"), "To see what there is: understudy tasks search"),
-        (("schedules", "get", "absent"), "To see what there is: understudy schedules search"),
+        (("promises", "get", "absent"), "To list them: understudy promises search"),
+        (("tasks", "halt", "absent"), "To list them: understudy tasks search"),
+        (("schedules", "get", "absent"), "To list them: understudy schedules search"),
         (("schedules", "create", "s", "at noon", "f"), "It has five fields, minute hour day"),
         (("tree", "absent"), "there is no promise 'absent'"),
         (("promises", "search", "--state", "done"), "--state 'done'"),
@@ -273,7 +273,7 @@ def test_errors_are_one_line(cli: Cli, args: tuple[str, ...], message: str) -> N
     assert (out, err.count("\n")) == ("", 1)
 
 
-def test_no_broker_is_said_soon(tmp_path: Path) -> None:
+def test_a_missing_broker_is_reported_soon(tmp_path: Path) -> None:
     where = free_url()
     ran = run("groups", "--url", where, cwd=tmp_path)
     assert ran.returncode == 1
@@ -283,20 +283,20 @@ def test_no_broker_is_said_soon(tmp_path: Path) -> None:
     assert last.startswith(f"understudy: no broker answers at {where}. Start one with: ")
 
 
-def test_a_broker_that_starts_meanwhile_is_waited_for(tmp_path: Path) -> None:
+def test_a_broker_that_starts_late_is_waited_for(tmp_path: Path) -> None:
     where = free_url()
     with Program("groups", "--url", where, cwd=tmp_path) as command:
         command.wait_for("no broker answers")
         with EmbeddedBroker("memory", where):
-            assert command.ended() == 0
+            assert command.wait_for_exit() == 0
 
 
-def test_the_environment_says_where_the_broker_is(url: str, tmp_path: Path) -> None:
+def test_the_environment_has_the_brokers_address(url: str, tmp_path: Path) -> None:
     ran = run("groups", cwd=tmp_path, UNDERSTUDY_URL=url)
     assert (ran.returncode, "g-1" in ran.stdout) == (0, True)
 
 
-def test_verbose_shows_where_an_error_happened(cli: Cli) -> None:
+def test_verbose_shows_the_traceback_of_an_error(cli: Cli) -> None:
     code, _, err = cli("tree", "absent", "--verbose")
     assert code == 1
     assert err.startswith("Traceback")

@@ -1,4 +1,4 @@
-"""Commands that stay: broker, node, spawn, up, dev, as real processes with real signals."""
+"""Commands that run until a signal: broker, node, spawn, up and dev, as real processes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.cli_world import APP, Program, free_url, run, wait_until
+from tests.integration.cli.programs import APP, Program, free_url, run, wait_until
 from understudy.cli import main
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """With an app.py."""
+    """A folder with an app.py."""
     (tmp_path / "app.py").write_text(APP)
     return tmp_path
 
 
 @pytest.fixture
 def broker(folder: Path) -> Iterator[str]:
-    """The address of a broker that keeps nothing."""
+    """The address of a broker with a store in memory."""
     url = free_url()
     with Program("broker", "--listen", url, "--store", "memory", cwd=folder) as program:
         program.wait_for("listening on")
@@ -34,14 +34,14 @@ def broker(folder: Path) -> Iterator[str]:
 
 
 def data(capfd: pytest.CaptureFixture[str], *args: str) -> Any:
-    """What a command, run in this process, prints as JSON."""
+    """Run a command in this process; return the JSON data that it prints."""
     capfd.readouterr()
     assert main([*args, "--json"]) == 0, capfd.readouterr().err
     return json.loads(capfd.readouterr().out)
 
 
 def pids(capfd: pytest.CaptureFixture[str], url: str, group: str) -> dict[str, int]:
-    """Node to process id."""
+    """Return node name to process id."""
     groups = {group["name"]: group for group in data(capfd, "groups", "--url", url)["groups"]}
     return {node["name"]: node["os_pid"] for node in groups.get(group, {"nodes": ()})["nodes"]}
 
@@ -50,10 +50,10 @@ def invoke(url: str, id: str, *args: str) -> int:
     return main(["invoke", id, *args, "--target", "g", "--wait", "--timeout", "30", "--url", url])
 
 
-# -- broker ---------------------------------------------------------------------------------------
+# Broker -----------------------------------------------------------------------------------------
 
 
-def test_a_broker_keeps_promises_across_its_end(
+def test_a_broker_keeps_promises_across_restarts(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url = free_url()
@@ -78,7 +78,7 @@ def test_a_broker_keeps_promises_across_its_end(
         (("--store", "redis://x"), 1, "names no store"),
     ],
 )
-def test_a_broker_explains_what_is_wrong(
+def test_a_broker_explains_wrong_settings(
     args: tuple[str, ...],
     code: int,
     message: str,
@@ -91,7 +91,7 @@ def test_a_broker_explains_what_is_wrong(
     assert message in capsys.readouterr().err
 
 
-def test_an_idle_broker_is_light(folder: Path) -> None:
+def test_an_idle_broker_uses_little_memory(folder: Path) -> None:
     url = free_url()
     args = ("broker", "--listen", url, "--store", "sqlite:///calls.db")
     with Program(*args, cwd=folder) as program:
@@ -103,7 +103,7 @@ def test_an_idle_broker_is_light(folder: Path) -> None:
     assert rss_kib <= 90 * 1024
 
 
-# -- node -----------------------------------------------------------------------------------------
+# Node -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -135,17 +135,17 @@ def busy(ctx: Context) -> None:
 """
 
 
-def test_a_node_says_what_it_waits_for_before_it_stops(folder: Path, broker: str) -> None:
+def test_a_stopping_node_reports_its_running_calls(folder: Path, broker: str) -> None:
     (folder / "slow.py").write_text(BUSY)
     with Program("node", "slow", cwd=folder, UNDERSTUDY_URL=broker) as node:
         assert main(["invoke", "busy-1", "busy", "--target", "g", "--url", broker]) == 0
         wait_until((folder / "busy").exists, lambda: node.output)
         node.process.send_signal(signal.SIGINT)
-        node.wait_for("stopping when what runs has ended (calls: 1), in at most 10 s")
+        node.wait_for("stopping when what runs has wait_for_exit (calls: 1), in at most 10 s")
         assert node.stop(signal.SIGINT) == 130  # at once
 
 
-def test_a_node_joins_the_group_that_it_is_told(
+def test_a_node_joins_the_given_group(
     folder: Path, broker: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     args = ("node", "app:runtime", "--group", "other")
@@ -153,9 +153,9 @@ def test_a_node_joins_the_group_that_it_is_told(
         node.wait_for("of group other serves")
         (name,) = pids(capfd, broker, "other")
         assert name.startswith("other-")
-        # a second living node of that name is refused
+        # A second living node of that name is refused.
         with Program(*args, "--id", name, cwd=folder, UNDERSTUDY_URL=broker) as second:
-            assert second.ended() == 1
+            assert second.wait_for_exit() == 1
         assert f"node id '{name}'" in second.output
 
 
@@ -163,7 +163,7 @@ def test_a_node_waits_for_its_broker(folder: Path) -> None:
     url = free_url()
     with Program("node", "app", "--url", url, cwd=folder) as node:
         node.wait_for(f"no broker answers at {url} (still trying)")
-        assert "Runtime.local" not in node.output  # of no use to a node
+        assert "Runtime.local" not in node.output  # advice that would not help a node
         with Program("broker", "--listen", url, "--store", "memory", cwd=folder):
             node.wait_for(f"at {url}\n")
 
@@ -177,10 +177,10 @@ def test_errors_of_the_app_are_shown(folder: Path) -> None:
     assert run("node", "app:nothing", cwd=folder).returncode == 2
 
 
-# -- pools ----------------------------------------------------------------------------------------
+# Pools ------------------------------------------------------------------------------------------
 
 
-def test_spawn_keeps_its_nodes_up(
+def test_spawn_restarts_its_nodes(
     folder: Path, broker: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     args = ("spawn", "app:runtime", "--group", "g", "--nodes", "2", "--url", broker)
@@ -196,7 +196,7 @@ def test_spawn_keeps_its_nodes_up(
     assert pids(capfd, broker, "g") == {}
 
 
-def test_spawn_ends_where_repetition_is_no_use(folder: Path, broker: str) -> None:
+def test_spawn_does_not_repeat_wrong_usage(folder: Path, broker: str) -> None:
     ran = run("spawn", "app:nothing", "--group", "g", "--url", broker, cwd=folder)
     assert ran.returncode == 1
     assert "has no 'nothing'" in ran.stderr
@@ -222,7 +222,7 @@ name = "caller"
 command = ["python", "caller.py"]
 """
 
-#: a program that does not end by itself, since a pool starts again what ends
+#: a program that does not end by itself, because a pool restarts a program that ends
 CALLER = """
 import signal, subprocess, sys
 subprocess.run([sys.executable, "-m", "understudy", "invoke", "from-caller", "greet",
@@ -244,15 +244,15 @@ def test_up_starts_everything_and_stops_it_in_order(
         assert program.stop(signal.SIGINT) == 130
     assert "up     | stopping: " in program.output
     assert "Traceback" not in program.output
-    # it starts the broker itself: nobody is told to
+    # `up` starts the broker itself, so the user is not told to start one.
     assert "no broker answers" not in program.output
     assert main(["groups", "--url", url]) == 1
 
 
-def test_up_without_a_broker_of_its_own_says_what_is_missing(folder: Path) -> None:
+def test_up_without_a_broker_reports_that_none_answers(folder: Path) -> None:
     (folder / "t.toml").write_text('[[group]]\nname = "g"\napp = "app:runtime"\n')
     with Program("up", "t.toml", cwd=folder, UNDERSTUDY_URL=free_url()) as program:
-        program.wait_for("or give t.toml a [broker]; trying for 2")
+        program.wait_for("or add a [broker] table to t.toml; trying for 2")
 
 
 def test_up_explains_a_wrong_file(folder: Path) -> None:
@@ -265,7 +265,7 @@ def test_up_explains_a_wrong_file(folder: Path) -> None:
     assert ran.stderr.startswith(f"understudy: there is no absent.toml in {folder}: name the file")
 
 
-def test_up_does_not_join_the_broker_of_somebody_else(
+def test_up_does_not_join_another_broker_at_its_address(
     folder: Path, broker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
@@ -274,7 +274,7 @@ def test_up_does_not_join_the_broker_of_somebody_else(
     assert capsys.readouterr().err.startswith(f"understudy: the address {broker} is in use")
 
 
-def test_up_names_a_setting_that_the_broker_does_not_have(folder: Path) -> None:
+def test_up_names_an_unknown_setting(folder: Path) -> None:
     (folder / "t.toml").write_text(f'[broker]\nlisten = "{free_url()}"\nlease_ttl = 5\n')
     ran = run("up", "t.toml", cwd=folder)
     assert ran.returncode == 1
@@ -282,7 +282,7 @@ def test_up_names_a_setting_that_the_broker_does_not_have(folder: Path) -> None:
     assert "lease_ttl_s" in ran.stderr
 
 
-def test_up_ends_with_the_last_lines_of_what_cannot_start(folder: Path) -> None:
+def test_up_shows_the_last_lines_of_a_process_that_cannot_start(folder: Path) -> None:
     topology = TOPOLOGY.format(url=free_url()).partition("[[group]]")[0]
     (folder / "t.toml").write_text(f'{topology}[[group]]\nname = "g"\napp = "app:absent"\n')
     ran = run("up", "t.toml", cwd=folder)
@@ -291,17 +291,19 @@ def test_up_ends_with_the_last_lines_of_what_cannot_start(folder: Path) -> None:
     assert "has no 'absent'" in ran.stderr
 
 
-# -- dev ------------------------------------------------------------------------------------------
+# Dev --------------------------------------------------------------------------------------------
 
 
-def test_dev_reloads_and_the_calls_go_on(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_dev_restarts_the_node_and_calls_continue(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     url = free_url()
     with Program("dev", "app", "--listen", url, cwd=folder) as program:
         program.wait_for("of group g serves")
         assert main(["invoke", "gate-1", "gate", "--target", "g", "--url", url]) == 0
         wait_until(
             lambda: main(["promises", "get", "gate.open", "--url", url]) == 0,
-            lambda: "the call does not start",
+            lambda: "the call has not started",
         )
         (folder / "app.py").write_text(APP + "syntax error\n")
         program.wait_for("dev: changed: app.py\n")
@@ -318,15 +320,15 @@ def test_dev_reloads_and_the_calls_go_on(folder: Path, capfd: pytest.CaptureFixt
     assert main(["groups", "--url", url]) == 1
 
 
-def test_dev_cannot_listen_where_another_does(folder: Path, broker: str) -> None:
+def test_dev_cannot_listen_at_an_address_in_use(folder: Path, broker: str) -> None:
     ran = run("dev", "app", "--listen", broker, cwd=folder)
     assert ran.returncode == 1
     assert "is in use" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(folder: Path, broker: str) -> None:
-    # `true` reads nothing and is gone before anything is written
+def test_a_closed_pipe_is_not_an_error(folder: Path, broker: str) -> None:
+    # `true` reads nothing, and has ended before anything is written.
     script = f"'{sys.executable}' -m understudy groups --url {broker} | true"
     ran = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, cwd=folder, check=False

@@ -1,4 +1,4 @@
-"""`understudy bench`: measures a deployment, or one that it starts for the purpose."""
+"""``understudy bench``: measure a deployment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from understudy.bench.deployment import Deployment
 from understudy.bench.runner import client_of, measure, medians
-from understudy.bench.workloads import WORKLOADS, Figures
+from understudy.bench.workloads import WORKLOADS, Figures, Workload
 from understudy.cli.client import Client
 from understudy.cli.options import AsJson
 
@@ -22,39 +22,52 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
-    help=(
-        "Measure throughput and latency.\n\nWithout --url a broker (SQLite, every commit synced) "
-        "and nodes of their own are started, and stopped again. With --url the nodes of group "
-        "`bench` there are used: start them with `understudy spawn understudy.bench.app:runtime "
-        "--group bench --nodes 2`.\n\nExample: understudy bench fan-out --calls 10000 --nodes 2"
-    ),
+    help="""Measure throughput and latency.
+
+    Without --url, bench starts a broker (SQLite, every commit synced) and nodes of its own, and
+    stops them afterwards. With --url it uses the nodes of group bench at that broker. Each command
+    is a workload.
+
+    \b
+    Examples:
+      understudy bench fan-out --calls 10000 --nodes 2
+      understudy bench chain --json
+
+    \b
+    Measure a deployment of yours:
+      understudy spawn understudy.bench.app:runtime --group bench --nodes 2
+      understudy bench fan-out --url tcp://10.0.0.5:5577
+    """,
 )
 
-Calls = Annotated[int | None, typer.Option(min=1, help="How many; each workload has its default.")]
+Calls = Annotated[
+    int | None,
+    typer.Option(min=1, help="The number of calls. [default: depends on the workload]"),
+]
 Nodes = Annotated[int, typer.Option(min=1, help="Node processes to start, or to wait for.")]
 BenchUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="A broker with nodes of group bench; without it one of its own is started. What it "
-        "is called for stays in its store.",
+        help="A broker with nodes of group bench. The calls stay in its store. "
+        "[default: a broker of its own]",
     ),
 ]
-Repeat = Annotated[int, typer.Option(min=1, help="Runs; the medians are shown.")]
+Repeat = Annotated[int, typer.Option(min=1, help="The number of runs; their medians are shown.")]
 
 
 def _run(
     workload: str, calls: int | None, nodes: int, repeat: int, url: str | None, as_json: bool
 ) -> None:
-    with _sigterm_too(), ExitStack() as stack:
+    with _stop_on_sigterm(), ExitStack() as stack:
         if url is None:
             url = stack.enter_context(Deployment(nodes)).url
         else:
-            # says soon if nobody is there, and what to do
+            # If no broker answers, this client says so soon, and what to do.
             with Client(url) as first:
-                first.runtime.groups()
+                first.groups()
         client = stack.enter_context(client_of(url))
-        progress = stack.enter_context(_Progress(workload, silent=as_json))
+        progress = stack.enter_context(_ProgressBar(workload, silent=as_json))
         runs = measure(
             client, workload, calls=calls, nodes=nodes, repeat=repeat, progress=progress.show
         )
@@ -62,18 +75,18 @@ def _run(
     if as_json:
         print(json.dumps({"workload": workload, "nodes": nodes, **middle, "runs": runs}))
     else:
-        _table(workload, runs, middle)
+        _print_table(workload, runs, middle)
 
 
 @contextmanager
-def _sigterm_too() -> Iterator[None]:
-    """End in order at SIGTERM as at Ctrl-C: what was started is stopped, and nothing is left."""
+def _stop_on_sigterm() -> Iterator[None]:
+    """Stop in order on SIGTERM as on Ctrl-C, so that no started process is left."""
     terminated = False
 
     def on_signal(_: int, __: FrameType | None) -> None:
         nonlocal terminated
         terminated = True
-        # trio knows where that one may be raised
+        # trio knows where a KeyboardInterrupt may be raised.
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, on_signal)
@@ -87,8 +100,8 @@ def _sigterm_too() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Progress:
-    """A bar on a terminal; nothing elsewhere."""
+class _ProgressBar:
+    """A progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self, title: str, *, silent: bool) -> None:
         from rich.console import Console
@@ -100,7 +113,7 @@ class _Progress:
         )
         self._task = self._bar.add_task(title, total=None)
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> _ProgressBar:
         self._bar.start()
         return self
 
@@ -108,10 +121,11 @@ class _Progress:
         self._bar.stop()
 
     def show(self, done: int, total: int) -> None:
+        """Show that `done` of `total` calls are done."""
         self._bar.update(self._task, completed=done, total=total)
 
 
-def _table(workload: str, runs: list[Figures], middle: Figures) -> None:
+def _print_table(workload: str, runs: list[Figures], middle: Figures) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -121,18 +135,16 @@ def _table(workload: str, runs: list[Figures], middle: Figures) -> None:
     table.add_column("lowest", justify="right")
     table.add_column("highest", justify="right")
     for name, value in middle.items():
-        seen = [run[name] for run in runs]
-        table.add_row(name, *(_worded(number) for number in (value, min(seen), max(seen))))
+        found = [run[name] for run in runs]
+        table.add_row(name, *(_format(number) for number in (value, min(found), max(found))))
     Console().print(table)
 
 
-def _worded(number: float) -> str:
+def _format(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:,.2f}"
 
 
-def _command(workload: str) -> Any:
-    function, default = WORKLOADS[workload]
-
+def _command(workload: Workload) -> Any:
     def command(
         calls: Calls = None,
         nodes: Nodes = 2,
@@ -140,11 +152,15 @@ def _command(workload: str) -> Any:
         url: BenchUrl = None,
         as_json: AsJson = False,
     ) -> None:
-        _run(workload, calls, nodes, repeat, url, as_json)
+        _run(workload.name, calls, nodes, repeat, url, as_json)
 
-    command.__doc__ = f"{function.__doc__}\n\n    Default: {default:,} calls."
+    command.__doc__ = (
+        f"{workload.summary}\n\n    The default is {workload.calls:,} calls. --json prints one "
+        f"object with the medians, and the figures of each run.\n\n    \b\n    Example:\n"
+        f"      understudy bench {workload.name} --calls {workload.calls}"
+    )
     return command
 
 
-for _name in WORKLOADS:
-    app.command(_name)(_command(_name))
+for _workload in WORKLOADS.values():
+    app.command(_workload.name)(_command(_workload))

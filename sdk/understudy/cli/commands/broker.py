@@ -1,4 +1,4 @@
-"""``understudy broker``."""
+"""``understudy broker``: run a broker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from understudy_broker.address import DEFAULT_ADDRESS
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -16,34 +18,47 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def broker(
     listen: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where to listen; else tcp://127.0.0.1:5577."),
+        typer.Option(metavar="URL", help=f"The address to listen at. [default: {DEFAULT_ADDRESS}]"),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Where promises are kept; else sqlite:///understudy.db, here."
+            metavar="URL",
+            help="Where to keep promises, tasks and schedules: memory, a path, or sqlite:///PATH. "
+            "[default: sqlite:///understudy.db]",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML with a [broker] table; else understudy.toml."),
+        typer.Option(
+            metavar="FILE",
+            help="A TOML file with a [broker] table. [default: understudy.toml, if it exists]",
+        ),
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="One of debug, info, warning and error. [default: info]"
+        ),
     ] = None,
     log_format: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="auto, console (for people) or json (for programs)."),
+        typer.Option(
+            metavar="FORMAT",
+            help="console (for people), json (for programs) or auto (console on a terminal). "
+            "[default: auto]",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting. May be repeated."),
     ] = None,
 ) -> int:
-    """Route calls between nodes, and keep their promises.
+    """Run a broker.
 
-    The first SIGTERM or SIGINT stops it in order, the second at once. Nothing is lost either way,
-    nor by a crash: nodes come back by themselves, and go on.
+    A broker keeps promises in its store and hands out tasks to nodes. The first SIGTERM or SIGINT
+    stops it in order, the second at once. Neither loses anything, and neither does a crash: nodes
+    reconnect by themselves and continue.
 
     \b
     Examples:
@@ -51,10 +66,16 @@ def broker(
       understudy broker --store memory --listen tcp://127.0.0.1:6000
       understudy broker --config production.toml --set lease_ttl_s=5
 
-    Settings come from the file, over it the environment (UNDERSTUDY_BROKER__STORE and so on), over
-    that these flags. There is no authentication: let only trusted machines reach it.
+    Flags override environment variables (UNDERSTUDY_BROKER__STORE and so on), which override the
+    file. There is no authentication: let only trusted machines reach the address.
+
+    \b
+    Exit codes:
+      0  stopped in order
+      1  it could not start, or the store failed
+      2  wrong usage, or a setting is wrong
     """
-    from understudy.cli.options import pairs
+    from understudy.cli.options import parse_pairs
     from understudy_actors.processes.fork_server import fork_point
     from understudy_actors.processes.lifeline import watch_lifeline
     from understudy_broker.server.daemon import run_broker
@@ -66,11 +87,8 @@ def broker(
         "log_level": log_level,
         "log_format": log_format,
     }
-    loaded = load_settings(config, {**pairs(settings, "--set"), **_given(flags)})
+    given = {name: value for name, value in flags.items() if value is not None}
+    loaded = load_settings(config, {**parse_pairs(settings, "--set"), **given})
     fork_point("understudy_store.engines.sqlite.engine")
     watch_lifeline(lambda: os.kill(os.getpid(), signal.SIGTERM))
     return run_broker(loaded)
-
-
-def _given(flags: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in flags.items() if value is not None}

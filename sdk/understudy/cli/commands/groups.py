@@ -1,8 +1,8 @@
-"""``understudy groups``."""
+"""``understudy groups``: groups, nodes and queues."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -13,13 +13,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+#: function names shown for each node
+_NAMES_MAX: Final = 4
+
 
 @app.command()
 def groups(as_json: AsJson = False, url: Url = None) -> int:
-    """Show the groups, their nodes, and what waits for them.
+    """Show the groups, their nodes and their queues.
 
-    CREDIT: tasks that a node has room for now. HELD: tasks that it performs or keeps warm. QUEUED:
-    tasks that wait for a node of the group; WAITING: for how long the oldest has.
+    \b
+    CREDIT   tasks that the node has room for now
+    HELD     tasks that the node runs or keeps warm
+    QUEUED   tasks that wait for a node of the group
+    WAITING  the age of the oldest of these
+
+    --json prints one object with the groups and the broker's counters since its start.
 
     \b
     Examples:
@@ -27,7 +35,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
       understudy groups --json | jq '.groups[] | {name, queued}'
     """
     from understudy.cli.client import Client
-    from understudy.cli.tables import print_json
+    from understudy.cli.json_data import print_json
 
     with Client(url) as client:
         report = client.groups()
@@ -39,7 +47,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
 
 
 def groups_json(report: GroupsReport) -> dict[str, Any]:
-    """The report as JSON data."""
+    """Return the report as JSON data."""
     return {
         "groups": [
             {
@@ -67,41 +75,43 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
 
 
 def groups_text(report: GroupsReport) -> str:
-    """A table with a line for each node, and below it what is amiss."""
+    """Return a table with a line for each node, and below it the groups that lack one."""
     from understudy.cli.tables import table
 
     if not report.groups:
         return (
-            "No groups: there is no node, and nothing waits for one. Start a node with: "
+            "There are no groups: no node has joined and no task waits for one. Start a node with: "
             "understudy node app:runtime --group NAME"
         )
     headers = ("GROUP", "NODE", "HOST", "PROCESS", "CREDIT", "HELD", "QUEUED", "WAITING", "SERVES")
     lines = [table(headers, [row for group in report.groups for row in _rows(group)])]
-    lines += [unserved(group) for group in report.groups if group.queued and not group.nodes]
+    lines += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
     return "\n".join(lines)
 
 
 def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
-    from understudy.cli.tables import duration
+    from understudy.cli.times import duration
 
     waiting = duration(group.waiting_ms) if group.queued else None
     if not group.nodes:
         return [(group.name, None, None, None, None, None, group.queued, waiting, None)]
     rows: list[tuple[object, ...]] = []
     for index, node in enumerate(group.nodes):
+        # The group's own columns are filled in its first line only.
+        name, queue = (group.name, (group.queued, waiting)) if index == 0 else ("", ("", ""))
         names = sorted(set(node.functions))
-        serves = ", ".join(names[:4]) + (f", … ({len(names)})" if len(names) > 4 else "")
-        shared = (group.queued, waiting) if index == 0 else ("", "")
-        name = group.name if index == 0 else ""
+        serves = ", ".join(names[:_NAMES_MAX])
+        if len(names) > _NAMES_MAX:
+            serves += f", … ({len(names)})"
         rows.append(
-            (name, node.name, node.host, node.os_pid, node.credit, node.held, *shared, serves)
+            (name, node.name, node.host, node.os_pid, node.credit, node.held, *queue, serves)
         )
     return rows
 
 
-def unserved(group: GroupInfo) -> str:
-    """What to say of a group that has work and nobody to do it."""
-    from understudy.cli.tables import duration
+def _unserved_text(group: GroupInfo) -> str:
+    """Describe a group that has tasks and no node, and say what to do."""
+    from understudy.cli.times import duration
 
     tasks = "1 task waits" if group.queued == 1 else f"{group.queued:,} tasks wait"
     return (

@@ -1,8 +1,7 @@
-"""``understudy invoke``."""
+"""``understudy invoke``: call a function."""
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -10,114 +9,132 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from understudy.cli.digits import any_length
-from understudy.cli.options import AsJson, Tags, Url
+from understudy.cli.options import Arguments, AsJson, Function, NamedArguments, Tags, Target, Url
+from understudy.options import PRIORITY_MAX
 
 if TYPE_CHECKING:
     from understudy.cli.client import Client
     from understudy_store.records import PromiseRecord
 
-#: a failure that is older was there before the command was given, however the clocks differ
-EARLIER_MS: Final = 10_000
+#: A failure older than this happened before the command was given, even if the clocks differ.
+_EARLIER_MS: Final = 10_000
+#: seconds of waiting after which a group without nodes is reported
+_UNSERVED_S: Final = 1.0
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()
 def invoke(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Of the call; the same id attaches.")],
-    function: Annotated[str, typer.Argument(metavar="FUNC", help="Name of the function.")],
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X", help="An argument: JSON, else text; may be repeated."),
-    ] = None,
-    kwarg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=X", help="One by name; may be repeated."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="GROUP", help="Who performs it; else UNDERSTUDY_GROUP, else default."),
-    ] = None,
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The call's id. If a call of this id exists, invoke attaches to it."
+        ),
+    ],
+    function: Function,
+    arg: Arguments = None,
+    kwarg: NamedArguments = None,
+    target: Target = None,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Its deadline: 90, 500ms, 10m, 2h, 7d; else 30d."),
+        typer.Option(
+            metavar="TIME",
+            help="The call's deadline, from now: 90 (seconds), 500ms, 10m, 2h, 7d. [default: 30d]",
+        ),
     ] = None,
     delay: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Not before this time from now.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start the call after this time. [default: 0]"),
     ] = None,
     version: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of the function; else the highest.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="The function's version. [default: the highest]"),
     ] = None,
     priority: Annotated[
-        int | None, typer.Option(metavar="N", min=-100, max=100, help="Higher goes first.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=-PRIORITY_MAX,
+            max=PRIORITY_MAX,
+            help="Queued calls of a higher priority start first. [default: 0]",
+        ),
     ] = None,
     tag: Tags = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait for the result, and print it as JSON.")
+        bool,
+        typer.Option("--wait/--no-wait", help="Wait for the result, and print it as JSON."),
     ] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
     """Call a function durably, by its name.
 
-    The call is stored, then performed by some node of the group, whoever may die meanwhile. Called
-    again with the same id it attaches to the call that there is. With --wait the result is printed
-    as JSON, and a call that failed gives exit code 1 (with --verbose the traceback, too);
-    interrupting the wait leaves the call alone.
+    The call is stored, then a node of the group performs it, whatever crashes in the meantime. The
+    same id again attaches to the existing call, whose arguments count. Ctrl-C ends the wait, not
+    the call. Add --verbose to see the traceback of a call that failed.
+
+    --json prints one object: the promise with its state, value and error.
 
     \b
     Examples:
       understudy invoke order-7 checkout --target orders --arg 7 --wait
       understudy invoke mail-1 send --target mail --kwarg to=ann@example.org --kwarg retries=3
       understudy invoke nightly-1 report --arg '{"day": "monday"}' --timeout 2h --json
+
+    \b
+    Exit codes:
+      0    the call is stored; with --wait, it succeeded
+      1    it could not be stored; with --wait, it failed
+      2    wrong usage
+      130  stopped with Ctrl-C; a stored call continues
     """
     from understudy.cli.client import Client
-    from understudy.cli.options import pairs, seconds
+    from understudy.cli.options import parse_arguments, parse_pairs
+    from understudy.cli.times import parse_seconds
 
-    args = [json_or_text(text) for text in arg or ()]
-    kwargs = {name: json_or_text(text) for name, text in pairs(kwarg, "--kwarg").items()}
+    args, kwargs = parse_arguments(arg, kwarg)
     with Client(url) as client:
         runtime = client.runtime.options(
             target=target,
-            timeout=seconds(timeout, "--timeout"),
-            delay=seconds(delay, "--delay"),
+            timeout=parse_seconds(timeout, "--timeout"),
+            delay=parse_seconds(delay, "--delay"),
             version=version,
             priority=priority,
-            tags=pairs(tag, "--tag"),
+            tags=parse_pairs(tag, "--tag"),
         )
         runtime.rpc(id, function, *args, **kwargs)
-        found = client.promise(id)
-        if found is not None and (arg or kwarg):
-            _say_other_arguments(found, args, kwargs)
+        stored = client.find_promise(id)
+        if stored is not None and (args or kwargs):
+            _warn_of_other_arguments(stored, args, kwargs)
         try:
-            record = _settled(client, id) if wait else found
+            record = _wait_until_settled(client, id) if wait else stored
         except KeyboardInterrupt:
             print(
-                f"understudy invoke: {id} goes on; the same command waits for it again",
+                f"understudy invoke: {id} continues; the same command waits for it again",
                 file=sys.stderr,
             )
             raise
     assert record is not None
-    return _show(record, as_json=as_json, wait=wait)
+    return show_call(record, as_json=as_json, wait=wait)
 
 
-def _settled(client: Client, id: str) -> PromiseRecord:
-    """The record, once it is settled; says so if nobody is there to do it."""
+def _wait_until_settled(client: Client, id: str) -> PromiseRecord:
+    """Wait for the call; if no node serves its group, tell the user after a second."""
     from understudy_store.addresses import parse_target
     from understudy_store.records import TAG_TARGET
 
-    future = client.settled(id)
+    future = client.watch(id)
     try:
-        return future.result(1.0)
+        return future.result(_UNSERVED_S)
     except TimeoutError:
         if future.done():
             raise
-    record = client.promise(id)
+    record = client.find_promise(id)
     target = None if record is None else record.tags.get(TAG_TARGET)
     if target is not None:
         group = parse_target(target).group
-        served = sorted(g.name for g in client.groups().groups if g.nodes)
+        served = sorted(found.name for found in client.groups().groups if found.nodes)
         if group not in served:
             known = ", ".join(served) or "none"
             print(
@@ -128,32 +145,25 @@ def _settled(client: Client, id: str) -> PromiseRecord:
     return future.result()
 
 
-def _say_other_arguments(record: PromiseRecord, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """The call was there before: what it was made with counts, and not what is given now."""
+def _warn_of_other_arguments(
+    record: PromiseRecord, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    """Warn if the call already existed with arguments other than those given now."""
     from understudy.cli.json_data import compact, decoded, jsonable
 
-    made_with = decoded(record.param.data)
-    if made_with != jsonable([args, kwargs]) and isinstance(made_with, list):
+    original = decoded(record.param.data)
+    if original != jsonable([args, kwargs]) and isinstance(original, list):
         print(
-            f"understudy invoke: {record.id} was made before, with the arguments "
-            f"{compact(made_with)}; it keeps those. For another call, take another id",
+            f"understudy invoke: {record.id} already exists, with the arguments "
+            f"{compact(original)}. Those are kept. Use a new id for a new call",
             file=sys.stderr,
         )
 
 
-def json_or_text(text: str) -> Any:
-    """``7`` is a number, ``"7"`` and ``seven`` are texts."""
-    try:
-        with any_length():
-            return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
-    from understudy.cli import errors
-    from understudy.cli.json_data import compact, decoded, notes, promise_json, reason, traceback_of
-    from understudy.cli.tables import duration, print_json
+def show_call(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
+    """Print the call as it is now; return the exit code."""
+    from understudy.cli.json_data import compact, decoded, print_json
+    from understudy.cli.records import has_failed, promise_json
     from understudy_store.records import RESOLVED, TAG_TARGET
 
     if as_json:
@@ -162,18 +172,26 @@ def _show(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
         print(compact(decoded(record.value.data), None))
     elif not record.settled:
         print(f"{record.id}: stored for {record.tags.get(TAG_TARGET)}")
-    failed = record.settled and record.state != RESOLVED
-    if failed:
-        if errors.verbose and (where := traceback_of(record)):
-            print(where, file=sys.stderr)
-        print(f"understudy invoke: {record.id} failed: {reason(record)}", file=sys.stderr)
-        for note in notes(record):
-            print(f"  {note}", file=sys.stderr)
-        ago_ms = time.time() * 1000 - (record.settled_at or math.inf)
-        if ago_ms > EARLIER_MS:
-            print(
-                f"  That was {duration(ago_ms)} ago, and the id keeps it: to try again, take "
-                "another id",
-                file=sys.stderr,
-            )
-    return 1 if failed and wait else 0
+    if not has_failed(record):
+        return 0
+    _print_failure(record)
+    return 1 if wait else 0
+
+
+def _print_failure(record: PromiseRecord) -> None:
+    from understudy.cli import errors
+    from understudy.cli.records import failure_notes, failure_reason, failure_traceback
+    from understudy.cli.times import duration
+
+    if errors.verbose and (text := failure_traceback(record)):
+        print(text, file=sys.stderr)
+    print(f"understudy invoke: {record.id} failed: {failure_reason(record)}", file=sys.stderr)
+    for note in failure_notes(record):
+        print(f"  {note}", file=sys.stderr)
+    ago_ms = time.time() * 1000 - (record.settled_at or math.inf)
+    if ago_ms > _EARLIER_MS:
+        print(
+            f"  That was {duration(ago_ms)} ago, and the result of an id never changes. "
+            "To try again, use a new id",
+            file=sys.stderr,
+        )

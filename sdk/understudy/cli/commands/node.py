@@ -1,4 +1,4 @@
-"""``understudy node``."""
+"""``understudy node``: run a node."""
 
 from __future__ import annotations
 
@@ -9,63 +9,76 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from understudy.cli.options import App, JoinGroup
+from understudy_broker.address import DEFAULT_ADDRESS
+
 if TYPE_CHECKING:
     from understudy.runtime import Runtime
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-LEVELS: Final = ("debug", "info", "warning", "error")
-#: a node waits for its broker for as long as it takes
+_LEVELS: Final = ("debug", "info", "warning", "error")
+#: a year: a node waits for its broker until somebody stops it
 _FOREVER_S: Final = 3600.0 * 24 * 365
+#: function names in the line that announces the node
+_NAMES_MAX: Final = 8
 
 
 @app.command()
 def node(
-    runtime: Annotated[
-        str,
-        typer.Argument(
-            metavar="APP", help="module:runtime; the module alone if it has one Runtime."
-        ),
-    ],
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The group to join, instead of the Runtime's own."),
-    ] = None,
+    runtime: App,
+    group: JoinGroup = None,
     id: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Unique among all nodes; else a fresh one.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The node's name, unique among all nodes. [default: a new one]"
+        ),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Functions that may run at a time.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most functions that run at a time. [default: the Runtime's own]",
+        ),
     ] = None,
     url: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where the broker is; else what the Runtime says, UNDERSTUDY_URL, the default.",
+            help="Address of the broker. [default: the Runtime's own, else UNDERSTUDY_URL, else "
+            f"{DEFAULT_ADDRESS}]",
         ),
     ] = None,
     log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+        str, typer.Option(metavar="LEVEL", help=f"One of {', '.join(_LEVELS)}.")
     ] = "info",
 ) -> int:
-    """Be a node: perform calls with the functions of an app.
+    """Run a node: perform calls with the functions of an app.
 
-    The module is searched in the working directory first. The first SIGTERM or SIGINT drains: what
-    runs is finished or handed back, then the exit code is 143 or 130. The second ends it at once.
+    The module is searched in the working directory first. The first SIGTERM or SIGINT stops the
+    node in order: running functions finish, or are handed back after 10 s. The second stops it at
+    once. Without a broker the node waits until one answers.
 
     \b
     Examples:
       understudy node app:runtime
       understudy node shop.orders:runtime --group orders --id orders-1
       UNDERSTUDY_URL=tcp://10.0.0.5:5577 understudy node app
+
+    \b
+    Exit codes:
+      1         another node has this id
+      2         wrong usage, or the app cannot be imported
+      130, 143  stopped by SIGINT, SIGTERM
     """
     from understudy.cli.errors import UsageError
     from understudy.cli.runtime_loader import load_runtime
     from understudy.client.address import broker_address
     from understudy_actors.processes.fork_server import fork_point
 
-    if log_level not in LEVELS:
-        raise UsageError(f"--log-level {log_level!r}: it is one of {', '.join(LEVELS)}")
+    if log_level not in _LEVELS:
+        raise UsageError(f"--log-level {log_level!r}: choose one of {', '.join(_LEVELS)}")
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -73,12 +86,13 @@ def node(
     if own_args := fork_point("understudy.client.connection"):
         _, id = own_args
     if url is None and loaded.is_embedded:
-        url = broker_address(None)  # a node serves others: a broker of its own would be of no use
+        # A node serves others, who could not reach the broker inside a Runtime.local().
+        url = broker_address(None)
     loaded.configure(group=group, id=id, url=url, concurrency=concurrency)
     if not loaded.functions:
         print(
-            f"understudy: {runtime} has no registered function: every call will be refused. "
-            "Decorate some with @runtime.register",
+            f"understudy: {runtime} has no registered function, so every call will be refused. "
+            "Decorate functions with @runtime.register",
             file=sys.stderr,
         )
     threading.Thread(target=_announce, args=(loaded,), daemon=True).start()
@@ -87,18 +101,20 @@ def node(
 
 
 def _announce(runtime: Runtime) -> None:
-    """Say what is served and where, once there is a broker; until then, that there is none."""
+    """Print what the node serves and where, once a broker answers; until then, that none does."""
     from understudy.errors import UnderstudyError
 
     connection = runtime.session.connection
     try:
-        # before the connection is made: it is then a node's from the start
+        # Asking for work first makes the connection a node's from its first message.
         connection.serve()
         connection.wait_connected(_FOREVER_S)
     except UnderstudyError:
-        return  # `serve` raises it, on the main thread
+        return  # `serve` raises it too, on the main thread
     names = sorted({function.name for function in runtime.functions})
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    shown = ", ".join(names[:_NAMES_MAX])
+    if len(names) > _NAMES_MAX:
+        shown += f" and {len(names) - _NAMES_MAX} more"
     print(
         f"node {runtime.id} of group {runtime.group} serves {shown or 'nothing'} at {runtime.url}",
         flush=True,

@@ -1,28 +1,28 @@
-"""``understudy promises``."""
+"""``understudy promises``: read, search, create and settle promises."""
 
 from __future__ import annotations
 
 import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
-from understudy.cli.options import AsJson, Tags, Url
+from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
+from understudy_store.records import PromiseState
 
 if TYPE_CHECKING:
     from understudy_store.records import PromiseRecord, TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
-STATES: Final = ("pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout")
+STATES: Final[tuple[str, ...]] = get_args(PromiseState)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Of the promise.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The promise's id.")]
 
 
 @app.callback()
 def promises() -> None:
-    """Look at promises; settle, create and cancel them.
+    """Read, search, create and settle promises.
 
     \b
     Examples:
@@ -34,25 +34,29 @@ def promises() -> None:
 
 @app.command()
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Show one promise; of one that failed, also where that happened.
+    """Show one promise.
 
-    Values are decoded where they are plain data; what is pickled is never unpickled here. Of one
-    that is pending and has a task, that is shown too: why it is parked, for instance.
+    Plain data is decoded; a pickle is never loaded, only its size is shown. A promise that failed
+    is shown with its traceback, and a pending call with its task.
+
+    --json prints one object, with the keys error and task if they apply.
 
     \b
     Example:
       understudy promises get order-7
+
+    Exits with 1 if the promise does not exist.
     """
     from understudy.cli.client import Client
-    from understudy_store.commands import PromiseGet, TaskGet
+    from understudy_store.commands import TaskGet
     from understudy_store.records import TAG_TARGET
 
     with Client(url) as client:
-        record = client.command(PromiseGet(id)).promise
-        assert record is not None
-        waits = not record.settled and TAG_TARGET in record.tags
-        task = client.command(TaskGet(id)).task if waits else None
-    return _show(record, as_json, task)
+        record = client.promise(id)
+        is_pending_call = not record.settled and TAG_TARGET in record.tags
+        task = client.command(TaskGet(id)).task if is_pending_call else None
+    _show(record, as_json, task)
+    return 0
 
 
 @app.command()
@@ -60,76 +64,100 @@ def create(
     id: Id,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Its deadline: 90, 500ms, 10m, 7d; else 30d."),
+        typer.Option(
+            metavar="TIME",
+            help="The deadline, from now: 90 (seconds), 500ms, 10m, 7d. [default: 30d]",
+        ),
     ] = None,
     value: Annotated[
         str | None,
-        typer.Option(metavar="X", help="For whoever settles it to read: JSON, else text."),
+        typer.Option(
+            metavar="X",
+            help="Data for the person or program that settles the promise: JSON, or text.",
+        ),
     ] = None,
     tag: Tags = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Make a promise that the outside will settle; the same id again shows the one there is.
+    """Create a promise that is settled from outside.
+
+    If a promise of this id exists, it is shown and left as it is.
+
+    --json prints one object, as get does.
 
     \b
     Example:
       understudy promises create approval-7 --timeout 7d --value '{"amount": 120}'
     """
     from understudy.cli.client import Client
-    from understudy.cli.commands.invoke import json_or_text
-    from understudy.cli.options import pairs, seconds
+    from understudy.cli.options import parse_pairs, parse_value
+    from understudy.cli.times import parse_seconds
     from understudy.promises import record_of
 
-    given: Any = None if value is None else json_or_text(value)
     with Client(url) as client:
         made = client.runtime.promises.create(
-            id, timeout=seconds(timeout, "--timeout"), tags=pairs(tag, "--tag"), value=given
+            id,
+            timeout=parse_seconds(timeout, "--timeout"),
+            tags=parse_pairs(tag, "--tag"),
+            value=None if value is None else parse_value(value),
         )
-    return _show(record_of(made), as_json)
+    _show(record_of(made), as_json)
+    return 0
 
 
 @app.command()
 def resolve(
     id: Id,
     value: Annotated[
-        str | None, typer.Option(metavar="X", help="The value: JSON, else text; else null.")
+        str | None,
+        typer.Option(metavar="X", help="The value: JSON, or text. [default: null]"),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Settle a promise with a value. One that is settled otherwise stays so: exit code 1.
+    """Settle a promise with a value.
+
+    A promise that is already settled never changes. --json prints one object, as get does.
 
     \b
     Example:
       understudy promises resolve approval-7 --value true
+
+    Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
-    from understudy.cli.commands.invoke import json_or_text
     from understudy.cli.json_data import decoded
+    from understudy.cli.options import parse_value
     from understudy.promises import record_of
     from understudy_store.records import RESOLVED
 
-    given: Any = None if value is None else json_or_text(value)
+    given: Any = None if value is None else parse_value(value)
     with Client(url) as client:
         record = record_of(client.runtime.promises.resolve(id, given))
-    return _settled(record, RESOLVED, as_json, same=decoded(record.value.data) == given)
+    is_same = decoded(record.value.data) == given
+    return _show_settled(record, RESOLVED, as_json, is_same=is_same)
 
 
 @app.command()
 def reject(
     id: Id,
     error: Annotated[
-        str, typer.Option(metavar="TEXT", help="What whoever waits for it will see raised.")
+        str,
+        typer.Option(metavar="TEXT", help="The message of the exception that waiters will get."),
     ] = "rejected",
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Settle a promise with a failure. One that is settled otherwise stays so: exit code 1.
+    """Settle a promise with a failure.
+
+    A promise that is already settled never changes. --json prints one object, as get does.
 
     \b
     Example:
       understudy promises reject approval-7 --error "too expensive"
+
+    Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
     from understudy.promises import record_of
@@ -137,16 +165,20 @@ def reject(
 
     with Client(url) as client:
         record = record_of(client.runtime.promises.reject(id, error))
-    return _settled(record, REJECTED, as_json)
+    return _show_settled(record, REJECTED, as_json)
 
 
 @app.command()
 def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Cancel a promise and, in its call graph, all that it still waits for.
+    """Cancel a promise and its call graph.
+
+    All pending promises below it are canceled too. --json prints one object, as get does.
 
     \b
     Example:
       understudy promises cancel order-7
+
+    Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
     from understudy.promises import record_of
@@ -154,24 +186,27 @@ def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 
     with Client(url) as client:
         record = record_of(client.runtime.promises.cancel(id))
-    return _settled(record, CANCELED, as_json)
+    return _show_settled(record, CANCELED, as_json)
 
 
 @app.command()
 def search(
     state: Annotated[
-        str | None, typer.Option(metavar="STATE", help=f"One of: {', '.join(STATES)}.")
+        str | None,
+        typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}. [default: any]"),
     ] = None,
-    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Of the id.")] = "",
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
     origin: Annotated[
         str | None, typer.Option(metavar="ID", help="Only the call graph with this root.")
     ] = None,
     tag: Tags = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
+    limit: Limit = LIMIT,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
     """List promises, in the order of their ids.
+
+    --json prints a list of objects, as those of get.
 
     \b
     Examples:
@@ -179,94 +214,97 @@ def search(
       understudy promises search --prefix order- --tag customer=ann --limit 1000 --json
     """
     from understudy.cli.client import Client
-    from understudy.cli.errors import UsageError
-    from understudy.cli.json_data import promise_json
-    from understudy.cli.options import pairs
-    from understudy.cli.tables import print_json
+    from understudy.cli.json_data import print_json
+    from understudy.cli.options import check_state, parse_pairs
+    from understudy.cli.records import promise_json
 
-    if state is not None and state not in STATES:
-        raise UsageError(f"--state {state!r}: it is one of {', '.join(STATES)}")
+    check_state(state, STATES)
     with Client(url) as client:
         found = list(
             client.promises(
                 state=state,
-                tags=pairs(tag, "--tag"),
+                tags=parse_pairs(tag, "--tag"),
                 prefix=prefix,
                 origin=origin,
                 limit=limit + 1,
             )
         )
-    cut = len(found) > limit
     if as_json:
         print_json([promise_json(record) for record in found[:limit]])
     else:
         print(_table(found[:limit]))
-        if cut:
-            print(f"There are more than {limit:,}: add --limit or --prefix")
+        if len(found) > limit:
+            print(f"There are more than {limit:,}: narrow the search, or raise --limit")
     return 0
 
 
-def _settled(record: PromiseRecord, wanted: str, as_json: bool, *, same: bool = True) -> int:
+def _show_settled(
+    record: PromiseRecord, wanted: str, as_json: bool, *, is_same: bool = True
+) -> int:
+    """Show a promise that should be settled as `wanted`; return the exit code."""
     _show(record, as_json)
-    if record.state == wanted and same:
+    if record.state == wanted and is_same:
         return 0
     how = record.state if record.state != wanted else f"{record.state} with another value"
-    print(f"understudy promises: {record.id} was {how} already, and stays so", file=sys.stderr)
+    print(
+        f"understudy promises: {record.id} was already {how}, and does not change", file=sys.stderr
+    )
     return 1
 
 
-def _show(record: PromiseRecord | None, as_json: bool, task: TaskRecord | None = None) -> int:
-    from understudy.cli.json_data import (
-        compact,
-        decoded,
-        promise_json,
-        reason,
-        task_json,
-        traceback_of,
-        trouble,
-    )
-    from understudy.cli.tables import moment, print_json
-    from understudy_store.records import HEADER_FUNCTION, RESOLVED
+def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) -> None:
+    from understudy.cli.json_data import print_json
+    from understudy.cli.records import failure_traceback, promise_json, task_json
 
-    assert record is not None
     if as_json:
         shown = promise_json(record)
         if task is not None:
             shown["task"] = task_json(task)
         print_json(shown)
-        return 0
-    facts = {
+        return
+    facts = _facts(record, task)
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        if fact is not None:
+            print(f"{name:<{width}}  {fact}")
+    if text := failure_traceback(record):
+        print(f"\n{text}")
+
+
+def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | None]:
+    """Return the lines to show: name to text; None if there is nothing to say."""
+    from understudy.cli.json_data import compact, decoded
+    from understudy.cli.records import failure_reason, task_trouble
+    from understudy.cli.times import moment
+    from understudy_store.records import HEADER_FUNCTION, RESOLVED
+
+    return {
         "id": record.id,
         "state": record.state,
         "task": None if task is None else task.state,
-        "trouble": trouble(task) or None,
+        "trouble": task_trouble(task) or None,
         "function": record.param.headers.get(HEADER_FUNCTION),
         "param": compact(decoded(record.param.data), None) if record.param.data else None,
         "value": compact(decoded(record.value.data), None) if record.state == RESOLVED else None,
-        "failure": reason(record) or None,
+        "failure": failure_reason(record) or None,
         "created": moment(record.created_at),
         "deadline": moment(record.timeout_at),
         "settled": moment(record.settled_at),
         **{f"tag {name}": text for name, text in sorted(record.tags.items())},
     }
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        if fact is not None:
-            print(f"{name:<{width}}  {fact}")
-    if where := traceback_of(record):
-        print(f"\n{where}")
-    return 0
 
 
 def _table(records: list[PromiseRecord]) -> str:
-    from understudy.cli.json_data import compact, decoded, reason
-    from understudy.cli.tables import duration, moment, table
+    from understudy.cli.json_data import compact, decoded
+    from understudy.cli.records import failure_reason
+    from understudy.cli.tables import table
+    from understudy.cli.times import duration, moment, now_ms
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     rows = []
     for record in records:
-        end = now_ms if record.settled_at is None else record.settled_at
+        end = now if record.settled_at is None else record.settled_at
         result = compact(decoded(record.value.data)) if record.state == RESOLVED else ""
         rows.append(
             (
@@ -275,7 +313,7 @@ def _table(records: list[PromiseRecord]) -> str:
                 record.param.headers.get(HEADER_FUNCTION),
                 moment(record.created_at),
                 duration(end - record.created_at),
-                reason(record) or result,
+                failure_reason(record) or result,
             )
         )
     return table(("ID", "STATE", "FUNCTION", "CREATED (UTC)", "TOOK", "RESULT"), rows)

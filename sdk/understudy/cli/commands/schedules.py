@@ -1,4 +1,4 @@
-"""``understudy schedules``."""
+"""``understudy schedules``: create, read and delete schedules."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from understudy.cli.options import AsJson, Tags, Url
+from understudy.cli.options import Arguments, AsJson, Function, NamedArguments, Tags, Target, Url
+from understudy.schedules import DEFAULT_PROMISE_ID
 
 if TYPE_CHECKING:
     from understudy_store.records import ScheduleRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Of the schedule.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.")]
+
+_CRON_ADVICE: Final = (
+    'It has five fields, minute hour day month weekday, as "0 3 * * *" (each night at three, UTC); '
+    "or six, the first of which is seconds"
+)
 
 
 @app.callback()
 def schedules() -> None:
-    """Calls that the broker makes by the clock.
+    """Create, read and delete schedules: calls by the clock.
 
     \b
     Examples:
@@ -27,88 +33,98 @@ def schedules() -> None:
     """
 
 
-_CRON: Final = (
-    'It has five fields, minute hour day month weekday, as "0 3 * * *" (each night at three, UTC); '
-    "or six, which begin with seconds"
-)
-
-
 @app.command()
 def create(
     id: Id,
     cron: Annotated[
         str,
-        typer.Argument(metavar="CRON", help='In UTC: "0 3 * * *", or six fields from seconds on.'),
+        typer.Argument(
+            metavar="CRON",
+            help='When to call, in UTC: "0 3 * * *" (minute hour day month weekday), or six '
+            "fields beginning with seconds.",
+        ),
     ],
-    function: Annotated[str, typer.Argument(metavar="FUNC", help="Name of the function.")],
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X", help="An argument: JSON, else text; may be repeated."),
-    ] = None,
-    kwarg: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=X", help="One by name; may be repeated.")
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="GROUP", help="Who performs it; else UNDERSTUDY_GROUP, else default."),
-    ] = None,
+    function: Function,
+    arg: Arguments = None,
+    kwarg: NamedArguments = None,
+    target: Target = None,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Deadline of each call; else 30d.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The deadline of each call: 90 (seconds), 500ms, 10m, 2h, 7d. [default: 30d]",
+        ),
     ] = None,
     promise_id: Annotated[
-        str, typer.Option(metavar="TEXT", help="Id of each call.")
-    ] = "{id}.{timestamp}",
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="The id of each call. {timestamp} is when it was due, in epoch milliseconds.",
+        ),
+    ] = DEFAULT_PROMISE_ID,
     tag: Tags = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Call a function at each occurrence; the same id again shows the schedule that there is.
+    """Call a function whenever a cron expression says so.
+
+    If a schedule of this id exists, it is shown and left as it is.
+
+    --json prints one object.
 
     \b
     Example:
       understudy schedules create nightly "0 3 * * *" report --target reports --arg daily
     """
     from understudy.cli.client import Client
-    from understudy.cli.commands.invoke import json_or_text
     from understudy.cli.errors import UsageError
-    from understudy.cli.options import pairs, seconds
+    from understudy.cli.options import parse_arguments, parse_pairs
+    from understudy.cli.times import parse_seconds
     from understudy.schedules import record_of
     from understudy_actors.errors import CommandError
 
-    args = [json_or_text(text) for text in arg or ()]
-    kwargs = {name: json_or_text(text) for name, text in pairs(kwarg, "--kwarg").items()}
+    args, kwargs = parse_arguments(arg, kwarg)
     with Client(url) as client:
         runtime = client.runtime.options(
-            target=target, timeout=seconds(timeout, "--timeout"), tags=pairs(tag, "--tag")
+            target=target,
+            timeout=parse_seconds(timeout, "--timeout"),
+            tags=parse_pairs(tag, "--tag"),
         )
         try:
             schedules = runtime.schedules.options(promise_id=promise_id)
             made = schedules.create(id, cron, function, *args, **kwargs)
         except CommandError as error:
             if error.status == 400 and error.error.startswith("cron line"):
-                raise UsageError(f"{error.error}. {_CRON}") from None
+                raise UsageError(f"{error.error}. {_CRON_ADVICE}") from None
             raise
-    return _show([record_of(made)], as_json, one=True)
+    _show_one(record_of(made), as_json)
+    return 0
 
 
 @app.command()
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Show one schedule.
 
+    --json prints one object.
+
     \b
     Example:
       understudy schedules get nightly
+
+    Exits with 1 if the schedule does not exist.
     """
     from understudy.cli.client import Client
     from understudy.schedules import record_of
 
     with Client(url) as client:
-        return _show([record_of(client.runtime.schedules.get(id))], as_json, one=True)
+        schedule = record_of(client.runtime.schedules.get(id))
+    _show_one(schedule, as_json)
+    return 0
 
 
 @app.command()
 def delete(id: Id, url: Url = None) -> int:
-    """No more occurrences; calls already made go on.
+    """Delete a schedule. Calls that it has made continue.
 
     \b
     Example:
@@ -124,33 +140,48 @@ def delete(id: Id, url: Url = None) -> int:
 
 @app.command()
 def search(
-    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Of the id.")] = "",
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
     """List schedules, in the order of their ids.
+
+    --json prints a list of objects.
 
     \b
     Example:
       understudy schedules search --prefix night
     """
     from understudy.cli.client import Client
+    from understudy.cli.json_data import print_json
+    from understudy.cli.records import schedule_json
     from understudy.schedules import record_of
 
     with Client(url) as client:
-        found = client.runtime.schedules.search(prefix=prefix)
-        return _show([record_of(schedule) for schedule in found], as_json)
+        schedules = client.runtime.schedules.search(prefix=prefix)
+        found = [record_of(schedule) for schedule in schedules]
+    if as_json:
+        print_json([schedule_json(schedule) for schedule in found])
+    else:
+        print(_table(found))
+    return 0
 
 
-def _show(found: list[ScheduleRecord], as_json: bool, *, one: bool = False) -> int:
-    from understudy.cli.json_data import schedule_json
-    from understudy.cli.tables import moment, print_json, table
-    from understudy_store.records import HEADER_FUNCTION, TAG_TARGET
+def _show_one(schedule: ScheduleRecord, as_json: bool) -> None:
+    from understudy.cli.json_data import print_json
+    from understudy.cli.records import schedule_json
 
     if as_json:
-        shown = [schedule_json(schedule) for schedule in found]
-        print_json(shown[0] if one else shown)
-        return 0
+        print_json(schedule_json(schedule))
+    else:
+        print(_table([schedule]))
+
+
+def _table(found: list[ScheduleRecord]) -> str:
+    from understudy.cli.tables import table
+    from understudy.cli.times import moment
+    from understudy_store.records import HEADER_FUNCTION, TAG_TARGET
+
     rows = [
         (
             schedule.id,
@@ -162,5 +193,4 @@ def _show(found: list[ScheduleRecord], as_json: bool, *, one: bool = False) -> i
         )
         for schedule in found
     ]
-    print(table(("ID", "CRON", "FUNCTION", "TARGET", "NEXT (UTC)", "LAST (UTC)"), rows))
-    return 0
+    return table(("ID", "CRON", "FUNCTION", "TARGET", "NEXT (UTC)", "LAST (UTC)"), rows)

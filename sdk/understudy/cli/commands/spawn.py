@@ -1,4 +1,4 @@
-"""``understudy spawn``."""
+"""``understudy spawn``: run several nodes of a group."""
 
 from __future__ import annotations
 
@@ -7,35 +7,45 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.options import Url
+from understudy.cli.options import App, JoinGroup, Url
+from understudy_actors.processes.topology import NODES_MAX
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()
 def spawn(
-    runtime: Annotated[str, typer.Argument(metavar="APP", help="module:runtime, as for node.")],
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The group to join, instead of the Runtime's own."),
-    ] = None,
+    runtime: App,
+    group: JoinGroup = None,
     nodes: Annotated[
-        int, typer.Option(metavar="N", min=1, max=1000, help="How many processes.")
+        int, typer.Option(metavar="N", min=1, max=NODES_MAX, help="The number of nodes.")
     ] = 1,
     concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Functions at a time, in each node.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most functions that run at a time in each node. [default: the Runtime's own]",
+        ),
     ] = None,
     url: Url = None,
 ) -> int:
-    """Start several nodes of a group, and keep them up.
+    """Run several nodes of a group, and restart them when they die.
 
-    Each is an `understudy node` process; every line that it writes is printed with its name. One
-    that keeps dying ends all, with its last lines. Ctrl-C drains them, twice kills them.
+    Each is an `understudy node` process. Every line that it writes is printed after its name. If a
+    node keeps dying, all are stopped and its last lines are shown. Ctrl-C stops the nodes in order,
+    a second Ctrl-C kills them.
 
     \b
     Examples:
       understudy spawn app:runtime --group orders --nodes 4
       understudy spawn shop.orders --group orders --url tcp://10.0.0.5:5577
+
+    \b
+    Exit codes:
+      1         no broker answers at the start, or a node keeps dying
+      2         wrong usage
+      130, 143  stopped by SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
     from understudy.cli.process_pools import Say, count, run_pool, start_all, wait_for_nodes

@@ -1,27 +1,29 @@
-"""``understudy tasks``."""
+"""``understudy tasks``: read, search, halt and continue tasks."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
-from understudy.cli.options import AsJson, Url
+from understudy.cli.options import LIMIT, AsJson, Limit, Url
+from understudy_store.records import TaskState
 
 if TYPE_CHECKING:
     from understudy_store.records import TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
-STATES: Final = ("pending", "acquired", "suspended", "halted", "fulfilled")
+STATES: Final[tuple[str, ...]] = get_args(TaskState)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Of the task: its promise's.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="The task's id, which is that of its promise.")
+]
 
 
 @app.callback()
 def tasks() -> None:
-    """Look at tasks: who holds which, why one is parked; halt, continue.
+    """Read, search, halt and continue tasks.
 
     \b
     Examples:
@@ -34,20 +36,24 @@ def tasks() -> None:
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Show one task.
 
+    --json prints one object, with the number of deaths and their cause.
+
     \b
     Example:
       understudy tasks get order-7
+
+    Exits with 1 if the task does not exist.
     """
     from understudy_store.commands import TaskGet
 
-    return _one(TaskGet(id), as_json, url)
+    return _show_reply(TaskGet(id), as_json, url)
 
 
 @app.command()
 def halt(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Take a task from its node and hand it to nobody, until it is continued.
+    """Halt a task: no node gets it until it is continued.
 
-    Its promise stays pending, and its deadline still counts.
+    A node that holds the task loses it. The promise stays pending, and its deadline still counts.
 
     \b
     Example:
@@ -55,15 +61,15 @@ def halt(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """
     from understudy_store.commands import TaskHalt
 
-    return _one(TaskHalt(id), as_json, url)
+    return _show_reply(TaskHalt(id), as_json, url)
 
 
 @app.command("continue")
 def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Let a halted or parked task be handed out again.
+    """Let a halted or parked task run again.
 
-    A task is parked, which is halted with a cause, when whoever held it vanished several times in a
-    row (the broker's setting deaths_max). The count begins anew.
+    The broker parks a task, that is, halts it with a cause, if its holders vanish several times in
+    a row (its setting deaths_max). Their number then starts again at zero.
 
     \b
     Example:
@@ -71,22 +77,27 @@ def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """
     from understudy_store.commands import TaskContinue
 
-    return _one(TaskContinue(id), as_json, url)
+    return _show_reply(TaskContinue(id), as_json, url)
 
 
 @app.command()
 def search(
     state: Annotated[
-        str | None, typer.Option(metavar="STATE", help=f"One of: {', '.join(STATES)}.")
+        str | None,
+        typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}. [default: any]"),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The group that performs them.")
+        str | None, typer.Option(metavar="NAME", help="The group that the tasks are for.")
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
+    limit: Limit = LIMIT,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
     """List tasks, in the order of their ids.
+
+    Why a task was parked is shown below the table.
+
+    --json prints a list of objects, as those of get.
 
     \b
     Examples:
@@ -94,12 +105,11 @@ def search(
       understudy tasks search --state halted --json
     """
     from understudy.cli.client import Client
-    from understudy.cli.errors import UsageError
-    from understudy.cli.json_data import task_json
-    from understudy.cli.tables import print_json
+    from understudy.cli.json_data import print_json
+    from understudy.cli.options import check_state
+    from understudy.cli.records import task_json
 
-    if state is not None and state not in STATES:
-        raise UsageError(f"--state {state!r}: it is one of {', '.join(STATES)}")
+    check_state(state, STATES)
     with Client(url) as client:
         found = list(client.tasks(state=state, group=group, limit=limit + 1))
     if as_json:
@@ -107,14 +117,14 @@ def search(
     else:
         print(_table(found[:limit]))
         if len(found) > limit:
-            print(f"There are more than {limit:,}: add --limit, --state or --group")
+            print(f"There are more than {limit:,}: narrow the search, or raise --limit")
     return 0
 
 
-def _one(command: object, as_json: bool, url: str | None) -> int:
+def _show_reply(command: object, as_json: bool, url: str | None) -> int:
     from understudy.cli.client import Client
-    from understudy.cli.json_data import task_json
-    from understudy.cli.tables import print_json
+    from understudy.cli.json_data import print_json
+    from understudy.cli.records import task_json
 
     with Client(url) as client:
         task = client.command(command).task
@@ -127,22 +137,23 @@ def _one(command: object, as_json: bool, url: str | None) -> int:
 
 
 def _table(found: list[TaskRecord]) -> str:
-    from understudy.cli.json_data import node_of, trouble
+    from understudy.cli.records import node_of, task_trouble
     from understudy.cli.tables import table
+    from understudy.cli.times import now_ms
 
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     rows = [
-        (task.id, task.state, task.version, task.target, node_of(task), _due(task, now_ms))
+        (task.id, task.state, task.version, task.target, node_of(task), _next_event(task, now))
         for task in found
     ]
     lines = [table(("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT"), rows)]
-    lines += [f"{task.id}: {said}" for task in found if (said := trouble(task))]
+    lines += [f"{task.id}: {trouble}" for task in found if (trouble := task_trouble(task))]
     return "\n".join(lines)
 
 
-def _due(task: TaskRecord, now_ms: int) -> str | None:
-    """What the task's timer is for."""
-    from understudy.cli.tables import duration
+def _next_event(task: TaskRecord, now_ms: int) -> str | None:
+    """Return what happens to the task next, and when."""
+    from understudy.cli.times import duration
 
     if task.expires_at is not None:
         return f"lease ends in {duration(task.expires_at - now_ms)}"

@@ -1,4 +1,4 @@
-"""``understudy tree``."""
+"""``understudy tree``: show a call graph."""
 
 from __future__ import annotations
 
@@ -12,150 +12,163 @@ import typer
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
+    from understudy.cli.call_graph import Line, Node
+    from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.client import Client
-    from understudy.cli.graph import Line, Node
-    from understudy.cli.graph_text import Surroundings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-#: seconds between two looks with --follow, at least; a graph that takes long to read is read less
-LOOK_S: Final = 0.3
-#: how many times its own reading it rests
-REST: Final = 4
+#: the least pause between two reads with --follow, in seconds
+_POLL_S: Final = 0.3
+#: the pause after a read, as a multiple of the time it took, so that a large graph costs little
+_PAUSE_FACTOR: Final = 4
 
 
 @app.command()
 def tree(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Of any call; often the root.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id of any call; often the root of its graph.")
+    ],
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on showing it, until it is settled.")
+        bool, typer.Option("--follow", "-f", help="Show changes until the call is settled.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="All children, where they would be summed up.")
+        bool, typer.Option("--all", help="Show all children, instead of counting similar ones.")
     ] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Show a call graph: who called what, and how it stands.
+    """Show a call graph: all calls below one call.
 
-    Each line has the id, the function, the state (with the node that holds it), the time from its
-    creation to its end, how often it was tried if more than once, and why it failed. Children
-    stand in call order; "local" marks steps that ran inside their caller, "detached" calls that
-    their caller does not wait for. Of many like children a few are shown and the rest is counted.
-    A detached call that was given an id of its own is a graph of its own: ask for it by that id.
+    Each line has the id, the function, the status (with the node that runs it), the time from
+    creation to end, the number of attempts if there were several, and the reason of a failure.
+    Children are in call order. "local" marks steps that ran inside their caller, "detached" marks
+    calls that their caller does not wait for. Of many similar children a few are shown and the rest
+    is counted. A detached call with an id of its own is a graph of its own: ask for that id.
 
-    With --follow and no terminal, each change is printed as a line.
+    --json prints one object with nested children, always all of them. With --follow, but not on a
+    terminal, each change is printed as a line.
 
     \b
     Examples:
       understudy tree order-7
       understudy tree order-7 --follow
       understudy tree order-7 --json | jq '.. | objects | select(.error?) | .id'
+
+    Exits with 1 if the promise does not exist.
     """
+    from understudy.cli.call_graph_text import as_data, draw
     from understudy.cli.client import Client
     from understudy.cli.errors import UsageError
-    from understudy.cli.graph_text import as_data, drawn
-    from understudy.cli.tables import print_json
+    from understudy.cli.json_data import print_json
 
     if follow and as_json:
-        raise UsageError("--follow and --json exclude each other: repeat the one with --json")
+        raise UsageError("--follow and --json exclude each other: repeat the command with --json")
     with Client(url) as client:
         if follow:
             _follow(client, id, everything)
             return 0
-        root, shown, around = look(client, id, everything=everything or as_json)
+        root, shown, around = read_graph(client, id, everything=everything or as_json)
     if as_json:
         print_json(as_data(root, around))
     else:
-        print("\n".join(drawn(shown, around)))
+        print("\n".join(draw(shown, around)))
     return 0
 
 
-def look(client: Client, id: str, *, everything: bool) -> tuple[Node, list[Line], Surroundings]:
-    """Read the graph as it is now: the tree, the lines to show, and what else is known of these."""
+def read_graph(
+    client: Client, id: str, *, everything: bool
+) -> tuple[Node, list[Line], Surroundings]:
+    """Read a call graph as it is now.
+
+    Returns
+    -------
+    The tree, the lines to show, and the tasks and groups of the promises in these lines.
+    """
+    from understudy.cli.call_graph import Node, build, lines
+    from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
-    from understudy.cli.graph import Node, build, lines
-    from understudy.cli.graph_text import Surroundings
+    from understudy.cli.times import now_ms
     from understudy_store.records import TAG_ORIGIN, TAG_TARGET
 
-    record = client.promise(id)
+    record = client.find_promise(id)
     if record is None:
         raise CliError(
-            f"there is no promise {id!r} at {client.url}. "
-            "To see what there is: understudy promises search"
+            f"there is no promise {id!r} at {client.url}. To list them: understudy promises search"
         )
-    # detached calls have an origin of their own, but ids below their caller's
+    # A detached call has an origin of its own, but its id is below its caller's.
     records = {found.id: found for found in client.promises(prefix=f"{id}.")}
     origin = record.tags.get(TAG_ORIGIN, id)
     records |= {found.id: found for found in client.promises(origin=origin)}
-    # read first, put in last: where a search saw it settled it may be newer
+    # If the search found the root too, that record is newer.
     records.setdefault(id, record)
     root = build(records.values(), id)
     assert root is not None
     shown = lines(root, everything=everything)
-    targeted = [
+    calls = [
         line.item.id
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
     around = Surroundings(
-        now_ms=time.time_ns() // 1_000_000,
-        tasks=client.tasks_of(targeted),
-        served={group.name: len(group.nodes) for group in client.groups().groups},
+        now_ms=now_ms(),
+        tasks=client.tasks_of(calls),
+        nodes_of={group.name: len(group.nodes) for group in client.groups().groups},
     )
     return root, shown, around
 
 
 def _follow(client: Client, id: str, everything: bool) -> None:
     if not sys.stdout.isatty():
-        _follow_as_lines(client, id, everything)
+        _follow_in_lines(client, id, everything)
         return
     from rich.live import Live
     from rich.text import Text
 
-    from understudy.cli.graph_text import drawn
+    from understudy.cli.call_graph_text import draw
 
     with Live(auto_refresh=False) as live:
 
         def redraw(shown: list[Line], around: Surroundings) -> None:
-            text = Text("\n".join(drawn(shown, around)), no_wrap=True, overflow="ellipsis")
+            text = Text("\n".join(draw(shown, around)), no_wrap=True, overflow="ellipsis")
             live.update(text, refresh=True)
 
-        _watch(client, id, everything, redraw)
+        _poll(client, id, everything, redraw)
 
 
-def _follow_as_lines(client: Client, id: str, everything: bool) -> None:
-    from understudy.cli.graph import Node
-    from understudy.cli.graph_text import change
+def _follow_in_lines(client: Client, id: str, everything: bool) -> None:
+    from understudy.cli.call_graph import Node
+    from understudy.cli.call_graph_text import progress_line
 
-    seen: set[str] = set()
+    printed: set[str] = set()
 
-    def tell(shown: list[Line], around: Surroundings) -> None:
+    def print_changes(shown: list[Line], around: Surroundings) -> None:
         for line in shown:
             if isinstance(line.item, Node):
-                text = change(line.item, around)
-                if text not in seen:
-                    seen.add(text)
+                text = progress_line(line.item, around)
+                if text not in printed:
+                    printed.add(text)
                     print(text, flush=True)
 
-    _watch(client, id, everything, tell)
+    _poll(client, id, everything, print_changes)
 
 
-def _watch(
+def _poll(
     client: Client, id: str, everything: bool, show: Callable[[list[Line], Surroundings], None]
 ) -> None:
-    """Look and show, until the root is settled; at once when it settles."""
-    settled = client.settled(id)
+    """Read and show the graph again and again, until its root is settled."""
+    settled = client.watch(id)
     while True:
         began = time.monotonic()
-        # asked before the look: what is settled then is shown as settled
-        done = settled.done()
-        _, shown, around = look(client, id, everything=everything)
+        # Asked before the read, so that a root that is settled now is shown as settled.
+        is_done = settled.done()
+        _, shown, around = read_graph(client, id, everything=everything)
         show(shown, around)
-        if done:
+        if is_done:
             return
-        rest_s = max(LOOK_S, REST * (time.monotonic() - began))
+        pause_s = max(_POLL_S, _PAUSE_FACTOR * (time.monotonic() - began))
         try:
-            settled.exception(rest_s)
+            # Ends early when the root settles.
+            settled.exception(pause_s)
         except TimeoutError:
             continue

@@ -1,4 +1,4 @@
-"""``understudy up``."""
+"""``understudy up``: run everything that a topology file names."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def up(
     file: Annotated[
-        Path, typer.Argument(metavar="TOPOLOGY", help="The TOML file.", show_default=True)
+        Path, typer.Argument(metavar="TOPOLOGY", help="The topology file.", show_default=True)
     ] = Path("topology.toml"),
 ) -> int:
-    """Start broker, nodes and programs from one file.
+    """Run broker, nodes and programs from one file.
 
-    Processes that die are started again; one that keeps dying ends all, with its last lines. When
-    every group has its nodes one line says "up: ...". Ctrl-C stops in order: programs, nodes, the
-    broker; twice kills.
+    Processes that die are restarted. If one keeps dying, all are stopped and its last lines are
+    shown. When every group has its nodes, a line says "up: ...". Ctrl-C stops programs, nodes and
+    broker in this order, a second Ctrl-C kills them.
 
     \b
     Examples:
@@ -36,7 +36,7 @@ def up(
       understudy up examples/async_rpc/topology.toml
 
     \b
-    A topology.toml:
+    A topology file:
       [broker]
       listen = "tcp://127.0.0.1:5577"
       store = "sqlite:///calls.db"
@@ -51,6 +51,12 @@ def up(
       [[process]]
       name = "gateway"
       command = ["python", "-m", "shop.gateway"]
+
+    \b
+    Exit codes:
+      1         the broker's address is in use, no broker answers, or a process keeps dying
+      2         wrong usage, or the file is wrong
+      130, 143  stopped by SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
     from understudy.cli.errors import UsageError
@@ -68,19 +74,21 @@ def up(
     if not file.exists():
         raise UsageError(
             f"there is no {file} in {Path.cwd()}: name the file (understudy up FILE), or write "
-            "one; understudy up --help shows an example"
+            "one like the example in understudy up --help"
         )
     topology = load_topology(file)
     if topology.broker is not None:
-        check_free(topology.broker.listen)
-    specs = [for_people(spec) if sys.stdout.isatty() else spec for spec in processes(topology)]
+        check_address_is_free(topology.broker.listen)
+    specs = [
+        with_readable_log(spec) if sys.stdout.isatty() else spec for spec in processes(topology)
+    ]
     brokers = [spec for spec in specs if topology.broker is not None and spec.name == "broker"]
     others = specs[len(brokers) :]
     wanted = {group.name: group.nodes for group in topology.groups}
 
     async def body(pool: Pool, say: Say) -> None:
         await start_all(pool, brokers)
-        # what is to be forked is imported while the broker starts
+        # Apps whose nodes are forked are imported while the broker starts.
         await pool.prepare(others)
         if brokers or wanted:
             await wait_for_broker(client)
@@ -91,15 +99,15 @@ def up(
 
     advice = None
     if topology.broker is None:
-        advice = f"start one with: understudy broker; or give {file} a [broker]"
+        advice = f"start one with: understudy broker; or add a [broker] table to {file}"
     with Client(topology.url, BROKER_START_S, advice) as client:
         return run_pool("up", [spec.name for spec in specs], body)
 
 
-def check_free(listen: str) -> None:
-    """Raise `CliError` if another program listens there.
+def check_address_is_free(listen: str) -> None:
+    """Raise `CliError` if another program listens at the address.
 
-    Our broker would fail, and be started again and again, while our nodes joined that other one.
+    Otherwise our broker would fail again and again, while our nodes joined the other broker.
     """
     from understudy.cli.errors import CliError
 
@@ -111,21 +119,21 @@ def check_free(listen: str) -> None:
         try:
             probe.bind(("" if host == "*" else host, int(port)))
         except OSError as error:
-            # whatever else is wrong with the address, the broker says it better
+            # The broker itself reports every other fault of an address.
             if error.errno == errno.EADDRINUSE:
                 raise CliError(
-                    f"the address {listen} is in use: another broker, or another program, listens "
-                    "there. Stop it, or choose another address"
+                    f"the address {listen} is in use by another broker or program. Stop it, or "
+                    "choose another address"
                 ) from None
 
 
-def for_people(spec: ProcessSpec) -> ProcessSpec:
-    """The same, with a log to be read: behind a pipe, a broker would write for programs."""
+def with_readable_log(spec: ProcessSpec) -> ProcessSpec:
+    """Return the process with a log for people; behind a pipe a broker would log for programs."""
     return dataclasses.replace(spec, env={"UNDERSTUDY_BROKER__LOG_FORMAT": "console", **spec.env})
 
 
 def summary(topology: Topology, url: str) -> str:
-    """``broker at tcp://…, service-a 2 nodes, gateway``."""
+    """Describe a topology: ``broker at tcp://…, service-a 2 nodes, gateway``."""
     from understudy.cli.process_pools import count
 
     parts = [f"broker at {url}"] if topology.broker is not None else []

@@ -1,4 +1,4 @@
-"""What users get wrong: each is told at once, in words that say what to do."""
+"""Mistakes of users: each is reported at once, with a message that says what to do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def runtime(broker: EmbeddedBroker) -> Iterator[Runtime]:
 
 @pytest.fixture
 def client(broker: EmbeddedBroker) -> Iterator[Runtime]:
-    """A caller that knows no functions."""
+    """A caller that has no functions registered."""
     runtime = Runtime("clients", url=broker.endpoint)
     yield runtime.options(target="g")
     runtime.stop()
@@ -60,17 +60,17 @@ class Odd(Exception):
 
 
 class TestFunctions:
-    def test_unknown_function(self, runtime: Runtime, client: Runtime) -> None:
+    def test_an_unknown_function(self, runtime: Runtime, client: Runtime) -> None:
         runtime.register(lambda ctx: 1, name="charge")
         with pytest.raises(UnknownFunctionError, match=r"no function 'chrage'.*'charge'"):
             result(client, "x", "chrage")
 
-    def test_unknown_version(self, runtime: Runtime, client: Runtime) -> None:
+    def test_an_unknown_version(self, runtime: Runtime, client: Runtime) -> None:
         runtime.register(lambda ctx: 1, name="f", version=2)
         with pytest.raises(UnknownFunctionError, match="'f' has no version 7, only 2"):
             result(client.options(version=7), "x", "f")
 
-    def test_wrong_arguments_from_afar_are_not_retried(
+    def test_wrong_arguments_found_on_the_node_are_not_retried(
         self, runtime: Runtime, client: Runtime
     ) -> None:
         ran: list[int] = []
@@ -79,7 +79,7 @@ class TestFunctions:
             result(client, "x", "f", 1, 2)
         assert ran == []
 
-    def test_wrong_arguments_where_the_function_is_known(self, runtime: Runtime) -> None:
+    def test_wrong_arguments_of_a_known_function(self, runtime: Runtime) -> None:
         @runtime.register
         def f(ctx: Context, a: int) -> int:
             return a
@@ -99,7 +99,7 @@ class TestFunctions:
             with pytest.raises(ConfigurationError, match="call a function by its name"):
                 runtime.rpc("x", nothing)  # type: ignore[arg-type]
 
-    def test_a_yield_of_what_is_no_request(self, runtime: Runtime) -> None:
+    def test_a_yield_of_something_else_than_a_request(self, runtime: Runtime) -> None:
         @runtime.register
         def f(ctx: Context) -> Any:
             yield 7
@@ -171,12 +171,12 @@ class TestValues:
                 call = ctx.lfc(big, b"") if local else ctx.rfc(big, b"x" * 3000)
                 return len((yield call))
 
-            # the broker's bound is known here since the welcome, so that it is told at the call
+            # The broker's limit is known here since the welcome, so the call itself fails.
             with pytest.raises(PayloadTooLargeError, match="2,000"):
                 runtime.rpc("a", big, b"x" * 3000)
             with pytest.raises(PayloadTooLargeError, match="2,000"):
                 runtime.rpc("b", big, b"").result(10)
-            # and where an SDK lets it pass all the same, the broker does not
+            # If an SDK ignores the limit, the broker still refuses.
             runtime.session.env.values.codec.payload_bytes_max = 10_000
             with pytest.raises(PayloadTooLargeError, match="2000"):
                 runtime.rpc("c", big, b"x" * 3000)
@@ -184,7 +184,7 @@ class TestValues:
                 with pytest.raises(CommandError, match="at most 2000"):
                     runtime.rpc(f"x{n}", *call).result(10)  # type: ignore[call-overload]
 
-    def test_exceptions_arrive_as_what_they_were(self, runtime: Runtime, client: Runtime) -> None:
+    def test_exceptions_arrive_with_their_class(self, runtime: Runtime, client: Runtime) -> None:
         @runtime.register
         def f(ctx: Context, kind: str) -> Any:
             yield ctx.sleep(0)
@@ -202,7 +202,7 @@ class TestValues:
 
     @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
     @pytest.mark.parametrize("kind", ["plain", "generator", "coroutine"])
-    def test_what_would_end_a_process_fails_the_call(
+    def test_an_exception_that_would_end_a_process_fails_the_call(
         self, runtime: Runtime, error: type[BaseException], kind: str
     ) -> None:
         def plain(ctx: Context) -> None:
@@ -240,7 +240,7 @@ class TestValues:
         def down(ctx: Context, n: int) -> Any:
             return (yield ctx.rfc(down, n - 1)) + 1 if n else 0
 
-        # ids grow by two characters with each level, and have a bound
+        # An id grows by two characters with each level, and its length is bounded.
         assert runtime.rpc("x", down, 200).result(20) == 200
         with pytest.raises(CommandError, match="512"):
             runtime.rpc("y", down, 300).result(20)
@@ -260,7 +260,7 @@ class TestIds:
     ) -> None:
         runtime.register(lambda ctx, x=0, *, y=frozenset(): x, name="one")
         assert result(client, "x", "one", 1, y={"a", "b"}) == 1
-        # the same, or nothing said about the arguments: it only attaches
+        # With the same arguments, or none, it only attaches.
         assert result(client, "x", "one", 1, y={"b", "a"}) == 1
         assert result(client, "x", "one") == 1
         assert caplog.messages == []
@@ -275,7 +275,7 @@ class TestIds:
         with pytest.raises(CommandError, match="'x' belongs to a promise that calls no function"):
             runtime.rpc("x", "one")
 
-    def test_ids_that_are_none(self, runtime: Runtime) -> None:
+    def test_invalid_ids(self, runtime: Runtime) -> None:
         runtime.register(lambda ctx: 1, name="one")
         for id in ("", None, 7):
             with pytest.raises(ConfigurationError, match="needs an id"):
@@ -285,7 +285,7 @@ class TestIds:
         with pytest.raises(CommandError, match="control character"):
             runtime.rpc("a\nb", "one")
 
-    def test_what_does_not_exist(self, runtime: Runtime) -> None:
+    def test_ids_that_do_not_exist(self, runtime: Runtime) -> None:
         for attempt in (
             lambda: runtime.get("nope").result(10),
             lambda: runtime.promises.get("nope"),
@@ -326,7 +326,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         "settings", [{"group": "a b"}, {"id": "a/b"}, {"concurrency": 0}, {"timeout": -1}]
     )
-    def test_of_a_runtime(self, settings: dict[str, Any]) -> None:
+    def test_settings_of_a_runtime(self, settings: dict[str, Any]) -> None:
         (name,) = settings
         with pytest.raises(ValueError, match=name):
             Runtime(**settings)
@@ -339,7 +339,7 @@ class TestSettings:
 
 
 class TestNodes:
-    def test_a_group_without_nodes_waits_until_one_comes(
+    def test_a_call_to_a_group_without_nodes_waits_for_one(
         self, broker: EmbeddedBroker, client: Runtime
     ) -> None:
         handle = client.options(target="late").rpc("x", "f")
@@ -369,8 +369,8 @@ def free_url() -> str:
         return f"tcp://127.0.0.1:{s.getsockname()[1]}"
 
 
-class TestBrokerAway:
-    def test_it_says_so_and_how_to_start_one(self) -> None:
+class TestNoBroker:
+    def test_the_message_says_how_to_start_one(self) -> None:
         url = free_url()
         runtime = Runtime(url=url, connect_timeout=0.2)
         with pytest.raises(BrokerUnavailableError, match=f"{url}.*understudy broker"):
@@ -384,7 +384,7 @@ class TestBrokerAway:
             await handle
         await trio.to_thread.run_sync(runtime.stop)
 
-    def test_it_connects_when_the_broker_comes(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_it_connects_when_the_broker_starts(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "understudy")
         url = free_url()
         runtime = Runtime("g", url=url, connect_timeout=20)
@@ -395,7 +395,7 @@ class TestBrokerAway:
             assert result(runtime, "x", "f") == "late"
             runtime.stop()
 
-    def test_a_stop_leaves_nobody_waiting(self) -> None:
+    def test_a_stop_fails_all_waiting_calls(self) -> None:
         runtime = Runtime(url=free_url())
         connection = runtime.session.connection
         future = connection.command(PromiseGet("x"))

@@ -1,4 +1,4 @@
-"""Call graphs: from records to a tree, to lines, to text."""
+"""Call graphs: from records to a tree, to lines, to text and JSON data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.cli.graph import Line, Node, Omitted, build, lines, status
-from understudy.cli.graph_text import Surroundings, as_data, change, drawn
+from understudy.cli.call_graph import Line, Node, Omitted, build, lines, status
+from understudy.cli.call_graph_text import Surroundings, as_data, draw, progress_line
 from understudy.values import Codec
 from understudy_store.records import (
     EMPTY,
@@ -43,7 +43,7 @@ def promise(
     kind: str = "rfi",
     **tags: str,
 ) -> PromiseRecord:
-    """A record; tags are given without their prefix, and it is targeted unless told otherwise."""
+    """Make a record. Tags are given without their prefix; without tags of its kind it is a call."""
     headers = {HEADER_KIND: kind} | ({HEADER_FUNCTION: function} if function else {})
     all_tags = {f"understudy:{name}": text for name, text in tags.items()}
     if (
@@ -73,19 +73,19 @@ def ids(node: Node) -> list[str]:
     return [child.id for child in node.children]
 
 
-# -- the tree -------------------------------------------------------------------------------------
+# The tree ---------------------------------------------------------------------------------------
 
 
 def test_no_such_root() -> None:
     assert build([promise("p")], "q") is None
 
 
-def test_children_stand_in_call_order_by_number() -> None:
+def test_children_are_in_call_order() -> None:
     root = tree(*[promise(f"p.{n}", branch="p") for n in (10, 2, 1, 11)], promise("p"))
     assert ids(root) == ["p.1", "p.2", "p.10", "p.11"]
 
 
-def test_steps_of_a_local_step_hang_below_it() -> None:
+def test_steps_of_a_local_step_are_below_it() -> None:
     root = tree(
         promise("p"),
         promise("p.1", branch="p", scope="local"),
@@ -95,7 +95,7 @@ def test_steps_of_a_local_step_hang_below_it() -> None:
     assert ids(root.children[0]) == ["p.1.1"]
 
 
-def test_a_chosen_id_hangs_below_its_branch_where_its_creation_puts_it() -> None:
+def test_a_chosen_id_is_ordered_by_its_time_of_creation() -> None:
     root = tree(
         promise("p"),
         promise("p.1", branch="p", created_at=1000),
@@ -106,30 +106,30 @@ def test_a_chosen_id_hangs_below_its_branch_where_its_creation_puts_it() -> None
     assert ids(root) == ["p.1", "mine", "p.2", "later"]
 
 
-def test_a_chosen_id_stands_where_it_was_called() -> None:
-    """All of one batch are created in the same millisecond."""
+def test_a_chosen_id_is_ordered_by_its_place() -> None:
+    """Calls of one batch are created in the same millisecond."""
     root = tree(
         promise("p"),
         promise("p.1", branch="p"),
         promise("p.3", branch="p"),
         msgspec.structs.replace(promise("mine", branch="p"), param=Value({HEADER_PLACE: "p.2"})),
-        # found there, and made by somebody else
+        # This place belongs to another caller, who made the call first.
         msgspec.structs.replace(promise("other", branch="p"), param=Value({HEADER_PLACE: "q.1"})),
     )
     assert ids(root) == ["p.1", "mine", "p.3", "other"]
 
 
-def test_a_chosen_id_below_another_call_is_found_by_its_tags_alone() -> None:
+def test_the_children_of_a_chosen_id_are_found_by_their_tags() -> None:
     root = tree(promise("p"), promise("x", branch="p"), promise("x.1", branch="x", origin="p"))
     assert [node.id for node in root.walk()] == ["p", "x", "x.1"]
 
 
-def test_without_tags_the_id_says_the_parent() -> None:
+def test_without_tags_the_parent_is_in_the_id() -> None:
     root = tree(promise("p"), promise("p.1.1"), promise("p.1"))
     assert [node.id for node in root.walk()] == ["p", "p.1", "p.1.1"]
 
 
-def test_what_is_not_below_the_root_is_left_out() -> None:
+def test_records_outside_the_tree_are_left_out() -> None:
     records = [promise("p"), promise("p.1", branch="p"), promise("p.1.1", branch="p.1")]
     assert [node.id for node in tree(*records, root="p.1").walk()] == ["p.1", "p.1.1"]
 
@@ -165,7 +165,7 @@ def test_roles() -> None:
     assert tree(roles["promise"]).name == "promise"
 
 
-# -- what is shown --------------------------------------------------------------------------------
+# Lines ------------------------------------------------------------------------------------------
 
 
 def wide(count: int, states: dict[int, PromiseState], function: str = "f") -> list[PromiseRecord]:
@@ -183,11 +183,11 @@ def shown(root: Node, *, everything: bool = False) -> list[str]:
     ]
 
 
-def test_twenty_like_children_are_all_shown() -> None:
+def test_twenty_similar_children_are_all_shown() -> None:
     assert len(lines(tree(promise("p"), *wide(20, {})))) == 21
 
 
-def test_of_more_a_few_are_shown_and_the_rest_is_counted() -> None:
+def test_of_many_children_a_few_are_shown_and_the_rest_is_counted() -> None:
     root = tree(promise("p"), *wide(10_000, dict.fromkeys(range(9001, 10001), "pending")))
     assert shown(root) == [
         "p",
@@ -210,39 +210,39 @@ def test_children_unlike_the_many_are_shown() -> None:
     assert got[6].startswith("95 f")
 
 
-# -- where each stands ----------------------------------------------------------------------------
+# Status -----------------------------------------------------------------------------------------
 
 
-def stands(record: PromiseRecord, of: TaskRecord | None, nodes: int = 1) -> str:
+def status_of(record: PromiseRecord, of: TaskRecord | None, nodes: int = 1) -> str:
     return status(tree(record), of, {"g": nodes}, 5000)
 
 
-def test_where_a_pending_call_stands() -> None:
+def test_status_of_a_pending_call() -> None:
     pending = promise("p", state="pending")
-    assert stands(pending, task("p", "acquired")) == "running"
-    assert stands(pending, task("p", "suspended")) == "waiting"
-    assert stands(pending, task("p", "halted")) == "halted"
-    assert stands(pending, task("p", "halted", deaths=5, cause="x")) == "parked"
-    assert stands(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
+    assert status_of(pending, task("p", "acquired")) == "running"
+    assert status_of(pending, task("p", "suspended")) == "waiting"
+    assert status_of(pending, task("p", "halted")) == "halted"
+    assert status_of(pending, task("p", "halted", deaths=5, cause="x")) == "parked"
+    assert status_of(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
     later = task("p", "pending", retry_at=7500)
-    assert stands(pending, later) == "queued for group g, due in 2.5 s"
-    assert stands(pending, later, nodes=0) == "queued: nothing serves group g"
+    assert status_of(pending, later) == "queued for group g, due in 2.5 s"
+    assert status_of(pending, later, nodes=0) == "queued: nothing serves group g"
 
 
-def test_where_other_promises_stand() -> None:
-    assert stands(promise("p", state="pending", scope="local"), None) == "running"
-    assert stands(promise("p", state="pending", timer="true"), None) == "sleeping"
-    outside = stands(promise("p", state="pending", external="true"), None)
-    assert outside == "pending: waits for the outside"
-    assert stands(promise("p", state="rejected_timedout"), None) == "timedout"
-    # what was read of the task before does not matter any more
-    assert stands(promise("p"), task("p", "acquired")) == "resolved"
+def test_status_of_other_promises() -> None:
+    assert status_of(promise("p", state="pending", scope="local"), None) == "running"
+    assert status_of(promise("p", state="pending", timer="true"), None) == "sleeping"
+    external = status_of(promise("p", state="pending", external="true"), None)
+    assert external == "pending: to be settled from outside"
+    assert status_of(promise("p", state="rejected_timedout"), None) == "timedout"
+    # The task may have been read before the promise settled.
+    assert status_of(promise("p"), task("p", "acquired")) == "resolved"
 
 
-# -- text and data --------------------------------------------------------------------------------
+# Text and JSON data -----------------------------------------------------------------------------
 
 
-def test_drawn() -> None:
+def test_drawing() -> None:
     error = Codec().encode_error(ValueError("no such order\nat all"))
     root = tree(
         promise("p", "order", state="pending", created_at=0),
@@ -256,42 +256,42 @@ def test_drawn() -> None:
     around = Surroundings(
         now_ms=3000,
         tasks={"p": task("p", "suspended"), "p.1": task("p.1", "acquired", version=9, failures=2)},
-        served={"g": 1},
+        nodes_of={"g": 1},
     )
-    assert drawn(lines(root), around) == [
+    assert draw(lines(root), around) == [
         "p            order             waiting  3 s",
         "├─ p.1       charge            running on n-1  2 s  attempt 3",
         "├─ p.2       find              rejected  500 ms  4 attempts  ValueError: no such order",
         "│  └─ p.2.1  look (local)      resolved  500 ms",
         "└─ p.3       audit (detached)  resolved  1 min 10 s",
     ]
-    assert change(root.children[0], around) == "p.1  charge  running on n-1"
+    assert progress_line(root.children[0], around) == "p.1  charge  running on n-1"
 
 
-def test_what_is_parked_says_why_and_what_to_do() -> None:
+def test_a_parked_call_shows_why_and_what_to_do() -> None:
     root = tree(promise("p", state="pending"), promise("p 1", branch="p", state="pending"))
     tasks = {
         "p": task("p", "pending", deaths=2, cause="n-1 is gone", retry_at=0),
         "p 1": task("p 1", "halted", deaths=5, cause="all are gone"),
     }
-    around = Surroundings(now_ms=0, tasks=tasks, served={"g": 1})
-    first, second = (line.partition("0 ms  ")[2] for line in drawn(lines(root), around))
-    assert first == "whoever held it vanished, 2 times in a row; the last: n-1 is gone"
-    assert second == "all are gone; let it go on: understudy tasks continue 'p 1'"
-    assert second in change(root.children[0], around)
+    around = Surroundings(now_ms=0, tasks=tasks, nodes_of={"g": 1})
+    first, second = (line.partition("0 ms  ")[2] for line in draw(lines(root), around))
+    assert first == "its holder vanished 2 times in a row; the last: n-1 is gone"
+    assert second == "all are gone; to let it run again: understudy tasks continue 'p 1'"
+    assert second in progress_line(root.children[0], around)
     data = as_data(root, around)
     assert (data["deaths"], data["cause"]) == (2, "n-1 is gone")
     assert data["children"][0]["status"] == "parked"
 
 
-def test_drawn_with_a_summary() -> None:
+def test_drawing_with_a_summary() -> None:
     root = tree(promise("p"), *wide(1005, {1000: "rejected_timedout"}))
-    text = drawn(lines(root), Surroundings(now_ms=0))
+    text = draw(lines(root), Surroundings(now_ms=0))
     assert text[-1] == "└─ … 999 more f: 999 resolved"
     assert text[-2].startswith("├─ p.1000  f  timedout")
 
 
-def test_data_is_nested_and_whole() -> None:
+def test_json_data_has_all_children() -> None:
     root = tree(
         promise("p", value=Value({}, Codec().encode_value([1, (2, b"x")]))),
         promise("p.1", branch="p", state="rejected", value=Value({}, b"\xc1")),
@@ -304,13 +304,12 @@ def test_data_is_nested_and_whole() -> None:
     assert child["children"] == []
 
 
-def test_the_last_of_each_level_is_known() -> None:
+def test_a_line_knows_the_last_of_each_level() -> None:
     root = tree(promise("p"), promise("p.1", branch="p"), promise("p.1.1", branch="p.1"))
     assert lines(root)[-1] == Line(root.children[0].children[0], (True, True))
 
 
-def test_origin_alone_makes_no_parent() -> None:
-    # a record whose caller is gone still belongs somewhere only if its id says so
+def test_an_origin_is_not_a_parent() -> None:
     stray = promise("stray", origin="p")
     assert stray.tags[TAG_ORIGIN] == "p"
     assert {TAG_BRANCH, TAG_PARENT}.isdisjoint(stray.tags)

@@ -1,6 +1,6 @@
-"""Call graphs: from records to a tree, and from a tree to the lines that a person can take in.
+"""Call graphs: a tree of records, and the lines of it that are shown.
 
-Pure: records in, values out.
+This module is pure: it gets records and returns values.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from understudy_store.records import (
     TaskRecord,
 )
 
-#: like children up to this number are all shown
+#: up to this number, children of the same function and role are all shown
 ALIKE_MAX: Final = 20
-#: of more, so many from the start, and so many of those that failed
-FIRST: Final = 5
-FAILED: Final = 3
+#: beyond it, this many of the first and this many of the failed are shown
+FIRST_SHOWN: Final = 5
+FAILED_SHOWN: Final = 3
 
 
 @dataclass(slots=True)
 class Node:
-    """One promise with what it called, in call order."""
+    """A promise with its children, in call order."""
 
     record: PromiseRecord
     children: list[Node] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Node:
 
     @property
     def role(self) -> str:
-        """What it is: call, detached, local, sleep or promise."""
+        """One of call, detached, local, sleep and promise."""
         tags = self.record.tags
         scope = tags.get(TAG_SCOPE)
         if scope in ("detached", "local"):
@@ -59,7 +59,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The function's name, else the kind of thing that it is."""
+        """The function's name; a promise that calls none has its kind as name."""
         headers = self.record.param.headers
         if function := headers.get(HEADER_FUNCTION):
             return function
@@ -68,7 +68,7 @@ class Node:
 
     @property
     def group(self) -> str | None:
-        """The group that performs it; None for what has no task."""
+        """The group that performs it; None for a promise without a task."""
         target = self.record.tags.get(TAG_TARGET)
         if target is None:
             return None
@@ -78,17 +78,17 @@ class Node:
             return target
 
     def walk(self) -> Iterator[Node]:
-        """This node and all below it, a parent before its children."""
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
+        """Yield this node and all below it, each parent before its children."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
             yield node
-            waiting.extend(reversed(node.children))
+            stack.extend(reversed(node.children))
 
 
 @dataclass(frozen=True, slots=True)
 class Omitted:
-    """Stands for like children that are not shown, and all below them."""
+    """The summary of children that are not shown, with all below them."""
 
     name: str
     #: state to number
@@ -101,18 +101,20 @@ class Omitted:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the drawing: `last` says for each level whether it is the last of its parent."""
+    """A line of the drawing.
+
+    `last` has an entry for each level: whether the item there is the last child of its parent.
+    """
 
     item: Node | Omitted
     last: tuple[bool, ...]
 
 
 def build(records: Iterable[PromiseRecord], root: str) -> Node | None:
-    """The tree below the promise `root`; None if it is not among the records.
+    """Return the tree below the promise `root`; None if `root` is not among the records.
 
-    A child hangs below the promise whose function called it (its parent tag, else its branch tag,
-    else what stands before the last dot of its id). Records that do not hang below `root` are left
-    out.
+    The parent of a promise is in its parent tag, else in its branch tag, else in its id, before the
+    last dot. Records that are not below `root` are left out.
     """
     nodes = {record.id: Node(record) for record in records}
     if root not in nodes:
@@ -130,10 +132,10 @@ def _parent_of(record: PromiseRecord, nodes: Mapping[str, Node]) -> str | None:
     for parent in (record.tags.get(TAG_PARENT), record.tags.get(TAG_BRANCH)):
         if parent is not None and parent != record.id and parent in nodes:
             return parent
-    return _by_id(record.id, nodes)
+    return _parent_by_id(record.id, nodes)
 
 
-def _by_id(id: str, nodes: Mapping[str, Node]) -> str | None:
+def _parent_by_id(id: str, nodes: Mapping[str, Node]) -> str | None:
     above = id
     while "." in above:
         above = above.rpartition(".")[0]
@@ -143,27 +145,27 @@ def _by_id(id: str, nodes: Mapping[str, Node]) -> str | None:
 
 
 def _in_call_order(parent: str, children: list[Node]) -> list[Node]:
-    """By their number; those whose number is not known stand where their creation puts them."""
+    """Order children by their number; a child without one goes by its time of creation."""
     numbered: list[tuple[tuple[int, ...], Node]] = []
-    others: list[Node] = []
+    unnumbered: list[Node] = []
     for child in children:
-        place = _place(parent, child.record.param.headers.get(HEADER_PLACE, child.id))
-        if place:
-            numbered.append((place, child))
+        numbers = _numbers_below(parent, child.record.param.headers.get(HEADER_PLACE, child.id))
+        if numbers:
+            numbered.append((numbers, child))
         else:
-            others.append(child)
+            unnumbered.append(child)
     numbered.sort(key=lambda pair: pair[0])
-    others.sort(key=lambda node: (node.record.created_at, node.id))
+    unnumbered.sort(key=lambda node: (node.record.created_at, node.id))
     ordered: list[Node] = []
     for _, child in numbered:
-        while others and others[0].record.created_at < child.record.created_at:
-            ordered.append(others.pop(0))
+        while unnumbered and unnumbered[0].record.created_at < child.record.created_at:
+            ordered.append(unnumbered.pop(0))
         ordered.append(child)
-    return ordered + others
+    return ordered + unnumbered
 
 
-def _place(parent: str, id: str) -> tuple[int, ...]:
-    """``p.2.10`` below ``p`` is (2, 10); empty for an id that was chosen."""
+def _numbers_below(parent: str, id: str) -> tuple[int, ...]:
+    """Return the numbers in an id: (2, 10) for ``p.2.10`` below ``p``; empty for a chosen id."""
     if not id.startswith(f"{parent}."):
         return ()
     parts = id[len(parent) + 1 :].split(".")
@@ -172,35 +174,35 @@ def _place(parent: str, id: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-# -- what is shown --------------------------------------------------------------------------------
+# Lines ------------------------------------------------------------------------------------------
 
 
 def lines(root: Node, *, everything: bool = False) -> list[Line]:
-    """The lines to draw, from the top.
+    """Return the lines to draw, from the top.
 
-    Of more than 20 like children (same function, same role) the first five are shown, and three of
-    those that failed; the rest is counted. `everything` shows all.
+    Of more than 20 children of the same function and role, the first five and three failed ones are
+    shown, and the rest is counted. `everything` shows all.
     """
     shown: list[Line] = []
-    waiting: list[Line] = [Line(root, ())]
-    while waiting:
-        line = waiting.pop()
+    stack: list[Line] = [Line(root, ())]
+    while stack:
+        line = stack.pop()
         shown.append(line)
         if isinstance(line.item, Omitted):
             continue
-        items = list(line.item.children) if everything else _selected(line.item.children)
+        items = list(line.item.children) if everything else _select(line.item.children)
         below = [
             Line(item, (*line.last, index == len(items) - 1)) for index, item in enumerate(items)
         ]
-        waiting.extend(reversed(below))
+        stack.extend(reversed(below))
     return shown
 
 
-def _selected(children: list[Node]) -> list[Node | Omitted]:
+def _select(children: list[Node]) -> list[Node | Omitted]:
     kinds = Counter((child.name, child.role) for child in children)
     if not any(count > ALIKE_MAX for count in kinds.values()):
         return list(children)
-    chosen = _chosen(children, kinds)
+    chosen = _choose(children, kinds)
     hidden: dict[tuple[str, str], Counter[str]] = {}
     last_shown: dict[tuple[str, str], int] = {}
     for index, child in enumerate(children):
@@ -219,54 +221,57 @@ def _selected(children: list[Node]) -> list[Node | Omitted]:
     return items
 
 
-def _chosen(children: list[Node], kinds: Mapping[tuple[str, str], int]) -> set[int]:
-    """Indexes of the children that are shown."""
+def _choose(children: list[Node], kinds: Mapping[tuple[str, str], int]) -> set[int]:
+    """Return the indexes of the children that are shown."""
     chosen = set()
     first: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str]] = Counter()
     for index, child in enumerate(children):
         kind = (child.name, child.role)
-        if kinds[kind] <= ALIKE_MAX or first[kind] < FIRST:
+        if kinds[kind] <= ALIKE_MAX or first[kind] < FIRST_SHOWN:
             first[kind] += 1
             chosen.add(index)
-        elif child.record.state not in (PENDING, RESOLVED) and failed[kind] < FAILED:
+        elif child.record.state not in (PENDING, RESOLVED) and failed[kind] < FAILED_SHOWN:
             failed[kind] += 1
             chosen.add(index)
     return chosen
 
 
-def attempts(node: Node, task: TaskRecord | None) -> int:
-    """How often it was tried: the attempt that settled it, or the one that is under way or due.
+# Status -----------------------------------------------------------------------------------------
 
-    Of a local step that is not settled nobody but its node knows: 1.
+
+def attempts(node: Node, task: TaskRecord | None) -> int:
+    """Return the number of attempts, including one that is running or due.
+
+    The attempts of a pending local call are known only to its node; 1 is returned.
     """
     failures = 0 if task is None else task.failures
     text = node.record.value.headers.get(HEADER_ATTEMPT, "")
     return int(text) if text.isascii() and text.isdigit() else failures + 1
 
 
-def status(node: Node, task: TaskRecord | None, served: Mapping[str, int], now_ms: int) -> str:
-    """Where it stands, in words.
+def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now_ms: int) -> str:
+    """Return the status of a promise in words.
 
     Parameters
     ----------
     task
-        Its task, if it has one and it is pending.
-    served
-        Group to number of nodes; a group that is not there has none.
+        The promise's task; None if it has none.
+    nodes_of
+        Group to number of nodes; a group that is missing has none.
     """
     record = node.record
     if record.settled:
-        return record.state.removeprefix("rejected_") if record.state != "rejected" else "rejected"
+        return record.state.removeprefix("rejected_")
     if task is None:
-        return _untasked(node, record)
+        return _status_without_task(node, record)
     if task.state == "acquired":
         return "running"
     if task.state == "suspended":
         return "waiting"
     if task.state == "pending":
         group = node.group or task.target
-        if not served.get(group):
+        if not nodes_of.get(group):
             return f"queued: nothing serves group {group}"
         due_ms = (task.retry_at or 0) - now_ms
         later = f", due in {due_ms / 1000:.1f} s" if due_ms > 0 else ""
@@ -274,11 +279,11 @@ def status(node: Node, task: TaskRecord | None, served: Mapping[str, int], now_m
     return "parked" if task.deaths and task.state == "halted" else task.state
 
 
-def _untasked(node: Node, record: PromiseRecord) -> str:
+def _status_without_task(node: Node, record: PromiseRecord) -> str:
     if node.role == "local":
         return "running"
     if node.role == "sleep":
         return "sleeping"
     if record.tags.get(TAG_EXTERNAL) == "true":
-        return "pending: waits for the outside"
+        return "pending: to be settled from outside"
     return PENDING

@@ -1,4 +1,4 @@
-"""Drawing a call graph: as text, and as JSON data."""
+"""Call graphs as text and as JSON data."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.cli.graph import Line, Node, Omitted, attempts, status
-from understudy.cli.json_data import decoded, failure, node_of, reason, trouble
-from understudy.cli.tables import duration
+from understudy.cli.call_graph import Line, Node, Omitted, attempts, status
+from understudy.cli.json_data import decoded
+from understudy.cli.records import failure, failure_reason, node_of, task_trouble
+from understudy.cli.times import duration
 from understudy_store.records import HEADER_SITE, RESOLVED, TaskRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is known beside the promises, at one moment."""
+    """The tasks and nodes of a call graph, at one moment."""
 
     now_ms: int
-    #: id to task, of those that are shown
+    #: id to task, of the promises that are shown
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
     #: group to number of its nodes
-    served: Mapping[str, int] = field(default_factory=dict)
+    nodes_of: Mapping[str, int] = field(default_factory=dict)
 
 
-def drawn(shown: Sequence[Line], around: Surroundings) -> list[str]:
-    """The lines, in columns: branches and id, function, status, time, more."""
+def draw(shown: Sequence[Line], around: Surroundings) -> list[str]:
+    """Draw the lines, in columns: branches and id, function, status, time, and further facts."""
     rows = [(_branches(line.last), *_columns(line.item, around)) for line in shown]
     first = max((len(branches) + len(id) for branches, id, *_ in rows if id), default=0)
     second = max((len(name) for _, id, name, *_ in rows if id), default=0)
@@ -59,31 +60,31 @@ def _label(node: Node) -> str:
 
 def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     task = around.tasks.get(node.id)
-    where = where_of(node, around)
-    yield status(node, task, around.served, around.now_ms) + (f" on {where}" if where else "")
+    holder = holder_of(node, around)
+    yield status(node, task, around.nodes_of, around.now_ms) + (f" on {holder}" if holder else "")
     yield duration(took_ms(node, around.now_ms))
     if (count := attempts(node, task)) > 1:
         yield f"{count} attempts" if node.record.settled else f"attempt {count}"
-    if why := _why(node, task):
-        yield why
+    if trouble := _trouble(node, task):
+        yield trouble
 
 
-def _why(node: Node, task: TaskRecord | None) -> str:
-    """Why it failed, or does not go on."""
-    return reason(node.record) if node.record.settled else trouble(task)
+def _trouble(node: Node, task: TaskRecord | None) -> str:
+    """Return why the call failed or does not continue; empty if all is well."""
+    return failure_reason(node.record) if node.record.settled else task_trouble(task)
 
 
-def change(node: Node, around: Surroundings) -> str:
-    """What of a node is worth a line when it changes: all but the time."""
-    where = where_of(node, around)
-    text = status(node, around.tasks.get(node.id), around.served, 0)
-    text = text.partition(", due in")[0] + (f" on {where}" if where else "")
-    why = _why(node, around.tasks.get(node.id))
-    return f"{node.id}  {_label(node)}  {text}" + (f"  {why}" if why else "")
+def progress_line(node: Node, around: Surroundings) -> str:
+    """Describe a node without its times, so that the text changes only when its status does."""
+    holder = holder_of(node, around)
+    text = status(node, around.tasks.get(node.id), around.nodes_of, 0)
+    text = text.partition(", due in")[0] + (f" on {holder}" if holder else "")
+    trouble = _trouble(node, around.tasks.get(node.id))
+    return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
 
 
-def where_of(node: Node, around: Surroundings) -> str | None:
-    """The node that holds it now."""
+def holder_of(node: Node, around: Surroundings) -> str | None:
+    """Return the name of the node that holds the task now; None if no node does."""
     task = around.tasks.get(node.id)
     if node.record.settled or task is None or task.state != "acquired":
         return None
@@ -91,14 +92,17 @@ def where_of(node: Node, around: Surroundings) -> str | None:
 
 
 def took_ms(node: Node, now_ms: int) -> int:
-    """From its creation to its end, or until now."""
+    """Return the time from the promise's creation until it settled, or until now."""
     record = node.record
     end = now_ms if record.settled_at is None else record.settled_at
     return max(0, end - record.created_at)
 
 
 def as_data(root: Node, around: Surroundings) -> dict[str, Any]:
-    """The tree as JSON data, children nested; built without recursion, for deep chains."""
+    """Return the tree as JSON data, with nested children.
+
+    It is built without recursion because a chain may be deeper than Python's recursion limit.
+    """
     made: dict[str, dict[str, Any]] = {}
     for node in root.walk():
         made[node.id] = _data(node, around)
@@ -114,9 +118,9 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "function": node.name,
         "role": node.role,
         "state": record.state,
-        "status": status(node, task, around.served, around.now_ms),
+        "status": status(node, task, around.nodes_of, around.now_ms),
         "group": node.group,
-        "node": where_of(node, around),
+        "node": holder_of(node, around),
         "attempts": attempts(node, task),
         "runs": None if task is None else task.version,
         "failures": None if task is None else task.failures,

@@ -1,4 +1,4 @@
-"""Real processes of the command line, and patience with them."""
+"""Programs: ``understudy`` commands as processes, for the tests of the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-#: seconds that anything may take before a test has failed
+#: seconds after which a wait fails its test
 PATIENCE_S = 40
 
 APP = """
@@ -81,28 +81,28 @@ def gate(ctx: Context):
 
 
 def free_url() -> str:
-    """An address at which nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+    """Return an address at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's, without settings of ours that a developer may have."""
+    """Return this process's environment without understudy's variables, which may be set."""
     plain = {name: text for name, text in os.environ.items() if not name.startswith("UNDERSTUDY_")}
     return plain | extra
 
 
-def wait_until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
-    """Return when `condition` holds; fail with `what` if it takes too long."""
+def wait_until(condition: Callable[[], bool], problem: Callable[[], str]) -> None:
+    """Wait until `condition` holds; fail with the text of `problem` if it takes too long."""
     give_up_at = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < give_up_at, what()
+        assert time.monotonic() < give_up_at, problem()
         time.sleep(0.02)
 
 
 class Program:
-    """``understudy ...`` as a process, with all that it writes."""
+    """An ``understudy`` command as a process, with all its output."""
 
     def __init__(self, *args: str, cwd: Path, **env: str) -> None:
         self.args = args
@@ -128,23 +128,23 @@ class Program:
         return "".join(self._lines)
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        """Return when it has written `text` so many times."""
+        """Wait until the program has written `text` so many times."""
         wait_until(
             lambda: self.output.count(text) >= times or not self._thread.is_alive(),
             lambda: f"{self.args} has not written {text!r} {times}×, but:\n{self.output}",
         )
-        assert self.output.count(text) >= times, f"{self.args} ended:\n{self.output}"
+        assert self.output.count(text) >= times, f"{self.args} wait_for_exit:\n{self.output}"
 
-    def ended(self) -> int:
-        """Its exit code, when it ends."""
+    def wait_for_exit(self) -> int:
+        """Wait for the end of the program; return its exit code."""
         code = self.process.wait(PATIENCE_S)
         self._thread.join(PATIENCE_S)
         return code
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal; its exit code."""
+        """Send a signal, and wait for the exit code."""
         self.process.send_signal(number)
-        return self.ended()
+        return self.wait_for_exit()
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +166,7 @@ class Program:
 
 
 def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself."""
+    """Run a command that ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "understudy", *args],
         cwd=cwd,

@@ -1,0 +1,152 @@
+"""Promises, tasks and schedules as JSON data, and their failures in words."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from understudy.cli.json_data import compact, decoded
+from understudy_store.records import (
+    CANCELED,
+    HEADER_FUNCTION,
+    REJECTED,
+    RESOLVED,
+    TIMEDOUT,
+    PromiseRecord,
+    ScheduleRecord,
+    TaskRecord,
+    Value,
+)
+
+# JSON data --------------------------------------------------------------------------------------
+
+
+def promise_json(record: PromiseRecord) -> dict[str, Any]:
+    """Return a promise as JSON data; `error` is present if it was rejected."""
+    shown: dict[str, Any] = {
+        "id": record.id,
+        "state": record.state,
+        "function": record.param.headers.get(HEADER_FUNCTION),
+        "param": _value_json(record.param),
+        "value": _value_json(record.value),
+        "tags": record.tags,
+        "created_at": record.created_at,
+        "timeout_at": record.timeout_at,
+        "settled_at": record.settled_at,
+    }
+    if (found := failure(record)) is not None:
+        shown["error"] = found
+        shown["value"]["data"] = None
+    return shown
+
+
+def task_json(task: TaskRecord) -> dict[str, Any]:
+    """Return a task as JSON data; `node` is the name in `pid`."""
+    return {
+        "id": task.id,
+        "state": task.state,
+        "version": task.version,
+        "target": task.target,
+        "node": node_of(task),
+        "pid": task.pid,
+        "ttl": task.ttl,
+        "expires_at": task.expires_at,
+        "retry_at": task.retry_at,
+        "resumes": list(task.resumes),
+        "failures": task.failures,
+        "deaths": task.deaths,
+        "cause": task.cause,
+    }
+
+
+def schedule_json(schedule: ScheduleRecord) -> dict[str, Any]:
+    """Return a schedule as JSON data."""
+    return {
+        "id": schedule.id,
+        "cron": schedule.cron,
+        "function": schedule.promise_param.headers.get(HEADER_FUNCTION),
+        "promise_id": schedule.promise_id,
+        "promise_timeout": schedule.promise_timeout,
+        "promise_param": _value_json(schedule.promise_param),
+        "promise_tags": schedule.promise_tags,
+        "created_at": schedule.created_at,
+        "next_run_at": schedule.next_run_at,
+        "last_run_at": schedule.last_run_at,
+    }
+
+
+def _value_json(value: Value) -> dict[str, Any]:
+    return {"headers": value.headers, "data": decoded(value.data)}
+
+
+# Failures ---------------------------------------------------------------------------------------
+
+
+def has_failed(record: PromiseRecord) -> bool:
+    """Return whether the promise is settled with anything but a value."""
+    return record.settled and record.state != RESOLVED
+
+
+def failure(record: PromiseRecord) -> dict[str, Any] | None:
+    """Return the failure of a promise as JSON data; None if it has not failed.
+
+    Its keys are `type` and `message`, and for an exception `traceback` and `notes`.
+    """
+    if not has_failed(record):
+        return None
+    if record.state == TIMEDOUT:
+        return {"type": "DeadlineExceededError", "message": "its deadline passed"}
+    if record.state == CANCELED:
+        return {"type": "CanceledError", "message": "it was canceled"}
+    fields = decoded(record.value.data)
+    if not isinstance(fields, dict) or not {"module", "name", "message"} <= fields.keys():
+        return {"type": "unknown", "message": compact(fields)}
+    module = "" if fields["module"] == "builtins" else f"{fields['module']}."
+    found = {
+        "type": f"{module}{fields['name']}",
+        "message": fields["message"],
+        "traceback": fields.get("traceback", ""),
+    }
+    notes = fields.get("notes")
+    return found | ({"notes": notes} if notes and isinstance(notes, list) else {})
+
+
+def failure_traceback(record: PromiseRecord) -> str:
+    """Return the traceback of a failure, without a line break at its end; empty if unknown."""
+    found = failure(record)
+    text = "" if found is None else str(found.get("traceback", "")).rstrip()
+    # A single line only repeats the failure: the exception was never raised.
+    return text if "\n" in text else ""
+
+
+def failure_reason(record: PromiseRecord) -> str:
+    """Return a failure in a few words: ``ValueError: no such order``; empty if there is none."""
+    found = failure(record)
+    if found is None:
+        return ""
+    if record.state != REJECTED:
+        return str(found["message"])
+    message = str(found["message"]).strip().partition("\n")[0]
+    return f"{found['type']}: {message}" if message else str(found["type"])
+
+
+def failure_notes(record: PromiseRecord) -> list[str]:
+    """Return the notes that were added to the exception."""
+    found = failure(record)
+    return [] if found is None else [str(note) for note in found.get("notes", ())]
+
+
+def task_trouble(task: TaskRecord | None) -> str:
+    """Return how the task's holders vanished and what to do about it; empty if all is well."""
+    if task is None or not task.cause or task.state == "fulfilled":
+        return ""
+    if task.state == "halted":
+        advice = f"understudy tasks continue {shlex.quote(task.id)}"
+        return f"{task.cause}; to let it run again: {advice}"
+    times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
+    return f"its holder vanished {times}; the last: {task.cause}"
+
+
+def node_of(task: TaskRecord) -> str | None:
+    """Return the name of the node that holds the task: a pid is ``name#boot``."""
+    return None if task.pid is None else task.pid.partition("#")[0]

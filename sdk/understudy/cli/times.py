@@ -1,0 +1,61 @@
+"""Durations and moments, as people write and read them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from understudy.cli.errors import UsageError
+
+
+def now_ms() -> int:
+    """Return the wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def parse_seconds(text: str | None, option: str) -> float | None:
+    """Convert ``"90"``, ``"1.5s"``, ``"500ms"``, ``"10m"``, ``"2h"`` or ``"7d"`` to seconds.
+
+    Parameters
+    ----------
+    text
+        None if the option was not given; then the result is None.
+    option
+        The option's name, for messages.
+    """
+    if text is None:
+        return None
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number = text.rstrip("smhd")
+    try:
+        value = float(number) * units[text[len(number) :] or "s"]
+    except (ValueError, KeyError):
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UsageError(
+            f"{option} {text!r} is not a time: write seconds (90), or a number with a unit "
+            "(500ms, 10m, 2h, 7d)"
+        )
+    return value
+
+
+def duration(ms: int | float) -> str:
+    """Format milliseconds: ``840 ms``, ``1.2 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    if ms < 1000:
+        return f"{max(0, ms):.0f} ms"
+    if ms < 60_000:
+        return f"{int(ms / 100) / 10:g} s"
+    seconds = int(ms / 1000)
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if hours == 0:
+        return f"{minutes} min {seconds % 60} s"
+    if days == 0:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
+def moment(epoch_ms: int | None) -> str | None:
+    """Format epoch milliseconds in UTC: ``2026-01-31 12:00:00``."""
+    if epoch_ms is None:
+        return None
+    return f"{datetime.fromtimestamp(epoch_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
