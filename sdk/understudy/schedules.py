@@ -14,6 +14,12 @@ from understudy.errors import ConfigurationError
 from understudy.options import LIMITS, Options, check_int, check_text
 from understudy.promises import utc
 from understudy.renamed import warn_renamed
+from understudy_actors.interpreter.child_commands import (
+    call_param,
+    call_tags,
+    call_timeout_ms,
+    outside,
+)
 from understudy_broker.protocol.messages import AnyCommand
 from understudy_store.commands import (
     ScheduleCreate,
@@ -197,10 +203,12 @@ class Schedules:
         check_id(id)
         check_text("cron", cron)
         promise_id = self._promise_id_of(f, kwargs)
-        call = client_call(self._session.env, self._options, "schedule", f, args, kwargs)
-        return self._one(
-            ScheduleCreate(id, cron, promise_id, call.timeout_ms, call.param, call.tags)
-        )
+        env = self._session.env
+        spec = client_call(env, self._options, "schedule", f, args, kwargs).spec
+        caller = outside(env.timeout_ms)
+        timeout_ms = call_timeout_ms(caller, spec)
+        param, tags = call_param(spec), call_tags(caller, spec)
+        return self._one(ScheduleCreate(id, cron, promise_id, timeout_ms, param, tags))
 
     def get(self, id: str) -> Schedule:
         """Read one schedule.

@@ -78,10 +78,15 @@ def create_command(frame: CallFrame, spec: CallSpec, now_ms: int) -> PromiseCrea
     tags = call_tags(frame, spec)
     if spec.delay_ms:
         tags[TAG_DELAY] = str(now_ms + spec.delay_ms)
-    timeout_ms = frame.timeout_ms if spec.timeout_ms is None else spec.timeout_ms
     # A detached call is a root of its own: its deadline is not its caller's.
     latest = TIME_MS_MAX if spec.kind == "detached" else frame.timeout_at
-    return PromiseCreate(spec.id, min(now_ms + timeout_ms, latest), call_param(spec), tags)
+    timeout_at = min(now_ms + call_timeout_ms(frame, spec), latest)
+    return PromiseCreate(spec.id, timeout_at, call_param(spec), tags)
+
+
+def call_timeout_ms(frame: CallFrame, spec: CallSpec) -> int:
+    """Return how long a call may take, in milliseconds."""
+    return frame.timeout_ms if spec.timeout_ms is None else spec.timeout_ms
 
 
 def call_tags(frame: CallFrame, spec: CallSpec) -> dict[str, str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
 
+import msgspec
+
 from understudy_actors.errors import LateOptionsError, RequestError
 from understudy_actors.interpreter.call_options import CallOptions
 from understudy_actors.interpreter.ports import FunctionLike
@@ -69,57 +71,49 @@ class Promise(Request[T_co]):
         return f"<Promise {self.id}>"
 
 
-class CallSpec:
-    """One call as it was asked for, with its place in the order of calls."""
+class CallSpec(msgspec.Struct, eq=False):
+    """One call as it was asked for, with its place in the order of calls.
 
-    __slots__ = (
-        "args",
-        "data",
-        "delay_ms",
-        "function",
-        "id",
-        "issued",
-        "kind",
-        "kwargs",
-        "name",
-        "passed_version",
-        "place",
-        "priority",
-        "retry",
-        "site",
-        "tags",
-        "target",
-        "timeout_ms",
-        "version",
-    )
+    Parameters
+    ----------
+    kind
+        rfi, rfc, lfi, lfc, detached, sleep, promise or race; from outside rpc or schedule.
+    name
+        Name of the function; empty if no function is called.
+    site
+        Place of the call in the code (``file.py:12``); empty if it is made from outside.
+    """
 
-    def __init__(self, kind: str, id: str, name: str, site: str) -> None:
-        self.kind = kind
-        self.id = id
-        self.name = name
-        self.site = site
-        #: the id that it would have, where it has one of its own
-        self.place: str | None = None
-        self.issued = False
-        self.function: FunctionLike | None = None
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        self.data: bytes | None = None
-        self.target: str | None = None
-        self.timeout_ms: int | None = None
-        #: asked for by an option
-        self.version: int | None = None
-        #: of the function that was passed; no part of what a replay must repeat, so that a
-        #: callee may be upgraded under its callers
-        self.passed_version: int | None = None
-        self.tags: dict[str, str] | None = None
-        self.retry: str | None = None
-        self.delay_ms: int | None = None
-        self.priority: int | None = None
+    kind: str
+    id: str
+    name: str
+    site: str
+    #: the id that follows from the place in the order of calls, if the call has one of its own
+    place: str | None = None
+    #: its command has been made, or its promise was in the history
+    issued: bool = False
+    #: the function of a local call, with its arguments
+    function: FunctionLike | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    #: encoded arguments of any other call
+    data: bytes | None = None
+    target: str | None = None
+    timeout_ms: int | None = None
+    #: version that an option asks for
+    version: int | None = None
+    #: Version of the function that was passed. A replay need not repeat it, so that a callee may be
+    #: upgraded under its callers.
+    passed_version: int | None = None
+    tags: dict[str, str] | None = None
+    #: retry policy in its wire form
+    retry: str | None = None
+    delay_ms: int | None = None
+    priority: int | None = None
 
     @property
     def label(self) -> str:
-        """How errors and logs name it: ``rfi bar``."""
+        """The name of the call in errors and logs: ``rfi bar``."""
         return f"{self.kind} {self.name}" if self.name else self.kind
 
 

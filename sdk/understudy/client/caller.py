@@ -73,7 +73,7 @@ class Caller:
     ) -> tuple[PromiseCreate, Function | None]:
         env = self._session.env
         call = client_call(env, self.options, "rpc", f, args, kwargs, target)
-        return promise_of(call, id, self.options, env.now_ms()), call.function
+        return promise_of(env, call, id), call.function
 
     def _handle(
         self,

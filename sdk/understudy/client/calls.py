@@ -1,4 +1,4 @@
-"""A call from outside a durable function: how it becomes a promise."""
+"""A call from outside a durable function, and the promise that it becomes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,16 @@ from understudy.errors import ConfigurationError
 from understudy.options import Options
 from understudy.registry import Function
 from understudy.retry import to_wire
+from understudy_actors.interpreter.child_commands import create_command, outside
+from understudy_actors.interpreter.requests import CallSpec
 from understudy_store.commands import PromiseCreate
-from understudy_store.records import (
-    HEADER_FUNCTION,
-    HEADER_KIND,
-    HEADER_RETRY,
-    HEADER_VERSION,
-    TAG_DELAY,
-    TAG_PRIORITY,
-    TAG_TARGET,
-    Value,
-)
 
 
 class ClientCall(NamedTuple):
-    """A function and what its promise needs to be made."""
+    """A call from outside: the function, if it is registered here, and what is asked of it."""
 
     function: Function | None
-    param: Value
-    tags: dict[str, str]
-    timeout_ms: int
+    spec: CallSpec
 
 
 def client_call(
@@ -41,7 +31,14 @@ def client_call(
     kwargs: Mapping[str, Any],
     target: str | None = None,
 ) -> ClientCall:
-    """Read what a call from outside says: `f` a function or its name, `target` over the options'.
+    """Read a call from outside. It has no id yet.
+
+    Parameters
+    ----------
+    f
+        The function, or its name.
+    target
+        Takes precedence over the options' target.
 
     Raises
     ------
@@ -50,24 +47,25 @@ def client_call(
         the parameters of a function that is known here.
     """
     function = env.registered(f) if callable(f) else env.registry_find(f, options.version)
-    headers = {HEADER_KIND: kind, HEADER_FUNCTION: f if function is None else function.name}
-    version = options.version
-    if version is None and function is not None and callable(f):
-        version = function.version  # the very function that was passed, not the latest of its name
-    if version is not None:
-        headers[HEADER_VERSION] = str(version)
+    spec = CallSpec(kind, "", f if function is None else function.name, "")
+    spec.version = options.version
+    if function is not None and callable(f):
+        # This is the function that was passed, not the latest of its name.
+        spec.passed_version = function.version
     if options.retry is not None:
-        headers[HEADER_RETRY] = to_wire(options.retry)
-    tags = dict(options.tags or {})
-    tags[TAG_TARGET] = target or options.target or env.target
-    if options.priority:
-        tags[TAG_PRIORITY] = str(options.priority)
+        spec.retry = to_wire(options.retry)
+    spec.tags = options.tags
+    spec.target = target or options.target or env.target
+    spec.priority = options.priority
     timeout_s = options.timeout_s
     if timeout_s is None and function is not None:
         timeout_s = function.timeout_s
-    timeout_ms = env.timeout_ms if timeout_s is None else int(timeout_s * 1000)
-    data = env.values.encode_call(function, args, kwargs)
-    return ClientCall(function, Value(headers, data), tags, timeout_ms)
+    if timeout_s is not None:
+        spec.timeout_ms = int(timeout_s * 1000)
+    if options.delay_s is not None:
+        spec.delay_ms = int(options.delay_s * 1000)
+    spec.data = env.values.encode_call(function, args, kwargs)
+    return ClientCall(function, spec)
 
 
 def check_id(id: object) -> str:
@@ -77,9 +75,8 @@ def check_id(id: object) -> str:
     return id
 
 
-def promise_of(call: ClientCall, id: str, options: Options, now_ms: int) -> PromiseCreate:
-    """The promise that the call begins with, at the time `now_ms`."""
-    check_id(id)
-    if options.delay_s:
-        call.tags[TAG_DELAY] = str(now_ms + int(options.delay_s * 1000))
-    return PromiseCreate(id, now_ms + call.timeout_ms, call.param, call.tags)
+def promise_of(env: NodeEnvironment, call: ClientCall, id: str) -> PromiseCreate:
+    """Return the command that begins the call now, under the id `id`."""
+    spec = call.spec
+    spec.id = check_id(id)
+    return create_command(outside(env.timeout_ms), spec, env.now_ms())
