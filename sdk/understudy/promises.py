@@ -387,11 +387,6 @@ class Promises:
         return _stored_promise(record, self._session.env.values)
 
 
-def record_of(promise: StoredPromise) -> PromiseRecord:
-    """Return the record that a promise was made from: the command line shows all of it."""
-    return promise._record
-
-
 def utc(epoch_ms: int) -> datetime:
     """Convert a time of the store, in milliseconds since the epoch."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)

@@ -19,7 +19,6 @@ from understudy.handle import Handle, in_async_code
 from understudy.options import (
     UNSET,
     CallOptions,
-    Options,
     check_int,
     check_retry,
     check_text,
@@ -131,7 +130,8 @@ class Runtime:
             pickle=pickle,
         )
         self.promises = Promises(self.session)
-        self._set_options(UNSET)
+        self.schedules = Schedules(self.session, UNSET)
+        self._caller = Caller(self.session, UNSET)
 
     @classmethod
     def local(
@@ -421,13 +421,11 @@ class Runtime:
         >>> runtime.options(tags={"month": "may"}, timeout=60).rpc("report-1", report).result()
         'may'
         """
+        merged = self._caller.options.merge(**options)
         runtime = copy.copy(self)
-        runtime._set_options(self._caller.options.merge(**options))
+        runtime.schedules = Schedules(self.session, merged)
+        runtime._caller = Caller(self.session, merged)
         return runtime
-
-    def _set_options(self, options: Options) -> None:
-        self._caller = Caller(self.session, options)
-        self.schedules = Schedules(self.session, options)
 
     @overload
     def rpc(

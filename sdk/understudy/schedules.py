@@ -319,11 +319,6 @@ class Schedules:
         return check_id(kwargs.pop("promise_id"))
 
 
-def record_of(schedule: Schedule) -> ScheduleRecord:
-    """Return the record that a schedule was made from: the command line shows all of it."""
-    return schedule._record
-
-
 def _schedule(record: ScheduleRecord) -> Schedule:
     return Schedule(
         record.id,

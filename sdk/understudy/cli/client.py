@@ -19,10 +19,12 @@ from understudy_store.commands import (
     PromiseGet,
     PromiseSearch,
     Reply,
+    ScheduleGet,
+    ScheduleSearch,
     TaskGet,
     TaskSearch,
 )
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
 
 #: short, because a person is waiting
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -164,6 +166,22 @@ class Client:
             if error.status == 404:
                 return None
             raise
+
+    def schedule(self, id: str) -> ScheduleRecord:
+        """Read a schedule; raises `CommandError` with status 404 if it does not exist."""
+        found = self.command(ScheduleGet(id)).schedule
+        assert found is not None
+        return found
+
+    def schedules(self, prefix: str = "") -> Iterator[ScheduleRecord]:
+        """Iterate over schedules in the order of their ids."""
+        cursor: str | None = None
+        while True:
+            reply = self.command(ScheduleSearch(prefix, PAGE_MAX, cursor))
+            yield from reply.schedules or ()
+            cursor = reply.cursor
+            if cursor is None:
+                return
 
     def promises(
         self,

@@ -93,16 +93,16 @@ def create(
     from understudy.cli.client import Client
     from understudy.cli.options import parse_pairs, parse_value
     from understudy.cli.times import parse_seconds
-    from understudy.promises import record_of
 
     with Client(url) as client:
-        made = client.runtime.promises.create(
+        client.runtime.promises.create(
             id,
             timeout=parse_seconds(timeout, "--timeout"),
             tags=parse_pairs(tag, "--tag"),
             value=None if value is None else parse_value(value),
         )
-    _show(record_of(made), as_json)
+        record = client.promise(id)
+    _show(record, as_json)
     return 0
 
 
@@ -129,12 +129,12 @@ def resolve(
     from understudy.cli.client import Client
     from understudy.cli.json_data import decoded
     from understudy.cli.options import parse_value
-    from understudy.promises import record_of
     from understudy_store.records import RESOLVED
 
     given: Any = None if value is None else parse_value(value)
     with Client(url) as client:
-        record = record_of(client.runtime.promises.resolve(id, given))
+        client.runtime.promises.resolve(id, given)
+        record = client.promise(id)
     is_same = decoded(record.value.data) == given
     return _show_settled(record, RESOLVED, as_json, is_same=is_same)
 
@@ -160,11 +160,11 @@ def reject(
     Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
-    from understudy.promises import record_of
     from understudy_store.records import REJECTED
 
     with Client(url) as client:
-        record = record_of(client.runtime.promises.reject(id, error))
+        client.runtime.promises.reject(id, error)
+        record = client.promise(id)
     return _show_settled(record, REJECTED, as_json)
 
 
@@ -181,11 +181,11 @@ def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
-    from understudy.promises import record_of
     from understudy_store.records import CANCELED
 
     with Client(url) as client:
-        record = record_of(client.runtime.promises.cancel(id))
+        client.runtime.promises.cancel(id)
+        record = client.promise(id)
     return _show_settled(record, CANCELED, as_json)
 
 

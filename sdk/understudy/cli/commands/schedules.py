@@ -80,7 +80,6 @@ def create(
     from understudy.cli.errors import UsageError
     from understudy.cli.options import parse_arguments, parse_pairs
     from understudy.cli.times import parse_seconds
-    from understudy.schedules import record_of
     from understudy_actors.errors import CommandError
 
     args, kwargs = parse_arguments(arg, kwarg)
@@ -92,12 +91,13 @@ def create(
         )
         try:
             schedules = runtime.schedules.options(promise_id=promise_id)
-            made = schedules.create(id, cron, function, *args, **kwargs)
+            schedules.create(id, cron, function, *args, **kwargs)
         except CommandError as error:
             if error.status == 400 and error.error.startswith("cron line"):
                 raise UsageError(f"{error.error}. {_CRON_ADVICE}") from None
             raise
-    _show_one(record_of(made), as_json)
+        schedule = client.schedule(id)
+    _show_one(schedule, as_json)
     return 0
 
 
@@ -114,10 +114,9 @@ def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     Exits with 1 if the schedule does not exist.
     """
     from understudy.cli.client import Client
-    from understudy.schedules import record_of
 
     with Client(url) as client:
-        schedule = record_of(client.runtime.schedules.get(id))
+        schedule = client.schedule(id)
     _show_one(schedule, as_json)
     return 0
 
@@ -155,11 +154,9 @@ def search(
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
     from understudy.cli.records import schedule_json
-    from understudy.schedules import record_of
 
     with Client(url) as client:
-        schedules = client.runtime.schedules.search(prefix=prefix)
-        found = [record_of(schedule) for schedule in schedules]
+        found = list(client.schedules(prefix))
     if as_json:
         print_json([schedule_json(schedule) for schedule in found])
     else:
