@@ -237,7 +237,7 @@ class FanOut:
     def run(self) -> None:
         """All calls; checks what comes out."""
         parent, callee = self.parent, self.callee
-        while not parent.core.done:
+        while not parent.core.state.done:
             if not parent.executor.outputs:
                 if not parent.executor.runs:
                     raise AssertionError("the parent waits for nothing")
@@ -245,8 +245,12 @@ class FanOut:
             self._deliver(parent, parent.frames(OUTPUTS_TOGETHER, grant=False))
             callee.step()
             self._deliver(callee, callee.frames(len(callee.executor.outputs), grant=True))
-        if parent.core.failed or callee.core.failed or callee.core.done != self.calls:
-            raise AssertionError(f"{callee.core.done} of {self.calls} calls were performed")
+        if (
+            parent.core.state.failed
+            or callee.core.state.failed
+            or callee.core.state.done != self.calls
+        ):
+            raise AssertionError(f"{callee.core.state.done} of {self.calls} calls were performed")
 
     def _deliver(self, node: _Node, frames: Sequence[bytes]) -> None:
         """To the broker, and what it then says to both nodes."""

@@ -16,14 +16,14 @@ from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
 
 
 class Phase(Enum):
-    """Where an activation is in its life; it uses credit only while it runs."""
+    """The stage of an activation's life; it uses credit only while it runs."""
 
     RUNNING = "running"
-    #: all its runs wait for something outside; the lease is kept for the linger
+    #: all its runs wait for something outside; the lease is kept while it lingers
     WAITING = "waiting"
     #: the suspend is on its way
     SUSPENDING = "suspending"
-    #: kept warm without a lease, until it is resumed or forgotten
+    #: kept warm without a lease, until it is resumed or dropped
     SUSPENDED = "suspended"
     #: its result is on its way
     ENDING = "ending"
@@ -47,7 +47,7 @@ class Run(msgspec.Struct, eq=False):
 
 
 class StepReport(msgspec.Struct, eq=False):
-    """One step's result on its way from the executor to the node."""
+    """The result of one step on its way from the executor to the node."""
 
     run: Run
     result: StepResult
@@ -58,10 +58,19 @@ class StepReport(msgspec.Struct, eq=False):
 
 
 class Activation:
-    """A held task. `busy` counts what keeps it from waiting: runs scheduled, retries due."""
+    """A held task.
+
+    Parameters
+    ----------
+    promise
+        The promise that the task settles.
+    version
+        The version under which the node holds the task.
+    """
 
     __slots__ = (
         "busy",
+        "dropped",
         "fences_open",
         "history",
         "id",
@@ -71,7 +80,7 @@ class Activation:
         "root",
         "runs",
         "version",
-        "waiting_since",
+        "waiting_since_ms",
     )
 
     def __init__(self, promise: PromiseRecord, version: int) -> None:
@@ -80,33 +89,38 @@ class Activation:
         self.version = version
         self.origin = promise.tags.get(TAG_ORIGIN, promise.id)
         self.phase = Phase.RUNNING
+        #: The node has forgotten it. Replies and step results that still arrive are ignored.
+        self.dropped = False
         #: runs by the id of their promise
         self.runs: dict[str, Run] = {}
+        #: the run of the task's own function
         self.root: Run | None = None
-        #: children from the preload, by the run that made them
+        #: children from the preload, by the id of the run that made them
         self.history: dict[str, list[PromiseRecord]] = NO_NAMES
+        #: Scheduled runs, and retries that are due later; while there are any, it is not waiting.
         self.busy = 0
         #: fences that the broker has not answered
         self.fences_open = 0
-        self.waiting_since = 0
+        #: epoch milliseconds
+        self.waiting_since_ms = 0
 
-    def remember(self, preload: list[PromiseRecord]) -> None:
+    def load(self, preload: list[PromiseRecord]) -> None:
         """Sort the preload by the run that made each promise."""
         self.history = {}
         for record in preload:
             parent = record.tags.get(TAG_PARENT, self.id)
             self.history.setdefault(parent, []).append(record)
 
-    def recorded(self, id: str) -> list[PromiseRecord] | None:
-        """Children of the run `id` from the preload, given once."""
+    def take_history(self, id: str) -> list[PromiseRecord] | None:
+        """Return the recorded children of the run `id`; only the first time, to free the memory."""
         return self.history.pop(id, None) if self.history else None
 
     def run_of(self, record: PromiseRecord) -> Run | None:
-        """The run that made a promise of this activation."""
+        """Return the run that made a promise of this activation."""
         return self.runs.get(record.tags.get(TAG_PARENT, self.id))
 
     def wake_on(self) -> list[str]:
-        """What must settle, at least one, for this activation to go on."""
+        """Return ids of which at least one must settle for this activation to go on."""
         ids: dict[str, None] = {}
         for run in self.runs.values():
             if not run.done:

@@ -1,1 +1,1 @@
-"""The node: performs the tasks of one group. `core` decides, `service` does the I/O."""
+"""The node: performs the tasks of one group. `core` decides, `shell` does the I/O."""

@@ -6,20 +6,20 @@ import msgspec
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node works; durations in milliseconds where the name says so."""
+    """Settings of a node; names that end in ``_ms`` are milliseconds."""
 
-    #: functions that may run at the same time (threads for plain ones and generators)
+    #: functions that may run at the same time (in threads, unless they are coroutines)
     concurrency: int = 32
-    #: how long an activation waits in memory, holding its lease, before it is suspended
+    #: time for which an activation waits in memory, holding its lease, before it is suspended
     linger_ms: int = 250
     #: work to have at hand: credit covers this much of measured service time
     ahead_ms: float = 40.0
     #: most tasks that may be on the way or queued beyond those that run
     ahead_max: int = 4096
-    #: suspended activations kept in memory
+    #: most suspended activations that are kept in memory
     warm_max: int = 4096
-    #: commands and bytes of payload in one fence
+    #: most commands, and bytes of payload, in one fence
     fence_commands_max: int = 1024
     fence_bytes_max: int = 2 * 1024 * 1024
-    #: how long a stopping node lets functions finish before it hands them back
+    #: time for which a stopping node lets functions finish before it hands their tasks back
     drain_ms: int = 10_000

@@ -1,8 +1,44 @@
-"""The node's core: what it holds, what each message and each finished step means. Pure.
+"""The node's core: decides what each message and each finished step means. Pure.
 
-It reads no clock and does no I/O: the service calls it with what arrived and the time, and it acts
-through two ports, the link and the executor. All of it runs on one thread; only routines are
-stepped elsewhere, one thread at a time.
+How it works
+------------
+A node holds *activations*: tasks that the broker has handed it, each with the runs of functions
+that belong to it. The core is called with three kinds of events (messages of the broker, reports of
+steps, the passing of time) and acts through two ports: the link, for requests to the broker, and
+the executor, which steps routines on threads of its own. It reads no clock. All calls come from one
+thread at a time; only routines are stepped elsewhere, each by one thread at a time.
+
+The life of an activation (`Phase`):
+
+* RUNNING: it was invoked or resumed, and some run of it is queued or being stepped. Only in this
+  phase it uses credit. So functions that wait for others do not keep those from being handed out,
+  and recursion cannot block itself.
+* WAITING: all its runs wait for promises. It lingers, with its lease, in case one settles soon.
+* SUSPENDING, SUSPENDED: the lease is given up, and the store notes what is awaited. The activation
+  stays in memory (*warm*), so that a resume need not replay it; the longest suspended are dropped
+  if there are too many, or all if the connection is lost, since nobody tells this node then of what
+  settles.
+* ENDING: its result is on its way.
+
+Commands of runs travel in *fences*, under the version of the task. If the task has gone to another
+node, the store refuses the fence, and the activation is dropped: this is how two nodes that both
+believe they hold a task are kept from doing harm. Every request is answered, after a reconnect if
+need be; an answer for an activation that was dropped meanwhile is ignored (`Activation.dropped`).
+
+The parts, each with its own state: `NodeState` holds the activations and moves them between phases.
+`Settlements` passes settled promises to the runs that wait for them. `Fencing` sends commands and
+results. `Suspension` lets activations linger and suspends them. `Retries` has the local calls that
+wait for another attempt. `Intake` makes activations of tasks. `CreditAccount` announces how much
+more work there is room for. A part calls only those before it, and `NodeCore` orders them.
+
+What is not perfect
+-------------------
+* A local call that waits for its next attempt keeps its task's lease, however long the delay is.
+* The linger is the same for every wait. A function that waits in turn for a long time and for a
+  short one pays the suspend for each long wait.
+* Credit follows the mean duration of steps. Where a few functions are slow and many are quick, it
+  is too high for the slow ones; the shell then offers queued work to other nodes (`give_back`).
+* After a reconnect each activation asks for its history in a request of its own.
 """
 
 from __future__ import annotations
@@ -10,265 +46,205 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from understudy_actors.activation import Activation, Phase, Run, StepReport
+from understudy_actors.interpreter.environment import Environment
+from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
-from understudy_actors.node.fencing import ignore
+from understudy_actors.node.config import NodeConfig
+from understudy_actors.node.credit import CreditAccount
+from understudy_actors.node.fencing import Fencing, ignore_reply
+from understudy_actors.node.intake import Intake
+from understudy_actors.node.ports import BrokerPort, ExecutorPort, Log, LogFailure
+from understudy_actors.node.retries import Retries
+from understudy_actors.node.settlements import Settlements
+from understudy_actors.node.state import NodeState
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_actors.node.suspension import Suspension
-from understudy_broker.protocol.messages import (
-    Credit,
-    Invoke,
-    Refused,
-    Response,
-    Resume,
-    Revoked,
-    Settled,
-    ToPeer,
-)
-from understudy_store.commands import (
-    PromiseCancel,
-    PromiseSettle,
-    TaskPreload,
-    TaskRelease,
-)
-from understudy_store.records import (
-    HEADER_FUNCTION,
-    HEADER_RETRY,
-    HEADER_VERSION,
-    PromiseRecord,
-)
+from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, ToPeer
+from understudy_store.commands import PromiseCancel, PromiseSettle, TaskRelease
+from understudy_store.records import PromiseRecord
 
 
-class NodeCore(Suspension):
-    """What each message, and each finished step, means."""
+class NodeCore:
+    """The core of one node; owns its parts and puts their work in order.
+
+    Parameters
+    ----------
+    log
+        Takes lines that a person should see.
+    log_failure
+        Takes a line and the exception, for every task that failed for good.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        link: BrokerPort,
+        executor: ExecutorPort,
+        config: NodeConfig | None = None,
+        *,
+        log: Log | None = None,
+        log_failure: LogFailure | None = None,
+    ) -> None:
+        state = NodeState(env, executor, config or NodeConfig(), log, log_failure)
+        self.state = state
+        self._link = link
+        self._settlements = Settlements(state, link)
+        self._fencing = Fencing(state, link, self._settlements)
+        self._suspension = Suspension(state, link, self._fencing, self._settlements)
+        self._retries = Retries(state)
+        self._intake = Intake(state, link, self._fencing, self._suspension, self._settlements)
+        self.credit = CreditAccount(state, link)
+
+    # The session ---------------------------------------------------------------------------------
 
     def claims(self) -> tuple[tuple[str, int], ...]:
-        """Tasks whose lease this node has, for `Hello`."""
+        """Return id and version of the tasks whose lease this node has, to be claimed at a join."""
         return tuple(
-            (a.id, a.version) for a in self.activations.values() if a.phase is not Phase.SUSPENDED
+            (each.id, each.version)
+            for each in self.state.activations.values()
+            if each.phase is not Phase.SUSPENDED
         )
 
     def new_session(self) -> int:
-        """Count credit anew; the number that goes into `Hello`."""
-        self._received = 0
-        self._granted = self._room()
-        return self._granted
+        """Count credit anew; return the credit to be announced at the join."""
+        return self.credit.new_session()
 
     def connected(self, lost: Iterable[str], reconnected: bool) -> None:
-        """The broker knows us. What it gave to others is dropped; what waits is asked for again."""
+        """Go on after a join.
+
+        Parameters
+        ----------
+        lost
+            Ids of claimed tasks that the broker has given to others; they are dropped.
+        reconnected
+            There was a session before, so settlements may have been missed.
+        """
+        state = self.state
         for id in lost:
-            self._drop(self.activations.get(id))
+            state.drop(state.activations.get(id))
         if reconnected:
-            for activation in list(self.activations.values()):
-                self._catch_up(activation)
-        for id in self._strangers:
-            self._watch(id)
+            for activation in list(state.activations.values()):
+                self._intake.catch_up(activation)
+        self._settlements.watch_again()
 
     def disconnected(self) -> None:
-        """Nobody tells us of settlements now, so nothing suspended may count as warm."""
-        for id in list(self._warm):
-            self._drop(self.activations.get(id))
+        """Drop all suspended activations, because nobody tells this node of settlements now."""
+        state = self.state
+        for id in list(state.warm):
+            state.drop(state.activations.get(id))
+
+    # Credit --------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Ask for work."""
-        self.serving = True
+        """Ask for work from now on."""
+        self.state.serving = True
         self.grant()
 
     def grant(self) -> None:
-        """Announce room for more tasks, if there is any more of it."""
-        total = self._received + self._room()
-        # what is said while there is no session is lost; the next hello counts anew
-        if total > self._granted and self.broker.send(Credit(total)) is not False:
-            self._granted = total
+        """Announce room for more tasks, if there is more of it."""
+        self.credit.grant()
 
-    def _room(self) -> int:
-        if not self.serving:
-            return 0
-        return max(0, self._credit.target - self._running)
+    def observe(self, count: int, busy_ms: float) -> None:
+        """Take in that `count` steps took `busy_ms` in all."""
+        self.credit.policy.observe(count, busy_ms)
 
-    def receive(self, messages: Iterable[ToPeer], now: int) -> None:
-        """Messages of the broker, in order."""
-        self._now = now
+    def observe_stuck(self, waited_ms: float) -> None:
+        """Take in that queued work has not moved for that long."""
+        self.credit.policy.observe_stuck(waited_ms)
+
+    # Messages and time ---------------------------------------------------------------------------
+
+    def receive(self, messages: Iterable[ToPeer], now_ms: int) -> None:
+        """Act on messages of the broker, in order.
+
+        Parameters
+        ----------
+        now_ms
+            Epoch milliseconds.
+        """
+        self.state.now_ms = now_ms
         for message in messages:
             if isinstance(message, Settled):
                 for record in message.promises:
-                    self.learn(record)
+                    self._settlements.learn(record)
             elif isinstance(message, Invoke):
-                self._received += 1
-                self._begin(message.promise, message.version, [])
+                self.credit.use()
+                self._intake.begin(message.promise, message.version, [])
             elif isinstance(message, Resume):
-                self._received += 1
-                self._resume(message)
+                self.credit.use()
+                self._intake.resume(message)
             elif isinstance(message, Revoked):
-                activation = self.activations.get(message.id)
+                activation = self.state.activations.get(message.id)
                 if activation is not None and activation.version == message.version:
-                    self._drop(activation)
+                    self.state.drop(activation)
 
-    def perform(self, promise: PromiseRecord, version: int, failures: int, now: int) -> None:
-        """A task that this node made, or found pending, and acquired for itself."""
-        self._now = now
+    def perform(self, promise: PromiseRecord, version: int, failures: int, now_ms: int) -> None:
+        """Perform a task that this node created, or found pending, and acquired for itself."""
+        self.state.now_ms = now_ms
         if version == 1:
-            self._begin(promise, version, [])
+            self._intake.begin(promise, version, [])
         else:
-            self._ask_preload(promise, version, failures)
+            self._intake.request_preload(promise, version, failures)
 
-    def _begin(
-        self,
-        promise: PromiseRecord,
-        version: int,
-        preload: list[PromiseRecord],
-        failures: int = 0,
-    ) -> None:
-        old = self.activations.get(promise.id)
-        if old is not None:
-            if old.version >= version:
-                return
-            self._drop(old)
-        activation = Activation(promise, version)
-        if preload:
-            activation.remember(preload)
-        self.activations[promise.id] = activation
-        self._running += 1
-        headers = promise.param.headers
-        try:
-            function = self.env.functions.get(
-                headers.get(HEADER_FUNCTION, ""), int(headers.get(HEADER_VERSION, 0)) or None
-            )
-            retry = self.env.values.retry_policy(headers.get(HEADER_RETRY))
-        except Exception as error:
-            self._fulfill_error(activation, error)
-            return
-        routine = Routine(
-            self.env,
-            function,
-            promise,
-            origin=activation.origin,
-            branch=activation.id,
-            data=promise.param.data,
-            attempt=failures + 1,
-            history=activation.recorded(activation.id),
-            retry=retry,
-        )
-        activation.root = self._add_run(activation, routine, None)
+    def next_due(self) -> int | None:
+        """Return when `tick` has something to do, epoch milliseconds; None: never."""
+        linger, retry = self._suspension.next_due(), self._retries.next_due()
+        if linger is None or retry is None:
+            return retry if linger is None else linger
+        return min(linger, retry)
 
-    def _resume(self, message: Resume) -> None:
-        activation = self.activations.get(message.promise.id)
-        if message.preload is not None:
-            self._begin(message.promise, message.version, message.preload, message.failures)
-        elif activation is not None and activation.phase is Phase.SUSPENDED:
-            self._warm.pop(activation.id, None)
-            activation.version = message.version
-            activation.phase = Phase.RUNNING
-            self._running += 1
-            for run in list(activation.runs.values()):
-                if run.routine.inbox:
-                    self._schedule(run)
-            self._settle_phase(activation)
-        else:
-            self._ask_preload(message.promise, message.version, message.failures)
+    def tick(self, now_ms: int) -> None:
+        """Suspend what has lingered, and run again what is due."""
+        self.state.now_ms = now_ms
+        self._suspension.suspend_due()
+        self._retries.run_due()
 
-    def _ask_preload(self, promise: PromiseRecord, version: int, failures: int) -> None:
-        """The broker took us for warm, but this activation is gone from memory."""
+    # Steps ---------------------------------------------------------------------------------------
 
-        def on_reply(answer: Response | Refused) -> None:
-            if isinstance(answer, Response) and answer.reply.ok:
-                self._begin(promise, version, answer.reply.promises or [], failures)
-                return
-            old = self.activations.get(promise.id)
-            if old is not None and old.version >= version:
-                return
-            # a lease that was lost meanwhile is let go; anything else ends the task, for the
-            # lease is ours and nobody else ever would
-            self._drop(old)
-            activation = self.activations[promise.id] = Activation(promise, version)
-            self._running += 1
-            self._refused(activation, answer)
-
-        self.broker.request(TaskPreload(promise.id, version), on_reply)
-
-    def _catch_up(self, activation: Activation) -> None:
-        """After a reconnect: hear of what settled meanwhile."""
-
-        def on_reply(answer: Response | Refused) -> None:
-            if isinstance(answer, Response) and answer.reply.promises:
-                for record in answer.reply.promises:
-                    if record.settled:
-                        self.learn(record)
-
-        self.broker.request(TaskPreload(activation.id, activation.version), on_reply)
-
-    def _add_run(self, activation: Activation, routine: Routine, parent: Run | None) -> Run:
-        run = Run(activation, routine, parent)
-        activation.runs[routine.id] = run
-        self._schedule(run)
-        return run
-
-    def stepped(self, reports: Iterable[StepReport], now: int) -> None:
+    def stepped(self, reports: Iterable[StepReport], now_ms: int) -> None:
         """Act on steps that ended, or handed out what they had so far."""
-        self._now = now
-        self._gathering = True
+        self.state.now_ms = now_ms
+        self._fencing.begin_gathering()
         try:
             for report in reports:
-                self._stepped(report)
+                self._on_report(report)
         finally:
-            self._gathering = False
-            self._send_fences()
+            self._fencing.end_gathering()
 
-    def _stepped(self, report: StepReport) -> None:
-        run, final = report.run, report.final
-        activation = run.activation
-        if run.routine.dropped or self.activations.get(activation.id) is not activation:
-            if final:
-                # dropped after its step had ended, so that nobody closed it
-                self._close(run)
+    def _on_report(self, report: StepReport) -> None:
+        run = report.run
+        activation, routine = run.activation, run.routine
+        if routine.dropped or activation.dropped:
+            if report.final:
+                # It was dropped after its step had ended, so nobody has closed it.
+                self.state.close(run)
             return
         self._perform(run, report.result, report.inlined)
-        if not final or run.routine.dropped:
+        if not report.final or run.routine.dropped:
             return
         run.scheduled = False
         activation.busy -= 1
         if not run.done and (run.routine.inbox or run.routine.runnable):
-            self._schedule(run)
-        self._settle_phase(activation)
-
-    def observe(self, count: int, busy_ms: float) -> None:
-        """Steps measured by the service, for credit."""
-        self._credit.observe(count, busy_ms)
-
-    def observe_stuck(self, waited_ms: float) -> None:
-        """What runs has held up the rest for that long."""
-        self._credit.observe_stuck(waited_ms)
+            self.state.schedule(run)
+        self._suspension.wait_if_idle(activation)
 
     def _perform(
-        self, run: Run, output: StepResult, inlined: tuple[Routine, StepResult] | None = None
+        self, run: Run, result: StepResult, inlined: tuple[Routine, StepResult] | None = None
     ) -> None:
-        activation = run.activation
-        if output.commands:
-            self._fence(run, output.commands)
-        for start in output.locals:
+        """Do what a step asks for. Results come last, because they may end the lease."""
+        if result.commands:
+            self._fencing.add(run, result.commands)
+        for start in result.locals:
             self._start_local(run, start, inlined)
-        if output.cancels:
-            self._send_fences()
-        for id in output.cancels:
-            self.broker.request(PromiseCancel(id), ignore)
-        if output.done is not None:
-            run.done = True
-            if output.done.error is None:
-                self.done += 1
-            else:
-                self.failed += 1
-                if self.log_failure is not None and run.parent is None:
-                    self.log_failure(
-                        f"{run.routine.function.name} {run.routine.id} failed", output.done.error
-                    )
-            if run.parent is None:
-                self._fulfill(activation, output.done.state, output.done.value)
-            else:
-                settle = PromiseSettle(run.routine.id, output.done.state, output.done.value)
-                del activation.runs[run.routine.id]
-                self._fence(run.parent, [settle], counted=False)
-        elif output.retry_after_s is not None:
-            self._retry(run, output)
+        if result.cancels:
+            self._fencing.send()
+            for id in result.cancels:
+                self._link.request(PromiseCancel(id), ignore_reply)
+        if result.done is not None:
+            self._end(run, result.done)
+        elif result.retry_after_s is not None:
+            self._retry(run, result)
 
     def _start_local(
         self, parent: Run, start: LocalStart, inlined: tuple[Routine, StepResult] | None
@@ -276,77 +252,104 @@ class NodeCore(Suspension):
         activation = parent.activation
         if inlined is not None:
             # It is a quick one, and has run already in the same step as its caller.
-            routine, output = inlined
+            routine, result = inlined
             run = activation.runs[routine.id] = Run(activation, routine, parent)
-            self._perform(run, output)
+            self._perform(run, result)
             return
-        history = activation.recorded(start.spec.id)
-        self._add_run(activation, local_routine(parent.routine, start, history), parent)
+        history = activation.take_history(start.spec.id)
+        self.state.add_run(activation, local_routine(parent.routine, start, history), parent)
 
-    def _retry(self, run: Run, output: StepResult) -> None:
-        """A leaf raised: a task goes back with a delay, a local step is run again here."""
-        assert output.retry_after_s is not None
-        delay_ms = int(output.retry_after_s * 1000)
-        routine = run.routine
-        if self.log is not None:
-            self.log(
-                f"{routine.function.name} {routine.id}: attempt {routine.attempt} failed with "
-                f"{output.retry_error!r}; the next one in {output.retry_after_s:.3g} s"
-            )
-        activation = run.activation
+    def _end(self, run: Run, outcome: Outcome) -> None:
+        """Pass on how a function ended: to the store, and for a local call to its caller."""
+        run.done = True
+        state, routine = self.state, run.routine
+        if outcome.error is None:
+            state.done += 1
+        else:
+            state.failed += 1
+            if state.log_failure is not None and run.parent is None:
+                state.log_failure(f"{routine.function.name} {routine.id} failed", outcome.error)
         if run.parent is None:
-            self._send_fences()
-            release = TaskRelease(activation.id, activation.version, delay_ms, failed=True)
-            self.broker.request(release, ignore)
-            self._drop(activation)
-            return
-        run.routine = routine.next_attempt()
-        activation.busy += 1
-        self._retries.append((self._now + delay_ms, run))
+            self._fencing.fulfill(run.activation, outcome.state, outcome.value)
+        else:
+            settle = PromiseSettle(routine.id, outcome.state, outcome.value)
+            del run.activation.runs[routine.id]
+            self._fencing.add(run.parent, [settle], counted=False)
+
+    def _retry(self, run: Run, result: StepResult) -> None:
+        """Try a leaf again: a task goes back with a delay, a local call is run again here."""
+        assert result.retry_after_s is not None
+        delay_ms = int(result.retry_after_s * 1000)
+        state, routine = self.state, run.routine
+        if state.log is not None:
+            state.log(
+                f"{routine.function.name} {routine.id}: attempt {routine.attempt} failed with "
+                f"{result.retry_error!r}; the next one in {result.retry_after_s:.3g} s"
+            )
+        if run.parent is None:
+            self._fencing.send()
+            self._release(run.activation, delay_ms, failed=True)
+        else:
+            run.routine = routine.next_attempt()
+            self._retries.add(run, delay_ms)
+
+    # Leaving -------------------------------------------------------------------------------------
 
     def give_back(self) -> int:
-        """Release what has not begun; how many tasks that were."""
+        """Release the tasks that have not begun; return how many those were."""
         count = 0
-        for activation in list(self.activations.values()):
+        for activation in list(self.state.activations.values()):
             root = activation.root
             if (
                 activation.phase is Phase.RUNNING
                 and root is not None
                 and len(activation.runs) == 1
-                and self.executor.withdraw(root)
+                and self.state.executor.withdraw(root)
             ):
-                self.broker.request(TaskRelease(activation.id, activation.version), ignore)
                 root.scheduled = False
-                self._drop(activation)
+                self._release(activation)
                 count += 1
         if count:
-            # nothing may be running whose end would ask for more
+            # It may be that nothing runs now whose end would ask for more work.
             self.grant()
         return count
 
+    def _release(self, activation: Activation, delay_ms: int = 0, *, failed: bool = False) -> None:
+        release = TaskRelease(activation.id, activation.version, delay_ms, failed=failed)
+        self._link.request(release, ignore_reply)
+        self.state.drop(activation)
+
     def stop_serving(self) -> None:
-        """Take no more work; suspend what waits at once."""
-        self.serving = False
-        for activation in list(self.activations.values()):
+        """Take no more work, and suspend at once what waits."""
+        self.state.serving = False
+        for activation in list(self.state.activations.values()):
             if activation.phase is Phase.WAITING:
-                self._suspend(activation)
+                self._suspension.suspend(activation)
+
+    # Counts --------------------------------------------------------------------------------------
+
+    @property
+    def activations(self) -> dict[str, Activation]:
+        """The activations by the ids of their tasks."""
+        return self.state.activations
 
     @property
     def running(self) -> int:
-        """Activations that use credit: they do not merely wait for promises."""
-        return self._running
+        """Number of activations that use credit: they do not merely wait for promises."""
+        return self.state.running
 
     @property
     def holding(self) -> int:
-        """Tasks whose lease this node has."""
-        return sum(1 for a in self.activations.values() if a.phase is not Phase.SUSPENDED)
+        """Number of tasks whose lease this node has."""
+        return self.state.held
 
     def statistics(self) -> NodeStatistics:
+        state = self.state
         return NodeStatistics(
-            running=self._running,
-            held=self.holding,
-            warm=len(self._warm),
-            done=self.done,
-            failed=self.failed,
-            credit=self._granted - self._received,
+            running=state.running,
+            held=state.held,
+            warm=len(state.warm),
+            done=state.done,
+            failed=state.failed,
+            credit=self.credit.left,
         )

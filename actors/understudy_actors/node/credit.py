@@ -1,44 +1,99 @@
-"""How much work a node asks for: as much as keeps it busy while a frame travels, and no more."""
+"""Credit: a node asks for as much work as keeps it busy while a frame travels, and no more."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from understudy_actors.node.ports import BrokerPort
+from understudy_actors.node.state import NodeState
+from understudy_broker.protocol.messages import Credit
+
 #: weight of the newest batch in the running mean of service time
 _WEIGHT: Final = 0.2
-#: a single run longer than this is a long one, whatever the mean says
+#: Lower bound of the mean, so that very short steps do not ask for unlimited work.
 _FLOOR_MS: Final = 0.005
 
 
 class CreditPolicy:
-    """Turns measured service time into credit. Pure."""
+    """The number of tasks to have in hand, from measured service time.
 
-    __slots__ = ("_ahead_max", "_ahead_ms", "_mean_ms", "_slots")
+    Parameters
+    ----------
+    slots
+        Tasks that may run at the same time.
+    ahead_ms
+        Service time that the tasks beyond those should last for.
+    ahead_max
+        Most tasks beyond those.
+    """
+
+    __slots__ = ("_ahead_max", "_ahead_ms", "_mean_ms", "_slots", "target")
 
     def __init__(self, slots: int, ahead_ms: float, ahead_max: int) -> None:
         self._slots = slots
         self._ahead_ms = ahead_ms
         self._ahead_max = ahead_max
         self._mean_ms: float | None = None
+        #: tasks to have in hand, running ones included
+        self.target = slots
 
     def observe(self, count: int, busy_ms: float) -> None:
-        """`count` steps took `busy_ms` in all."""
+        """Take in that `count` steps took `busy_ms` in all."""
         if count <= 0:
             return
-        mean = max(busy_ms / count, _FLOOR_MS)
-        if self._mean_ms is None:
-            self._mean_ms = mean
-        else:
-            self._mean_ms += (mean - self._mean_ms) * _WEIGHT
+        mean_ms = max(busy_ms / count, _FLOOR_MS)
+        if self._mean_ms is not None:
+            mean_ms = self._mean_ms + (mean_ms - self._mean_ms) * _WEIGHT
+        self._set_mean(mean_ms)
 
     def observe_stuck(self, waited_ms: float) -> None:
-        """Queued work has not moved for that long: what runs is at least that slow."""
+        """Take in that queued work has not moved for that long: what runs is at least as slow."""
         if self._mean_ms is None or waited_ms > self._mean_ms:
-            self._mean_ms = waited_ms
+            self._set_mean(waited_ms)
+
+    def _set_mean(self, mean_ms: float) -> None:
+        self._mean_ms = mean_ms
+        self.target = self._slots + min(self._ahead_max, int(self._ahead_ms / mean_ms))
+
+
+class CreditAccount:
+    """The credit of one session: how much was announced, and how much is used up.
+
+    Both sides count tasks since the session began. The broker hands out a task only while it has
+    handed out fewer than the total that the node has announced, so no message can be lost or
+    repeated in a way that makes it hand out too much.
+    """
+
+    def __init__(self, state: NodeState, link: BrokerPort) -> None:
+        config = state.config
+        self.policy = CreditPolicy(config.concurrency, config.ahead_ms, config.ahead_max)
+        self._state = state
+        self._link = link
+        self._received = 0
+        self._granted = 0
+
+    def new_session(self) -> int:
+        """Count anew; return the credit to be announced at the join."""
+        self._received = 0
+        self._granted = self._room()
+        return self._granted
+
+    def use(self) -> None:
+        """Count a task that the broker has handed over."""
+        self._received += 1
+
+    def grant(self) -> None:
+        """Announce room for more tasks, if there is more of it."""
+        total = self._received + self._room()
+        # Without a session the announcement is lost, and the next session counts anew.
+        if total > self._granted and self._link.send(Credit(total)) is not False:
+            self._granted = total
 
     @property
-    def target(self) -> int:
-        """Tasks to have in hand, running ones included."""
-        if self._mean_ms is None:
-            return self._slots
-        return self._slots + min(self._ahead_max, int(self._ahead_ms / self._mean_ms))
+    def left(self) -> int:
+        """Tasks that the broker may still send."""
+        return self._granted - self._received
+
+    def _room(self) -> int:
+        state = self._state
+        return max(0, self.policy.target - state.running) if state.serving else 0

@@ -1,23 +1,22 @@
-"""Commands of a node's runs on their way to the store, and what the answers mean. Pure."""
+"""Fences: the commands of a node's runs on their way to the store, and the end of a task."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.errors import CommandError
 from understudy_actors.interpreter.step_result import ChildCommand
-from understudy_actors.node import fences
-from understudy_actors.node.state import NodeState, RunCommands
-from understudy_broker.protocol.messages import (
-    PromiseWatch,
-    Refused,
-    Response,
-)
+from understudy_actors.node import fence_replies
+from understudy_actors.node.ports import BrokerPort
+from understudy_actors.node.settlements import Settlements
+from understudy_actors.node.state import NodeState
+from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import (
     PromiseCreate,
     PromiseSettle,
+    Reply,
     TaskFence,
     TaskFulfill,
 )
@@ -27,152 +26,204 @@ from understudy_store.records import (
     REJECTED,
     TAG_BRANCH,
     PromiseRecord,
+    SettleState,
     Value,
 )
 
+Batch = tuple[ChildCommand, ...]
 
-class Fencing(NodeState):
-    """Fences, and the end of a task."""
 
-    def _fence(self, run: Run, commands: list[ChildCommand], *, counted: bool = True) -> None:
-        """Send commands of a run; `counted`: its flow control knows of them."""
-        asked = self._fences.get(run)
-        if asked is None:
-            asked = self._fences[run] = RunCommands()
-        (asked.counted if counted else asked.others).extend(commands)
+class _RunCommands:
+    """Commands of one run that go into the same fence: first those that its flow control counts."""
+
+    __slots__ = ("counted", "others")
+
+    def __init__(self) -> None:
+        self.counted: list[ChildCommand] = []
+        self.others: list[ChildCommand] = []
+
+
+class Fencing:
+    """Sends commands under the version of their task, and acts on the replies.
+
+    While several step results are taken in, the commands of each run are gathered into one fence.
+    """
+
+    def __init__(self, state: NodeState, link: BrokerPort, settlements: Settlements) -> None:
+        self._state = state
+        self._link = link
+        self._settlements = settlements
+        self._gathered: dict[Run, _RunCommands] = {}
+        self._gathering = False
+
+    def begin_gathering(self) -> None:
+        """Hold commands back until `end_gathering`, or until something must come after them."""
+        self._gathering = True
+
+    def end_gathering(self) -> None:
+        self._gathering = False
+        if self._gathered:
+            self.send()
+
+    def add(self, run: Run, commands: list[ChildCommand], *, counted: bool = True) -> None:
+        """Send commands of a run.
+
+        Parameters
+        ----------
+        counted
+            The run's flow control counts them as sent, so it must hear of the answers.
+        """
+        gathered = self._gathered.get(run)
+        if gathered is None:
+            gathered = self._gathered[run] = _RunCommands()
+        (gathered.counted if counted else gathered.others).extend(commands)
         if not self._gathering:
-            self._send_fences()
+            self.send()
 
-    def _send_fences(self) -> None:
-        """Send what was gathered, before anything that must come after it."""
-        gathered, self._fences = self._fences, {}
-        for run, asked in gathered.items():
-            if self.activations.get(run.activation.id) is run.activation:
-                self._send_fence(run, asked)
+    def send(self) -> None:
+        """Send the commands gathered so far, before anything that must come after them."""
+        gathered, self._gathered = self._gathered, {}
+        for run, commands in gathered.items():
+            if not run.activation.dropped:
+                self._send_run(run, commands)
 
-    def _send_fence(self, run: Run, asked: RunCommands) -> None:
-        activation = run.activation
-        config = self.config
-        commands = asked.counted + asked.others
-        uncounted = len(asked.counted)
-        for batch in fences.batches(commands, config.fence_commands_max, config.fence_bytes_max):
+    def _send_run(self, run: Run, gathered: _RunCommands) -> None:
+        activation, config = run.activation, self._state.config
+        commands = gathered.counted + gathered.others
+        uncounted = len(gathered.counted)
+        for batch in _batches(commands, config.fence_commands_max, config.fence_bytes_max):
             counted = min(uncounted, len(batch))
             uncounted -= counted
-
-            def on_reply(
-                answer: Response | Refused,
-                batch: tuple[ChildCommand, ...] = batch,
-                counted: int = counted,
-            ) -> None:
-                self._fenced(run, batch, answer, counted)
-
             activation.fences_open += 1
-            self.broker.request(TaskFence(activation.id, activation.version, batch), on_reply)
+            self._link.request(
+                TaskFence(activation.id, activation.version, batch),
+                partial(self._on_fence_reply, run, batch, counted),
+            )
 
-    def _fenced(
-        self,
-        run: Run,
-        batch: tuple[ChildCommand, ...],
-        answer: Response | Refused,
-        counted: int,
+    def _on_fence_reply(
+        self, run: Run, batch: Batch, counted: int, answer: Response | Refused
     ) -> None:
         activation = run.activation
         activation.fences_open -= 1
-        if self.activations.get(activation.id) is not activation:
+        if activation.dropped:
             return
         if isinstance(answer, Refused) or not answer.reply.ok:
-            self._refused(activation, answer)
+            self.on_refused(activation, answer)
             return
         reply = answer.reply
-        values = self.env.values
-        for command, inner in zip(batch, reply.replies or [None] * len(batch), strict=True):
-            if inner is None:
-                if command.__class__ is PromiseSettle:
-                    self._tell(run, fences.settled_by(command, reply))
-            elif not inner.ok:
-                if command.__class__ is PromiseSettle and inner.status == 413:
-                    error = values.encode_error(CommandError(413, f"{command.id}: {inner.error}"))
-                    settle = PromiseSettle(command.id, REJECTED, Value({}, error))
-                    self._fence(run, [settle], counted=False)
-                else:
-                    self._tell(run, fences.refused(command, inner, values))
-            elif inner.promise is not None:
-                self._found(run, command, inner.promise)
+        replies: Sequence[Reply | None] = reply.replies or [None] * len(batch)
+        for command, inner in zip(batch, replies, strict=True):
+            if inner is not None:
+                self._on_command_reply(run, command, inner)
+            elif isinstance(command, PromiseSettle):
+                self._settlements.tell(run, fence_replies.settled_by(command, reply))
         routine = run.routine
         paused = routine.paused
         routine.answered(counted)
         if paused and not routine.paused and not run.scheduled:
-            self._wake(activation)
-            self._schedule(run)
+            self._state.wake(activation)
+            self._state.schedule(run)
 
-    def _found(self, run: Run, command: Any, record: PromiseRecord) -> None:
-        """There was a promise under that id already."""
-        if command.__class__ is PromiseCreate:
-            wrong = fences.mismatch(command, record, self.env.values)
+    def _on_command_reply(self, run: Run, command: ChildCommand, reply: Reply) -> None:
+        """Act on the reply to one command, which is not the expected one."""
+        values = self._state.env.values
+        if reply.ok:
+            if reply.promise is not None:
+                self._on_found(run, command, reply.promise)
+        elif isinstance(command, PromiseSettle) and reply.status == 413:
+            # The result of a local step is too large: the step fails instead.
+            error = values.encode_error(CommandError(413, f"{command.id}: {reply.error}"))
+            settle = PromiseSettle(command.id, REJECTED, Value({}, error))
+            self.add(run, [settle], counted=False)
+        else:
+            self._settlements.tell(run, fence_replies.refused(command, reply, values))
+
+    def _on_found(self, run: Run, command: ChildCommand, record: PromiseRecord) -> None:
+        """Go on with a promise that existed already under the id of a command."""
+        if isinstance(command, PromiseCreate):
+            wrong = fence_replies.mismatch(command, record, self._state.env.values)
             if wrong is not None:
-                self._tell(run, wrong)
+                self._settlements.tell(run, wrong)
                 return
         if record.settled:
-            self._tell(run, record)
+            self._settlements.tell(run, record)
         elif record.tags.get(TAG_BRANCH) != run.activation.id:
-            self._strangers.setdefault(record.id, []).append(run)
-            self._watch(record.id)
+            self._settlements.watch_for(record.id, run)
 
-    def _watch(self, id: str) -> None:
-        def on_reply(answer: Response | Refused) -> None:
-            if isinstance(answer, Response):
-                for record in answer.reply.promises or ():
-                    self.learn(record)
+    # The end of a task ---------------------------------------------------------------------------
 
-        self.broker.request(PromiseWatch((id,)), on_reply)
-
-    def _fulfill(
-        self, activation: Activation, state: str, value: Value, *, last: bool = False
+    def fulfill(
+        self, activation: Activation, state: SettleState, value: Value, *, last: bool = False
     ) -> None:
-        """Settle the task. A value that is refused becomes an error; `last`: it is one already."""
-        self._send_fences()
-        self._leave_running(activation)
-        activation.phase = Phase.ENDING
-        fulfill = TaskFulfill(activation.id, activation.version, state, value)
-        self.broker.request(fulfill, partial(self._fulfilled, activation, value, last))
+        """Settle the task's promise.
 
-    def _fulfilled(
+        Parameters
+        ----------
+        last
+            The value is an error that stands for a refused one, so no other is tried.
+        """
+        if self._gathered:
+            self.send()
+        self._state.leave_running(activation, Phase.ENDING)
+        self._link.request(
+            TaskFulfill(activation.id, activation.version, state, value),
+            partial(self._on_fulfilled, activation, value, last),
+        )
+
+    def fail(self, activation: Activation, error: Exception) -> None:
+        """End the task with an error that is the node's and not the function's."""
+        value = Value({}, self._state.env.values.encode_error(error))
+        self._state.failed += 1
+        self.fulfill(activation, REJECTED, value, last=True)
+
+    def _on_fulfilled(
         self, activation: Activation, value: Value, last: bool, answer: Response | Refused
     ) -> None:
-        if self.activations.get(activation.id) is not activation:
+        if activation.dropped:
             return
         status, text = _status(answer)
         if status not in (400, 413):
-            self._drop(activation)
+            self._state.drop(activation)
         elif not last:
             name = activation.promise.param.headers.get(HEADER_FUNCTION, activation.id)
-            self._fulfill_error(activation, CommandError(status, f"the result of {name}: {text}"))
+            self.fail(activation, CommandError(status, f"the result of {name}: {text}"))
         elif value.data is not None:
-            self._fulfill(activation, REJECTED, EMPTY, last=True)
+            self.fulfill(activation, REJECTED, EMPTY, last=True)
         else:
-            self._drop(activation)
+            self._state.drop(activation)
 
-    def _fulfill_error(self, activation: Activation, error: Exception) -> None:
-        value = Value({}, self.env.values.encode_error(error))
-        self.failed += 1
-        self._fulfill(activation, REJECTED, value, last=True)
-
-    def _refused(self, activation: Activation, answer: Response | Refused) -> None:
-        """The broker would not take what an activation asked for as a whole."""
+    def on_refused(self, activation: Activation, answer: Response | Refused) -> None:
+        """Act on the refusal of a request as a whole: the task is lost, or ends with an error."""
         status, text = _status(answer)
         if status in (404, 409):
-            self._lose(activation, text or "the lease was lost")
+            self._state.lose(activation, text or "the lease was lost")
         else:
-            # the lease is still ours, so nobody else would ever end it
-            self._fulfill_error(activation, CommandError(status, f"{activation.id}: {text}"))
+            # The lease is still this node's, so nobody else would ever end the task.
+            self.fail(activation, CommandError(status, f"{activation.id}: {text}"))
+
+
+def ignore_reply(answer: Response | Refused) -> None:
+    """Ignore the reply to a release or cancel: one that is refused has been overtaken."""
+
+
+def _batches(commands: list[ChildCommand], count_max: int, bytes_max: int) -> Iterator[Batch]:
+    """Cut a run's commands so that no fence is too large for a frame."""
+    batch: list[ChildCommand] = []
+    size_bytes = 0
+    for command in commands:
+        value = command.value if isinstance(command, PromiseSettle) else command.param
+        length = len(value.data) if value.data is not None else 0
+        if batch and (len(batch) >= count_max or size_bytes + length > bytes_max):
+            yield tuple(batch)
+            batch, size_bytes = [], 0
+        batch.append(command)
+        size_bytes += length
+    if batch:
+        yield tuple(batch)
 
 
 def _status(answer: Response | Refused) -> tuple[int, str]:
-    """What an answer says went wrong."""
+    """Return the status and error text of an answer."""
     if isinstance(answer, Refused):
         return answer.status, answer.error
     return answer.reply.status, answer.reply.error or ""
-
-
-def ignore(answer: Response | Refused) -> None:
-    """A release or a cancel that is refused has been overtaken; there is nothing left to do."""

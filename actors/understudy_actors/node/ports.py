@@ -1,4 +1,4 @@
-"""What the node's core needs of the world: a link to the broker and threads to run functions on."""
+"""The node core's view of the world: a link to the broker, threads for functions, and a log."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from understudy_actors.activation import Run
 from understudy_broker.protocol.messages import AnyCommand, Refused, Response, ToBroker
 
 OnReply: TypeAlias = Callable[[Response | Refused], None]
+#: takes a line that a person should see
+Log: TypeAlias = Callable[[str], None]
+#: takes a line and the exception that a function ended with
+LogFailure: TypeAlias = Callable[[str, BaseException], None]
 
 
 class BrokerPort(Protocol):
     """The link. Requests are sent in order and again after a reconnect, until they are answered."""
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int: ...
-    def send(self, message: ToBroker) -> object: ...
+    def send(self, message: ToBroker) -> object:
+        """Send a message that is not answered; False: there is no session, so it is lost."""
+
     def cork(self) -> None:
-        """More follows: hold back what is asked and said until `uncork`."""
+        """Hold back requests and messages until `uncork`, because more will follow."""
 
     def uncork(self) -> None: ...
 
 
 class ExecutorPort(Protocol):
-    """Where routines are stepped; results come back through `NodeCore.stepped`."""
+    """The place where routines are stepped; results come back through `NodeCore.stepped`."""
 
     def submit(self, run: Run) -> None: ...
     def withdraw(self, run: Run) -> bool:
-        """Take a run back that has not begun; False: too late."""
+        """Take back a run that has not begun; False: too late."""
 
     def close(self, run: Run) -> None:
         """Let go of a run's function, on the thread that it belongs to."""

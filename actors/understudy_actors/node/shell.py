@@ -13,8 +13,7 @@ from understudy_actors.executor import AsyncLoop, Executor, Results, WorkerPool
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
-from understudy_actors.node.ports import BrokerPort
-from understudy_actors.node.state import Log, LogFailure
+from understudy_actors.node.ports import BrokerPort, Log, LogFailure
 from understudy_broker.protocol.messages import ToPeer
 from understudy_broker.transport.loop_lock import LoopLock
 from understudy_store.records import PromiseRecord
@@ -79,8 +78,14 @@ class NodeService:
             WorkerPool(self.config.concurrency, self._results, now_ms, listening),
             AsyncLoop(self._results, now_ms, self._watch_coroutines),
         )
-        self.core = NodeCore(env, broker, self._executor, self.config, log=self._on_loop(log))
-        self.core.log_failure = self._on_loop(log_failure)
+        self.core = NodeCore(
+            env,
+            broker,
+            self._executor,
+            self.config,
+            log=self._on_loop(log),
+            log_failure=self._on_loop(log_failure),
+        )
         self._pulse = trio.Event()
         self._watch = trio.Event()
         self._draining = False

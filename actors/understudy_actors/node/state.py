@@ -1,132 +1,129 @@
-"""What a node holds, and the moves that everything else is made of. Pure."""
+"""The state of a node: the activations that it holds, and the moves between their phases."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict
 
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.interpreter.environment import Environment
-from understudy_actors.interpreter.step_result import ChildCommand
+from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.config import NodeConfig
-from understudy_actors.node.credit import CreditPolicy
-from understudy_actors.node.ports import BrokerPort, ExecutorPort
-from understudy_store.records import TAG_BRANCH, PromiseRecord
-
-#: takes a line that a person should see
-Log = Callable[[str], None]
-#: takes a line and the exception that a function ended with
-LogFailure = Callable[[str, BaseException], None]
-
-
-class RunCommands:
-    """Commands of one run that are to go in one fence: first those that its flow control counts."""
-
-    __slots__ = ("counted", "others")
-
-    def __init__(self) -> None:
-        self.counted: list[ChildCommand] = []
-        self.others: list[ChildCommand] = []
+from understudy_actors.node.ports import ExecutorPort, Log, LogFailure
 
 
 class NodeState:
-    """The activations of one node; `NodeCore` adds what messages and steps mean."""
+    """The activations of one node.
+
+    All other parts of the node change phases through these methods, so that `running`, from which
+    credit is computed, is always the number of activations in the phase RUNNING.
+    """
 
     def __init__(
         self,
         env: Environment,
-        broker: BrokerPort,
         executor: ExecutorPort,
-        config: NodeConfig | None = None,
-        *,
-        log: Log | None = None,
+        config: NodeConfig,
+        log: Log | None,
+        log_failure: LogFailure | None,
     ) -> None:
         self.env = env
-        self.broker = broker
         self.executor = executor
-        self.config = config or NodeConfig()
+        self.config = config
         self.log = log
-        #: told of every call that failed for good
-        self.log_failure: LogFailure | None = None
+        self.log_failure = log_failure
+        #: by the id of the task
         self.activations: dict[str, Activation] = {}
+        #: ids of suspended activations, the longest suspended first
+        self.warm: OrderedDict[str, None] = OrderedDict()
+        #: activations that use credit: they do not merely wait for promises
+        self.running = 0
+        #: the node asks for work
         self.serving = False
-        self._warm: OrderedDict[str, None] = OrderedDict()
-        self._lingering: deque[tuple[int, Activation]] = deque()
-        self._retries: list[tuple[int, Run]] = []
-        #: what runs ask for while several results are taken in: a fence for each run then
-        self._fences: dict[Run, RunCommands] = {}
-        self._gathering = False
-        #: runs that wait for promises that another function made
-        self._strangers: dict[str, list[Run]] = {}
-        self._credit = CreditPolicy(
-            self.config.concurrency, self.config.ahead_ms, self.config.ahead_max
-        )
-        self._running = 0
-        self._received = 0
-        self._granted = 0
-        self._now = 0
+        #: time of the event that is acted on, epoch milliseconds
+        self.now_ms = 0
+        #: functions that returned, and that failed
         self.done = 0
         self.failed = 0
 
-    def _schedule(self, run: Run) -> None:
+    @property
+    def held(self) -> int:
+        """Number of tasks whose lease this node has."""
+        return sum(1 for each in self.activations.values() if each.phase is not Phase.SUSPENDED)
+
+    def add(self, activation: Activation) -> None:
+        """Hold a new activation, which is running."""
+        self.activations[activation.id] = activation
+        self.running += 1
+
+    def add_run(self, activation: Activation, routine: Routine, parent: Run | None) -> Run:
+        """Add a function to an activation, and schedule its first step."""
+        run = activation.runs[routine.id] = Run(activation, routine, parent)
+        self.schedule(run)
+        return run
+
+    def schedule(self, run: Run) -> None:
+        """Have a run stepped, unless it already will be."""
         if not run.scheduled and not run.done:
             run.scheduled = True
             run.activation.busy += 1
             self.executor.submit(run)
 
-    def learn(self, record: PromiseRecord) -> None:
-        """A promise settled; wake whoever waits for it."""
-        for run in self._strangers.pop(record.id, ()):
-            self._tell(run, record)
-        activation = self.activations.get(record.tags.get(TAG_BRANCH, ""))
-        if activation is not None:
-            owner = activation.run_of(record)
-            if owner is not None:
-                self._tell(owner, record)
-
-    def _tell(self, run: Run, record: PromiseRecord) -> None:
-        """Put a settlement into a run's inbox and, if this node may go on with it, wake it."""
-        if run.done or run.routine.dropped:
-            return
-        run.routine.learn(record)
-        activation = run.activation
-        if activation.phase in (Phase.RUNNING, Phase.WAITING) and not run.scheduled:
-            self._wake(activation)
-            self._schedule(run)
-
-    def _wake(self, activation: Activation) -> None:
+    def wake(self, activation: Activation) -> None:
+        """End the wait of an activation that lingers."""
         if activation.phase is Phase.WAITING:
             activation.phase = Phase.RUNNING
-            self._running += 1
+            self.running += 1
 
-    def _leave_running(self, activation: Activation) -> None:
+    def resume(self, activation: Activation) -> None:
+        """Go on with an activation that is suspended, or about to be, and its runs with news."""
+        activation.phase = Phase.RUNNING
+        self.running += 1
+        for run in list(activation.runs.values()):
+            if run.routine.inbox:
+                self.schedule(run)
+
+    def leave_running(self, activation: Activation, phase: Phase) -> None:
+        """Move an activation to a phase that uses no credit."""
         if activation.phase is Phase.RUNNING:
-            self._running -= 1
+            self.running -= 1
+        activation.phase = phase
 
-    def _lose(self, activation: Activation, reason: str) -> None:
+    def keep_warm(self, activation: Activation) -> None:
+        """Keep a suspended activation; drop the longest suspended if there are too many."""
+        activation.phase = Phase.SUSPENDED
+        self.warm[activation.id] = None
+        while len(self.warm) > self.config.warm_max:
+            oldest, _ = self.warm.popitem(last=False)
+            self.drop(self.activations.get(oldest))
+
+    def lose(self, activation: Activation, reason: str) -> None:
+        """Drop an activation whose task belongs to another node now, and say so."""
         if self.log is not None:
             self.log(f"{activation.id}: let go, another node goes on with it ({reason})")
-        self._drop(activation)
+        self.drop(activation)
 
-    def _drop(self, activation: Activation | None) -> None:
-        """Forget an activation; what runs of it is let go and its results are ignored."""
-        if activation is None or self.activations.get(activation.id) is not activation:
+    def drop(self, activation: Activation | None) -> None:
+        """Forget an activation; its functions are closed, and their results will be ignored."""
+        if activation is None or activation.dropped:
             return
+        activation.dropped = True
         del self.activations[activation.id]
-        self._warm.pop(activation.id, None)
-        self._leave_running(activation)
+        self.warm.pop(activation.id, None)
+        if activation.phase is Phase.RUNNING:
+            self.running -= 1
         for run in activation.runs.values():
             if run.done:
                 run.routine.flush = None
             else:
                 run.routine.dropped = True
                 self.executor.close(run)
-        # they refer to one another: left so, only the garbage collector would find them, and its
-        # rounds take longer the more this node holds
+        # Activation and runs refer to each other. Without this only the garbage collector would
+        # free them, and its rounds take longer the more this node holds.
         activation.runs = {}
         activation.root = None
 
-    def _close(self, run: Run) -> None:
+    def close(self, run: Run) -> None:
+        """Close a run whose last step ended after its activation was dropped."""
         run.scheduled = False
         if run.routine.alive:
             run.routine.dropped = True

@@ -1,4 +1,4 @@
-"""What a node counts."""
+"""Counts of a node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
-    """A moment of a node."""
+    """The counts of a node at one moment."""
 
     #: activations that use credit
     running: int

@@ -1,117 +1,90 @@
-"""Activations with nothing to run: how long they linger, and how they are suspended. Pure."""
+"""Activations with nothing to run: they linger, and then their task is suspended."""
 
 from __future__ import annotations
 
+from collections import deque
+from functools import partial
+
 from understudy_actors.activation import Activation, Phase
-from understudy_actors.node import fences
 from understudy_actors.node.fencing import Fencing
-from understudy_broker.protocol.messages import (
-    PromiseWatch,
-    Refused,
-    Response,
-)
-from understudy_store.commands import (
-    TaskSuspend,
-)
+from understudy_actors.node.ports import BrokerPort
+from understudy_actors.node.settlements import Settlements
+from understudy_actors.node.state import NodeState
+from understudy_broker.protocol.messages import Refused, Response
+from understudy_store.commands import TaskSuspend
 
 
-class Suspension(Fencing):
-    """Linger, suspend, retry."""
+class Suspension:
+    """Moves waiting activations out of the lease, and back if something settled meanwhile."""
 
-    def _settle_phase(self, activation: Activation) -> None:
-        """An activation with nothing to run waits; its credit is free for another."""
+    def __init__(
+        self, state: NodeState, link: BrokerPort, fencing: Fencing, settlements: Settlements
+    ) -> None:
+        self._state = state
+        self._link = link
+        self._fencing = fencing
+        self._settlements = settlements
+        #: (epoch milliseconds, activation), in order, as the linger is the same for all
+        self._lingering: deque[tuple[int, Activation]] = deque()
+
+    def wait_if_idle(self, activation: Activation) -> None:
+        """Let an activation with nothing to run wait, so that its credit is free for another."""
         if activation.busy or activation.phase is not Phase.RUNNING:
             return
-        if any(r.routine.paused for r in activation.runs.values()):
+        if any(run.routine.paused for run in activation.runs.values()):
             return
-        self._leave_running(activation)
-        activation.phase = Phase.WAITING
-        activation.waiting_since = self._now
-        self._lingering.append((self._now + self.config.linger_ms, activation))
+        state = self._state
+        state.leave_running(activation, Phase.WAITING)
+        activation.waiting_since_ms = state.now_ms
+        self._lingering.append((state.now_ms + state.config.linger_ms, activation))
 
     def next_due(self) -> int | None:
-        """When `tick` has something to do, epoch milliseconds."""
-        due = [self._lingering[0][0]] if self._lingering else []
-        due += [at for at, _ in self._retries]
-        return min(due) if due else None
+        """Return when the first linger ends, epoch milliseconds; None if nothing lingers."""
+        return self._lingering[0][0] if self._lingering else None
 
-    def tick(self, now: int) -> None:
-        """Suspend what has lingered, retry what is due."""
-        self._now = now
-        while self._lingering and self._lingering[0][0] <= now:
-            _, activation = self._lingering.popleft()
-            waited_ms = now - activation.waiting_since
-            if activation.phase is Phase.WAITING and waited_ms >= self.config.linger_ms:
-                self._suspend(activation)
-        due = [run for at, run in self._retries if at <= now]
-        if due:
-            self._retries = [(at, run) for at, run in self._retries if at > now]
-            for run in due:
-                run.activation.busy -= 1
-                if self.activations.get(run.activation.id) is run.activation:
-                    run.scheduled = False
-                    self._schedule(run)
+    def suspend_due(self) -> None:
+        """Suspend the activations whose linger has ended."""
+        now_ms, lingering = self._state.now_ms, self._lingering
+        while lingering and lingering[0][0] <= now_ms:
+            _, activation = lingering.popleft()
+            waited_ms = now_ms - activation.waiting_since_ms
+            # It may have run since, and wait anew with an entry of its own.
+            if activation.phase is Phase.WAITING and waited_ms >= self._state.config.linger_ms:
+                self.suspend(activation)
 
-    def _suspend(self, activation: Activation) -> None:
+    def suspend(self, activation: Activation) -> None:
+        """Give up the lease of a waiting activation; the store notes what it waits for."""
+        state = self._state
         if activation.fences_open:
-            # what the store answers may wake it; a lease given up now would miss that
-            self._lingering.append((self._now + max(1, self.config.linger_ms), activation))
+            # The answer to a fence may wake it, and would come too late after the suspend.
+            linger_ms = max(1, state.config.linger_ms)
+            self._lingering.append((state.now_ms + linger_ms, activation))
             return
         awaited = activation.wake_on()
         if not awaited:
             return
         activation.phase = Phase.SUSPENDING
-
-        def on_reply(answer: Response | Refused) -> None:
-            self._suspended(activation, awaited, answer)
-
-        self.broker.request(
-            TaskSuspend(activation.id, activation.version, tuple(awaited)), on_reply
+        self._link.request(
+            TaskSuspend(activation.id, activation.version, tuple(awaited)),
+            partial(self._on_suspended, activation, awaited),
         )
 
-    def _suspended(
+    def _on_suspended(
         self, activation: Activation, awaited: list[str], answer: Response | Refused
     ) -> None:
-        if self.activations.get(activation.id) is not activation:
+        if activation.dropped:
             return
         if isinstance(answer, Refused) or answer.reply.status == 409:
-            self._refused(activation, answer)
+            self._fencing.on_refused(activation, answer)
             return
-        status = answer.reply.status
-        if status == 200:
-            activation.phase = Phase.SUSPENDED
-            self._warm[activation.id] = None
-            while len(self._warm) > self.config.warm_max:
-                oldest, _ = self._warm.popitem(last=False)
-                self._drop(self.activations.get(oldest))
+        reply = answer.reply
+        if reply.status == 200:
+            self._state.keep_warm(activation)
             return
-        activation.phase = Phase.RUNNING
-        self._running += 1
-        for record in answer.reply.promises or ():
+        for record in reply.promises or ():
             for run in activation.runs.values():
                 run.routine.learn(record)
-        if status >= 400:
-            self._probe(activation, awaited)
-        for run in list(activation.runs.values()):
-            if run.routine.inbox:
-                self._schedule(run)
-        self._settle_phase(activation)
-
-    def _probe(self, activation: Activation, awaited: list[str]) -> None:
-        """A suspend was refused: some promise cannot be waited for. Find which, and say so."""
-        for id in awaited:
-
-            def on_reply(answer: Response | Refused, id: str = id) -> None:
-                absent = isinstance(answer, Response) and answer.reply.status == 404
-                record = fences.missing(id, self.env.values) if absent else None
-                if isinstance(answer, Response) and answer.reply.promises:
-                    record = answer.reply.promises[0]
-                runs = list(activation.runs.values())
-                if record is None:
-                    # pending, and another run's own step: whoever waits hears of it from here on
-                    self._strangers.setdefault(id, []).extend(runs)
-                    return
-                for run in runs:
-                    self._tell(run, record)
-
-            self.broker.request(PromiseWatch((id,)), on_reply)
+        if reply.status >= 400:
+            self._settlements.explain_refusal(activation, awaited)
+        self._state.resume(activation)
+        self.wait_if_idle(activation)

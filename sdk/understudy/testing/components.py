@@ -209,7 +209,7 @@ class Node(Peer):
         self.dead = False
         self.executor = executor
         self.core = NodeCore(env, self, executor, NODE_CONFIG, log=log)
-        self.core.serving = True
+        self.core.serve()
 
     def start(self) -> None:
         self.connect(self.core.new_session(), tuple(self.env.functions.names()))

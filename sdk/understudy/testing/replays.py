@@ -19,7 +19,7 @@ from understudy_actors.interpreter.determinism import describe, left_over
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, ChildCommand, StepResult
-from understudy_actors.node.fences import mismatch
+from understudy_actors.node.fence_replies import mismatch
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
     EMPTY,

@@ -147,8 +147,8 @@ class Node:
         else:
             self.core.receive([message], self.world.now)
         self.core.grant()
-        room = self.core._credit.target - self.core._running
-        assert self.core._granted - self.core._received <= max(0, room) + self.overdrawn()
+        room = self.core.credit.policy.target - self.core.running
+        assert self.core.credit.left <= max(0, room) + self.overdrawn()
 
     def overdrawn(self) -> int:
         """Credit given while activations waited that run again now."""
@@ -187,7 +187,7 @@ class World:
     def add_node(self) -> Node:
         self.born += 1
         node = Node(self, self.env, self.born, self.config)
-        node.core.serving = True
+        node.core.serve()
         self.nodes.append(node)
         node.hello()
         return node

@@ -308,7 +308,7 @@ class TestSuspending:
 
     def test_a_node_that_forgot_asks_for_the_preload(self, stage: Stage) -> None:
         stage.suspended()
-        stage.node.core._drop(stage.node.core.activations["x"])
+        stage.node.core.state.drop(stage.node.core.activations["x"])
         assert len(stage.node.executor.closed) == 1, "its generator is closed"
         stage.settle("person", "yes")
         assert stage.value(stage.world.finish("x")) == "yes"
@@ -319,7 +319,7 @@ class TestSuspending:
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         stage.suspended()
-        stage.node.core._drop(stage.node.core.activations["x"])
+        stage.node.core.state.drop(stage.node.core.activations["x"])
         ask = stage.node.request
 
         def request(command: Any, on_reply: Any) -> int:
@@ -464,7 +464,7 @@ class TestLosing:
         stage.node.deliver_in()
         run = stage.node.executor.queue.pop()
         output = run.routine.step(START)
-        stage.node.core._drop(stage.node.core.activations["x"])
+        stage.node.core.state.drop(stage.node.core.activations["x"])
         assert run.routine.alive
         stage.node.core.stepped([StepReport(run, output)], START)
         assert not run.routine.alive
@@ -608,7 +608,7 @@ class TestCredit:
         assert stage.node.core.statistics().credit == 4
 
     def test_a_node_that_does_not_serve_asks_for_none(self, stage: Stage) -> None:
-        stage.node.core.serving = False
+        stage.node.core.stop_serving()
         assert stage.node.core.new_session() == 0
 
 
@@ -664,7 +664,7 @@ class TestRetrying:
         stage.env.registry.register(outer)
         stage.world.invoke("x", "outer")
         stage.world.rest(0)
-        stage.node.core._drop(stage.node.core.activations["x"])
+        stage.node.core.state.drop(stage.node.core.activations["x"])
         stage.world.advance(5000)
         assert stage.node.executor.queue == []
         assert stage.node.core.next_due() is None

@@ -1,8 +1,7 @@
-"""Fences: the commands of a run on their way to the store, and what the replies mean."""
+"""The promises that the replies to a fence's commands stand for, as a replay would see them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from understudy_actors.errors import CommandError, NonDeterminismError
@@ -22,30 +21,13 @@ from understudy_store.records import (
     Value,
 )
 
-#: calls of a function that another call of the same function may attach to by its id
+#: Kinds of calls that are the same thing to the store: one may attach to another by its id, if both
+#: call the same function.
 _ALIKE: Final = dict.fromkeys(("rpc", "rfi", "detached", "schedule"), "call")
 
 
-def batches(
-    commands: list[ChildCommand], count_max: int, bytes_max: int
-) -> Iterator[tuple[ChildCommand, ...]]:
-    """Cut a run's commands so that no fence is too large for a frame."""
-    batch: list[ChildCommand] = []
-    size = 0
-    for command in commands:
-        value = command.value if isinstance(command, PromiseSettle) else command.param
-        length = len(value.data) if value.data is not None else 0
-        if batch and (len(batch) >= count_max or size + length > bytes_max):
-            yield tuple(batch)
-            batch, size = [], 0
-        batch.append(command)
-        size += length
-    if batch:
-        yield tuple(batch)
-
-
 def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
-    """The record of a promise that our own settle settled, as a replay would see it."""
+    """Return the promise that this node's own settle has settled."""
     return PromiseRecord(
         command.id,
         RESOLVED if command.state == RESOLVED else REJECTED,
@@ -59,13 +41,16 @@ def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
 
 
 def refused(command: ChildCommand, reply: Reply, values: Values) -> PromiseRecord:
-    """A call that the store would not take, as a failed promise."""
+    """Return a failed promise for a call that the store has refused."""
     error = CommandError(reply.status, reply.error or "refused")
     return _failed(command.id, values.encode_error(error))
 
 
 def mismatch(command: PromiseCreate, found: PromiseRecord, values: Values) -> PromiseRecord | None:
-    """A failed promise if what stands under this id was made by another call."""
+    """Return a failed promise if the one found under this id was made by another call.
+
+    None if the calls agree, or if a client of another kind made the promise and left no headers.
+    """
     asked, recorded = command.param.headers, found.param.headers
     kinds = [_ALIKE.get(h.get(HEADER_KIND, "?"), h.get(HEADER_KIND)) for h in (asked, recorded)]
     same_function = asked.get(HEADER_FUNCTION) == recorded.get(HEADER_FUNCTION)
@@ -94,7 +79,7 @@ def mismatch(command: PromiseCreate, found: PromiseRecord, values: Values) -> Pr
 
 
 def missing(id: str, values: Values) -> PromiseRecord:
-    """A promise that a function waits for and that does not exist."""
+    """Return a failed promise for one that a function waits for and that does not exist."""
     error = CommandError(404, f"promise {id!r} does not exist, so nothing can settle it")
     return _failed(id, values.encode_error(error))
 

@@ -1,0 +1,98 @@
+"""News of settled promises, passed to the runs that wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from understudy_actors.activation import Activation, Phase, Run
+from understudy_actors.node import fence_replies
+from understudy_actors.node.ports import BrokerPort, OnReply
+from understudy_actors.node.state import NodeState
+from understudy_broker.protocol.messages import PromiseWatch, Refused, Response
+from understudy_store.records import TAG_BRANCH, PromiseRecord
+
+
+class Settlements:
+    """Passes each settled promise to the runs that wait for it.
+
+    The broker tells the holder of a task, unasked, when a promise settles that the task has made.
+    Promises that another function made (awaited by an id of the user's own) must be watched.
+    """
+
+    def __init__(self, state: NodeState, link: BrokerPort) -> None:
+        self._state = state
+        self._link = link
+        #: runs that wait for promises that another function made, by the promise's id
+        self._foreign: dict[str, list[Run]] = {}
+
+    def learn(self, record: PromiseRecord) -> None:
+        """Wake the runs that wait for a promise that has settled."""
+        if self._foreign:
+            for run in self._foreign.pop(record.id, ()):
+                self.tell(run, record)
+        activation = self._state.activations.get(record.tags.get(TAG_BRANCH, ""))
+        if activation is not None:
+            owner = activation.run_of(record)
+            if owner is not None:
+                self.tell(owner, record)
+
+    def tell(self, run: Run, record: PromiseRecord) -> None:
+        """Put a settlement into a run's inbox and, if this node may go on with it, wake it."""
+        if run.done or run.routine.dropped:
+            return
+        run.routine.learn(record)
+        activation = run.activation
+        if activation.phase in (Phase.RUNNING, Phase.WAITING) and not run.scheduled:
+            self._state.wake(activation)
+            self._state.schedule(run)
+
+    def watch_for(self, id: str, run: Run) -> None:
+        """Wake a run when a promise settles that another function made."""
+        self._foreign.setdefault(id, []).append(run)
+        self._watch(id)
+
+    def watch_again(self) -> None:
+        """Repeat all watches: the broker forgets them with the session."""
+        for id in self._foreign:
+            self._watch(id)
+
+    def catch_up(self, promises: Iterable[PromiseRecord]) -> None:
+        """Learn of those among some promises that have settled."""
+        for record in promises:
+            if record.settled:
+                self.learn(record)
+
+    def explain_refusal(self, activation: Activation, awaited: list[str]) -> None:
+        """Find which promise cannot be waited for, after a suspend was refused, and say so.
+
+        Each promise is watched on its own. One that does not exist becomes a failed promise, so
+        that the function that waits for it gets an error.
+        """
+        for id in awaited:
+            self._link.request(PromiseWatch((id,)), self._explainer(activation, id))
+
+    def _explainer(self, activation: Activation, id: str) -> OnReply:
+        def on_reply(answer: Response | Refused) -> None:
+            record = None
+            if isinstance(answer, Response):
+                if answer.reply.status == 404:
+                    record = fence_replies.missing(id, self._state.env.values)
+                if answer.reply.promises:
+                    record = answer.reply.promises[0]
+            runs = list(activation.runs.values())
+            if record is None:
+                # It is pending, and a step of another run; it is watched from here on.
+                self._foreign.setdefault(id, []).extend(runs)
+                return
+            for run in runs:
+                self.tell(run, record)
+
+        return on_reply
+
+    def _watch(self, id: str) -> None:
+        def on_reply(answer: Response | Refused) -> None:
+            if isinstance(answer, Response):
+                for record in answer.reply.promises or ():
+                    self.learn(record)
+
+        self._link.request(PromiseWatch((id,)), on_reply)
