@@ -30,10 +30,10 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import PromiseCreate
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.records import HEADER_FUNCTION, TAG_TARGET, Value
+from understudy_store.records import HEADER_FUNCTION, TAG_TARGET, Row, Value
 
 BROKER: Final = "broker"
 CALLEE: Final = "node that is called"

@@ -12,9 +12,10 @@ from zlib import crc32
 
 import msgspec
 from sqlalchemy import URL, NullPool, create_engine
+from sqlalchemy.dialects import sqlite
 
 from benchmarks.floor.messages import Create, Fulfill, Step
-from understudy_store.engines.sql.statements import INSERT_PROMISES, UPDATE_PROMISES
+from understudy_store.engines.sql.statements import Statements
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import LOG_BYTES, PAGE_BYTES
 
@@ -27,6 +28,7 @@ PRAGMAS = (
     "PRAGMA cache_size=-16384",
 )
 LEASE_MS = 10_000
+STATEMENTS = Statements(sqlite.dialect())
 
 Cells = tuple[Any, ...]
 _json = msgspec.json.Encoder().encode
@@ -63,9 +65,9 @@ class Disk:
         driver = self._driver
         driver.execute("BEGIN IMMEDIATE")
         if begun:
-            INSERT_PROMISES.run(driver, begun)
+            STATEMENTS.insert_promises.run(driver, begun)
         if ended:
-            UPDATE_PROMISES.run(driver, ended)
+            STATEMENTS.update_promises.run(driver, ended)
         driver.execute(SET_NOW, (str(now),))
         driver.execute("COMMIT")
 
@@ -80,7 +82,7 @@ def begun(create: Create, holder: str, now: int) -> Cells:
         *_head(create.id, "pending", create.param, "{}", None, create.tags),
         *(create.timeout_at, now, None),
         *_place(create.id, create.tags),
-        *("poll://any@bench", "bench", "acquired", 1, holder, LEASE_MS, now + LEASE_MS, None, None),
+        *("bench", "acquired", 1, "poll://any@bench", holder, LEASE_MS, now + LEASE_MS, None, None),
         *(0, 0, None),
     )
 

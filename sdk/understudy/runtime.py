@@ -705,7 +705,9 @@ class Runtime:
                 tune_process()
                 self.session.serving = True
                 connection = self.session.connection
-                connection.serve_dedicated(stop.set)
+                connection.dedicated = True
+                connection.on_ended = stop.set
+                connection.serve()
                 stop.wait()
                 connection.check()
             finally:

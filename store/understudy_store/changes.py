@@ -1,4 +1,4 @@
-"""What passes between the machine and an engine: a batch of changes one way, a snapshot the other.
+"""Messages between the machine and an engine: a batch of changes one way, a snapshot the other.
 
 The machine decides, the engine writes. A batch holds every object that it touched once, in its
 final state, as immutable records: the engine may write them in another thread while the machine
@@ -8,21 +8,11 @@ already applies the next batch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
-
-if TYPE_CHECKING:
-    from understudy_store.machine.pending_row import PendingRow
-
-
-class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A promise and, where it is targeted, its task: one row of the store."""
-
-    promise: PromiseRecord
-    task: TaskRecord | None = None
+from understudy_store.pending_row import PendingRow
+from understudy_store.records import PromiseRecord, Row, ScheduleRecord
 
 
 class Changes(msgspec.Struct):
@@ -31,9 +21,10 @@ class Changes(msgspec.Struct):
     #: greatest `now` of the batch, epoch milliseconds
     now: int
     inserted: list[Row] = []
-    #: of one that is pending only the task has changed: what has settled stays so
+    #: Of a promise that is still pending only the task has changed: every other field is fixed
+    #: until it settles.
     updated: list[Row] = []
-    #: (awaited, awaiter), where what is awaited exists
+    #: (awaited, awaiter), where the awaited promise exists
     callbacks_added: list[tuple[str, str]] = []
     #: awaited ids whose callbacks are all consumed
     callbacks_removed: list[str] = []
@@ -64,7 +55,8 @@ class Changes(msgspec.Struct):
 class Snapshot(msgspec.Struct):
     """All that a machine needs to go on after a restart: live work, not history.
 
-    What may be much is read from the store only when it is asked for: before anything is committed.
+    The iterables may be long. They read from the store while they are iterated over, which must be
+    before the first commit.
     """
 
     #: greatest time ever committed; the clock starts no earlier

@@ -1,4 +1,4 @@
-"""What the store keeps and the wire carries: promises, tasks, schedules.
+"""Promises, tasks and schedules as the store keeps them and the wire carries them.
 
 Plain msgspec structs, encoded as arrays. They are values: a record shows one moment, projected to
 the time at which it was read (semantics: Projection), and never changes afterwards.
@@ -9,23 +9,33 @@ user's.
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 PromiseState: TypeAlias = Literal[
     "pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"
 ]
-#: what a client may ask for; the deadline alone makes ``rejected_timedout``
+#: states that a client may ask for; only a deadline makes ``rejected_timedout``
 SettleState: TypeAlias = Literal["resolved", "rejected", "rejected_canceled"]
 TaskState: TypeAlias = Literal["pending", "acquired", "suspended", "halted", "fulfilled"]
+
+#: every state, in the order of a life
+PROMISE_STATES: Final[tuple[PromiseState, ...]] = get_args(PromiseState)
+TASK_STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
+
+PENDING: Final = "pending"
+RESOLVED: Final = "resolved"
+REJECTED: Final = "rejected"
+CANCELED: Final = "rejected_canceled"
+TIMEDOUT: Final = "rejected_timedout"
 
 # Well-known tags ---------------------------------------------------------------------------------
 #: address of the group that performs it; makes a promise *targeted*: it has a task
 TAG_TARGET: Final = "understudy:target"
 #: "true": a *timer*, resolves at its deadline
 TAG_TIMER: Final = "understudy:timer"
-#: "true": may be waited for from outside the activation that made it (a person, a webhook)
+#: "true": may be awaited from outside the activation that made it (a person, a webhook)
 TAG_EXTERNAL: Final = "understudy:external"
 #: "local": a step inside one activation; "detached": a call graph of its own
 TAG_SCOPE: Final = "understudy:scope"
@@ -40,12 +50,17 @@ TAG_DELAY: Final = "understudy:delay"
 #: integer from -100 to 100 as text; higher goes first within a group
 TAG_PRIORITY: Final = "understudy:priority"
 
+# Values of TAG_TIMER and TAG_EXTERNAL, and of TAG_SCOPE ------------------------------------------
+TRUE: Final = "true"
+LOCAL: Final = "local"
+DETACHED: Final = "detached"
+
 # Well-known headers of a param -------------------------------------------------------------------
 #: name of the function to call
 HEADER_FUNCTION: Final = "fn"
 #: version of the function, as text; absent: the highest
 HEADER_VERSION: Final = "v"
-#: where in the code the call stands: ``file.py:12``
+#: place of the call in the code: ``file.py:12``
 HEADER_SITE: Final = "at"
 #: the kind of call: rfi, lfi, detached, sleep, promise
 HEADER_KIND: Final = "kind"
@@ -55,14 +70,8 @@ HEADER_RETRY: Final = "retry"
 HEADER_PLACE: Final = "place"
 
 # Well-known headers of a value -------------------------------------------------------------------
-#: which attempt it is from, as text; absent: the first
+#: number of the attempt that made the value, as text; absent: the first
 HEADER_ATTEMPT: Final = "attempt"
-
-PENDING: Final = "pending"
-RESOLVED: Final = "resolved"
-REJECTED: Final = "rejected"
-CANCELED: Final = "rejected_canceled"
-TIMEDOUT: Final = "rejected_timedout"
 
 
 class Value(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -89,31 +98,35 @@ class PromiseRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     @property
     def settled(self) -> bool:
+        """True if the promise has left `pending` for good."""
         return self.state != PENDING
 
 
-def payload_bytes(record: PromiseRecord) -> int:
-    """Return the bytes of data in the param and the value of a promise."""
-    return len(record.param.data or b"") + len(record.value.data or b"")
-
-
 class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The task of a targeted promise; the lease's `ttl` in milliseconds."""
+    """The task of a targeted promise; times in epoch milliseconds, `ttl` in milliseconds.
+
+    This is where the fields of a task are declared. Engines derive their columns from it (see
+    `pending_row.TASK_COLUMNS`); a new field also needs a slot in `machine.live.Task`, a column in
+    `engines.sql.tables.Promise`, and a migration.
+    """
 
     id: str
     state: TaskState
     version: int
     target: str
+    #: the node that has acquired it, and the lease that it was given
     pid: str | None = None
     ttl: int | None = None
     expires_at: int | None = None
+    #: when a pending task is offered (next)
     retry_at: int | None = None
+    #: awaited ids that have settled since the task was acquired last
     resumes: tuple[str, ...] = ()
-    #: how often it was given back because its function raised: attempts are one more
+    #: releases because its function raised: attempts are one more
     failures: int = 0
-    #: how often in a row its holder vanished while it had this task
+    #: crash count: holders in a row that vanished while they had this task
     deaths: int = 0
-    #: how the last of them vanished; of a parked task: why it is halted
+    #: how the last of them vanished; of a parked task: the reason why it is halted
     cause: str | None = None
 
 
@@ -123,9 +136,57 @@ class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     id: str
     cron: str
     promise_id: str
+    #: milliseconds from each occurrence
     promise_timeout: int
     promise_param: Value
     promise_tags: dict[str, str]
     next_run_at: int
     created_at: int
     last_run_at: int | None = None
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A promise and, where it is targeted, its task: one row of the store."""
+
+    promise: PromiseRecord
+    task: TaskRecord | None = None
+
+
+def is_timer(record: PromiseRecord) -> bool:
+    """Return whether a promise resolves at its deadline."""
+    return record.tags.get(TAG_TIMER) == TRUE
+
+
+def is_local(record: PromiseRecord) -> bool:
+    """Return whether a promise is a step inside one activation."""
+    return record.tags.get(TAG_SCOPE) == LOCAL
+
+
+def is_external(record: PromiseRecord) -> bool:
+    """Return whether a promise may be awaited from outside the activation that made it."""
+    tags = record.tags
+    return TAG_TARGET in tags or tags.get(TAG_TIMER) == TRUE or tags.get(TAG_EXTERNAL) == TRUE
+
+
+def origin_of(record: PromiseRecord) -> str:
+    """Return the id of the root of a promise's call graph."""
+    return record.tags.get(TAG_ORIGIN, record.id)
+
+
+def payload_bytes(record: PromiseRecord) -> int:
+    """Return the bytes of data in the param and the value of a promise."""
+    return len(record.param.data or b"") + len(record.value.data or b"")
+
+
+def pid_of(name: str, boot: str) -> str:
+    """Return the pid of one start of a process: its name, and the text that names the start.
+
+    A process that is started again has a pid of its own, so what its predecessor held is not taken
+    for its own.
+    """
+    return f"{name}#{boot}"
+
+
+def name_of(pid: str) -> str:
+    """Return the name of the process in a pid."""
+    return pid.partition("#")[0]

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, TypeAlias
 
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Engine, Read
 from understudy_store.engines.schemes import open_engine
@@ -29,7 +29,7 @@ from understudy_store.errors import (
     StoreGoneError,
 )
 from understudy_store.limits import KIB
-from understudy_store.records import payload_bytes
+from understudy_store.records import Row, payload_bytes
 
 #: the rows that were found; or the reason why the store cannot be read any more
 LookupResult: TypeAlias = list[Row] | StoreFailedError

@@ -15,12 +15,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from tests.unit.store.machine.properties import check_state
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.machine.packed import in_memory
+from understudy_store.machine.packed import all_promises
+from understudy_store.records import Row
 
 #: a step that is no command: a node is gone or back, an unblock has arrived
 Move: TypeAlias = Callable[[Machine], object]
@@ -96,7 +97,7 @@ class Side:
     def live(self) -> dict[str, Any]:
         """All that is in memory but settled promises: how long they stay is the side's affair."""
         s = self.machine.state
-        statistics = msgspec.structs.asdict(self.machine.statistics())
+        statistics = msgspec.structs.asdict(self.machine.view.statistics())
         del statistics["promises_in_memory"]
         promises = {
             each.record.id: (
@@ -105,7 +106,7 @@ class Side:
                 each.callbacks and list(each.callbacks),
                 each.listeners and list(each.listeners),
             )
-            for each in in_memory(s)
+            for each in all_promises(s)
             if each.record.settled_at is None
         }
         holders = {pid: (sorted(h.held), sorted(h.warm)) for pid, h in s.holders.items()}
@@ -130,9 +131,9 @@ class Pair:
 
     def __init__(self, files: Files, config: MachineConfig, now: int) -> None:
         self._files = files
-        self._config = msgspec.structs.replace(config, cool_after_ms=0)
+        self._config = msgspec.structs.replace(config, pack_after_ms=0)
         # what is at rest stays objects in one, and is bytes at once in the other
-        self._warm = msgspec.structs.replace(config, cool_after_ms=2**62)
+        self._warm = msgspec.structs.replace(config, pack_after_ms=2**62)
         self.memory = Side(MemoryEngine(), self._warm, now)
         self.sqlite = Side(files.open(), self._config, now)
         #: every row that is durable

@@ -113,7 +113,7 @@ class Play:
         """A node is gone, gone in doubt and back, or an unblock has arrived."""
         author, machine = self.author, self.pair.memory.machine
         now, draw, pid = author.now, author.random, author.pid()
-        had = machine.held(pid)
+        had = machine.view.held(pid)
         kind = draw.randrange(3)
         if kind == 0:
             owed = [(record.id, address) for address, record in machine.owed_unblocks()[:2]]
@@ -124,10 +124,10 @@ class Play:
 
             return arrive
         if kind == 1:
-            return lambda m: m.acquit(pid, had)
+            return lambda m: m.retract_crashes(pid, had)
         keep = [each for each in had if draw.random() < 0.5]
-        death, doubtful = draw.choice([None, f"{pid} is gone"]), draw.random() < 0.5
-        return lambda m: m.release_pid(pid, now, keep, death, doubtful)
+        crash, presumed = draw.choice([None, f"{pid} is gone"]), draw.random() < 0.5
+        return lambda m: m.release_pid(pid, now, keep, crash, presumed)
 
     def _look(self) -> None:
         """Let the author see what this batch has changed so far."""

@@ -116,13 +116,13 @@ _MERGED: Final = (
         "understudy_store.engines.sqlite.database.Database._write",
         swap(
             "links.removed:\n"
-            "    remove.run(writer, [(id_,) for id_ in links.removed])\n"
+            "    remove.run(driver, [(id_,) for id_ in links.removed])\n"
             "if added := links.added:\n"
-            "    add.run(writer, added)",
+            "    add.run(driver, added)",
             "added := links.added:\n"
-            "    add.run(writer, added)\n"
+            "    add.run(driver, added)\n"
             "if links.removed:\n"
-            "    remove.run(writer, [(id_,) for id_ in links.removed])",
+            "    remove.run(driver, [(id_,) for id_ in links.removed])",
         ),
         f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
     ),
@@ -199,7 +199,7 @@ _BEHIND: Final = (
         None,
         "a half is written over only when the file has what it holds",
         "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
-        swap("self._write_sealed", "self._sealed = Pending"),
+        swap("self._write_sealed()", "self._sealed = Memtable()"),
         f"{_ENGINE}::test_a_half_that_is_full_goes_to_the_file",
     ),
     _mutant(
@@ -240,7 +240,7 @@ _BEHIND: Final = (
         None,
         "a find sees no half of a commit, however many it asks for",
         "understudy_store.engines.sqlite.database.Database.find",
-        swap("len(keys) <= sql.CHUNK_ROWS", "keys"),
+        swap("len(keys) <= CHUNK_ROWS", "keys"),
         f"{_ENGINE}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
     ),
     _mutant(
@@ -349,8 +349,8 @@ _BEHIND: Final = (
         "rows-not-parted",
         None,
         "between two pauses there are few rows",
-        "understudy_store.engines.sqlite.database.Database._parts",
-        swap("_READY_ROWS if pause is None else _FEW_ROWS", "_READY_ROWS"),
+        "understudy_store.engines.sqlite.database.Database._chunks",
+        swap("_CHUNK_ROWS if pause is None else _PAUSED_CHUNK_ROWS", "_CHUNK_ROWS"),
         _GENTLE,
     ),
     _mutant(

@@ -31,7 +31,7 @@ from tests.powerloss.disk import MANNERS, Disk
 from tests.powerloss.events import Acknowledged, Begun, Event, Lost, Opened
 from tests.powerloss.follower import Follower
 from tests.powerloss.recorder import Recorder
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
@@ -40,6 +40,8 @@ from understudy_store.engines.sqlite import database, journal
 from understudy_store.engines.sqlite import engine as sqlite
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
+from understudy_store.pending_row import to_pending_row
+from understudy_store.records import Row
 from understudy_store.store import Store, open_store
 
 NAME = "store.db"
@@ -169,7 +171,7 @@ def _aged(snapshot: Snapshot) -> Snapshot:
 
     That a count is kept is seen where whole rows are compared.
     """
-    live = [msgspec.structs.replace(each, deaths=each.deaths or 0) for each in snapshot.live]
+    live = [to_pending_row(each.row()) for each in snapshot.live]
     return msgspec.structs.replace(snapshot, live=live)
 
 

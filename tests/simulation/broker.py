@@ -13,10 +13,10 @@ from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.protocol.frames import FrameLimits
-from understudy_store.changes import Row
 from understudy_store.commands import Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.machine import MachineConfig
+from understudy_store.records import Row
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -74,7 +74,7 @@ class BrokerHost:
             elapsed_ns=lambda: world.now * NS,
         )
         self.machine = Watched(
-            MachineConfig(retry_timeout_ms=plan.retry_timeout_ms, cool_after_ms=COOL_AFTER_MS),
+            MachineConfig(retry_timeout_ms=plan.retry_timeout_ms, pack_after_ms=COOL_AFTER_MS),
             world.memory,
             world.disk,
         )

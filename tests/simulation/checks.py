@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
 from tests.unit.store.machine.properties import check_state
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     PromiseRegisterListener,
     PromiseSettle,
@@ -28,19 +28,23 @@ from understudy_store.commands import (
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Assigned, Execute, Machine, MachineConfig
 from understudy_store.machine.batches import touched
-from understudy_store.machine.live import LOCAL, Promise, is_external, is_timer
-from understudy_store.machine.packed import in_memory
+from understudy_store.machine.live import Promise
+from understudy_store.machine.packed import all_promises
 from understudy_store.machine.state import children_of
 from understudy_store.records import (
     CANCELED,
     EMPTY,
+    LOCAL,
     PENDING,
     RESOLVED,
     TAG_SCOPE,
     TAG_TARGET,
     TIMEDOUT,
     PromiseRecord,
+    Row,
     TaskState,
+    is_external,
+    is_timer,
 )
 
 
@@ -184,7 +188,7 @@ class Watched(Machine):
             )
             for key, row in self._disk.rows.items()
         }  # fmt: skip
-        for promise in in_memory(self.state):
+        for promise in all_promises(self.state):
             key = promise.record.id
             seen = memory.seen[key] = look(promise)
             for awaiter in seen.callbacks:
@@ -214,10 +218,10 @@ class Watched(Machine):
         pid: str,
         now: int,
         keep: Collection[tuple[str, int]] = (),
-        death: str | None = None,
-        doubtful: bool = False,
+        crash: str | None = None,
+        presumed: bool = False,
     ) -> list[str]:
-        ids = super().release_pid(pid, now, keep, death, doubtful)
+        ids = super().release_pid(pid, now, keep, crash, presumed)
         self._check("release", ids)
         return ids
 

@@ -48,7 +48,7 @@ from understudy_broker.protocol.messages import (
     Request,
     ToBroker,
 )
-from understudy_store.changes import Row, Snapshot
+from understudy_store.changes import Snapshot
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
@@ -57,6 +57,7 @@ from understudy_store.commands import (
     TaskFence,
 )
 from understudy_store.machine import Machine
+from understudy_store.records import Row
 
 #: settled promises that are loaded to be looked at, in one turn; each may have megabytes
 _LOADED_MAX: Final = 8
@@ -124,9 +125,9 @@ class BrokerCore(Delivery):
         for address, record in self.machine.owed_unblocks():
             self.unblocks.add(address, record)
         self.membership.start(now)
-        for pid in self.machine.pids():
-            for id_, _ in self.machine.held(pid):
-                task = self.machine.task(id_)
+        for pid in self.machine.view.pids():
+            for id_, _ in self.machine.view.held(pid):
+                task = self.machine.view.task(id_)
                 if task is not None and task.deaths >= SUSPECT_DEATHS:
                     self.dispatcher.suspect(pid, id_, now)
 
@@ -309,7 +310,7 @@ class BrokerCore(Delivery):
             queue = self.burdens.sift(queue)
         commands: list[StoreCommand] = []
         created: set[str] = set()
-        record = self.machine.record
+        record = self.machine.view.record
         loaded = asked = 0
         end = len(queue)
         for place, (_, request) in enumerate(queue):

@@ -57,7 +57,7 @@ class Delivery(RequestHandlers):
 
     def _dispatch(self, now: int) -> None:
         for execute in self.machine.take_executes():
-            if not (execute.deaths and parks(self, execute, now)):
+            if not (execute.crash_count and parks(self, execute, now)):
                 self.dispatcher.offer(execute, now)
         lease_ttl_ms = self.config.lease_ttl_ms
         refunded = True
@@ -77,7 +77,7 @@ class Delivery(RequestHandlers):
 
     def _has_suspect(self, pid: str, task_id: str) -> bool:
         """Whether a node still holds a task that is a suspect yet."""
-        task = self.machine.task(task_id)
+        task = self.machine.view.task(task_id)
         return task is not None and task.pid == pid and task.deaths >= SUSPECT_DEATHS
 
     def _hand_over(self, session: Session, assigned: Assigned, warm: bool, now: int) -> None:

@@ -164,7 +164,7 @@ class Dispatcher:
         group = self._group(target.group)
         only = target.node if target.cast == "uni" else None
         queue = group.queue
-        if task.deaths >= SUSPECT_DEATHS:
+        if task.crash_count >= SUSPECT_DEATHS:
             queue = group.suspects.get(only) or group.suspects.setdefault(only, Queue())
         elif only is not None:
             queue = group.unicast.get(only) or group.unicast.setdefault(only, Queue())

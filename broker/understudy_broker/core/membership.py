@@ -80,7 +80,7 @@ class Membership:
         """Those that hold tasks get time to come back: it was the broker that was away."""
         self._polled_at = now
         self._resend_at = now + self._config.unblock_retry_ms
-        for pid in sorted(self._machine.pids()):
+        for pid in sorted(self._machine.view.pids()):
             self.sessions.away(pid, now + self._config.boot_grace_ms)
 
     def take_events(self) -> list[Event]:
@@ -111,7 +111,7 @@ class Membership:
         session = Session(peer, hello, now)
         self.sessions.add(session)
         # alive after all: what it had has not killed it, even what was still on its way to it
-        self._machine.acquit(pid, [*self._doubted.pop(pid, ()), *hello.claims])
+        self._machine.retract_crashes(pid, [*self._doubted.pop(pid, ()), *hello.claims])
         self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
@@ -128,9 +128,9 @@ class Membership:
 
     def _has(self, pid: str, id_: str, version: int) -> bool:
         """Whether a claim holds: acquired, or suspended by the one who had that version last."""
-        if self._machine.holds(pid, id_, version):
+        if self._machine.view.holds(pid, id_, version):
             return True
-        task = self._machine.task(id_)
+        task = self._machine.view.task(id_)
         return task is not None and task.state == "suspended" and task.version == version
 
     def _objection(self, hello: Hello, now: int) -> Refused | None:
@@ -163,11 +163,11 @@ class Membership:
             if other.pid != pid:
                 taken = "another process has its name"
                 death = _death(other, taken) if other.name == name else None
-                self._machine.release_pid(other.pid, now, death=death, doubtful=True)
+                self._machine.release_pid(other.pid, now, crash=death, presumed=True)
         for away in self.sessions.away_named(name):
             how = self.sessions.forget(away)
             if away != pid:
-                self._machine.release_pid(away, now, death=how, doubtful=True)
+                self._machine.release_pid(away, now, crash=how, presumed=True)
 
     def _welcome(self, pid: str, lost: tuple[str, ...], now: int) -> Welcome:
         config = self._config
@@ -208,7 +208,7 @@ class Membership:
         """It was handed a task: a lease begins, however long ago its last beat was. Not so if it
         holds others: their lease runs, and one that is silent would keep them as long as it gets
         more."""
-        if self._machine.held_count(session.pid) == 1:
+        if self._machine.view.held_count(session.pid) == 1:
             self.sessions.beaten(session, now)
 
     # Going -------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Membership:
         else:
             how = _death(session, reason)
         self.sessions.away(session.pid, now + grace_ms, how)
-        held = self._machine.held_count(session.pid)
+        held = self._machine.view.held_count(session.pid)
         self._event("info" if not held else "warning", reason, session, held=held)
 
     def polled(self, now: int) -> None:
@@ -266,7 +266,7 @@ class Membership:
         whether it was itself held up: with nothing at stake, from one beat of an idle peer to the
         next."""
         beat_ms = self._config.beat_ms
-        if self._machine.acquired_count or self.sessions.next_overdue() is not None:
+        if self._machine.view.acquired_count or self.sessions.next_overdue() is not None:
             return beat_ms // 2
         return IDLE_BEATS * beat_ms
 
@@ -274,8 +274,8 @@ class Membership:
         """Give up those whose time is over, and send unblocks again that nobody acknowledged."""
         for pid, how in self.sessions.overdue(now):
             # connections break without anybody dying: who comes back after all takes it back
-            had = self._machine.held(pid)
-            released = self._machine.release_pid(pid, now, death=how, doubtful=True)
+            had = self._machine.view.held(pid)
+            released = self._machine.release_pid(pid, now, crash=how, presumed=True)
             if released:
                 self._doubt(pid, had)
                 fields = {"name": name_of(pid), "released": len(released)}
@@ -285,13 +285,13 @@ class Membership:
         for session in self.sessions.silent(self._polled_at - ttl):
             # with nothing at stake it beats so rarely that it may be late for as long again
             late = self._polled_at - session.beat_at < ttl * 3 // 2
-            if late and not self._machine.held_count(session.pid):
+            if late and not self._machine.view.held_count(session.pid):
                 continue
             self._core.counters.leases_lapsed += 1
             self._drop(session)
-            # not doubtful: a function that stops its whole process for so long stops it again
+            # Not presumed dead: a function that stops its whole process for so long stops it again
             death = _death(session, "silent, its lease lapsed")
-            released = self._machine.release_pid(session.pid, now, death=death)
+            released = self._machine.release_pid(session.pid, now, crash=death)
             self._event("warning", "silent; lease lapsed", session, released=len(released))
         if self._answer_at is not None and now >= self._answer_at:
             self._answer_beats()

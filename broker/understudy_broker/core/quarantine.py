@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def parks(core: BrokerContext, execute: Execute, now: int) -> bool:
     """Whether this task, about to be offered, has had enough deaths; then it is halted now."""
     limit = core.config.deaths_max
-    if not limit or execute.deaths < limit:
+    if not limit or execute.crash_count < limit:
         return False
-    task = core.machine.task(execute.id)
+    task = core.machine.view.task(execute.id)
     assert task is not None
     times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
     cause = f"whoever held it vanished, {times}; the last: {task.cause}"

@@ -31,7 +31,7 @@ def groups_report(
                 os_pid=node.os_pid,
                 host=node.host,
                 credit=dispatcher.available(node.pid),
-                held=machine.held_count(node.pid),
+                held=machine.view.held_count(node.pid),
                 silent_ms=max(0, now - node.heard_at),
                 functions=node.functions,
             )
@@ -41,5 +41,5 @@ def groups_report(
         groups.append(GroupInfo(name, tuple(infos), queue.queued, waiting_ms))
     counts = counters.as_dict()
     counts["peers"] = len(sessions)
-    counts |= msgspec.structs.asdict(machine.statistics())
+    counts |= msgspec.structs.asdict(machine.view.statistics())
     return GroupsReport(tuple(groups), counts)

@@ -28,11 +28,11 @@ from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.send_queues import InFlightBytes, SendQueues, Sent
 from understudy_broker.transport.socket import Pause, TrioSocket
-from understudy_store.changes import Row
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
 from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine, MachineConfig
+from understudy_store.records import Row
 from understudy_store.store import CommitResult, LookupResult, Store
 
 #: level, text, fields

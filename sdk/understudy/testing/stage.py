@@ -102,7 +102,7 @@ class Stage:
             while world.turn():
                 pass
         self._on_stage.append((shared, shared.owner))
-        shared.replace_connection(StageConnection(self, shared.env, client))
+        shared._connection = StageConnection(self, shared, client)
         # so that a stop during the test leaves the connection as it is
         shared.owner = None
         shared.env.now_ms = world.now_ms
@@ -113,7 +113,7 @@ class Stage:
             return
         self._closed = True
         for shared, owner in self._on_stage:
-            shared.replace_connection(None)
+            shared._connection = None
             shared.owner = owner
             shared.serving = False
             shared.env.now_ms = now_ms
@@ -202,7 +202,7 @@ class Stage:
         with self._locked() as world:
             found = [
                 record
-                for record in world.broker.core.machine.records()
+                for record in world.broker.core.machine.view.records()
                 if record.tags.get(TAG_EXTERNAL) == "true" and not record.settled
             ]
             return [record.id for record in sorted(found, key=lambda record: record.created_at)]
@@ -275,7 +275,7 @@ class Stage:
 
     def _pending(self) -> str:
         """What is not settled, one line each."""
-        records = self.world.broker.core.machine.records()
+        records = self.world.broker.core.machine.view.records()
         pending = sorted(record.id for record in records if not record.settled)
         lines = [f"  {id_}" for id_ in pending[:20]]
         if len(pending) > 20:

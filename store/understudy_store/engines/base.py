@@ -10,9 +10,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import ReadCommand, Reply
 from understudy_store.errors import StoreFencedError
+from understudy_store.records import Row
 
 #: The epoch of every store that only one process can open at a time (memory, or a file under a
 #: lock): nobody can take such a store over, so its epoch never changes.

@@ -1,4 +1,7 @@
-"""Promises in memory: for tests and for programs that need no durability. Gone at close."""
+"""An engine that keeps everything in memory, for tests and for programs that need no durability.
+
+What it holds is gone when it is closed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from understudy_store.addresses import parse_target
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     PromiseSearch,
     Reply,
@@ -17,25 +20,24 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.engines.base import Read, check_epoch
-from understudy_store.engines.searches import page, refusal
-from understudy_store.engines.sql.rows import origin_of
+from understudy_store.engines.searches import page
 from understudy_store.errors import StoreError
-from understudy_store.machine.pending_row import stored
-from understudy_store.projection import projected, projected_row
-from understudy_store.records import TAG_BRANCH, ScheduleRecord, TaskRecord
+from understudy_store.machine.projection import projected, projected_row
+from understudy_store.pending_row import to_pending_row
+from understudy_store.records import TAG_BRANCH, Row, ScheduleRecord, TaskRecord, origin_of
 
 K = TypeVar("K")
 
 
 class MemoryEngine:
-    """The engine that the others must equal."""
+    """Promises in dictionaries: the engine that the others must equal."""
 
     def __init__(self) -> None:
-        #: held while rows change or several are looked up: a find sees no half of a commit
+        #: held while rows change or several are looked up, so that a find sees no half of a commit
         self._lock = Lock()
         self._now = 0
         self._rows: dict[str, Row] = {}
-        #: branch tag -> ids
+        #: branch tag, and the ids that have it
         self._branches: dict[str, list[str]] = {}
         self._callbacks: dict[str, dict[str, None]] = {}
         self._listeners: dict[str, dict[str, None]] = {}
@@ -53,7 +55,7 @@ class MemoryEngine:
     def load(self) -> Snapshot:
         return Snapshot(
             now=self._now,
-            live=[stored(row) for row in self._rows.values() if not row.promise.settled],
+            live=[to_pending_row(row) for row in self._rows.values() if not row.promise.settled],
             callbacks=_pairs(self._callbacks),
             listeners=_pairs(self._listeners),
             unblocks=[(self._rows[id_].promise, address) for id_, address in self._unblocks],
@@ -77,7 +79,10 @@ class MemoryEngine:
         pass
 
     def _check(self, changes: Changes) -> None:
-        """Refuse before the first change: a commit is done wholly or not at all."""
+        """Refuse changes that cannot come next, before the first is made.
+
+        So a commit is done wholly or not at all.
+        """
         inserted = {row.promise.id for row in changes.inserted}
         known = inserted & self._rows.keys()
         if known or len(inserted) < len(changes.inserted):
@@ -107,9 +112,6 @@ class MemoryEngine:
 
     def _answer(self, read: Read) -> Reply:
         command = read.command
-        refused = refusal(command)
-        if refused is not None:
-            return refused
         match command:
             case TaskPreload():
                 return self._preload(command, read.now)

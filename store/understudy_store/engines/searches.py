@@ -1,24 +1,19 @@
-"""What the engines share in answering reads: bounds of a page, and what is malformed."""
+"""Searches, as far as the engines share them: pages and the bounds of prefixes.
+
+The machine has checked each search before an engine sees it (`validation.check_page`).
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar, get_args
-
-from understudy_store.commands import PromiseSearch, ReadCommand, Reply, TaskPreload, TaskSearch
-from understudy_store.records import PromiseState, TaskState
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_STATES: dict[type, tuple[str, ...]] = {
-    PromiseSearch: get_args(PromiseState),
-    TaskSearch: get_args(TaskState),
-}
 
-
-class Reading(Generic[T]):
-    """Reads when it is asked, and anew each time: nothing of it is kept in memory."""
+class Rereading(Generic[T]):
+    """An iterable that reads from the store anew each time, so that nothing is kept in memory."""
 
     __slots__ = ("_read",)
 
@@ -29,23 +24,8 @@ class Reading(Generic[T]):
         return self._read()
 
 
-def refusal(command: ReadCommand) -> Reply | None:
-    """The 400 that a malformed search deserves, or None."""
-    if isinstance(command, TaskPreload):
-        return None
-    if command.limit < 1:
-        return Reply(400, error=f"limit {command.limit} is not valid: a page has at least 1 record")
-    if isinstance(command, PromiseSearch | TaskSearch) and command.state is not None:
-        states = _STATES[type(command)]
-        if command.state not in states:
-            return Reply(
-                400, error=f"state {command.state!r} is not valid: use one of {', '.join(states)}"
-            )
-    return None
-
-
 def prefix_end(prefix: str) -> str | None:
-    """The least text above every text that begins with `prefix`; None: there is no such bound."""
+    """Return the least text above every text that begins with `prefix`; None if there is none."""
     while prefix:
         head, last = prefix[:-1], ord(prefix[-1])
         if last < sys.maxunicode:
@@ -56,6 +36,6 @@ def prefix_end(prefix: str) -> str | None:
 
 
 def page(found: Sequence[T], limit: int, key: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Cut `found`, which is one longer than `limit` if more follows; also the next cursor."""
+    """Return up to `limit` items of `found`, and the next cursor if it has one more."""
     items = list(found[:limit])
     return items, key(items[-1]) if len(found) > limit else None

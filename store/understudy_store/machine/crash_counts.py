@@ -1,10 +1,14 @@
-"""Deaths: how often in a row the holder of a task vanished, and when that is forgotten.
+"""Crash counts: how often in a row the holder of a task vanished, and when that is forgotten.
 
-One death says little: whatever a node held when it vanished counts one. A task that gets nowhere in
-between and takes its holder with it time and again is likely what kills it, and a supervisor may
-park it (``task.halt`` with a cause). So the count begins anew whenever the task gets somewhere: a
-step is stored, something that it called ends, it suspends, its holder gives it back (semantics:
-Ours, deaths).
+One crash says little: each task that a node held when it vanished counts one. But a task that makes
+no progress in between and takes its holder with it time and again is likely the cause, and the
+broker may park it (``task.halt`` with a cause). So the count begins anew whenever the task makes
+progress: a step is stored, something that it called ends, it suspends, or its holder gives it back
+(semantics: Ours, deaths).
+
+A node that was presumed dead may come back. It then retracts the crashes that it was blamed for, as
+far as they are remembered (`retract`). The column and the wire field of the count are named
+``deaths``.
 """
 
 from __future__ import annotations
@@ -15,50 +19,59 @@ from typing import Final
 
 from understudy_store.machine.live import Task
 from understudy_store.machine.state import State
+from understudy_store.machine.task_moves import may
 
-#: deaths in a row of one task that may yet be taken back; more are rare, and stay
-DOUBTS_MAX: Final = 64
+#: crashes of one task that can still be retracted; further ones are rare, and final
+RETRACTABLE_MAX: Final = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: the last second that a date can say, in milliseconds
+#: the last second that a `datetime` can hold, in milliseconds
 _DATE_MS_MAX = 253_402_300_799_000
 
 
 def moment(epoch_ms: int) -> str:
-    """``2026-01-31 12:00:00 UTC``."""
+    """Return a time as text: ``2026-01-31 12:00:00 UTC``."""
     if not 0 <= epoch_ms <= _DATE_MS_MAX:
         return f"{epoch_ms} ms after 1970"
     return f"{_EPOCH + timedelta(milliseconds=epoch_ms):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def count(task: Task, how: str, now: int, *, doubtful: bool) -> None:
-    """The holder of `task` vanished; `doubtful`: it may live, see `acquit`. The caller dirties."""
+def count(task: Task, crash: str, now: int, *, presumed: bool) -> None:
+    """Count a crash of the task's holder. The caller marks the task dirty.
+
+    Parameters
+    ----------
+    crash
+        How the holder vanished, in words.
+    presumed
+        It is only presumed dead and may come back: see `retract`.
+    """
     assert task.pid is not None
-    task.deaths += 1
-    task.cause = f"{how}, {moment(now)}"
-    if doubtful:
-        doubts = task.doubts = task.doubts or {}
-        doubts[task.version] = task.pid
-        if len(doubts) > DOUBTS_MAX:
-            del doubts[next(iter(doubts))]
+    task.crash_count += 1
+    task.cause = f"{crash}, {moment(now)}"
+    if presumed:
+        retractable = task.retractable = task.retractable or {}
+        retractable[task.version] = task.pid
+        if len(retractable) > RETRACTABLE_MAX:
+            del retractable[next(iter(retractable))]
 
 
-def forget(s: State, task: Task) -> None:
-    """It got somewhere, or a person says that it may go on."""
-    task.deaths = 0
-    task.cause = task.doubts = None
+def reset(s: State, task: Task) -> None:
+    """Begin anew: the task made progress, or a person says that it may go on."""
+    task.crash_count = 0
+    task.cause = task.retractable = None
     s.dirty[task.id] = s.promises[task.id]
 
 
-def acquit(s: State, pid: str, had: Iterable[tuple[str, int]]) -> None:
-    """`pid` is back, which had these (id, version) when it vanished: they have not killed it."""
+def retract(s: State, pid: str, had: Iterable[tuple[str, int]]) -> None:
+    """Take back the crashes of a node that has come back, of each (id, version) that it had."""
     for task_id, version in had:
         promise = s.promises.get(task_id)
         task = None if promise is None else promise.task
-        if task is None or task.doubts is None or task.doubts.get(version) != pid:
+        if task is None or task.retractable is None or task.retractable.get(version) != pid:
             continue
-        del task.doubts[version]
-        if task.state not in ("halted", "fulfilled"):
-            task.deaths -= 1
-            if not task.deaths:
+        del task.retractable[version]
+        if may(task, "recount"):
+            task.crash_count -= 1
+            if not task.crash_count:
                 task.cause = None
             s.dirty[task_id] = s.promises[task_id]

@@ -1,38 +1,24 @@
-"""What the machine holds in memory for each live promise and task, and what it owes to the outside.
+"""The objects of the machine: live promises, tasks and holders, and what it tells the outside.
 
-Live objects are small and mutable and never leave the machine; what leaves it are records, which do
-not change. A promise keeps its record and replaces it when it settles, so answering with it costs
-nothing.
+Live objects are small and mutable and never leave the machine; records, which do not change, leave
+it. A promise keeps its record and replaces it when it settles, so answering with it costs nothing.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from understudy_store.limits import Limits
-from understudy_store.records import (
-    TAG_EXTERNAL,
-    TAG_ORIGIN,
-    TAG_SCOPE,
-    TAG_TARGET,
-    TAG_TIMER,
-    PromiseRecord,
-    TaskRecord,
-    TaskState,
-)
-
-TRUE: Final = "true"
-LOCAL: Final = "local"
-DETACHED: Final = "detached"
+from understudy_store.records import TAG_PRIORITY, PromiseRecord, TaskRecord, TaskState
 
 #: why a node loses a task that it had
 Reason: TypeAlias = Literal["settled", "canceled", "deadline", "halted", "lease", "moved"]
 
 
 class MachineConfig(msgspec.Struct, frozen=True):
-    """How patient the machine is, and what it accepts."""
+    """Periods of the machine, its bounds per sweep, and the limits of what it accepts."""
 
     #: an `execute` that nobody took is offered again after this long
     retry_timeout_ms: int = 60_000
@@ -40,8 +26,8 @@ class MachineConfig(msgspec.Struct, frozen=True):
     sweep_max: int = 10_000
     #: occurrences of schedules in one sweep; the rest follow in the next ones
     missed_max: int = 100
-    #: what is at rest this long, or at most twice as long, is kept as bytes: see `cold`
-    cool_after_ms: int = 30_000
+    #: a promise that was idle this long, or at most twice as long, is packed: see `packed`
+    pack_after_ms: int = 30_000
     limits: Limits = Limits()
 
 
@@ -53,12 +39,11 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
     target: str
     priority: int
     warm: str | None
-    #: how often in a row its holder vanished
-    deaths: int = 0
+    crash_count: int = 0
 
 
 class Assigned(msgspec.Struct, frozen=True, gc=False):
-    """A task that was acquired for a node: what that node is to be told."""
+    """A task that was acquired for a node, as that node is to be told."""
 
     promise: PromiseRecord
     version: int
@@ -85,7 +70,7 @@ class Revocation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in memory."""
+    """Counts of what is in memory."""
 
     promises_pending: int
     #: with those settled and not yet committed
@@ -104,8 +89,7 @@ class Task:
 
     __slots__ = (
         "cause",
-        "deaths",
-        "doubts",
+        "crash_count",
         "due_at",
         "expires_at",
         "failures",
@@ -113,6 +97,7 @@ class Task:
         "pid",
         "priority",
         "resumes",
+        "retractable",
         "retry_at",
         "state",
         "target",
@@ -129,42 +114,40 @@ class Task:
         self.version = 0
         #: releases because the function raised
         self.failures = 0
-        #: holders in a row that vanished, how the last did, and by version those of them that may
-        #: yet turn out to live: see `deaths`
-        self.deaths = 0
+        #: holders in a row that vanished, and how the last of them did: see `crash_counts`
+        self.crash_count = 0
         self.cause: str | None = None
-        self.doubts: dict[int, str] | None = None
+        #: Version, and the holder that was presumed dead: the crashes that may be taken back.
+        self.retractable: dict[int, str] | None = None
         self.pid: str | None = None
         self.ttl: int | None = None
         self.expires_at: int | None = None
         #: when it is offered next
         self.retry_at: int | None = None
-        #: when it became due: what is stored, for offers are not
+        #: when it became due: this is stored, because offers are not
         self.due_at: int | None = None
         #: in order, each once
         self.resumes: dict[str, None] | None = None
         #: the node that may have its activation: the holder, or the last one if it suspended
         self.warm: str | None = None
 
-    def record(self) -> TaskRecord:
-        """The task as a client sees it."""
-        return TaskRecord(
-            self.id,
-            self.state,
-            self.version,
-            self.target,
-            self.pid,
-            self.ttl,
-            self.expires_at,
-            self.retry_at,
-            tuple(self.resumes) if self.resumes else (),
-            self.failures,
-            self.deaths,
-            self.cause,
-        )
+    @classmethod
+    def restored(cls, promise: PromiseRecord, record: TaskRecord) -> Task:
+        """Return a task as it was stored, without offer or lease (see `HOLDS`)."""
+        priority = int(promise.tags.get(TAG_PRIORITY, "0"))
+        task = cls(record.id, record.target, priority, record.state)
+        task.version = record.version
+        task.failures = record.failures
+        task.crash_count = record.deaths
+        task.cause = record.cause
+        task.resumes = dict.fromkeys(record.resumes) if record.resumes else None
+        return task
 
-    def row(self) -> TaskRecord:
-        """The task as it is stored: due when it became due, however often it was offered."""
+    def record(self, *, stored: bool = False) -> TaskRecord:
+        """Return the task as a client sees it, or as it is `stored`.
+
+        The stored one is due when it became due, however often it was offered since.
+        """
         return TaskRecord(
             self.id,
             self.state,
@@ -173,10 +156,10 @@ class Task:
             self.pid,
             self.ttl,
             self.expires_at,
-            self.due_at,
+            self.due_at if stored else self.retry_at,
             tuple(self.resumes) if self.resumes else (),
             self.failures,
-            self.deaths,
+            self.crash_count,
             self.cause,
         )
 
@@ -189,7 +172,7 @@ class Promise:
     def __init__(self, record: PromiseRecord, task: Task | None, stored: bool) -> None:
         self.record = record
         self.task = task
-        #: whether a batch that was taken holds it: an update then, else an insert
+        #: True if a batch that was taken holds it: the next one updates it, else inserts it
         self.stored = stored
         #: ids of awaiters, and addresses; in order, each once
         self.callbacks: dict[str, None] | None = None
@@ -197,34 +180,13 @@ class Promise:
 
 
 class Holder:
-    """What one node has: acquired tasks, and suspended ones whose activation it may keep."""
+    """The tasks of one node: those it has acquired, and suspended ones it may keep warm."""
 
     __slots__ = ("armed_at", "held", "warm")
 
     def __init__(self) -> None:
         self.held: dict[str, Task] = {}
-        #: ids: the task itself may be cold
+        #: ids only, because the task itself may be packed
         self.warm: dict[str, None] = {}
-        #: when its leases are looked at: no later than the first of them ends
+        #: When the leases are looked at next: no later than the first of them ends.
         self.armed_at: int | None = None
-
-
-def is_timer(record: PromiseRecord) -> bool:
-    """Whether it resolves at its deadline."""
-    return record.tags.get(TAG_TIMER) == TRUE
-
-
-def is_local(record: PromiseRecord) -> bool:
-    """Whether it is a step inside one activation."""
-    return record.tags.get(TAG_SCOPE) == LOCAL
-
-
-def is_external(record: PromiseRecord) -> bool:
-    """Whether it may be waited for from outside the activation that made it."""
-    tags = record.tags
-    return TAG_TARGET in tags or tags.get(TAG_TIMER) == TRUE or tags.get(TAG_EXTERNAL) == TRUE
-
-
-def origin_of(record: PromiseRecord) -> str:
-    """The root of its call graph."""
-    return record.tags.get(TAG_ORIGIN, record.id)

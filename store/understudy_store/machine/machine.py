@@ -1,27 +1,34 @@
-"""The machine as others see it; see the package for how it is made."""
+"""The face of the machine; see the package for how it works."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from understudy_store import commands as c
-from understudy_store.changes import Changes, Row, Snapshot
-from understudy_store.machine import batches as ledger
-from understudy_store.machine import crash_counts as deaths
-from understudy_store.machine import packed as cold
-from understudy_store.machine import promises, schedules, sweep, tasks
+from understudy_store.changes import Changes, Snapshot
+from understudy_store.machine import (
+    batches,
+    crash_counts,
+    promises,
+    restore,
+    schedules,
+    sweep,
+    tasks,
+)
 from understudy_store.machine.live import (
     Assigned,
     Execute,
     MachineConfig,
     Revocation,
     Settlement,
-    Statistics,
 )
-from understudy_store.machine.state import State
+from understudy_store.machine.state import State, next_due
+from understudy_store.machine.timers import NEVER
+from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.machine.view import MachineView
+from understudy_store.records import PromiseRecord, Row
 
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.PromiseGet: promises.get,
@@ -57,15 +64,17 @@ class Machine:
     latest seen.
 
     One batch is ``lookups`` → the engine finds those ids → ``load`` → ``apply`` each command →
-    ``sweep`` → what is owed (``take_*``) → ``take`` → the engine writes → ``committed``. Nothing
-    owed may be sent before its batch is durable. Between ``lookups`` (or ``due_lookups``) and the
-    ``apply`` (or ``sweep``) that it is for stands no ``take``; ``committed`` of an earlier batch
-    may come at any point.
+    ``sweep`` → owed messages (``take_*``) → ``take`` → the engine writes → ``committed``. Nothing
+    owed may be sent before its batch is durable. No ``take`` stands between ``lookups`` (or
+    ``due_lookups``) and the ``apply`` (or ``sweep``) that needs them, however long the engine takes
+    to find the rows; ``committed`` of an earlier batch may come at any point.
     """
 
     def __init__(self, config: MachineConfig = MachineConfig()) -> None:  # noqa: B008
         #: for tests and simulators, which look and do not touch
         self.state: Final = State(config)
+        #: questions that change nothing
+        self.view: Final = MachineView(self.state)
 
     # ---- history and restart --------------------------------------------------------------------
 
@@ -75,19 +84,19 @@ class Machine:
         Leases run on from `now`. Pending tasks are offered by the next sweep, or at their delay;
         deadlines and schedules that came due meanwhile fire in the following sweeps.
         """
-        ledger.restore(self.state, snapshot, now)
+        restore.restore(self.state, snapshot, now)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
-        """Ids that these commands name and that are not in memory."""
-        return ledger.lookups(self.state, commands)
+        """Return the ids that these commands name and that are not in memory."""
+        return batches.lookups(self.state, commands)
 
     def due_lookups(self, now: int) -> set[str]:
-        """Ids that a sweep at this `now` may create for schedules, and that are not in memory."""
+        """Return the ids that a sweep at `now` may create for schedules, and not in memory."""
         return schedules.due_lookups(self.state, self.state.clock(now))
 
     def load(self, rows: Iterable[Row]) -> None:
-        """Take in what the engine found for `lookups`: settled promises, until the next `take`."""
-        ledger.load(self.state, rows)
+        """Take in the rows that the engine found: settled promises, until the next `take`."""
+        batches.load(self.state, rows)
 
     # ---- transitions ----------------------------------------------------------------------------
 
@@ -105,9 +114,10 @@ class Machine:
             return refusal.reply()
 
     def assign(self, task_id: str, version: int, pid: str, ttl: int, now: int) -> Assigned | None:
-        """As a `TaskAcquire` for a node that the broker has chosen; None where it is refused.
+        """Acquire a task for a node that the broker has chosen; None where it is refused.
 
-        Raises nothing and makes no reply: it happens once for every call.
+        It does what `TaskAcquire` does, without raising or making a reply, because it happens once
+        for every call.
         """
         s = self.state
         try:
@@ -131,133 +141,83 @@ class Machine:
         return sweep.sweep(self.state, at, looked_up_at)
 
     def next_due(self) -> int | None:
-        """No later than the next moment in which a sweep has something to do; None: never."""
-        return sweep.next_due(self.state)
+        """Return a time no later than the next one in which a sweep has something to do.
+
+        None if that is never.
+        """
+        due_at = next_due(self.state)
+        return None if due_at == NEVER else due_at
 
     def release_pid(
         self,
         pid: str,
         now: int,
         keep: Collection[tuple[str, int]] = (),
-        death: str | None = None,
-        doubtful: bool = False,
+        crash: str | None = None,
+        presumed: bool = False,
     ) -> list[str]:
-        """A node is gone, or back with only `keep`: its other tasks become pending, due now.
+        """Return the tasks of a node that is gone to pending, due now; return their ids.
 
-        Returns their ids. Nor is the node any longer thought to have their activations, or those of
-        suspended tasks that are not in `keep`.
+        The node is also no longer thought to have their activations, or those of suspended tasks
+        that are not in `keep`.
 
         Parameters
         ----------
-        death:
+        keep
+            (id, version) of tasks that the node still has, where it is back with only some.
+        crash
             How the node vanished, if it did: counted against each of these tasks.
-        doubtful:
-            It may only have been cut off: `acquit` takes the count back if it returns.
+        presumed
+            It is only presumed dead: `retract_crashes` takes the count back if it returns.
         """
-        return sweep.release_pid(self.state, pid, self.state.clock(now), keep, death, doubtful)
+        return sweep.release_pid(self.state, pid, self.state.clock(now), keep, crash, presumed)
 
-    def acquit(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
-        """A node is back and had these (id, version): none of them has killed it."""
-        deaths.acquit(self.state, pid, had)
+    def retract_crashes(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
+        """Note that a node is back which had these (id, version): none of them has killed it."""
+        crash_counts.retract(self.state, pid, had)
 
     # ---- owed to the outside --------------------------------------------------------------------
 
     def take_executes(self) -> list[Execute]:
-        """Tasks that were offered since the last call and are still pending."""
+        """Return the tasks that were offered since the last call and still wait for a node."""
         s = self.state
         offers, s.offers = s.offers, {}
         return [
-            Execute(task.id, task.version, task.target, task.priority, task.warm, task.deaths)
+            Execute(task.id, task.version, task.target, task.priority, task.warm, task.crash_count)
             for task in offers.values()
-            if task.state == "pending"
+            if (task.state, "acquire") in TASK_TRANSITIONS
         ]
 
     def take_settled(self) -> list[Settlement]:
-        """Every promise that settled since the last call, in order."""
+        """Return every promise that settled since the last call, in order."""
         settled, self.state.settled = self.state.settled, []
         return settled
 
     def take_unblocks(self) -> list[tuple[str, PromiseRecord]]:
-        """(address, record) of each unblock that came to be owed since the last call."""
+        """Return (address, record) of each unblock that came to be owed since the last call."""
         s = self.state
         new, s.unblocks_new = s.unblocks_new, {}
         return [(key[1], s.unblocks[key]) for key in new]
 
     def owed_unblocks(self) -> list[tuple[str, PromiseRecord]]:
-        """(address, record) of every unblock not yet acknowledged."""
+        """Return (address, record) of every unblock not yet acknowledged."""
         return [(address, record) for (_, address), record in self.state.unblocks.items()]
 
     def take_revoked(self) -> list[Revocation]:
-        """What nodes have lost since the last call, in order."""
+        """Return the tasks that nodes have lost since the last call, in order."""
         revoked, self.state.revoked = self.state.revoked, []
         return revoked
 
     def acknowledge(self, promise_id: str, address: str) -> None:
-        """The receiver has an unblock; it is owed no longer."""
-        ledger.acknowledge(self.state, promise_id, address)
-
-    # ---- what is in memory ----------------------------------------------------------------------
-
-    def records(self) -> Iterator[PromiseRecord]:
-        """Every promise that is in memory; not projected."""
-        return (promise.record for promise in cold.in_memory(self.state))
-
-    def pids(self) -> list[str]:
-        """Nodes that have acquired something."""
-        return [pid for pid, holder in self.state.holders.items() if holder.held]
-
-    @property
-    def acquired_count(self) -> int:
-        """How many tasks all nodes together have acquired."""
-        return self.state.counts["acquired"]
-
-    def held(self, pid: str) -> list[tuple[str, int]]:
-        """(id, version) of all that a node has acquired."""
-        holder = self.state.holders.get(pid)
-        return [] if holder is None else [(t.id, t.version) for t in holder.held.values()]
-
-    def held_count(self, pid: str) -> int:
-        """How many tasks a node has acquired."""
-        holder = self.state.holders.get(pid)
-        return 0 if holder is None else len(holder.held)
-
-    def holds(self, pid: str, id: str, version: int) -> bool:
-        """Whether a node has acquired (id, version)."""
-        holder = self.state.holders.get(pid)
-        task = None if holder is None else holder.held.get(id)
-        return task is not None and task.version == version
-
-    def record(self, id: str) -> PromiseRecord | None:
-        """The promise, if it is in memory; not projected."""
-        promise = cold.look(self.state, id)
-        return None if promise is None else promise.record
-
-    def task(self, id: str) -> TaskRecord | None:
-        """The task, if it is in memory; not projected."""
-        promise = cold.look(self.state, id)
-        return None if promise is None or promise.task is None else promise.task.record()
-
-    def statistics(self) -> Statistics:
-        """What is in memory now."""
-        s = self.state
-        return Statistics(
-            promises_pending=s.pending,
-            promises_in_memory=len(s.promises) + len(s.cold),
-            tasks_pending=s.counts["pending"],
-            tasks_acquired=s.counts["acquired"],
-            tasks_suspended=s.counts["suspended"],
-            tasks_halted=s.counts["halted"],
-            schedules=len(s.schedules),
-            unblocks_owed=len(s.unblocks),
-            timers_armed=sum(map(len, (s.deadlines, s.offers_due, s.leases, s.occurrences))),
-        )
+        """Note that the receiver has an unblock; it is owed no longer."""
+        batches.acknowledge(self.state, promise_id, address)
 
     # ---- owed to the engine ---------------------------------------------------------------------
 
     def take(self) -> Changes:
-        """Everything that changed since the last call, each object once, in its final state."""
-        return ledger.take(self.state)
+        """Return everything that changed since the last call, each object once, as it is now."""
+        return batches.take(self.state)
 
     def committed(self, changes: Changes) -> None:
-        """A batch that was taken is durable; what settled in it leaves memory."""
-        ledger.committed(self.state, changes)
+        """Note that a batch is durable: promises that settled in it leave memory."""
+        batches.committed(self.state, changes)

@@ -12,47 +12,40 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
 )
-from understudy_store.machine.live import (
-    Promise,
-    Task,
-    is_external,
-    is_local,
-)
-from understudy_store.machine.settlement import announce, cancel, find, settle
+from understudy_store.machine import task_moves
+from understudy_store.machine.live import Promise, Task
+from understudy_store.machine.projection import projected
+from understudy_store.machine.settlement import cancel, find, note_settlement, settle
 from understudy_store.machine.state import State, link
+from understudy_store.machine.transitions import FIRST_TASK_STATE, TASK_TRANSITIONS
 from understudy_store.machine.validation import (
     Refusal,
     canonical,
     check_address,
-    check_asked,
     check_page,
     check_promise,
+    check_settle,
     check_state,
     check_texts,
     check_value,
 )
 from understudy_store.records import (
-    CANCELED,
     EMPTY,
     PENDING,
-    REJECTED,
-    RESOLVED,
+    PROMISE_STATES,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_PRIORITY,
     TAG_TARGET,
-    TAG_TIMER,
-    TIMEDOUT,
     PromiseRecord,
-    PromiseState,
     Value,
+    is_external,
+    is_local,
 )
 
-_STATES = (PENDING, RESOLVED, REJECTED, CANCELED, TIMEDOUT)
 
-
-def known(s: State, promise_id: str, now: int) -> Promise:
-    """The promise, projected, or 404."""
+def require(s: State, promise_id: str, now: int) -> Promise:
+    """Return the promise, projected, or refuse (404)."""
     promise = find(s, promise_id, now)
     if promise is None:
         raise Refusal(404, f"promise {promise_id!r} does not exist")
@@ -60,52 +53,45 @@ def known(s: State, promise_id: str, now: int) -> Promise:
 
 
 def get(s: State, c: PromiseGet, now: int) -> Reply:
-    return Reply(200, None, known(s, c.id, now).record)
+    """Return the record."""
+    return Reply(200, None, require(s, c.id, now).record)
 
 
 def create(s: State, c: PromiseCreate, now: int) -> Reply:
-    """Create, or return what is there under this id."""
-    promise, is_new = make(s, c, now)
+    """Create the promise, or return the one that has this id."""
+    promise, is_new = get_or_create(s, c, now)
     return Reply(201 if is_new else 200, None, promise.record)
 
 
-def make(s: State, c: PromiseCreate, now: int) -> tuple[Promise, bool]:
-    """The promise under this id, and whether this has created it."""
+def get_or_create(s: State, c: PromiseCreate, now: int) -> tuple[Promise, bool]:
+    """Return the promise under this id, and True if this call has created it."""
     check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
     promise = find(s, c.id, now)
     if promise is not None:
         return promise, False
-    # what calls of one fan-out have in common is kept once
+    # The calls of a fan-out share their headers and tags: these are kept once.
     headers, tags = s.accepted.headers, s.accepted.tags
     param = c.param if c.param.headers is headers else Value(headers, c.param.data)
-    return offer(s, c.id, c.timeout_at, param, tags, now), True
+    return add(s, c.id, c.timeout_at, param, tags, now), True
 
 
-def offer(
+def add(
     s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
 ) -> Promise:
-    """Make a promise that was checked and is new; its task is due now, or at its delay."""
-    promise = admit(s, promise_id, timeout_at, param, tags, now)
-    task = promise.task
-    if task is not None and task.state == "pending":
-        delay = tags.get(TAG_DELAY)
-        task.retry_at = task.due_at = now if delay is None else max(now, int(delay))
-        s.offers_due.arm(task.retry_at, task.id)
-    return promise
+    """Add a promise that was checked and is new, and its task if it is targeted.
 
-
-def admit(
-    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
-) -> Promise:
-    """Make a promise that was checked, and its task if targeted; that is not yet armed."""
+    The task is due now, or at its delay.
+    """
     if timeout_at <= now:
-        return _stillborn(s, promise_id, timeout_at, param, tags)
+        return _add_settled(s, promise_id, timeout_at, param, tags, now)
     record = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, now)
     task = None
     if TAG_TARGET in tags:
         priority = int(tags[TAG_PRIORITY]) if TAG_PRIORITY in tags else 0
-        task = Task(promise_id, canonical(tags[TAG_TARGET]), priority, "pending")
-        s.counts["pending"] += 1
+        task = Task(promise_id, canonical(tags[TAG_TARGET]), priority, FIRST_TASK_STATE)
+        s.counts[FIRST_TASK_STATE] += 1
+        delay = tags.get(TAG_DELAY)
+        task_moves.arm_offer(s, task, now if delay is None else max(now, int(delay)))
     promise = s.promises[promise_id] = s.dirty[promise_id] = Promise(record, task, False)
     s.pending += 1
     s.deadlines.arm(timeout_at, promise_id)
@@ -114,29 +100,32 @@ def admit(
     return promise
 
 
-def _stillborn(
-    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str]
+def _add_settled(
+    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
 ) -> Promise:
-    state: PromiseState = RESOLVED if tags.get(TAG_TIMER) == "true" else TIMEDOUT
-    record = PromiseRecord(
-        promise_id, state, param, EMPTY, tags, timeout_at, timeout_at, timeout_at
-    )
+    """Add a promise whose deadline has passed before it was created."""
+    made = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, timeout_at)
+    record = projected(made, now)
     task = None
     if TAG_TARGET in tags:
-        task = Task(promise_id, canonical(tags[TAG_TARGET]), 0, "fulfilled")
+        fulfilled = TASK_TRANSITIONS[FIRST_TASK_STATE, "settle"]
+        task = Task(promise_id, canonical(tags[TAG_TARGET]), 0, fulfilled)
     promise = s.promises[promise_id] = s.dirty[promise_id] = Promise(record, task, False)
-    announce(s, record, None)
+    note_settlement(s, record, None)
     return promise
 
 
 def settle_(s: State, c: PromiseSettle, now: int) -> Reply:
-    return Reply(200, None, ask(s, c, now, None)[0])
+    """Settle the promise, or return how it was settled before."""
+    return Reply(200, None, settle_if_pending(s, c, now, None)[0])
 
 
-def ask(s: State, c: PromiseSettle, now: int, by: Task | None) -> tuple[PromiseRecord, bool]:
-    """Settle if pending; returns the record, and whether it was this that settled it."""
-    event = check_asked(s.limits, c.state, c.value)
-    promise = known(s, c.id, now)
+def settle_if_pending(
+    s: State, c: PromiseSettle, now: int, by: Task | None
+) -> tuple[PromiseRecord, bool]:
+    """Settle a promise if it is pending; return its record, and True if this call settled it."""
+    event = check_settle(s.limits, c.state, c.value)
+    promise = require(s, c.id, now)
     if promise.record.settled_at is not None:
         return promise.record, False
     settle(s, promise, event, c.value, now, "canceled" if event == "cancel" else "settled", by)
@@ -144,15 +133,16 @@ def ask(s: State, c: PromiseSettle, now: int, by: Task | None) -> tuple[PromiseR
 
 
 def cancel_(s: State, c: PromiseCancel, now: int) -> Reply:
+    """Cancel the promise and, in its call graph, all it still waits for."""
     check_value(s.limits, c.value, "value")
-    promise = known(s, c.id, now)
+    promise = require(s, c.id, now)
     if promise.record.settled_at is None:
         cancel(s, promise, c.value, now)
     return Reply(200, None, promise.record)
 
 
 def check_awaitable(awaited: Promise, awaiter: str | None) -> None:
-    """Refuse (422) to let `awaiter`, or a listener, wait for what is not for the outside."""
+    """Refuse (422) to let `awaiter`, or a listener (None), wait for an internal promise."""
     record = awaited.record
     if not is_external(record) or (
         is_local(record) and (awaiter is None or record.tags.get(TAG_BRANCH) != awaiter)
@@ -166,14 +156,16 @@ def check_awaitable(awaited: Promise, awaiter: str | None) -> None:
 
 
 def check_room(s: State, awaited: Promise) -> None:
-    """Refuse one more callback or listener than a promise may have."""
+    """Refuse (400) one more callback or listener than a promise may have."""
     count = len(awaited.callbacks or ()) + len(awaited.listeners or ())
     if count >= s.limits.callbacks_max:
-        raise Refusal(400, f"promise {awaited.record.id!r} already has {count} that wait for it")
+        raise Refusal(
+            400, f"promise {awaited.record.id!r} already has {count} callbacks and listeners"
+        )
 
 
 def add_callback(s: State, awaited: Promise, awaiter: str) -> None:
-    """Add an awaiter that is not yet there."""
+    """Add an awaiter that the promise does not have yet."""
     if awaited.callbacks is None:
         awaited.callbacks = {}
     awaited.callbacks[awaiter] = None
@@ -181,9 +173,10 @@ def add_callback(s: State, awaited: Promise, awaiter: str) -> None:
 
 
 def register_callback(s: State, c: PromiseRegisterCallback, now: int) -> Reply:
+    """Have the awaiter's task resumed once the awaited promise settles."""
     if c.awaited == c.awaiter:
         raise Refusal(400, f"promise {c.awaited!r} cannot wait for itself")
-    awaited = known(s, c.awaited, now)
+    awaited = require(s, c.awaited, now)
     awaiter = find(s, c.awaiter, now)
     if awaiter is None or awaiter.task is None:
         why = "does not exist" if awaiter is None else "has no target, so it has no task to resume"
@@ -198,8 +191,9 @@ def register_callback(s: State, c: PromiseRegisterCallback, now: int) -> Reply:
 
 
 def register_listener(s: State, c: PromiseRegisterListener, now: int) -> Reply:
+    """Owe the address an unblock once the promise settles."""
     address = check_address(c.address)
-    awaited = known(s, c.awaited, now)
+    awaited = require(s, c.awaited, now)
     check_awaitable(awaited, None)
     if awaited.record.settled_at is not None or (
         awaited.listeners is not None and address in awaited.listeners
@@ -214,8 +208,8 @@ def register_listener(s: State, c: PromiseRegisterListener, now: int) -> Reply:
 
 
 def search(s: State, c: PromiseSearch, _now: int) -> Reply:
-    """Check the question; the engine answers it."""
+    """Check the search; the engine answers it."""
     check_page(s.limits, c.limit)
-    check_state(c.state, _STATES)
+    check_state(c.state, PROMISE_STATES)
     check_texts(c.tags, "tag", s.limits.tags_max, s.limits.tag_chars_max, s.limits.tag_chars_max)
     return Reply(200)

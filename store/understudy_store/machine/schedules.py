@@ -1,7 +1,8 @@
 """Schedules: their commands, and the promises that they make.
 
 An occurrence is a time of the cron line, in UTC. Its promise times out `promise_timeout` after the
-occurrence, not after the moment in which it was made; one that comes too late is born settled.
+occurrence, not after the moment in which it was created; one that is created too late is born
+settled.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _CRON_CHARS_MAX: Final = 256
 
 
 def following(cron: str, after: int) -> int | None:
-    """The first occurrence later than `after`, epoch milliseconds; None if there is none.
+    """Return the first occurrence later than `after`, epoch milliseconds; None if there is none.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def following(cron: str, after: int) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _template(text: str) -> str:
-    """Check a template; returns what is left of it without its fields."""
+    """Check the template of an id; return it without its fields."""
     bare = text.replace("{id}", "").replace("{timestamp}", "")
     if "{" in bare or "}" in bare:
         raise Refusal(400, f"promise id {text!r}: only {{id}} and {{timestamp}} may be in braces")
@@ -61,17 +62,18 @@ def _template(text: str) -> str:
 
 
 def promise_id(schedule: ScheduleRecord, occurrence: int) -> str:
-    """The id of the promise of one occurrence."""
-    # the id goes in last: it may itself contain braces
+    """Return the id of the promise of one occurrence."""
+    # The id goes in last, because it may itself contain braces.
     text = schedule.promise_id.replace("{timestamp}", str(occurrence))
     return text.replace("{id}", schedule.id)
 
 
 def get(s: State, c: ScheduleGet, _now: int) -> Reply:
-    return Reply(200, schedule=_known(s, c.id))
+    """Return the record."""
+    return Reply(200, schedule=_require(s, c.id))
 
 
-def _known(s: State, schedule_id: str) -> ScheduleRecord:
+def _require(s: State, schedule_id: str) -> ScheduleRecord:
     schedule = s.schedules.get(schedule_id)
     if schedule is None:
         raise Refusal(404, f"schedule {schedule_id!r} does not exist")
@@ -79,7 +81,7 @@ def _known(s: State, schedule_id: str) -> ScheduleRecord:
 
 
 def create(s: State, c: ScheduleCreate, now: int) -> Reply:
-    """Create, or return what is there under this id."""
+    """Create the schedule, or return the one that has this id."""
     check_id(s.limits, c.id, "schedule id")
     check_duration(c.promise_timeout, "promise_timeout", 1)
     _template(c.promise_id)
@@ -94,7 +96,7 @@ def create(s: State, c: ScheduleCreate, now: int) -> Reply:
         next_run_at,
         now,
     )
-    # the longest id that it will make in a few thousand years
+    # The longest id that it will make in the next few thousand years.
     sample = promise_id(schedule, 10**14)
     check_promise(s.limits, sample, next_run_at, c.promise_param, c.promise_tags, s.accepted)
     existing = s.schedules.get(c.id)
@@ -123,7 +125,8 @@ def _put(s: State, schedule: ScheduleRecord) -> None:
 
 
 def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:
-    schedule = _known(s, c.id)
+    """Delete the schedule; the promises that it made stay."""
+    schedule = _require(s, c.id)
     del s.schedules[c.id]
     s.schedules_dirty[c.id] = None
     s.occurrences.disarm(schedule.next_run_at, c.id)
@@ -131,13 +134,13 @@ def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:
 
 
 def search(s: State, c: ScheduleSearch, _now: int) -> Reply:
-    """Check the question; the engine answers it."""
+    """Check the search; the engine answers it."""
     check_page(s.limits, c.limit)
     return Reply(200)
 
 
 def missed(schedule: ScheduleRecord, now: int, limit: int) -> Iterator[int]:
-    """The occurrences of a schedule that are due, at most `limit`."""
+    """Yield the occurrences of a schedule that are due, at most `limit`."""
     at: int | None = schedule.next_run_at
     while at is not None and at <= now and limit > 0:
         yield at
@@ -146,23 +149,23 @@ def missed(schedule: ScheduleRecord, now: int, limit: int) -> Iterator[int]:
 
 
 def due_lookups(s: State, now: int) -> set[str]:
-    """Ids that the next sweep at `now` may create and that are not in memory."""
-    if not s.occurrences.due(now):
+    """Return the ids that the next sweep at `now` may create and that are not in memory."""
+    if s.occurrences.next_at > now:
         return set()
-    # each due schedule could be the sweep's first, so each is read up to the whole bound
+    # Any due schedule may be the first that the sweep runs, so each is read up to the whole bound.
     ids = {
         promise_id(schedule, at)
         for schedule in s.schedules.values()
         for at in missed(schedule, now, s.config.missed_max)
     }
-    s.pins.update(ids)
-    return {each for each in ids if each not in s.promises and each not in s.cold}
+    s.pinned.update(ids)
+    return {each for each in ids if each not in s.promises and each not in s.packed}
 
 
 def run(s: State, now: int, until: int, limit: int) -> int:
-    """Make the promises of occurrences that were due at `until`, at most `limit`; returns how many.
+    """Create the promises of occurrences due at `until`, at most `limit`; return how many.
 
-    `until` is the time for which `due_lookups` was asked: it may be before `now`.
+    `until` is the time that `due_lookups` was given: it may be before `now`.
     """
     left = limit
     while left > 0 and (due := s.occurrences.first(until, 1)):
@@ -178,10 +181,10 @@ def run(s: State, now: int, until: int, limit: int) -> int:
 
 
 def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
-    # checked when the schedule was made: a sweep refuses nothing
+    # All of it was checked when the schedule was created, so a sweep refuses nothing.
     id_, timeout_at = promise_id(schedule, at), at + schedule.promise_timeout
-    if id_ not in s.promises and id_ not in s.cold:
-        promises.offer(s, id_, timeout_at, schedule.promise_param, schedule.promise_tags, now)
+    if id_ not in s.promises and id_ not in s.packed:
+        promises.add(s, id_, timeout_at, schedule.promise_param, schedule.promise_tags, now)
 
 
 def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:

@@ -1,35 +1,39 @@
-"""Settling: the one way in which a promise leaves `pending`, and all that follows from it.
+"""Settlement: the one way in which a promise leaves `pending`, with all its consequences.
 
 In one transaction (semantics: Commands): its own task is fulfilled, awaiters are resumed, listeners
 are owed their unblock, and callbacks and listeners are gone. An awaiter that is itself past its
 deadline is not resumed but settled (semantics: property 14), which may go on through a chain of
-thousands: hence a work list, not recursion.
+thousands: hence a work list instead of recursion.
 """
 
 from __future__ import annotations
 
-from understudy_store.machine import crash_counts as deaths
-from understudy_store.machine import task_moves as holding
-from understudy_store.machine.live import (
-    Promise,
-    Reason,
-    Settlement,
-    Task,
+from understudy_store.machine import crash_counts, packed, task_moves
+from understudy_store.machine.live import Promise, Reason, Settlement, Task
+from understudy_store.machine.state import State, children_of, unlink
+from understudy_store.machine.transitions import (
+    PROMISE_TRANSITIONS,
+    PromiseEvent,
+    deadline_event,
+)
+from understudy_store.records import (
+    EMPTY,
+    TAG_BRANCH,
+    PromiseRecord,
+    Value,
     is_local,
-    is_timer,
     origin_of,
 )
-from understudy_store.machine.packed import look
-from understudy_store.machine.state import State, children_of, unlink
-from understudy_store.machine.transitions import PROMISE, TASK, PromiseEvent
-from understudy_store.records import EMPTY, TAG_BRANCH, PromiseRecord, Value
 
 
 def find(s: State, promise_id: str, now: int) -> Promise | None:
-    """The promise, projected: settled if its deadline has passed (semantics: Projection)."""
+    """Return the promise, projected: settled if its deadline has passed (semantics: Projection).
+
+    None if it is not in memory.
+    """
     promise = s.promises.get(promise_id)
-    if promise is None and promise_id in s.cold:
-        promise = look(s, promise_id)
+    if promise is None and promise_id in s.packed:
+        promise = packed.get(s, promise_id)
     if promise is not None:
         record = promise.record
         if record.timeout_at <= now and record.settled_at is None:
@@ -50,9 +54,9 @@ def settle(
 
     Parameters
     ----------
-    reason:
-        What to tell a node that loses the promise's task; None if that node itself asked.
-    by:
+    reason
+        The reason that a node which loses the promise's task is told; None if that node asked.
+    by
         The task under whose fence this happens.
     """
     overdue: list[Promise] = []
@@ -71,8 +75,8 @@ def _expire_all(s: State, overdue: list[Promise], now: int) -> None:
         promise = overdue.pop()
         record = promise.record
         if record.settled_at is None:
-            event: PromiseEvent = "ring" if is_timer(record) else "deadline"
-            _settle(s, promise, event, EMPTY, record.timeout_at, now, "deadline", None, overdue)
+            event, at = deadline_event(record), record.timeout_at
+            _settle(s, promise, event, EMPTY, at, now, "deadline", None, overdue)
 
 
 def _settle(
@@ -89,7 +93,7 @@ def _settle(
     old = promise.record
     record = promise.record = PromiseRecord(
         old.id,
-        PROMISE[old.state, event],
+        PROMISE_TRANSITIONS[old.state, event],
         old.param,
         value,
         old.tags,
@@ -101,32 +105,32 @@ def _settle(
     s.pending -= 1
     s.dirty[record.id] = promise
     unlink(s, record.id, record.tags)
-    announce(s, record, by)
+    note_settlement(s, record, by)
     if promise.task is not None:
-        holding.fulfill(s, promise.task, reason)
+        task_moves.fulfill(s, promise.task, reason)
     if promise.callbacks is not None:
         _consume_callbacks(s, promise, now, overdue)
     if promise.listeners is not None:
         _consume_listeners(s, promise)
 
 
-def announce(s: State, record: PromiseRecord, by: Task | None) -> None:
-    """Note the settlement for the node that watches it (semantics: Ours, watching)."""
+def note_settlement(s: State, record: PromiseRecord, by: Task | None) -> None:
+    """Note the settlement, and the node that watches it, if any (semantics: Ours, watching)."""
     holder = None
     branch = record.tags.get(TAG_BRANCH)
     if branch is not None:
         above = s.promises.get(branch)
-        if above is None and branch in s.cold:
-            above = look(s, branch)
-        # its own node made this step and knows how it ended
+        if above is None and branch in s.packed:
+            above = packed.get(s, branch)
+        # A node that stores a local step under its own fence knows already how it ended.
         if (
             above is not None
             and (task := above.task) is not None
             and not (task is by and is_local(record))
         ):
             holder = task.warm
-            if task.deaths and task.state not in ("halted", "fulfilled"):
-                deaths.forget(s, task)
+            if task.crash_count and task_moves.may(task, "recount"):
+                crash_counts.reset(s, task)
     s.settled.append(Settlement(record, holder))
 
 
@@ -137,7 +141,7 @@ def _consume_callbacks(s: State, promise: Promise, now: int, overdue: list[Promi
     if len(s.callbacks_new.pop(awaited, ())) < len(callbacks):
         s.callbacks_removed.append(awaited)
     for awaiter in callbacks:
-        waiting = look(s, awaiter)
+        waiting = packed.get(s, awaiter)
         if waiting is None or waiting.record.settled_at is not None:
             continue
         if waiting.record.timeout_at <= now:
@@ -145,10 +149,10 @@ def _consume_callbacks(s: State, promise: Promise, now: int, overdue: list[Promi
             continue
         task = waiting.task
         assert task is not None
-        if TASK[task.state, "resume"] != task.state:
-            holding.pend(s, task, "resume", now)
+        if task_moves.changes(task, "resume"):
+            task_moves.make_pending(s, task, "resume", now)
             task.resumes = None
-        holding.remember(s, task, awaited)
+        task_moves.remember(s, task, awaited)
 
 
 def _consume_listeners(s: State, promise: Promise) -> None:
@@ -167,21 +171,21 @@ def _consume_listeners(s: State, promise: Promise) -> None:
 def cancel(s: State, promise: Promise, value: Value, now: int) -> None:
     """Cancel a pending promise and, in its call graph, all it still waits for.
 
-    From the top down, so that no parent is resumed for a child that is canceled with it.
-    Descendants carry no value: nobody is left to read it.
+    From the top down, so that no parent is resumed by a child that is canceled with it.
+    Descendants carry no value, because nobody is left to read it.
     """
     origin = origin_of(promise.record)
     found = {promise.record.id: promise}
     work = [promise.record.id]
     for above in work:
         for child_id in children_of(s, above):
-            child = look(s, child_id)
+            child = packed.get(s, child_id)
             assert child is not None
             if child_id not in found and origin_of(child.record) == origin:
                 found[child_id] = child
                 work.append(child_id)
     for each in found.values():
-        # one may have ended while those above it did: by its own deadline
+        # Settling a promise above may have settled this one too, by its own deadline.
         if each.record.settled_at is not None:
             continue
         if each.record.timeout_at <= now:

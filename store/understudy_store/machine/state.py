@@ -1,6 +1,6 @@
 """The state of a machine: everything that is live, and what the outside has not been given yet.
 
-`State` is a bag of containers; what may happen to them stands in the modules beside. They change a
+`State` is a bag of containers; the modules beside it say what may happen to them. They change a
 promise or a task only together with `dirty`, from which the next batch of changes is made.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from understudy_store.machine.live import (
-    DETACHED,
     Holder,
     MachineConfig,
     Promise,
@@ -21,9 +20,11 @@ from understudy_store.machine.live import (
 from understudy_store.machine.timers import Timers
 from understudy_store.machine.validation import Accepted
 from understudy_store.records import (
+    DETACHED,
     TAG_BRANCH,
     TAG_PARENT,
     TAG_SCOPE,
+    TASK_STATES,
     PromiseRecord,
     ScheduleRecord,
     TaskState,
@@ -31,21 +32,22 @@ from understudy_store.records import (
 
 
 class State:
-    """What a machine knows. All of it iterates in order of insertion: no chance is involved."""
+    """Everything a machine knows. All containers iterate in order of insertion, never by chance."""
 
     __slots__ = (
         "accepted",
         "callbacks_new",
         "callbacks_removed",
         "children",
-        "cold",
         "config",
         "counts",
         "deadlines",
         "dirty",
-        "guests",
         "holders",
+        "idle",
+        "idle_before",
         "leases",
+        "leaving",
         "limits",
         "listeners_new",
         "listeners_removed",
@@ -53,14 +55,13 @@ class State:
         "occurrences",
         "offers",
         "offers_due",
+        "pack_round",
+        "pack_round_at",
+        "packed",
         "pending",
-        "pins",
+        "pinned",
         "promises",
-        "rested",
-        "resting",
         "revoked",
-        "round",
-        "round_at",
         "schedules",
         "schedules_dirty",
         "settled",
@@ -75,61 +76,65 @@ class State:
         self.accepted = Accepted()
         #: greatest time seen
         self.now = 0
-        #: live promises, and guests, as objects; and the live ones at rest as bytes: see `cold`
+        #: Promises in memory: live ones and some history as objects, idle live ones as bytes. None
+        #: is in both (see `packed`).
         self.promises: dict[str, Promise] = {}
-        self.cold: dict[str, bytes] = {}
-        # which of the first are to become the second: ids still to look at in this round, when the
-        # next begins, and versions of what the last one and this one have seen at rest
-        self.round: list[str] = []
-        self.round_at = 0
-        self.rested: dict[str, int] = {}
-        self.resting: dict[str, int] = {}
+        self.packed: dict[str, bytes] = {}
+        # Packing goes in rounds: ids that this round has still to look at, when the next one
+        # begins, and the promises that the last round and this one have found idle, with versions.
+        self.pack_round: list[str] = []
+        self.pack_round_at = 0
+        self.idle_before: dict[str, int] = {}
+        self.idle: dict[str, int] = {}
         self.holders: dict[str, Holder] = {}
         self.schedules: dict[str, ScheduleRecord] = {}
         #: pending attached children, by branch and by parent; a single one stands for itself
         self.children: dict[str, str | dict[str, None]] = {}
         self.pending = 0
-        self.counts: dict[TaskState, int] = {
-            "pending": 0,
-            "acquired": 0,
-            "suspended": 0,
-            "halted": 0,
-            "fulfilled": 0,
-        }
-        # timers; keys are ids, of `leases` pids
+        self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)
+        # Timers; keys are ids, those of `leases` pids.
         self.deadlines = Timers()
         self.offers_due = Timers()
         self.leases = Timers()
         self.occurrences = Timers()
-        # owed to the outside
+        # Owed to the outside.
         self.offers: dict[str, Task] = {}
         self.settled: list[Settlement] = []
         self.revoked: list[Revocation] = []
         self.unblocks: dict[tuple[str, str], PromiseRecord] = {}
         self.unblocks_new: dict[tuple[str, str], None] = {}
-        # owed to the engine
+        # Owed to the engine.
         self.dirty: dict[str, Promise] = {}
         self.callbacks_new: dict[str, list[str]] = {}
         self.callbacks_removed: list[str] = []
         self.listeners_new: dict[str, list[str]] = {}
         self.listeners_removed: list[str] = []
-        #: whether each is added or removed
+        #: True if the unblock is added, False if it is removed
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
-        # history in memory: settled promises that leave at the next take
-        self.guests: dict[str, None] = {}
-        #: settled promises that a command of this batch relies on: their commit must not drop them
-        self.pins: set[str] = set()
+        # History in memory: settled promises that leave at the next take.
+        self.leaving: dict[str, None] = {}
+        #: Settled promises that a command of this batch relies on. If the commit of an earlier
+        #: batch ends meanwhile, it must not drop them.
+        self.pinned: set[str] = set()
 
     def clock(self, now: int) -> int:
-        """Let time go on, never backwards; returns the time that it is."""
+        """Let time go on, never backwards; return the time that it is."""
         if now > self.now:
             self.now = now
         return self.now
 
 
+def next_due(s: State) -> int:
+    """Return when a sweep has something to do, or an earlier time; `NEVER` if it never has.
+
+    Earlier, because a renewed lease does not move its timer.
+    """
+    return min(s.deadlines.next_at, s.leases.next_at, s.occurrences.next_at, s.offers_due.next_at)
+
+
 def link(s: State, promise_id: str, tags: dict[str, str]) -> None:
-    """Enter a pending promise among the children of those that wait for it."""
+    """Enter a pending promise among the children of its branch and of its parent."""
     if not tags or tags.get(TAG_SCOPE) == DETACHED:
         return
     for tag in (TAG_BRANCH, TAG_PARENT):
@@ -139,7 +144,7 @@ def link(s: State, promise_id: str, tags: dict[str, str]) -> None:
             if children is None:
                 s.children[above] = promise_id
                 continue
-            # on the hot path: a question for the type takes longer than what is done
+            # On the hot path: asking for the type takes longer than the work itself.
             try:
                 children[promise_id] = None
             except TypeError:
@@ -170,6 +175,6 @@ def unlink(s: State, promise_id: str, tags: dict[str, str]) -> None:
 
 
 def children_of(s: State, promise_id: str) -> Iterable[str]:
-    """The ids that were entered under `promise_id`."""
+    """Return the ids that were entered under `promise_id`."""
     children = s.children.get(promise_id, ())
     return (children,) if isinstance(children, str) else children

@@ -1,6 +1,6 @@
-"""Moving a task from state to state: timers, leases and who keeps its activation warm.
+"""Moves of a task from state to state: its timers, its lease, and the node that keeps it warm.
 
-Each function here is one arrow of `transitions.TASK` and leaves the task with exactly what its new
+Each function here is one arrow of `TASK_TRANSITIONS` and leaves the task with exactly what its new
 state holds (semantics: property 9). The caller has projected the promise: no task moves whose
 promise is past its deadline, except to ``fulfilled`` (semantics: property 14).
 """
@@ -9,20 +9,31 @@ from __future__ import annotations
 
 from understudy_store.machine.live import Holder, Reason, Revocation, Task
 from understudy_store.machine.state import State
-from understudy_store.machine.transitions import TASK, TaskEvent
+from understudy_store.machine.transitions import HOLDS, TASK_TRANSITIONS, TaskEvent
+
+
+def may(task: Task, event: TaskEvent) -> bool:
+    """Return whether the table allows `event` for the task as it is."""
+    return (task.state, event) in TASK_TRANSITIONS
+
+
+def changes(task: Task, event: TaskEvent) -> bool:
+    """Return whether `event`, which is legal, takes the task to another state."""
+    return TASK_TRANSITIONS[task.state, event] != task.state
 
 
 def move(s: State, task: Task, event: TaskEvent) -> None:
-    """Leave the state and what belongs to it, enter the one that the table says."""
+    """Leave the state and what it holds, and enter the one that the table says."""
     state = task.state
-    new = TASK[state, event]
-    if state == "pending":
+    new = TASK_TRANSITIONS[state, event]
+    held = HOLDS.get(state)
+    if held == "offer":
         assert task.retry_at is not None
         s.offers_due.disarm(task.retry_at, task.id)
         task.retry_at = task.due_at = None
-    elif state == "acquired":
+    elif held == "lease":
         assert task.pid is not None
-        # the holder's lease timer stays armed: it is a lower bound, and looks when it fires
+        # The holder's lease timer stays armed: it fires no later than it must, and then looks.
         del s.holders[task.pid].held[task.id]
         task.pid = task.ttl = task.expires_at = None
     s.counts[state] -= 1
@@ -31,24 +42,29 @@ def move(s: State, task: Task, event: TaskEvent) -> None:
     s.dirty[task.id] = s.promises[task.id]
 
 
-def pend(s: State, task: Task, event: TaskEvent, due_at: int) -> None:
-    """To pending; the sweep offers it when it is due."""
+def make_pending(s: State, task: Task, event: TaskEvent, due_at: int) -> None:
+    """Move to pending; the sweep offers the task when it is due."""
     move(s, task, event)
+    arm_offer(s, task, due_at)
+
+
+def arm_offer(s: State, task: Task, due_at: int) -> None:
+    """Have the sweep offer a pending task at `due_at`."""
     task.retry_at = task.due_at = due_at
     s.offers_due.arm(due_at, task.id)
 
 
 def acquire(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
-    """To acquired: the only arrow that counts up the version (semantics: property 10)."""
+    """Move to acquired: the only arrow that counts up the version (semantics: property 10)."""
     if task.warm is not None and task.warm != pid:
-        chill(s, task, "moved")
+        forget_warm_node(s, task, "moved")
     move(s, task, "acquire")
     task.version += 1
     task.resumes = None
-    hold(s, task, pid, ttl, now)
+    acquire_lease(s, task, pid, ttl, now)
 
 
-def hold(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
+def acquire_lease(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
     """Enter an acquired task under its holder, with a lease from `now`."""
     expires_at = now + ttl
     task.pid = task.warm = pid
@@ -60,10 +76,16 @@ def hold(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
     elif holder.warm:
         holder.warm.pop(task.id, None)
     holder.held[task.id] = task
-    watch_lease(s, holder, pid, expires_at)
+    watch_leases(s, holder, pid, expires_at)
 
 
-def watch_lease(s: State, holder: Holder, pid: str, at: int) -> None:
+def renew_lease(task: Task, now: int) -> None:
+    """Let the lease of an acquired task run on from `now`; in memory only."""
+    assert task.ttl is not None
+    task.expires_at = now + task.ttl
+
+
+def watch_leases(s: State, holder: Holder, pid: str, at: int) -> None:
     """Have the holder's leases looked at no later than `at`."""
     if holder.armed_at is not None:
         if holder.armed_at <= at:
@@ -74,7 +96,7 @@ def watch_lease(s: State, holder: Holder, pid: str, at: int) -> None:
 
 
 def suspend(s: State, task: Task) -> None:
-    """To suspended; its node keeps the activation warm."""
+    """Move to suspended; its node keeps the activation warm."""
     assert task.pid is not None
     holder = s.holders[task.pid]
     move(s, task, "suspend")
@@ -82,34 +104,41 @@ def suspend(s: State, task: Task) -> None:
     holder.warm[task.id] = None
 
 
+def stay(s: State, task: Task) -> None:
+    """Stay acquired after a suspend that found something settled, which the holder now knows."""
+    if task.resumes:
+        task.resumes = None
+        s.dirty[task.id] = s.promises[task.id]
+
+
 def release(s: State, task: Task, due_at: int) -> None:
-    """To pending by the holder's own wish; it has let go of the activation."""
+    """Move to pending at the holder's own wish; it has let go of the activation."""
     task.warm = None
-    pend(s, task, "release", due_at)
+    make_pending(s, task, "release", due_at)
 
 
 def lapse(s: State, task: Task, now: int, reason: Reason | None) -> None:
-    """To pending, due now, from a holder that is silent, or (no reason to tell it) gone."""
-    chill(s, task, reason)
-    pend(s, task, "lapse", now)
+    """Move to pending, due now, from a holder that is silent, or gone (no reason to tell it)."""
+    forget_warm_node(s, task, reason)
+    make_pending(s, task, "lapse", now)
 
 
 def halt(s: State, task: Task) -> None:
-    """To halted."""
-    chill(s, task, "halted")
+    """Move to halted, and tell the node that has the activation."""
+    forget_warm_node(s, task, "halted")
     move(s, task, "halt")
 
 
 def fulfill(s: State, task: Task, reason: Reason | None) -> None:
-    """To fulfilled, with its promise; no reason: by its holder, which knows."""
+    """Move to fulfilled, with the promise; no reason if its holder settled it and so knows."""
     if task.warm is not None:
-        chill(s, task, reason)
+        forget_warm_node(s, task, reason)
     move(s, task, "settle")
     task.resumes = None
 
 
 def remember(s: State, task: Task, awaited: str) -> None:
-    """Note once that `awaited` has settled, for when the task is acquired next."""
+    """Note once that `awaited` has settled, for the next time the task is acquired."""
     if task.resumes is None:
         task.resumes = {awaited: None}
     else:
@@ -117,8 +146,8 @@ def remember(s: State, task: Task, awaited: str) -> None:
     s.dirty[task.id] = s.promises[task.id]
 
 
-def chill(s: State, task: Task, reason: Reason | None) -> None:
-    """Forget which node has the activation and, for a reason, tell that node."""
+def forget_warm_node(s: State, task: Task, reason: Reason | None) -> None:
+    """Forget which node has the activation and, if there is a reason, tell that node."""
     pid = task.warm
     if pid is None:
         return
@@ -126,12 +155,12 @@ def chill(s: State, task: Task, reason: Reason | None) -> None:
     if task.pid is None:
         holder = s.holders[pid]
         del holder.warm[task.id]
-        drop_if_idle(s, pid, holder)
+        forget_empty_holder(s, pid, holder)
     if reason is not None:
         s.revoked.append(Revocation(pid, task.id, task.version, reason))
 
 
-def drop_if_idle(s: State, pid: str, holder: Holder) -> None:
+def forget_empty_holder(s: State, pid: str, holder: Holder) -> None:
     """Forget a node that has nothing."""
     if not holder.held and not holder.warm and holder.armed_at is None:
         s.holders.pop(pid, None)

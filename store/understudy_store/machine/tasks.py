@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from understudy_store.commands import (
@@ -23,31 +21,27 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.machine import crash_counts as deaths
-from understudy_store.machine import promises
-from understudy_store.machine import task_moves as holding
+from understudy_store.machine import crash_counts, promises, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.settlement import find, settle
 from understudy_store.machine.state import State
-from understudy_store.machine.transitions import TASK, TaskEvent
+from understudy_store.machine.transitions import TASK_TRANSITIONS, TaskEvent
 from understudy_store.machine.validation import (
     Refusal,
-    check_asked,
     check_batch,
     check_cause,
     check_duration,
     check_holder,
     check_page,
     check_promise,
+    check_settle,
     check_state,
 )
-from understudy_store.records import TAG_BRANCH, TAG_TARGET, PromiseRecord
-
-_STATES: Final = ("pending", "acquired", "suspended", "halted", "fulfilled")
+from understudy_store.records import TAG_BRANCH, TAG_TARGET, TASK_STATES, PromiseRecord
 
 
-def known(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
-    """The task with its promise, projected, or 404."""
+def require(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
+    """Return the task with its promise, projected, or refuse (404)."""
     promise = find(s, task_id, now)
     if promise is None:
         raise Refusal(404, f"task {task_id!r} does not exist")
@@ -57,29 +51,31 @@ def known(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
 
 
 def check_event(promise: Promise, task: Task, event: TaskEvent) -> None:
-    """Refuse (409) what the table of transitions does not have."""
-    if (task.state, event) not in TASK:
+    """Refuse (409) an event that the table does not allow in the task's state."""
+    if (task.state, event) not in TASK_TRANSITIONS:
         raise Refusal(409, f"task {task.id!r} is {task.state}", promise.record)
 
 
 def check_version(promise: Promise, task: Task, version: int) -> None:
-    """Refuse (409) who speaks of another version than the task has."""
+    """Refuse (409) a command for another version than the task has."""
     if task.version != version:
         raise Refusal(
             409, f"task {task.id!r} has version {task.version}, not {version}", promise.record
         )
 
 
-def held(s: State, task_id: str, version: int, event: TaskEvent, now: int) -> tuple[Promise, Task]:
-    """The task that (id, version) holds, or 404 or 409."""
-    promise, task = known(s, task_id, now)
+def require_held(
+    s: State, task_id: str, version: int, event: TaskEvent, now: int
+) -> tuple[Promise, Task]:
+    """Return the task that (id, version) holds, with its promise, or refuse (404 or 409)."""
+    promise, task = require(s, task_id, now)
     check_event(promise, task, event)
     check_version(promise, task, version)
     return promise, task
 
 
 def create(s: State, c: TaskCreate, now: int) -> Reply:
-    """Create and acquire in one, or acquire the pending task that is there."""
+    """Create and acquire in one, or acquire the pending task that has this id."""
     check_holder(s.limits, c.pid, c.ttl)
     check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
     if TAG_TARGET not in c.tags:
@@ -94,22 +90,21 @@ def create(s: State, c: TaskCreate, now: int) -> Reply:
         )
     if promise.record.settled_at is None:
         check_event(promise, task, "acquire")
-        holding.acquire(s, task, c.pid, c.ttl, now)
+        task_moves.acquire(s, task, c.pid, c.ttl, now)
     return Reply(200, None, promise.record, task.record())
 
 
 def _create_acquired(s: State, c: TaskCreate, now: int) -> Reply:
-    promise = promises.admit(s, c.id, c.timeout_at, c.param, c.tags, now)
+    promise = promises.add(s, c.id, c.timeout_at, c.param, c.tags, now)
     task = promise.task
     assert task is not None
-    if task.state == "pending":
-        task.retry_at = task.due_at = now
-        s.offers_due.arm(now, task.id)
-        holding.acquire(s, task, c.pid, c.ttl, now)
+    if task_moves.may(task, "acquire"):
+        task_moves.acquire(s, task, c.pid, c.ttl, now)
     return Reply(201, None, promise.record, task.record())
 
 
 def acquire(s: State, c: TaskAcquire, now: int) -> Reply:
+    """Acquire a pending task."""
     check_holder(s.limits, c.pid, c.ttl)
     promise, task = assign(s, c.id, c.version, c.pid, c.ttl, now)
     return Reply(200, None, promise.record, task.record())
@@ -118,34 +113,34 @@ def acquire(s: State, c: TaskAcquire, now: int) -> Reply:
 def assign(
     s: State, task_id: str, version: int, pid: str, ttl: int, now: int
 ) -> tuple[Promise, Task]:
-    """Acquire for a holder that was checked."""
-    promise, task = known(s, task_id, now)
+    """Acquire a pending task for a holder that was checked."""
+    promise, task = require(s, task_id, now)
     check_event(promise, task, "acquire")
     check_version(promise, task, version)
-    holding.acquire(s, task, pid, ttl, now)
+    task_moves.acquire(s, task, pid, ttl, now)
     return promise, task
 
 
 def fence(s: State, c: TaskFence, now: int) -> Reply:
-    """Carry out each inner command; what one is refused does not stop the others."""
+    """Carry out each inner command; a refused one does not stop the others."""
     check_batch(s.limits, len(c.commands), "commands in a fence")
     for inner in c.commands:
         if inner.id == c.id:
             raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
-    _, task = held(s, c.id, c.version, "fence", now)
+    _, task = require_held(s, c.id, c.version, "fence", now)
     replies = [_inner(s, task, inner, now) for inner in c.commands]
-    if task.deaths and None in replies:
-        deaths.forget(s, task)
+    if task.crash_count and None in replies:
+        crash_counts.reset(s, task)
     return Reply(200, replies=replies, now=now)
 
 
 def _inner(s: State, task: Task, c: PromiseCreate | PromiseSettle, now: int) -> Reply | None:
     try:
         if type(c) is PromiseSettle:
-            record, done = promises.ask(s, c, now, task)
+            record, done = promises.settle_if_pending(s, c, now, task)
             return None if done else Reply(200, None, record)
         assert type(c) is PromiseCreate
-        promise, is_new = promises.make(s, _under(task, c), now)
+        promise, is_new = promises.get_or_create(s, _under(task, c), now)
     except Refusal as refusal:
         return refusal.reply()
     record = promise.record
@@ -155,7 +150,7 @@ def _inner(s: State, task: Task, c: PromiseCreate | PromiseSettle, now: int) -> 
 
 
 def _under(task: Task, c: PromiseCreate) -> PromiseCreate:
-    """The create as one under `task`: its preload will hold the promise."""
+    """Return the create as one under `task`, so that its preload will hold the promise."""
     branch = c.tags.get(TAG_BRANCH)
     if branch is None:
         return msgspec.structs.replace(c, tags={**c.tags, TAG_BRANCH: task.id})
@@ -173,49 +168,50 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
         raise Refusal(400, "a promise is awaited twice")
     if c.id in c.awaited:
         raise Refusal(400, f"task {c.id!r} cannot wait for its own promise")
-    promise, task = held(s, c.id, c.version, "suspend", now)
-    awaited = [promises.known(s, each, now) for each in c.awaited]
+    promise, task = require_held(s, c.id, c.version, "suspend", now)
+    awaited = [promises.require(s, each, now) for each in c.awaited]
     settled: list[PromiseRecord] = []
     for each in awaited:
         promises.check_awaitable(each, c.id)
         if each.record.settled_at is not None:
             settled.append(each.record)
     if settled:
-        if task.resumes:
-            task.resumes = None
-            s.dirty[c.id] = promise
+        check_event(promise, task, "stay")
+        task_moves.stay(s, task)
         return Reply(300, promises=settled)
     missing = [each for each in awaited if each.callbacks is None or c.id not in each.callbacks]
     for each in missing:
         promises.check_room(s, each)
     for each in missing:
         promises.add_callback(s, each, c.id)
-    if task.deaths:
-        deaths.forget(s, task)
-    holding.suspend(s, task)
+    if task.crash_count:
+        crash_counts.reset(s, task)
+    task_moves.suspend(s, task)
     return Reply(200)
 
 
 def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
-    event = check_asked(s.limits, c.state, c.value)
-    promise, _ = held(s, c.id, c.version, "fulfill", now)
+    """Settle the task's own promise."""
+    event = check_settle(s.limits, c.state, c.value)
+    promise, _ = require_held(s, c.id, c.version, "fulfill", now)
     settle(s, promise, event, c.value, now, None)
     return Reply(200, None, promise.record)
 
 
 def release(s: State, c: TaskRelease, now: int) -> Reply:
+    """Give the task back, to be offered again after the delay."""
     check_duration(c.delay, "delay", 0)
-    _, task = held(s, c.id, c.version, "release", now)
+    _, task = require_held(s, c.id, c.version, "release", now)
     if c.failed:
         task.failures += 1
-    if task.deaths:
-        deaths.forget(s, task)
-    holding.release(s, task, now + c.delay)
+    if task.crash_count:
+        crash_counts.reset(s, task)
+    task_moves.release(s, task, now + c.delay)
     return Reply(200)
 
 
 def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
-    """Renew what `pid` holds; nothing of this is stored, a restart renews all by itself."""
+    """Renew the leases of `pid`; nothing of this is stored, because a restart renews them all."""
     check_batch(s.limits, len(c.tasks), "tasks in a heartbeat")
     holder = s.holders.get(c.pid)
     if holder is None:
@@ -224,43 +220,45 @@ def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
     for task_id, version in versions:
         find(s, task_id, now)
         task = holder.held.get(task_id)
-        if task is not None and task.version == version:
-            assert task.ttl is not None
-            task.expires_at = now + task.ttl
+        if task is not None and task.version == version and task_moves.may(task, "renew"):
+            task_moves.renew_lease(task, now)
     return Reply(200)
 
 
 def halt(s: State, c: TaskHalt, now: int) -> Reply:
+    """Halt the task, with the cause if one is given; one that is halted stays as it is."""
     check_cause(s.limits, c.cause)
-    promise, task = known(s, c.id, now)
+    promise, task = require(s, c.id, now)
     check_event(promise, task, "halt")
-    if task.state != "halted":
+    if task_moves.changes(task, "halt"):
         task.cause = c.cause or task.cause
-        holding.halt(s, task)
+        task_moves.halt(s, task)
     return Reply(200, None, promise.record, task.record())
 
 
 def continue_(s: State, c: TaskContinue, now: int) -> Reply:
-    promise, task = known(s, c.id, now)
+    """Let a halted task go on, with a crash count of 0."""
+    promise, task = require(s, c.id, now)
     check_event(promise, task, "continue")
-    deaths.forget(s, task)
-    holding.pend(s, task, "continue", now)
+    crash_counts.reset(s, task)
+    task_moves.make_pending(s, task, "continue", now)
     return Reply(200, None, promise.record, task.record())
 
 
 def get(s: State, c: TaskGet, now: int) -> Reply:
-    promise, task = known(s, c.id, now)
+    """Return the record of the task, and of its promise."""
+    promise, task = require(s, c.id, now)
     return Reply(200, None, promise.record, task.record())
 
 
 def preload(s: State, c: TaskPreload, now: int) -> Reply:
-    """Check who asks; the engine fills in the children."""
-    held(s, c.id, c.version, "fence", now)
+    """Check that (id, version) holds the task; the engine fills in the children."""
+    require_held(s, c.id, c.version, "fence", now)
     return Reply(200)
 
 
 def search(s: State, c: TaskSearch, _now: int) -> Reply:
-    """Check the question; the engine answers it."""
+    """Check the search; the engine answers it."""
     check_page(s.limits, c.limit)
-    check_state(c.state, _STATES)
+    check_state(c.state, TASK_STATES)
     return Reply(200)

@@ -1,7 +1,7 @@
-"""What a command must look like before anything is looked up: statuses 400 and 413.
+"""Checks of a command before anything is looked up: statuses 400 and 413.
 
-A check returns nothing or what it parsed, and raises `Refusal`. All checks of a command come before
-its first effect, so a refused command has changed nothing.
+A check returns nothing, or the value that it parsed, and raises `Refusal`. All checks of a command
+come before its first effect, so a refused command has changed nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from understudy_store import addresses
 from understudy_store.commands import Reply
 from understudy_store.limits import Limits
-from understudy_store.machine.transitions import ASKED, PromiseEvent
+from understudy_store.machine.transitions import SETTLE_EVENTS, PromiseEvent
 from understudy_store.records import (
     TAG_BRANCH,
     TAG_DELAY,
@@ -24,11 +24,12 @@ from understudy_store.records import (
     TAG_PRIORITY,
     TAG_TARGET,
     TAG_TIMER,
+    TRUE,
     PromiseRecord,
     Value,
 )
 
-#: times and durations fit a signed 64-bit column, also when a duration is added to a time
+#: Times and durations fit a signed 64-bit column, even when a duration is added to a time.
 TIME_MS_MAX: Final = 2**62
 #: about 34 years
 DURATION_MS_MAX: Final = 2**40
@@ -49,7 +50,7 @@ class Refusal(Exception):
         self.promise = promise
 
     def reply(self) -> Reply:
-        """The reply that says so."""
+        """Return the reply to the refused command."""
         return Reply(self.status, self.error, self.promise)
 
 
@@ -74,16 +75,19 @@ def check_time(at: int, what: str) -> None:
 
 
 def check_duration(duration: int, what: str, least: int) -> None:
-    """Accept milliseconds from `least` to some decades."""
+    """Accept milliseconds from `least` to `DURATION_MS_MAX`."""
     if not least <= duration <= DURATION_MS_MAX:
         raise Refusal(400, f"{what} {duration} is not a duration of {least} ms or more")
 
 
 def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:
-    """Check how many entries there are, how long keys and texts are, and that they are text."""
+    """Check the number of entries, the length of keys and texts, and that they are text.
+
+    `key` and `text` are the most characters that a key and a text may have.
+    """
     if len(texts) > entries_max:
         raise Refusal(400, f"{len(texts)} {what}s; at most {entries_max} are allowed")
-    # what is short and plain taken together is so in each of its parts
+    # If all of it together is short and printable, so is each part.
     together = "".join(texts) + "".join(texts.values())
     if len(together) <= key and len(together) <= text and together.isprintable():
         return
@@ -99,7 +103,7 @@ def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int,
 
 
 def check_headers(limits: Limits, headers: Mapping[str, str], what: str) -> None:
-    """Check how many headers a param or a value has, and how long they are."""
+    """Check the number and the length of the headers of a param or a value."""
     if headers:
         check_texts(
             headers,
@@ -111,7 +115,7 @@ def check_headers(limits: Limits, headers: Mapping[str, str], what: str) -> None
 
 
 def check_data(limits: Limits, data: bytes | None, what: str) -> None:
-    """Check the size of a param or a value; its content is not ours to judge."""
+    """Check the size of a param or a value; its content is opaque."""
     if data is not None and len(data) > limits.payload_bytes_max:
         raise Refusal(
             413, f"{what} has {len(data)} bytes; at most {limits.payload_bytes_max} are allowed"
@@ -126,7 +130,7 @@ def check_value(limits: Limits, value: Value, what: str) -> None:
 
 @lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
-    """`addresses.canonical`, remembered: few addresses, many calls."""
+    """Return `addresses.canonical`, cached: there are few addresses and many calls."""
     return addresses.canonical(text)
 
 
@@ -164,7 +168,7 @@ def _check_reference(tag: str, text: str) -> None:
         raise Refusal(400, f"tag {tag} is empty; it is the id of a promise")
 
 
-#: tags with a meaning, and what they must look like
+#: tags with a meaning, and the checks of their texts
 _CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
     TAG_TARGET: _check_target,
     TAG_TIMER: _check_flag,
@@ -178,18 +182,18 @@ _CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
 
 
 def check_tags(limits: Limits, tags: Mapping[str, str]) -> None:
-    """Check how many and how long they are, and those that have a meaning."""
+    """Check the number and the length of tags, and the form of those that have a meaning."""
     check_texts(tags, "tag", limits.tags_max, limits.tag_chars_max, limits.tag_chars_max)
     for tag, text in tags.items():
         check = _CHECKS.get(tag)
         if check is not None:
             check(tag, text)
-    if TAG_TARGET in tags and tags.get(TAG_TIMER) == "true":
+    if TAG_TARGET in tags and tags.get(TAG_TIMER) == TRUE:
         raise Refusal(400, "a timer resolves by itself, so it cannot have a target")
 
 
 class Accepted:
-    """The tags and headers that were right last: the calls of a fan-out all have the same."""
+    """The tags and headers that passed last: all calls of a fan-out have the same ones."""
 
     __slots__ = ("headers", "tags")
 
@@ -206,9 +210,9 @@ def check_promise(
     tags: dict[str, str],
     accepted: Accepted,
 ) -> None:
-    """Check all that makes a promise; what was `accepted` before is not looked at again.
+    """Check all parts of a new promise; tags and headers that equal `accepted` have passed already.
 
-    Afterwards `accepted` equals the tags and the headers.
+    Afterwards `accepted` holds the tags and the headers.
     """
     check_id(limits, promise_id, "promise id")
     check_time(timeout_at, "timeout_at")
@@ -221,23 +225,23 @@ def check_promise(
         accepted.tags = tags
 
 
-def check_asked(limits: Limits, state: str, value: Value) -> PromiseEvent:
-    """Return the event that settling with `state` is."""
-    event = ASKED.get(state)
+def check_settle(limits: Limits, state: str, value: Value) -> PromiseEvent:
+    """Check the state and the value that a client settles with; return the event."""
+    event = SETTLE_EVENTS.get(state)
     if event is None:
-        raise Refusal(400, f"a promise is settled {', '.join(ASKED)}; not {state!r}")
+        raise Refusal(400, f"a promise is settled {', '.join(SETTLE_EVENTS)}; not {state!r}")
     check_value(limits, value, "value")
     return event
 
 
 def check_holder(limits: Limits, pid: str, ttl: int) -> None:
-    """Check who wants to hold a task, and for how long."""
+    """Check the holder of a task, and the length of its lease in milliseconds."""
     check_id(limits, pid, "pid")
     check_duration(ttl, "ttl", 1)
 
 
 def check_cause(limits: Limits, cause: str) -> None:
-    """Check why somebody halts a task."""
+    """Check the cause with which a task is halted."""
     if len(cause) > limits.header_chars_max:
         raise Refusal(
             400, f"cause has {len(cause)} characters; at most {limits.header_chars_max} are allowed"
@@ -247,18 +251,18 @@ def check_cause(limits: Limits, cause: str) -> None:
 
 
 def check_page(limits: Limits, limit: int) -> None:
-    """Check the size of a page."""
+    """Check the size of a page. This is the one bound of all searches."""
     if not 1 <= limit <= limits.page_max:
         raise Refusal(400, f"limit {limit} is not between 1 and {limits.page_max}")
 
 
 def check_state(state: str | None, allowed: tuple[str, ...]) -> None:
-    """Check a state that is searched for."""
+    """Check the state that a search is for."""
     if state is not None and state not in allowed:
         raise Refusal(400, f"state {state!r} is none of {', '.join(allowed)}")
 
 
 def check_batch(limits: Limits, count: int, what: str) -> None:
-    """Check how many things one command carries."""
+    """Check the number of items that one command carries."""
     if count > limits.batch_max:
         raise Refusal(400, f"{count} {what} at once; at most {limits.batch_max} are allowed")

@@ -13,13 +13,14 @@ from typing import Final
 import pytest
 
 from tests.unit.store.samples import row, settled
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.sqlite import engine as engine_module
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.journal import BLOCK_BYTES
+from understudy_store.records import Row
 
 NEVER_S: Final = 3600.0
 #: in a half of the journal

@@ -27,13 +27,14 @@ from tests.integration.store.journal_world import (
 )
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sql import statements
 from understudy_store.engines.sqlite import engine as engine_module
-from understudy_store.engines.sqlite.database import Database
+from understudy_store.engines.sqlite.database import STATEMENTS, Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.memtable import Memtable
+from understudy_store.records import Row
 
 ROUNDS: Final = 100
 
@@ -118,20 +119,20 @@ def test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile(
     """It takes several statements, and a commit comes between them."""
     insert(engine, "a", "b")
     flush(engine)
-    real = statements.Batched.results
+    real = statements.BatchStatement.results
     meanwhile = iter([6])
 
     def results(
-        statement: statements.Batched, driver: sqlite3.Connection, keys: Sequence[tuple[str]]
+        statement: statements.BatchStatement, driver: sqlite3.Connection, keys: Sequence[tuple[str]]
     ) -> Iterator[sqlite3.Cursor]:
         for result in real(statement, driver, keys):
             yield result
-            if statement is statements.FIND_PROMISES:
+            if statement is STATEMENTS.find_promises:
                 for at in meanwhile:
                     settle(engine, at, "a", "b")
                     flush(engine)
 
-    monkeypatch.setattr(statements.Batched, "results", results)
+    monkeypatch.setattr(statements.BatchStatement, "results", results)
     fillers = [f"nobody.{number}" for number in range(statements.CHUNK_ROWS)]
     found = engine.find(["a", *fillers, "b"])
     assert found == [row("a"), row("b")]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from threading import Semaphore
 
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.errors import StoreError
+from understudy_store.records import Row
 
 WAIT_S = 30
 

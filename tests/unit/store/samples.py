@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from understudy_store.changes import Row
-from understudy_store.records import EMPTY, PromiseRecord, TaskRecord, Value
+from understudy_store.records import EMPTY, PromiseRecord, Row, TaskRecord, Value
 
 DEADLINE = 10**13
 

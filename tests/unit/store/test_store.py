@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.unit.store.later_engine import WAIT_S, LaterEngine
 from tests.unit.store.samples import row
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
@@ -23,7 +23,7 @@ from understudy_store.errors import (
     StoreFailedError,
     StoreFencedError,
 )
-from understudy_store.records import Value
+from understudy_store.records import Row, Value
 from understudy_store.store import (
     INLINE_BYTES_MAX,
     INLINE_ROWS_MAX,

@@ -1,4 +1,7 @@
-"""Records to columns and back. On the hot path: plain tuples, no object per column."""
+"""Rows as values of columns, and back. On the hot path: plain tuples, no object per column.
+
+The columns of a task are those of `pending_row.TASK_COLUMNS`, as one slice.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from typing import Any, Final
 from zlib import crc32
 
 from understudy_store.addresses import parse_target
-from understudy_store.changes import Row
-from understudy_store.machine.pending_row import (
-    PendingRow,
-    ids_from_json,
-    ids_to_json,
+from understudy_store.pending_row import (
+    NO_TASK,
+    TASK_COLUMNS,
+    TaskValues,
+    task_from_values,
+    task_to_values,
     texts_from_json,
     texts_to_json,
     value_from_json,
@@ -20,74 +24,59 @@ from understudy_store.records import (
     TAG_BRANCH,
     TAG_ORIGIN,
     PromiseRecord,
+    Row,
     ScheduleRecord,
     TaskRecord,
 )
 
-#: columns of `insert_values`: all, in the order of the table
+#: columns of `insert_values` and `row_of`: all
 PROMISE_COLUMNS: Final = (
     *("id", "state", "param_headers", "param_data", "value_headers", "value_data", "tags"),
-    *("timeout_at", "created_at", "settled_at", "origin", "branch", "shard", "target"),
-    *("group_name", "task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
-    *("failures", "deaths", "cause"),
+    *("timeout_at", "created_at", "settled_at", "origin", "branch", "shard", "group_name"),
+    *TASK_COLUMNS,
 )
+_TARGET: Final = TASK_COLUMNS.index("target")
+#: columns of a task that change: the target never does
+_CHANGING: Final = tuple(name for name in TASK_COLUMNS if name != "target")
 #: columns of `task_values`: the key, then all that changes while a promise is pending
-TASK_COLUMNS: Final = (
-    *("id", "task_state", "version", "pid", "ttl", "expires_at", "retry_at", "resumes"),
-    *("failures", "deaths", "cause"),
-)
+TASK_UPDATE_COLUMNS: Final = ("id", *_CHANGING)
 #: columns of `update_values`: the key, then all that ever changes (semantics: property 5)
-UPDATE_COLUMNS: Final = (
-    *("id", "state", "value_headers", "value_data", "settled_at"),
-    *TASK_COLUMNS[1:],
-)
+UPDATE_COLUMNS: Final = ("id", "state", "value_headers", "value_data", "settled_at", *_CHANGING)
 SCHEDULE_COLUMNS: Final = (
     *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
     *("promise_tags", "next_run_at", "created_at", "last_run_at"),
 )
 
-#: data that is copied for the driver's sake
+#: data up to this size is copied to make binding it quicker
 _COPIED_BYTES_MAX: Final = 16_384
-_NO_TASK: Final = (None,) * 10
-#: columns of `live_row`
-LIVE_COLUMNS: Final = PendingRow.__struct_fields__
-
-
-def origin_of(promise: PromiseRecord) -> str:
-    """The root of its call graph."""
-    return promise.tags.get(TAG_ORIGIN, promise.id)
+_NO_CHANGING: Final = (None,) * len(_CHANGING)
 
 
 def shard_of(origin: str) -> int:
-    """16 bits that stay the same for ever: they are stored."""
+    """Return 16 bits of a hash of a call graph's root. They are stored, so they never change."""
     return crc32(origin.encode()) & 0xFFFF
 
 
 def _data(data: bytes | None) -> bytes | bytearray | None:
-    """As the driver binds it soonest: it asks first how to adapt bytes, in 2 µs, and not these."""
+    """Return data in the type that the driver binds soonest.
+
+    For bytes it first asks how to adapt them, which takes 2 µs; a bytearray it just binds.
+    """
     return data if data is None or len(data) > _COPIED_BYTES_MAX else bytearray(data)
 
 
-def _task_values(task: TaskRecord) -> tuple[Any, ...]:
-    return (
-        task.state,
-        task.version,
-        task.pid,
-        task.ttl,
-        task.expires_at,
-        task.retry_at,
-        ids_to_json(task.resumes),
-        task.failures,
-        task.deaths,
-        task.cause,
-    )
+def _changing_values(task: TaskRecord | None) -> TaskValues:
+    if task is None:
+        return _NO_CHANGING
+    values = task_to_values(task)
+    return values[:_TARGET] + values[_TARGET + 1 :]
 
 
 def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """What `PROMISE_COLUMNS` hold for each of `rows`.
+    """Return the values of `PROMISE_COLUMNS` for each of `rows`.
 
-    Calls of one fan-out share their headers and tags, the very objects: what is made of those is
-    made once for all in a row that do.
+    The calls of a fan-out share their headers and tags, the very objects: what is derived from them
+    is derived once for all consecutive rows that do.
     """
     made: list[tuple[Any, ...]] = []
     headers: dict[str, str] | None = None
@@ -123,9 +112,9 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
                 branch,
                 shard_of(promise.id) if origin is None else shard,
                 *(
-                    (None, None, *_NO_TASK)
+                    (None, *NO_TASK)
                     if task is None
-                    else (task.target, parse_target(task.target).group, *_task_values(task))
+                    else (parse_target(task.target).group, *task_to_values(task))
                 ),
             )
         )
@@ -133,31 +122,25 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
 
 
 def update_values(row: Row) -> tuple[Any, ...]:
-    """What `UPDATE_COLUMNS` hold for `row`."""
-    promise, task = row.promise, row.task
+    """Return the values of `UPDATE_COLUMNS` for `row`."""
+    promise = row.promise
     return (
         promise.id,
         promise.state,
         texts_to_json(promise.value.headers),
         _data(promise.value.data),
         promise.settled_at,
-        *(_NO_TASK if task is None else _task_values(task)),
+        *_changing_values(row.task),
     )
 
 
 def task_values(row: Row) -> tuple[Any, ...]:
-    """What `TASK_COLUMNS` hold for `row`."""
-    task = row.task
-    return (row.promise.id, *(_NO_TASK if task is None else _task_values(task)))
-
-
-def live_row(values: Sequence[Any]) -> PendingRow:
-    """The pending promise whose `LIVE_COLUMNS` hold `values`."""
-    return PendingRow(*values)
+    """Return the values of `TASK_UPDATE_COLUMNS` for `row`."""
+    return (row.promise.id, *_changing_values(row.task))
 
 
 def row_of(values: Sequence[Any]) -> Row:
-    """The row whose `PROMISE_COLUMNS` hold `values`."""
+    """Return the row whose `PROMISE_COLUMNS` hold `values`."""
     (
         id_,
         state,
@@ -172,18 +155,8 @@ def row_of(values: Sequence[Any]) -> Row:
         _origin,
         _branch,
         _shard,
-        target,
         _group,
-        task_state,
-        version,
-        pid,
-        ttl,
-        expires_at,
-        retry_at,
-        resumes,
-        failures,
-        deaths,
-        cause,
+        *task,
     ) = values
     promise = PromiseRecord(
         id_,
@@ -195,27 +168,11 @@ def row_of(values: Sequence[Any]) -> Row:
         created_at,
         settled_at,
     )
-    if target is None:
-        return Row(promise)
-    task = TaskRecord(
-        id_,
-        task_state,
-        version,
-        target,
-        pid,
-        ttl,
-        expires_at,
-        retry_at,
-        ids_from_json(resumes),
-        failures,
-        deaths or 0,
-        cause,
-    )
-    return Row(promise, task)
+    return Row(promise, task_from_values(id_, task))
 
 
 def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
-    """What `SCHEDULE_COLUMNS` hold for `schedule`."""
+    """Return the values of `SCHEDULE_COLUMNS` for `schedule`."""
     return (
         schedule.id,
         schedule.cron,
@@ -231,7 +188,7 @@ def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
 
 
 def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
-    """The schedule whose `SCHEDULE_COLUMNS` hold `values`."""
+    """Return the schedule whose `SCHEDULE_COLUMNS` hold `values`."""
     id_, cron, promise_id, timeout, headers, data, tags, next_run_at, created_at, last_run_at = (
         values
     )

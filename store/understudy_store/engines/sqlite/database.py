@@ -1,7 +1,8 @@
-"""SQLite's file of a store. Two connections: one writes and answers, one finds beside it.
+"""The table of a SQLite store: its file, through two connections.
 
-WAL with ``synchronous=FULL``: what is written is on the disk when `Database.write` returns. Only
-the writer checkpoints.
+One connection writes and answers searches, the other finds beside it. WAL with
+``synchronous=FULL``: a write is on the disk when `Database.write` returns. Only the writer
+checkpoints.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from understudy_store.changes import Row, Snapshot
+from understudy_store.changes import Snapshot
 from understudy_store.commands import (
     PromiseSearch,
     Reply,
@@ -25,18 +27,22 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.engines.base import Read
-from understudy_store.engines.searches import Reading, page, refusal
+from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql import migrations
-from understudy_store.engines.sql import queries as pages
-from understudy_store.engines.sql import statements as sql
+from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import (
     insert_values,
-    live_row,
     row_of,
     schedule_of,
     schedule_values,
     task_values,
     update_values,
+)
+from understudy_store.engines.sql.statements import (
+    CHUNK_ROWS,
+    Statements,
+    promise_columns,
+    schedule_columns,
 )
 from understudy_store.engines.sql.tables import (
     APPLICATION_ID,
@@ -55,19 +61,22 @@ from understudy_store.errors import (
     StoreFormatError,
     StoreVersionError,
 )
-from understudy_store.projection import projected, projected_row
+from understudy_store.machine.projection import projected, projected_row
+from understudy_store.pending_row import pending_row
+from understudy_store.records import Row
 
 T = TypeVar("T")
 
-#: Of new files. Twice SQLite's own: batches write a quarter faster, for their rows are on half as
-#: many pages.
+#: Page size of new files. It is twice SQLite's own: batches write a quarter faster, because their
+#: rows are on half as many QUERIES.
 PAGE_BYTES = 8192
-#: what SQLite's log grows to between checkpoints, and a commit beyond: so it stays in the cache
+#: SQLite's log grows to this size between checkpoints, and by one commit beyond: small enough to
+#: stay in the cache.
 LOG_BYTES = 4 * 1024 * 1024
-#: rows that are made ready at once: meanwhile no other thread has the interpreter
-_READY_ROWS = 256
-#: the same, where others are not to be held up
-_FEW_ROWS = 64
+#: Rows that are encoded at once. Meanwhile no other thread has the interpreter.
+_CHUNK_ROWS = 256
+#: the same for a write with pauses, which is not to hold up other threads
+_PAUSED_CHUNK_ROWS = 64
 _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA journal_size_limit=67108864",
@@ -75,12 +84,17 @@ _WRITER_PRAGMAS = (
 )
 _READER_PRAGMAS = ("PRAGMA query_only=ON",)
 
+STATEMENTS: Final = Statements(sqlite.dialect())
+QUERIES: Final = Queries(sqlite.dialect())
 _promise = table(Promise)
 _meta = table(Meta)
 
 
 def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
-    """An engine of one connection; transactions begin with `begin`, None leaves each its own."""
+    """Return an engine of one connection.
+
+    Transactions begin with `begin`; with None each statement is a transaction of its own.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
@@ -89,7 +103,7 @@ def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
-        # The driver is not to begin transactions by itself: it would not before a SELECT.
+        # Otherwise the driver would begin transactions by itself, but not before a SELECT.
         connection.isolation_level = None
         for pragma in pragmas:
             connection.execute(pragma)
@@ -105,7 +119,7 @@ def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Errors while opening, in our words."""
+    """Raise errors of opening a store as those of `understudy_store.errors`."""
     try:
         yield
     except OSError as error:
@@ -124,17 +138,20 @@ def explained(path: Path) -> Iterator[None]:
 
 
 class Database:
-    """The file at `path`, made where `exists` is false, with the schema of today.
+    """The file at `path` with the latest schema; made unless it `exists`.
+
+    `find` and `first_from` may be called from several threads, beside the other methods. Those are
+    called from one thread at a time (the engine holds its file lock).
 
     Raises
     ------
     StoreFormatError, StoreVersionError, StoreAccessError
-        See their texts; what was found is left as it is. All methods raise `StoreError`.
+        See their texts; the files are left as they were found. All methods raise `StoreError`.
     """
 
     def __init__(self, path: Path, exists: bool) -> None:
         self._path = path
-        #: called after every few rows of a write, for the sake of other threads; None: no pauses
+        #: called after every few rows of a write, to let other threads go on; None: no pauses
         self.pause: Callable[[], object] | None = None
         self._find_lock = Lock()
         self._closed = False
@@ -159,13 +176,13 @@ class Database:
             self._migrate()
             found = self._writer.execute(select(_meta.c.key, _meta.c.value))
             meta = {row.key: row.value for row in found}
-        #: of which store the journal is
+        #: identity of the store, which its journal repeats
         self.store = bytes.fromhex(meta["store"])
         #: number of the last commit that is in the file
         self.number = int(meta["commit"])
         self._now = int(meta["now"])
         self._driver = _driver_of(self._writer)
-        # counted in the file's own pages: those of an older one are smaller
+        # Checkpoints are counted in pages, and those of an older file are smaller.
         [page_bytes] = self._driver.execute("PRAGMA page_size").fetchone()
         self._driver.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // page_bytes}")
         if not exists:
@@ -194,24 +211,24 @@ class Database:
         migrations.upgrade(self._writer)
 
     def load(self) -> Snapshot:
-        """All that a machine needs; what may be much is read when it is asked for."""
+        """Return all that a machine needs; long parts are read while they are iterated over."""
         with explained(self._path), self._find_lock:
             owed = self._finder.execute(
-                select(*sql.promise_columns, table(Unblock).c.address).join_from(
+                select(*promise_columns, table(Unblock).c.address).join_from(
                     table(Unblock), _promise, table(Unblock).c.promise_id == _promise.c.id
                 )
             )
             unblocks = [(row_of(row[:-1]).promise, row[-1]) for row in owed]
             return Snapshot(
                 now=self._now,
-                live=Reading(lambda: self._rows_of(pages.LOAD, live_row)),
-                callbacks=Reading(lambda: self._rows_of(pages.CALLBACKS, _pair)),
-                listeners=Reading(lambda: self._rows_of(pages.LISTENERS, _pair)),
+                live=Rereading(lambda: self._rows_of(QUERIES.pending, pending_row)),
+                callbacks=Rereading(lambda: self._rows_of(QUERIES.callbacks, _pair)),
+                listeners=Rereading(lambda: self._rows_of(QUERIES.listeners, _pair)),
                 unblocks=unblocks,
                 schedules=[
                     schedule_of(row)
                     for row in self._finder.execute(
-                        select(*sql.schedule_columns).select_from(table(Schedule))
+                        select(*schedule_columns).select_from(table(Schedule))
                     )
                 ],
             )
@@ -221,7 +238,7 @@ class Database:
             yield from map(make, self._finder_driver.execute(text))
 
     def find(self, ids: Collection[str]) -> list[Row]:
-        """The rows of `ids`, each named once; beside whatever another thread does."""
+        """Return the rows of `ids`, each named once, beside whatever another thread does."""
         with self._find_lock:
             if self._closed:
                 raise StoreClosedError(f"the store {self._path} is closed")
@@ -229,11 +246,11 @@ class Database:
             keys = [(id_,) for id_ in ids]
             try:
                 if len(keys) == 1:
-                    found = driver.execute(sql.FIND_PROMISE, keys[0])
+                    found = driver.execute(STATEMENTS.find_promise, keys[0])
                     return [row_of(row) for row in found.fetchall()]
-                if len(keys) <= sql.CHUNK_ROWS:
+                if len(keys) <= CHUNK_ROWS:
                     return self._find(keys)
-                # Several statements, which are to see the file as it is at one moment.
+                # Within one transaction, several statements see the file as of one moment.
                 driver.execute("BEGIN")
                 try:
                     return self._find(keys)
@@ -243,12 +260,12 @@ class Database:
                 raise _plain(error) from None
 
     def first_from(self, id_: str) -> str | None:
-        """`id_`, or else the first id after it, in the order of their bytes; None: none."""
+        """Return the first id in the file from `id_` on, in the order of bytes; None if none is."""
         with self._find_lock:
             if self._closed:
                 raise StoreClosedError(f"the store {self._path} is closed")
             try:
-                [(first,)] = self._finder_driver.execute(sql.FIRST_ID, (id_,)).fetchall()
+                [(first,)] = self._finder_driver.execute(STATEMENTS.first_id, (id_,)).fetchall()
             except sqlite3.Error as error:
                 raise _plain(error) from None
             return None if first is None else str(first)
@@ -256,23 +273,23 @@ class Database:
     def _find(self, keys: Sequence[tuple[str]]) -> list[Row]:
         return [
             row_of(row)
-            for result in sql.FIND_PROMISES.results(self._finder_driver, keys)
+            for result in STATEMENTS.find_promises.results(self._finder_driver, keys)
             for row in result.fetchall()
         ]
 
-    def write(self, pending: Memtable, number: int) -> None:
-        """All of `pending` or nothing, and that it ends with commit `number`; durable on return."""
+    def write(self, memtable: Memtable, number: int) -> None:
+        """Write all of `memtable` or nothing, durable on return. Its last commit is `number`."""
         driver = self._driver
         try:
             driver.execute("BEGIN IMMEDIATE")
             try:
-                self._write(pending)
+                self._write(memtable)
                 self._set("commit", number)
-                if pending.now > self._now:
-                    self._set("now", pending.now)
+                if memtable.now > self._now:
+                    self._set("now", memtable.now)
                 driver.execute("COMMIT")
             except BaseException:
-                # SQLite has rolled back by itself after some errors, a full disk among them
+                # After some errors, a full disk among them, SQLite has rolled back by itself.
                 if driver.in_transaction:
                     with suppress(sqlite3.Error):
                         driver.execute("ROLLBACK")
@@ -280,38 +297,38 @@ class Database:
         except sqlite3.Error as error:
             raise _plain(error) from None
         self.number = number
-        self._now = max(self._now, pending.now)
+        self._now = max(self._now, memtable.now)
 
     def _set(self, key: str, value: int) -> None:
         self._driver.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), key))
 
-    def _write(self, pending: Memtable) -> None:
-        writer = self._driver
-        inserted, updated = pending.split()
-        for part in self._parts(inserted):
-            sql.INSERT_PROMISES.run(writer, insert_values(part))
-        for part in self._parts(updated):
-            self._update(part)
+    def _write(self, memtable: Memtable) -> None:
+        driver = self._driver
+        inserted, updated = memtable.split()
+        for chunk in self._chunks(inserted):
+            STATEMENTS.insert_promises.run(driver, insert_values(chunk))
+        for chunk in self._chunks(updated):
+            self._update(chunk)
         for links, remove, add in (
-            (pending.callbacks, sql.REMOVE_CALLBACKS, sql.ADD_CALLBACKS),
-            (pending.listeners, sql.REMOVE_LISTENERS, sql.ADD_LISTENERS),
+            (memtable.callbacks, STATEMENTS.remove_callbacks, STATEMENTS.add_callbacks),
+            (memtable.listeners, STATEMENTS.remove_listeners, STATEMENTS.add_listeners),
         ):
             if links.removed:
-                remove.run(writer, [(id_,) for id_ in links.removed])
+                remove.run(driver, [(id_,) for id_ in links.removed])
             if added := links.added:
-                add.run(writer, added)
-        if added := [key for key, owed in pending.unblocks.items() if owed]:
-            sql.ADD_UNBLOCKS.run(writer, added)
-        if removed := [key for key, owed in pending.unblocks.items() if not owed]:
-            sql.REMOVE_UNBLOCKS.run(writer, removed)
-        if put := [schedule for schedule in pending.schedules.values() if schedule is not None]:
-            sql.PUT_SCHEDULES.run(writer, [schedule_values(schedule) for schedule in put])
-        if deleted := [(id_,) for id_, each in pending.schedules.items() if each is None]:
-            sql.DELETE_SCHEDULES.run(writer, deleted)
+                add.run(driver, added)
+        if added := [key for key, owed in memtable.unblocks.items() if owed]:
+            STATEMENTS.add_unblocks.run(driver, added)
+        if removed := [key for key, owed in memtable.unblocks.items() if not owed]:
+            STATEMENTS.remove_unblocks.run(driver, removed)
+        if put := [schedule for schedule in memtable.schedules.values() if schedule is not None]:
+            STATEMENTS.put_schedules.run(driver, [schedule_values(schedule) for schedule in put])
+        if deleted := [(id_,) for id_, each in memtable.schedules.items() if each is None]:
+            STATEMENTS.delete_schedules.run(driver, deleted)
 
-    def _parts(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    def _chunks(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         pause = self.pause
-        size = _READY_ROWS if pause is None else _FEW_ROWS
+        size = _CHUNK_ROWS if pause is None else _PAUSED_CHUNK_ROWS
         for at in range(0, len(rows), size):
             yield rows[at : at + size]
             if pause is not None:
@@ -322,18 +339,18 @@ class Database:
         before = driver.total_changes
         settled = [update_values(row) for row in rows if row.promise.settled_at is not None]
         if settled:
-            sql.UPDATE_PROMISES.run(driver, settled)
+            STATEMENTS.update_promises.run(driver, settled)
         if len(settled) < len(rows):
             pending = [task_values(row) for row in rows if row.promise.settled_at is None]
-            sql.UPDATE_TASKS.run(driver, pending)
+            STATEMENTS.update_tasks.run(driver, pending)
         updated = driver.total_changes - before
         if updated != len(rows):
             raise StoreError(f"of {len(rows)} promises to update only {updated} exist")
 
     def answer(self, reads: Sequence[Read]) -> list[Reply]:
-        """What the file holds now. Nothing is written, so nothing is synced."""
+        """Answer `reads` from the file as it is now. Nothing is written, so nothing is synced."""
         try:
-            # the connection that writes: it has the pages at hand
+            # By the connection that writes, because it has the pages in its cache.
             with self._writer.begin():
                 return [self._answer(read) for read in reads]
         except (SQLAlchemyError, sqlite3.Error) as error:
@@ -341,25 +358,22 @@ class Database:
 
     def _answer(self, read: Read) -> Reply:
         command, now = read.command, read.now
-        refused = refusal(command)
-        if refused is not None:
-            return refused
         match command:
             case TaskPreload():
-                rows = self._rows(pages.preload(command))
+                rows = self._rows(QUERIES.preload(command))
                 return Reply(200, promises=[projected(row.promise, now) for row in rows])
             case PromiseSearch():
-                found = self._rows(pages.search_promises(command, now))
+                found = self._rows(QUERIES.search_promises(command, now))
                 rows, cursor = page(found, command.limit, lambda row: row.promise.id)
                 promises = [projected(row.promise, now) for row in rows]
                 return Reply(200, promises=promises, cursor=cursor)
             case TaskSearch():
-                found = self._rows(pages.search_tasks(command, now))
+                found = self._rows(QUERIES.search_tasks(command, now))
                 rows, cursor = page(found, command.limit, lambda row: row.promise.id)
                 tasks = [task for row in rows if (task := projected_row(row, now).task)]
                 return Reply(200, tasks=tasks, cursor=cursor)
             case ScheduleSearch():
-                query = self._writer.execute(pages.search_schedules(command))
+                query = self._writer.execute(QUERIES.search_schedules(command))
                 schedules = [schedule_of(values) for values in query]
                 kept, cursor = page(schedules, command.limit, lambda schedule: schedule.id)
                 return Reply(200, schedules=kept, cursor=cursor)
@@ -368,25 +382,25 @@ class Database:
         return [row_of(values) for values in self._writer.execute(query).fetchall()]
 
     def close(self) -> None:
-        """A second time does nothing."""
+        """Close both connections. A second call does nothing."""
         with self._find_lock:
             if self._closed:
                 return
             self._closed = True
-            # The writer last: whoever is last moves the WAL into the file and removes it. Where the
-            # disk no longer does that, the WAL stays, and the next open reads it.
+            # The writer last, because the last one moves the WAL into the file and removes it.
+            # Where the disk fails at that, the WAL stays, and the next open reads it.
             for connection in reversed(self._connections):
                 with suppress(SQLAlchemyError):
                     connection.close()
 
 
 def _prepare(connection: Connection, path: Path) -> None:
-    """Mark a new file as ours before all else, then turn the WAL on.
+    """Mark a new file as a store of understudy before all else, then turn the WAL on.
 
-    New is also what a loss of power cut short at this very place: SQLite has rolled it back to
-    nothing by now, and the mark that its header had is gone.
+    A file is also new if a loss of power ended its making at this very place: SQLite has rolled it
+    back to an empty one by now, so its header has lost the mark.
     """
-    # heeded only as long as the file is empty
+    # SQLite heeds it only as long as the file is empty.
     connection.exec_driver_sql(f"PRAGMA page_size={PAGE_BYTES}")
     if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
@@ -404,15 +418,15 @@ def _pair(values: Sequence[Any]) -> tuple[str, str]:
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:
-    """What SQLAlchemy's connection holds, for the statements of the hot path."""
+    """Return the driver's connection, for the statements of the hot path."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
 
 
 def _plain(error: Exception) -> StoreError:
-    """Only what the driver said: the statement and its values are long, and users' data."""
+    """Return the driver's error alone, because the statement and its values are users' data."""
     cause = getattr(error, "orig", None) or error
-    if type(cause) is sqlite3.DatabaseError:  # what it reads is no database, or a damaged one
+    if type(cause) is sqlite3.DatabaseError:  # the file is no database, or a damaged one
         return StoreFormatError(str(cause))
     return StoreError(str(cause))

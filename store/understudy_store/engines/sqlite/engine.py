@@ -21,7 +21,7 @@ from typing import Final
 from msgspec import MsgspecError
 from msgspec.structs import replace
 
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read, check_epoch
 from understudy_store.engines.sqlite import journal
@@ -32,6 +32,7 @@ from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_records import decode, encode
 from understudy_store.engines.sqlite.memtable import Memtable, joined
 from understudy_store.errors import StoreClosedError, StoreError, StoreFormatError
+from understudy_store.records import Row
 
 #: UPDATE ... FROM
 _SQLITE_VERSION_MIN = (3, 33)

@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.records import (
     EMPTY,
     PromiseRecord,
     PromiseState,
+    Row,
     ScheduleRecord,
     TaskRecord,
     Value,

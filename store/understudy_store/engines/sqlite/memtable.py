@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.errors import StoreError
-from understudy_store.records import ScheduleRecord
+from understudy_store.records import Row, ScheduleRecord
 
 
 class Links:

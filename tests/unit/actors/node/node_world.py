@@ -207,8 +207,8 @@ class World:
         return lost
 
     def _has(self, pid: str, id: str, version: int) -> bool:
-        task = self.machine.task(id)
-        return self.machine.holds(pid, id, version) or (
+        task = self.machine.view.task(id)
+        return self.machine.view.holds(pid, id, version) or (
             task is not None and task.state == "suspended" and task.version == version
         )
 
@@ -223,7 +223,7 @@ class World:
 
     def apply(self, node: Node, command: AnyCommand) -> Reply:
         if isinstance(command, PromiseWatch):
-            records = [self.machine.record(id) for id in command.ids]
+            records = [self.machine.view.record(id) for id in command.ids]
             if None in records:
                 return Reply(404, "absent")
             node.watches.update(command.ids)
@@ -234,7 +234,7 @@ class World:
         return reply
 
     def children(self, id: str) -> list[PromiseRecord]:
-        found = self.machine.records()
+        found = self.machine.view.records()
         return [r for r in found if r.tags.get(TAG_BRANCH) == id]
 
     def settle(self) -> None:
@@ -285,7 +285,7 @@ class World:
     # Turning the wheel ---------------------------------------------------------------------------
 
     def record(self, id: str) -> PromiseRecord:
-        record = self.machine.record(id)
+        record = self.machine.view.record(id)
         assert record is not None
         return record
 

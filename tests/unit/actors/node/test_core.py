@@ -102,7 +102,7 @@ class Stage:
 
     @property
     def task_state(self) -> str:
-        task = self.world.machine.task("x")
+        task = self.world.machine.view.task("x")
         assert task is not None
         return task.state
 
@@ -400,7 +400,7 @@ class TestLosing:
         stage.world.machine.release_pid(stage.node.pid, stage.world.now)
         second = stage.world.add_node()
         stage.world.settle()
-        assert stage.world.machine.held(second.pid) == [("x", 2)]
+        assert stage.world.machine.view.held(second.pid) == [("x", 2)]
 
     def test_a_late_result_is_ignored(self, stage: Stage) -> None:
         stage.world.invoke("x", "leaf", 1)
@@ -635,7 +635,7 @@ class TestRetrying:
         stage.world.rest(1)
         assert stage.ran["x.1"] == 2
         assert stage.value(stage.world.finish("x")) == 3
-        assert stage.world.machine.task("x").version == 1  # type: ignore[union-attr]
+        assert stage.world.machine.view.task("x").version == 1  # type: ignore[union-attr]
 
     def test_a_step_gives_up_too(self, stage: Stage) -> None:
         def outer(ctx: Any) -> Any:

@@ -60,7 +60,7 @@ class Cast:
         env.registry.register(self.body)
 
     def leaf(self, ctx: Any, n: int) -> int:
-        record = self.world.machine.record(ctx.id)
+        record = self.world.machine.view.record(ctx.id)
         if record is not None and record.settled:
             self.repeated.append(ctx.id)
         self.ran[ctx.id] += 1

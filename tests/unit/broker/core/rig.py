@@ -23,12 +23,11 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.changes import Row
 from understudy_store.commands import PromiseCreate, Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.records import TAG_TARGET, Value
+from understudy_store.records import TAG_TARGET, Row, Value
 
 M = TypeVar("M", bound=Message)
 

@@ -19,7 +19,7 @@ class Task(msgspec.Struct, frozen=True):
     target: str = "poll://any@g"
     priority: int = 0
     warm: str | None = None
-    deaths: int = 0
+    crash_count: int = 0
 
 
 def given_nodes(*names: str, credit: int = 0) -> Dispatcher:
@@ -182,8 +182,8 @@ GROUPS = ["g", "h"]
 def test_a_node_has_one_suspect_at_a_time() -> None:
     dispatcher = given_nodes("a", "b", credit=9)
     for number in range(4):
-        dispatcher.offer(Task(f"s{number}", deaths=SUSPECT_DEATHS), 0)
-        dispatcher.offer(Task(f"t{number}", deaths=SUSPECT_DEATHS - 1), 0)
+        dispatcher.offer(Task(f"s{number}", crash_count=SUSPECT_DEATHS), 0)
+        dispatcher.offer(Task(f"t{number}", crash_count=SUSPECT_DEATHS - 1), 0)
     made = assigned(dispatcher)
     assert made[:2] == [("s0", "a#1"), ("s1", "b#1")]
     assert [id_ for id_, _ in made[2:]] == ["t0", "t1", "t2", "t3"]
@@ -196,8 +196,8 @@ def test_a_node_has_one_suspect_at_a_time() -> None:
 
 def test_no_suspect_waits_for_ever_behind_another() -> None:
     dispatcher = given_nodes("a", credit=9)
-    dispatcher.offer(Task("s0", deaths=9), 0)
-    dispatcher.offer(Task("s1", deaths=9), 0)
+    dispatcher.offer(Task("s0", crash_count=9), 0)
+    dispatcher.offer(Task("s1", crash_count=9), 0)
     assert assigned(dispatcher) == [("s0", "a#1")]
     dispatcher.review(lambda pid, id_: True, SUSPECT_MS - 1)
     assert assigned(dispatcher) == []
@@ -208,11 +208,11 @@ def test_no_suspect_waits_for_ever_behind_another() -> None:
 def test_suspects_go_where_they_must() -> None:
     dispatcher = given_nodes("a", "b", credit=9)
     dispatcher.suspect("a#1", "before", 0)
-    dispatcher.offer(Task("s0", target="poll://uni@g/a", deaths=9), 0)
-    dispatcher.offer(Task("s1", deaths=9), 0)
+    dispatcher.offer(Task("s0", target="poll://uni@g/a", crash_count=9), 0)
+    dispatcher.offer(Task("s1", crash_count=9), 0)
     assert assigned(dispatcher) == [("s1", "b#1")]
     assert dispatcher.withdraw("s0")
-    dispatcher.offer(Task("s0", target="poll://uni@g/a", deaths=9), 0)
+    dispatcher.offer(Task("s0", target="poll://uni@g/a", crash_count=9), 0)
     dispatcher.leave("a#1")
     dispatcher.review(lambda pid, id_: False, 0)
     assert assigned(dispatcher) == []
@@ -258,10 +258,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         ),
         priority=st.integers(-1, 1),
         warm=st.sampled_from([None, "a#1", "b#1", "z#1"]),
-        deaths=st.sampled_from([0, 0, 1, SUSPECT_DEATHS, 9]),
+        crash_count=st.sampled_from([0, 0, 1, SUSPECT_DEATHS, 9]),
     )
-    def offer(self, address: str, priority: int, warm: str | None, deaths: int) -> None:
-        task = Task(next(self.ids), 0, address, priority, warm, deaths)
+    def offer(self, address: str, priority: int, warm: str | None, crash_count: int) -> None:
+        task = Task(next(self.ids), 0, address, priority, warm, crash_count)
         self.known.append(task.id)
         self.queued[task.id] = task
         self.dispatcher.offer(task, 0)
@@ -299,7 +299,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             if "uni@" in task.target:
                 assert task.target.endswith(f"/{name}")
             assert made.warm == (task.warm == made.pid)
-            if task.deaths >= SUSPECT_DEATHS:
+            if task.crash_count >= SUSPECT_DEATHS:
                 assert made.pid not in self.suspects
                 self.suspects[made.pid] = made.id
             self.room[made.pid] = (group, name, total, sent + 1)
@@ -310,7 +310,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for pid, (group, name, total, sent) in self.room.items():
             if sent < total:
                 for task in self.queued.values():
-                    if task.deaths >= SUSPECT_DEATHS and pid in self.suspects:
+                    if task.crash_count >= SUSPECT_DEATHS and pid in self.suspects:
                         continue
                     place, _, node = task.target.rpartition("@")[2].partition("/")
                     fits = place == group and ("uni@" not in task.target or node == name)

@@ -24,7 +24,6 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.changes import Row
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
@@ -32,7 +31,7 @@ from understudy_store.commands import (
     ScheduleCreate,
     TaskFulfill,
 )
-from understudy_store.records import TAG_TARGET, PromiseRecord, Value
+from understudy_store.records import TAG_TARGET, PromiseRecord, Row, Value
 
 A, B, C = b"peer-a", b"peer-b", b"peer-c"
 
@@ -204,12 +203,12 @@ def test_schedules_that_come_due_during_a_lookup_wait_for_their_own(rig: LateRig
     rig.now = due_at
     rig.answer()
     rig.step()
-    assert rig.machine.record(f"s.{due_at}") is None
+    assert rig.machine.view.record(f"s.{due_at}") is None
     rig.step()
     assert rig.wanted == {f"s.{due_at}"}
     rig.answer()
     rig.step()
-    assert rig.machine.record(f"s.{due_at}") is not None
+    assert rig.machine.view.record(f"s.{due_at}") is not None
 
 
 class Requests:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sqlite import engine as engine_module
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.records import Row
 
 _numbers = count()
 

@@ -13,7 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from understudy_store.changes import Row
 from understudy_store.commands import (
     PromiseSettle,
     Reply,
@@ -26,8 +25,7 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.machine import Execute, Machine
-from understudy_store.machine.live import is_external
-from understudy_store.machine.packed import in_memory
+from understudy_store.machine.packed import all_promises
 from understudy_store.machine.state import State, children_of
 from understudy_store.machine.timers import Timers
 from understudy_store.records import (
@@ -40,7 +38,9 @@ from understudy_store.records import (
     TAG_TIMER,
     TIMEDOUT,
     PromiseRecord,
+    Row,
     TaskRecord,
+    is_external,
 )
 
 
@@ -61,7 +61,7 @@ class View(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What led from one view to the next, and what came out of it."""
 
-    name: Literal["apply", "sweep", "release", "acquit", "restart"]
+    name: Literal["apply", "sweep", "release", "retract_crashes", "restart"]
     now: int
     command: StoreCommand | None = None
     reply: Reply | None = None
@@ -75,7 +75,7 @@ def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
     rows = history or {}
     promises = {key: row.promise for key, row in rows.items()}
     tasks = {key: row.task for key, row in rows.items() if row.task is not None}
-    live = {each.record.id: each for each in in_memory(machine.state)}
+    live = {each.record.id: each for each in all_promises(machine.state)}
     promises |= {key: each.record for key, each in live.items()}
     tasks |= {key: each.task.record() for key, each in live.items() if each.task is not None}
     return View(
@@ -186,7 +186,7 @@ def p19(v: View) -> None:
 def check_swept(machine: Machine, now: int) -> None:
     """After sweeping until nothing is left (p18): nothing that is due has been passed over."""
     s = machine.state
-    for p in in_memory(s):
+    for p in all_promises(s):
         assert p.record.state != PENDING or p.record.timeout_at > now, ("p18", p.record)
         if p.task is not None:
             assert p.task.retry_at is None or p.task.retry_at > now, ("p18", p.task.record())
@@ -385,7 +385,7 @@ def p19_step(before: View, after: View, step: Step) -> None:
             assert new.deaths == old.deaths + 1, ("p19", old, new)
             assert (old.state, new.state) == ("acquired", "pending"), ("p19", old, new)
             assert new.cause, ("p19", new)
-        elif step.name == "acquit":
+        elif step.name == "retract_crashes":
             assert new.deaths in (old.deaths, old.deaths - 1), ("p19", old, new)
         elif new.deaths < old.deaths:
             somewhere = (TaskFence, TaskSuspend, TaskRelease, TaskContinue)
@@ -416,11 +416,11 @@ def _armed(timers: Timers) -> dict[str, int]:
 
 def check_memory(s: State) -> None:
     """Timers, indexes and counts are what the objects say."""
-    assert not s.promises.keys() & s.cold.keys(), "a promise is warm and cold"
-    found = {p.record.id: p for p in in_memory(s)}
+    assert not s.promises.keys() & s.packed.keys(), "a promise is warm and cold"
+    found = {p.record.id: p for p in all_promises(s)}
     pending = {key: p.record for key, p in found.items() if p.record.state == PENDING}
     live = {key: p.task for key, p in found.items() if p.task is not None and key in pending}
-    assert s.cold.keys() <= pending.keys(), "history is cold"
+    assert s.packed.keys() <= pending.keys(), "history is cold"
     assert s.pending == len(pending), "count of pending promises"
     assert _armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
@@ -440,7 +440,7 @@ def check_memory(s: State) -> None:
 
 
 def _check_holders(s: State) -> None:
-    tasks = [p.task for p in in_memory(s) if p.task is not None]
+    tasks = [p.task for p in all_promises(s) if p.task is not None]
     held = {(t.pid, t.id) for t in tasks if t.state == "acquired"}
     warm = {(t.warm, t.id) for t in tasks if t.warm is not None and t.state != "acquired"}
     assert {(pid, key) for pid, h in s.holders.items() for key in h.held} == held

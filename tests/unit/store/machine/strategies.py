@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from understudy_store.addresses import poll
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.commands import (
     PromiseSearch,
     ReadCommand,
@@ -22,6 +22,7 @@ from understudy_store.records import (
     TAG_TIMER,
     PromiseRecord,
     PromiseState,
+    Row,
     ScheduleRecord,
     TaskRecord,
     TaskState,

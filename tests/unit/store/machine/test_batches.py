@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.store.machine.world import START, World, create
-from understudy_store.changes import Row
 from understudy_store.commands import (
     PromiseCancel,
     PromiseGet,
@@ -22,7 +21,7 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.machine import Machine
-from understudy_store.records import EMPTY, PromiseRecord
+from understudy_store.records import EMPTY, PromiseRecord, Row
 
 
 def test_each_object_is_written_once_in_its_final_state() -> None:
@@ -71,7 +70,7 @@ def test_settled_promises_stay_until_their_batch_is_durable() -> None:
     world.land()
     world.commit()
     assert world.machine.lookups([PromiseGet("p")]) == {"p"}
-    assert world.machine.statistics().promises_in_memory == 0
+    assert world.machine.view.statistics().promises_in_memory == 0
 
 
 def test_a_commit_does_not_drop_what_a_batch_has_looked_up() -> None:
@@ -86,7 +85,7 @@ def test_a_commit_does_not_drop_what_a_batch_has_looked_up() -> None:
     reply = machine.apply(command, START)
     assert (reply.status, reply.promise) == (200, flight.inserted[0].promise)
     assert not machine.take()
-    assert machine.record("p") is None
+    assert machine.view.record("p") is None
 
 
 def test_what_settles_in_flight_is_not_dropped_early() -> None:
@@ -95,11 +94,11 @@ def test_what_settles_in_flight_is_not_dropped_early() -> None:
     first = machine.take()
     machine.apply(PromiseSettle("p", "resolved"), START)
     machine.committed(first)
-    assert machine.record("p") is not None
+    assert machine.view.record("p") is not None
     second = machine.take()
     assert [row.promise.state for row in second.updated] == ["resolved"]
     machine.committed(second)
-    assert machine.record("p") is None
+    assert machine.view.record("p") is None
 
 
 def test_lookups_name_all_that_commands_touch() -> None:
@@ -128,7 +127,7 @@ def test_guests_are_history_only() -> None:
     machine.apply(create("q", START + 9), START)
     old = PromiseRecord("q", "resolved", EMPTY, EMPTY, {}, 9, 1, 2)
     machine.load([Row(old)])
-    q = machine.record("q")
+    q = machine.view.record("q")
     assert q is not None
     assert q.state == "pending"
 
@@ -159,7 +158,7 @@ def test_a_restart_goes_on_where_it_was() -> None:
     assert world.unblocks == [("poll://any@c", world.record("x"))]
     assert world.task("a").resumes == ("x",)
     assert {(e.id, e.version, e.warm) for e in world.executes} == {("a", 1, None), ("a.1", 0, None)}
-    assert world.machine.held("n2") == [("a.2", 1)]
+    assert world.machine.view.held("n2") == [("a.2", 1)]
     world.do(PromiseCancel("a"))
     assert world.record("a.1").state == world.record("a.2").state == "rejected_canceled"
 
@@ -216,6 +215,6 @@ def test_the_clock_goes_on_from_what_was_written() -> None:
     machine = Machine()
     machine.restore(world.shelf.snapshot(), START)
     machine.apply(create("r", START + 500), START)
-    r = machine.record("r")
+    r = machine.view.record("r")
     assert r is not None
     assert r.created_at == START + 50

@@ -14,7 +14,7 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.machine.crash_counts import DOUBTS_MAX, moment
+from understudy_store.machine.crash_counts import RETRACTABLE_MAX, moment
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def world() -> World:
     return world
 
 
-def die(world: World, times: int = 1, *, doubtful: bool = False) -> None:
+def die(world: World, times: int = 1, *, presumed: bool = False) -> None:
     """The holder of a vanishes, and the next takes it."""
     for _ in range(times):
-        world.release("n1", death="n1 is gone", doubtful=doubtful)
+        world.release("n1", crash="n1 is gone", presumed=presumed)
         world.acquire("a", version=world.task("a").version)
 
 
@@ -46,11 +46,11 @@ def counted(world: World) -> tuple[int, str | None]:
 def test_a_holder_that_vanishes_counts_for_all_that_it_held(world: World) -> None:
     world.root("b")
     world.root("c", pid="n2")
-    world.release("n1", death="n1 is gone")
+    world.release("n1", crash="n1 is gone")
     assert counted(world) == (1, "n1 is gone, 1970-01-01 00:16:40 UTC")
     assert [world.task(key).deaths for key in "abc"] == [1, 1, 0]
     world.settle_down()
-    assert [(each.id, each.deaths) for each in world.executes] == [("a", 1), ("b", 1)]
+    assert [(each.id, each.crash_count) for each in world.executes] == [("a", 1), ("b", 1)]
 
 
 def test_a_lease_that_lapses_counts(world: World) -> None:
@@ -64,7 +64,7 @@ def test_leaving_in_order_and_a_restart_of_the_broker_do_not_count(world: World)
     world.acquire("a", version=1)
     world.commit()
     world.restart()
-    world.release("n1", keep=[("a", 2)], death="not this one")
+    world.release("n1", keep=[("a", 2)], crash="not this one")
     assert counted(world) == (0, None)
 
 
@@ -159,15 +159,15 @@ def test_a_cause_is_a_text_of_some_length(world: World, cause: str) -> None:
 
 def test_who_comes_back_alive_has_not_died_of_it(world: World) -> None:
     die(world, 2)
-    die(world, doubtful=True)
+    die(world, presumed=True)
     assert counted(world)[0] == 3
     # another version, another node: not what was held against it
-    world.acquit("n1", [("a", 1), ("a", 4), ("none", 1)])
-    world.acquit("n2", [("a", 3)])
+    world.retract_crashes("n1", [("a", 1), ("a", 4), ("none", 1)])
+    world.retract_crashes("n2", [("a", 3)])
     assert counted(world)[0] == 3
     stored(world)
-    world.acquit("n1", [("a", 3)])
-    world.acquit("n1", [("a", 3)])
+    world.retract_crashes("n1", [("a", 3)])
+    world.retract_crashes("n1", [("a", 3)])
     assert counted(world)[0] == 2
     world.commit()
     world.restart()
@@ -175,36 +175,36 @@ def test_who_comes_back_alive_has_not_died_of_it(world: World) -> None:
 
 
 def test_each_of_several_takes_its_own_back(world: World) -> None:
-    die(world, 3, doubtful=True)
-    world.acquit("n1", [("a", 1)])
+    die(world, 3, presumed=True)
+    world.retract_crashes("n1", [("a", 1)])
     assert counted(world)[0] == 2
     die(world)
-    world.acquit("n1", [("a", 3)])
-    world.acquit("n1", [("a", 3)])
+    world.retract_crashes("n1", [("a", 3)])
+    world.retract_crashes("n1", [("a", 3)])
     assert counted(world)[0] == 2
-    world.acquit("n1", [("a", 2)])
-    world.acquit("n1", [("a", 4)])
+    world.retract_crashes("n1", [("a", 2)])
+    world.retract_crashes("n1", [("a", 4)])
     assert counted(world)[0] == 1
 
 
 def test_doubts_are_bounded(world: World) -> None:
-    die(world, DOUBTS_MAX + 1, doubtful=True)
-    world.acquit("n1", [("a", 1)])
-    assert counted(world)[0] == DOUBTS_MAX + 1
-    world.acquit("n1", [("a", 2)])
-    assert counted(world)[0] == DOUBTS_MAX
+    die(world, RETRACTABLE_MAX + 1, presumed=True)
+    world.retract_crashes("n1", [("a", 1)])
+    assert counted(world)[0] == RETRACTABLE_MAX + 1
+    world.retract_crashes("n1", [("a", 2)])
+    assert counted(world)[0] == RETRACTABLE_MAX
 
 
 def test_the_only_death_taken_back_leaves_no_cause(world: World) -> None:
-    die(world, doubtful=True)
-    world.acquit("n1", [("a", 1)])
+    die(world, presumed=True)
+    world.retract_crashes("n1", [("a", 1)])
     assert counted(world) == (0, None)
 
 
 def test_what_is_parked_stays_so_though_the_last_comes_back(world: World) -> None:
-    die(world, doubtful=True)
+    die(world, presumed=True)
     world.do(TaskHalt("a", "enough"))
-    world.acquit("n1", [("a", 1)])
+    world.retract_crashes("n1", [("a", 1)])
     assert counted(world) == (1, "enough")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.store.machine import strategies
 from tests.unit.store.machine.test_walk import CONFIG, Walker
 from tests.unit.store.machine.world import START, World, create
-from understudy_store.changes import Row, Snapshot
+from understudy_store.changes import Snapshot
 from understudy_store.commands import (
     PromiseCancel,
     PromiseGet,
@@ -21,11 +21,11 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.machine.packed import at_rest, freeze, in_memory, thaw
-from understudy_store.machine.pending_row import PendingRow, stored
-from understudy_store.records import PENDING, TaskRecord, Value
+from understudy_store.machine.packed import all_promises, is_idle, pack, unpack
+from understudy_store.pending_row import PendingRow, task_to_values, to_pending_row
+from understudy_store.records import PENDING, Row, TaskRecord, Value
 
-SOON = MachineConfig(retry_timeout_ms=1000, cool_after_ms=0)
+SOON = MachineConfig(retry_timeout_ms=1000, pack_after_ms=0)
 NEVER = 2**62
 
 
@@ -37,7 +37,7 @@ def asleep(world: World) -> None:
     world.do(PromiseRegisterListener("a", "poll://any@g"))
     world.commit()
     cool(world)
-    assert set(world.machine.state.cold) == {"a", "a.t"}
+    assert set(world.machine.state.packed) == {"a", "a.t"}
 
 
 def cool(world: World) -> None:
@@ -56,14 +56,14 @@ def cool(world: World) -> None:
 def test_bytes_hold_all_that_there_is(row: Row, callbacks: list[str], listeners: list[str]) -> None:
     assume(row.promise.state == PENDING)
     task = row.task
-    assume(at_rest(None if task is None else task.state))
+    assume(is_idle(None if task is None else task.state))
     if task is not None:
         # these only other states have
         task = msgspec.structs.replace(task, pid=None, ttl=None, expires_at=None, retry_at=None)
         task = msgspec.structs.replace(task, resumes=tuple(dict.fromkeys(task.resumes)))
     warm = None if task is None else "n#1"
-    frozen = freeze(stored(Row(row.promise, task)), callbacks, listeners, warm)
-    promise = thaw(row.promise.id, frozen)
+    packed = pack(to_pending_row(Row(row.promise, task)), callbacks, listeners, warm)
+    promise = unpack(row.promise.id, packed)
     assert promise.record == row.promise
     assert (promise.task and promise.task.record()) == task
     assert (promise.task and promise.task.warm) == warm
@@ -74,33 +74,33 @@ def test_bytes_hold_all_that_there_is(row: Row, callbacks: list[str], listeners:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_machine_that_cools_does_what_one_does_that_never_does(seed: int) -> None:
-    cooling = Walker(seed, msgspec.structs.replace(CONFIG, cool_after_ms=0))
-    never = Walker(seed, msgspec.structs.replace(CONFIG, cool_after_ms=NEVER))
+    packing = Walker(seed, msgspec.structs.replace(CONFIG, pack_after_ms=0))
+    never = Walker(seed, msgspec.structs.replace(CONFIG, pack_after_ms=NEVER))
     most = 0
     for _ in range(400):
-        cooling.step()
+        packing.step()
         never.step()
-        assert cooling.world.view == never.world.view
-        assert cooling.world.machine.next_due() == never.world.machine.next_due()
-        most = max(most, len(cooling.world.machine.state.cold))
+        assert packing.world.view == never.world.view
+        assert packing.world.machine.next_due() == never.world.machine.next_due()
+        most = max(most, len(packing.world.machine.state.packed))
     for seen in ("executes", "settled", "revoked", "unblocks", "issued"):
-        assert getattr(cooling.world, seen) == getattr(never.world, seen)
+        assert getattr(packing.world, seen) == getattr(never.world, seen)
     assert most > 1
 
 
 def test_what_sleeps_is_cold_after_two_rounds_and_no_sooner() -> None:
-    world = World(MachineConfig(cool_after_ms=100))
+    world = World(MachineConfig(pack_after_ms=100))
     world.promise("p", 100_000)
     world.sweep()
     world.commit()
     world.advance(99)
     world.sweep()
-    assert not world.machine.state.cold, "it was not yet stored in the first round"
+    assert not world.machine.state.packed, "it was not yet stored in the first round"
     world.advance(1)
     world.sweep()
     world.advance(100)
     world.sweep()
-    assert set(world.machine.state.cold) == {"p"}
+    assert set(world.machine.state.packed) == {"p"}
     assert world.do(PromiseGet("p")).promise == world.record("p")
     assert set(world.machine.state.promises) == {"p"}, "who is asked for is warm"
 
@@ -113,12 +113,12 @@ def test_what_ran_between_two_rounds_stays_warm() -> None:
         world.do(TaskSuspend("a", version, (timer,)))
         world.commit()
         world.sweep()
-        assert "a" not in world.machine.state.cold, "it is not as the round before has seen it"
+        assert "a" not in world.machine.state.packed, "it is not as the round before has seen it"
         if version == 1:
             world.do(PromiseSettle(timer, "resolved"))
             world.acquire("a", "n1", version)
     world.sweep()
-    assert set(world.machine.state.cold) == {"a", "a.u"}
+    assert set(world.machine.state.packed) == {"a", "a.u"}
 
 
 def test_what_a_node_has_or_is_to_get_stays_warm() -> None:
@@ -128,7 +128,7 @@ def test_what_a_node_has_or_is_to_get_stays_warm() -> None:
     world.commit()
     cool(world)
     cool(world)
-    assert not world.machine.state.cold
+    assert not world.machine.state.packed
 
 
 def test_a_timer_rings_in_the_cold() -> None:
@@ -171,7 +171,7 @@ def test_the_child_of_what_is_cold_tells_its_node() -> None:
     world.do(TaskSuspend("a", 1, ("a.t",)))
     world.commit()
     cool(world)
-    assert "a" in world.machine.state.cold
+    assert "a" in world.machine.state.packed
     world.do(PromiseSettle("a.1", "resolved"))
     assert [(each.promise.id, each.holder) for each in world.settled] == [("a.1", "n1")]
 
@@ -180,12 +180,12 @@ def test_counted_and_listed_alike() -> None:
     world = World(SOON)
     asleep(world)
     world.promise("q", 9_000)
-    statistics = world.machine.statistics()
+    statistics = world.machine.view.statistics()
     assert (statistics.promises_pending, statistics.promises_in_memory) == (3, 3)
     assert statistics.tasks_suspended == 1
-    assert {record.id for record in world.machine.records()} == {"a", "a.t", "q"}
+    assert {record.id for record in world.machine.view.records()} == {"a", "a.t", "q"}
     assert world.machine.lookups([PromiseGet("a"), PromiseGet("z")]) == {"z"}
-    assert len(world.machine.state.cold) == 2, "looking from outside warms nothing"
+    assert len(world.machine.state.packed) == 2, "looking from outside warms nothing"
 
 
 def test_a_round_looks_at_all_of_many_a_part_at_a_time() -> None:
@@ -196,9 +196,9 @@ def test_a_round_looks_at_all_of_many_a_part_at_a_time() -> None:
     sizes = []
     for _ in range(7):
         machine.sweep(START)
-        sizes.append(len(machine.state.cold))
+        sizes.append(len(machine.state.packed))
     assert sizes == [0, 0, 0, 1000, 2000, 2500, 2500]
-    assert len(list(in_memory(machine.state))) == 2_500
+    assert len(list(all_promises(machine.state))) == 2_500
 
 
 def sleeping(count: int) -> Snapshot:
@@ -214,12 +214,7 @@ def sleeping(count: int) -> Snapshot:
                 '{"understudy:target":"poll://any@shop"}',
                 START + 10**9 + n,
                 START,
-                None,
-                "poll://any@shop",
-                "suspended",
-                1,
-                failures=0,
-                deaths=0,
+                task=task_to_values(TaskRecord(root, "suspended", 1, "poll://any@shop")),
             )
         )
         tags = (
@@ -242,11 +237,11 @@ def test_a_sleeping_function_takes_less_than_a_kibibyte_after_a_restart() -> Non
         each = tracemalloc.get_traced_memory()[0] / count
     finally:
         tracemalloc.stop()
-    assert machine.statistics().tasks_suspended == count
+    assert machine.view.statistics().tasks_suspended == count
     # the ids are the snapshot's, and traced by nobody: some 150 bytes
     assert each < 1024 - 150
     machine.sweep(START + 10**6 + count)
-    assert machine.statistics().tasks_pending == count
-    task = machine.task("order-000007")
+    assert machine.view.statistics().tasks_pending == count
+    task = machine.view.task("order-000007")
     assert isinstance(task, TaskRecord)
     assert task.resumes == ("order-000007.1",)

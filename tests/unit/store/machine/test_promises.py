@@ -253,7 +253,7 @@ def test_settling_takes_the_task_from_its_holder_and_says_so(world: World) -> No
     world.root("a")
     world.do(PromiseSettle("a", "resolved"))
     assert world.revoked == [Revocation("n1", "a", 1, "settled")]
-    assert world.machine.held("n1") == []
+    assert world.machine.view.held("n1") == []
 
 
 # ---- callbacks and listeners --------------------------------------------------------------------
@@ -490,7 +490,7 @@ def test_cancel_of_a_chain_of_thousands() -> None:
         )
         assert machine.apply(create(str(depth), now + 100, **tags), now).status == 201
     assert machine.apply(PromiseCancel("0"), now).status == 200
-    assert machine.statistics().promises_pending == 0
+    assert machine.view.statistics().promises_pending == 0
 
 
 # ---- search -------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from understudy_store.records import TAG_BRANCH, TAG_DELAY, TAG_TARGET, Value
 
 #: resolved to what the task has when the command comes up, so that most commands get through
 CURRENT = -1
-CONFIG = MachineConfig(retry_timeout_ms=10, sweep_max=4, missed_max=3, cool_after_ms=1)
+CONFIG = MachineConfig(retry_timeout_ms=10, sweep_max=4, missed_max=3, pack_after_ms=1)
 
 # Ids whose role is fixed by their name, so that commands collide on promises of every kind.
 ROLES: dict[str, dict[str, str]] = {
@@ -161,7 +161,7 @@ operations: st.SearchStrategy[Op] = st.one_of(
         st.just("release"),
         st.tuples(pids, st.booleans(), st.sampled_from([None, "gone"]), st.booleans()),
     ),
-    st.tuples(st.just("acquit"), pids),
+    st.tuples(st.just("retract_crashes"), pids),
     st.tuples(st.just("acknowledge"), st.integers(0, 5)),
 )
 
@@ -229,12 +229,12 @@ def _perform(world: World, op: Op) -> None:
         world.advance(what)
     elif name == "release":
         assert isinstance(what, tuple)
-        pid, some, death, doubtful = what
-        keep = world.machine.held(pid)[::2] if some else ()
-        world.release(pid, keep, death, doubtful)
-    elif name == "acquit":
+        pid, some, crash, presumed = what
+        keep = world.machine.view.held(pid)[::2] if some else ()
+        world.release(pid, keep, crash, presumed)
+    elif name == "retract_crashes":
         assert isinstance(what, str)
-        world.acquit(what, [(task.id, task.version) for task in world.view.tasks.values()])
+        world.retract_crashes(what, [(task.id, task.version) for task in world.view.tasks.values()])
     elif name == "acknowledge":
         assert isinstance(what, int)
         for address, record in world.machine.owed_unblocks()[what : what + 1]:

@@ -19,7 +19,7 @@ def test_an_empty_machine_has_nothing_to_do() -> None:
     assert machine.next_due() is None
     assert not machine.sweep(START)
     assert not machine.take()
-    assert machine.statistics().timers_armed == 0
+    assert machine.view.statistics().timers_armed == 0
 
 
 def test_deadlines() -> None:
@@ -70,8 +70,8 @@ def test_a_chain_of_thousands_past_its_deadline_falls_at_once() -> None:
             assert done.status == 201
     # the first settles by a client in time, all above it are overdue
     machine.apply(PromiseSettle("0", "resolved"), START + 10)
-    assert machine.statistics().promises_pending == 0
-    top = machine.record(str(depth - 1))
+    assert machine.view.statistics().promises_pending == 0
+    top = machine.view.record(str(depth - 1))
     assert top is not None
     assert top.settled_at == START + 10
 
@@ -160,7 +160,7 @@ def test_the_clock_never_goes_backwards() -> None:
     machine = world.machine
     machine.sweep(START + 5)
     machine.apply(create("q", START + 20), START - 100)
-    q = machine.record("q")
+    q = machine.view.record("q")
     assert q is not None
     assert q.created_at == START + 5
     machine.sweep(START + 10)
@@ -183,8 +183,8 @@ def test_release_pid_returns_all_that_it_holds() -> None:
     assert world.state("over") == ("rejected_timedout", "fulfilled")
     task = world.task("a")
     assert (task.state, task.version, task.retry_at) == ("pending", 1, START + 5)
-    assert world.machine.held("n1") == []
-    assert world.machine.held("n2") == [("c", 1)]
+    assert world.machine.view.held("n1") == []
+    assert world.machine.view.held("n2") == [("c", 1)]
     world.settle_down()
     assert [(e.id, e.warm) for e in world.executes] == [("a", None), ("b", None)]
     assert world.revoked == [Revocation("n1", "over", 1, "deadline")]
@@ -199,7 +199,7 @@ def test_release_pid_keeps_what_a_reconnected_node_claims() -> None:
     world.do(TaskSuspend("s1", 1, ("x",)))
     world.do(TaskSuspend("s2", 1, ("x",)))
     assert world.release("n1", [("a", 1), ("b", 0), ("s1", 1), ("none", 1)]) == ["b"]
-    assert world.machine.held("n1") == [("a", 1)]
+    assert world.machine.view.held("n1") == [("a", 1)]
     world.do(PromiseSettle("x", "resolved"))
     world.sweep()
     assert {(e.id, e.warm) for e in world.executes} == {("b", None), ("s1", "n1"), ("s2", None)}
@@ -212,7 +212,7 @@ def test_a_node_that_has_nothing_is_forgotten() -> None:
     world.root("b")
     world.release("n1")
     assert not world.machine.state.holders
-    assert world.machine.statistics().timers_armed == 2
+    assert world.machine.view.statistics().timers_armed == 2
 
 
 def test_statistics_count() -> None:
@@ -225,7 +225,7 @@ def test_statistics_count() -> None:
     world.promise("h", target="g")
     world.do(TaskHalt("h"))
     world.promise("done", 0)
-    assert world.machine.statistics() == Statistics(
+    assert world.machine.view.statistics() == Statistics(
         promises_pending=5,
         promises_in_memory=6,
         tasks_pending=1,

@@ -26,7 +26,11 @@ from understudy_store.commands import (
 )
 from understudy_store.limits import Limits
 from understudy_store.machine import MachineConfig, Revocation
-from understudy_store.machine.transitions import ASKED, PROMISE, TASK
+from understudy_store.machine.transitions import (
+    PROMISE_TRANSITIONS,
+    SETTLE_EVENTS,
+    TASK_TRANSITIONS,
+)
 from understudy_store.records import TAG_BRANCH, TAG_TARGET, Value
 
 TARGET = {TAG_TARGET: "g"}
@@ -77,7 +81,7 @@ def test_the_table_says_what_is_done_and_a_missing_key_is_409(
     world = in_state(state)
     before = world.view
     reply = world.do(command)
-    new = [each for key, each in TASK.items() if key == (state, event)]
+    new = [each for key, each in TASK_TRANSITIONS.items() if key == (state, event)]
     if not new:
         assert reply.status == 409
         assert reply.promise == world.record("a")
@@ -137,13 +141,13 @@ def test_past_its_deadline_a_task_is_not_held(world: World) -> None:
 
 
 def test_tables_begin_and_end_where_they_should() -> None:
-    assert not [key for key in TASK if key[0] == "fulfilled"]
-    assert {key[0] for key in PROMISE} == {"pending"}
-    assert {key[0] for key in TASK} | set(TASK.values()) == set(STATES)
-    assert set(ASKED) == {"resolved", "rejected", "rejected_canceled"}
-    assert [key for key, new in TASK.items() if new == "acquired" and key[0] != new] == [
-        ("pending", "acquire")
-    ]
+    assert not [key for key in TASK_TRANSITIONS if key[0] == "fulfilled"]
+    assert {key[0] for key in PROMISE_TRANSITIONS} == {"pending"}
+    assert {key[0] for key in TASK_TRANSITIONS} | set(TASK_TRANSITIONS.values()) == set(STATES)
+    assert set(SETTLE_EVENTS) == {"resolved", "rejected", "rejected_canceled"}
+    assert [
+        key for key, new in TASK_TRANSITIONS.items() if new == "acquired" and key[0] != new
+    ] == [("pending", "acquire")]
 
 
 # ---- create and acquire -------------------------------------------------------------------------
@@ -223,10 +227,10 @@ def test_acquire_counts_and_hands_over(world: World) -> None:
     assert reply.status == 200
     assert (reply.promise, reply.task) == (world.record("a"), world.task("a"))
     assert world.task("a").version == 1
-    assert world.machine.held("n1") == [("a", 1)]
-    assert world.machine.holds("n1", "a", 1)
-    assert not world.machine.holds("n1", "a", 0)
-    assert not world.machine.holds("n2", "a", 1)
+    assert world.machine.view.held("n1") == [("a", 1)]
+    assert world.machine.view.holds("n1", "a", 1)
+    assert not world.machine.view.holds("n1", "a", 0)
+    assert not world.machine.view.holds("n2", "a", 1)
 
 
 def test_acquire_refuses_a_bad_holder(world: World) -> None:
@@ -335,7 +339,7 @@ def test_suspend_and_resume(world: World) -> None:
     world.child("a", "a.2")
     assert world.do(TaskSuspend("a", 1, ("a.1", "a.2"))).status == 200
     assert world.state("a") == ("pending", "suspended")
-    assert world.machine.held("n1") == []
+    assert world.machine.view.held("n1") == []
     world.do(PromiseSettle("a.2", "rejected"))
     world.do(PromiseSettle("a.1", "resolved"))
     task = world.task("a")
@@ -538,12 +542,12 @@ def test_history_is_found_and_leaves_again(world: World) -> None:
     world.root("a")
     world.fulfill("a")
     world.commit()
-    assert world.machine.record("a") is None
-    assert world.machine.task("a") is None
+    assert world.machine.view.record("a") is None
+    assert world.machine.view.task("a") is None
     assert world.do(PromiseGet("a")).promise == world.record("a")
-    assert world.machine.record("a") is not None
+    assert world.machine.view.record("a") is not None
     world.commit()
-    assert world.machine.record("a") is None
+    assert world.machine.view.record("a") is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.unit.store.machine.world import World
 from understudy_store.machine import MachineConfig
 from understudy_store.records import PromiseRecord, TaskRecord
 
-CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=5, missed_max=3, cool_after_ms=2)
+CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=5, missed_max=3, pack_after_ms=2)
 STEPS = 500
 
 
@@ -56,12 +56,12 @@ class Walker(Chooser):
             world.restart()
         elif chance < 0.98:
             pid = self.pid()
-            keep = [each for each in world.machine.held(pid) if self.random.random() < 0.5]
-            death = self.random.choice([None, f"{pid} is gone"])
-            had = world.machine.held(pid)
-            world.release(pid, keep, death, doubtful=self.random.random() < 0.5)
+            keep = [each for each in world.machine.view.held(pid) if self.random.random() < 0.5]
+            crash = self.random.choice([None, f"{pid} is gone"])
+            had = world.machine.view.held(pid)
+            world.release(pid, keep, crash, presumed=self.random.random() < 0.5)
             if self.random.random() < 0.3:
-                world.acquit(pid, had)
+                world.retract_crashes(pid, had)
         else:
             for address, record in world.machine.owed_unblocks()[:2]:
                 world.machine.acknowledge(record.id, address)

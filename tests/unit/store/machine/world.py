@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from tests.unit.store.machine.properties import Step, View, check_state, check_step, check_swept
-from understudy_store.changes import Changes, Row, Snapshot
+from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     PromiseCreate,
     Reply,
@@ -28,7 +28,7 @@ from understudy_store.machine import (
     Revocation,
     Settlement,
 )
-from understudy_store.machine.pending_row import stored
+from understudy_store.pending_row import to_pending_row
 from understudy_store.records import (
     EMPTY,
     PENDING,
@@ -36,6 +36,7 @@ from understudy_store.records import (
     TAG_ORIGIN,
     TAG_TARGET,
     PromiseRecord,
+    Row,
     ScheduleRecord,
     TaskRecord,
     Value,
@@ -101,7 +102,7 @@ class Shelf:
         """What a machine restores."""
         return Snapshot(
             self.now,
-            [stored(row) for row in self.rows.values() if row.promise.state == PENDING],
+            [to_pending_row(row) for row in self.rows.values() if row.promise.state == PENDING],
             list(self.callbacks),
             list(self.listeners),
             [(self.rows[key].promise, address) for key, address in self.unblocks],
@@ -156,18 +157,18 @@ class World:
         self,
         pid: str,
         keep: Iterable[tuple[str, int]] = (),
-        death: str | None = None,
-        doubtful: bool = False,
+        crash: str | None = None,
+        presumed: bool = False,
     ) -> list[str]:
         """A node is gone, or back."""
-        ids = self.machine.release_pid(pid, self.now, tuple(keep), death, doubtful)
+        ids = self.machine.release_pid(pid, self.now, tuple(keep), crash, presumed)
         self._done(Step("release", self.now))
         return ids
 
-    def acquit(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
+    def retract_crashes(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
         """A node that was thought dead is back with what it had."""
-        self.machine.acquit(pid, had)
-        self._done(Step("acquit", self.now))
+        self.machine.retract_crashes(pid, had)
+        self._done(Step("retract_crashes", self.now))
 
     def advance(self, ms: int) -> None:
         """Let time pass."""

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from tests.unit.store.machine.strategies import batches
 from tests.unit.store.samples import row, settled, targeted
-from understudy_store.changes import Changes, Row
+from understudy_store.changes import Changes
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import _bring_in
 from understudy_store.engines.sqlite.journal_records import decode, encode
 from understudy_store.engines.sqlite.memtable import Links, Memtable, joined
 from understudy_store.errors import StoreError
-from understudy_store.records import EMPTY, ScheduleRecord
+from understudy_store.records import EMPTY, Row, ScheduleRecord
 
 Content: TypeAlias = dict[str, list[tuple[Any, ...]]]
 

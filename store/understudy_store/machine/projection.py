@@ -1,4 +1,4 @@
-"""The projection (semantics: Objects): what a record is at a moment, whatever the row says.
+"""The projection (semantics: Objects): a record as it is at a moment, whatever the row says.
 
 A pending promise whose deadline has passed *is* settled, and its task fulfilled, before a sweep
 has written that down too. Pure.
@@ -6,25 +6,23 @@ has written that down too. Pure.
 
 from __future__ import annotations
 
-from understudy_store.changes import Row
-from understudy_store.records import (
-    EMPTY,
-    PENDING,
-    RESOLVED,
-    TAG_TIMER,
-    TIMEDOUT,
-    PromiseRecord,
-    TaskRecord,
+from msgspec.structs import replace
+
+from understudy_store.machine.transitions import (
+    PROMISE_TRANSITIONS,
+    TASK_TRANSITIONS,
+    deadline_event,
 )
+from understudy_store.records import EMPTY, PENDING, PromiseRecord, Row, TaskRecord
 
 
 def projected(record: PromiseRecord, now: int) -> PromiseRecord:
-    """The promise as it is at `now` (epoch milliseconds)."""
+    """Return the promise as it is at `now` (epoch milliseconds)."""
     if record.state != PENDING or record.timeout_at > now:
         return record
     return PromiseRecord(
         record.id,
-        RESOLVED if record.tags.get(TAG_TIMER) == "true" else TIMEDOUT,
+        PROMISE_TRANSITIONS[PENDING, deadline_event(record)],
         record.param,
         EMPTY,
         record.tags,
@@ -35,24 +33,25 @@ def projected(record: PromiseRecord, now: int) -> PromiseRecord:
 
 
 def projected_task(task: TaskRecord, promise: PromiseRecord, now: int) -> TaskRecord:
-    """The task of `promise` as it is at `now`: fulfilled once that is settled."""
+    """Return the task of `promise` as it is at `now`: fulfilled once that is settled."""
     if promise.state == PENDING and promise.timeout_at > now:
         return task
-    if task.state == "fulfilled":
+    fulfilled = TASK_TRANSITIONS.get((task.state, "settle"))
+    if fulfilled is None:
         return task
-    return TaskRecord(
-        task.id,
-        "fulfilled",
-        task.version,
-        task.target,
-        failures=task.failures,
-        deaths=task.deaths,
-        cause=task.cause,
+    return replace(
+        task,
+        state=fulfilled,
+        pid=None,
+        ttl=None,
+        expires_at=None,
+        retry_at=None,
+        resumes=(),
     )
 
 
 def projected_row(row: Row, now: int) -> Row:
-    """Both of a row as they are at `now`."""
+    """Return promise and task of a row as they are at `now`."""
     promise = projected(row.promise, now)
     if promise is row.promise and row.promise.state == PENDING:
         return row

@@ -1,0 +1,101 @@
+"""Restart: a machine goes on from what was live when the store was written last.
+
+Most promises of a large store are idle: they wait for a deadline, for a person, or for other
+promises. They go from the engine's columns straight to packed bytes, without being decoded; only
+their ids become known to timers, children and counts. Tasks that a node has, or is to get, become
+objects.
+
+Two things differ from the moment of the last commit. Leases run on from now, because renewals were
+in memory only; and what is due is offered again, because offers are not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from understudy_store.changes import Snapshot
+from understudy_store.machine import task_moves
+from understudy_store.machine.live import Promise, Task
+from understudy_store.machine.packed import is_idle, pack
+from understudy_store.machine.state import State, link
+from understudy_store.machine.transitions import HOLDS
+from understudy_store.pending_row import PendingRow, texts_from_json
+from understudy_store.records import TAG_BRANCH, TAG_PARENT, TAG_SCOPE, Row, TaskRecord
+
+
+def restore(s: State, snapshot: Snapshot, now: int) -> None:
+    """Go on from `snapshot`; only for a machine that has done nothing yet."""
+    now = s.clock(max(snapshot.now, now))
+    callbacks = _by_awaited(snapshot.callbacks)
+    listeners = _by_awaited(snapshot.listeners)
+    task_id = ""
+    for row in snapshot.live:
+        promise_id, task_state = row.id, row.task_state
+        s.pending += 1
+        s.deadlines.arm(row.timeout_at, promise_id)
+        if task_state is not None:
+            s.counts[task_state] += 1
+            task_id = promise_id
+        # Rows come in the order of ids, so the children of a task usually follow it: their branch
+        # is then kept as the one text object.
+        _restore_link(s, row, task_id if row.branch == task_id else row.branch)
+        awaiters = callbacks.pop(promise_id, ())
+        addresses = listeners.pop(promise_id, ()) if listeners else ()
+        if is_idle(task_state):
+            s.packed[promise_id] = pack(row, awaiters, addresses)
+        else:
+            _restore_active(s, row.row(), awaiters, addresses, now)
+    for record, address in snapshot.unblocks:
+        s.unblocks[record.id, address] = record
+    for schedule in snapshot.schedules:
+        s.schedules[schedule.id] = schedule
+        s.occurrences.arm(schedule.next_run_at, schedule.id)
+
+
+def _by_awaited(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    gathered: dict[str, list[str]] = {}
+    for awaited, other in pairs:
+        others = gathered.get(awaited)
+        if others is None:
+            gathered[awaited] = [other]
+        else:
+            others.append(other)
+    return gathered
+
+
+def _restore_link(s: State, row: PendingRow, branch: str | None) -> None:
+    tags = row.tags
+    # This searches the JSON text, because decoding it takes longer than all else here.
+    if TAG_SCOPE in tags or TAG_PARENT in tags:
+        link(s, row.id, texts_from_json(tags))
+    elif branch is not None:
+        link(s, row.id, {TAG_BRANCH: branch})
+
+
+def _restore_active(
+    s: State,
+    row: Row,
+    callbacks: Sequence[str],
+    listeners: Sequence[str],
+    now: int,
+) -> None:
+    """Enter a promise whose task a node has, or is to get."""
+    assert row.task is not None
+    task = Task.restored(row.promise, row.task)
+    promise = s.promises[task.id] = Promise(row.promise, task, True)
+    promise.callbacks = dict.fromkeys(callbacks) if callbacks else None
+    promise.listeners = dict.fromkeys(listeners) if listeners else None
+    _resume_task(s, task, row.task, now)
+
+
+def _resume_task(s: State, task: Task, record: TaskRecord, now: int) -> None:
+    held = HOLDS[task.state]
+    if held == "offer":
+        task.due_at = record.retry_at
+        task.retry_at = max(now, record.retry_at or 0)
+        s.offers_due.arm(task.retry_at, task.id)
+    else:
+        assert held == "lease"
+        assert record.pid is not None
+        assert record.ttl is not None
+        task_moves.acquire_lease(s, task, record.pid, record.ttl, now)

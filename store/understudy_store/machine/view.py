@@ -1,0 +1,76 @@
+"""Questions about a machine that change nothing.
+
+For the broker's bookkeeping, and for tests and simulators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from understudy_store.machine import packed
+from understudy_store.machine.live import Statistics
+from understudy_store.machine.state import State
+from understudy_store.records import PromiseRecord, TaskRecord
+
+
+class MachineView:
+    """A machine as it is now. Records are as they are in memory, not projected."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def record(self, id: str) -> PromiseRecord | None:
+        """Return the promise, if it is in memory."""
+        promise = packed.get(self._state, id)
+        return None if promise is None else promise.record
+
+    def task(self, id: str) -> TaskRecord | None:
+        """Return the task, if it is in memory."""
+        promise = packed.get(self._state, id)
+        return None if promise is None or promise.task is None else promise.task.record()
+
+    def records(self) -> Iterator[PromiseRecord]:
+        """Yield every promise that is in memory."""
+        return (promise.record for promise in packed.all_promises(self._state))
+
+    def pids(self) -> list[str]:
+        """Return the nodes that have acquired something."""
+        return [pid for pid, holder in self._state.holders.items() if holder.held]
+
+    @property
+    def acquired_count(self) -> int:
+        """The number of tasks that all nodes together have acquired."""
+        return self._state.counts["acquired"]
+
+    def held(self, pid: str) -> list[tuple[str, int]]:
+        """Return (id, version) of all tasks that a node has acquired."""
+        holder = self._state.holders.get(pid)
+        return [] if holder is None else [(t.id, t.version) for t in holder.held.values()]
+
+    def held_count(self, pid: str) -> int:
+        """Return the number of tasks that a node has acquired."""
+        holder = self._state.holders.get(pid)
+        return 0 if holder is None else len(holder.held)
+
+    def holds(self, pid: str, id: str, version: int) -> bool:
+        """Return whether a node has acquired (id, version)."""
+        holder = self._state.holders.get(pid)
+        task = None if holder is None else holder.held.get(id)
+        return task is not None and task.version == version
+
+    def statistics(self) -> Statistics:
+        """Return counts of what is in memory."""
+        s = self._state
+        return Statistics(
+            promises_pending=s.pending,
+            promises_in_memory=len(s.promises) + len(s.packed),
+            tasks_pending=s.counts["pending"],
+            tasks_acquired=s.counts["acquired"],
+            tasks_suspended=s.counts["suspended"],
+            tasks_halted=s.counts["halted"],
+            schedules=len(s.schedules),
+            unblocks_owed=len(s.unblocks),
+            timers_armed=sum(map(len, (s.deadlines, s.offers_due, s.leases, s.occurrences))),
+        )
