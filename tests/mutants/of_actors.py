@@ -11,7 +11,7 @@ _NODE: Final = "node/test_core.py"
 _REQUESTS: Final = "interpreter/test_requests.py"
 _REPLAY: Final = "interpreter/test_replay.py"
 _POOL: Final = "processes/test_restart.py"
-_EXECUTOR: Final = "executor/test_executor.py"
+_POLLING: Final = "executor/test_worker_polling.py"
 _LISTENING: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _NODE_CORE: Final = (
@@ -376,66 +376,55 @@ _PROCESSES: Final = (
 
 _WHO_LISTENS: Final = (
     _mutant(
-        "submitted-to-who-listens",
+        "poller-not-interrupted",
         None,
-        "who waits for messages is called for what others submit",
+        "the poller is interrupted for a run that another thread submits",
         "understudy_actors.executor.worker_pool.WorkerPool.submit",
-        drop("elif self._active == 1:\n    self._interrupt()"),
-        _EXECUTOR,
+        drop("elif self._active == 1 and self._poller_waits:\n    self._call_poller()"),
+        _POLLING,
     ),
     _mutant(
-        "nudge-forgets-who-listens",
+        "nudge-forgets-the-poller",
         None,
-        "before another thread is put to work, who listens comes",
+        "before another worker is put to work, the poller is interrupted",
         "understudy_actors.executor.worker_pool.WorkerPool.nudge",
-        swap("stuck and not self._interrupt()", "stuck"),
-        _EXECUTOR,
+        drop("if self._poller_waits:\n    self._call_poller()\n    return"),
+        _POLLING,
     ),
     _mutant(
-        "heard-and-still-waiting",
+        "interrupted-after-the-wait",
         None,
-        "who has heard something needs not be called for what it brings",
-        "understudy_actors.executor.worker_pool.WorkerPool._heard",
-        drop("self._comes()"),
-        _EXECUTOR,
+        "a poller whose wait is over is not interrupted for the runs of its messages",
+        "understudy_actors.executor.worker_pool.WorkerPool._on_polled",
+        drop("self._poller_waits = False"),
+        _POLLING,
     ),
     _mutant(
-        "listens-on-after-the-end",
+        "polls-on-after-the-end",
         None,
-        "who does not listen any more is not called",
-        "understudy_actors.executor.worker_pool.WorkerPool._listens",
-        drop("self._comes()"),
-        _EXECUTOR,
+        "a worker that no longer polls is not interrupted",
+        "understudy_actors.executor.worker_pool.WorkerPool._poll",
+        swap("    self._poller_waits = False\nelse", "    pass\nelse"),
+        _POLLING,
     ),
     _mutant(
-        "who-listens-not-on-its-way",
+        "poller-not-coming",
         None,
-        "who has heard something is on its way to what it has heard: nobody else is called",
-        "understudy_actors.executor.worker_pool.WorkerPool._comes",
-        drop("self._woken += waited"),
-        _EXECUTOR,
+        "a poller with messages is on its way to their runs, so no other worker is called",
+        "understudy_actors.executor.worker_pool.WorkerPool._on_polled",
+        drop("self._coming += 1"),
+        _POLLING,
     ),
     _mutant(
-        "who-listens-counted-as-on-its-way",
+        "waiting-poller-coming",
         None,
-        "who still listens does not see what is submitted: where all others are held up, it waits",
-        "understudy_actors.executor.worker_pool.WorkerPool._listens",
+        "a poller that waits does not see new runs, so it does not count as coming",
+        "understudy_actors.executor.worker_pool.WorkerPool._poll",
         swap(
-            "    True\n"
-            "heard = listening.poll(self._heard)\n"
-            "with self._lock:\n"
-            "    self._comes()\n"
-            "    self._someone_listens = False\n"
-            "    self._woken -= 1",
-            "    True\n"
-            "    self._woken += 1\n"
-            "heard = listening.poll(self._heard)\n"
-            "with self._lock:\n"
-            "    self._comes()\n"
-            "    self._someone_listens = False\n"
-            "    self._woken -= 2",
+            "    self._has_poller = self._poller_waits = True\nreceived",
+            "    self._has_poller = self._poller_waits = True\n    self._coming += 1\nreceived",
         ),
-        _EXECUTOR,
+        _POLLING,
     ),
     _mutant(
         "coroutines-not-watched",
@@ -446,12 +435,12 @@ _WHO_LISTENS: Final = (
         "tests/integration/sdk/test_runtime_local.py",
     ),
     _mutant(
-        "two-listen",
+        "two-poll",
         None,
-        "one thread listens at a time",
-        "understudy_actors.executor.worker_pool.WorkerPool._listens",
-        swap("self._ready or self._someone_listens", "self._ready"),
-        _EXECUTOR,
+        "only one worker polls at a time",
+        "understudy_actors.executor.worker_pool.WorkerPool._poll",
+        swap("self._ready or self._has_poller", "self._ready"),
+        _POLLING,
     ),
     _mutant(
         "timers-set-off-the-loop",

@@ -111,12 +111,25 @@ def test_without_anything_to_poll_a_worker_is_idle(
     def fn(ctx: Any, n: int) -> int:
         return n
 
+    def blocking(ctx: Any, n: int) -> int:
+        begun.set()
+        go.wait(10)
+        return n
+
     broker.closed = True
     for n in range(5):
         pool.submit(rig.run(fn, n))
         assert rig.value(rig.take(1)[0]) == n
         eventually(lambda: pool._active == 0)
         assert not pool.crowded
+    # A worker that works does not poll any more, so it is not interrupted either.
+    begun, go = threading.Event(), threading.Event()
+    pool.submit(rig.run(blocking, 5))
+    assert begun.wait(10)
+    pool.submit(rig.run(fn, 6))
+    assert pool.crowded
+    go.set()
+    assert [rig.value(report) for report in rig.take(2)] == [5, 6]
     assert broker.interruptions == 0
 
 
