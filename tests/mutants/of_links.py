@@ -10,6 +10,7 @@ _mutant = Area("tests/unit/broker").mutant
 _POLLING: Final = "transport/test_polling.py"
 _SOCKETS: Final = "tests/integration/broker/test_sockets.py"
 _SESSION: Final = "link/test_session.py"
+_HEARTBEAT: Final = "link/test_heartbeat.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _SESSIONS: Final = (
@@ -84,7 +85,7 @@ _HEARTBEATS: Final = (
             "self._heard_at + SILENT_INTERVALS * self.interval_ms",
             "self._heard_at + 2 * SILENT_INTERVALS * self.interval_ms",
         ),
-        _SESSION,
+        _HEARTBEAT,
     ),
     _mutant(
         "no-heartbeat",
@@ -92,7 +93,7 @@ _HEARTBEATS: Final = (
         "a peer sends heartbeats, or its lease lapses",
         "understudy_broker.link.session.LinkSession.take_frames",
         drop("self.outgoing.append(Beat())"),
-        _SESSION,
+        _HEARTBEAT,
     ),
     _mutant(
         "idle-while-it-holds",
@@ -100,7 +101,7 @@ _HEARTBEATS: Final = (
         "only a peer with nothing at stake sends fewer heartbeats",
         "understudy_broker.link.heartbeat.Heartbeat.beat",
         swap("waiting or self._waiting or self._is_busy()", "waiting or self._waiting"),
-        _SESSION,
+        _HEARTBEAT,
     ),
     _mutant(
         "idle-while-a-heartbeat-is-unanswered",
@@ -108,7 +109,7 @@ _HEARTBEATS: Final = (
         "an unanswered heartbeat ends the idleness, because the broker may be gone",
         "understudy_broker.link.heartbeat.Heartbeat.beat",
         swap("waiting or self._waiting or self._is_busy()", "waiting or self._is_busy()"),
-        _SESSION,
+        _HEARTBEAT,
     ),
     _mutant(
         "idle-while-a-request-is-unanswered",
@@ -116,7 +117,7 @@ _HEARTBEATS: Final = (
         "an unanswered request ends the idleness",
         "understudy_broker.link.heartbeat.Heartbeat.beat",
         swap("waiting or self._waiting or self._is_busy()", "self._waiting or self._is_busy()"),
-        _SESSION,
+        _HEARTBEAT,
     ),
     _mutant(
         "welcome-leaves-the-default-interval",
@@ -124,7 +125,7 @@ _HEARTBEATS: Final = (
         "a peer sends heartbeats as often as the broker's welcome says",
         "understudy_broker.link.heartbeat.Heartbeat.welcome",
         drop("self.interval_ms = welcome.beat_ms"),
-        _SESSION,
+        _HEARTBEAT,
     ),
 )
 
