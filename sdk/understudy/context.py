@@ -1,8 +1,8 @@
-"""``ctx``: what a durable function may do.
+"""The context: what a durable function calls, waits for and knows about itself.
 
-Every method makes a request; nothing happens until the function yields it (``yield ctx.rfc(...)``
-in a generator, ``await ctx.rfc(...)`` in an ``async def``). Calls that are made but not yielded are
-sent with the next yield, or when the function returns.
+Every method makes a request, and nothing happens until the function yields it: ``yield
+ctx.rfc(...)`` in a generator, ``await ctx.rfc(...)`` in an ``async def``. A call that is made but
+not yielded is sent with the next yield, or when the function returns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import (
     Iterable,
     Mapping,
     MutableMapping,
-    Sequence,
 )
 from datetime import timedelta
 from functools import lru_cache
@@ -36,8 +35,8 @@ from typing import (
 )
 
 from understudy.errors import ConfigurationError, RequestError
-from understudy.options import Options, seconds
-from understudy.retry import Retry, to_wire
+from understudy.options import UNSET, check_int, seconds
+from understudy.retry import to_wire
 from understudy_actors.interpreter.requests import (
     All,
     Call,
@@ -57,37 +56,71 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The first parameter is the context.
+# The three kinds of durable functions. The first parameter is the context.
 GeneratorFn: TypeAlias = Callable[Concatenate[Any, P], Generator[Any, Any, T]]
 CoroutineFn: TypeAlias = Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]
 PlainFn: TypeAlias = Callable[Concatenate[Any, P], T]
 
 _LOG: Final = logging.getLogger("understudy.function")
-_NO_OPTIONS: Final = Options()
-_NO_NAMES: Final[set[str]] = set()
+WINDOW_MAX: Final = 2**31 - 1
 
 
 class Info(NamedTuple):
-    """About this run of the function."""
+    """Facts about the run of a function, as ``ctx.info``.
 
-    #: from 1; one more with every failure that was retried (a crash is none)
+    Attributes
+    ----------
+    attempt : int
+        The number of the attempt, from 1. It grows with every failure that is tried again, and not
+        when a node dies.
+    timeout : float
+        The deadline of the call, in seconds since the epoch.
+    tags : dict of str to str
+        The tags of the call.
+    version : int
+        The version of the function.
+
+    Examples
+    --------
+    >>> @runtime.register(version=3)
+    ... def describe(ctx):
+    ...     return ctx.info.attempt, ctx.info.version
+    >>> runtime.rpc("describe-1", describe).result()
+    (1, 3)
+    """
+
     attempt: int
-    #: the deadline, epoch seconds
     timeout: float
     tags: dict[str, str]
-    #: version of the function
     version: int
 
 
 class Context:
-    """The first argument of every durable function."""
+    """The first argument of every durable function.
+
+    It makes requests, which the function yields (or awaits): calls, sleeps, promises. It also knows
+    the time, random numbers and the id of the run, which are the same in every replay.
+
+    Examples
+    --------
+    >>> @runtime.register
+    ... def order(ctx, number):
+    ...     price = yield ctx.rfc(quote, number)  # a call to any node of the group
+    ...     yield ctx.sleep(3600)  # an hour, which no process has to wait for
+    ...     return price * 2
+    >>> @runtime.register
+    ... def quote(ctx, number):
+    ...     return number * 10
+    >>> runtime.rpc("order-7", order, 7).result()
+    140
+    """
 
     __slots__ = ("_env", "_log", "_random", "_run")
 
     def __init__(self, run: RunView, env: NodeEnvironment) -> None:
         self._run = run
         self._env = env
-        # made when they are asked for: most functions never do
+        # These two are made on demand, because most functions never use them.
         self._random: random.Random | None = None
         self._log: FunctionLog | None = None
 
@@ -95,108 +128,268 @@ class Context:
 
     @property
     def id(self) -> str:
-        """The id of this run's promise."""
+        """The id of this run's promise, the same in every attempt.
+
+        It is a good idempotency key for other systems.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def charge(ctx, amount):
+        ...     return f"charged {amount} as {ctx.id}"
+        >>> runtime.rpc("charge-7", charge, 120).result()
+        'charged 120 as charge-7'
+        """
         return self._run.id
 
     @property
     def log(self) -> FunctionLog:
-        """A logger that names this run, silent while the function is replayed."""
+        """A logger that names this run and is silent while the function is replayed.
+
+        Its name is ``understudy.function``.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def import_file(ctx, name):
+        ...     ctx.log.info("importing %s", name)
+        >>> runtime.rpc("import-1", import_file, "sales.csv").result()
+        """
         if self._log is None:
             self._log = FunctionLog(_LOG, self._run)
         return self._log
 
     @property
     def info(self) -> Info:
+        """Facts about this run: attempt, deadline, tags, version of the function.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def flaky(ctx):
+        ...     if ctx.info.attempt < 3:
+        ...         raise ConnectionError("try again")
+        ...     return f"done in attempt {ctx.info.attempt}"
+        >>> runtime.rpc("flaky-1", flaky).result()
+        'done in attempt 3'
+        """
         run = self._run
         record = run.record
         return Info(run.attempt, record.timeout_at / 1000, record.tags, run.function.version)
 
     @property
     def time(self) -> float:
-        """Epoch seconds, the same in every replay: when the call was made, or the latest result
-        that this function has seen settled."""
+        """The time in seconds since the epoch, the same in every replay.
+
+        It is the moment of the call, or of the latest result that this function has seen settled.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def stopwatch(ctx):
+        ...     start = ctx.time
+        ...     yield ctx.sleep(60)
+        ...     return ctx.time - start
+        >>> runtime.rpc("stopwatch-1", stopwatch).result()
+        60.0
+        """
         return self._run.replay.time_ms / 1000
 
     @property
     def random(self) -> random.Random:
-        """Random numbers, the same in every replay: seeded with the id."""
+        """Random numbers, the same in every replay, because the id is their seed.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def dice(ctx):
+        ...     return ctx.random.randint(1, 6)
+        >>> runtime.rpc("dice-1", dice).result() in range(1, 7)
+        True
+        """
         if self._random is None:
             self._random = random.Random(self._run.id)
         return self._random
 
     def uuid(self) -> uuid.UUID:
-        """A random UUID, the same in every replay."""
+        """Make a random UUID, the same in every replay.
+
+        Returns
+        -------
+        uuid.UUID
+            A UUID of version 4; another one with each use.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def ticket(ctx):
+        ...     return ctx.uuid().version
+        >>> runtime.rpc("ticket-1", ticket).result()
+        4
+        """
         return uuid.UUID(int=self.random.getrandbits(128), version=4)
 
     def get_dependency(self, name: str) -> Any:
-        """What `Runtime.set_dependency` was given under that name in this process."""
+        """Return an object that `Runtime.set_dependency` was given in this process.
+
+        Parameters
+        ----------
+        name : str
+            The name of the dependency.
+
+        Returns
+        -------
+        object
+            The object itself.
+
+        Raises
+        ------
+        ConfigurationError
+            No dependency has that name in this process.
+
+        Examples
+        --------
+        >>> runtime.set_dependency("greeting", "Hello")
+        >>> @runtime.register
+        ... def greet(ctx, name):
+        ...     return f"{ctx.get_dependency('greeting')}, {name}"
+        >>> runtime.rpc("greet-1", greet, "Ann").result()
+        'Hello, Ann'
+        """
         return self._env.dependency(name)
 
     # Calls ---------------------------------------------------------------------------------------
 
     @overload
     def rfi(
-        self,
-        f: GeneratorFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
     def rfi(
-        self,
-        f: CoroutineFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
     def rfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
     @overload
     def rfi(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
     def rfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Remote invocation: call `f` in its group and get a promise, to yield later."""
-        return self._call("rfi", f, args, kwargs)
+        """Call a function on a node of its group, and go on; also known as `begin_rpc`.
+
+        Calls that are begun before any is waited for run side by side. The function does not end
+        before the calls that it began.
+
+        Parameters
+        ----------
+        f : function or str
+            A function that is registered here, or the name of one that the node knows.
+        *args, **kwargs
+            The arguments.
+
+        Returns
+        -------
+        Call
+            A request to yield; it gives a `Promise`, which is yielded later to wait for the result.
+            Set options before, with ``.options(target=..., timeout=...)``.
+
+        Raises
+        ------
+        ConfigurationError
+            The function is not registered here.
+        InvalidArgumentsError
+            The arguments do not suit the function, if it is registered here.
+        EncodingError
+            An argument cannot be sent.
+        RequestError
+            An argument is a request that was not yielded.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def count(ctx, side):
+        ...     return len(side)
+        >>> @runtime.register
+        ... def total(ctx):
+        ...     left = yield ctx.rfi(count, "left")
+        ...     right = yield ctx.rfi(count, "right")
+        ...     return (yield left) + (yield right)
+        >>> runtime.rpc("total-1", total).result()
+        9
+        """
+        return self._remote("rfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def rfc(
-        self,
-        f: GeneratorFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Call[T]: ...
+    def rfc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(
-        self,
-        f: CoroutineFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Call[T]: ...
+    def rfc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
     def rfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
     def rfc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Any]: ...
     def rfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Remote call: call `f` in its group and wait for its value."""
-        return self._call("rfc", f, args, kwargs)
+        """Call a function on a node of its group and wait for its result; also known as `rpc`.
+
+        The call gets an id that follows from the order of calls: the third call of ``order-7`` is
+        ``order-7.3``. In a replay its stored result is used, and the function does not run again.
+
+        Parameters
+        ----------
+        f : function or str
+            A function that is registered here, or the name of one that the node knows.
+        *args, **kwargs
+            The arguments.
+
+        Returns
+        -------
+        Call
+            A request to yield; it gives the value that the function returned, or raises what the
+            function raised. Set options before, with ``.options(target=..., timeout=...)``.
+
+        Raises
+        ------
+        ConfigurationError
+            The function is not registered here.
+        InvalidArgumentsError
+            The arguments do not suit the function, if it is registered here.
+        EncodingError
+            An argument cannot be sent.
+        RequestError
+            An argument is a request that was not yielded.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def price(ctx, item):
+        ...     return {"book": 12, "pen": 2}[item]
+        >>> @runtime.register
+        ... def bill(ctx, items):
+        ...     total = 0
+        ...     for item in items:
+        ...         total += yield ctx.rfc(price, item).options(timeout=30)
+        ...     return total
+        >>> runtime.rpc("bill-1", bill, ["book", "pen"]).result()
+        14
+
+        A failure is raised where the call is yielded, as the exception that it was:
+
+        >>> from understudy import Never
+        >>> @runtime.register
+        ... def careful(ctx, item):
+        ...     try:
+        ...         return (yield ctx.rfc(price, item).options(retry=Never()))
+        ...     except KeyError:
+        ...         return "not for sale"
+        >>> runtime.rpc("careful-1", careful, "shop").result()
+        'not for sale'
+        """
+        return self._remote("rfc", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
     def detached(
-        self,
-        f: GeneratorFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
     def detached(
-        self,
-        f: CoroutineFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
     def detached(
@@ -205,52 +398,143 @@ class Context:
     @overload
     def detached(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
     def detached(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Start a call graph of its own: this function ends without waiting for it."""
-        return self._call("detached", f, args, kwargs)
+        """Start a call graph of its own, for which this function does not wait.
+
+        Parameters
+        ----------
+        f : function or str
+            A function that is registered here, or the name of one that the node knows.
+        *args, **kwargs
+            The arguments.
+
+        Returns
+        -------
+        Call
+            A request to yield; it gives a `Promise`. The function may wait for it, and ends without
+            waiting for it otherwise. The deadline of the call is its own.
+
+        Raises
+        ------
+        ConfigurationError
+            The function is not registered here.
+        InvalidArgumentsError
+            The arguments do not suit the function, if it is registered here.
+        EncodingError
+            An argument cannot be sent.
+        RequestError
+            An argument is a request that was not yielded.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def send_mail(ctx, text):
+        ...     return f"sent: {text}"
+        >>> @runtime.register
+        ... def sign_up(ctx, name):
+        ...     mail = yield ctx.detached(send_mail, f"Welcome, {name}")
+        ...     return mail.id
+        >>> mail_id = runtime.rpc("sign-up-1", sign_up, "Ann").result()
+        >>> runtime.get(mail_id).result()
+        'sent: Welcome, Ann'
+        """
+        return self._remote("detached", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
     def lfi(
-        self,
-        f: GeneratorFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
     def lfi(
-        self,
-        f: CoroutineFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
     def lfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
     def lfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Local invocation: a step here, whose result is stored once; gives a promise."""
-        return self._call("lfi", f, args, kwargs)
+        """Start a step in this process, and go on; also known as `begin_run`.
+
+        Parameters
+        ----------
+        f : function
+            Any function whose first parameter is the context, registered or not.
+        *args, **kwargs
+            The arguments. They stay in this process and are not stored.
+
+        Returns
+        -------
+        Call
+            A request to yield; it gives a `Promise`, which is yielded later to wait for the result.
+
+        Raises
+        ------
+        InvalidFunctionError
+            `f` cannot be called durably, for example because it has no parameter for the context.
+        InvalidArgumentsError
+            The arguments do not suit the function.
+        RequestError
+            An argument is a request that was not yielded.
+
+        Examples
+        --------
+        >>> def fetch(ctx, page):
+        ...     return f"page {page}"
+        >>> @runtime.register
+        ... def collect(ctx):
+        ...     pages = []
+        ...     for number in range(2):
+        ...         pages.append((yield ctx.lfi(fetch, number)))
+        ...     return (yield ctx.all(pages))
+        >>> runtime.rpc("collect-1", collect).result()
+        ['page 0', 'page 1']
+        """
+        return self._local("lfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def lfc(
-        self,
-        f: GeneratorFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Call[T]: ...
+    def lfc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def lfc(
-        self,
-        f: CoroutineFn[P, T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Call[T]: ...
+    def lfc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
     def lfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     def lfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Local call: a step here, whose result is stored once; waits for its value."""
-        return self._call("lfc", f, args, kwargs)
+        """Run a step in this process and wait for its result; also known as `run`.
+
+        A step is the place for side effects and for reading what may change. Its result is stored
+        once; in a replay the stored result is used. A step whose process died while it was under
+        way runs again, so let it be repeatable.
+
+        Parameters
+        ----------
+        f : function
+            Any function whose first parameter is the context, registered or not.
+        *args, **kwargs
+            The arguments. They stay in this process and are not stored.
+
+        Returns
+        -------
+        Call
+            A request to yield; it gives the value that the function returned, or raises what the
+            function raised. Of the options a step takes `id`, `timeout`, `retry` and `tags`.
+
+        Raises
+        ------
+        InvalidFunctionError
+            `f` cannot be called durably, for example because it has no parameter for the context.
+        InvalidArgumentsError
+            The arguments do not suit the function.
+        RequestError
+            An argument is a request that was not yielded.
+
+        Examples
+        --------
+        >>> def read_rate(ctx, currency):
+        ...     return {"EUR": 1.1}[currency]
+        >>> @runtime.register
+        ... def convert(ctx, amount, currency):
+        ...     rate = yield ctx.lfc(read_rate, currency)
+        ...     return amount * rate
+        >>> runtime.rpc("convert-1", convert, 10, "EUR").result()
+        11.0
+        """
+        return self._local("lfc", f, args, kwargs, _site(sys._getframe(1)))
 
     begin_rpc = rfi
     rpc = rfc
@@ -260,7 +544,33 @@ class Context:
     # Waiting -------------------------------------------------------------------------------------
 
     def sleep(self, duration: float | timedelta) -> Sleep:
-        """A durable pause of so many seconds: survives every crash and holds no process."""
+        """Pause durably: the pause survives every crash and holds no thread and no process.
+
+        Parameters
+        ----------
+        duration : float or timedelta
+            The length of the pause, in seconds.
+
+        Returns
+        -------
+        Sleep
+            A request to yield; it gives None. It may be one of the promises of `race`, which makes
+            it a time limit.
+
+        Raises
+        ------
+        ConfigurationError
+            `duration` is not a number of seconds, 0 or more.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def remind(ctx):
+        ...     yield ctx.sleep(7 * 24 * 3600)
+        ...     return "a week has passed"
+        >>> runtime.rpc("remind-1", remind).result()
+        'a week has passed'
+        """
         run, calls = self._run, self._run.calls
         spec = calls.new_call("sleep", "", _site(sys._getframe(1)))
         spec.timeout_ms = int(seconds("duration", duration, zero=True) * 1000)
@@ -276,18 +586,114 @@ class Context:
     def promise(
         self, *, id: str | None = None, timeout: float | timedelta | None = None
     ) -> Call[Promise[Any]]:
-        """A promise that the outside settles: a person, a webhook (`Runtime.promises.resolve`)."""
+        """Create a promise that a person or another system settles.
+
+        They settle it by its id, with ``runtime.promises.resolve`` or ``understudy promises
+        resolve``.
+
+        Parameters
+        ----------
+        id : str, optional
+            The id of the promise; by default it follows from the order of calls.
+        timeout : float or timedelta, optional
+            Seconds to its deadline; by default that of this call.
+
+        Returns
+        -------
+        Call
+            A request to yield; it gives the `Promise`, which is yielded in turn to wait for it.
+
+        Raises
+        ------
+        ConfigurationError
+            An id or a timeout that cannot be used.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def publish(ctx, title):
+        ...     approval = yield ctx.promise(id=f"{ctx.id}/approval")
+        ...     return title if (yield approval) == "yes" else None
+        >>> handle = runtime.rpc("publish-1", publish, "Durable calls")
+        >>> settled = runtime.promises.resolve("publish-1/approval", "yes")
+        >>> handle.result()
+        'Durable calls'
+        """
         spec = self._run.calls.new_call("promise", "", _site(sys._getframe(1)))
         if id is not None or timeout is not None:
             _apply_options(spec, {"id": id, "timeout": timeout})
         return Call(spec, _apply_options, wait=False)
 
     def all(self, promises: Iterable[Request[Any]]) -> All[Any]:
-        """Wait for all of them; the values in order, or the first failure in that order."""
+        """Wait for several promises.
+
+        Parameters
+        ----------
+        promises : iterable of Promise
+            What `rfi`, `lfi`, `detached` or `promise` gave when they were yielded. Calls and
+            sleeps that were not yielded yet may stand there too.
+
+        Returns
+        -------
+        All
+            A request to yield; it gives a list of the values, in the order of the promises. If some
+            fail, it raises the first failure in that order.
+
+        Raises
+        ------
+        RequestError
+            An item is not a promise; raised where the request is yielded.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def double(ctx, number):
+        ...     return number * 2
+        >>> @runtime.register
+        ... def both(ctx):
+        ...     left = yield ctx.rfi(double, 1)
+        ...     right = yield ctx.rfi(double, 2)
+        ...     return (yield ctx.all([left, right]))
+        >>> runtime.rpc("both-1", both).result()
+        [2, 4]
+        """
         return All(list(promises))
 
-    def race(self, promises: Sequence[Request[Any]], *, cancel: bool = False) -> Race[Any]:
-        """The value, or failure, of whichever settles first; the others go on unless `cancel`."""
+    def race(self, promises: Iterable[Request[Any]], *, cancel: bool = False) -> Race[Any]:
+        """Wait for the first of several promises to settle.
+
+        The winner is stored, so a replay sees the same one.
+
+        Parameters
+        ----------
+        promises : iterable of Promise
+            As for `all`. A sleep among them is a time limit.
+        cancel : bool, optional
+            Whether to cancel the others. By default they go on, and the function does not end
+            before they do.
+
+        Returns
+        -------
+        Race
+            A request to yield; it gives the value of the winner, or raises its failure.
+
+        Raises
+        ------
+        ConfigurationError
+            There are no promises.
+        RequestError
+            An item is not a promise; raised where the request is yielded.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def ask(ctx):
+        ...     answer = yield ctx.promise()
+        ...     first = yield ctx.race([answer, ctx.sleep(30)], cancel=True)
+        ...     return "no answer" if first is None else first
+        >>> runtime.rpc("ask-1", ask).result()
+        'no answer'
+        """
         spec = self._run.calls.new_call("race", "", _site(sys._getframe(1)))
         items = list(promises)
         if not items:
@@ -315,9 +721,43 @@ class Context:
         window: int | None = None,
         target: str | None = None,
     ) -> Subroutine[list[Any]]:
-        """Call `f` remotely for each item, at most `window` at a time; the values in order."""
-        if window is not None and window < 1:
-            raise ConfigurationError(f"window={window}: it must be 1 or more")
+        """Call a function once for each item, on the nodes of its group.
+
+        Parameters
+        ----------
+        f : function or str
+            A registered function, or the name of one.
+        items : iterable
+            The argument of each call.
+        window : int, optional
+            How many calls may be under way at a time; by default all of them.
+        target : str, optional
+            The group or node that performs the calls; by default the group of this node.
+
+        Returns
+        -------
+        Subroutine
+            A request to yield; it gives a list of the values, in the order of the items, or raises
+            the first failure in that order.
+
+        Raises
+        ------
+        ConfigurationError
+            `window` is not an int of at least 1, or a function is not registered here.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def square(ctx, number):
+        ...     return number**2
+        >>> @runtime.register
+        ... def squares(ctx, count):
+        ...     return (yield ctx.map(square, range(count), window=2))
+        >>> runtime.rpc("squares-1", squares, 5).result()
+        [0, 1, 4, 9, 16]
+        """
+        if window is not None:
+            check_int("window", window, 1, WINDOW_MAX)
         site = _site(sys._getframe(1))
         return Subroutine(lambda: self._map(f, items, window, target, site))
 
@@ -330,50 +770,70 @@ class Context:
             if window is not None and len(promises) - settled >= window:
                 settled = len(promises) - window + 1
                 yield Gather(promises, settled)
-            call = self._call("rfi", f, (item,), {}, site)
+            call = self._remote("rfi", f, (item,), {}, site)
             if target is not None:
                 call.options(target=target)
             promises.append((yield call))
         values: list[Any] = yield All(promises)
         return values
 
-    # Inside --------------------------------------------------------------------------------------
+    # Making requests -----------------------------------------------------------------------------
 
-    def _call(
-        self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str = ""
+    def _remote(
+        self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str
     ) -> Call[Any]:
+        _check_yielded(kind, args, kwargs, Request)
         run, env = self._run, self._env
-        calls = run.calls
-        # a step here may be given a promise to wait for; elsewhere it means nothing
-        wrong = (Call, Sleep) if kind in ("lfi", "lfc") else Request
-        for argument in (*args, *kwargs.values()):
-            if isinstance(argument, wrong):
-                raise RequestError(f"an argument of {kind}: {argument.not_yielded()}")
-        site = site or _site(sys._getframe(2))
-        if kind in ("lfi", "lfc"):
-            function = env.local_function(f)
-            function.check_arguments(args, kwargs)
-            spec = calls.new_call(kind, function.name, site)
-            spec.function, spec.args, spec.kwargs = function, args, kwargs
-            hint = function.result_hint
-        else:
-            known = None if isinstance(f, str) else env.registered(f)
-            name = f if known is None else known.name
-            spec = calls.new_call(kind, name, site)
-            if spec.id not in run.replay.known:
-                spec.data = env.values.encode_call(known, args, kwargs)
-            hint = None if known is None else known.result_hint
-            spec.target = env.target
-            if known is not None:
-                spec.passed_version = known.version
-                if known.timeout_s is not None:
-                    spec.timeout_ms = int(known.timeout_s * 1000)
+        known = None if isinstance(f, str) else env.registered(f)
+        spec = run.calls.new_call(kind, f if known is None else known.name, site)
+        if spec.id not in run.replay.known:
+            spec.data = env.values.encode_call(known, args, kwargs)
+        spec.target = env.target
+        hint = None
+        if known is not None:
+            hint = known.result_hint
+            spec.passed_version = known.version
+            if known.timeout_s is not None:
+                spec.timeout_ms = int(known.timeout_s * 1000)
+        run.calls.defer(spec)
+        return Call(spec, _apply_options, wait=kind == "rfc", hint=hint)
+
+    def _local(
+        self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str
+    ) -> Call[Any]:
+        # A step gets its arguments as they are, so it may be given a promise to wait for.
+        _check_yielded(kind, args, kwargs, (Call, Sleep))
+        function = self._env.local_function(f)
+        function.check_arguments(args, kwargs)
+        calls = self._run.calls
+        spec = calls.new_call(kind, function.name, site)
+        spec.function, spec.args, spec.kwargs = function, args, kwargs
         calls.defer(spec)
-        return Call(spec, _apply_options, wait=kind in ("rfc", "lfc"), hint=hint)
+        return Call(spec, _apply_options, wait=kind == "lfc", hint=function.result_hint)
+
+
+def _check_yielded(
+    kind: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wrong: type[Request[Any]] | tuple[type[Request[Any]], ...],
+) -> None:
+    """Refuse an argument that is a request: its author forgot the yield."""
+    for argument in (*args, *kwargs.values()):
+        if isinstance(argument, wrong):
+            raise RequestError(f"an argument of {kind}: {argument.not_yielded()}")
 
 
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
-    """``ctx.log``: names the run, and says nothing during a replay."""
+    """The logger ``ctx.log``: it names the run, and is silent during a replay.
+
+    Examples
+    --------
+    >>> @runtime.register
+    ... def pack(ctx, parcel):
+    ...     ctx.log.warning("parcel %s is heavy", parcel)
+    >>> runtime.rpc("pack-1", pack, 7).result()
+    """
 
     def __init__(self, logger: logging.Logger, run: RunView) -> None:
         super().__init__(logger, None)
@@ -388,28 +848,31 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
         return f"{self._run.function.name} {self._run.id}: {msg}", kwargs
 
 
-#: options that say nothing for some kinds of calls, with what to do instead
-_SENSELESS: Final = {
-    "lfi": ({"target", "send_to", "delay", "priority"}, "it runs here and now: use ctx.rfi or rfc"),
+_STEP_ADVICE: Final = "it runs here and now: use ctx.rfi or rfc"
+
+#: options that mean nothing for some kinds of calls, with what to do instead
+_MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {
+    "lfi": ({"target", "send_to", "delay", "priority"}, _STEP_ADVICE),
+    "lfc": ({"target", "send_to", "delay", "priority"}, _STEP_ADVICE),
     "sleep": (
         {"target", "send_to", "timeout", "version", "retry", "delay", "priority"},
         "its length is the argument of ctx.sleep",
     ),
     "promise": (
         {"target", "send_to", "version", "retry", "delay", "priority"},
-        "the outside settles it, no function does",
+        "it is settled from outside, not by a function",
     ),
 }
-_SENSELESS["lfc"] = _SENSELESS["lfi"]
+_ALL_MEANINGFUL: Final[tuple[set[str], str]] = (set(), "")
 
 
 def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
-    """Read and check per-call options into a call."""
-    senseless, advice = _SENSELESS.get(spec.kind, (_NO_NAMES, ""))
-    for name in senseless:
+    """Check the options of one call, and write them into its spec."""
+    meaningless, advice = _MEANINGLESS.get(spec.kind, _ALL_MEANINGFUL)
+    for name in meaningless:
         if given.get(name) is not None:
             raise ConfigurationError(f"option {name}={given[name]!r} of {spec.label}: {advice}")
-    options = _NO_OPTIONS.merge(**given)
+    options = UNSET.merge(**given)
     if options.version is not None and spec.function is not None:
         raise ConfigurationError(
             f"option version={options.version!r} of {spec.label}: pass the function of that version"
@@ -423,18 +886,14 @@ def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
     if options.delay_s is not None:
         spec.delay_ms = int(options.delay_s * 1000)
     if options.retry is not None:
-        _set_retry(spec, options.retry)
+        spec.retry = to_wire(options.retry)
     spec.version = options.version or spec.version
     spec.tags = options.tags or spec.tags
     spec.priority = options.priority or spec.priority
 
 
-def _set_retry(spec: CallSpec, retry: Retry) -> None:
-    spec.retry = to_wire(retry)
-
-
 def _site(frame: Any) -> str:
-    """Where in the user's code a call stands: ``folder/file.py:12``."""
+    """Return where in the user's code a call stands: ``folder/file.py:12``."""
     return f"{_file(frame.f_code)}:{frame.f_lineno}"
 
 

@@ -705,9 +705,7 @@ class Runtime:
                 tune_process()
                 self.session.serving = True
                 connection = self.session.connection
-                connection.dedicated = True
-                connection.on_ended = stop.set
-                connection.serve()
+                connection.serve_dedicated(stop.set)
                 stop.wait()
                 connection.check()
             finally:

@@ -1,1 +1,1 @@
-"""A runtime's side of the broker: the connection, pending requests, and calls from outside."""
+"""A process's side of the broker: connection, pending requests, calls from outside functions."""

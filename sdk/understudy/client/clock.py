@@ -1,4 +1,4 @@
-"""This machine's clock, for deadlines that calls ask for; the broker's is the one that decides."""
+"""This machine's clock, until a broker's clock is known."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Epoch milliseconds."""
+    """Return the time in epoch milliseconds."""
     return time.time_ns() // 1_000_000

@@ -1,67 +1,97 @@
 """The process's connection to its broker: one background thread with a trio loop.
 
-The thread owns the link and the node. User threads (a web server's, the main one) hand it work and
-wait on futures; users' functions run on the node's own threads, never here.
+How it works
+------------
+The loop owns the link, the node and the pending requests. Users' threads (a web server's, the main
+one) submit work to it and wait for futures; users' functions run on the threads of the node's
+executor, never here. The parts:
+
+- `Connection` (this module) has the thread and its life: start, stop, failure.
+- `SubmissionQueue` brings work from users' threads to the loop, or does it in the loop's place.
+- `PendingRequests` knows which futures wait for which reply or promise.
+- `Peer` says hello and receives messages: this process as a client, and as a node once it serves.
+- `Availability` knows whether a broker answers, and tells users and waiting threads if none does.
+
+Which thread may touch what
+---------------------------
+The link, the node, `PendingRequests` and `Peer` are touched under the loop's `LoopLock` only. The
+loop holds it while it runs. While the loop sleeps, three kinds of threads may take it instead:
+
+- a user's thread that submits work while nothing is pending (`SubmissionQueue.submit`),
+- a worker that has just finished its last run, and handles its result,
+- that worker again, when it polls the socket and a message arrives
+  (both in `understudy_actors.executor.worker_pool`).
+
+So "on the loop" below means: on the loop's thread, or on a thread that holds the `LoopLock`. Trio's
+own objects are not covered by the lock; they are touched on the loop's thread alone, through
+`LoopThread`. What threads share without the lock is safe by itself: futures, a `threading.Event`,
+the deque of submissions, and plain attributes that are set once (`ready`, `failure`, `_ended`).
+
+Why nothing is lost
+-------------------
+- A submission is appended before `_signaled` is read, and `_signaled` is cleared before the queue
+  is emptied. So a submission is either found by the run that is about to happen, or causes one.
+- The thread sets `_ended` before it fails what is pending, and `_submit` reads `_ended` after it
+  has appended. So a submission that comes as the thread ends is failed by one of the two, and
+  nobody waits forever.
+- A request that is sent stays in the link until it is answered; the link repeats it on the next
+  connection. Watches do not survive a connection: `Peer` renews them after each reconnect.
+
+What is not perfect
+-------------------
+"Nothing is pending" is read without the lock, so two threads may both believe it. Then one of them
+finds the lock taken and wakes the loop, which costs time and nothing else.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import platform
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 import zmq
 
-from understudy._version import __version__
+from understudy.client.availability import Availability
 from understudy.client.duplicate_calls import DuplicateCalls
+from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
-from understudy.client.requests import PendingRequests, fail_future
-from understudy.errors import BrokerUnavailableError, NameInUseError, StoppedError
+from understudy.client.peer import Peer
+from understudy.client.requests import PendingRequests
+from understudy.client.submissions import SubmissionQueue
+from understudy.errors import NameInUseError, StoppedError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.shell import NodeService
-from understudy_broker.clock import PeerClock
-from understudy_broker.errors import LinkError
 from understudy_broker.errors import NameInUseError as NameTakenError
 from understudy_broker.link.link import Link, open_link
-from understudy_broker.protocol.messages import (
-    PROTOCOL_VERSION,
-    AnyCommand,
-    Hello,
-    PeerKind,
-    Refused,
-    Response,
-    Settled,
-    ToPeer,
-    Welcome,
-)
-from understudy_broker.transport.loop_lock import LoopLock
-from understudy_store.commands import PromiseCreate, TaskCreate
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_broker.protocol.messages import AnyCommand, Response, Welcome
+from understudy_broker.transport.loop_lock import LoopLock, LoopThread
+from understudy_store.commands import PromiseCreate
+from understudy_store.records import PromiseRecord
 
-T = TypeVar("T")
-
-_LOG: Final = logging.getLogger("understudy")
-
-#: how long a first connection may take before it is said that no broker answers
-PATIENCE_S: Final = 1.0
-#: promises that are asked for together after a connection was lost; each may be large by then
-WATCHED_AGAIN: Final = 64
+#: Seconds that a stop may take before a dedicated node says what it waits for.
+_SILENT_STOP_S: Final = 1.0
 
 
 class Connection:
-    """The link, the node and the watches of one process.
+    """The link, the node and the pending requests of one process. Any thread may call it.
 
     Parameters
     ----------
+    url
+        The broker's address.
+    env
+        The functions, values and group of this process.
+    name, boot
+        This process's id among peers, and a random text that tells it from earlier ones of its id.
+    config
+        The settings of the node.
     connect_timeout_s
-        How long to wait for a broker before `BrokerUnavailableError`.
+        Seconds to wait for a broker before `BrokerUnavailableError`.
+    context
+        The ZeroMQ context of an embedded broker, for ``inproc`` addresses.
     """
 
     def __init__(
@@ -80,45 +110,31 @@ class Connection:
         self.name = name
         self.boot = boot
         self.config = config
-        self.connect_timeout_s = connect_timeout_s
         self.os_pid = os.getpid()
-        #: whether this process is a node and nothing else
-        self.dedicated = False
         self._context = context
-        #: deadlines are the broker's to keep, so they are counted by its clock
-        self._clock = env.now_ms = PeerClock()
-        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._welcomed = threading.Event()
-        self._failure: BaseException | None = None
-        self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._signalled = False
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._loop_lock = LoopLock()
-        # owned by the loop's thread
-        self._link: Link | None = None
-        self._node: NodeService | None = None
-        self._stop = trio.Event()
-        self._disconnected = trio.Event()
-        self._asking = PendingRequests(self._request, DuplicateCalls(env.values.codec, _LOG))
-        self._welcome: Welcome | None = None
-        self._serving = False
-        self._to_serve = False
-        #: what the last hello said: node or client
-        self._greeted_as: PeerKind = "client"
+        self._thread: threading.Thread | None = None
+        self._started = False
         self._ended = False
-        #: called when the thread ends, on it
-        self.on_ended: Callable[[], None] | None = None
+        self._on_ended: Callable[[], None] | None = None
+        self._loop: LoopThread | None = None
+        self._loop_lock = LoopLock()
+        self._stop_requested = trio.Event()
+        self._log = ConnectionLog()
+        self._requests = PendingRequests(DuplicateCalls(env.values.codec, self._log.warn))
+        self._peer = Peer(env, self._requests, name=name, boot=boot, os_pid=self.os_pid)
+        self._availability = Availability(url, connect_timeout_s, self._requests, self._log)
+        self._submissions = SubmissionQueue(self._requests, self._loop_lock)
 
-    # From any thread -----------------------------------------------------------------------------
+    # Lifetime ------------------------------------------------------------------------------------
 
     @property
-    def pid(self) -> str:
-        """Under which this process holds leases."""
-        return f"{self.name}#{self.boot}"
+    def is_ready(self) -> bool:
+        """True once the broker has answered, unless the connection has failed since."""
+        return self._availability.ready
 
     def ensure_started(self) -> None:
-        """Start the thread, once."""
+        """Start the thread unless it was started; return when it takes work."""
         with self._lock:
             if self._thread is None:
                 started = threading.Event()
@@ -127,6 +143,7 @@ class Connection:
                 )
                 self._thread.start()
                 started.wait()
+                self._started = True
 
     def wait_connected(self, timeout_s: float | None = None) -> None:
         """Return when the broker has answered.
@@ -134,339 +151,183 @@ class Connection:
         Raises
         ------
         BrokerUnavailableError
-            After `timeout_s` (by default the connection's own); it says how to start one.
+            No broker has answered in `timeout_s` seconds, by default the connection's own timeout.
         NameInUseError
             Another living node has this id.
         """
         self.ensure_started()
-        limit_s = self.connect_timeout_s if timeout_s is None else timeout_s
-        if not self._welcomed.wait(min(PATIENCE_S, limit_s)):
-            if limit_s > PATIENCE_S:
-                self._welcomed.wait(limit_s - PATIENCE_S)
-            if not self._welcomed.is_set():
-                raise BrokerUnavailableError(self.url, self._why_not())
-        self.check()
-
-    def _why_not(self) -> str:
-        link = self._link
-        error = (link.last_error if link is not None else None) or ""
-        # the error that this goes into says as much
-        return "" if error.startswith("no broker answers") else error
+        self._availability.wait(timeout_s)
 
     def check(self) -> None:
-        """Raise what ended the connection for good, if anything did."""
-        if self._failure is not None:
-            raise self._failure
-
-    def command(self, command: AnyCommand) -> Future[Response]:
-        """Send a command; the future has the response, or raises what it was refused with."""
-        future: Future[Response] = Future()
-        self._post(self._asking.command, command, future)
-        return future
-
-    def watch(self, id: str) -> Future[PromiseRecord]:
-        """A future for the settled promise."""
-        future: Future[PromiseRecord] = Future()
-        self._post(self._asking.watch, id, future)
-        return future
-
-    def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
-        """Create a promise and watch it: futures for its being stored, and for its result."""
-        stored: Future[None] = Future()
-        result: Future[PromiseRecord] = Future()
-        self._post(self._asking.invoke, create, stored, result)
-        return stored, result
-
-    def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
-        """As `invoke`, but acquired for this process in the same step."""
-        stored: Future[None] = Future()
-        result: Future[PromiseRecord] = Future()
-        self._post(self._perform, create, stored, result)
-        return stored, result
-
-    def serve(self) -> None:
-        """Ask for work of the group."""
-        # asked for before there is a connection, so that its first hello is a node's
-        self._to_serve = True
-        self._post(self._start_serving)
+        """Raise the error that has ended the connection for good, if there is one."""
+        self._availability.check()
 
     def stop(self, timeout_s: float) -> None:
-        """Finish or hand back what is held, say goodbye, end the thread."""
+        """Finish or hand back all tasks, say goodbye, and end the thread; wait `timeout_s` for it.
+
+        May be called on the thread itself, by `serve_dedicated`'s callback; it waits for nothing
+        then.
+        """
         with self._lock:
             thread = self._thread
-        if thread is None or self._token is None:
+        if thread is None or self._loop is None:
             return
-        try:
-            self._token.run_sync_soon(self._stop.set)
-        except trio.RunFinishedError:
-            return
+        self._loop.run_soon(self._stop_requested.set)
         if thread is not threading.current_thread():
             thread.join(timeout_s)
 
-    def _post(self, function: Callable[..., None], *args: Any) -> None:
-        self.ensure_started()
-        self.check()
-        self._posted.append((function, args))
-        if not self._signalled:
-            self._signalled = True
-            self._have_it_taken()
+    # Requests ------------------------------------------------------------------------------------
+
+    def command(self, command: AnyCommand) -> Future[Response]:
+        """Send a command; the future gets the response, or the error if the broker refuses it."""
+        future: Future[Response] = Future()
+        self._submit(self._requests.command, (command, future), (future,))
+        return future
+
+    def watch(self, id: str) -> Future[PromiseRecord]:
+        """Return a future that gets the promise `id` once it has settled."""
+        future: Future[PromiseRecord] = Future()
+        self._submit(self._requests.watch, (id, future), (future,))
+        return future
+
+    def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
+        """Create a promise and watch it.
+
+        Returns
+        -------
+        tuple[Future[None], Future[PromiseRecord]]
+            One is done when the promise is stored, the other when it has settled.
+        """
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        self._submit(self._requests.invoke, (create, stored, result), (stored, result))
+        return stored, result
+
+    def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
+        """Create a promise whose task this process acquires at once; else as `invoke`."""
+        stored: Future[None] = Future()
+        result: Future[PromiseRecord] = Future()
+        self._submit(self._peer.perform, (create, stored, result), (stored, result))
+        return stored, result
+
+    def serve(self) -> None:
+        """Become a node: ask for tasks of the group."""
+        # Noted before the thread starts, so that the first hello is a node's already.
+        self._peer.wants_to_serve = True
+        self._submit(self._peer.serve, (), ())
+
+    def serve_dedicated(self, on_ended: Callable[[], None]) -> None:
+        """Become a node in a process that does nothing else.
+
+        Then failures of functions are logged as errors, because no caller in this process gets
+        them. `on_ended` is called on the thread when the connection has ended.
+        """
+        self._log.dedicated = True
+        self._on_ended = on_ended
+        self.serve()
+
+    def _submit(
+        self, function: Callable[..., None], args: tuple[Any, ...], futures: tuple[Future[Any], ...]
+    ) -> None:
+        if not self._started:
+            self.ensure_started()
+        if self._availability.failure is not None:
+            self.check()
+        self._submissions.submit(function, args, futures)
         if self._ended:
-            # nobody takes it any more, and the futures in it must not be waited for
+            # Nobody takes submissions any more, so nobody may wait for their futures.
             self._fail_pending()
             raise StoppedError(
                 "this runtime has been stopped: make a new one, or call start() again"
-            ) from self._failure
+            ) from self._availability.failure
 
-    def _have_it_taken(self) -> None:
-        """By this thread, if the loop sleeps and nothing is under way: of a burst of calls the
-        first does not wait for company, and the others travel together."""
-        if not self._asking.busy and self._loop_lock.acquire():
-            try:
-                self._take_posted()
-            finally:
-                self._loop_lock.release()
-            return
-        assert self._token is not None
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._take_posted)
-
-    # On the loop's thread ------------------------------------------------------------------------
+    # On the thread -------------------------------------------------------------------------------
 
     def _run(self, started: threading.Event) -> None:
         try:
             trio.run(self._main, started, instruments=[self._loop_lock])
         except BaseException as error:
-            self._fail(_understood(error, self))
+            self._availability.fail(self._translate(error))
         finally:
             self._ended = True
             started.set()
             self._fail_pending()
-            if self.on_ended is not None:
-                self.on_ended()
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = error
-        self._welcomed.set()
+            if self._on_ended is not None:
+                self._on_ended()
 
     def _fail_pending(self) -> None:
-        """Nobody may wait for ever on a thread that has ended."""
-        error = self._failure or StoppedError("this runtime has been stopped")
-        self._asking.fail_all(error)
-        while self._posted:
-            for argument in self._posted.popleft()[1]:
-                if isinstance(argument, Future):
-                    fail_future(argument, error)
+        """Fail all futures, because the thread has ended."""
+        error = self._availability.failure or StoppedError("this runtime has been stopped")
+        self._requests.fail_all(error)
+        self._submissions.fail_all(error)
 
     async def _main(self, started: threading.Event) -> None:
-        self._token = trio.lowlevel.current_trio_token()
+        self._loop = LoopThread()
         async with (
             open_link(
                 self.url,
-                self._hello,
-                self._on_messages,
+                self._peer.hello,
+                self._peer.on_messages,
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,
                 context=self._context,
-                is_busy=self._is_busy,
+                is_busy=self._peer.is_busy,
             ) as link,
             trio.open_nursery() as nursery,
         ):
-            self._link = link
-            self._node = NodeService(
-                self.env,
-                link,
-                self._clock,
-                self.config,
-                log=_LOG.warning,
-                log_failure=self._log_failure,
-                loop_lock=self._loop_lock,
-            )
-            if self._to_serve:
-                self._start_serving()
-            nursery.start_soon(self._node.run)
-            nursery.start_soon(self._keep_informed)
+            node = self._open(link, self._loop)
+            nursery.start_soon(node.run)
+            nursery.start_soon(self._availability.watch, link)
             started.set()
-            await self._stop.wait()
+            await self._stop_requested.wait()
             with trio.CancelScope(shield=True):
-                await self._leave(self._node)
+                await self._leave(node)
             nursery.cancel_scope.cancel()
 
+    def _open(self, link: Link, loop: LoopThread) -> NodeService:
+        """Give the parts the link, and make the node."""
+        node = NodeService(
+            self.env,
+            link,
+            self._peer.clock,
+            self.config,
+            log=self._log.warn,
+            log_failure=self._log.failure,
+            loop_lock=self._loop_lock,
+        )
+        self._requests.send = link.request
+        self._submissions.open(link, loop)
+        self._peer.open(link, node)
+        return node
+
     async def _leave(self, node: NodeService) -> None:
-        if self._serving:
+        if self._peer.serving:
             async with trio.open_nursery() as nursery:
-                if self.dedicated:
-                    nursery.start_soon(self._say_what_runs, node)
+                if self._log.dedicated:
+                    nursery.start_soon(self._explain_delay, node)
                 await node.drain()
                 nursery.cancel_scope.cancel()
-        # the releases go out with the link's own goodbye
+        # The releases travel in the same frame as the link's goodbye.
         await trio.lowlevel.checkpoint()
 
-    async def _say_what_runs(self, node: NodeService) -> None:
-        """Why a node does not stop at once."""
-        await trio.sleep(PATIENCE_S)
-        _LOG.info(
-            "stopping when what runs has ended (calls: %d), in at most %g s; then it is handed "
-            "back. A second signal ends this at once",
-            node.core.holding,
-            self.config.drain_ms / 1000,
-        )
-
-    async def _keep_informed(self) -> None:
-        """Say that there is no broker, and let nobody wait for its answer beyond the timeout."""
-        with suppress(LinkError):
-            await self._watch_link()
-
-    async def _watch_link(self) -> None:
-        assert self._link is not None
-        while True:
-            with trio.move_on_after(PATIENCE_S):
-                await self._link.wait_connected()
-            if not self._link.connected:
-                self._say_that_none_answers()
-                with trio.move_on_after(max(0.0, self.connect_timeout_s - PATIENCE_S)):
-                    await self._link.wait_connected()
-            if not self._link.connected:
-                self._asking.fail_unanswered(BrokerUnavailableError(self.url, self._why_not()))
-                with trio.move_on_after(self.connect_timeout_s):
-                    await self._link.wait_connected()
-            while self._link.connected:
-                self._disconnected = trio.Event()
-                await self._disconnected.wait()
-
-    def _say_that_none_answers(self) -> None:
-        if self.dedicated:
-            _LOG.warning(
-                "no broker answers at %s (still trying). Start one with: understudy broker; or "
-                "give its address with --url, UNDERSTUDY_URL or Runtime(url=...)",
-                self.url,
-            )
-        else:
-            _LOG.warning("%s", BrokerUnavailableError(self.url, "still trying"))
-
-    def _log_failure(self, text: str, error: BaseException) -> None:
-        """With the traceback from the function's own first line on; ours above it help nobody.
-
-        Loud only in a process that is a node and nothing else: elsewhere the caller is likely to
-        be this same process, and gets the exception.
-        """
-        frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
-            "understudy_actors."
-        ):
-            frames = frames.tb_next
-        level = logging.ERROR if self.dedicated else logging.INFO
-        _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
-
-    def _take_posted(self) -> None:
-        assert self._link is not None
-        self._signalled = False
-        self._link.cork()
-        try:
-            self._perform_posted()
-        finally:
-            self._link.uncork()
-
-    def _perform_posted(self) -> None:
-        while self._posted:
-            function, args = self._posted.popleft()
-            for argument in args:
-                if isinstance(argument, Future):
-                    self._asking.began(argument)
-            try:
-                function(*args)
-            except LinkError as error:
-                for argument in args:
-                    if isinstance(argument, Future):
-                        fail_future(argument, error)
-
-    def _hello(self) -> Hello:
-        node = self._node
-        self._greeted_as = "node" if self._serving else "client"
-        return Hello(
-            protocol=PROTOCOL_VERSION,
-            kind=self._greeted_as,
-            group=self.env.group,
-            name=self.name,
-            boot=self.boot,
-            os_pid=self.os_pid,
-            host=platform.node(),
-            sdk=f"python {__version__}",
-            credit=node.core.new_session() if node is not None else 0,
-            functions=tuple(self.env.functions.names()),
-            claims=node.core.claims() if node is not None else (),
-        )
-
-    def _is_busy(self) -> bool:
-        """Whether silence of the broker would cost anybody here anything."""
-        node = self._node
-        return bool(self._asking.watches) or (node is not None and bool(node.core.activations))
+    async def _explain_delay(self, node: NodeService) -> None:
+        """Say why the node does not stop at once."""
+        await trio.sleep(_SILENT_STOP_S)
+        self._log.stopping(node.core.holding, self.config.drain_ms / 1000)
 
     def _on_connected(self, welcome: Welcome) -> None:
-        reconnected = self._welcome is not None
-        self._welcome = welcome
-        if welcome.now and self._link is not None:
-            self._clock.synchronize(welcome.now, self._link.round_trip_ms)
-        self.env.values.codec.payload_bytes_max = welcome.payload_bytes_max
-        assert self._node is not None
-        self._node.core.connected(welcome.lost, reconnected)
-        if self._serving and self._greeted_as == "client":
-            # it became a node while its hello was on the way
-            assert self._link is not None
-            self._link.rejoin()
-        elif self._serving:
-            self._node.core.grant()
-        if reconnected and self._asking.watches:
-            ids = tuple(self._asking.watches)
-            for start in range(0, len(ids), WATCHED_AGAIN):
-                self._asking.send_watch(ids[start : start + WATCHED_AGAIN])
-        if not self._welcomed.is_set():
-            self._welcomed.set()
+        self._peer.on_connected(welcome)
+        self._availability.on_connected()
 
     def _on_disconnected(self, why: str) -> None:
-        _LOG.debug("disconnected: %s", why)
-        self._disconnected.set()
-        if self._node is not None:
-            self._node.core.disconnected()
+        self._log.disconnected(why)
+        self._availability.on_disconnected()
+        self._peer.on_disconnected()
 
-    def _on_messages(self, messages: list[ToPeer]) -> None:
-        assert self._node is not None
-        if self._asking.watches:
-            for message in messages:
-                if isinstance(message, Settled):
-                    self._asking.resolve(message.promises)
-        self._node.receive(messages)
-
-    def _request(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
-        assert self._link is not None
-        self._link.request(command, on_reply)
-
-    def _perform(
-        self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
-    ) -> None:
-        self._start_serving()
-        ttl = self._welcome.lease_ttl_ms if self._welcome is not None else 10_000
-        command = TaskCreate(self.pid, ttl, create.id, create.timeout_at, create.param, create.tags)
-        self._asking.perform(command, stored, result, self._perform_here)
-
-    def _perform_here(self, promise: PromiseRecord, task: TaskRecord) -> None:
-        assert self._node is not None
-        self._node.perform(promise, task.version, task.failures)
-
-    def _start_serving(self) -> None:
-        if self._serving:
-            return
-        self._serving = True
-        assert self._node is not None
-        assert self._link is not None
-        self._node.core.serve()
-        if self._link.connected:
-            self._link.rejoin()
-
-
-def _understood(error: BaseException, connection: Connection) -> BaseException:
-    """The SDK's error for what ended the loop."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    if isinstance(error, NameTakenError):
-        return NameInUseError(connection.name, connection.env.group)
-    return error
+    def _translate(self, error: BaseException) -> BaseException:
+        """Return the public error for the one that has ended the loop."""
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, NameTakenError):
+            return NameInUseError(self.name, self.env.group)
+        return error

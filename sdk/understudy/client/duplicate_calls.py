@@ -1,41 +1,48 @@
-"""A call whose id was there already: whether it asks for what the call that is there does."""
+"""A warning for calls that reuse an id with different arguments."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from typing import Final
 
 from understudy.errors import DecodingError
 from understudy.values import Codec
 from understudy_store.records import PromiseRecord, Value
 
-#: ids that a process remembers, so as to say it once for each
-TOLD_MAX: Final = 10_000
+#: Ids to remember, so that the warning comes once for each.
+WARNED_MAX: Final = 10_000
 
 
 class DuplicateCalls:
-    """Tells of calls that pass other arguments than the call of the same id, which keeps its own.
+    """Warns of calls whose arguments differ from those of the call that has their id.
 
-    Costs nothing as long as the bytes are the same. It says nothing where it cannot know: about
-    pickled data, and where other arguments are left out or passed by name.
+    Equal bytes are equal arguments, so the usual case costs one comparison. There is no warning
+    where a difference cannot be told: for pickled values, and if other parameters are left out or
+    passed by name.
+
+    Parameters
+    ----------
+    codec
+        Decodes the arguments.
+    warn
+        Logs a warning.
     """
 
-    def __init__(self, codec: Codec, log: logging.Logger) -> None:
+    def __init__(self, codec: Codec, warn: Callable[[str], None]) -> None:
         self._codec = codec
-        self._log = log
-        self._told: set[str] = set()
+        self._warn = warn
+        self._warned: set[str] = set()
 
     def check(self, found: PromiseRecord, asked: Value) -> None:
-        """`found` is what `asked` came upon."""
-        if found.param.data == asked.data or found.id in self._told or self._codec.pickle:
+        """Compare the promise that exists with the call that was made under its id."""
+        if found.param.data == asked.data or found.id in self._warned or self._codec.pickle:
             return
-        if len(self._told) >= TOLD_MAX or not self._differ(found.param.data, asked.data):
+        if len(self._warned) >= WARNED_MAX or not self._differ(found.param.data, asked.data):
             return
-        self._told.add(found.id)
-        self._log.warning(
-            "the call %r was made before, with other arguments: it keeps those, and this caller "
-            "gets its result. For another call, take another id",
-            found.id,
+        self._warned.add(found.id)
+        self._warn(
+            f"the call {found.id!r} was made before, with other arguments: it keeps the original "
+            "ones, and this caller gets its result. Use a new id for a new call"
         )
 
     def _differ(self, one: bytes | None, other: bytes | None) -> bool:

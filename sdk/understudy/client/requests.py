@@ -1,13 +1,14 @@
-"""What a process has asked of its broker, and the futures that wait for it.
+"""Requests under way, and the futures that wait for replies and promises.
 
-All of it belongs to one thread, the connection's; only the futures are shared.
+Everything here is called on the loop (see `connection`); only the futures are shared with other
+threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.handle import refusal
@@ -22,160 +23,207 @@ from understudy_broker.protocol.messages import (
 from understudy_store.commands import PromiseCreate, TaskCreate
 from understudy_store.records import HEADER_FUNCTION, PromiseRecord, TaskRecord
 
-#: takes a command, and who gets its answer
-Request = Callable[[AnyCommand, Callable[[Response | Refused], None]], None]
+Answer: TypeAlias = Response | Refused
+#: sends a command, and calls the second argument once with the answer
+SendRequest: TypeAlias = Callable[[AnyCommand, Callable[[Answer], None]], object]
+
+#: Promises to watch with one request after a reconnect; by then each of them may be large.
+RENEWED_MAX: Final = 64
+
+#: Status of a reply that has created a promise.
+_CREATED: Final = 201
+#: Status of a reply about a promise that exists.
+_FOUND: Final = 200
+#: Status of a reply about a task that another node holds.
+_HELD: Final = 409
 
 
 class PendingRequests:
-    """Commands, watches and calls under way."""
+    """Commands, watches and calls that are under way.
 
-    def __init__(self, request: Request, attaching: DuplicateCalls) -> None:
-        self._request = request
-        self._attaching = attaching
-        #: who waits for which promise
+    Parameters
+    ----------
+    duplicates
+        Checks calls whose id exists already.
+    send
+        Sends a request. May be set later, but before the first request.
+
+    Attributes
+    ----------
+    watches
+        The futures that wait for each promise, by its id.
+    unanswered
+        The futures that wait for an answer of the broker. A future leaves it with that answer, even
+        if it waits for a promise from then on, for however long.
+    """
+
+    def __init__(self, duplicates: DuplicateCalls, send: SendRequest | None = None) -> None:
+        self.send: SendRequest
+        if send is not None:
+            self.send = send
         self.watches: dict[str, list[Future[PromiseRecord]]] = {}
-        #: futures that the broker's answer will settle
         self.unanswered: set[Future[Any]] = set()
+        self._duplicates = duplicates
 
-    @property
-    def busy(self) -> bool:
-        """Whether anybody waits for anything."""
-        return bool(self.unanswered or self.watches)
+    # Failures ------------------------------------------------------------------------------------
 
-    def began(self, future: Future[Any]) -> None:
-        """Whoever waits for this waits for the broker, until it has answered."""
-        self.unanswered.add(future)
-        future.add_done_callback(self.unanswered.discard)
+    def fail(self, futures: Iterable[Future[Any]], error: BaseException) -> None:
+        """Fail `futures`, unless they are done."""
+        for future in futures:
+            self.unanswered.discard(future)
+            if not future.done():
+                future.set_exception(error)
 
     def fail_unanswered(self, error: BaseException) -> None:
-        """Let nobody wait for an answer any more."""
-        for future in list(self.unanswered):
-            fail_future(future, error)
+        """Fail everything that waits for an answer."""
+        self.fail(list(self.unanswered), error)
 
     def fail_all(self, error: BaseException) -> None:
-        """Let nobody wait for anything any more."""
+        """Fail everything that waits for an answer or for a promise."""
         for futures in list(self.watches.values()):
-            for future in list(futures):
-                fail_future(future, error)
+            self.fail(list(futures), error)
         self.fail_unanswered(error)
 
+    # Commands ------------------------------------------------------------------------------------
+
+    def command(self, command: AnyCommand, future: Future[Response]) -> None:
+        """Send a command; `future` gets its response, or the error if it is refused."""
+
+        def on_reply(answer: Answer) -> None:
+            self.unanswered.discard(future)
+            error = refusal(answer)
+            if error is not None:
+                self.fail((future,), error)
+            elif isinstance(answer, Response) and not future.done():
+                future.set_result(answer)
+
+        self.send(command, on_reply)
+
+    # Watches -------------------------------------------------------------------------------------
+
+    def watch(self, id: str, future: Future[PromiseRecord]) -> None:
+        """Watch a promise; `future` gets it once it has settled."""
+        if id not in self.watches:
+            self._send_watch((id,))
+        self.watches.setdefault(id, []).append(future)
+
+    def renew_watches(self) -> None:
+        """Watch all promises again, because a new session knows of no watches."""
+        ids = tuple(self.watches)
+        for start in range(0, len(ids), RENEWED_MAX):
+            self._send_watch(ids[start : start + RENEWED_MAX])
+
     def resolve(self, records: Iterable[PromiseRecord]) -> None:
-        """These have settled."""
-        watches = self.watches
+        """Hand out promises that have settled to the futures that wait for them."""
         for record in records:
-            for future in watches.pop(record.id, ()):
+            for future in self.watches.pop(record.id, ()):
+                self.unanswered.discard(future)
                 if not future.done():
                     future.set_result(record)
 
-    def command(self, command: AnyCommand, future: Future[Response]) -> None:
-        """`future` gets the response, or what it was refused with."""
-        self._request(command, lambda answer: _answer(future, answer))
-
-    def watch(self, id: str, future: Future[PromiseRecord]) -> None:
-        """`future` gets the settled promise."""
-        if id not in self.watches:
-            self.send_watch((id,))
-        self.watches.setdefault(id, []).append(future)
-
-    def send_watch(self, ids: tuple[str, ...]) -> None:
-        """Ask to be told of these; again after a reconnect."""
-
-        def on_reply(answer: Response | Refused) -> None:
+    def _send_watch(self, ids: tuple[str, ...]) -> None:
+        def on_reply(answer: Answer) -> None:
             error = refusal(answer)
             if error is not None and len(ids) == 1:
-                for future in self.watches.pop(ids[0], ()):
-                    if not future.done():
-                        future.set_exception(error)
+                self.fail(self.watches.pop(ids[0], ()), error)
             elif error is not None:
-                # one of many is absent: each on its own, so that the others are watched
+                # One of them does not exist. Watched one by one, the others are not affected.
                 for id in ids:
-                    self.send_watch((id,))
+                    self._send_watch((id,))
             elif isinstance(answer, Response):
                 for id in ids:
-                    # answered: from here on it is the promise that is waited for
                     self.unanswered.difference_update(self.watches.get(id, ()))
                 self.resolve(answer.reply.promises or ())
 
-        self._request(PromiseWatch(ids), on_reply)
+        self.send(PromiseWatch(ids), on_reply)
 
-    def invoke(
-        self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
-    ) -> None:
-        """Create a promise and watch it: `stored` is set when it is, `result` when it settles."""
-
-        def on_reply(answer: Response | Refused) -> None:
-            self._created(create, answer, stored, result)
-            if result.done():
-                self._leave(create.id, result)
-            found = answer.reply.promise if isinstance(answer, Response) else None
-            if found is not None and found.settled:
-                self.resolve((found,))
-
-        # a request that cannot be made raises, and nothing is watched then
-        self._request(PromiseCreateWatched(create), on_reply)
-        self.watches.setdefault(create.id, []).append(result)
-
-    def _leave(self, id: str, future: Future[PromiseRecord]) -> None:
-        """This one has been told already: its call was refused, and with it the watch."""
+    def _unwatch(self, id: str, future: Future[PromiseRecord]) -> None:
+        """Drop a future whose call was refused, and with the call its watch."""
         futures = self.watches.get(id, [])
         if future in futures:
             futures.remove(future)
             if futures:
-                self.send_watch((id,))
+                self._send_watch((id,))
             else:
                 del self.watches[id]
 
-    def _created(
-        self,
-        asked: PromiseCreate | TaskCreate,
-        answer: Response | Refused,
-        stored: Future[None],
-        result: Future[PromiseRecord],
+    # Calls ---------------------------------------------------------------------------------------
+
+    def invoke(
+        self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
     ) -> None:
-        error = refusal(answer) or _collision(asked, answer)
-        # from here on it is the promise that is waited for, however long, and no answer
-        self.unanswered.discard(result)
-        if error is not None:
-            fail_future(result, error)
-            fail_future(stored, error)
-            return
-        reply = answer.reply if isinstance(answer, Response) else None
-        if reply is not None and reply.status == 200 and reply.promise is not None:
-            self._attaching.check(reply.promise, asked.param)
-        if not stored.done():
-            stored.set_result(None)
+        """Create a promise and watch it with one request.
+
+        `stored` is done when the promise is stored, `result` when it has settled.
+        """
+
+        def on_reply(answer: Answer) -> None:
+            self._take_answer(create, answer, stored, result)
+            if result.done():
+                self._unwatch(create.id, result)
+            found = answer.reply.promise if isinstance(answer, Response) else None
+            if found is not None and found.settled:
+                self.resolve((found,))
+
+        # Sent first: if the request cannot be sent, that is raised and nothing is watched.
+        self.send(PromiseCreateWatched(create), on_reply)
+        self.watches.setdefault(create.id, []).append(result)
 
     def perform(
         self,
         command: TaskCreate,
         stored: Future[None],
         result: Future[PromiseRecord],
-        take: Callable[[PromiseRecord, TaskRecord], None],
+        perform_task: Callable[[PromiseRecord, TaskRecord], None],
     ) -> None:
-        """Create a promise and hold its task; `take` gets both, if nobody else holds it."""
+        """Create a promise and acquire its task.
 
-        def on_reply(answer: Response | Refused) -> None:
-            held = isinstance(answer, Response) and answer.reply.status == 409
-            if held and _collision(command, answer) is None:
-                # somebody performs it already: attach
-                self.unanswered.discard(result)
-                if not stored.done():
-                    stored.set_result(None)
+        `perform_task` gets promise and task, unless another node holds the task. In that case the
+        call attaches to what that node does.
+        """
+
+        def on_reply(answer: Answer) -> None:
+            is_held = isinstance(answer, Response) and answer.reply.status == _HELD
+            if is_held and _collision(command, answer) is None:
+                self._mark_stored(stored, result)
                 return
-            self._created(command, answer, stored, result)
+            self._take_answer(command, answer, stored, result)
             if isinstance(answer, Response) and answer.reply.ok and not result.done():
                 task, promise = answer.reply.task, answer.reply.promise
                 if task is not None and promise is not None and task.pid == command.pid:
-                    take(promise, task)
+                    perform_task(promise, task)
 
-        self._request(command, on_reply)
+        self.send(command, on_reply)
         self.watch(command.id, result)
 
+    def _take_answer(
+        self,
+        asked: PromiseCreate | TaskCreate,
+        answer: Answer,
+        stored: Future[None],
+        result: Future[PromiseRecord],
+    ) -> None:
+        reply = answer.reply if isinstance(answer, Response) else None
+        if reply is None or reply.status != _CREATED:
+            # A promise that was just created is the one that was asked for; any other may differ.
+            error = refusal(answer) or _collision(asked, answer)
+            if error is not None:
+                self.fail((result, stored), error)
+                return
+        if reply is not None and reply.status == _FOUND and reply.promise is not None:
+            self._duplicates.check(reply.promise, asked.param)
+        self._mark_stored(stored, result)
 
-def _collision(
-    asked: PromiseCreate | TaskCreate, answer: Response | Refused
-) -> CommandError | None:
-    """The error for an id under which another function was called."""
+    def _mark_stored(self, stored: Future[None], result: Future[PromiseRecord]) -> None:
+        """Note that the promise is stored: from now on `result` waits for its settlement only."""
+        self.unanswered.discard(result)
+        self.unanswered.discard(stored)
+        if not stored.done():
+            stored.set_result(None)
+
+
+def _collision(asked: PromiseCreate | TaskCreate, answer: Answer) -> CommandError | None:
+    """Return the error for an id that belongs to a call of another function."""
     found = answer.reply.promise if isinstance(answer, Response) else None
     if found is None:
         return None
@@ -189,16 +237,3 @@ def _collision(
         f"the id {asked.id!r} belongs to {what}, so {name!r} cannot be called under it. The same "
         "id means the same call: give this one another",
     )
-
-
-def _answer(future: Future[Response], answer: Response | Refused) -> None:
-    error = refusal(answer)
-    if error is not None:
-        fail_future(future, error)
-    elif isinstance(answer, Response) and not future.done():
-        future.set_result(answer)
-
-
-def fail_future(future: Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -1,11 +1,17 @@
-"""What the copies of a runtime have in common: one process's connection and all that it started."""
+"""The session of a runtime: one process's connection, and everything that it has started.
+
+A runtime and its copies made by `options` share one session. After a fork, the child keeps the
+session object but makes a connection of its own; an embedded broker and spawned nodes stay the
+parent's.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -16,15 +22,63 @@ from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
 
 if TYPE_CHECKING:
-    from understudy.client.connection import Connection
+    from concurrent.futures import Future
+
     from understudy.client.embedded import Embedded
-    from understudy.processes.spawn import Spawned
-    from understudy_broker.protocol.messages import AnyCommand
-    from understudy_store.commands import Reply
+    from understudy_broker.protocol.messages import AnyCommand, Response
+    from understudy_store.commands import PromiseCreate, Reply
+    from understudy_store.records import PromiseRecord
+
+
+class ConnectionPort(Protocol):
+    """A connection as a session uses it: `Connection`, or that of a test without a broker."""
+
+    os_pid: int
+
+    @property
+    def is_ready(self) -> bool: ...
+    def wait_connected(self, timeout_s: float | None = None) -> None: ...
+    def check(self) -> None: ...
+    def stop(self, timeout_s: float) -> None: ...
+    def command(self, command: AnyCommand) -> Future[Response]: ...
+    def watch(self, id: str) -> Future[PromiseRecord]: ...
+    def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]: ...
+    def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]: ...
+    def serve(self) -> None: ...
+    def serve_dedicated(self, on_ended: Callable[[], None]) -> None: ...
+
+
+class Stoppable(Protocol):
+    """Something that a session has started and ends with."""
+
+    def stop(self) -> None: ...
 
 
 class ClientSession:
-    """What a runtime and its copies made by `options` have in common."""
+    """The state that a runtime shares with its copies.
+
+    Attributes
+    ----------
+    env
+        The functions, values and group of the process.
+    url, name, config, connect_timeout_s
+        Arguments of the connection; they may change until there is one.
+    pickle
+        Whether values may travel by cloudpickle.
+    pickle_asked
+        Whether the user has asked for that, where it is the default.
+    embedded
+        The broker of `Runtime.local`.
+    made_by
+        Process id of the process that `name` belongs to.
+    owner
+        Process id of the process that connected first. The embedded broker and spawned nodes are
+        its own.
+    serving
+        True once the process is a node.
+    spawned
+        Nodes started by `Runtime.spawn`.
+    """
 
     def __init__(
         self,
@@ -43,41 +97,44 @@ class ClientSession:
         self.config = config
         self.connect_timeout_s = connect_timeout_s
         self.pickle = pickle
-        #: whether the user said so, where it is the default
         self.pickle_asked = pickle
         self.embedded = embedded
         self.made_by = os.getpid()
-        #: the process that connected first: the embedded broker and spawned nodes are its own
         self.owner: int | None = None
         self.serving = False
-        self.spawned: list[Spawned] = []
-        self.lock = threading.Lock()
-        self._connection: Connection | None = None
+        self.spawned: list[Stoppable] = []
+        self._lock = threading.Lock()
+        self._connection: ConnectionPort | None = None
 
     @property
     def started(self) -> bool:
-        """Whether there is a connection, or was one in the process that this was forked from."""
+        """True if there is a connection, or was one before this process was forked."""
         return self._connection is not None
 
     @property
-    def connection(self) -> Connection:
-        """The connection of this process; a forked child makes its own."""
+    def connection(self) -> ConnectionPort:
+        """The connection of this process, made at first use; a forked child has its own."""
         connection = self._connection
         if connection is None or connection.os_pid != os.getpid():
-            with self.lock:
+            with self._lock:
                 connection = self._connection
                 if connection is None or connection.os_pid != os.getpid():
                     connection = self._connection = self._connect()
         return connection
 
-    def _connect(self) -> Connection:
-        # loads trio and ZeroMQ, which who only registers functions or asks for help need not
+    def replace_connection(self, connection: ConnectionPort | None) -> None:
+        """Use `connection` from now on; with None, the next call makes one."""
+        self._connection = connection
+
+    def _connect(self) -> ConnectionPort:
+        # Imported here because it loads trio and ZeroMQ. A process that only registers functions,
+        # or prints help, starts faster without them.
         from understudy.client.connection import Connection
 
         context = None
         name = self.name
         if self.made_by != os.getpid():
-            # forked: the parent, and its other children, go by names of their own
+            # This is a forked child. The parent and its other children need names of their own.
             name = f"{name}-{os.getpid()}"
         if self.owner is None:
             self.owner = os.getpid()
@@ -94,7 +151,7 @@ class ClientSession:
             context=context,
         )
 
-    def connected(self) -> Connection:
+    def connected(self) -> ConnectionPort:
         """Return the connection once the broker has answered; on an event loop, at once.
 
         A session with a broker of its own becomes a node with its first call, because nobody else
@@ -104,7 +161,7 @@ class ClientSession:
         if self.embedded is not None and not self.serving:
             self.serving = True
             connection.serve()
-        if not in_async_code():
+        if not connection.is_ready and not in_async_code():
             connection.wait_connected()
         return connection
 
@@ -141,9 +198,17 @@ class ClientSession:
             self.config = msgspec.structs.replace(self.config, concurrency=concurrency)
 
     def stop(self, timeout_s: float) -> None:
+        """Stop spawned nodes, the connection and the embedded broker, in this order.
+
+        In a forked child, only the connection is the child's own and is stopped.
+
+        Parameters
+        ----------
+        timeout_s
+            Seconds to wait for the connection's thread.
+        """
         connection = self._connection
         if self.owner != os.getpid():
-            # forked: only the connection is this process's own, all else is the parent's
             if connection is not None and connection.os_pid == os.getpid():
                 connection.stop(timeout_s)
             return

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from understudy.client.connection import Connection
+from understudy.client.duplicate_calls import DuplicateCalls
+from understudy.client.log import ConnectionLog
+from understudy.client.requests import PendingRequests
 from understudy.handle import in_async_code
-from understudy_actors.node.config import NodeConfig
-from understudy_broker.protocol.messages import AnyCommand, Refused, Response
+from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import PromiseRecord
 
 if TYPE_CHECKING:
-    from understudy.client.session import ClientSession
+    from understudy.client.node_environment import NodeEnvironment
     from understudy.testing.components import Peer
     from understudy.testing.stage import Stage
 
@@ -42,58 +44,57 @@ class StageFuture(Future[T]):
             self._stage.wait_on_loop(self.done)
 
 
-class StageConnection(Connection):
-    """Asks the stage's broker, in the caller's thread."""
+class StageConnection:
+    """The connection of a runtime on a stage: requests run in the caller's thread."""
 
-    def __init__(self, stage: Stage, shared: ClientSession, client: Peer) -> None:
-        super().__init__(
-            "stage",
-            shared.env,
-            name=client.name,
-            boot=client.boot,
-            config=NodeConfig(),
-            connect_timeout_s=0.0,
-        )
-        self.stage = stage
-        self.client = client
-        client.on_settled = self._asking.resolve
-
-    def ensure_started(self) -> None:
-        """Nothing has to be started."""
+    def __init__(self, stage: Stage, env: NodeEnvironment, client: Peer) -> None:
+        self.os_pid = os.getpid()
+        self.is_ready = True
+        self._stage = stage
+        self._client = client
+        duplicates = DuplicateCalls(env.values.codec, ConnectionLog().warn)
+        self._requests = PendingRequests(duplicates, client.request)
+        client.on_settled = self._requests.resolve
 
     def wait_connected(self, timeout_s: float | None = None) -> None:
-        """It always is."""
+        """Return at once: a stage is always connected."""
+
+    def check(self) -> None:
+        """Return at once: a stage does not fail."""
 
     def serve(self) -> None:
-        """The stage has a node for this runtime."""
+        """Do nothing: the stage has a node for this runtime."""
+
+    def serve_dedicated(self, on_ended: Callable[[], None]) -> None:
+        """Do nothing: the stage has a node for this runtime."""
 
     def stop(self, timeout_s: float) -> None:
-        """The stage ends it."""
+        """Do nothing: the stage ends this connection."""
 
     def command(self, command: AnyCommand) -> Future[Response]:
-        future: Future[Response] = StageFuture(self.stage)
-        self._post(self._asking.command, command, future)
+        """Send a command; see `Connection.command`."""
+        future: Future[Response] = StageFuture(self._stage)
+        self._post(self._requests.command, command, future)
         return future
 
     def watch(self, id: str) -> Future[PromiseRecord]:
-        future: Future[PromiseRecord] = StageFuture(self.stage)
-        self._post(self._asking.watch, id, future)
+        """Watch a promise; see `Connection.watch`."""
+        future: Future[PromiseRecord] = StageFuture(self._stage)
+        self._post(self._requests.watch, id, future)
         return future
 
     def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
-        stored: Future[None] = StageFuture(self.stage)
-        result: Future[PromiseRecord] = StageFuture(self.stage)
-        self._post(self._asking.invoke, create, stored, result)
+        """Create a promise and watch it; see `Connection.invoke`."""
+        stored: Future[None] = StageFuture(self._stage)
+        result: Future[PromiseRecord] = StageFuture(self._stage)
+        self._post(self._requests.invoke, create, stored, result)
         return stored, result
 
-    #: the node of this runtime is another process here
+    #: the node of this runtime is another process on the stage
     perform = invoke
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
-        self.stage.post(self.client, function, *args)
-
-    def _request(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
-        self.client.request(command, on_reply)
+        self._stage.post(self._client, function, *args)
 
 
 def off_loop(function: Callable[[], T]) -> T:

@@ -102,7 +102,7 @@ class Stage:
             while world.turn():
                 pass
         self._on_stage.append((shared, shared.owner))
-        shared._connection = StageConnection(self, shared, client)
+        shared.replace_connection(StageConnection(self, shared.env, client))
         # so that a stop during the test leaves the connection as it is
         shared.owner = None
         shared.env.now_ms = world.now_ms
@@ -113,7 +113,7 @@ class Stage:
             return
         self._closed = True
         for shared, owner in self._on_stage:
-            shared._connection = None
+            shared.replace_connection(None)
             shared.owner = owner
             shared.serving = False
             shared.env.now_ms = now_ms

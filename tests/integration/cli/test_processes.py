@@ -141,7 +141,7 @@ def test_a_stopping_node_reports_its_running_calls(folder: Path, broker: str) ->
         assert main(["invoke", "busy-1", "busy", "--target", "g", "--url", broker]) == 0
         wait_until((folder / "busy").exists, lambda: node.output)
         node.process.send_signal(signal.SIGINT)
-        node.wait_for("stopping when what runs has wait_for_exit (calls: 1), in at most 10 s")
+        node.wait_for("stopping once the running calls (1) have ended, in at most 10 s")
         assert node.stop(signal.SIGINT) == 130  # at once
 
 

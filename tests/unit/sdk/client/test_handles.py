@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -41,12 +40,11 @@ class Broker:
     """Takes what is asked, and answers when a test says so."""
 
     def __init__(self) -> None:
+        self.warnings: list[str] = []
         self.asked: list[tuple[AnyCommand, Callable[[Response | Refused], None]]] = []
-        self.asking = PendingRequests(
-            self._request, DuplicateCalls(Codec(), logging.getLogger("test"))
-        )
+        self.requests = PendingRequests(DuplicateCalls(Codec(), self.warnings.append), self._send)
 
-    def _request(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
+    def _send(self, command: AnyCommand, on_reply: Callable[[Response | Refused], None]) -> None:
         self.asked.append((command, on_reply))
 
     def answer(self, status: int, **fields: Any) -> None:
@@ -56,7 +54,7 @@ class Broker:
 
     def watch(self, id: str) -> Future[PromiseRecord]:
         future: Future[PromiseRecord] = Future()
-        self.asking.watch(id, future)
+        self.requests.watch(id, future)
         return future
 
 
@@ -151,9 +149,9 @@ class TestWaiting:
         assert [command for command, _ in broker.asked] == [PromiseWatch(("p",))]
         broker.answer(200, promises=[])
         assert not any(future.done() for future in futures)
-        broker.asking.resolve([record("p"), record("unknown")])
+        broker.requests.resolve([record("p"), record("unknown")])
         assert [future.result(0).id for future in futures] == ["p"] * 3
-        assert not broker.asking.watches
+        assert not broker.requests.watches
 
     def test_what_had_settled_before_is_the_answer(self) -> None:
         broker = Broker()
@@ -165,7 +163,7 @@ class TestWaiting:
         broker = Broker()
         there, absent = broker.watch("there"), broker.watch("absent")
         broker.asked.clear()
-        broker.asking.send_watch(("there", "absent"))
+        broker.requests.renew_watches()
         broker.answer(404)
         assert [command for command, _ in broker.asked] == [
             PromiseWatch(("there",)),
@@ -182,7 +180,7 @@ class TestWaiting:
         broker = Broker()
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
-        broker.asking.invoke(PromiseCreate("p", 9, record("p").param), stored, result)
+        broker.requests.invoke(PromiseCreate("p", 9, record("p").param), stored, result)
         broker.answer(200, promise=record("p", found, settled=False))
         assert stored.done()
         assert result.done() is refused
@@ -195,7 +193,7 @@ class TestWaiting:
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
         create = PromiseCreate("p", 9, record("p").param)
-        broker.asking.invoke(create, stored, result)
+        broker.requests.invoke(create, stored, result)
         other = broker.watch("p")
         assert [command for command, _ in broker.asked] == [PromiseCreateWatched(create)]
         broker.answer(429)
@@ -205,26 +203,26 @@ class TestWaiting:
         broker.answer(404)
         with pytest.raises(CommandError):
             other.result(0)
-        assert not broker.asking.watches
+        assert not broker.requests.watches
 
     def test_what_cannot_be_asked_is_not_watched(self) -> None:
         def full(_: object, __: object) -> None:
             raise LinkFullError("too much is unanswered")
 
-        asking = PendingRequests(full, DuplicateCalls(Codec(), logging.getLogger("test")))
+        requests = PendingRequests(DuplicateCalls(Codec(), pytest.fail), full)
         with pytest.raises(LinkFullError):
-            asking.invoke(PromiseCreate("p", 9), Future(), Future())
+            requests.invoke(PromiseCreate("p", 9), Future(), Future())
         with pytest.raises(LinkFullError):
-            asking.watch("p", Future())
-        assert not asking.watches
+            requests.watch("p", Future())
+        assert not requests.watches
 
     def test_at_the_end_nobody_is_left_waiting(self) -> None:
         broker = Broker()
         waiting = [broker.watch("p"), broker.watch("p"), broker.watch("q")]
         command: Future[Response] = Future()
-        broker.asking.began(command)
-        broker.asking.command(PromiseWatch(()), command)
-        broker.asking.fail_all(RuntimeError("stopped"))
+        broker.requests.unanswered.add(command)
+        broker.requests.command(PromiseWatch(()), command)
+        broker.requests.fail_all(RuntimeError("stopped"))
         errors = [future.exception(0) for future in waiting] + [command.exception(0)]
         assert [type(error) for error in errors] == [RuntimeError] * 4
-        assert not broker.asking.unanswered
+        assert not broker.requests.unanswered

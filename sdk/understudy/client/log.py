@@ -1,0 +1,61 @@
+"""Log lines of a connection and its node, on the logger ``understudy``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from understudy.errors import BrokerUnavailableError
+
+_LOG: Final = logging.getLogger("understudy")
+
+
+class ConnectionLog:
+    """Log lines of one connection.
+
+    Attributes
+    ----------
+    dedicated
+        True in a process that is a node and nothing else. Then failures of functions are logged as
+        errors. Elsewhere the caller is probably in this same process, and gets the exception.
+    """
+
+    def __init__(self) -> None:
+        self.dedicated = False
+
+    def warn(self, text: str) -> None:
+        """Log a warning."""
+        _LOG.warning("%s", text)
+
+    def failure(self, text: str, error: BaseException) -> None:
+        """Log the failure of a function, with a traceback that begins in the function itself."""
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
+            "understudy_actors."
+        ):
+            frames = frames.tb_next
+        level = logging.ERROR if self.dedicated else logging.INFO
+        _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
+
+    def unavailable(self, url: str) -> None:
+        """Warn that no broker answers yet."""
+        if self.dedicated:
+            self.warn(
+                f"no broker answers at {url} (still trying). Start one with: understudy broker; or "
+                "give its address with --url, UNDERSTUDY_URL or Runtime(url=...)"
+            )
+        else:
+            self.warn(str(BrokerUnavailableError(url, "still trying")))
+
+    def disconnected(self, why: str) -> None:
+        """Log that the connection was lost; usually it is soon back, so only for debugging."""
+        _LOG.debug("disconnected: %s", why)
+
+    def stopping(self, calls: int, drain_s: float) -> None:
+        """Say what a stop waits for, and for how long."""
+        _LOG.info(
+            "stopping once the running calls (%d) have ended, in at most %g s; the rest is then "
+            "handed back. A second signal ends this at once",
+            calls,
+            drain_s,
+        )

@@ -1,0 +1,85 @@
+"""Work that users' threads submit to the loop. See `connection` for why it is safe."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeAlias
+
+from understudy.client.requests import PendingRequests
+from understudy_broker.errors import LinkError
+from understudy_broker.link.link import Link
+from understudy_broker.transport.loop_lock import LoopLock, LoopThread
+
+#: a function, its arguments, and the futures that it will settle
+_Submission: TypeAlias = tuple[Callable[..., None], tuple[Any, ...], tuple[Future[Any], ...]]
+
+
+class SubmissionQueue:
+    """Brings work from any thread to the loop, with one wake-up for all work that gathers.
+
+    The first submission of a burst does not wait for the others. If nothing is pending and the loop
+    sleeps, the submitting thread does the work itself, under the `LoopLock`, so its request leaves
+    at once. While that request is unanswered, further submissions gather for the loop and their
+    requests travel in one frame.
+    """
+
+    def __init__(self, requests: PendingRequests, loop_lock: LoopLock) -> None:
+        self._requests = requests
+        self._loop_lock = loop_lock
+        self._queue: deque[_Submission] = deque()
+        self._signaled = False
+        self._link: Link
+        self._loop: LoopThread
+
+    def open(self, link: Link, loop: LoopThread) -> None:
+        """Begin to take submissions; nothing may be submitted before."""
+        self._link = link
+        self._loop = loop
+
+    def submit(
+        self, function: Callable[..., None], args: tuple[Any, ...], futures: tuple[Future[Any], ...]
+    ) -> None:
+        """Call ``function(*args)`` on the loop.
+
+        Parameters
+        ----------
+        futures
+            The futures that it will settle. They fail with the error if `function` raises a
+            `LinkError`, and if no broker answers in time.
+        """
+        self._queue.append((function, args, futures))
+        if self._signaled:
+            return
+        self._signaled = True
+        requests = self._requests
+        if requests.unanswered or requests.watches or not self._loop_lock.acquire():
+            self._loop.run_soon(self._run_all)
+            return
+        try:
+            self._run_all()
+        finally:
+            self._loop_lock.release()
+
+    def fail_all(self, error: BaseException) -> None:
+        """Fail the futures of all submissions, because the loop has ended."""
+        while self._queue:
+            _, _, futures = self._queue.popleft()
+            self._requests.fail(futures, error)
+
+    def _run_all(self) -> None:
+        """Run what was submitted; on the loop."""
+        self._signaled = False
+        queue, requests, link = self._queue, self._requests, self._link
+        link.cork()
+        try:
+            while queue:
+                function, args, futures = queue.popleft()
+                requests.unanswered.update(futures)
+                try:
+                    function(*args)
+                except LinkError as error:
+                    requests.fail(futures, error)
+        finally:
+            link.uncork()
