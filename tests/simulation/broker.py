@@ -56,7 +56,7 @@ class BrokerHost:
             unblock_retry_ms=500,
             inflight_max=plan.inflight_max,
             batch_requests_max=plan.batch_requests_max,
-            patience_ms=plan.patience_ms,
+            reply_delay_ms=plan.reply_delay_ms,
             frames=FrameLimits(frame_bytes_soft=plan.frame_bytes),
         )
 
@@ -105,7 +105,7 @@ class BrokerHost:
 
     def count(self) -> None:
         """Add what this process has counted to the world's sums."""
-        counters = self.core.counters.as_dict()
+        counters = self.core.metrics.read()
         for name in _COUNTED:
             self.world.counts[name.replace("_", " ")] += counters[name]
 

@@ -83,7 +83,7 @@ class Plan(msgspec.Struct, kw_only=True):
     #: frames that a turn of the broker takes in
     frames_max: int = 1_000
     #: how long the broker keeps answers that nobody waits for
-    patience_ms: int = 20
+    reply_delay_ms: int = 20
     #: where the broker, and its peers, begin another frame
     frame_bytes: int = 1_048_576
     frame_messages: int = 16_384
@@ -133,7 +133,7 @@ def draw(seed: int) -> Plan:
         inflight_max=rng.choice((2, 4_096, 4_096)),
         batch_requests_max=rng.choice((1, 32_768, 32_768)),
         frames_max=rng.choice((1, 1_000, 1_000)),
-        patience_ms=rng.choice((0, 20, 20, 500)),
+        reply_delay_ms=rng.choice((0, 20, 20, 500)),
         frame_bytes=rng.choice((200, 1_048_576, 1_048_576)),
         frame_messages=rng.choice((1, 3, 16_384, 16_384)),
         fence_commands=rng.choice((1, 2, 1_024, 1_024)),

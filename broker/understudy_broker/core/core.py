@@ -1,74 +1,92 @@
-"""The broker's core: what a router does with frames, as a pure machine. No socket, clock or thread.
+"""The broker's core: sessions, dispatch and batches around one machine. Pure: no socket or clock.
 
 Three verbs drive it, and every shell and simulator calls the same three::
 
-    core.receive(peer, frame, now)        # for each frame that came
-    step = core.step(now, find)           # perform, and give what may leave at once
+    core.receive(peer, frame, now)               # for each frame that came
+    step = core.step(now, find)                  # perform, and make a batch
     send(step.frames)
-    ... commit step.batch.changes, then make step.batch.reads ...
+    ...                                          # commit step.batch.changes, make step.batch.reads
     send(core.committed(step.batch, replies))
 
-While one batch commits, the next accumulates; its messages wait for its own commit. So whatever a
-peer is told is on disk, and if a commit fails nothing that depends on it was said.
+Theory of operation
+===================
+
+**A step.** `receive` decodes a frame and checks its number. Session messages (hello, credit,
+heartbeat, acknowledgment) take effect at once; requests are queued. `step` then performs what is
+queued, in the order in which it came, and in this order:
+
+1. *Deferred requests* of peers that have taken their large replies go back into the queue, before
+   what the same peers have asked for since.
+2. *Select* as many requests as one commit should wait for, and *look up* the rows that they name
+   and memory does not hold, together with the rows that due schedules may create.
+3. *Perform* the requests. Each changes the machine's memory and adds its reply to the outbox.
+4. *Tick*: give up peers whose lease or grace is over. It comes after the requests, so that a
+   result that arrived in time counts, and before the dispatch, so that what these peers held is
+   handed out in the same batch.
+5. *Sweep*: deadlines, leases, schedules and retries that are due.
+6. *Tell* peers of settlements and revocations. This comes before the dispatch, because a node must
+   hear of a settlement no later than of the task that it resumes.
+7. *Dispatch* pending tasks to nodes with credit.
+8. Take everything that changed, and every message, as one *batch*, unless one is being committed.
+
+**Nothing is told before its commit.** A message belongs to the batch whose changes it tells of, and
+`committed` makes frames of it once the batch is durable. While one batch commits, the next
+accumulates in memory; its messages wait for its own commit. So whatever a peer is told is on disk,
+and if a commit fails, the shell stops and nothing that depended on it was said. Refusals,
+heartbeats, welcomes and goodbyes depend on no commit: they are *urgent* and leave with the step.
+
+**Late lookups.** `find` may answer at once, as SQLite does, or return None and answer later through
+`found`. The selected requests then wait, and so do the sweep and the next batch: between a lookup
+and the commands it is for, the machine must not forget what it had in memory. Frames are still
+received, peers join and leave, heartbeats are answered and leases lapse. When the rows are there,
+the next step goes on at 3. One lookup is under way at most.
+
+**Idle steps.** If nothing but heartbeats has come since a step that made no batch, and nothing is
+due, a step only looks at the clock.
+
+What is not perfect
+===================
+
+- Welcomes leave before the commit of what a hello changed. After a crash of the broker right then,
+  a node may hear twice, from two starts of the broker, which claims it has lost. Both are right.
+- A lookup that takes long delays deadlines and schedules as long as requests. A broker that must be
+  on time needs an engine that is.
+- A frame of many requests releases its bytes only when the last of them is answered.
+- Two batches are never committed at the same time. A store with a long round trip and much
+  bandwidth is used less than it could be; in exchange, order needs no further thought.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.core.delivery import Delivery
-from understudy_broker.core.dispatcher import SUSPECT_DEATHS, Dispatcher
-from understudy_broker.core.flow_control import Asked
-from understudy_broker.core.membership import Event
-from understudy_broker.core.outbox import Batch, Frame, Outbox
-from understudy_broker.core.sessions import Session
-from understudy_broker.protocol.frames import (
-    FrameError,
-    FrameSequence,
-    decode_to_broker,
-    encode,
-    number_of,
-    salvage,
-)
-from understudy_broker.protocol.messages import (
-    Ack,
-    Beat,
-    Bye,
-    Credit,
-    GroupsGet,
-    Hello,
-    PromiseCreateWatched,
-    PromiseUnwatch,
-    PromiseWatch,
-    Refused,
-    Request,
-    ToBroker,
-)
+from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery
+from understudy_broker.core.dispatcher import Dispatcher
+from understudy_broker.core.events import Event, EventLog
+from understudy_broker.core.flow_control import FlowControl
+from understudy_broker.core.membership import Membership
+from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.outbox import Batch, BatchOutbox, Frame, Outbox
+from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.quarantine import Quarantine
+from understudy_broker.core.receiver import Receiver
+from understudy_broker.core.reply_coalescer import ReplyCoalescer
+from understudy_broker.core.request_queue import RequestQueue
+from understudy_broker.core.requests import RequestHandlers
+from understudy_broker.core.sessions import Sessions
+from understudy_broker.core.watches import Watches
+from understudy_broker.protocol.frames import encode
+from understudy_broker.protocol.messages import Bye
 from understudy_store.changes import Snapshot
-from understudy_store.commands import (
-    PromiseCreate,
-    PromiseGet,
-    Reply,
-    StoreCommand,
-    TaskFence,
-)
+from understudy_store.commands import Reply
 from understudy_store.machine import Machine
 from understudy_store.records import Row
 
-#: settled promises that are loaded to be looked at, in one turn; each may have megabytes
-_LOADED_MAX: Final = 8
-#: commands that are performed in one turn: some milliseconds, after which the commit of what they
-#: changed can begin, and what the last commit owes can leave
-_ASKED_MAX: Final = 512
-_FRAMES_MISSING: Final = Refused(412, "frames are missing on this connection: say hello again")
-_WELCOME_FIRST: Final = Refused(412, "this connection is not known here: say hello first")
-
-
-#: finds the rows of these ids in the store; None: they come later, by `BrokerCore.found`
+#: Finds the rows of these ids in the store; None: they come later, through `BrokerCore.found`.
 Find: TypeAlias = Callable[[set[str]], list[Row] | None]
 
 
@@ -83,7 +101,7 @@ class Step(msgspec.Struct, frozen=True):
         For the log.
     batch
         To be committed now, and then given to `BrokerCore.committed`; None if there is nothing to
-        commit, or if a batch is under way already.
+        commit, or if an earlier batch is still being committed.
     due_at
         When the core wants its next step even if no frame comes, epoch milliseconds; None: never.
     """
@@ -94,307 +112,262 @@ class Step(msgspec.Struct, frozen=True):
     due_at: int | None
 
 
-def _is_taken_at_once(_peer: bytes) -> bool:
-    """For shells whose peers take each frame when it is sent."""
+def _takes_all_at_once(_peer: bytes) -> bool:
+    """Return that no frame waits, for shells whose peers take each frame when it is sent."""
     return False
 
 
-class BrokerCore(Delivery):
-    """Sessions, watches, dispatch and batches around one machine."""
+class BrokerCore:
+    """Owns the parts of the broker, and drives them in order.
+
+    Attributes
+    ----------
+    sessions, dispatcher, metrics
+        For shells and reports, which read them; a shell counts `metrics.peers_too_slow` itself.
+    """
 
     def __init__(self, machine: Machine, dispatcher: Dispatcher, config: BrokerConfig) -> None:
-        super().__init__(machine, dispatcher, config)
-        #: requests that wait for a step to select them
-        self._queue: list[Asked] = []
-        #: requests of the step that is under way, whose rows are being looked up
-        self._selected: list[Asked] = []
+        self.config = config
+        self.machine = machine
+        self.dispatcher = dispatcher
+        self.sessions = Sessions()
+        self.metrics = Metrics()
+        self.metrics.add_source(lambda: {"peers": len(self.sessions)})
+        self.metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
+        self.flow = FlowControl(config, self.sessions)
+        self._events = EventLog()
+        self._coalescer = ReplyCoalescer(config.reply_delay_ms)
+        self._outbox = Outbox(self.sessions, self._coalescer, config.frames, self.metrics)
+        watches = Watches()
+        self._membership = Membership(
+            machine,
+            dispatcher,
+            self.sessions,
+            self._outbox,
+            watches,
+            self._events,
+            self.metrics,
+            config,
+        )
+        self._poll = PollScheme(
+            machine,
+            dispatcher,
+            self.sessions,
+            self._membership,
+            self._outbox,
+            self.metrics,
+            config,
+        )
+        self._delivery = Delivery(
+            machine,
+            self.sessions,
+            self._outbox,
+            watches,
+            Quarantine(machine, self._events, self.metrics, config.deaths_max),
+            {DEFAULT_SCHEME: self._poll},
+            self._events,
+            self.metrics,
+        )
+        self._handlers = RequestHandlers(
+            machine,
+            dispatcher,
+            self.sessions,
+            self._outbox,
+            watches,
+            self.flow,
+            self.metrics,
+            config,
+        )
+        self._queue = RequestQueue(machine, self.flow)
+        self._receiver = Receiver(
+            dispatcher,
+            self.sessions,
+            self._membership,
+            self._poll,
+            self._queue,
+            self._outbox,
+            self.flow,
+            self.metrics,
+            config,
+        )
         #: when the lookup that is under way was begun; None: none is
         self._lookup_at: int | None = None
+        #: its rows, once they are there
         self._rows: list[Row] | None = None
-        #: a batch was handed out and is not committed yet
-        self.committing = False
-        self._taken = 0
-        self._taken_bytes: dict[bytes, int] = {}
+        #: the sweep left something that is due
         self._more_due = False
-        #: more than heartbeats has come since a step left nothing to do
-        self._has_input = True
+        self._now = 0
+        #: A batch was handed out and is not committed yet; to be read by shells.
+        self.committing = False
 
     def start(self, snapshot: Snapshot, now: int) -> None:
-        """Go on from what the store has; holders of tasks get `boot_grace_ms` to come back."""
+        """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back."""
         self.machine.restore(snapshot, now)
         for address, record in self.machine.owed_unblocks():
-            self.unblocks.add(address, record)
-        self.membership.start(now)
-        for pid in self.machine.view.pids():
-            for id_, _ in self.machine.view.held(pid):
-                task = self.machine.view.task(id_)
-                if task is not None and task.deaths >= SUSPECT_DEATHS:
-                    self.dispatcher.suspect(pid, id_, now)
+            self._delivery.scheme_of(address).unblock(address, record)
+        self._membership.start(now)
+        self._poll.start(now)
 
-    # Taking in ---------------------------------------------------------------------------------
+    # Receiving -----------------------------------------------------------------------------------
+
+    def mark_polled(self, now: int) -> None:
+        """Note that everything peers had sent by `now` was read.
+
+        To be called before what was read is given to `receive`, because silence in a time in which
+        the broker itself did not listen is forgiven first. Not to be called if more is left.
+        """
+        self._membership.mark_polled(now)
 
     def receive(self, peer: bytes, frame: bytes | memoryview, now: int) -> None:
-        """Take a frame: session messages act at once, requests wait for `apply`."""
-        self.counters.frames += 1
-        session = self.sessions.peer(peer)
-        order = session.order if session is not None else None
-        if session is not None and order is not None and not self._in_order(session, frame, now):
-            return
-        try:
-            messages = decode_to_broker(frame, self.config.frames)
-        except FrameError as error:
-            self.counters.malformed += 1
-            messages, bad = salvage(frame) if error.status == 400 else ([], [])
-            for corr, text in bad:
-                self.refuse(peer, Refused(400, text, corr=corr))
-            if not messages and not bad:
-                self.refuse(peer, Refused(error.status, str(error), fatal=error.status == 426))
-                return
-        if session is not None:
-            session.heard_at = now
-            if len(messages) == 1 and type(messages[0]) is Beat:
-                self.counters.beats += 1
-                self.membership.beaten(session, now)
-                return
-        self._has_input = True
-        size = len(frame)
-        for message in messages:
-            if type(message) is Request and session is not None:
-                self._take(session, message, size)
-                size = 0
-            elif type(message) is Hello:
-                session = self.membership.hello(peer, message, now)
-                if session is not None and (number := number_of(frame)) is not None:
-                    session.order = order or FrameSequence(number)
-            elif session is None:
-                if type(message) is not Bye:
-                    self.refuse(peer, _WELCOME_FIRST)
-                return
-            elif type(message) is Bye:
-                # In its turn: what it asked for before leaving is still performed for it.
-                self._queue.append((session, message))
-                return
-            else:
-                self._session_message(session, message, now)
+        """Take a frame: session messages take effect at once, requests wait for a step."""
+        self._receiver.receive(peer, frame, now)
 
-    def _in_order(self, session: Session, frame: bytes | memoryview, now: int) -> bool:
-        """Whether this frame is the next one; if some are missing, the connection is over."""
-        assert session.order is not None
-        place = session.order.check(frame)
-        if place == "again":
-            self.counters.frames_repeated += 1
-        elif place == "gap":
-            self.counters.frames_missing += 1
-            self.refuse(session.peer, _FRAMES_MISSING)
-            self.membership.connection_lost(session.peer, now, "frames are missing")
-        return place == "next"
+    def connection_lost(self, peer: bytes, now: int, reason: str = "connection closed") -> None:
+        """Note that the kernel closed a peer's connection, or that frames no longer reach it."""
+        self._receiver.has_input = True
+        self._membership.connection_lost(peer, now, reason)
 
-    def _take(self, session: Session, request: Request, size: int) -> None:
-        config = self.config
-        if session.inflight >= config.inflight_max or (
-            session.inflight_bytes > config.inflight_bytes_max
-        ):
-            text = f"{session.inflight} requests ({session.inflight_bytes} bytes) are unanswered"
-            self.refuse(session.peer, Refused(429, text, corr=request.corr))
-            return
-        session.inflight += 1
-        if size:
-            session.inflight_bytes += size
-            self._taken_bytes[session.peer] = self._taken_bytes.get(session.peer, 0) + size
-        self._taken += 1
-        self._queue.append((session, request))
-
-    def _session_message(self, session: Session, message: ToBroker, now: int) -> None:
-        if type(message) is Credit:
-            self.dispatcher.credit(session.pid, message.total)
-        elif type(message) is Beat:
-            self.counters.beats += 1
-            self.membership.beaten(session, now)
-        elif type(message) is Ack and self.unblocks.acknowledged(message.id, message.address):
-            self.machine.acknowledge(message.id, message.address)
+    # Stepping ------------------------------------------------------------------------------------
 
     @property
     def full(self) -> bool:
-        """Whether enough waits for the next commit; the shell then listens no more."""
-        return (
-            self._taken >= self.config.batch_requests_max
-            or sum(self._taken_bytes.values()) >= self.config.batch_bytes_max
-        )
+        """Whether enough waits for the next commit; the shell then reads no more."""
+        return self.flow.full
 
     @property
     def has_deferred(self) -> bool:
         """Whether requests wait until their peer has taken what it was sent."""
-        return bool(self.burdens.over)
+        return bool(self.flow.budget.deferred)
 
     @property
     def looking_up(self) -> bool:
         """Whether a step waits for rows of the store."""
         return self._lookup_at is not None
 
-    # Stepping ----------------------------------------------------------------------------------
-
     def step(
-        self, now: int, find: Find, is_waiting: Callable[[bytes], bool] = _is_taken_at_once
+        self, now: int, find: Find, is_waiting: Callable[[bytes], bool] = _takes_all_at_once
     ) -> Step:
         """Perform what was received and what is due, and make a batch of it.
-
-        If nothing but heartbeats has come and nothing is due, this costs next to nothing.
 
         Parameters
         ----------
         now
             Epoch milliseconds, never before those of an earlier call.
         find
-            Called at most once, with the ids whose rows the commands of this step need. If it
-            returns None, these commands wait until `found` was called and a later step goes on with
-            them; meanwhile steps go on with sessions and heartbeats, and nothing else is looked up.
+            Called at most once, with the ids whose rows the requests of this step need. If it
+            returns None, these requests wait until `found` was called and a later step goes on.
         is_waiting
             Whether frames for a peer still wait in the shell.
         """
-        if not (self._has_input or self._queue or self._urgent or self.burdens.sent):
+        if not (
+            self._receiver.has_input
+            or self._queue.waiting
+            or self._outbox.urgent
+            or self.flow.budget.sent
+        ):
             due_at = self._due_at(now)
             if due_at is None or due_at > now:
                 return Step([], [], None, due_at)
         self._now = now
-        batch = None
         if self._lookup_at is None:
-            self._take_back_deferred(is_waiting)
-            ids = self._select(now)
+            if self.flow.budget.sent:
+                self._queue.put_back(self.flow.take_back(is_waiting))
+            ids = self._queue.select(now)
             self._lookup_at = now
             self._rows = find(ids) if ids else []
-        due_at = self._patience.due_at
-        if due_at is not None and due_at <= now:
-            self.be_impatient()
+        delayed_until = self._coalescer.due_at
+        if delayed_until is not None and delayed_until <= now:
+            self._outbox.flush_delayed()
         if self._rows is None:
-            self.membership.tick(now)
-            frames = self.take_urgent()
-        else:
-            self._perform_selected(now)
-            if not self.committing:
-                batch = self._take_batch()
-            frames = self.take_urgent()
-            if batch is not None and not batch.writes:
-                frames += self.committed(batch, [])
-                batch = None
-        due_at = self._due_at(now)
-        if batch is not None:
-            self.committing = True
-            delayed_until = self._delayed_until(batch)
-            if delayed_until is not None and (due_at is None or delayed_until < due_at):
-                due_at = delayed_until
-        return Step(frames, self.membership.take_events(), batch, due_at)
+            self._tick(now)
+            frames = self._outbox.take_urgent()
+            return Step(frames, self._events.take(), None, self._due_at(now))
+        self._perform(now)
+        return self._finish(now)
 
     def found(self, rows: list[Row]) -> None:
-        """The rows are there for which the `find` of a step returned None."""
+        """Take the rows for which the `find` of a step returned None."""
         assert self._lookup_at is not None
         assert self._rows is None
         self._rows = rows
-        self._has_input = True
+        self._receiver.has_input = True
 
-    def _take_back_deferred(self, is_waiting: Callable[[bytes], bool]) -> None:
-        """Go on with the requests of peers that have taken all that they were sent."""
-        for peer in self.burdens.sent:
-            if is_waiting(peer):
+    def _perform(self, now: int) -> None:
+        """Perform the selected requests and all that follows from them and from the time."""
+        if self._rows:
+            self.machine.load(self._rows)
+        looked_up_at, self._lookup_at, self._rows = self._lookup_at, None, None
+        performed = 0
+        deferred = self.flow.budget.deferred
+        for session, request in self._queue.take_selected():
+            if deferred and session.peer in deferred:
+                deferred[session.peer].queue.append((session, request))
                 continue
-            put_off = self.burdens.drained(peer)
-            if put_off is not None:
-                # before what it has asked for since
-                self._queue[:0] = put_off.queue
-                if put_off.size:
-                    self._taken_bytes[peer] = self._taken_bytes.get(peer, 0) + put_off.size
-
-    def _select(self, now: int) -> set[str]:
-        """Select the requests of this step; returns the ids that must be loaded first."""
-        queue = self._queue
-        if self.burdens.over:
-            queue = self.burdens.sift(queue)
-        commands: list[StoreCommand] = []
-        created: set[str] = set()
-        record = self.machine.view.record
-        loaded = asked = 0
-        end = len(queue)
-        for place, (_, request) in enumerate(queue):
+            performed += 1
             if isinstance(request, Bye):
-                continue
-            command = request.command
-            if isinstance(command, PromiseCreateWatched):
-                command = command.create
-            kind = type(command)
-            asked += len(command.commands) if kind is TaskFence else 1  # type: ignore[union-attr]
-            if asked > _ASKED_MAX and place:
-                end = place
-                break
-            if kind is PromiseCreate:
-                created.add(command.id)  # type: ignore[union-attr]
-            elif isinstance(command, PromiseGet | PromiseWatch):
-                ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
-                loaded += sum(record(id_) is None and id_ not in created for id_ in ids)
-                if loaded > _LOADED_MAX and place:
-                    end = place
-                    break
-                if kind is PromiseWatch:
-                    commands.extend(map(PromiseGet, ids))
-                    continue
-            if kind is not PromiseUnwatch and kind is not GroupsGet:
-                commands.append(command)  # type: ignore[arg-type]
-        self._selected, self._queue = queue[:end], queue[end:]
-        found = self.machine.lookups(commands) if commands else set()
-        return found | self.machine.due_lookups(now)
-
-    def _perform_selected(self, now: int) -> None:
-        """Perform the requests of this step, give up who is gone, sweep, and hand out tasks."""
-        rows, self._rows = self._rows, None
-        looked_up_at, self._lookup_at = self._lookup_at, None
-        if rows:
-            self.machine.load(rows)
-        selected, self._selected = self._selected, []
-        over = self.burdens.over
-        put_off = 0
-        for session, request in selected:
-            if over and session.peer in over:
-                over[session.peer].queue.append((session, request))
-                put_off += 1
-                continue
-            if isinstance(request, Bye):
-                self.membership.bye(session, now)
-                continue
-            self.perform(session, request, now)
-        self.counters.requests += len(selected) - put_off
-        self.counters.commands += len(selected) - put_off
-        self.membership.tick(now)
+                self._membership.leave(session, now)
+            else:
+                self._handlers.perform(session, request, now)
+        self.metrics.requests += performed
+        self.metrics.commands += performed
+        self._tick(now)
         self._more_due = self.machine.sweep(now, looked_up_at)
-        self._settle()
-        self._dispatch(now)
+        self._delivery.settle()
+        self._delivery.dispatch(now)
 
-    # Committing --------------------------------------------------------------------------------
+    def _tick(self, now: int) -> None:
+        self._membership.tick(now)
+        self._poll.tick(now)
+
+    def _finish(self, now: int) -> Step:
+        """Make the results of a step, with a batch unless one is being committed."""
+        frames = self._outbox.take_urgent()
+        batch = None if self.committing else self._take_batch()
+        delayed_until = None
+        if batch is not None:
+            if batch.changes or batch.reads:
+                self.committing = True
+                if batch.outbox.delayable:
+                    delayed_until = self._outbox.delayed_until(batch.outbox, now)
+            else:
+                frames += self.committed(batch, [])
+                batch = None
+        due_at = self._due_at(now)
+        if delayed_until is not None and (due_at is None or delayed_until < due_at):
+            due_at = delayed_until
+        return Step(frames, self._events.take(), batch, due_at)
+
+    def _due_at(self, now: int) -> int | None:
+        """Return when the next step is due, epoch milliseconds."""
+        due_at = self._membership.next_due()
+        if self._lookup_at is None:
+            if self._more_due or self._queue.waiting:
+                return now
+            at = self.machine.next_due()
+            if at is not None and (due_at is None or at < due_at):
+                due_at = at
+        for at in (self._poll.next_due(), self._coalescer.due_at):
+            if at is not None and (due_at is None or at < due_at):
+                due_at = at
+        return due_at
+
+    # Committing ----------------------------------------------------------------------------------
 
     def _take_batch(self) -> Batch | None:
-        """Everything since the last batch; None if there is nothing. One batch at a time."""
+        """Return everything since the last batch; None if there is nothing."""
         changes = self.machine.take()
-        if not changes and not self._outbox:
-            self.machine.committed(changes)
-            self._has_input = False
-            return None
-        taken_bytes: dict[bytes, int] = {}
-        if not self._queue:
-            # all that came in these frames is applied, but for what is put off
-            taken_bytes, self._taken_bytes = self._taken_bytes, taken_bytes
-            self.burdens.set_aside(taken_bytes)
-        batch = Batch(changes, self._outbox, taken_bytes)
-        self._outbox = Outbox()
-        self._taken = len(self._queue)
-        return batch
-
-    def _delayed_until(self, batch: Batch) -> int | None:
-        """When replies of this batch that will be delayed for company are to leave at last."""
-        messages = batch.outbox.messages
-        for peer, count in batch.outbox.patient.items():
-            if count == len(messages[peer]):
-                return self._now + self._patience.wait_ms
-        return None
+        outbox = self._outbox.take_batch()
+        if outbox is None:
+            if not changes:
+                self.machine.committed(changes)
+                self._receiver.has_input = False
+                return None
+            outbox = BatchOutbox()
+        request_bytes, reply_bytes = self.flow.take_batch(len(self._queue.waiting))
+        return Batch(changes, outbox, request_bytes, reply_bytes)
 
     def committed(self, batch: Batch, replies: list[Reply]) -> list[Frame]:
-        """The batch is on disk: forget what is history, and return what may now be sent.
+        """Take note that a batch is durable, and return the frames that may leave now.
 
         Parameters
         ----------
@@ -404,58 +377,16 @@ class BrokerCore(Delivery):
         self.committing = False
         self.machine.committed(batch.changes)
         if batch.changes:
-            self.counters.commits += 1
-        if batch.outbox.weights:
-            self.burdens.committed(batch.outbox.weights)
-        batch.outbox.fill(replies)
-        for peer, count in batch.outbox.answered.items():
-            session = self.sessions.peer(peer)
-            if session is not None:
-                # Never below nothing: the requests may be those of an earlier hello.
-                session.inflight = max(0, session.inflight - count)
-        for peer, taken in batch.taken_bytes.items():
-            session = self.sessions.peer(peer)
-            if session is not None:
-                session.inflight_bytes = max(0, session.inflight_bytes - taken)
-        return self._packed(batch.outbox)
-
-    # Time --------------------------------------------------------------------------------------
-
-    def mark_polled(self, now: int) -> None:
-        """All that peers had said by `now` has been read.
-
-        To be called before what was read is given to `receive`: silence in a time in which the
-        broker itself did not listen is forgiven first. Not to be called if more is left to read.
-        """
-        self.membership.polled(now)
-
-    def _due_at(self, now: int) -> int | None:
-        """When the next step is due, epoch milliseconds."""
-        at = self.membership.next_due()
-        if self._lookup_at is None:
-            if self._more_due or self._queue:
-                return now
-            at = _earlier(at, self.machine.next_due())
-        return _earlier(at, self._patience.due_at)
-
-    def connection_lost(self, peer: bytes, now: int, reason: str = "connection closed") -> None:
-        """The kernel closed this peer's connection, or frames no longer reach it."""
-        self._has_input = True
-        self.membership.connection_lost(peer, now, reason)
+            self.metrics.commits += 1
+        self.flow.on_committed(batch)
+        if batch.outbox.reads:
+            batch.outbox.fill(replies)
+        return self._outbox.frames_of(batch.outbox, self._now)
 
     def stop(self) -> list[Frame]:
-        """Return what every peer is still to be told: delayed replies, and that this broker leaves.
-
-        Not to be called while a batch is being committed, as far as that can be helped.
-        """
-        self.be_impatient()
-        frames = self.take_urgent()
+        """Return the last frames for peers: delayed replies, and that this broker leaves."""
+        self._outbox.flush_delayed()
+        frames = self._outbox.take_urgent()
         bye = encode([Bye()])
         frames += [(session.peer, bye) for session in self.sessions]
         return frames
-
-
-def _earlier(one: int | None, other: int | None) -> int | None:
-    if one is None or (other is not None and other < one):
-        return other
-    return one

@@ -1,17 +1,42 @@
-"""The dispatcher: nodes, groups, credit and queues; who gets which task next. Pure.
+"""The dispatcher: nodes, groups, credit and queues decide which node gets which task next. Pure.
 
-A group has one queue of tasks for whichever of its nodes has room (anycast), and one for each node
-that tasks were addressed to alone (unicast). A node is handed at most what it has announced room
-for (`credit`, a running total since its hello), in turn with the other nodes of its group that have
-room. Whether a task goes to the node that it prefers, or to the one that holds it warm, is decided
-when it is assigned: no task waits for a particular node while another has room, except unicast.
+Theory of operation
+===================
 
-A *suspect* is a task whose holder has vanished twice in a row. A node has at most one of them at a
-time, so that the third death is the killer's own and not that of whoever sat beside it again. They
-wait in queues of their own and go first; `review` gives a node's place to the next.
+A node announces *credit*: a running total of the tasks it has had room for since its hello. It is
+handed at most that many. A total instead of a difference makes a repeated or late message harmless.
 
-The queues hold ids, versions and times of what the store has as pending tasks: they grow with
-pending work, as the store's live set does, and with nothing else.
+A group has one queue of tasks that any of its nodes may get (anycast), and one for each node that
+tasks were addressed to alone (unicast). Within a queue, a higher priority goes first; among equals
+the order is that of arrival.
+
+*Anycast.* The nodes with credit stand in a ring, the *round*; each task goes to the node whose turn
+it is. If the node that has the task warm has credit, it gets the task instead; else the node that
+the address prefers, if that has credit. This is decided when a task is assigned, so no task waits
+for a particular node while another one has room.
+
+*Unicast.* While the group's own queue has tasks too, unicast tasks get half of a node's credit, and
+of a single credit every second one, so that neither kind starves the other. What the group's queue
+leaves over goes to unicast tasks.
+
+*Suspects.* A task whose holder has crashed `SUSPECT_CRASH_COUNT` times in a row is a suspect. A
+node runs at most one suspect at a time. If it crashes again, the crash can be attributed to that
+task, and not to another suspect that was beside it. Suspects wait in queues of their own and go
+first. A node may take the next suspect when it no longer holds the last one, or after `SUSPECT_MS`,
+so that no suspect starves.
+
+`assign` does constant work for each assignment, however many tasks wait, because only groups in
+which something may have become possible are looked at, and withdrawn tasks stay in their queue,
+marked, until they are reached. Suspects are the exception: for them, all nodes of the group are
+looked at. The queues hold ids, versions and times of pending tasks: they grow with pending work, as
+the store's memory does, and with nothing else.
+
+What is not perfect
+===================
+
+The warm node is chosen even if it has less credit left than others, so warm tasks may crowd on one
+node. And with many groups, the order in which groups are served is the reverse of the order in
+which they became ready; each is served completely before the next one.
 """
 
 from __future__ import annotations
@@ -25,15 +50,21 @@ import msgspec
 from understudy_broker.core.task_queue import Entry, ExecuteLike, Queue
 from understudy_store.addresses import parse_target
 
-#: deaths from which a task is a suspect. Not one: then a node that crashes with a thousand tasks
-#: would have them all done one by one
-SUSPECT_DEATHS: Final = 2
-#: how long a suspect keeps others from its node at most, milliseconds: so none of them starves
+#: Crash count from which a task is a suspect. Not one: after a node with a thousand tasks crashed,
+#: they would all be done one by one.
+SUSPECT_CRASH_COUNT: Final = 2
+#: how long a suspect keeps other suspects from its node at most, milliseconds
 SUSPECT_MS: Final = 30_000
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
-    """Task (id, version) goes to node `pid`; `warm`: that node is the last that held it."""
+    """A task that goes to a node.
+
+    Attributes
+    ----------
+    warm
+        The node is the last that held the task, and may still have its activation in memory.
+    """
 
     id: str
     version: int
@@ -42,7 +73,13 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
 
 
 class GroupStatistics(msgspec.Struct, frozen=True):
-    """`waiting_since`: when the oldest queued task was offered, epoch milliseconds."""
+    """Numbers of one group.
+
+    Attributes
+    ----------
+    waiting_since
+        When the oldest queued task was offered, epoch milliseconds; None: nothing is queued.
+    """
 
     name: str
     nodes: int
@@ -51,6 +88,8 @@ class GroupStatistics(msgspec.Struct, frozen=True):
 
 
 class DispatcherStatistics(msgspec.Struct, frozen=True):
+    """Numbers of all groups."""
+
     nodes: int
     queued: int
     assigned: int
@@ -58,7 +97,9 @@ class DispatcherStatistics(msgspec.Struct, frozen=True):
 
 
 class _Node:
-    __slots__ = ("pid", "group", "name", "total", "sent", "ready", "yields")
+    """A node and its credit: `total` announced since its hello, `sent` of it used."""
+
+    __slots__ = ("pid", "group", "name", "total", "sent", "in_round", "yields")
 
     def __init__(self, pid: str, group: str, name: str) -> None:
         self.pid = pid
@@ -66,59 +107,73 @@ class _Node:
         self.name = name
         self.total = 0
         self.sent = 0
-        #: stands in its group's round
-        self.ready = False
-        #: its last single credit went to unicast, the next goes to the group
+        #: The node stands in its group's round.
+        self.in_round = False
+        #: Its last single credit went to a unicast task, so the next one goes to the group's queue.
         self.yields = False
 
     @property
     def available(self) -> int:
+        """Unused credit."""
         return self.total - self.sent
 
 
 class _Group:
+    """A group's nodes and queues."""
+
     __slots__ = ("name", "nodes", "queue", "round", "suspects", "unicast")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nodes: dict[str, _Node] = {}
         self.queue = Queue()
-        #: nodes with credit, the one to be served next at the left; others in it are skipped
+        #: Nodes with credit, the one to be served next at the left. Some may have lost their credit
+        #: since; they are skipped.
         self.round: deque[_Node] = deque()
         self.unicast: dict[str, Queue] = {}
-        #: of suspects, by the only node that may have them; None: any
+        #: queues of suspects by the only node that may have them; None: any node may
         self.suspects: dict[str | None, Queue] = {}
 
     def queues(self) -> Iterator[Queue]:
+        """Yield all queues of the group."""
         yield self.queue
         yield from self.unicast.values()
         yield from self.suspects.values()
 
 
 class Dispatcher:
-    """Assigns offered tasks to nodes that have credit. `now` is in epoch milliseconds."""
+    """Assigns offered tasks to nodes that have credit. `now` is in epoch milliseconds.
+
+    Parameters
+    ----------
+    credit_max
+        Unused credit that a node may have.
+
+    Attributes
+    ----------
+    suspects
+        The suspect of each node that has one, by pid, and since when; to be read only.
+    """
 
     def __init__(self, credit_max: int = 65_536) -> None:
         self._credit_max = credit_max
         self._groups: dict[str, _Group] = {}
         self._nodes: dict[str, _Node] = {}
         self._entries: dict[str, Entry] = {}
-        #: groups in which something may now be assigned; a dict for its order
+        #: Groups in which something may now be assigned; a dict, because it keeps their order.
         self._dirty: dict[str, None] = {}
         self._assigned = 0
-        #: node to the suspect that it has, and since when; to look at only
         self.suspects: dict[str, tuple[str, int]] = {}
 
-    def join(self, pid: str, group: str, name: str, now: int) -> None:
-        """A node said hello: its credit counts anew from here. Names are unique among nodes."""
-        del now
+    def join(self, pid: str, group: str, name: str) -> None:
+        """Add a node that said hello, without credit. Names are unique among nodes."""
         self.leave(pid)
         node = _Node(pid, group, name)
         self._nodes[pid] = node
         self._group(group).nodes[name] = node
 
     def leave(self, pid: str) -> None:
-        """The node gets nothing more; what was addressed to it alone waits for its name."""
+        """Remove a node; tasks that were addressed to it alone wait for a node of its name."""
         node = self._nodes.pop(pid, None)
         if node is None:
             return
@@ -126,12 +181,12 @@ class Dispatcher:
         group = self._groups[node.group]
         if group.nodes.get(node.name) is node:
             del group.nodes[node.name]
-        if node.ready:
+        if node.in_round:
             group.round.remove(node)
         self._forget_if_idle(group)
 
     def credit(self, pid: str, total: int) -> None:
-        """The node has had room for `total` tasks since its hello; an older total does nothing."""
+        """Set a node's running total of credit since its hello; an older total does nothing."""
         node = self._nodes.get(pid)
         if node is None:
             return
@@ -141,19 +196,19 @@ class Dispatcher:
             self._has_room(node)
 
     def refund(self, pid: str) -> None:
-        """What was assigned to this node last could not be acquired, and was not sent."""
+        """Give a node its credit back for an assignment that could not be acquired."""
         node = self._nodes.get(pid)
         if node is not None and node.sent:
             node.sent -= 1
             self._has_room(node)
 
     def available(self, pid: str) -> int:
-        """Credit that is left to a node; 0 if there is no such node."""
+        """Return the unused credit of a node; 0 if there is no such node."""
         node = self._nodes.get(pid)
         return node.available if node else 0
 
     def offer(self, task: ExecuteLike, now: int) -> None:
-        """Queue a task; offered again, it keeps its place and takes the newer version."""
+        """Queue a task; if it is queued already, it keeps its place and takes the newer version."""
         entry = self._entries.get(task.id)
         if entry is not None:
             if task.version > entry.version:
@@ -164,7 +219,7 @@ class Dispatcher:
         group = self._group(target.group)
         only = target.node if target.cast == "uni" else None
         queue = group.queue
-        if task.crash_count >= SUSPECT_DEATHS:
+        if task.crash_count >= SUSPECT_CRASH_COUNT:
             queue = group.suspects.get(only) or group.suspects.setdefault(only, Queue())
         elif only is not None:
             queue = group.unicast.get(only) or group.unicast.setdefault(only, Queue())
@@ -175,7 +230,7 @@ class Dispatcher:
             self._dirty[group.name] = None
 
     def withdraw(self, id: str) -> bool:
-        """Forget a queued task, settled or halted meanwhile; True if it was queued."""
+        """Forget a task that was settled or halted meanwhile; return whether it was queued."""
         entry = self._entries.pop(id, None)
         if entry is None:
             return False
@@ -183,10 +238,7 @@ class Dispatcher:
         return True
 
     def assign(self, now: int) -> list[Assignment]:
-        """Hand out all that can be. Constant work for each assignment, whatever waits.
-
-        But for suspects: then all nodes of their group are looked at.
-        """
+        """Assign every task that can be assigned."""
         made: list[Assignment] = []
         while self._dirty:
             group = self._groups.get(self._dirty.popitem()[0])
@@ -203,19 +255,21 @@ class Dispatcher:
         self._assigned += len(made)
         return made
 
-    def suspect(self, pid: str, id: str, now: int) -> None:
-        """Node `pid` has this suspect, from before this dispatcher began."""
+    def add_suspect(self, pid: str, id: str, now: int) -> None:
+        """Note that a node has had a suspect since before this dispatcher was made."""
         self.suspects[pid] = (id, now)
 
-    def review(self, has: Callable[[str, str], bool], now: int) -> None:
+    def release_suspects(self, holds_suspect: Callable[[str, str], bool], now: int) -> None:
         """Let nodes take another suspect that no longer have theirs, or have had it for long.
 
-        `has` says whether a node (its pid) still has that task (its id), and it is a suspect yet.
+        Parameters
+        ----------
+        holds_suspect
+            Returns whether a node (its pid) still holds a task (its id), and whether that is still
+            a suspect.
         """
-        if not self.suspects:
-            return
         for pid, (id_, since) in list(self.suspects.items()):
-            if now - since < SUSPECT_MS and has(pid, id_):
+            if now - since < SUSPECT_MS and holds_suspect(pid, id_):
                 continue
             del self.suspects[pid]
             node = self._nodes.get(pid)
@@ -223,7 +277,7 @@ class Dispatcher:
                 self._dirty[node.group] = None
 
     def statistics(self) -> DispatcherStatistics:
-        """How many wait where, and since when. Walks over the groups, not over the tasks."""
+        """Count the nodes and the queued tasks. Looks at each group, not at each task."""
         groups = []
         for group in self._groups.values():
             queued = sum(queue.count for queue in group.queues())
@@ -234,7 +288,7 @@ class Dispatcher:
             len(self._nodes), len(self._entries), self._assigned, tuple(groups)
         )
 
-    # Inside ------------------------------------------------------------------------------------
+    # Assigning ---------------------------------------------------------------------------------
 
     def _group(self, name: str) -> _Group:
         group = self._groups.get(name)
@@ -248,8 +302,8 @@ class Dispatcher:
 
     def _has_room(self, node: _Node) -> None:
         group = self._groups[node.group]
-        if not node.ready:
-            node.ready = True
+        if not node.in_round:
+            node.in_round = True
             group.round.append(node)
         self._dirty[group.name] = None
 
@@ -262,13 +316,13 @@ class Dispatcher:
             entry = queue.pop()
             if entry is None:
                 return
-            node = self._favourite(group, entry) or first
-            self._hand(entry, node, made)
+            node = self._preferred_node(group, entry) or first
+            self._assign_to(entry, node, made)
             if node is first:
                 group.round.rotate(-1)
 
     def _assign_suspects(self, group: _Group, made: list[Assignment], now: int) -> None:
-        """One for each node that has none and has room; those that only it may have go first."""
+        """Assign one to each node that has none and has room; first what only that node may get."""
         for node in group.nodes.values():
             if node.available <= 0 or node.pid in self.suspects:
                 continue
@@ -277,22 +331,22 @@ class Dispatcher:
                 entry = None if queue is None else queue.pop()
                 if entry is not None:
                     self.suspects[node.pid] = (entry.id, now)
-                    self._hand(entry, node, made)
+                    self._assign_to(entry, node, made)
                     break
         group.suspects = {only: queue for only, queue in group.suspects.items() if queue.count}
 
     def _next_in_round(self, group: _Group) -> _Node | None:
-        """The node whose turn it is; those that have used up their credit leave the round."""
+        """Return the node whose turn it is; nodes without credit leave the round."""
         while group.round:
             node = group.round[0]
             if node.available > 0:
                 return node
-            node.ready = False
+            node.in_round = False
             group.round.popleft()
         return None
 
-    def _favourite(self, group: _Group, entry: Entry) -> _Node | None:
-        """The node that holds the task warm, else the one that it prefers, if that has room."""
+    def _preferred_node(self, group: _Group, entry: Entry) -> _Node | None:
+        """Return the node that has the task warm, else the preferred one, if it has room."""
         if entry.warm is not None:
             node = self._nodes.get(entry.warm)
             if node is not None and node.group == group.name and node.available > 0:
@@ -304,11 +358,7 @@ class Dispatcher:
         return None
 
     def _assign_unicast(self, group: _Group, made: list[Assignment], *, fair: bool) -> None:
-        """Serve those that have no other node to go to.
-
-        While the group's own queue has work too, they get half of a node's room and, of a single
-        credit, every second one: neither kind starves the other. What the group leaves is theirs.
-        """
+        """Assign unicast tasks: their fair share of the credit, or all that is left over."""
         for name, queue in list(group.unicast.items()):
             node = group.nodes.get(name)
             if not queue.count:
@@ -320,17 +370,18 @@ class Dispatcher:
             if fair and group.queue.count:
                 room = self._fair_share(node)
             while room > 0 and (entry := queue.pop()):
-                self._hand(entry, node, made)
+                self._assign_to(entry, node, made)
                 room -= 1
 
     @staticmethod
     def _fair_share(node: _Node) -> int:
+        """Return the part of a node's credit that unicast tasks get beside those of the group."""
         if node.available != 1:
             return node.available // 2
         node.yields = not node.yields
         return 1 if node.yields else 0
 
-    def _hand(self, entry: Entry, node: _Node, made: list[Assignment]) -> None:
+    def _assign_to(self, entry: Entry, node: _Node, made: list[Assignment]) -> None:
         del self._entries[entry.id]
         node.sent += 1
         made.append(Assignment(entry.id, entry.version, node.pid, entry.warm == node.pid))

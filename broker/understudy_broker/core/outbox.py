@@ -1,25 +1,32 @@
-"""What a batch owes: changes to commit, reads to make in that commit, and messages after it.
+"""The outbox: messages that peers are owed, and the frames made of them.
 
-Messages are appended in the order in which they arise; a message that waits for a read holds its
-place. All that a batch owes to a peer travels in one frame (semantics: Ours, on top, batches).
+A message is either *urgent*, because it depends on no commit (a refusal, a heartbeat, a welcome),
+or belongs to the batch that is being made and leaves after its commit. Messages are kept in the
+order in which they arise; a message that waits for a read holds its place. All that a batch owes to
+a peer travels in one frame (semantics: Ours, on top, batches).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import msgspec
 
-from understudy_broker.protocol.frames import FrameLimits, split
+from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.reply_coalescer import ReplyCoalescer
+from understudy_broker.core.sessions import Sessions
+from understudy_broker.protocol.frames import FrameLimits, FrameSequence, split
 from understudy_broker.protocol.messages import Message, Refused, Response, Resume
 from understudy_store.changes import Changes
 from understudy_store.commands import ReadCommand, Reply
 
+#: the routing id of a peer, and the bytes to send
 Frame: TypeAlias = tuple[bytes, bytes]
 
 
-class Owed(msgspec.Struct, gc=False):
-    """A message that waits for a read: a response, or a resume whose preload it is."""
+class PendingRead(msgspec.Struct, gc=False):
+    """A message that waits for a read: a response, or a resume whose preload the read gives."""
 
     command: ReadCommand
     now: int
@@ -28,100 +35,206 @@ class Owed(msgspec.Struct, gc=False):
     message: Response | Resume
 
 
-class Outbox:
-    """Messages by peer, in order."""
+class BatchOutbox:
+    """Messages of one batch by peer, in order."""
 
-    __slots__ = ("messages", "owed", "answered", "patient", "weights")
+    __slots__ = ("messages", "reads", "answered", "delayable")
 
     def __init__(self) -> None:
         self.messages: dict[bytes, list[Message]] = {}
-        self.owed: list[Owed] = []
-        #: requests answered here, by peer
+        self.reads: list[PendingRead] = []
+        #: number of replies, by peer
         self.answered: dict[bytes, int] = {}
-        #: how many of them may wait
-        self.patient: dict[bytes, int] = {}
-        #: bytes of large answers, by peer
-        self.weights: dict[bytes, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self.messages)
-
-    def add(self, peer: bytes, message: Message) -> None:
-        messages = self.messages.get(peer)
-        if messages is None:
-            self.messages[peer] = [message]
-        else:
-            messages.append(message)
-
-    def answer(self, peer: bytes, response: Response, *, patient: bool = False) -> None:
-        """Add an answer; `patient`: it may wait for others, see `reply_coalescer`."""
-        self.answered[peer] = self.answered.get(peer, 0) + 1
-        if patient:
-            self.patient[peer] = self.patient.get(peer, 0) + 1
-        self.add(peer, response)
-
-    def weigh(self, peer: bytes, size: int) -> None:
-        """Among the answers for this peer is one of `size` bytes."""
-        self.weights[peer] = self.weights.get(peer, 0) + size
-
-    def owe(self, peer: bytes, message: Response | Resume, command: ReadCommand, now: int) -> None:
-        """Add `message`; what the engine answers to `command` will be put into it."""
-        if isinstance(message, Response):
-            self.answered[peer] = self.answered.get(peer, 0) + 1
-        self.add(peer, message)
-        self.owed.append(Owed(command, now, peer, len(self.messages[peer]) - 1, message))
+        #: number of those replies that may be delayed, by peer
+        self.delayable: dict[bytes, int] = {}
 
     def fill(self, replies: list[Reply]) -> None:
-        """Put the replies of the reads, in the order of `owed`, into the messages that wait."""
-        for owed, reply in zip(self.owed, replies, strict=True):
-            message = owed.message
+        """Put the replies to `reads`, in their order, into the messages that wait for them."""
+        for read, reply in zip(self.reads, replies, strict=True):
+            message = read.message
             filled: Message
             if isinstance(message, Response):
                 filled = Response(message.corr, reply)
             else:
                 preload = (reply.promises or []) if reply.ok else None
                 filled = Resume(message.promise, message.version, preload, message.failures)
-            self.messages[owed.peer][owed.place] = filled
+            self.messages[read.peer][read.place] = filled
 
 
 class Batch(msgspec.Struct):
-    """What one commit takes along; the outbox may leave when it is done."""
+    """One commit, and the messages that may leave after it.
+
+    Attributes
+    ----------
+    changes
+        To be made durable.
+    request_bytes, reply_bytes
+        Bytes by peer that the commit releases; see `FlowControl.take_batch`.
+    """
 
     changes: Changes
-    outbox: Outbox
-    #: bytes of the frames that the requests came in, by peer
-    taken_bytes: dict[bytes, int]
+    outbox: BatchOutbox
+    request_bytes: dict[bytes, int]
+    reply_bytes: dict[bytes, int]
 
     @property
-    def reads(self) -> list[Owed]:
-        """In the order in which `BrokerCore.committed` wants their replies."""
-        return self.outbox.owed
-
-    @property
-    def writes(self) -> bool:
-        """Whether the store has anything to do; if not, the batch counts as committed."""
-        return bool(self.changes) or bool(self.outbox.owed)
+    def reads(self) -> list[PendingRead]:
+        """Reads to make after the changes; `BrokerCore.committed` takes their replies in order."""
+        return self.outbox.reads
 
 
-def pack(peer: bytes, messages: list[Message], limits: FrameLimits) -> list[Frame]:
-    """Frames for one peer. What fits into none is said otherwise, so that nobody waits for it."""
+class Outbox:
+    """Urgent messages, and those of the batch that is being made.
+
+    Attributes
+    ----------
+    urgent
+        By peer; to be read only.
+    """
+
+    def __init__(
+        self, sessions: Sessions, coalescer: ReplyCoalescer, limits: FrameLimits, metrics: Metrics
+    ) -> None:
+        self._sessions = sessions
+        self._coalescer = coalescer
+        self._limits = limits
+        self._metrics = metrics
+        self.urgent: dict[bytes, list[Message]] = {}
+        self._batch = BatchOutbox()
+
+    # Messages at once ----------------------------------------------------------------------------
+
+    def add_urgent(self, peer: bytes, message: Message) -> None:
+        """Send a message at once: it must say nothing that a failed commit would make untrue."""
+        self.urgent.setdefault(peer, []).append(message)
+
+    def refuse(self, peer: bytes, refused: Refused) -> None:
+        """Send a refusal at once, and count it."""
+        self._metrics.refused += 1
+        self.add_urgent(peer, refused)
+
+    def flush_delayed(self) -> None:
+        """Send the delayed replies at once."""
+        for peer, messages in self._coalescer.flush().items():
+            if peer in self._sessions.by_peer:
+                self.urgent.setdefault(peer, []).extend(messages)
+
+    def take_urgent(self) -> list[Frame]:
+        """Return the frames that may be sent before any commit."""
+        if not self.urgent:
+            return []
+        urgent, self.urgent = self.urgent, {}
+        frames: list[Frame] = []
+        for peer, messages in urgent.items():
+            frames += self._pack(peer, messages)
+        return frames
+
+    # Messages after the commit -------------------------------------------------------------------
+
+    def add(self, peer: bytes, message: Message) -> None:
+        """Send a message after the next commit."""
+        messages = self._batch.messages.get(peer)
+        if messages is None:
+            self._batch.messages[peer] = [message]
+        else:
+            messages.append(message)
+
+    def reply(self, peer: bytes, response: Response, *, may_be_delayed: bool = False) -> None:
+        """Send the reply to a request after the next commit, or with a later frame."""
+        batch = self._batch
+        batch.answered[peer] = batch.answered.get(peer, 0) + 1
+        if may_be_delayed:
+            batch.delayable[peer] = batch.delayable.get(peer, 0) + 1
+        messages = batch.messages.get(peer)
+        if messages is None:
+            batch.messages[peer] = [response]
+        else:
+            messages.append(response)
+
+    def add_with_read(
+        self, peer: bytes, message: Response | Resume, command: ReadCommand, now: int
+    ) -> None:
+        """Send a message after the next commit, with what the engine then answers to `command`."""
+        batch = self._batch
+        if isinstance(message, Response):
+            batch.answered[peer] = batch.answered.get(peer, 0) + 1
+        self.add(peer, message)
+        place = len(batch.messages[peer]) - 1
+        batch.reads.append(PendingRead(command, now, peer, place, message))
+
+    def take_batch(self) -> BatchOutbox | None:
+        """Return the messages since the last call; None if there are none."""
+        if not self._batch.messages:
+            return None
+        batch, self._batch = self._batch, BatchOutbox()
+        return batch
+
+    def delayed_until(self, batch: BatchOutbox, now: int) -> int | None:
+        """Return when the replies of `batch` that `frames_of` will delay are due; None: none is."""
+        for peer, count in batch.delayable.items():
+            if count == len(batch.messages[peer]):
+                return now + self._coalescer.delay_ms
+        return None
+
+    def frames_of(self, batch: BatchOutbox, now: int) -> list[Frame]:
+        """Return the frames of a batch that is committed, for the peers that are still connected.
+
+        Frames with pushes come before those with replies only: pushes unblock waiting work, and
+        replies usually confirm what the node assumed, yet would make it use the processor first.
+        """
+        frames: list[Frame] = []
+        replies: list[Frame] = []
+        by_peer, coalescer, delayable = self._sessions.by_peer, self._coalescer, batch.delayable
+        for peer, messages in batch.messages.items():
+            if peer not in by_peer:
+                continue
+            if (
+                delayable
+                and delayable.get(peer) == len(messages)
+                and coalescer.delay(peer, messages, now)
+            ):
+                continue
+            only_replies = type(messages[-1]) is Response
+            if coalescer.delayed:
+                messages = coalescer.merge_into(peer, messages)
+            (replies if only_replies else frames).extend(self._pack(peer, messages))
+        return frames + replies if replies else frames
+
+    def _pack(self, peer: bytes, messages: list[Message]) -> list[Frame]:
+        """Make frames, numbered in the order in which they are to leave."""
+        session = self._sessions.by_peer.get(peer)
+        sequence = None if session is None else session.sequence
+        return pack(peer, messages, self._limits, sequence)
+
+
+def pack(
+    peer: bytes,
+    messages: list[Message],
+    limits: FrameLimits,
+    sequence: FrameSequence | None = None,
+) -> list[Frame]:
+    """Make frames for one peer. A message that fits into none is replaced by a smaller one."""
     frames, left_out = split(
         messages,
         soft=limits.frame_bytes_soft,
         hard=limits.peer_frame_bytes_max,
         messages_max=limits.messages_max,
+        sequence=sequence,
     )
-    instead = [smaller for message, _ in left_out if (smaller := _instead(message)) is not None]
-    if instead:
-        frames += [frame for _, frame in pack(peer, instead, limits)]
-    return [(peer, frame) for frame in frames]
+    packed = [(peer, frame) for frame in frames]
+    if left_out:
+        smaller = list(_replacements(message for message, _ in left_out))
+        if smaller:
+            packed += pack(peer, smaller, limits, sequence)
+    return packed
 
 
-def _instead(message: Message) -> Message | None:
-    """What to say in the place of a message that is too large."""
-    if isinstance(message, Response):
-        return Refused(413, "the answer is larger than a frame may be", corr=message.corr)
-    if isinstance(message, Resume) and message.preload is not None:
-        # the node asks for the preload then, is refused, and can say what is wrong
-        return Resume(message.promise, message.version, None, message.failures)
-    return None
+def _replacements(messages: Iterable[Message]) -> Iterable[Message]:
+    """Yield smaller messages that stand for larger ones, so that no peer waits for those."""
+    for message in messages:
+        if isinstance(message, Response):
+            text = "the reply is larger than a frame may be: ask for less at a time"
+            yield Refused(413, text, corr=message.corr)
+        elif isinstance(message, Resume) and message.preload is not None:
+            # The node then asks for the preload, is refused, and can report the reason.
+            yield Resume(message.promise, message.version, None, message.failures)

@@ -1,31 +1,45 @@
-"""Parking: tasks whose nodes keep vanishing are handed to nobody, until a person says so.
+"""Quarantine: a task whose holders keep crashing is parked, so that it harms no further node.
 
-Part of the core, and as pure. The machine counts deaths (semantics: Ours, deaths and parking); the
-broker, as the supervisor, decides how many are enough.
+The machine keeps the crash count of each task (semantics: Ours, deaths and parking). The broker, as
+the supervisor, decides which count is too high. A parked task is halted: nobody gets it until a
+person continues or cancels it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from understudy_broker.core.events import EventLog
+from understudy_broker.core.metrics import Metrics
 from understudy_store.commands import TaskHalt
-from understudy_store.machine import Execute
-
-if TYPE_CHECKING:
-    from understudy_broker.core.context import BrokerContext
+from understudy_store.machine import Execute, Machine
 
 
-def parks(core: BrokerContext, execute: Execute, now: int) -> bool:
-    """Whether this task, about to be offered, has had enough deaths; then it is halted now."""
-    limit = core.config.deaths_max
-    if not limit or execute.crash_count < limit:
-        return False
-    task = core.machine.view.task(execute.id)
-    assert task is not None
-    times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
-    cause = f"whoever held it vanished, {times}; the last: {task.cause}"
-    if not core.machine.apply(TaskHalt(task.id, cause), now).ok:
-        return False
-    core.counters.parked += 1
-    core.membership.note("parked", id=task.id, target=task.target, cause=cause)
-    return True
+class Quarantine:
+    """The check that every task passes before it is offered to nodes.
+
+    Parameters
+    ----------
+    crash_count_max
+        A task with this crash count is parked; 0: no task is.
+    """
+
+    def __init__(
+        self, machine: Machine, events: EventLog, metrics: Metrics, crash_count_max: int
+    ) -> None:
+        self._machine = machine
+        self._events = events
+        self._metrics = metrics
+        self._crash_count_max = crash_count_max
+
+    def halt_if_poisoned(self, execute: Execute, now: int) -> bool:
+        """Park the task if its crash count is too high; return whether it is parked now."""
+        if not self._crash_count_max or execute.crash_count < self._crash_count_max:
+            return False
+        task = self._machine.view.task(execute.id)
+        assert task is not None
+        times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
+        cause = f"its holder vanished {times}; the last: {task.cause}"
+        if not self._machine.apply(TaskHalt(task.id, cause), now).ok:
+            return False
+        self._metrics.parked += 1
+        self._events.add("warning", "parked", id=task.id, target=task.target, cause=cause)
+        return True

@@ -1,8 +1,9 @@
-"""Answers that nobody waits for: they ride along with the next frame for the same peer.
+"""Coalescing of replies: those that nobody waits for travel with the next frame for the same peer.
 
-A node that calls goes on without the answer to its create, and one that has returned a result is
-done with it. Such an answer alone in a frame would cost two wake-ups and say what was expected; so
-it waits a little for company. Pure, as the core that uses it.
+A node that calls goes on without the reply to its create, and a node that has returned a result
+has no further use for the reply. Such a reply alone in a frame would cost two wake-ups and say what
+was expected, so it is delayed a little, until something else leaves for the same peer. Pure, as the
+core that uses it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.messages import AnyCommand, Message
 from understudy_store.commands import PromiseSettle, Reply, TaskFence, TaskFulfill
 
-#: larger fences are answered at once: their maker may have paused until the answer
+#: Larger fences are answered at once, because their node may have paused until the reply comes.
 FENCE_COMMANDS_MAX: Final = 64
-#: answers that are held back for one peer
-HELD_MAX: Final = 256
+#: replies that are delayed for one peer
+DELAYED_MAX: Final = 256
 
 
-def is_patient(session: Session, command: AnyCommand, reply: Reply) -> bool:
-    """Whether this answer may wait: all went as expected, and no step was to be stored."""
+def may_be_delayed(session: Session, command: AnyCommand, reply: Reply) -> bool:
+    """Return whether nobody waits for this reply: all went as expected, and no step was stored."""
     if reply.status != 200 or session.kind != "node":
         return False
     kind = type(command)
@@ -28,45 +29,52 @@ def is_patient(session: Session, command: AnyCommand, reply: Reply) -> bool:
         return True
     if kind is not TaskFence or reply.replies is None or len(reply.replies) > FENCE_COMMANDS_MAX:
         return False
-    if any(inner is not None for inner in reply.replies):
+    if reply.replies.count(None) != len(reply.replies):
         return False
-    commands = command.commands  # type: ignore[union-attr]
-    return all(type(inner) is not PromiseSettle for inner in commands)
+    commands = command.commands  # type: ignore[union-attr]  # a `TaskFence` by its type
+    return PromiseSettle not in map(type, commands)
 
 
 class ReplyCoalescer:
-    """What is held back, by peer, in order.
+    """Delayed replies by peer, in order.
 
     Parameters
     ----------
-    wait_ms
-        How long at most; 0: nothing is.
+    delay_ms
+        How long a reply is delayed at most; 0: none is.
+
+    Attributes
+    ----------
+    delayed
+        The replies by peer; to be read only.
+    due_at
+        When `flush` is due, epoch milliseconds; None: nothing is delayed.
     """
 
-    def __init__(self, wait_ms: int) -> None:
-        self.wait_ms = wait_ms
+    def __init__(self, delay_ms: int) -> None:
+        self.delay_ms = delay_ms
         self.due_at: int | None = None
-        self._held: dict[bytes, list[Message]] = {}
+        self.delayed: dict[bytes, list[Message]] = {}
 
-    def hold(self, peer: bytes, messages: list[Message], now: int) -> bool:
-        """Keep them; False if there are enough for a frame of their own."""
-        held = self._held.get(peer)
-        if held is None:
-            self._held[peer] = messages
-        elif len(held) + len(messages) > HELD_MAX:
+    def delay(self, peer: bytes, messages: list[Message], now: int) -> bool:
+        """Delay these messages; return False if there are enough now for a frame of their own."""
+        delayed = self.delayed.get(peer)
+        if delayed is None:
+            self.delayed[peer] = messages
+        elif len(delayed) + len(messages) > DELAYED_MAX:
             return False
         else:
-            held += messages
+            delayed += messages
         if self.due_at is None:
-            self.due_at = now + self.wait_ms
+            self.due_at = now + self.delay_ms
         return True
 
-    def ride(self, peer: bytes, messages: list[Message]) -> list[Message]:
-        """What goes into the frame: what was held back for this peer, then `messages`."""
-        held = self._held.pop(peer, None)
-        return messages if held is None else held + messages
+    def merge_into(self, peer: bytes, messages: list[Message]) -> list[Message]:
+        """Return the messages of a frame: the delayed replies for this peer, then `messages`."""
+        delayed = self.delayed.pop(peer, None)
+        return messages if delayed is None else delayed + messages
 
-    def take(self) -> dict[bytes, list[Message]]:
-        """All that is held back."""
-        held, self._held, self.due_at = self._held, {}, None
-        return held
+    def flush(self) -> dict[bytes, list[Message]]:
+        """Return all delayed replies, and delay them no longer."""
+        delayed, self.delayed, self.due_at = self.delayed, {}, None
+        return delayed

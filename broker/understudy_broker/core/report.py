@@ -1,20 +1,23 @@
-"""The report that `understudy groups` shows."""
+"""The report of a broker's groups and numbers, which ``understudy groups`` shows."""
 
 from __future__ import annotations
 
-import msgspec
-
 from understudy_broker.core.dispatcher import Dispatcher, GroupStatistics
-from understudy_broker.core.metrics import Counters
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
 from understudy_store.machine import Machine
 
 
 def groups_report(
-    machine: Machine, dispatcher: Dispatcher, sessions: Sessions, counters: Counters, now: int
+    machine: Machine, dispatcher: Dispatcher, sessions: Sessions, numbers: dict[str, int], now: int
 ) -> GroupsReport:
-    """All groups that have nodes or waiting tasks, by name; the counters, and the machine's own."""
+    """Report all groups that have nodes or waiting tasks, by name.
+
+    Parameters
+    ----------
+    numbers
+        The broker's metrics, as `Metrics.read` gives them.
+    """
     queues = {group.name: group for group in dispatcher.statistics().groups}
     nodes: dict[str, list[Session]] = {}
     for session in sessions:
@@ -39,7 +42,4 @@ def groups_report(
         ]
         waiting_ms = 0 if since is None else max(0, now - since)
         groups.append(GroupInfo(name, tuple(infos), queue.queued, waiting_ms))
-    counts = counters.as_dict()
-    counts["peers"] = len(sessions)
-    counts |= msgspec.structs.asdict(machine.view.statistics())
-    return GroupsReport(tuple(groups), counts)
+    return GroupsReport(tuple(groups), numbers)

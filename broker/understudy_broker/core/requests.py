@@ -1,4 +1,9 @@
-"""Requests and their answers: what the broker's core does for each kind of command. Pure."""
+"""Request handlers: how the broker's core performs each kind of command, and replies to it. Pure.
+
+Every command goes through `RequestHandlers.perform`, the single entry, which asks whether the peer
+may. Most commands are those of the store: the machine applies them. The others are the broker's
+own: watches, and the report of its groups. A reply leaves after the commit of its batch.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.core.context import BrokerContext
 from understudy_broker.core.dispatcher import Dispatcher
-from understudy_broker.core.flow_control import LIGHT_BYTES_MAX, weight, weight_of
-from understudy_broker.core.reply_coalescer import is_patient
+from understudy_broker.core.flow_control import (
+    LIGHT_BYTES_MAX,
+    FlowControl,
+    bytes_of,
+    reply_bytes,
+)
+from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.reply_coalescer import may_be_delayed
 from understudy_broker.core.report import groups_report
-from understudy_broker.core.sessions import Session
+from understudy_broker.core.sessions import Session, Sessions
+from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
     GroupsGet,
     PromiseCreateWatched,
@@ -39,21 +51,42 @@ from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine
 from understudy_store.records import PromiseRecord
 
-#: what an answer is taken to weigh that only the engine can make
+#: The engine makes these replies after the commit: until then their size is estimated.
 _PRELOAD_BYTES: Final = 256 * KIB
 _PAGE_BYTES: Final = 2 * MIB
 
-_STALE: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
+#: A 409 to one of these is counted as a stale write.
+_FENCED: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
+#: Sent in place of the whole record, where the peer itself has just sent that.
 _DONE: Final = Reply(200)
 _CREATED: Final = Reply(201)
 
 
-class RequestHandlers(BrokerContext):
-    """Each command is performed for a session, at a time, and answered with the next commit."""
+class RequestHandlers:
+    """One handler for each kind of command."""
 
-    def __init__(self, machine: Machine, dispatcher: Dispatcher, config: BrokerConfig) -> None:
-        super().__init__(machine, dispatcher, config)
-        self._performers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
+    def __init__(
+        self,
+        machine: Machine,
+        dispatcher: Dispatcher,
+        sessions: Sessions,
+        outbox: Outbox,
+        watches: Watches,
+        flow: FlowControl,
+        metrics: Metrics,
+        config: BrokerConfig,
+    ) -> None:
+        self._machine = machine
+        self._dispatcher = dispatcher
+        self._sessions = sessions
+        self._outbox = outbox
+        self._watches = watches
+        self._flow = flow
+        self._metrics = metrics
+        self._config = config
+        self._authorize = config.authorize
+        self._delays_replies = config.reply_delay_ms > 0
+        self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
             PromiseCreateWatched: self._create_watched,
             PromiseWatch: self._watch,
             PromiseUnwatch: self._unwatch,
@@ -62,107 +95,124 @@ class RequestHandlers(BrokerContext):
             PromiseSearch: self._read,
             TaskSearch: self._read,
             ScheduleSearch: self._read,
-            TaskCreate: self._with_pid,
-            TaskAcquire: self._with_pid,
-            TaskHeartbeat: self._with_pid,
+            TaskCreate: self._apply_for_own_pid,
+            TaskAcquire: self._apply_for_own_pid,
+            TaskHeartbeat: self._apply_for_own_pid,
         }
 
     def perform(self, session: Session, request: Request, now: int) -> None:
-        """Perform a request, and owe its answer."""
+        """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
-        performer = self._performers.get(type(command), self._perform)
-        performer(session, request.corr, command, now)
+        refusal = self._authorize(session, command)
+        if refusal is not None:
+            self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
+            return
+        handler = self._handlers.get(type(command), self._apply)
+        handler(session, request.corr, command, now)
 
-    def _perform(self, session: Session, corr: int, command: Any, now: int) -> None:
-        reply = self.machine.apply(command, now)
+    # Commands of the store -----------------------------------------------------------------------
+
+    def _apply(self, session: Session, corr: int, command: Any, now: int) -> None:
+        reply = self._machine.apply(command, now)
         kind = type(command)
-        if kind in _STALE:
+        if kind in _FENCED:
             if kind is TaskFence:
-                self.counters.commands += len(command.commands)
+                self._metrics.commands += len(command.commands)
+            elif kind is TaskFulfill and reply.ok:
+                reply = _DONE
             if reply.status == 409:
-                self.counters.stale_writes += 1
-        size = weight_of(reply)
-        if size > LIGHT_BYTES_MAX:
-            self._owe(session.peer, size)
-        if kind is TaskFulfill and reply.ok:
-            # whose result it is knows it
-            reply = _DONE
-        patient = self._patience.wait_ms > 0 and is_patient(session, command, reply)
-        self._outbox.answer(session.peer, Response(corr, reply), patient=patient)
+                self._metrics.stale_writes += 1
+        delayed = self._delays_replies and may_be_delayed(session, command, reply)
+        self._reply(session, corr, reply, may_be_delayed=delayed)
 
-    def _with_pid(self, session: Session, corr: int, command: Any, now: int) -> None:
-        """Leases are taken and renewed in one's own name only: this connection vouches for it."""
+    def _reply(
+        self, session: Session, corr: int, reply: Reply, *, may_be_delayed: bool = False
+    ) -> None:
+        """Reply, and count the reply against the peer's budget if it is large."""
+        if reply.promise is not None or reply.promises or reply.replies:
+            size = reply_bytes(reply)
+            if size > LIGHT_BYTES_MAX:
+                self._flow.owe(session.peer, size)
+        self._outbox.reply(session.peer, Response(corr, reply), may_be_delayed=may_be_delayed)
+
+    def _apply_for_own_pid(self, session: Session, corr: int, command: Any, now: int) -> None:
+        """Apply a command that takes or renews leases: a peer may do so in its own name only."""
         if command.pid != session.pid:
             text = f"pid {command.pid!r} is not this connection's, which is {session.pid!r}"
-            self._outbox.answer(session.peer, Response(corr, Reply(400, text)))
+            self._outbox.reply(session.peer, Response(corr, Reply(400, text)))
         else:
-            self._perform(session, corr, command, now)
+            self._apply(session, corr, command, now)
 
     def _read(self, session: Session, corr: int, command: ReadCommand, now: int) -> None:
-        """The machine checks it, the engine answers it after the commit."""
-        reply = self.machine.apply(command, now)
+        """Let the machine check a read; the engine answers it after the commit."""
+        reply = self._machine.apply(command, now)
         if reply.ok:
-            self._owe(session.peer, _PRELOAD_BYTES if type(command) is TaskPreload else _PAGE_BYTES)
-            self._outbox.owe(session.peer, Response(corr, reply), command, now)
+            size = _PRELOAD_BYTES if type(command) is TaskPreload else _PAGE_BYTES
+            self._flow.owe(session.peer, size)
+            self._outbox.add_with_read(session.peer, Response(corr, reply), command, now)
         else:
-            self._outbox.answer(session.peer, Response(corr, reply))
+            self._outbox.reply(session.peer, Response(corr, reply))
+
+    # Watches -------------------------------------------------------------------------------------
 
     def _create_watched(
         self, session: Session, corr: int, command: PromiseCreateWatched, now: int
     ) -> None:
-        if len(session.watches) >= self.config.watches_max:
-            reply = Reply(429, f"more than {self.config.watches_max} promises watched")
-        else:
-            reply = self.machine.apply(command.create, now)
+        if len(session.watches) >= self._config.watches_max:
+            self._outbox.reply(session.peer, Response(corr, self._too_many_watches()))
+            return
+        reply = self._machine.apply(command.create, now)
         promise = reply.promise
         if reply.ok and promise is not None and not promise.settled:
-            self._watch_for(session, [promise.id])
+            self._add_watches(session, [promise.id])
             if reply.status == 201:
                 reply = _CREATED
-        size = weight_of(reply)
-        if size > LIGHT_BYTES_MAX:
-            self._owe(session.peer, size)
-        self._outbox.answer(session.peer, Response(corr, reply))
-
-    def _watch_for(self, session: Session, ids: list[str]) -> None:
-        # The session that asked may have ended, or begun anew on the same connection.
-        current = self.sessions.peer(session.peer)
-        if current is not None:
-            self._watches.add(current, ids)
+        self._reply(session, corr, reply)
 
     def _watch(self, session: Session, corr: int, command: PromiseWatch, now: int) -> None:
-        self._outbox.answer(session.peer, Response(corr, self._watched(session, command, now)))
+        self._outbox.reply(session.peer, Response(corr, self._watch_all(session, command, now)))
 
-    def _watched(self, session: Session, command: PromiseWatch, now: int) -> Reply:
-        limits = self.config.limits
+    def _watch_all(self, session: Session, command: PromiseWatch, now: int) -> Reply:
+        limits = self._config.limits
         if len(command.ids) > limits.batch_max:
             return Reply(400, f"{len(command.ids)} ids; at most {limits.batch_max} in one watch")
-        if len(session.watches) + len(command.ids) > self.config.watches_max:
-            return Reply(429, f"more than {self.config.watches_max} promises watched")
+        if len(session.watches) + len(command.ids) > self._config.watches_max:
+            return self._too_many_watches()
         settled: list[PromiseRecord] = []
         pending: list[str] = []
         for id_ in command.ids:
-            reply = self.machine.apply(PromiseGet(id_), now)
+            reply = self._machine.apply(PromiseGet(id_), now)
             if reply.promise is None:
                 return Reply(reply.status, reply.error)
             if reply.promise.settled:
                 settled.append(reply.promise)
             else:
                 pending.append(id_)
-        size = weight(settled)
-        if size > self.burdens.bytes_max and len(command.ids) > 1:
-            return Reply(413, f"what is settled of these has {size} bytes: watch fewer at a time")
+        size = bytes_of(settled)
+        if size > self._flow.budget.bytes_max and len(command.ids) > 1:
+            text = f"the settled ones of these promises have {size} bytes: watch fewer at a time"
+            return Reply(413, text)
         if size > LIGHT_BYTES_MAX:
-            self._owe(session.peer, size)
-        self._watch_for(session, pending)
+            self._flow.owe(session.peer, size)
+        self._add_watches(session, pending)
         return Reply(200, promises=settled)
 
-    def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, now: int) -> None:
-        del now
-        self._watches.remove(session, command.ids)
-        self._outbox.answer(session.peer, Response(corr, Reply(200)))
+    def _too_many_watches(self) -> Reply:
+        return Reply(429, f"more than {self._config.watches_max} promises watched")
 
-    def _report(self, session: Session, corr: int, command: GroupsGet, now: int) -> None:
-        del command
-        report = groups_report(self.machine, self.dispatcher, self.sessions, self.counters, now)
-        self._outbox.answer(session.peer, Response(corr, Reply(200), report))
+    def _add_watches(self, session: Session, ids: list[str]) -> None:
+        # The session of the request may have ended, or have been replaced on the same connection.
+        current = self._sessions.by_peer.get(session.peer)
+        if current is not None:
+            self._watches.add(current, ids)
+
+    def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, _now: int) -> None:
+        self._watches.remove(session, command.ids)
+        self._outbox.reply(session.peer, Response(corr, Reply(200)))
+
+    # The report ----------------------------------------------------------------------------------
+
+    def _report(self, session: Session, corr: int, _command: GroupsGet, now: int) -> None:
+        numbers = self._metrics.read()
+        report = groups_report(self._machine, self._dispatcher, self._sessions, numbers, now)
+        self._outbox.reply(session.peer, Response(corr, Reply(200), report))

@@ -1,4 +1,4 @@
-"""Who is connected: peers by routing id, by name and by pid; and who may still come back.
+"""Sessions: connected peers by routing id, by name and by pid; and peers that may still come back.
 
 A *peer* is a connection's routing id, new for each connection. A *pid* is one start of a process,
 ``name#boot``: it holds leases, and outlives a connection by a short grace.
@@ -13,16 +13,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.frames import FrameSequence
 from understudy_broker.protocol.messages import Hello
 from understudy_store.addresses import InvalidAddressError, check_name
-
-
-def pid_of(name: str, boot: str) -> str:
-    """The holder of leases: one start of the process of that name."""
-    return f"{name}#{boot}"
-
-
-def name_of(pid: str) -> str:
-    """The name in a pid."""
-    return pid.rpartition("#")[0]
+from understudy_store.records import name_of, pid_of
 
 
 class Session:
@@ -30,7 +21,7 @@ class Session:
 
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
-        "heard_at", "beat_at", "inflight", "inflight_bytes", "watches", "order",
+        "heard_at", "beat_at", "inflight", "inflight_bytes", "watches", "sequence",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -43,29 +34,29 @@ class Session:
         self.host = hello.host
         self.sdk = hello.sdk
         self.functions = hello.functions
-        #: when anything came from it, and when it last renewed its lease
+        #: when anything came from the peer, and when it last renewed its lease
         self.heard_at = now
         self.beat_at = now
         #: requests taken and not yet answered, and their bytes
         self.inflight = 0
         self.inflight_bytes = 0
-        #: ids of promises it is to be told of
+        #: ids of the promises that the peer watches; kept by `Watches`
         self.watches: set[str] = set()
-        #: of the frames on this connection, where the peer numbers its own
-        self.order: FrameSequence | None = None
+        #: numbers of the frames on this connection; None: the peer does not number its own
+        self.sequence: FrameSequence | None = None
 
 
 def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
-    """What is wrong with a hello; None: nothing."""
+    """Return the text that says what is wrong with a hello; None if nothing is."""
     try:
         check_name(hello.name, "name")
         check_name(hello.group, "group")
     except InvalidAddressError as error:
         return str(error)
     if not 1 <= len(hello.boot) <= 64 or "#" in hello.boot:
-        return "boot: 1 to 64 characters, without #"
+        return "boot: use 1 to 64 characters, none of them #"
     if len(hello.host) > 255 or len(hello.sdk) > 255:
-        return "host and sdk: at most 255 characters each"
+        return "host and sdk: use at most 255 characters each"
     if len(hello.functions) > config.functions_max:
         return f"{len(hello.functions)} functions; at most {config.functions_max} are taken"
     if len(hello.claims) > config.limits.batch_max:
@@ -74,74 +65,74 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
 
 
 class Sessions:
-    """The register of peers. Names are unique among all that are connected."""
+    """The register of peers. Names are unique among the connected ones.
+
+    Attributes
+    ----------
+    by_peer, by_name, by_pid
+        The connected peers. To be read by everybody, and changed by `add` and `remove` only.
+    """
 
     def __init__(self) -> None:
-        self._by_peer: dict[bytes, Session] = {}
-        self._by_name: dict[str, Session] = {}
-        self._by_pid: dict[str, Session] = {}
+        self.by_peer: dict[bytes, Session] = {}
+        self.by_name: dict[str, Session] = {}
+        self.by_pid: dict[str, Session] = {}
         self._by_group: dict[str, dict[str, Session]] = {}
-        #: by peer, whose lease was renewed longest ago first: one look says that nobody is silent
+        #: The lease that was renewed longest ago comes first: one look says that nobody is silent.
         self._by_beat: OrderedDict[bytes, Session] = OrderedDict()
-        #: pids that are not connected but may come back: until when; and how they went, of those
-        #: whose staying away is a death
+        #: Pids that are not connected but may come back, each with the end of its grace.
         self._away: dict[str, int] = {}
-        self._went: dict[str, str] = {}
-        #: nobody of them is overdue before; None: nobody is away
-        self._overdue_at: int | None = None
+        #: How the process vanished, of those pids whose staying away counts as a crash.
+        self._crashes: dict[str, str] = {}
+        #: no later than the first grace that ends; None: no pid is away
+        self.overdue_at: int | None = None
 
     def __len__(self) -> int:
-        return len(self._by_peer)
+        return len(self.by_peer)
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(list(self._by_peer.values()))
+        return iter(list(self.by_peer.values()))
 
     def __contains__(self, peer: bytes) -> bool:
-        return peer in self._by_peer
-
-    def peer(self, peer: bytes) -> Session | None:
-        return self._by_peer.get(peer)
-
-    def named(self, name: str) -> Session | None:
-        return self._by_name.get(name)
-
-    def holder(self, pid: str) -> Session | None:
-        return self._by_pid.get(pid)
+        return peer in self.by_peer
 
     def group(self, name: str) -> dict[str, Session]:
-        """The connected peers of a group by name."""
+        """Return the connected peers of a group by name."""
         return self._by_group.get(name, {})
 
     def groups(self) -> list[str]:
+        """Return the names of the groups that have connected peers."""
         return list(self._by_group)
 
     def add(self, session: Session) -> None:
-        self._by_peer[session.peer] = session
-        self._by_name[session.name] = session
-        self._by_pid[session.pid] = session
+        """Enter a connected peer."""
+        self.by_peer[session.peer] = session
+        self.by_name[session.name] = session
+        self.by_pid[session.pid] = session
         self._by_group.setdefault(session.group, {})[session.name] = session
         self._by_beat[session.peer] = session
-        self.forget(session.pid)
+        self.forget_away(session.pid)
 
     def remove(self, session: Session) -> None:
-        del self._by_peer[session.peer]
-        del self._by_name[session.name]
-        del self._by_pid[session.pid]
+        """Remove a peer whose connection is over."""
+        del self.by_peer[session.peer]
+        del self.by_name[session.name]
+        del self.by_pid[session.pid]
         del self._by_beat[session.peer]
         group = self._by_group[session.group]
         del group[session.name]
         if not group:
             del self._by_group[session.group]
 
-    # Signs of life ------------------------------------------------------------------------------
+    # Leases --------------------------------------------------------------------------------------
 
-    def beaten(self, session: Session, now: int) -> None:
-        """A connected peer renews its lease; `now` is never before that of another's."""
+    def renew(self, session: Session, now: int) -> None:
+        """Renew a lease; `now` is never before that of an earlier call."""
         session.beat_at = now
         self._by_beat.move_to_end(session.peer)
 
     def silent(self, until: int) -> list[Session]:
-        """Those that have not renewed their lease after `until`, the most silent first."""
+        """Return the peers that have not renewed their lease after `until`, oldest lease first."""
         found: list[Session] = []
         for session in self._by_beat.values():
             if session.beat_at > until:
@@ -149,39 +140,41 @@ class Sessions:
             found.append(session)
         return found
 
-    # Those who may come back --------------------------------------------------------------------
+    # Grace ---------------------------------------------------------------------------------------
 
-    def away(self, pid: str, until: int, how: str | None = None) -> None:
-        """`pid` is not connected; it has until then to say hello. `how`: its death, if it stays."""
+    def set_away(self, pid: str, until: int, crash: str | None = None) -> None:
+        """Give a pid that is not connected until then to come back.
+
+        Parameters
+        ----------
+        crash
+            How the process vanished, if it stays away; None: staying away is no crash.
+        """
         self._away[pid] = until
-        if self._overdue_at is None or until < self._overdue_at:
-            self._overdue_at = until
-        if how is not None:
-            self._went[pid] = how
+        if self.overdue_at is None or until < self.overdue_at:
+            self.overdue_at = until
+        if crash is not None:
+            self._crashes[pid] = crash
 
     def away_named(self, name: str) -> list[str]:
-        """Pids of that name that are away."""
+        """Return the pids of that name that are away."""
         return [pid for pid in self._away if name_of(pid) == name]
 
-    def forget(self, pid: str) -> str | None:
-        """It is no longer away; returns how it went, if its staying away is a death."""
+    def forget_away(self, pid: str) -> str | None:
+        """Note that a pid is no longer away; return its crash, if staying away were one."""
         self._away.pop(pid, None)
-        return self._went.pop(pid, None)
+        return self._crashes.pop(pid, None)
 
-    def overdue(self, now: int) -> list[tuple[str, str | None]]:
-        """Pids that did not come back in time, and how they went; they are forgotten."""
-        if self._overdue_at is None or now < self._overdue_at:
+    def take_overdue(self, now: int) -> list[tuple[str, str | None]]:
+        """Remove the pids that did not come back in time; return them with their crashes."""
+        if self.overdue_at is None or now < self.overdue_at:
             return []
         gone = [pid for pid, until in self._away.items() if until <= now]
-        found = [(pid, self.forget(pid)) for pid in gone]
-        self._overdue_at = min(self._away.values(), default=None)
+        found = [(pid, self.forget_away(pid)) for pid in gone]
+        self.overdue_at = min(self._away.values(), default=None)
         return found
 
     def extend_away(self, until: int) -> None:
-        """Nobody is overdue before `until`."""
+        """Let no grace end before `until`."""
         for pid, at in self._away.items():
             self._away[pid] = max(at, until)
-
-    def next_overdue(self) -> int | None:
-        """No later than when the next one of them is overdue; None: nobody is away."""
-        return self._overdue_at

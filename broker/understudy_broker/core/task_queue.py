@@ -1,4 +1,4 @@
-"""Queues of the dispatcher: what waits for a node, by priority. Pure."""
+"""Task queues of the dispatcher: tasks that wait for a node, by priority. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class ExecuteLike(Protocol):
-    """What the machine owes for a pending task that is due (semantics: Messages owed)."""
+    """A pending task that is to be handed out: `understudy_store.machine.Execute` is one."""
 
     @property
     def id(self) -> str: ...
@@ -24,6 +24,20 @@ class ExecuteLike(Protocol):
 
 
 class Entry:
+    """A queued task.
+
+    Attributes
+    ----------
+    warm
+        Pid of the node that may still have the task's activation in memory.
+    prefers
+        Name of the node that the task's address prefers.
+    since
+        When the task was queued, epoch milliseconds.
+    alive
+        False once the task was withdrawn or taken out.
+    """
+
     __slots__ = ("id", "version", "warm", "prefers", "since", "queue", "alive")
 
     def __init__(self, task: ExecuteLike, prefers: str | None, since: int, queue: Queue) -> None:
@@ -37,7 +51,10 @@ class Entry:
 
 
 class Queue:
-    """Entries by priority, first in first out within one. Withdrawn ones are skipped later."""
+    """Entries by priority, first in first out within one.
+
+    A withdrawn entry stays where it is, marked, and is skipped when it is reached.
+    """
 
     __slots__ = ("_lanes", "_top", "_dead", "count")
 
@@ -48,6 +65,7 @@ class Queue:
         self.count = 0
 
     def push(self, entry: Entry, priority: int) -> None:
+        """Queue an entry behind those of the same priority."""
         lane = self._lanes.get(priority)
         if lane is None:
             lane = self._lanes[priority] = deque()
@@ -57,6 +75,7 @@ class Queue:
         self.count += 1
 
     def pop(self) -> Entry | None:
+        """Take out the first entry of the highest priority; None if the queue is empty."""
         while self._top is not None:
             lane = self._lanes[self._top]
             while lane:
@@ -71,10 +90,12 @@ class Queue:
         return None
 
     def discard(self, entry: Entry) -> None:
+        """Withdraw an entry."""
         entry.alive = False
         self.count -= 1
         self._dead += 1
-        # Rebuilt at most once per as many withdrawals: constant cost each, memory stays bounded.
+        # The queue is rebuilt once for as many withdrawals as it has entries: each withdrawal has
+        # a constant cost that way, and the memory stays bounded.
         if self._dead > 64 and self._dead > self.count:
             for priority, lane in list(self._lanes.items()):
                 alive = deque(entry for entry in lane if entry.alive)
@@ -86,6 +107,7 @@ class Queue:
             self._dead = 0
 
     def waiting_since(self) -> int | None:
-        """When the oldest was offered: each lane is in the order of arrival."""
+        """Return when the oldest entry was queued; None if the queue is empty."""
+        # Each lane is in the order of arrival, so its first living entry is its oldest.
         heads = (next((e.since for e in lane if e.alive), None) for lane in self._lanes.values())
         return min((since for since in heads if since is not None), default=None)

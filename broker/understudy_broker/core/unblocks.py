@@ -1,7 +1,8 @@
-"""Unblocks: settled promises that are owed to addresses, until these acknowledge.
+"""Unblocks: settled promises that are owed to addresses until these acknowledge them.
 
-The store keeps what is owed; this keeps who to try next. An address is that of a group (any
-connected peer of it will do, a preferred one first) or of one peer (semantics: Messages owed).
+The store keeps what is owed; this part keeps it by group and finds the peer to send it to. An
+address names a group (any connected peer of it will do, a preferred one first) or one peer
+(semantics: Messages owed).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from understudy_store.records import PromiseRecord
 
 
 class Unblocks:
-    """Owed messages by group, so that those for absent groups cost nothing."""
+    """Owed unblocks by group, so that those for absent groups cost nothing."""
 
     def __init__(self) -> None:
         self._owed: dict[str, dict[tuple[str, str], PromiseRecord]] = {}
@@ -25,11 +26,12 @@ class Unblocks:
         return sum(len(owed) for owed in self._owed.values())
 
     def add(self, address: str, promise: PromiseRecord) -> None:
+        """Owe a settled promise to an address."""
         group = parse_target(address).group
         self._owed.setdefault(group, {})[promise.id, address] = promise
 
-    def acknowledged(self, id_: str, address: str) -> bool:
-        """True if it was owed."""
+    def acknowledge(self, id_: str, address: str) -> bool:
+        """Owe it no longer; return whether it was owed."""
         try:
             group = parse_target(address).group
         except InvalidAddressError:
@@ -42,7 +44,7 @@ class Unblocks:
         return True
 
     def route(self, address: str, sessions: Sessions) -> Session | None:
-        """The connected peer that an address means at this moment."""
+        """Return the connected peer that an address means at this moment; None if none is."""
         target = parse_target(address)
         group = sessions.group(target.group)
         if target.node is not None and target.node in group:
@@ -52,8 +54,8 @@ class Unblocks:
         return next(iter(group.values()))
 
     def for_group(self, name: str, sessions: Sessions) -> list[tuple[Session, Unblock]]:
-        """All that can be sent to the peers of one group now."""
-        found = []
+        """Return all unblocks that can be sent to the peers of one group now, with their peers."""
+        found: list[tuple[Session, Unblock]] = []
         for (_, address), promise in self._owed.get(name, {}).items():
             session = self.route(address, sessions)
             if session is not None:

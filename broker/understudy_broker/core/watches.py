@@ -1,4 +1,4 @@
-"""Watches: which peers are told of the settlement of which promises. In memory only.
+"""Watches: the peers to be told when a promise settles. In memory only.
 
 A watch ends with the settlement, with an unwatch, or with the connection; a peer that reconnects
 asks again (semantics: Ours, on top, watching).
@@ -12,8 +12,11 @@ from understudy_broker.core.sessions import Session
 
 
 class Watches:
-    """Both directions of the relation between sessions and ids. Watchers are told in the order in
-    which they asked: the same frames give the same frames, in every process."""
+    """Sessions by the ids that they watch, and ids by session.
+
+    Watchers are told in the order in which they asked, so that the same frames in give the same
+    frames out in every process.
+    """
 
     def __init__(self) -> None:
         self._watchers: dict[str, dict[Session, None]] = {}
@@ -22,12 +25,14 @@ class Watches:
         return len(self._watchers)
 
     def add(self, session: Session, ids: Iterable[str]) -> None:
+        """Let a session watch these promises."""
         for id_ in ids:
             if id_ not in session.watches:
                 session.watches.add(id_)
                 self._watchers.setdefault(id_, {})[session] = None
 
     def remove(self, session: Session, ids: Iterable[str]) -> None:
+        """End the watches of a session on these promises."""
         for id_ in ids:
             if id_ in session.watches:
                 session.watches.discard(id_)
@@ -37,11 +42,11 @@ class Watches:
                     del self._watchers[id_]
 
     def drop(self, session: Session) -> None:
-        """The connection is gone."""
+        """End all watches of a session, because its connection is gone."""
         self.remove(session, list(session.watches))
 
     def settle(self, id_: str) -> dict[Session, None] | None:
-        """Who watched this promise; they no longer do."""
+        """End all watches on a promise; return the sessions that had one."""
         watchers = self._watchers.pop(id_, None)
         if watchers is not None:
             for session in watchers:

@@ -1,11 +1,11 @@
-"""Frames: how messages travel.
+"""Frames: messages as bytes.
 
 A frame is one ZeroMQ part: byte 0 is the protocol version, the rest a msgpack list of messages,
-each an array that begins with its tag. The version stands outside the msgpack, so that a peer that
-speaks another one can be told so, whatever the rest means to it. With its high bit set, four bytes
-follow that number the frame within its connection (see `FrameSequence`).
+each an array that begins with its tag. The version stands outside the msgpack, so that a peer of
+another version can be told so, whatever the rest means to it. If the high bit of byte 0 is set,
+four bytes follow it, which number the frame within its connection (see `FrameSequence`).
 
-Whatever bytes arrive, decoding either gives messages or raises `FrameError`: nothing else, and
+Decoding gives messages or raises `FrameError`, whatever the bytes: it raises nothing else, and
 nothing is ever unpickled.
 """
 
@@ -29,35 +29,37 @@ _to_broker = msgspec.msgpack.Decoder(list[ToBroker])
 _to_peer = msgspec.msgpack.Decoder(list[ToPeer])
 _to_raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _to_one = msgspec.msgpack.Decoder[ToBroker](ToBroker)
-#: of a request: its tag and its corr
+#: tag and correlation number of a request
 _to_head = msgspec.msgpack.Decoder(tuple[Literal["request"], int, msgspec.Raw])
 
-#: what encoding raises for what no frame can hold: lone surrogates, huge ints, wrong types
+#: Encoding raises these for values that no frame can hold: lone surrogates, huge integers, others.
 _UNFIT = (ValueError, TypeError, OverflowError, RecursionError)
-#: version, and a msgpack list whose length is put in when it is known
+#: the version, and a msgpack list whose length is filled in later
 _HEAD = _VERSION + b"\xdc\0\0"
 _HEAD_BYTES = len(_HEAD)
-#: the same of a list of one
-_ALONE = _VERSION + b"\x91"
-_ALONE_BYTES = len(_ALONE)
+#: the version, and a msgpack list of one
+_HEAD_OF_ONE = _VERSION + b"\x91"
+_HEAD_OF_ONE_BYTES = len(_HEAD_OF_ONE)
 
-
-#: in the first byte: a number follows
+#: in byte 0: a number follows
 _NUMBERED = 0x80
 _NUMBER_BYTES = 4
 _NUMBER_MASK = 0xFFFF_FFFF
+#: byte 0 of a numbered frame, and room for the number
+_NUMBERED_HEAD = bytes([PROTOCOL_VERSION | _NUMBERED, 0, 0, 0, 0])
+_NUMBERED_HEAD_BYTES = len(_NUMBERED_HEAD)
 
 
 class FrameLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one frame."""
 
-    #: bytes in a frame that a broker takes
+    #: bytes of a frame that a broker takes
     frame_bytes_max: int = 16 * MIB
     #: messages in one frame
     messages_max: int = 16_384
-    #: bytes beyond which a broker begins another frame for the same peer
+    #: bytes after which a broker begins another frame for the same peer
     frame_bytes_soft: int = 1 * MIB
-    #: bytes in a frame that a peer takes from its broker: the preload of a task is one message
+    #: bytes of a frame that a peer takes from its broker: the preload of a task is one message
     peer_frame_bytes_max: int = 512 * MIB
 
 
@@ -65,7 +67,13 @@ DEFAULT_LIMITS = FrameLimits()
 
 
 class FrameError(ValueError):
-    """A frame that cannot be taken; `status` as in `Refused`: 400, 413 or 426."""
+    """A frame that cannot be taken.
+
+    Attributes
+    ----------
+    status
+        As in `Refused`: 400, 413 or 426.
+    """
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -80,24 +88,29 @@ def encode(messages: Sequence[Message]) -> bytes:
 
 
 def numbered(frame: bytes, number: int) -> bytes:
-    """The same frame with its number in the connection."""
+    """Return the same frame with its number in the connection."""
     number_bytes = (number & _NUMBER_MASK).to_bytes(_NUMBER_BYTES, "big")
     return b"".join((bytes((frame[0] | _NUMBERED,)), number_bytes, memoryview(frame)[1:]))
 
 
 def number_of(data: bytes | memoryview) -> int | None:
-    """The number of a frame; None if it has none."""
+    """Return the number of a frame; None if it has none."""
     if len(data) <= _NUMBER_BYTES or not data[0] & _NUMBERED:
         return None
     return int.from_bytes(data[1 : 1 + _NUMBER_BYTES], "big")
 
 
 class FrameSequence:
-    """The frames of one connection, counted from 1 in each direction.
+    """Numbers of the frames of one connection, counted from 1 in each direction.
 
-    Peers pipeline: a request relies on those before it. So a frame that comes again is dropped,
-    and where one is missing, or comes too late, the connection is given up for a new one, in which
-    all that is unanswered is asked again.
+    Peers pipeline: a request relies on those before it. So a frame that comes a second time is
+    dropped; and if a frame is missing, or comes too late, the connection is given up for a new one,
+    in which everything unanswered is asked again.
+
+    Attributes
+    ----------
+    sent, received
+        The number of the last frame in each direction.
     """
 
     __slots__ = ("received", "sent")
@@ -107,15 +120,16 @@ class FrameSequence:
         self.received = received
 
     def stamp(self, frame: bytes) -> bytes:
-        """Number a frame that is sent."""
+        """Number a frame that is to be sent next."""
         self.sent += 1
         return numbered(frame, self.sent)
 
     def check(self, data: bytes | memoryview) -> Literal["next", "again", "gap"]:
-        """What a frame that came is; those without a number are taken as they come."""
-        number = number_of(data)
-        if number is None:
+        """Say where a received frame belongs; one without a number is always the next."""
+        # as `number_of`, in place: this happens once for each frame
+        if len(data) <= _NUMBER_BYTES or not data[0] & _NUMBERED:
             return "next"
+        number = int.from_bytes(data[1:_NUMBERED_HEAD_BYTES], "big")
         ahead = (number - self.received) & _NUMBER_MASK
         if ahead == 1:
             self.received = number
@@ -157,9 +171,10 @@ def _decode(
         raise FrameError(
             426, f"protocol version {version}; this side speaks version {PROTOCOL_VERSION}"
         )
-    view = _body(view)
+    view = view[_NUMBERED_HEAD_BYTES if view[0] & _NUMBERED else 1 :]
     # The count is read before anything is made of it: a small frame can announce many messages.
-    count = _list_length(view)
+    head = view[0] if len(view) else 0
+    count = head & 0x0F if 0x90 <= head <= 0x9F else _long_list_length(view)
     if count > messages_max:
         raise FrameError(413, f"a frame of {count} messages; at most {messages_max} are taken")
     try:
@@ -168,15 +183,9 @@ def _decode(
         raise FrameError(400, f"malformed frame: {error}") from None
 
 
-def _body(view: memoryview) -> memoryview:
-    """What follows the version, and the number if there is one."""
-    return view[1 + _NUMBER_BYTES if view[0] & _NUMBERED else 1 :]
-
-
-def _list_length(view: memoryview) -> int:
+def _long_list_length(view: memoryview) -> int:
+    """Return the length of a msgpack list that has more than 15 items."""
     head = view[0] if len(view) else 0
-    if 0x90 <= head <= 0x9F:
-        return head & 0x0F
     if head == 0xDC:
         return int.from_bytes(view[1:3], "big")
     if head == 0xDD:
@@ -185,18 +194,20 @@ def _list_length(view: memoryview) -> int:
 
 
 def salvage(data: bytes | memoryview) -> tuple[list[ToBroker], list[tuple[int, str]]]:
-    """What is right in a frame that as a whole is malformed: one bad request harms only itself.
+    """Decode what can be decoded of a malformed frame, so that a bad request harms only itself.
 
     Returns
     -------
-    The messages that can be decoded, and of the requests that cannot: `corr` and what is wrong.
+    The messages that can be decoded, and for each request that cannot: its `corr` and the text that
+    says what is wrong.
     """
     good: list[ToBroker] = []
     bad: list[tuple[int, str]] = []
     if not len(data):
         return good, bad
+    view = memoryview(data)
     try:
-        parts = _to_raws.decode(_body(memoryview(data)))
+        parts = _to_raws.decode(view[_NUMBERED_HEAD_BYTES if view[0] & _NUMBERED else 1 :])
     except (ValueError, RecursionError, OverflowError):
         return good, bad
     for part in parts:
@@ -208,7 +219,7 @@ def salvage(data: bytes | memoryview) -> tuple[list[ToBroker], list[tuple[int, s
     return good, bad
 
 
-class _Cut:
+class _FrameCutter:
     """Messages in a buffer, cut into frames as it grows."""
 
     def __init__(self, messages_max: int) -> None:
@@ -218,9 +229,9 @@ class _Cut:
         self._messages_max = min(messages_max, 0xFFFF)
 
     def cut(self, end: int) -> None:
-        """Make a frame of what the buffer has up to `end`."""
+        """Make a frame of the buffer's content up to `end`."""
         if self.count == 1:
-            self.frames.append(_ALONE + memoryview(self.buffer)[_HEAD_BYTES:end])
+            self.frames.append(_HEAD_OF_ONE + memoryview(self.buffer)[_HEAD_BYTES:end])
         elif self.count:
             self.buffer[2:4] = self.count.to_bytes(2, "big")
             self.frames.append(bytes(memoryview(self.buffer)[:end]))
@@ -228,53 +239,71 @@ class _Cut:
         self.count = 0
 
     def add(self, soft: int) -> None:
-        """One more message stands at the end."""
+        """Count one more message, which stands at the end of the buffer."""
         self.count += 1
         if self.count >= self._messages_max or len(self.buffer) > soft:
             self.cut(len(self.buffer))
 
 
 def split(
-    messages: Sequence[_M], *, soft: int, hard: int, messages_max: int
+    messages: Sequence[_M],
+    *,
+    soft: int,
+    hard: int,
+    messages_max: int,
+    sequence: FrameSequence | None = None,
 ) -> tuple[list[bytes], list[tuple[_M, str | None]]]:
     """Make as few frames as possible of `messages`, in their order.
 
-    The common case, that all fit into one, is one call; else each is encoded on its own, so that
-    the work grows with the bytes and no faster.
+    In the common case all fit into one frame, which is encoded in one call. Otherwise each is
+    encoded on its own, so that the work grows with the bytes and no faster.
 
     Parameters
     ----------
     soft
-        Bytes that a frame with more than one message may have.
+        Bytes of a frame with more than one message.
     hard
-        Bytes that a frame with a single message may have.
+        Bytes of a frame with a single message.
+    sequence
+        Numbers the frames, in their order; None: they have no numbers.
 
     Returns
     -------
     The frames, and the messages that are in none of them: with None those that are larger than
-    `hard` alone, else with what about them cannot be encoded.
+    `hard` alone, the others with the text that says why they cannot be encoded.
     """
     if 0 < len(messages) <= messages_max:
-        with suppress(*_UNFIT):
-            frame = encode(messages)
-            if len(frame) <= (soft if len(messages) > 1 else hard):
-                return [frame], []
-    made = _Cut(messages_max)
+        frame = bytearray(_VERSION if sequence is None else _NUMBERED_HEAD)
+        head_bytes = len(frame)
+        try:
+            _encoder.encode_into(messages, frame, head_bytes)
+        except _UNFIT:
+            pass
+        else:
+            if len(frame) - head_bytes + 1 <= (soft if len(messages) > 1 else hard):
+                if sequence is not None:
+                    sequence.sent += 1
+                    number = sequence.sent & _NUMBER_MASK
+                    frame[1:head_bytes] = number.to_bytes(_NUMBER_BYTES, "big")
+                return [bytes(frame)], []
+    cutter = _FrameCutter(messages_max)
     left_out: list[tuple[_M, str | None]] = []
     for message in messages:
-        before = len(made.buffer)
+        before = len(cutter.buffer)
         try:
-            _encoder.encode_into(message, made.buffer, before)
+            _encoder.encode_into(message, cutter.buffer, before)
         except _UNFIT as error:
-            del made.buffer[before:]
+            del cutter.buffer[before:]
             left_out.append((message, str(error)))
             continue
-        if len(made.buffer) - before + _ALONE_BYTES > hard:
-            del made.buffer[before:]
+        if len(cutter.buffer) - before + _HEAD_OF_ONE_BYTES > hard:
+            del cutter.buffer[before:]
             left_out.append((message, None))
             continue
-        if len(made.buffer) > soft:
-            made.cut(before)
-        made.add(soft)
-    made.cut(len(made.buffer))
-    return made.frames, left_out
+        if len(cutter.buffer) > soft:
+            cutter.cut(before)
+        cutter.add(soft)
+    cutter.cut(len(cutter.buffer))
+    if sequence is None:
+        return cutter.frames, left_out
+    return [sequence.stamp(frame) for frame in cutter.frames], left_out

@@ -236,7 +236,7 @@ class _Shell:
         for peer, frame in frames:
             put = self.outgoing.put(peer, frame)
             if put == "slow":
-                self.core.counters.peers_too_slow += 1
+                self.core.metrics.peers_too_slow += 1
                 self._lost(peer, self.clock(), "does not read what it is sent")
             elif put == "gone":
                 self._lost(peer, self.clock(), "connection closed")

@@ -57,7 +57,7 @@ def broker_config() -> BrokerConfig:
         # nodes die because a test kills them: no function is to blame
         deaths_max=0,
         # each answer comes with the commit that it is about
-        patience_ms=0,
+        reply_delay_ms=0,
         inflight_max=1 << 30,
         inflight_bytes_max=1 << 50,
         outgoing_bytes_max=1 << 50,

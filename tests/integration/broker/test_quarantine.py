@@ -113,7 +113,7 @@ def test_the_killer_is_parked_and_the_group_goes_on(
 
         task = wait_for_park(folder, url, "kill-1.1", up)
         assert task["deaths"] == DEATHS_MAX
-        assert f"whoever held it vanished, {DEATHS_MAX} times in a row" in task["cause"]
+        assert f"its holder vanished {DEATHS_MAX} times in a row" in task["cause"]
         assert "the last: node g-" in task["cause"]
         assert "connection closed, 20" in task["cause"]
         # nobody else was
@@ -180,4 +180,4 @@ def test_a_park_survives_the_broker(folder: Path) -> None:
     with Program(*args, cwd=folder) as broker:
         broker.wait_for("listening on")
         assert said(folder, url, "tasks", "get", "kill-1")["cause"] == cause
-        assert cause.startswith("whoever held it vanished, once; the last: node ")
+        assert cause.startswith("its holder vanished once; the last: node ")

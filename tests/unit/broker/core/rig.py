@@ -8,7 +8,7 @@ from typing import TypeVar
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore, Step
 from understudy_broker.core.dispatcher import Dispatcher
-from understudy_broker.core.membership import Event
+from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Batch
 from understudy_broker.protocol.frames import decode_to_peer, encode
 from understudy_broker.protocol.messages import (
@@ -61,12 +61,12 @@ class Rig:
     """Drives a core as the shell does; `inbox` has what each peer was sent and has not read."""
 
     def __init__(
-        self, engine: MemoryEngine | None = None, start: int = 1_000_000, **config: int
+        self, engine: MemoryEngine | None = None, start: int = 1_000_000, **config: object
     ) -> None:
         self.now = start
         self.engine = engine or MemoryEngine()
         # answers come in the turn that they are made in, unless a test says otherwise
-        self.config = BrokerConfig(**{"patience_ms": 0, **config})  # type: ignore[arg-type]
+        self.config = BrokerConfig(**{"reply_delay_ms": 0, **config})  # type: ignore[arg-type]
         self.machine = CountingMachine()
         self.core = BrokerCore(self.machine, Dispatcher(), self.config)
         self.core.start(self.engine.load(), self.now)

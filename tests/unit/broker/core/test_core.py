@@ -284,7 +284,7 @@ def test_a_frame_that_comes_again_does_nothing(rig: Rig) -> None:
         rig.core.receive(B, frame, rig.now)
     rig.turn()
     assert len(rig.take(B, Response)) == 1
-    assert rig.core.counters.frames_repeated == 1
+    assert rig.core.metrics.frames_repeated == 1
 
 
 def test_a_missing_frame_ends_the_connection_before_what_relies_on_it(rig: Rig) -> None:
@@ -297,8 +297,8 @@ def test_a_missing_frame_ends_the_connection_before_what_relies_on_it(rig: Rig) 
     rig.turn()
     assert {refused.status for refused in rig.take(B, Refused)} == {412}
     assert rig.take(B, Response) == []
-    assert rig.core.counters.frames_missing == 1
-    assert rig.core.sessions.named("b") is None
+    assert rig.core.metrics.frames_missing == 1
+    assert rig.core.sessions.by_name.get("b") is None
 
 
 def test_who_numbers_its_frames_gets_numbered_ones(rig: Rig) -> None:
@@ -383,7 +383,7 @@ def test_stale_writes_are_refused_and_counted(rig: Rig) -> None:
     rig.reply(A, TaskRelease("p", 1))
     assert rig.one(A, Resume).version == 2
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 409
-    assert rig.core.counters.stale_writes == 1
+    assert rig.core.metrics.stale_writes == 1
 
 
 def test_a_holder_is_told_when_its_task_is_cancelled(rig: Rig) -> None:

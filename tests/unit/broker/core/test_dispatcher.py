@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from understudy_broker.core.dispatcher import SUSPECT_DEATHS, SUSPECT_MS, Dispatcher
+from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, SUSPECT_MS, Dispatcher
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Task(msgspec.Struct, frozen=True):
 def given_nodes(*names: str, credit: int = 0) -> Dispatcher:
     dispatcher = Dispatcher()
     for name in names:
-        dispatcher.join(f"{name}#1", "g", name, 0)
+        dispatcher.join(f"{name}#1", "g", name)
         dispatcher.credit(f"{name}#1", credit)
     return dispatcher
 
@@ -56,7 +56,7 @@ def test_credit_is_a_running_total() -> None:
 
 def test_a_new_hello_counts_anew() -> None:
     dispatcher = given_nodes("a", credit=5)
-    dispatcher.join("a#1", "g", "a", 0)
+    dispatcher.join("a#1", "g", "a")
     dispatcher.offer(Task("t"), 0)
     assert assigned(dispatcher) == []
     dispatcher.credit("a#1", 1)
@@ -123,7 +123,7 @@ def test_unicast_waits_for_its_node() -> None:
     assert assigned(dispatcher) == []
     group = dispatcher.statistics().groups[0]
     assert (group.queued, group.waiting_since) == (1, 7)
-    dispatcher.join("b#1", "g", "b", 0)
+    dispatcher.join("b#1", "g", "b")
     dispatcher.credit("b#1", 1)
     assert assigned(dispatcher) == [("t", "b#1")]
 
@@ -157,7 +157,7 @@ def test_a_group_without_nodes_keeps_its_tasks_and_an_idle_one_is_forgotten() ->
     dispatcher.offer(Task("t", target="h"), 3)
     dispatcher.leave("a#1")
     assert [(g.name, g.queued) for g in dispatcher.statistics().groups] == [("h", 1)]
-    dispatcher.join("b#1", "h", "b", 0)
+    dispatcher.join("b#1", "h", "b")
     dispatcher.credit("b#1", 1)
     assert assigned(dispatcher) == [("t", "b#1")]
     dispatcher.leave("b#1")
@@ -182,14 +182,14 @@ GROUPS = ["g", "h"]
 def test_a_node_has_one_suspect_at_a_time() -> None:
     dispatcher = given_nodes("a", "b", credit=9)
     for number in range(4):
-        dispatcher.offer(Task(f"s{number}", crash_count=SUSPECT_DEATHS), 0)
-        dispatcher.offer(Task(f"t{number}", crash_count=SUSPECT_DEATHS - 1), 0)
+        dispatcher.offer(Task(f"s{number}", crash_count=SUSPECT_CRASH_COUNT), 0)
+        dispatcher.offer(Task(f"t{number}", crash_count=SUSPECT_CRASH_COUNT - 1), 0)
     made = assigned(dispatcher)
     assert made[:2] == [("s0", "a#1"), ("s1", "b#1")]
     assert [id_ for id_, _ in made[2:]] == ["t0", "t1", "t2", "t3"]
-    dispatcher.review(lambda pid, id_: True, 0)
+    dispatcher.release_suspects(lambda pid, id_: True, 0)
     assert assigned(dispatcher) == []
-    dispatcher.review(lambda pid, id_: (pid, id_) != ("b#1", "s1"), 0)
+    dispatcher.release_suspects(lambda pid, id_: (pid, id_) != ("b#1", "s1"), 0)
     assert assigned(dispatcher) == [("s2", "b#1")]
     assert dispatcher.statistics().queued == 1
 
@@ -199,24 +199,24 @@ def test_no_suspect_waits_for_ever_behind_another() -> None:
     dispatcher.offer(Task("s0", crash_count=9), 0)
     dispatcher.offer(Task("s1", crash_count=9), 0)
     assert assigned(dispatcher) == [("s0", "a#1")]
-    dispatcher.review(lambda pid, id_: True, SUSPECT_MS - 1)
+    dispatcher.release_suspects(lambda pid, id_: True, SUSPECT_MS - 1)
     assert assigned(dispatcher) == []
-    dispatcher.review(lambda pid, id_: True, SUSPECT_MS)
+    dispatcher.release_suspects(lambda pid, id_: True, SUSPECT_MS)
     assert assigned(dispatcher) == [("s1", "a#1")]
 
 
 def test_suspects_go_where_they_must() -> None:
     dispatcher = given_nodes("a", "b", credit=9)
-    dispatcher.suspect("a#1", "before", 0)
+    dispatcher.add_suspect("a#1", "before", 0)
     dispatcher.offer(Task("s0", target="poll://uni@g/a", crash_count=9), 0)
     dispatcher.offer(Task("s1", crash_count=9), 0)
     assert assigned(dispatcher) == [("s1", "b#1")]
     assert dispatcher.withdraw("s0")
     dispatcher.offer(Task("s0", target="poll://uni@g/a", crash_count=9), 0)
     dispatcher.leave("a#1")
-    dispatcher.review(lambda pid, id_: False, 0)
+    dispatcher.release_suspects(lambda pid, id_: False, 0)
     assert assigned(dispatcher) == []
-    dispatcher.join("a#2", "g", "a", 0)
+    dispatcher.join("a#2", "g", "a")
     dispatcher.credit("a#2", 1)
     assert assigned(dispatcher) == [("s0", "a#2")]
 
@@ -236,7 +236,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), group=st.sampled_from(GROUPS))
     def join(self, name: str, group: str) -> None:
-        self.dispatcher.join(f"{name}#1", group, name, 0)
+        self.dispatcher.join(f"{name}#1", group, name)
         self.room[f"{name}#1"] = (group, name, 0, 0)
 
     @rule(name=st.sampled_from(NAMES))
@@ -258,7 +258,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         ),
         priority=st.integers(-1, 1),
         warm=st.sampled_from([None, "a#1", "b#1", "z#1"]),
-        crash_count=st.sampled_from([0, 0, 1, SUSPECT_DEATHS, 9]),
+        crash_count=st.sampled_from([0, 0, 1, SUSPECT_CRASH_COUNT, 9]),
     )
     def offer(self, address: str, priority: int, warm: str | None, crash_count: int) -> None:
         task = Task(next(self.ids), 0, address, priority, warm, crash_count)
@@ -286,7 +286,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         over = data.draw(st.sets(st.sampled_from(NAMES)))
         for name in over:
             self.suspects.pop(f"{name}#1", None)
-        self.dispatcher.review(lambda pid, id_: self.suspects.get(pid) == id_, 0)
+        self.dispatcher.release_suspects(lambda pid, id_: self.suspects.get(pid) == id_, 0)
 
     @rule()
     def assign(self) -> None:
@@ -299,7 +299,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             if "uni@" in task.target:
                 assert task.target.endswith(f"/{name}")
             assert made.warm == (task.warm == made.pid)
-            if task.crash_count >= SUSPECT_DEATHS:
+            if task.crash_count >= SUSPECT_CRASH_COUNT:
                 assert made.pid not in self.suspects
                 self.suspects[made.pid] = made.id
             self.room[made.pid] = (group, name, total, sent + 1)
@@ -310,7 +310,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for pid, (group, name, total, sent) in self.room.items():
             if sent < total:
                 for task in self.queued.values():
-                    if task.crash_count >= SUSPECT_DEATHS and pid in self.suspects:
+                    if task.crash_count >= SUSPECT_CRASH_COUNT and pid in self.suspects:
                         continue
                     place, _, node = task.target.rpartition("@")[2].partition("/")
                     fits = place == group and ("uni@" not in task.target or node == name)

@@ -47,7 +47,7 @@ def test_a_batch_answers_no_more_than_the_bound_and_the_next_goes_on(rig: Rig) -
     rig.turn()
     assert [answer.corr for answer in rig.take(C, Response)] == more
     assert corrs < more
-    assert rig.core.burdens.over == {}
+    assert rig.core.flow.budget.deferred == {}
 
 
 def test_a_slow_peer_waits_and_others_do_not(rig: Rig) -> None:
@@ -135,7 +135,7 @@ def test_what_is_put_off_still_counts_as_unanswered() -> None:
     rig.slow.clear()
     rig.turn()
     assert len(rig.take(C, Response)) == 10
-    session = rig.core.sessions.peer(C)
+    session = rig.core.sessions.by_peer.get(C)
     assert session is not None
     assert (session.inflight, session.inflight_bytes) == (0, 0)
 
@@ -147,8 +147,8 @@ def test_what_a_lost_peer_asked_for_is_performed_and_forgotten(rig: Rig) -> None
     rig.step()
     rig.core.connection_lost(C, rig.now)
     rig.turn()
-    assert rig.core.burdens.over == {}
-    assert rig.core.burdens.sent == []
+    assert rig.core.flow.budget.deferred == {}
+    assert rig.core.flow.budget.sent == {}
     assert rig.reply(D, PromiseGet("q")).ok
 
 
@@ -169,7 +169,7 @@ def test_history_is_loaded_a_bounded_part_at_a_time(
     assert [answer.corr for answer in rig.take(C, Response)] == corrs[:20]
     assert rig.one(D, Response).corr == corrs[20]
     for peer in (C, D):
-        session = rig.core.sessions.peer(peer)
+        session = rig.core.sessions.by_peer.get(peer)
         assert session is not None
         assert (session.inflight, session.inflight_bytes) == (0, 0)
 

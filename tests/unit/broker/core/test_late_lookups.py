@@ -131,7 +131,7 @@ def test_peers_join_and_leave_and_heartbeats_are_answered_meanwhile(rig: LateRig
     assert rig.one(A, Beat) == Beat()
     rig.core.connection_lost(B, rig.now)
     rig.step()
-    assert rig.core.sessions.named("b") is None
+    assert rig.core.sessions.by_name.get("b") is None
     assert rig.wanted is not None
 
 
@@ -142,9 +142,9 @@ def test_leases_are_kept_and_lapse_while_a_lookup_is_under_way(rig: LateRig) -> 
         rig.now += 1_000
         rig.send(C, Beat())
         rig.step()
-    assert rig.core.sessions.named("c") is not None
-    assert rig.core.sessions.named("a") is None
-    assert rig.core.counters.leases_lapsed == 1
+    assert rig.core.sessions.by_name.get("c") is not None
+    assert rig.core.sessions.by_name.get("a") is None
+    assert rig.core.metrics.leases_lapsed == 1
 
 
 def test_a_batch_under_way_is_committed_during_a_lookup(rig: LateRig) -> None:

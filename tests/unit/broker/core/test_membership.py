@@ -105,11 +105,11 @@ def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
 
 def test_who_holds_nothing_may_be_silent_for_half_a_lease_longer(rig: Rig) -> None:
     beats(rig, 14_000, A, C)
-    assert rig.core.counters.leases_lapsed == 0
+    assert rig.core.metrics.leases_lapsed == 0
     beats(rig, 2_000, A, C)
-    assert rig.core.counters.leases_lapsed == 1
-    assert rig.core.sessions.named("b") is None
-    assert rig.core.sessions.named("a") is not None
+    assert rig.core.metrics.leases_lapsed == 1
+    assert rig.core.sessions.by_name.get("b") is None
+    assert rig.core.sessions.by_name.get("a") is not None
 
 
 def test_what_is_handed_to_one_that_rests_has_a_whole_lease(rig: Rig) -> None:
@@ -293,7 +293,7 @@ def test_with_nothing_at_stake_a_broker_sleeps_from_beat_to_beat_of_an_idle_peer
     rig = Rig()
     rig.join(A, "a")
     assert rig.due_at == rig.now + 7_500
-    before = rig.core.sessions.named("a")
+    before = rig.core.sessions.by_name.get("a")
     assert before is not None
     beat_at = before.beat_at
     rig.now += 7_500
@@ -375,7 +375,7 @@ def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> Non
     rig.now += 30_000  # stopped, or the machine slept
     rig.turn()
     assert rig.take(B, Resume) == []
-    assert rig.core.counters.leases_lapsed == 0
+    assert rig.core.metrics.leases_lapsed == 0
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 

@@ -109,11 +109,11 @@ def test_a_killer_is_parked_and_may_be_continued(rig: Rig) -> None:
     found = task(rig, "killer")
     assert (found.state, found.deaths) == ("halted", 4)
     assert found.cause is not None
-    assert found.cause.startswith("whoever held it vanished, 4 times in a row; the last: node n")
+    assert found.cause.startswith("its holder vanished 4 times in a row; the last: node n")
     assert "(process 1 on host): connection closed, 1970-01-01 00:16:4" in found.cause
     events = [e for e in rig.events if e.text == "parked"]
     assert [(e.level, e.fields["id"]) for e in events] == [("warning", "killer")]
-    assert rig.core.counters.parked == 1
+    assert rig.core.metrics.parked == 1
 
     assert rig.reply(C, TaskContinue("killer")).ok
     nodes.take()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.broker.core.rig import Rig
-from understudy_broker.core.reply_coalescer import FENCE_COMMANDS_MAX, HELD_MAX
+from understudy_broker.core.reply_coalescer import DELAYED_MAX, FENCE_COMMANDS_MAX
 from understudy_broker.protocol.messages import Invoke, Response, Settled
 from understudy_store.commands import PromiseCreate, PromiseSettle, TaskFence, TaskFulfill
 from understudy_store.records import (
@@ -24,7 +24,7 @@ WAIT_MS = 20
 @pytest.fixture
 def rig() -> Rig:
     """A node with the task `p`, a node of another group without room, and a client."""
-    rig = Rig(patience_ms=WAIT_MS)
+    rig = Rig(reply_delay_ms=WAIT_MS)
     rig.join(A, "a", credit=1)
     rig.join(B, "b", group="other")
     rig.join(C, "c", kind="client")
@@ -103,7 +103,7 @@ def test_many_calls_at_once_are_answered_at_once(rig: Rig) -> None:
 
 def test_what_is_held_back_is_bounded(rig: Rig) -> None:
     asked = []
-    for n in range(HELD_MAX + 1):
+    for n in range(DELAYED_MAX + 1):
         asked.append(rig.ask(A, TaskFence("p", 1, (child(rig, f"p.{n}"),))))
         rig.turn()
     assert answers(rig, A) == asked

@@ -135,6 +135,6 @@ class TestCreateWatched:
     def test_what_is_refused_is_not_watched(self, rig: Rig) -> None:
         bad = PromiseCreate("", rig.now + 9_000)
         assert rig.reply(C, PromiseCreateWatched(bad)).status == 400
-        session = rig.core.sessions.peer(C)
+        session = rig.core.sessions.by_peer.get(C)
         assert session is not None
         assert not session.watches

@@ -1,0 +1,39 @@
+"""Events: what a person may want to read in the log, as data. The shell writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One line for the log.
+
+    Attributes
+    ----------
+    level
+        As in `logging`, in lower case.
+    text
+        Always the same for the same kind of event; the details are in `fields`.
+    """
+
+    level: str
+    text: str
+    fields: dict[str, Any]
+
+
+class EventLog:
+    """Events of a step, in order, until the shell takes them."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def add(self, level: str, text: str, **fields: Any) -> None:
+        """Note an event."""
+        self._events.append(Event(level, text, fields))
+
+    def take(self) -> list[Event]:
+        """Return the events since the last call."""
+        events, self._events = self._events, []
+        return events

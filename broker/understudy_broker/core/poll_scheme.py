@@ -1,0 +1,135 @@
+"""Delivery to ``poll://`` addresses: groups, and peers that keep a connection to this broker. Pure.
+
+A task is offered to the dispatcher, which chooses a node with credit; it is then acquired for that
+node and pushed to it as `Invoke` or `Resume`. An unblock is pushed to a connected peer of its
+address, when one joins, and again at intervals until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, Dispatcher
+from understudy_broker.core.membership import Membership
+from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.sessions import Session, Sessions
+from understudy_broker.core.unblocks import Unblocks
+from understudy_broker.protocol.messages import Ack, Invoke, Resume, Unblock
+from understudy_store.commands import TaskPreload
+from understudy_store.machine import Assigned, Execute, Machine
+from understudy_store.records import PromiseRecord
+
+
+class PollScheme:
+    """The entry for ``poll://`` in the table of `Delivery`."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        dispatcher: Dispatcher,
+        sessions: Sessions,
+        membership: Membership,
+        outbox: Outbox,
+        metrics: Metrics,
+        config: BrokerConfig,
+    ) -> None:
+        self._machine = machine
+        self._dispatcher = dispatcher
+        self._sessions = sessions
+        self._membership = membership
+        self._outbox = outbox
+        self._metrics = metrics
+        self._config = config
+        self._unblocks = Unblocks()
+        self._resend_at = 0
+
+    def start(self, now: int) -> None:
+        """Go on from the machine's state after a restart, before any peer has joined."""
+        self._resend_at = now + self._config.unblock_retry_ms
+        for pid in self._machine.view.pids():
+            for id_, _ in self._machine.view.held(pid):
+                task = self._machine.view.task(id_)
+                if task is not None and task.deaths >= SUSPECT_CRASH_COUNT:
+                    self._dispatcher.add_suspect(pid, id_, now)
+
+    # Tasks ---------------------------------------------------------------------------------------
+
+    def offer(self, execute: Execute, now: int) -> None:
+        """Queue a pending task for a node with credit."""
+        self._dispatcher.offer(execute, now)
+
+    def withdraw(self, task_id: str) -> None:
+        """Take a task out of its queue, because it has settled."""
+        self._dispatcher.withdraw(task_id)
+
+    def assign(self, now: int) -> None:
+        """Hand out all tasks that can be handed out."""
+        by_pid = self._sessions.by_pid
+        refunded = True
+        while refunded:
+            refunded = False
+            if self._dispatcher.suspects:
+                self._dispatcher.release_suspects(self._holds_suspect, now)
+            for made in self._dispatcher.assign(now):
+                assigned = self._machine.assign(
+                    made.id, made.version, made.pid, self._config.lease_ttl_ms, now
+                )
+                session = by_pid.get(made.pid)
+                if assigned is None or session is None:
+                    self._dispatcher.refund(made.pid)
+                    refunded = True
+                else:
+                    if now - session.beat_at > self._config.beat_ms:
+                        self._membership.begin_lease(session, now)
+                    self._push(session, assigned, made.warm, now)
+
+    def _holds_suspect(self, pid: str, task_id: str) -> bool:
+        """Return whether a node still holds a task that is still a suspect."""
+        task = self._machine.view.task(task_id)
+        return task is not None and task.pid == pid and task.deaths >= SUSPECT_CRASH_COUNT
+
+    def _push(self, session: Session, assigned: Assigned, warm: bool, now: int) -> None:
+        promise, version = assigned.promise, assigned.version
+        self._metrics.dispatched += 1
+        if version == 1:
+            self._outbox.add(session.peer, Invoke(promise, 1))
+            return
+        resume = Resume(promise, version, None, assigned.failures)
+        if warm:
+            self._outbox.add(session.peer, resume)
+        else:
+            read = TaskPreload(promise.id, version)
+            self._outbox.add_with_read(session.peer, resume, read, now)
+
+    # Unblocks ------------------------------------------------------------------------------------
+
+    def unblock(self, address: str, promise: PromiseRecord) -> None:
+        """Owe an unblock, and send it if a peer of the address is connected."""
+        self._unblocks.add(address, promise)
+        receiver = self._unblocks.route(address, self._sessions)
+        if receiver is not None:
+            self._outbox.add(receiver.peer, Unblock(address, promise))
+
+    def acknowledge(self, ack: Ack) -> None:
+        """Owe an unblock no longer."""
+        if self._unblocks.acknowledge(ack.id, ack.address):
+            self._machine.acknowledge(ack.id, ack.address)
+
+    def send_owed(self, session: Session) -> None:
+        """Send a peer that has just joined the unblocks that it is now the receiver of."""
+        for receiver, unblock in self._unblocks.for_group(session.group, self._sessions):
+            if receiver is session:
+                self._outbox.add(session.peer, unblock)
+
+    def tick(self, now: int) -> None:
+        """Send again, at intervals, what is not acknowledged."""
+        if now < self._resend_at:
+            return
+        self._resend_at = now + self._config.unblock_retry_ms
+        for group in self._sessions.groups():
+            for receiver, unblock in self._unblocks.for_group(group, self._sessions):
+                self._outbox.add(receiver.peer, unblock)
+
+    def next_due(self) -> int | None:
+        """Return when `tick` has something to do; None: nothing is owed."""
+        return self._resend_at if self._unblocks else None

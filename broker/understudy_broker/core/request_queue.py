@@ -1,0 +1,98 @@
+"""The request queue: what waits to be performed, and what a step performs of it.
+
+A step performs only so many commands that the commit of their changes can begin within some
+milliseconds; what is left waits, in its order, for the step after it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from understudy_broker.core.flow_control import FlowControl, SessionRequest
+from understudy_broker.protocol.messages import (
+    Bye,
+    GroupsGet,
+    PromiseCreateWatched,
+    PromiseUnwatch,
+    PromiseWatch,
+)
+from understudy_store.commands import PromiseCreate, PromiseGet, StoreCommand, TaskFence
+from understudy_store.machine import Machine
+
+#: settled promises that a step loads to answer reads; each may have megabytes
+LOADS_MAX: Final = 8
+#: commands that a step performs
+COMMANDS_MAX: Final = 512
+
+
+class RequestQueue:
+    """Requests and goodbyes in the order in which they came.
+
+    A goodbye waits in the queue, because what a peer asked for before it left is still performed.
+
+    Attributes
+    ----------
+    waiting
+        For a later step; appended to by `BrokerCore.receive`.
+    """
+
+    def __init__(self, machine: Machine, flow: FlowControl) -> None:
+        self._machine = machine
+        self._flow = flow
+        self.waiting: list[SessionRequest] = []
+        self._selected: list[SessionRequest] = []
+
+    def put_back(self, requests: list[SessionRequest]) -> None:
+        """Put deferred requests before what their peers have asked for since."""
+        self.waiting[:0] = requests
+
+    def select(self, now: int) -> set[str]:
+        """Select the requests of a step.
+
+        Returns
+        -------
+        The ids whose rows must be loaded before `take_selected` is performed, and before a sweep.
+        """
+        queue = self.waiting
+        if self._flow.budget.deferred:
+            queue = self._flow.defer(queue)
+        if not queue:
+            self.waiting = queue
+            return self._machine.due_lookups(now)
+        commands: list[StoreCommand] = []
+        created: set[str] = set()
+        record = self._machine.view.record
+        loads = count = 0
+        end = len(queue)
+        for place, (_, request) in enumerate(queue):
+            if isinstance(request, Bye):
+                continue
+            command = request.command
+            if isinstance(command, PromiseCreateWatched):
+                command = command.create
+            kind = type(command)
+            count += len(command.commands) if kind is TaskFence else 1  # type: ignore[union-attr]
+            if count > COMMANDS_MAX and place:
+                end = place
+                break
+            if kind is PromiseCreate:
+                created.add(command.id)  # type: ignore[union-attr]
+            elif isinstance(command, PromiseGet | PromiseWatch):
+                ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
+                loads += sum(record(id_) is None and id_ not in created for id_ in ids)
+                if loads > LOADS_MAX and place:
+                    end = place
+                    break
+                if kind is PromiseWatch:
+                    commands.extend(map(PromiseGet, ids))
+                    continue
+            if kind is not PromiseUnwatch and kind is not GroupsGet:
+                commands.append(command)  # type: ignore[arg-type]
+        self._selected, self.waiting = queue[:end], queue[end:]
+        ids_named = self._machine.lookups(commands) if commands else set()
+        return ids_named | self._machine.due_lookups(now)
+
+    def take_selected(self) -> list[SessionRequest]:
+        """Return the requests that `select` selected, to be performed now."""
+        selected, self._selected = self._selected, []
+        return selected
