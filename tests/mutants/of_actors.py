@@ -431,7 +431,7 @@ _WHO_LISTENS: Final = (
         None,
         "what blocks the coroutines is named, also where none ran when the node started",
         "understudy_actors.node.shell.NodeService._watch_coroutines",
-        drop("self._watch.set()"),
+        drop("self._loop.run(self._watch.set)"),
         "tests/integration/sdk/test_runtime_local.py",
     ),
     _mutant(
@@ -447,16 +447,16 @@ _WHO_LISTENS: Final = (
         None,
         "the node's timers are set on its loop's own thread",
         "understudy_actors.node.shell.NodeService._after",
-        swap("threading.get_ident() != self._thread", "self._thread == 0"),
-        f"{_LISTENING}::test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop",
+        swap("not self._loop.is_current", "self._loop is None"),
+        f"{_LISTENING}::test_a_worker_sets_the_nodes_timers_through_the_loop",
     ),
     _mutant(
         "timers-not-asked-for",
         None,
         "whoever takes messages in, the loop learns of what is to happen later",
         "understudy_actors.node.shell.NodeService._after",
-        drop("if self._lacks_pulse():\n    self._soon(self._after)"),
-        f"{_LISTENING}::test_who_takes_messages_in_sets_the_nodes_timers_on_its_loop",
+        drop("if self._lacks_pulse():\n    self._loop.run_soon(self._after)"),
+        f"{_LISTENING}::test_a_worker_sets_the_nodes_timers_through_the_loop",
     ),
 )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -15,7 +14,7 @@ from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import BrokerPort, Log, LogFailure
 from understudy_broker.protocol.messages import ToPeer
-from understudy_broker.transport.loop_lock import LoopLock
+from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_store.records import PromiseRecord
 
 #: how often a backlog is looked at: a blocked thread costs the others that long
@@ -69,8 +68,7 @@ class NodeService:
         self._log = log
         self._broker = broker
         self._now_ms = now_ms
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
+        self._loop = LoopThread()
         self._loop_lock = loop_lock
         self._results = Results(self._wake)
         listening = None if loop_lock is None else self
@@ -94,13 +92,13 @@ class NodeService:
     def _wake(self, last: bool) -> None:
         loop_lock = self._loop_lock
         if not last or loop_lock is None or not loop_lock.acquire():
-            self._soon(self._collect)
+            self._loop.run_soon(self._collect)
             return
         try:
             self._collect()
         except BaseException as error:
             # as if it had happened there: the worker's own thread has nobody to tell
-            self._soon(_raise, error)
+            self._loop.run_soon(_raise, error)
         finally:
             loop_lock.release()
 
@@ -110,30 +108,20 @@ class NodeService:
         try:
             return self._broker.poll(self._loop_lock, _POLL_S, on_polled)
         except BaseException as error:
-            self._soon(_raise, error)
+            self._loop.run_soon(_raise, error)
             return False
 
     def interrupt(self) -> None:
         """Let the worker that listens do something else."""
         self._broker.interrupt()
 
-    def _soon(self, function: Callable[..., object], *args: object) -> None:
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(function, *args)
-
     def _on_loop(self, said: Callable[..., None] | None) -> Callable[..., None] | None:
-        """The same, but called by the loop: users' log handlers run in it, which may wait for the
-        loop, and so must not under a turn that is borrowed from it."""
-        if said is None:
-            return None
+        """Return a function that calls `said` on the loop.
 
-        def say(*args: object) -> None:
-            if threading.get_ident() == self._thread:
-                said(*args)
-            else:
-                self._soon(said, *args)
-
-        return say
+        Users' log handlers run in it. They may wait for the loop, and so must not run on another
+        thread that holds the `LoopLock`.
+        """
+        return None if said is None else partial(self._loop.run, said)
 
     def _collect(self) -> None:
         results = self._results.take()
@@ -165,9 +153,9 @@ class NodeService:
         self._after()
 
     def _after(self) -> None:
-        if threading.get_ident() != self._thread:
+        if not self._loop.is_current:
             if self._lacks_pulse():
-                self._soon(self._after)
+                self._loop.run_soon(self._after)
             return
         if not self._pulse.is_set() and self._has_pulse():
             self._pulse.set()
@@ -183,12 +171,8 @@ class NodeService:
 
     def _watch_coroutines(self) -> None:
         """A coroutine goes on, so `_watch_loop` has something to do."""
-        if self._watch.is_set():
-            return
-        if threading.get_ident() == self._thread:
-            self._watch.set()
-        else:
-            self._soon(self._watch.set)
+        if not self._watch.is_set():
+            self._loop.run(self._watch.set)
 
     async def run(self) -> None:
         """Timers, backlog and the watchdog, for as long as the node lives."""
