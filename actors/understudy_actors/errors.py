@@ -12,10 +12,21 @@ class ActorError(UnderstudyError):
 
 
 class NonDeterminismError(ActorError):
-    """A function, replayed, asks for something else than its history holds.
+    """A function, replayed, makes another call than the one its history holds.
 
-    Happens when the code of a durable function changed while one of its calls was under way. Run
-    the old code until it has finished, or register the change as a new version.
+    This happens when the code of a durable function changed while one of its calls was under way.
+    Run the old code until that call has finished, or register the change as a new version.
+
+    Parameters
+    ----------
+    promise : str
+        The id of the call that was recorded.
+    recorded : str
+        The recorded call, such as ``rfi charge``.
+    asked : str
+        The call that the code makes now.
+    recorded_at, asked_at : str, optional
+        Where in the code the two calls stand: ``file.py:12``.
     """
 
     def __init__(
@@ -43,7 +54,15 @@ class NonDeterminismError(ActorError):
 
 
 class CommandError(ActorError):
-    """The broker refused what a function asked for; `status` as in HTTP."""
+    """The broker refused a command.
+
+    Parameters
+    ----------
+    status : int
+        The reason as a number, as in HTTP: 400 malformed, 404 absent, 409 conflict, 413 too large.
+    error : str
+        The reason in words.
+    """
 
     def __init__(self, status: int, error: str) -> None:
         super().__init__(status, error)

@@ -43,7 +43,7 @@ PLAIN_DATA = (
 
 
 class ConfigurationError(UnderstudyError, ValueError):
-    """An option or a setting has a value that cannot be used; the message names both."""
+    """A parameter, an option or a setting has a value that cannot be used."""
 
 
 class InvalidFunctionError(UnderstudyError, TypeError):
@@ -89,7 +89,15 @@ class NonRetryableError(UnderstudyError):
 
 
 class BrokerUnavailableError(UnderstudyError):
-    """No broker answers at `url`."""
+    """No broker answers at an address.
+
+    Parameters
+    ----------
+    url : str
+        The address.
+    reason : str, optional
+        What the last attempt to connect found.
+    """
 
     def __init__(self, url: str, reason: str = "") -> None:
         super().__init__(url, reason)
@@ -105,7 +113,15 @@ class BrokerUnavailableError(UnderstudyError):
 
 
 class NameInUseError(UnderstudyError):
-    """Another living node has this id."""
+    """Another node that is alive has this id.
+
+    Parameters
+    ----------
+    name : str
+        The id.
+    group : str
+        The group of the node that could not connect.
+    """
 
     def __init__(self, name: str, group: str) -> None:
         super().__init__(name, group)
@@ -115,12 +131,18 @@ class NameInUseError(UnderstudyError):
     def __str__(self) -> str:
         return (
             f"node id {self.name!r} in group {self.group!r} belongs to a node that is alive. Stop "
-            "that one, or give this one another id=, or none: a fresh one is then made up"
+            "that node, or give this one another id=, or none: then a fresh id is made up"
         )
 
 
 class DeadlineExceededError(UnderstudyError):
-    """A promise was still pending when its deadline came."""
+    """A promise was still pending at its deadline.
+
+    Parameters
+    ----------
+    promise_id : str
+        The id of the promise.
+    """
 
     def __init__(self, promise_id: str) -> None:
         super().__init__(promise_id)
@@ -135,7 +157,13 @@ class DeadlineExceededError(UnderstudyError):
 
 
 class CanceledError(UnderstudyError):
-    """A promise was canceled, by itself or with its call graph."""
+    """A promise was canceled, by itself or with its call graph.
+
+    Parameters
+    ----------
+    promise_id : str
+        The id of the promise.
+    """
 
     def __init__(self, promise_id: str) -> None:
         super().__init__(promise_id)
@@ -146,18 +174,20 @@ class CanceledError(UnderstudyError):
 
 
 class UnknownFunctionError(UnderstudyError, LookupError):
-    """No function is registered under this name and version.
+    """No function is registered under a name and version.
 
     Parameters
     ----------
-    name, version
-        What was asked for; a version of None or 0 means the highest.
-    versions
-        The versions that this name has, if it has any.
-    similar
+    name : str
+        The name that was called.
+    version : int or None, optional
+        The version that was called; None or 0 means the highest.
+    versions : sequence of int, optional
+        The versions that are registered under this name.
+    similar : sequence of str, optional
         Registered names that look like it.
-    known
-        Some that are registered.
+    known : sequence of str, optional
+        Some of the names that are registered.
     """
 
     def __init__(
@@ -193,11 +223,11 @@ class EncodingError(UnderstudyError):
 
     Parameters
     ----------
-    where
-        Which value ("argument 2 ('when')", "result of foo"), with the path inside it.
-    problem
+    where : str
+        The value ("argument 2 ('when')", "the result of foo"), with the path inside it.
+    problem : str
         What is wrong there.
-    advice
+    advice : str, optional
         What to do about it.
     """
 
@@ -217,7 +247,17 @@ class EncodingError(UnderstudyError):
 
 
 class PayloadTooLargeError(EncodingError):
-    """A value is larger than the store takes; `size` is None where nobody counted to the end."""
+    """A value is larger than the store accepts.
+
+    Parameters
+    ----------
+    where : str
+        The value, as in `EncodingError`.
+    size : int or None
+        Its size when encoded, in bytes; None if it was not counted to the end.
+    size_max : int
+        The largest size that is allowed, in bytes.
+    """
 
     def __init__(self, where: str, size: int | None, size_max: int) -> None:
         self.size = size
@@ -232,7 +272,15 @@ class PayloadTooLargeError(EncodingError):
 
 
 class DecodingError(UnderstudyError):
-    """Received data is not what it should be: damaged, pickled, or not as the annotation says."""
+    """Received data cannot be read: damaged, pickled, or unlike what the annotation says.
+
+    Parameters
+    ----------
+    where : str
+        The value, as in `EncodingError`.
+    problem : str
+        What is wrong there.
+    """
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -248,13 +296,13 @@ class RemoteError(UnderstudyError):
 
     Parameters
     ----------
-    type_name
-        Its class, as "module.QualName".
-    message
+    type_name : str
+        The class of the exception, as "module.QualName".
+    message : str
         Its text.
-    remote_traceback
-        Where it happened, as text; may be empty.
-    args_repr
+    remote_traceback : str, optional
+        The traceback from there; may be empty.
+    args_repr : str, optional
         Its arguments, as text.
     """
 
@@ -276,7 +324,7 @@ class RemoteError(UnderstudyError):
 
 
 class RemoteTraceback(Exception):
-    """The cause of an exception that was raised elsewhere: prints as the traceback from there."""
+    """The cause of an exception that was raised elsewhere; prints as the traceback from there."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -287,7 +335,7 @@ class RemoteTraceback(Exception):
 
 
 def innermost(error: BaseException) -> BaseException:
-    """What a group of tasks failed with: the first in it that is no group."""
+    """Return the first error in nested exception groups, or the error itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""Handles: a call from outside, and how to wait for it from sync code, trio or asyncio."""
+"""Handles: how ordinary code, trio and asyncio wait for a call."""
 
 from __future__ import annotations
 
@@ -21,9 +21,19 @@ T = TypeVar("T")
 
 
 class Handle(Generic[T_co]):
-    """A promise somewhere in the system. Made by `Runtime.rpc`, `run` and `get`.
+    """A call or promise, to wait for; `Runtime.rpc`, `Runtime.run` and `Runtime.get` make one.
 
-    Losing a handle loses nothing: the same id attaches again.
+    Under trio and asyncio, ``await handle`` waits for the result. Losing a handle loses nothing:
+    the same id attaches to the call again.
+
+    Examples
+    --------
+    >>> @runtime.register
+    ... def add(ctx, a, b):
+    ...     return a + b
+    >>> handle = runtime.rpc("add-1", add, 1, 2)
+    >>> handle.result(timeout=10)
+    3
     """
 
     __slots__ = ("_cancel", "_decode", "_future", "_id", "_stored")
@@ -51,17 +61,65 @@ class Handle(Generic[T_co]):
         return f"<Handle {self._id} {'done' if self.done() else 'pending'}>"
 
     def done(self) -> bool:
-        """Whether the result, or the failure, is here."""
+        """Return whether the result, or the failure, has arrived.
+
+        Returns
+        -------
+        bool
+            True if `result` would not have to wait.
+
+        Examples
+        --------
+        >>> made = runtime.promises.create("approval-1")
+        >>> handle = runtime.get("approval-1")
+        >>> handle.done()
+        False
+        """
         return self._future.done()
 
     def result(self, timeout: float | timedelta | None = None) -> T_co:
-        """Block until it is settled; its value, or the exception that it failed with.
+        """Wait for the result of the call.
+
+        This blocks the thread; on an event loop use ``await handle``.
+
+        Parameters
+        ----------
+        timeout : float or timedelta, optional
+            Seconds to wait; by default as long as it takes.
+
+        Returns
+        -------
+        object
+            The value that the function returned.
 
         Raises
         ------
-        TimeoutError
-            It was not settled within `timeout` seconds. The call goes on; ask again, or attach
-            later with the same id.
+        Exception
+            The error that the function raised, as the exception that it was, or a `RemoteError` if
+            its class is not known here.
+        CanceledError
+            The call was canceled.
+        DeadlineExceededError
+            The call was still pending at its deadline.
+        WaitTimeoutError
+            The call is still pending after `timeout`. It goes on: ask again, or attach later with
+            the same id. This is also a TimeoutError.
+        ConfigurationError
+            `timeout` is not a number of seconds.
+
+        Examples
+        --------
+        >>> from understudy import WaitTimeoutError
+        >>> made = runtime.promises.create("approval-2")
+        >>> handle = runtime.get("approval-2")
+        >>> try:
+        ...     handle.result(timeout=0.1)
+        ... except WaitTimeoutError:
+        ...     print("not yet")
+        not yet
+        >>> made = runtime.promises.resolve("approval-2", "yes")
+        >>> handle.result()
+        'yes'
         """
         timeout_s = None if timeout is None else wait_seconds(timeout)
         try:
@@ -82,11 +140,49 @@ class Handle(Generic[T_co]):
         return value
 
     async def wait_stored(self) -> None:
-        """Return when the call is stored durably (sync code need not: `rpc` waits for that)."""
+        """Wait until the call is on disk: for code on an event loop, where `rpc` does not wait.
+
+        Raises
+        ------
+        UnderstudyError
+            The call was refused, or no broker answers; see `Runtime.rpc`.
+
+        Examples
+        --------
+        >>> import trio
+        >>> @runtime.register
+        ... def greet(ctx, name):
+        ...     return f"Hello, {name}!"
+        >>> async def main():
+        ...     handle = runtime.rpc("greet-1", greet, "Ann")
+        ...     await handle.wait_stored()
+        ...     return await handle
+        >>> trio.run(main)
+        'Hello, Ann!'
+        """
         await wait_future(self._stored)
 
     def cancel(self) -> None:
-        """Cancel it and all that it still waits for; waiting for it raises `CanceledError`."""
+        """Cancel the call and, in its call graph, everything that it still waits for.
+
+        Whoever waits for it gets `CanceledError`. A settled call stays as it is.
+
+        Raises
+        ------
+        CommandError
+            With status 404 if it does not exist.
+
+        Examples
+        --------
+        >>> from understudy import CanceledError
+        >>> handle = runtime.options(delay=60).rpc("late-1", "report")
+        >>> handle.cancel()
+        >>> try:
+        ...     handle.result()
+        ... except CanceledError:
+        ...     print("canceled")
+        canceled
+        """
         self._cancel(self._id)
 
 
@@ -102,7 +198,7 @@ def wait_seconds(timeout: float | timedelta) -> float:
 
 
 async def wait_future(future: Future[T]) -> T:
-    """Wait for a future of another thread, under trio or asyncio; a cancel leaves it alone."""
+    """Wait for a future of another thread, under trio or asyncio; canceling is harmless."""
     trio = _trio()
     if trio is not None and trio.lowlevel.in_trio_run():
         if not future.done():
@@ -117,7 +213,7 @@ async def wait_future(future: Future[T]) -> T:
             future.add_done_callback(wake)
             await event.wait()
         return future.result()
-    import asyncio  # only where the caller has it loaded already: it is slow to import
+    import asyncio  # slow to import; here the caller has loaded it already
 
     if not future.done():
         loop = asyncio.get_running_loop()
@@ -128,7 +224,7 @@ async def wait_future(future: Future[T]) -> T:
                 settled.set_result(None)
 
         def tell(_: Future[T]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # The loop is closed, so nothing waits any more.
                 loop.call_soon_threadsafe(settle)
 
         future.add_done_callback(tell)
@@ -137,12 +233,12 @@ async def wait_future(future: Future[T]) -> T:
 
 
 def _trio() -> Any:
-    """The module, where the process has loaded it: else nobody runs its loop."""
+    """Return trio if this process has loaded it; otherwise no trio loop can be running."""
     return sys.modules.get("trio")
 
 
 def in_async_code() -> bool:
-    """Whether the caller runs on an event loop, which must not be blocked."""
+    """Return whether the caller runs on an event loop, which must not be blocked."""
     trio = _trio()
     if trio is not None and trio.lowlevel.in_trio_run():
         return True
@@ -151,7 +247,7 @@ def in_async_code() -> bool:
 
 
 def refusal(answer: Refused | Response) -> BaseException | None:
-    """The exception for an answer that is no success; None for one that is."""
+    """Return the error that an answer stands for; None if the command was carried out."""
     if isinstance(answer, Refused):
         return CommandError(answer.status, answer.error)
     reply: Reply = answer.reply

@@ -1,4 +1,4 @@
-"""Functions by name and version."""
+"""The registry: functions by name and version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from understudy.values.hints import function_hints
 
 Kind = Literal["generator", "coroutine", "plain"]
 
-#: names that an error about an unknown one tells
+#: How many names the error about an unknown function lists.
 NAMES_MAX: Final = 8
 
 _POSITIONAL: Final = (
@@ -38,29 +38,46 @@ _KEYWORD: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KE
 
 
 class Function:
-    """A function that can be called durably, and what is known about it.
+    """A function that can be called durably; `Runtime.register` makes it.
 
     Parameters
     ----------
-    fn
-        A generator function, an ``async def``, or a plain function; its first parameter is the
+    fn : function
+        A generator function, an ``async def`` or a plain function. Its first parameter is the
         context.
-    name
-        What it is called by; by default its own name.
-    version
-        From 1.
-    retry
-        The policy of calls that bring none; None: the runtime's.
-    timeout_s
-        Seconds to the deadline of calls that bring none; None: the runtime's.
+    name : str, optional
+        The name that calls use; by default the function's own.
+    version : int, optional
+        The version, from 1.
+    retry : Retry, optional
+        The policy of calls that have none of their own; by default the runtime's.
+    timeout_s : float or timedelta, optional
+        Seconds to the deadline of calls that have none of their own; by default the runtime's.
+
+    Attributes
+    ----------
+    kind : str
+        ``generator``, ``coroutine`` or ``plain``.
+    signature : inspect.Signature
+        The parameters, including the context.
+    where : str
+        The place where the function is defined: ``file.py:12``.
 
     Raises
     ------
-    TypeError
-        If `fn` cannot be called durably: no function, an async generator, no parameter for the
-        context.
+    InvalidFunctionError
+        `fn` cannot be called durably: it is not a function, is an async generator, or has no
+        parameter for the context.
     ConfigurationError
-        On a name, version or timeout that makes no sense.
+        A name, version, policy or timeout that makes no sense.
+
+    Examples
+    --------
+    >>> @runtime.register(name="price", version=2)
+    ... def price_with_tax(ctx, amount):
+    ...     return amount * 1.2
+    >>> [(function.name, function.version, function.kind) for function in runtime.functions]
+    [('price', 2, 'plain')]
     """
 
     __slots__ = (
@@ -111,7 +128,7 @@ class Function:
 
     @property
     def types(self) -> CallTypes:
-        """The parameters' hints, for `Codec.decode_call`; an unresolvable one counts as none."""
+        """The type hints of the parameters; one that cannot be resolved counts as none."""
         if self._types is None:
             parameters = list(self.signature.parameters.values())
             if parameters[0].kind is not parameters[0].VAR_POSITIONAL:
@@ -121,18 +138,35 @@ class Function:
 
     @property
     def result_hint(self) -> Any:
-        """The result's hint, for `Codec.decode_value`; None if there is none."""
+        """The type hint of the result; None if there is none."""
         if self._result_hint is None:
             hint = function_hints(self.fn).get("return")
             if self.kind == "generator":
-                # Generator[Y, S, R] returns an R; an Iterator says nothing about it
+                # Generator[Y, S, R] returns an R; an Iterator's hint does not say what it returns.
                 arguments = typing.get_args(hint)
                 hint = arguments[2] if len(arguments) == 3 else None
             self._result_hint = (hint,)
         return self._result_hint[0]
 
     def takes_keyword(self, name: str) -> bool:
-        """Return whether the function accepts a keyword argument of that name."""
+        """Return whether the function accepts a keyword argument of that name.
+
+        Parameters
+        ----------
+        name : str
+            The name of the keyword argument.
+
+        Returns
+        -------
+        bool
+            True if a parameter has that name, or ``**kwargs`` takes it.
+
+        Examples
+        --------
+        >>> add = runtime.register(lambda ctx, a, b: a + b, name="add")
+        >>> [runtime.functions[0].takes_keyword(name) for name in ("a", "c")]
+        [True, False]
+        """
         parameters = self.signature.parameters
         named = parameters.get(name)
         return (named is not None and named.kind in _KEYWORD) or any(
@@ -140,9 +174,24 @@ class Function:
         )
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise the TypeError that Python would, if these do not suit the parameters.
+        """Check that arguments suit the parameters, as Python does when a function is called.
 
-        `args` are without the context; Python's message counts it nevertheless.
+        Parameters
+        ----------
+        args : tuple
+            The positional arguments, without the context. Python's message counts the context.
+        kwargs : dict
+            The keyword arguments.
+
+        Raises
+        ------
+        InvalidArgumentsError
+            They do not suit the parameters; the message is Python's own.
+
+        Examples
+        --------
+        >>> add = runtime.register(lambda ctx, a, b: a + b, name="add")
+        >>> runtime.functions[0].check_arguments((1,), {"b": 2})
         """
         stub = self._stub
         if stub is None:
@@ -154,7 +203,7 @@ class Function:
 
 
 class Registry:
-    """Functions by name and version; may be used by several threads."""
+    """The functions of a process, by name and version; several threads may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -171,10 +220,11 @@ class Registry:
         timeout_s: float | timedelta | None = None,
         replace: bool = False,
     ) -> Function:
-        """Add a function; see `Function` for the parameters and errors.
+        """Add a function; `Function` explains the parameters and errors.
 
-        The same function again is fine, and its latest options count. Another one under the same
-        name and version is a ValueError that tells both places, unless `replace` is set.
+        The same function may be added again; its latest options count. Another function under the
+        same name and version is a `ConfigurationError` that names both places, unless `replace` is
+        set.
         """
         function = Function(fn, name=name, version=version, retry=retry, timeout_s=timeout_s)
         with self._lock:
@@ -194,9 +244,12 @@ class Registry:
         return function
 
     def get(self, name: str, version: int | None = None) -> Function:
-        """The function of that name; version None or 0 is the highest.
+        """Return the function of that name; version None or 0 means the highest.
 
-        Raises `UnknownFunctionError` with similar names and the versions there are.
+        Raises
+        ------
+        UnknownFunctionError
+            Names similar functions, or the versions that exist.
         """
         function = self.find(name, version)
         if function is not None:
@@ -209,16 +262,16 @@ class Registry:
         raise UnknownFunctionError(name, version, (), similar, known)
 
     def find(self, name: str, version: int | None = None) -> Function | None:
-        """As `get`; None if there is none, at once: to look for similar names takes its time."""
+        """Return the same as `get`, or None at once, without the slow search for similar names."""
         versions = self._by_name.get(name)
         return versions.get(version or max(versions)) if versions else None
 
     def of(self, fn: Callable[..., Any]) -> Function | None:
-        """What the very object `fn` is registered as (the latest, if more than once), or None."""
+        """Return what this very object was last registered as, or None."""
         return self._by_fn.get(id(fn))
 
     def functions(self) -> list[Function]:
-        """All of them, by name and version."""
+        """Return all functions, by name and version."""
         with self._lock:
             return [
                 versions[version]
@@ -228,7 +281,7 @@ class Registry:
 
 
 def _innermost(fn: Any) -> Any:
-    """The function inside `functools.partial` and `functools.wraps`."""
+    """Return the function inside `functools.partial` and `functools.wraps`."""
     while True:
         inner = inspect.unwrap(fn)
         if isinstance(inner, functools.partial):
@@ -254,14 +307,14 @@ def _name(fn: Any, innermost: Any, name: object) -> str:
     if name is None:
         name = getattr(fn, "__name__", None) or getattr(innermost, "__name__", None)
     if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"{fn!r} has no name of its own, and name={name!r}: give it one")
+        raise ConfigurationError(f"{fn!r} has no name of its own, and name={name!r}: name it")
     return name
 
 
 def _kind(fn: Any, innermost: Any, name: str, where: str) -> Kind:
     if isinstance(fn, type) or not callable(fn):
         raise InvalidFunctionError(
-            f"{name} ({where}) is no function: register a def, an async def or a lambda"
+            f"{name} ({where}) is not a function: register a def, an async def or a lambda"
         )
     candidates = [fn, innermost]
     if not inspect.isroutine(innermost):
@@ -283,7 +336,7 @@ def _signature(fn: Any, name: str, where: str) -> inspect.Signature:
         signature = inspect.signature(fn)
     except (ValueError, TypeError) as error:
         raise InvalidFunctionError(
-            f"{name} ({where}) does not tell its parameters: wrap it in a def with a first "
+            f"{name} ({where}) does not show its parameters: wrap it in a def with a first "
             "parameter for the context"
         ) from error
     first = next(iter(signature.parameters.values()), None)
@@ -296,7 +349,7 @@ def _signature(fn: Any, name: str, where: str) -> inspect.Signature:
 
 
 def _stub(signature: inspect.Signature, name: str) -> Callable[..., None]:
-    """A function with these parameters that does nothing: Python itself checks the call."""
+    """Make a function that has these parameters and does nothing, so that Python checks calls."""
     bare = [
         parameter.replace(
             annotation=parameter.empty,

@@ -1,4 +1,4 @@
-"""Retry policies: how long to wait after a failed attempt, or to give up.
+"""Retry policies: how long to wait after a failed attempt, and when to give up.
 
 A policy is a value: frozen, comparable, and with a short text form (``exp:0.5:2:30:6``), so that
 ``.options(retry=...)`` of one call can travel to the node that runs it.
@@ -18,22 +18,46 @@ Kinds = tuple[type[BaseException] | str, ...]
 
 @runtime_checkable
 class Retry(Protocol):
-    """What the node asks of a policy. One of your own works where it is registered."""
+    """The interface of a retry policy.
+
+    A policy of your own works where the function is registered; it cannot travel with a call.
+
+    Examples
+    --------
+    >>> class Patient:
+    ...     def delay_s(self, attempt, error):
+    ...         return None if isinstance(error, KeyError) else 60.0
+    >>> @runtime.register(retry=Patient())
+    ... def poll_sensor(ctx):
+    ...     return 20.5 if ctx.info.attempt == 3 else 1 / 0
+    >>> runtime.rpc("sensor-1", poll_sensor).result()
+    20.5
+    """
 
     def delay_s(self, attempt: int, error: BaseException) -> float | None:
-        """Seconds until the next attempt, or None to give up.
+        """Decide how long to wait after a failed attempt.
 
         Parameters
         ----------
-        attempt
+        attempt : int
             The number of the attempt that has just failed, from 1.
-        error
-            What it raised.
+        error : BaseException
+            The error that it raised.
+
+        Returns
+        -------
+        float or None
+            Seconds until the next attempt, or None to give up.
+
+        Examples
+        --------
+        >>> Exponential().delay_s(2, ConnectionError())
+        1.0
         """
 
 
 class _Policy:
-    """What all policies share; each is a frozen dataclass."""
+    """The part that all policies share; each is a frozen dataclass."""
 
     #: the first part of the text form, and the fields that follow it
     scheme: ClassVar[str]
@@ -43,7 +67,34 @@ class _Policy:
     non_retryable: Kinds = ()
 
     def delay_s(self, attempt: int, error: BaseException) -> float | None:
-        """Seconds until the next attempt, or None to give up; see `Retry`."""
+        """Decide how long to wait after a failed attempt.
+
+        Parameters
+        ----------
+        attempt : int
+            The number of the attempt that has just failed, from 1.
+        error : BaseException
+            The error that it raised.
+
+        Returns
+        -------
+        float or None
+            Seconds until the next attempt; None after the last attempt, after a
+            `NonRetryableError`, and after one of `non_retryable`.
+
+        Raises
+        ------
+        ConfigurationError
+            `attempt` is less than 1.
+
+        Examples
+        --------
+        >>> policy = Constant(pause_s=5, max_attempts=3, non_retryable=(KeyError,))
+        >>> policy.delay_s(1, ConnectionError())
+        5.0
+        >>> policy.delay_s(1, KeyError()), policy.delay_s(3, ConnectionError())
+        (None, None)
+        """
         if attempt < 1:
             raise ConfigurationError(f"attempts are counted from 1, not {attempt}")
         if self.max_attempts is not None and attempt >= self.max_attempts:
@@ -53,7 +104,18 @@ class _Policy:
         return float(self._pause_s(attempt))
 
     def to_wire(self) -> str:
-        """The text form, which `from_wire` reads."""
+        """Return the short text that travels with a call.
+
+        Returns
+        -------
+        str
+            The name of the policy and its numbers.
+
+        Examples
+        --------
+        >>> Exponential(max_attempts=None).to_wire()
+        'exp:0.5:2:30:inf'
+        """
         fields = [_number(getattr(self, name)) for name in self.numbers]
         text = ":".join([self.scheme, *fields])
         kinds = ",".join(map(_dotted, self.non_retryable))
@@ -65,17 +127,32 @@ class _Policy:
 
 @dataclass(frozen=True)
 class Exponential(_Policy):
-    """Waits `initial_s`, then `factor` times as long each time, at most `max_delay_s`.
+    """Pauses that grow by a factor.
 
     Parameters
     ----------
-    max_attempts
-        Counts the first one too; None means no end but the deadline.
-    non_retryable
-        Exceptions, with their subclasses, after which there is no other attempt: classes, or
-        "module.QualName". So it is with every `NonRetryableError`.
+    initial_s : float, optional
+        The first pause, in seconds.
+    factor : float, optional
+        By how much each pause is longer than the one before, at least 1.
+    max_delay_s : float, optional
+        The longest pause, in seconds.
+    max_attempts : int or None, optional
+        How many attempts there may be, including the first; None means until the deadline.
+    non_retryable : tuple of type or str, optional
+        Exceptions, with their subclasses, after which there is no further attempt: classes, or
+        names such as ``"bank.Refused"``. The same holds for every `NonRetryableError`.
 
-    Raises `ConfigurationError` on values that make no sense.
+    Raises
+    ------
+    ConfigurationError
+        A value that makes no sense.
+
+    Examples
+    --------
+    >>> policy = Exponential(initial_s=1, factor=3, max_delay_s=20, max_attempts=5)
+    >>> [policy.delay_s(attempt, ConnectionError()) for attempt in range(1, 6)]
+    [1.0, 3.0, 9.0, 20.0, None]
     """
 
     scheme = "exp"
@@ -101,7 +178,28 @@ class Exponential(_Policy):
 
 @dataclass(frozen=True)
 class Linear(_Policy):
-    """Waits `step_s`, then twice, three times that, at most `max_delay_s`; see `Exponential`."""
+    """Pauses that grow by the same amount each time.
+
+    Parameters
+    ----------
+    step_s : float, optional
+        The first pause, and the amount by which each further one is longer, in seconds.
+    max_delay_s : float, optional
+        The longest pause, in seconds.
+    max_attempts, non_retryable
+        As for `Exponential`.
+
+    Raises
+    ------
+    ConfigurationError
+        A value that makes no sense.
+
+    Examples
+    --------
+    >>> policy = Linear(step_s=2, max_attempts=4)
+    >>> [policy.delay_s(attempt, ConnectionError()) for attempt in range(1, 5)]
+    [2.0, 4.0, 6.0, None]
+    """
 
     scheme = "linear"
     numbers = ("step_s", "max_delay_s", "max_attempts")
@@ -120,7 +218,26 @@ class Linear(_Policy):
 
 @dataclass(frozen=True)
 class Constant(_Policy):
-    """Waits `pause_s` each time; see `Exponential`."""
+    """The same pause each time.
+
+    Parameters
+    ----------
+    pause_s : float, optional
+        The pause, in seconds.
+    max_attempts, non_retryable
+        As for `Exponential`.
+
+    Raises
+    ------
+    ConfigurationError
+        A value that makes no sense.
+
+    Examples
+    --------
+    >>> policy = Constant(pause_s=10, max_attempts=3)
+    >>> [policy.delay_s(attempt, ConnectionError()) for attempt in range(1, 4)]
+    [10.0, 10.0, None]
+    """
 
     scheme = "const"
     numbers = ("pause_s", "max_attempts")
@@ -132,13 +249,19 @@ class Constant(_Policy):
     def __post_init__(self) -> None:
         _check(self)
 
-    def _pause_s(self, attempt: int) -> float:  # noqa: ARG002 - the same after each
+    def _pause_s(self, attempt: int) -> float:  # noqa: ARG002 - the pause is always the same
         return self.pause_s
 
 
 @dataclass(frozen=True)
 class Never(_Policy):
-    """One attempt."""
+    """One attempt and no other.
+
+    Examples
+    --------
+    >>> Never().delay_s(1, ConnectionError()) is None
+    True
+    """
 
     scheme = "never"
 
@@ -149,7 +272,7 @@ _BY_SCHEME: dict[str, Any] = {
 
 
 def to_wire(retry: Retry) -> str:
-    """The text form of a policy; raises `ConfigurationError` for one that has none."""
+    """Return the text form of a policy; raises `ConfigurationError` if it has none."""
     if isinstance(retry, _Policy):
         return retry.to_wire()
     raise ConfigurationError(
@@ -174,8 +297,8 @@ def from_wire(text: str) -> Retry:
         return made
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
-            f"{text!r} is no retry policy ({error}): it looks like exp:0.5:2:30:6, linear:1:30:6, "
-            "const:1:5 or never"
+            f"{text!r} is not a retry policy ({error}): it looks like exp:0.5:2:30:6, "
+            "linear:1:30:6, const:1:5 or never"
         ) from error
 
 
@@ -195,7 +318,7 @@ def _dotted(kind: type | str) -> str:
 
 
 def _loaded(dotted: str) -> type[BaseException] | str:
-    """The class, if its module is loaded here, else its name, by which it is then compared."""
+    """Return the class if its module is loaded here, else its name, which is compared then."""
     parts = dotted.split(".")
     if not all(parts):
         raise ValueError("an empty name after not=")

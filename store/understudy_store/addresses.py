@@ -80,7 +80,30 @@ def parse_target(text: str) -> Target:
 
 
 def poll(group: str, node: str | None = None) -> str:
-    """The address of a group, or of a preferred node in it: ``poll("g")`` is ``poll://any@g``."""
+    """Return the address of a group, or of a preferred node in it, for the option `target`.
+
+    Parameters
+    ----------
+    group : str
+        The name of the group.
+    node : str, optional
+        The id of a node, which is preferred while it has room.
+
+    Returns
+    -------
+    str
+        The address.
+
+    Raises
+    ------
+    InvalidAddressError
+        A name has characters that names cannot have.
+
+    Examples
+    --------
+    >>> poll("bank"), poll("bank", "bank-1")
+    ('poll://any@bank', 'poll://any@bank/bank-1')
+    """
     return str(Target("any", check_name(group, "group"), node and check_name(node, "node")))
 
 

@@ -118,8 +118,8 @@ class TestFunction:
             (lambda **ctx: None, "no parameter for the context"),
             (async_generator, "async generator"),
             (decorated(async_generator), "async generator"),
-            (Item, "is no function"),
-            (max, "does not tell its parameters"),
+            (Item, "is not a function"),
+            (max, "does not show its parameters"),
         ],
     )
     def test_what_cannot_be_called_durably(self, fn: Any, message: str) -> None:

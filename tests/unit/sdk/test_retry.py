@@ -128,7 +128,7 @@ def test_any_policy_travels(policy: Retry, attempt: int) -> None:
     ],
 )  # fmt: skip
 def test_text_that_is_no_policy(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no retry policy") as caught:
+    with pytest.raises(ConfigurationError, match="is not a retry policy") as caught:
         from_wire(text)
     assert repr(text) in str(caught.value)
 
