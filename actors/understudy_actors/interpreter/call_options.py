@@ -14,6 +14,15 @@ class CallOptions(TypedDict, total=False):
 
     A method takes them as ``**options: Unpack[CallOptions]``, so that type checkers know each by
     its name.
+
+    Examples
+    --------
+    >>> urgent: CallOptions = {"priority": 100, "timeout": 5}
+    >>> @runtime.register
+    ... def ping(ctx):
+    ...     return "pong"
+    >>> runtime.options(**urgent).rpc("ping-1", ping).result()
+    'pong'
     """
 
     #: the promise's id, instead of the one that follows from its place in the order of calls

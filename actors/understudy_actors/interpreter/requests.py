@@ -57,7 +57,26 @@ class Request(Generic[T_co]):
 
 
 class Promise(Request[T_co]):
-    """A durable promise that this function may wait for; yielding it gives its value."""
+    """A durable promise inside a function: yield it, or await it, to wait for its value.
+
+    ``ctx.rfi``, ``lfi``, ``detached`` and ``promise`` give one when they are yielded.
+
+    Attributes
+    ----------
+    id : str
+        The id of the promise.
+    attached : bool
+        Whether the function that made it does not settle before it does.
+
+    Examples
+    --------
+    >>> @runtime.register
+    ... def ask(ctx):
+    ...     answer = yield ctx.promise()
+    ...     return answer.id, (yield ctx.race([answer, ctx.sleep(60)]))
+    >>> runtime.rpc("ask-1", ask).result()
+    ('ask-1.1', None)
+    """
 
     __slots__ = ("attached", "hint", "id")
 

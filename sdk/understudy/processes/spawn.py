@@ -20,7 +20,25 @@ if TYPE_CHECKING:
 
 
 class Spawned:
-    """Processes of one group, kept alive by a pool on a thread of its own."""
+    """The node processes that `Runtime.spawn` has started, in one group.
+
+    A pool on a thread of its own starts a process again when it dies.
+
+    Attributes
+    ----------
+    group : str
+        The group of the nodes.
+
+    Examples
+    --------
+    >>> with Runtime.local() as runtime:
+    ...     workers = runtime.spawn("workers", nodes=2)
+    ...     print(workers.group, len(workers.pids))
+    ...     workers.stop()
+    ...     print(len(workers.pids))
+    workers 2
+    0
+    """
 
     def __init__(self, shared: ClientSession, group: str, nodes: int) -> None:
         check_name(group, "group")
@@ -43,14 +61,23 @@ class Spawned:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the nodes that run now."""
+        """The process ids of the nodes that run now."""
         if self._pool is None:
             return []
         found = (process.pid for process in self._pool.statistics().processes)
         return [pid for pid in found if pid is not None]
 
     def stop(self) -> None:
-        """Let them finish or hand back what they hold, and end."""
+        """Let the nodes finish or hand back their tasks, and wait for their processes to end.
+
+        Examples
+        --------
+        >>> with Runtime.local() as runtime:
+        ...     workers = runtime.spawn("workers")
+        ...     workers.stop()
+        ...     workers.pids
+        []
+        """
         if self._token is not None and self._pool is not None:
             try:
                 self._token.run_sync_soon(self._pool.request_stop)
@@ -59,7 +86,19 @@ class Spawned:
             self._thread.join()
 
     def check(self) -> None:
-        """Raise if the nodes kept dying and the pool has given up on them."""
+        """Check that the pool has not given up.
+
+        Raises
+        ------
+        RestartLimitError
+            A process kept dying, and the pool has stopped all of them.
+
+        Examples
+        --------
+        >>> with Runtime.local() as runtime:
+        ...     workers = runtime.spawn("workers")
+        ...     workers.check()
+        """
         if self._error is not None:
             raise innermost(self._error)
 

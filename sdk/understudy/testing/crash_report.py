@@ -19,18 +19,33 @@ SHOWN_MAX: Final = 3
 
 
 class Repeated(NamedTuple):
-    """A function that ran more often than without a crash."""
+    """A function that ran more often than without a crash.
+
+    Attributes
+    ----------
+    name : str
+        The name of the function.
+    place, called_at : str
+        Where it is defined, and where it is called: ``file.py:12``.
+    times, usually : int
+        How often one call of it ran at most, and how often without a crash.
+    crashes : int
+        In how many of the crashes that happened.
+    example : str
+        One of those crashes, in words.
+
+    Examples
+    --------
+    >>> Repeated("charge", "shop.py:3", "shop.py:9", 2, 1, 4, "when its node died").times
+    2
+    """
 
     name: str
-    #: where it begins, and where it is called: ``file.py:12``
     place: str
     called_at: str
-    #: how often one call of it ran, at most; how often it does without a crash
     times: int
     usually: int
-    #: in how many of the crashes
     crashes: int
-    #: one of them
     example: str
 
     def __str__(self) -> str:
@@ -92,7 +107,34 @@ class Tally:
 
 
 class CrashReport(Generic[T_co]):
-    """What came out of a crash test that held."""
+    """The outcome of a crash test that passed.
+
+    Attributes
+    ----------
+    name : str
+        The name of the function.
+    error : BaseException or None
+        The error that the function ended with, if that was expected.
+    checkpoints : int
+        Moments at which a node may die.
+    crashes, crashes_possible : int
+        Crashes that were tried, and that there are.
+    repeated : tuple of Repeated
+        Steps that ran twice because their node died while they were under way.
+    replayed : tuple of Repeated
+        Functions that were replayed: the code between their yields ran again.
+
+    Examples
+    --------
+    >>> def order(ctx, number):
+    ...     yield ctx.run(charge, number)
+    ...     return f"order {number}"
+    >>> def charge(ctx, number):
+    ...     pass
+    >>> report = crash_everywhere(order, 7)
+    >>> report.result, report.crashes > 0, [repeated.name for repeated in report.repeated]
+    ('order 7', True, ['charge'])
+    """
 
     def __init__(
         self,
@@ -107,21 +149,16 @@ class CrashReport(Generic[T_co]):
     ) -> None:
         self.name = name
         self._result = result
-        #: what the function ended with, where that was expected
         self.error = error
-        #: places where a node may die
         self.checkpoints = checkpoints
-        #: crashes that were tried, and that there are
         self.crashes = crashes
         self.crashes_possible = crashes_possible
-        #: steps that ran twice because their node died while they were under way
         self.repeated = repeated
-        #: functions that were replayed: what stands between their yields ran again
         self.replayed = replayed
 
     @property
     def result(self) -> T_co:
-        """What the function returns; raises what it raised."""
+        """The value that the function returned; if it raised, this raises the same error."""
         if self.error is not None:
             raise self.error
         result: T_co = self._result
@@ -140,7 +177,17 @@ class CrashReport(Generic[T_co]):
 
 
 class CrashTestError(UnderstudyError, AssertionError):
-    """Some crash made a difference."""
+    """A crash made a difference to the result, or a stored step ran again.
+
+    Parameters
+    ----------
+    report : CrashReport
+        What was tried.
+    failures : list
+        The crashes that made a difference.
+    drift : str or None
+        How two runs without any crash differ, if they do.
+    """
 
     def __init__(
         self, report: CrashReport[Any], failures: list[Failure], drift: str | None

@@ -41,7 +41,23 @@ class Rehearsal(NamedTuple):
 
 
 class CrashEverywhere:
-    """Made once, as `crash_everywhere`; `on` gives copies with options."""
+    """Run a function once without a crash, then once for each way of dying at each step.
+
+    Call it as ``crash_everywhere(function, *args, **kwargs)``; `on` gives a copy with options. Each
+    run must end as the first one did, and no stored step may run again. The report names the steps
+    that did run twice, because their node died while they were under way. A crash that makes a
+    difference raises `CrashTestError`.
+
+    Examples
+    --------
+    >>> def order(ctx, number):
+    ...     receipt = yield ctx.run(charge, number)
+    ...     return f"order {number}: {receipt}"
+    >>> def charge(ctx, number):
+    ...     return f"charged as {ctx.id}"
+    >>> crash_everywhere(order, 7).result
+    'order 7: charged as crash-test.1'
+    """
 
     def __init__(
         self,
@@ -74,28 +90,47 @@ class CrashEverywhere:
         id: str = "crash-test",
         crashes_max: int = 1000,
     ) -> CrashEverywhere:
-        """The same with options.
+        """Return a copy with options.
 
         Parameters
         ----------
-        runtimes
-            Where the function and all that it calls is registered, one node each. By default the
-            runtime in the function's own module, or one made for it.
-        before
-            Called before each run: make the world outside as it was.
-        check
-            Called after each run: assert what must hold outside (one charge, no more).
-        outside
-            Called with the id of each promise that the function makes for the outside; what it
-            returns resolves it, what it raises rejects it.
-        raises
-            The exceptions that the function may end with; any other is raised from here.
-        same
-            Whether two results are the same.
-        id
-            Of the call.
-        crashes_max
-            Of more crashes than these, so many are tried, evenly spread.
+        *runtimes : Runtime
+            The runtimes in which the function and everything that it calls are registered; each
+            becomes a node. By default the runtime in the function's own module, or one made for it.
+        before : function, optional
+            Called before each run: puts the world outside back as it was.
+        check : function, optional
+            Called after each run: asserts what must hold outside (one charge, no more).
+        outside : function, optional
+            Called with the id of each promise that the function makes for the outside. The value
+            that it returns resolves the promise; an error that it raises rejects it.
+        raises : type or tuple of type, optional
+            The exceptions with which the function may end; any other is raised from here.
+        same : function, optional
+            Compares two results; by default ``==``.
+        id : str, optional
+            The id of the call.
+        crashes_max : int, optional
+            How many crashes to try. If there are more, these are spread evenly.
+
+        Returns
+        -------
+        CrashEverywhere
+            The copy.
+
+        Examples
+        --------
+        >>> charged = []
+        >>> def order(ctx, number):
+        ...     yield ctx.run(charge, number)
+        >>> def charge(ctx, number):
+        ...     if ctx.id not in charged:  # the id is the idempotency key
+        ...         charged.append(ctx.id)
+        >>> def only_once():
+        ...     assert len(charged) == 1
+        >>> test = crash_everywhere.on(before=charged.clear, check=only_once)
+        >>> test(order, 7).crashes > 0
+        True
         """
         return CrashEverywhere(runtimes, before, check, outside, raises, same, id, crashes_max)
 
@@ -112,15 +147,24 @@ class CrashEverywhere:
         self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> CrashReport[T]: ...
     def __call__(self, f: Any, /, *args: Any, **kwargs: Any) -> CrashReport[Any]:
-        """Run `f` once without a crash, then once for each way of dying at each checkpoint.
+        """Test a function; see the class.
 
-        Asserts that each run ends as the first did and that no stored step ran again; the report
-        names the steps that did run twice, because their node died while they were under way.
+        Parameters
+        ----------
+        f : function
+            The function.
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        CrashReport
+            The result, and what was tried.
 
         Raises
         ------
         CrashTestError
-            An AssertionError: which crashes made a difference, what, and what to do.
+            Says which crashes made which difference, and what to do. It is also an AssertionError.
         """
         __tracebackhide__ = True
         runtimes = runtimes_for(f, self._runtimes)

@@ -1,4 +1,4 @@
-"""Recorded histories: what a call graph did, in a file that can be kept beside the code."""
+"""Recorded histories: the calls of a call graph, in a file that can be kept beside the code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE: Final = 1000
 
 
 class HistoryError(UnderstudyError):
-    """A file that holds no history, or a history that holds nothing to check."""
+    """A file holds no history, or a history holds nothing to check."""
 
 
 class _Payload(msgspec.Struct, omit_defaults=True):
@@ -61,15 +61,45 @@ class History(NamedTuple):
     """A call graph as it stood when it was recorded.
 
     Arguments and results are in it, encoded as in the store: keep it where those may be kept.
+
+    Attributes
+    ----------
+    id : str
+        The id of the call that was recorded.
+    promises : tuple
+        The promise of that call, then those of the calls below it, in the order of creation.
+
+    Examples
+    --------
+    >>> runtime = Runtime("shop")
+    >>> @runtime.register
+    ... def order(ctx):
+    ...     yield ctx.sleep(60)
+    >>> with Stage(runtime):
+    ...     runtime.rpc("order-7", order).result()
+    ...     str(record("order-7", runtime))
+    'the history of order-7 (2 promises)'
     """
 
-    #: of the call that was recorded
     id: str
-    #: that call first, then what it called, in the order of creation
     promises: tuple[PromiseRecord, ...]
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, one that changes little when the history does; makes the folder."""
+        """Write the history as JSON that changes little when the history does.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. Its folder is made if it does not exist.
+
+        Examples
+        --------
+        >>> runtime = Runtime("shop")
+        >>> made = runtime.register(lambda ctx: 1, name="order")
+        >>> with Stage(runtime):
+        ...     handle = runtime.rpc("order-7", "order")
+        ...     record("order-7", runtime).save("histories/order-7.json")
+        """
         file = _File(FORMAT, VERSION, self.id, [_written(record) for record in self.promises])
         text = msgspec.json.format(msgspec.json.encode(file), indent=2)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -77,12 +107,28 @@ class History(NamedTuple):
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read what `save` has written.
+        """Read a file that `save` has written.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        History
+            The history.
 
         Raises
         ------
         HistoryError
-            It is not that.
+            The file holds no history, or one of another format.
+
+        Examples
+        --------
+        >>> History("order-7", ()).save("order-7.json")
+        >>> History.load("order-7.json").id
+        'order-7'
         """
         try:
             file = msgspec.json.decode(Path(path).read_bytes(), type=_File)
@@ -100,20 +146,38 @@ class History(NamedTuple):
 
 
 def record(id: str, source: Runtime | str | None = None) -> History:
-    """Read the call `id`, and all that it called, from where it is stored.
+    """Read a call, and everything that it called, from the store.
 
     Parameters
     ----------
-    source
+    id : str
+        The id of the call.
+    source : Runtime or str, optional
         A runtime (on a stage, connected, or ``Runtime.local("calls.db")``), or the address of a
         broker; by default the address that a `Runtime` has by default.
+
+    Returns
+    -------
+    History
+        The call and the calls below it, as they are now.
 
     Raises
     ------
     CommandError
-        404: there is no such call.
+        With status 404 if the call does not exist.
     BrokerUnavailableError
-        Nobody answers at that address.
+        No broker answers at that address.
+
+    Examples
+    --------
+    >>> runtime = Runtime("shop")
+    >>> @runtime.register
+    ... def order(ctx):
+    ...     yield ctx.sleep(60)
+    >>> with Stage(runtime):
+    ...     runtime.rpc("order-7", order).result()
+    ...     [promise.id for promise in record("order-7", runtime).promises]
+    ['order-7', 'order-7.1']
     """
     if isinstance(source, Runtime):
         return _record(id, source)

@@ -1,4 +1,4 @@
-"""Does changed code go on with what old code has begun? `replay` checks it against histories."""
+"""Replays: check that changed code can go on with calls that the old code has begun."""
 
 from __future__ import annotations
 
@@ -36,14 +36,29 @@ from understudy_store.records import (
 
 
 class Replayed(NamedTuple):
-    """One run of the function that was replayed."""
+    """One run of the function that was replayed.
+
+    Attributes
+    ----------
+    id : str
+        The id of the call.
+    calls : int
+        The number of recorded calls, all of which the code makes.
+    beyond : str or None
+        The first call that the code makes after the recorded ones, if it makes any.
+    same_result : bool or None
+        Whether the code ends with the recorded result; None if it does not end, or if no result
+        was recorded.
+
+    Examples
+    --------
+    >>> print(Replayed("order-7", 3, None, True))
+    order-7: 3 recorded calls match
+    """
 
     id: str
-    #: recorded calls of it, all of which the code makes
     calls: int
-    #: the code asks for this after what was recorded, None: for nothing
     beyond: str | None
-    #: whether it ends in the recorded result; None where it does not end, or none was recorded
     same_result: bool | None
 
     def __str__(self) -> str:
@@ -65,36 +80,50 @@ def replay(
 ) -> list[Replayed]:
     """Replay recorded runs of a function with the code that `fn` has now.
 
-    No step runs, nothing is stored: each call that the code makes is answered from the history, as
-    when a node takes over, and the code is let go where the history ends.
+    No step runs and nothing is stored: each call that the code makes is answered from the history,
+    as when a node takes over, and the code is left alone where the history ends.
 
     Parameters
     ----------
-    history
-        What `record` gave; the path of a file (ending in .json) that `History.save` has written, or
-        of a folder of them; or the id of a call, to be recorded from `runtime`'s broker.
-    fn
+    history : History, Path or str
+        A history that `record` returned; the path of a file (ending in .json) that `History.save`
+        has written, or of a folder of them; or the id of a call, which is recorded first.
+    fn : function
         The function as it is now.
-    runtime
-        Where it is registered, for its dependencies and what it calls by name; by default the one
-        in its own module, if there is one.
-    name
-        What it was registered as, where that is not its name now.
-    strict
-        Also fail where the code goes on after the recorded end, or ends in another result.
+    runtime : Runtime, optional
+        The runtime in which it is registered, with its dependencies and the functions that it calls
+        by name; by default the one in the function's own module, if there is one.
+    name : str, optional
+        The name under which it was registered, if that is not its name now.
+    strict : bool, optional
+        Whether to fail also if the code goes on after the recorded end, or ends with another
+        result.
 
     Returns
     -------
     list of Replayed
-        One for each recorded run.
+        One item for each recorded run.
 
     Raises
     ------
     NonDeterminismError
-        The code asks for something else than was recorded; with both places. A call that is under
-        way when this code is deployed would fail with just this.
+        The code makes another call than the recorded one; the message names both places. A call
+        that is under way when this code is deployed would fail with the same error.
     HistoryError
         The history holds no run of the function.
+
+    Examples
+    --------
+    >>> runtime = Runtime("shop")
+    >>> @runtime.register
+    ... def order(ctx):
+    ...     yield ctx.sleep(60)
+    ...     return "done"
+    >>> with Stage(runtime):
+    ...     handle = runtime.rpc("order-7", order)
+    ...     history = record("order-7", runtime)
+    >>> print(replay(history, order, runtime=runtime)[0])
+    order-7: 1 recorded calls match
     """
     __tracebackhide__ = True
     home = runtimes_for(fn, () if runtime is None else (runtime,))[0]

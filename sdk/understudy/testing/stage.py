@@ -27,31 +27,47 @@ PATIENCE_S: Final = 60.0
 
 
 class StuckError(UnderstudyError):
-    """Somebody waits on a stage for what cannot come; the message says for what, and why."""
+    """A caller waits on a stage for something that cannot happen; the message says why."""
 
 
 class Stage:
-    """Puts runtimes on a broker of their own, in memory, with a clock that skips waiting.
+    """A broker in memory for the runtimes of a test, with a clock that skips waiting.
 
-    While it is entered, the runtimes that were given to it need no broker: what is called through
-    them runs here, in the thread that calls or waits, one function at a time, in the same order
-    each time. Their functions and dependencies are their own; nothing is left behind at the end.
+    Inside ``with Stage(...)`` the runtimes need no other broker: functions run in the thread that
+    calls or waits, one at a time, in the same order each time. Functions and dependencies are those
+    of the runtimes; nothing is left behind at the end.
 
     Parameters
     ----------
-    runtimes
-        Each becomes a node of its group.
-    start
-        What the clock shows first; by default the first of January 2030, 00:00 UTC.
-    kills
-        Nodes die at these checkpoints, in these ways; see `crash_everywhere`, which counts them.
-    log
-        Gets the lines that a node logs, None: nobody.
+    *runtimes : Runtime
+        The runtimes; each becomes a node of its group.
+    start : datetime, optional
+        The time at which the clock begins; by default the first of January 2030, 00:00 UTC.
+    kills : mapping of int to Moment, optional
+        The checkpoints at which a node dies, and in which way; `crash_everywhere` makes it.
+    log : function, optional
+        Takes the lines that a node logs; None drops them. By default they are logged as warnings.
+
+    Attributes
+    ----------
+    clock : Clock
+        The time on the stage.
 
     Raises
     ------
     ConfigurationError
-        A runtime has connected to a broker already; `start` has no time zone.
+        A runtime has connected to a broker already, or `start` has no time zone.
+
+    Examples
+    --------
+    >>> runtime = Runtime("shop")
+    >>> @runtime.register
+    ... def remind(ctx, days):
+    ...     yield ctx.sleep(days * 24 * 3600)
+    ...     return "it is time"
+    >>> with Stage(runtime):
+    ...     runtime.rpc("remind-1", remind, 7).result()
+    'it is time'
     """
 
     def __init__(
@@ -86,7 +102,27 @@ class Stage:
         self.close()
 
     def add(self, runtime: Runtime) -> None:
-        """Put one more runtime on the stage."""
+        """Put one more runtime on the stage.
+
+        Parameters
+        ----------
+        runtime : Runtime
+            The runtime; it becomes a node of its group.
+
+        Raises
+        ------
+        ConfigurationError
+            It has connected to a broker already.
+
+        Examples
+        --------
+        >>> shop, bank = Runtime("shop"), Runtime("bank")
+        >>> charge = bank.register(lambda ctx, amount: f"charged {amount}", name="charge")
+        >>> with Stage(shop) as stage:
+        ...     stage.add(bank)
+        ...     shop.options(target="bank").rpc("charge-1", "charge", 120).result()
+        'charged 120'
+        """
         shared = runtime.session
         if any(known is shared for known, _ in self._on_stage):
             return
@@ -108,7 +144,15 @@ class Stage:
         shared.env.now_ms = world.now_ms
 
     def close(self) -> None:
-        """Give the runtimes back as they were; functions that still wait are closed."""
+        """Give the runtimes back as they were, and close functions that still wait.
+
+        The end of ``with Stage(...)`` does it.
+
+        Examples
+        --------
+        >>> stage = Stage(Runtime("shop"))
+        >>> stage.close()
+        """
         if self._closed:
             return
         self._closed = True
@@ -173,7 +217,21 @@ class Stage:
     # Time ----------------------------------------------------------------------------------------
 
     def rest(self) -> None:
-        """All that can happen without time going on."""
+        """Let everything happen that can happen without the clock moving.
+
+        Examples
+        --------
+        >>> runtime = Runtime("shop")
+        >>> sent = []
+        >>> @runtime.register
+        ... def notify(ctx):
+        ...     yield ctx.run(lambda ctx: sent.append("mail"))
+        >>> with Stage(runtime) as stage:
+        ...     handle = runtime.rpc("notify-1", notify)
+        ...     stage.rest()
+        >>> sent
+        ['mail']
+        """
 
         def turn() -> None:
             with self._locked() as world:
@@ -183,12 +241,28 @@ class Stage:
         self._off_loop(turn)
 
     def skip(self) -> bool:
-        """Jump to the next moment at which something is due, and rest; False: there is none.
+        """Move the clock to the next moment at which something is due, and let it happen.
+
+        Returns
+        -------
+        bool
+            False if nothing is due at any time.
 
         Raises
         ------
         StuckError
-            A call waits for a group that nobody serves here.
+            A call waits for a group that has no node here.
+
+        Examples
+        --------
+        >>> runtime = Runtime("shop")
+        >>> @runtime.register
+        ... def remind(ctx):
+        ...     yield ctx.sleep(60)
+        >>> with Stage(runtime) as stage:
+        ...     handle = runtime.rpc("remind-1", remind)
+        ...     stage.skip(), handle.done()
+        (True, True)
         """
         with self._locked():
             self._check_served()
@@ -198,7 +272,27 @@ class Stage:
         return True
 
     def external(self) -> list[str]:
-        """Ids of the promises that are for the outside to settle, the oldest first."""
+        """List the pending promises that are settled from outside.
+
+        Returns
+        -------
+        list of str
+            Their ids, the oldest first.
+
+        Examples
+        --------
+        >>> runtime = Runtime("shop")
+        >>> @runtime.register
+        ... def publish(ctx):
+        ...     approval = yield ctx.promise()
+        ...     return (yield approval)
+        >>> with Stage(runtime) as stage:
+        ...     handle = runtime.rpc("publish-1", publish)
+        ...     (approval,) = stage.external()
+        ...     settled = runtime.promises.resolve(approval, "yes")
+        ...     handle.result()
+        'yes'
+        """
         with self._locked() as world:
             found = [
                 record
