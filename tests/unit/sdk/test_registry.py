@@ -86,7 +86,7 @@ class TestFunction:
     def test_objects_that_are_called(self) -> None:
         function = Function(Callables(), name="c")
         assert function.kind == "coroutine"
-        with pytest.raises(ConfigurationError, match="give it one"):
+        with pytest.raises(ConfigurationError, match="name it"):
             Function(Callables())
 
     @pytest.mark.parametrize("fn", [generator, coroutine, plain, decorated(plain)])
