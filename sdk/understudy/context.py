@@ -29,6 +29,7 @@ from typing import (
     Final,
     NamedTuple,
     ParamSpec,
+    Protocol,
     TypeAlias,
     TypeVar,
     overload,
@@ -50,8 +51,9 @@ from understudy_actors.interpreter.requests import (
 )
 
 if TYPE_CHECKING:
-    from understudy.client.node_environment import NodeEnvironment
+    from understudy.registry import Function
     from understudy_actors.interpreter.environment import RunView
+    from understudy_actors.interpreter.ports import Values
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,6 +97,20 @@ class Info(NamedTuple):
     version: int
 
 
+class NodeView(Protocol):
+    """The node of a function, as its context sees it. `NodeEnvironment` fills it."""
+
+    @property
+    def values(self) -> Values: ...
+    #: the address of calls that name no target
+    @property
+    def target(self) -> str: ...
+    def warn(self, text: str) -> None: ...
+    def dependency(self, name: str) -> Any: ...
+    def registered(self, fn: Callable[..., Any]) -> Function: ...
+    def local_function(self, fn: Any) -> Function: ...
+
+
 class Context:
     """The first argument of every durable function.
 
@@ -117,7 +133,7 @@ class Context:
 
     __slots__ = ("_env", "_log", "_random", "_run")
 
-    def __init__(self, run: RunView, env: NodeEnvironment) -> None:
+    def __init__(self, run: RunView, env: NodeView) -> None:
         self._run = run
         self._env = env
         # These two are made on demand, because most functions never use them.

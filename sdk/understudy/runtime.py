@@ -757,7 +757,7 @@ class Runtime:
         from understudy.processes.spawn import Spawned
 
         self.session.connected()
-        spawned = Spawned(self.session, group, nodes)
+        spawned = Spawned(self.session, Runtime, group, nodes)
         self.session.spawned.append(spawned)
         return spawned
 

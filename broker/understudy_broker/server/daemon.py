@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from types import FrameType
 from typing import Final
 
 import trio
 
 from understudy_broker.errors import BrokerError
+from understudy_broker.process import StopSignals, tune_collection, tune_switching
 from understudy_broker.server.logs import make_log
 from understudy_broker.server.server import Log, serve
 from understudy_broker.server.settings import BrokerSettings
+from understudy_broker.transport.loop_lock import LoopThread
 from understudy_store.errors import StoreError
 from understudy_store.store import Store, open_store
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_broker(settings: BrokerSettings) -> int:
@@ -43,46 +41,42 @@ def run_broker(settings: BrokerSettings) -> int:
     )
     log = make_log(sys.stderr, for_people=for_people, level=settings.log_level)
     stopper = _Stopper()
-    before = {number: signal.signal(number, stopper.on_signal) for number in _SIGNALS}
     try:
-        store = open_store(settings.store)
-        try:
-            trio.run(_main, settings, store, stopper, log)
-        finally:
-            store.close()
+        with StopSignals(stopper.request):
+            store = open_store(settings.store)
+            try:
+                trio.run(_main, settings, store, stopper, log)
+            finally:
+                store.close()
     except (BrokerError, StoreError) as error:
         log("error", f"understudy broker: {error}", {})
         return EXIT_FAILED
     finally:
         gc.enable()
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return EXIT_OK
 
 
 class _Stopper:
-    """Turns signals into a stop. The handler runs whatever the loop does."""
+    """An event of the loop that a signal handler sets, whatever the loop does at that moment."""
 
     def __init__(self) -> None:
-        self._asked = False
-        self._token: trio.lowlevel.TrioToken | None = None
+        self._requested = False
+        self._loop: LoopThread | None = None
         self._event: trio.Event | None = None
 
     def attach(self) -> trio.Event:
-        """From within the loop: the event that is set at the first signal."""
+        """Return the event; called on the loop."""
         self._event = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-        if self._asked:
+        self._loop = LoopThread()
+        if self._requested:
             self._event.set()
         return self._event
 
-    def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked:
-            os._exit(128 + number)
-        self._asked = True
-        if self._token is not None and self._event is not None:
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._event.set)
+    def request(self) -> None:
+        """Set the event soon; called by a signal handler, also before there is a loop."""
+        self._requested = True
+        if self._loop is not None and self._event is not None:
+            self._loop.run_soon(self._event.set)
 
 
 async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: Log) -> None:
@@ -99,14 +93,10 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
             f"store {store.description}, process {os.getpid()}"
         )
         log("info", text, {})
-        # What was imported and restored stays: the collector need not look at it, nor look so often
-        # at the live set.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        tune_collection()
         gc.enable()
 
-    # Every call that lets go of the interpreter's lock may have to wait this long for the writer.
-    sys.setswitchinterval(0.0005)
+    tune_switching()
     await serve(
         store,
         settings.broker_config(),

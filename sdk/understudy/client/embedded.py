@@ -1,4 +1,4 @@
-"""Broker and store inside this process, for `Runtime.local`."""
+"""A broker with its store inside this process, for `Runtime.local`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,25 @@ if TYPE_CHECKING:
 
 
 _PREFIX: Final = "understudy-"
-#: seconds after which a socket has had the time to be listened at
-LEFT_S: Final = 60.0
+#: Seconds after which a socket that nobody listens at was left behind by a dead process.
+ABANDONED_S: Final = 60.0
 
 
 class Embedded:
-    """One embedded broker; starts with the first use, and may be started again after a stop.
+    """One embedded broker. It starts when it is first used, and may be started again after a stop.
 
-    It listens on a socket file in a directory that only this user can enter: values travel by
-    cloudpickle here, so nobody else may send any.
+    It listens at a socket file in a directory that only this user can enter, because values may
+    travel by cloudpickle here, and anyone who can send a pickle can run code.
+
+    Parameters
+    ----------
+    store
+        The store's address: ``"memory"`` or a path.
     """
 
     def __init__(self, store: str) -> None:
         self.store = store
-        # made by `start`, so that a runtime that is only defined leaves nothing behind
+        # Made by `start`, so that a runtime that is never used leaves nothing behind.
         self._directory = Path(tempfile.gettempdir(), f"{_PREFIX}{secrets.token_hex(8)}")
         self.url = f"ipc://{self._directory}/broker"
         self.context: zmq.Context[Any] | None = None
@@ -44,18 +49,26 @@ class Embedded:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Open the store and listen; what is wrong with either is raised here."""
+        """Open the store and listen.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be opened.
+        ListenError
+            The socket cannot be made.
+        """
         from understudy_broker.core.config import BrokerConfig
         from understudy_broker.server.embedded import EmbeddedBroker
 
-        # nobody who held a task of this store before can come back: the address is a new one
+        # There is no grace for holders of tasks to come back: none of them knows this new address.
         config = BrokerConfig(name="embedded", boot_grace_ms=0)
         with self._lock:
             if self._broker is not None and self._broker.running:
                 return
-            # what a broker that ended by itself has left
+            # A broker that has failed has left its directory behind.
             shutil.rmtree(self._directory, ignore_errors=True)
-            _sweep(self._directory.parent)
+            _remove_abandoned(self._directory.parent)
             self._directory.mkdir(mode=0o700)
             atexit.register(_remove, self._directory, os.getpid())
             self._broker = EmbeddedBroker(self.store, self.url, config=config)
@@ -66,7 +79,7 @@ class Embedded:
                 raise
 
     def stop(self) -> None:
-        """Finish the commit under way and close the store."""
+        """Finish the commit that is under way and close the store."""
         with self._lock:
             broker, self._broker = self._broker, None
         if broker is not None:
@@ -74,11 +87,10 @@ class Embedded:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _sweep(parent: Path) -> None:
-    """Remove what processes that were killed have left: old directories of ours, with a socket at
-    which nobody listens."""
+def _remove_abandoned(parent: Path) -> None:
+    """Remove directories that killed processes have left: old ones whose socket is unattended."""
     user = os.getuid()
-    before = time.time() - LEFT_S
+    before = time.time() - ABANDONED_S
     for socket_file in parent.glob(f"{_PREFIX}{'[0-9a-f]' * 16}/broker"):
         with suppress(OSError):
             made = socket_file.lstat()
@@ -90,6 +102,9 @@ def _sweep(parent: Path) -> None:
 
 
 def _remove(directory: Path, pid: int) -> None:
-    """At the end of a process that did not stop; a forked one leaves its parent's alone."""
+    """Remove the directory at the exit of a process that has not stopped its broker.
+
+    A forked child must not remove the directory of its parent.
+    """
     if os.getpid() == pid:
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What a node knows beyond its tasks: functions, values, dependencies.
+"""The functions, values, dependencies and group of a process.
 
-Fills the protocols of the floor of actors.
+These classes fill the protocols by which the node (`understudy_actors`) sees the SDK.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from understudy_actors.interpreter.environment import RunView
 
 _LOG: Final = logging.getLogger("understudy")
-#: local functions that are not registered, kept with what is known about them
+#: Local functions without a registration whose description is kept.
 _LOCAL_MAX: Final = 1024
 
 
 class NodeValues:
-    """The codec, as the node's core wants it."""
+    """Encoding and decoding of values, errors and retry policies. Fills `ports.Values`."""
 
     def __init__(self, codec: Codec, default_retry: Retry | None = None) -> None:
         self.codec = codec
@@ -43,12 +43,13 @@ class NodeValues:
 
     @property
     def default_retry(self) -> RetryPolicy:
+        """The policy of functions that bring none."""
         return self._default_retry
 
     def encode_call(
         self, function: FunctionLike | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> bytes:
-        """Check the arguments where the function is known here, and encode them."""
+        """Encode the arguments of a call, after checking them if the function is known here."""
         if isinstance(function, Function):
             function.check_arguments(args, dict(kwargs))
             return self.codec.encode_call(args, dict(kwargs), function.types.names)
@@ -57,7 +58,7 @@ class NodeValues:
     def decode_call(
         self, function: FunctionLike, data: bytes | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, checked against the function's parameters."""
+        """Decode the arguments of a call, and check them if the function is known here."""
         if data is None:
             return (), {}
         if not isinstance(function, Function):
@@ -67,16 +68,19 @@ class NodeValues:
         return args, kwargs
 
     def encode_value(self, value: Any, what: str) -> bytes:
+        """Encode a value; `what` names it in the error if it cannot travel."""
         return self.codec.encode_value(value, what)
 
     def decode_value(self, data: bytes | None, hint: Any = None) -> Any:
+        """Decode a value, as the type `hint` if there is one."""
         return self.codec.decode_value(data, hint)
 
     def encode_error(self, error: BaseException) -> bytes:
+        """Encode the failure of a function."""
         return self.codec.encode_error(error)
 
     def settled_error(self, record: PromiseRecord) -> BaseException:
-        """What waiting for a promise that was not resolved raises."""
+        """Return the exception that a wait for this promise raises; it was not resolved."""
         if record.state == TIMEDOUT:
             return DeadlineExceededError(record.id)
         if record.state == CANCELED:
@@ -86,6 +90,7 @@ class NodeValues:
         return self.codec.decode_error(record.value.data)
 
     def retry_policy(self, wire: str | None) -> RetryPolicy | None:
+        """Return the policy in a call's header; None if the header is absent."""
         if wire is None:
             return None
         policy = self._policies.get(wire)
@@ -95,7 +100,30 @@ class NodeValues:
 
 
 class NodeEnvironment:
-    """One process: its registry, codec, dependencies, group."""
+    """The functions, values, dependencies and group of one process.
+
+    Fills `interpreter.environment.Environment` for the node, and `context.NodeView` for contexts.
+
+    Parameters
+    ----------
+    registry
+        The functions that other processes may call here.
+    codec
+        Encodes and decodes values.
+    group
+        The group of the process.
+    timeout_s
+        Seconds that a call may take if neither the call nor its function says.
+    retry
+        The policy of functions that bring none.
+
+    Attributes
+    ----------
+    now_ms
+        The clock for deadlines of calls from outside, in epoch milliseconds.
+    target
+        The address of calls that name no target: the process's own group.
+    """
 
     def __init__(
         self,
@@ -107,38 +135,38 @@ class NodeEnvironment:
         retry: Retry | None = None,
     ) -> None:
         self.registry = registry
+        self.functions = NodeFunctions(registry)
         self.values = NodeValues(codec, retry)
         self.timeout_ms = int(timeout_s * 1000)
-        #: the clock from which deadlines of calls from outside are counted, epoch milliseconds
         self.now_ms: Callable[[], int] = now_ms
         self.join(group)
         self._dependencies: dict[str, Any] = {}
         self._local: OrderedDict[int, Function] = OrderedDict()
 
     def join(self, group: str) -> None:
-        """Be of this group."""
+        """Make `group` the group of this process."""
         self.group = group
-        #: where calls go that name no target: this node's own group
         self.target = poll(group)
 
-    @property
-    def functions(self) -> NodeFunctions:
-        return NodeFunctions(self.registry)
-
     def warn(self, text: str) -> None:
+        """Log a warning for the author of a function."""
         _LOG.warning("%s", text)
 
     def make_context(self, run: RunView) -> Context:
+        """Return the ``ctx`` for a run."""
         return Context(run, self)
 
     def set_dependency(self, name: str, value: Any) -> None:
+        """Make `value` available to functions under `name`."""
         self._dependencies[name] = value
 
     @property
     def dependencies(self) -> dict[str, Any]:
+        """All dependencies by name."""
         return self._dependencies
 
     def dependency(self, name: str) -> Any:
+        """Return a dependency; raise an error that names those that exist."""
         try:
             return self._dependencies[name]
         except KeyError:
@@ -149,7 +177,7 @@ class NodeEnvironment:
             ) from None
 
     def registered(self, fn: Callable[..., Any]) -> Function:
-        """The registered function that `fn` is; only these can be called in other processes."""
+        """Return the registration of `fn`, which other processes need in order to be called."""
         function = self.registry.of(fn)
         if function is None:
             name = getattr(fn, "__name__", repr(fn))
@@ -160,13 +188,13 @@ class NodeEnvironment:
         return function
 
     def registry_find(self, name: Any, version: int | None = None) -> Function | None:
-        """The function of that name if it happens to be registered here too."""
+        """Return the function of that name; None if it is registered elsewhere only."""
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"{name!r}: call a function by its name, or pass it itself")
         return self.registry.find(name, version)
 
     def local_function(self, fn: Any) -> Function:
-        """What is known of a function that is called here; it need not be registered."""
+        """Return the description of a function to call in this process, registered or not."""
         if isinstance(fn, str):
             return self.registry.get(fn)
         function = self.registry.of(fn)
@@ -181,17 +209,17 @@ class NodeEnvironment:
 
 
 class NodeFunctions:
-    """The registry, as the node's core wants it."""
+    """The registered functions. Fills `ports.Functions`."""
 
-    __slots__ = ("_registry",)
+    __slots__ = ("_registry", "get")
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-
-    def get(self, name: str, version: int | None = None) -> Function:
-        return self._registry.get(name, version)
+        #: returns a function, or raises an error that names those that are known
+        self.get = registry.get
 
     def names(self) -> list[str]:
+        """Return the names of all functions, one for each version."""
         return [function.name for function in self._registry.functions()]
 
 

@@ -1,1 +1,1 @@
-"""Processes of a runtime: signals, and nodes spawned from a script."""
+"""Processes of a runtime: stopping at a signal, and nodes spawned from a script."""

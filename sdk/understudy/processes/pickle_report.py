@@ -1,4 +1,4 @@
-"""Which part of what is registered cannot go to another process. For messages; it sends nothing."""
+"""A report for error messages: the functions and dependencies that cannot be pickled, and why."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from typing import Any
 from understudy.values.pickles import dumps
 
 
-def culprits(functions: Mapping[str, Callable[..., Any]], dependencies: Mapping[str, Any]) -> str:
-    """The functions and dependencies that cannot be pickled, each with why; empty if none alone."""
+def describe_unpicklable(
+    functions: Mapping[str, Callable[..., Any]], dependencies: Mapping[str, Any]
+) -> str:
+    """Name each function and dependency that cannot be pickled, with the reason.
+
+    Returns
+    -------
+    str
+        Empty if each of them alone can be pickled.
+    """
     found = []
     for name, function in functions.items():
-        if problem := _problem(function):
-            used = [f"{each} {problem}" for each, problem in _unfit(function)]
-            found.append(f"function {name!r}: " + ("; ".join(used) or problem))
+        if reason := _reason(function):
+            used = [f"{what} {why}" for what, why in _unpicklable_parts(function)]
+            found.append(f"function {name!r}: " + ("; ".join(used) or reason))
     for name, value in dependencies.items():
-        if problem := _problem(value):
-            found.append(f"dependency {name!r}: {problem}")
+        if reason := _reason(value):
+            found.append(f"dependency {name!r}: {reason}")
     return "; ".join(found)
 
 
-def _problem(value: Any) -> str:
-    """Why it cannot be pickled; empty if it can."""
+def _reason(value: Any) -> str:
+    """Return why a value cannot be pickled; empty if it can."""
     try:
         dumps(value)
     except Exception as error:
@@ -31,13 +39,13 @@ def _problem(value: Any) -> str:
     return ""
 
 
-def _unfit(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
-    """What it uses that cannot be pickled: by name, with why."""
+def _unpicklable_parts(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """Find the variables used by a function that cannot be pickled, each with the reason."""
     try:
         used = inspect.getclosurevars(inspect.unwrap(function))
     except (TypeError, ValueError):
         return
     for kind, values in (("global", used.globals), ("variable", used.nonlocals)):
         for name, value in values.items():
-            if problem := _problem(value):
-                yield f"it uses the {kind} {name!r}", f"({problem})"
+            if reason := _reason(value):
+                yield f"it uses the {kind} {name!r}", f"({reason})"

@@ -1,22 +1,26 @@
-"""Nodes started from a script: its functions go to them by cloudpickle (`Runtime.spawn`)."""
+"""Nodes started from a script (`Runtime.spawn`): its functions travel to them by cloudpickle.
+
+`spawned` is the child's side. Parent and child share one description of a node, the *shipment*: a
+pickle of the parent's module search path, followed by a pickle of a dict.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import trio
 
+from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError, innermost
-from understudy.processes.pickle_report import culprits
+from understudy.processes.pickle_report import describe_unpicklable
 from understudy.values.pickles import dumps
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
+from understudy_broker.transport.loop_lock import LoopThread
 from understudy_store.addresses import check_name
-
-if TYPE_CHECKING:
-    from understudy.client.session import ClientSession
 
 
 class Spawned:
@@ -40,15 +44,17 @@ class Spawned:
     0
     """
 
-    def __init__(self, shared: ClientSession, group: str, nodes: int) -> None:
+    def __init__(
+        self, session: ClientSession, runtime_class: Callable[..., Any], group: str, nodes: int
+    ) -> None:
         check_name(group, "group")
         count: object = nodes
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigurationError(f"nodes={nodes!r}: it must be an int, 1 or more")
         self.group = group
-        self._specs = _specs(shared, group, nodes)
+        self._specs = _process_specs(session, runtime_class, group, nodes)
         self._started = threading.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
+        self._loop: LoopThread | None = None
         self._pool: Pool | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(
@@ -56,8 +62,7 @@ class Spawned:
         )
         self._thread.start()
         self._started.wait()
-        if self._error is not None:
-            raise innermost(self._error)
+        self.check()
 
     @property
     def pids(self) -> list[int]:
@@ -78,11 +83,8 @@ class Spawned:
         ...     workers.pids
         []
         """
-        if self._token is not None and self._pool is not None:
-            try:
-                self._token.run_sync_soon(self._pool.request_stop)
-            except trio.RunFinishedError:
-                return
+        if self._loop is not None and self._pool is not None:
+            self._loop.run_soon(self._pool.request_stop)
             self._thread.join()
 
     def check(self) -> None:
@@ -112,7 +114,7 @@ class Spawned:
 
     async def _main(self) -> None:
         printer = LinePrinter([spec.name for spec in self._specs])
-        self._token = trio.lowlevel.current_trio_token()
+        self._loop = LoopThread()
         async with open_pool(on_line=printer) as pool:
             self._pool = pool
             await pool.prepare(self._specs)
@@ -122,15 +124,17 @@ class Spawned:
             await pool.wait()
 
 
-def _specs(shared: ClientSession, group: str, nodes: int) -> list[ProcessSpec]:
-    data = _shipped(shared)
-    env = {**os.environ, "UNDERSTUDY_URL": shared.url, "UNDERSTUDY_GROUP": group}
+def _process_specs(
+    session: ClientSession, runtime_class: Callable[..., Any], group: str, nodes: int
+) -> list[ProcessSpec]:
+    shipment = _pack_shipment(session, runtime_class)
+    env = {**os.environ, "UNDERSTUDY_URL": session.url, "UNDERSTUDY_GROUP": group}
     return [
         ProcessSpec(
             name=f"{group}/{number}",
             argv=[sys.executable, "-m", "understudy.processes.spawned"],
             env=env,
-            stdin_data=data,
+            stdin_data=shipment,
             forks=True,
             watches_lifeline=True,
         )
@@ -138,8 +142,9 @@ def _specs(shared: ClientSession, group: str, nodes: int) -> list[ProcessSpec]:
     ]
 
 
-def _shipped(shared: ClientSession) -> bytes:
-    """Everything that a child needs, by cloudpickle: functions of a script travel whole."""
+def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) -> bytes:
+    """Pickle everything that a child needs; functions of a script travel as code."""
+    env = session.env
     functions = [
         {
             "fn": function.fn,
@@ -148,25 +153,23 @@ def _shipped(shared: ClientSession) -> bytes:
             "retry": function.retry,
             "timeout_s": function.timeout_s,
         }
-        for function in shared.env.registry.functions()
+        for function in env.registry.functions()
     ]
     shipment: dict[str, Any] = {
-        "path": sys.path,
+        "runtime_class": runtime_class,
         "functions": functions,
-        "dependencies": shared.env.dependencies,
-        "pickle": shared.pickle,
-        "timeout_s": shared.env.timeout_ms / 1000,
-        "concurrency": shared.config.concurrency,
+        "dependencies": env.dependencies,
+        "pickle": session.pickle,
+        "timeout_s": env.timeout_ms / 1000,
+        "concurrency": session.config.concurrency,
     }
     try:
-        path = dumps(shipment.pop("path"))
-        data = path + dumps(shipment)
+        return dumps(sys.path) + dumps(shipment)
     except Exception as error:
-        named = {function.name: function.fn for function in shared.env.registry.functions()}
-        which = culprits(named, shared.env.dependencies) or error
+        named = {function.name: function.fn for function in env.registry.functions()}
+        which = describe_unpicklable(named, env.dependencies) or error
         raise ConfigurationError(
             f"what is registered here cannot be sent to other processes: {which}. A function or a "
             "dependency holds something that belongs to this process, such as a lock or a socket: "
             "make it inside the function, or put the code in a module and use `understudy spawn`"
         ) from error
-    return data

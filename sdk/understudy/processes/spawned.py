@@ -1,4 +1,4 @@
-"""The child's side of `Runtime.spawn`: read functions from standard input and serve them."""
+"""The child's side of `Runtime.spawn`: a node whose functions arrive on standard input."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import logging
 import pickle
 import sys
 
-from understudy.runtime import Runtime
 from understudy_actors.processes.fork_server import fork_point
 
 
 def main() -> int:
-    """Serve what comes on standard input, until a signal."""
+    """Serve the functions of the shipment (see `spawn`) until a signal."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    # the path first: the functions may need modules that are found by it
+    # The path comes first, because the functions may need modules that are found by it.
     sys.path[:] = pickle.load(sys.stdin.buffer)
     shipment = pickle.load(sys.stdin.buffer)
-    runtime = Runtime(
+    runtime = shipment["runtime_class"](
         pickle=shipment["pickle"],
         timeout=shipment["timeout_s"],
         concurrency=shipment["concurrency"],

@@ -10,7 +10,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import typer
@@ -19,6 +18,7 @@ from understudy.cli.options import App
 from understudy_actors.errors import describe_exit
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
 from understudy_broker.address import DEFAULT_ADDRESS
+from understudy_broker.process import StopSignals
 
 if TYPE_CHECKING:
     from understudy.cli.file_watcher import FileWatcher
@@ -72,9 +72,14 @@ def dev(
     if not watch.is_dir():
         raise UsageError(f"--watch {str(watch)!r} is not a folder: name one that exists")
     watcher = FileWatcher(watch)
-    with EmbeddedBroker(store, listen) as broker, _NodeProcess(runtime, broker.endpoint) as node:
+    stopped = threading.Event()
+    with EmbeddedBroker(store, listen) as broker:
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
-        return _run_until_signal(broker, node, watcher)
+        node = _NodeProcess(runtime, broker.endpoint)
+        # The node ends within the block of the signals, so that a second one kills it meanwhile.
+        with StopSignals(stopped.set, on_kill=node.kill) as signals, node:
+            _reload_until(stopped, broker, node, watcher)
+    return 128 + signals.received
 
 
 def say(text: str) -> None:
@@ -82,19 +87,9 @@ def say(text: str) -> None:
     print(f"dev: {text}", flush=True)
 
 
-def _run_until_signal(broker: EmbeddedBroker, node: _NodeProcess, watcher: FileWatcher) -> int:
-    stopped = threading.Event()
-    received: list[int] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if received:
-            node.kill()
-            os._exit(128 + number)
-        received.append(number)
-        stopped.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+def _reload_until(
+    stopped: threading.Event, broker: EmbeddedBroker, node: _NodeProcess, watcher: FileWatcher
+) -> None:
     node.start()
     pause_s = _SCAN_S
     while not stopped.wait(pause_s):
@@ -110,7 +105,6 @@ def _run_until_signal(broker: EmbeddedBroker, node: _NodeProcess, watcher: FileW
             node.start()
         elif node.take_exit():
             say(f"the node {describe_exit(node.exit_code)}; waiting for a change")
-    return 128 + received[0]
 
 
 class _NodeProcess:

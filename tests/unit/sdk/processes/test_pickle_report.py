@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from understudy.processes.pickle_report import culprits
+from understudy.processes.pickle_report import describe_unpicklable
 
 
 def fine(ctx: Any, x: int = 1) -> int:
@@ -21,7 +21,7 @@ def made(thing: Any) -> Any:
 
 def test_what_cannot_be_sent_is_named() -> None:
     lock = threading.Lock()
-    text = culprits(
+    text = describe_unpicklable(
         {"fine": fine, "bad": made(lock), "good": made(5)}, {"settings": {"a": 1}, "db": lock}
     )
     problem = "cannot pickle '_thread.lock' object"
@@ -37,8 +37,8 @@ def test_a_function_that_has_no_variables_to_look_at() -> None:
 
         def __call__(self, ctx: Any) -> None: ...
 
-    assert culprits({"x": Callable()}, {}).startswith("function 'x': cannot pickle")
+    assert describe_unpicklable({"x": Callable()}, {}).startswith("function 'x': cannot pickle")
 
 
 def test_what_is_fine_is_not_named() -> None:
-    assert culprits({"fine": fine}, {"a": 1}) == ""
+    assert describe_unpicklable({"fine": fine}, {"a": 1}) == ""
