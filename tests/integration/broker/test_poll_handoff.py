@@ -18,7 +18,7 @@ import zmq
 
 from tests.integration.broker.loop_rig import LIMIT_S, FakeBroker, Loop
 from tests.support import eventually
-from tests.unit.actors.interpreter.playing import environment
+from tests.unit.actors.interpreter.harness import environment
 from tests.unit.broker.core.rig import hello
 from understudy_actors.node.shell import NodeService
 from understudy_broker.errors import NameInUseError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.actors.executor.rig import ExecutorRig
-from tests.unit.actors.interpreter.playing import START
+from tests.unit.actors.interpreter.harness import START
 from understudy_actors.executor import WorkerPool
 
 

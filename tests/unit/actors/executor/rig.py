@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.unit.actors.interpreter.playing import (
+from tests.unit.actors.interpreter.harness import (
     ROOT,
     START,
     answer,

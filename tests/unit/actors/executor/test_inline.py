@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from tests.unit.actors.executor.rig import ExecutorRig
-from tests.unit.actors.interpreter.playing import START, settled
+from tests.unit.actors.interpreter.harness import START, settled
 from understudy.retry import Constant
 from understudy_actors.executor import WorkerPool
 from understudy_actors.executor.inline import QUICK_S

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import eventually
 from tests.unit.actors.executor.rig import ExecutorRig
-from tests.unit.actors.interpreter.playing import START
+from tests.unit.actors.interpreter.harness import START
 from understudy_actors.executor import WorkerPool
 
 

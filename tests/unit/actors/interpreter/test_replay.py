@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.actors.interpreter.playing import Play, environment
+from tests.unit.actors.interpreter.harness import Harness, environment
 from understudy_store.records import RESOLVED, PromiseRecord
 
 Statement = tuple[Any, ...]
@@ -78,13 +78,13 @@ def perform(ctx: Any, program: list[Statement]) -> Generator[Any, Any, list[Any]
     return seen
 
 
-def play_on(play: Play, order: list[tuple[str, int]], rng: random.Random) -> None:
+def play_on(harness: Harness, order: list[tuple[str, int]], rng: random.Random) -> None:
     """Settle what is open: first as `order` says, then at random; to the end."""
     for id, at in order:
-        if id in play.promises and not play.promises[id].settled:
-            play.settle(id, at)
-    while play.outcome is None:
-        play.settle(rng.choice(play.open()))
+        if id in harness.promises and not harness.promises[id].settled:
+            harness.settle(id, at)
+    while harness.outcome is None:
+        harness.settle(rng.choice(harness.open()))
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,7 +94,7 @@ def test_every_prefix_of_a_history_replays_to_the_same_end(
 ) -> None:
     rng = random.Random(seed)
     env = environment()
-    first = Play(perform, program, env=env)
+    first = Harness(perform, program, env=env)
     play_on(first, [], rng)
     assert first.outcome is not None
     assert first.outcome.state == RESOLVED, first.outcome.error
@@ -106,7 +106,7 @@ def test_every_prefix_of_a_history_replays_to_the_same_end(
         records: dict[str, PromiseRecord] = {}
         for record in log[:length]:
             records[record.id] = record
-        again = Play(perform, program, env=env, records=records.values())
+        again = Harness(perform, program, env=env, records=records.values())
         play_on(again, order, rng)
         assert again.result == first.result, f"after {length} of {len(log)}"
         assert again.made() == whole
@@ -121,11 +121,11 @@ def test_every_prefix_of_a_history_replays_to_the_same_end(
 @given(programs)
 def test_a_whole_history_is_replayed_without_a_single_command(program: list[Statement]) -> None:
     env = environment()
-    first = Play(perform, program, env=env)
+    first = Harness(perform, program, env=env)
     while first.outcome is None:
         first.settle(first.open()[0])
     while first.open():
         first.settle(first.open()[0])
-    again = Play(perform, program, env=env, records=first.promises.values())
+    again = Harness(perform, program, env=env, records=first.promises.values())
     assert again.result == first.result
     assert not any(output.commands or output.locals for output in again.outputs)

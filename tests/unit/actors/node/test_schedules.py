@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.actors.node.node_world import World
+from tests.unit.actors.node.world import World
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.retry import Never
@@ -134,11 +134,11 @@ def run(seed: int) -> tuple[Any, Counter[str], int]:
 
 
 @pytest.mark.parametrize("block", range(8))
-def test_any_order_comes_to_the_same_result(block: int) -> None:
+def test_every_order_of_events_gives_the_same_result(block: int) -> None:
     for seed in range(block * 25, (block + 1) * 25):
         run(seed)
 
 
-def test_a_seed_is_the_same_every_time() -> None:
+def test_a_seed_gives_the_same_run_every_time() -> None:
     for seed in range(3):
         assert run(seed) == run(seed)

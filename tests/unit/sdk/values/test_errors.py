@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.actors.interpreter.playing import Play
+from tests.unit.actors.interpreter.harness import Harness
 from understudy import errors
 from understudy.errors import (
     DecodingError,
@@ -301,14 +301,14 @@ def test_a_traceback_shows_the_users_lines_and_not_the_interpreters() -> None:
     def parent(ctx: Any) -> Any:
         yield ctx.rfc("child")
 
-    def failed(play: Play) -> BaseException:
-        assert play.outcome is not None
-        got = CODEC.decode_error(play.outcome.value.data)
+    def failed(harness: Harness) -> BaseException:
+        assert harness.outcome is not None
+        got = CODEC.decode_error(harness.outcome.value.data)
         assert isinstance(got.__cause__, RemoteTraceback)
         return got
 
-    first = failed(Play(child))
-    second = Play(parent)
+    first = failed(Harness(child))
+    second = Harness(parent)
     second.reject("root.1", first)
     text = str(failed(second).__cause__)
     assert "understudy_actors" not in text

@@ -1,7 +1,7 @@
-"""Plays routines by hand: a store of records, a clock that is told the time, no thread, no broker.
+"""Drives routines by hand: a store of records, a clock that is told the time, no thread, no broker.
 
-What the outside settles, it settles as `answer` says, so that every play of a program sees the same
-values; when it does is up to the test.
+Promises that the outside settles get the values that `answer` returns, so that every run of a
+program sees the same ones. The test decides when they are settled.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def settled(record: PromiseRecord, state: Any, value: Value, at: int) -> Promise
     )
 
 
-class Play:
+class Harness:
     """One activation: the root's routine and those of its local steps.
 
     `records` is the history to begin with, as a preload would hold it.
@@ -198,3 +198,11 @@ class Play:
 def _what(record: PromiseRecord) -> str:
     headers = record.param.headers
     return f"{headers.get(HEADER_KIND)} {headers.get('fn', '')}"
+
+
+def double(ctx: Any, n: int) -> int:
+    return 2 * n
+
+
+def creates(harness: Harness) -> list[PromiseCreate]:
+    return [c for o in harness.outputs for c in o.commands if isinstance(c, PromiseCreate)]
