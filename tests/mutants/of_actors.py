@@ -435,7 +435,7 @@ _WHO_LISTENS: Final = (
     _mutant(
         "coroutines-not-watched",
         None,
-        "what blocks the coroutines is named, also where none ran when the node started",
+        "a function that blocks the coroutines is named, even if none ran when the node started",
         "understudy_actors.node.shell.NodeService._watch_coroutines",
         drop("self._loop.run(self._watch.set)"),
         "tests/integration/sdk/test_runtime_local.py",
@@ -459,7 +459,7 @@ _WHO_LISTENS: Final = (
     _mutant(
         "timers-not-asked-for",
         None,
-        "whoever takes messages in, the loop learns of what is to happen later",
+        "a worker that receives messages tells the loop of new timers",
         "understudy_actors.node.shell.NodeService._after",
         drop("if self._lacks_pulse():\n    self._loop.run_soon(self._after)"),
         f"{_LISTENING}::test_a_worker_sets_the_nodes_timers_through_the_loop",

@@ -1,7 +1,7 @@
-"""What a durable function may ask for: the things that ``ctx`` makes and a function yields.
+"""Requests: the objects that ``ctx`` makes and a durable function yields.
 
-Each is a value with three uses: ``x = yield request`` (a generator; the type is Any, as Python has
-it), ``x = yield from request`` and ``x = await request`` (exactly typed).
+There are three ways to yield one: ``x = yield request`` in a generator (type checkers see Any),
+``x = yield from request`` in a generator, and ``x = await request`` in a coroutine (both typed).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from understudy_actors.interpreter.ports import FunctionLike
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-#: with what trio refuses, in a task that it runs by itself, what only the interpreter can answer
-_NOT_OURS = "trio.run received unrecognized yield message"
+#: the start of trio's error for a request that is awaited in a task of trio's own
+_TRIO_REFUSAL = "trio.run received unrecognized yield message"
 
 
 class Request(Generic[T_co]):
-    """Base of everything that may be yielded; `T_co` is what comes back."""
+    """The base of everything that may be yielded; the yield gives a `T_co`."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ class Request(Generic[T_co]):
         try:
             answer: T_co = yield self
         except TypeError as error:
-            if str(error).startswith(_NOT_OURS):
+            if str(error).startswith(_TRIO_REFUSAL):
                 raise RequestError(self._awaited_elsewhere()) from None
             raise
         return answer
@@ -43,8 +43,8 @@ class Request(Generic[T_co]):
     def _awaited_elsewhere(self) -> str:
         return (
             f"{self!r} was awaited in a task of a nursery: only the durable function itself can "
-            "await what ctx makes, for the order of its awaits is its history. To have several "
-            "under way at once, start them there (`p = await ctx.rfi(...)` or `ctx.lfi(...)`) and "
+            "await what ctx makes, because the order of its awaits is its history. To have several "
+            "calls under way at once, start them there (`p = await ctx.rfi(...)` or `ctx.lfi(...)`) and "
             "`await ctx.all([...])`"
         )
 
@@ -52,7 +52,7 @@ class Request(Generic[T_co]):
         raise RequestError(self.not_yielded())
 
     def not_yielded(self) -> str:
-        """What to say to somebody who uses it as if it were its value."""
+        """Return the error text for a request that is used as if it were its value."""
         return f"{self!r} was not yielded: write `x = yield ...` (or await), which gives its value"
 
 
@@ -82,7 +82,6 @@ class Promise(Request[T_co]):
 
     def __init__(self, id: str, *, attached: bool = True, hint: Any = None) -> None:
         self.id = id
-        #: the function that made it does not settle before it does
         self.attached = attached
         self.hint = hint
 
@@ -136,7 +135,7 @@ class CallSpec(msgspec.Struct, eq=False):
         return f"{self.kind} {self.name}" if self.name else self.kind
 
 
-#: applies per-call options to a spec; the SDK reads and checks them
+#: applies the options of one call to its spec; the SDK reads and checks them
 ApplyOptions = Callable[[CallSpec, Mapping[str, Any]], None]
 
 
@@ -189,7 +188,7 @@ class _WithOptions(Request[T_co]):
             An option makes no sense for this kind of call, or its value is out of range.
         """
         if self.spec.issued:
-            raise LateOptionsError(f"{self.spec.label}: options come before the call is yielded")
+            raise LateOptionsError(f"{self.spec.label}: set options before the call is yielded")
         unknown = options.keys() - CallOptions.__annotations__
         if unknown:
             raise RequestError(
@@ -201,7 +200,15 @@ class _WithOptions(Request[T_co]):
 
 
 class Call(_WithOptions[T_co]):
-    """A call. `wait`: it gives the value (rfc, lfc), else the promise (rfi, lfi)."""
+    """A call of a function.
+
+    Parameters
+    ----------
+    wait
+        The yield gives the value (rfc, lfc); otherwise the promise, at once (rfi, lfi).
+    hint
+        The type to decode the value as.
+    """
 
     __slots__ = ("hint", "wait")
 
@@ -220,7 +227,7 @@ class Sleep(_WithOptions[None]):
 
 
 class All(Request[list[T]]):
-    """Wait for all; gives the values in order, or raises the first failure in that order."""
+    """A wait for all; gives the values in order, or raises the first failure in that order."""
 
     __slots__ = ("items",)
 
@@ -229,7 +236,7 @@ class All(Request[list[T]]):
 
 
 class Race(Request[T_co]):
-    """Wait for the first to settle; which one that was is stored, so a replay sees the same."""
+    """A wait for the first to settle. The winner is stored, so that a replay sees the same one."""
 
     __slots__ = ("cancel", "items", "spec")
 
@@ -240,7 +247,7 @@ class Race(Request[T_co]):
 
 
 class Gather(Request[None]):
-    """Wait until `count` of the promises have settled; decides nothing that a replay could see."""
+    """A wait until `count` of the promises have settled; its value tells nothing about which."""
 
     __slots__ = ("count", "promises")
 
