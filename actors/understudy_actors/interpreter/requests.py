@@ -44,8 +44,8 @@ class Request(Generic[T_co]):
         return (
             f"{self!r} was awaited in a task of a nursery: only the durable function itself can "
             "await what ctx makes, because the order of its awaits is its history. To have several "
-            "calls under way at once, start them there (`p = await ctx.rfi(...)` or `ctx.lfi(...)`) and "
-            "`await ctx.all([...])`"
+            "calls under way at once, start them there (`p = await ctx.rfi(...)` or "
+            "`ctx.lfi(...)`) and `await ctx.all([...])`"
         )
 
     def __reduce__(self) -> NoReturn:
