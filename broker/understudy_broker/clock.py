@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 
-def _elapsed_ns() -> int:
-    """Return nanoseconds since some fixed moment, including suspend where the system counts it."""
+def _elapsed_clock() -> Callable[[], int]:
+    """Return a clock of the nanoseconds since some fixed moment.
+
+    They include the time for which the machine was suspended, where the system counts it.
+    """
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
+    return time.monotonic_ns if boottime is None else partial(time.clock_gettime_ns, boottime)
+
+
+_elapsed_ns = _elapsed_clock()
 
 
 class Clock:

@@ -229,7 +229,7 @@ _POLL_HANDOFF: Final = (
         None,
         "an interruption ends one poll, not all that follow",
         "understudy_broker.transport.polling.PollHandoff.poll",
-        drop("os.eventfd_read(self._interruption_fd)"),
+        drop("os.eventfd_read(fd)"),
         f"{_HANDOFF}::test_an_interruption_ends_one_poll_only",
     ),
     _mutant(
@@ -330,7 +330,7 @@ _WORKER_POLLS: Final = (
         None,
         "the loop reads what the bound of one receive has left, although nothing signals it",
         "understudy_broker.link.connection.LinkConnection._receive_with_lock",
-        swap("session.is_broken(_now_ms()) or socket.has_unread", "session.is_broken(_now_ms())"),
+        swap("session.is_broken(now) or socket.has_unread", "session.is_broken(now)"),
         f"{_HANDOFF}::test_messages_past_the_bound_of_one_receive_are_left_to_the_loop",
     ),
     _mutant(
@@ -338,7 +338,7 @@ _WORKER_POLLS: Final = (
         None,
         "the loop gives up a connection when a worker has received its end",
         "understudy_broker.link.connection.LinkConnection._receive_with_lock",
-        swap("session.is_broken(_now_ms()) or socket.has_unread", "socket.has_unread"),
+        swap("session.is_broken(now) or socket.has_unread", "socket.has_unread"),
         f"{_HANDOFF}::test_a_bye_that_a_worker_receives_leads_to_a_new_hello",
     ),
     _mutant(
@@ -347,8 +347,8 @@ _WORKER_POLLS: Final = (
         "the loop ends a link when a worker has received its refusal",
         "understudy_broker.link.connection.LinkConnection._receive_with_lock",
         swap(
-            "session.failure is not None or session.is_broken(_now_ms())",
-            "session.is_broken(_now_ms())",
+            "session.failure is not None or session.is_broken(now)",
+            "session.is_broken(now)",
         ),
         f"{_HANDOFF}::test_a_refusal_for_good_that_a_worker_receives_ends_the_link",
     ),

@@ -13,9 +13,9 @@ event, then goes to the loop through its `LoopThread`.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic_ns
 from typing import Any, Final, TypeAlias
 
 import trio
@@ -43,10 +43,8 @@ BYE_LINGER_MS: Final = 250
 BYE_WAIT_S: Final = 0.25
 #: how long a worker whose poll succeeded waits for the lock, if the loop is awake
 LOCK_WAIT_S: Final = 0.05
-
-
-def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+#: divides `monotonic_ns`; written out at each place, because a function would cost a call per frame
+_NS_PER_MS: Final = 1_000_000
 
 
 class LinkConnection:
@@ -125,9 +123,10 @@ class LinkConnection:
         if not self._unsent:
             if not session.outgoing:
                 return
-            self._send(socket, _now_ms())
-        if self._unsent or session.next_due() < self._due_at:
-            # The loop must try again sooner than it knows.
+            self._send(socket, monotonic_ns() // _NS_PER_MS)
+        heartbeat = session.heartbeat
+        if self._unsent or min(heartbeat.due_at, heartbeat.silent_at) < self._due_at:
+            # The loop must continue sooner than it knows.
             socket.wake()
 
     def wake(self) -> None:
@@ -214,13 +213,13 @@ class LinkConnection:
         # The socket may have been replaced while this thread polled it.
         if self.socket is not socket or not self.session.connected or self._leaving:
             return False
+        session, now = self.session, monotonic_ns() // _NS_PER_MS
         self.corked = True
         try:
-            self._receive(socket, _now_ms())
+            self._receive(socket, now)
         finally:
             self.uncork()
-        session = self.session
-        if session.failure is not None or session.is_broken(_now_ms()) or socket.has_unread:
+        if session.failure is not None or session.is_broken(now) or socket.has_unread:
             socket.wake()
         return True
 
@@ -300,7 +299,7 @@ class LinkConnection:
         if not self.session.connected:
             return 0
         self.session.send(Bye())
-        self._send(socket, _now_ms())
+        self._send(socket, monotonic_ns() // _NS_PER_MS)
         return BYE_LINGER_MS
 
     async def _wait_for_bye(self, socket: TrioSocket) -> None:
@@ -311,7 +310,7 @@ class LinkConnection:
                 for parts in socket.receive_nowait():
                     with suppress(FrameError):
                         if session.accepts(parts[-1]):
-                            session.receive(decode_to_peer(parts[-1]), _now_ms())
+                            session.receive(decode_to_peer(parts[-1]), monotonic_ns() // _NS_PER_MS)
                 if not session.broker_left:
                     await socket.wait()
 
@@ -333,7 +332,7 @@ class LinkConnection:
 
     def _step(self, socket: TrioSocket, monitor: ConnectionMonitor) -> Pause | None:
         """Process what arrived and send what there is; return None if the connection is lost."""
-        session, now = self.session, _now_ms()
+        session, now = self.session, monotonic_ns() // _NS_PER_MS
         for event in monitor.drain():
             if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not self._greeted:
                 self._greet(socket)
@@ -366,7 +365,7 @@ class LinkConnection:
 
     def _greet(self, socket: TrioSocket) -> None:
         self._greeted = True
-        now = _now_ms()
+        now = monotonic_ns() // _NS_PER_MS
         self._unsent.append(self.session.open(self._hello_factory(), now))
         self._send(socket, now)
 

@@ -67,16 +67,12 @@ OnReply: TypeAlias = Callable[[Answer], None]
 _FATAL_ERRORS: Final[dict[int, type[LinkError]]] = {409: NameInUseError, 426: ProtocolMismatchError}
 
 
-class _OpenRequest:
-    """A request without an answer."""
+class _OpenRequest(msgspec.Struct):
+    """A request without an answer. `held` is True while it is in `LinkSession._held`, not sent."""
 
-    __slots__ = ("request", "on_reply", "held")
-
-    def __init__(self, request: Request, on_reply: OnReply) -> None:
-        self.request = request
-        self.on_reply = on_reply
-        #: True while it is in `LinkSession._held`, not sent
-        self.held = False
+    request: Request
+    on_reply: OnReply
+    held: bool = False
 
 
 class LinkStatistics(msgspec.Struct, frozen=True):
@@ -231,8 +227,7 @@ class LinkSession:
             heappush(self._held, corr)
 
     def _release_held(self) -> None:
-        if not self._held or not self.connected or self._throttled:
-            return
+        """Send held requests, oldest first, as far as the broker's bound allows."""
         room = self._inflight_max - (len(self._open_requests) - self._held_count)
         while room > 0 and self._held:
             opened = self._open_requests.get(heappop(self._held))
@@ -316,7 +311,8 @@ class LinkSession:
                 self.last_error = "the broker has stopped"
             else:
                 rest.append(message)
-        self._release_held()
+        if self._held and self.connected and not self._throttled:
+            self._release_held()
         return rest
 
     def _answer(self, answer: Answer) -> None:
@@ -386,8 +382,9 @@ class LinkSession:
         )
         for message, reason in unfit:
             self._refuse_unfit(message, reason)
-        stamp = self._sequence.stamp
-        return [stamp(frame) for frame in frames]
+        for place, frame in enumerate(frames):
+            frames[place] = self._sequence.stamp(frame)
+        return frames
 
     def _refuse_unfit(self, message: Message, reason: str | None) -> None:
         """Answer a request that fits into no frame; `reason` is None if it is too large."""

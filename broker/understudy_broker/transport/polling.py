@@ -143,9 +143,10 @@ class PollHandoff:
             True if there is input. False after `timeout_s`, or after an `interrupt`.
         """
         ready = self._poll.poll(timeout_s * 1000)
-        if any(fd == self._interruption_fd for fd, _ in ready):
-            os.eventfd_read(self._interruption_fd)
-            return False
+        for fd, _ in ready:
+            if fd == self._interruption_fd:
+                os.eventfd_read(fd)
+                return False
         return bool(ready)
 
     def interrupt(self) -> None:

@@ -69,6 +69,8 @@ class TrioSocket:
         self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0, *, shared: bool = False
     ) -> None:
         self.socket = socket
+        #: bound once, because each message takes several calls; every option read here is a number
+        self._get: Callable[[int], int] = socket.get  # type: ignore[assignment]  # may be bytes
         fd = int(socket.get(zmq.FD))
         self.handoff = poll_handoff_for(fd) if shared else None
         self.has_unread = False
@@ -108,15 +110,6 @@ class TrioSocket:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def _events(self) -> int:
-        events = self.socket.getsockopt(_EVENTS)
-        assert isinstance(events, int)
-        return events
-
-    def readable(self) -> bool:
-        """Return whether something can be received now."""
-        return bool(self._events() & _POLLIN)
-
     async def wait(self, timeout_s: float = math.inf, *, events: int = _POLLIN) -> None:
         """Return when something can be received, when woken, or after `timeout_s`.
 
@@ -145,7 +138,7 @@ class TrioSocket:
             )
         if self._loop is None:
             self._loop = LoopThread()
-        if self._woken or pause.timeout_s <= 0 or self._events() & pause.events:
+        if self._woken or pause.timeout_s <= 0 or self._get(_EVENTS) & pause.events:
             self._woken = False
             await trio.lowlevel.checkpoint()
             return
@@ -173,7 +166,7 @@ class TrioSocket:
         """Receive what is there, up to a bound, as lists of parts. Never blocks."""
         received: list[list[bytes]] = []
         size = 0
-        receive, get = self.socket.recv, self.socket.getsockopt
+        receive, get = self.socket.recv, self._get
         self.has_unread = False
         try:
             while len(received) < frames_max and size < bytes_max:
@@ -183,7 +176,7 @@ class TrioSocket:
                     parts.append(receive(_NOBLOCK))
                 size += len(parts[-1])
                 # Most often there is one frame. Reading EVENTS is cheaper than a `recv` that fails.
-                if len(received) == 1 and not self.readable():
+                if len(received) == 1 and not get(_EVENTS) & _POLLIN:
                     break
             else:
                 self.has_unread = True
@@ -205,7 +198,7 @@ class TrioSocket:
         """
         received: list[tuple[bytes, zmq.Frame | None]] = []
         size = 0
-        receive = self.socket.recv
+        receive, get = self.socket.recv, self._get
         try:
             while len(received) < frames_max and size < bytes_max:
                 peer = receive(_NOBLOCK)
@@ -217,7 +210,7 @@ class TrioSocket:
                         pass
                 else:
                     received.append((peer, frame))
-                if len(received) == 1 and not self.readable():
+                if len(received) == 1 and not get(_EVENTS) & _POLLIN:
                     return received, True
         except zmq.Again:
             return received, True
@@ -241,7 +234,7 @@ class TrioSocket:
             # Only the first part can fail: once it is taken, all of them are.
             sent = False
         # The send may have reset the descriptor that the task waits for.
-        if self._waiting is not None and self.readable():
+        if self._waiting is not None and self._get(_EVENTS) & _POLLIN:
             self.wake()
         return sent
 
@@ -255,6 +248,6 @@ class TrioSocket:
             tracker = self.socket.send_multipart(parts, _NOBLOCK, copy=False, track=True)
         except zmq.Again:
             tracker = None
-        if self._waiting is not None and self.readable():
+        if self._waiting is not None and self._get(_EVENTS) & _POLLIN:
             self.wake()
         return tracker
