@@ -1,4 +1,4 @@
-"""The clock of a stage: it stands still until a caller waits, or moves it."""
+"""The clock of a stage: it stands still until a caller waits or a test moves it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from understudy.options import seconds
 
 
 class Clock:
-    """The time on a stage, as ``stage.clock``.
+    """The clock of a stage, as ``stage.clock``. Tests do not make one themselves.
 
-    It stands still while functions run. When a caller waits for a result and everything else waits
-    only for time, it jumps to the next moment at which something is due (a sleep, a deadline, a
-    retry, a schedule): so days pass at once, and in order. ``ctx.time`` shows the same time.
+    Time stands still while functions run. When a caller waits for a result, and all that is left
+    waits for time, the clock jumps to the next moment at which something is due: a sleep, a
+    deadline, a retry, a schedule. So days pass at once, and in the right order. ``ctx.time`` shows
+    the same time.
+
+    Parameters
+    ----------
+    now_ms
+        Returns the time of the simulation, in epoch milliseconds.
+    advance_to
+        Lets the simulation go on until a time, in epoch milliseconds.
 
     Attributes
     ----------
     skips : bool
-        Whether waiting for a result moves time. If False, only `advance` does.
+        Whether the clock jumps when a caller waits for a result. If False, only `advance` moves it.
 
     Examples
     --------
-    >>> runtime = Runtime("shop")
-    >>> @runtime.register
-    ... def remind(ctx):
-    ...     yield ctx.sleep(24 * 3600)
-    ...     return "a day later"
-    >>> with Stage(runtime) as stage:
-    ...     runtime.rpc("remind-1", remind).result(), f"{stage.clock.now:%d %B %Y}"
-    ('a day later', '02 January 2030')
+    >>> from understudy.testing import Stage
+    >>> with Stage() as stage:
+    ...     stage.clock.advance(90)
+    ...     print(stage.clock)
+    <Clock 2030-01-01 00:01:30.000000 UTC>
     """
 
     def __init__(self, now_ms: Callable[[], int], advance_to: Callable[[int], None]) -> None:
@@ -39,42 +44,53 @@ class Clock:
 
     @property
     def time(self) -> float:
-        """The time in seconds since the epoch, as ``ctx.time``."""
+        """The time in epoch seconds, as in ``ctx.time``.
+
+        Examples
+        --------
+        >>> from understudy.testing import Stage
+        >>> with Stage() as stage:
+        ...     stage.clock.time
+        1893456000.0
+        """
         return self._now_ms() / 1000
 
     @property
     def now(self) -> datetime:
-        """The time as a date, in UTC."""
+        """The time as a datetime in UTC.
+
+        Examples
+        --------
+        >>> from understudy.testing import Stage
+        >>> with Stage() as stage:
+        ...     stage.clock.now
+        datetime.datetime(2030, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)
+        """
         return datetime.fromtimestamp(self.time, UTC)
 
     def advance(self, duration: float | timedelta) -> None:
-        """Let time pass. Everything that comes due meanwhile happens at its time, in order.
+        """Let time pass. Everything that comes due meanwhile happens in order, at its own time.
 
         Parameters
         ----------
-        duration : float or timedelta
-            How far to move the clock, in seconds.
+        duration
+            Seconds, or a timedelta; 0 or more.
 
         Raises
         ------
         ConfigurationError
-            `duration` is not a number of seconds, 0 or more.
+            `duration` is negative or no number.
+        StuckError
+            The stage is closed.
 
         Examples
         --------
-        >>> runtime = Runtime("shop")
-        >>> @runtime.register
-        ... def expire(ctx):
-        ...     yield ctx.sleep(60)
-        ...     return "expired"
-        >>> with Stage(runtime) as stage:
-        ...     handle = runtime.rpc("expire-1", expire)
-        ...     stage.clock.advance(59)
-        ...     print(handle.done())
-        ...     stage.clock.advance(1)
-        ...     print(handle.done())
-        False
-        True
+        >>> from datetime import timedelta
+        >>> from understudy.testing import Stage
+        >>> with Stage() as stage:
+        ...     stage.clock.advance(timedelta(days=2))
+        ...     stage.clock.now.day
+        3
         """
         by_ms = int(seconds("duration", duration, zero=True) * 1000)
         self._advance_to(self._now_ms() + by_ms)

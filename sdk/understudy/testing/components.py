@@ -1,17 +1,18 @@
-"""The parts of a world: a broker with its store in memory, peers, and nodes. No socket, no clock.
+"""The components of a simulation: a broker with its store in memory, peers and nodes.
 
-Each is a pure core of the real thing with the least around it that a shell does; the frames that
-pass between them are the real ones, byte for byte.
+Each is a pure core of the product in the smallest possible shell, without sockets and clocks. The
+frames that pass between them are the real ones, byte for byte.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from understudy._version import __version__
 from understudy.client.node_environment import NodeEnvironment
+from understudy.testing.executor import SimulatedExecutor
 from understudy_actors.activation import StepReport
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
@@ -37,26 +38,29 @@ from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import PromiseRecord
 
-#: no lease lapses here, and what is owed to a node is not lost, so it need not be offered again
+#: No lease lapses here. Pushes are never lost, so the store need not repeat them either.
 _NEVER_MS: Final = 1 << 40
-#: rounds in which a broker must come to rest
-_ROUNDS_MAX: Final = 10_000
+#: Steps after which a broker that still has something to do is taken for broken.
+_STEPS_MAX: Final = 10_000
 
-#: how a node works here: it gives up its lease as soon as it waits
+#: A node suspends a task as soon as the task waits, because lingering would take time.
 NODE_CONFIG: Final = NodeConfig(linger_ms=0)
 
 
 def broker_config() -> BrokerConfig:
-    """A dead node's tasks go to others at once, so that a crash takes no time. Leases never lapse:
-    their holders are here, and time that is skipped is no silence."""
+    """Return the configuration of a simulated broker.
+
+    The tasks of a dead node go to other nodes at once, so that a crash takes no time. Leases never
+    lapse, because time that is skipped does not mean that a node is silent.
+    """
     return BrokerConfig(
         name="stage",
         lease_ttl_ms=_NEVER_MS,
         reconnect_grace_ms=0,
         boot_grace_ms=0,
-        # nodes die because a test kills them: no function is to blame
+        # Nodes die because a test kills them, so no function is to blame.
         deaths_max=0,
-        # each answer comes with the commit that it is about
+        # Each reply is sent with its commit, so that every checkpoint has one subject.
         reply_delay_ms=0,
         inflight_max=1 << 30,
         inflight_bytes_max=1 << 50,
@@ -66,7 +70,7 @@ def broker_config() -> BrokerConfig:
 
 
 class Broker:
-    """The broker's core on a store in memory."""
+    """The broker's core with a store in memory."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -77,20 +81,22 @@ class Broker:
         self.core.start(self.engine.load(), now_ms())
         self._peers: dict[bytes, Peer] = {}
 
-    def join(self, peer: Peer) -> None:
+    def connect(self, peer: Peer) -> None:
+        """Open a connection to a peer."""
         self._peers[peer.routing_id] = peer
 
-    def leave(self, peer: Peer) -> None:
-        """The peer's process is dead; the kernel says so at once."""
+    def disconnect(self, peer: Peer) -> None:
+        """Close the connection to a peer whose process is dead, as the kernel would."""
         if self._peers.pop(peer.routing_id, None) is not None:
             self.core.connection_lost(peer.routing_id, self._now_ms())
 
     def receive(self, peer: Peer, frame: bytes) -> None:
+        """Receive a frame; `run` processes it."""
         self.core.receive(peer.routing_id, frame, self._now_ms())
 
-    def turn(self) -> None:
-        """Apply, commit and send, until nothing is due."""
-        for _ in range(_ROUNDS_MAX):
+    def run(self) -> None:
+        """Step the core, commit and send, until nothing is due."""
+        for _ in range(_STEPS_MAX):
             now = self._now_ms()
             core = self.core
             core.mark_polled(now)
@@ -103,19 +109,19 @@ class Broker:
                 self._send(core.committed(batch, replies))
             elif step.due_at is None or step.due_at > now:
                 return
-        raise AssertionError("the broker never comes to rest")
+        raise AssertionError(f"the broker still has something to do after {_STEPS_MAX} steps")
 
     def next_due(self) -> int | None:
-        """When the store has something to do that is not for a peer to start."""
+        """Return when the store must do something by itself, in epoch milliseconds."""
         return self.core.machine.next_due()
 
     def find(self, id: str) -> PromiseRecord | None:
-        """The promise as committed."""
+        """Return the promise `id` as it was last committed; None if there is none."""
         rows = self.engine.find([id])
         return rows[0].promise if rows else None
 
     def settled(self, ids: set[str]) -> set[str]:
-        """Those of `ids` whose result is stored."""
+        """Return those of `ids` that are settled, as last committed."""
         return {row.promise.id for row in self.engine.find(ids) if row.promise.settled}
 
     def _send(self, frames: list[Frame]) -> None:
@@ -126,7 +132,7 @@ class Broker:
 
 
 class Peer:
-    """One end of a session, with what is on its way in both directions (`BrokerPort`)."""
+    """A peer's session, and the frames on their way in both directions (a `BrokerPort`)."""
 
     kind: PeerKind = "client"
 
@@ -137,18 +143,20 @@ class Peer:
         self.name = name
         self.boot = "0"
         self.link = LinkSession()
-        #: frames to the broker, in the order in which they were made
+        #: Frames to the broker, the oldest first.
         self.outbox: deque[bytes] = deque()
         self.inbox: deque[list[ToPeer]] = deque()
-        #: told of every promise that settled and is watched
+        #: Gets the watched promises that have settled.
         self.on_settled: Callable[[list[PromiseRecord]], None] | None = None
 
     @property
     def routing_id(self) -> bytes:
+        """The bytes by which the broker's socket would tell this peer from others."""
         return f"{self.name}#{self.boot}".encode()
 
     def connect(self, credit: int = 0, functions: tuple[str, ...] = ()) -> None:
-        self.broker.join(self)
+        """Connect to the broker and say hello."""
+        self.broker.connect(self)
         sdk = f"python {__version__}"
         hello = Hello(
             PROTOCOL_VERSION, self.kind, self.group, self.name, self.boot, 0, "stage", sdk, credit,
@@ -157,39 +165,43 @@ class Peer:
         self.outbox.append(self.link.open(hello, self.now_ms()))
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> int:
+        """Send a command; return its correlation number."""
         corr = self.link.request(command, on_reply)
         self.flush()
         return corr
 
     def send(self, message: ToBroker) -> bool:
+        """Send a message that gets no reply."""
         sent = self.link.send(message)
         self.flush()
         return sent
 
     def cork(self) -> None:
-        """Each request travels alone here, so that a crash may come between any two."""
+        """Do nothing: each request travels alone, so that a crash may come between any two."""
 
-    def uncork(self) -> None: ...
+    def uncork(self) -> None:
+        """Do nothing; see `cork`."""
 
     def flush(self) -> None:
+        """Put all that the session has to send into the outbox."""
         self.outbox += self.link.take_frames(self.now_ms())
 
-    def take_in(self) -> None:
-        """What the broker sent first, and has not been read."""
-        rest = self.link.receive(self.inbox.popleft(), self.now_ms())
+    def receive_next(self) -> None:
+        """Receive the oldest frame in the inbox."""
+        pushes = self.link.receive(self.inbox.popleft(), self.now_ms())
         if self.on_settled is not None:
-            for message in rest:
+            for message in pushes:
                 if isinstance(message, Settled):
                     self.on_settled(message.promises)
-        self.heard(rest)
+        self.on_pushes(pushes)
         self.flush()
 
-    def heard(self, messages: list[ToPeer]) -> None:
-        """What is no answer to a request."""
+    def on_pushes(self, messages: list[ToPeer]) -> None:
+        """Handle the messages that answer no request."""
 
 
 class Node(Peer):
-    """A node of a group: the node's core, and what it has queued to run."""
+    """A node of a group: the node's core and its executor."""
 
     kind = "node"
 
@@ -200,7 +212,7 @@ class Node(Peer):
         env: NodeEnvironment,
         name: str,
         boot: int,
-        executor: Any,
+        executor: SimulatedExecutor,
         log: Callable[[str], None] | None,
     ) -> None:
         super().__init__(broker, now_ms, env.group, name)
@@ -212,27 +224,27 @@ class Node(Peer):
         self.core.serve()
 
     def start(self) -> None:
+        """Connect, and ask for work."""
         self.connect(self.core.new_session(), tuple(self.env.functions.names()))
 
-    def heard(self, messages: list[ToPeer]) -> None:
+    def on_pushes(self, messages: list[ToPeer]) -> None:
+        """Hand the messages to the node's core."""
         for message in messages:
             if isinstance(message, Welcome):
                 self.core.connected(message.lost, False)
         self.core.receive([m for m in messages if not isinstance(m, Welcome)], self.now_ms())
         self.core.grant()
 
-    def stepped(self, report: StepReport) -> None:
+    def on_stepped(self, report: StepReport) -> None:
+        """Hand the report of a step to the node's core."""
         self.core.stepped([report], self.now_ms())
         self.core.grant()
 
     def tick(self) -> bool:
-        """Do what is due; False: nothing is."""
+        """Do what is due; return whether anything was."""
         due = self.core.next_due()
         if due is None or due > self.now_ms():
             return False
         self.core.tick(self.now_ms())
         self.core.grant()
         return True
-
-
-__all__ = ["Broker", "Node", "Peer"]

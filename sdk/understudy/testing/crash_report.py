@@ -1,4 +1,4 @@
-"""What a crash test has found, in words that a person can act on."""
+"""The findings of a crash test, in words on which a person can act."""
 
 from __future__ import annotations
 
@@ -14,30 +14,38 @@ from understudy_store.records import HEADER_SITE
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: failures that a message describes; the rest is counted
+#: Failures that a message describes; the others are only counted.
 SHOWN_MAX: Final = 3
 
 
 class Repeated(NamedTuple):
-    """A function that ran more often than without a crash.
+    """A function that ran more often than it does without a crash.
 
     Attributes
     ----------
     name : str
-        The name of the function.
-    place, called_at : str
-        Where it is defined, and where it is called: ``file.py:12``.
-    times, usually : int
-        How often one call of it ran at most, and how often without a crash.
+        The function's name.
+    place : str
+        The file and line where it begins: ``shop/orders.py:12``.
+    called_at : str
+        The file and line where it is called.
+    times : int
+        The number of times that one call of it ran, at most.
+    usually : int
+        The number of times that the call runs without a crash.
     crashes : int
-        In how many of the crashes that happened.
+        The number of crashes after which it ran more often.
     example : str
-        One of those crashes, in words.
+        The first of these crashes, in words.
 
     Examples
     --------
-    >>> Repeated("charge", "shop.py:3", "shop.py:9", 2, 1, 4, "when its node died").times
-    2
+    >>> from understudy.testing import crash_everywhere
+    >>> def double(ctx, number):
+    ...     return 2 * number
+    >>> [step] = crash_everywhere(double, 21).repeated
+    >>> step.name, step.times, step.usually
+    ('double', 2, 1)
     """
 
     name: str
@@ -56,17 +64,24 @@ class Repeated(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A crash that made a difference."""
+    """A crash that made a difference.
+
+    Attributes
+    ----------
+    problem
+        The difference, in words.
+    repeated
+        The steps that ran twice in this run, in words.
+    """
 
     checkpoint: Checkpoint
     moment: Moment
     problem: str
-    #: what had run twice by then
     repeated: list[str]
 
 
 class Tally:
-    """Counts what runs more often than in the run without a crash."""
+    """Counts the functions that run more often than in the run without a crash."""
 
     def __init__(self, executions: list[Execution]) -> None:
         self._usual = Counter(execution.id for execution in executions)
@@ -75,7 +90,7 @@ class Tally:
         self._replays: dict[tuple[str, str, str], Repeated] = {}
 
     def add(self, executions: list[Execution], checkpoint: Checkpoint, moment: Moment) -> list[str]:
-        """Count a run; the steps that it repeated."""
+        """Count a run, and return the steps that it repeated, in words."""
         counts = Counter(execution.id for execution in executions)
         routines = {execution.id: execution.routine for execution in executions}
         again: dict[tuple[str, str, str], None] = {}
@@ -90,7 +105,7 @@ class Tally:
             if not is_workflow:
                 again[key] = None
             if known is None:
-                found[key] = Repeated(*key, times, usually, 1, said(checkpoint, moment))
+                found[key] = Repeated(*key, times, usually, 1, describe_crash(checkpoint, moment))
             else:
                 found[key] = known._replace(
                     times=max(times, known.times), crashes=known.crashes + 1
@@ -98,42 +113,44 @@ class Tally:
         return [f"{name} ({place}, called at {site})" for name, place, site in again]
 
     def repeated(self) -> tuple[Repeated, ...]:
-        """Steps and other leaves."""
+        """Return the repeated steps and other functions that call nothing."""
         return tuple(sorted(self._steps.values()))
 
     def replayed(self) -> tuple[Repeated, ...]:
-        """Functions that were run again from their first line, as every workflow is."""
+        """Return the functions that were replayed: run again from their first line."""
         return tuple(sorted(self._replays.values()))
 
 
 class CrashReport(Generic[T_co]):
-    """The outcome of a crash test that passed.
+    """The result of a crash test in which no crash made a difference.
+
+    Returned by `crash_everywhere`; ``print(report)`` shows it in words.
 
     Attributes
     ----------
     name : str
-        The name of the function.
+        The name of the function that was tested.
     error : BaseException or None
-        The error that the function ended with, if that was expected.
+        The error that it ended with, if one was expected.
     checkpoints : int
-        Moments at which a node may die.
-    crashes, crashes_possible : int
-        Crashes that were tried, and that there are.
+        The number of places where a node could be killed.
+    crashes : int
+        The number of crashes that were tried.
+    crashes_possible : int
+        The number of crashes that there are: more, if `crashes_max` limited them.
     repeated : tuple of Repeated
-        Steps that ran twice because their node died while they were under way.
+        The steps that ran twice because their node died while they were under way.
     replayed : tuple of Repeated
-        Functions that were replayed: the code between their yields ran again.
+        The functions that were replayed: the code between their yields ran again.
 
     Examples
     --------
-    >>> def order(ctx, number):
-    ...     yield ctx.run(charge, number)
-    ...     return f"order {number}"
-    >>> def charge(ctx, number):
-    ...     pass
-    >>> report = crash_everywhere(order, 7)
-    >>> report.result, report.crashes > 0, [repeated.name for repeated in report.repeated]
-    ('order 7', True, ['charge'])
+    >>> from understudy.testing import crash_everywhere
+    >>> def double(ctx, number):
+    ...     return 2 * number
+    >>> report = crash_everywhere(double, 21)
+    >>> report.result, report.checkpoints, report.crashes
+    (42, 2, 4)
     """
 
     def __init__(
@@ -158,7 +175,21 @@ class CrashReport(Generic[T_co]):
 
     @property
     def result(self) -> T_co:
-        """The value that the function returned; if it raised, this raises the same error."""
+        """The result of the function.
+
+        Raises
+        ------
+        Exception
+            The error that the function ended with, if one was expected.
+
+        Examples
+        --------
+        >>> from understudy.testing import crash_everywhere
+        >>> def double(ctx, number):
+        ...     return 2 * number
+        >>> crash_everywhere(double, 21).result
+        42
+        """
         if self.error is not None:
             raise self.error
         result: T_co = self._result
@@ -177,40 +208,56 @@ class CrashReport(Generic[T_co]):
 
 
 class CrashTestError(UnderstudyError, AssertionError):
-    """A crash made a difference to the result, or a stored step ran again.
+    """Some crash made a difference to a function.
+
+    The message describes the first few such crashes, and says what to do.
 
     Parameters
     ----------
     report : CrashReport
-        What was tried.
-    failures : list
+        The counts of the crashes that were tried.
+    failures : list of Failure
         The crashes that made a difference.
     drift : str or None
-        How two runs without any crash differ, if they do.
+        The difference between two runs without any crash, if there is one.
+
+    Examples
+    --------
+    >>> from understudy.testing import CrashTestError, crash_everywhere
+    >>> runs = []
+    >>> def count(ctx):
+    ...     runs.append(ctx.id)
+    ...     return len(runs)
+    >>> try:
+    ...     crash_everywhere.on(before=runs.clear)(count)
+    ... except CrashTestError as error:
+    ...     print(str(error).splitlines()[0])
+    count: 1 of 4 crashes made a difference.
     """
 
     def __init__(
         self, report: CrashReport[Any], failures: list[Failure], drift: str | None
     ) -> None:
         self.report = report
-        #: what a replay finds wrong explains the rest
+        # First those that a replay reports, because these often explain the others.
         self.failures = sorted(failures, key=lambda f: "NonDeterminismError" not in f.problem)
         super().__init__("\n".join(_text(report, self.failures, drift)))
 
 
-def said(checkpoint: Checkpoint, moment: Moment) -> str:
-    """``when its node died before the send of the result of charge x.2 (checkpoint 5)``."""
+def describe_crash(checkpoint: Checkpoint, moment: Moment) -> str:
+    """Say when a crash came: ``when its node died before the send of: ... (checkpoint 5)``."""
     if moment is Moment.HANDED_OVER:
-        return f"when its node died as {checkpoint.what} (checkpoint {checkpoint.number})"
+        return f"when its node died as {checkpoint.description} (checkpoint {checkpoint.number})"
     return (
-        f"when its node died {moment.value} of: {checkpoint.what} (checkpoint {checkpoint.number})"
+        f"when its node died {moment.value} of: {checkpoint.description} "
+        f"(checkpoint {checkpoint.number})"
     )
 
 
 def _text(report: CrashReport[Any], failures: list[Failure], drift: str | None) -> Iterator[str]:
     yield f"{report.name}: {len(failures)} of {report.crashes} crashes made a difference."
     for failure in failures[:SHOWN_MAX]:
-        when = said(failure.checkpoint, failure.moment)
+        when = describe_crash(failure.checkpoint, failure.moment)
         yield f"\n{when[0].upper()}{when[1:]}:"
         yield from (f"  {line}" for line in failure.problem.splitlines())
         yield from (f"  ran twice: {step}" for step in failure.repeated)

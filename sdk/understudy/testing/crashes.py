@@ -1,4 +1,4 @@
-"""A crash at every step: `crash_everywhere`."""
+"""Crash tests: run a function, and kill its node once at every step (`crash_everywhere`)."""
 
 from __future__ import annotations
 
@@ -11,52 +11,61 @@ from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.handle import Handle
 from understudy.runtime import Runtime
 from understudy.testing.crash_report import CrashReport, CrashTestError, Failure, Tally
+from understudy.testing.driver import StuckError
 from understudy.testing.lookup import runtimes_for
-from understudy.testing.simulator import Checkpoint, Execution, Killed, Moment
-from understudy.testing.stage import Stage, StuckError
+from understudy.testing.simulator import Checkpoint, Execution, Kill, Moment
+from understudy.testing.stage import Stage
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: jumps of the clock after which a function counts as endless
+#: Jumps of the clock after which a function is taken for endless.
 JUMPS_MAX: Final = 100_000
 
 
 class Outcome(NamedTuple):
-    """How a call ended."""
+    """The end of a call: its result, or the error that it raised."""
 
     value: Any
     error: BaseException | None
 
 
-class Rehearsal(NamedTuple):
-    """One run of the function, from its call until nothing of it is left to do."""
+class Trial(NamedTuple):
+    """The record of one run of the function, from its call until nothing of it is left to do.
+
+    Attributes
+    ----------
+    outcome
+        The end of the call; None if it did not end.
+    problem
+        The reason why the call did not end, or the error that `check` raised after it.
+    """
 
     outcome: Outcome | None
-    #: why there is no outcome, or what the caller's own check says of it
     problem: BaseException | None
     checkpoints: list[Checkpoint]
     executions: list[Execution]
-    killed: list[Killed]
+    killed: list[Kill]
 
 
 class CrashEverywhere:
-    """Run a function once without a crash, then once for each way of dying at each step.
+    """Runs a function and kills its node once at every step: see `crash_everywhere`.
 
-    Call it as ``crash_everywhere(function, *args, **kwargs)``; `on` gives a copy with options. Each
-    run must end as the first one did, and no stored step may run again. The report names the steps
-    that did run twice, because their node died while they were under way. A crash that makes a
-    difference raises `CrashTestError`.
+    There is one instance, `crash_everywhere`. Its method `on` returns copies with options.
 
     Examples
     --------
-    >>> def order(ctx, number):
-    ...     receipt = yield ctx.run(charge, number)
-    ...     return f"order {number}: {receipt}"
-    >>> def charge(ctx, number):
-    ...     return f"charged as {ctx.id}"
-    >>> crash_everywhere(order, 7).result
-    'order 7: charged as crash-test.1'
+    >>> from understudy.testing import crash_everywhere
+    >>> def charge(ctx, cents):
+    ...     return f"charged {cents}"
+    >>> def order(ctx, cents):
+    ...     receipt = yield ctx.run(charge, cents)
+    ...     return receipt
+    >>> report = crash_everywhere(order, 500)
+    >>> report.result
+    'charged 500'
+    >>> report.crashes, [step.name for step in report.repeated]
+    (10, ['charge'])
     """
 
     def __init__(
@@ -90,28 +99,31 @@ class CrashEverywhere:
         id: str = "crash-test",
         crashes_max: int = 1000,
     ) -> CrashEverywhere:
-        """Return a copy with options.
+        """Return a copy with these options, to be called as `crash_everywhere` is.
 
         Parameters
         ----------
         *runtimes : Runtime
-            The runtimes in which the function and everything that it calls are registered; each
-            becomes a node. By default the runtime in the function's own module, or one made for it.
-        before : function, optional
-            Called before each run: puts the world outside back as it was.
-        check : function, optional
-            Called after each run: asserts what must hold outside (one charge, no more).
-        outside : function, optional
-            Called with the id of each promise that the function makes for the outside. The value
-            that it returns resolves the promise; an error that it raises rejects it.
-        raises : type or tuple of type, optional
-            The exceptions with which the function may end; any other is raised from here.
-        same : function, optional
-            Compares two results; by default ``==``.
+            The runtimes with which the function and the functions that it calls are registered;
+            each gets one node. By default the runtime in the function's own module, or one made
+            for the function.
+        before : callable, optional
+            Called without arguments before each run: put everything that the function changes
+            outside back as it was.
+        check : callable, optional
+            Called without arguments after each run: assert what must hold outside, such as one
+            charge and no more.
+        outside : callable, optional
+            Called with the id of each promise that waits to be settled from outside. The promise
+            is resolved with what it returns, or rejected with what it raises.
+        raises : exception type, or tuple of them, optional
+            The exceptions that the function may end with; any other is raised to the caller.
+        same : callable, optional
+            Returns whether two results count as equal. By default ``==``.
         id : str, optional
             The id of the call.
         crashes_max : int, optional
-            How many crashes to try. If there are more, these are spread evenly.
+            If there are more crashes than this to try, this many are tried, evenly spread.
 
         Returns
         -------
@@ -120,17 +132,17 @@ class CrashEverywhere:
 
         Examples
         --------
-        >>> charged = []
-        >>> def order(ctx, number):
-        ...     yield ctx.run(charge, number)
-        >>> def charge(ctx, number):
-        ...     if ctx.id not in charged:  # the id is the idempotency key
-        ...         charged.append(ctx.id)
-        >>> def only_once():
-        ...     assert len(charged) == 1
-        >>> test = crash_everywhere.on(before=charged.clear, check=only_once)
-        >>> test(order, 7).crashes > 0
-        True
+        >>> from understudy.testing import crash_everywhere
+        >>> charges = {}
+        >>> def charge(ctx, cents):
+        ...     return charges.setdefault(ctx.id, cents)
+        >>> def order(ctx, cents):
+        ...     return (yield ctx.run(charge, cents))
+        >>> def charged_once():
+        ...     assert len(charges) == 1
+        >>> report = crash_everywhere.on(before=charges.clear, check=charged_once)(order, 500)
+        >>> report.result
+        500
         """
         return CrashEverywhere(runtimes, before, check, outside, raises, same, id, crashes_max)
 
@@ -147,28 +159,44 @@ class CrashEverywhere:
         self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> CrashReport[T]: ...
     def __call__(self, f: Any, /, *args: Any, **kwargs: Any) -> CrashReport[Any]:
-        """Test a function; see the class.
+        """Run a function without a crash, then once for each moment of each checkpoint.
+
+        Each run must end as the first did, and no step whose result was stored may run again. The
+        report names the steps that ran twice because their node died while they were under way.
 
         Parameters
         ----------
-        f : function
-            The function.
+        f : callable
+            The function: a durable function of any kind.
         *args, **kwargs
             Its arguments.
 
         Returns
         -------
         CrashReport
-            The result, and what was tried.
+            The result, the number of crashes, and the steps that ran twice.
 
         Raises
         ------
         CrashTestError
-            Says which crashes made which difference, and what to do. It is also an AssertionError.
+            Some crash made a difference. It is an AssertionError, and says at which checkpoint the
+            node died, what was different, and what to do.
+        StuckError
+            The run without a crash cannot end.
+        Exception
+            The error that the run without a crash ends with, unless `raises` allows it.
+
+        Examples
+        --------
+        >>> from understudy.testing import crash_everywhere
+        >>> def double(ctx, number):
+        ...     return 2 * number
+        >>> print(str(crash_everywhere(double, 21)).splitlines()[0])
+        double: 4 crashes at 2 checkpoints: always the same result, and no stored step ran again.
         """
         __tracebackhide__ = True
         runtimes = runtimes_for(f, self._runtimes)
-        first = self._rehearse(runtimes, f, args, kwargs, {})
+        first = self._try(runtimes, f, args, kwargs, {})
         if first.problem is not None:
             raise first.problem
         assert first.outcome is not None
@@ -180,7 +208,7 @@ class CrashEverywhere:
         kills = list(_kills(first.checkpoints))
         chosen = _spread(kills, self._crashes_max)
         for checkpoint, moment in chosen:
-            run = self._rehearse(runtimes, f, args, kwargs, {checkpoint.number: moment})
+            run = self._try(runtimes, f, args, kwargs, {checkpoint.number: moment})
             repeated = tally.add(run.executions, checkpoint, moment)
             problem = self._problem(first, run, checkpoint)
             if problem is not None:
@@ -196,20 +224,20 @@ class CrashEverywhere:
             tally.replayed(),
         )
         if failures:
-            again = self._rehearse(runtimes, f, args, kwargs, {})
+            again = self._try(runtimes, f, args, kwargs, {})
             raise CrashTestError(report, failures, self._drift(first, again))
         return report
 
     # One run -------------------------------------------------------------------------------------
 
-    def _rehearse(
+    def _try(
         self,
         runtimes: tuple[Runtime, ...],
         f: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         kills: dict[int, Moment],
-    ) -> Rehearsal:
+    ) -> Trial:
         if self._before is not None:
             self._before()
         outcome: Outcome | None = None
@@ -222,11 +250,11 @@ class CrashEverywhere:
                     self._check()
             except (StuckError, AssertionError) as error:
                 problem = error
-            world = stage.world
-            return Rehearsal(outcome, problem, world.checkpoints, world.executions, world.killed)
+            run = stage.simulator
+            return Trial(outcome, problem, run.checkpoints, run.executions, run.killed)
 
     def _await_all(self, stage: Stage, runtime: Runtime, handle: Handle[Any]) -> Outcome:
-        """Until it has ended, with all that it left behind."""
+        """Wait until the call and everything that it started has ended."""
         answered: set[str] = set()
         for _ in range(JUMPS_MAX):
             stage.rest()
@@ -242,7 +270,7 @@ class CrashEverywhere:
             return Outcome(None, error)
 
     def _answer(self, stage: Stage, runtime: Runtime, answered: set[str]) -> bool:
-        """Settle one promise for the outside; False: there is none."""
+        """Settle one promise that waits for the outside; return whether there was one."""
         if self._outside is None:
             return False
         for id in stage.external():
@@ -260,12 +288,12 @@ class CrashEverywhere:
 
     # What must hold ------------------------------------------------------------------------------
 
-    def _problem(self, first: Rehearsal, run: Rehearsal, checkpoint: Checkpoint) -> str | None:
-        """What is wrong with a run; None: nothing."""
-        before = [c.what for c in first.checkpoints[: checkpoint.number]]
-        now = [c.what for c in run.checkpoints[: checkpoint.number]]
+    def _problem(self, first: Trial, run: Trial, checkpoint: Checkpoint) -> str | None:
+        """Say what is wrong with a run; None if nothing is."""
+        before = [c.description for c in first.checkpoints[: checkpoint.number]]
+        now = [c.description for c in run.checkpoints[: checkpoint.number]]
         if before != now:
-            return f"it took another course before it was killed: {_difference(before, now)}"
+            return f"it took another path before the crash: {_difference(before, now)}"
         assert run.killed
         killed = run.killed[0]
         again = {e.id for e in run.executions[killed.executions :]} & killed.stored
@@ -273,9 +301,9 @@ class CrashEverywhere:
             return (
                 f"stored steps ran again: {', '.join(sorted(again))}. This is a fault of understudy"
             )
-        return self._ended_otherwise(first, run)
+        return self._different_end(first, run)
 
-    def _ended_otherwise(self, first: Rehearsal, run: Rehearsal) -> str | None:
+    def _different_end(self, first: Trial, run: Trial) -> str | None:
         if run.problem is not None:
             kind = "" if isinstance(run.problem, StuckError) else "the check after it failed: "
             return kind + (str(run.problem) or type(run.problem).__name__)
@@ -283,14 +311,17 @@ class CrashEverywhere:
         assert run.outcome is not None
         if self._equal(first.outcome, run.outcome):
             return None
-        return f"without a crash: {_told(first.outcome)}\nwith this one:   {_told(run.outcome)}"
+        return (
+            f"without a crash: {_in_words(first.outcome)}\n"
+            f"with this one:   {_in_words(run.outcome)}"
+        )
 
-    def _drift(self, first: Rehearsal, again: Rehearsal) -> str | None:
-        """How a second run without a crash differs from the first."""
-        courses = [[c.what for c in run.checkpoints] for run in (first, again)]
-        if courses[0] != courses[1]:
-            return _difference(*courses)
-        return self._ended_otherwise(first, again)
+    def _drift(self, first: Trial, again: Trial) -> str | None:
+        """Say how a second run without a crash differs from the first; None if it does not."""
+        paths = [[c.description for c in run.checkpoints] for run in (first, again)]
+        if paths[0] != paths[1]:
+            return _difference(*paths)
+        return self._different_end(first, again)
 
     def _equal(self, one: Outcome, other: Outcome) -> bool:
         if one.error is None and other.error is None:
@@ -313,14 +344,14 @@ def _spread(
 
 
 def _difference(before: list[str], now: list[str]) -> str:
-    """Where two courses part."""
+    """Say where two paths part."""
     for number, (one, other) in enumerate(zip_longest(before, now, fillvalue="nothing"), 1):
         if one != other:
             return f"checkpoint {number} was {one!r} in the first run and is {other!r} now"
     raise AssertionError("they are the same")
 
 
-def _told(outcome: Outcome) -> str:
+def _in_words(outcome: Outcome) -> str:
     if outcome.error is None:
         return repr(outcome.value)
     return f"{type(outcome.error).__name__}: {outcome.error}"

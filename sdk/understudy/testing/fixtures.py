@@ -1,8 +1,10 @@
-"""Fixtures for pytest. In the ``conftest.py`` at the top of your tests::
+"""Fixtures for pytest.
+
+To have them, write this into the ``conftest.py`` at the top of your tests::
 
     pytest_plugins = ["understudy.testing.fixtures"]
 
-They are loaded only where that line stands, so nobody else's pytest knows of them.
+They exist only in projects that contain that line.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from understudy.testing.stage import Stage
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    """A stage of this test's own; ``stage.add(app.runtime)`` puts an application on it."""
+    """A `Stage` for this test alone; ``stage.add(app.runtime)`` puts an application on it."""
     with Stage() as stage:
         yield stage
 
@@ -33,7 +35,7 @@ def runtime(stage: Stage) -> Runtime:
 
 @pytest.fixture
 def clock(stage: Stage) -> Clock:
-    """The stage's clock."""
+    """The `Clock` of the stage."""
     return stage.clock
 
 

@@ -1,4 +1,4 @@
-"""Recorded histories: the calls of a call graph, in a file that can be kept beside the code."""
+"""Histories: recorded call graphs, in files that can be kept beside the code."""
 
 from __future__ import annotations
 
@@ -24,12 +24,26 @@ from understudy_store.records import (
 
 FORMAT: Final = "understudy history"
 VERSION: Final = 1
-#: records that are asked for at a time
+#: Promises that are requested at a time.
 PAGE: Final = 1000
 
 
 class HistoryError(UnderstudyError):
-    """A file holds no history, or a history holds nothing to check."""
+    """A file is no history, or a history contains no run of the function to check.
+
+    The message names the file, and says what to do.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from understudy.testing import History, HistoryError
+    >>> _ = Path("empty.json").write_text("{}")
+    >>> try:
+    ...     History.load("empty.json")
+    ... except HistoryError as error:
+    ...     print(str(error).partition(":")[0])
+    empty.json holds no history
+    """
 
 
 class _Payload(msgspec.Struct, omit_defaults=True):
@@ -38,7 +52,7 @@ class _Payload(msgspec.Struct, omit_defaults=True):
 
 
 class _Promise(msgspec.Struct, omit_defaults=True):
-    """A `PromiseRecord` as it is written: for reading, with names."""
+    """A `PromiseRecord` in a file, with names for human readers."""
 
     id: str
     state: PromiseState
@@ -58,47 +72,56 @@ class _File(msgspec.Struct):
 
 
 class History(NamedTuple):
-    """A call graph as it stood when it was recorded.
+    """A call graph, recorded by `record`.
 
-    Arguments and results are in it, encoded as in the store: keep it where those may be kept.
+    It contains arguments and results, encoded as they are in the store. Keep it only where those
+    may be kept.
 
     Attributes
     ----------
     id : str
         The id of the call that was recorded.
-    promises : tuple
-        The promise of that call, then those of the calls below it, in the order of creation.
+    promises : tuple of PromiseRecord
+        The promise of that call, then those of everything that it called, in the order of
+        creation.
 
     Examples
     --------
-    >>> runtime = Runtime("shop")
+    >>> from understudy import Runtime
+    >>> from understudy.testing import Stage, record
+    >>> runtime = Runtime.local()
     >>> @runtime.register
-    ... def order(ctx):
-    ...     yield ctx.sleep(60)
+    ... def remind(ctx, days):
+    ...     yield ctx.sleep(days * 24 * 3600)
     >>> with Stage(runtime):
-    ...     runtime.rpc("order-7", order).result()
-    ...     str(record("order-7", runtime))
-    'the history of order-7 (2 promises)'
+    ...     runtime.rpc("remind-1", remind, 7).result()
+    ...     print(record("remind-1", runtime))
+    the history of remind-1 (2 promises)
     """
 
     id: str
     promises: tuple[PromiseRecord, ...]
 
     def save(self, path: str | Path) -> None:
-        """Write the history as JSON that changes little when the history does.
+        """Write the history to a file as JSON.
 
         Parameters
         ----------
         path : str or Path
-            The file. Its folder is made if it does not exist.
+            The file; its folder is created if it does not exist. For `replay` its name must end in
+            .json.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
 
         Examples
         --------
-        >>> runtime = Runtime("shop")
-        >>> made = runtime.register(lambda ctx: 1, name="order")
-        >>> with Stage(runtime):
-        ...     handle = runtime.rpc("order-7", "order")
-        ...     record("order-7", runtime).save("histories/order-7.json")
+        >>> from understudy.testing import History
+        >>> History("order-1", ()).save("histories/order-1.json")
+        >>> History.load("histories/order-1.json").id
+        'order-1'
         """
         file = _File(FORMAT, VERSION, self.id, [_written(record) for record in self.promises])
         text = msgspec.json.format(msgspec.json.encode(file), indent=2)
@@ -107,7 +130,7 @@ class History(NamedTuple):
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read a file that `save` has written.
+        """Read a history from a file that `save` has written.
 
         Parameters
         ----------
@@ -122,13 +145,16 @@ class History(NamedTuple):
         Raises
         ------
         HistoryError
-            The file holds no history, or one of another format.
+            The file is no history, or one of another format.
+        OSError
+            The file cannot be read.
 
         Examples
         --------
-        >>> History("order-7", ()).save("order-7.json")
-        >>> History.load("order-7.json").id
-        'order-7'
+        >>> from understudy.testing import History
+        >>> History("order-2", ()).save("order-2.json")
+        >>> print(History.load("order-2.json"))
+        the history of order-2 (0 promises)
         """
         try:
             file = msgspec.json.decode(Path(path).read_bytes(), type=_File)
@@ -136,8 +162,8 @@ class History(NamedTuple):
             raise HistoryError(f"{path} holds no history: {error}. Record it again") from None
         if file.format != FORMAT or file.version != VERSION:
             raise HistoryError(
-                f"{path} is {file.format!r} version {file.version}, and this reads {FORMAT!r} "
-                f"version {VERSION}: record it again"
+                f"{path} is {file.format!r} version {file.version}, but this release reads "
+                f"{FORMAT!r} version {VERSION}: record it again"
             )
         return cls(file.id, tuple(_read(promise, path) for promise in file.promises))
 
@@ -146,7 +172,7 @@ class History(NamedTuple):
 
 
 def record(id: str, source: Runtime | str | None = None) -> History:
-    """Read a call, and everything that it called, from the store.
+    """Record a call, and everything that it called, from the store that has it.
 
     Parameters
     ----------
@@ -154,30 +180,34 @@ def record(id: str, source: Runtime | str | None = None) -> History:
         The id of the call.
     source : Runtime or str, optional
         A runtime (on a stage, connected, or ``Runtime.local("calls.db")``), or the address of a
-        broker; by default the address that a `Runtime` has by default.
+        broker. By default the address that a `Runtime` has by default.
 
     Returns
     -------
     History
-        The call and the calls below it, as they are now.
+        The call graph as it is now; the call need not have ended.
 
     Raises
     ------
     CommandError
-        With status 404 if the call does not exist.
+        404: there is no such call.
     BrokerUnavailableError
         No broker answers at that address.
 
     Examples
     --------
-    >>> runtime = Runtime("shop")
+    >>> from understudy import Runtime
+    >>> from understudy.testing import Stage, record
+    >>> runtime = Runtime.local()
     >>> @runtime.register
-    ... def order(ctx):
-    ...     yield ctx.sleep(60)
+    ... def hello(ctx):
+    ...     return "hello"
     >>> with Stage(runtime):
-    ...     runtime.rpc("order-7", order).result()
-    ...     [promise.id for promise in record("order-7", runtime).promises]
-    ['order-7', 'order-7.1']
+    ...     runtime.rpc("hello-1", hello).result()
+    ...     history = record("hello-1", runtime)
+    'hello'
+    >>> history.id, len(history.promises)
+    ('hello-1', 1)
     """
     if isinstance(source, Runtime):
         return _record(id, source)
@@ -193,19 +223,20 @@ def _record(id: str, runtime: Runtime) -> History:
     assert root is not None
     origin = root.tags.get(TAG_ORIGIN, id)
     found = {record.id: record for record in _search(runtime, origin=origin)}
-    # detached calls have an origin of their own, but ids below their caller's
+    # Detached calls have an origin of their own, but their ids are below their caller's.
     found |= {record.id: record for record in _search(runtime, prefix=f"{id}.")}
     found[id] = root
     inside = {id}
     left = [record for record in found.values() if record.id != id]
-    while chosen := [r for r in left if _above(r) & inside]:
+    while chosen := [r for r in left if _parents(r) & inside]:
         inside |= {record.id for record in chosen}
         left = [record for record in left if record.id not in inside]
     rest = sorted((found[i] for i in inside - {id}), key=lambda r: (r.created_at, r.id))
     return History(id, (root, *rest))
 
 
-def _above(record: PromiseRecord) -> set[str]:
+def _parents(record: PromiseRecord) -> set[str]:
+    """Return the ids of the promises that may have created this one."""
     tags = record.tags
     return {tags.get(TAG_PARENT, ""), tags.get(TAG_BRANCH, ""), record.id.rpartition(".")[0]}
 
@@ -221,7 +252,7 @@ def _search(runtime: Runtime, **criteria: Any) -> Iterator[PromiseRecord]:
 
 
 def functions_in(history: History) -> list[str]:
-    """Names of the functions that have tasks in it."""
+    """Return the names of the functions in a history, sorted."""
     names = (record.param.headers.get(HEADER_FUNCTION) for record in history.promises)
     return sorted({name for name in names if name})
 

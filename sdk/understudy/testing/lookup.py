@@ -1,4 +1,4 @@
-"""The runtime that a function belongs to, for tests that are given only the function."""
+"""The lookup of runtimes and source lines for a test that is given only a function."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from understudy.runtime import DEFAULT_TIMEOUT_S, Runtime
 from understudy.values import Codec
 
 
-class OwnEnvironment(NodeEnvironment):
-    """Of a runtime that was made for a function that belongs to none: whatever it calls by passing
-    it counts as registered."""
+class OpenEnvironment(NodeEnvironment):
+    """The environment of a runtime that is made for one function, which registers on demand.
+
+    A function under test may call others by passing them. Those belong to no runtime either, so
+    they are registered when they are called.
+    """
 
     def registered(self, fn: Callable[..., Any]) -> Function:
         return self.registry.of(fn) or self.registry.register(fn)
 
 
 def runtimes_for(fn: Callable[..., Any], given: tuple[Runtime, ...]) -> tuple[Runtime, ...]:
-    """`given`; or the runtime in the function's own module that it is registered with; or one made
-    for it. The first knows the function."""
+    """Return the runtimes to run `fn` on; it is registered with the first.
+
+    These are the ones that were `given`, else the runtime in the function's own module with which
+    it is registered, else one that is made for it.
+    """
     for runtime in given or _in_module(fn):
         if runtime.session.env.registry.of(fn) is not None:
             return (runtime, *(other for other in given if other is not runtime))
@@ -31,7 +37,7 @@ def runtimes_for(fn: Callable[..., Any], given: tuple[Runtime, ...]) -> tuple[Ru
         given[0].session.env.registry.register(fn)
         return given
     runtime = Runtime.local(id="local-1")
-    env = OwnEnvironment(
+    env = OpenEnvironment(
         Registry(), Codec(pickle=True), group=runtime.group, timeout_s=DEFAULT_TIMEOUT_S
     )
     env.registry.register(fn)
@@ -45,7 +51,10 @@ def _in_module(fn: Callable[..., Any]) -> list[Runtime]:
 
 
 def place_of(fn: Any) -> str:
-    """Where a function begins: ``shop/orders.py:12``, as short as it can be said from here."""
+    """Return the file and line where a function begins: ``shop/orders.py:12``.
+
+    The path is relative to the current folder if it is inside it.
+    """
     code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
     if code is None:
         return "?"

@@ -1,4 +1,4 @@
-"""Replays: check that changed code can go on with calls that the old code has begun."""
+"""Replays of recorded calls: check that changed code can go on with calls that old code began."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Function
 from understudy.runtime import Runtime
-from understudy.testing.connection import off_loop
 from understudy.testing.histories import History, HistoryError, functions_in, record
 from understudy.testing.lookup import place_of, runtimes_for
+from understudy.testing.threads import run_off_loop
 from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.determinism import describe, left_over
 from understudy_actors.interpreter.outcome import Outcome
@@ -36,24 +36,25 @@ from understudy_store.records import (
 
 
 class Replayed(NamedTuple):
-    """One run of the function that was replayed.
+    """The replay of one recorded run of a function.
 
     Attributes
     ----------
     id : str
         The id of the call.
     calls : int
-        The number of recorded calls, all of which the code makes.
+        The number of recorded calls that the run made. The code makes all of them.
     beyond : str or None
-        The first call that the code makes after the recorded ones, if it makes any.
+        The first call that the code makes after the recorded ones; None if it makes no more.
     same_result : bool or None
         Whether the code ends with the recorded result; None if it does not end, or if no result
         was recorded.
 
     Examples
     --------
-    >>> print(Replayed("order-7", 3, None, True))
-    order-7: 3 recorded calls match
+    >>> from understudy.testing import Replayed
+    >>> print(Replayed("order-1", calls=2, beyond="sleep at shop.py:9", same_result=None))
+    order-1: 2 recorded calls match; then it asks for sleep at shop.py:9
     """
 
     id: str
@@ -62,12 +63,12 @@ class Replayed(NamedTuple):
     same_result: bool | None
 
     def __str__(self) -> str:
-        told = f"{self.id}: {self.calls} recorded calls match"
+        text = f"{self.id}: {self.calls} recorded calls match"
         if self.beyond is not None:
-            told += f"; then it asks for {self.beyond}"
+            text += f"; then it asks for {self.beyond}"
         if self.same_result is False:
-            told += "; it ends in another result than was recorded"
-        return told
+            text += "; it ends with another result than was recorded"
+        return text
 
 
 def replay(
@@ -78,67 +79,73 @@ def replay(
     name: str | None = None,
     strict: bool = False,
 ) -> list[Replayed]:
-    """Replay recorded runs of a function with the code that `fn` has now.
+    """Replay recorded runs of a function with the code that the function has now.
 
-    No step runs and nothing is stored: each call that the code makes is answered from the history,
-    as when a node takes over, and the code is left alone where the history ends.
+    No step runs and nothing is stored. Each call that the code makes is answered from the history,
+    as it is when another node takes over, and the code is closed where the history ends.
 
     Parameters
     ----------
     history : History, Path or str
-        A history that `record` returned; the path of a file (ending in .json) that `History.save`
-        has written, or of a folder of them; or the id of a call, which is recorded first.
-    fn : function
+        A history from `record`; or the path of a file that `History.save` has written (it ends in
+        .json), or of a folder of such files; or the id of a call, which is then recorded from the
+        broker of `runtime`.
+    fn : callable
         The function as it is now.
     runtime : Runtime, optional
-        The runtime in which it is registered, with its dependencies and the functions that it calls
-        by name; by default the one in the function's own module, if there is one.
+        The runtime with which it is registered: the source of its dependencies, and of functions
+        that it calls by name. By default the one in its own module, if there is one.
     name : str, optional
-        The name under which it was registered, if that is not its name now.
+        The name under which the function was registered when the history was recorded, if it has
+        another one now.
     strict : bool, optional
-        Whether to fail also if the code goes on after the recorded end, or ends with another
-        result.
+        Whether to fail as well if the code goes on after the recorded end, or ends with another
+        result than was recorded. Neither harms calls that are under way.
 
     Returns
     -------
     list of Replayed
-        One item for each recorded run.
+        One entry for each recorded run.
 
     Raises
     ------
     NonDeterminismError
-        The code makes another call than the recorded one; the message names both places. A call
-        that is under way when this code is deployed would fail with the same error.
+        The code makes another call than was recorded; the error names both. A call that is under
+        way when this code is deployed would fail with the same error.
     HistoryError
-        The history holds no run of the function.
+        The history contains no run of the function, or a file is no history.
+    CommandError
+        404: there is no call with the id that was given.
 
     Examples
     --------
-    >>> runtime = Runtime("shop")
+    >>> from understudy import Runtime
+    >>> from understudy.testing import Stage, record, replay
+    >>> runtime = Runtime.local()
     >>> @runtime.register
-    ... def order(ctx):
-    ...     yield ctx.sleep(60)
-    ...     return "done"
+    ... def remind(ctx, days):
+    ...     yield ctx.sleep(days * 24 * 3600)
+    ...     return "reminded"
     >>> with Stage(runtime):
-    ...     handle = runtime.rpc("order-7", order)
-    ...     history = record("order-7", runtime)
-    >>> print(replay(history, order, runtime=runtime)[0])
-    order-7: 1 recorded calls match
+    ...     runtime.rpc("remind-1", remind, 7).result()
+    ...     history = record("remind-1", runtime)
+    'reminded'
+    >>> replay(history, remind, runtime=runtime)
+    [Replayed(id='remind-1', calls=1, beyond=None, same_result=True)]
     """
     __tracebackhide__ = True
-    home = runtimes_for(fn, () if runtime is None else (runtime,))[0]
-    env = home.session.env
+    env = runtimes_for(fn, () if runtime is None else (runtime,))[0].session.env
     function = env.registered(fn)
     wanted = name or function.name
-    done = []
+    replayed = []
     for found in _histories(history, runtime):
         replayer = _Replayer(env, function, found, strict)
         runs = [r for r in found.promises if _is_run_of(r, wanted, function, name)]
         if not runs:
-            raise HistoryError(_nothing(found, wanted))
+            raise HistoryError(_no_run(found, wanted))
         for each in runs:
-            done += [off_loop(partial(replayer.replay, each))]
-    return done
+            replayed += [run_off_loop(partial(replayer.replay, each))]
+    return replayed
 
 
 def _histories(history: History | Path | str, runtime: Runtime | None) -> Iterator[History]:
@@ -158,7 +165,7 @@ def _histories(history: History | Path | str, runtime: Runtime | None) -> Iterat
 
 
 def _is_run_of(record: PromiseRecord, name: str, function: Function, given: str | None) -> bool:
-    """Whether it is a task of that function, in its version."""
+    """Return whether a promise is a task of that function, in the version of today."""
     headers = record.param.headers
     version = headers.get(HEADER_VERSION)
     return (
@@ -168,12 +175,12 @@ def _is_run_of(record: PromiseRecord, name: str, function: Function, given: str 
     )
 
 
-def _nothing(history: History, name: str) -> str:
-    there = ", ".join(functions_in(history)) or "none"
+def _no_run(history: History, name: str) -> str:
+    functions = ", ".join(functions_in(history)) or "none"
     return (
-        f"{history} has no run of {name!r} in this version (functions in it: {there}). Steps that "
-        "ran inside their caller (ctx.run) are checked with it. Was it registered as something "
-        "else? Say so with name=..."
+        f"{history} has no run of {name!r} in this version (functions in it: {functions}). Steps "
+        "that ran inside their caller (ctx.run) are checked with the caller. If the function was "
+        "registered under another name, give that with name=..."
     )
 
 
@@ -195,20 +202,23 @@ class _Replayer:
         if not children:
             return Replayed(task.id, 0, None, None)
         if self._function.kind == "plain":
-            raise self._noted(task, left_over(children[0], place_of(self._function.fn)))
+            raise self._with_note(task, left_over(children[0], place_of(self._function.fn)))
         outcome, beyond = self._play(task, children)
         if outcome is not None and isinstance(outcome.error, NonDeterminismError):
-            raise self._noted(task, outcome.error)
+            raise self._with_note(task, outcome.error)
         same = None
         if outcome is not None and task.settled:
             same = outcome.state == task.state and outcome.value.data == task.value.data
         done = Replayed(task.id, len(children), beyond, same)
         if self._strict and task.settled and (beyond is not None or same is False):
-            raise self._noted(task, self._strictly(task, done))
+            raise self._with_note(task, self._strict_error(task, done))
         return done
 
     def _children(self, task: PromiseRecord) -> list[PromiseRecord]:
-        """What the store would preload: of the task's call graph, and made by the run itself."""
+        """Return the promises that the store would preload.
+
+        These belong to the call graph of the task and were created by the run itself.
+        """
         origin = task.tags.get(TAG_ORIGIN, task.id)
         return [
             r
@@ -221,7 +231,7 @@ class _Replayer:
     def _play(
         self, task: PromiseRecord, children: list[PromiseRecord]
     ) -> tuple[Outcome | None, str | None]:
-        """How it ended, None if it did not; and the first thing it asks for that is new."""
+        """Run the routine; return its outcome, if it ends, and its first call that is new."""
         env = self._env
         routine = Routine(
             env,
@@ -232,18 +242,22 @@ class _Replayer:
             data=task.param.data,
             history=children,
         )
-        play = _Play(self, routine)
+        steps = _ReplaySteps(self, routine)
         if self._function.kind == "coroutine":
             import trio  # generators do without it
 
-            trio.run(play.run_coroutine, task.created_at)
+            trio.run(steps.run_coroutine, task.created_at)
         else:
-            play.run(task.created_at)
+            steps.run(task.created_at)
         routine.close()
-        return play.outcome, play.beyond
+        return steps.outcome, steps.beyond
 
     def answer(self, routine: Routine, command: ChildCommand) -> bool:
-        """Answer a create of what the preload lacks (a detached call, say), as the store would."""
+        """Answer the creation of a promise that the preload lacks, as the store would.
+
+        A detached call is one, because it has an origin of its own. Returns whether the promise
+        is settled.
+        """
         found = self._records.get(command.id)
         if found is None or not isinstance(command, PromiseCreate):
             return False
@@ -254,13 +268,14 @@ class _Replayer:
             routine.learn(found)
         return found.settled
 
-    def new(self, output: StepResult) -> str | None:
+    def new_call(self, output: StepResult) -> str | None:
+        """Return the first call of a step that is not in the history, in words."""
         for command in output.commands:
             if isinstance(command, PromiseCreate) and command.id not in self._records:
-                return _asked(command)
+                return _in_words(command)
         return None
 
-    def _strictly(self, task: PromiseRecord, done: Replayed) -> NonDeterminismError:
+    def _strict_error(self, task: PromiseRecord, done: Replayed) -> NonDeterminismError:
         recorded = f"its end ({task.state}) after {done.calls} calls"
         asked = done.beyond or "another result"
         return NonDeterminismError(
@@ -269,8 +284,8 @@ class _Replayer:
             )
         )  # fmt: skip
 
-    def _noted(self, task: PromiseRecord, error: NonDeterminismError) -> NonDeterminismError:
-        error.__traceback__ = None  # how the interpreter came to it helps nobody
+    def _with_note(self, task: PromiseRecord, error: NonDeterminismError) -> NonDeterminismError:
+        error.__traceback__ = None  # It only shows the interpreter, which helps nobody.
         error.add_note(
             f"found by replaying {task.id}, {describe(task)}, of {self._history} with "
             f"{self._function.name} at {place_of(self._function.fn)}"
@@ -280,7 +295,7 @@ class _Replayer:
         return error
 
 
-def _asked(command: PromiseCreate) -> str:
+def _in_words(command: PromiseCreate) -> str:
     made = PromiseRecord(
         command.id, "pending", command.param, command.param, command.tags, command.timeout_at, 0
     )
@@ -288,8 +303,8 @@ def _asked(command: PromiseCreate) -> str:
     return f"{describe(made)} at {site}"
 
 
-class _Play:
-    """One routine, stepped until it ends or asks for what no history answers."""
+class _ReplaySteps:
+    """Steps a routine until it ends, or makes a call that the history cannot answer."""
 
     def __init__(self, replayer: _Replayer, routine: Routine) -> None:
         self._replayer = replayer
@@ -302,7 +317,7 @@ class _Play:
             pass
 
     async def run_coroutine(self, now_ms: int) -> None:
-        """What it awaits beside ctx happens, as it does in every replay."""
+        """Run a coroutine. What it awaits beside ctx happens, as in every replay."""
         routine = self._routine
         output = routine.step(now_ms)
         while True:
@@ -320,9 +335,9 @@ class _Play:
             output = routine.step(now_ms)
 
     def _goes_on(self, output: StepResult) -> bool:
-        """Take what a step asks for; whether another one would get further."""
+        """Answer the calls of a step; return whether another step would get further."""
         routine = self._routine
-        self.beyond = self.beyond or self._replayer.new(output)
+        self.beyond = self.beyond or self._replayer.new_call(output)
         try:
             answered = [c for c in output.commands if self._replayer.answer(routine, c)]
         except NonDeterminismError as error:
@@ -333,7 +348,7 @@ class _Play:
             self.outcome = output.done
             return False
         if not routine.alive and (missed := routine.replay.first_unmade()):
-            # it has ended, and waits for children that the history has as pending
+            # The code has ended, and waits for children that are pending in the history.
             left = left_over(missed, place_of(routine.function.fn))
             self.outcome = Outcome(REJECTED, EMPTY, left)
             return False
@@ -342,5 +357,5 @@ class _Play:
 
 @types.coroutine
 def _forward(trap: Any) -> Generator[Any, Any, Any]:
-    """Yield to trio what the function yielded, and give back trio's answer."""
+    """Pass to trio what the function yielded, and return trio's answer."""
     return (yield trap)

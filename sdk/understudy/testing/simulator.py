@@ -1,86 +1,131 @@
-"""A broker, nodes and time in one process, deterministic: what a stage and its crashes stand on.
+"""A simulator of broker, nodes and time in one process: the ground of stages and crash tests.
 
-Everything that can happen is one of four moves, tried in this order: a frame reaches the broker, a
-frame reaches a peer, a function runs until it must wait, something is due. So the same programs
-make the same moves each time. Time stands still unless it is told to go on.
+How it works
+------------
+All that can happen is one of four *moves*, which are tried in this order: a frame reaches the
+broker, a frame reaches a peer, a function runs until it must wait, something is due. Moves of one
+kind are tried peer by peer, in the order in which the peers were added. Nothing else decides what
+comes next, so the same program makes the same moves each time. Time stands still while there is a
+move to make; `Driver` moves the clock when there is none.
 
-A frame that changes the store is a *checkpoint* of the node that sends it, and so is the moment in
-which a node is handed a task. `kills` says at which checkpoints the node dies, and how.
+A frame that writes to the store is a *checkpoint* of the node that sends it, and so is a frame that
+hands tasks to a node. At a checkpoint a node can be killed, in one of several moments (`Moment`);
+`kills` says where and in which. Another node of the same name takes its place at once.
+
+What is not perfect
+-------------------
+The order is one of many that production has. A function that depends on another order is not
+caught, unless a crash brings it about. ``async def`` functions run on a loop in a thread, so what
+they do beside awaiting ``ctx`` is as deterministic as their own code makes it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy.testing.components import Broker, Node, Peer
-from understudy.testing.describe import handed_over, written
-from understudy.testing.inline import InlineExecutor
+from understudy.testing.descriptions import describe_tasks, describe_writes
+from understudy.testing.executor import SimulatedExecutor
+from understudy.testing.threads import SimulationThreads
 from understudy_actors.activation import StepReport
 from understudy_actors.interpreter.routine import Routine
 from understudy_broker.protocol.messages import Invoke, Resume
 
-#: 2030-01-01 00:00 UTC: the same in every run
+#: 2030-01-01 00:00 UTC: each run starts at the same time, so that ids and results repeat.
 START_MS: Final = 1_893_456_000_000
-#: what is due later than that after now (17 years) never is
+#: A time that is further ahead than this (17 years) means "never".
 _FAR_MS: Final = 1 << 39
 
 
 class Moment(Enum):
-    """How a node dies at a checkpoint."""
+    """The moment of a checkpoint in which a node is killed."""
 
-    #: what it wanted to say is lost with it
+    #: The node dies before it sends the frame, so what it wanted to write is lost.
     BEFORE_SEND = "before the send"
-    #: it has said it, and is dead before the broker has done it
+    #: The node has sent the frame, and dies before the broker has processed it.
     BEFORE_ACKNOWLEDGEMENT = "before the acknowledgement"
-    #: the broker has stored it, and the node is dead before it hears so
+    #: The broker has committed the frame, and the node dies before it receives the reply.
     AFTER_COMMIT = "after the commit"
-    #: it was given a task, and has not begun
+    #: The node has been handed a task, and dies before it has run it.
     HANDED_OVER = "when it was handed a task"
 
 
+_MOMENTS_OF_WRITE: Final = (
+    Moment.BEFORE_SEND,
+    Moment.BEFORE_ACKNOWLEDGEMENT,
+    Moment.AFTER_COMMIT,
+)
+
+
 class Checkpoint(NamedTuple):
-    """A place where a node may die: its number from 1, what it was about, how it may die there."""
+    """A place where a node can be killed.
+
+    Attributes
+    ----------
+    number
+        From 1, in the order of the run.
+    description
+        What happens there, in words: ``the result of charge order-7.2``.
+    moments
+        The moments in which the node can be killed there.
+    """
 
     number: int
-    what: str
+    description: str
     moments: tuple[Moment, ...]
 
 
 class Execution(NamedTuple):
-    """A function was begun."""
+    """The start of a function.
+
+    Attributes
+    ----------
+    routine
+        The instance that runs it.
+    node
+        The number of the node, in the order in which nodes started.
+    """
 
     routine: Routine
-    #: of the node, in the order of births
     node: int
 
     @property
     def id(self) -> str:
+        """The id of the call that it performs."""
         return self.routine.id
 
 
-class Killed(NamedTuple):
-    """A node died: at which checkpoint, after how many executions, with what stored."""
+class Kill(NamedTuple):
+    """The death of a node.
+
+    Attributes
+    ----------
+    executions
+        The number of executions until then.
+    stored
+        Ids of those executions whose results were stored at that time.
+    """
 
     checkpoint: Checkpoint
     moment: Moment
     executions: int
-    #: ids of executions until then whose result is stored
     stored: frozenset[str]
 
 
 class Simulator:
-    """Everything but user code. All methods want `lock` held.
+    """A broker, its peers and the time. All methods but `close` want the lock of `threads` held.
 
     Parameters
     ----------
     kills
-        Checkpoint number to the way of dying there.
+        The moment in which a node is killed, by the number of the checkpoint.
+    start_ms
+        The time at the start, in epoch milliseconds.
     log
-        Gets the lines that a node would log.
+        Gets the lines that a node would log; None discards them.
     """
 
     def __init__(
@@ -91,82 +136,78 @@ class Simulator:
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.now = start_ms
-        self.kills = dict(kills or {})
-        self.log = log
-        self.lock = threading.Condition(threading.Lock())
+        self.threads = SimulationThreads()
         self.broker = Broker(self.now_ms)
         self.peers: list[Peer] = []
-        #: what has happened
+        # The record of the run.
         self.checkpoints: list[Checkpoint] = []
         self.executions: list[Execution] = []
-        self.killed: list[Killed] = []
-        #: kept until the end, so that no clean-up of theirs runs: a killed process does none
-        self.dead: list[Node] = []
-        self._born = 0
-        self._begun: set[int] = set()
-        #: threads inside a function, and threads that turn this world meanwhile
-        self.inside: list[int] = []
-        self.turning: list[int] = []
-        #: threads of the loops of ``async def`` functions
-        self.loops: set[int] = set()
-        #: done when somebody on an event loop need not wait any more
-        self.wanted: list[Callable[[], bool]] = []
+        self.killed: list[Kill] = []
+        #: Conditions for which a coroutine of a function waits; see `_help_coroutine`.
+        self.awaited: list[Callable[[], bool]] = []
+        self._kills = dict(kills or {})
+        self._log = log
+        # Dead nodes are kept until the end, because their routines would otherwise be collected
+        # and run their ``finally`` blocks, which a killed process does not.
+        self._dead: list[Node] = []
+        self._nodes_started = 0
+        self._seen_routines: set[int] = set()
 
     def now_ms(self) -> int:
+        """Return the time, in epoch milliseconds."""
         return self.now
 
-    # Who is there --------------------------------------------------------------------------------
+    # Peers ---------------------------------------------------------------------------------------
 
     @property
     def nodes(self) -> list[Node]:
+        """The nodes that are alive, in the order in which they were added."""
         return [peer for peer in self.peers if isinstance(peer, Node)]
 
     def add_node(self, env: NodeEnvironment, name: str) -> Node:
-        """A process of the group of `env`."""
-        self._born += 1
-        born = self._born
+        """Add a node to the group of `env`."""
+        self._nodes_started += 1
+        boot = self._nodes_started
 
-        def stepped(report: StepReport) -> None:
+        def on_stepped(report: StepReport) -> None:
             if not node.dead:
-                node.stepped(report)
+                node.on_stepped(report)
 
-        executor = InlineExecutor(
-            self.lock, self.inside, self.loops, self.now_ms, stepped, self._go_on
-        )
-        node = Node(self.broker, self.now_ms, env, name, born, executor, self.log)
+        executor = SimulatedExecutor(self.threads, self.now_ms, on_stepped, self._help_coroutine)
+        node = Node(self.broker, self.now_ms, env, name, boot, executor, self._log)
         self.peers.append(node)
         node.start()
         return node
 
     def add_client(self, group: str, name: str) -> Peer:
-        """A process that only asks."""
+        """Add a peer that only calls."""
         client = Peer(self.broker, self.now_ms, group, name)
         self.peers.append(client)
         client.connect()
         return client
 
     def kill(self, node: Node) -> None:
-        """SIGKILL: nothing of it goes on, no clean-up runs, the broker hears of it at once."""
+        """Kill a node as SIGKILL would: it runs no cleanup, and the broker notices at once."""
         node.dead = True
         self.peers.remove(node)
-        self.dead.append(node)
-        self.broker.leave(node)
+        self._dead.append(node)
+        self.broker.disconnect(node)
 
     # Moves ---------------------------------------------------------------------------------------
 
-    def turn(self) -> bool:
-        """Make one move; False: nothing can happen before time goes on."""
+    def move(self) -> bool:
+        """Make one move; return False if nothing can happen before time goes on."""
         for peer in self.peers:
             if peer.outbox:
-                self._deliver_out(peer)
+                self._deliver_to_broker(peer)
                 return True
         for peer in self.peers:
             if peer.inbox:
-                self._deliver_in(peer)
+                self._deliver_to_peer(peer)
                 return True
         for node in self.nodes:
             if node.executor.queue:
-                self._note(node.executor.queue[0].routine, int(node.boot))
+                self._record_execution(node.executor.queue[0].routine, int(node.boot))
                 node.executor.run_next()
                 return True
         for node in self.nodes:
@@ -174,109 +215,105 @@ class Simulator:
                 return True
         due = self.broker.next_due()
         if due is not None and due <= self.now:
-            self.broker.turn()
+            self.broker.run()
             return True
         return False
 
     def exchange(self, peer: Peer) -> None:
-        """Only what `peer` has to say and to hear; no function runs."""
+        """Deliver the frames from and to one peer, without running a function."""
         while peer.outbox or peer.inbox:
             if peer.outbox:
-                self._deliver_out(peer)
+                self._deliver_to_broker(peer)
             else:
-                peer.take_in()
+                peer.receive_next()
 
     def next_due(self) -> int | None:
-        """When something happens by itself; None: never."""
+        """Return when something is due, in epoch milliseconds; None if nothing ever is."""
         times = [self.broker.next_due(), *(node.core.next_due() for node in self.nodes)]
         return min((at for at in times if at is not None and at < self.now + _FAR_MS), default=None)
 
-    def occupied(self) -> bool:
-        """Whether a function runs in another thread that may yet go on by itself."""
-        return any(thread not in self.turning for thread in self.inside)
+    def _help_coroutine(self) -> bool:
+        """Make a move while a coroutine runs, if it waits for something that only moves bring.
 
-    def _go_on(self) -> bool:
-        """A coroutine is waited for: go on with the rest if it waits for that itself."""
-        self.wanted = [done for done in self.wanted if not done()]
-        if not self.wanted:
+        A function may itself await a call on the runtime (`awaited`). If every coroutine under way
+        does so, time may pass as well; otherwise one of them awaits something of its own, for
+        which the simulated time must stand still.
+        """
+        self.awaited = [done for done in self.awaited if not done()]
+        if not self.awaited:
             return False
-        if self.turn():
+        if self.move():
             return True
         due = self.next_due()
-        coroutines = sum(thread in self.loops for thread in self.inside)
-        if due is None or len(self.wanted) < coroutines:
-            # one of them awaits something of its own: no time passes meanwhile
+        if due is None or len(self.awaited) < self.threads.coroutine_count():
             return False
         self.now = max(self.now, due)
         return True
 
-    def _deliver_out(self, peer: Peer) -> None:
+    def _deliver_to_broker(self, peer: Peer) -> None:
         frame = peer.outbox.popleft()
-        if not isinstance(peer, Node):
+        description = describe_writes(frame, self.broker.find) if isinstance(peer, Node) else None
+        if description is None:
             self.broker.receive(peer, frame)
-            self.broker.turn()
+            self.broker.run()
             return
-        what = written(frame, self.broker.find)
-        if what is None:
-            self.broker.receive(peer, frame)
-            self.broker.turn()
-            return
-        checkpoint, moment = self._pass_checkpoint(what, _WRITING)
+        assert isinstance(peer, Node)
+        checkpoint, moment = self._pass_checkpoint(description, _MOMENTS_OF_WRITE)
         if moment is Moment.BEFORE_SEND:
             self.kill(peer)
-            self.broker.turn()
+            self.broker.run()
         else:
             self.broker.receive(peer, frame)
             if moment is Moment.BEFORE_ACKNOWLEDGEMENT:
                 self.kill(peer)
-            self.broker.turn()
+            self.broker.run()
             if moment is Moment.AFTER_COMMIT:
                 self.kill(peer)
-                self.broker.turn()
+                self.broker.run()
         if moment is not None:
             self._replace(peer, checkpoint, moment)
 
-    def _deliver_in(self, peer: Peer) -> None:
-        given = [m for m in peer.inbox[0] if isinstance(m, (Invoke, Resume))]
-        if given and isinstance(peer, Node):
-            checkpoint, moment = self._pass_checkpoint(handed_over(given), (Moment.HANDED_OVER,))
+    def _deliver_to_peer(self, peer: Peer) -> None:
+        tasks = [m for m in peer.inbox[0] if isinstance(m, (Invoke, Resume))]
+        if tasks and isinstance(peer, Node):
+            checkpoint, moment = self._pass_checkpoint(describe_tasks(tasks), (Moment.HANDED_OVER,))
             if moment is not None:
                 self.kill(peer)
-                self.broker.turn()
+                self.broker.run()
                 self._replace(peer, checkpoint, moment)
                 return
-        peer.take_in()
+        peer.receive_next()
 
     def _pass_checkpoint(
-        self, what: str, moments: tuple[Moment, ...]
+        self, description: str, moments: tuple[Moment, ...]
     ) -> tuple[Checkpoint, Moment | None]:
-        checkpoint = Checkpoint(len(self.checkpoints) + 1, what, moments)
+        checkpoint = Checkpoint(len(self.checkpoints) + 1, description, moments)
         self.checkpoints.append(checkpoint)
-        return checkpoint, self.kills.get(checkpoint.number)
+        return checkpoint, self._kills.get(checkpoint.number)
 
     def _replace(self, dead: Node, checkpoint: Checkpoint, moment: Moment) -> None:
-        begun = {execution.id for execution in self.executions}
-        stored = frozenset(self.broker.settled(begun))
-        self.killed.append(Killed(checkpoint, moment, len(self.executions), stored))
+        ids = {execution.id for execution in self.executions}
+        stored = frozenset(self.broker.settled(ids))
+        self.killed.append(Kill(checkpoint, moment, len(self.executions), stored))
         self.add_node(dead.env, dead.name)
 
-    def _note(self, routine: Routine, node: int) -> None:
-        """Remember that a function was begun; the reference keeps its identity from reuse."""
-        if id(routine) not in self._begun and not routine.dropped:
-            self._begun.add(id(routine))
+    def _record_execution(self, routine: Routine, node: int) -> None:
+        """Record the first step of a routine.
+
+        Routines are told apart by identity. The record refers to them, so no identity is reused.
+        """
+        if id(routine) not in self._seen_routines and not routine.dropped:
+            self._seen_routines.add(id(routine))
             self.executions.append(Execution(routine, node))
 
-    # The end -------------------------------------------------------------------------------------
+    # End -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of all functions that still wait. The lock must be free."""
-        for node in (*self.nodes, *self.dead):
+        """Close all functions that still wait. The lock must be free."""
+        for node in (*self.nodes, *self._dead):
             node.executor.stop()
             for activation in node.core.activations.values():
                 for run in activation.runs.values():
                     run.routine.close()
         self.peers.clear()
-        self.dead.clear()
-
-
-_WRITING: Final = (Moment.BEFORE_SEND, Moment.BEFORE_ACKNOWLEDGEMENT, Moment.AFTER_COMMIT)
+        self._dead.clear()

@@ -19,9 +19,6 @@ from understudy.processes.spawn import Spawned
 #: Methods that other parts of the library call; users do not.
 INTERNAL: Final = {
     "Promise.not_yielded",
-    "Stage.post",
-    "Stage.wait_for",
-    "Stage.wait_on_loop",
 }
 
 #: Names that go away with the next release.

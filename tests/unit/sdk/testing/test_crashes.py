@@ -204,8 +204,8 @@ def test_before_the_send_nothing_is_stored_and_after_it_all(moment: Moment) -> N
     ledger.clear()
     with Stage(runtime, kills={3: moment}) as stage:
         assert runtime.rpc("s", steps, 1).result() == [0]
-        [killed] = stage.world.killed
-        assert killed.checkpoint.what == "the result of step s.1"
+        [killed] = stage.simulator.killed
+        assert killed.checkpoint.description == "the result of step s.1"
         assert ("s.1" in killed.stored) is (moment is not Moment.BEFORE_SEND)
     assert ledger["s.1"] == (2 if moment is Moment.BEFORE_SEND else 1)
 
@@ -414,7 +414,7 @@ def test_another_course_is_told_where_it_begins() -> None:
     with pytest.raises(CrashTestError) as caught:
         crash_everywhere(grows)
     text = str(caught.value)
-    assert "it took another course before it was killed: checkpoint 4 was" in text
+    assert "it took another path before the crash: checkpoint 4 was" in text
     assert "'the result of grows crash-test' in the first run" in text
     assert "is 'the call of sleep crash-test.2' now" in text
 

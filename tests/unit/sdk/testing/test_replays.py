@@ -122,7 +122,7 @@ def test_another_result_is_told_and_fails_only_if_strict() -> None:
     history = history_of(checkout, 7)
     [replayed] = replay(history, dearer, runtime=runtime, name="checkout")
     assert replayed.same_result is False
-    assert str(replayed).endswith("it ends in another result than was recorded")
+    assert str(replayed).endswith("it ends with another result than was recorded")
     with pytest.raises(NonDeterminismError, match="asks for another result"):
         replay(history, dearer, runtime=runtime, name="checkout", strict=True)
 
@@ -227,7 +227,7 @@ def test_a_history_that_does_not_know_the_function() -> None:
     assert "has no run of 'swapped' in this version (functions in it: charge, checkout, ship)" in (
         str(caught.value)
     )
-    assert "Say so with name=..." in str(caught.value)
+    assert "give that with name=..." in str(caught.value)
 
 
 def test_versions_are_told_apart() -> None:
@@ -304,7 +304,7 @@ DAMAGED = {"id": "x", "state": "pending", "timeout_at": 1, "created_at": 0, "par
         ("not json", "holds no history"),
         ("{}", "holds no history"),
         (file_of(format="other"), "'other' version 1"),
-        (file_of(version=9), "version 9, and this reads"),
+        (file_of(version=9), "version 9, but this release reads"),
         (file_of(promises=[DAMAGED]), "promise 'x'"),
     ],
 )

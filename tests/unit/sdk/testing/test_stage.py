@@ -204,7 +204,7 @@ def test_the_same_program_takes_the_same_course() -> None:
             runtime.rpc("r", remind, 3)
             runtime.rpc("a", asynchronous, 3).result()
             runtime.get("r").result()
-            courses.append([checkpoint.what for checkpoint in stage.world.checkpoints])
+            courses.append([checkpoint.description for checkpoint in stage.simulator.checkpoints])
     assert courses[0] == courses[1]
     assert "the result of say r.2" in courses[0]
 

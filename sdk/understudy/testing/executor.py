@@ -1,8 +1,7 @@
-"""Where functions run on a stage: generators and plain ones in the thread that turns the world.
+"""The executor of a simulated node: one run after the other, in the thread that makes the moves.
 
-``async def`` functions run on a trio loop of their own, as on a node, and the turning thread waits
-for each step of them. While a function runs, the world's lock is free, so that it may use the very
-runtime that it runs on.
+``async def`` functions run on a trio loop in a thread of its own, as on a real node, and the thread
+that makes the move waits for each of their steps.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from understudy.testing.threads import UNKNOWN_THREAD, SimulationThreads
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
@@ -22,67 +22,63 @@ from understudy_actors.interpreter.step_result import StepResult
 if TYPE_CHECKING:
     from understudy_actors.executor.async_loop import AsyncLoop
 
-#: seconds that one step of an ``async def`` may take before the test is told
-PATIENCE_S: Final = 60.0
+#: Seconds of real time that one step of an ``async def`` function may take before the test fails.
+STEP_TIMEOUT_S: Final = 60.0
 
-#: stands for a thread that has not begun
-_UNKNOWN: Final = -1
-
-#: takes what a step ended with, or has handed out so far
-Stepped = Callable[[StepReport], None]
+#: Takes the report of a step that has ended, or of the part of it that was flushed.
+OnStepped = Callable[[StepReport], None]
 
 
-class InlineExecutor:
-    """Steps runs one after the other, when it is told to (`ExecutorPort`).
+class SimulatedExecutor:
+    """Steps runs one after the other, when it is told to (an `ExecutorPort`).
 
     Parameters
     ----------
-    lock
-        The world's; held by whoever calls, and free while a function runs.
-    inside
-        Gets the threads that are inside a function, one entry for each.
-    loops
-        Gets the threads of the loops that ``async def`` functions run on.
-    go_on
-        Called while a coroutine is waited for, with the lock held: does something that others
-        wait for, or returns False.
+    threads
+        Its lock is held by the caller, and free while a function runs.
+    now_ms
+        The clock of the simulation, in epoch milliseconds.
+    on_stepped
+        Takes the report of each step.
+    make_move
+        Called with the lock held while a coroutine is waited for: makes a move for which the
+        coroutine may be waiting, or returns False.
     """
 
     def __init__(
         self,
-        lock: threading.Condition,
-        inside: list[int],
-        loops: set[int],
+        threads: SimulationThreads,
         now_ms: Callable[[], int],
-        stepped: Stepped,
-        go_on: Callable[[], bool],
+        on_stepped: OnStepped,
+        make_move: Callable[[], bool],
     ) -> None:
         self.queue: deque[Run] = deque()
-        self._lock = lock
-        self._inside = inside
-        self._loops = loops
+        self._threads = threads
         self._now_ms = now_ms
-        self._stepped = stepped
-        self._go_on = go_on
+        self._on_stepped = on_stepped
+        self._make_move = make_move
         self._results = Results(self._wake)
         self._loop: AsyncLoop | None = None
-        self._loop_thread = _UNKNOWN
-        #: coroutines whose step has ended
+        self._loop_thread = UNKNOWN_THREAD
+        #: Coroutines whose step has ended.
         self._ended: set[Run] = set()
 
     def submit(self, run: Run) -> None:
+        """Queue a run for its next step."""
         routine = run.routine
         if routine.flush is None and routine.function.kind == "generator":
-            routine.hand_out_to(partial(self._hand_out, run), self._now_ms)
+            routine.hand_out_to(partial(self._flush, run), self._now_ms)
         self.queue.append(run)
 
     def withdraw(self, run: Run) -> bool:
+        """Take a run out of the queue; return whether it was there."""
         if run in self.queue:
             self.queue.remove(run)
             return True
         return False
 
     def close(self, run: Run) -> None:
+        """Close the routine of a run that is dropped, unless its next step will do it."""
         if run.routine.function.kind == "coroutine":
             if self._loop is not None:
                 self._loop.close(run)
@@ -98,7 +94,7 @@ class InlineExecutor:
                 self._step_coroutine(run)
             return
         if not routine.dropped:
-            self._stepped(StepReport(run, self._step(routine)))
+            self._on_stepped(StepReport(run, self._step(routine)))
         if routine.dropped:
             routine.close()
 
@@ -108,19 +104,13 @@ class InlineExecutor:
             self._loop.stop()
 
     def _step(self, routine: Routine) -> StepResult:
-        thread = threading.get_ident()
-        self._inside.append(thread)
-        self._lock.release()
-        try:
+        with self._threads.inside_function():
             return routine.step(self._now_ms())
-        finally:
-            self._lock.acquire()
-            self._inside.remove(thread)
-            self._lock.notify_all()
 
-    def _hand_out(self, run: Run, output: StepResult) -> None:
-        with self._lock:
-            self._stepped(StepReport(run, output, False))
+    def _flush(self, run: Run, result: StepResult) -> None:
+        """Report what a step has asked for so far, on the thread of the function."""
+        with self._threads.lock:
+            self._on_stepped(StepReport(run, result, False))
 
     # Coroutines ----------------------------------------------------------------------------------
 
@@ -129,45 +119,48 @@ class InlineExecutor:
             from understudy_actors.executor.async_loop import AsyncLoop  # loads trio
 
             self._loop = AsyncLoop(self._results, self._loop_now_ms)
-        self._inside.append(self._loop_thread)
+        self._threads.enter(self._loop_thread)
         self._loop.submit(run)
         try:
             self._wait_for(run)
         finally:
-            self._inside.remove(self._loop_thread)
+            self._threads.leave(self._loop_thread)
 
     def _wait_for(self, run: Run) -> None:
-        ends_at = time.monotonic() + PATIENCE_S
+        ends_at = time.monotonic() + STEP_TIMEOUT_S
         while not self._has_ended(run):
-            if self._go_on():
+            if self._make_move():
                 continue
-            if not self._lock.wait(max(0.0, ends_at - time.monotonic())):
+            if not self._threads.lock.wait(max(0.0, ends_at - time.monotonic())):
                 raise TimeoutError(
                     f"{run.routine.function.name} {run.routine.id} has awaited something other "
-                    f"than ctx for {PATIENCE_S:g} s. On a stage only ctx.sleep and deadlines are "
-                    "skipped: pause with ctx.sleep, and give the test a stand-in for what it calls"
+                    f"than ctx for {STEP_TIMEOUT_S:g} s. On a stage only ctx.sleep and deadlines "
+                    "are skipped: pause with ctx.sleep, and replace the service that it calls with "
+                    "a stand-in"
                 )
 
     def _has_ended(self, run: Run) -> bool:
-        """Pass on what has come back."""
+        """Report the results that the loop has produced; return whether the run's step ended."""
         for report in self._results.take():
             if report.final:
                 self._ended.add(report.run)
-            self._stepped(report)
+            self._on_stepped(report)
         if run in self._ended:
             self._ended.remove(run)
             return True
         return run.routine.dropped
 
     def _loop_now_ms(self) -> int:
-        """The loop asks before each step, on its own thread: so that one becomes known."""
-        if self._loop_thread == _UNKNOWN:
+        """Return the time, on the loop's thread.
+
+        The loop asks before each step, so the first time it asks tells us its thread.
+        """
+        if self._loop_thread == UNKNOWN_THREAD:
             self._loop_thread = threading.get_ident()
-            self._loops.add(self._loop_thread)
-            self._inside[self._inside.index(_UNKNOWN)] = self._loop_thread
+            self._threads.loop_started(self._loop_thread)
         return self._now_ms()
 
     def _wake(self, _: bool) -> None:
-        """On the loop's thread."""
-        with self._lock:
-            self._lock.notify_all()
+        """Wake the thread that waits for a coroutine; called on the loop's thread."""
+        with self._threads.lock:
+            self._threads.lock.notify_all()

@@ -1,4 +1,4 @@
-"""What a checkpoint is about, in words."""
+"""Checkpoints in words: what a frame writes to the store, what a node is given to do."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from understudy_store.commands import (
 )
 from understudy_store.records import HEADER_FUNCTION, HEADER_KIND, RESOLVED, PromiseRecord, Value
 
-#: finds the record of a promise that is stored
+#: Finds the record of a promise that is stored.
 Find = Callable[[str], PromiseRecord | None]
 
 
-def written(frame: bytes, find: Find) -> str | None:
-    """What a node's frame writes to the store; None: nothing."""
-    told = []
+def describe_writes(frame: bytes, find: Find) -> str | None:
+    """Say what a node's frame writes to the store; None if it writes nothing."""
+    texts = []
     for message in decode_to_broker(frame, DEFAULT_LIMITS):
         if isinstance(message, Request):
             text = _command(message.command, find)
             if text is not None:
-                told.append(text)
-    return ", ".join(told) or None
+                texts.append(text)
+    return ", ".join(texts) or None
 
 
-def handed_over(messages: Sequence[Invoke | Resume]) -> str:
-    """What a node is given to do."""
-    return ", ".join(f"{named(m.promise.id, m.promise.param)} is handed over" for m in messages)
+def describe_tasks(messages: Sequence[Invoke | Resume]) -> str:
+    """Say which tasks a node is handed."""
+    return ", ".join(f"{label(m.promise.id, m.promise.param)} is handed over" for m in messages)
 
 
-def named(id: str, param: Value | None) -> str:
-    """``charge order-7.2``."""
+def label(id: str, param: Value | None) -> str:
+    """Return the function (or the kind) of a promise and its id: ``charge order-7.2``."""
     headers = {} if param is None else param.headers
     name = headers.get(HEADER_FUNCTION) or headers.get(HEADER_KIND) or "promise"
     return f"{name} {id}"
@@ -53,7 +53,7 @@ def _command(command: Any, find: Find) -> str | None:
     if isinstance(command, TaskSuspend):
         return f"{_stored(command.id, find)} waits"
     if isinstance(command, TaskRelease):
-        return f"{_stored(command.id, find)} is to be tried again"
+        return f"{_stored(command.id, find)} will be tried again"
     if isinstance(command, PromiseCancel):
         return f"{_stored(command.id, find)} is canceled"
     return None
@@ -61,10 +61,10 @@ def _command(command: Any, find: Find) -> str | None:
 
 def _child(command: PromiseCreate | PromiseSettle, fence: TaskFence, find: Find) -> str:
     if isinstance(command, PromiseCreate):
-        return f"the call of {named(command.id, command.param)}"
-    made = [c for c in fence.commands if isinstance(c, PromiseCreate) and c.id == command.id]
-    what = named(command.id, made[0].param) if made else _stored(command.id, find)
-    return f"{_end(command.state)} {what}"
+        return f"the call of {label(command.id, command.param)}"
+    created = [c for c in fence.commands if isinstance(c, PromiseCreate) and c.id == command.id]
+    text = label(command.id, created[0].param) if created else _stored(command.id, find)
+    return f"{_end(command.state)} {text}"
 
 
 def _end(state: str) -> str:
@@ -73,4 +73,4 @@ def _end(state: str) -> str:
 
 def _stored(id: str, find: Find) -> str:
     record = find(id)
-    return named(id, None if record is None else record.param)
+    return label(id, None if record is None else record.param)
