@@ -12,8 +12,8 @@ import trio
 
 from understudy_broker.errors import BrokerError
 from understudy_broker.process import StopSignals, tune_collection, tune_switching
-from understudy_broker.server.logs import make_log
-from understudy_broker.server.server import Log, serve
+from understudy_broker.server.logs import Log, make_log
+from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
 from understudy_broker.transport.loop_lock import LoopThread
 from understudy_store.errors import StoreError

@@ -12,7 +12,8 @@ import zmq
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import BrokerStartError
-from understudy_broker.server.server import Log, log_to_logging, serve
+from understudy_broker.server.logs import Log, log_to_logging
+from understudy_broker.server.server import serve
 from understudy_store.store import open_store
 
 START_S = 30.0

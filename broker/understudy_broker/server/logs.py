@@ -1,23 +1,32 @@
-"""Lines of a broker's log: for people, or one JSON object each for programs."""
+"""The broker's log: lines for people, or one JSON object in each line for programs."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO, TypeAlias
-
-from understudy_broker.server.server import Log
 
 _COLORS: Final = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _PLAIN: Final = "\x1b[0m"
 
-#: what a line says besides its text
+#: details of a line, beside its text
 Fields: TypeAlias = dict[str, Any]
+#: Writes a line: its level, its text and its fields.
+Log: TypeAlias = Callable[[str, str, Fields], None]
+
+_logger = logging.getLogger("understudy.broker")
+
+
+def log_to_logging(level: str, text: str, fields: Fields) -> None:
+    """Log to the standard library's logger ``understudy.broker``."""
+    details = " ".join(f"{key}={value}" for key, value in fields.items())
+    _logger.log(getattr(logging, level.upper()), "%s %s", text, details)
 
 
 class ForPrograms(logging.Formatter):
-    """One JSON object in each line."""
+    """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -30,7 +39,7 @@ class ForPrograms(logging.Formatter):
 
 
 class ForPeople(logging.Formatter):
-    """Time, level, text, and fields as ``name=value``."""
+    """Formats a record as time, level, text, and fields as ``name=value``."""
 
     def __init__(self, *, colors: bool) -> None:
         super().__init__()
@@ -46,20 +55,26 @@ class ForPeople(logging.Formatter):
 
 
 def make_log(stream: TextIO, *, for_people: bool, level: str) -> Log:
-    """A log that writes lines of `level` and above to `stream`.
+    """Return a log that writes lines of `level` and above to `stream`.
 
-    It is the logger ``understudy.broker``, which from here on has this one handler.
+    It uses the logger ``understudy.broker``, which from here on has this one handler.
+
+    Parameters
+    ----------
+    for_people
+        Whether to write lines for people, instead of JSON.
+    level
+        debug, info, warning or error.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(ForPeople(colors=stream.isatty()) if for_people else ForPrograms())
-    logger = logging.getLogger("understudy.broker")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(level.upper())
+    _logger.handlers = [handler]
+    _logger.propagate = False
+    _logger.setLevel(level.upper())
     levels = logging.getLevelNamesMapping()
 
     def log(level: str, text: str, fields: Fields) -> None:
-        logger.log(levels[level.upper()], "%s", text, extra={"fields": fields})
+        _logger.log(levels[level.upper()], "%s", text, extra={"fields": fields})
 
     return log
 
@@ -75,6 +90,6 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _shown(value: object) -> str:
-    """As it is where it is one printable word, else quoted: no value makes a line of its own."""
+    """Return a value as text, quoted unless it is one printable word, so that it makes no line."""
     text = str(value)
     return text if text.isprintable() and " " not in text and text else repr(text)

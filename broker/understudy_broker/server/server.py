@@ -1,311 +1,227 @@
-"""The broker's shell: one trio task that owns the ROUTER socket and drives the core.
+"""The broker's server: one trio task that owns the transport and drives the core.
 
-The store commits, at once or on a thread of its own; the loop goes on taking in and applying
-meanwhile. When a commit fails the broker fails stop: nothing that was not sent is sent, and `serve`
-raises.
+Theory of operation
+===================
+
+**One loop.** A turn takes the store's answers and the peers' frames, lets the core make a step, and
+sends what the step gave. Then the loop pauses until a frame comes, a connection closes, the store
+answers, or the core's next step is due. Nothing else touches the core, so it needs no lock. Other
+threads and tasks only leave an answer in a field and wake the loop.
+
+**Commits.** `Store.commit` does a small commit on the loop's own thread: that is over before
+another thread could have been woken. A larger one is done by the store's writer thread, while the
+loop goes on receiving and performing; what it performs goes into the next batch. So the more there
+is to do, the larger the batches are, and the fewer syncs of the disk each request costs. If enough
+waits for the next commit already (`BrokerCore.full`), the loop reads no more frames until the
+commit is done; peers then wait, as their sockets fill up.
+
+**Failing.** If a commit or a lookup fails, it is not known what is on the disk. The server stops at
+once and sends nothing more: no peer is told what may not be there. `serve` raises the reason.
+
+**Stopping in order.** A batch under way is committed, and its messages are sent; peers are told
+that this broker leaves. Requests that were not performed are asked again by their peers.
+
+What is not perfect
+===================
+
+Frames and commits share one thread. Under full load it is the broker's limit; further processors
+serve the nodes, SQLite's file and ZeroMQ's own thread only. And a large commit that is done inline
+by mistake of the estimate (rows with large indexes) delays all peers by its own time.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import trio
 import zmq
 
-from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.clock import Clock
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Batch, Frame
-from understudy_broker.errors import CommitFailedError, ListenError
-from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
+from understudy_broker.errors import CommitFailedError
+from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.transport.polling import SHORT_WAIT_S
-from understudy_broker.transport.send_queues import InFlightBytes, SendQueues, Sent
-from understudy_broker.transport.socket import Pause, TrioSocket
+from understudy_broker.transport.router import RouterTransport
+from understudy_broker.transport.socket import Pause
+from understudy_broker.transport.transport import Transport
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
-from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import Row
 from understudy_store.store import CommitResult, LookupResult, Store
 
-#: level, text, fields
-Log: TypeAlias = Callable[[str, str, dict[str, Any]], None]
-
-#: frames in one peer's pipe; what does not fit waits in `SendQueues`, where bytes are counted
-PIPE_FRAMES_MAX: Final = 256
-#: the same in bytes, of frames that are large; those go without a copy, so that it is known when
-#: they have left
-PIPE_BYTES_MAX: Final = 8 * MIB
-LARGE_BYTES_MIN: Final = 128 * KIB
-#: how often to try again a peer whose pipe was full; its reading wakes the loop as well
+#: How often to try a peer again whose queue was full. When the peer reads, the loop usually wakes
+#: by itself.
 RETRY_FULL_S: Final = 0.02
-#: for the batch in flight when the broker stops, and for Bye to reach the peers
+#: The longest pause: it only bounds what a mistake about `due_at` could cost.
+PAUSE_MAX_S: Final = 3600.0
+#: how long a stop in order may take to commit what was performed
 STOP_S: Final = 10.0
-LINGER_MS: Final = 250
-
-_logger = logging.getLogger("understudy.broker")
 
 
-def log_to_logging(level: str, text: str, fields: dict[str, Any]) -> None:
-    """The log of a broker that nobody gave one: the standard library's."""
-    details = " ".join(f"{key}={value}" for key, value in fields.items())
-    _logger.log(getattr(logging, level.upper()), "%s %s", text, details)
+class Server:
+    """A broker on a transport, from its first turn to its stop."""
 
-
-def bind_router(context: zmq.Context[Any], listen: str, frame_bytes_max: int) -> zmq.Socket[bytes]:
-    """A bound ROUTER with all its options set.
-
-    Raises
-    ------
-    ListenError
-        The address is taken, not this machine's, or no address.
-    """
-    router: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
-    router.set(zmq.LINGER, LINGER_MS)
-    router.set(zmq.ROUTER_MANDATORY, 1)
-    router.set(zmq.ROUTER_HANDOVER, 0)
-    router.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
-    router.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
-    # Larger than what is taken: a frame past the bound is refused in words, not by hanging up.
-    router.set(zmq.MAXMSGSIZE, 2 * frame_bytes_max)
-    router.set(zmq.TCP_KEEPALIVE, 1)
-    router.set(zmq.TCP_KEEPALIVE_IDLE, 30)
-    router.set(zmq.TCP_KEEPALIVE_INTVL, 10)
-    router.set(zmq.TCP_KEEPALIVE_CNT, 3)
-    router.set(zmq.BACKLOG, 1024)
-    try:
-        router.bind(listen)
-    except zmq.ZMQError as error:
-        router.close(0)
-        raise ListenError(_why_not(listen, error)) from None
-    return router
-
-
-def _why_not(listen: str, error: zmq.ZMQError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"the address {listen} is in use: another broker, or another program, listens there. "
-            "Stop it, or choose another address"
-        )
-    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
-        return f"cannot listen at {listen}: this machine has no such address"
-    if error.errno == errno.EACCES:
-        return f"cannot listen at {listen}: permission denied"
-    return f"cannot listen at {listen}: {error.strerror}. An address looks like {DEFAULT_ADDRESS}"
-
-
-class _Shell:
-    """The state of one `serve`."""
-
-    def __init__(
-        self, store: Store, config: BrokerConfig, router: zmq.Socket[bytes], log: Log
-    ) -> None:
+    def __init__(self, store: Store, config: BrokerConfig, transport: Transport, log: Log) -> None:
         snapshot = store.snapshot
-        self.clock = Clock(snapshot.now)
+        self._clock = Clock(snapshot.now)
         machine = Machine(MachineConfig(limits=config.limits))
-        self.core = BrokerCore(machine, Dispatcher(config.credit_max), config)
-        self.core.start(snapshot, self.clock())
-        self.store = store
-        self.router = TrioSocket(router, config.busy_poll_us / 1e6)
-        self.monitor = ConnectionMonitor(router)
-        self.log = log
-        self.outgoing = SendQueues(self._send_frame, config.outgoing_bytes_max)
-        self.pipes = InFlightBytes(PIPE_BYTES_MAX)
-        self.stopping = False
+        self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
+        self._core.start(snapshot, self._clock())
+        self._store = store
+        self._transport = transport
+        self._log = log
+        self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
-        self._committing: Batch | None = None
-        #: answers of the store that have come from its threads
-        self._result: CommitResult | None = None
-        self._found: LookupResult | None = None
+        #: the batch that is being committed
+        self._batch: Batch | None = None
+        #: Answers that came from the store's threads, until the next turn. Only the loop takes one
+        #: away, and only then asks the store again, so a field is written by one thread at a time.
+        self._commit_result: CommitResult | None = None
+        self._lookup_result: LookupResult | None = None
         self._committed_at = 0.0
-        #: both ways between connections and peers; descriptors are used again after a close
-        self._peers: dict[int, list[bytes]] = {}
-        self._descriptors: dict[bytes, int] = {}
-        #: descriptors that no connection has any more
-        self._closed: set[int] = set()
-        self.endpoint = router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._has_descriptors = not self.endpoint.startswith("inproc")
+        #: at the end of the last turn, frames waited for peers that did not take them
+        self._has_waiting = False
 
     async def run(self) -> None:
-        """Until `stopping`: everything that is taken in is answered, or refused."""
-        await self.router.drive(self._turn_and_pause)
+        """Make turns until `request_stop`, or until the store fails."""
+        await self._transport.drive(self._turn)
 
-    def _turn_and_pause(self) -> Pause | None:
-        if self.stopping:
+    def request_stop(self) -> None:
+        """End `run` after the turn that is under way."""
+        self._stopping = True
+        self._transport.wake()
+
+    def _turn(self) -> Pause | None:
+        if self._stopping:
             return None
-        due_at = self._turn()
-        timeout_s = 3600.0 if due_at is None else max(0, due_at - self.clock()) / 1000
-        if self.outgoing or self.core.has_deferred:
+        self._take_answers()
+        now = self._clock()
+        if self._batch is not None and self._core.full:
+            self._lose(self._transport.take_lost(), now)
+        else:
+            self._receive(now)
+        if self._has_waiting:
+            self._lose(self._transport.flush(), now)
+        due_at = self._step(now)
+        timeout_s = PAUSE_MAX_S if due_at is None else max(0, due_at - self._clock()) / 1000
+        self._has_waiting = self._transport.has_waiting
+        if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
-        if self._committing is not None:
-            return Pause(timeout_s, 0) if self.core.full else Pause(timeout_s)
-        # Work that was handed out just now: the next message is on its way.
+        if self._batch is not None:
+            return Pause(timeout_s, 0) if self._core.full else Pause(timeout_s)
+        # Shortly after work was handed out the next frame is on its way: it may be polled for.
         return Pause(timeout_s, brief=perf_counter() - self._committed_at < SHORT_WAIT_S)
 
-    def _turn(self) -> int | None:
-        """Take in, let the core make a step, and send; returns when the next step is due."""
-        self._take_results()
-        now = self.clock()
-        if self.core.full and self._committing is not None:
-            self._lose_connections(now)
-        else:
-            self._take_in(now)
-        if self.outgoing:
-            for peer in self.outgoing.flush():
-                self.core.connection_lost(peer, now)
-        return self._step(now)
+    def _receive(self, now: int) -> None:
+        """Give the core the news of its peers, in the order that keeps leases fair.
+
+        Connections that closed while the loop slept come first. Then silence is forgiven if the
+        loop slept too long, before any frame is judged by it.
+        """
+        received = self._transport.receive()
+        if received.lost:
+            self._lose(received.lost, now)
+        core = self._core
+        if received.is_complete:
+            core.mark_polled(now)
+        for peer, frame in received.frames:
+            core.receive(peer, frame, now)
+        if received.ended:
+            self._lose(received.ended, now)
+
+    def _lose(self, peers: list[bytes], now: int) -> None:
+        for peer in peers:
+            self._core.connection_lost(peer, now)
 
     def _step(self, now: int) -> int | None:
-        step = self.core.step(now, self._find, self.outgoing.has_frames_for)
-        self._send(step.frames)
+        """Let the core make a step, and do what comes of it; return when the next step is due."""
+        step = self._core.step(now, self._find, self._transport.is_waiting)
+        if step.frames:
+            self._send(step.frames)
         for event in step.events:
-            self.log(event.level, event.text, event.fields)
+            self._log(event.level, event.text, event.fields)
         if step.batch is not None:
             self._commit(step.batch)
         return step.due_at
 
-    # In ----------------------------------------------------------------------------------------
-
-    def _take_in(self, now: int) -> None:
-        received, all_of_it = self.router.receive_routed_nowait()
-        # Closed connections first: the descriptor of a new peer may have belonged to another.
-        known = self._descriptors
-        self._lose_connections(now, look=any(peer not in known for peer, _ in received))
-        if all_of_it:
-            self.core.mark_polled(now)
-        for peer, frame in received:
-            # Anything but one part after the routing id is no frame of ours.
-            self.core.receive(peer, b"" if frame is None else frame.buffer, now)
-            if frame is not None and self._has_descriptors and peer not in self._descriptors:
-                self._remember_connection(peer, frame, now)
-
-    def _remember_connection(self, peer: bytes, frame: zmq.Frame, now: int) -> None:
-        descriptor = descriptor_of(frame)
-        if descriptor is None or peer not in self.core.sessions:
-            return
-        if descriptor in self._closed:
-            # it came and went between two turns: nobody will tell of it again
-            self._lost(peer, now, "connection closed")
-            return
-        # Another peer with the same one has gone, in the same way, and either may be heard first:
-        # ZeroMQ gives each peer its turn. What is sent to the one that has gone does not arrive.
-        self._peers.setdefault(descriptor, []).append(peer)
-        self._descriptors[peer] = descriptor
-
-    def _lose_connections(self, now: int, *, look: bool = False) -> None:
-        for event in self.monitor.drain(force=look and self._has_descriptors):
-            if event.event == zmq.Event.DISCONNECTED:
-                self._closed.add(event.value)
-                for peer in self._peers.pop(event.value, ()):
-                    self._descriptors.pop(peer, None)
-                    self._lost(peer, now, "connection closed")
-            elif event.event == zmq.Event.ACCEPTED:
-                self._closed.discard(event.value)
-
-    def _lost(self, peer: bytes, now: int, reason: str) -> None:
-        self.outgoing.drop(peer)
-        self.pipes.drop(peer)
-        self.core.connection_lost(peer, now, reason)
-
-    # Out ---------------------------------------------------------------------------------------
-
-    def _send_frame(self, peer: bytes, frame: bytes) -> Sent:
-        try:
-            if len(frame) < LARGE_BYTES_MIN:
-                return "sent" if self.router.send_nowait([peer, frame]) else "full"
-            if self.pipes.full(peer):
-                return "full"
-            tracker = self.router.send_tracked_nowait([peer, frame])
-            if tracker is None:
-                return "full"
-            self.pipes.put(peer, tracker, len(frame))
-            return "sent"
-        except zmq.ZMQError as error:
-            if error.errno == errno.EHOSTUNREACH:
-                return "gone"
-            raise
-
     def _send(self, frames: list[Frame]) -> None:
         for peer, frame in frames:
-            put = self.outgoing.put(peer, frame)
+            put = self._transport.send(peer, frame)
             if put == "slow":
-                self.core.metrics.peers_too_slow += 1
-                self._lost(peer, self.clock(), "does not read what it is sent")
+                self._core.metrics.peers_too_slow += 1
+                self._core.connection_lost(peer, self._clock(), "does not read what it is sent")
             elif put == "gone":
-                self._lost(peer, self.clock(), "connection closed")
+                self._core.connection_lost(peer, self._clock())
 
-    # The store ---------------------------------------------------------------------------------
+    # The store -----------------------------------------------------------------------------------
 
     def _find(self, ids: set[str]) -> list[Row] | None:
-        result = self.store.lookup(ids, self._on_found)
+        result = self._store.lookup(ids, self._on_lookup_done)
         if isinstance(result, StoreFailedError):
             raise result
         return result
 
     def _commit(self, batch: Batch) -> None:
-        self._committing = batch
-        reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        result = self.store.commit(batch.changes, reads, self._on_committed)
+        self._batch = batch
+        reads = [Read(read.command, read.now) for read in batch.outbox.reads]
+        result = self._store.commit(batch.changes, reads, self._on_commit_done)
         if result is not None:
             self._finish_commit(result)
 
-    def _on_found(self, result: LookupResult) -> None:
-        """On a thread of the store."""
-        self._found = result
-        self._kick()
+    def _on_lookup_done(self, result: LookupResult) -> None:
+        """Leave the answer for the loop; called on a thread of the store."""
+        self._lookup_result = result
+        self._wake()
 
-    def _on_committed(self, result: CommitResult) -> None:
-        """On a thread of the store."""
-        self._result = result
-        self._kick()
+    def _on_commit_done(self, result: CommitResult) -> None:
+        """Leave the answer for the loop; called on a thread of the store."""
+        self._commit_result = result
+        self._wake()
 
-    def _kick(self) -> None:
+    def _wake(self) -> None:
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self.router.wake, idempotent=True)
+            self._token.run_sync_soon(self._transport.wake, idempotent=True)
 
-    def _take_results(self) -> None:
-        """Take what the store answered since the last turn."""
-        found, result = self._found, self._result
+    def _take_answers(self) -> None:
+        """Take what the store's threads have answered since the last turn."""
+        found, result = self._lookup_result, self._commit_result
         if found is not None:
-            self._found = None
+            self._lookup_result = None
             if isinstance(found, StoreFailedError):
                 raise found
-            self.core.found(found)
+            self._core.found(found)
         if result is not None:
-            self._result = None
+            self._commit_result = None
             self._finish_commit(result)
 
     def _finish_commit(self, result: CommitResult) -> None:
-        batch, self._committing = self._committing, None
+        """Send the messages of the batch that is committed now, unless its commit failed."""
+        batch, self._batch = self._batch, None
         assert batch is not None
         self._committed_at = perf_counter()
         if isinstance(result, StoreFailedError):
             raise CommitFailedError(f"{result}. The broker has stopped") from result
-        self._send(self.core.committed(batch, result))
+        self._send(self._core.committed(batch, result))
 
-    # Stopping ----------------------------------------------------------------------------------
+    # Stopping ------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Finish what was taken in, and tell the peers that this broker leaves."""
+        """Commit what was performed, and tell the peers that this broker leaves."""
         with trio.move_on_after(STOP_S, shield=True):
-            while self._committing is not None or self.core.looking_up:
-                if self._result is None and self._found is None:
-                    await self.router.wait(0.1, events=0)
-                self._take_results()
-                if self._committing is None:
-                    self._step(self.clock())
-        self._send(self.core.stop())
-
-    def close(self) -> None:
-        self.monitor.close()
-        self.router.close(LINGER_MS)
+            while self._batch is not None or self._core.looking_up:
+                if self._commit_result is None and self._lookup_result is None:
+                    await self._transport.wait(0.1)
+                self._take_answers()
+                if self._batch is None:
+                    self._step(self._clock())
+        self._send(self._core.stop())
 
 
 async def serve(
@@ -319,7 +235,7 @@ async def serve(
     on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Be a broker until `stop` is set or this is cancelled.
+    """Be a broker until `stop` is set, or until this is canceled.
 
     Parameters
     ----------
@@ -328,35 +244,43 @@ async def serve(
     listen
         A ZeroMQ address; with port 0 the system chooses one.
     context
-        For ``inproc``: the context that the peers use too.
+        For ``inproc`` addresses: the context that the peers use too. None: one of its own.
+    log
+        Writes the broker's events.
     on_started, task_status
-        Told the address it listens at.
+        Told the address at which the broker listens.
 
     Raises
     ------
     ListenError
-        The address cannot be had.
-    CommitFailedError
-        The store failed; peers were sent nothing that is not committed.
+        The address is taken, is not this machine's, or is no address.
+    CommitFailedError, StoreFailedError
+        The store failed; peers were told nothing that is not committed.
     """
     own: zmq.Context[Any] | None = None
     if context is None:
         context = own = zmq.Context()
     try:
-        router = bind_router(context, listen, config.frames.frame_bytes_max)
+        transport = RouterTransport.listen(
+            context,
+            listen,
+            frame_bytes_max=config.frames.frame_bytes_max,
+            outgoing_bytes_max=config.outgoing_bytes_max,
+            busy_poll_s=config.busy_poll_us / 1e6,
+        )
         try:
-            shell = _Shell(store, config, router, log)
-        except BaseException:
-            router.close(0)
-            raise
-        await _serve(shell, stop, on_started, task_status)
+            server = Server(store, config, transport, log)
+            await _serve(server, transport, stop, on_started, task_status)
+        finally:
+            transport.close()
     finally:
         if own is not None:
             own.term()
 
 
 async def _serve(
-    shell: _Shell,
+    server: Server,
+    transport: Transport,
     stop: trio.Event | None,
     on_started: Callable[[str], None] | None,
     task_status: trio.TaskStatus[str],
@@ -364,37 +288,24 @@ async def _serve(
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_wake_for_connections, shell)
+            nursery.start_soon(transport.watch)
             if stop is not None:
-                nursery.start_soon(_stop_at, stop, shell)
+                nursery.start_soon(_stop_at, stop, server)
             if on_started is not None:
-                on_started(shell.endpoint)
-            task_status.started(shell.endpoint)
+                on_started(transport.address)
+            task_status.started(transport.address)
             try:
-                await shell.run()
-            except Exception as error:  # raised below, bare: not inside a group
+                await server.run()
+            except Exception as error:  # raised below, because here it would be in a group
                 failure = error
             nursery.cancel_scope.cancel()
     finally:
-        try:
-            if failure is None:
-                await shell.stop()
-        finally:
-            shell.close()
+        if failure is None:
+            await server.stop()
     if failure is not None:
         raise failure
 
 
-async def _wake_for_connections(shell: _Shell) -> None:
-    """Let the loop look at the monitor as soon as there is something to see."""
-    while True:
-        await shell.monitor.wait()
-        shell.router.wake()
-        # The loop runs and drains the monitor before this looks again.
-        await trio.lowlevel.checkpoint()
-
-
-async def _stop_at(stop: trio.Event, shell: _Shell) -> None:
+async def _stop_at(stop: trio.Event, server: Server) -> None:
     await stop.wait()
-    shell.stopping = True
-    shell.router.wake()
+    server.request_stop()

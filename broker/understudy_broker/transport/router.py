@@ -1,0 +1,266 @@
+"""`RouterTransport`: the broker's end of its peers' connections, a ZeroMQ ROUTER.
+
+A ROUTER names a peer by a routing id, and says nothing when the connection of one closes: a send to
+it fails, later. What tells of a closed connection at once is the socket's monitor, which knows the
+connection's *descriptor* but not its peer. So the transport notes which peer's frames came over
+which descriptor. Descriptors are used again as soon as they are closed, hence two precautions: news
+of the monitor is read before the descriptor of a new peer is noted, and a descriptor that is closed
+by then belongs to a peer that has come and gone between two looks.
+
+A ROUTER also counts frames, not bytes, in each peer's own pipe. Small frames are copied into the
+pipe until it is full; then they wait in `SendQueues`, where bytes are counted. Large frames go
+without a copy and are tracked, so that only some of them are in the pipe at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+import zmq
+
+from understudy_broker.address import DEFAULT_ADDRESS
+from understudy_broker.errors import ListenError
+from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
+from understudy_broker.transport.send_queues import InFlightBytes, Put, SendQueues, Sent
+from understudy_broker.transport.socket import Pause, TrioSocket
+from understudy_broker.transport.transport import Received
+from understudy_store.limits import KIB, MIB
+
+#: frames in one peer's pipe
+PIPE_FRAMES_MAX: Final = 256
+#: bytes of large frames in one peer's pipe
+PIPE_BYTES_MAX: Final = 8 * MIB
+#: bytes from which a frame is large
+LARGE_BYTES_MIN: Final = 128 * KIB
+#: how long the last frames may take to leave when the transport is closed
+LINGER_MS: Final = 250
+
+
+def bind_router(context: zmq.Context[Any], listen: str, frame_bytes_max: int) -> zmq.Socket[bytes]:
+    """Return a bound ROUTER with all its options set.
+
+    Parameters
+    ----------
+    listen
+        A ZeroMQ address; with port 0 the system chooses one.
+    frame_bytes_max
+        Bytes of a frame that the broker takes.
+
+    Raises
+    ------
+    ListenError
+        The address is taken, is not this machine's, or is no address.
+    """
+    router: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    router.set(zmq.LINGER, LINGER_MS)
+    router.set(zmq.ROUTER_MANDATORY, 1)
+    router.set(zmq.ROUTER_HANDOVER, 0)
+    router.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
+    router.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
+    # More than the broker takes, because a frame beyond its bound is to be refused in words, and
+    # not by closing the connection.
+    router.set(zmq.MAXMSGSIZE, 2 * frame_bytes_max)
+    router.set(zmq.TCP_KEEPALIVE, 1)
+    router.set(zmq.TCP_KEEPALIVE_IDLE, 30)
+    router.set(zmq.TCP_KEEPALIVE_INTVL, 10)
+    router.set(zmq.TCP_KEEPALIVE_CNT, 3)
+    router.set(zmq.BACKLOG, 1024)
+    try:
+        router.bind(listen)
+    except zmq.ZMQError as error:
+        router.close(0)
+        raise ListenError(_listen_advice(listen, error)) from None
+    return router
+
+
+def _listen_advice(listen: str, error: zmq.ZMQError) -> str:
+    """Return what is wrong with an address, and what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"the address {listen} is in use: another broker, or another program, listens there. "
+            "Stop it, or choose another address"
+        )
+    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        return f"cannot listen at {listen}: this machine has no such address"
+    if error.errno == errno.EACCES:
+        return f"cannot listen at {listen}: permission denied"
+    return f"cannot listen at {listen}: {error.strerror}. An address looks like {DEFAULT_ADDRESS}"
+
+
+class RouterTransport:
+    """A `Transport` over a bound ROUTER, which it takes over.
+
+    Parameters
+    ----------
+    busy_poll_s
+        How long to poll for a frame before sleeping, in pauses that are to be brief.
+    outgoing_bytes_max
+        Bytes that wait for one peer; beyond, the peer is too slow.
+    """
+
+    def __init__(
+        self, router: zmq.Socket[bytes], *, busy_poll_s: float, outgoing_bytes_max: int
+    ) -> None:
+        self._router = TrioSocket(router, busy_poll_s)
+        self._monitor = ConnectionMonitor(router)
+        self._queues = SendQueues(self._try_send, outgoing_bytes_max)
+        self._in_flight = InFlightBytes(PIPE_BYTES_MAX)
+        self._address = router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        #: Connections within this process have no descriptors, and their closing is not told.
+        self._has_descriptors = not self._address.startswith("inproc")
+        #: Peers by the descriptor of their connection, and the other way round. Of several peers
+        #: of one descriptor all but the last have gone, which the monitor has not told yet.
+        self._peers: dict[int, list[bytes]] = {}
+        self._descriptors: dict[bytes, int] = {}
+        #: descriptors that no connection has any more
+        self._closed: set[int] = set()
+
+    @classmethod
+    def listen(
+        cls,
+        context: zmq.Context[Any],
+        address: str,
+        *,
+        frame_bytes_max: int,
+        outgoing_bytes_max: int,
+        busy_poll_s: float,
+    ) -> RouterTransport:
+        """Bind a ROUTER, and return a transport over it; raises `ListenError` as `bind_router`."""
+        router = bind_router(context, address, frame_bytes_max)
+        try:
+            return cls(router, busy_poll_s=busy_poll_s, outgoing_bytes_max=outgoing_bytes_max)
+        except BaseException:
+            # A context does not end while one of its sockets is open.
+            router.close(0)
+            raise
+
+    @property
+    def address(self) -> str:
+        """The address at which peers connect, with the port that the system chose."""
+        return self._address
+
+    # Receiving -----------------------------------------------------------------------------------
+
+    def receive(self) -> Received:
+        """Read what has come, up to a bound."""
+        received, is_complete = self._router.receive_routed_nowait()
+        if not self._has_descriptors:
+            frames = [(peer, b"" if frame is None else frame.buffer) for peer, frame in received]
+            return Received([], frames, [], is_complete)
+        known = self._descriptors
+        strangers = {
+            peer: frame for peer, frame in received if frame is not None and peer not in known
+        }
+        lost = self._read_monitor(force=bool(strangers))
+        ended = [peer for peer, frame in strangers.items() if self._is_closed(peer, frame)]
+        frames = [(peer, b"" if frame is None else frame.buffer) for peer, frame in received]
+        return Received(lost, frames, ended, is_complete)
+
+    def take_lost(self) -> list[bytes]:
+        """Return the peers whose connection closed, without reading frames."""
+        return self._read_monitor(force=False) if self._has_descriptors else []
+
+    def _is_closed(self, peer: bytes, frame: zmq.Frame) -> bool:
+        """Note the descriptor of a new peer; return whether its connection has closed already."""
+        descriptor = descriptor_of(frame)
+        if descriptor is None:
+            return False
+        if descriptor in self._closed:
+            # The monitor has told of it, and will not do so again.
+            return True
+        # If the descriptor belongs to another peer by our books, that one has gone, and the monitor
+        # will tell: ZeroMQ takes frames of each peer in turn, so the new peer may be heard first.
+        # A frame that is sent to the old peer meanwhile does not arrive anywhere.
+        self._peers.setdefault(descriptor, []).append(peer)
+        self._descriptors[peer] = descriptor
+        return False
+
+    def _read_monitor(self, *, force: bool) -> list[bytes]:
+        """Return the peers whose connection closed, and drop what waits for them."""
+        lost: list[bytes] = []
+        for event in self._monitor.drain(force=force):
+            if event.event == zmq.Event.DISCONNECTED:
+                self._closed.add(event.value)
+                for peer in self._peers.pop(event.value, ()):
+                    self._descriptors.pop(peer, None)
+                    self._drop(peer)
+                    lost.append(peer)
+            elif event.event == zmq.Event.ACCEPTED:
+                self._closed.discard(event.value)
+        return lost
+
+    # Sending -------------------------------------------------------------------------------------
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether frames wait for peers that do not take them."""
+        return bool(self._queues)
+
+    def is_waiting(self, peer: bytes) -> bool:
+        """Return whether frames wait for a peer."""
+        return self._queues.has_frames_for(peer)
+
+    def send(self, peer: bytes, frame: bytes) -> Put:
+        """Send a frame, or let it wait behind those that wait for the same peer."""
+        put = self._queues.put(peer, frame)
+        if put == "slow" or put == "gone":
+            self._drop(peer)
+        return put
+
+    def flush(self) -> list[bytes]:
+        """Send waiting frames where that is possible; return the peers that are gone."""
+        gone = self._queues.flush()
+        for peer in gone:
+            self._drop(peer)
+        return gone
+
+    def _try_send(self, peer: bytes, frame: bytes) -> Sent:
+        """Put a frame into the pipe of its peer, if there is room."""
+        try:
+            if len(frame) < LARGE_BYTES_MIN:
+                return "sent" if self._router.send_nowait([peer, frame]) else "full"
+            if self._in_flight.full(peer):
+                return "full"
+            tracker = self._router.send_tracked_nowait([peer, frame])
+            if tracker is None:
+                return "full"
+            self._in_flight.put(peer, tracker, len(frame))
+            return "sent"
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return "gone"
+            raise
+
+    def _drop(self, peer: bytes) -> None:
+        self._queues.drop(peer)
+        self._in_flight.drop(peer)
+
+    # Waiting -------------------------------------------------------------------------------------
+
+    async def drive(self, turn: Callable[[], Pause | None]) -> None:
+        """Call `turn` again after each pause that it returned, until it returns None."""
+        await self._router.drive(turn)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return at `wake`, or after `timeout_s`; frames are not waited for."""
+        await self._router.wait(timeout_s, events=0)
+
+    async def watch(self) -> None:
+        """End a pause whenever the monitor has news; runs in a task beside `drive`, for ever."""
+        while True:
+            await self._monitor.wait()
+            self._router.wake()
+            # Let the loop read the monitor before this looks again.
+            await trio.lowlevel.checkpoint()
+
+    def wake(self) -> None:
+        """End the pause of `drive`; to be called on the loop's thread."""
+        self._router.wake()
+
+    def close(self) -> None:
+        """Close the socket, after what was sent has left or `LINGER_MS` have passed."""
+        self._monitor.close()
+        self._router.close(LINGER_MS)
