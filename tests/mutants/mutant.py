@@ -1,4 +1,4 @@
-"""What a mutant is: one small, named fault, as data."""
+"""Mutants: small, named faults, as data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from tests.mutants.matching import (
+from tests.mutants.matches import (
     Match,
     Mode,
     indented,
@@ -22,15 +22,15 @@ PROPERTIES: Final = range(1, 20)
 
 
 class Unfit(ValueError):
-    """A fault that cannot be put into the code as it is now, and the reason."""
+    """A fault cannot be put into the code as it is now; the text says why."""
 
 
 class Change(NamedTuple):
-    """What is written for a fragment of the target; `new` is None for a statement that is removed.
+    """A replacement of a fragment of the target; `new` is None to remove a statement.
 
     A fragment may begin and end anywhere in a line. White space within a line, line breaks within
-    brackets, comments and trailing commas do not count. Its names stand for whatever the code calls
-    these things now, and `new` is written with the same names.
+    brackets, comments and trailing commas do not count. If the code has renamed things since, the
+    fragment still fits, and `new` is written with the new names.
     """
 
     old: str
@@ -41,12 +41,12 @@ Edit: TypeAlias = Change | tuple[Change, ...]
 
 
 def swap(old: str, new: str) -> Change:
-    """Write `new` for `old`."""
+    """Replace `old` with `new`."""
     return Change(old, new)
 
 
 def drop(statement: str) -> Change:
-    """Remove whole statements; what would leave an empty block becomes ``pass``."""
+    """Remove whole statements; a block that would be empty gets ``pass``."""
     return Change(statement, None)
 
 
@@ -58,7 +58,7 @@ class Mutated(NamedTuple):
     after: str
 
     def diff(self) -> str:
-        """What differs, as a unified diff."""
+        """Return a unified diff."""
         return "".join(
             difflib.unified_diff(
                 self.before.splitlines(keepends=True),
@@ -75,7 +75,8 @@ class Mutant(NamedTuple):
     Fields
     ------
     property
-        The number in docs/semantics.md that it breaks; None: a rule that has no number.
+        The number of the property in docs/semantics.md that it breaks; None if the rule has no
+        number.
     breaks
         The rule, in words.
     target
@@ -83,7 +84,7 @@ class Mutant(NamedTuple):
     changes
         The fault: each of them fits one place in the target.
     tests
-        Files (or single tests) of which one must fail, the quickest first.
+        Files or single tests, the quickest first. One of them must fail.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
     def located(self, tree: Tree) -> tuple[str, Source, list[Span]]:
-        """The file of its target, and where the target is in it.
+        """Return the file of its target, and the spans of the target in it.
 
         Raises
         ------
@@ -112,12 +113,12 @@ class Mutant(NamedTuple):
         return file, source, spans
 
     def applied(self, tree: Tree) -> Mutated:
-        """The file of its target with the fault in it.
+        """Put the fault into the file of its target.
 
         Raises
         ------
         Unfit
-            The target is gone, or a fragment fits none or several of its places.
+            The target is gone, or a fragment fits no place in it, or several.
         """
         file, source, spans = self.located(tree)
         try:
@@ -126,12 +127,12 @@ class Mutant(NamedTuple):
                 source, list(zip(self.changes, found, strict=True)), lambda: tree.known(file)
             )
         except Unfit as error:
-            raise Unfit(f"{self.name}: in {self.target} {error}: say the fault anew") from None
+            raise Unfit(f"{self.name}: in {self.target} {error}: rewrite the fault") from None
         return Mutated(file, source.text, after)
 
 
 def placed(change: Change, source: Source, spans: list[Span]) -> tuple[Mode, Match]:
-    """The one place within `spans` at which a fragment fits: literally if any, else by renaming.
+    """Find the one place within `spans` that a fragment fits, literally or else by renaming.
 
     Raises
     ------
@@ -159,7 +160,7 @@ def spliced(
     placed_changes: list[tuple[Change, Match]],
     known: Callable[[], set[str]],
 ) -> str:
-    """The text with all changes made.
+    """Return the text with all changes made.
 
     Raises
     ------
@@ -186,7 +187,7 @@ def _replacement(
     if change.new is None:
         return _removed(source, change, match, line)
     unknown = unknown_names(change.old, change.new, source.names)
-    # Few need to look further than the file itself.
+    # The names of base classes are looked up only if needed, because that is slow.
     unknown = [name for name in unknown if name not in known()] if unknown else []
     if unknown:
         raise Unfit(f"{change.new!r} has a name that is unknown there, {', '.join(unknown)}")
@@ -200,7 +201,7 @@ def _replacement(
 
 
 def _indent_of_statement(source: Source, position: int) -> int:
-    """How far the statement is indented to which a token belongs."""
+    """Return the indentation of the statement to which a token belongs."""
     while position and source.tokens[position - 1].kind not in LAYOUT:
         position -= 1
     start = source.tokens[position].start
@@ -229,19 +230,19 @@ def _removed(source: Source, change: Change, match: Match, line: int) -> tuple[i
 
 
 def _kind(tokens: list[Token], position: int) -> str:
-    """Beyond the end of the file, its block ends."""
+    """Return the kind of a token; beyond the end of the file, that of the end of a block."""
     return tokens[position].kind if position < len(tokens) else "out"
 
 
 class Area(NamedTuple):
-    """The folder of an area's tests: a short way to write its mutants down."""
+    """The folder of an area's tests, which makes its rows short."""
 
     folder: str
 
     def mutant(
         self, name: str, property: int | None, breaks: str, target: str, edit: Edit, *by: str
     ) -> Mutant:
-        """Tests (`by`) are named from the folder, or from the root."""
+        """Make a mutant; the tests `by` are named relative to the folder, or to the root."""
         named = tuple(each if each.startswith("tests/") else f"{self.folder}/{each}" for each in by)
         changes = (edit,) if isinstance(edit, Change) else edit
         return Mutant(name, property, breaks, target, changes, named)

@@ -1,4 +1,4 @@
-"""Where things are: qualified names, and the files of the four floors that define them."""
+"""Places in the code: qualified names, and the files of the four floors that define them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Span(NamedTuple):
 
 
 class Source:
-    """One file, with what is known of its text."""
+    """The text of one file, with its tokens and definitions."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     @cached_property
     def tokens(self) -> list[Token]:
-        """All of them."""
+        """All tokens of the file."""
         return tokens_of_file(self.text)
 
     @cached_property
     def names(self) -> set[str]:
-        """All names that occur."""
+        """All names that occur in the file."""
         return names_of(self.tokens)
 
     @cached_property
@@ -55,11 +55,11 @@ class Source:
         ]
 
     def named(self, name: str) -> list[Span]:
-        """All definitions of that name: overloads and setters share one."""
+        """Return all definitions of a name; overloads and setters share one."""
         return [span for span in self.spans if span.name == name]
 
     def around(self, start: int, end: int) -> Span:
-        """The smallest definition that holds these tokens."""
+        """Return the smallest definition that contains these tokens."""
         holding = [span for span in self.spans if span.start <= start and end <= span.end]
         return min(holding, key=lambda span: span.end - span.start)
 
@@ -67,7 +67,7 @@ class Source:
 def _definitions(
     body: list[ast.stmt], within: str = "", *, variables: bool = True
 ) -> Iterator[tuple[str, int, int]]:
-    """Name, first and last line of each; a function's own `variables` are not counted."""
+    """Yield name, first and last line of each definition; variables of functions are left out."""
     for node in body:
         last = node.end_lineno or node.lineno
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -104,13 +104,13 @@ class Tree:
         self._split: dict[str, tuple[str, str] | None] = {}
 
     def source(self, file: str) -> Source:
-        """A file, named from the root."""
+        """Return a file, named relative to the root."""
         if file not in self._sources:
             self._sources[file] = Source((self.root / file).read_text())
         return self._sources[file]
 
     def split(self, target: str) -> tuple[str, str] | None:
-        """The file of a qualified name and the rest of the name; None: there is no such module."""
+        """Split a qualified name into file and rest; None if there is no such module."""
         if target not in self._split:
             self._split[target] = self._found(target.split("."))
         return self._split[target]
@@ -125,7 +125,7 @@ class Tree:
         return None
 
     def known(self, file: str) -> set[str]:
-        """Names that occur in a file, or where its classes' bases are defined."""
+        """Return the names in a file, and in the files that define the bases of its classes."""
         source = self.source(file)
         nodes = list(ast.walk(ast.parse(source.text)))
         bases = {
@@ -145,7 +145,7 @@ class Tree:
 
     @cached_property
     def files(self) -> list[str]:
-        """All of them."""
+        """All files of the four floors."""
         return [
             path.relative_to(self.root).as_posix()
             for floor in FLOORS
@@ -154,11 +154,11 @@ class Tree:
 
 
 def module_of(file: str) -> str:
-    """The dotted name of a file."""
+    """Return the dotted name of a file."""
     parts = file.removesuffix(".py").split("/")[1:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def target_of(file: str, name: str) -> str:
-    """The qualified name of a definition."""
+    """Return the qualified name of a definition."""
     return f"{module_of(file)}.{name}" if name else module_of(file)

@@ -1,9 +1,9 @@
-"""Rows whose code has moved: each is written anew with the place and the names of today.
+"""The refresh of rows whose code has moved or been renamed.
 
-A row that fits, if only by renaming, gets the names as they are. For one that does not, all
-definitions of all floors are searched. The fragments must fit one definition, and this one must
-have more in common with the row than every other: the names in the fragments, and those of the
-function, the class and the module. What is not clear enough is reported and left alone.
+A row that still fits, if only by renaming, gets the new names. For a row that does not, all
+definitions of all floors are searched. The fragments must fit a definition that has clearly more in
+common with the row than every other one: in the names of the fragments, and in those of the
+function, the class and the module. A row whose place is not clear is reported and left alone.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from tests.mutants.matching import Match, Mode, matches, written
+from tests.mutants.matches import Match, Mode, matches, written
 from tests.mutants.mutant import Change, Mutant, Unfit, placed
 from tests.mutants.places import Source, Span, Tree, target_of
 from tests.mutants.rows import Fresh, rewritten
 from tests.mutants.tokens import Token, render, tokens_of_fragment
 
-#: what a place must have in common with a row, and how much more than the second best
+#: The score that a place needs to be taken, and its lead over the second best.
 _ENOUGH: Final = 1.5
 _MARGIN: Final = 0.4
 _WORTH_SAYING: Final = 0.8
-#: fragments with fewer names than this say too little to be found under another function's name
+#: A fragment with fewer names than this could fit another function by chance.
 _TELLING: Final = 2
 _MODES: Final[tuple[Mode, ...]] = ("literal", "renamed", "reached")
 
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 class Refreshed(NamedTuple):
-    """What became of a row: `fresh` is what it should say, if that is clear."""
+    """The outcome for a row; `fresh` is its new content, or None if the place is not clear."""
 
     mutant: Mutant
     fresh: Fresh | None
@@ -47,7 +47,7 @@ class Refreshed(NamedTuple):
 
 
 def refresh(mutants: Sequence[Mutant], lists: Sequence[Path], tree: Tree) -> list[Refreshed]:
-    """Write those rows of the `lists` anew that need it; returns what became of them."""
+    """Rewrite the rows of the `lists` that need it; return the outcomes of these rows."""
     results = [result for mutant in mutants if (result := _refreshed(mutant, tree)) is not None]
     fresh = {each.mutant.name: each.fresh for each in results if each.fresh is not None}
     for path in lists:
@@ -59,7 +59,7 @@ def refresh(mutants: Sequence[Mutant], lists: Sequence[Path], tree: Tree) -> lis
 
 
 def _refreshed(mutant: Mutant, tree: Tree) -> Refreshed | None:
-    """None: nothing is to be done."""
+    """Return the outcome for a row; None if the row is as it should be."""
     try:
         fresh = _in_place(mutant, tree)
         mutant.applied(tree)
@@ -80,7 +80,7 @@ def _in_place(mutant: Mutant, tree: Tree) -> Fresh:
 
 
 def _as_written(change: Change, source: Source, match: Match) -> Change:
-    """The same change in the words of the place."""
+    """Return the same change with the names of the place."""
     old = render(source.text, source.tokens[match.start : match.end])
     return Change(old, None if change.new is None else written(change.new, match))
 
@@ -97,23 +97,23 @@ def _searched(mutant: Mutant, tree: Tree, why: str) -> Refreshed:
     places = [place for place in _places(mutant, tree) if place.score >= _WORTH_SAYING]
     places.sort(key=lambda place: -place.score)
     if not places:
-        return Refreshed(mutant, None, f"{why}; nothing like it stands anywhere")
+        return Refreshed(mutant, None, f"{why}; nothing similar was found")
     best = places[0]
     second = places[1].score if len(places) > 1 else 0.0
     if best.score < _ENOUGH or best.score - second < _MARGIN:
         perhaps = ", ".join(f"{each.fresh.target} ({each.score:.1f})" for each in places[:3])
-        return Refreshed(mutant, None, f"{why}; perhaps it is about one of these now: {perhaps}")
+        return Refreshed(mutant, None, f"{why}; candidates: {perhaps}")
     try:
         mutant._replace(target=best.fresh.target, changes=best.fresh.changes).applied(tree)
     except Unfit as error:
-        return Refreshed(mutant, None, f"found again, but {error}")
+        return Refreshed(mutant, None, f"a place was found, but {error}")
     told = f"{mutant.target} → {best.fresh.target}"
     words = _told(mutant, best.fresh)
     return Refreshed(mutant, best.fresh, f"{told}: {words}" if words else told)
 
 
 def _places(mutant: Mutant, tree: Tree) -> Iterator[Place]:
-    """Definitions that all fragments fit; of those within each other, the innermost ones."""
+    """Yield the definitions that all fragments fit; of nested ones, the innermost."""
     fragments = [tokens_of_fragment(change.old) for change in mutant.changes]
     for file in tree.files:
         source = tree.source(file)
@@ -157,13 +157,13 @@ def _place(
     alike = _alike(mutant.target, target)
     kept = min(match.kept for match in found)
     if len(names) < _TELLING and alike < 1:
-        # It would fit by chance.
+        # It may fit by chance.
         kept = min(kept, 0.5)
     return Place(2 * kept + alike, Fresh(target, changes), file, span)
 
 
 def _best(hits: _Hits, span: Span) -> Match | None:
-    """The match with the most words in common, if no other place has nearly as many."""
+    """Return the match with the most words in common, if it has a clear lead."""
     best: dict[int, Match] = {}
     for mode in _MODES:
         for match in hits[mode]:
@@ -178,7 +178,7 @@ def _best(hits: _Hits, span: Span) -> Match | None:
 
 
 def _alike(before: str, after: str) -> float:
-    """How much two targets have in common: the last name counts most."""
+    """Return how much two targets have in common; the last name counts most."""
     mine, its = before.split("."), after.split(".")
     shared = len(set(mine[:-1]) & set(its[:-1])) / max(len(mine), len(its))
     return (mine[-1] == its[-1]) + 0.7 * shared

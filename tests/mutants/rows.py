@@ -1,4 +1,4 @@
-"""Rows of the lists as text: how they are written, and how one is written anew in its place."""
+"""Rows of the lists as text: writing them, and replacing one in its file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tests.mutants.mutant import Change
 
 _WIDTH: Final = 100
 _INDENT: Final = 8
-#: where target and edit stand among the arguments of a row
+#: Positions of target and edit among the arguments of a row.
 _TARGET, _EDIT = 3, 4
 
 
 class Fresh(NamedTuple):
-    """What a row says now."""
+    """The new content of a row."""
 
     target: str
     changes: tuple[Change, ...]
 
 
 def rewritten(text: str, fresh: Mapping[str, Fresh]) -> str:
-    """The text of a list, with the target and the edit of those rows that are named."""
+    """Return the text of a list with new targets and edits in the rows that are named."""
     lines = text.splitlines(keepends=True)
     pieces: list[tuple[int, int, str]] = []
     for node in ast.walk(ast.parse(text)):
@@ -53,12 +53,12 @@ def _offset(lines: list[str], line: int | None, column: int | None) -> int:
     assert line is not None
     assert column is not None
     before = sum(map(len, lines[: line - 1]))
-    # Columns count bytes of UTF-8.
+    # Columns of the syntax tree count bytes of UTF-8, not characters.
     return before + len(lines[line - 1].encode()[:column].decode())
 
 
 def edit(changes: tuple[Change, ...], indent: int) -> str:
-    """The source of an edit."""
+    """Return the source text of an edit."""
     if len(changes) == 1:
         return _change(changes[0], indent)
     inner = "".join(f"{' ' * (indent + 4)}{_change(each, indent + 4)},\n" for each in changes)
@@ -76,7 +76,7 @@ def _change(change: Change, indent: int) -> str:
 
 
 def string(text: str, indent: int) -> str:
-    """The source of a string; what is too long for one line is written in several pieces."""
+    """Return the source text of a string, in several pieces if it is too long for one line."""
     flat = _quoted(text)
     if indent + len(flat) < _WIDTH:
         return flat

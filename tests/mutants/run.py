@@ -1,4 +1,7 @@
-"""All mutants, or those that are named: which live."""
+"""Try mutants: put each fault into a copy of the code, and report the ones that no test notices.
+
+Exits with 0 if all were killed, 1 if some survived, 2 if some could not be tried, shown or placed.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from queue import SimpleQueue
 from typing import Final
 
 from tests.mutants import (
+    of_absent_ids,
     of_actors,
     of_broker,
-    of_frontier,
     of_journal,
-    of_links,
+    of_link,
     of_membership,
     of_sdk,
     of_store,
@@ -27,15 +30,15 @@ from tests.mutants import (
 from tests.mutants.mutant import Mutant, Unfit
 from tests.mutants.places import Tree
 from tests.mutants.refresh import refresh
-from tests.mutants.trying import Copy, Trial
+from tests.mutants.trials import Copy, Trial
 
 _LISTS: Final = (
     of_store,
     of_journal,
-    of_frontier,
+    of_absent_ids,
     of_broker,
     of_membership,
-    of_links,
+    of_link,
     of_actors,
     of_sdk,
 )
@@ -43,7 +46,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = tuple(mutant for each in _LISTS for mutant 
 
 
 def chosen(patterns: Sequence[str]) -> list[Mutant]:
-    """Those whose names, targets or files match one of `patterns`; none: all."""
+    """Return the mutants whose name, target or file matches a pattern; all if there is none."""
     if not patterns:
         return list(MUTANTS)
     tree = Tree()
@@ -60,18 +63,18 @@ def _titles(mutant: Mutant, tree: Tree) -> tuple[str, ...]:
 
 
 def tests_of(mutants: Sequence[Mutant]) -> list[str]:
-    """Each once."""
+    """Return the tests of all `mutants`, each once."""
     return list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
 
 
 @contextmanager
 def trials(mutants: Sequence[Mutant], workers: int, *, wide: bool) -> Iterator[Iterator[Trial]]:
-    """Try each, `workers` at a time; yields what becomes of them, in the order of their ends.
+    """Try the mutants, `workers` at a time; yield the trials as they end.
 
     Raises
     ------
     RuntimeError
-        The tests fail without any fault.
+        A test fails without any fault.
     """
     waiting = deque(mutants)
     done: SimpleQueue[Trial] = SimpleQueue()
@@ -80,7 +83,7 @@ def trials(mutants: Sequence[Mutant], workers: int, *, wide: bool) -> Iterator[I
         copies = [Copy(Path(folder) / str(number)) for number in range(workers)]
         wrong = copies[0].check(tests_of(mutants))
         if wrong is not None:
-            raise RuntimeError(f"without any fault:\n{wrong}")
+            raise RuntimeError(f"a test fails without any fault:\n{wrong}")
 
         def work(copy: Copy) -> None:
             while waiting:
@@ -105,22 +108,38 @@ def trials(mutants: Sequence[Mutant], workers: int, *, wide: bool) -> Iterator[I
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: all killed; 1: some survived; 2: some could not be tried, shown or placed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("names", nargs="*", help="names, targets or files, with * for anything")
-    parser.add_argument("-j", "--workers", type=int, default=1, help="so many at a time")
-    parser.add_argument("--list", action="store_true", help="only say what there is")
-    parser.add_argument("--quick", action="store_true", help="their own tests alone, no wide run")
-    parser.add_argument("--show", action="store_true", help="only print what each would change")
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help="names, targets or files of mutants; * matches any text [default: all]",
+    )
+    parser.add_argument(
+        "-j", "--workers", type=int, default=1, help="mutants tried at a time [default: 1]"
+    )
+    parser.add_argument("--list", action="store_true", help="list the mutants, and try none")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="run only the tests named with each mutant, not all tests if those notice nothing",
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="print the diff of each mutant, and try none"
+    )
     parser.add_argument(
         "--refresh",
         action="store_true",
-        help="write those rows of the lists anew whose code has moved or has other names",
+        help="rewrite the rows of the lists whose code has moved or been renamed, and try none",
     )
     options = parser.parse_args(arguments)
     mutants = chosen(options.names)
     if not mutants:
-        parser.error(f"no mutant is named {' or '.join(options.names)}: see --list")
+        parser.error(f"no mutant is named {' or '.join(options.names)}: --list shows all names")
     if options.list:
         for mutant in mutants:
             print(f"{mutant.name:42} {_property(mutant):11} {mutant.breaks}")
@@ -130,14 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.refresh:
         return _refresh(mutants)
     began = time.monotonic()
-    print(f"{len(mutants)} mutants; first their tests without any fault", flush=True)
+    print(f"{len(mutants)} mutants; first, their tests without any fault", flush=True)
     try:
         with trials(mutants, options.workers, wide=not options.quick) as ended:
-            results = [_told(trial) for trial in ended]
+            results = [_print_trial(trial) for trial in ended]
     except RuntimeError as error:
         print(error)
         return 2
-    return _summed_up(results, time.monotonic() - began)
+    return _report(results, time.monotonic() - began)
 
 
 def _show(mutants: Sequence[Mutant]) -> int:
@@ -161,7 +180,7 @@ def _refresh(mutants: Sequence[Mutant]) -> int:
             print(f"{each.mutant.name}: {each.told}")
     for each in lost:
         print(f"NOT PLACED {each.told}")
-    print(f"{len(results) - len(lost)} of {len(mutants)} written anew, {len(lost)} not placed")
+    print(f"{len(results) - len(lost)} of {len(mutants)} rewritten, {len(lost)} not placed")
     return 2 if lost else 0
 
 
@@ -169,23 +188,23 @@ def _property(mutant: Mutant) -> str:
     return "" if mutant.property is None else f"property {mutant.property}"
 
 
-def _told(trial: Trial) -> Trial:
+def _print_trial(trial: Trial) -> Trial:
     mutant = trial.mutant
     by = trial.by if trial.verdict == "killed" else mutant.breaks
     if trial.wide:
-        by += "; name it among its tests"
+        by += "; add it to the tests of this mutant"
     print(f"{trial.verdict:8} {mutant.name:42} {trial.seconds:5.1f} s  {by}", flush=True)
     return trial
 
 
-def _summed_up(results: list[Trial], seconds: float) -> int:
+def _report(results: list[Trial], seconds: float) -> int:
     killed = sum(trial.verdict == "killed" for trial in results)
     print(f"{killed} of {len(results)} killed in {seconds / 60:.1f} min")
     for trial in results:
         mutant = trial.mutant
         if trial.verdict == "survived":
             print(f"\nSURVIVED {mutant.name}: {mutant.breaks}")
-            print(f"  {mutant.target}: a test is missing; write it where it belongs, name it here")
+            print(f"  {mutant.target}: a test is missing. Write it, and name it with the mutant")
         elif trial.verdict == "unfit":
             print(f"\nCOULD NOT BE TRIED {mutant.name}\n{trial.by}")
     verdicts = {trial.verdict for trial in results}

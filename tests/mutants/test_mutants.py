@@ -14,7 +14,7 @@ from tests.mutants.mutant import PROPERTIES, Change, Mutant, Unfit, drop, swap
 from tests.mutants.places import ROOT, Tree
 from tests.mutants.refresh import refresh
 from tests.mutants.run import MUTANTS, chosen, main
-from tests.mutants.trying import Copy, Trial
+from tests.mutants.trials import Copy, Trial
 
 MUTANTS_MIN = 60
 
@@ -272,7 +272,7 @@ def test_what_has_moved_is_found_again(
     assert moved.fresh is not None
     assert moved.fresh.target == target
     assert lost.fresh is None
-    assert "nothing like it" in lost.told
+    assert "nothing similar" in lost.told
     ast.parse(rows.read_text())
     assert f'"{target}",' in rows.read_text()
     assert moved.fresh.changes == (swap(old, old.replace(">=", ">")),)

@@ -1,6 +1,6 @@
-"""Python text as tokens: a file's, or a fragment's that may begin and end anywhere.
+"""Tokens of Python text: of a file, or of a fragment that may begin and end anywhere.
 
-The module of the standard library wants whole, valid files, so this is a small one of our own.
+`tokenize` of the standard library needs whole, valid files, so this is a small one of our own.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _INDENT: Final = 4
-#: kinds that stand for the layout of statements
+#: Kinds of tokens for the layout of statements.
 LAYOUT: Final = frozenset({"line", "in", "out"})
-#: names that mean the same everywhere, so that no renaming touches them
+#: Names that mean the same everywhere, so that no renaming touches them.
 FIXED: Final = frozenset({*keyword.kwlist, *dir(builtins), "self", "cls", "_"})
 _BUILTIN_TYPES: Final = (
     bool, bytearray, bytes, dict, float, frozenset, int, list, memoryview, set, str, tuple,
     BaseException,
 )  # fmt: skip
-#: attributes that need no definition in the product
+#: Attributes that need no definition in the product.
 COMMON_ATTRIBUTES: Final = frozenset(name for each in _BUILTIN_TYPES for name in dir(each))
 
 
@@ -61,7 +61,7 @@ class Token(NamedTuple):
 
     @property
     def free(self) -> bool:
-        """Whether a renaming may change it."""
+        """True if a renaming may change it."""
         if self.kind != "name":
             return False
         if self.member:
@@ -70,12 +70,12 @@ class Token(NamedTuple):
 
 
 def tokens_of_file(text: str) -> list[Token]:
-    """All tokens, with their layout."""
+    """Return all tokens of a file, with its layout."""
     return _marked(_laid_out(text, 0, [0]), 0, fragment=False)
 
 
 def tokens_of_fragment(text: str) -> list[Token]:
-    """The same for part of a file; layout at its ends is left out.
+    """Return the tokens of a part of a file, without the layout at its ends.
 
     Its first line counts as the beginning of a statement, even if it begins in the middle of one.
     """
@@ -88,12 +88,12 @@ def tokens_of_fragment(text: str) -> list[Token]:
 
 
 def indent_of(text: str) -> int:
-    """The indentation of its first line."""
+    """Return the indentation of the first line of a fragment."""
     return len(text) - len(text.lstrip(" "))
 
 
 def render(text: str, tokens: Sequence[Token]) -> str:
-    """`tokens` of `text` as a fragment: a line for each statement, indented from zero."""
+    """Write `tokens` of `text` as a fragment: a line for each statement, indented from zero."""
     level = lowest = 0
     for token in tokens:
         level += (token.kind == "in") - (token.kind == "out")
@@ -125,7 +125,7 @@ def _between(text: str, before: Token, token: Token) -> str:
 
 
 def _one_tuple(tokens: Sequence[Token], comma: int) -> bool:
-    """Whether leaving the comma out would make another value of a tuple."""
+    """Return whether the comma makes a tuple, so that it cannot be left out."""
     depth = 0
     for token in reversed(tokens[:comma]):
         depth += (token.text in (")", "]", "}")) - (token.text in ("(", "[", "{"))
@@ -137,7 +137,7 @@ def _one_tuple(tokens: Sequence[Token], comma: int) -> bool:
 
 
 def _open_before(text: str) -> int:
-    """How many brackets a fragment closes that it does not open."""
+    """Return the number of brackets that a fragment closes but does not open."""
     depth = lowest = 0
     for match in _TOKEN.finditer(text):
         if match.lastgroup == "operator":
@@ -184,7 +184,7 @@ def _laid_out(text: str, depth: int, indents: list[int]) -> list[Token]:
 
 
 def _marked(tokens: list[Token], depth: int, *, fragment: bool) -> list[Token]:
-    """The same, with what only their neighbours tell."""
+    """Yield the tokens with the properties that only their neighbors show."""
     marked: list[Token] = []
     for position, token in enumerate(tokens):
         before = tokens[position - 1].text if position else ""
@@ -204,5 +204,5 @@ def _marked(tokens: list[Token], depth: int, *, fragment: bool) -> list[Token]:
 
 
 def names_of(tokens: Iterable[Token]) -> set[str]:
-    """All names in them."""
+    """Return all names among the tokens."""
     return {token.text for token in tokens if token.kind == "name"}

@@ -1,5 +1,7 @@
-"""Faults of what tells new ids, and of when it learns: each may have a promise made again, but for
-the few that only cost memory."""
+"""Faults of `AbsentIds`, which knows ids that cannot be in the store.
+
+Each may let a promise be created twice, except for a few that only cost memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/store").mutant
-_FRONTIER: Final = "engines/sqlite/test_absent_ids.py"
+_ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
 _ENGINE: Final = "tests/integration/store/test_frontier.py"
 _NEW: Final = "an id is taken for new only where it cannot be in the store"
 _LEARNED: Final = "only of what has no descendant anywhere is it learned that it has none"
@@ -20,7 +22,7 @@ _TOLD: Final = (
         _NEW,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.doubtful",
         swap("number <= most", "number < most"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "unknown-taken-for-new",
@@ -28,7 +30,7 @@ _TOLD: Final = (
         _NEW,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.doubtful",
         swap("most is None or number <= most", "most is not None and number <= most"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "last-number-for-the-greatest",
@@ -36,7 +38,7 @@ _TOLD: Final = (
         _NEW,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise",
         swap("number > before", "number != before"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "last-number-of-a-commit",
@@ -44,7 +46,7 @@ _TOLD: Final = (
         _NEW,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("number > greatest.setdefault(parent, 0)", "number"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "only-the-root-counts",
@@ -52,7 +54,7 @@ _TOLD: Final = (
         "what is inserted is known to all that are known above it",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("each in upwards", "each in upwards[:1]"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "only-the-parent-counts",
@@ -60,7 +62,7 @@ _TOLD: Final = (
         "what is inserted is known to all that are known above it",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("each in upwards", "each in upwards[-1:]"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "children-forgotten-alone",
@@ -71,7 +73,7 @@ _TOLD: Final = (
             "_, numbers = self._known.popitem(last=False)",
             "known, numbers = self._known.popitem(last=False)\nself._known[known] = {}",
         ),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "parents-not-counted",
@@ -79,7 +81,7 @@ _TOLD: Final = (
         "no more is kept than was said",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise",
         drop("self._grow()"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "parents-still-counted",
@@ -87,7 +89,7 @@ _TOLD: Final = (
         "what is forgotten makes room for as much",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._grow",
         swap("1 + len(numbers)", "1"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "learned-at-any-length",
@@ -95,7 +97,7 @@ _TOLD: Final = (
         "what anybody asks for takes no more room than an id",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.learn",
         swap("id_ not in self._known and _may_be_learned(id_)", "id_ not in self._known"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
     _mutant(
         "cut-at-every-dot",
@@ -103,7 +105,7 @@ _TOLD: Final = (
         "an id with very many dots costs no more than others",
         "understudy_store.engines.sqlite.absent_ids._upwards",
         swap("0 < at <= CHARS_MAX and len(ids) <= DOTS_MAX", "0 < at <= CHARS_MAX"),
-        _FRONTIER,
+        _ABSENT_IDS,
     ),
 )
 
@@ -144,7 +146,7 @@ _LEARNING: Final = (
         "what descends from an id counts, whatever it is called",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("greatest.setdefault(parent, 0)", "greatest.get(parent, 0)"),
-        f"{_FRONTIER}::test_what_has_no_number_is_never_left_out",
+        f"{_ABSENT_IDS}::test_what_has_no_number_is_never_left_out",
     ),
     _mutant(
         "descendants-end-too-soon",
@@ -152,7 +154,7 @@ _LEARNING: Final = (
         _LEARNED,
         "understudy_store.engines.sqlite.absent_ids.beyond_descendants",
         swap('id_ + chr(ord(".") + 1)', 'id_ + "."'),
-        f"{_FRONTIER}::test_descendants_are_in_one_piece",
+        f"{_ABSENT_IDS}::test_descendants_are_in_one_piece",
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",
     ),
     _mutant(

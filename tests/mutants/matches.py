@@ -1,4 +1,4 @@
-"""Where a fragment stands in a file, up to consistent renaming, and what is written instead."""
+"""Matches of a fragment in a file, up to consistent renaming, and the text that replaces them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.mutants.tokens import (
     tokens_of_fragment,
 )
 
-#: ``literal``: the same names; ``renamed``: each name may be another one, the same one everywhere;
-#: ``reached``: and ``self.a.x`` may be ``self.b.c.x``
+#: How a fragment may differ from its match. ``literal``: not at all. ``renamed``: names may be
+#: replaced, each by the same one everywhere. ``reached``: also, ``self.a.x`` may be ``self.b.c.x``.
 Mode: TypeAlias = Literal["literal", "renamed", "reached"]
 _Chain: TypeAlias = tuple[str, ...]
 
 
 class Match(NamedTuple):
-    """The tokens from `start` to before `end`, and what the fragment's names are called there.
+    """The tokens from `start` to before `end`, and the names there for the fragment's names.
 
-    `kept` tells how much of the names' words is the same, from 0 to 1.
+    `kept` is the share of words in the names that are the same, from 0 to 1.
     """
 
     start: int
@@ -33,10 +33,10 @@ class Match(NamedTuple):
     kept: float
 
     def of(self, token: Token) -> str:
-        """The name here of a name in the fragment."""
+        """Return the name in the file for a name in the fragment."""
         found = self.names.get((token.member, token.text))
         if found is None and token.member:
-            # A fragment does not always show that a name is a keyword argument's.
+            # A fragment does not always show that a name belongs to a keyword argument.
             found = self.names.get((False, token.text))
         return token.text if found is None else found
 
@@ -44,7 +44,7 @@ class Match(NamedTuple):
 def matches(
     fragment: Sequence[Token], tokens: Sequence[Token], start: int, end: int, mode: Mode
 ) -> list[Match]:
-    """All places between two positions at which `fragment` stands."""
+    """Find all places between two positions that `fragment` fits."""
     if not fragment:
         return []
     at: Callable[[Sequence[Token], Sequence[Token], int, int], Match | None]
@@ -89,9 +89,9 @@ def _renamed(
 
 
 def _torn(fragment: Sequence[Token], tokens: Sequence[Token], match: Match) -> bool:
-    """Whether a name at an end is another one and only part of a dotted name: chance, not renaming.
+    """Return whether a renamed name at an end of the match is only part of a dotted name.
 
-    What was ``self.x`` may be ``self.y.x``, and not the ``self.y`` of it.
+    Then the match is chance: ``self.x`` may have become ``self.y.x``, but not its part ``self.y``.
     """
     first, last = tokens[match.start], tokens[match.end - 1]
     before = tokens[match.start - 1].text if match.start else ""
@@ -165,7 +165,7 @@ def _fixed(chain: _Chain) -> bool:
 
 
 def _chain(tokens: Sequence[Token], position: int, end: int) -> tuple[_Chain, int]:
-    """The dotted name there, if any, and the position after it."""
+    """Return the dotted name at a position, if there is one, and the position after it."""
     if tokens[position].kind != "name":
         return (), position
     names = [tokens[position].text]
@@ -179,14 +179,14 @@ def _chain(tokens: Sequence[Token], position: int, end: int) -> tuple[_Chain, in
 
 
 def _prefix(mine: _Chain, its: _Chain) -> tuple[_Chain, _Chain]:
-    """What of two dotted names differs, from their beginnings."""
+    """Remove the common end of two dotted names."""
     while len(mine) > 1 and len(its) > 1 and mine[-1] == its[-1]:
         mine, its = mine[:-1], its[:-1]
     return mine, its
 
 
 def _kept(pairs: Iterable[tuple[_Chain, _Chain]]) -> float:
-    """How many of the words are the same of which dotted names are made."""
+    """Return the share of words in dotted names that are the same."""
     shares = []
     for mine, its in pairs:
         before, after = _words(mine), _words(its)
@@ -202,7 +202,7 @@ def _words(chain: _Chain) -> Counter[str]:
 
 
 def written(new: str, match: Match) -> str:
-    """The fragment `new`, with the names that are in use where `match` is."""
+    """Return the fragment `new` with the names that are in use at a match."""
     tokens = tokens_of_fragment(new)
     parts, done, position = [], 0, 0
     while position < len(tokens):
@@ -226,7 +226,7 @@ def written(new: str, match: Match) -> str:
 
 
 def unknown_names(old: str, new: str, known: set[str]) -> list[str]:
-    """Names in `new` that stand neither in `old` nor among `known`, nor are made by `new`."""
+    """Return the names in `new` that are neither in `old` nor `known` nor assigned by `new`."""
     tokens = tokens_of_fragment(new)
     mine = {(token.member, token.text) for token in tokens_of_fragment(old)}
     made = _made(tokens)
@@ -242,7 +242,7 @@ def unknown_names(old: str, new: str, known: set[str]) -> list[str]:
 
 
 def _made(tokens: Sequence[Token]) -> set[str]:
-    """Variables that a fragment assigns itself."""
+    """Return the variables that a fragment assigns itself."""
     made = set()
     for before, token, after in zip([None, *tokens[:-1]], tokens, [*tokens[1:], None], strict=True):
         if token.kind != "name" or token.member:
@@ -254,9 +254,9 @@ def _made(tokens: Sequence[Token]) -> set[str]:
 
 
 def indented(new: str, old: str, base: int, *, whole_line: bool) -> str:
-    """`new` with its lines indented as those of `old` are at `base` in the file.
+    """Indent the lines of `new` as those of `old` are indented at column `base` of the file.
 
-    `whole_line`: the first line too, as it replaces one from its beginning.
+    If `whole_line`, the first line is indented too, because it replaces one from its beginning.
     """
     shift = base - indent_of(old)
     first, *rest = new.split("\n")

@@ -1,4 +1,4 @@
-"""One mutant at a time: a copy of the tree, the fault in it, and the tests that must notice."""
+"""Trials of mutants: a copy of the tree with one fault in it, and the tests that must notice."""
 
 from __future__ import annotations
 
@@ -16,30 +16,37 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from tests.mutants.mutant import Mutant, Unfit
 from tests.mutants.places import FLOORS, ROOT, Tree
 
-#: what the tests need of the tree
+#: The files of the tree that tests need.
 _COPIED: Final = (*FLOORS, "tests", "examples", "benchmarks", "docs", "pyproject.toml", "uv.lock")
-#: tests that hang have noticed something; the named ones take a second or a few
+#: A test that hangs counts as a failure. The named tests take a few seconds.
 LIMIT_S: Final = 120.0
 WIDE_LIMIT_S: Final = 1200.0
 _PYTEST: Final = ("-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider")
-#: what is tried when the named tests noticed nothing
+#: Run if the named tests notice nothing.
 _WIDE: Final = (
     (*_PYTEST, "--hypothesis-seed=0", "tests/unit", "tests/differential"),
     ("-m", "tests.simulation", "--seeds", "200"),
 )
 _SIMULATOR: Final = "the simulator"
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
-#: exit codes of pytest
+#: Exit codes of pytest.
 _ALL_PASSED, _SOME_FAILED = 0, 1
 
 Verdict: TypeAlias = Literal["killed", "survived", "unfit"]
 
 
 class Trial(NamedTuple):
-    """What became of one mutant.
+    """The outcome of one mutant.
 
-    ``unfit``: it could not be tried, as it fits the code no longer, or the tests could not begin.
-    `wide`: only the wide run noticed it.
+    Attributes
+    ----------
+    verdict
+        ``unfit`` if the mutant could not be tried, because it no longer fits the code or the tests
+        could not begin.
+    by
+        The test that noticed the fault, or the reason why it could not be tried.
+    wide
+        Whether only the run of all tests noticed it.
     """
 
     mutant: Mutant
@@ -50,25 +57,25 @@ class Trial(NamedTuple):
 
 
 class _Ended(NamedTuple):
-    """`code` is None if it took too long."""
+    """The end of a process; `code` is None if it took too long."""
 
     code: int | None
     output: str
 
     @property
     def by(self) -> str:
-        """Who noticed."""
+        """The test that noticed the fault."""
         found = _FAILED.search(self.output)
         return "the time limit" if self.code is None else found[1] if found else _SIMULATOR
 
 
 class Copy:
-    """The tree, copied into a folder where faults do no harm.
+    """A copy of the tree, in which faults do no harm.
 
     Parameters
     ----------
     folder
-        Empty or new.
+        The folder to copy to: empty or new.
     root
         The tree to copy.
     """
@@ -86,15 +93,15 @@ class Copy:
                 shutil.copy2(source, folder / name)
 
     def check(self, tests: Sequence[str]) -> str | None:
-        """What is wrong without any fault: then nothing that fails would tell anything."""
+        """Return the failures without any fault, because then no other failure would mean much."""
         ended = self._run(("-c", "import understudy_store; print(understudy_store.__file__)"), 60)
         if not ended.output.startswith(str(self._root)):
-            return f"the tests would not see the copy but {ended.output.strip()}"
+            return f"the tests would not import the copy but {ended.output.strip()}"
         ended = self._pytest(tests, WIDE_LIMIT_S)
         return None if ended.code == _ALL_PASSED else ended.output
 
     def attempt(self, mutant: Mutant, *, wide: bool) -> Trial:
-        """Apply the fault, run its tests, take it back; `wide`: all tests, if need be."""
+        """Apply a fault, run its tests, and undo it; if `wide`, run all tests if those pass."""
         began = time.monotonic()
         try:
             mutated = mutant.applied(self._tree)
@@ -103,7 +110,8 @@ class Copy:
         path = self._root / mutated.file
         before, stat = path.read_bytes(), path.stat()
         path.write_text(mutated.after)
-        # compiled modules are told apart by length and second, and these may be the same ones
+        # Python recompiles a module if its size or its second of change differs. Two mutants may
+        # agree in both, so each gets a second of its own.
         self._applied += 1
         os.utime(path, (stat.st_atime, int(stat.st_mtime) + self._applied))
         try:
@@ -114,14 +122,17 @@ class Copy:
         return self._confirmed(trial) if trial.wide else trial
 
     def _confirmed(self, trial: Trial) -> Trial:
-        """What noticed it in the wide run must pass without it: nobody has checked that before."""
+        """Check that the test which failed in the wide run passes without the fault.
+
+        The named tests were checked at the start, the wide ones were not.
+        """
         if trial.by == _SIMULATOR:
             ended = self._run(_WIDE[-1], WIDE_LIMIT_S)
         else:
             ended = self._pytest([trial.by], WIDE_LIMIT_S)
         if ended.code == _ALL_PASSED:
             return trial
-        return trial._replace(verdict="unfit", by=f"fails without it, too:\n{ended.output}")
+        return trial._replace(verdict="unfit", by=f"also fails without it:\n{ended.output}")
 
     def _judged(self, mutant: Mutant, began: float, wide: bool) -> Trial:
         ended = self._pytest(mutant.tests, LIMIT_S)
@@ -141,7 +152,7 @@ class Copy:
     def _run(self, arguments: Sequence[str], limit_s: float) -> _Ended:
         folders = [str(self._root / floor) for floor in FLOORS]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, str(self._root)])}
-        # what one fault made hypothesis remember is nothing to the next
+        # Examples that hypothesis has found for one fault mean nothing for the next.
         shutil.rmtree(self._root / ".hypothesis", ignore_errors=True)
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -160,7 +171,7 @@ class Copy:
             return _Ended(None, "")
         finally:
             if process.poll() is None:
-                # with all that it has started
+                # The whole group, because tests start processes.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
         return _Ended(process.returncode, output)
