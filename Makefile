@@ -42,7 +42,7 @@ test: check ## Everything that CI runs: check, then all tests
 	@echo '· tests, in two halves at the same time'
 	@$(BIN)/python -m tests.halves
 
-check: lint types ## Style, formatting, types and the direction of imports
+check: lint types ## Style, formatting, types and the contracts about imports
 
 unit: $(READY) ## The unit tests, or the tests you name: ARGS="path -k name"
 	@echo '· tests'
@@ -81,12 +81,12 @@ bench-peers: $(READY) ## The same beside other systems, which it installs; goes 
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks peers $(ARGS)
 
-lint: $(READY) ## Only ruff and the direction of imports
+lint: $(READY) ## Only ruff and the contracts about imports
 	@echo '· style and formatting'
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . \
 		|| { echo 'Files above are not formatted. Try: make format' >&2; exit 1; }
-	@echo '· direction of imports'
+	@echo '· contracts about imports'
 	@$(BIN)/lint-imports --no-logo > .venv/.imports 2>&1 || { cat .venv/.imports >&2; exit 1; }
 
 types: $(READY) ## Only mypy, strict

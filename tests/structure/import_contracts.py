@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, output
-from importlinter.application import contract_utils
-from importlinter.application.contract_utils import AlertLevel
-from importlinter.domain import fields
 
 
 class PackageCircleContract(Contract):
@@ -14,16 +11,8 @@ class PackageCircleContract(Contract):
 
     type_name = "package_circle"
 
-    ignore_imports = fields.SetField(subfield=fields.ImportExpressionField(), required=False)
-    unmatched_ignore_imports_alerting = fields.EnumField(AlertLevel, default=AlertLevel.ERROR)
-
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Find the imports that break this contract."""
-        contract_utils.remove_ignored_imports_and_report(
-            graph=graph,
-            ignore_imports=self.ignore_imports,  # type: ignore[arg-type]  # the field's value
-            unmatched_alerting=self.unmatched_ignore_imports_alerting,  # type: ignore[arg-type]  # same
-        )
         found = sorted(
             (module, imported)
             for module in graph.modules

@@ -32,5 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
-        # The import was interrupted. Nothing has started yet, so there is nothing to stop or print.
+        # A command that needs time to stop handles signals itself. The others have nothing to stop,
+        # nor have the imports.
         return EXIT_INTERRUPTED

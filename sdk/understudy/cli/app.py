@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from understudy.cli import EXIT_INTERRUPTED, errors
+from understudy.cli import errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
 
 #: command to the module that holds its `app`, in the order of ``--help``
@@ -115,7 +115,7 @@ def root(
 
 
 def run(argv: list[str]) -> int:
-    """Run the command in `argv`; return the exit code."""
+    """Run the command in `argv`; return the exit code. `main` answers a KeyboardInterrupt."""
     verbose, argv = take_verbose(argv)
     errors.verbose = verbose
     if not verbose:
@@ -124,8 +124,6 @@ def run(argv: list[str]) -> int:
     try:
         code = typer.main.get_command(app)(args=argv, prog_name="understudy", standalone_mode=False)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, a pager) has ended. Python would fail again when it flushes the standard
         # output at exit, so that now goes nowhere.
