@@ -18,7 +18,6 @@ from understudy_actors.interpreter.child_commands import (
     call_param,
     call_tags,
     call_timeout_ms,
-    outside,
 )
 from understudy_broker.protocol.messages import AnyCommand
 from understudy_store.commands import (
@@ -205,9 +204,8 @@ class Schedules:
         promise_id = self._promise_id_of(f, kwargs)
         env = self._session.env
         spec = client_call(env, self._options, "schedule", f, args, kwargs).spec
-        caller = outside(env.timeout_ms)
-        timeout_ms = call_timeout_ms(caller, spec)
-        param, tags = call_param(spec), call_tags(caller, spec)
+        timeout_ms = call_timeout_ms(env.outside, spec)
+        param, tags = call_param(spec), call_tags(env.outside, spec)
         return self._one(ScheduleCreate(id, cron, promise_id, timeout_ms, param, tags))
 
     def get(self, id: str) -> Schedule:

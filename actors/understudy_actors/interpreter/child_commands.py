@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from understudy_actors.interpreter.determinism import recorded_kind
+from understudy_actors.interpreter.determinism import RECORDED_KIND
 from understudy_actors.interpreter.requests import CallSpec
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
@@ -115,7 +115,7 @@ def call_param(spec: CallSpec) -> Value:
 
     Those of a local call are not stored: only the activation that makes the call performs it.
     """
-    headers = {HEADER_KIND: recorded_kind(spec.kind)}
+    headers = {HEADER_KIND: RECORDED_KIND.get(spec.kind, spec.kind)}
     if spec.site:
         headers[HEADER_SITE] = spec.site
     if spec.name:

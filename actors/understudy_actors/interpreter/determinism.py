@@ -17,12 +17,7 @@ from understudy_store.records import (
 
 #: Kinds as they are recorded, if that differs from the kind of the call: whether the caller waits
 #: at once is no part of history, so a replay may call with rfc what was called with rfi.
-_RECORDED_KIND: Final = {"rfc": "rfi", "lfc": "lfi"}
-
-
-def recorded_kind(kind: str) -> str:
-    """Return the kind that is written into a promise's headers."""
-    return _RECORDED_KIND.get(kind, kind)
+RECORDED_KIND: Final = {"rfc": "rfi", "lfc": "lfi"}
 
 
 def describe(record: PromiseRecord) -> str:
@@ -35,7 +30,7 @@ def describe(record: PromiseRecord) -> str:
 def check(record: PromiseRecord, spec: CallSpec) -> None:
     """Raise `NonDeterminismError` unless `record` was made by a call like `spec`."""
     headers = record.param.headers
-    kind = recorded_kind(spec.kind)
+    kind = RECORDED_KIND.get(spec.kind, spec.kind)
     version = str(spec.version) if spec.version else None
     if (
         headers.get(HEADER_KIND) == kind

@@ -35,12 +35,14 @@ def success(values: Values, function: FunctionLike, result: Any, attempt: int) -
     what = f"the result of {function.name}"
     if isinstance(result, Request):
         raise RequestError(f"{what}: {result.not_yielded()}")
-    return Outcome(RESOLVED, Value(_headers(attempt), values.encode_value(result, what)))
+    headers = {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}
+    return Outcome(RESOLVED, Value(headers, values.encode_value(result, what)))
 
 
 def failure(values: Values, error: BaseException, attempt: int) -> Outcome:
     """Encode what a function raised."""
-    return Outcome(REJECTED, Value(_headers(attempt), values.encode_error(error)), error)
+    headers = {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}
+    return Outcome(REJECTED, Value(headers, values.encode_error(error)), error)
 
 
 def retry_delay_s(
@@ -63,7 +65,3 @@ def retry_delay_s(
         # The policy is the user's own. Its failure must not hide the function's.
         error.add_note(f"and the retry policy {policy!r} raised {broken!r}")
         return None
-
-
-def _headers(attempt: int) -> dict[str, str]:
-    return {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}

@@ -27,9 +27,9 @@ need be; an answer for an activation that was dropped meanwhile is ignored (`Act
 
 The parts, each with its own state: `NodeState` holds the activations and moves them between phases.
 `Settlements` passes settled promises to the runs that wait for them. `Fencing` sends commands and
-results. `Suspension` lets activations linger and suspends them. `Retries` has the local calls that
-wait for another attempt. `Intake` makes activations of tasks. `CreditAccount` announces how much
-more work there is room for. A part calls only those before it, and `NodeCore` orders them.
+results. `Timers` has the actions that are due later. `Suspension` lets activations linger and
+suspends them. `Intake` makes activations of tasks. `CreditAccount` announces how much more work
+there is room for. A part calls only those before it, and `NodeCore` orders them.
 
 What is not perfect
 -------------------
@@ -44,6 +44,7 @@ What is not perfect
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from understudy_actors.activation import Activation, Phase, Run, StepReport
 from understudy_actors.interpreter.environment import Environment
@@ -55,11 +56,11 @@ from understudy_actors.node.credit import CreditAccount
 from understudy_actors.node.fencing import Fencing, ignore_reply
 from understudy_actors.node.intake import Intake
 from understudy_actors.node.ports import BrokerPort, ExecutorPort, Log, LogFailure
-from understudy_actors.node.retries import Retries
 from understudy_actors.node.settlements import Settlements
 from understudy_actors.node.state import NodeState
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_actors.node.suspension import Suspension
+from understudy_actors.node.timers import Timers
 from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, ToPeer
 from understudy_store.commands import PromiseCancel, PromiseSettle, TaskRelease
 from understudy_store.records import PromiseRecord
@@ -91,8 +92,8 @@ class NodeCore:
         self._link = link
         self._settlements = Settlements(state, link)
         self._fencing = Fencing(state, link, self._settlements)
-        self._suspension = Suspension(state, link, self._fencing, self._settlements)
-        self._retries = Retries(state)
+        self.timers = Timers(state)
+        self._suspension = Suspension(state, link, self.timers, self._fencing, self._settlements)
         self._intake = Intake(state, link, self._fencing, self._suspension, self._settlements)
         self.credit = CreditAccount(state, link)
 
@@ -189,28 +190,19 @@ class NodeCore:
 
     def next_due(self) -> int | None:
         """Return when `tick` has something to do, epoch milliseconds; None: never."""
-        linger, retry = self._suspension.next_due(), self._retries.next_due()
-        if linger is None or retry is None:
-            return retry if linger is None else linger
-        return min(linger, retry)
+        return self.timers.next_due
 
     def tick(self, now_ms: int) -> None:
-        """Suspend what has lingered, and run again what is due."""
+        """Suspend activations that have lingered, and retry local calls that are due."""
         self.state.now_ms = now_ms
-        self._suspension.suspend_due()
-        self._retries.run_due()
+        self.timers.run_due()
 
     # Steps ---------------------------------------------------------------------------------------
 
     def stepped(self, reports: Iterable[StepReport], now_ms: int) -> None:
         """Act on steps that ended, or handed out what they had so far."""
         self.state.now_ms = now_ms
-        self._fencing.begin_gathering()
-        try:
-            for report in reports:
-                self._on_report(report)
-        finally:
-            self._fencing.end_gathering()
+        self._fencing.gather(self._on_report, reports)
 
     def _on_report(self, report: StepReport) -> None:
         run = report.run
@@ -291,7 +283,13 @@ class NodeCore:
             self._release(run.activation, delay_ms, failed=True)
         else:
             run.routine = routine.next_attempt()
-            self._retries.add(run, delay_ms)
+            run.activation.busy += 1
+            self.timers.add(delay_ms, partial(self._try_again, run))
+
+    def _try_again(self, run: Run) -> None:
+        run.activation.busy -= 1
+        if not run.activation.dropped:
+            self.state.schedule(run)
 
     # Leaving -------------------------------------------------------------------------------------
 

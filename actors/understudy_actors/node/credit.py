@@ -44,24 +44,22 @@ class CreditPolicy:
         mean_ms = max(busy_ms / count, _FLOOR_MS)
         if self._mean_ms is not None:
             mean_ms = self._mean_ms + (mean_ms - self._mean_ms) * _WEIGHT
-        self._set_mean(mean_ms)
+        self._mean_ms = mean_ms
+        self.target = self._slots + min(self._ahead_max, int(self._ahead_ms / mean_ms))
 
     def observe_stuck(self, waited_ms: float) -> None:
         """Take in that queued work has not moved for that long: what runs is at least as slow."""
         if self._mean_ms is None or waited_ms > self._mean_ms:
-            self._set_mean(waited_ms)
-
-    def _set_mean(self, mean_ms: float) -> None:
-        self._mean_ms = mean_ms
-        self.target = self._slots + min(self._ahead_max, int(self._ahead_ms / mean_ms))
+            self._mean_ms = waited_ms
+            self.target = self._slots + min(self._ahead_max, int(self._ahead_ms / waited_ms))
 
 
 class CreditAccount:
     """The credit of one session: how much was announced, and how much is used up.
 
     Both sides count tasks since the session began. The broker hands out a task only while it has
-    handed out fewer than the total that the node has announced, so no message can be lost or
-    repeated in a way that makes it hand out too much.
+    handed out fewer than the total that the node has announced, so no message that is lost or
+    repeated can make it hand out too much.
     """
 
     def __init__(self, state: NodeState, link: BrokerPort) -> None:
@@ -74,8 +72,9 @@ class CreditAccount:
 
     def new_session(self) -> int:
         """Count anew; return the credit to be announced at the join."""
+        state = self._state
         self._received = 0
-        self._granted = self._room()
+        self._granted = max(0, self.policy.target - state.running) if state.serving else 0
         return self._granted
 
     def use(self) -> None:
@@ -84,7 +83,10 @@ class CreditAccount:
 
     def grant(self) -> None:
         """Announce room for more tasks, if there is more of it."""
-        total = self._received + self._room()
+        state = self._state
+        if not state.serving:
+            return
+        total = self._received + max(0, self.policy.target - state.running)
         # Without a session the announcement is lost, and the next session counts anew.
         if total > self._granted and self._link.send(Credit(total)) is not False:
             self._granted = total
@@ -93,7 +95,3 @@ class CreditAccount:
     def left(self) -> int:
         """Tasks that the broker may still send."""
         return self._granted - self._received
-
-    def _room(self) -> int:
-        state = self._state
-        return max(0, self.policy.target - state.running) if state.serving else 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.errors import CommandError
@@ -29,6 +30,8 @@ from understudy_store.records import (
     SettleState,
     Value,
 )
+
+T = TypeVar("T")
 
 Batch = tuple[ChildCommand, ...]
 
@@ -56,14 +59,19 @@ class Fencing:
         self._gathered: dict[Run, _RunCommands] = {}
         self._gathering = False
 
-    def begin_gathering(self) -> None:
-        """Hold commands back until `end_gathering`, or until something must come after them."""
-        self._gathering = True
+    def gather(self, act: Callable[[T], None], events: Iterable[T]) -> None:
+        """Call `act` for each event, and send the commands of all of them together at the end.
 
-    def end_gathering(self) -> None:
-        self._gathering = False
-        if self._gathered:
-            self.send()
+        They are sent earlier if something must come after them.
+        """
+        self._gathering = True
+        try:
+            for event in events:
+                act(event)
+        finally:
+            self._gathering = False
+            if self._gathered:
+                self.send()
 
     def add(self, run: Run, commands: list[ChildCommand], *, counted: bool = True) -> None:
         """Send commands of a run.
@@ -181,10 +189,11 @@ class Fencing:
     ) -> None:
         if activation.dropped:
             return
-        status, text = _status(answer)
+        status = answer.status if isinstance(answer, Refused) else answer.reply.status
         if status not in (400, 413):
             self._state.drop(activation)
         elif not last:
+            _, text = _status(answer)
             name = activation.promise.param.headers.get(HEADER_FUNCTION, activation.id)
             self.fail(activation, CommandError(status, f"the result of {name}: {text}"))
         elif value.data is not None:

@@ -17,28 +17,28 @@ from understudy_broker.protocol.messages import ToPeer
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_store.records import PromiseRecord
 
-#: how often a backlog is looked at: a blocked thread costs the others that long
+#: time between two looks at a backlog; a blocked thread holds up the other runs for that long
 _NUDGE_S: Final = 0.002
-#: work that nobody has begun for that long is offered to other nodes
+#: time after which queued work that no thread has begun is offered to other nodes
 _STUCK_MS: Final = 100
-#: how long an `async def` may block its loop before it is named
-_WATCH_S: Final = 1.0
-#: messages that are taken in before it is looked for results
-_TOGETHER: Final = 256
-#: how often the timers are looked at while there are any
+#: time for which an `async def` function may block its loop before the log names it
+_BLOCKED_S: Final = 1.0
+#: messages that are acted on before the shell looks for step results
+_MESSAGES_MAX: Final = 256
+#: time between two looks at the timers, while there are any
 _TICK_S: Final = 0.02
-#: how long a worker that has nothing to do listens in the loop's place
+#: time for which a worker that has nothing to do polls in the loop's place
 _POLL_S: Final = 0.02
 
 
 class LinkPort(BrokerPort, Protocol):
-    """A link that another thread may listen to, while the loop that owns it sleeps."""
+    """A link that another thread may poll while the loop that owns it sleeps."""
 
     def poll(self, loop_lock: LoopLock, timeout_s: float, on_polled: Callable[[], None]) -> bool:
-        """Wait for messages and take them in; False: the loop does it."""
+        """Wait for messages and act on them; False: the loop does it."""
 
     def interrupt(self) -> None:
-        """Let who waits in `poll` return."""
+        """Make `poll` return at once."""
 
 
 class NodeService:
@@ -49,8 +49,9 @@ class NodeService:
     now_ms
         The clock, epoch milliseconds; called from several threads.
     loop_lock
-        Of this loop, if its thread may be spared: a worker that has nothing else to do borrows it
-        and takes its own results in, and then what the broker sends next.
+        The lock of this loop, if workers may act in the loop's place: a worker that has nothing
+        else to do acquires it, passes its own results to the core, and then polls the link. This
+        saves a wake-up of the loop's thread for each task.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class NodeService:
         listening = None if loop_lock is None else self
         self._executor = Executor(
             WorkerPool(self.config.concurrency, self._results, now_ms, listening),
-            AsyncLoop(self._results, now_ms, self._watch_coroutines),
+            AsyncLoop(self._results, now_ms, self._on_coroutine),
         )
         self.core = NodeCore(
             env,
@@ -84,9 +85,11 @@ class NodeService:
             log=self._on_loop(log),
             log_failure=self._on_loop(log_failure),
         )
-        self._pulse = trio.Event()
-        self._watch = trio.Event()
+        #: there are timers or a backlog, so `run` must tick
+        self._ticks_needed = trio.Event()
+        self._coroutines_run = trio.Event()
         self._draining = False
+        #: nothing is held any more, while draining
         self._idle = trio.Event()
 
     def _wake(self, last: bool) -> None:
@@ -97,13 +100,13 @@ class NodeService:
         try:
             self._collect()
         except BaseException as error:
-            # as if it had happened there: the worker's own thread has nobody to tell
+            # It is raised on the loop, because nobody sees the errors of a worker's thread.
             self._loop.run_soon(_raise, error)
         finally:
             loop_lock.release()
 
     def poll(self, on_polled: Callable[[], None]) -> bool:
-        """On a worker's thread: take in what the broker sends, while the loop sleeps on."""
+        """Act on the broker's messages on a worker's thread, while the loop sleeps."""
         assert self._loop_lock is not None
         try:
             return self._broker.poll(self._loop_lock, _POLL_S, on_polled)
@@ -112,7 +115,7 @@ class NodeService:
             return False
 
     def interrupt(self) -> None:
-        """Let the worker that listens do something else."""
+        """Make the worker that polls return to its queue."""
         self._broker.interrupt()
 
     def _on_loop(self, said: Callable[..., None] | None) -> Callable[..., None] | None:
@@ -130,96 +133,99 @@ class NodeService:
         try:
             self.core.observe(steps, busy_ms)
             self.core.stepped(results, self._now_ms())
-            self.core.grant()
+            self.core.credit.grant()
         finally:
             self._broker.uncork()
-        self._after()
+        self._set_events()
 
     def receive(self, messages: Sequence[ToPeer]) -> None:
-        """Messages of the broker.
+        """Act on messages of the broker.
 
-        Of many, the first are worked on while the last are taken in: their results need not wait.
+        Of many messages, the first are worked on while the last are still being read, and their
+        results are passed on in between.
         """
-        for start in range(0, len(messages), _TOGETHER):
-            self.core.receive(messages[start : start + _TOGETHER], self._now_ms())
-            self.core.grant()
+        for start in range(0, len(messages), _MESSAGES_MAX):
+            self.core.receive(messages[start : start + _MESSAGES_MAX], self._now_ms())
+            self.core.credit.grant()
             if self._results:
                 self._collect()
-        self._after()
+        self._set_events()
 
     def perform(self, promise: PromiseRecord, version: int, failures: int) -> None:
-        """A task that this node made and acquired for itself."""
+        """Perform a task that this node created and acquired for itself."""
         self.core.perform(promise, version, failures, self._now_ms())
-        self._after()
+        self._set_events()
 
-    def _after(self) -> None:
+    def _set_events(self) -> None:
+        """Set the events of this loop that what has just happened calls for.
+
+        Any thread may read the events, but only the loop's own may set them.
+        """
+        needs_ticks = not self._ticks_needed.is_set() and self._needs_ticks()
         if not self._loop.is_current:
-            if self._lacks_pulse():
-                self._loop.run_soon(self._after)
+            if needs_ticks or self._draining:
+                self._loop.run_soon(self._set_events)
             return
-        if not self._pulse.is_set() and self._has_pulse():
-            self._pulse.set()
+        if needs_ticks:
+            self._ticks_needed.set()
         if self._draining and not self.core.holding:
             self._idle.set()
 
-    def _lacks_pulse(self) -> bool:
-        """Whether `_after` has something to do."""
-        return self._draining or (not self._pulse.is_set() and self._has_pulse())
+    def _needs_ticks(self) -> bool:
+        """Return whether there are timers, or more runs than threads are on their way to."""
+        return self.core.timers.next_due is not None or self._executor.workers.crowded
 
-    def _has_pulse(self) -> bool:
-        return self._executor.workers.crowded or self.core.next_due() is not None
-
-    def _watch_coroutines(self) -> None:
-        """A coroutine goes on, so `_watch_loop` has something to do."""
-        if not self._watch.is_set():
-            self._loop.run(self._watch.set)
+    def _on_coroutine(self) -> None:
+        """Note that a coroutine goes on, so that its loop may be blocked from now on."""
+        if not self._coroutines_run.is_set():
+            self._loop.run(self._coroutines_run.set)
 
     async def run(self) -> None:
-        """Timers, backlog and the watchdog, for as long as the node lives."""
+        """Run timers, see to the backlog, and report blocked loops, as long as the node lives."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_loop)
+                nursery.start_soon(self._report_blocking)
                 while True:
-                    self._pulse = trio.Event()
-                    if not self._has_pulse():
-                        await self._pulse.wait()
-                    await self._beat()
+                    self._ticks_needed = trio.Event()
+                    if not self._needs_ticks():
+                        await self._ticks_needed.wait()
+                    await self._tick_while_needed()
         finally:
             self._executor.stop()
 
-    async def _watch_loop(self) -> None:
-        """Name what blocks the loop of the `async def` functions: all of them wait for it."""
+    async def _report_blocking(self) -> None:
+        """Log the place of a function that blocks the loop of all `async def` functions."""
         while True:
             if not self.core.running:
-                self._watch = trio.Event()
-                await self._watch.wait()
-            await trio.sleep(_WATCH_S)
+                self._coroutines_run = trio.Event()
+                await self._coroutines_run.wait()
+            await trio.sleep(_BLOCKED_S)
             place = self._executor.async_loop.blocked()
             if place is not None and self._log is not None:
                 self._log(
                     f"async functions of this node are held up by {place}, which has blocked for "
-                    f"over {_WATCH_S:g} s: use a plain def (it gets a thread), or "
+                    f"over {_BLOCKED_S:g} s: use a plain def (it gets a thread), or "
                     "trio.to_thread.run_sync"
                 )
 
-    async def _beat(self) -> None:
-        stuck_since = self._now_ms()
+    async def _tick_while_needed(self) -> None:
+        stuck_since_ms = self._now_ms()
         begun = self._executor.workers.begun
-        while self._has_pulse():
+        while self._needs_ticks():
             backlog = self._executor.workers.backlog
             await trio.sleep(_NUDGE_S if backlog else _TICK_S)
             now = self._now_ms()
             self.core.tick(now)
             if not backlog or self._executor.workers.begun != begun:
-                begun, stuck_since = self._executor.workers.begun, now
-            elif now - stuck_since >= _STUCK_MS:
-                self.core.observe_stuck(now - stuck_since)
+                begun, stuck_since_ms = self._executor.workers.begun, now
+            elif now - stuck_since_ms >= _STUCK_MS:
+                self.core.observe_stuck(now - stuck_since_ms)
                 self.core.give_back()
-                stuck_since = now
+                stuck_since_ms = now
             self._executor.workers.nudge()
 
     async def drain(self) -> None:
-        """Take no more work, finish or hand back what is held, within ``config.drain_ms``."""
+        """Take no more work; finish or give back the tasks held, within ``config.drain_ms``."""
         self._draining = True
         self.core.stop_serving()
         self.core.give_back()

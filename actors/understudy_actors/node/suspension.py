@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 
 from understudy_actors.activation import Activation, Phase
@@ -10,6 +9,7 @@ from understudy_actors.node.fencing import Fencing
 from understudy_actors.node.ports import BrokerPort
 from understudy_actors.node.settlements import Settlements
 from understudy_actors.node.state import NodeState
+from understudy_actors.node.timers import Timers
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import TaskSuspend
 
@@ -18,14 +18,18 @@ class Suspension:
     """Moves waiting activations out of the lease, and back if something settled meanwhile."""
 
     def __init__(
-        self, state: NodeState, link: BrokerPort, fencing: Fencing, settlements: Settlements
+        self,
+        state: NodeState,
+        link: BrokerPort,
+        timers: Timers,
+        fencing: Fencing,
+        settlements: Settlements,
     ) -> None:
         self._state = state
         self._link = link
         self._fencing = fencing
         self._settlements = settlements
-        #: (epoch milliseconds, activation), in order, as the linger is the same for all
-        self._lingering: deque[tuple[int, Activation]] = deque()
+        self._timers = timers
 
     def wait_if_idle(self, activation: Activation) -> None:
         """Let an activation with nothing to run wait, so that its credit is free for another."""
@@ -36,21 +40,13 @@ class Suspension:
         state = self._state
         state.leave_running(activation, Phase.WAITING)
         activation.waiting_since_ms = state.now_ms
-        self._lingering.append((state.now_ms + state.config.linger_ms, activation))
+        self._timers.add(state.config.linger_ms, partial(self._on_lingered, activation))
 
-    def next_due(self) -> int | None:
-        """Return when the first linger ends, epoch milliseconds; None if nothing lingers."""
-        return self._lingering[0][0] if self._lingering else None
-
-    def suspend_due(self) -> None:
-        """Suspend the activations whose linger has ended."""
-        now_ms, lingering = self._state.now_ms, self._lingering
-        while lingering and lingering[0][0] <= now_ms:
-            _, activation = lingering.popleft()
-            waited_ms = now_ms - activation.waiting_since_ms
-            # It may have run since, and wait anew with an entry of its own.
-            if activation.phase is Phase.WAITING and waited_ms >= self._state.config.linger_ms:
-                self.suspend(activation)
+    def _on_lingered(self, activation: Activation) -> None:
+        waited_ms = self._state.now_ms - activation.waiting_since_ms
+        # It may have run since, and wait anew with a timer of its own.
+        if activation.phase is Phase.WAITING and waited_ms >= self._state.config.linger_ms:
+            self.suspend(activation)
 
     def suspend(self, activation: Activation) -> None:
         """Give up the lease of a waiting activation; the store notes what it waits for."""
@@ -58,7 +54,7 @@ class Suspension:
         if activation.fences_open:
             # The answer to a fence may wake it, and would come too late after the suspend.
             linger_ms = max(1, state.config.linger_ms)
-            self._lingering.append((state.now_ms + linger_ms, activation))
+            self._timers.add(linger_ms, partial(self._on_lingered, activation))
             return
         awaited = activation.wake_on()
         if not awaited:

@@ -10,7 +10,7 @@ from understudy.errors import ConfigurationError
 from understudy.options import Options
 from understudy.registry import Function
 from understudy.retry import to_wire
-from understudy_actors.interpreter.child_commands import create_command, outside
+from understudy_actors.interpreter.child_commands import create_command
 from understudy_actors.interpreter.requests import CallSpec
 from understudy_store.commands import PromiseCreate
 
@@ -79,4 +79,4 @@ def promise_of(env: NodeEnvironment, call: ClientCall, id: str) -> PromiseCreate
     """Return the command that begins the call now, under the id `id`."""
     spec = call.spec
     spec.id = check_id(id)
-    return create_command(outside(env.timeout_ms), spec, env.now_ms())
+    return create_command(env.outside, spec, env.now_ms())

@@ -21,6 +21,7 @@ from understudy.errors import (
 from understudy.registry import Function, Registry
 from understudy.retry import Exponential, Retry, from_wire
 from understudy.values import Codec
+from understudy_actors.interpreter.child_commands import outside
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
 from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
@@ -138,6 +139,8 @@ class NodeEnvironment:
         self.functions = NodeFunctions(registry)
         self.values = NodeValues(codec, retry)
         self.timeout_ms = int(timeout_s * 1000)
+        #: the frame of calls from outside of durable functions
+        self.outside = outside(self.timeout_ms)
         self.now_ms: Callable[[], int] = now_ms
         self.join(group)
         self._dependencies: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from unittest.mock import MagicMock, Mock
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -344,13 +344,13 @@ def test_a_worker_sets_the_nodes_timers_through_the_loop(draining: bool) -> None
         node = eventually(lambda: nodes and nodes[0])
         loop.acquire()
         node._draining = draining
-        node.core._retries.add(MagicMock(), 0)
+        node.core.timers.add(0, Mock())
         node.receive(())
         # Only the loop's own thread may set a trio event.
-        assert not node._pulse.is_set()
+        assert not node._ticks_needed.is_set()
         assert not node._idle.is_set()
         loop.lock.release()
-        eventually(node._pulse.is_set)
+        eventually(node._ticks_needed.is_set)
         eventually(lambda: node._idle.is_set() is draining)
 
 
