@@ -1,4 +1,4 @@
-"""Machines whose clocks are wrong, or are set while everything runs."""
+"""Machines whose wall clocks are wrong."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield broker
 
 
-@pytest.mark.parametrize("off_ns", [-HOUR_NS, HOUR_NS])
+@pytest.mark.parametrize("error_ns", [-HOUR_NS, HOUR_NS])
 def test_a_node_with_a_wrong_clock_sleeps_as_long_as_it_says(
-    broker: EmbeddedBroker, off_ns: int, monkeypatch: pytest.MonkeyPatch
+    broker: EmbeddedBroker, error_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker began with the right time; this process finds another one."""
+    """The broker began with the right time, and then this process's wall clock was set."""
     defaults = PeerClock.__init__.__kwdefaults__
     assert defaults is not None
-    monkeypatch.setitem(defaults, "wall_ns", lambda: time.time_ns() + off_ns)
+    monkeypatch.setitem(defaults, "wall_ns", lambda: time.time_ns() + error_ns)
     runtime = Runtime("g", url=broker.endpoint)
 
     @runtime.register

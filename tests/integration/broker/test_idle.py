@@ -1,4 +1,4 @@
-"""A node that has nothing to do says so more rarely; one that has, as often as ever."""
+"""An idle node sends fewer heartbeats than one that holds a task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from understudy import Context, Runtime
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.server.embedded import EmbeddedBroker
 
-#: every 0.2 s, and every 0.6 s with nothing at stake
+#: a heartbeat every 0.2 s, and every 0.6 s from idle nodes
 CONFIG = BrokerConfig(lease_ttl_ms=8_000, beat_ms=200)
 
 _release = threading.Event()
@@ -44,8 +44,8 @@ def silent_s(observer: Runtime) -> float:
     return node.silent_s
 
 
-def mostly_silent_for_long(observer: Runtime) -> float:
-    """The share of moments in which the node was last heard more than a beat and a half ago."""
+def share_of_long_silence(observer: Runtime) -> float:
+    """Return the share of moments at which the last heartbeat was over 1.5 intervals ago."""
     seen: list[bool] = []
     until = time.monotonic() + 1.8
     while time.monotonic() < until:
@@ -54,15 +54,15 @@ def mostly_silent_for_long(observer: Runtime) -> float:
     return sum(seen) / len(seen)
 
 
-def test_a_node_rests_while_it_holds_nothing(url: str) -> None:
+def test_a_node_sends_fewer_heartbeats_while_it_holds_nothing(url: str) -> None:
     _release.clear()
     node = Runtime(group="workers", url=url)
     node.register(wait)
     with node, closing(Runtime(group="observers", url=url)) as observer:
         eventually(lambda: any(group.nodes for group in observer.groups().groups))
-        assert mostly_silent_for_long(observer) > 0.3
+        assert share_of_long_silence(observer) > 0.3
         handle = observer.options(target="workers").rpc("busy", "wait")
         eventually(lambda: any(n.held for g in observer.groups().groups for n in g.nodes))
-        assert mostly_silent_for_long(observer) < 0.2
+        assert share_of_long_silence(observer) < 0.2
         _release.set()
         assert handle.result(10) == "released"
