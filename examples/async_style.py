@@ -1,6 +1,8 @@
-"""The same in `async def`: `await ctx...` instead of `yield ctx...`; the caller is async too.
+"""Async functions: `await ctx...` instead of `yield ctx...`. The caller is async too.
 
-`await` keeps the exact types: mypy knows that `bar` takes and gives an int.
+`await` keeps exact types: mypy knows that `bar` takes an int and returns one.
+
+Run it with ``python examples/async_style.py``.
 """
 
 import trio

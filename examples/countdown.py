@@ -1,8 +1,11 @@
-"""A durable sleep: the process goes away in the middle of a countdown, and the next one ends it.
+"""A durable sleep: one process starts a countdown, and another one finishes it.
 
-`ctx.sleep` is a promise with a deadline in the store. It holds no thread and no process, and it
-runs on while nobody is there. Here the first runtime stops after "2"; the second one opens the same
-file and goes on from there. Saying a number is a step (`ctx.run`), stored once: none is said twice.
+`ctx.sleep` is a promise with a deadline in the store. It occupies no thread and no process, and its
+time passes even if nothing runs. Here the first runtime stops after "2"; the second one opens the
+same file and continues from there. Each number is printed in a step (`ctx.run`), whose result is
+stored, so no number is printed again.
+
+Run it with ``python examples/countdown.py``.
 """
 
 import tempfile
@@ -13,23 +16,23 @@ from typing import Any
 
 from understudy import Context, Runtime
 
-SECOND_S = 0.5
+#: the pause between two numbers, in seconds
+PAUSE_S = 0.5
 
-
-said_two = threading.Event()
+printed_two = threading.Event()
 
 
 def countdown(ctx: Context, start: int) -> Generator[Any, Any, str]:
     for number in range(start, 0, -1):
-        yield ctx.run(say, number)
-        yield ctx.sleep(SECOND_S)
+        yield ctx.run(print_number, number)
+        yield ctx.sleep(PAUSE_S)
     return "Lift-off!"
 
 
-def say(_: Context, number: int) -> None:
+def print_number(_: Context, number: int) -> None:
     print(f"{number} ...")
     if number == 2:
-        said_two.set()
+        printed_two.set()
 
 
 def main() -> None:
@@ -40,13 +43,13 @@ def main() -> None:
         first.register(countdown)
         with first:
             first.rpc("countdown-1", countdown, 4)
-            said_two.wait()
-        print("(the process is gone)")
+            printed_two.wait()
+        print("(the first runtime has stopped)")
 
         second = Runtime.local(store)
         second.register(countdown)
         with second:
-            print("(another one has opened the store)")
+            print("(a second runtime has opened the store)")
             print(second.get("countdown-1").result(timeout=30))
 
 

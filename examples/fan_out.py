@@ -1,7 +1,9 @@
-"""Fan-out: many calls at once, their results combined.
+"""Fan-out: many calls at the same time, and their results combined.
 
-`ctx.map` calls a function for each item, at most `window` of them at a time. `ctx.rfi` does the
-same by hand: it gives a promise at once, to wait for whenever its value is needed.
+`ctx.map` calls a function for each item, at most `window` of them at a time. `ctx.rfi` starts a
+single call and returns a promise at once; `yield from` the promise when its value is needed.
+
+Run it with ``python examples/fan_out.py``.
 """
 
 from collections.abc import Generator
@@ -12,8 +14,8 @@ from understudy import Context, Runtime
 runtime = Runtime.local()
 
 PAGES = {
-    "home": "welcome to the theatre",
-    "programme": "tonight the understudy plays the lead",
+    "home": "welcome to the theater",
+    "program": "tonight the understudy plays the lead",
     "cast": "the lead and the understudy",
 }
 

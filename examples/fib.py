@@ -1,7 +1,9 @@
-"""Recursion by remote calls: every fib(n) is a durable promise of its own.
+"""Recursion by remote calls: every fib(n) is a durable call of its own.
 
-Each call starts both of its halves before it waits for either, so that they run side by side, on
-whichever node has room. A function that waits holds no thread, so the recursion cannot deadlock.
+Each call starts both of its children before it waits for either, so they run at the same time, on
+any node that has room. A function that waits occupies no thread, so the recursion cannot deadlock.
+
+Run it with ``python examples/fib.py``.
 """
 
 from collections.abc import Generator
@@ -25,8 +27,8 @@ def main() -> None:
     with runtime:
         print(f"fib(10) = {runtime.rpc('fib-10', fib, 10).result()}")
         calls = sum(1 for _ in runtime.promises.search(prefix="fib-10"))
-        print(f"{calls} calls, each of them stored: the first has the id fib-10, its children")
-        print("fib-10.1 and fib-10.2, theirs fib-10.1.1 and so on")
+        print(f"{calls} calls were made, and each is stored. The first has the id fib-10,")
+        print("its children have fib-10.1 and fib-10.2, their children fib-10.1.1 and so on")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A durable call in ten lines: broker, store and node are all in this one process."""
+"""A durable call in ten lines: broker, store and node are in this one process.
+
+Run it with ``python examples/hello.py``.
+"""
 
 from understudy import Context, Runtime
 

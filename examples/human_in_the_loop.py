@@ -1,8 +1,10 @@
-"""Waiting for a person: `ctx.promise` makes a promise that somebody outside settles.
+"""Waiting for a person: `ctx.promise` makes a promise that is settled from outside.
 
-The function asks for approval and waits, for minutes or for weeks, holding no process. The person's
-answer comes in by the promise's id: here from the main thread, elsewhere from a webhook, or from
-`understudy promises resolve ID`.
+The function asks for approval and waits, for minutes or for weeks, and occupies no process in the
+meantime. The answer settles the promise by its id: here from the main thread; elsewhere from a
+webhook, or with ``understudy promises resolve ID``.
+
+Run it with ``python examples/human_in_the_loop.py``.
 """
 
 import queue
@@ -13,7 +15,7 @@ from understudy import Context, Runtime
 
 runtime = Runtime.local()
 
-#: what the reviewer finds in the morning: (promise id, text)
+#: the reviewer's mail: (promise id, text)
 mail: queue.Queue[tuple[str, str]] = queue.Queue()
 
 

@@ -1,8 +1,10 @@
-"""Retries: a leaf that raises is tried again by its policy; its caller sees only the outcome.
+"""Retries: a leaf that raises is tried again, as its policy says. Its caller sees only the outcome.
 
-Exponential by default. `Constant`, `Linear` and `Never` are others, given where the function is
-registered or for one call by `.options(retry=...)`. After the last attempt, and at once after a
-`NonRetryableError`, the failure reaches the caller as the exception that it was.
+The default policy is exponential. `Constant`, `Linear` and `Never` are others, given where the
+function is registered, or for one call with `.options(retry=...)`. After the last attempt, and at
+once after a `NonRetryableError`, the original exception reaches the caller.
+
+Run it with ``python examples/retries.py``.
 """
 
 from collections.abc import Generator
@@ -14,15 +16,15 @@ runtime = Runtime.local()
 
 
 class NoSuchCustomerError(NonRetryableError):
-    """No repetition mends this."""
+    """Not retried, because another attempt would fail in the same way."""
 
 
 @runtime.register(retry=Constant(pause_s=0.05, max_attempts=5))
-def charge(ctx: Context, customer: str, works_at_attempt: int) -> str:
+def charge(ctx: Context, customer: str, successful_attempt: int) -> str:
     attempt = ctx.info.attempt
     if customer == "nobody":
         raise NoSuchCustomerError(f"no customer {customer!r}")
-    if attempt < works_at_attempt:
+    if attempt < successful_attempt:
         print(f"  attempt {attempt} for {customer}: the bank does not answer")
         raise ConnectionError("the bank does not answer")
     return f"{customer} charged at attempt {attempt}"
@@ -34,11 +36,11 @@ def checkout(ctx: Context) -> Generator[Any, Any, str]:
     try:
         yield ctx.rfc(charge, "bob", 3).options(retry=Never())
     except ConnectionError as error:
-        print(f"bob, one attempt only: {error}")
+        print(f"bob has only one attempt: {error}")
     try:
         yield ctx.rfc(charge, "nobody", 1)
     except NoSuchCustomerError as error:
-        print(f"not tried again: {error}")
+        print(f"not retried: {error}")
     return "checked out"
 
 

@@ -1,8 +1,10 @@
-"""A saga: several steps that stand or fall together, each with one that undoes it.
+"""A saga: several steps that succeed together or are undone together.
 
-When a step fails, what was done before is undone in reverse order. It is an ordinary `except`, and
-yet no crash can leave half a trip booked: the steps that were done are in the store, so whoever
-goes on with the function knows them, and undoes just those.
+If a step fails, the steps before it are undone in reverse order. The code is an ordinary `except`,
+but no crash can leave half a trip booked: the finished steps are in the store, so the node that
+continues the function knows them and undoes exactly those.
+
+Run it with ``python examples/saga.py``.
 """
 
 from collections.abc import Callable, Generator
@@ -16,7 +18,7 @@ Step = Callable[[Context, str], str]
 
 
 class SoldOutError(NonRetryableError):
-    """Another attempt would not help."""
+    """Not retried, because another attempt would fail in the same way."""
 
 
 def book_flight(_: Context, city: str) -> str:
@@ -39,11 +41,11 @@ def cancel_hotel(_: Context, city: str) -> str:
     return city
 
 
-def book_theatre(_: Context, city: str) -> str:
+def book_theater(_: Context, city: str) -> str:
     if city == "Paris":
-        raise SoldOutError(f"the theatre in {city} is sold out")
-    print(f"  theatre in {city} booked")
-    return f"theatre in {city}"
+        raise SoldOutError(f"the theater in {city} is sold out")
+    print(f"  theater in {city} booked")
+    return f"theater in {city}"
 
 
 @runtime.register
@@ -55,7 +57,7 @@ def book_trip(ctx: Context, city: str) -> Generator[Any, Any, list[str]]:
         undo.append(cancel_flight)
         done.append((yield from ctx.run(book_hotel, city)))
         undo.append(cancel_hotel)
-        done.append((yield from ctx.run(book_theatre, city).options(retry=Never())))
+        done.append((yield from ctx.run(book_theater, city).options(retry=Never())))
     except SoldOutError:
         for step in reversed(undo):
             yield from ctx.run(step, city)

@@ -1,8 +1,10 @@
-"""A schedule: the broker makes a call by the clock, whether or not anybody runs.
+"""A schedule: the broker calls a function by the clock.
 
-A cron expression of six fields begins with seconds. Each occurrence is a call with an id of its
-own, so it can be looked up later, and is made exactly once. What was missed while the broker was
-down is made up for.
+A cron expression has five fields, or six of which the first is seconds. Each call has an id of its
+own, so it is made exactly once and can be looked up later. Calls that were due while the broker was
+down are made when it is back.
+
+Run it with ``python examples/schedule.py``.
 """
 
 import queue
@@ -15,13 +17,13 @@ reports: queue.Queue[str] = queue.Queue()
 
 
 @runtime.register
-def report(ctx: Context, of: str) -> None:
-    reports.put(f"a report of {of}, asked for by promise {ctx.id.rpartition('.')[0]}.<time>")
+def report(ctx: Context, subject: str) -> None:
+    reports.put(f"a report on {subject}, by the call {ctx.id.rpartition('.')[0]}.<time>")
 
 
 def main() -> None:
     with runtime:
-        runtime.schedules.create("every-second", "* * * * * *", report, "the stage")
+        runtime.schedules.create("every-second", "* * * * * *", report, "the sales")
         for _ in range(2):
             print(reports.get(timeout=30))
         runtime.schedules.delete("every-second")

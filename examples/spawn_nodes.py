@@ -1,8 +1,11 @@
-"""Nodes of their own: one script, several processes.
+"""Nodes from a script: one program, several processes.
 
-`runtime.spawn` starts processes of a group and sends them the functions that are registered here,
-by cloudpickle, so they may stand in this very script. Calls to the group go to whichever node has
-room. A node that dies is started again, and its calls go on elsewhere; all end with this script.
+`runtime.spawn` starts the nodes of a group and sends them the functions that are registered here,
+with cloudpickle, so the functions may be defined in this script. Calls to the group go to any node
+that has room. A node that dies is restarted, and its calls continue elsewhere. All nodes stop with
+this script.
+
+Run it with ``python examples/spawn_nodes.py``.
 """
 
 import os
@@ -34,19 +37,19 @@ def spread(ctx: Context) -> Generator[Any, Any, list[tuple[int, int]]]:
 
 def main() -> None:
     shares: Counter[int] = Counter()
-    right = True
+    all_correct = True
     with runtime:
         workers = runtime.spawn("workers", nodes=2)
-        # again and again, for one of the nodes may be up a while before the other
+        # Repeated, because one node may be ready some time before the other.
         for number in count(1):
             results = runtime.rpc(f"spread-{number}", spread).result(timeout=60)
-            right = right and sum(square for square, _ in results) == SUM
+            all_correct = all_correct and sum(square for square, _ in results) == SUM
             shares.update(pid for _, pid in results)
             if len(shares) == 2:
                 break
-        print("every sum was right:", right)
+        print("every sum was correct:", all_correct)
         print("nodes that worked:", len(shares))
-        print("they are those that were spawned:", set(shares) == set(workers.pids))
+        print("they are the spawned ones:", set(shares) == set(workers.pids))
 
 
 if __name__ == "__main__":

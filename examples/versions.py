@@ -1,8 +1,10 @@
-"""Two versions of a function side by side: old calls end as they began, new calls use the new code.
+"""Two versions of a function: calls that began with the old code also end with it.
 
-A function whose code has changed cannot go on with a history that the old code made: such a run
-fails with `NonDeterminismError`. So the new code is registered as version 2 beside the old. A call
-takes the highest version unless `.options(version=...)` says which.
+Changed code cannot continue a call that the old code began: its replay would differ, and fail with
+`NonDeterminismError`. So the new code is registered as version 2, beside the old code. A call uses
+the highest version unless `.options(version=...)` names another.
+
+Run it with ``python examples/versions.py``.
 """
 
 from collections.abc import Generator

@@ -1,1 +1,1 @@
-"""Nine services and a gateway: the three request flows of asynchronous RPC (see README.md)."""
+"""Nine services and a gateway that show three flows of asynchronous RPC (see README.md)."""

@@ -1,9 +1,11 @@
-"""The gateway: HTTP requests become durable calls. ``python -m examples.async_rpc.gateway``
+"""The gateway: each HTTP request becomes a durable call.
 
-The request is ephemeral, the call is not. Its id is fixed, so whoever sends the same request again,
-after a crash of the gateway or of curl, attaches to the same execution. ``?id=`` gives another id,
-and so another execution; ``?seconds=`` says how long service-c shall work.
-PORT is the port to listen on, 5000 unless told.
+A request ends when the gateway or curl crashes; the call does not. The call's id is fixed, so the
+same request sent again attaches to the same call. The query parameter ``id`` gives another id, and
+so another call; ``seconds`` is how long service-c works.
+
+Run it with ``python -m examples.async_rpc.gateway``. PORT in the environment is the port to listen
+at. [default: 5000]
 """
 
 import os

@@ -1,4 +1,7 @@
-"""service-a: `foo`, the first of the await chain. It waits for `bar`, whatever may crash."""
+"""service-a: `foo`, the first function of the await chain. It waits for `bar`.
+
+The wait survives a crash of either process. Run it with ``python -m examples.async_rpc.service_a``.
+"""
 
 from collections.abc import Generator
 from typing import Any

@@ -1,4 +1,7 @@
-"""service-b: `bar`, the middle of the await chain. The demo kills this one."""
+"""service-b: `bar`, the second function of the await chain. It waits for `baz`.
+
+The demo kills this service. Run it with ``python -m examples.async_rpc.service_b``.
+"""
 
 from collections.abc import Generator
 from typing import Any

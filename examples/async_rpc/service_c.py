@@ -1,7 +1,8 @@
-"""service-c: `baz`, the end of the await chain, which does the work.
+"""service-c: `baz`, the last function of the await chain. It does the work.
 
-It works for as many seconds as it is told, in an ordinary blocking call. If ASYNC_RPC_LEDGER names
-a file, it adds a line to it, so that one can count how often it ran.
+The work is an ordinary blocking call of as many seconds as the argument says. If ASYNC_RPC_LEDGER
+names a file, each run adds a line to it, so that the runs can be counted. Run it with
+``python -m examples.async_rpc.service_c``.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""service-d: `qux`, the first of the detached chain. It hands over to `quz` and is done."""
+"""service-d: `qux`, the first function of the detached chain. It starts `quz` and returns.
+
+Run it with ``python -m examples.async_rpc.service_d``.
+"""
 
 from collections.abc import Generator
 from typing import Any
@@ -12,7 +15,7 @@ runtime = Runtime(group="service-d")
 def qux(ctx: Context) -> Generator[Any, Any, str]:
     print("running function qux")
     yield ctx.detached("quz", 1).options(target="poll://service-e")
-    return "handed over to quz"
+    return "quz is started"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""service-e: `quz`, the middle of the detached chain. It adds one and hands over to `cog`."""
+"""service-e: `quz`, the second function of the detached chain. It starts `cog` and returns.
+
+Run it with ``python -m examples.async_rpc.service_e``.
+"""
 
 from collections.abc import Generator
 from typing import Any
@@ -9,10 +12,10 @@ runtime = Runtime(group="service-e")
 
 
 @runtime.register
-def quz(ctx: Context, arg: int) -> Generator[Any, Any, str]:
+def quz(ctx: Context, number: int) -> Generator[Any, Any, str]:
     print("running function quz")
-    yield ctx.detached("cog", arg + 1).options(target="poll://service-f")
-    return "handed over to cog"
+    yield ctx.detached("cog", number + 1).options(target="poll://service-f")
+    return "cog is started"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""service-f: `cog`, the end of the detached chain. Nobody waits for it, so it prints the result."""
+"""service-f: `cog`, the last function of the detached chain. It prints the result.
+
+Nobody waits for it. Run it with ``python -m examples.async_rpc.service_f``.
+"""
 
 from understudy import Context, Runtime
 
@@ -6,9 +9,9 @@ runtime = Runtime(group="service-f")
 
 
 @runtime.register
-def cog(_: Context, arg: int) -> int:
+def cog(_: Context, number: int) -> int:
     print("running function cog")
-    result = arg + 1
+    result = number + 1
     print(f"the detached chain ends with {result}")
     return result
 

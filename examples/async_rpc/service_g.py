@@ -1,4 +1,7 @@
-"""service-g: `zim`, the fan-out workflow. `rax` and `dop` run at the same time, elsewhere."""
+"""service-g: `zim`, the fan-out workflow. It calls `rax` and `dop`, which run at the same time.
+
+Run it with ``python -m examples.async_rpc.service_g``.
+"""
 
 from collections.abc import Generator
 from typing import Any
@@ -9,13 +12,13 @@ runtime = Runtime(group="service-g")
 
 
 @runtime.register
-def zim(ctx: Context, arg: int) -> Generator[Any, Any, int]:
+def zim(ctx: Context, number: int) -> Generator[Any, Any, int]:
     print("running function zim")
     promise_rax = yield ctx.rfi("rax").options(target="poll://service-h")
     promise_dop = yield ctx.rfi("dop").options(target="poll://service-i")
     result_rax: int = yield promise_rax
     result_dop: int = yield promise_dop
-    return result_rax + result_dop + arg
+    return result_rax + result_dop + number
 
 
 if __name__ == "__main__":

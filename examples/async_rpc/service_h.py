@@ -1,4 +1,7 @@
-"""service-h: `rax`, the first of the two that `zim` fans out to."""
+"""service-h: `rax`, one of the two functions that `zim` calls at the same time.
+
+Run it with ``python -m examples.async_rpc.service_h``.
+"""
 
 from understudy import Context, Runtime
 

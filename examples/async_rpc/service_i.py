@@ -1,4 +1,7 @@
-"""service-i: `dop`, the second of the two that `zim` fans out to."""
+"""service-i: `dop`, one of the two functions that `zim` calls at the same time.
+
+Run it with ``python -m examples.async_rpc.service_i``.
+"""
 
 from understudy import Context, Runtime
 

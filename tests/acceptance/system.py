@@ -1,4 +1,4 @@
-"""A broker and programs in processes of their own, for tests from outside."""
+"""A broker and programs in processes of their own, for tests that look from outside."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from typing import Any
 
 from understudy import Runtime
 
-#: seconds that anything may take before a test has failed
+#: seconds after which a wait fails its test
 PATIENCE_S = 40.0
-#: seconds between two looks
-LOOK_S = 0.01
+#: seconds between two checks of a condition
+POLL_S = 0.01
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def until(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; a test that waits in vain fails and says for what."""
+def until(goal: str, condition: Callable[[], object]) -> None:
+    """Wait until the condition holds; fail the test if that takes too long."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline_s:
-            raise AssertionError(f"waited {PATIENCE_S:g} s in vain until {what}")
-        time.sleep(LOOK_S)
+            raise AssertionError(f"waited {PATIENCE_S:g} s in vain until {goal}")
+        time.sleep(POLL_S)
 
 
 class Program:
-    """One process; what it writes goes into a file."""
+    """A process whose output goes into a file."""
 
     def __init__(self, argv: list[str], log: Path, env: dict[str, str], cwd: Path) -> None:
         self.log = log
@@ -60,41 +60,42 @@ class Program:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Kill the process with SIGKILL, and wait for its end."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait(PATIENCE_S)
 
 
 class System:
-    """A broker, and whatever a test starts beside it."""
+    """A broker, and the programs that a test starts beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"ipc://{folder}/broker"
         self._programs: list[Program] = []
         self._store = f"sqlite:///{folder}/store.db"
-        # nobody waits until it listens: whatever comes before it keeps trying, which is quicker
+        # The test does not wait for the broker, because programs that start before it keep trying.
         self.broker = self.start_broker()
-        #: a client of it, in the test's own process
+        #: a client, in the test's own process
         self.runtime = Runtime(group="test", url=self.url, connect_timeout=PATIENCE_S)
 
     def start_broker(self) -> Program:
-        """Start the broker, at first or again: always with the same address and store."""
+        """Start the broker, or start it again with the same address and store."""
         arguments = ["--listen", self.url, "--store", self._store]
-        return self._start("broker", ["-m", "understudy", "broker", *arguments])
+        return self.start("broker", ["-m", "understudy", "broker", *arguments])
 
     def run(self, name: str, text: str, **env: str) -> Program:
-        """Start a program: `text` is its source, `name` that of its file and its log."""
+        """Write a program's source `text` into a file named after `name`, and start it."""
         file = self.folder / f"{name.replace('-', '_')}.py"
         file.write_text(dedent(text), encoding="utf-8")
-        return self._start(name, [str(file)], **env)
+        return self.start(name, [str(file)], **env)
 
     def again(self, name: str, **env: str) -> Program:
-        """Start a program that was `run` before once more."""
-        return self._start(name, [str(self.folder / f"{name.replace('-', '_')}.py")], **env)
+        """Start once more a program that was started by `run`."""
+        return self.start(name, [str(self.folder / f"{name.replace('-', '_')}.py")], **env)
 
-    def _start(self, name: str, arguments: list[str], **env: str) -> Program:
+    def start(self, name: str, arguments: list[str], **env: str) -> Program:
+        """Start Python with `arguments`; `name` is that of the log."""
         log = self.folder / f"{name}.{len(self._programs)}.log"
         program = Program(
             [sys.executable, *arguments],
@@ -106,12 +107,12 @@ class System:
         return program
 
     def nodes(self, group: str) -> dict[str, int]:
-        """The nodes of a group that are there: name to process."""
+        """Return the nodes of a group: name to process id."""
         groups = self.runtime.groups().groups
         return {n.name: n.os_pid for g in groups if g.name == group for n in g.nodes}
 
     def ledger(self, name: str) -> list[str]:
-        """The lines that programs have added to a file of the system's folder."""
+        """Return the lines that programs have added to a file in the system's folder."""
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
 
@@ -121,13 +122,13 @@ class System:
             program.kill()
 
     def report(self) -> str:
-        """What all programs wrote."""
+        """Return the output of all programs."""
         return "\n".join(f"--- {p.log.name}\n{p.output}" for p in self._programs)
 
 
 @contextmanager
 def open_system(folder: Path) -> Iterator[System]:
-    """A system that is gone when the block is left; a failure shows what its programs wrote."""
+    """Open a system, and stop it at the end of the block; a failure prints its programs' output."""
     system = System(folder)
     try:
         yield system
@@ -151,7 +152,7 @@ def listening(port: int) -> bool:
 
 
 def post(port: int, path: str) -> tuple[int, Any]:
-    """Send a POST request to this machine; status and decoded JSON."""
+    """Send a POST request to this machine; return the status and the decoded JSON."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method="POST")
     try:
         with _OPENER.open(request, timeout=PATIENCE_S) as response:

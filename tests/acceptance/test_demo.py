@@ -1,4 +1,4 @@
-"""The demo as `make demo` runs it: its acts, a failure, an interrupt; nothing is left behind."""
+"""The demo as `make demo` runs it: its story, a failure, an interrupt. Nothing is left behind."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.acceptance.system import until
 ROOT = Path(__file__).parents[2]
 DEMO = ["-m", "examples.async_rpc.demo"]
 
-#: seconds; it takes about fifteen
+#: seconds after which the demo counts as hung; it needs about fifteen
 PATIENCE_S = 180
 
-#: a line of each act, in the order in which they appear
+#: a line of each part of the story, in order
 KEY_LINES = [
     r"^1\. 11 processes run: a broker, nine services, a gateway",
     r'^   POST /await-chain  →  \{"message": 3\}',
     r'^   POST /detached-chain  →  \{"message": "detached-chain started"\}',
-    r"^   service-f, a moment later: 'the detached chain ends with 3'",
+    r"^   a moment later service-f prints: 'the detached chain ends with 3'",
     r'^   POST /fan-out-workflow  →  \{"message": 3\}',
-    r"^   while service-c works: SIGKILL to service-b \(process \d+\)",
+    r"^   while baz runs: service-b \(process \d+\) is killed with SIGKILL",
     r"^   service-b is back as process \d+",
     r'^   POST /await-chain\?id=await-chain-2&seconds=4  →  \{"message": 3\}',
     r"^   baz ran once",
-    r"^   while service-c works: SIGKILL to the gateway \(process \d+\)",
-    r"^   POST /await-chain\?id=await-chain-3&seconds=4  →  no answer",
+    r"^   while baz runs: the gateway \(process \d+\) is killed with SIGKILL",
+    r"^   POST /await-chain\?id=await-chain-3&seconds=4  →  no response",
     r"^   the gateway is back as process \d+",
     r'^   POST /await-chain\?id=await-chain-3&seconds=4  →  \{"message": 3\}',
     r"^   baz ran once",
@@ -73,19 +73,19 @@ class Run:
         return self._err.read_text(encoding="utf-8")
 
     def ends_with(self, code: int) -> None:
-        """Wait for the end; check the exit code, and that all processes have gone."""
+        """Wait for the end; check the exit code, and that all processes have ended."""
         found = self.process.wait(PATIENCE_S)
         assert found == code, self.out + self.err
         assert self.processes() == []
 
     def processes(self) -> list[str]:
-        """What runs and was started, however indirectly, by this run."""
+        """Return the running processes that this run has started, however indirectly."""
         found = []
         for environ in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if self.mark.encode() in environ.read_bytes():
                     found.append(environ.with_name("cmdline").read_bytes().decode())
-            except OSError:  # it has ended, or is not ours
+            except OSError:  # it has ended, or belongs to another user
                 continue
         return found
 
@@ -99,7 +99,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_demo_plays_all_acts_and_leaves_nothing(folder: Path) -> None:
+def test_the_demo_tells_its_story_and_leaves_nothing(folder: Path) -> None:
     run = Run(folder, DEMO)
     run.ends_with(0)
     assert list(folder.iterdir()) == []
@@ -108,18 +108,18 @@ def test_the_demo_plays_all_acts_and_leaves_nothing(folder: Path) -> None:
     assert len(lines) <= 60, run.out
     rest = iter(lines)
     for pattern in KEY_LINES:
-        # consumes the lines up to the match, so the order counts
+        # `any` consumes the lines up to the match, so the order counts.
         assert any(re.search(pattern, line) for line in rest), f"{pattern}\n{run.out}"
 
 
-def test_a_failure_is_told_with_the_logs(folder: Path) -> None:
-    change = "demo.CHAIN = '{\"message\": 4}'"
+def test_a_failure_is_reported_with_the_logs(folder: Path) -> None:
+    change = "demo.AWAIT_CHAIN_RESPONSE = '{\"message\": 4}'"
     program = f"import sys; from examples.async_rpc import demo; {change}; sys.exit(demo.main())"
     run = Run(folder, ["-c", program])
     run.ends_with(1)
-    assert 'The demo failed: POST /await-chain answered {"message": 3}' in run.err
+    assert 'The demo failed: POST /await-chain returned {"message": 3}' in run.err
     assert re.search(r"^service-c/1 +\| running function baz", run.err, re.MULTILINE)
-    # the whole log is kept, and nothing else
+    # The whole log is kept, and nothing else.
     (kept,) = folder.iterdir()
     assert str(kept) in run.err
     assert "running function foo" in kept.read_text(encoding="utf-8")

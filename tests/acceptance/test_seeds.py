@@ -1,8 +1,8 @@
-"""The snippets of the published articles about asynchronous RPC run here, as they stand there.
+"""The programs of the published articles about asynchronous RPC run here, almost unchanged.
 
-The sources below are those of the articles but for the import, the constructor and the broker's
-address (each program begins with `HEAD` instead), what the articles leave out, and durations. Every
-line that is ours ends with ``# ours``, or stands in `HEAD` or `SERVE`.
+They differ from the articles in the import, the constructor and the broker's address (each program
+begins with `HEAD` instead), in the parts that the articles leave out, and in durations. Every
+changed line ends with ``# ours``, or is in `HEAD` or `SERVE`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if __name__ == "__main__":
 """
 
 
-# the gateway's id and group are fixed in the article; every other node has a fresh id
+# The gateway's id and group are fixed in the article. Every other node has a new id.
 GATEWAY_HEAD = HEAD.format(group="gateway").replace(")\n\n", ", id='gateway')\n\n", 1)
 
 
@@ -62,7 +62,7 @@ def system(tmp_path: Path) -> Iterator[System]:
         yield system
 
 
-# -- the article "Resonate is also an async RPC framework" ----------------------------------------
+# The article "Resonate is also an async RPC framework" -------------------------------------------
 
 ARTICLE_FIRST = """
 @resonate.register
@@ -122,11 +122,11 @@ def test_article_fan_out_and_its_error(system: System) -> None:
     system.run("service-baz", service("service-baz", raising))
     with pytest.raises(ValueError, match="baz has no result"):
         calls.rpc("fan-out-2", "foo").result(PATIENCE_S)
-    # the function caught it, printed it, and raised it again
+    # The function has caught it, printed it, and raised it again.
     assert "baz has no result" in foo.output
 
 
-# -- the page "Async RPC between services", and its example application ---------------------------
+# The page "Async RPC between services", and its example application ------------------------------
 
 CHAIN = {
     "service-a": """
@@ -149,7 +149,7 @@ def bar(ctx):
 def baz(_):
     print("running function baz")
     note("baz.txt", "ran")  # ours
-    deadline = time.monotonic() + 40  # ours: works until the test has done what it came for
+    deadline = time.monotonic() + 40  # ours: works until the test lets it end
     while not Path("go").exists() and time.monotonic() < deadline:  # ours
         time.sleep(0.01)  # ours
     return 1
@@ -213,18 +213,18 @@ def release_baz(system: System) -> None:
     (system.folder / "go").touch()
 
 
-def test_await_chain_and_a_static_id_answers_again(system: System) -> None:
+def test_await_chain_with_a_fixed_id_returns_again(system: System) -> None:
     port = free_port()
     release_baz(system)
     start_chain(system)
     start_gateway(system, port)
     assert post(port, "/await-chain") == (200, {"message": 3})
-    # the id is fixed: the same request is answered from the store
+    # The id is fixed, so the result comes from the store.
     assert post(port, "/await-chain") == (200, {"message": 3})
     assert system.ledger("baz.txt") == ["ran"]
 
 
-def test_a_route_answers_500_with_what_went_wrong(system: System) -> None:
+def test_a_failed_call_is_a_response_with_status_500(system: System) -> None:
     port = free_port()
     start_gateway(system, port)
     with ThreadPoolExecutor(1) as pool:
@@ -238,7 +238,7 @@ def test_a_route_answers_500_with_what_went_wrong(system: System) -> None:
         system.runtime.get("await-chain").result(PATIENCE_S)
 
 
-# service_e keeps the promise and never waits for it; that `result + 1` fails is nobody's concern
+# service-e never waits for the promise, so its `result + 1` fails. Nobody waits for service-e.
 DETACHED = {
     "service-d": """
 @resonate.register
@@ -299,7 +299,7 @@ def test_detached_chain_and_fan_out_workflow(system: System) -> None:
     ],
     ids=["generator", "plain function"],
 )
-def test_an_invocation_that_is_not_yielded_is_made_all_the_same(system: System, rest: str) -> None:
+def test_an_invocation_that_is_not_yielded_is_still_made(system: System, rest: str) -> None:
     caller = f"""
     @resonate.register
     def fire(ctx):
@@ -314,7 +314,7 @@ def test_an_invocation_that_is_not_yielded_is_made_all_the_same(system: System, 
     until("qux has run", lambda: system.ledger("qux.txt"))
 
 
-# -- the recovery stories -------------------------------------------------------------------------
+# The recovery stories ----------------------------------------------------------------------------
 
 
 def test_service_b_dies_while_service_c_works(system: System) -> None:
@@ -332,7 +332,7 @@ def test_service_b_dies_while_service_c_works(system: System) -> None:
     assert not handle.done()
     system.again("service-b")
     assert handle.result(PATIENCE_S) == 3
-    # service-b began again, and did not call service-c again
+    # service-b ran again from its first line, and did not call service-c again.
     assert system.ledger("bar.txt") == ["await-chain.1"] * 2
     assert system.ledger("baz.txt") == ["ran"]
 
@@ -349,14 +349,14 @@ def bar(ctx):
 """
 
 
-def test_a_node_dies_in_a_durable_sleep_and_another_goes_on(system: System) -> None:
+def test_a_node_dies_in_a_durable_sleep_and_another_continues(system: System) -> None:
     first = system.run("service-b", service("service-b", SLEEPER))
     handle = system.runtime.options(target="poll://service-b").rpc("sleep", "bar")
     until("it sleeps", lambda: [p.id for p in system.runtime.promises.search(prefix="sleep.2")])
     first.kill()
     system.again("service-b")
     assert handle.result(PATIENCE_S) == "slept"
-    # what was done before the sleep was stored, and is not done again
+    # The step before the sleep was stored, so it does not run again.
     assert system.ledger("step.txt") == ["ran"]
 
 
@@ -379,7 +379,7 @@ def test_the_gateway_dies_and_the_same_request_attaches(system: System) -> None:
     assert system.ledger("bar.txt") == ["await-chain.1"]
 
 
-def test_the_broker_dies_and_the_chain_goes_on(system: System) -> None:
+def test_the_broker_dies_and_the_chain_continues(system: System) -> None:
     start_chain(system)
     handle = system.runtime.options(target="poll://service-a").rpc("await-chain", "foo")
     until("service-c works", lambda: system.ledger("baz.txt"))
@@ -387,12 +387,12 @@ def test_the_broker_dies_and_the_chain_goes_on(system: System) -> None:
     system.start_broker()
     release_baz(system)
     assert handle.result(PATIENCE_S) == 3
-    # the nodes came back with what they held: nobody began anew
+    # The nodes came back with their tasks, so nothing ran again.
     assert system.ledger("bar.txt") == ["await-chain.1"]
     assert system.ledger("baz.txt") == ["ran"]
 
 
-# -- identities -----------------------------------------------------------------------------------
+# Identities --------------------------------------------------------------------------------------
 
 WORKER = """
 import os  # ours
@@ -406,7 +406,7 @@ def foo(_, number):
 """
 
 
-def test_two_nodes_of_a_group_share_its_calls_and_one_can_be_meant(system: System) -> None:
+def test_two_nodes_of_a_group_share_its_calls_and_one_can_be_named(system: System) -> None:
     """Anycast: only one node in the group claims an invocation. Unicast: only that one gets it."""
     nodes = ["node-1", "node-2"]
     for node in nodes:

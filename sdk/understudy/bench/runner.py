@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from understudy import Runtime
-from understudy.bench.deployment import wait_for_nodes
+from understudy.bench.deployment import START_S, wait_for_nodes
 from understudy.bench.workloads import WORKLOADS, Figures, Progress
 
 GROUP: Final = "bench"
@@ -18,7 +18,8 @@ WARM_UP_CALLS: Final = 50
 @contextmanager
 def client_of(url: str) -> Iterator[Runtime]:
     """Open a client whose calls go to the nodes of the bench group."""
-    runtime = Runtime(group="bench-client", url=url)
+    # The broker may have been started a moment ago, and is slow to start on a busy machine.
+    runtime = Runtime(group="bench-client", url=url, connect_timeout=START_S)
     try:
         yield runtime.options(target=GROUP)
     finally:
