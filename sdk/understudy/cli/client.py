@@ -167,22 +167,6 @@ class Client:
                 return None
             raise
 
-    def schedule(self, id: str) -> ScheduleRecord:
-        """Read a schedule; raises `CommandError` with status 404 if it does not exist."""
-        found = self.command(ScheduleGet(id)).schedule
-        assert found is not None
-        return found
-
-    def schedules(self, prefix: str = "") -> Iterator[ScheduleRecord]:
-        """Iterate over schedules in the order of their ids."""
-        cursor: str | None = None
-        while True:
-            reply = self.command(ScheduleSearch(prefix, PAGE_MAX, cursor))
-            yield from reply.schedules or ()
-            cursor = reply.cursor
-            if cursor is None:
-                return
-
     def promises(
         self,
         *,
@@ -218,6 +202,22 @@ class Client:
             if isinstance(reply, Reply) and reply.task is not None:
                 found[reply.task.id] = reply.task
         return found
+
+    # Schedules -----------------------------------------------------------------------------------
+
+    def schedule(self, id: str) -> ScheduleRecord:
+        """Read a schedule; raises `CommandError` with status 404 if it does not exist."""
+        record = self.command(ScheduleGet(id)).schedule
+        assert record is not None
+        return record
+
+    def schedules(self, prefix: str = "") -> Iterator[ScheduleRecord]:
+        """Search schedules, in the order of their ids."""
+        return self._search(
+            lambda size, cursor: ScheduleSearch(prefix, size, cursor),
+            lambda reply: reply.schedules,
+            None,
+        )
 
     def _search(
         self,
