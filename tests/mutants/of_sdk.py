@@ -7,7 +7,7 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/sdk").mutant
-_VALUES: Final = "values/test_values.py"
+_ROUND_TRIP: Final = "values/test_round_trip.py::TestRoundTrip"
 _FAILURES: Final = "values/test_errors.py"
 _RETRY: Final = "test_retry.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
@@ -26,8 +26,8 @@ _WAITING: Final = (
         "functions-own-timeout-hidden",
         None,
         "a TimeoutError that the function raised is its own",
-        "understudy.cli.commands.invoke._settled",
-        drop("if future.done():\n    raise"),
+        "understudy.handle.Handle.result",
+        swap("timeout_s is None or self._future.done()", "timeout_s is None"),
         _HANDLES,
     ),
     _mutant(
@@ -140,9 +140,9 @@ _DATA: Final = (
         "tuples-become-lists",
         None,
         "a value arrives as what it was",
-        "understudy.values.decoding.Decoding._lift",
+        "understudy.values.decoding.Decoder._decode_extension",
         swap("tuple(inner)", "inner"),
-        f"{_VALUES}::TestRoundTrip::test_corner_cases",
+        f"{_ROUND_TRIP}::test_corner_cases",
     ),
     _mutant(
         "folded-hour-unfolded",
@@ -150,7 +150,7 @@ _DATA: Final = (
         "a time in the hour that comes twice keeps which of the two it is",
         "understudy.values.decoding._datetime",
         swap("int(fold)", "0"),
-        f"{_VALUES}::TestRoundTrip::test_corner_cases",
+        f"{_ROUND_TRIP}::test_corner_cases",
     ),
     _mutant(
         "large-int-unsigned",
@@ -161,23 +161,23 @@ _DATA: Final = (
             'int.from_bytes(data, "big", signed=True)',
             'int.from_bytes(data, "big", signed=False)',
         ),
-        f"{_VALUES}::TestRoundTrip::test_corner_cases",
+        f"{_ROUND_TRIP}::test_corner_cases",
     ),
     _mutant(
         "unpickles-for-anyone",
         None,
         "pickled data is refused unless it was allowed",
-        "understudy.values.decoding.Decoding._unpickled",
-        swap("not self._pickle", "self._tagged and not self._pickle"),
-        f"{_VALUES}::TestPickle::test_pickled_data_is_refused_where_not_allowed",
+        "understudy.values.codec.Codec.__init__",
+        swap("Decoder(read_pickle, tagged=False)", "Decoder(unpickle, tagged=False)"),
+        "values/test_pickles.py::TestPickle::test_pickled_data_is_refused_unless_allowed",
     ),
     _mutant(
         "cycle-not-noticed",
         None,
-        "what contains itself is refused",
+        "a value that contains itself is refused",
         "understudy.values.encoding.Converter.convert",
         swap("self.depth == DEPTH_MAX", "self.depth == -1"),
-        f"{_VALUES}::TestRefusals::test_depth",
+        "values/test_encoding.py::TestRefused::test_nesting_is_bounded",
     ),
     _mutant(
         "too-large-a-value",
@@ -185,7 +185,7 @@ _DATA: Final = (
         "a payload past its limit is refused where it is made",
         "understudy.values.codec.Codec.encode_value",
         swap("len(data) > self.payload_bytes_max", "len(data) > 2 * self.payload_bytes_max"),
-        f"{_VALUES}::TestRefusals::test_size",
+        "values/test_encoding.py::TestRefused::test_the_size_is_bounded",
     ),
     _mutant(
         "missing-data-is-an-error",
@@ -193,28 +193,28 @@ _DATA: Final = (
         "a timer's value is None",
         "understudy.values.codec.Codec.decode_value",
         swap("return None", 'return data or b""'),
-        f"{_VALUES}::TestRoundTrip::test_no_data_is_none",
+        f"{_ROUND_TRIP}::test_no_data_is_none",
     ),
     _mutant(
         "errors-wire-rewritten",
         None,
-        "an error passes unchanged through those who do not know its class",
-        "understudy.values.errors.encode_failure",
-        drop("return error._wire"),
+        "an error passes unchanged through a process that does not know its class",
+        "understudy.values.errors.encode_error",
+        drop("return error.received"),
         _FAILURES,
     ),
     _mutant(
         "error-past-the-limit",
         None,
         "an error fits a payload, whatever it holds",
-        "understudy.values.errors.encode_failure",
-        swap("len(data) <= codec.payload_bytes_max", "len(data) >= 0"),
+        "understudy.values.errors.encode_error",
+        swap("len(data) <= payload_bytes_max", "len(data) >= 0"),
         _FAILURES,
     ),
     _mutant(
         "stop-iteration-rebuilt",
         None,
-        "what means something to Python itself is not raised into a generator",
+        "an exception with a meaning for Python itself is not raised into a generator",
         "understudy.values.errors._may_be_raised",
         swap("(kind, Exception) and not issubclass(kind, _NEVER_REBUILT)", "(kind, Exception)"),
         _FAILURES,
