@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from understudy.errors import BrokerUnavailableError
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import GroupsGet, GroupsReport
@@ -55,12 +54,12 @@ class _NoBrokerNotice(logging.Handler):
         self._advice = advice
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = record.args[0] if isinstance(record.args, tuple) and record.args else None
-        if isinstance(error, BrokerUnavailableError):
+        url = getattr(record, "unavailable_url", None)
+        if url is not None:
             left_s = self._gives_up_at - time.monotonic()
             next_step = f"trying for {left_s:.0f} s more" if left_s > 0 else "waiting for it"
             print(
-                f"understudy: no broker answers at {error.url} yet; {self._advice}; {next_step}",
+                f"understudy: no broker answers at {url} yet; {self._advice}; {next_step}",
                 file=sys.stderr,
                 flush=True,
             )

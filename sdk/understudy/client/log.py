@@ -38,14 +38,19 @@ class ConnectionLog:
         _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
 
     def unavailable(self, url: str) -> None:
-        """Warn that no broker answers yet."""
+        """Warn that no broker answers yet.
+
+        The record has an attribute `unavailable_url`, by which the command line recognizes it and
+        tells its user in words of its own.
+        """
         if self.dedicated:
-            self.warn(
+            text = (
                 f"no broker answers at {url} (still trying). Start one with: understudy broker; or "
                 "give its address with --url, UNDERSTUDY_URL or Runtime(url=...)"
             )
         else:
-            self.warn(str(BrokerUnavailableError(url, "still trying")))
+            text = str(BrokerUnavailableError(url, "still trying"))
+        _LOG.warning("%s", text, extra={"unavailable_url": url})
 
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""
