@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.broker.core.rig import hello
 from tests.unit.broker.link.peer import Peer
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Beat, Request, Response, Welcome
 from understudy_store.commands import Reply
@@ -20,6 +21,18 @@ def test_a_busy_peer_sends_heartbeats_and_gives_up_a_silent_broker() -> None:
     peer.session.receive([Beat()], 7_000)
     assert not peer.session.is_broken(7_500)
     assert peer.session.next_due() == 5_000
+
+
+def test_the_welcome_says_how_often_to_send_heartbeats() -> None:
+    peer = Peer()
+    peer.session.open(hello("a"), 0)
+    welcome = Welcome(PROTOCOL_VERSION, "b", "a#1", 10_000, 1_000, 100, 1 << 20, 1 << 19)
+    peer.session.receive([welcome], 0)
+    assert peer.session.next_due() == 1_000
+    assert peer.sent(999) == []
+    assert peer.sent(1_000) == [Beat()]
+    assert not peer.session.is_broken(2_999)
+    assert peer.session.is_broken(3_000)
 
 
 def idle() -> Peer:
