@@ -1,7 +1,7 @@
 """`LinkConnection`: a peer's connection to its broker, kept up for as long as the peer lives.
 
 It owns the socket and carries a `LinkSession`: it connects, says hello, sends what the session has
-to send, passes what arrives to it, and connects again when the connection breaks, for ever. Each
+to send, passes what arrives to it, and connects again whenever the connection breaks. Each
 connection has a socket of its own, so a new session never begins with frames of the old one in a
 queue.
 
@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 import trio
 import zmq
 
+from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.errors import LinkError
 from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
@@ -115,7 +116,7 @@ class LinkConnection:
         self.corked = True
 
     def uncork(self) -> None:
-        """Send at once what was held back, on this thread, without the loop's next turn."""
+        """Send at once what was held back, on this thread, without waking the loop."""
         self.corked = False
         socket, session = self.socket, self.session
         if socket is None or not session.connected:
@@ -250,7 +251,7 @@ class LinkConnection:
             self._notify()
 
     async def _connect_once(self) -> None:
-        """Have one connection, from its first attempt until it is lost."""
+        """Open a socket, and use it until its connection is lost."""
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
@@ -289,7 +290,7 @@ class LinkConnection:
         except zmq.ZMQError as error:
             failure = LinkError(
                 f"{self.url!r} is no address of a broker ({error.strerror}): "
-                "it looks like tcp://127.0.0.1:5577"
+                f"it looks like {DEFAULT_ADDRESS}"
             )
             self.session.fail(failure)
             raise failure from None
