@@ -1,4 +1,4 @@
-"""Faults of the broker: its core and what that is made of, and frames."""
+"""Faults of the broker: its core, the core's parts, and frames."""
 
 from __future__ import annotations
 
@@ -8,41 +8,61 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/broker").mutant
 _CORE: Final = "core/test_core.py"
-_REST: Final = "core/test_core_idle.py"
+_IDLE: Final = "core/test_idle_steps.py"
 _DISPATCHER: Final = "core/test_dispatcher.py"
 _FRAMES: Final = "protocol/test_frames.py"
-_LARGE: Final = "core/test_flow_control.py"
+_FLOW: Final = "core/test_flow_control.py"
 _MEMBERS: Final = "core/test_membership.py"
-_PARKING: Final = "core/test_quarantine.py"
-_PATIENCE: Final = "core/test_reply_coalescer.py"
+_QUARANTINE: Final = "core/test_quarantine.py"
+_COALESCER: Final = "core/test_reply_coalescer.py"
 _RANDOM: Final = "core/test_core_random.py"
-_WATCHING: Final = "core/test_watches.py"
-_SERVICE: Final = "tests/integration/broker/test_server.py"
+_WATCHES: Final = "core/test_watches.py"
+_SERVER: Final = "tests/integration/broker/test_server.py"
 
 _BATCHES: Final = (
     _mutant(
-        "rests-with-work-to-do",
+        "idle-with-work-to-do",
         18,
-        "a turn is cut short only where nothing but beats has come",
+        "a step is idle only if nothing but heartbeats has come",
         "understudy_broker.core.receiver.Receiver.receive",
         drop("self.has_input = True"),
-        _REST,
+        _IDLE,
     ),
     _mutant(
-        "rests-with-somebody-lost",
+        "idle-with-a-peer-lost",
         18,
         "a lost connection is dealt with at once",
         "understudy_broker.core.core.BrokerCore.connection_lost",
         drop("self._receiver.has_input = True"),
-        _REST,
+        _IDLE,
     ),
     _mutant(
         "answered-before-its-commit",
         17,
         "nothing is told before it is on the disk: a client could see it vanish",
-        "understudy_broker.core.requests.RequestHandlers._perform",
-        swap("self._outbox.answer", "self._urgent.answer"),
+        "understudy_broker.core.requests.RequestHandlers._reply",
+        swap(
+            "self._outbox.reply("
+            "session.peer, Response(corr, reply), may_be_delayed=may_be_delayed)",
+            "getattr(self._outbox, 'add_urgent')(session.peer, Response(corr, reply))",
+        ),
         _CORE,
+    ),
+    _mutant(
+        "refused-and-performed",
+        None,
+        "a command that is not permitted is not performed",
+        "understudy_broker.core.requests.RequestHandlers.perform",
+        swap("refusal is not None", "not command"),
+        "core/test_authorization.py",
+    ),
+    _mutant(
+        "performed-without-its-rows",
+        None,
+        "requests wait for their rows, however late the store answers",
+        "understudy_broker.core.core.BrokerCore.step",
+        swap("self._rows is None", "self._rows is None and self.committing"),
+        "core/test_late_lookups.py",
     ),
     _mutant(
         "created-and-not-watched",
@@ -50,7 +70,7 @@ _BATCHES: Final = (
         "who calls is told how it ended",
         "understudy_broker.core.requests.RequestHandlers._create_watched",
         drop("self._add_watches(session, [promise.id])"),
-        _WATCHING,
+        _WATCHES,
     ),
     _mutant(
         "settled-at-once-and-not-said",
@@ -61,7 +81,7 @@ _BATCHES: Final = (
             "reply.ok and promise is not None and not promise.settled",
             "reply.ok and promise is not None",
         ),
-        _WATCHING,
+        _WATCHES,
     ),
     _mutant(
         "calls-watched-without-bound",
@@ -69,16 +89,16 @@ _BATCHES: Final = (
         "watches are in memory, so there is a bound to them",
         "understudy_broker.core.requests.RequestHandlers._create_watched",
         swap("len(session.watches) >= self._config.watches_max", "not session"),
-        _WATCHING,
+        _WATCHES,
     ),
     _mutant(
         "invoked-before-its-commit",
         10,
         "a version is handed out when its acquisition is on the disk",
-        "understudy_broker.core.delivery.Delivery._hand_over",
+        "understudy_broker.core.poll_scheme.PollScheme._push",
         swap(
             "self._outbox.add(session.peer, Invoke(promise, 1))",
-            "self._urgent.add(session.peer, Invoke(promise, 1))",
+            "getattr(self._outbox, 'add_urgent')(session.peer, Invoke(promise, 1))",
         ),
         _CORE,
     ),
@@ -86,34 +106,36 @@ _BATCHES: Final = (
         "settlement-told-before-its-commit",
         17,
         "watchers hear of what is on the disk",
-        "understudy_broker.core.delivery.Delivery._settle",
+        "understudy_broker.core.delivery.Delivery._tell_settled",
         swap(
             "self._outbox.add(peer, Settled(promises))",
-            "self._urgent.add(peer, Settled(promises))",
+            "getattr(self._outbox, 'add_urgent')(peer, Settled(promises))",
         ),
-        _WATCHING,
+        _WATCHES,
     ),
     _mutant(
         "committed-after-the-send",
         17,
-        "the shell sends a batch when its commit has returned",
-        "understudy_broker.server.server._Shell._begin_commit",
+        "the server sends the messages of a batch when its commit has returned",
+        "understudy_broker.server.server.Server._commit",
         swap(
-            "self.store.commit_here(batch.changes, reads)\nself._finish_commit()",
-            "[]\nself._finish_commit()\nself.store.commit_here(batch.changes, reads)",
+            "result = self._store.commit(batch.changes, reads, self._on_commit_done)\n"
+            "if result is not None:\n    self._finish_commit(result)",
+            "self._finish_commit([])\n"
+            "self._store.commit(batch.changes, reads, self._on_commit_done)",
         ),
-        f"{_SERVICE}::test_a_failed_commit_stops_the_broker",
+        f"{_SERVER}::test_a_failed_commit_stops_the_broker",
     ),
     _mutant(
         "failed-commit-ignored",
         17,
         "a broker whose commit failed stops, and says nothing of that batch",
-        "understudy_broker.server.server._Shell._finish_commit",
+        "understudy_broker.server.server.Server._finish_commit",
         swap(
             "(result, StoreFailedError):\n    raise",
             "(result, StoreFailedError):\n    result = []\nif result is None:\n    raise",
         ),
-        f"{_SERVICE}::test_a_failed_commit_stops_the_broker",
+        f"{_SERVER}::test_a_failed_commit_stops_the_broker",
     ),
     _mutant(
         "history-not-forgotten",
@@ -122,7 +144,7 @@ _BATCHES: Final = (
         "understudy_broker.core.core.BrokerCore.committed",
         drop("self.machine.committed(batch.changes)"),
         _CORE,
-        _LARGE,
+        _FLOW,
         _RANDOM,
     ),
     _mutant(
@@ -183,7 +205,7 @@ _BATCHES: Final = (
         "a watch ends with its connection",
         "understudy_broker.core.membership.Membership._drop",
         drop("self._watches.drop(session)"),
-        _WATCHING,
+        _WATCHES,
         _MEMBERS,
     ),
     _mutant(
@@ -192,7 +214,7 @@ _BATCHES: Final = (
         "a watch ends with an unwatch",
         "understudy_broker.core.watches.Watches.remove",
         drop("watchers.pop(session, None)"),
-        _WATCHING,
+        _WATCHES,
     ),
     _mutant(
         "unblock-sent-once",
@@ -206,8 +228,8 @@ _BATCHES: Final = (
         "unblock-not-kept-for-the-absent",
         13,
         "an unblock waits for its group to connect",
-        "understudy_broker.core.membership.Membership.hello",
-        swap("owner is session", "owner is peer"),
+        "understudy_broker.core.poll_scheme.PollScheme.send_owed",
+        swap("receiver is session", "receiver is None"),
         _CORE,
     ),
     _mutant(
@@ -225,8 +247,8 @@ _FRAMES_IN_ORDER: Final = (
         "frame-taken-twice",
         None,
         "a frame that comes again does nothing",
-        "understudy_broker.core.core.BrokerCore._in_order",
-        swap('place == "next"', 'place != "gap"'),
+        "understudy_broker.core.receiver.Receiver.receive",
+        swap('place != "next"', 'place == "gap"'),
         _CORE,
     ),
     _mutant(
@@ -250,8 +272,8 @@ _FRAMES_IN_ORDER: Final = (
         "frames-unnumbered",
         None,
         "who numbers its frames gets numbered ones",
-        "understudy_broker.core.context.BrokerContext._frames",
-        swap("[(peer, stamp(frame)) for _, frame in packed]", "packed if stamp else []"),
+        "understudy_broker.core.outbox.Outbox._pack",
+        swap("None if session is None else session.sequence", "None"),
         _CORE,
     ),
     _mutant(
@@ -266,7 +288,7 @@ _FRAMES_IN_ORDER: Final = (
         "bad-request-spoils-its-frame",
         None,
         "one bad request harms only itself",
-        "understudy_broker.core.core.BrokerCore.receive",
+        "understudy_broker.core.receiver.Receiver._salvage",
         swap("error.status == 400", "error.status == 413"),
         _CORE,
     ),
@@ -361,7 +383,7 @@ _WHO_GETS_WHAT: Final = (
         "understudy_broker.core.dispatcher.Dispatcher._assign_suspects",
         swap("node.available <= 0 or node.pid in self.suspects", "node.available <= 0"),
         _DISPATCHER,
-        _PARKING,
+        _QUARANTINE,
     ),
     _mutant(
         "suspects-wait-for-ever",
@@ -370,15 +392,18 @@ _WHO_GETS_WHAT: Final = (
         "understudy_broker.core.dispatcher.Dispatcher.release_suspects",
         swap("now - since < SUSPECT_MS and holds_suspect(pid, id_)", "holds_suspect(pid, id_)"),
         _DISPATCHER,
-        _PARKING,
+        _QUARANTINE,
     ),
     _mutant(
         "parked-one-late",
         None,
-        "a task is parked when its deaths reach the limit",
-        "understudy_broker.core.quarantine.parks",
-        swap("execute.deaths < limit", "execute.deaths <= limit"),
-        _PARKING,
+        "a task is parked when its crash count reaches the limit",
+        "understudy_broker.core.quarantine.Quarantine.halt_if_poisoned",
+        swap(
+            "execute.crash_count < self._crash_count_max",
+            "execute.crash_count <= self._crash_count_max",
+        ),
+        _QUARANTINE,
     ),
     _mutant(
         "parked-in-name-only",
@@ -386,42 +411,42 @@ _WHO_GETS_WHAT: Final = (
         "a parked task is halted, by name, and offered to nobody",
         "understudy_broker.core.quarantine.Quarantine.halt_if_poisoned",
         drop("if not self._machine.apply(TaskHalt(task.id, cause), now).ok:\n    return False"),
-        _PARKING,
+        _QUARANTINE,
     ),
 )
 
 _HELD_BACK: Final = (
     _mutant(
-        "patient-for-ever",
+        "reply-delayed-for-ever",
         None,
-        "an answer that is held back goes when its time is over",
-        "understudy_broker.core.reply_coalescer.ReplyCoalescer.hold",
-        swap("now + self.wait_ms", "None"),
-        _PATIENCE,
+        "a delayed reply leaves when its time is over",
+        "understudy_broker.core.reply_coalescer.ReplyCoalescer.delay",
+        swap("now + self.delay_ms", "None"),
+        _COALESCER,
     ),
     _mutant(
-        "patient-answer-lost",
+        "delayed-reply-lost",
         None,
-        "what is held back rides with the next frame",
+        "a delayed reply travels with the next frame",
         "understudy_broker.core.reply_coalescer.ReplyCoalescer.merge_into",
         swap("messages if delayed is None else delayed + messages", "messages"),
-        _PATIENCE,
+        _COALESCER,
     ),
     _mutant(
-        "patient-with-a-step",
+        "reply-to-a-step-delayed",
         None,
-        "the answer to a step that was stored comes at once: its function waits for it",
-        "understudy_broker.core.reply_coalescer.is_patient",
-        swap("all(type(inner) is not PromiseSettle for inner in commands)", "bool(commands)"),
-        _PATIENCE,
+        "the reply to a step that was stored comes at once: its function waits for it",
+        "understudy_broker.core.reply_coalescer.may_be_delayed",
+        swap("PromiseSettle not in map(type, commands)", "bool(commands)"),
+        _COALESCER,
     ),
     _mutant(
-        "patient-without-bound",
+        "replies-delayed-without-bound",
         None,
-        "what is held back for one peer is bounded",
-        "understudy_broker.core.reply_coalescer.ReplyCoalescer.hold",
-        swap("len(held) + len(messages) > HELD_MAX", "len(held) < 0"),
-        _PATIENCE,
+        "the delayed replies of one peer are bounded",
+        "understudy_broker.core.reply_coalescer.ReplyCoalescer.delay",
+        swap("len(delayed) + len(messages) > DELAYED_MAX", "len(delayed) < 0"),
+        _COALESCER,
     ),
     _mutant(
         "large-answers-without-bound",
@@ -429,7 +454,7 @@ _HELD_BACK: Final = (
         "a peer that asks for much at once is owed a bounded part of it",
         "understudy_broker.core.flow_control.ReplyBudget.owe",
         swap("owed + self.sent.get(peer, 0) >= self.bytes_max", "owed >= 4 * self.bytes_max"),
-        _LARGE,
+        _FLOW,
     ),
     _mutant(
         "put-off-for-ever",
@@ -437,7 +462,7 @@ _HELD_BACK: Final = (
         "what was put off is done when the peer has taken what it was sent",
         "understudy_broker.core.flow_control.ReplyBudget.on_drained",
         swap("self.sent.pop(peer, None)", "self.sent.get(peer)"),
-        _LARGE,
+        _FLOW,
     ),
 )
 

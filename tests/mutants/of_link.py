@@ -201,8 +201,8 @@ _BUSY_POLLING: Final = (
         "busy-poll-setting-ignored",
         None,
         "the limit of busy polling is a setting",
-        "understudy_broker.server.server._Shell.__init__",
-        swap("TrioSocket(router, config.busy_poll_us / 1e6)", "TrioSocket(router)"),
+        "understudy_broker.server.server.serve",
+        swap("busy_poll_s=config.busy_poll_us / 1e6", "busy_poll_s=0.0"),
         f"{_SOCKETS}::test_the_limit_of_busy_polling_is_a_setting_of_the_broker",
     ),
 )

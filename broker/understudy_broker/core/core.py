@@ -231,17 +231,17 @@ class BrokerCore:
 
     @property
     def full(self) -> bool:
-        """Whether enough waits for the next commit; the shell then reads no more."""
+        """True if enough waits for the next commit; the shell then reads no more."""
         return self.flow.full
 
     @property
     def has_deferred(self) -> bool:
-        """Whether requests wait until their peer has taken what it was sent."""
+        """True if requests wait until their peer has taken what it was sent."""
         return bool(self.flow.budget.deferred)
 
     @property
     def looking_up(self) -> bool:
-        """Whether a step waits for rows of the store."""
+        """True if a step waits for rows of the store."""
         return self._lookup_at is not None
 
     def step(

@@ -98,7 +98,7 @@ class FlowControl:
 
     @property
     def full(self) -> bool:
-        """Whether enough waits for the next commit; the shell then reads no more."""
+        """True if enough waits for the next commit; the shell then reads no more."""
         return self._requests >= self._config.batch_requests_max or (
             bool(self._request_bytes)
             and sum(self._request_bytes.values()) >= self._config.batch_bytes_max

@@ -1,12 +1,12 @@
-"""The messages between a broker and its peers.
+"""Messages between a broker and its peers.
 
-A peer is a *node* (serves the functions of a group) or a *client* (only asks). One ZeroMQ frame
-carries a list of messages in order; see `frames`. A connection begins with `Hello`, answered by
-`Welcome` or `Refused`.
+A peer is a *node*, which serves the functions of a group, or a *client*, which only calls. One
+ZeroMQ frame carries a list of messages in order; see `frames`. A connection begins with `Hello`,
+which is answered by `Welcome` or `Refused`.
 
-What may be repeated without harm: `Hello` (same boot), `Credit` (cumulative), `Beat`, `Ack`, and
-any `Request` (every command is idempotent on its id or fenced by a version), so a peer that lost
-its connection opens a new one and sends again all that was not answered.
+`Hello` (of the same boot), `Credit` (a running total), `Beat`, `Ack` and any `Request` may be
+repeated without harm, because each command is idempotent on its id or fenced by a version. So a
+peer that lost its connection opens a new one and sends everything again that was not answered.
 """
 
 from __future__ import annotations
@@ -22,40 +22,55 @@ PeerKind: TypeAlias = Literal["node", "client"]
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Base of all messages."""
+    """Base class of all messages."""
 
 
 # Commands that the broker itself answers ---------------------------------------------------------
 
 
 class PromiseWatch(Message, tag="promise.watch", frozen=True):
-    """Tell this connection of the settlement of each id: reply 200, `promises` = those settled
-    already (the others follow as `Settled`); 404 names the first absent id. Lives in memory; a peer
-    that reconnects sends its watches again."""
+    """Watch promises: tell this connection when they settle.
+
+    The reply has status 200 and in `promises` those that are settled already; the others follow as
+    `Settled`. Status 404 names the first id that does not exist. A watch is kept in memory only: a
+    peer that reconnects sends its watches again.
+    """
 
     ids: tuple[str, ...]
 
 
 class PromiseCreateWatched(Message, tag="promise.create_watched", frozen=True):
-    """`create`, and a watch of what it made or found: one request for what every caller needs.
+    """Create a promise and watch it: one request for the needs of every caller.
 
-    Replies as `create`, but for `promise`: it is left out where `create` has made it, since who
-    asked has all of it, unless it has settled already. If it is there and pending, its settlement
-    follows as `Settled`."""
+    The reply is that of `create`, without `promise` if that was made just now and is pending,
+    because the caller has all of it. The settlement of a pending promise follows as `Settled`.
+    """
 
     create: PromiseCreate
 
 
 class PromiseUnwatch(Message, tag="promise.unwatch", frozen=True):
+    """End watches; the reply has status 200."""
+
     ids: tuple[str, ...]
 
 
 class GroupsGet(Message, tag="groups.get", frozen=True):
-    """Reply 200 with a `GroupsReport` in the response's `report`."""
+    """Ask for the broker's groups: status 200, and a `GroupsReport` in the response's `report`."""
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One connected node, as `understudy groups` shows it; `silent_ms`: since it was last heard."""
+    """One connected node, as ``understudy groups`` shows it.
+
+    Attributes
+    ----------
+    credit
+        Unused credit.
+    held
+        Acquired tasks.
+    silent_ms
+        Time since anything came from the node.
+    """
 
     name: str
     pid: str
@@ -68,7 +83,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A group: its nodes, and how many tasks wait for one of them (oldest for `waiting_ms`)."""
+    """A group: its nodes and its queued tasks, the oldest of which has waited for `waiting_ms`."""
 
     name: str
     nodes: tuple[NodeInfo, ...]
@@ -77,7 +92,7 @@ class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """All groups, and what the broker counted since it started (name to number)."""
+    """All groups, and the broker's metrics by name."""
 
     groups: tuple[GroupInfo, ...]
     counters: dict[str, int]
@@ -91,9 +106,18 @@ AnyCommand: TypeAlias = (
 
 
 class Hello(Message, tag="hello", frozen=True):
-    """Who this is. `boot` is random for each start of the process: with the name it makes the
-    ``pid`` that holds leases, ``name#boot``. `claims`: tasks that it holds from before a reconnect.
-    `credit`: as in `Credit`, counted anew from this hello."""
+    """Introduces a peer, at the beginning of each connection.
+
+    Attributes
+    ----------
+    boot
+        Random for each start of the process: with the name it makes the pid that holds leases,
+        ``name#boot``.
+    claims
+        Tasks (id, version) that the peer holds from before a reconnect.
+    credit
+        As in `Credit`, counted anew from this hello.
+    """
 
     protocol: int
     kind: PeerKind
@@ -109,41 +133,67 @@ class Hello(Message, tag="hello", frozen=True):
 
 
 class Request(Message, tag="request", frozen=True):
-    """A command; `corr` is chosen by the peer and comes back in the `Response`."""
+    """Asks the broker to perform a command.
+
+    Attributes
+    ----------
+    corr
+        Correlation number: chosen by the peer, it comes back in the `Response`.
+    """
 
     corr: int
     command: AnyCommand
 
 
 class Credit(Message, tag="credit", frozen=True):
-    """How many tasks this node has had room for since its `Hello`, in all: a running total, so that
-    a repeated or late message does no harm. It may be sent that many in all."""
+    """Announces credit: the number of tasks that this node has had room for since its `Hello`.
+
+    It is a running total, so that a repeated or late message does no harm. The broker hands the
+    node at most that many tasks in all.
+    """
 
     total: int
 
 
 class Beat(Message, tag="beat", frozen=True):
-    """Alive: renews the lease on all that this pid holds. Answered by `Beat`. Sent every `beat_ms`
-    of `Welcome`; every `idle_beat_ms` will do while nothing is held, asked or waited for."""
+    """Heartbeat: renews the lease on everything that this pid holds; answered by `Beat`.
+
+    A peer sends it every `beat_ms` of its `Welcome`, or every `idle_beat_ms` while it holds, asks
+    and waits for nothing.
+    """
 
 
 class Ack(Message, tag="ack", frozen=True):
-    """The `Unblock` for (promise, address) has arrived."""
+    """Acknowledges the `Unblock` of a promise for an address."""
 
     id: str
     address: str
 
 
 class Bye(Message, tag="bye", frozen=True):
-    """Leaves: gets no more work, and what it still holds is given to others at once."""
+    """Goodbye: the peer leaves, and what it still holds goes to others at once.
+
+    A broker answers it with its own, and sends one to every peer when it stops.
+    """
 
 
 # Broker to peer ----------------------------------------------------------------------------------
 
 
 class Welcome(Message, tag="welcome", frozen=True):
-    """`lost`: claims that are no longer this node's. `beat_ms`: how often to send `Beat`.
-    `inflight_max`: requests that may be unanswered at a time."""
+    """Takes a peer in, and tells it the terms.
+
+    Attributes
+    ----------
+    beat_ms
+        How often to send `Beat`.
+    inflight_max
+        Requests that may be unanswered at a time.
+    lost
+        Ids of claims that are no longer this node's.
+    now
+        Time of the broker's clock, epoch milliseconds: deadlines are counted by it.
+    """
 
     protocol: int
     broker: str
@@ -154,51 +204,61 @@ class Welcome(Message, tag="welcome", frozen=True):
     frame_bytes_max: int
     payload_bytes_max: int
     lost: tuple[str, ...] = ()
-    #: what the broker's clock shows, epoch milliseconds: deadlines are counted by it
     now: int = 0
 
     @property
     def idle_beat_ms(self) -> int:
-        """How often to send `Beat` with nothing at stake: soon enough that what is handed over
-        between two of them keeps its lease."""
+        """Interval of heartbeats with nothing at stake.
+
+        It is short enough that a task that is handed over between two heartbeats keeps its lease.
+        """
         return max(self.beat_ms, min(IDLE_BEATS * self.beat_ms, self.lease_ttl_ms * 3 // 4))
 
 
 class Response(Message, tag="response", frozen=True):
+    """The reply to the request of the same `corr`."""
+
     corr: int
     reply: Reply
     report: GroupsReport | None = None
 
 
 class Invoke(Message, tag="invoke", frozen=True):
-    """Perform this task; it is already acquired for you. First attempt, nothing known yet."""
+    """Hands a task to a node for the first time; it is acquired already."""
 
     promise: PromiseRecord
     version: int
 
 
 class Resume(Message, tag="resume", frozen=True):
-    """Go on with this task; it is already acquired for you.
+    """Hands a task to a node again; it is acquired already.
 
-    `preload` is all its children. None: you were the last to hold it and were told of everything
-    since; if you no longer have it warm, ask with `TaskPreload`."""
+    Attributes
+    ----------
+    preload
+        All children of the promise. None: this node was the last to hold the task and was told of
+        everything since; if it is no longer warm, it asks with `TaskPreload`.
+    failures
+        How often the function has raised an error and was to be retried.
+    """
 
     promise: PromiseRecord
     version: int
     preload: list[PromiseRecord] | None
-    #: how often its function has raised and was to be tried again
     failures: int = 0
 
 
 class Settled(Message, tag="settled", frozen=True):
-    """Promises that settled: those watched, and those created under tasks that you hold."""
+    """Tells of settled promises that this peer watches, or whose parent task it holds."""
 
     promises: list[PromiseRecord]
 
 
 class Revoked(Message, tag="revoked", frozen=True):
-    """This task is no longer yours: its promise settled otherwise, or it was halted or its lease
-    lapsed. Stop it; its writes are refused."""
+    """Tells a holder that a task is no longer its own; its writes are refused from now on.
+
+    The promise was settled by another peer, the task was halted, or its lease lapsed.
+    """
 
     id: str
     version: int
@@ -206,16 +266,23 @@ class Revoked(Message, tag="revoked", frozen=True):
 
 
 class Unblock(Message, tag="unblock", frozen=True):
-    """A listener's promise settled. Sent until it is acknowledged with `Ack`."""
+    """Tells a listener that its promise settled; repeated until it is acknowledged with `Ack`."""
 
     address: str
     promise: PromiseRecord
 
 
 class Refused(Message, tag="refused", frozen=True):
-    """A frame could not be taken. `status`: 400 malformed, 409 name in use, 412 unknown connection
-    (say `Hello`), 413 too large, 426 other protocol version, 429 too much unanswered. `corr`: the
-    request refused, where it is one. The connection goes on unless `fatal`."""
+    """Refuses a frame or a request. The connection goes on unless `fatal`.
+
+    Attributes
+    ----------
+    status
+        400 malformed, 409 name in use, 412 unknown connection (say `Hello`), 413 too large, 426
+        another protocol version, 429 too many unanswered.
+    corr
+        Of the request that is refused; None: the frame is.
+    """
 
     status: int
     error: str
@@ -229,5 +296,5 @@ ToPeer: TypeAlias = (
 )
 
 PROTOCOL_VERSION: Final = 1
-#: a peer with nothing at stake leaves out all beats but each of this number
+#: A peer with nothing at stake sends every third heartbeat only.
 IDLE_BEATS: Final = 3

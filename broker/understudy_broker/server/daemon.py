@@ -1,4 +1,4 @@
-"""The broker as a program: logging, signals, one line at the start, exit codes."""
+"""The broker as a program: its log, signals, first line and exit code."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ EXIT_FAILED: Final = 1
 
 
 def run_broker(settings: BrokerSettings) -> int:
-    """Be a broker until a signal comes; on the main thread.
+    """Be a broker until a signal comes; must be called on the main thread.
 
-    The first SIGINT or SIGTERM stops it in order: what was taken in is committed and answered, and
-    peers are told. The second exits at once.
+    The first SIGINT or SIGTERM stops it in order: what was performed is committed and answered, and
+    peers are told. The second ends the process at once.
 
     Returns
     -------
     The exit code: 0 after a stop in order, 1 if it could not start or had to stop. A second signal
     ends the process with 130 (SIGINT) or 143 (SIGTERM).
     """
-    # Nothing of a large store that is being opened is garbage.
+    # A large store that is being opened contains no garbage, so the collector would look in vain.
     gc.disable()
     for_people = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
@@ -83,13 +83,13 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
     if settings.open_to_others:
         text = (
             f"{settings.listen} can be reached by other machines, and there is no authentication: "
-            "whoever reaches it can call, read and cancel everything"
+            "anyone who can reach it can call, read and cancel everything"
         )
         log("warning", text, {})
 
-    def started(endpoint: str) -> None:
+    def on_started(address: str) -> None:
         text = (
-            f"understudy broker {_version()} listening on {endpoint}, "
+            f"understudy broker {_version()} listening on {address}, "
             f"store {store.description}, process {os.getpid()}"
         )
         log("info", text, {})
@@ -103,7 +103,7 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         settings.listen,
         stop=stopper.attach(),
         log=log,
-        on_started=started,
+        on_started=on_started,
     )
 
 

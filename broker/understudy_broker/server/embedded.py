@@ -1,11 +1,11 @@
-"""A broker in a thread of this process: for programs that need no other machine, and for tests."""
+"""A broker in a thread of this process, for programs that need no other machine, and for tests."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import trio
 import zmq
@@ -16,8 +16,8 @@ from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.server import serve
 from understudy_store.store import open_store
 
-START_S = 30.0
-STOP_S = 15.0
+START_S: Final = 30.0
+STOP_S: Final = 15.0
 
 
 class EmbeddedBroker:
@@ -30,8 +30,8 @@ class EmbeddedBroker:
     listen
         ``inproc://name`` together with `context`, or ``tcp://127.0.0.1:0`` for any free port.
     on_failure
-        Called on the broker's thread if it ends by itself (fail stop): peers of an inproc broker
-        would otherwise only notice by its silence.
+        Called on the broker's thread if it ends by itself, because a store failed: peers of an
+        inproc broker would otherwise notice only its silence.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class EmbeddedBroker:
         self._token: trio.lowlevel.TrioToken | None = None
         self._stop: trio.Event | None = None
         self._thread: threading.Thread | None = None
-        self._endpoint: str | None = None
-        #: why it ended by itself, or did not start
+        self._address: str | None = None
+        #: the reason why the broker ended by itself or did not start; None: neither
         self.error: BaseException | None = None
 
     def __enter__(self) -> EmbeddedBroker:
@@ -67,24 +67,25 @@ class EmbeddedBroker:
 
     @property
     def endpoint(self) -> str:
-        """Where it listens; only after `start`."""
-        if self._endpoint is None:
+        """The address at which it listens; known after `start`."""
+        if self._address is None:
             raise BrokerStartError("the embedded broker has not been started")
-        return self._endpoint
+        return self._address
 
     @property
     def running(self) -> bool:
+        """True while its thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> str:
-        """Start, and wait until it listens; returns the address.
+        """Start, wait until it listens, and return the address.
 
         Raises
         ------
         ListenError, StoreError
-            What prevented it.
+            The address or the store prevented the start.
         BrokerStartError
-            It was started before, or did not come up in time.
+            The broker was started before, or did not come up in time.
         """
         if self._thread is not None:
             raise BrokerStartError("this embedded broker was started before: make a new one")
@@ -93,13 +94,13 @@ class EmbeddedBroker:
         thread.start()
         if not self._ready.wait(START_S):
             raise BrokerStartError(f"the embedded broker did not start within {START_S:.0f} s")
-        if self._endpoint is None:
+        if self._address is None:
             thread.join(STOP_S)
             raise self.error or BrokerStartError("the embedded broker ended while starting")
-        return self._endpoint
+        return self._address
 
     def stop(self) -> None:
-        """Stop in order and wait for it, a bounded time. A second time does nothing."""
+        """Stop in order, and wait for that a bounded time. A second call does nothing."""
         if self._thread is None or self._thread is threading.current_thread():
             return
         if self._token is not None and self._stop is not None:
@@ -112,7 +113,7 @@ class EmbeddedBroker:
             trio.run(self._main)
         except BaseException as error:
             self.error = error
-            if self._endpoint is not None and self._on_failure is not None:
+            if self._address is not None and self._on_failure is not None:
                 self._on_failure(error)
         finally:
             self._ready.set()
@@ -134,6 +135,6 @@ class EmbeddedBroker:
         finally:
             store.close()
 
-    def _started(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+    def _started(self, address: str) -> None:
+        self._address = address
         self._ready.set()

@@ -31,48 +31,54 @@ ENV_PREFIX: Final = "UNDERSTUDY_BROKER__"
 
 
 class SettingsError(BrokerError):
-    """A setting is wrong; the message names it, where it came from, and what it should be."""
+    """A setting is wrong; the message names it, its source, and the values it may have."""
+
+
+#: The core has the defaults of everything that it is told.
+_CORE: Final = BrokerConfig()
 
 
 class BrokerSettings(BaseSettings):
-    """What a broker can be told. Make it with `load_settings`, which explains its errors."""
+    """Settings of a broker process. `load_settings` makes them, and explains its errors."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    #: where nodes and clients connect, as ZeroMQ has it; port 0: any free one
+    #: ZeroMQ address for nodes and clients; with port 0 the system chooses a free one
     listen: str = DEFAULT_ADDRESS
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``
     store: str = "sqlite:///understudy.db"
     #: how long a silent node keeps its tasks
-    lease_ttl_s: float = Field(10.0, ge=0.2, le=3600)
-    #: how often nodes are asked for a sign of life; default: a quarter of the lease
+    lease_ttl_s: float = Field(_CORE.lease_ttl_ms / 1000, ge=0.2, le=3600)
+    #: how often nodes send a heartbeat; None: four times per lease
     beat_s: float | None = Field(None, ge=0.05, le=900)
     #: how long a node whose connection closed may take to come back with its tasks
-    reconnect_grace_ms: int = Field(50, ge=0, le=60_000)
+    reconnect_grace_ms: int = Field(_CORE.reconnect_grace_ms, ge=0, le=60_000)
     #: how long nodes may take to come back after the broker started
-    boot_grace_s: float = Field(5.0, ge=0, le=3600)
-    #: nodes in a row that may vanish while they hold a task; then it is parked. 0: never.
-    #: Two make it a suspect, two more are its own, of which one may be chance; and two killers on
-    #: one node need fewer than the ten restarts after which a pool would stop everything
-    deaths_max: int = Field(4, ge=0, le=1000)
-    #: how long to look for the next message before sleeping, while messages come close together.
-    #: 0: never. It takes up to a core for that; what it saves is a wake-up per hop
+    boot_grace_s: float = Field(_CORE.boot_grace_ms / 1000, ge=0, le=3600)
+    #: Crashes in a row of its holders after which a task is parked; 0: a task is never parked.
+    #: Four, because two make a task a suspect, and of the two that follow on its own, one may be
+    #: chance. And two poison tasks on one node then cause fewer restarts than the ten after which a
+    #: pool gives up.
+    deaths_max: int = Field(_CORE.deaths_max, ge=0, le=1000)
+    #: How long to poll for the next message before sleeping, while messages come close together;
+    #: 0: never. This takes up to a core, and saves a wake-up per message. The core's own default
+    #: is 0, because an embedded broker shares its process with other work.
     busy_poll_us: int = Field(500, ge=0, le=10_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    #: auto: for people on a terminal, JSON lines otherwise
+    #: auto: console on a terminal, JSON lines otherwise
     log_format: Literal["auto", "console", "json"] = "auto"
-    #: nodes and clients at a time
-    peers_max: int = Field(10_000, ge=1)
-    #: requests of one peer that are not yet answered
-    inflight_max: int = Field(4_096, ge=1)
-    #: bytes in one frame that a peer sends
-    frame_bytes_max: int = Field(16 * MIB, ge=64 * KIB, le=1024 * MIB)
-    #: bytes in one param or value
-    payload_bytes_max: int = Field(4 * MIB, ge=1 * KIB, le=512 * MIB)
-    #: bytes that wait for one peer to read them; beyond, it is dropped
-    outgoing_bytes_max: int = Field(64 * MIB, ge=1 * MIB)
+    #: connected nodes and clients
+    peers_max: int = Field(_CORE.peers_max, ge=1)
+    #: unanswered requests of one peer
+    inflight_max: int = Field(_CORE.inflight_max, ge=1)
+    #: bytes of a frame that a peer sends
+    frame_bytes_max: int = Field(_CORE.frames.frame_bytes_max, ge=64 * KIB, le=1024 * MIB)
+    #: bytes of one argument list or result
+    payload_bytes_max: int = Field(_CORE.limits.payload_bytes_max, ge=1 * KIB, le=512 * MIB)
+    #: bytes that wait for one peer to read them; beyond, the peer is dropped
+    outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
     @field_validator("listen")
     @classmethod
@@ -98,7 +104,7 @@ class BrokerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then what the file says: it travels as one keyword."""
+        """Let flags override the environment, and that the file, which comes as one keyword."""
         del dotenv_settings, file_secret_settings
         assert isinstance(init_settings, InitSettingsSource)
         flags = dict(init_settings.init_kwargs)
@@ -111,11 +117,11 @@ class BrokerSettings(BaseSettings):
 
     @property
     def open_to_others(self) -> bool:
-        """Whether other machines can connect."""
+        """True if other machines can connect."""
         return is_reachable_by_others(self.listen)
 
     def broker_config(self) -> BrokerConfig:
-        """The core's part of it."""
+        """Return the configuration of the core."""
         lease_ttl_ms = round(self.lease_ttl_s * 1000)
         beat_ms = lease_ttl_ms // 4 if self.beat_s is None else round(self.beat_s * 1000)
         return BrokerConfig(
@@ -137,18 +143,19 @@ class BrokerSettings(BaseSettings):
 def load_settings(
     config: str | Path | None = None, flags: Mapping[str, object] | None = None
 ) -> BrokerSettings:
-    """Put the settings together.
+    """Read the settings from their sources.
 
     Parameters
     ----------
     config
-        A TOML file; None: ``understudy.toml`` here, if there is one.
+        A TOML file; None: ``understudy.toml`` in the working directory, if there is one.
     flags
-        What the command line says; None stands for "not given".
+        Settings given on the command line; None as a value: not given.
 
     Raises
     ------
     SettingsError
+        A setting is wrong or unknown, or the file cannot be read.
     """
     path = Path(config) if config is not None else Path(DEFAULT_FILE)
     table = _read_table(path) if config is not None or path.is_file() else {}

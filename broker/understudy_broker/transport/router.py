@@ -196,7 +196,7 @@ class RouterTransport:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether frames wait for peers that do not take them."""
+        """True if frames wait for peers that do not take them."""
         return bool(self._queues)
 
     def is_waiting(self, peer: bytes) -> bool:

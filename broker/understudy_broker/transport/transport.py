@@ -49,7 +49,7 @@ class Transport(Protocol):
 
     @property
     def has_waiting(self) -> bool:
-        """Whether frames wait for peers that do not take them; `flush` tries them again."""
+        """True if frames wait for peers that do not take them; `flush` tries them again."""
         ...
 
     def receive(self) -> Received:
