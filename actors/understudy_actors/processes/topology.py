@@ -15,7 +15,7 @@
     name = "gateway"
     command = ["python", "-m", "examples.async_rpc.gateway"]
 
-Everything runs in the folder of the file, or in the `cwd` that stands at its top or in an entry.
+Everything runs in the folder of the file, or in the `cwd` given at its top or in an entry.
 Every key is checked before anything starts, and an error names the file, the key and what is
 allowed.
 """
@@ -41,30 +41,30 @@ from understudy_broker.address import (
 )
 from understudy_store.addresses import InvalidAddressError, check_name
 
-#: Nodes that one group may ask for on one machine.
+#: Bound of the nodes of one group on one machine.
 NODES_MAX = 1000
 
 _BROKER_NAME = "broker"
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 
-#: Order of stopping, see `ProcessSpec.stage`: first what calls, then what works, then what keeps.
+#: The order of stopping (see `ProcessSpec.stage`): callers, then nodes, then the broker.
 _BROKER_STAGE, _NODE_STAGE, _PROCESS_STAGE = range(3)
 
 _E = TypeVar("_E", bound=msgspec.Struct)
 
 
 class TopologyError(ActorError, ValueError):
-    """The file cannot be used; the message names it, the key, and what is allowed."""
+    """A topology file cannot be used; the message names file and key, and what is allowed."""
 
 
 class BrokerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The ``[broker]`` table."""
 
     listen: str = DEFAULT_ADDRESS
-    #: a database URL; None: the broker's own default
+    #: the store's address; None: the broker's own default
     store: str | None = None
-    #: any other setting of the broker, by its name, as text
+    #: other settings of the broker, as text, by their names
     settings: dict[str, str] = {}
     cwd: str | None = None
 
@@ -91,12 +91,12 @@ class ProcessEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """What a topology file says, checked."""
+    """The checked contents of a topology file."""
 
     #: the folder where entries without a `cwd` run
     folder: Path
     broker: BrokerEntry | None = None
-    #: the broker's address, where nodes and processes find it; None: whatever UNDERSTUDY_URL says
+    #: the broker's address for nodes and processes; None: as UNDERSTUDY_URL says
     url: str | None = None
     groups: tuple[GroupEntry, ...] = ()
     processes: tuple[ProcessEntry, ...] = ()
@@ -108,7 +108,7 @@ def load_topology(path: str | Path) -> Topology:
     Raises
     ------
     TopologyError
-        If the file cannot be read, is not TOML, or says something that is not allowed.
+        If the file cannot be read, is not TOML, or has an entry that is not allowed.
     """
     file = Path(path)
     try:
@@ -124,7 +124,7 @@ def load_topology(path: str | Path) -> Topology:
 
 
 def processes(topology: Topology) -> list[ProcessSpec]:
-    """What to start, in this order: the broker, the nodes group by group, the other programs."""
+    """Return the processes to start, in order: broker, nodes group by group, other programs."""
     url_env = {} if topology.url is None else {"UNDERSTUDY_URL": topology.url}
     specs = []
     if topology.broker is not None:
@@ -144,7 +144,7 @@ def processes(topology: Topology) -> list[ProcessSpec]:
     return specs
 
 
-# -- from entries to processes --------------------------------------------------------------------
+# From entries to processes ---------------------------------------------------------------------
 
 
 def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
@@ -152,7 +152,8 @@ def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
     if broker.store is not None:
         argv += ["--store", broker.store]
     for name, text in broker.settings.items():
-        # not by the environment, where a misspelt name means nothing and nobody says so
+        # Passed as flags, because an unknown name is an error there. In the environment it would be
+        # ignored.
         argv += ["--set", f"{name}={text}"]
     return ProcessSpec(
         name=_BROKER_NAME,
@@ -165,7 +166,7 @@ def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
 
 
 def _node_spec(group: GroupEntry, number: int, folder: Path, env: dict[str, str]) -> ProcessSpec:
-    # The id is a node's name in addresses, where a slash stands between group and node.
+    # The id has a hyphen, because in addresses a slash separates group and node.
     argv = [sys.executable, "-m", "understudy", "node", group.app]
     return ProcessSpec(
         name=f"{group.name}/{number}",
@@ -192,7 +193,7 @@ def _folder(folder: Path, cwd: str | None) -> Path:
     return folder if cwd is None else (folder / cwd).resolve()
 
 
-# -- from TOML to entries -------------------------------------------------------------------------
+# From TOML to entries --------------------------------------------------------------------------
 
 
 def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
@@ -204,7 +205,9 @@ def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
         broker = _broker(raw["broker"], folder)
     if "url" in raw:
         if broker is not None:
-            raise TopologyError("url: there is a [broker] already, whose `listen` says where it is")
+            raise TopologyError(
+                "url: remove it, because there is a [broker] whose `listen` is the address"
+            )
         _check_address(raw["url"], "url")
     url = raw.get("url") if broker is None else connect_address(broker.listen)
     groups = tuple(
@@ -221,7 +224,7 @@ def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
 
 
 def _tables(raw: Any, name: str) -> list[tuple[Any, str]]:
-    """Each table of an array of tables, with its place: ``group[1] 'service-a'``."""
+    """Return each table of an array of tables with its place, as in ``group[1] 'service-a'``."""
     if not isinstance(raw, list):
         raise TopologyError(f"{name}: must be an array of tables, written [[{name}]]")
     places = []
@@ -283,7 +286,7 @@ def _convert(raw: Any, kind: type[_E], where: str) -> _E:
         raise TopologyError(f"{where}{path.rstrip('`')}: {problem}") from exc
 
 
-# -- checks ---------------------------------------------------------------------------------------
+# Checks ----------------------------------------------------------------------------------------
 
 
 def _check_keys(raw: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:
@@ -293,7 +296,7 @@ def _check_keys(raw: dict[str, Any], allowed: tuple[str, ...], where: str) -> No
 
 
 def _check_texts(raw: Any, where: str) -> None:
-    """No system call takes a NUL, wherever it stands."""
+    """Refuse NUL characters anywhere, because no system call accepts one."""
     if isinstance(raw, dict):
         for key, value in raw.items():
             _check_texts(key, where)
@@ -325,7 +328,7 @@ def _check_unique(names: list[str]) -> None:
     for name in names:
         if name in seen:
             raise TopologyError(
-                f"the name {name!r} is there twice; groups and processes need names of their own"
+                f"the name {name!r} is used twice; groups and processes need names of their own"
             )
         seen.add(name)
 

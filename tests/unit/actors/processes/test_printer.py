@@ -1,4 +1,4 @@
-"""What children write: cut into lines, and printed with their names."""
+"""The output of children: split into lines, and printed with their names."""
 
 import io
 import threading
@@ -20,14 +20,14 @@ def test_lines_arrive_in_pieces() -> None:
     assert _split([b"on", b"e\ntwo\r\n\nth", b"ree"], 100) == ["one", "two", "", "three"]
 
 
-def test_a_long_line_is_handed_on_in_pieces() -> None:
+def test_a_long_line_is_split_into_pieces() -> None:
     splitter = LineSplitter(4)
     assert splitter.feed(b"abcdefghij") == ["abcd", "efgh"]
     assert splitter.feed(b"k\nl") == ["ijk"]
     assert splitter.flush() == ["l"]
 
 
-def test_bytes_that_are_no_text_do_no_harm() -> None:
+def test_bytes_that_are_no_text_are_replaced() -> None:
     assert _split([b"\xff\xfe caf\xc3\xa9\n"], 100) == ["\ufffd\ufffd café"]
 
 
@@ -46,7 +46,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_names_stand_in_one_column() -> None:
+def test_names_are_aligned() -> None:
     stream = io.StringIO()
     printer = LinePrinter(["gateway", "a/1"], stream)
     printer("a/1", "hello")
@@ -55,7 +55,7 @@ def test_names_stand_in_one_column() -> None:
     assert stream.getvalue() == "a/1     | hello\ngateway | ready\n"
 
 
-def test_each_name_has_its_colour_on_a_terminal() -> None:
+def test_each_name_has_its_color_on_a_terminal() -> None:
     stream = _Terminal()
     printer = LinePrinter(["a", "b"], stream)
     for name in ("a", "b", "a"):
@@ -67,34 +67,34 @@ def test_each_name_has_its_colour_on_a_terminal() -> None:
 
 
 class _Stuck(io.StringIO):
-    """A stream whose reader takes nothing until it is let go."""
+    """A stream that blocks until the test releases it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reached = threading.Event()
-        self.let_go = threading.Event()
+        self.released = threading.Event()
 
     def write(self, text: str) -> int:
         self.reached.set()
-        assert self.let_go.wait(10)
+        assert self.released.wait(10)
         return super().write(text)
 
 
-def test_a_reader_that_is_stuck_holds_up_nobody() -> None:
+def test_a_blocked_stream_blocks_nobody_else() -> None:
     stream = _Stuck()
     printer = LinePrinter(stream=stream)
     printer("a", "first")
     assert stream.reached.wait(10)
     for number in range(printer_module.LINES_WAITING_MAX + 3):
         printer("a", str(number))
-    stream.let_go.set()
+    stream.released.set()
     printer.close()
     lines = stream.getvalue().splitlines()
     assert "pool | 3 lines dropped" in lines
     assert len(lines) == 1 + printer_module.LINES_WAITING_MAX + 1
 
 
-def test_a_reader_that_has_gone_is_no_error() -> None:
+def test_a_closed_stream_is_no_error() -> None:
     stream = io.StringIO()
     printer = LinePrinter(stream=stream)
     stream.close()

@@ -1,4 +1,4 @@
-"""When a dead process runs again: decided by a pure class, so the tests pass the time in."""
+"""The rules for restarts: a pure class, so the tests pass the time in."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from understudy_actors.processes.restart import (
 
 
 def _delays(policy: RestartPolicy, deaths: int, lifetime_s: float) -> list[float | None]:
-    """The delay after each death of a process that lives `lifetime_s` each time; None: given up."""
+    """Return the delays of a process that lives `lifetime_s` each time; None: it was given up."""
     history = RestartHistory(policy)
     now_s = 1000.0
     delays: list[float | None] = []
@@ -64,17 +64,17 @@ def test_no_restart_allowed() -> None:
 
 
 def test_restarts_older_than_the_window_do_not_count() -> None:
-    # One death every 25 s: never more than three restarts in any 60 s.
+    # With one death every 25 s there are never more than three restarts in 60 s.
     slow = RestartPolicy(max_restarts=3, window_s=60)
     assert None not in _delays(slow, 50, lifetime_s=25)
-    # One every 15 s exceeds it, although each run was stable.
+    # One every 15 s exceeds the limit, although each run was stable.
     assert _delays(slow, 50, lifetime_s=15)[-1] is None
 
 
 def test_a_usage_error_is_final_at_once() -> None:
     assert isinstance(RestartHistory(RestartPolicy()).exited(0, 2), GiveUp)
-    mended = RestartPolicy(final_codes=frozenset())
-    assert isinstance(RestartHistory(mended).exited(0, 2), Restart)
+    lenient = RestartPolicy(final_codes=frozenset())
+    assert isinstance(RestartHistory(lenient).exited(0, 2), Restart)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_restarts_in_any_window_never_exceed_the_limit(
         now_s += decision.delay_s
 
 
-def test_a_long_row_of_deaths_does_not_overflow() -> None:
+def test_many_deaths_in_a_row_do_not_overflow() -> None:
     policy = RestartPolicy(initial_s=0.05, factor=1e300, max_restarts=1000)
     assert _delays(policy, 500, lifetime_s=0)[-1] == policy.max_s
 

@@ -1,4 +1,4 @@
-"""Topology files: what they mean, and what is said about one that is wrong."""
+"""Topology files: their processes, and the errors of wrong ones."""
 
 import sys
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_broker_comes_first_then_nodes_then_programs(tmp_path: Path) -> None
         "service-b/1",
         "gateway",
     ]
-    # They are stopped the other way round: what calls first, the broker last.
+    # They are stopped in the reverse order: callers first, the broker last.
     assert [spec.stage for spec in specs] == [0, 1, 1, 1, 2]
     assert {spec.cwd for spec in specs} == {tmp_path}
 
@@ -139,7 +139,7 @@ def _group(**changes: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "there is nothing to run"),
         ("[broker", "is not TOML"),
@@ -153,7 +153,7 @@ def _group(**changes: str) -> str:
         ("[broker]\nLease = 1", "broker.Lease: a setting is a lower-case name"),
         ("[broker]\nlease = []", "broker.lease: a setting is a lower-case name with a string"),
         ('url = "nowhere"\n' + _group(), "url: 'nowhere' is no address"),
-        ('url = "tcp://x:1"\n[broker]', "url: there is a [broker] already"),
+        ('url = "tcp://x:1"\n[broker]', "url: remove it, because there is a [broker]"),
         ("[group]\nx = 1", "group: must be an array of tables, written [[group]]"),
         (_group(app=""), "group[1] 'a': Object missing required field `app`"),
         (_group(name=""), "group[1]: Object missing required field `name`"),
@@ -172,17 +172,17 @@ def _group(**changes: str) -> str:
         (_group(cwd='"nowhere"'), "group[1] 'a'.cwd: there is no folder"),
         (_group(name='"a b"'), "'a b' is not valid"),
         (_group(name='"broker"'), "'broker' is taken"),
-        (_group() + "\n" + _group(), "the name 'a' is there twice"),
-        (_group() + '\n[[process]]\nname = "a"\ncommand = ["x"]', "the name 'a' is there twice"),
+        (_group() + "\n" + _group(), "the name 'a' is used twice"),
+        (_group() + '\n[[process]]\nname = "a"\ncommand = ["x"]', "the name 'a' is used twice"),
         ('[[process]]\nname = "p"\ncommand = []', "process[1] 'p'.command: Expected `array` of"),
         ('[[process]]\nname = "p"\ncommand = "x"', "process[1] 'p'.command: Expected `array`"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_errors_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(TopologyError) as caught:
         _load(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'topology.toml'}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
