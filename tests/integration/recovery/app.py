@@ -1,7 +1,7 @@
-"""What the nodes run. All that happens is written into a ledger, and any place can be held.
+"""The app of the nodes. Its steps are written to a ledger, and may be held at named places.
 
-The test makes a file ``hold-PLACE`` in its folder; whoever comes to that place says so in the
-ledger and stays until the file is gone. So a process is killed exactly where the test wants it.
+A test creates the file ``hold-PLACE`` in its folder. A function that comes to that place notes it
+in the ledger, and waits until the file is gone. So a test kills a process exactly where it wants.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from understudy import Context, Runtime
 
 FOLDER_ENV: Final = "RECOVERY_FOLDER"
-#: seconds between two looks at a file
+#: seconds between two checks for a file
 LOOK_S: Final = 0.002
 
 runtime = Runtime(group="g")
@@ -23,7 +23,7 @@ _ledgers: dict[str, int] = {}
 
 
 def note(kind: str, name: str) -> None:
-    """One line in the ledger: a single write, so that it outlives this process, whole."""
+    """Append a line to the ledger with a single write, so that a kill cannot tear it."""
     folder = os.environ[FOLDER_ENV]
     fd = _ledgers.get(folder)
     if fd is None:
@@ -33,7 +33,7 @@ def note(kind: str, name: str) -> None:
 
 
 def place(name: str) -> None:
-    """A place where the test may hold whoever comes by."""
+    """Wait while the test holds this place."""
     hold = Path(os.environ[FOLDER_ENV]) / f"hold-{name}"
     if hold.exists():
         note("held", name)
@@ -42,7 +42,7 @@ def place(name: str) -> None:
 
 
 def step(ctx: Context, value: int) -> int:
-    """A local step."""
+    """Perform a local step."""
     note("begin", ctx.id)
     place(f"step-{value}")
     note("end", ctx.id)
@@ -51,7 +51,7 @@ def step(ctx: Context, value: int) -> int:
 
 @runtime.register
 def leaf(ctx: Context, value: int) -> int:
-    """A remote step; held at ``leaf``."""
+    """Perform a remote step; it may be held at ``leaf``."""
     note("begin", ctx.id)
     place("leaf")
     note("end", ctx.id)
@@ -60,7 +60,7 @@ def leaf(ctx: Context, value: int) -> int:
 
 @runtime.register
 def echo(ctx: Context, value: bytes) -> bytes:
-    """A leaf that returns what it is given."""
+    """Return the argument."""
     note("begin", ctx.id)
     note("end", ctx.id)
     return value
@@ -68,7 +68,7 @@ def echo(ctx: Context, value: bytes) -> bytes:
 
 @runtime.register
 def echo_in_steps(ctx: Context, value: bytes) -> Generator[Any, Any, bytes]:
-    """The same with a local step, a remote one and a short sleep."""
+    """Return the argument after a local step, a remote one and a short sleep."""
     yield ctx.lfc(step, 1)
     there: bytes = yield ctx.rfc("echo", value)
     yield ctx.sleep(0.02)
@@ -77,7 +77,7 @@ def echo_in_steps(ctx: Context, value: bytes) -> Generator[Any, Any, bytes]:
 
 
 def slow_step(ctx: Context) -> None:
-    """Long enough to be under way when its node is told to stop."""
+    """Take long enough to be under way when the node is told to stop."""
     note("begin", ctx.id)
     time.sleep(0.05)
     note("end", ctx.id)
@@ -85,21 +85,21 @@ def slow_step(ctx: Context) -> None:
 
 @runtime.register
 def who(ctx: Context) -> int:
-    """A leaf whose result says which process's attempt was believed."""
+    """Return the process id, which tells whose attempt was accepted."""
     leaf(ctx, 0)
     return os.getpid()
 
 
 @runtime.register
 def who_stepped(ctx: Context) -> Generator[Any, Any, int]:
-    """The same as a local step."""
+    """Return the process id of a local step."""
     pid: int = yield ctx.lfc(who)
     return pid
 
 
 @runtime.register
 def steps(ctx: Context) -> Generator[Any, Any, list[int]]:
-    """Two local steps and a remote one, with places before, between and after them."""
+    """Perform two local steps and a remote one, with places before, between and after them."""
     place("body-0")
     one = yield ctx.lfc(step, 1)
     place("body-1")
@@ -112,7 +112,7 @@ def steps(ctx: Context) -> Generator[Any, Any, list[int]]:
 
 @runtime.register
 async def coroutine(ctx: Context) -> list[int]:
-    """The same as `async def`."""
+    """Do the same as an ``async def``."""
     place("body-0")
     one = await ctx.lfc(step, 1)
     place("body-1")
@@ -125,7 +125,7 @@ async def coroutine(ctx: Context) -> list[int]:
 
 @runtime.register
 def waits(ctx: Context) -> Generator[Any, Any, list[int]]:
-    """A step, an answer from outside, a step."""
+    """Perform a step, wait for an answer from outside, perform another step."""
     one = yield ctx.lfc(step, 1)
     answer = yield (yield ctx.promise(id=f"{ctx.id}.answer"))
     three = yield ctx.lfc(step, 3)
@@ -134,7 +134,7 @@ def waits(ctx: Context) -> Generator[Any, Any, list[int]]:
 
 @runtime.register
 def sleeps(ctx: Context, seconds: float) -> Generator[Any, Any, int]:
-    """A durable sleep between two steps."""
+    """Sleep durably between two steps."""
     one = yield ctx.lfc(step, 1)
     yield ctx.sleep(seconds)
     two = yield ctx.lfc(step, 2)
@@ -143,7 +143,7 @@ def sleeps(ctx: Context, seconds: float) -> Generator[Any, Any, int]:
 
 @runtime.register
 def calls(ctx: Context, target: str) -> Generator[Any, Any, list[int]]:
-    """A step here, and a leaf in another group."""
+    """Perform a local step, and call a leaf in another group."""
     one = yield ctx.lfc(step, 1)
     there = yield ctx.rfc("leaf", 7).options(target=target)
     place("called")
@@ -152,6 +152,6 @@ def calls(ctx: Context, target: str) -> Generator[Any, Any, list[int]]:
 
 @runtime.register
 def fan_out(ctx: Context, width: int) -> Generator[Any, Any, int]:
-    """Many leaves at once."""
+    """Call many leaves at once."""
     values: list[int] = yield ctx.map("leaf", range(width))
     return sum(values)

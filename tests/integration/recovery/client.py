@@ -1,4 +1,4 @@
-"""An ephemeral client: calls, says that the call is stored, waits, says what came."""
+"""An ephemeral client: calls, prints that the call is stored, waits, and prints the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from understudy import Runtime
 
 
 def main(argv: list[str]) -> int:
-    """``URL ID FUNCTION``: one call of the group g."""
+    """Make one call in the group g; the arguments are ``URL ID FUNCTION``."""
     url, id, function = argv
     with Runtime(group="clients", url=url) as runtime:
         handle = runtime.options(target="g").rpc(id, function)

@@ -1,4 +1,4 @@
-"""One forker for all tests of this folder, a world for each."""
+"""One forker for all tests of this folder, and a world for each test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FAILED: Final = pytest.StashKey[bool]()
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember a failure, for the fixture that knows what there is to show."""
+    """Remember a failure for the fixture that can show the output of the processes."""
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
     return report
@@ -32,7 +32,7 @@ def forker() -> Iterator[Forker]:
 
 @pytest.fixture
 def world(tmp_path: Path, forker: Forker, request: Any) -> Iterator[World]:
-    """Nothing runs yet. A test that fails shows what its processes wrote."""
+    """A world in which nothing runs yet. A test that fails shows the output of its processes."""
     with World(tmp_path, forker) as world:
         yield world
         if request.node.stash.get(_FAILED, False):
@@ -41,7 +41,7 @@ def world(tmp_path: Path, forker: Forker, request: Any) -> Iterator[World]:
 
 @pytest.fixture
 def load(world: World) -> Iterator[Load]:
-    """Callers; they begin with `Load.start`."""
+    """Callers that begin with `Load.start`."""
     load = Load(world)
     yield load
     load.stop()

@@ -4,8 +4,8 @@
 in each line: ``{"call": "module:function", "argv": [...], "env": {...}, "cwd": ..., "log": ...}``.
 Each makes a child with a session of its own, which ends with what the function returns. Lines on
 standard output answer: ``{"pid": ...}`` in the order of the requests, and ``{"ended": pid, "code":
-...}``. It has no threads and no ZeroMQ context, for none of them survives a fork. When standard
-input ends it kills what still lives, and ends.
+...}``. It has no threads and no ZeroMQ context, because none of them survives a fork. When standard
+input ends, it kills all children that still live, and ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-#: what the children will need
+#: modules that the children will need
 IMPORTS: Final = (
     "tests.integration.recovery.app",
     "tests.integration.recovery.client",
@@ -118,7 +118,7 @@ def _become_child(request: dict[str, Any]) -> NoReturn:
 
 
 def _say(message: dict[str, int]) -> None:
-    # whoever asked may be gone, which its standard input tells as well
+    # The test may be gone, which the end of standard input shows as well.
     with suppress(BrokenPipeError):
         os.write(1, json.dumps(message).encode() + b"\n")
 

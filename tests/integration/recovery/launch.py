@@ -1,6 +1,6 @@
-"""Starts brokers and nodes that the tests may strike where no signal reaches them.
+"""Starts brokers and nodes whose failures a test controls more exactly than by signals.
 
-Only this file knows the variables below; the programs that it starts know nothing of it.
+Only this file knows the variables below; the programs that it starts are the real ones.
 
 ``RECOVERY_STOP="POINT ID STATE"`` kills the broker with SIGKILL at one point of the first batch
 in which the promise ID gets the state ``pending`` or ``settled``. Points: ``before-commit``;
@@ -27,7 +27,7 @@ CLOCK_ENV: Final = "RECOVERY_CLOCK"
 
 
 def start(argv: list[str]) -> int:
-    """``understudy ...`` with what the environment asks for."""
+    """Run ``understudy ...`` with the failures that the environment asks for."""
     _shift_clock(os.environ.pop(CLOCK_ENV, None))
     stop = os.environ.pop(STOP_ENV, None)
     if stop is not None:
@@ -36,7 +36,7 @@ def start(argv: list[str]) -> int:
 
 
 def execute(argv: list[str]) -> NoReturn:
-    """Become another program: what is set in the environment may concern the loader itself."""
+    """Become another program, because some variables are read by the loader of programs only."""
     os.execv(argv[0], argv)
 
 

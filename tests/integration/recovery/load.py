@@ -1,4 +1,4 @@
-"""Callers that call all the time, and know afterwards what should have come of it."""
+"""Callers that call all the time, and check all results at the end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.integration.recovery.world import SOON_S, World, until
 
 
 class Load:
-    """Threads of the test's own process, each with one call after the other, of the group g."""
+    """Threads in the test's process, each of which makes one call after the other in group g."""
 
     def __init__(self, world: World, function: str = "echo", callers: int = 4) -> None:
         self._world = world
         self._function = function
         self._stop = threading.Event()
-        #: bytes of an argument, and of a result
+        #: size of each argument and result, in bytes
         self.size = 10
         self.acknowledged: set[str] = set()
         self.results: dict[str, object] = {}
@@ -40,15 +40,15 @@ class Load:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
-        self.go_on()
+        self.wait_for_calls()
 
-    def go_on(self, calls: int = 12, unless: Callable[[], bool] = lambda: False) -> None:
-        """Until so many more calls have ended, or there is no use in waiting."""
+    def wait_for_calls(self, calls: int = 12, unless: Callable[[], bool] = lambda: False) -> None:
+        """Return when `calls` more calls have ended, or when `unless` says that none will."""
         wanted = len(self.results) + calls
         until("calls end", lambda: len(self.results) >= wanted or unless())
 
     def finish(self) -> None:
-        """Let what was called come to its end, and compare with what the store has."""
+        """Let all calls end, and compare their results with the store."""
         self._stop.set()
         for thread in self._threads:
             thread.join(SOON_S * 3)
@@ -60,5 +60,5 @@ class Load:
             assert self._world.wait_settled(id).value() == value
 
     def stop(self) -> None:
-        """Whatever became of it."""
+        """Make no more calls; check nothing."""
         self._stop.set()

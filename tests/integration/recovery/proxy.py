@@ -1,4 +1,4 @@
-"""A bad network: a TCP proxy between a node and its broker, which the test makes misbehave.
+"""A bad network: a TCP proxy between a node and its broker, with faults that a test switches on.
 
 It knows ZeroMQ's framing well enough to lose, double or swap whole messages: after a greeting of 64
 bytes come frames of one flag byte, a length of one or eight bytes, and the body.
@@ -24,16 +24,17 @@ _CHUNK_BYTES: Final = 65536
 
 
 class Messages:
-    """Cuts one direction of one connection into what must stay whole."""
+    """Splits one direction of a connection into pieces that must stay whole."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._greeting_left = _GREETING_BYTES
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """The next pieces, and whether each is a message (and no greeting or command)."""
+        """Take in bytes; yield the complete pieces, and for each whether it is a message."""
         if self._greeting_left:
-            # as it comes: each end waits for the first part of the other's before it says the rest
+            # Not held until complete, because each end waits for the first part of the other's
+            # greeting before it sends the rest of its own.
             greeting, data = data[: self._greeting_left], data[self._greeting_left :]
             self._greeting_left -= len(greeting)
             yield greeting, False
@@ -43,7 +44,7 @@ class Messages:
             yield piece, not piece[0] & _COMMAND
 
     def _next_size(self) -> int | None:
-        """Bytes of the next frame, if it is there as a whole. Our messages have one each."""
+        """Return the size of the next frame if it is complete. Each message has a single frame."""
         data = self._buffer
         head = 9 if data and data[0] & _LONG else 2
         if len(data) < head:
@@ -56,7 +57,7 @@ class Messages:
 class _Connection:
     def __init__(self, node: socket.socket, broker: socket.socket) -> None:
         self.ends: dict[Way, socket.socket] = {"up": broker, "down": node}
-        #: one end was told that it is over, and the other was not
+        #: one end was told that the connection is closed, and the other was not
         self.half_open = False
 
     def close(self) -> None:
@@ -65,7 +66,7 @@ class _Connection:
 
 
 class Proxy:
-    """Listens at `url` for as long as the block of `open_proxy` runs."""
+    """Listens at `url` while the block of `open_proxy` runs."""
 
     def __init__(self, upstream: str) -> None:
         host, _, port = upstream.removeprefix("tcp://").rpartition(":")
@@ -77,51 +78,51 @@ class Proxy:
             gate.set()
         self._closed = False
         self._connections: list[_Connection] = []
-        #: whether new connections come through
+        #: new connections are passed on
         self.accepting = True
-        #: seconds by which all that passes is late
+        #: delay of all data, in seconds
         self.delay_s = 0.0
-        #: bytes that pass at a time, a moment apart; 0: as they come
+        #: bytes that are passed on at a time, with a pause after each; 0: no such limit
         self.trickle_bytes = 0
-        #: every so many messages of one direction meet this fault
+        #: the fault, and the number of messages of one direction of which the last has it
         self.fault: tuple[Fault, Way, int] | None = None
-        #: messages that have met it
-        self.struck = 0
-        #: connections that were made
+        #: number of messages with the fault so far
+        self.fault_count = 0
+        #: number of connections so far
         self.connections = 0
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
-    # What the test does to it --------------------------------------------------------------------
+    # Faults --------------------------------------------------------------------------------------
 
     def cut(self) -> None:
-        """All connections end, and both ends are told."""
+        """Close all connections, towards both ends."""
         for connection in self._connections:
             connection.close()
 
     def half_open(self, end: Literal["node", "broker"]) -> None:
-        """Close the connections towards one end; the other hears nothing, and is not told."""
+        """Close the connections towards one end. The other end notices only the silence."""
         for connection in self._connections:
             connection.half_open = True
             _close(connection.ends["down" if end == "node" else "up"])
 
     def stall(self, *ways: Way) -> None:
-        """From here on nothing passes; it is kept, and passes after `heal`."""
+        """Hold back all data from now on, until `heal`."""
         for way in ways:
             self._open[way].clear()
 
     def heal(self) -> None:
-        """Everything passes, at once and whole."""
+        """Pass on everything, at once and whole."""
         self.accepting = True
         self.delay_s, self.trickle_bytes, self.fault = 0.0, 0, None
         for gate in self._open.values():
             gate.set()
-        # so that what was half open is noticed at both ends
+        # Both ends of a half-open connection notice its end now.
         for connection in self._connections:
             if connection.half_open:
                 connection.close()
 
-    # The threads -------------------------------------------------------------------------------
+    # Threads --------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
         while True:
@@ -167,12 +168,12 @@ class Proxy:
             try:
                 target.sendall(data[start : start + size])
             except OSError:
-                # swallowed, if this end does not know that the other one has gone
+                # Swallowed if this end does not know that the other one is gone.
                 if not connection.half_open:
                     raise
 
     def _striker(self, way: Way) -> Callable[[bytes], Iterator[bytes]]:
-        """What becomes of the bytes of one direction of one connection."""
+        """Pass on the bytes of one direction of a connection, with the faults."""
         messages = Messages()
         kept: list[bytes] = []
         seen = 0
@@ -188,7 +189,7 @@ class Proxy:
                 elif not is_message or fault is None or fault[1] != way or seen % fault[2]:
                     yield piece
                 else:
-                    self.struck += 1
+                    self.fault_count += 1
                     if fault[0] == "double":
                         yield piece * 2
                     elif fault[0] == "swap":
@@ -198,7 +199,7 @@ class Proxy:
 
     def close(self) -> None:
         self.heal()
-        # a listener that is closed while it accepts would not wake its thread
+        # Closing a listener does not wake a thread that accepts, but a connection does.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
@@ -213,7 +214,7 @@ def _close(end: socket.socket) -> None:
 
 @contextmanager
 def open_proxy(upstream: str) -> Iterator[Proxy]:
-    """A proxy in front of `upstream` (``tcp://host:port``)."""
+    """Open a proxy in front of `upstream` (``tcp://host:port``)."""
     proxy = Proxy(upstream)
     try:
         yield proxy

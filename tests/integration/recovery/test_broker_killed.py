@@ -1,4 +1,4 @@
-"""SIGKILL of the broker: on restart all goes on, and nothing acknowledged is lost."""
+"""SIGKILL of the broker: after its restart everything goes on, and no acknowledged call is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def has_grown_by(things: Sized, before: int, more: int) -> bool:
 
 
 def test_idle(world: World) -> None:
-    """All are back by themselves, soon after it is; the store is what it was."""
+    """All peers are back soon after the broker, and the store is unchanged."""
     world.start_broker()
     nodes = [world.start_node("n-1"), world.start_node("n-2", "h")]
     calls = world.runtime.options(target="g")
@@ -37,14 +37,14 @@ def test_idle(world: World) -> None:
         world.wait_for_nodes(*nodes)
         took.append(time.monotonic() - began)
         assert calls.rpc(f"after-{number}", "steps").result(SOON_S) == RESULT
-    # one of them may fall into a busy moment of the machine
+    # One of the attempts may coincide with a busy moment of the machine.
     assert statistics.median(took) < BACK_S
     assert world.wait_settled("before").value() == RESULT
     assert world.begun()["before.1"] == 1
 
 
 def test_under_load(world: World) -> None:
-    """Killed again and again while calls are made: each that was stored ends, and ends right."""
+    """A broker is killed repeatedly during calls: each stored call ends with its right result."""
     world.start_broker()
     nodes = [world.start_node(f"n-{n}") for n in range(2)]
     calls = world.runtime.options(target="g")
@@ -73,13 +73,13 @@ def test_under_load(world: World) -> None:
     assert sum(future.result() for future in callers) == len(stored)
     for id in stored:
         assert world.wait_settled(id).value() == 10
-    # no node died, so nothing was done a second time
+    # No node died, so no step ran twice.
     assert set(world.begun().values()) == {1}
     assert all(node.code is None for node in nodes)
 
 
 def test_nodes_that_kept_working_deliver(world: World) -> None:
-    """What a node finishes while there is no broker is taken when there is one."""
+    """The result of a function that ends while there is no broker is accepted later."""
     world.start_broker()
     node = world.start_node("n-1")
     world.hold("step-2", "leaf")
@@ -88,7 +88,7 @@ def test_nodes_that_kept_working_deliver(world: World) -> None:
     world.wait_line("held", "step-2")
     world.wait_line("held", "leaf")
     world.broker.kill()
-    world.let_go("step-2", "leaf")
+    world.release("step-2", "leaf")
     world.wait_line("end", "x.2")
     world.wait_line("end", "y")
     world.start_broker()
@@ -98,7 +98,7 @@ def test_nodes_that_kept_working_deliver(world: World) -> None:
 
 
 def test_a_node_that_died_meanwhile_is_replaced(world: World) -> None:
-    """Broker and node die together: the holder has its time to come back, and does not."""
+    """Broker and node die together: the node's task goes to another one after the grace."""
     world.settings["boot_grace_s"] = 0.3
     world.start_broker()
     node = world.start_node("n-1")
@@ -108,7 +108,7 @@ def test_a_node_that_died_meanwhile_is_replaced(world: World) -> None:
     world.wait_settled("x.1")
     world.broker.kill()
     node.kill()
-    world.let_go("step-2")
+    world.release("step-2")
     world.start_broker()
     world.start_node("n-2")
     assert handle.result(SOON_S) == RESULT
@@ -118,14 +118,14 @@ def test_a_node_that_died_meanwhile_is_replaced(world: World) -> None:
 @pytest.mark.parametrize("what", ["x pending", "x.1 settled", "x.3 settled"])
 @pytest.mark.parametrize("point", ["before-commit", "after-commit", "before-send", "after-send"])
 def test_around_a_commit(world: World, point: str, what: str) -> None:
-    """At one point of the batch in which the call is made, a step is stored, a leaf ends.
+    """The broker dies at one point of the batch that stores the call, a step or a leaf's result.
 
     The nodes live, so they deliver what they had: nothing runs twice, wherever the broker died.
     """
     world.start_broker(RECOVERY_STOP=f"{point} {what}")
     world.start_node("n-1")
     with ThreadPoolExecutor(1) as pool:
-        # the answer to the call itself may be what is lost
+        # The reply to the call itself may be lost.
         call = pool.submit(world.runtime.options(target="g").rpc, "x", "steps")
         assert world.broker.ended() == -signal.SIGKILL
         world.start_broker()

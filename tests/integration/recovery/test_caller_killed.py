@@ -1,4 +1,4 @@
-"""SIGKILL of the caller's node: what the callee does is not lost, the caller goes on elsewhere."""
+"""SIGKILL of the caller's node: the callee's work is kept, and the caller goes on elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESULT = [1, 7]
 
 @pytest.mark.parametrize("another", [True, False])
 def test_while_the_callee_works(world: World, another: bool) -> None:
-    """With another node of the caller's group, and with none until the callee has finished."""
+    """There is another node of the caller's group, or none until the callee has ended."""
     world.start_broker()
     world.start_node("callee", "h")
     caller = world.start_node("caller-1")
@@ -24,7 +24,7 @@ def test_while_the_callee_works(world: World, another: bool) -> None:
     victim = world.process_of(world.lines("begin", "x.1")[0])
     assert another or victim is caller
     victim.kill()
-    world.let_go("leaf")
+    world.release("leaf")
     assert world.wait_settled("x.2").value() == 7
     if not another:
         assert not handle.done()
@@ -35,7 +35,7 @@ def test_while_the_callee_works(world: World, another: bool) -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_after_the_callee_has_finished(world: World, told: bool) -> None:
-    """Before the caller is told of the result, for there is nobody to tell; and after."""
+    """The caller dies before it learns the result, or after."""
     world.start_broker()
     callee = world.start_node("callee", "h")
     caller = world.start_node("caller-1")
@@ -46,12 +46,12 @@ def test_after_the_callee_has_finished(world: World, told: bool) -> None:
     else:
         world.wait_suspended("x")
         caller.kill()
-        world.let_go("leaf")
+        world.release("leaf")
     world.wait_settled("x.2")
     if told:
         caller.kill()
-        world.let_go("called")
-    # the callee is not needed any more
+        world.release("called")
+    # The callee is no longer needed.
     callee.kill()
     world.start_node("caller-2")
     assert handle.result(SOON_S) == RESULT

@@ -13,7 +13,7 @@ from tests.integration.recovery.world import SOON_S, World
 HOUR_S = 3600
 SLEEP_S = 0.6
 SLACK_S = 0.2
-#: what is called with it must not have expired at the end of a test
+#: timeout, in seconds, of calls that must not have expired at the end of a test
 DEADLINE_S = 120
 
 
@@ -37,7 +37,7 @@ def wall(world: World) -> Wall:
 
 
 def sleep_once(world: World, id: str) -> None:
-    """A durable sleep takes as long as it should, by a clock that does not jump."""
+    """Check that a durable sleep takes its time, by a clock that does not jump."""
     result = world.runtime.options(target="g").rpc(id, "sleeps", SLEEP_S).result(SOON_S)
     assert result == 3
     check_sleep(world, id)
@@ -45,12 +45,12 @@ def sleep_once(world: World, id: str) -> None:
 
 def check_sleep(world: World, id: str) -> None:
     began, ended = world.wait_line("end", f"{id}.1").at, world.wait_line("begin", f"{id}.3").at
-    # nodes know the broker's clock up to half a round trip, which is long on a busy machine
+    # A node knows the broker's clock to within half a round trip, which is long on a busy machine.
     assert SLEEP_S - SLACK_S <= ended - began < SLEEP_S + SOON_S
 
 
 def hold_two(world: World) -> None:
-    """A leaf under way, and a question: both with a deadline that a jump would pass."""
+    """Start a leaf and ask a question, both with a deadline that a jump would pass."""
     calls = world.runtime.options(target="g", timeout=DEADLINE_S)
     world.hold("leaf")
     calls.rpc("held", "leaf", 5)
@@ -59,15 +59,15 @@ def hold_two(world: World) -> None:
 
 
 def let_go_of_two(world: World) -> None:
-    """Neither has expired, nor was it done twice."""
+    """Check that neither has expired, and that no step ran twice."""
     assert world.runtime.promises.resolve("question", "answer").state == "resolved"
-    world.let_go("leaf")
+    world.release("leaf")
     assert world.wait_settled("held").value() == 5
     assert world.begun()["held"] == 1
 
 
 def times(world: World, id: str) -> tuple[datetime, datetime]:
-    """When it was created and settled, by the store."""
+    """Return the times of creation and settlement in the store."""
     found = world.wait_settled(id)
     assert found.settled_at is not None
     assert found.created_at <= found.settled_at
@@ -76,7 +76,7 @@ def times(world: World, id: str) -> tuple[datetime, datetime]:
 
 @pytest.mark.parametrize("shift_s", [HOUR_S, -HOUR_S])
 def test_while_the_broker_runs(world: World, wall: Wall, shift_s: int) -> None:
-    """Deadlines, leases and sleeps do not see the jump, nor the jump back."""
+    """Deadlines, leases and sleeps are not affected by a jump, nor by the jump back."""
     world.start_broker(**wall.env)
     world.start_node("n-1")
     hold_two(world)
@@ -92,7 +92,7 @@ def test_while_the_broker_runs(world: World, wall: Wall, shift_s: int) -> None:
 
 @pytest.mark.parametrize("shift_s", [HOUR_S, -HOUR_S])
 def test_of_a_node(world: World, wall: Wall, shift_s: int) -> None:
-    """One whose clock is wrong from the start, then is set right: the broker's counts."""
+    """A node's clock is wrong at first and is then set right: only the broker's clock counts."""
     world.start_broker()
     wall.set(shift_s)
     world.start_node("n-1", wait=True, **wall.env)
@@ -104,7 +104,7 @@ def test_of_a_node(world: World, wall: Wall, shift_s: int) -> None:
 
 
 def test_back_while_the_broker_was_away(world: World, wall: Wall) -> None:
-    """It goes on where the store was. Sleeps go on too: they do not wait for an hour."""
+    """The broker's clock goes on from the store's last time, so sleeps need not wait an hour."""
     world.start_broker(**wall.env)
     world.start_node("n-1")
     hold_two(world)
@@ -122,7 +122,7 @@ def test_back_while_the_broker_was_away(world: World, wall: Wall) -> None:
 
 
 def test_forth_while_the_broker_was_away_and_back_again(world: World, wall: Wall) -> None:
-    """An hour forth looks like an hour away. Back again, time stands where it was, and goes on."""
+    """A jump of an hour looks like an absence of an hour. After the jump back, time goes on."""
     world.start_broker(**wall.env)
     world.start_node("n-1")
     sleep_once(world, "before")
@@ -131,7 +131,7 @@ def test_forth_while_the_broker_was_away_and_back_again(world: World, wall: Wall
         wall.set(shift_s)
         world.start_broker(**wall.env)
         sleep_once(world, f"after-{number}")
-        # this process's clock is an hour behind the broker's by now
+        # The clock of this process is now an hour behind the broker's.
         called = world.runtime.options(target="g", timeout=DEADLINE_S).rpc(f"x-{number}", "who")
         assert called.result(SOON_S)
     assert times(world, "after-0")[0] - times(world, "before")[1] >= timedelta(minutes=59)

@@ -1,4 +1,4 @@
-"""A disk that is full, fails or is read-only: nothing is acknowledged that is not on it."""
+"""A disk that is full, fails or is read-only: no call is acknowledged that is not stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.integration.recovery.load import Load
 from tests.integration.recovery.world import World
 
-#: what the log of the store has from the start, and room for a little more
+#: the initial size of the store's journal, with room for a little more, in bytes
 FULL_BYTES: Final = 200_000
 DISK_MIB: Final = 64
 
@@ -54,7 +54,7 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
 
 
 def stopped_with_reason(world: World) -> str:
-    """The broker has ended by itself, and its last line says why."""
+    """Check that the broker has ended by itself, and that its last line says why."""
     assert world.broker.ended() == 1, world.broker.output
     last = world.broker.output.splitlines()[-1]
     assert "Traceback" not in world.broker.output
@@ -65,17 +65,17 @@ def stopped_with_reason(world: World) -> str:
 
 
 def goes_on(world: World, load: Load) -> None:
-    """With the disk mended and the broker started, all calls end, each node still there."""
+    """Start the broker on a repaired disk; check that all calls end and all nodes live."""
     world.start_broker()
-    load.go_on()
+    load.wait_for_calls()
     load.finish()
-    # the node lived through it, so nothing ran twice
+    # The node has survived, so no step ran twice.
     assert set(world.begun().values()) == {1}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes")
 def test_full_by_limit(world: World, load: Load) -> None:
-    """No file may grow beyond a limit, which needs no rights and looks like a full disk."""
+    """No file may grow beyond a limit. That needs no privileges and looks like a full disk."""
     world.start_broker()
     world.start_node("n-1")
     load.start()
@@ -86,7 +86,7 @@ def test_full_by_limit(world: World, load: Load) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """A small disk in ``tmp_path / "disk"``; call it to mount it anew with other options."""
+    """A small disk in ``tmp_path / "disk"``; a call mounts it again with other options."""
     folder = tmp_path / "disk"
     folder.mkdir()
     options = f"size={DISK_MIB}m"
@@ -109,9 +109,9 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def test_full(world: World, load: Load, disk: object) -> None:
-    """A disk without a free byte; room is made, and all goes on."""
+    """The disk has no free byte; after room is made, everything goes on."""
     world.store = world.folder / "disk" / "calls.db"
-    # the room that the store has for its log is used up soon
+    # The room that the store has for its journal is soon used up.
     load.size = 200_000
     world.start_broker()
     world.start_node("n-1")
@@ -121,7 +121,7 @@ def test_full(world: World, load: Load, disk: object) -> None:
         while file.write(bytes(65536)):
             pass
     assert "full" in stopped_with_reason(world)
-    # it does not start either, and says so
+    # The broker does not start either, and says so.
     refused = world.fork_broker()
     assert refused.ended() == 1
     assert str(world.store) in refused.output.splitlines()[-1]
@@ -130,7 +130,7 @@ def test_full(world: World, load: Load, disk: object) -> None:
 
 
 def test_read_only(world: World, load: Load, disk: Callable[[str], None]) -> None:
-    """A disk that is mounted read-only: the broker refuses to start, and says why."""
+    """The disk is mounted read-only: the broker refuses to start, and says why."""
     world.store = world.folder / "disk" / "calls.db"
     world.start_broker()
     world.start_node("n-1")
@@ -148,7 +148,7 @@ def test_read_only(world: World, load: Load, disk: Callable[[str], None]) -> Non
 
 @pytest.fixture(scope="session")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A library that stands between the broker and its disk."""
+    """A library between the broker and its disk."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs Linux and a C compiler")
@@ -161,7 +161,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("kind", ["fsync", "write", "read-only"])
 def test_an_error_of_the_disk(world: World, load: Load, faults: str, kind: str) -> None:
-    """The system call that writes, or the one that makes it durable, fails."""
+    """The system call that writes fails, or the one that makes the data durable."""
     fault = world.folder / "fault"
     env = {"LD_PRELOAD": faults, "RECOVERY_FAULT": str(fault), "RECOVERY_FAULT_KIND": kind}
     world.execute_broker(**env)

@@ -1,4 +1,4 @@
-"""The network between a node and its broker: no wrong result, and after the heal all goes on."""
+"""Faults of the network between node and broker: no wrong result, and calls go on afterwards."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.integration.recovery.world import SOON_S, Process, World, until
 
 RESULT = [1, 2, 3]
 LEASE_S = 1.0
-#: calls of a fan-out, and its sum
+#: the number of calls of a fan-out, and the sum of their results
 WIDTH, TOTAL = 40, sum(range(40))
 
 
 @pytest.fixture
 def proxy(world: World) -> Iterator[Proxy]:
-    """In front of a broker with a short lease."""
+    """A proxy in front of a broker with a short lease."""
     world.settings |= {"lease_ttl_s": LEASE_S}
     world.start_broker()
     with open_proxy(world.url) as proxy:
@@ -25,7 +25,7 @@ def proxy(world: World) -> Iterator[Proxy]:
 
 
 def held_far_away(world: World, proxy: Proxy) -> Process:
-    """A node behind the proxy that holds the leaf ``x``, and another that is near the broker."""
+    """Start a node behind the proxy, which holds the leaf ``x``, and a second, direct one."""
     far = world.start_node("far", url=proxy.url)
     world.hold("leaf")
     world.runtime.options(target="g").rpc("x", "who")
@@ -35,14 +35,14 @@ def held_far_away(world: World, proxy: Proxy) -> Process:
 
 
 def cut_and_back(proxy: Proxy, nodes: int) -> None:
-    """Cut all connections; returns once so many nodes have another one."""
+    """Cut all connections; return once `nodes` nodes have new ones."""
     before = proxy.connections
     proxy.cut()
     until("they have other connections", lambda: proxy.connections >= before + nodes)
 
 
 def test_cut_for_a_moment(world: World) -> None:
-    """It comes back within the grace, and keeps what it holds."""
+    """The node is back within the grace, and keeps its task."""
     world.settings["reconnect_grace_ms"] = 20_000
     world.start_broker()
     with open_proxy(world.url) as proxy:
@@ -50,18 +50,18 @@ def test_cut_for_a_moment(world: World) -> None:
         for _ in range(3):
             cut_and_back(proxy, 1)
             world.wait_for_nodes(far)
-        world.let_go("leaf")
+        world.release("leaf")
         assert world.runtime.get("x").result(SOON_S) == far.pid
         assert world.begun() == {"x": 1}
 
 
 def test_cut_for_long(world: World, proxy: Proxy) -> None:
-    """Another one takes over; the first comes back, and what it did meanwhile is not believed."""
+    """Another node takes over; the first comes back, and its late result is refused."""
     far = held_far_away(world, proxy)
     proxy.accepting = False
     proxy.cut()
     near = world.wait_line("begin", "x", times=2)
-    world.let_go("leaf")
+    world.release("leaf")
     assert world.runtime.get("x").result(SOON_S) == near.pid != far.pid
     world.wait_line("end", "x", times=2)
     proxy.heal()
@@ -70,41 +70,41 @@ def test_cut_for_long(world: World, proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("end", ["node", "broker"])
 def test_half_open(world: World, proxy: Proxy, end: str) -> None:
-    """One end is told that the connection is over. The other finds out by the silence."""
+    """One end sees the connection closed. The other notices by the silence."""
     far = held_far_away(world, proxy)
     before = proxy.connections
     proxy.half_open("node" if end == "node" else "broker")
     until("the node has another connection", lambda: proxy.connections > before)
     world.wait_for_nodes(far)
-    world.let_go("leaf")
+    world.release("leaf")
     result = world.runtime.get("x").result(SOON_S)
     assert result in {line.pid for line in world.lines("end", "x")}
     assert world.runtime.options(target="g").rpc("y", "steps").result(SOON_S) == RESULT
 
 
 def test_partition_beyond_the_lease(world: World, proxy: Proxy) -> None:
-    """Nothing passes and nobody is told; what was on its way arrives too late, and is refused."""
+    """No data passes and nobody is told; late messages are refused."""
     far = held_far_away(world, proxy)
     proxy.stall("up", "down")
     near = world.wait_line("begin", "x", times=2)
     assert near.pid != far.pid
     assert world.counter("leases_lapsed") == 1
-    world.let_go("leaf")
+    world.release("leaf")
     world.wait_line("end", "x", times=2)
     assert world.runtime.get("x").result(SOON_S) == near.pid
     proxy.heal()
     world.wait_for_nodes(far)
-    # its result, asked for before the heal and again after its return
+    # Its result is sent before the heal, and again after its return.
     until("the late write is refused", lambda: world.counter("stale_writes"))
     assert world.wait_settled("x").value() == near.pid
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_one_direction_stalls(world: World, proxy: Proxy, way: Way) -> None:
-    """Longer than the lease; the other direction goes on."""
+    """One direction stalls for longer than the lease; the other goes on."""
     far = held_far_away(world, proxy)
     proxy.stall(way)
-    world.let_go("leaf")
+    world.release("leaf")
     world.wait_line("end", "x")
     before = proxy.connections
     until("the node gives the connection up", lambda: proxy.connections > before)
@@ -116,7 +116,7 @@ def test_one_direction_stalls(world: World, proxy: Proxy, way: Way) -> None:
 
 
 def test_delayed(world: World, proxy: Proxy) -> None:
-    """Slow is not dead: each step once, and no lease lapses."""
+    """A slow network is not a dead node: each step runs once, and no lease lapses."""
     proxy.delay_s = 0.03
     world.start_node("far", url=proxy.url)
     calls = world.runtime.options(target="g")
@@ -127,7 +127,7 @@ def test_delayed(world: World, proxy: Proxy) -> None:
 
 
 def test_bytes_trickle(world: World, proxy: Proxy) -> None:
-    """Frames arrive in pieces, cut anywhere, with pauses in between."""
+    """Frames arrive in small pieces, with pauses in between."""
     proxy.trickle_bytes = 7
     world.start_node("far", url=proxy.url)
     calls = world.runtime.options(target="g")
@@ -141,12 +141,12 @@ def test_bytes_trickle(world: World, proxy: Proxy) -> None:
 def test_messages_are_lost_doubled_swapped(
     world: World, proxy: Proxy, fault: Fault, way: Way
 ) -> None:
-    """Every ninth. The connection notices, is given up, and what was unanswered is asked again."""
+    """Every ninth message has a fault: the connection ends, and requests are sent again."""
     world.start_node("far", url=proxy.url)
     proxy.fault = (fault, way, 9)
     calls = world.runtime.options(target="g")
     handles = [calls.rpc(f"x-{n}", "fan_out", 10) for n in range(5)]
-    until("messages have met the fault", lambda: proxy.struck >= 2)
+    until("messages have met the fault", lambda: proxy.fault_count >= 2)
     until("some calls have ended", lambda: any(handle.done() for handle in handles))
     proxy.heal()
     assert [handle.result(SOON_S * 2) for handle in handles] == [45] * 5
@@ -156,7 +156,7 @@ def test_messages_are_lost_doubled_swapped(
 
 
 def test_cut_again_and_again_under_load(world: World, proxy: Proxy) -> None:
-    """Two nodes behind a network that breaks all the time, before either gets far."""
+    """Two nodes work behind a network that breaks all the time."""
     nodes = [world.start_node(name, url=proxy.url) for name in ("far-1", "far-2")]
     calls = world.runtime.options(target="g")
     handles = [calls.rpc(f"x-{n}", "fan_out", WIDTH) for n in range(10)]
@@ -164,5 +164,5 @@ def test_cut_again_and_again_under_load(world: World, proxy: Proxy) -> None:
         cut_and_back(proxy, 2)
     assert [handle.result(SOON_S * 2) for handle in handles] == [TOTAL] * 10
     assert all(node.code is None for node in nodes)
-    # nobody died, so nothing is taken for a function that kills its nodes
+    # No node died, so no function is blamed for killing nodes.
     assert world.counter("parked") == 0

@@ -1,4 +1,4 @@
-"""SIGKILL of a node: another of its group goes on from the last stored step, at once."""
+"""SIGKILL of a node: another node of its group goes on from the last stored step, at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def two_nodes(world: World) -> list[Process]:
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("place", ["body-0", "body-1", "body-2", "body-3"])
 def test_between_steps(world: World, place: str, function: str) -> None:
-    """Before the first step, between two, after the last: no step runs a second time."""
+    """The node dies before the first step, between two, or after the last: no step runs twice."""
     two_nodes(world)
     world.hold(place)
     handle = world.runtime.options(target="g").rpc("x", function)
@@ -32,11 +32,11 @@ def test_between_steps(world: World, place: str, function: str) -> None:
     victim = world.process_of(line)
     world.hold("body-0")
     killed_at = victim.kill()
-    # the lease of the dead one is ten seconds
+    # The lease of the dead node is ten seconds.
     again = world.wait_line("held", "body-0", times=1 + (before == 0))
     assert again.pid != victim.pid
     assert again.at - killed_at < SOON_S
-    world.let_go(*{place, "body-0"})
+    world.release(*{place, "body-0"})
     assert handle.result(SOON_S) == RESULT
     assert world.begun() == dict.fromkeys(STEPS, 1)
     assert world.counter("leases_lapsed") == 0
@@ -44,7 +44,7 @@ def test_between_steps(world: World, place: str, function: str) -> None:
 
 @pytest.mark.parametrize(("place", "id"), [("step-2", "x.2"), ("leaf", "x.3")])
 def test_in_a_step(world: World, place: str, id: str) -> None:
-    """In a local step and in a leaf: that one runs again, and no other."""
+    """The node dies in a local step or a leaf: only that one runs again."""
     two_nodes(world)
     world.hold(place)
     handle = world.runtime.options(target="g").rpc("x", "steps")
@@ -53,14 +53,14 @@ def test_in_a_step(world: World, place: str, id: str) -> None:
     again = world.wait_line("begin", id, times=2)
     assert again.pid != victim.pid
     assert again.at - killed_at < SOON_S
-    world.let_go(place)
+    world.release(place)
     assert handle.result(SOON_S) == RESULT
     assert world.begun() == {**dict.fromkeys(STEPS, 1), id: 2}
 
 
 @pytest.mark.parametrize("suspended", [False, True])
 def test_while_waiting(world: World, suspended: bool) -> None:
-    """Just come to wait, or waiting for so long that nobody holds the task any more."""
+    """The node dies while its function waits, before or after the task is suspended."""
     first, second = two_nodes(world)
     handle = world.runtime.options(target="g").rpc("x", "waits")
     step = world.wait_line("end", "x.1")
@@ -77,7 +77,7 @@ def test_while_waiting(world: World, suspended: bool) -> None:
 
 
 def test_while_replaying(world: World) -> None:
-    """The second node dies while it replays what the first had done: the third goes on."""
+    """The second node dies while it replays the work of the first: the third goes on."""
     nodes = [*two_nodes(world), world.start_node("n-3")]
     world.hold("body-2")
     handle = world.runtime.options(target="g").rpc("x", "steps")
@@ -85,10 +85,10 @@ def test_while_replaying(world: World) -> None:
     world.wait_settled("x.2")
     world.hold("body-1")
     first.kill()
-    # it has been given step 1 from the history, and step 2 is in the history still
+    # Step 1 was answered from the history, and step 2 is still in the history.
     second = world.process_of(world.wait_line("held", "body-1"))
     second.kill()
-    world.let_go("body-1", "body-2")
+    world.release("body-1", "body-2")
     assert handle.result(SOON_S) == RESULT
     assert world.begun() == dict.fromkeys(STEPS, 1)
     (third,) = [node for node in nodes if node.code is None]
@@ -96,7 +96,7 @@ def test_while_replaying(world: World) -> None:
 
 
 def test_nothing_else_is_disturbed(world: World) -> None:
-    """A node dies of many: calls that it did not hold go on as if nothing had been."""
+    """One of many nodes dies: calls that it did not hold are not affected."""
     nodes = two_nodes(world)
     world.hold("leaf")
     calls = world.runtime.options(target="g")
@@ -108,6 +108,6 @@ def test_nothing_else_is_disturbed(world: World) -> None:
     nodes[0].kill()
     for name in (name for name, pid in held.items() if pid == nodes[0].pid):
         world.wait_line("begin", name, times=2)
-    world.let_go("leaf")
+    world.release("leaf")
     assert [handle.result(SOON_S) for handle in handles] == list(range(8))
     assert world.begun() == {name: 1 + (pid == nodes[0].pid) for name, pid in held.items()}

@@ -9,14 +9,14 @@ import pytest
 from tests.integration.recovery.world import SOON_S, Process, World, until
 
 LEASE_S = 0.6
-#: from the end of the lease to the next attempt
+#: seconds from the end of the lease to the next attempt
 TAKEN_OVER_S = 0.25
 ROUNDS = 3
 ROUNDS_MAX = 10
 
 
 def stop_one(world: World, function: str, number: int) -> tuple[Process, float]:
-    """One call whose holder is stopped; who it was, and seconds until another began."""
+    """Stop the holder of a call; return it, and the seconds until another node began."""
     id = f"x-{number}"
     step = id if function == "who" else f"{id}.1"
     world.hold("leaf")
@@ -25,8 +25,8 @@ def stop_one(world: World, function: str, number: int) -> tuple[Process, float]:
     stopped_at = victim.signal(signal.SIGSTOP)
     again = world.wait_line("begin", step, times=2)
     assert again.pid != victim.pid
-    # what both have in hand is finished, and written, at about the same time
-    world.let_go("leaf")
+    # Both nodes finish the step, and write its result, at about the same time.
+    world.release("leaf")
     victim.signal(signal.SIGCONT)
     assert handle.result(SOON_S) == again.pid
     world.wait_line("end", step, times=2)
@@ -36,7 +36,7 @@ def stop_one(world: World, function: str, number: int) -> tuple[Process, float]:
 
 @pytest.mark.parametrize("function", ["who", "who_stepped"])
 def test_it_is_taken_over_refused_and_rejoins(world: World, function: str) -> None:
-    """The call's own result, and that of a step in it: what the late one writes is not believed."""
+    """The late node's result is refused: that of the call, and that of a step in it."""
     world.settings["lease_ttl_s"] = LEASE_S
     world.start_broker()
     victim, *_ = nodes = [world.start_node("n-1"), world.start_node("n-2")]
@@ -45,14 +45,14 @@ def test_it_is_taken_over_refused_and_rejoins(world: World, function: str) -> No
         victim, took_s = stop_one(world, function, number)
         took.append(took_s)
         world.wait_for_nodes(*nodes)
-        # a node that learns first that the task is not its own any more does not write
+        # A node that first learns that it has lost the task writes nothing.
         if number + 1 >= ROUNDS and world.counter("stale_writes"):
             break
-    # a busy machine may be late, but hardly each time
+    # A busy machine may be late once, but hardly each time.
     assert min(took) < LEASE_S + TAKEN_OVER_S
     assert world.counter("stale_writes") >= 1
     assert world.counter("leases_lapsed") >= ROUNDS
-    # it is as good a node as before
+    # It is a good node again.
     for node in nodes:
         if node is not victim:
             node.kill()
@@ -60,7 +60,7 @@ def test_it_is_taken_over_refused_and_rejoins(world: World, function: str) -> No
 
 
 def test_within_its_lease_nothing_happens(world: World) -> None:
-    """It misses beats and is woken before the lease lapses: no second attempt, nothing refused."""
+    """The node goes on before its lease lapses: there is no second attempt, and no refusal."""
     world.settings |= {"lease_ttl_s": 10, "beat_s": 0.2}
     world.start_broker()
     world.start_node("n-1")
@@ -70,7 +70,7 @@ def test_within_its_lease_nothing_happens(world: World) -> None:
     victim.signal(signal.SIGSTOP)
     world.start_node("n-2")
     until("it is silent", lambda: world.nodes()[victim.pid].silent_s > 0.5)
-    world.let_go("leaf")
+    world.release("leaf")
     victim.signal(signal.SIGCONT)
     assert handle.result(SOON_S) == victim.pid
     assert world.begun() == {"x": 1}

@@ -1,4 +1,4 @@
-"""A hundred times more work than capacity: it waits, or is refused, but nothing is dropped."""
+"""A hundred times more work than capacity: it waits or is refused, but is never dropped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.integration.recovery.world import PATIENCE_S, World, until
 from understudy_broker.errors import LinkError
 from understudy_store.commands import PromiseGet
 
-#: functions that run at a time in all: there is one node
+#: functions that run at the same time, on the only node
 CAPACITY = 4
 CALLS = 100 * CAPACITY
 WIDTH = 4000
 INFLIGHT_MAX = 1024
-#: requests of one process without an answer
+#: unanswered requests of one process
 UNANSWERED_MAX = 65_536
-#: what either may grow by, in MiB
+#: MiB by which either process may grow
 GROWTH_MAX = 60
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
@@ -30,29 +30,29 @@ def start(world: World) -> None:
 
 
 def test_calls_wait_and_all_are_made(world: World) -> None:
-    """All at once while nothing ends: the node gets what it has room for, the rest waits."""
+    """All calls are made while no function ends: the node gets as many as it has room for."""
     start(world)
     world.hold("leaf")
     calls = world.runtime.options(target="g")
     with ThreadPoolExecutor(50) as pool:
         handles = list(pool.map(lambda n: calls.rpc(f"x-{n}", "leaf", n), range(CALLS)))
-    # each is stored, though nobody will begin it for long
+    # Each call is stored, although no node begins it for long.
     (group,) = world.runtime.groups().groups
     (node,) = group.nodes
     assert group.queued + node.held == CALLS
     assert node.held < CALLS / 2
     assert len(world.begun()) <= CAPACITY
-    world.let_go("leaf")
+    world.release("leaf")
     assert [handle.result(PATIENCE_S) for handle in handles] == list(range(CALLS))
     assert set(world.begun().values()) == {1}
 
 
 @needs_proc
 def test_memory_is_bounded(world: World) -> None:
-    """One function calls a thousand times what fits: neither process grows with it."""
+    """A function makes a thousand times more calls than fit: neither process grows with it."""
     start(world)
     node = world.nodes_by_name()["n-1"]
-    # what both have loaded by then is not counted
+    # Modules that both have loaded by now do not count.
     assert world.runtime.options(target="g").rpc("warm", "fan_out", 100).result(PATIENCE_S)
     before = world.broker.rss_mib(), node.rss_mib()
     handle = world.runtime.options(target="g").rpc("x", "fan_out", WIDTH)
@@ -65,7 +65,7 @@ def test_memory_is_bounded(world: World) -> None:
 
 
 def test_more_requests_than_may_be_unanswered(world: World) -> None:
-    """They wait in their process, up to a bound; beyond it they are refused, and told so."""
+    """Requests wait in their process up to a bound; further ones fail with an error."""
     world.settings["inflight_max"] = INFLIGHT_MAX
     world.start_broker()
     world.runtime.promises.create("a")
@@ -80,5 +80,5 @@ def test_more_requests_than_may_be_unanswered(world: World) -> None:
     world.broker.signal(signal.SIGCONT)
     for future in futures[:-100]:
         assert future.result(PATIENCE_S).reply.status == 200
-    # the broker itself had to refuse nothing: the link knows what it may ask
+    # The broker itself refuses none, because the link knows the bound.
     assert world.counter("refused") == 0

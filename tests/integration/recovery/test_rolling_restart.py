@@ -26,18 +26,18 @@ def restart_all_nodes(world: World, load: Load) -> None:
         assert old.ended() == EXIT_TERMINATED, old.output
         new = world.start_node(f"n-{number}")
         assert new.pid != old.pid
-        load.go_on()
+        load.wait_for_calls()
 
 
 def restart_broker(world: World, load: Load) -> None:
     world.broker.signal(signal.SIGTERM)
     assert world.broker.ended() == 0, world.broker.output
     world.start_broker()
-    load.go_on()
+    load.wait_for_calls()
 
 
 def test_no_call_fails_and_nothing_runs_twice(world: World, steps: Load) -> None:
-    """Nodes finish what they have begun before they go; a broker's nodes live on without it."""
+    """Nodes finish their functions before they end, and live on without their broker."""
     world.start_broker()
     for number in range(NODES):
         world.start_node(f"n-{number}")

@@ -26,21 +26,21 @@ from understudy_store.records import TaskRecord
 
 LAUNCH: Final = "tests.integration.recovery.launch"
 ROOT: Final = Path(__file__).parents[3]
-#: seconds that anything may take before a test has failed
+#: seconds after which a wait has failed
 PATIENCE_S: Final = 40.0
-#: seconds between two looks
+#: seconds between two checks
 LOOK_S: Final = 0.01
-#: A node that dies is replaced long before its lease of ten seconds lapses. A test that allows this
-#: many is quick enough to tell the two apart, and slow enough for a busy machine.
+#: Seconds until a dead node is replaced, at most. Its lease would last ten seconds, so this tells
+#: the two apart, and it is long enough for a busy machine.
 SOON_S: Final = 6.0
-#: peers are back so many seconds after their broker
+#: seconds until peers are back after their broker, at most
 BACK_S: Final = 2.0
 
 T = TypeVar("T")
 
 
 def until(what: str, condition: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """Wait until `condition()` is true, and return what it gave; fails saying `what`."""
+    """Wait until `condition()` is true, and return its value; `what` is for the failure."""
     ends_at = time.monotonic() + patience_s
     while not (value := condition()):
         assert time.monotonic() < ends_at, f"waited {patience_s:g} s in vain until {what}"
@@ -49,7 +49,7 @@ def until(what: str, condition: Callable[[], T], patience_s: float = PATIENCE_S)
 
 
 class Process:
-    """One child of the forker; what it writes goes into `log`."""
+    """A child of the forker; its output goes to `log`."""
 
     def __init__(self, forker: Forker, pid: int, name: str, log: Path) -> None:
         self._forker = forker
@@ -63,30 +63,30 @@ class Process:
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative for a signal; None while it lives."""
+        """The exit code, negative for a signal; None while the process lives."""
         return self._forker.codes.get(self.pid)
 
     def signal(self, number: signal.Signals) -> float:
-        """Send it; returns when (`time.monotonic`, the same for all processes)."""
+        """Send a signal; return the time (`time.monotonic`, which all processes share)."""
         at = time.monotonic()
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
         return at
 
     def ended(self) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for the end of the process; return the exit code."""
         until(f"{self.name} ends", lambda: self.code is not None)
         assert self.code is not None
         return self.code
 
     def kill(self) -> float:
-        """SIGKILL, and wait; returns when the signal was sent."""
+        """Send SIGKILL and wait for the end; return the time of the signal."""
         at = self.signal(signal.SIGKILL)
         self.ended()
         return at
 
-    def says(self, text: str, times: int = 1) -> None:
-        """Wait until it has written `text`."""
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until the process has written `text`."""
         until(
             f"{self.name} writes {text!r} {times}×",
             lambda: self.output.count(text) >= times or self.code is not None,
@@ -94,12 +94,12 @@ class Process:
         assert self.output.count(text) >= times, f"{self.name} ended:\n{self.output}"
 
     def limit_files(self, bytes_max: int) -> None:
-        """No file of it can be written beyond this length, as on a full disk."""
+        """Make writes beyond this length of a file fail, as on a full disk."""
         hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (bytes_max, hard))
 
     def rss_mib(self) -> float:
-        """Resident memory; Linux only."""
+        """Return the resident memory; on Linux only."""
         rows = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(row.split()[1]) for row in rows if row.startswith("VmRSS")) / 1024
 
@@ -134,7 +134,7 @@ class Forker:
     def fork(
         self, name: str, call: str, argv: list[str], env: dict[str, str], folder: Path
     ) -> Process:
-        """A process that calls ``module:function`` with `argv`."""
+        """Start a process that calls ``module:function`` with `argv`."""
         log = folder / f"{name}.log"
         request = {"call": call, "argv": argv, "env": env, "cwd": str(folder), "log": str(log)}
         log.touch()
@@ -154,7 +154,7 @@ class Forker:
 
 
 class Line(NamedTuple):
-    """One line of the ledger; `at` is `time.monotonic`."""
+    """A line of the ledger; `at` is a time of `time.monotonic`."""
 
     kind: str
     name: str
@@ -163,7 +163,7 @@ class Line(NamedTuple):
 
 
 class World:
-    """A folder, an address, and the processes that a test starts there."""
+    """A folder, an address, and the processes of one test."""
 
     def __init__(self, folder: Path, forker: Forker) -> None:
         self.folder = folder
@@ -178,20 +178,20 @@ class World:
     # Processes ---------------------------------------------------------------------------------
 
     def start_broker(self, **env: str) -> Process:
-        """Start the broker, at first or again, and wait until it listens."""
+        """Start the broker, for the first time or again, and wait until it listens."""
         self.broker = self.fork_broker(**env)
-        self.broker.says("listening on")
+        self.broker.wait_for("listening on")
         return self.broker
 
     def fork_broker(self, **env: str) -> Process:
-        """The same without waiting: it may fail."""
+        """Start the broker without waiting, because it may fail."""
         return self._fork("broker", f"{LAUNCH}:start", self._broker_argv(), **env)
 
     def execute_broker(self, **env: str) -> Process:
-        """The same as `start_broker`, but a program started anew, as LD_PRELOAD needs it."""
+        """Start the broker as a new program, which LD_PRELOAD needs; else as `start_broker`."""
         argv = [sys.executable, "-m", "understudy", *self._broker_argv()]
         self.broker = self._fork("broker", f"{LAUNCH}:execute", argv, **env)
-        self.broker.says("listening on")
+        self.broker.wait_for("listening on")
         return self.broker
 
     def _broker_argv(self) -> list[str]:
@@ -210,7 +210,7 @@ class World:
         wait: bool = True,
         **env: str,
     ) -> Process:
-        """A node `name`; with `wait`, once the broker has it."""
+        """Start a node; with `wait`, return when it has joined."""
         app = "tests.integration.recovery.app:runtime"
         argv = ["node", app, "--group", group, "--id", name, "--url", url or self.url, *args]
         node = self._fork(name, f"{LAUNCH}:start", argv, **env)
@@ -219,7 +219,7 @@ class World:
         return node
 
     def start_client(self, id: str, function: str) -> Process:
-        """See `client`."""
+        """Start a client process; see the module `client`."""
         call = "tests.integration.recovery.client:main"
         return self._fork("client", call, [self.url, id, function])
 
@@ -230,27 +230,27 @@ class World:
         self._processes.append(process)
         return process
 
-    # Looking -----------------------------------------------------------------------------------
+    # State ----------------------------------------------------------------------------------------
 
     @property
     def runtime(self) -> Runtime:
-        """A client in the test's own process."""
+        """A client in the process of the test."""
         if self._runtime is None:
             self._runtime = Runtime(group="tests", url=self.url, connect_timeout=PATIENCE_S)
         return self._runtime
 
     def nodes(self) -> dict[int, Node]:
-        """The nodes that the broker has, by process."""
+        """Return the nodes that the broker knows, by process id."""
         groups = self.runtime.groups().groups
         return {node.os_pid: node for group in groups for node in group.nodes}
 
     def nodes_by_name(self) -> dict[str, Process]:
-        """Those that were started and live."""
+        """Return the processes that live."""
         living = [process for process in self._processes if process.code is None]
         return {process.name.partition("@")[0]: process for process in living}
 
     def wait_for_nodes(self, *nodes: Process) -> None:
-        """Until all of them have joined and ask for work."""
+        """Wait until all nodes have joined and announce credit."""
 
         def there() -> bool:
             found = self.nodes()
@@ -261,11 +261,11 @@ class World:
         until(f"{[node.name for node in nodes]} are there", there)
 
     def counter(self, name: str) -> int:
-        """One of the broker's, since its start."""
+        """Return one of the broker's counters since its start."""
         return self.runtime.groups().counters[name]
 
     def promise(self, id: str) -> StoredPromise | None:
-        """None: it does not exist."""
+        """Return the promise; None if it does not exist."""
         try:
             return self.runtime.promises.get(id)
         except CommandError as error:
@@ -274,7 +274,7 @@ class World:
             raise
 
     def wait_settled(self, id: str) -> StoredPromise:
-        """Until the store has its result."""
+        """Wait until the promise has settled in the store; return it."""
 
         def settled() -> StoredPromise | None:
             found = self.promise(id)
@@ -285,16 +285,16 @@ class World:
         return found
 
     def task(self, id: str) -> TaskRecord:
-        """The work behind the call `id`."""
+        """Return the task of the call `id`."""
         task: TaskRecord | None = self.runtime.session.command(TaskGet(id)).task
         assert task is not None
         return task
 
     def wait_suspended(self, id: str) -> None:
-        """Until the call waits, and no node has it."""
+        """Wait until the call is suspended, so that no node holds it."""
         until(f"{id} is suspended", lambda: self.task(id).state == "suspended")
 
-    # The ledger and its places -----------------------------------------------------------------
+    # The ledger and its places --------------------------------------------------------------------
 
     def ledger(self) -> list[Line]:
         path = self.folder / "ledger"
@@ -308,7 +308,7 @@ class World:
         return [line for line in self.ledger() if (line.kind, line.name) == (kind, name)]
 
     def wait_line(self, kind: str, name: str, times: int = 1) -> Line:
-        """The `times`-th such line, once it is there."""
+        """Wait for the `times`-th such line, and return it."""
         found = until(
             f"{kind} {name} was written {times}×",
             lambda: (lines := self.lines(kind, name)) and len(lines) >= times and lines,
@@ -317,23 +317,23 @@ class World:
         return found[times - 1]
 
     def begun(self) -> Counter[str]:
-        """How often each step has begun."""
+        """Return the number of times that each step has begun."""
         return Counter(line.name for line in self.ledger() if line.kind == "begin")
 
     def hold(self, *places: str) -> None:
         for name in places:
             (self.folder / f"hold-{name}").touch()
 
-    def let_go(self, *places: str) -> None:
+    def release(self, *places: str) -> None:
         for name in places:
             (self.folder / f"hold-{name}").unlink()
 
     def process_of(self, line: Line) -> Process:
-        """Who wrote it."""
+        """Return the process that wrote a line."""
         (found,) = [p for p in self._processes if p.pid == line.pid]
         return found
 
-    # The end -----------------------------------------------------------------------------------
+    # The end --------------------------------------------------------------------------------------
 
     def close(self) -> None:
         if self._runtime is not None:
@@ -343,7 +343,7 @@ class World:
                 process.kill()
 
     def report(self) -> str:
-        """What all of them wrote."""
+        """Return the output of all processes."""
         texts = [f"--- {p.name} ({p.pid}), code {p.code}\n{p.output}" for p in self._processes]
         ledger = "\n".join(" ".join(map(str, line)) for line in self.ledger())
         return "\n".join([*texts, "--- ledger", ledger])
@@ -362,7 +362,7 @@ class World:
 
 @contextmanager
 def open_forker() -> Iterator[Forker]:
-    """The forker, for as many tests as like."""
+    """A forker that many tests may share."""
     forker = Forker()
     try:
         yield forker
