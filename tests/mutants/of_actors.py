@@ -24,7 +24,7 @@ _REPLAY: Final = "interpreter/test_replay.py"
 _REPLAYS_OF_HISTORIES: Final = "tests/unit/sdk/testing/test_replays.py"
 _POOL: Final = "processes/test_restart.py"
 _POLLING: Final = "executor/test_worker_polling.py"
-_LISTENING: Final = "tests/integration/broker/test_poll_handoff.py"
+_HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _NODE_CORE: Final = (
     _mutant(
@@ -380,7 +380,7 @@ _PROCESSES: Final = (
     ),
 )
 
-_WHO_LISTENS: Final = (
+_WORKERS: Final = (
     _mutant(
         "poller-not-interrupted",
         None,
@@ -454,7 +454,7 @@ _WHO_LISTENS: Final = (
         "the node's timers are set on its loop's own thread",
         "understudy_actors.node.shell.NodeService._set_events",
         swap("not self._loop.is_current", "self._loop is None"),
-        f"{_LISTENING}::test_a_worker_sets_the_nodes_timers_through_the_loop",
+        f"{_HANDOFF}::test_a_worker_sets_the_nodes_timers_through_the_loop",
     ),
     _mutant(
         "timers-not-asked-for",
@@ -462,8 +462,13 @@ _WHO_LISTENS: Final = (
         "a worker that receives messages tells the loop of new timers",
         "understudy_actors.node.shell.NodeService._set_events",
         drop("if needs_ticks or self._draining:\n    self._loop.run_soon(self._set_events)"),
-        f"{_LISTENING}::test_a_worker_sets_the_nodes_timers_through_the_loop",
+        f"{_HANDOFF}::test_a_worker_sets_the_nodes_timers_through_the_loop",
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_NODE_CORE, *_INTERPRETER, *_PROCESSES, *_WHO_LISTENS)
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_NODE_CORE,
+    *_INTERPRETER,
+    *_PROCESSES,
+    *_WORKERS,
+)

@@ -76,8 +76,8 @@ class TestCalls:
                 assert [await handle for handle in handles] == list(range(1, 21))
                 await handles[0].wait_stored()
 
-    def test_a_task_that_blocks_its_loop_is_answered(self) -> None:
-        """As whoever asks the store or cancels does, also while other calls are under way."""
+    def test_a_reply_does_not_need_the_loop_of_the_caller(self) -> None:
+        """A request blocks the loop it was made on, also while other calls are under way."""
         done: list[str] = []
 
         async def main(runtime: Runtime) -> None:
@@ -94,7 +94,7 @@ class TestCalls:
             assert not thread.is_alive()
         assert done == ["pending", "rejected_canceled"]
 
-    async def test_a_cancelled_wait_under_trio_leaves_the_call_alone(self) -> None:
+    async def test_a_canceled_wait_under_trio_leaves_the_call_alone(self) -> None:
         async with register_all(Runtime.local()) as runtime:
             handle = runtime.rpc("x", approve)
             await handle.wait_stored()
@@ -132,7 +132,7 @@ class TestCalls:
         handle = runtime.run("x", lambda ctx, n: [n, threading.current_thread().name], 3)
         assert handle.result(10) == [3, "understudy-worker-0"]
 
-    def test_a_result_takes_as_long_as_it_is_given(self, runtime: Runtime) -> None:
+    def test_a_wait_for_a_result_has_a_timeout(self, runtime: Runtime) -> None:
         handle = runtime.rpc("x", approve)
         assert not handle.done()
         with pytest.raises(TimeoutError, match=r"still pending after 0\.01 s.*understudy tree x"):
@@ -183,7 +183,7 @@ class TestCalls:
             [n + 1, n + 10] for n in range(10)
         ]
 
-    def test_only_the_function_itself_awaits_what_ctx_makes(self, runtime: Runtime) -> None:
+    def test_only_the_function_itself_may_await_requests(self, runtime: Runtime) -> None:
         @runtime.register
         async def f(ctx: Context) -> None:
             async def child() -> None:
@@ -241,7 +241,7 @@ def exists(runtime: Runtime, id: str = "x/approval") -> bool:
 
 
 class TestDeadlines:
-    def test_a_call_has_one(self, runtime: Runtime) -> None:
+    def test_of_a_call(self, runtime: Runtime) -> None:
         handle = runtime.options(timeout=0.1).rpc("x", approve)
         with pytest.raises(DeadlineExceededError, match="'x' was not settled before its deadline"):
             handle.result(10)
@@ -301,7 +301,7 @@ class TestCancel:
 
 
 class TestPromises:
-    def test_all_there_is(self, runtime: Runtime) -> None:
+    def test_all_methods(self, runtime: Runtime) -> None:
         made = runtime.promises.create("p", timeout=60, tags={"kind": "a"}, value={"q": 1})
         assert (made.id, made.state, made.tags["kind"]) == ("p", "pending", "a")
         assert made.value() is None
@@ -351,13 +351,13 @@ def test_schedules(runtime: Runtime) -> None:
 
 
 class TestLifetime:
-    def test_a_file_keeps_what_was_done(self, tmp_path: Path) -> None:
+    def test_a_store_in_a_file_keeps_results(self, tmp_path: Path) -> None:
         for _ in range(2):
             with register_all(Runtime.local(str(tmp_path / "store.db"))) as runtime:
                 assert runtime.rpc("x", add, 1, 2).result(10) == 3
                 assert len(list(runtime.promises.search())) == 1
 
-    def test_what_waits_goes_on_after_a_restart(self, tmp_path: Path) -> None:
+    def test_a_waiting_call_goes_on_after_a_restart(self, tmp_path: Path) -> None:
         path = str(tmp_path / "store.db")
         with register_all(Runtime.local(path)) as runtime:
             runtime.rpc("x", approve)
@@ -393,19 +393,19 @@ class TestLifetime:
         assert finished == [1]
 
 
-def test_what_blocks_the_async_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_function_that_blocks_the_async_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
     runtime = Runtime.local()
     release = threading.Event()
 
     @runtime.register
-    async def rude(_: Context) -> bool:
+    async def blocking(_: Context) -> bool:
         return release.wait(20)
 
     def named() -> bool:
         return any("rude" in r.getMessage() and "held up" in r.getMessage() for r in caplog.records)
 
     try:
-        handle = runtime.rpc("rude", rude)
+        handle = runtime.rpc("blocking", blocking)
         eventually(named, 20)
         release.set()
         assert handle.result(10) is True
@@ -414,7 +414,7 @@ def test_what_blocks_the_async_loop_is_named(caplog: pytest.LogCaptureFixture) -
         runtime.stop()
 
 
-def test_what_failed_for_good_is_logged_with_its_traceback(
+def test_a_final_failure_is_logged_with_its_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fails(_: Context) -> None:
@@ -436,7 +436,7 @@ def test_what_failed_for_good_is_logged_with_its_traceback(
     assert record.exc_info[2].tb_frame.f_code.co_name == "fails"
 
 
-def test_what_killed_processes_have_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directories_of_killed_processes_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as sockets:
         monkeypatch.setattr(tempfile, "tempdir", folder)
 
@@ -463,8 +463,8 @@ def test_what_killed_processes_have_left_is_removed(monkeypatch: pytest.MonkeyPa
         assert not dead.exists()
 
 
-def test_a_log_handler_may_call_durably_itself() -> None:
-    """It runs where it cannot hold up what it waits for, whichever thread took the failure in."""
+def test_a_log_handler_may_make_durable_calls() -> None:
+    """A handler never runs under the lock of the loop, whose work it may wait for."""
 
     class Reporting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,4 +1,4 @@
-"""Handles and what stands behind them: futures that the broker's answers settle."""
+"""Handles, and the futures behind them that answers of the broker settle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def record(id: str, function: str = "f", *, settled: bool = True) -> PromiseReco
 
 
 class Broker:
-    """Takes what is asked, and answers when a test says so."""
+    """Receives requests, and answers when a test says so."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -48,7 +48,7 @@ class Broker:
         self.asked.append((command, on_reply))
 
     def answer(self, status: int, **fields: Any) -> None:
-        """Answer the oldest."""
+        """Answer the oldest request."""
         _, on_reply = self.asked.pop(0)
         on_reply(Response(1, Reply(status, "no" if status >= 400 else None, **fields)))
 
@@ -80,13 +80,13 @@ class TestHandles:
         assert handle.result() == "x"
         assert asked == [2.5, None]
 
-    def test_a_timeout_error_of_the_wait_itself_is_told_from_one_that_was_set(self) -> None:
+    def test_a_timeout_of_the_wait_differs_from_the_timeout_error_of_a_function(self) -> None:
         future: Future[PromiseRecord] = Future()
         future.set_exception(TimeoutError("the function's own"))
         with pytest.raises(TimeoutError, match="the function's own"):
             handle_of(future, lambda found: found.id).result(1)
 
-    def test_a_cancelled_wait_leaves_the_call_to_others(self) -> None:
+    def test_a_canceled_wait_leaves_the_call_alone(self) -> None:
         future: Future[PromiseRecord] = Future()
         handle = handle_of(future, lambda found: found.id)
 
@@ -96,7 +96,7 @@ class TestHandles:
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
-            # what the cancellation may have done to the future is done by callbacks
+            # Let the callbacks of the cancellation run, which might change the future.
             await asyncio.sleep(0)
             assert not future.cancelled()
             future.set_result(record("x"))
@@ -105,7 +105,7 @@ class TestHandles:
         assert asyncio.run(wait()) == "x"
 
     @pytest.mark.parametrize("closed", [False, True])
-    def test_what_nobody_waits_for_any_more_fails_in_silence(
+    def test_a_failure_that_nobody_waits_for_is_silent(
         self, caplog: pytest.LogCaptureFixture, closed: bool
     ) -> None:
         async def give_up() -> Future[PromiseRecord]:
@@ -143,7 +143,7 @@ def test_refusals_become_errors(answer: Response | Refused, kind: type, text: st
 
 
 class TestWaiting:
-    def test_everyone_who_waits_is_told_and_the_broker_asked_once(self) -> None:
+    def test_all_waiters_get_the_result_of_one_request(self) -> None:
         broker = Broker()
         futures = [broker.watch("p") for _ in range(3)]
         assert [command for command, _ in broker.asked] == [PromiseWatch(("p",))]
@@ -153,13 +153,13 @@ class TestWaiting:
         assert [future.result(0).id for future in futures] == ["p"] * 3
         assert not broker.requests.watches
 
-    def test_what_had_settled_before_is_the_answer(self) -> None:
+    def test_a_promise_that_has_settled_before_is_the_answer(self) -> None:
         broker = Broker()
         future = broker.watch("p")
         broker.answer(200, promises=[record("p")])
         assert future.result(0).id == "p"
 
-    def test_one_that_is_absent_does_not_spoil_the_others(self) -> None:
+    def test_an_absent_promise_does_not_affect_other_watches(self) -> None:
         broker = Broker()
         there, absent = broker.watch("there"), broker.watch("absent")
         broker.asked.clear()
@@ -188,7 +188,7 @@ class TestWaiting:
             with pytest.raises(CommandError, match="belongs to a call of 'other'"):
                 result.result(0)
 
-    def test_a_refused_call_leaves_others_who_wait_for_its_id_their_watch(self) -> None:
+    def test_a_refused_call_does_not_end_other_watches_of_its_id(self) -> None:
         broker = Broker()
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
@@ -205,7 +205,7 @@ class TestWaiting:
             other.result(0)
         assert not broker.requests.watches
 
-    def test_what_cannot_be_asked_is_not_watched(self) -> None:
+    def test_a_request_that_cannot_be_sent_is_not_watched(self) -> None:
         def full(_: object, __: object) -> None:
             raise LinkFullError("too much is unanswered")
 
@@ -216,7 +216,7 @@ class TestWaiting:
             requests.watch("p", Future())
         assert not requests.watches
 
-    def test_at_the_end_nobody_is_left_waiting(self) -> None:
+    def test_at_the_end_all_futures_fail(self) -> None:
         broker = Broker()
         waiting = [broker.watch("p"), broker.watch("p"), broker.watch("q")]
         command: Future[Response] = Future()
