@@ -10,6 +10,7 @@ _mutant = Area("tests/unit/sdk").mutant
 _ROUND_TRIP: Final = "values/test_round_trip.py::TestRoundTrip"
 _FAILURES: Final = "values/test_errors.py"
 _RETRY: Final = "test_retry.py"
+_ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
 _HANDLES: Final = "client/test_handles.py"
 
@@ -102,6 +103,56 @@ _WAITING: Final = (
             "    self.fail(list(futures)[:1], error)\nself.fail_unanswered",
         ),
         _HANDLES,
+    ),
+)
+
+_FACE: Final = (
+    _mutant(
+        "argument-error-of-python",
+        None,
+        "every error of a public call is an UnderstudyError",
+        "understudy.registry.Function.check_arguments",
+        swap("InvalidArgumentsError(str(error))", "error"),
+        _ERRORS,
+    ),
+    _mutant(
+        "unknown-option-ignored",
+        None,
+        "an option that does not exist is refused",
+        "understudy.options._unknown",
+        swap(
+            'raise InvalidArgumentsError(f"there is no option {option!r}; the options are '
+            "{', '.join(_CHECKS)}\")",
+            "return None",
+        ),
+        _ERRORS,
+    ),
+    _mutant(
+        "keyword-stolen-from-a-schedule",
+        None,
+        "a user's keyword arguments stay the user's",
+        "understudy.schedules.Schedules._promise_id_of",
+        swap(
+            "function is None or function.takes_keyword",
+            "function is None or not function.takes_keyword",
+        ),
+        "test_keywords.py",
+    ),
+    _mutant(
+        "times-without-a-zone",
+        None,
+        "public times are in UTC",
+        "understudy.promises.utc",
+        swap("epoch_ms / 1000, UTC", "epoch_ms / 1000"),
+        "test_public_types.py",
+    ),
+    _mutant(
+        "options-of-the-copy-are-the-runtimes-own",
+        None,
+        "options() leaves the runtime as it is",
+        "understudy.runtime.Runtime.options",
+        swap("copy.copy(self)", "self"),
+        "test_public_types.py",
     ),
 )
 
@@ -221,4 +272,4 @@ _DATA: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_WAITING, *_POLICIES, *_DATA)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_WAITING, *_FACE, *_POLICIES, *_DATA)

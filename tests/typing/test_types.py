@@ -96,6 +96,9 @@ def from_outside() -> None:
     a: str = runtime.rpc("id", plain, 1).result()  # wrong: result
     b: float = runtime.rpc("id", plain, 1).result()
     runtime.options(taget="g")  # wrong: call
+    runtime.options(timeout="5 s")  # wrong: call
+    runtime.schedules.create("id", "* * * * *", plain, "one")  # wrong: call
+    runtime.schedules.create("id", "* * * * *", plain, 1)
 
 
 def in_tests() -> None:

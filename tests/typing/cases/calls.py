@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from datetime import datetime
 from typing import Any, assert_type
 
-from understudy import Context, Handle, Promise, Runtime
+from understudy import CallOptions, Context, Handle, Promise, Runtime, Schedule, StoredPromise
 
 runtime = Runtime.local()
 
@@ -107,6 +108,28 @@ def from_outside() -> None:
     assert_type(runtime.rpc("id", plain, 1).result(timeout=1), float)
     assert_type(runtime.options(target="g", timeout=5).rpc("id", plain, 1).result(), float)
     assert_type(runtime.rpc("id", "plain").result(), Any)
+
+
+def keywords_that_are_named_like_ours(ctx: Context) -> Generator[Any, Any, None]:
+    def odd(context: Context, /, self: int, f: str, id: str, timeout: float) -> bytes:
+        return b""
+
+    assert_type(runtime.rpc("id", odd, self=1, f="", id="", timeout=0.5), Handle[bytes])
+    assert_type((yield from ctx.rfc(odd, self=1, f="", id="", timeout=0.5)), bytes)
+    assert_type((yield from ctx.lfi(odd, self=1, f="", id="", timeout=0.5)), Promise[bytes])
+    made = runtime.schedules.create("id", "* * * * *", odd, self=1, f="", id="", timeout=0.5)
+    assert_type(made, Schedule)
+
+
+def looking_around() -> None:
+    options: CallOptions = {"target": "g", "timeout": 5}
+    assert_type(runtime.options(**options), Runtime)
+    assert_type(runtime.promises.get("id"), StoredPromise)
+    assert_type(runtime.promises.get("id").created_at, datetime)
+    assert_type(runtime.schedules.get("id").next_run_at, datetime)
+    assert_type(
+        [node.silent_s for group in runtime.groups().groups for node in group.nodes], list[float]
+    )
 
 
 async def from_outside_async() -> None:
