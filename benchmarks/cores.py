@@ -230,7 +230,7 @@ class FanOut:
         if not self.parent.executor.runs:
             raise AssertionError("the parent was not handed out")
         # as if its steps had been measured, and were quick
-        self.callee.core.observe(1, 0.001)
+        self.callee.core.credit.policy.observe(1, 0.001)
         self.callee.core.serve()
         self._deliver(self.callee, self.callee.port.link.take_frames(NOW))
 

@@ -12,7 +12,7 @@ import msgspec
 from understudy_actors.interpreter.empty import NO_NAMES
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
-from understudy_store.records import TAG_ORIGIN, TAG_PARENT, PromiseRecord
+from understudy_store.records import TAG_PARENT, PromiseRecord, origin_of
 
 
 class Phase(Enum):
@@ -87,7 +87,7 @@ class Activation:
         self.id = promise.id
         self.promise = promise
         self.version = version
-        self.origin = promise.tags.get(TAG_ORIGIN, promise.id)
+        self.origin = origin_of(promise)
         self.phase = Phase.RUNNING
         #: The node has forgotten it. Replies and step results that still arrive are ignored.
         self.dropped = False

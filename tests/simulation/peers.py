@@ -180,7 +180,7 @@ class PeerHost(LinkedHost):
         if not self.results:
             return
         results, self.results = self.results, []
-        self.core.observe(len(results), 5.0 * len(results))
+        self.core.credit.policy.observe(len(results), 5.0 * len(results))
         self.core.stepped(results, self.now_ms)
         self.core.grant()
         self._after()
@@ -239,7 +239,7 @@ class PeerHost(LinkedHost):
     def give_back(self) -> None:
         """What runs has held up the rest for too long: offer the rest to others."""
         if self.alive and self.group is not None:
-            self.core.observe_stuck(500.0)
+            self.core.credit.policy.observe_stuck(500.0)
             self.core.give_back()
             self.flush()
 

@@ -46,7 +46,7 @@ class ChildCalls:
         "function",
         "local_ids",
         "now_ms",
-        "out",
+        "result",
         "replay",
     )
 
@@ -70,13 +70,13 @@ class ChildCalls:
         #: the time while a step goes on; without it the step's beginning counts
         self.clock: Callable[[], int] | None = None
         #: result of the step under way
-        self.out: StepResult
+        self.result: StepResult
 
     def new_call(self, kind: str, name: str, site: str) -> CallSpec:
         """Number the next call in order; its command is made when it is yielded, or deferred."""
         replay = self.replay
-        replay.made += 1
-        return CallSpec(kind, f"{self.frame.id}.{replay.made}", name, site)
+        replay.calls_made += 1
+        return CallSpec(kind, f"{self.frame.id}.{replay.calls_made}", name, site)
 
     def defer(self, spec: CallSpec) -> None:
         """See to it that the call is made even if nobody yields it."""
@@ -84,7 +84,7 @@ class ChildCalls:
             self.deferred = []
         self.deferred.append(spec)
 
-    def issue_deferred(self, asked: Any) -> None:
+    def make_deferred(self, asked: Any) -> None:
         """Make the calls that were deferred before `asked` was yielded, in their order.
 
         Parameters
@@ -102,7 +102,7 @@ class ChildCalls:
         # An All or Race makes its own calls, among which any of these may be.
         certain = asked is None or isinstance(asked, (Promise, Call, Sleep))
         for spec in deferred:
-            if spec.issued:
+            if spec.made:
                 continue
             forgotten = certain and spec is not yielded and spec.kind in _AWAITED
             if forgotten and not self.replay.replaying:
@@ -111,9 +111,9 @@ class ChildCalls:
                     "nothing waits for it: write `yield ctx...` (or await)"
                 )
             if spec.kind != "sleep":
-                self.issue(spec)
+                self.make(spec)
 
-    def issue(self, spec: CallSpec, hint: Any = None) -> Promise[Any]:
+    def make(self, spec: CallSpec, hint: Any = None) -> Promise[Any]:
         """Make a call, unless it was made or its promise is in the history.
 
         Raises
@@ -124,9 +124,9 @@ class ChildCalls:
         kind = spec.kind
         attached = kind in _ATTACHED
         promise: Promise[Any] = Promise(spec.id, attached=attached, hint=hint)
-        if spec.issued:
+        if spec.made:
             return promise
-        spec.issued = True
+        spec.made = True
         replay = self.replay
         record = replay.match(spec)
         if self.clock is not None:
@@ -134,7 +134,7 @@ class ChildCalls:
         if kind in _LOCAL:
             self._start_local(spec, record)
         elif record is None:
-            self.out.commands.append(create_command(self.frame, spec, self.now_ms))
+            self.result.commands.append(create_command(self.frame, spec, self.now_ms))
         if attached and (record is None or not record.settled):
             replay.attach(spec.id)
         return promise
@@ -143,18 +143,18 @@ class ChildCalls:
         self.add_local_id(spec.id)
         if record is None:
             create = create_command(self.frame, spec, self.now_ms)
-            self.out.commands.append(create)
+            self.result.commands.append(create)
             record = pending_record(create, self.now_ms)
         elif record.settled:
             return
         function = spec.function
         assert function is not None
-        self.out.start(LocalStart(function, spec, record, self.replay.time_ms))
+        self.result.start(LocalStart(function, spec, record, self.replay.time_ms))
 
     def settle_race(self, spec: CallSpec, winner: int) -> None:
         """Store which of a race's items has won, in one promise that is created and settled."""
         data = self.replay.values.encode_value(winner, "the winner of a race")
-        self.out.commands += (
+        self.result.commands += (
             create_command(self.frame, spec, self.now_ms),
             PromiseSettle(spec.id, RESOLVED, Value({}, data)),
         )

@@ -37,7 +37,7 @@ class ReplayState(msgspec.Struct, eq=False):
     #: ids of attached children that have not settled; the run does not settle before them
     attached: dict[str, None] = NO_NAMES
     #: number of calls made so far; the children's ids are numbered by it
-    made: int = 0
+    calls_made: int = 0
     #: A mismatch that this run itself has found. It is compared by identity, because an awaited
     #: call may fail with an error of the same class.
     mismatch: NonDeterminismError | None = None

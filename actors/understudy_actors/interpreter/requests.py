@@ -109,7 +109,7 @@ class CallSpec(msgspec.Struct, eq=False):
     #: the id that follows from the place in the order of calls, if the call has one of its own
     place: str | None = None
     #: its command has been made, or its promise was in the history
-    issued: bool = False
+    made: bool = False
     #: the function of a local call, with its arguments
     function: FunctionLike | None = None
     args: tuple[Any, ...] = ()
@@ -187,7 +187,7 @@ class _WithOptions(Request[T_co]):
         ConfigurationError
             An option makes no sense for this kind of call, or its value is out of range.
         """
-        if self.spec.issued:
+        if self.spec.made:
             raise LateOptionsError(f"{self.spec.label}: set options before the call is yielded")
         unknown = options.keys() - CallOptions.__annotations__
         if unknown:

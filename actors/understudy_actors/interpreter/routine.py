@@ -239,7 +239,7 @@ class Routine:
         """
         calls = self.calls
         calls.now_ms = now_ms
-        calls.out = StepResult()
+        calls.result = StepResult()
         if self.inbox:
             self.replay.absorb(self.inbox, self.wait)
         wait = self.wait
@@ -253,7 +253,7 @@ class Routine:
 
     def resume_foreign(self, value: Any = None, error: BaseException | None = None) -> StepResult:
         """Go on with a coroutine whose event loop has answered what it yielded."""
-        self.calls.out = StepResult()
+        self.calls.result = StepResult()
         if self.inbox:
             self.replay.absorb(self.inbox, self.wait)
         self._run(value, error)
@@ -279,10 +279,10 @@ class Routine:
                 continue
 
     def _take(self) -> StepResult:
-        out = self.calls.out
-        del self.calls.out
-        self._sent += len(out.commands)
-        return out
+        result = self.calls.result
+        del self.calls.result
+        self._sent += len(result.commands)
+        return result
 
     def _start(self) -> None:
         function = self.function
@@ -308,7 +308,7 @@ class Routine:
         """Go on after a wait that is over."""
         self.wait = None
         if self.ended is not None:
-            self.calls.out.done = self.ended
+            self.calls.result.done = self.ended
             return
         value: Any = None
         error: BaseException | None = None
@@ -337,11 +337,11 @@ class Routine:
                 value, error = None, raised
                 continue
             if coroutine and not isinstance(asked, Request):
-                calls.out.foreign = asked
+                calls.result.foreign = asked
                 return
             try:
                 if calls.deferred:
-                    calls.issue_deferred(asked)
+                    calls.make_deferred(asked)
                 if asked.__class__ is Subroutine:
                     stack.append(asked.start())
                     value, error = None, None
@@ -357,7 +357,7 @@ class Routine:
             if value.__class__ is Wait:
                 self.wait = value
                 return
-            if len(calls.out.commands) >= FLUSH_COMMANDS and not self._hand_out():
+            if len(calls.result.commands) >= FLUSH_COMMANDS and not self._hand_out():
                 # The answer is kept until the broker has caught up.
                 self.wait = Wait((), 0, kept(value, error))
                 return
@@ -370,7 +370,7 @@ class Routine:
         """Pass on the commands so far; False: too many are unanswered, so the run must pause."""
         if self.flush is not None:
             self.flush(self._take())
-            self.calls.out = StepResult()
+            self.calls.result = StepResult()
         return self._sent - self._answered <= UNANSWERED_MAX
 
     # Ending --------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ class Routine:
         values = self.env.values
         try:
             if self.calls.deferred:
-                self.calls.issue_deferred(None)
+                self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
         except Exception as error:
             outcome = failure(values, error, self.attempt)
@@ -388,13 +388,13 @@ class Routine:
     def _raised(self, error: BaseException) -> None:
         function, values = self.function, self.env.values
         policy = self._retry or function.retry or values.default_retry
-        leaf = self.replay.made == 0
+        leaf = self.replay.calls_made == 0
         delay_s = retry_delay_s(function, policy, self.attempt, error, leaf=leaf)
         if delay_s is None:
             self._end(failure(values, error, self.attempt))
         else:
-            self.calls.out.retry_after_s = delay_s
-            self.calls.out.retry_error = error
+            self.calls.result.retry_after_s = delay_s
+            self.calls.result.retry_error = error
 
     def _end(self, outcome: Outcome) -> None:
         """Settle, but not before all that the run has started (API: Context)."""
@@ -409,7 +409,7 @@ class Routine:
             self.ended = outcome
             self.wait = Wait(replay.attached, len(replay.attached), kept(None, None))
         else:
-            self.calls.out.done = outcome
+            self.calls.result.done = outcome
 
     def next_attempt(self) -> Routine:
         """Return a routine that runs the same local call once more."""

@@ -32,12 +32,12 @@ def answer(calls: ChildCalls, asked: Any) -> Any:
 
 
 def _on_call(calls: ChildCalls, call: Call[Any]) -> Any:
-    promise = calls.issue(call.spec, call.hint)
+    promise = calls.make(call.spec, call.hint)
     return _on_promise(calls, promise) if call.wait else promise
 
 
 def _on_sleep(calls: ChildCalls, sleep: Sleep) -> Any:
-    return _on_promise(calls, calls.issue(sleep.spec))
+    return _on_promise(calls, calls.make(sleep.spec))
 
 
 def _on_promise(calls: ChildCalls, promise: Promise[Any]) -> Any:
@@ -90,7 +90,7 @@ def _race_won(calls: ChildCalls, race: Race[Any], promises: list[Promise[Any]]) 
             for place, promise in enumerate(promises)
             if place != winner and not _is_settled(calls, promise.id)
         ]
-        calls.out.cancels = (*calls.out.cancels, *losers)
+        calls.result.cancels = (*calls.result.cancels, *losers)
     return _on_promise(calls, promises[winner])
 
 
@@ -116,9 +116,9 @@ def _as_promise(calls: ChildCalls, item: Any) -> Promise[Any]:
     if isinstance(item, Promise):
         return item
     if isinstance(item, Call):
-        return calls.issue(item.spec, item.hint)
+        return calls.make(item.spec, item.hint)
     if isinstance(item, Sleep):
-        return calls.issue(item.spec)
+        return calls.make(item.spec)
     raise RequestError(f"{item!r} is no promise: pass what ctx.rfi, ctx.lfi or ctx.sleep make")
 
 

@@ -146,14 +146,6 @@ class NodeCore:
         """Announce room for more tasks, if there is more of it."""
         self.credit.grant()
 
-    def observe(self, count: int, busy_ms: float) -> None:
-        """Take in that `count` steps took `busy_ms` in all."""
-        self.credit.policy.observe(count, busy_ms)
-
-    def observe_stuck(self, waited_ms: float) -> None:
-        """Take in that queued work has not moved for that long."""
-        self.credit.policy.observe_stuck(waited_ms)
-
     # Messages and time ---------------------------------------------------------------------------
 
     def receive(self, messages: Iterable[ToPeer], now_ms: int) -> None:

@@ -131,7 +131,7 @@ class NodeService:
         steps, busy_ms = self._results.take_busy_time()
         self._broker.cork()
         try:
-            self.core.observe(steps, busy_ms)
+            self.core.credit.policy.observe(steps, busy_ms)
             self.core.stepped(results, self._now_ms())
             self.core.credit.grant()
         finally:
@@ -219,7 +219,7 @@ class NodeService:
             if not backlog or self._executor.workers.begun != begun:
                 begun, stuck_since_ms = self._executor.workers.begun, now
             elif now - stuck_since_ms >= _STUCK_MS:
-                self.core.observe_stuck(now - stuck_since_ms)
+                self.core.credit.policy.observe_stuck(now - stuck_since_ms)
                 self.core.give_back()
                 stuck_since_ms = now
             self._executor.workers.nudge()

@@ -78,7 +78,7 @@ class Harness:
         self.promises = {record.id: record for record in records}
         #: every create and settle, in order: (id, record as it then was)
         self.log: list[PromiseRecord] = []
-        self.outputs: list[StepResult] = []
+        self.results: list[StepResult] = []
         self.canceled: list[str] = []
         self.outcome: Outcome | None = None
         self.retry_after_s: float | None = None
@@ -102,17 +102,17 @@ class Harness:
         """Step a routine, and every local one that this starts."""
         self._perform(routine, routine.step(self.now))
 
-    def _perform(self, routine: Routine, output: StepResult) -> None:
-        self.outputs.append(output)
-        for command in output.commands:
+    def _perform(self, routine: Routine, result: StepResult) -> None:
+        self.results.append(result)
+        for command in result.commands:
             if isinstance(command, PromiseCreate):
                 self._create(command)
             else:
                 self._settle(command.id, command.state, command.value)
-        routine.answered(len(output.commands))
-        self.canceled += output.cancels
-        self.retry_after_s = output.retry_after_s
-        for start in output.locals:
+        routine.answered(len(result.commands))
+        self.canceled += result.cancels
+        self.retry_after_s = result.retry_after_s
+        for start in result.locals:
             local = Routine(
                 self.env,
                 start.function,
@@ -127,12 +127,12 @@ class Harness:
             self.runs[local.id] = local
             self.parents[local.id] = routine
             self.step(local)
-        if output.done is not None and routine is self.root:
-            self.outcome = output.done
-        elif output.done is not None:
+        if result.done is not None and routine is self.root:
+            self.outcome = result.done
+        elif result.done is not None:
             del self.runs[routine.id]
             # the moment of a step does not depend on when it is played
-            self._settle(routine.id, output.done.state, output.done.value, at=START + 1)
+            self._settle(routine.id, result.done.state, result.done.value, at=START + 1)
         elif routine.inbox or routine.runnable:
             self.step(routine)
 
@@ -205,4 +205,4 @@ def double(ctx: Any, n: int) -> int:
 
 
 def creates(harness: Harness) -> list[PromiseCreate]:
-    return [c for o in harness.outputs for c in o.commands if isinstance(c, PromiseCreate)]
+    return [c for o in harness.results for c in o.commands if isinstance(c, PromiseCreate)]

@@ -39,12 +39,12 @@ class TestFlow:
             record,
             origin=ROOT,
             branch=ROOT,
-            flush=lambda output: handed.append(output),
+            flush=lambda result: handed.append(result),
         )
         sent = answered = 0
         for _ in range(100):
-            output = routine.step(START)
-            new = sum(len(o.commands) for o in [*handed, output])
+            result = routine.step(START)
+            new = sum(len(o.commands) for o in [*handed, result])
             handed.clear()
             sent += new
             assert sent - answered <= 512 + routine_module.FLUSH_COMMANDS
@@ -71,10 +71,10 @@ class TestFlow:
         harness = Harness(fn)
         routine = harness.root
         assert routine.alive
-        output = routine.resume_foreign(None)
-        assert output.done is None
-        output = routine.resume_foreign(error=OSError())
-        assert [c.id for c in output.commands] == ["root.1"]
+        result = routine.resume_foreign(None)
+        assert result.done is None
+        result = routine.resume_foreign(error=OSError())
+        assert [c.id for c in result.commands] == ["root.1"]
 
     def test_an_event_loop_may_interrupt_a_wait(self) -> None:
         async def fn(ctx: Any) -> Any:
@@ -84,7 +84,7 @@ class TestFlow:
                 return "too late"
 
         harness = Harness(fn)
-        output = harness.root.interrupt(TimeoutError())
-        assert output.done is None
+        result = harness.root.interrupt(TimeoutError())
+        assert result.done is None
         harness.resolve("root.1")
         assert harness.result == "too late"

@@ -128,4 +128,4 @@ def test_a_whole_history_is_replayed_without_a_single_command(program: list[Stat
         first.settle(first.open()[0])
     again = Harness(perform, program, env=env, records=first.promises.values())
     assert again.result == first.result
-    assert not any(output.commands or output.locals for output in again.outputs)
+    assert not any(result.commands or result.locals for result in again.results)
