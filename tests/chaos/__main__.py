@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import trio
@@ -29,7 +30,7 @@ SHOWN_MAX = 20
 def rows_of(store: Path) -> dict[str, Row]:
     """What the store holds, with the values decoded."""
     codec = Codec()
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         found = database.execute("SELECT id, state, value_data, settled_at FROM promise")
         return {
             id: Row(state, codec.decode_value(value) if state == "resolved" else None, settled_at)

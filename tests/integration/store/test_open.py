@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
@@ -270,7 +270,7 @@ def _without_name(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
 
 def _make_of_that_time(path: Path) -> None:
     """An empty store as its schema was when `HEAD` was what it is now."""
-    with create_engine(f"sqlite:///{path}").begin() as connection:
+    with create_engine(f"sqlite:///{path}", poolclass=NullPool).begin() as connection:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
         migrations.upgrade(connection)
 
