@@ -123,7 +123,7 @@ class ProcessHandle:
         self._process, self.pid, self.exit_code = None, None, code
 
     def decide_restart(self, now_s: float) -> Restart | GiveUp:
-        """Decide what follows from the last exit, which nobody had asked for."""
+        """Decide what follows from the last exit, which was not requested."""
         return self._history.exited(now_s, self.exit_code)
 
     def record_gone(self, state: ProcessState) -> None:

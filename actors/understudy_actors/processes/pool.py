@@ -77,9 +77,9 @@ class Pool:
         self._stopped = trio.Event()
         self._failure: RestartLimitError | None = None
         self._failure_reported = False
-        #: callers in `wait`, each of which `_failure` is raised to
+        #: number of callers in `wait`, all of which get `_failure`
         self._waiting = 0
-        #: around the block of `open_pool`: canceled if the pool fails and nobody is in `wait`
+        #: around the block of `open_pool`: canceled if the pool fails while no caller is in `wait`
         self.block_scope = trio.CancelScope()
 
     async def start(self, spec: ProcessSpec) -> ProcessHandle:
@@ -178,7 +178,7 @@ class Pool:
         return interrupt
 
     def raise_unreported_failure(self) -> None:
-        """Raise the `RestartLimitError` that nobody in `wait` has got. Called by `open_pool`."""
+        """Raise the failure of the pool if no caller of `wait` has got it. For `open_pool`."""
         if self._failure is not None and not self._failure_reported:
             raise self._failure
 
@@ -329,7 +329,8 @@ async def open_pool(
     Raises
     ------
     RestartLimitError
-        In place of the block's own end, if a process died too often and nobody was in `Pool.wait`.
+        In place of the block's own end, if a process died too often and no caller was in
+        `Pool.wait`.
     """
     printer = None
     if on_line is None:

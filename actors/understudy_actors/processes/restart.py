@@ -87,7 +87,7 @@ class RestartHistory:
         self._started_at = now_s
 
     def exited(self, now_s: float, code: int | None) -> Restart | GiveUp:
-        """Decide what follows from an end that nobody asked for.
+        """Decide what follows from an end that was not requested.
 
         `code` is the exit code, or None if the process could not be started at all.
         """

@@ -1,4 +1,4 @@
-"""Knowledge of whether a broker answers, for threads that wait for it and for the log."""
+"""The state of the broker as seen from here: available, not yet, or not any more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE_S: Final = 1.0
 
 
 class Availability:
-    """Tells whether the broker answers, and bounds the time that anybody waits for it.
+    """Tracks whether the broker answers, and bounds the time that requests wait for it.
 
     Parameters
     ----------

@@ -111,7 +111,7 @@ class Peer:
         )
 
     def is_busy(self) -> bool:
-        """Return whether somebody here would have to wait if the broker fell silent."""
+        """Return whether a task or a watch here would be delayed if the broker fell silent."""
         node = self._node
         return bool(self._requests.watches) or (node is not None and bool(node.core.activations))
 
