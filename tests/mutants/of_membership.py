@@ -189,7 +189,7 @@ _WHO_IS_ALIVE: Final = (
         None,
         "what is owed and not acknowledged is sent again in time, also by an idle broker",
         "understudy_broker.core.poll_scheme.PollScheme.next_due",
-        swap("self._resend_at if self._unblocks else None", "None"),
+        swap("self._resend_at if self._unblocks.owed else None", "None"),
         _MEMBERS,
     ),
     _mutant(

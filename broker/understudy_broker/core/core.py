@@ -299,7 +299,8 @@ class BrokerCore:
         looked_up_at, self._lookup_at, self._rows = self._lookup_at, None, None
         performed = 0
         deferred = self.flow.budget.deferred
-        for session, request in self._queue.take_selected():
+        selected, self._queue.selected = self._queue.selected, []
+        for session, request in selected:
             if deferred and session.peer in deferred:
                 deferred[session.peer].queue.append((session, request))
                 continue
@@ -321,7 +322,7 @@ class BrokerCore:
 
     def _finish(self, now: int) -> Step:
         """Make the results of a step, with a batch unless one is being committed."""
-        frames = self._outbox.take_urgent()
+        frames = self._outbox.take_urgent() if self._outbox.urgent else []
         batch = None if self.committing else self._take_batch()
         delayed_until = None
         if batch is not None:
@@ -335,7 +336,8 @@ class BrokerCore:
         due_at = self._due_at(now)
         if delayed_until is not None and (due_at is None or delayed_until < due_at):
             due_at = delayed_until
-        return Step(frames, self._events.take(), batch, due_at)
+        events = self._events.take() if self._events.events else []
+        return Step(frames, events, batch, due_at)
 
     def _due_at(self, now: int) -> int | None:
         """Return when the next step is due, epoch milliseconds."""

@@ -24,16 +24,22 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class EventLog:
-    """Events of a step, in order, until the shell takes them."""
+    """Events of a step, in order, until the shell takes them.
+
+    Attributes
+    ----------
+    events
+        To be read only.
+    """
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
+        self.events: list[Event] = []
 
     def add(self, level: str, text: str, **fields: Any) -> None:
         """Note an event."""
-        self._events.append(Event(level, text, fields))
+        self.events.append(Event(level, text, fields))
 
     def take(self) -> list[Event]:
         """Return the events since the last call."""
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events

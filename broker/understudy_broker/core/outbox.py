@@ -121,8 +121,6 @@ class Outbox:
 
     def take_urgent(self) -> list[Frame]:
         """Return the frames that may be sent before any commit."""
-        if not self.urgent:
-            return []
         urgent, self.urgent = self.urgent, {}
         frames: list[Frame] = []
         for peer, messages in urgent.items():
@@ -221,6 +219,8 @@ def pack(
         messages_max=limits.messages_max,
         sequence=sequence,
     )
+    if len(frames) == 1 and not left_out:
+        return [(peer, frames[0])]
     packed = [(peer, frame) for frame in frames]
     if left_out:
         smaller = list(_replacements(message for message, _ in left_out))

@@ -132,4 +132,4 @@ class PollScheme:
 
     def next_due(self) -> int | None:
         """Return when `tick` has something to do; None: nothing is owed."""
-        return self._resend_at if self._unblocks else None
+        return self._resend_at if self._unblocks.owed else None

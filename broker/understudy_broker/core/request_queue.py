@@ -33,14 +33,16 @@ class RequestQueue:
     Attributes
     ----------
     waiting
-        For a later step; appended to by `BrokerCore.receive`.
+        For a later step; the receiver appends to it.
+    selected
+        For the step that is under way; `BrokerCore` performs and clears it.
     """
 
     def __init__(self, machine: Machine, flow: FlowControl) -> None:
         self._machine = machine
         self._flow = flow
         self.waiting: list[SessionRequest] = []
-        self._selected: list[SessionRequest] = []
+        self.selected: list[SessionRequest] = []
 
     def put_back(self, requests: list[SessionRequest]) -> None:
         """Put deferred requests before what their peers have asked for since."""
@@ -51,7 +53,7 @@ class RequestQueue:
 
         Returns
         -------
-        The ids whose rows must be loaded before `take_selected` is performed, and before a sweep.
+        The ids whose rows must be loaded before `selected` is performed, and before a sweep.
         """
         queue = self.waiting
         if self._flow.budget.deferred:
@@ -88,11 +90,6 @@ class RequestQueue:
                     continue
             if kind is not PromiseUnwatch and kind is not GroupsGet:
                 commands.append(command)  # type: ignore[arg-type]
-        self._selected, self.waiting = queue[:end], queue[end:]
+        self.selected, self.waiting = queue[:end], queue[end:]
         ids_named = self._machine.lookups(commands) if commands else set()
         return ids_named | self._machine.due_lookups(now)
-
-    def take_selected(self) -> list[SessionRequest]:
-        """Return the requests that `select` selected, to be performed now."""
-        selected, self._selected = self._selected, []
-        return selected

@@ -14,21 +14,24 @@ from understudy_store.records import PromiseRecord
 
 
 class Unblocks:
-    """Owed unblocks by group, so that those for absent groups cost nothing."""
+    """Owed unblocks by group, so that those for absent groups cost nothing.
+
+    Attributes
+    ----------
+    owed
+        Promises by id and address, by group; to be read only.
+    """
 
     def __init__(self) -> None:
-        self._owed: dict[str, dict[tuple[str, str], PromiseRecord]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._owed)
+        self.owed: dict[str, dict[tuple[str, str], PromiseRecord]] = {}
 
     def __len__(self) -> int:
-        return sum(len(owed) for owed in self._owed.values())
+        return sum(len(owed) for owed in self.owed.values())
 
     def add(self, address: str, promise: PromiseRecord) -> None:
         """Owe a settled promise to an address."""
         group = parse_target(address).group
-        self._owed.setdefault(group, {})[promise.id, address] = promise
+        self.owed.setdefault(group, {})[promise.id, address] = promise
 
     def acknowledge(self, id_: str, address: str) -> bool:
         """Owe it no longer; return whether it was owed."""
@@ -36,11 +39,11 @@ class Unblocks:
             group = parse_target(address).group
         except InvalidAddressError:
             return False
-        owed = self._owed.get(group)
+        owed = self.owed.get(group)
         if owed is None or owed.pop((id_, address), None) is None:
             return False
         if not owed:
-            del self._owed[group]
+            del self.owed[group]
         return True
 
     def route(self, address: str, sessions: Sessions) -> Session | None:
@@ -56,7 +59,7 @@ class Unblocks:
     def for_group(self, name: str, sessions: Sessions) -> list[tuple[Session, Unblock]]:
         """Return all unblocks that can be sent to the peers of one group now, with their peers."""
         found: list[tuple[Session, Unblock]] = []
-        for (_, address), promise in self._owed.get(name, {}).items():
+        for (_, address), promise in self.owed.get(name, {}).items():
             session = self.route(address, sessions)
             if session is not None:
                 found.append((session, Unblock(address, promise)))

@@ -379,11 +379,10 @@ class LinkSession:
             soft=self._frame_bytes_max,
             hard=self._frame_bytes_max,
             messages_max=self.limits.messages_max,
+            sequence=self._sequence,
         )
         for message, reason in unfit:
             self._refuse_unfit(message, reason)
-        for place, frame in enumerate(frames):
-            frames[place] = self._sequence.stamp(frame)
         return frames
 
     def _refuse_unfit(self, message: Message, reason: str | None) -> None:

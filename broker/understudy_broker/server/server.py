@@ -170,7 +170,8 @@ class Server:
 
     def _commit(self, batch: Batch) -> None:
         self._batch = batch
-        reads = [Read(read.command, read.now) for read in batch.outbox.reads]
+        pending = batch.outbox.reads
+        reads = [Read(read.command, read.now) for read in pending] if pending else []
         result = self._store.commit(batch.changes, reads, self._on_commit_done)
         if result is not None:
             self._finish_commit(result)

@@ -147,16 +147,23 @@ class RouterTransport:
     def receive(self) -> Received:
         """Read what has come, up to a bound."""
         received, is_complete = self._router.receive_routed_nowait()
-        if not self._has_descriptors:
-            frames = [(peer, b"" if frame is None else frame.buffer) for peer, frame in received]
-            return Received([], frames, [], is_complete)
         known = self._descriptors
-        strangers = {
-            peer: frame for peer, frame in received if frame is not None and peer not in known
-        }
+        strangers: dict[bytes, zmq.Frame] = {}
+        frames: list[tuple[bytes, bytes | memoryview]] = []
+        for peer, frame in received:
+            if frame is None:
+                frames.append((peer, b""))
+                continue
+            frames.append((peer, frame.buffer))
+            if peer not in known:
+                strangers[peer] = frame
+        if not self._has_descriptors:
+            return Received([], frames, [], is_complete)
         lost = self._read_monitor(force=bool(strangers))
-        ended = [peer for peer, frame in strangers.items() if self._is_closed(peer, frame)]
-        frames = [(peer, b"" if frame is None else frame.buffer) for peer, frame in received]
+        ended: list[bytes] = []
+        for peer, frame in strangers.items():
+            if self._is_closed(peer, frame):
+                ended.append(peer)
         return Received(lost, frames, ended, is_complete)
 
     def take_lost(self) -> list[bytes]:
