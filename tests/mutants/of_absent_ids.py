@@ -11,7 +11,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/store").mutant
 _ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
-_ENGINE: Final = "tests/integration/store/test_frontier.py"
+_ENGINE: Final = "tests/integration/store/test_absent_ids.py"
 _NEW: Final = "an id is taken for new only where it cannot be in the store"
 _LEARNED: Final = "only of what has no descendant anywhere is it learned that it has none"
 
@@ -20,7 +20,7 @@ _TOLD: Final = (
         "last-child-taken-for-new",
         None,
         _NEW,
-        "understudy_store.engines.sqlite.absent_ids.AbsentIds.doubtful",
+        "understudy_store.engines.sqlite.absent_ids.AbsentIds.possible",
         swap("number <= most", "number < most"),
         _ABSENT_IDS,
     ),
@@ -28,7 +28,7 @@ _TOLD: Final = (
         "unknown-taken-for-new",
         None,
         _NEW,
-        "understudy_store.engines.sqlite.absent_ids.AbsentIds.doubtful",
+        "understudy_store.engines.sqlite.absent_ids.AbsentIds.possible",
         swap("most is None or number <= most", "most is not None and number <= most"),
         _ABSENT_IDS,
     ),
@@ -36,7 +36,7 @@ _TOLD: Final = (
         "last-number-for-the-greatest",
         None,
         _NEW,
-        "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise",
+        "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise_number",
         swap("number > before", "number != before"),
         _ABSENT_IDS,
     ),
@@ -103,7 +103,7 @@ _TOLD: Final = (
         "cut-at-every-dot",
         None,
         "an id with very many dots costs no more than others",
-        "understudy_store.engines.sqlite.absent_ids._upwards",
+        "understudy_store.engines.sqlite.absent_ids._ancestors",
         swap("0 < at <= CHARS_MAX and len(ids) <= DOTS_MAX", "0 < at <= CHARS_MAX"),
         _ABSENT_IDS,
     ),
@@ -116,8 +116,10 @@ _LEARNING: Final = (
         _LEARNED,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap(
-            "above.update(upwards)\nfor",
-            "if not any(each in self._known for each in upwards):\n    above.update(upwards)\nfor",
+            "ancestors.update(those_of_parent)\nfor",
+            "if not any(each in self._known for each in those_of_parent):\n"
+            "    ancestors.update(those_of_parent)\n"
+            "for",
         ),
         f"{_ENGINE}::test_a_child_that_was_there_before_its_parent",
     ),
@@ -127,8 +129,8 @@ _LEARNING: Final = (
         "what is known may be forgotten while its children are on their way",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap(
-            "above.update(upwards)",
-            "above.update(each for each in upwards if each not in self._known)",
+            "ancestors.update(those_of_parent)",
+            "ancestors.update(each for each in those_of_parent if each not in self._known)",
         ),
         f"{_ENGINE}::test_what_was_known_is_forgotten_before_the_file_has_its_children",
     ),
@@ -137,7 +139,7 @@ _LEARNING: Final = (
         None,
         _LEARNED,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
-        swap("above.update(upwards)", "above.add(parent)"),
+        swap("ancestors.update(those_of_parent)", "ancestors.add(parent)"),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
     ),
     _mutant(
@@ -161,7 +163,7 @@ _LEARNING: Final = (
         "learned-though-there-are-descendants",
         None,
         _LEARNED,
-        "understudy_store.engines.sqlite.engine.SqliteEngine._is_new",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap("first >= beyond_descendants(id_)", "first > id_"),
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",
     ),
@@ -169,10 +171,10 @@ _LEARNING: Final = (
         "learned-past-a-write",
         None,
         "what was brought into the file since the look at it counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._is_new",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap(
-            "writes == self._writes and not self._has_pending_below(id_)",
-            "not self._has_pending_below(id_)",
+            "writes == self._table_writes and not self._has_descendants(id_)",
+            "not self._has_descendants(id_)",
         ),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
     ),
@@ -180,10 +182,10 @@ _LEARNING: Final = (
         "learned-past-a-commit",
         None,
         "what was committed since the look at the file counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._is_new",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap(
-            "writes == self._writes and not self._has_pending_below(id_)",
-            "writes == self._writes",
+            "writes == self._table_writes and not self._has_descendants(id_)",
+            "writes == self._table_writes",
         ),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
     ),
@@ -191,9 +193,9 @@ _LEARNING: Final = (
         "learned-during-a-write",
         None,
         "what is on its way into the file when a find begins counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine.find",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable.find",
         swap(
-            "len(elsewhere) == 1 and not self._has_pending_below(elsewhere[0])",
+            "len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])",
             "len(elsewhere) == 1",
         ),
         f"{_ENGINE}::test_a_find_while_the_file_is_written",
@@ -202,33 +204,39 @@ _LEARNING: Final = (
         "active-half-not-asked",
         None,
         "what is in the half that is written counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._has_pending_below",
-        swap("id_ in self._active.above or id_ in self._sealed.above", "id_ in self._sealed.above"),
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._has_descendants",
+        swap(
+            "id_ in self._active.ancestors or id_ in self._sealed.ancestors",
+            "id_ in self._sealed.ancestors",
+        ),
         f"{_ENGINE}::test_a_child_that_was_there_before_its_parent",
     ),
     _mutant(
         "sealed-half-not-asked",
         None,
         "what is in the half that is brought into the file counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._has_pending_below",
-        swap("id_ in self._active.above or id_ in self._sealed.above", "id_ in self._active.above"),
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._has_descendants",
+        swap(
+            "id_ in self._active.ancestors or id_ in self._sealed.ancestors",
+            "id_ in self._active.ancestors",
+        ),
         f"{_ENGINE}::test_a_child_that_was_there_before_its_parent",
     ),
     _mutant(
         "large-ones-noted-too-late",
         None,
         "what is written past the journal counts before it is in the file",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
         swap(
             "with self._view_lock:\n"
-            "    self._note(changes, self._sealed)\n"
-            "self._journal.skip()\n"
-            "self._write(joined(changes), self._journal.number)\n"
+            "    self._note_inserts(changes, self._sealed)\n"
+            "self._log.skip()\n"
+            "self._write(memtable_of(changes), self._log.number)\n"
             "with",
-            "self._journal.skip()\n"
-            "self._write(joined(changes), self._journal.number)\n"
+            "self._log.skip()\n"
+            "self._write(memtable_of(changes), self._log.number)\n"
             "with self._view_lock:\n"
-            "    self._note(changes, self._sealed)\n"
+            "    self._note_inserts(changes, self._sealed)\n"
             "with",
         ),
         f"{_ENGINE}::test_a_find_while_the_file_is_written",
@@ -245,15 +253,15 @@ _LEARNING: Final = (
         "small-ones-not-noted",
         None,
         "what is committed counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
-        drop("self._note(changes, self._active)"),
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit",
+        drop("self._note_inserts(changes, self._active)"),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
     ),
     _mutant(
         "no-descendants-so-new",
         None,
         "what is in the file is found",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._is_new",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap("first != id_", "True"),
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",
     ),
@@ -261,7 +269,7 @@ _LEARNING: Final = (
         "half-a-commit-beside-a-new-one",
         None,
         "a find sees no half of a commit, where some of it was not looked for either",
-        "understudy_store.engines.sqlite.engine.SqliteEngine.find",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable.find",
         swap("len(elsewhere) == len(wanted)", "not found"),
         f"{_ENGINE}::test_what_is_taken_for_new_is_not_missing_beside_what_came_with_it",
     ),

@@ -28,11 +28,11 @@ class Follower:
 
     def __init__(self, store: Store) -> None:
         self._engine = cast(SqliteEngine, store._engine)
-        self._enough = self._engine._enough = _Held()
+        self._enough = self._engine.journaled._flush_now = _Held()
 
     def follow(self) -> None:
         """Have it take one turn: what is sealed, or else all. Returns when it is in the file."""
-        if not (self._engine._sealed or self._engine._active):
+        if not (self._engine.journaled._sealed or self._engine.journaled._active):
             return
         self._enough.held = False
         self._enough.set()
@@ -45,5 +45,5 @@ class Follower:
 
     def _busy(self) -> bool:
         engine = self._engine
-        with engine._append_lock, engine._file_lock:
-            return bool(engine._sealed) or self._enough.is_set()
+        with engine.journaled._append_lock, engine.journaled._table_lock:
+            return bool(engine.journaled._sealed) or self._enough.is_set()

@@ -36,8 +36,7 @@ from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sql import migrations
-from understudy_store.engines.sqlite import database, journal
-from understudy_store.engines.sqlite import engine as sqlite
+from understudy_store.engines.sqlite import database, journal, journaled_table
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.pending_row import to_pending_row
@@ -79,8 +78,8 @@ class Sizes(NamedTuple):
                 (database, "LOG_BYTES", self.log_kib * 1024),
                 (journal, "HALF_BYTES", self.half_kib * 1024),
                 (journal, "RECORD_BYTES_MAX", self.record_kib * 1024),
-                (sqlite, "LAG_S", lag_s),
-                (sqlite, "LAG_ROWS", lag_rows),
+                (journaled_table, "LAG_S", lag_s),
+                (journaled_table, "LAG_ROWS", lag_rows),
             ):
                 stack.enter_context(mock.patch.object(module, name, value))
             yield

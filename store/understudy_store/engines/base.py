@@ -94,13 +94,6 @@ class Engine(Protocol):
         """Give back all that is held. A second call does nothing."""
 
 
-def check_epoch(epoch: int) -> None:
-    """Refuse every epoch but `SOLE_EPOCH`; for engines whose store nobody else can open.
-
-    Raises
-    ------
-    StoreFencedError
-        `epoch` is that of another owner.
-    """
-    if epoch != SOLE_EPOCH:
-        raise StoreFencedError(f"a commit of epoch {epoch} came to a store of epoch {SOLE_EPOCH}")
+def fenced(epoch: int) -> StoreFencedError:
+    """Return the error for every epoch but `SOLE_EPOCH`, of a store that nobody else can open."""
+    return StoreFencedError(f"a commit of epoch {epoch} came to a store of epoch {SOLE_EPOCH}")

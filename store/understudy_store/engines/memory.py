@@ -19,7 +19,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import Read, check_epoch
+from understudy_store.engines.base import SOLE_EPOCH, Read, fenced
 from understudy_store.engines.searches import page
 from understudy_store.errors import StoreError
 from understudy_store.machine.projection import projected, projected_row
@@ -68,7 +68,8 @@ class MemoryEngine:
         return [row for row in found if row is not None]
 
     def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
-        check_epoch(epoch)
+        if epoch != SOLE_EPOCH:
+            raise fenced(epoch)
         if changes:
             self._check(changes)
             with self._lock:

@@ -16,8 +16,7 @@ from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
-from understudy_store.engines.sqlite import engine as engine_module
-from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite import journal, journaled_table
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.journal import BLOCK_BYTES
 from understudy_store.records import Row
@@ -38,7 +37,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bring_in_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """How long the file may lag, if nothing asks for it."""
-    monkeypatch.setattr(engine_module, "LAG_S", seconds)
+    monkeypatch.setattr(journaled_table, "LAG_S", seconds)
 
 
 def insert(engine: SqliteEngine, *ids: str) -> None:
@@ -79,7 +78,7 @@ def number_in_file(path: Path) -> int:
 def after_a_kill(engine: SqliteEngine, path: Path) -> Iterator[SqliteEngine]:
     """What a process finds that opens the store as it is on the disk at this moment."""
     copy = path.with_name(f"killed-{next(_numbers)}.db")
-    with engine._append_lock, engine._file_lock:
+    with engine.journaled._append_lock, engine.journaled._table_lock:
         for suffix in ("", "-wal", ".journal"):
             source = path.with_name(path.name + suffix)
             if source.exists():

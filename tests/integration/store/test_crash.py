@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import os, resource, sys
 from understudy_store.engines.sqlite import journal
-from understudy_store.engines.sqlite import engine as sqlite
+from understudy_store.engines.sqlite import journaled_table
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.errors import StoreFailedError
@@ -33,7 +33,7 @@ from understudy_store.store import open_store
 
 path, bytes_max, half_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 # only a change of half has the journal brought into the file
-sqlite.LAG_S = 3600.0
+journaled_table.LAG_S = 3600.0
 journal.HALF_BYTES = half_bytes
 journal.RECORD_BYTES_MAX = min(half_bytes, journal.RECORD_BYTES_MAX)
 store = open_store(path)

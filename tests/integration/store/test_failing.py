@@ -48,7 +48,7 @@ def test_after_a_failure_in_the_background_nothing_is_acknowledged(
     eventually(lambda: number_in_file(path) == 1)
     with _broken_disk():
         insert(engine, "b")
-        eventually(lambda: engine._failure is not None)
+        eventually(lambda: engine.journaled._failure is not None)
         for _ in range(2):
             with pytest.raises(StoreError, match="disk on fire"):
                 insert(engine, "c")
@@ -105,7 +105,7 @@ def test_after_a_clean_close_all_is_in_the_file(path: Path) -> None:
     insert(engine, "a")
     engine.close()
     engine.close()
-    assert not engine._thread.is_alive()
+    assert not engine.journaled._thread.is_alive()
     assert sorted(each.name for each in path.parent.iterdir()) == ["x.db", "x.db.lock"]
     assert in_file(path) == ["a"]
     assert number_in_file(path) == 1

@@ -30,9 +30,10 @@ from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sql import statements
-from understudy_store.engines.sqlite import engine as engine_module
+from understudy_store.engines.sqlite import journaled_table
 from understudy_store.engines.sqlite.database import STATEMENTS, Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journaled_table import JournaledTable
 from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.records import Row
 
@@ -46,23 +47,23 @@ def test_find_sees_the_last_state_wherever_it_is(engine: SqliteEngine, path: Pat
     """In the half that is written, else in the other, else in the file."""
     insert(engine, "a", "b", "c")
     flush(engine)
-    with engine._file_lock:
+    with engine.journaled._table_lock:
         settle(engine, 5, "a", "b")
-        engine._enough.set()
-        eventually(lambda: engine._sealed)
+        engine.journaled._flush_now.set()
+        eventually(lambda: engine.journaled._sealed)
         settle(engine, 6, "a")
-        assert (engine._sealed.commits, engine._active.commits) == (1, 1)
+        assert (engine.journaled._sealed.commits, engine.journaled._active.commits) == (1, 1)
         assert settled_at(engine, "a", "b", "c") == [6, 5, None]
         assert engine.find(["c", "nobody", "a"]) == [settled(row("a"), 6), row("c")]
         assert number_in_file(path) == 1
-    eventually(lambda: not engine._sealed)
+    eventually(lambda: not engine.journaled._sealed)
     assert settled_at(engine, "a", "b", "c") == [6, 5, None]
     # it says of itself no more than it holds, or the rest would not be looked for
     assert number_in_file(path) == 2
     with after_a_kill(engine, path) as reopened:
         assert settled_at(reopened, "a", "b", "c") == [6, 5, None]
     flush(engine)
-    assert not engine._active
+    assert not engine.journaled._active
     assert settled_at(engine, "a", "b", "c") == [6, 5, None]
     assert number_in_file(path) == 3
 
@@ -148,9 +149,9 @@ def test_the_file_has_a_commit_soon_without_being_asked(
         insert(engine, id_)
         eventually(lambda: number_in_file(path) == engine._journal.number)
     assert in_file(path) == ["a", "b", "c"]
-    eventually(lambda: not engine._sealed)
+    eventually(lambda: not engine.journaled._sealed)
     # it rests: nothing wakes it but the next commit
-    eventually(lambda: not engine._some.is_set())
+    eventually(lambda: not engine.journaled._has_commits.is_set())
     engine.close()
 
 
@@ -179,7 +180,7 @@ def test_the_file_is_not_written_for_each_commit(
 
     monkeypatch.setattr(Database, "write", write)
     # who writes behind us waits for the first commit now, and then for this
-    engine._enough = waits = _Waits()
+    engine.journaled._flush_now = waits = _Waits()
     for number in range(8):
         insert(engine, f"p.{number}")
     eventually(lambda: waits.wanted)
@@ -193,12 +194,12 @@ def test_the_file_is_not_written_for_each_commit(
 def test_many_rows_are_brought_in_sooner(
     path: Path, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "LAG_ROWS", 4)
+    monkeypatch.setattr(journaled_table, "LAG_ROWS", 4)
     for number in range(3):
         insert(engine, f"p.{number}")
     # the same rows again are no more of them
     settle(engine, 5, "p.0", "p.1", "p.2")
-    assert not engine._enough.is_set()
+    assert not engine.journaled._flush_now.is_set()
     assert in_file(path) == []
     insert(engine, "p.3")
     eventually(lambda: number_in_file(path) == 5)
@@ -215,7 +216,7 @@ def test_a_half_that_is_full_goes_to_the_file(
     Where the thread behind it is late, the commit that needs the half does its work.
     """
     if not followed:
-        monkeypatch.setattr(SqliteEngine, "_follow", lambda _: None)
+        monkeypatch.setattr(JournaledTable, "_follow", lambda _: None)
     engine = SqliteEngine(path)
     for number in range(40):
         insert(engine, f"p.{number:02}")
@@ -265,7 +266,7 @@ def test_what_a_kill_left_is_whole_when_it_is_brought_in(path: Path, engine: Sql
 def test_commits_of_a_busy_store_are_all_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread behind it writes and changes halves all the time."""
     bring_in_after(monkeypatch, 0.0)
-    monkeypatch.setattr(engine_module, "LAG_ROWS", 2)
+    monkeypatch.setattr(journaled_table, "LAG_ROWS", 2)
     engine = SqliteEngine(path)
     insert(engine, "a", "b")
     for number in range(1, ROUNDS + 1):
@@ -277,5 +278,5 @@ def test_commits_of_a_busy_store_are_all_there(path: Path, monkeypatch: pytest.M
         assert settled_at(reopened, "a", "b") == [2 * ROUNDS + 1, 2 * ROUNDS]
         assert reopened._journal.number == 1 + 2 * ROUNDS + ROUNDS // 20
     # merged on the way, and not only because somebody searched
-    assert engine._writes > 2 * (ROUNDS // 20)
+    assert engine.journaled._table_writes > 2 * (ROUNDS // 20)
     engine.close()

@@ -16,8 +16,7 @@ from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import Read
-from understudy_store.engines.sqlite import engine as sqlite
-from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite import journal, journaled_table
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.journal import BLOCK_BYTES
@@ -32,7 +31,7 @@ MORE = ("", "-wal", ".journal")
 @pytest.fixture(autouse=True)
 def slow_follower() -> Iterator[None]:
     """Nothing goes from the journal to the file by itself."""
-    with mock.patch.object(sqlite, "LAG_S", 3600.0):
+    with mock.patch.object(journaled_table, "LAG_S", 3600.0):
         yield
 
 
@@ -173,7 +172,10 @@ def test_what_is_being_brought_in_is_found_meanwhile(tmp_path: Path) -> None:
         real(self, pending, number)
 
     path = tmp_path / "x.db"
-    with mock.patch.object(sqlite, "LAG_S", 0.0), mock.patch.object(Database, "write", write):
+    with (
+        mock.patch.object(journaled_table, "LAG_S", 0.0),
+        mock.patch.object(Database, "write", write),
+    ):
         store = open_store(str(path))
         commit(store, Changes(1, inserted=[row("p0")]))
         assert begun.wait(30)
@@ -194,11 +196,14 @@ def full(*_: object) -> None:
 
 def test_what_cannot_be_brought_in_stops_the_store_at_the_next_commit(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    with mock.patch.object(sqlite, "LAG_S", 0.0), mock.patch.object(Database, "write", full):
+    with (
+        mock.patch.object(journaled_table, "LAG_S", 0.0),
+        mock.patch.object(Database, "write", full),
+    ):
         engine = SqliteEngine(path)
         store = Store(engine)
         commit(store, Changes(1, inserted=[row("p0")]))
-        eventually(lambda: engine._failure)
+        eventually(lambda: engine.journaled._failure)
         result = store.commit_here(Changes(2, inserted=[row("p1")]), [])
         assert isinstance(result, StoreFailedError)
         assert "failed: database or disk is full. All that was acknowledged is safe" in str(result)

@@ -151,7 +151,7 @@ def test_a_file_that_goes_away_stops_the_store(
     suffix: str, replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is acknowledged that would be gone with the process."""
-    monkeypatch.setattr("understudy_store.engines.sqlite.engine.LOOK_S", 0.0)
+    monkeypatch.setattr("understudy_store.engines.sqlite.engine.FILES_CHECK_S", 0.0)
     path = tmp_path / "x.db"
     gone = tmp_path / f"x.db{suffix}"
     store = open_store(str(path))

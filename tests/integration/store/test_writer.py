@@ -80,8 +80,8 @@ def eager_follower(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         runs.append(pending.commits)
 
     monkeypatch.setattr(Database, "write", write)
-    monkeypatch.setattr("understudy_store.engines.sqlite.engine.LAG_S", 0.0)
-    monkeypatch.setattr("understudy_store.engines.sqlite.engine.LAG_ROWS", 2)
+    monkeypatch.setattr("understudy_store.engines.sqlite.journaled_table.LAG_S", 0.0)
+    monkeypatch.setattr("understudy_store.engines.sqlite.journaled_table.LAG_ROWS", 2)
     return runs
 
 

@@ -1,9 +1,10 @@
-"""Which ids cannot be in the store: those of children that are yet to come.
+"""Ids that are known to be absent from the store: those of children that are yet to come.
 
-A function's calls are numbered: ``order-7.1``, ``order-7.2``, ... Nearly every id that is looked
-for is the next of such a row, and to find out in SQLite's file that it is not there costs more than
-creating it. Once it is known that an id had no descendants, and because all that is inserted since
-is seen here, the greatest number of each row tells which ids are new.
+A function's calls are numbered: ``order-7.1``, ``order-7.2``, ... Nearly every id that is looked up
+is the next number of its parent, and to learn from SQLite's file that it is absent costs more than
+creating it. Once an id is known to have had no descendants, every descendant that it has was
+inserted since, and all inserts are seen here. So the greatest number of each parent's children
+tells which ids are absent.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-#: parents and ids that are known; the oldest ids are forgotten
+#: ids and parents that are known together; the oldest ids are forgotten
 KNOWN_MAX: Final = 65_536
-#: What is longer, or has more dots, is never learned: anybody may ask for any text, and what has
-#: thousands of dots has as many ids above it.
+#: Longer ids, and those with more dots, are never learned: anybody may ask for any text, and an id
+#: with thousands of dots has as many ancestors.
 CHARS_MAX: Final = 256
 DOTS_MAX: Final = 16
 
 
 def beyond_descendants(id_: str) -> str:
-    """The least text behind all that begin with `id_` and a dot, in the order of their bytes."""
+    """Return the least text after all that begin with `id_` and a dot, in the order of bytes."""
     return id_ + chr(ord(".") + 1)
 
 
 def _split(id_: str) -> tuple[str, int]:
-    """Parent and number; "" for what has no parent, and 0 for what is no number.
+    """Return parent and number of an id; "" if it has no parent, 0 if it has no number.
 
-    Several may have the same number ("7" and "07"): they are new or not together. What has none,
-    or one that is not above 0, is never new.
+    Several children may have the same number ("7" and "07"): all of them are known to be absent, or
+    none. An id without a number above 0 is never known to be absent.
     """
     parent, _, last = id_.rpartition(".")
     try:
@@ -38,9 +39,11 @@ def _split(id_: str) -> tuple[str, int]:
         return parent, 0
 
 
-def _upwards(id_: str) -> list[str]:
-    """What is left of `id_` when it is cut off at each of its dots, and `id_` itself: those of them
-    that may be learned, the shortest first."""
+def _ancestors(id_: str) -> list[str]:
+    """Return the ancestors of `id_` and `id_` itself, shortest first; only those to be learned.
+
+    An ancestor is `id_` up to one of its dots.
+    """
     ids: list[str] = []
     at = id_.find(".", 1)
     while 0 < at <= CHARS_MAX and len(ids) <= DOTS_MAX:
@@ -56,41 +59,45 @@ def _may_be_learned(id_: str) -> bool:
 
 
 class AbsentIds:
-    """What is known of the descendants of some ids. Not for several threads at once.
+    """Knowledge of the descendants of some ids. Not for several threads at once.
 
-    Of each known id, every descendant was inserted since it became known; and of each parent among
-    them, the greatest number of a child is kept.
+    Every descendant of a known id was inserted since the id became known. Of each parent among the
+    descendants, and of the id itself, the greatest number of a child is kept.
     """
 
     def __init__(self, known_max: int = KNOWN_MAX) -> None:
         self._known_max = known_max
-        #: known id -> parent -> greatest number
+        #: known id, then parent, then the greatest number of its children
         self._known: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._size = 0
 
     def learn(self, id_: str) -> None:
-        """The store has no descendant of `id_` at this moment: not in its file, nor elsewhere."""
+        """Note that the store has no descendant of `id_` at this moment, wherever it looks."""
         if id_ not in self._known and _may_be_learned(id_):
             self._known[id_] = {}
             self._grow()
 
     def inserted(self, ids: Iterable[str]) -> set[str]:
-        """They are in the store from here on. Returns what has descendants among them, as far as it
-        may be learned."""
+        """Note that `ids` are in the store from here on.
+
+        Returns
+        -------
+        The ancestors of `ids`, as far as they may be learned.
+        """
         greatest: dict[str, int] = {}
         for id_ in ids:
             parent, number = _split(id_)
             if number > greatest.setdefault(parent, 0):
                 greatest[parent] = number
-        above: set[str] = set()
+        ancestors: set[str] = set()
         for parent, number in greatest.items():
-            upwards = _upwards(parent)
-            above.update(upwards)
-            for each in upwards:
-                self._raise(each, parent, number)
-        return above
+            those_of_parent = _ancestors(parent)
+            ancestors.update(those_of_parent)
+            for each in those_of_parent:
+                self._raise_number(each, parent, number)
+        return ancestors
 
-    def _raise(self, known: str, parent: str, number: int) -> None:
+    def _raise_number(self, known: str, parent: str, number: int) -> None:
         numbers = self._known.get(known)
         if numbers is None:
             return
@@ -101,11 +108,11 @@ class AbsentIds:
         elif number > before:
             numbers[parent] = number
 
-    def doubtful(self, ids: Iterable[str]) -> list[str]:
-        """Without those that the store does not have for certain."""
+    def possible(self, ids: Iterable[str]) -> list[str]:
+        """Return `ids` without those that are known to be absent."""
         if not self._known:
             return list(ids)
-        left: list[str] = []
+        possible: list[str] = []
         greatest: dict[str, int | None] = {}
         for id_ in ids:
             parent, number = _split(id_)
@@ -113,13 +120,13 @@ class AbsentIds:
                 greatest[parent] = self._greatest(parent)
             most = greatest[parent]
             if most is None or number <= most:
-                left.append(id_)
-        return left
+                possible.append(id_)
+        return possible
 
     def _greatest(self, parent: str) -> int | None:
-        """The greatest number of a child of `parent`; None: it may be any."""
-        for above in _upwards(parent):
-            numbers = self._known.get(above)
+        """Return the greatest number of a child of `parent`; None if it is unknown."""
+        for ancestor in _ancestors(parent):
+            numbers = self._known.get(ancestor)
             if numbers is not None:
                 return numbers.get(parent, 0)
         return None
@@ -127,6 +134,6 @@ class AbsentIds:
     def _grow(self) -> None:
         self._size += 1
         while self._size > self._known_max:
-            # of a plain dict, the first is ever further to find
+            # In a plain dict it takes ever longer to find the first entry, after deletions.
             _, numbers = self._known.popitem(last=False)
             self._size -= 1 + len(numbers)

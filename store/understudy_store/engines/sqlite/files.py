@@ -1,4 +1,4 @@
-"""The file of a store before SQLite touches it: whose it is, and who has it open."""
+"""Guards of a store's files: that they are one, that nobody else has it open, that they stay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def access_error(path: Path, error: OSError) -> StoreAccessError:
-    """`error` in words, and what to do."""
+    """Say `error` in words, and what to do."""
     if error.errno in _NO_ROOM:
         advice = "Make room on the disk"
     else:
@@ -37,12 +37,12 @@ def access_error(path: Path, error: OSError) -> StoreAccessError:
 
 
 def check_ours(path: Path) -> bool:
-    """Whether `path` holds a store already. Reads the header only: a foreign file stays as it is.
+    """Return whether `path` holds a store already; it reads only the header.
 
     Raises
     ------
     StoreFormatError
-        It holds something else.
+        It holds something else, which is left as it is.
     """
     try:
         with path.open("rb") as file:
@@ -52,7 +52,7 @@ def check_ours(path: Path) -> bool:
     except OSError as error:
         raise access_error(path, error) from error
     if not header or (not any(header) and path.with_name(f"{path.name}-journal").exists()):
-        # The second: the power went while the first page was written. SQLite rolls it back.
+        # All zeroes: the power failed while the first page was written. SQLite rolls it back.
         return False
     if not header.startswith(_MAGIC):
         raise StoreFormatError(
@@ -79,33 +79,33 @@ def sync_directory(path: Path) -> None:
 def make_directory(path: Path) -> None:
     """Make `path` and its parents, durably.
 
-    Those that are there are synced too: whoever made them may have died before it did that.
+    Parents that exist are synced too, because the process that made them may have died before that.
     """
     path.mkdir(parents=True, exist_ok=True)
     for parent in path.parents:
-        # what we may not even read, we have not made
+        # A directory that we may not read was not made by us.
         with suppress(PermissionError):
             sync_directory(parent)
 
 
 class FilesInPlace:
-    """Watches that files stay where they are.
+    """A check that files stay where they were.
 
-    The kernel goes on with a file that somebody removes, and so does SQLite: nobody would be told
-    that what is written from then on is gone with the process. Without its lock file a store could
-    be opened twice.
+    The kernel goes on with a file that somebody removes, and so does SQLite: nobody would notice
+    that everything written from then on is lost when the process ends. And without its lock file a
+    store could be opened twice.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._known = {path: _identity(path) for path in paths}
 
     def check(self) -> None:
-        """Look at each of them.
+        """Check each of them.
 
         Raises
         ------
         StoreGoneError
-            One was removed, or another stands in its place.
+            One was removed or replaced.
         """
         for path, known in self._known.items():
             if _identity(path) != known:
@@ -124,12 +124,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class FileLock:
-    """Exclusive hold on a store, beside its file; the kernel drops it when the process ends.
+    """An exclusive lock on a store, beside its file; the kernel drops it when the process ends.
 
     Raises
     ------
     StoreLockedError
-        With the process that holds it.
+        Another process holds it; the text says which.
     """
 
     def __init__(self, store: Path) -> None:
@@ -150,5 +150,5 @@ class FileLock:
         os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let others open the store. The file stays: to remove it would let two hold the lock."""
+        """Let others open the store. The lock's file stays: without it, two could hold the lock."""
         os.close(self._fd)

@@ -1,23 +1,22 @@
-"""The journal: what was committed, one record after the other, before it is in SQLite's file.
+"""The journal: a file of commits, one record after the other, that SQLite's file does not have yet.
 
-A commit of SQLite writes whole pages, and each row again that it changes. The journal writes what
-changed, once, over bytes that the file has already: one system call, which returns when the bytes
-are on the disk. It has two halves of fixed size. One is written while what the other holds is
-brought into SQLite's file; then they change places.
+It has two halves of fixed size. Commits go to one while the commits of the other are written to
+SQLite's file; then they change places. Appending a record is one system call, which writes over
+bytes that the journal's file has already, and returns when they are on the disk.
 
 A record begins at a multiple of 4 KiB, so that writing it never touches one that was written
 before::
 
     magic  4 bytes     "usj1"
-    store  8 bytes     of which store it is: drawn when that was made
+    store  8 bytes     identity of the store: drawn when it was made
     number 8 bytes     of the commit, little-endian; each one more than the one before
-    length 4 bytes     of what follows the head
-    crc    4 bytes     CRC-32 of the head up to here and of what follows
+    length 4 bytes     of the commit that follows the head
+    crc    4 bytes     CRC-32 of the head up to here and of the commit
     a commit, as MessagePack
 
-SQLite's file says up to which number it holds all. What counts in the journal are the records past
-it: they must be there without a gap. One that is cut short is the last, and nobody was told of it.
-A half is written over only once the file holds what is in it, so older records never count.
+SQLite's file says up to which number it has all commits. The records after that number count; they
+must be there without a gap. A record that is cut short is the last one, and nobody was told of it.
+A half is written over only once the file has its commits, so older records never count.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ from zlib import crc32
 from understudy_store.engines.sqlite.files import sync_directory
 from understudy_store.errors import StoreFormatError
 
-#: of one half. A second of a busy store, or more
+#: size of one half: a second of a busy store, or more
 HALF_BYTES: Final = 8 * 1024 * 1024
-#: no disk writes less at once, so no write can harm what lies in another block
+#: No disk writes less at once, so no write can harm a record in another block.
 BLOCK_BYTES: Final = 4096
-#: more is not for the journal: whoever writes it waits for the bytes, not for the calls
+#: Larger commits go to SQLite's file at once: they take as long as their bytes, wherever they go.
 RECORD_BYTES_MAX: Final = 1024 * 1024
 
 _MAGIC: Final = b"usj1"
 _HEAD: Final = Struct("<4s8sQII")
 _CRC: Final = Struct("<I")
 _UNSEALED_BYTES: Final = _HEAD.size - _CRC.size
-#: where the system has it: past the page cache, which nobody reads
+#: past the page cache, because nobody reads the journal; 0 where the system does not have it
 _DIRECT: Final = getattr(os, "O_DIRECT", 0)
 _SYNCED: Final = getattr(os, "O_DSYNC", os.O_SYNC)
 
 
 def write_through(fd: int, data: memoryview, offset: int) -> None:
-    """Write `data`, durable on return: `fd` was opened for that."""
+    """Write `data`, durable on return, because `fd` was opened for that."""
     written = os.pwritev(fd, [data], offset)
     if written != len(data):
         raise OSError(f"only {written} of {len(data)} bytes were written")
@@ -64,32 +63,39 @@ class Journal:
     Parameters
     ----------
     number
-        Of the last commit that is in SQLite's file: what `path` holds is written over.
+        Of the last commit that is in SQLite's file, which must have all commits: the content of
+        `path` is written over.
 
     Raises
     ------
     OSError
-        As do all methods, after which the journal is not to be used any more.
+        Also raised by the methods; the journal must not be used afterwards.
     """
 
     def __init__(self, path: Path, store: bytes, number: int) -> None:
         self.path = path
-        #: of the last record
+        #: of the last commit
         self.number = number
         self._store = store
         self._half_bytes = HALF_BYTES
         self._start = self._at = 0
-        # Direct writes want memory that begins at a page.
+        # Direct writes need memory that begins at a page.
         self._view = memoryview(mmap.mmap(-1, RECORD_BYTES_MAX))
         _make(path, 2 * self._half_bytes, self._view)
         self._fd = _open(path, self._view[:BLOCK_BYTES])
 
+    def takes(self, data: bytes) -> bool:
+        """Return whether a record can hold `data` at all."""
+        return len(data) <= RECORD_BYTES_MAX - _HEAD.size
+
     def fits(self, data: bytes) -> bool:
-        """Whether a record of `data` has room in this half."""
-        return self._at + _blocks(len(data)) <= self._start + self._half_bytes
+        """Return whether a record of `data` has room in this half."""
+        size = _HEAD.size + len(data)
+        end = self._start + self._half_bytes
+        return size <= RECORD_BYTES_MAX and self._at + _blocks(len(data)) <= end
 
     def append(self, data: bytes) -> None:
-        """Write a record, which is durable on return. It `fits`, and is no longer than the most."""
+        """Write a record with the next number, durable on return. It `fits`."""
         number = self.number + 1
         view, end = self._view, _HEAD.size + len(data)
         view[: _HEAD.size] = _head(self._store, number, data)
@@ -100,31 +106,31 @@ class Journal:
         self.number = number
 
     def skip(self) -> None:
-        """Number a commit that goes elsewhere. All before it must be in SQLite's file by now."""
+        """Count a commit that goes straight to SQLite's file, which has all before it."""
         self.number += 1
 
     def switch(self) -> None:
-        """Go on in the other half, and write over what is there."""
+        """Go on in the other half, and write over its content."""
         self._start = self._at = self._half_bytes - self._start
 
     def close(self) -> None:
-        """The file stays as it is."""
-        # The buffer stays too, until nobody has it: an error that is kept may hold what it wrote.
+        """Close the file, which stays as it is."""
+        # The buffer stays too, as long as somebody refers to it: the traceback of an error may.
         os.close(self._fd)
 
 
-def most_bytes() -> int:
-    """What a record may hold."""
+def data_bytes_max() -> int:
+    """Return the most bytes of data that a record may hold."""
     return RECORD_BYTES_MAX - _HEAD.size
 
 
 def recover(path: Path, store: bytes, number: int) -> list[bytes]:
-    """What the records after `number` hold, in order; nothing where there is no journal.
+    """Return the data of the records after `number`, in order; nothing if there is no journal.
 
     Raises
     ------
     StoreFormatError
-        It is of another store, or some of it is missing.
+        The journal is of another store, or a record is missing.
     """
     found: dict[int, bytes] = {}
     for owner, at, data in _records(path):
@@ -147,7 +153,7 @@ def recover(path: Path, store: bytes, number: int) -> list[bytes]:
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, int, bytes]]:
-    """Every whole record, however old: its store, its number and what it holds."""
+    """Yield every whole record, however old: its store, its number and its data."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -182,16 +188,17 @@ def _crc(unsealed: bytes, data: bytes) -> int:
 
 
 def _blocks(length: int) -> int:
-    """Bytes that a record with so many bytes of data takes."""
+    """Return the bytes that a record with `length` bytes of data occupies."""
     return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def _make(path: Path, size: int, zeroes: memoryview) -> None:
-    """See that the file is there with its full size, durably.
+    """Make the file with its full size, durably, if it is not there.
 
-    To sync an append, a file system must also sync the file's new length, and for a hole, where its
-    bytes are: so they are written here, once. Not all in one: an allocator that was asked for that
-    much takes as much to be little from then on, and gives 10 MiB less back to the system.
+    Its bytes are written here, once. Otherwise each append would also have to sync the file's new
+    length, or, in a file with holes, the place of its new blocks. They are not written in one piece
+    from one large buffer, because an allocator that was asked for so much at once considers as much
+    to be little from then on, and gives 10 MiB less back to the system.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -203,7 +210,7 @@ def _make(path: Path, size: int, zeroes: memoryview) -> None:
                     if os.pwrite(fd, part, at) != len(part):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             except OSError:
-                os.ftruncate(fd, 0)  # leave to others what room there is
+                os.ftruncate(fd, 0)  # leaves the room to others
                 raise
         os.fsync(fd)
     finally:
@@ -212,10 +219,10 @@ def _make(path: Path, size: int, zeroes: memoryview) -> None:
 
 
 def _open(path: Path, zeroes: memoryview) -> int:
-    """For writes that are durable when they return. The first block is written over."""
+    """Open the file for writes that are durable when they return; write over its first block."""
     flags = os.O_RDWR | _SYNCED | os.O_CLOEXEC
     if _DIRECT:
-        # Refused by file systems that have no such thing, here or at the first write.
+        # File systems without direct writes refuse them here, or at the first write.
         with suppress(OSError):
             fd = os.open(path, flags | _DIRECT)
             try:

@@ -1,4 +1,4 @@
-"""Commits as the bytes that the journal keeps: each thing once, and of an update what changed."""
+"""Journal records: a commit as bytes, with each object once, and of an update only the change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from understudy_store.records import (
 
 
 class _Update(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """All that an update writes (see `rows.UPDATE_COLUMNS`)."""
+    """The fields that an update writes (see `rows.UPDATE_COLUMNS`)."""
 
     id: str
     state: PromiseState
@@ -49,7 +49,7 @@ _decode: Final = msgspec.msgpack.Decoder(_Commit).decode
 
 
 def encode(changes: Changes) -> bytes:
-    """What `decode` makes the same of, as far as a file is concerned."""
+    """Encode a commit as a journal record. `decode(encode(c))` writes the same rows as `c`."""
     return _encode(
         (
             changes.now,
@@ -72,12 +72,12 @@ def encode(changes: Changes) -> bytes:
 
 
 def decode(data: bytes) -> Changes:
-    """What was encoded. Of updated rows only what an update writes is right: the rest is empty.
+    """Decode a commit. Updated rows have only the fields that an update writes: the rest is empty.
 
     Raises
     ------
     msgspec.MsgspecError
-        It was not encoded here.
+        `data` is no encoded commit.
     """
     commit = _decode(data)
     updated = [

@@ -1,8 +1,8 @@
-"""Commits in a row as one: what the journal has and the file does not have yet.
+"""The memtable: consecutive commits merged into one, until the file has them.
 
-Most of what is written is written again soon: a promise is made, handed out and settled within
-milliseconds. Here only the last state of each is kept, so the file sees one row where there were
-three. No I/O, no clock.
+Most rows are written again soon: a promise is created, handed out and settled within milliseconds.
+Only the last state of each is kept here, so the file sees one row instead of three. No I/O, no
+clock.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from understudy_store.records import Row, ScheduleRecord
 
 
 class Links:
-    """Pairs of an awaited id and another: callbacks, or listeners."""
+    """Pairs of an awaited id and another text: callbacks, or listeners."""
 
     def __init__(self) -> None:
-        #: awaited ids whose pairs in the file are to go, before what is added
+        #: awaited ids whose pairs are to be deleted from the file, before others are added
         self.removed: dict[str, None] = {}
         self._added: dict[str, dict[str, None]] = {}
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Add them; twice is once."""
+        """Add pairs; adding one twice is adding it once."""
         for awaited, other in pairs:
             self._added.setdefault(awaited, {})[other] = None
 
-    def remove(self, ids: Iterable[str], fresh: set[str]) -> None:
-        """Remove all pairs of `ids`; of `fresh` ids the file has none."""
+    def remove(self, ids: Iterable[str], new: set[str]) -> None:
+        """Remove all pairs of `ids`; of the `new` ones the file has none."""
         for awaited in ids:
             self._added.pop(awaited, None)
-            if awaited not in fresh:
+            if awaited not in new:
                 self.removed[awaited] = None
 
     @property
     def added(self) -> list[tuple[str, str]]:
-        """What is to be added, after the removals."""
+        """The pairs to add, after the removals."""
         return [(awaited, other) for awaited, others in self._added.items() for other in others]
 
 
 class Memtable:
-    """The sum of the commits that were added; false if there were none."""
+    """The sum of the commits that were added; false if there are none."""
 
     def __init__(self) -> None:
         self.commits = 0
@@ -49,27 +49,27 @@ class Memtable:
         self.now = 0
         #: last state of each promise, by id
         self.rows: dict[str, Row] = {}
-        #: ids that the file does not know
-        self.fresh: set[str] = set()
-        #: what has descendants among those that were inserted, as far as the frontier may learn it
-        self.above: set[str] = set()
+        #: ids of rows that the file does not have
+        self.new: set[str] = set()
+        #: ids with descendants among the inserted ones, as far as `AbsentIds` may learn them
+        self.ancestors: set[str] = set()
         self.callbacks = Links()
         self.listeners = Links()
-        #: (promise id, address) -> whether it is owed
+        #: (promise id, address), and True if the unblock is owed, False if it no longer is
         self.unblocks: dict[tuple[str, str], bool] = {}
-        #: by id; None for one that is deleted
+        #: by id; None if it is deleted
         self.schedules: dict[str, ScheduleRecord | None] = {}
 
     def __bool__(self) -> bool:
         return self.commits > 0
 
     def check(self, changes: Changes) -> None:
-        """Refuse what cannot come next, before it is kept.
+        """Refuse a commit that cannot come next, before it is kept.
 
         Raises
         ------
         StoreError
-            It inserts what is here already. What the file has already, only the file knows.
+            It inserts a row that is here already. Only the file knows which rows it has.
         """
         inserted = {row.promise.id for row in changes.inserted}
         known = inserted & self.rows.keys()
@@ -77,36 +77,36 @@ class Memtable:
             raise StoreError(f"an inserted promise exists: {sorted(known)[:3]}")
 
     def add(self, changes: Changes) -> None:
-        """One more commit, after all before."""
+        """Merge a commit, which comes after all before."""
         self.commits += 1
         self.now = max(self.now, changes.now)
-        rows, fresh = self.rows, self.fresh
+        rows, new = self.rows, self.new
         for row in changes.inserted:
             id_ = row.promise.id
             rows[id_] = row
-            fresh.add(id_)
+            new.add(id_)
         for row in changes.updated:
             rows[row.promise.id] = row
         self.callbacks.add(changes.callbacks_added)
         self.listeners.add(changes.listeners_added)
         self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))
         self.schedules.update((schedule.id, schedule) for schedule in changes.schedules_put)
-        self.callbacks.remove(changes.callbacks_removed, fresh)
-        self.listeners.remove(changes.listeners_removed, fresh)
+        self.callbacks.remove(changes.callbacks_removed, new)
+        self.listeners.remove(changes.listeners_removed, new)
         self.unblocks.update(dict.fromkeys(changes.unblocks_removed, False))
         self.schedules.update(dict.fromkeys(changes.schedules_deleted))
 
     def split(self) -> tuple[list[Row], list[Row]]:
-        """The rows to insert, and those to update."""
+        """Return the rows to insert, and those to update."""
         inserted: list[Row] = []
         updated: list[Row] = []
         for id_, row in self.rows.items():
-            (inserted if id_ in self.fresh else updated).append(row)
+            (inserted if id_ in self.new else updated).append(row)
         return inserted, updated
 
 
-def joined(changes: Changes) -> Memtable:
-    """One commit alone."""
-    pending = Memtable()
-    pending.add(changes)
-    return pending
+def memtable_of(changes: Changes) -> Memtable:
+    """Return a memtable of one commit."""
+    memtable = Memtable()
+    memtable.add(changes)
+    return memtable

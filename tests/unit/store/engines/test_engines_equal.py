@@ -17,8 +17,7 @@ from tests.unit.store.samples import settled, targeted
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.engines.sqlite import engine as engine_module
-from understudy_store.engines.sqlite import journal
+from understudy_store.engines.sqlite import journal, journaled_table
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.records import Row
 
@@ -38,7 +37,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def small_journals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is written to its full size when it is made; and nothing is brought in unasked."""
     monkeypatch.setattr(journal, "HALF_BYTES", journal.RECORD_BYTES_MAX)
-    monkeypatch.setattr(engine_module, "LAG_S", 3600.0)
+    monkeypatch.setattr(journaled_table, "LAG_S", 3600.0)
 
 
 def _copy(empty_store: Path) -> Path:
@@ -50,7 +49,7 @@ def _copy(empty_store: Path) -> Path:
 def _killed(engine: SqliteEngine, path: Path) -> SqliteEngine:
     """What a process finds that opens the store as it is on the disk at this moment."""
     copy = path.with_name(f"{next(_numbers)}.db")
-    with engine._append_lock, engine._file_lock:
+    with engine.journaled._append_lock, engine.journaled._table_lock:
         for suffix in ("", "-wal", ".journal"):
             shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
     return SqliteEngine(copy)
@@ -104,7 +103,7 @@ def test_engines_are_equal(empty_store: Path, data: st.DataObject) -> None:
         )
         assert _found(sqlite) == _found(memory) == known
         in_journal = 0 if reads else in_journal + bool(changes)
-        assert sqlite._active.commits == in_journal
+        assert sqlite.journaled._active.commits == in_journal
         if data.draw(st.booleans()):
             assert _left(_killed(sqlite, path)) == (_sorted(memory.load()), known)
     sqlite.close()

@@ -72,152 +72,152 @@ def test_what_is_left_out_was_not_inserted(
     script: tuple[list[str], list[_Step]], known_max: int
 ) -> None:
     universe, steps = script
-    frontier = AbsentIds(known_max)
+    absent_ids = AbsentIds(known_max)
     inserted: set[str] = set()
     for step in steps:
         match step:
             case _Insert(ids):
                 inserted.update(ids)
-                above = frontier.inserted(ids)
+                above = absent_ids.inserted(ids)
                 assert above == {
                     id_ for id_ in {*above, *universe} if id_ and _has_descendants(set(ids), id_)
                 }
             case _Learn(id_):
                 if not _has_descendants(inserted, id_):
-                    frontier.learn(id_)
+                    absent_ids.learn(id_)
             case _Ask(ids):
-                left = frontier.doubtful(ids)
+                left = absent_ids.possible(ids)
                 assert left == [id_ for id_ in ids if id_ in left]
                 assert inserted.isdisjoint(set(ids) - set(left))
-    assert inserted <= set(frontier.doubtful(universe))
+    assert inserted <= set(absent_ids.possible(universe))
 
 
 def test_nothing_is_left_out_before_something_is_known() -> None:
-    frontier = AbsentIds()
-    frontier.inserted(["a", "a.1"])
-    assert frontier.doubtful(["a", "a.1", "a.2", "b"]) == ["a", "a.1", "a.2", "b"]
-    frontier.learn("b")
-    assert frontier.doubtful(["a", "a.1", "a.2", "b", "c.1"]) == ["a", "a.1", "a.2", "b", "c.1"]
+    absent_ids = AbsentIds()
+    absent_ids.inserted(["a", "a.1"])
+    assert absent_ids.possible(["a", "a.1", "a.2", "b"]) == ["a", "a.1", "a.2", "b"]
+    absent_ids.learn("b")
+    assert absent_ids.possible(["a", "a.1", "a.2", "b", "c.1"]) == ["a", "a.1", "a.2", "b", "c.1"]
 
 
 def test_the_next_children_are_left_out() -> None:
-    frontier = AbsentIds()
-    frontier.learn("a")
-    frontier.inserted(["a"])
+    absent_ids = AbsentIds()
+    absent_ids.learn("a")
+    absent_ids.inserted(["a"])
     for number in range(1, 12):
-        assert frontier.doubtful([f"a.{number}", f"a.{number}.1", f"a.{number + 1}"]) == []
-        frontier.inserted([f"a.{number}"])
-        assert frontier.doubtful([f"a.{number}"]) == [f"a.{number}"]
+        assert absent_ids.possible([f"a.{number}", f"a.{number}.1", f"a.{number + 1}"]) == []
+        absent_ids.inserted([f"a.{number}"])
+        assert absent_ids.possible([f"a.{number}"]) == [f"a.{number}"]
     # also where a smaller one comes later
-    frontier.inserted(["a.20"])
-    frontier.inserted(["a.15"])
-    assert frontier.doubtful(["a.15", "a.19", "a.20", "a.21"]) == ["a.15", "a.19", "a.20"]
+    absent_ids.inserted(["a.20"])
+    absent_ids.inserted(["a.15"])
+    assert absent_ids.possible(["a.15", "a.19", "a.20", "a.21"]) == ["a.15", "a.19", "a.20"]
     # a row of its own
-    frontier.inserted(["a.5.1", "a.5.3", "a.5.2"])
-    assert frontier.doubtful(["a.5.1", "a.5.2", "a.5.3", "a.5.4", "a.6.1"]) == [
+    absent_ids.inserted(["a.5.1", "a.5.3", "a.5.2"])
+    assert absent_ids.possible(["a.5.1", "a.5.2", "a.5.3", "a.5.4", "a.6.1"]) == [
         *("a.5.1", "a.5.2", "a.5.3"),
     ]
 
 
 def test_one_that_was_learned_later_knows_no_less() -> None:
     """Of what has two known ids above it, both know; so one of them may be forgotten."""
-    frontier = AbsentIds(5)
-    frontier.learn("a")
-    frontier.learn("a.1")
-    frontier.inserted(["a.1.1"])
-    assert frontier.doubtful(["a.1.1", "a.1.2", "a.2"]) == ["a.1.1"]
-    frontier.learn("b")
+    absent_ids = AbsentIds(5)
+    absent_ids.learn("a")
+    absent_ids.learn("a.1")
+    absent_ids.inserted(["a.1.1"])
+    assert absent_ids.possible(["a.1.1", "a.1.2", "a.2"]) == ["a.1.1"]
+    absent_ids.learn("b")
     # now "a" is in doubt, and "a.1" is not
-    frontier.learn("c")
-    assert frontier.doubtful(["a.1.1", "a.1.2", "a.2"]) == ["a.1.1", "a.2"]
+    absent_ids.learn("c")
+    assert absent_ids.possible(["a.1.1", "a.1.2", "a.2"]) == ["a.1.1", "a.2"]
 
 
 @pytest.mark.parametrize("id_", ["a.07", "a.+7", "a.0_7", "a. 7", "a.7", "a.٧"])
 def test_other_spellings_of_a_number(id_: str) -> None:
     """Each hides the others; none of them hides what is there."""
-    frontier = AbsentIds()
-    frontier.learn("a")
-    frontier.inserted([id_])
-    assert frontier.doubtful([id_, "a.8"]) == [id_]
+    absent_ids = AbsentIds()
+    absent_ids.learn("a")
+    absent_ids.inserted([id_])
+    assert absent_ids.possible([id_, "a.8"]) == [id_]
 
 
 @pytest.mark.parametrize("id_", ["a.x", "a.", "a.0", "a.-1", "a.1-", "a..", "a." + "9" * 10_000])
 def test_what_has_no_number_is_never_left_out(id_: str) -> None:
-    frontier = AbsentIds()
-    frontier.learn("a")
-    assert frontier.doubtful([id_]) == [id_]
-    assert frontier.inserted([id_]) >= {"a"}
-    assert frontier.doubtful([id_]) == [id_]
-    frontier.inserted(["a.1"])
-    assert frontier.doubtful([id_, "a.1", "a.2"]) == [id_, "a.1"]
+    absent_ids = AbsentIds()
+    absent_ids.learn("a")
+    assert absent_ids.possible([id_]) == [id_]
+    assert absent_ids.inserted([id_]) >= {"a"}
+    assert absent_ids.possible([id_]) == [id_]
+    absent_ids.inserted(["a.1"])
+    assert absent_ids.possible([id_, "a.1", "a.2"]) == [id_, "a.1"]
 
 
 def test_a_number_without_a_parent_is_no_child() -> None:
     """Nor is what begins with a dot: nothing is above it."""
-    frontier = AbsentIds()
-    frontier.inserted(["7", ".7"])
+    absent_ids = AbsentIds()
+    absent_ids.inserted(["7", ".7"])
     for id_ in ("", "7", ".7"):
-        frontier.learn(id_)
-    assert frontier.doubtful(["7", "8", ".7", ".8"]) == ["7", "8", ".7", ".8"]
+        absent_ids.learn(id_)
+    assert absent_ids.possible(["7", "8", ".7", ".8"]) == ["7", "8", ".7", ".8"]
 
 
 def test_the_oldest_are_forgotten() -> None:
     """So many are kept, counted with their parents."""
-    frontier = AbsentIds(4)
+    absent_ids = AbsentIds(4)
     for root in ("a", "b", "c", "d"):
-        frontier.learn(root)
+        absent_ids.learn(root)
     news = ["a.1", "b.1", "c.1", "d.1", "e.1", "f.1"]
-    assert frontier.doubtful(news) == ["e.1", "f.1"]
-    frontier.learn("e")
-    assert frontier.doubtful(news) == ["a.1", "f.1"]
+    assert absent_ids.possible(news) == ["e.1", "f.1"]
+    absent_ids.learn("e")
+    assert absent_ids.possible(news) == ["a.1", "f.1"]
     # a parent takes a place
-    frontier.inserted(["e.1"])
-    assert frontier.doubtful(news) == ["a.1", "b.1", "e.1", "f.1"]
+    absent_ids.inserted(["e.1"])
+    assert absent_ids.possible(news) == ["a.1", "b.1", "e.1", "f.1"]
     # but only once
     for number in range(2, 20):
-        frontier.inserted([f"e.{number}"])
-    assert frontier.doubtful(["c.1", "d.1", "e.19", "e.20"]) == ["e.19"]
+        absent_ids.inserted([f"e.{number}"])
+    assert absent_ids.possible(["c.1", "d.1", "e.19", "e.20"]) == ["e.19"]
     # and leaves it with the one that was known
     for root in ("f", "g", "h", "i"):
-        frontier.learn(root)
-    assert frontier.doubtful(["e.20", "f.1", "g.1", "h.1", "i.1"]) == ["e.20"]
+        absent_ids.learn(root)
+    assert absent_ids.possible(["e.20", "f.1", "g.1", "h.1", "i.1"]) == ["e.20"]
 
 
 def test_one_with_more_children_than_are_kept_is_forgotten() -> None:
-    frontier = AbsentIds(3)
-    frontier.learn("a")
-    frontier.inserted(["a.1.1", "a.2.1", "a.3.1", "a.4.1"])
-    assert frontier.doubtful(["a.1.1", "a.1.2", "a.5"]) == ["a.1.1", "a.1.2", "a.5"]
-    frontier.learn("b")
-    assert frontier.doubtful(["b.1"]) == []
+    absent_ids = AbsentIds(3)
+    absent_ids.learn("a")
+    absent_ids.inserted(["a.1.1", "a.2.1", "a.3.1", "a.4.1"])
+    assert absent_ids.possible(["a.1.1", "a.1.2", "a.5"]) == ["a.1.1", "a.1.2", "a.5"]
+    absent_ids.learn("b")
+    assert absent_ids.possible(["b.1"]) == []
 
 
 def test_what_is_long_or_deep_is_not_learned() -> None:
     """Anybody may ask for it, as often as he likes: it may cost neither memory nor time."""
     longest, deepest = "a" * CHARS_MAX, "a" + ".1" * DOTS_MAX
     for last in (longest, deepest):
-        frontier = AbsentIds()
-        frontier.learn(last)
-        assert frontier.doubtful([f"{last}.1"]) == []
-        assert last in frontier.inserted([f"{last}.1"])
-        assert frontier.doubtful([f"{last}.1", f"{last}.2"]) == [f"{last}.1"]
+        absent_ids = AbsentIds()
+        absent_ids.learn(last)
+        assert absent_ids.possible([f"{last}.1"]) == []
+        assert last in absent_ids.inserted([f"{last}.1"])
+        assert absent_ids.possible([f"{last}.1", f"{last}.2"]) == [f"{last}.1"]
     for beyond in (f"a{longest}", f"{deepest}.1", "." * 1_000_000):
-        frontier = AbsentIds(1)
-        frontier.learn("b")
-        frontier.learn(beyond)
-        assert frontier.doubtful([f"{beyond}.1", "b.1"]) == [f"{beyond}.1"]
-        above = frontier.inserted([f"{beyond}.1"])
+        absent_ids = AbsentIds(1)
+        absent_ids.learn("b")
+        absent_ids.learn(beyond)
+        assert absent_ids.possible([f"{beyond}.1", "b.1"]) == [f"{beyond}.1"]
+        above = absent_ids.inserted([f"{beyond}.1"])
         assert len(above) <= DOTS_MAX + 1
         assert all(len(id_) <= CHARS_MAX for id_ in above)
 
 
 def test_what_is_deep_is_known_from_above() -> None:
-    frontier = AbsentIds()
-    frontier.learn("a")
+    absent_ids = AbsentIds()
+    absent_ids.learn("a")
     deep = "a" + ".1" * 3 * DOTS_MAX
-    assert frontier.doubtful([deep]) == []
-    frontier.inserted([deep])
-    assert frontier.doubtful([deep, f"{deep}.1"]) == [deep]
+    assert absent_ids.possible([deep]) == []
+    absent_ids.inserted([deep])
+    assert absent_ids.possible([deep, f"{deep}.1"]) == [deep]
 
 
 @given(id_=_ids, other=_ids)

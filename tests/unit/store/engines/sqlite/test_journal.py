@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from understudy_store.engines.sqlite import journal
-from understudy_store.engines.sqlite.journal import BLOCK_BYTES, Journal, most_bytes, recover
+from understudy_store.engines.sqlite.journal import BLOCK_BYTES, Journal, data_bytes_max, recover
 from understudy_store.errors import StoreFormatError
 
 STORE: Final = b"store-01"
@@ -124,8 +124,8 @@ def test_fits_to_the_last_block(opened: Journal) -> None:
     opened.append(_filling(1))
     assert not opened.fits(b"")
     opened.switch()
-    assert opened.fits(bytes(most_bytes()))
-    opened.append(bytes(most_bytes()))
+    assert opened.fits(bytes(data_bytes_max()))
+    opened.append(bytes(data_bytes_max()))
 
 
 def test_halves_change_places(opened: Journal, path: Path) -> None:

@@ -19,9 +19,9 @@ from tests.unit.store.samples import row, settled, targeted
 from understudy_store.changes import Changes
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import Database
-from understudy_store.engines.sqlite.engine import _bring_in
+from understudy_store.engines.sqlite.engine import _replay
 from understudy_store.engines.sqlite.journal_records import decode, encode
-from understudy_store.engines.sqlite.memtable import Links, Memtable, joined
+from understudy_store.engines.sqlite.memtable import Links, Memtable, memtable_of
 from understudy_store.errors import StoreError
 from understudy_store.records import EMPTY, Row, ScheduleRecord
 
@@ -56,7 +56,7 @@ class _File:
 
     def replay(self, commits: Sequence[Changes]) -> None:
         """As what a process that died has left in its journal."""
-        _bring_in([encode(changes) for changes in commits], self.database, self.path)
+        _replay([encode(changes) for changes in commits], self.database, self.path)
 
     def close(self) -> Content:
         """What every table holds, to the last byte; the file is gone."""
@@ -127,14 +127,14 @@ def test_made_and_settled_is_one_row_with_all_of_it(empty: Path) -> None:
     content = _left(empty, Changes(1, inserted=[made]), Changes(2, updated=[settled(made)]))
     [promise] = content["promise"]
     assert '{"k":"v"}' in promise
-    pending = joined(Changes(1, inserted=[made]))
+    pending = memtable_of(Changes(1, inserted=[made]))
     pending.add(Changes(2, updated=[settled(made)]))
     assert pending.split() == ([settled(made)], [])
     assert (pending.commits, pending.now) == (2, 2)
 
 
 def test_what_the_file_knows_is_updated() -> None:
-    pending = joined(Changes(1, inserted=[row("a")], updated=[row("b")]))
+    pending = memtable_of(Changes(1, inserted=[row("a")], updated=[row("b")]))
     pending.add(Changes(2, updated=[settled(row("b"))]))
     assert pending.split() == ([row("a")], [settled(row("b"))])
 
@@ -210,7 +210,7 @@ def test_time_does_not_go_back(empty: Path) -> None:
 
 @pytest.mark.parametrize("ids", [["b", "a"], ["b", "b"]], ids=["exists", "twice"])
 def test_what_is_here_already_is_refused(ids: list[str]) -> None:
-    pending = joined(Changes(1, inserted=[row("a")]))
+    pending = memtable_of(Changes(1, inserted=[row("a")]))
     pending.check(Changes(2, inserted=[row("c")], updated=[row("a")]))
     with pytest.raises(StoreError, match="an inserted promise exists"):
         pending.check(Changes(2, inserted=[row(id_) for id_ in ids]))
@@ -218,4 +218,4 @@ def test_what_is_here_already_is_refused(ids: list[str]) -> None:
 
 def test_nothing_is_pending_before_the_first() -> None:
     assert not Memtable()
-    assert joined(Changes(1, unblocks_removed=[("a", "b")]))
+    assert memtable_of(Changes(1, unblocks_removed=[("a", "b")]))

@@ -26,7 +26,7 @@ from tests.support import eventually
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sqlite import database as database_module
-from understudy_store.engines.sqlite import engine as engine_module
+from understudy_store.engines.sqlite import journaled_table
 from understudy_store.engines.sqlite.engine import SqliteEngine
 
 pytestmark = pytest.mark.usefixtures("small_halves", "idle")
@@ -71,9 +71,9 @@ class _Pauses:
 def in_a_pause(engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the thread behind the journal begin to write `p`, and stay in its first pause; what is
     done meanwhile does not wait for that to be over."""
-    monkeypatch.setattr(engine_module, "PAUSE_S", PAUSE_S)
+    monkeypatch.setattr(journaled_table, "PAUSE_S", PAUSE_S)
     insert(engine, "p")
-    engine._enough.set()
+    engine.journaled._flush_now.set()
     eventually(lambda: engine._database._driver.in_transaction)
     began = time.monotonic()
     yield
@@ -109,9 +109,9 @@ def test_the_next_one_pauses_again(
     with in_a_pause(engine, monkeypatch):
         flush(engine)
     settle(engine, 5, "p")
-    engine._enough.set()
+    engine.journaled._flush_now.set()
     eventually(lambda: engine._database._driver.in_transaction)
-    assert not engine._hurry.is_set()
+    assert not engine.journaled._table_wanted.is_set()
     flush(engine)
     assert number_in_file(path) == 2
 
@@ -119,26 +119,26 @@ def test_the_next_one_pauses_again(
 def test_a_few_rows_at_a_time(
     engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_FEW_ROWS", 4)
+    monkeypatch.setattr(database_module, "_PAUSED_CHUNK_ROWS", 4)
     pauses = _Pauses()
-    monkeypatch.setattr(engine, "_hurry", pauses)
+    monkeypatch.setattr(engine.journaled, "_table_wanted", pauses)
     insert(engine, *(f"p.{number}" for number in range(9)))
-    engine._enough.set()
+    engine.journaled._flush_now.set()
     eventually(lambda: number_in_file(path) == 1)
-    assert pauses.wanted == 3 * [engine_module.PAUSE_S]
+    assert pauses.wanted == 3 * [journaled_table.PAUSE_S]
     settle(engine, 5, *(f"p.{number}" for number in range(5)))
-    engine._enough.set()
+    engine.journaled._flush_now.set()
     eventually(lambda: number_in_file(path) == 2)
-    assert pauses.wanted == 5 * [engine_module.PAUSE_S]
+    assert pauses.wanted == 5 * [journaled_table.PAUSE_S]
 
 
 def test_many_rows_are_brought_in_without_pauses(
     engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "PAUSE_S", NEVER_S)
-    monkeypatch.setattr(engine_module, "GENTLE_ROWS", 8)
+    monkeypatch.setattr(journaled_table, "PAUSE_S", NEVER_S)
+    monkeypatch.setattr(journaled_table, "PAUSED_ROWS_MAX", 8)
     insert(engine, *(f"p.{number}" for number in range(9)))
-    engine._enough.set()
+    engine.journaled._flush_now.set()
     eventually(lambda: len(in_file(path)) == 9)
 
 
@@ -146,9 +146,9 @@ def test_who_writes_in_its_own_cause_does_not_pause(
     engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses = _Pauses()
-    monkeypatch.setattr(engine, "_hurry", pauses)
+    monkeypatch.setattr(engine.journaled, "_table_wanted", pauses)
     insert(engine, "p")
-    engine._enough.set()
+    engine.journaled._flush_now.set()
     eventually(lambda: number_in_file(path) == 1)
     assert len(pauses.wanted) == 1
     insert(engine, "q")

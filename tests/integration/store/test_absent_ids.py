@@ -32,6 +32,7 @@ from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sqlite.absent_ids import KNOWN_MAX, AbsentIds
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journaled_table import JournaledTable
 from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.records import Row
 
@@ -52,9 +53,9 @@ def _insert_large(engine: SqliteEngine, id_: str) -> None:
 
 def _seal(engine: SqliteEngine) -> None:
     """What was committed is about to be brought in, and is not yet."""
-    with engine._append_lock:
-        if engine._active and not engine._sealed:
-            engine._seal()
+    with engine.journaled._append_lock:
+        if engine.journaled._active and not engine.journaled._sealed:
+            engine.journaled._seal()
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_a_child_that_was_there_before_its_parent(
 ) -> None:
     """It counts as the parent's though an id above both was known; and also once that one is
     forgotten."""
-    engine._frontier = AbsentIds(6)
+    engine.journaled._absent = AbsentIds(6)
     if known:
         assert _found(engine, "a") == []
     # the parent is no longer beyond all that its own parent has
@@ -142,7 +143,7 @@ def test_a_child_that_was_there_before_its_parent(
 def test_what_was_known_is_forgotten_before_the_file_has_its_children(
     place: str, engine: SqliteEngine
 ) -> None:
-    engine._frontier = AbsentIds(2)
+    engine.journaled._absent = AbsentIds(2)
     assert _found(engine, "a") == []
     insert(engine, "a.1")
     if place == "sealed":
@@ -166,13 +167,13 @@ def _commit_and_seal(engine: SqliteEngine, id_: str) -> None:
     _seal(engine)
 
 
-def _commit_and_bring_in(engine: SqliteEngine, id_: str) -> None:
+def _commit_and_replay(engine: SqliteEngine, id_: str) -> None:
     insert(engine, id_)
     flush(engine)
 
 
 _Inserting: TypeAlias = Callable[[SqliteEngine, str], None]
-WAYS: Final[list[_Inserting]] = [_commit, _commit_and_seal, _commit_and_bring_in, _insert_large]
+WAYS: Final[list[_Inserting]] = [_commit, _commit_and_seal, _commit_and_replay, _insert_large]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -205,7 +206,7 @@ def test_a_child_comes_after_the_look_at_the_file(
     assert _found(engine, child) == [child]
 
 
-@pytest.mark.parametrize("way", [_commit_and_bring_in, _insert_large])
+@pytest.mark.parametrize("way", [_commit_and_replay, _insert_large])
 def test_a_find_while_the_file_is_written(
     way: _Inserting, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +238,7 @@ def test_a_find_while_the_file_is_written(
     assert _found(engine, "a.1") == ["a.1"]
 
 
-@pytest.mark.parametrize("way", [_commit_and_bring_in, _insert_large])
+@pytest.mark.parametrize("way", [_commit_and_replay, _insert_large])
 def test_finds_before_and_after_each_write_of_the_file(
     way: _Inserting, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,7 +394,7 @@ class _Model:
     def _open(self) -> None:
         self.engine = SqliteEngine(self._path)
         self.engine.load()
-        self.engine._frontier = AbsentIds(self._known_max)
+        self.engine.journaled._absent = AbsentIds(self._known_max)
 
     def play(self, step: _Any) -> None:
         engine = self.engine
@@ -403,8 +404,8 @@ class _Model:
             case _Seal():
                 _seal(engine)
             case _Write():
-                with engine._file_lock:
-                    engine._write_sealed()
+                with engine.journaled._table_lock:
+                    engine.journaled._write_sealed()
             case _Reopen():
                 engine.close()
                 self._open()
@@ -487,7 +488,7 @@ def test_a_find_gives_what_was_committed(
 ) -> None:
     """Whatever the ids, whatever goes where meanwhile, and however little is remembered."""
     # what the thread behind the journal does, the script does
-    monkeypatch.setattr(SqliteEngine, "_follow", lambda _: None)
+    monkeypatch.setattr(JournaledTable, "_follow", lambda _: None)
     path = empty_store.with_name(f"{next(_numbers)}.db")
     shutil.copy(empty_store, path)
     universe, steps = script

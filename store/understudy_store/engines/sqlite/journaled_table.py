@@ -1,0 +1,333 @@
+"""A table that lags behind its journal: commits are quick, and searches see all of them.
+
+See the package for the theory of operation. Nothing here knows of files or of SQLite: the journal
+is a `Log`, the file a `Table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Thread
+from typing import Final, Protocol
+
+from understudy_store.changes import Changes, Snapshot
+from understudy_store.commands import Reply
+from understudy_store.engines.base import Read
+from understudy_store.engines.sqlite.absent_ids import AbsentIds, beyond_descendants
+from understudy_store.engines.sqlite.journal_records import encode
+from understudy_store.engines.sqlite.memtable import Memtable, memtable_of
+from understudy_store.errors import StoreClosedError, StoreError
+from understudy_store.records import Row
+
+#: how much later than the journal the table has a commit, if nothing asks for it sooner
+LAG_S: Final = 1.0
+#: so many rows in the journal are written to the table without waiting for that
+LAG_ROWS: Final = 16_384
+#: Up to so many rows the follower writes in small chunks with pauses. Under low load a caller is
+#: probably waiting, and one large write would delay it.
+PAUSED_ROWS_MAX: Final = 2_048
+PAUSE_S: Final = 0.002
+
+
+class Log(Protocol):
+    """A journal of two halves: one takes commits while the other is written to the table."""
+
+    #: number of the last commit
+    number: int
+
+    def takes(self, data: bytes) -> bool:
+        """Return whether a record can hold `data` at all."""
+
+    def fits(self, data: bytes) -> bool:
+        """Return whether a record of `data` has room in this half."""
+
+    def append(self, data: bytes) -> None:
+        """Write a record with the next number, durable on return. It `fits`."""
+
+    def skip(self) -> None:
+        """Count a commit that goes straight to the table, which has all before it."""
+
+    def switch(self) -> None:
+        """Go on in the other half, and write over its content."""
+
+
+class Table(Protocol):
+    """The rows themselves. `find` and `first_from` may be called beside everything else."""
+
+    #: called after every few rows of a write, to let other threads go on; None: no pauses
+    pause: Callable[[], object] | None
+
+    def load(self) -> Snapshot:
+        """Return all that a machine needs to go on."""
+
+    def find(self, ids: Collection[str]) -> list[Row]:
+        """Return the rows of `ids`, each named once."""
+
+    def first_from(self, id_: str) -> str | None:
+        """Return the first id from `id_` on, in the order of bytes; None if there is none."""
+
+    def write(self, memtable: Memtable, number: int) -> None:
+        """Write all of `memtable` or nothing, durable on return. Its last commit is `number`."""
+
+    def answer(self, reads: Sequence[Read]) -> list[Reply]:
+        """Answer `reads` from the table as it is now."""
+
+
+class JournaledTable:
+    """Commits go to `log`; a thread brings them to `table`; finds look at both.
+
+    Parameters
+    ----------
+    name
+        Of the store, for errors.
+    before_commit
+        Called before each commit that writes. It raises if a commit would not last.
+    """
+
+    def __init__(
+        self, log: Log, table: Table, name: str, before_commit: Callable[[], None]
+    ) -> None:
+        self._log = log
+        self._table = table
+        self._name = name
+        self._before_commit = before_commit
+        self._closed = False
+        self._failure: StoreError | None = None
+        #: commits in the half of the log that is being written, and in the other one
+        self._active = Memtable()
+        self._sealed = Memtable()
+        #: number of the last commit in the sealed one
+        self._sealed_number = log.number
+        self._absent = AbsentIds()
+        #: writes to the table that have begun
+        self._table_writes = 0
+        #: held while the five above change; a find sees no half of a commit
+        self._view_lock = Lock()
+        #: held to append to the log or to switch its half; taken before `_table_lock`
+        self._append_lock = Lock()
+        #: held to write to the table, and to answer from it
+        self._table_lock = Lock()
+        #: set while somebody waits for the table lock: the follower then makes no pauses
+        self._table_wanted = Event()
+        #: set while the active memtable has commits
+        self._has_commits = Event()
+        #: set to have them written to the table at once
+        self._flush_now = Event()
+        self._thread = Thread(target=self._follow, name="understudy-store-follower", daemon=True)
+        self._thread.start()
+
+    def load(self) -> Snapshot:
+        """Return all that a machine needs to go on."""
+        with self._append_lock, self._locked_table():
+            self._write_memtables()
+            return self._table.load()
+
+    # ---- finding --------------------------------------------------------------------------------
+
+    def find(self, ids: Collection[str]) -> list[Row]:
+        """Return the rows of `ids` as last committed."""
+        self._check_open()
+        wanted = dict.fromkeys(ids)
+        while True:
+            found: list[Row] = []
+            elsewhere: list[str] = []
+            with self._view_lock:
+                writes = self._table_writes
+                active, sealed = self._active.rows, self._sealed.rows
+                for id_ in wanted:
+                    row = active.get(id_) or sealed.get(id_)
+                    if row is None:
+                        elsewhere.append(id_)
+                    else:
+                        found.append(row)
+                elsewhere = self._absent.possible(elsewhere)
+                single = len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])
+            # If this one was sealed above and has been written to the table since, it was found
+            # above.
+            if single and self._is_absent(elsewhere[0], writes):
+                return found
+            rest = self._table.find(elsewhere) if elsewhere else []
+            # If some were answered from memory and the rest from the table, both must show the same
+            # moment. If the table was written meanwhile, the rest may show a later commit.
+            if not rest or len(elsewhere) == len(wanted) or writes == self._table_writes:
+                return found + rest
+
+    def _is_absent(self, id_: str, writes: int) -> bool:
+        """Return whether the table lacks an id; learn it if its descendants are lacking too."""
+        first = self._table.first_from(id_)
+        if first is None or first >= beyond_descendants(id_):
+            with self._view_lock:
+                # Not if a descendant was inserted meanwhile, or is in the table already. Before
+                # that there was none, because `find` saw none in the memtables.
+                if writes == self._table_writes and not self._has_descendants(id_):
+                    self._absent.learn(id_)
+        return first != id_
+
+    def _has_descendants(self, id_: str) -> bool:
+        """Return whether a memtable inserts a descendant of `id_`."""
+        return id_ in self._active.ancestors or id_ in self._sealed.ancestors
+
+    # ---- committing -----------------------------------------------------------------------------
+
+    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        """Keep `changes`, durable on return; then answer `reads`."""
+        with self._append_lock:
+            # The log's file descriptor may be another file's by now.
+            self._check_open()
+            if self._failure is not None:
+                raise self._failure
+            try:
+                if changes:
+                    self._commit(changes)
+                if not reads:
+                    return []
+                with self._locked_table():
+                    self._write_memtables()
+                    return self._table.answer(reads)
+            except StoreError as error:
+                self._failure = error
+                raise
+            except Exception as error:
+                self._failure = _as_store_error(error)
+                raise self._failure from error
+
+    def _commit(self, changes: Changes) -> None:
+        self._before_commit()
+        data = encode(changes)
+        self._active.check(changes)
+        if not self._log.fits(data):
+            if not self._log.takes(data):
+                self._commit_to_table(changes)
+                return
+            with self._locked_table():
+                self._write_sealed()
+                self._seal()
+            self._flush_now.set()
+        self._log.append(data)
+        with self._view_lock:
+            self._active.add(changes)
+            self._note_inserts(changes, self._active)
+        if self._active.commits == 1:
+            self._has_commits.set()
+        if len(self._active.rows) >= LAG_ROWS and not self._sealed:
+            self._flush_now.set()
+
+    def _commit_to_table(self, changes: Changes) -> None:
+        """Write a commit that is too large for the log straight to the table, after all others."""
+        with self._locked_table():
+            self._write_memtables()
+            with self._view_lock:
+                self._note_inserts(changes, self._sealed)
+            # It has a number too, and the log is empty but for records that no longer count.
+            self._log.skip()
+            self._write(memtable_of(changes), self._log.number)
+            with self._view_lock:
+                self._sealed = Memtable()
+
+    def _note_inserts(self, changes: Changes, memtable: Memtable) -> None:
+        """Keep the absent ids true; `memtable` holds the rows until the table has them."""
+        ids = [row.promise.id for row in changes.inserted]
+        memtable.ancestors |= self._absent.inserted(ids)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(f"the store {self._name} is closed")
+
+    # ---- writing to the table -------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Write the log's commits to the table, about `LAG_S` later; on a thread of its own."""
+        while True:
+            self._has_commits.wait()
+            self._flush_now.wait(LAG_S)
+            with self._append_lock:
+                if self._closed:
+                    return
+                self._flush_now.clear()
+                if self._active and not self._sealed:
+                    self._seal()
+                if not self._active:
+                    self._has_commits.clear()
+                # Everybody who asks for the table holds the append lock too, so nobody has asked
+                # yet. From here on, whoever does ends the pauses.
+                self._table_wanted.clear()
+            with self._table_lock:
+                try:
+                    self._write_sealed_with_pauses()
+                except Exception as error:
+                    self._failure = _as_store_error(error)
+                    return
+
+    @contextmanager
+    def _locked_table(self) -> Iterator[None]:
+        """Hold the table lock; a follower that holds it makes haste."""
+        self._table_wanted.set()
+        with self._table_lock:
+            yield
+
+    def _seal(self) -> None:
+        """Have the commits so far written to the table, and go on in the other half of the log.
+
+        That half is free, because nothing is sealed: the table has all that it held.
+        """
+        assert not self._sealed
+        with self._view_lock:
+            self._sealed, self._active = self._active, Memtable()
+        self._log.switch()
+        self._sealed_number = self._log.number
+
+    def _write_sealed_with_pauses(self) -> None:
+        if len(self._sealed.rows) <= PAUSED_ROWS_MAX:
+            self._table.pause = lambda: self._table_wanted.wait(PAUSE_S)
+        try:
+            self._write_sealed()
+        finally:
+            self._table.pause = None
+
+    def _write_sealed(self) -> None:
+        if self._sealed:
+            self._write(self._sealed, self._sealed_number)
+            with self._view_lock:
+                self._sealed = Memtable()
+
+    def _write_memtables(self) -> None:
+        """Write everything that is committed to the table."""
+        self._write_sealed()
+        if self._active:
+            self._seal()
+            self._write_sealed()
+
+    def _write(self, memtable: Memtable, number: int) -> None:
+        self._table_writes += 1
+        self._table.write(memtable, number)
+
+    def close(self) -> bool | None:
+        """End the follower and write everything to the table.
+
+        Returns
+        -------
+        True if the table has every commit, so the log is no longer needed. False if it could not be
+        written: the log must stay. None if this was closed before.
+        """
+        with self._append_lock:
+            if self._closed:
+                return None
+            self._closed = True
+            self._has_commits.set()
+            self._flush_now.set()
+        self._table_wanted.set()
+        self._thread.join()
+        with self._table_lock, suppress(StoreError, OSError):
+            self._write_memtables()
+            return self._failure is None
+        return False
+
+
+def _as_store_error(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return StoreError(f"the journal: {error.strerror or error}{where}")
+    return StoreError(f"{type(error).__name__}: {error}")
