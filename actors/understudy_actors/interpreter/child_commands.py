@@ -13,12 +13,14 @@ from understudy_actors.interpreter.determinism import RECORDED_KIND
 from understudy_actors.interpreter.requests import CallSpec
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
+    DETACHED,
     HEADER_FUNCTION,
     HEADER_KIND,
     HEADER_PLACE,
     HEADER_RETRY,
     HEADER_SITE,
     HEADER_VERSION,
+    LOCAL,
     PENDING,
     TAG_BRANCH,
     TAG_DELAY,
@@ -29,6 +31,7 @@ from understudy_store.records import (
     TAG_SCOPE,
     TAG_TARGET,
     TAG_TIMER,
+    TRUE,
     PromiseRecord,
     Value,
 )
@@ -38,12 +41,12 @@ TIME_MS_MAX: Final = 253_402_300_799_000
 
 #: the tag that gives the promise of a call its role, by the kind of the call
 _ROLES: Final = {
-    "promise": (TAG_EXTERNAL, "true"),
-    "sleep": (TAG_TIMER, "true"),
-    "lfi": (TAG_SCOPE, "local"),
-    "lfc": (TAG_SCOPE, "local"),
-    "race": (TAG_SCOPE, "local"),
-    "detached": (TAG_SCOPE, "detached"),
+    "promise": (TAG_EXTERNAL, TRUE),
+    "sleep": (TAG_TIMER, TRUE),
+    "lfi": (TAG_SCOPE, LOCAL),
+    "lfc": (TAG_SCOPE, LOCAL),
+    "race": (TAG_SCOPE, LOCAL),
+    "detached": (TAG_SCOPE, DETACHED),
 }
 
 

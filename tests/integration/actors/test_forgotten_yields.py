@@ -1,4 +1,4 @@
-"""A call that nobody yields is named where a person looks."""
+"""Calls that are not yielded: an error or a warning names each of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from understudy.retry import Never
 
 
 class TestForgottenYields:
-    """What a newcomer forgets first: each is named where it can be seen."""
+    """Each way of forgetting a yield, and where the message about it appears."""
 
     def run(self, fn: Any) -> Any:
         runtime = Runtime.local(retry=Never())

@@ -43,7 +43,7 @@ def root_record(timeout_at: int = START + DAY_MS) -> PromiseRecord:
 
 
 def answer(env: NodeEnvironment, record: PromiseRecord) -> tuple[str, Value]:
-    """How the outside settles a promise: one in five calls fails."""
+    """Return state and value with which the outside settles a promise; one call in five fails."""
     if record.param.headers.get(HEADER_KIND) == "sleep":
         return RESOLVED, Value({})
     if random.Random(record.id).random() < 0.2:
@@ -58,9 +58,12 @@ def settled(record: PromiseRecord, state: Any, value: Value, at: int) -> Promise
 
 
 class Harness:
-    """One activation: the root's routine and those of its local steps.
+    """One activation: the routine of the root and those of its local calls.
 
-    `records` is the history to begin with, as a preload would hold it.
+    Parameters
+    ----------
+    records
+        The history to begin with, as a preload would hold it.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Harness:
         function = registry.of(fn) or registry.register(fn)
         self.now = START
         self.promises = {record.id: record for record in records}
-        #: every create and settle, in order: (id, record as it then was)
+        #: the record as it was after each create and settle, in order
         self.log: list[PromiseRecord] = []
         self.results: list[StepResult] = []
         self.canceled: list[str] = []
@@ -99,7 +102,7 @@ class Harness:
         return [r for r in self.promises.values() if r.tags.get(TAG_PARENT, ROOT) == parent]
 
     def step(self, routine: Routine) -> None:
-        """Step a routine, and every local one that this starts."""
+        """Step a routine, and those of the local calls that it starts."""
         self._perform(routine, routine.step(self.now))
 
     def _perform(self, routine: Routine, result: StepResult) -> None:
@@ -131,7 +134,7 @@ class Harness:
             self.outcome = result.done
         elif result.done is not None:
             del self.runs[routine.id]
-            # the moment of a step does not depend on when it is played
+            # Local calls settle at the same time in every replay.
             self._settle(routine.id, result.done.state, result.done.value, at=START + 1)
         elif routine.inbox or routine.runnable:
             self.step(routine)
@@ -162,7 +165,7 @@ class Harness:
                 self.step(owner)
 
     def settle(self, id: str, at: int | None = None) -> None:
-        """The outside settles a promise."""
+        """Settle a promise as the outside does."""
         self.now = max(self.now, at or self.now + 1)
         self._settle(id, *answer(self.env, self.promises[id]), at=self.now)
 
@@ -175,7 +178,7 @@ class Harness:
         self._settle(id, REJECTED, Value({}, self.env.values.encode_error(error)))
 
     def open(self) -> list[str]:
-        """Ids that the outside is to settle, in the order in which they were made."""
+        """Return the ids of pending promises that the outside settles, in the order of creation."""
         return [
             i
             for i, r in self.promises.items()
@@ -183,19 +186,19 @@ class Harness:
         ]
 
     def made(self) -> list[tuple[str, str]]:
-        """(id, what) of every promise that there is."""
-        return sorted((r.id, _what(r)) for r in self.promises.values())
+        """Return (id, kind and function) of every promise."""
+        return sorted((r.id, _call_of(r)) for r in self.promises.values())
 
     @property
     def result(self) -> Any:
-        """What the function returned; raises what it raised."""
+        """The result of the function; raises the error that it raised."""
         assert self.outcome is not None, "it has not ended"
         if self.outcome.state == RESOLVED:
             return self.env.values.decode_value(self.outcome.value.data)
         raise self.env.values.codec.decode_error(self.outcome.value.data)
 
 
-def _what(record: PromiseRecord) -> str:
+def _call_of(record: PromiseRecord) -> str:
     headers = record.param.headers
     return f"{headers.get(HEADER_KIND)} {headers.get('fn', '')}"
 

@@ -32,7 +32,7 @@ def leaf(_: Any, n: int) -> int:
 
 
 def start(ctx: Any, what: str, n: int, program: Any = None) -> Any:
-    """A request that gives a promise."""
+    """Return a request that gives a promise."""
     if what == "promise":
         return ctx.promise()
     if what == "lfi":
@@ -43,7 +43,7 @@ def start(ctx: Any, what: str, n: int, program: Any = None) -> Any:
 
 
 def perform(ctx: Any, program: list[Statement]) -> Generator[Any, Any, list[Any]]:
-    """A durable function that does as it is told, and returns all that it saw."""
+    """Carry out a program as a durable function, and return all values that it saw."""
     seen: list[Any] = []
     promises: list[Any] = []
     for n, (what, *rest) in enumerate(program):
@@ -79,7 +79,7 @@ def perform(ctx: Any, program: list[Statement]) -> Generator[Any, Any, list[Any]
 
 
 def play_on(harness: Harness, order: list[tuple[str, int]], rng: random.Random) -> None:
-    """Settle what is open: first as `order` says, then at random; to the end."""
+    """Settle all pending promises: first in the given order, then at random, to the end."""
     for id, at in order:
         if id in harness.promises and not harness.promises[id].settled:
             harness.settle(id, at)
@@ -110,7 +110,7 @@ def test_every_prefix_of_a_history_replays_to_the_same_end(
         play_on(again, order, rng)
         assert again.result == first.result, f"after {length} of {len(log)}"
         assert again.made() == whole
-        # what the history held was neither made again nor overwritten
+        # Promises of the history were neither made again nor overwritten.
         assert not {r.id for r in again.log if not r.settled} & records.keys()
         for record in records.values():
             if record.settled:

@@ -21,7 +21,7 @@ CONFIG = NodeConfig(concurrency=4, linger_ms=100)
 
 
 class Scenario:
-    """A world, functions in it, and a count of how often each step ran."""
+    """A world, functions registered in it, and a count of how often each ran."""
 
     def __init__(self, nodes: int = 1, config: NodeConfig = CONFIG) -> None:
         self.ran: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Scenario:
         self.world.settle()
 
     def suspended(self) -> None:
-        """`person` waits long enough to be suspended."""
+        """Call `person`, which waits long enough to be suspended."""
         self.world.invoke("x", "person")
         self.world.rest(0)
         self.world.rest(CONFIG.linger_ms)

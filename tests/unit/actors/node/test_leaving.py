@@ -28,7 +28,7 @@ class TestLeaving:
             scenario.node.deliver_in()
         core = scenario.node.core
         assert core.statistics().credit == 0
-        # no step ends and no message comes that would make it ask
+        # No step ends and no message arrives that would make it ask for work.
         assert core.give_back() == 200 - len(scenario.world.queue)
         assert core.statistics().credit > 0
 

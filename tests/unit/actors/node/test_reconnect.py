@@ -19,7 +19,7 @@ class TestReconnect:
         scenario.node.cut()
         scenario.settle("person", "yes")
         assert scenario.node.core.claims() == (("x", 1),)
-        scenario.node.hello()
+        scenario.node.join()
         assert scenario.value(scenario.world.finish("x")) == "yes"
         assert scenario.ran["x"] == 1
 
@@ -28,7 +28,7 @@ class TestReconnect:
         scenario.world.rest(0)
         scenario.node.cut()
         scenario.settle("person", "yes")
-        scenario.node.hello()
+        scenario.node.join()
         scenario.world.settle_down()
         assert scenario.world.record("x").settled, "before it has lingered"
 
@@ -42,7 +42,7 @@ class TestReconnect:
         scenario.node.cut()
         scenario.world.machine.release_pid(scenario.node.pid, START)
         scenario.world.settle()
-        scenario.node.hello()
+        scenario.node.join()
         assert scenario.node.core.activations == {}
         scenario.world.settle_down()
         scenario.settle("person", "yes")
@@ -56,7 +56,7 @@ class TestReconnect:
         scenario.node.run_one()
         scenario.node.deliver_out()
         scenario.node.cut()
-        scenario.node.hello()
+        scenario.node.join()
         scenario.world.settle_down()
         assert scenario.node.core.activations == {}
         assert scenario.node.unanswered == []
@@ -67,7 +67,7 @@ class TestReconnect:
         scenario.suspended()
         scenario.node.cut()
         assert scenario.node.core.activations == {}
-        scenario.node.hello()
+        scenario.node.join()
         scenario.settle("person", "yes")
         assert scenario.value(scenario.world.finish("x")) == "yes"
         assert scenario.ran["x"] == 2
@@ -83,7 +83,7 @@ class TestReconnect:
         scenario.world.invoke("x", "waits")
         scenario.world.rest(0)
         scenario.node.cut()
-        scenario.node.hello()
+        scenario.node.join()
         scenario.world.settle_down()
         assert "shared" in scenario.node.watches
         scenario.settle("shared", 4)
@@ -92,7 +92,7 @@ class TestReconnect:
     def test_credit_announced_without_a_session_is_announced_again(
         self, scenario: Scenario
     ) -> None:
-        """Between hello and welcome the link drops it: that must not starve the node."""
+        """Credit announced between hello and welcome is lost, and announced anew by the core."""
         for n in range(4):
             scenario.world.invoke(f"x{n}", "leaf", n)
         while scenario.node.inbox:

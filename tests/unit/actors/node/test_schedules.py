@@ -1,7 +1,7 @@
 """Random programs on a few nodes, with messages in any order, crashes and cut connections.
 
-Whatever happens, the result is that of the plain run, and no step is performed again whose result
-was stored. A failing seed can be replayed alone: ``run(seed)``.
+In every order of events the result is that of the plain program, and no local call whose result was
+stored runs again. A failing seed can be replayed alone: ``run(seed)``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KINDS = ("leaf", "step", "call", "here", "fan", "fan here", "sleep", "race")
 
 
 def make(rng: random.Random, depth: int) -> list[Program]:
-    """A random program: what one function does, one thing after the other."""
+    """Return a random program: the things that one function does, one after the other."""
     program: list[Program] = []
     for _ in range(rng.randint(1, 3)):
         kind = rng.choice(KINDS if depth else KINDS[:2])
@@ -35,7 +35,7 @@ def make(rng: random.Random, depth: int) -> list[Program]:
 
 
 def plain(program: list[Program]) -> list[Any]:
-    """What the program comes to, with nothing durable about it."""
+    """Return the result of a program as plain Python computes it."""
     seen: list[Any] = []
     for kind, n, inner in program:
         if kind in ("leaf", "step", "race"):
@@ -50,7 +50,7 @@ def plain(program: list[Program]) -> list[Any]:
 
 
 class Cast:
-    """The functions, and a ledger of what was performed after its result was stored."""
+    """The functions, and a list of the calls that ran although their result was stored."""
 
     def __init__(self, world: World, env: NodeEnvironment) -> None:
         self.world = world
@@ -89,7 +89,7 @@ class Cast:
 
 
 def disturb(world: World, rng: random.Random) -> None:
-    """A node dies and another comes, or a connection is cut and made again."""
+    """Kill a node and start another, or cut a connection and make it again."""
     node = rng.choice(world.nodes)
     if rng.random() < 0.5:
         world.crash(node)
@@ -97,10 +97,10 @@ def disturb(world: World, rng: random.Random) -> None:
     else:
         node.cut()
         if rng.random() < 0.3:
-            # away for longer than the broker waits
+            # It is away for longer than the broker waits.
             world.machine.release_pid(node.pid, world.now)
             world.settle()
-        node.hello()
+        node.join()
 
 
 def run(seed: int) -> tuple[Any, Counter[str], int]:

@@ -1,8 +1,8 @@
 """Nodes, their broker and time, in one thread: every message waits until it is delivered.
 
-The broker is the real machine with the least around it that a broker does: credit, acquiring on
-dispatch, watching. Executors step a run when they are told to. So a test, or a random number
-generator, decides the order of everything.
+The broker is the real machine, with as little around it as the nodes need: credit, dispatch,
+watches. Executors step a run when they are told to. So a test, or a random number generator,
+decides the order of everything.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ OnReply = Callable[[Response | Refused], None]
 
 
 class Executor:
-    """Steps a run when told to."""
+    """An executor that steps a run when it is told to."""
 
     def __init__(self) -> None:
         self.queue: list[Run] = []
@@ -73,7 +73,7 @@ class Executor:
 
 
 class Node:
-    """A node and its two mailboxes; the port of its core."""
+    """A node with the messages on their way; the port of its core."""
 
     def __init__(self, world: World, env: NodeEnvironment, number: int, config: NodeConfig) -> None:
         self.world = world
@@ -97,7 +97,7 @@ class Node:
         return 0
 
     def cork(self) -> None:
-        """Nothing leaves before it is delivered anyway."""
+        """Do nothing, because nothing leaves before it is delivered."""
 
     def uncork(self) -> None: ...
 
@@ -107,9 +107,9 @@ class Node:
             self.out.append(message)
         return self.connected
 
-    # What a link does ----------------------------------------------------------------------------
+    # The link ------------------------------------------------------------------------------------
 
-    def hello(self) -> None:
+    def join(self) -> None:
         again = self.total > 0
         credit, claims = self.core.new_session(), self.core.claims()
         lost = self.world.welcome(self, credit, claims)
@@ -119,7 +119,7 @@ class Node:
         self.core.grant()
 
     def cut(self) -> None:
-        """The connection is lost, with all that is on the way."""
+        """Lose the connection, with everything that is on the way."""
         self.connected = False
         self.out.clear()
         self.inbox.clear()
@@ -151,7 +151,7 @@ class Node:
         assert self.core.credit.left <= max(0, room) + self.overdrawn()
 
     def overdrawn(self) -> int:
-        """Credit given while activations waited that run again now."""
+        """Return the most credit that was given while activations waited that run again now."""
         return len(self.core.activations)
 
     def run_one(self, index: int = 0) -> None:
@@ -177,7 +177,7 @@ class World:
         self.machine = Machine(MachineConfig())
         self.now = START
         self.queue: list[Execute] = []
-        #: whether the next local call that may be is performed in its caller's step
+        #: returns whether the next local call is performed in its caller's step, if it may be
         self.is_quick: Callable[[], bool] = lambda: False
         self.nodes: list[Node] = []
         self.born = 0
@@ -189,11 +189,11 @@ class World:
         node = Node(self, self.env, self.born, self.config)
         node.core.serve()
         self.nodes.append(node)
-        node.hello()
+        node.join()
         return node
 
     def crash(self, node: Node) -> None:
-        """The process is gone and its lease has lapsed."""
+        """Kill the process, and let its lease lapse."""
         self.nodes.remove(node)
         node.connected = False
         self.machine.release_pid(node.pid, self.now)
@@ -238,7 +238,7 @@ class World:
         return [r for r in found if r.tags.get(TAG_BRANCH) == id]
 
     def settle(self) -> None:
-        """Sweep, tell of what settled and was lost, hand out what there is credit for."""
+        """Sweep, send settlements and revocations, and hand out tasks as far as there is credit."""
         self.machine.sweep(self.now)
         told: dict[str, list[PromiseRecord]] = {}
         for settlement in self.machine.take_settled():
@@ -282,7 +282,7 @@ class World:
                 failures = reply.task.failures
                 node.inbox.append(Resume(reply.promise, version, preload, failures))
 
-    # Turning the wheel ---------------------------------------------------------------------------
+    # Running everything --------------------------------------------------------------------------
 
     def record(self, id: str) -> PromiseRecord:
         record = self.machine.view.record(id)
@@ -290,7 +290,7 @@ class World:
         return record
 
     def moves(self) -> list[Callable[[], None]]:
-        """All that can happen next without time going on."""
+        """Return everything that can happen next while time stands still."""
         found: list[Callable[[], None]] = []
         for node in self.nodes:
             if node.out:
@@ -301,7 +301,7 @@ class World:
         return found
 
     def settle_down(self) -> None:
-        """Do all that can be done now, in a fair order."""
+        """Do everything that can be done now, in a fair order."""
         for _ in range(100_000):
             moves = self.moves()
             if not moves:
@@ -315,7 +315,7 @@ class World:
                 self.machine.apply(TaskHeartbeat(node.pid), self.now)
 
     def advance(self, by_ms: int) -> None:
-        """Time goes on; living nodes keep their leases."""
+        """Let time pass; living nodes keep their leases."""
         self.now += by_ms
         self.beat()
         for node in self.nodes:
@@ -328,7 +328,7 @@ class World:
         self.settle_down()
 
     def finish(self, id: str, rng: random.Random | None = None, turns: int = 2000) -> PromiseRecord:
-        """Let everything happen, in an order of the generator's, until the promise is settled."""
+        """Let everything happen until the promise is settled, in an order that `rng` decides."""
         for _ in range(turns):
             while moves := self.moves():
                 (rng.choice(moves) if rng else moves[0])()
