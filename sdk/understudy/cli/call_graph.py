@@ -12,10 +12,12 @@ from typing import Final
 
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import (
+    DETACHED,
     HEADER_ATTEMPT,
     HEADER_FUNCTION,
     HEADER_KIND,
     HEADER_PLACE,
+    LOCAL,
     PENDING,
     RESOLVED,
     TAG_BRANCH,
@@ -24,6 +26,7 @@ from understudy_store.records import (
     TAG_SCOPE,
     TAG_TARGET,
     TAG_TIMER,
+    TRUE,
     PromiseRecord,
     TaskRecord,
 )
@@ -51,9 +54,9 @@ class Node:
         """One of call, detached, local, sleep and promise."""
         tags = self.record.tags
         scope = tags.get(TAG_SCOPE)
-        if scope in ("detached", "local"):
+        if scope in (DETACHED, LOCAL):
             return scope
-        if tags.get(TAG_TIMER) == "true":
+        if tags.get(TAG_TIMER) == TRUE:
             return "sleep"
         return "call" if TAG_TARGET in tags else "promise"
 
@@ -280,10 +283,10 @@ def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now
 
 
 def _status_without_task(node: Node, record: PromiseRecord) -> str:
-    if node.role == "local":
+    if node.role == LOCAL:
         return "running"
     if node.role == "sleep":
         return "sleeping"
-    if record.tags.get(TAG_EXTERNAL) == "true":
+    if record.tags.get(TAG_EXTERNAL) == TRUE:
         return "pending: to be settled from outside"
     return PENDING

@@ -10,7 +10,7 @@ from understudy.cli.call_graph import Line, Node, Omitted, attempts, status
 from understudy.cli.json_data import decoded
 from understudy.cli.records import failure, failure_reason, node_of, task_trouble
 from understudy.cli.times import duration
-from understudy_store.records import HEADER_SITE, RESOLVED, TaskRecord
+from understudy_store.records import DETACHED, HEADER_SITE, LOCAL, RESOLVED, TaskRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _columns(item: Node | Omitted, around: Surroundings) -> tuple[str, str, str]
 
 
 def _label(node: Node) -> str:
-    return f"{node.name} ({node.role})" if node.role in ("local", "detached") else node.name
+    return f"{node.name} ({node.role})" if node.role in (LOCAL, DETACHED) else node.name
 
 
 def _facts(node: Node, around: Surroundings) -> Iterator[str]:

@@ -16,6 +16,7 @@ from understudy_store.records import (
     ScheduleRecord,
     TaskRecord,
     Value,
+    name_of,
 )
 
 # JSON data --------------------------------------------------------------------------------------
@@ -148,5 +149,5 @@ def task_trouble(task: TaskRecord | None) -> str:
 
 
 def node_of(task: TaskRecord) -> str | None:
-    """Return the name of the node that holds the task: a pid is ``name#boot``."""
-    return None if task.pid is None else task.pid.partition("#")[0]
+    """Return the name of the node that holds the task; None if no node does."""
+    return None if task.pid is None else name_of(task.pid)

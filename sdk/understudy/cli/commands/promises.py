@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
-from understudy_store.records import PromiseState
+from understudy_store.records import PROMISE_STATES
 
 if TYPE_CHECKING:
     from understudy_store.records import PromiseRecord, TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
-
-STATES: Final[tuple[str, ...]] = get_args(PromiseState)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The promise's id.")]
 
@@ -193,7 +191,7 @@ def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}. [default: any]"),
+        typer.Option(metavar="STATE", help=f"One of {', '.join(PROMISE_STATES)}. [default: any]"),
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
     origin: Annotated[
@@ -218,7 +216,7 @@ def search(
     from understudy.cli.options import check_state, parse_pairs
     from understudy.cli.records import promise_json
 
-    check_state(state, STATES)
+    check_state(state, PROMISE_STATES)
     with Client(url) as client:
         found = list(
             client.promises(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
-from understudy_store.records import TaskState
+from understudy_store.records import TASK_STATES
 
 if TYPE_CHECKING:
     from understudy_store.records import TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
-
-STATES: Final[tuple[str, ...]] = get_args(TaskState)
 
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="The task's id, which is that of its promise.")
@@ -84,7 +82,7 @@ def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}. [default: any]"),
+        typer.Option(metavar="STATE", help=f"One of {', '.join(TASK_STATES)}. [default: any]"),
     ] = None,
     group: Annotated[
         str | None, typer.Option(metavar="NAME", help="The group that the tasks are for.")
@@ -109,7 +107,7 @@ def search(
     from understudy.cli.options import check_state
     from understudy.cli.records import task_json
 
-    check_state(state, STATES)
+    check_state(state, TASK_STATES)
     with Client(url) as client:
         found = list(client.tasks(state=state, group=group, limit=limit + 1))
     if as_json:

@@ -89,7 +89,7 @@ def read_graph(
     from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
-    from understudy_store.records import TAG_ORIGIN, TAG_TARGET
+    from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
     if record is None:
@@ -98,7 +98,7 @@ def read_graph(
         )
     # A detached call has an origin of its own, but its id is below its caller's.
     records = {found.id: found for found in client.promises(prefix=f"{id}.")}
-    origin = record.tags.get(TAG_ORIGIN, id)
+    origin = origin_of(record)
     records |= {found.id: found for found in client.promises(origin=origin)}
     # If the search found the root too, that record is newer.
     records.setdefault(id, record)
