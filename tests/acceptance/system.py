@@ -82,20 +82,24 @@ class System:
     def start_broker(self) -> Program:
         """Start the broker, or start it again with the same address and store."""
         arguments = ["--listen", self.url, "--store", self._store]
-        return self.start("broker", ["-m", "understudy", "broker", *arguments])
+        return self._start("broker", ["-m", "understudy", "broker", *arguments])
 
     def run(self, name: str, text: str, **env: str) -> Program:
         """Write a program's source `text` into a file named after `name`, and start it."""
         file = self.folder / f"{name.replace('-', '_')}.py"
         file.write_text(dedent(text), encoding="utf-8")
-        return self.start(name, [str(file)], **env)
+        return self._start(name, [str(file)], **env)
 
     def again(self, name: str, **env: str) -> Program:
         """Start once more a program that was started by `run`."""
-        return self.start(name, [str(self.folder / f"{name.replace('-', '_')}.py")], **env)
+        return self._start(name, [str(self.folder / f"{name.replace('-', '_')}.py")], **env)
 
-    def start(self, name: str, arguments: list[str], **env: str) -> Program:
-        """Start Python with `arguments`; `name` is that of the log."""
+    def command(self, *arguments: str) -> Program:
+        """Start an ``understudy`` command, once the broker listens: it would not wait for long."""
+        until("the broker listens", lambda: "listening on" in self.broker.output)
+        return self._start(arguments[0], ["-m", "understudy", *arguments])
+
+    def _start(self, name: str, arguments: list[str], **env: str) -> Program:
         log = self.folder / f"{name}.{len(self._programs)}.log"
         program = Program(
             [sys.executable, *arguments],

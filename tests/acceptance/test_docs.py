@@ -178,7 +178,7 @@ def test_the_readmes_app_on_two_nodes_survives_a_kill(tmp_path: Path, terminal: 
     [start, wait] = [pair for pair in lines if pair[0].startswith("understudy invoke")]
     (tmp_path / "app.py").write_text(quicker(source))
     with open_system(tmp_path) as system:
-        nodes = system.start("spawn", ["-m", "understudy", *shlex.split(spawn)[1:]])
+        nodes = system.command(*shlex.split(spawn)[1:])
         until("both nodes are there", lambda: "up: greeters 2 nodes" in nodes.output)
         assert terminal.understudy(start[0], system.url) == (0, start[1])
         until("two steps are said", lambda: "step 2 of 20" in nodes.output)
@@ -206,7 +206,7 @@ def test_the_tutorials_two_services(tmp_path: Path, terminal: Terminal) -> None:
         [topology] = [b.text for b in blocks(page) if b.language == "toml"]
         # the system has a broker already, at an address that is nobody else's
         (tmp_path / "topology.toml").write_text(topology[topology.index("[[group]]") :])
-        up = system.start("up", ["-m", "understudy", "up"])
+        up = system.command("up")
         until("all is up", lambda: "up: payments 2 nodes, orders 2 nodes" in up.output)
         console = "".join(b.text for b in blocks(page) if b.language == "console")
         for text, output in session(console[console.index("$ understudy invoke") :]):
