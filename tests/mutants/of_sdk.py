@@ -13,6 +13,7 @@ _RETRY: Final = "test_retry.py"
 _ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
 _HANDLES: Final = "client/test_handles.py"
+_SUBMISSIONS: Final = "client/test_submissions.py"
 
 _WAITING: Final = (
     _mutant(
@@ -103,6 +104,38 @@ _WAITING: Final = (
             "    self.fail(list(futures)[:1], error)\nself.fail_unanswered",
         ),
         _HANDLES,
+    ),
+    _mutant(
+        "submission-without-wake-up",
+        None,
+        "work that is submitted after the queue was emptied wakes the loop again",
+        "understudy.client.submissions.SubmissionQueue._run_all",
+        drop("self._signaled = False"),
+        _SUBMISSIONS,
+    ),
+    _mutant(
+        "submission-past-pending-requests",
+        None,
+        "while requests are pending, work gathers, so that it travels in one frame",
+        "understudy.client.submissions.SubmissionQueue.submit",
+        swap("requests.unanswered or requests.watches or not", "not"),
+        _SUBMISSIONS,
+    ),
+    _mutant(
+        "loop-lock-kept",
+        None,
+        "a thread that has done the loop's work releases the lock",
+        "understudy.client.submissions.SubmissionQueue.submit",
+        drop("self._loop_lock.release()"),
+        _SUBMISSIONS,
+    ),
+    _mutant(
+        "refused-submission-ends-the-others",
+        None,
+        "a request that the link refuses fails alone",
+        "understudy.client.submissions.SubmissionQueue._run_all",
+        swap("requests.fail(futures, error)", "queue.clear()"),
+        _SUBMISSIONS,
     ),
 )
 
