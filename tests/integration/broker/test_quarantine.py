@@ -150,18 +150,22 @@ def test_several_killers_are_parked_before_the_pool_gives_up(
     url, flag = free_url(), folder / "mended"
     topology = TOPOLOGY.format(url=url).replace("nodes = 2", f"nodes = {nodes}")
     (folder / "topology.toml").write_text(topology)
-    with Program("up", cwd=folder) as up, Runtime(group="tests", url=url) as runtime:
+    with Program("up", cwd=folder) as up:
+        # A busy machine starts processes slowly, and a runtime waits for a broker only so long.
         up.wait_for("up: broker at")
-        calls = runtime.options(target="g")
-        killed = [calls.rpc(f"kill-{n}", "killer", str(flag)) for n in range(killers)]
-        innocents = [calls.rpc(f"i-{n}", "innocent", n) for n in range(10)]
-        assert [h.result(timeout=40) for h in innocents] == [2 * n + 1 for n in range(10)]
-        for n in range(killers):
-            wait_for_park(folder, url, f"kill-{n}", up)
-        flag.touch()
-        for n in range(killers):
-            assert run("tasks", "continue", f"kill-{n}", "--url", url, cwd=folder).returncode == 0
-        assert [h.result(timeout=40) for h in killed] == ["mended"] * killers
+        with Runtime(group="tests", url=url) as runtime:
+            calls = runtime.options(target="g")
+            killed = [calls.rpc(f"kill-{n}", "killer", str(flag)) for n in range(killers)]
+            innocents = [calls.rpc(f"i-{n}", "innocent", n) for n in range(10)]
+            assert [h.result(timeout=40) for h in innocents] == [2 * n + 1 for n in range(10)]
+            for n in range(killers):
+                wait_for_park(folder, url, f"kill-{n}", up)
+            flag.touch()
+            for n in range(killers):
+                assert (
+                    run("tasks", "continue", f"kill-{n}", "--url", url, cwd=folder).returncode == 0
+                )
+            assert [h.result(timeout=40) for h in killed] == ["mended"] * killers
 
 
 def test_a_park_survives_the_broker(folder: Path) -> None:
