@@ -22,7 +22,7 @@ def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
     assert tried.points > 50
 
 
-def test_crashes_hit_what_is_under_way() -> None:
+def test_crashes_repeat_steps_that_are_under_way() -> None:
     """Some of them do cost an attempt, so they are not all beside the point."""
     assert try_stops("local steps", singles("local steps", victims=("n0", "n1"))).repeated > 5
 

@@ -47,7 +47,7 @@ def endpoint_in(line: str) -> str:
     return line.partition("listening on ")[2].partition(",")[0]
 
 
-def test_the_first_line_says_what_runs_where(tmp_path: Path) -> None:
+def test_the_first_line_tells_version_address_and_store(tmp_path: Path) -> None:
     with started(tmp_path, store="sqlite:///x.db") as (process, line):
         assert line.startswith("understudy broker ")
         assert endpoint_in(line).startswith("tcp://127.0.0.1:")

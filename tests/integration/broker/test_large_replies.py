@@ -68,7 +68,7 @@ async def settled(link: Link, id_: str, size: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize(("asked", "different"), [(400, 1), (80, 80)])
-async def test_who_asks_for_much_at_once_gets_it_all(
+async def test_a_peer_that_asks_for_much_gets_all_of_it(
     broker: tuple[str, int], asked: int, different: int
 ) -> None:
     """Up to 1.2 gigabytes are asked for; the broker neither holds them nor drops who asked."""

@@ -131,7 +131,7 @@ def test_tasks_wait_for_credit(rig: Rig) -> None:
     assert response.report.counters["dispatched"] == 11
 
 
-def test_what_settles_while_it_waits_leaves_the_queue(rig: Rig) -> None:
+def test_a_task_that_settles_while_it_waits_leaves_the_queue(rig: Rig) -> None:
     rig.create(C, "p", target="nobody")
     assert rig.core.dispatcher.statistics().queued == 1
     rig.reply(C, PromiseCancel("p"))
@@ -249,7 +249,7 @@ def test_an_unblock_waits_for_its_group_to_connect(rig: Rig) -> None:
 # Refusals --------------------------------------------------------------------------------------
 
 
-def test_who_says_no_hello_is_told_so(rig: Rig) -> None:
+def test_a_peer_without_a_hello_is_told_to_say_it(rig: Rig) -> None:
     rig.send(b"stranger", Request(1, PromiseGet("p")), Request(2, PromiseGet("p")))
     rig.turn()
     assert rig.refused(b"stranger") == 412
@@ -287,7 +287,7 @@ def test_a_frame_that_comes_again_does_nothing(rig: Rig) -> None:
     assert rig.core.metrics.frames_repeated == 1
 
 
-def test_a_missing_frame_ends_the_connection_before_what_relies_on_it(rig: Rig) -> None:
+def test_a_missing_frame_ends_the_connection_before_later_frames_are_performed(rig: Rig) -> None:
     order = FrameSequence()
     rig.core.receive(B, order.stamp(encode([hello("b")])), rig.now)
     rig.turn()
@@ -301,7 +301,7 @@ def test_a_missing_frame_ends_the_connection_before_what_relies_on_it(rig: Rig) 
     assert rig.core.sessions.by_name.get("b") is None
 
 
-def test_who_numbers_its_frames_gets_numbered_ones(rig: Rig) -> None:
+def test_a_peer_that_numbers_its_frames_gets_numbered_ones(rig: Rig) -> None:
     order = FrameSequence()
     rig.core.receive(B, order.stamp(encode([hello("b")])), rig.now)
     rig.core.receive(B, order.stamp(b"nonsense"), rig.now)
@@ -337,7 +337,7 @@ def test_a_turn_performs_so_many_commands_that_a_commit_can_begin(rig: Rig) -> N
     assert [m.corr for m in rig.take(C, Response)] == corrs
 
 
-def test_what_is_answered_is_no_longer_counted() -> None:
+def test_answered_requests_are_no_longer_counted() -> None:
     rig = Rig(inflight_max=1)
     rig.join(C, "c", kind="client")
     assert [rig.create(C, f"p{number}", target=None).status for number in range(3)] == [201] * 3
@@ -394,7 +394,7 @@ def test_a_holder_is_told_when_its_task_is_cancelled(rig: Rig) -> None:
     assert (revoked.id, revoked.version) == ("p", 1)
 
 
-def test_an_answer_larger_than_a_frame_is_refused_in_words(rig: Rig) -> None:
+def test_a_reply_larger_than_a_frame_becomes_a_refusal(rig: Rig) -> None:
     big = Response(7, Reply(200, error="x" * 5_000))
     limits = FrameLimits(frame_bytes_soft=500, peer_frame_bytes_max=1_000)
     frames = pack(A, [Beat(), big, Response(8, Reply(200))], limits)

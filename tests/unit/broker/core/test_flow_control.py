@@ -39,7 +39,7 @@ def step(rig: Rig) -> int:
     return len(rig.take(C, Response))
 
 
-def test_a_batch_answers_no_more_than_the_bound_and_the_next_goes_on(rig: Rig) -> None:
+def test_a_batch_replies_up_to_the_budget_and_the_next_one_goes_on(rig: Rig) -> None:
     corrs = [rig.ask(C, PromiseGet("p")) for _ in range(12)]
     counts = [step(rig), step(rig), step(rig)]
     assert counts == [5, 5, 2]
@@ -103,7 +103,7 @@ def test_requests_that_are_put_off_keep_their_place_and_are_performed(rig: Rig) 
     assert [answer.reply.status for answer in last] == [200, 201, 200]
 
 
-def test_a_goodbye_waits_for_what_was_asked_before_it(rig: Rig) -> None:
+def test_a_goodbye_waits_for_earlier_requests(rig: Rig) -> None:
     rig.slow.add(C)
     for _ in range(6):
         rig.ask(C, PromiseGet("p"))
@@ -119,7 +119,7 @@ def test_a_goodbye_waits_for_what_was_asked_before_it(rig: Rig) -> None:
     assert rig.reply(D, PromiseGet("q")).status == 200
 
 
-def test_what_is_put_off_still_counts_as_unanswered() -> None:
+def test_deferred_requests_still_count_as_unanswered() -> None:
     rig = Rig(outgoing_bytes_max=OUTGOING_BYTES_MAX, inflight_bytes_max=100_000)
     rig.join(C, "c", kind="client")
     rig.slow.add(C)
@@ -140,7 +140,7 @@ def test_what_is_put_off_still_counts_as_unanswered() -> None:
     assert (session.inflight, session.inflight_bytes) == (0, 0)
 
 
-def test_what_a_lost_peer_asked_for_is_performed_and_forgotten(rig: Rig) -> None:
+def test_requests_of_a_lost_peer_are_performed_and_forgotten(rig: Rig) -> None:
     for _ in range(12):
         rig.ask(C, PromiseGet("p"))
     rig.ask(C, PromiseCreate("q", rig.now + 9_000))
@@ -174,7 +174,7 @@ def test_history_is_loaded_a_bounded_part_at_a_time(
         assert (session.inflight, session.inflight_bytes) == (0, 0)
 
 
-def test_what_is_made_in_the_same_batch_is_no_history(rig: Rig) -> None:
+def test_promises_created_in_the_same_batch_are_not_loaded(rig: Rig) -> None:
     for number in range(30):
         rig.ask(C, PromiseCreate(f"q{number}", rig.now + 9_000))
         rig.ask(C, PromiseWatch((f"q{number}",)))

@@ -170,7 +170,7 @@ def test_a_core_that_waits_for_rows_is_due_for_its_peers_only(rig: LateRig) -> N
     assert due_at > rig.now
 
 
-def test_a_goodbye_waits_for_what_was_asked_before_it(rig: LateRig) -> None:
+def test_a_goodbye_waits_for_earlier_requests(rig: LateRig) -> None:
     rig.send(C, Request(1, PromiseGet("old")), Bye())
     rig.step()
     rig.step()

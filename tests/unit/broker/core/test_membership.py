@@ -50,20 +50,20 @@ def beats(rig: Rig, ms: int, *peers: bytes) -> None:
         rig.pass_time(1_000, step_ms=500)
 
 
-def test_a_beat_is_answered_and_keeps_the_lease(rig: Rig) -> None:
+def test_a_heartbeat_is_answered_and_renews_the_lease(rig: Rig) -> None:
     beats(rig, 25_000, A, B, C)
     assert len(rig.take(A, Beat)) == 25
     assert rig.take(B, Resume) == []
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 
-def test_a_beat_of_few_is_answered_while_the_broker_is_awake_for_it(rig: Rig) -> None:
+def test_with_few_peers_a_heartbeat_is_answered_at_once(rig: Rig) -> None:
     rig.send(A, Beat())
     rig.turn()
     assert rig.take(A, Beat) == [Beat()]
 
 
-def test_beats_of_many_are_answered_together_and_none_is_kept_for_long(rig: Rig) -> None:
+def test_with_many_peers_heartbeats_are_answered_together_and_soon(rig: Rig) -> None:
     for number in range(20):
         rig.join(b"more-%d" % number, f"more-{number}")
     rig.send(A, Beat())
@@ -82,7 +82,7 @@ def test_beats_of_many_are_answered_together_and_none_is_kept_for_long(rig: Rig)
     assert [rig.take(peer, Beat) for peer in (A, B)] == [[], []]
 
 
-def test_who_has_gone_meanwhile_is_not_answered(rig: Rig) -> None:
+def test_a_lost_peer_gets_no_answer_to_its_heartbeat(rig: Rig) -> None:
     rig.send(A, Beat())
     rig.core.connection_lost(A, rig.now)
     rig.pass_time(1_000)
@@ -103,7 +103,7 @@ def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 409
 
 
-def test_who_holds_nothing_may_be_silent_for_half_a_lease_longer(rig: Rig) -> None:
+def test_a_peer_that_holds_nothing_may_be_silent_for_half_a_lease_longer(rig: Rig) -> None:
     beats(rig, 14_000, A, C)
     assert rig.core.metrics.leases_lapsed == 0
     beats(rig, 2_000, A, C)
@@ -112,7 +112,7 @@ def test_who_holds_nothing_may_be_silent_for_half_a_lease_longer(rig: Rig) -> No
     assert rig.core.sessions.by_name.get("a") is not None
 
 
-def test_what_is_handed_to_one_that_rests_has_a_whole_lease(rig: Rig) -> None:
+def test_a_task_handed_to_an_idle_node_has_a_whole_lease(rig: Rig) -> None:
     beats(rig, 12_000, A, C)
     rig.send(A, Bye())
     rig.turn()
@@ -121,7 +121,7 @@ def test_what_is_handed_to_one_that_rests_has_a_whole_lease(rig: Rig) -> None:
     assert rig.reply(B, TaskFulfill("p", 2, "resolved")).status == 200
 
 
-def test_one_that_rests_and_is_dead_loses_what_it_is_handed_a_lease_later(rig: Rig) -> None:
+def test_an_idle_node_that_is_dead_loses_its_task_one_lease_later(rig: Rig) -> None:
     beats(rig, 12_000, A, C)
     rig.send(A, Bye())
     rig.turn()
@@ -133,7 +133,7 @@ def test_one_that_rests_and_is_dead_loses_what_it_is_handed_a_lease_later(rig: R
     assert rig.one(A2, Resume).version == 3
 
 
-def test_one_that_is_handed_more_does_not_keep_the_rest_by_that(rig: Rig) -> None:
+def test_another_task_does_not_renew_the_lease_of_a_silent_node(rig: Rig) -> None:
     rig.send(B, Bye())
     beats(rig, 5_000, C)
     rig.create(C, "q")
@@ -145,7 +145,7 @@ def test_one_that_is_handed_more_does_not_keep_the_rest_by_that(rig: Rig) -> Non
     assert {resume.promise.id for resume in rig.take(B, Resume)} == {"p", "q"}
 
 
-def test_a_crowd_that_beats_is_not_looked_at_one_by_one(rig: Rig) -> None:
+def test_silent_peers_are_found_without_looking_at_all_of_them(rig: Rig) -> None:
     sessions = rig.core.sessions
     for number in range(50):
         rig.join(b"crowd-%d" % number, f"crowd-{number}")
@@ -169,7 +169,7 @@ def test_a_lost_connection_gives_tasks_away_after_the_grace(rig: Rig) -> None:
     assert rig.one(B, Resume).version == 2
 
 
-def test_within_the_grace_it_keeps_what_it_claims(rig: Rig) -> None:
+def test_a_peer_that_is_back_within_the_grace_keeps_its_claims(rig: Rig) -> None:
     rig.core.connection_lost(A, rig.now)
     rig.pass_time(20, step_ms=10)
     assert rig.join(A2, "a", claims=(("p", 1),), credit=1).lost == ()
@@ -178,7 +178,7 @@ def test_within_the_grace_it_keeps_what_it_claims(rig: Rig) -> None:
     assert rig.reply(A2, TaskFulfill("p", 1, "resolved")).status == 200
 
 
-def test_what_it_does_not_claim_it_never_got(rig: Rig) -> None:
+def test_a_task_that_a_returning_node_does_not_claim_goes_to_others(rig: Rig) -> None:
     rig.join(A2, "a", credit=0)
     rig.turn()
     assert rig.one(B, Resume).promise.id == "p"
@@ -196,7 +196,7 @@ def test_a_new_connection_of_the_same_boot_replaces_the_old(rig: Rig) -> None:
     assert rig.refused(A) == 412
 
 
-def test_what_waited_for_a_commit_is_not_sent_to_an_old_connection(rig: Rig) -> None:
+def test_replies_that_waited_for_a_commit_are_not_sent_to_an_old_connection(rig: Rig) -> None:
     corr = rig.ask(A, PromiseCreate("z", rig.now + 9_000))
     rig.step()
     rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
@@ -231,20 +231,20 @@ def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
     assert len(rig.take(A2, Resume) + rig.take(B, Resume)) == 1
 
 
-def test_a_connection_that_takes_another_name_gives_up_what_it_had(rig: Rig) -> None:
+def test_a_connection_that_takes_another_name_gives_up_its_tasks(rig: Rig) -> None:
     rig.send(A, hello("z"))
     rig.turn()
     assert rig.one(A, Welcome).pid == "z#1"
     assert rig.one(B, Resume).promise.id == "p"
 
 
-def test_who_leaves_in_order_gives_its_tasks_away_at_once(rig: Rig) -> None:
+def test_the_tasks_of_a_peer_that_says_goodbye_go_to_others_at_once(rig: Rig) -> None:
     rig.send(A, Bye())
     rig.turn()
     assert rig.one(B, Resume).version == 2
 
 
-def test_what_is_asked_before_bye_is_still_done(rig: Rig) -> None:
+def test_requests_before_a_goodbye_are_still_performed(rig: Rig) -> None:
     rig.send(A, Request(1, TaskFulfill("p", 1, "resolved")), Bye())
     rig.turn()
     assert rig.take(B, Resume) == []
@@ -279,7 +279,7 @@ def test_after_a_restart_holders_get_time_to_come_back() -> None:
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 
-def test_after_a_restart_those_who_do_not_come_back_lose_their_tasks() -> None:
+def test_after_a_restart_holders_that_stay_away_lose_their_tasks() -> None:
     first = Rig()
     first.join(A, "a", credit=5)
     first.create(A, "p")
@@ -289,7 +289,7 @@ def test_after_a_restart_those_who_do_not_come_back_lose_their_tasks() -> None:
     assert rig.one(B, Resume).version == 2
 
 
-def test_with_nothing_at_stake_a_broker_sleeps_from_beat_to_beat_of_an_idle_peer() -> None:
+def test_with_nothing_at_stake_a_broker_sleeps_until_the_next_heartbeat_of_an_idle_peer() -> None:
     rig = Rig()
     rig.join(A, "a")
     assert rig.due_at == rig.now + 7_500
@@ -340,7 +340,7 @@ def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms:
     assert_a_killed_one_is_replaced_at_once(rig)
 
 
-def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_others() -> None:
+def test_after_a_time_without_peers_a_new_peer_gets_the_usual_grace() -> None:
     rig = Rig()
     rig.turn()
     rig.now += 3_600_000
@@ -349,7 +349,7 @@ def test_who_comes_after_a_long_time_without_anybody_gets_no_more_grace_than_oth
     assert_a_killed_one_is_replaced_at_once(rig)
 
 
-def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> None:
+def test_a_gap_between_two_polls_is_noticed(rig: Rig) -> None:
     rig.core.mark_polled(rig.now)
     rig.now += 8_000
     rig.turn()
@@ -358,11 +358,11 @@ def test_a_broker_that_is_held_up_between_two_polls_was_held_up(rig: Rig) -> Non
     assert rig.take(B, Resume) == []
 
 
-def test_while_a_task_is_held_a_broker_looks_twice_a_beat_who_is_silent(rig: Rig) -> None:
+def test_while_a_task_is_held_a_broker_wakes_twice_per_heartbeat(rig: Rig) -> None:
     assert rig.due_at == rig.now + 1_250
 
 
-def test_while_somebody_may_come_back_a_broker_looks_twice_a_beat() -> None:
+def test_while_a_peer_may_come_back_a_broker_wakes_twice_per_heartbeat() -> None:
     rig = Rig(reconnect_grace_ms=9_000)
     rig.join(A, "a")
     rig.join(B, "b")
@@ -371,7 +371,7 @@ def test_while_somebody_may_come_back_a_broker_looks_twice_a_beat() -> None:
     assert rig.due_at == rig.now + 1_250
 
 
-def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> None:
+def test_silence_during_a_gap_of_the_broker_costs_no_lease(rig: Rig) -> None:
     rig.now += 30_000  # stopped, or the machine slept
     rig.turn()
     assert rig.take(B, Resume) == []
@@ -379,7 +379,7 @@ def test_silence_while_the_broker_was_deaf_costs_nobody_a_lease(rig: Rig) -> Non
     assert rig.reply(A, TaskFulfill("p", 1, "resolved")).status == 200
 
 
-def test_peers_that_took_a_deaf_broker_for_dead_may_come_back(rig: Rig) -> None:
+def test_after_a_gap_of_the_broker_peers_may_come_back(rig: Rig) -> None:
     rig.now += 8_000  # more than three beats: peers open new connections
     rig.turn()
     rig.core.connection_lost(A, rig.now)

@@ -140,7 +140,7 @@ def test_the_limit_is_set(limit: int, parked: int | None) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_those_beside_a_killer_are_not_parked(rig: Rig, count: int) -> None:
+def test_tasks_beside_a_poison_task_are_not_parked(rig: Rig, count: int) -> None:
     """As many as fit sit beside it, and none of them gets anything done before it strikes."""
     nodes = Nodes(rig, count)
     innocents = [f"i{number}" for number in range(30)]
@@ -170,7 +170,7 @@ def test_those_beside_a_killer_are_not_parked(rig: Rig, count: int) -> None:
     assert {task(rig, id_).state for id_ in innocents} == {"fulfilled"}
 
 
-def test_what_gets_somewhere_is_never_parked(rig: Rig) -> None:
+def test_a_task_that_makes_progress_is_never_parked(rig: Rig) -> None:
     nodes = Nodes(rig, 1)
     rig.create(C, "long")
     nodes.take()
@@ -215,7 +215,7 @@ def test_leaving_in_order_and_another_name_are_no_deaths(rig: Rig) -> None:
     assert deaths(rig, "p") == 0
 
 
-def test_who_was_cut_off_and_comes_back_has_not_died(rig: Rig) -> None:
+def test_a_node_that_was_cut_off_and_comes_back_has_not_crashed(rig: Rig) -> None:
     nodes = Nodes(rig, 2)
     rig.create(C, "p")
     nodes.take()
@@ -230,7 +230,7 @@ def test_who_was_cut_off_and_comes_back_has_not_died(rig: Rig) -> None:
     assert deaths(rig, "p") == 0
 
 
-def test_what_had_not_reached_it_has_not_killed_it_either(rig: Rig) -> None:
+def test_a_task_that_had_not_reached_its_node_has_not_crashed_it(rig: Rig) -> None:
     """Cut off before it was told of its task, so that it has nothing to claim; again and again."""
     nodes = Nodes(rig, 2)
     rig.create(C, "p")
@@ -244,7 +244,7 @@ def test_what_had_not_reached_it_has_not_killed_it_either(rig: Rig) -> None:
     nodes.finish(nodes.holder("p") or 0, "p")
 
 
-def test_a_restart_of_the_broker_is_no_death_and_suspects_stay_apart(rig: Rig) -> None:
+def test_a_restart_of_the_broker_is_no_crash_and_suspects_stay_apart(rig: Rig) -> None:
     nodes = Nodes(rig, 1)
     rig.create(C, "s")
     nodes.take()
@@ -299,7 +299,7 @@ def test_a_suspect_that_gets_somewhere_is_none(rig: Rig) -> None:
     assert list(nodes.held[0]) == ["s0", "s1"]
 
 
-def test_a_suspect_that_is_held_elsewhere_by_now_gives_its_place_to_the_next(rig: Rig) -> None:
+def test_a_suspect_that_is_held_elsewhere_makes_room_for_the_next(rig: Rig) -> None:
     nodes = Nodes(rig, 1)
     suspects(rig, nodes, "s0", "s1")
     old, version = nodes.peer(0), nodes.held[0]["s0"]

@@ -42,7 +42,7 @@ def answers(rig: Rig, peer: bytes) -> list[int]:
     return [answer.corr for answer in rig.take(peer, Response)]
 
 
-def test_the_answer_to_a_call_waits_for_its_time_at_most(rig: Rig) -> None:
+def test_the_reply_to_a_call_is_delayed_for_a_bounded_time(rig: Rig) -> None:
     corr = rig.ask(A, TaskFence("p", 1, (child(rig, "p.1"),)))
     rig.turn()
     assert answers(rig, A) == []
@@ -53,7 +53,7 @@ def test_the_answer_to_a_call_waits_for_its_time_at_most(rig: Rig) -> None:
     assert rig.due_at != rig.now
 
 
-def test_it_rides_with_the_push_that_comes_sooner_and_before_it(rig: Rig) -> None:
+def test_a_delayed_reply_leaves_with_the_next_push_and_before_it(rig: Rig) -> None:
     corr = rig.ask(A, TaskFence("p", 1, (child(rig, "p.1"),)))
     rig.turn()
     rig.sent.clear()
@@ -63,7 +63,7 @@ def test_it_rides_with_the_push_that_comes_sooner_and_before_it(rig: Rig) -> Non
     assert frame[0].corr == corr  # type: ignore[union-attr]
 
 
-def test_the_answer_to_a_result_waits_and_does_not_repeat_it(rig: Rig) -> None:
+def test_the_reply_to_a_result_is_delayed_and_does_not_repeat_it(rig: Rig) -> None:
     corr = rig.ask(A, TaskFulfill("p", 1, "resolved", Value({}, b"y")))
     rig.turn()
     assert rig.take(A, Response) == []
@@ -73,7 +73,7 @@ def test_the_answer_to_a_result_waits_and_does_not_repeat_it(rig: Rig) -> None:
     assert (answer.corr, answer.reply.status, answer.reply.promise) == (corr, 200, None)
 
 
-def test_the_answer_to_a_step_comes_at_once(rig: Rig) -> None:
+def test_the_reply_to_a_step_comes_at_once(rig: Rig) -> None:
     # a local one: of others the node would be told besides, and the answer ride along with that
     tags = {TAG_ORIGIN: "p", TAG_BRANCH: "p", TAG_SCOPE: "local"}
     step = PromiseCreate("p.1", rig.now + 1_000, Value({}, b""), tags)
@@ -86,7 +86,7 @@ def test_a_refusal_comes_at_once(rig: Rig) -> None:
     assert rig.reply(A, TaskFulfill("p", 9, "resolved", Value({}, b"y"))).status == 409
 
 
-def test_what_is_found_comes_at_once(rig: Rig) -> None:
+def test_a_promise_that_was_there_is_told_at_once(rig: Rig) -> None:
     assert rig.create(C, "p.1").status == 201
     reply = rig.reply(A, TaskFence("p", 1, (child(rig, "p.1"),)))
     assert reply.replies is not None
@@ -96,12 +96,12 @@ def test_clients_do_not_wait(rig: Rig) -> None:
     assert rig.create(C, "q").status == 201
 
 
-def test_many_calls_at_once_are_answered_at_once(rig: Rig) -> None:
+def test_the_reply_to_a_large_fence_comes_at_once(rig: Rig) -> None:
     calls = tuple(child(rig, f"p.{n}") for n in range(FENCE_COMMANDS_MAX + 1))
     assert rig.reply(A, TaskFence("p", 1, calls)).status == 200
 
 
-def test_what_is_held_back_is_bounded(rig: Rig) -> None:
+def test_delayed_replies_are_bounded(rig: Rig) -> None:
     asked = []
     for n in range(DELAYED_MAX + 1):
         asked.append(rig.ask(A, TaskFence("p", 1, (child(rig, f"p.{n}"),))))
@@ -109,7 +109,7 @@ def test_what_is_held_back_is_bounded(rig: Rig) -> None:
     assert answers(rig, A) == asked
 
 
-def test_who_has_left_is_owed_nothing(rig: Rig) -> None:
+def test_a_lost_peer_gets_no_delayed_replies(rig: Rig) -> None:
     rig.ask(A, TaskFence("p", 1, (child(rig, "p.1"),)))
     rig.turn()
     rig.core.connection_lost(A, rig.now)
@@ -119,7 +119,7 @@ def test_who_has_left_is_owed_nothing(rig: Rig) -> None:
     assert [peer for peer, _ in rig.sent if peer == A] == []
 
 
-def test_pushes_leave_before_mere_answers(rig: Rig) -> None:
+def test_pushes_leave_before_replies(rig: Rig) -> None:
     rig.join(b"peer-d", "d", group="free", credit=1)
     rig.sent.clear()
     rig.ask(C, PromiseCreate("r", rig.now + 1_000, Value({}, b""), {TAG_TARGET: "free"}))

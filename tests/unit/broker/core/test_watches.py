@@ -16,7 +16,7 @@ from understudy_store.records import TAG_TARGET, Value
 A, C = b"peer-a", b"peer-c"
 
 
-def test_watching_tells_what_is_settled_and_names_what_is_absent(rig: Rig) -> None:
+def test_watch_returns_settled_promises_and_names_absent_ones(rig: Rig) -> None:
     rig.create(C, "p", target=None)
     rig.create(C, "q", target=None)
     rig.reply(C, PromiseSettle("p", "resolved"))
@@ -103,14 +103,14 @@ def test_watchers_are_not_sent_a_large_param_again(rig: Rig) -> None:
 class TestCreateWatched:
     """One request of who calls: it creates, and it watches."""
 
-    def test_what_it_makes_is_told_and_not_said_back(self, rig: Rig) -> None:
+    def test_a_created_promise_is_watched_and_not_sent_back(self, rig: Rig) -> None:
         create = PromiseCreate("p", rig.now + 9_000, Value({}, b"x"))
         reply = rig.reply(C, PromiseCreateWatched(create))
         assert (reply.status, reply.promise) == (201, None)
         rig.reply(A, PromiseSettle("p", "resolved", Value({}, b"y")))
         assert [p.value.data for p in rig.one(C, Settled).promises] == [b"y"]
 
-    def test_what_it_finds_is_said_and_told(self, rig: Rig) -> None:
+    def test_a_promise_that_was_there_is_sent_and_watched(self, rig: Rig) -> None:
         rig.create(A, "p", target=None)
         for _ in range(2):
             reply = rig.reply(C, PromiseCreateWatched(PromiseCreate("p", rig.now + 9_000)))
@@ -120,7 +120,7 @@ class TestCreateWatched:
         rig.reply(A, PromiseSettle("p", "resolved"))
         assert [p.id for p in rig.one(C, Settled).promises] == ["p"]
 
-    def test_what_has_settled_is_the_answer(self, rig: Rig) -> None:
+    def test_a_settled_promise_is_the_reply(self, rig: Rig) -> None:
         rig.create(A, "p", target=None)
         rig.reply(A, PromiseSettle("p", "resolved", Value({}, b"y")))
         reply = rig.reply(C, PromiseCreateWatched(PromiseCreate("p", rig.now + 9_000)))
@@ -132,7 +132,7 @@ class TestCreateWatched:
         assert late.promise.state == "rejected_timedout"
         assert rig.take(C, Settled) == []
 
-    def test_what_is_refused_is_not_watched(self, rig: Rig) -> None:
+    def test_a_refused_create_watches_nothing(self, rig: Rig) -> None:
         bad = PromiseCreate("", rig.now + 9_000)
         assert rig.reply(C, PromiseCreateWatched(bad)).status == 400
         session = rig.core.sessions.by_peer.get(C)

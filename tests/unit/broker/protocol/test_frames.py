@@ -86,7 +86,7 @@ def outcome(decode: Callable[[bytes], Sequence[Message]], frame: bytes) -> int:
 
 
 @given(messages)
-def test_what_is_encoded_is_decoded(sent: list[Message]) -> None:
+def test_decoding_gives_the_encoded_messages(sent: list[Message]) -> None:
     assert decode_to_broker(encode(sent), LIMITS) == sent
 
 
@@ -170,7 +170,7 @@ def test_a_list_that_fits_is_one_frame() -> None:
     assert not left_out
 
 
-def test_what_cannot_be_encoded_leaves_the_others_alone() -> None:
+def test_a_message_that_cannot_be_encoded_harms_no_other() -> None:
     good = [Request(corr, PromiseGet(f"p{corr}")) for corr in (1, 3, 5)]
     bad = [Request(2, PromiseGet("\ud800")), Request(4, PromiseCreate("p", 1 << 70, EMPTY, {}))]
     frames, left_out = split(
@@ -181,7 +181,7 @@ def test_what_cannot_be_encoded_leaves_the_others_alone() -> None:
     assert all(left_out[n][1] for n in (0, 1))
 
 
-def test_what_is_right_in_a_malformed_frame_is_salvaged() -> None:
+def test_the_valid_messages_of_a_malformed_frame_are_salvaged() -> None:
     wrong = Request(2, PromiseGet(5))  # type: ignore[arg-type]
     frame = encode([Credit(3), Request(1, PromiseGet("p")), wrong, Request(3, PromiseGet("q"))])
     assert status_of(frame) == 400

@@ -50,7 +50,7 @@ def test_only_a_terminal_gets_colors() -> None:
     assert "\x1b[31merror" in stream.getvalue()
 
 
-def test_what_is_below_the_level_is_not_said() -> None:
+def test_lines_below_the_level_are_left_out() -> None:
     stream = io.StringIO()
     log = make_log(stream, for_people=True, level="warning")
     log("info", "quiet", {})

@@ -31,7 +31,7 @@ def test_defaults() -> None:
     assert (config.busy_poll_us, BrokerConfig().busy_poll_us) == (500, 0)
 
 
-def test_flags_beat_environment_beats_file_beats_defaults(
+def test_flags_override_environment_override_file_override_defaults(
     clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (clean / "understudy.toml").write_text(
@@ -100,5 +100,7 @@ def test_the_source_of_a_wrong_setting_is_named(
         ("tcp://eth0:5577", True),
     ],
 )
-def test_who_can_connect(listen: str, open_to_others: bool) -> None:
+def test_an_address_tells_whether_other_machines_can_connect(
+    listen: str, open_to_others: bool
+) -> None:
     assert load_settings(flags={"listen": listen}).open_to_others is open_to_others
