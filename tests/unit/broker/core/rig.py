@@ -1,4 +1,4 @@
-"""A core with peers and a store in memory: no socket, no thread, a clock that is set by hand."""
+"""A core with peers and a store in memory: no socket, no thread, and a clock set by hand."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class CountingMachine(Machine):
 
 
 class Rig:
-    """Drives a core as the shell does; `inbox` has what each peer was sent and has not read."""
+    """Drives a core as the server does; `inbox` has the unread messages of each peer."""
 
     def __init__(
         self, engine: MemoryEngine | None = None, start: int = 1_000_000, **config: object
     ) -> None:
         self.now = start
         self.engine = engine or MemoryEngine()
-        # answers come in the turn that they are made in, unless a test says otherwise
+        # Replies come with the commit that they belong to, unless a test says otherwise.
         self.config = BrokerConfig(**{"reply_delay_ms": 0, **config})  # type: ignore[arg-type]
         self.machine = CountingMachine()
         self.core = BrokerCore(self.machine, Dispatcher(), self.config)
@@ -73,7 +73,7 @@ class Rig:
         self.inbox: dict[bytes, list[ToPeer]] = {}
         #: frames in the order in which they left
         self.sent: list[tuple[bytes, list[ToPeer]]] = []
-        #: peers that do not take what they are sent
+        #: peers that do not take the frames they are sent
         self.slow: set[bytes] = set()
         self.events: list[Event] = []
         #: ids that the core has looked up, one set for each lookup
@@ -87,7 +87,7 @@ class Rig:
     # Peers -------------------------------------------------------------------------------------
 
     def join(self, peer: bytes, name: str, credit: int = 0, **more: object) -> Welcome:
-        """Say hello and return the welcome; what was sent beside it stays in the inbox."""
+        """Say hello and return the welcome; other messages stay in the inbox."""
         self.send(peer, hello(name, credit=credit, **more))  # type: ignore[arg-type]
         self.turn()
         return self.one(peer, Welcome)
@@ -113,7 +113,7 @@ class Rig:
         return self.reply(peer, PromiseCreate(id_, self.now + in_ms, Value({}, b"x"), tags))
 
     def take(self, peer: bytes, kind: type[M]) -> list[M]:
-        """Messages of one kind, out of the inbox."""
+        """Take the messages of one kind out of the inbox."""
         box = self.inbox.get(peer, [])
         found: list[M] = [message for message in box if isinstance(message, kind)]
         self.inbox[peer] = [message for message in box if not isinstance(message, kind)]
@@ -167,7 +167,7 @@ class Rig:
         raise AssertionError("the core is never done")
 
     def pass_time(self, ms: int, step_ms: int = 100) -> None:
-        """Time goes by, and the core listens all the while."""
+        """Let time pass, in which the core makes steps."""
         until = self.now + ms
         while self.now < until:
             self.now = min(until, self.now + step_ms)

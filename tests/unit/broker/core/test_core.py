@@ -1,4 +1,4 @@
-"""The core with peers in memory: what is sent to whom, and never before its commit."""
+"""The core with peers in memory: messages reach the right peer, and never before their commit."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_nothing_is_said_before_its_commit(rig: Rig) -> None:
     first = rig.step().batch
     assert first is not None
     assert first.changes
-    # While the first commits, the node cannot know yet; what others ask now is a batch of its own.
+    # While the first batch commits, the node cannot know yet; further requests are another batch.
     rig.ask(C, PromiseGet("p"))
     rig.ask(C, PromiseCreate("q", rig.now + 9_000))
     assert rig.step().batch is None
@@ -153,7 +153,7 @@ def test_a_suspended_task_resumes_warm_where_it_was(rig: Rig) -> None:
     assert rig.reply(A, TaskSuspend("p", 1, ("p.1",))).status == 200
     rig.reply(C, PromiseSettle("p.1", "resolved", Value({}, b"v")))
     box = rig.inbox[A]
-    # It hears of the settlement no later than it is resumed.
+    # The node hears of the settlement no later than of the task that it resumes.
     assert [type(message) for message in box] == [Settled, Resume]
     resume = rig.one(A, Resume)
     assert (resume.version, resume.preload) == (2, None)
@@ -188,7 +188,7 @@ def test_the_holder_hears_of_its_children_without_asking(rig: Rig) -> None:
     rig.create(C, "p")
     rig.one(A, Invoke)
     rig.reply(A, TaskFence("p", 1, (child(rig, "p.1", "p"),)))
-    rig.reply(A, PromiseWatch(("p.1",)))  # asked as well: still told once
+    rig.reply(A, PromiseWatch(("p.1",)))  # It watches as well, and is still told once.
     rig.reply(C, PromiseSettle("p.1", "resolved"))
     assert [p.id for p in rig.one(A, Settled).promises] == ["p.1"]
 
@@ -215,7 +215,7 @@ def test_searches_see_their_own_batch(rig: Rig) -> None:
 def test_an_unblock_is_sent_until_it_is_acknowledged(rig: Rig) -> None:
     rig.create(C, "p", target=None)
     address = "poll://uni@callers/c"
-    assert rig.reply(C, PromiseRegisterListener("p", address)).ok is False  # not external
+    assert rig.reply(C, PromiseRegisterListener("p", address)).ok is False  # It is not external.
     rig.create(C, "q")
     assert rig.reply(C, PromiseRegisterListener("q", address)).ok
     rig.reply(A, TaskFulfill("q", 1, "resolved"))
@@ -291,7 +291,9 @@ def test_a_missing_frame_ends_the_connection_before_later_frames_are_performed(r
     order = FrameSequence()
     rig.core.receive(B, order.stamp(encode([hello("b")])), rig.now)
     rig.turn()
-    order.stamp(encode([Request(1, PromiseCreate("p", rig.now + 9_000))]))  # never arrives
+    order.stamp(
+        encode([Request(1, PromiseCreate("p", rig.now + 9_000))])
+    )  # This frame never arrives.
     for command in (PromiseWatch(("p",)), PromiseGet("p")):
         rig.core.receive(B, order.stamp(encode([Request(2, command)])), rig.now)
     rig.turn()
@@ -405,7 +407,7 @@ def test_a_reply_larger_than_a_frame_becomes_a_refusal(rig: Rig) -> None:
 
 
 def test_a_preload_larger_than_a_frame_must_be_asked_for(rig: Rig) -> None:
-    """The node learns then that it is refused; sent nothing, it would hold the task for ever."""
+    """The node then learns that it is too large, instead of holding the task for ever."""
     rig.create(C, "p")
     promise = rig.one(A, Invoke).promise
     limits = FrameLimits(frame_bytes_soft=500, peer_frame_bytes_max=1_000)

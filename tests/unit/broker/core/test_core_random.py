@@ -1,6 +1,6 @@
-"""The core under random peers, lost connections, crashes and restarts: the promises still settle.
+"""The core under random peers, lost connections, crashes and restarts: all promises settle.
 
-Peers are modelled as a link behaves: they claim what they hold, repeat what was not answered, and
+Peers behave as a link does: they claim the tasks that they hold, repeat unanswered requests, and
 forget everything when they crash. A seed determines a run.
 """
 
@@ -36,7 +36,7 @@ ROOM = 3
 
 
 class Peer:
-    """A node, or (without room) a client that creates and watches."""
+    """A node, or, without credit, a client that creates and watches."""
 
     def __init__(self, world: World, name: str, room: int) -> None:
         self.world, self.name, self.room = world, name, room
@@ -45,7 +45,7 @@ class Peer:
         self.crash()
 
     def crash(self) -> None:
-        """All is forgotten; it comes back as another process."""
+        """Forget everything, and come back as another process."""
         self.boot += 1
         self.held: dict[str, int] = {}
         self.unanswered: dict[int, AnyCommand] = {}
@@ -136,7 +136,7 @@ class Peer:
 
 
 class World:
-    """Nodes, a client, a broker that may be started again, and what must hold."""
+    """Nodes, a client, a broker that may be started again, and the properties that must hold."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -183,7 +183,7 @@ class World:
             self.rig.core.connection_lost(peer.peer, self.rig.now)
             peer.connect()
         elif what < 0.6:
-            peer.connect()  # the broker has not noticed
+            peer.connect()  # The broker does not notice.
         elif what < 0.8 and peer in self.nodes:
             self.rig.core.connection_lost(peer.peer, self.rig.now)
             peer.crash()
@@ -191,7 +191,7 @@ class World:
             self.restart()
 
     def restart(self) -> None:
-        """What was not committed is gone, and so is what was not yet delivered."""
+        """Lose everything that was not committed or not delivered, and start again."""
         now = self.rig.now
         self.rig = Rig(engine=self.rig.engine, start=now)
         for peer in self.peers:
@@ -214,7 +214,7 @@ def test_every_call_is_settled_by_one_holder_and_its_caller_told(seed: int) -> N
         if world.chance.random() < 0.08:
             world.disturb()
         world.turn()
-    for _ in range(400):  # calm
+    for _ in range(400):  # without disturbances
         world.turn()
         if world.told.issuperset(world.created):
             break

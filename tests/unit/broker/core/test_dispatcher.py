@@ -1,4 +1,4 @@
-"""The dispatcher: credit is respected, nothing is handed out twice, nobody starves."""
+"""The dispatcher: credit is respected, no task is handed out twice, and none starves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer that asks for much at once gets all of it, a bounded part at a time."""
+"""Flow control: a peer that asks for much at once gets all of it, a bounded part at a time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from understudy_store.records import Value
 
 C, D = b"peer-c", b"peer-d"
 SIZE = 10_000
-#: a peer may be owed a quarter of what may wait for it: five answers
+#: The reply budget of a peer is a quarter of this: five replies.
 OUTGOING_BYTES_MAX = 4 * 5 * SIZE
 
 
 @pytest.fixture
 def rig() -> Rig:
-    """Clients `c` and `d`, and a promise `p` that is history, with a large value."""
+    """Clients `c` and `d`, and a settled promise `p` with a large value."""
     rig = Rig(outgoing_bytes_max=OUTGOING_BYTES_MAX)
     for peer, name in ((C, "c"), (D, "d")):
         rig.join(peer, name, kind="client")
@@ -81,7 +81,7 @@ def test_while_a_batch_commits_no_more_is_owed_than_the_bound(rig: Rig) -> None:
         rig.step()
     rig.commit()
     assert len(rig.take(C, Response)) == 8
-    # one of them waited for its commit, and leaves room for four
+    # One of them waited for its commit, and leaves room for four.
     counts = [step(rig), step(rig)]
     assert counts == [5, 1]
     assert sum(counts) == len(corrs)
@@ -129,7 +129,7 @@ def test_deferred_requests_still_count_as_unanswered() -> None:
         rig.ask(C, PromiseCreate(f"p{number}", rig.now + 9_000, payload))
         rig.turn()
         refused += len(rig.take(C, Refused))
-    # five are answered, ten wait
+    # Five are answered, and ten wait.
     assert len(rig.take(C, Response)) == 5
     assert refused == 30 - 5 - 10
     rig.slow.clear()

@@ -1,4 +1,4 @@
-"""Who is alive: hellos, leases, lost connections, restarts of the broker, and its own deafness."""
+"""Membership: hellos, leases, lost connections, restarts of the broker, and gaps of its own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rig() -> Rig:
 
 
 def beats(rig: Rig, ms: int, *peers: bytes) -> None:
-    """Time passes in which only these peers give signs of life."""
+    """Let time pass in which only these peers send heartbeats."""
     for _ in range(ms // 1_000):
         for peer in peers:
             rig.send(peer, Beat())
@@ -95,7 +95,7 @@ def test_a_silent_node_loses_its_tasks_when_its_lease_lapses(rig: Rig) -> None:
     beats(rig, 2_000, B, C)
     resume = rig.one(B, Resume)
     assert (resume.version, resume.preload) == (2, [])
-    # It wakes up late: its writes are refused, it is told to say hello, and what it lost.
+    # The node wakes up late: its writes are refused, and a new hello tells it its losses.
     rig.send(A, Beat())
     rig.turn()
     assert rig.refused(A) == 412
@@ -190,7 +190,7 @@ def test_a_new_connection_of_the_same_boot_replaces_the_old(rig: Rig) -> None:
     rig.join(A2, "a", claims=(("p", 1),))
     rig.reply(C, PromiseSettle("w", "resolved"))
     assert rig.take(A, Settled) == []
-    assert rig.take(A2, Settled) == []  # the peer sends its watches again
+    assert rig.take(A2, Settled) == []  # The peer sends its watches again.
     rig.send(A, Beat())
     rig.turn()
     assert rig.refused(A) == 412
@@ -202,7 +202,7 @@ def test_replies_that_waited_for_a_commit_are_not_sent_to_an_old_connection(rig:
     rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
     rig.commit()
     assert rig.take(A, Response) == []
-    # It asks again, and is told the same.
+    # The peer asks again and is told the same.
     rig.send(A2, Request(corr, PromiseCreate("z", rig.now + 9_000)))
     rig.turn()
     assert rig.one(A2, Response).reply.ok
@@ -227,7 +227,7 @@ def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
     rig.core.connection_lost(A, rig.now)
     assert rig.join(A2, "a", boot="2", credit=1).pid == "a#2"
     rig.turn()
-    # The process is another one: what the old one held goes on without waiting for the grace.
+    # It is another process, so the tasks of the old one need not wait for the grace.
     assert len(rig.take(A2, Resume) + rig.take(B, Resume)) == 1
 
 
@@ -298,8 +298,8 @@ def test_with_nothing_at_stake_a_broker_sleeps_until_the_next_heartbeat_of_an_id
     beat_at = before.beat_at
     rig.now += 7_500
     rig.turn()
-    assert before.beat_at == beat_at  # it has slept as it meant to: nobody's lease begins anew
-    rig.now += 9_000  # later than it meant to
+    assert before.beat_at == beat_at  # The broker slept as planned, so no lease begins anew.
+    rig.now += 9_000  # The broker woke later than planned.
     rig.turn()
     assert before.beat_at == rig.now
 
@@ -317,7 +317,7 @@ def test_a_broker_that_owes_something_wakes_to_send_it_again(rig: Rig) -> None:
 
 
 def assert_a_killed_one_is_replaced_at_once(rig: Rig) -> None:
-    """Node `b` gets the first task and is gone; another one comes."""
+    """Let node `b` get the first task and vanish, and another node come."""
     rig.create(C, "p")
     rig.one(B, Invoke)
     rig.core.connection_lost(B, rig.now)
@@ -334,7 +334,7 @@ def test_a_peer_lost_while_the_broker_slept_does_not_make_that_a_pause(after_ms:
     rig.join(C, "c", kind="client", group="callers")
     assert rig.due_at == rig.now + 7_500
     rig.now += after_ms
-    # as the service does: first who is lost, then what came
+    # In the order of the server: lost connections first, then frames.
     rig.core.connection_lost(A, rig.now)
     rig.turn()
     assert_a_killed_one_is_replaced_at_once(rig)
@@ -372,7 +372,7 @@ def test_while_a_peer_may_come_back_a_broker_wakes_twice_per_heartbeat() -> None
 
 
 def test_silence_during_a_gap_of_the_broker_costs_no_lease(rig: Rig) -> None:
-    rig.now += 30_000  # stopped, or the machine slept
+    rig.now += 30_000  # The broker was stopped, or the machine slept.
     rig.turn()
     assert rig.take(B, Resume) == []
     assert rig.core.metrics.leases_lapsed == 0
@@ -380,7 +380,7 @@ def test_silence_during_a_gap_of_the_broker_costs_no_lease(rig: Rig) -> None:
 
 
 def test_after_a_gap_of_the_broker_peers_may_come_back(rig: Rig) -> None:
-    rig.now += 8_000  # more than three beats: peers open new connections
+    rig.now += 8_000  # After three heartbeats without an answer, peers open new connections.
     rig.turn()
     rig.core.connection_lost(A, rig.now)
     rig.pass_time(3_000)

@@ -1,4 +1,4 @@
-"""Deaths as the broker sees them, and parking: the killer, and those who sat beside it."""
+"""Crash counts as the broker sees them, and parking: poison tasks, and tasks beside them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ C = b"client"
 
 
 class Nodes:
-    """Nodes n0, n1… that die and start again under their name, as a pool does it."""
+    """Nodes n0, n1 and so on that crash and start again under their name, as in a pool."""
 
     def __init__(self, rig: Rig, count: int, credit: int = 100) -> None:
         self.rig, self.credit = rig, credit

@@ -1,4 +1,4 @@
-"""Answers that nobody waits for ride along with the next push; the others never wait."""
+"""Replies that nobody waits for travel with the next push; others are never delayed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAIT_MS = 20
 
 @pytest.fixture
 def rig() -> Rig:
-    """A node with the task `p`, a node of another group without room, and a client."""
+    """A node with the task `p`, a node of another group without credit, and a client."""
     rig = Rig(reply_delay_ms=WAIT_MS)
     rig.join(A, "a", credit=1)
     rig.join(B, "b", group="other")
@@ -74,7 +74,7 @@ def test_the_reply_to_a_result_is_delayed_and_does_not_repeat_it(rig: Rig) -> No
 
 
 def test_the_reply_to_a_step_comes_at_once(rig: Rig) -> None:
-    # a local one: of others the node would be told besides, and the answer ride along with that
+    # A local one, because the settlement of others is pushed, and the reply leaves with the push.
     tags = {TAG_ORIGIN: "p", TAG_BRANCH: "p", TAG_SCOPE: "local"}
     step = PromiseCreate("p.1", rig.now + 1_000, Value({}, b""), tags)
     settle = PromiseSettle("p.1", "resolved", Value({}, b"x"))

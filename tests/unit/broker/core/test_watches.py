@@ -1,4 +1,4 @@
-"""Watches: who asked for a promise is told of its settlement, once, and not before its commit."""
+"""Watches: a peer hears of the settlement of its promise once, and not before its commit."""
 
 from __future__ import annotations
 
