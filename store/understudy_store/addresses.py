@@ -1,7 +1,7 @@
-"""Targets: who a task or an unblock message is for.
+"""Targets: the addresses of tasks and of unblock messages.
 
-``service-b`` and ``poll://service-b`` mean the same as ``poll://any@service-b``: whichever node of
-the group has free capacity. ``poll://any@service-b/node-1`` prefers a node, and
+``service-b`` and ``poll://service-b`` mean the same as ``poll://any@service-b``: any node of the
+group that has credit. ``poll://any@service-b/node-1`` prefers a node, and
 ``poll://uni@service-b/node-1`` is for that node only.
 """
 

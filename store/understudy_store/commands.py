@@ -1,8 +1,8 @@
 """The commands of the store and their reply (semantics: Commands).
 
 A command is one msgspec struct, tagged with the name that the contract gives it. Statuses are those
-of HTTP: 200 and 201 done, 300 something awaited is settled, 400 malformed, 404 absent, 409 not held
-or not in that state, 413 too large, 422 not possible for this kind of promise.
+of HTTP: 200 and 201 done, 300 an awaited promise is settled, 400 malformed, 404 absent, 409 not
+held or not in that state, 413 too large, 422 not possible for this kind of promise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PromiseSettle(Command, tag="promise.settle", frozen=True):
 
 
 class PromiseCancel(Command, tag="promise.cancel", frozen=True):
-    """Settles `rejected_canceled`: this promise and, in its call graph, all it still waits for."""
+    """Settle `rejected_canceled` this promise and, in its call graph, all it still waits for."""
 
     id: str
     value: Value = EMPTY
@@ -70,7 +70,7 @@ class PromiseSearch(Command, tag="promise.search", frozen=True):
 
 
 class TaskCreate(Command, tag="task.create", frozen=True):
-    """Create and acquire in one."""
+    """Create a promise and acquire its task in one."""
 
     pid: str
     ttl: int
@@ -114,7 +114,7 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 
 
 class TaskRelease(Command, tag="task.release", frozen=True):
-    """`delay` in milliseconds; `failed`: because the function raised, so it counts as a failure."""
+    """Give a task back for `delay` milliseconds; `failed`: because the function raised."""
 
     id: str
     version: int
@@ -123,14 +123,14 @@ class TaskRelease(Command, tag="task.release", frozen=True):
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
-    """Renews each (id, version) that `pid` holds; an empty tuple renews all that it holds."""
+    """Renew each (id, version) that `pid` holds; an empty tuple renews all that it holds."""
 
     pid: str
     tasks: tuple[tuple[str, int], ...] = ()
 
 
 class TaskHalt(Command, tag="task.halt", frozen=True):
-    """`cause`: why, for whoever looks at the task; empty leaves what it has."""
+    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause."""
 
     id: str
     cause: str = ""
@@ -145,7 +145,7 @@ class TaskGet(Command, tag="task.get", frozen=True):
 
 
 class TaskPreload(Command, tag="task.preload", frozen=True):
-    """The children of a task that (id, version) holds: for a node that no longer has it warm."""
+    """Read the children of a task that (id, version) holds, for a node without its activation."""
 
     id: str
     version: int
@@ -161,7 +161,7 @@ class TaskSearch(Command, tag="task.search", frozen=True):
 
 
 class ScheduleCreate(Command, tag="schedule.create", frozen=True):
-    """`promise_timeout` in milliseconds from each occurrence; `cron` in UTC."""
+    """Create a promise at each time of `cron` (UTC), for `promise_timeout` milliseconds from it."""
 
     id: str
     cron: str
@@ -211,12 +211,12 @@ StoreCommand: TypeAlias = (
     | ScheduleSearch
 )
 
-#: answered by the engine, after the commit of their batch: history is not in memory
+#: Answered by the engine after the commit of their batch, because history is not in memory.
 ReadCommand: TypeAlias = TaskPreload | PromiseSearch | TaskSearch | ScheduleSearch
 
 
 class Reply(msgspec.Struct, array_like=True, gc=False):
-    """The answer to one command; which bodies are set depends on the command."""
+    """The answer to one command, which also decides which of the bodies is set."""
 
     status: int
     error: str | None = None
@@ -227,7 +227,7 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     promises: list[PromiseRecord] | None = None
     tasks: list[TaskRecord] | None = None
     schedules: list[ScheduleRecord] | None = None
-    #: where the next page begins; None: this was the last
+    #: cursor of the next page; None: this was the last
     cursor: str | None = None
     #: of a fence: one for each inner command, see `TaskFence`
     replies: list[Reply | None] | None = None
@@ -236,4 +236,5 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def ok(self) -> bool:
+        """True unless the command was refused."""
         return self.status < 400

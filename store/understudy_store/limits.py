@@ -1,4 +1,4 @@
-"""Bounds of what the store accepts. Every one is refused with a clear error, never truncated."""
+"""Bounds of what the store accepts. Past a bound, a command is refused; nothing is truncated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MIB = 1024 * KIB
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one command may ask for.
+    """The bounds of one command.
 
     A command past a bound is answered with status 400 (413 for payloads) and changes nothing.
     """

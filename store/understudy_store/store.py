@@ -149,7 +149,7 @@ class Store:
         self._enqueue(changes, reads, on_done)
         return None
 
-    # ---- the same, in the callers' former words; they leave once the broker uses the above ------
+    # ---- asking, and waiting: for tools and tests, which have no loop ----------------------------
 
     def find(self, ids: Collection[str]) -> list[Row]:
         """Return the rows of `ids` as `lookup` does, waiting for them.

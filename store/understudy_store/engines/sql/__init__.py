@@ -1,1 +1,1 @@
-"""What SQL engines share: tables, rows, statements, queries, migrations."""
+"""Parts that SQL engines share: tables, rows, statements, queries, migrations."""

@@ -15,12 +15,12 @@ from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, Table, Text, te
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-#: In the header of every SQLite file that is ours ("undr"): PRAGMA application_id
+#: "undr", in the header of every SQLite file of a store: PRAGMA application_id
 APPLICATION_ID = 0x756E6472
 
 
 class StoreModel(SQLModel, registry=registry()):
-    """Base of the tables; with a registry of its own, as an embedding program has tables too."""
+    """Base of the tables, with its own registry, because embedding programs have tables too."""
 
 
 class Promise(StoreModel, table=True):
@@ -28,9 +28,9 @@ class Promise(StoreModel, table=True):
 
     __tablename__ = "promise"
     __table_args__: ClassVar[Any] = (
-        # What a restart loads, and pages of what is pending: both without reading history.
+        # For restarts, and for searches of pending promises: neither reads history.
         Index("promise_live", "id", sqlite_where=text("state = 'pending'")),
-        # Preloads, and searches within one call graph.
+        # For preloads, and for searches within one call graph.
         Index("promise_graph", "origin", "branch"),
     )
 
@@ -39,7 +39,7 @@ class Promise(StoreModel, table=True):
     state: str = Field(sa_type=Text)
     #: JSON object of texts
     param_headers: str = Field(sa_type=Text)
-    #: opaque, as are all data
+    #: opaque, as all data
     param_data: bytes | None = Field(sa_type=LargeBinary)
     #: JSON object of texts
     value_headers: str = Field(sa_type=Text)
@@ -51,7 +51,7 @@ class Promise(StoreModel, table=True):
     settled_at: int | None = Field(sa_type=BigInteger)
     #: id of the root of its call graph; its own id where it is the root
     origin: str = Field(sa_type=Text)
-    #: id of the task whose preload holds it
+    #: id of the task whose preload contains the promise
     branch: str | None = Field(sa_type=Text)
     #: 16 bits of a stable hash of `origin`: a call graph lives wholly in one shard
     shard: int
@@ -70,11 +70,11 @@ class Promise(StoreModel, table=True):
     retry_at: int | None = Field(sa_type=BigInteger)
     #: JSON array of promise ids; NULL for none
     resumes: str | None = Field(sa_type=Text)
-    #: how often it was given back because its function raised
+    #: releases because its function raised
     failures: int | None = Field(sa_type=BigInteger)
-    #: how often in a row its holder vanished; NULL counts as 0
+    #: crash count: holders in a row that vanished; NULL counts as 0
     deaths: int | None = Field(sa_type=BigInteger)
-    #: how the last of them vanished, or why it was halted
+    #: how the last of them vanished, or the reason why the task was halted
     cause: str | None = Field(sa_type=Text)
 
 
@@ -89,7 +89,7 @@ class Callback(StoreModel, table=True):
 
 
 class Listener(StoreModel, table=True):
-    """Who is owed an unblock once `awaited` is settled."""
+    """An address that is owed an unblock once `awaited` is settled."""
 
     __tablename__ = "listener"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -131,7 +131,7 @@ class Meta(StoreModel, table=True):
     """Facts about the whole store, all as text.
 
     ``now``: greatest time ever committed. ``store``: 8 random bytes in hex, which its journal
-    bears. ``commit``: number of the last one that is here; later ones are in the journal.
+    repeats. ``commit``: number of the last commit in the tables; later ones are in the journal.
     """
 
     __tablename__ = "meta"

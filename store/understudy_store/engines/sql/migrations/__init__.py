@@ -1,7 +1,7 @@
 """Changes of the schema, in order; each is final once released. Run when a store is opened.
 
-alembic is heavy and almost never needed: which revision a store has is read by a plain SELECT, a
-new store is made as the models are, and alembic is imported only to migrate an older one.
+alembic is heavy and rarely needed. A plain SELECT reads the revision of a store, a new store is
+made from the models, and alembic is imported only to migrate an older one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: every revision, oldest first
 REVISIONS: Final = ("0001", "0002", "0003")
 HEAD: Final = REVISIONS[-1]
-#: which store a journal is of, and up to which commit the file holds all
+#: identity of the store, and the number of the last commit in its tables
 JOURNALED: Final = (
     "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"
 )
@@ -26,9 +26,9 @@ VERSION_TABLE: Final = "alembic_version"
 
 
 def create(connection: Connection) -> None:
-    """Make what all migrations together make, in an empty store, within `connection`'s transaction.
+    """Make the latest schema in an empty store, within `connection`'s transaction.
 
-    That the two are the same is for the tests to show.
+    The tests compare it with the schema that all migrations together make.
     """
     METADATA.create_all(connection, checkfirst=False)
     connection.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('now', '0')")

@@ -1,4 +1,4 @@
-"""Run by alembic: the connection is the caller's, and so is the transaction."""
+"""Entry point for alembic; it works on the caller's connection, within its transaction."""
 
 from alembic import context
 
