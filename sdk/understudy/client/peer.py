@@ -20,7 +20,7 @@ from understudy_broker.protocol.messages import (
     Welcome,
 )
 from understudy_store.commands import PromiseCreate, TaskCreate
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.records import PromiseRecord, TaskRecord, pid_of
 
 #: The lease to ask for before the broker has said which one is usual, milliseconds.
 _FIRST_LEASE_MS = 10_000
@@ -82,7 +82,7 @@ class Peer:
         self.serve()
         welcome = self._welcome
         ttl_ms = _FIRST_LEASE_MS if welcome is None else welcome.lease_ttl_ms
-        pid = f"{self._name}#{self._boot}"
+        pid = pid_of(self._name, self._boot)
         command = TaskCreate(pid, ttl_ms, create.id, create.timeout_at, create.param, create.tags)
         self._requests.perform(command, stored, result, self._perform_task)
 

@@ -36,7 +36,7 @@ from understudy_broker.protocol.messages import (
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
-from understudy_store.records import PromiseRecord
+from understudy_store.records import PromiseRecord, pid_of
 
 #: No lease lapses here. Pushes are never lost, so the store need not repeat them either.
 _NEVER_MS: Final = 1 << 40
@@ -152,7 +152,7 @@ class Peer:
     @property
     def routing_id(self) -> bytes:
         """The bytes by which the broker's socket would tell this peer from others."""
-        return f"{self.name}#{self.boot}".encode()
+        return pid_of(self.name, self.boot).encode()
 
     def connect(self, credit: int = 0, functions: tuple[str, ...] = ()) -> None:
         """Connect to the broker and say hello."""

@@ -15,11 +15,11 @@ from understudy_store.commands import PromiseGet, PromiseSearch
 from understudy_store.records import (
     HEADER_FUNCTION,
     TAG_BRANCH,
-    TAG_ORIGIN,
     TAG_PARENT,
     PromiseRecord,
     PromiseState,
     Value,
+    origin_of,
 )
 
 FORMAT: Final = "understudy history"
@@ -221,7 +221,7 @@ def record(id: str, source: Runtime | str | None = None) -> History:
 def _record(id: str, runtime: Runtime) -> History:
     root = runtime.session.command(PromiseGet(id)).promise
     assert root is not None
-    origin = root.tags.get(TAG_ORIGIN, id)
+    origin = origin_of(root)
     found = {record.id: record for record in _search(runtime, origin=origin)}
     # Detached calls have an origin of their own, but their ids are below their caller's.
     found |= {record.id: record for record in _search(runtime, prefix=f"{id}.")}

@@ -28,10 +28,10 @@ from understudy_store.records import (
     HEADER_VERSION,
     REJECTED,
     TAG_BRANCH,
-    TAG_ORIGIN,
     TAG_PARENT,
     TAG_TARGET,
     PromiseRecord,
+    origin_of,
 )
 
 
@@ -219,12 +219,12 @@ class _Replayer:
 
         These belong to the call graph of the task and were created by the run itself.
         """
-        origin = task.tags.get(TAG_ORIGIN, task.id)
+        origin = origin_of(task)
         return [
             r
             for r in self._history.promises
             if r.tags.get(TAG_BRANCH) == task.id
-            and r.tags.get(TAG_ORIGIN, r.id) == origin
+            and origin_of(r) == origin
             and r.tags.get(TAG_PARENT, task.id) == task.id
         ]
 
@@ -237,7 +237,7 @@ class _Replayer:
             env,
             self._function,
             task,
-            origin=task.tags.get(TAG_ORIGIN, task.id),
+            origin=origin_of(task),
             branch=task.id,
             data=task.param.data,
             history=children,
