@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: what `make bench`, `make bench-guard` and `make bench-peers` run."""
+"""Benchmarks of understudy beside the bare pipeline and other systems.
+
+`make bench`, `make bench-guard` and `make bench-peers` run these commands.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from typing import Final, TypeAlias
 
 from benchmarks import charts, guard, profile, publish, report
 from benchmarks.harness import Figures, Harness, Journal, Workload, read, write
-from benchmarks.machine import BUSY_MAX, busy_cores
+from benchmarks.host import BUSY_MAX, busy_cores
 from benchmarks.peers.adapters import peers as all_peers
-from benchmarks.subjects import Floor, Understudy
+from benchmarks.subjects import BarePipeline, Understudy
 from benchmarks.workloads import WORKLOADS
 
 RESULTS: Final = Path(__file__).with_name("results")
@@ -24,30 +27,30 @@ MINUTES: Final = 4.5
 WARM_UP: Final = {"fan_out": 2_000, "chain": 20, "chains": 200, "steps": 100}
 
 
-#: the guard's exit code where it cannot know
+#: The guard's exit code if the machine is too busy to judge.
 INCONCLUSIVE: Final = 3
 
-#: what peers are asked for too: no size for which the slowest would need many minutes
+#: Workloads and sizes for other systems: none for which the slowest would need many minutes.
 PEER_SIZES: Final = {"fan_out": 10_000, "chain": 200, "chains": 1_000, "memory": 0}
 PEER_WARM_UP: Final = {"fan_out": 200, "chain": 10, "chains": 50}
 
-#: what argparse gives for `add_subparsers`, for type checkers
+#: The type that argparse returns from `add_subparsers`.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 PROFILE_HELP: Final = """\
-Where the processor time of a call goes, in µs.
+Show where the processor time of a call goes, in µs.
 
-By thread: a broker on SQLite, two nodes and a client are started as `run` does;
-one durable parent makes no-op calls, and the system's counters of every thread
-are read directly before and after (Linux only). "Waited for a core" is time in
-which a thread could have run, and no core was free. From these follows how many
-calls are possible, and what is in the way of more. Then the same for chains of
-three calls, one after the other, with how often each thread slept: latency.
+By thread: starts a broker on SQLite, two nodes and a client, as `run` does. One
+durable parent makes no-op calls, and the system's counters of every thread are
+read directly before and after (Linux only). "Waited for a core" is time in which
+a thread could have run but no core was free. The counters show how many calls
+are possible and what limits them. The same is done for chains of three calls,
+one after the other, with the number of times that each thread slept: latency.
 
-By stage: the cores of a broker and of two nodes hand their frames to one another
-in this process, without sockets and threads, 512 calls at a time; what they
-commit is then written by the statements of the product. Processor time too, but
-for the sync of a commit, which is waiting.
+By stage: the cores of a broker and of two nodes exchange their frames in this
+process, without sockets and threads, 512 calls at a time. Their commits are then
+written by the product's statements. This is processor time too, except for the
+sync of a commit, which is waiting.
 
 examples:
   python -m benchmarks profile
@@ -57,13 +60,13 @@ examples:
 
 
 PEERS_HELP: Final = """\
-Ours, the floor and {names}.
+Measure understudy, the bare pipeline and {names}.
 
-Each gets a virtual environment of its own in benchmarks/peers/.envs, made at the
-first run (it takes about 800 MB there). Redis and PostgreSQL are taken from the path,
-Redis else from a Python package; what cannot be had is named and left out. A
-round of all takes about seven minutes. One that is interrupted goes on where it
-stopped when it is called again.
+Each system gets a virtual environment of its own in benchmarks/peers/.envs, made
+at the first run (about 800 MB in all). Redis and PostgreSQL are taken from the
+path; Redis may also come from a Python package. Systems that cannot be installed
+are named and left out. A round of all takes about seven minutes. After an
+interruption, the same command goes on where it stopped.
 
 examples:
   make bench-peers
@@ -72,24 +75,26 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 1 if the guard fails."""
+    """Run the command line; return the exit code, 1 if the guard fails."""
     options = _parser().parse_args(arguments)
     code: int = options.do(options)
     return code
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ours and the floor."""
+    """Measure understudy and the bare pipeline."""
     names = options.only or list(WORKLOADS)
     whole = not options.only and not options.sizes
     out = options.out or RESULTS / ("latest.json" if whole else "part.json")
     busy = _busy_cores()
     if busy > BUSY_MAX:
-        print(f"· {_others(busy)}: what is measured will be lower", file=sys.stderr)
+        print(f"· {_others(busy)}: the figures will be lower", file=sys.stderr)
     chosen: list[tuple[Workload, Sequence[int]]] = [
         (WORKLOADS[name], options.sizes or WORKLOADS[name].sizes) for name in names
     ]
-    harness = Harness(chosen, [[Understudy(), Floor()]], warm_up=WARM_UP, on_run=Progress().show)
+    harness = Harness(
+        chosen, [[Understudy(), BarePipeline()]], warm_up=WARM_UP, on_run=Progress().show
+    )
     harness.busy_before = busy
     harness.rounds_within(options.rounds, options.minutes * 60)
     result = harness.result()
@@ -97,15 +102,16 @@ def run(options: argparse.Namespace) -> int:
     report.show(result)
     folder = out.with_name("charts" if whole else "charts-part")
     if options.out is None:
-        # those of what is measured no longer would stay; elsewhere it may be anybody's folder
+        # Charts of workloads that are gone would stay. Only our own folder is emptied, because a
+        # folder beside --out may contain other files.
         shutil.rmtree(folder, ignore_errors=True)
     drawn = charts.draw(result, folder)
     print(f"\n{out} and {len(drawn)} charts in {folder}")
     return 0
 
 
-def keep(options: argparse.Namespace) -> int:
-    """The guard."""
+def check_guard(options: argparse.Namespace) -> int:
+    """Compare the ratios to the bare pipeline with the recorded ones."""
     busy = _busy_cores()
     harness = guard.harness()
     harness.on_run = Progress().show
@@ -117,18 +123,21 @@ def keep(options: argparse.Namespace) -> int:
     again = "make bench-guard ARGS=--record"
     busy = max(busy, _busy_cores())
     if options.record and busy > BUSY_MAX:
-        print(f"\nnot recorded: {_others(busy)}. On a quiet machine: {again}", file=sys.stderr)
+        print(
+            f"\nnot recorded: {_others(busy)}. Run this on a quiet machine: {again}",
+            file=sys.stderr,
+        )
         return INCONCLUSIVE
     if options.record:
         guard.record(found)
-        print(f"\nrecorded in {guard.PATH}: commit it together with what made the difference")
+        print(f"\nrecorded in {guard.PATH}: commit it with the change that made the difference")
         return 0
     if not guard.PATH.exists():
-        print(f"\nnothing is recorded yet; on a quiet machine: {again}", file=sys.stderr)
+        print(f"\nno ratio is recorded yet. Run this on a quiet machine: {again}", file=sys.stderr)
         return 1
     lost = guard.losses(found, guard.recorded())
     if lost:
-        print("· slower than recorded; as many rounds again, to be sure", file=sys.stderr)
+        print("· slower than recorded; measuring as many rounds again to be sure", file=sys.stderr)
         for _ in range(options.rounds):
             harness.round()
         result = harness.result()
@@ -136,17 +145,21 @@ def keep(options: argparse.Namespace) -> int:
         report.show(result)
         lost = guard.losses(found, guard.recorded())
     if not lost:
-        print(f"\nkept: every ratio to the floor is at least {guard.KEPT:.0%} of the recorded one")
+        print(
+            f"\npassed: every ratio to the bare pipeline is at least {guard.KEPT:.0%} of the one "
+            "recorded"
+        )
         return 0
     print(
-        "\nslower than recorded, compared with the floor in the same run:\n  " + "\n  ".join(lost),
+        "\nslower than recorded, relative to the bare pipeline in the same run:\n  "
+        + "\n  ".join(lost),
         file=sys.stderr,
     )
     busy = max(busy, _busy_cores())
     if busy > BUSY_MAX:
         print(f"inconclusive: {_others(busy)}. Run it again on a quiet machine", file=sys.stderr)
         return INCONCLUSIVE
-    print(f"If it is meant to be so: {again}", file=sys.stderr)
+    print(f"If this is intended: {again}", file=sys.stderr)
     return 1
 
 
@@ -159,20 +172,20 @@ def _others(busy: float) -> str:
 
 
 def peers(options: argparse.Namespace) -> int:
-    """Ours, the floor and the others; those that cannot be had are named."""
+    """Measure understudy, the bare pipeline and other systems; name those that are absent."""
     journal = Journal(options.out.with_suffix(".journal"))
     if options.fresh:
         journal.done()
         journal = Journal(journal.path)
     if len(journal):
-        print(f"going on after {len(journal)} runs (anew: ARGS=--fresh)", file=sys.stderr)
+        print(f"going on after {len(journal)} runs (to start over: ARGS=--fresh)", file=sys.stderr)
     chosen = [p for p in all_peers() if not options.only or p.name in options.only]
     workloads = [
         (WORKLOADS[name], (size and (options.size or size),)) for name, size in PEER_SIZES.items()
     ]
     harness = Harness(
         workloads,
-        [[Understudy(), Floor()], *([peer] for peer in chosen)],
+        [[Understudy(), BarePipeline()], *([peer] for peer in chosen)],
         warm_up=PEER_WARM_UP,
         on_run=Progress().show,
         journal=journal,
@@ -192,20 +205,20 @@ def peers(options: argparse.Namespace) -> int:
 
 
 def draw(options: argparse.Namespace) -> int:
-    """Charts of a result that is there."""
+    """Draw the charts of a stored result."""
     for path in charts.draw(read(options.result), options.folder):
         print(path)
     return 0
 
 
 def table(options: argparse.Namespace) -> int:
-    """The table of a result that is there."""
+    """Print the table of a stored result."""
     report.show(read(options.result))
     return 0
 
 
-def into_docs(options: argparse.Namespace) -> int:
-    """Results into docs/performance.md."""
+def publish_results(options: argparse.Namespace) -> int:
+    """Write results into docs/performance.md."""
     for name in ("ours", "peers"):
         path = getattr(options, name)
         if path is not None:
@@ -217,20 +230,21 @@ def into_docs(options: argparse.Namespace) -> int:
     return 0
 
 
-def look(options: argparse.Namespace) -> int:
-    """Where the time goes."""
-    print("· by thread, then by stage: about a minute with the defaults", file=sys.stderr)
+def show_profile(options: argparse.Namespace) -> int:
+    """Show where the time of a call goes."""
+    print("· measuring by thread, then by stage: about a minute with the defaults", file=sys.stderr)
     result = profile.measure(
         options.calls, options.rounds, options.stage_calls, options.best_of, options.chains
     )
     write(options.out, result)
     profile.show(result)
-    print(f"\n{options.out}; into the page: python -m benchmarks publish --profile {options.out}")
+    print(f"\n{options.out}")
+    print(f"To publish it: python -m benchmarks publish --profile {options.out}")
     return 0
 
 
 class Progress:
-    """A line for each run, on standard error."""
+    """Prints a line for each run, on standard error."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -248,15 +262,15 @@ class Progress:
 
 
 def _count(text: str) -> int:
-    """A number of calls or runs, for argparse."""
+    """Parse a number of calls or runs."""
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: it must be 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
 
 
 def _size(text: str) -> int:
-    """One of a workload's sizes: a store to grow may be empty."""
+    """Parse the size of a workload; it may be 0, because a store may be empty."""
     return int(text) if text.strip() == "0" else _count(text)
 
 
@@ -264,56 +278,90 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
-    command = commands.add_parser("run", help="ours and the floor")
-    command.add_argument("--only", action="append", choices=WORKLOADS, metavar="WORKLOAD")
-    command.add_argument("--sizes", type=_size, nargs="+", help="instead of the workload's own")
-    command.add_argument("--rounds", type=_count, default=ROUNDS)
+    command = commands.add_parser("run", help="measure understudy and the bare pipeline")
     command.add_argument(
-        "--minutes", type=float, default=MINUTES, help="no round is begun that would take longer"
+        "--only",
+        action="append",
+        choices=WORKLOADS,
+        metavar="WORKLOAD",
+        help="measure only this workload; may be repeated [default: all]",
+    )
+    command.add_argument(
+        "--sizes", type=_size, nargs="+", help="sizes to measure [default: the workload's own]"
+    )
+    command.add_argument(
+        "--rounds", type=_count, default=ROUNDS, help="rounds to measure [default: %(default)s]"
+    )
+    command.add_argument(
+        "--minutes",
+        type=float,
+        default=MINUTES,
+        help="begin no round that would end after this time [default: %(default)s]",
     )
     command.add_argument(
         "--out",
         type=Path,
-        help="results/latest.json beside this program, or part.json with --only or --sizes",
+        help="file for the result [default: latest.json in benchmarks/results, or part.json with "
+        "--only or --sizes]",
     )
     command.set_defaults(do=run)
 
-    command = commands.add_parser("guard", help="the ratio to the floor against the recorded one")
-    command.add_argument("--rounds", type=_count, default=guard.ROUNDS)
-    command.add_argument("--record", action="store_true", help="make this the recorded one")
-    command.set_defaults(do=keep)
+    command = commands.add_parser(
+        "guard", help="compare the ratios to the bare pipeline with the recorded ones"
+    )
+    command.add_argument(
+        "--rounds",
+        type=_count,
+        default=guard.ROUNDS,
+        help="rounds to measure [default: %(default)s]",
+    )
+    command.add_argument("--record", action="store_true", help="record the ratios of this run")
+    command.set_defaults(do=check_guard)
 
     names = [peer.name for peer in all_peers()]
     command = commands.add_parser(
         "peers",
-        help="ours, the floor and other systems",
+        help="measure understudy, the bare pipeline and other systems",
         description=PEERS_HELP.format(names=", ".join(names)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument(
-        "--only", action="append", choices=names, metavar="PEER", help="may be repeated"
+        "--only",
+        action="append",
+        choices=names,
+        metavar="PEER",
+        help="measure only this system; may be repeated [default: all]",
     )
-    command.add_argument("--size", type=_count, help="calls of each workload, instead of its own")
-    command.add_argument("--rounds", type=_count, default=ROUNDS, help="%(default)s by default")
-    command.add_argument("--fresh", action="store_true", help="forget what was interrupted")
-    command.add_argument("--out", type=Path, default=RESULTS / "peers.json")
+    command.add_argument("--size", type=_count, help="calls of each workload [default: its own]")
+    command.add_argument(
+        "--rounds", type=_count, default=ROUNDS, help="rounds to measure [default: %(default)s]"
+    )
+    command.add_argument("--fresh", action="store_true", help="start over after an interruption")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "peers.json",
+        help="file for the result [default: %(default)s]",
+    )
     command.set_defaults(do=peers)
 
     command = commands.add_parser("charts", help="draw the charts of a result")
-    command.add_argument("result", type=Path)
-    command.add_argument("--folder", type=Path, default=CHARTS)
+    command.add_argument("result", type=Path, help="result file")
+    command.add_argument(
+        "--folder", type=Path, default=CHARTS, help="folder for the charts [default: %(default)s]"
+    )
     command.set_defaults(do=draw)
 
-    command = commands.add_parser("publish", help="put results into docs/performance.md")
-    command.add_argument("--ours", type=Path, help="what `run` wrote")
-    command.add_argument("--peers", type=Path, help="what `peers` wrote")
-    command.add_argument("--profile", type=Path, help="what `profile` wrote")
-    command.set_defaults(do=into_docs)
+    command = commands.add_parser("publish", help="write results into docs/performance.md")
+    command.add_argument("--ours", type=Path, help="result file of `run`")
+    command.add_argument("--peers", type=Path, help="result file of `peers`")
+    command.add_argument("--profile", type=Path, help="result file of `profile`")
+    command.set_defaults(do=publish_results)
 
     _add_profile(commands)
 
-    command = commands.add_parser("table", help="show a result")
-    command.add_argument("result", type=Path)
+    command = commands.add_parser("table", help="print the table of a result")
+    command.add_argument("result", type=Path, help="result file")
     command.set_defaults(do=table)
     return parser
 
@@ -321,7 +369,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_profile(commands: Commands) -> None:
     command = commands.add_parser(
         "profile",
-        help="where the time of a call goes: by thread and by stage",
+        help="show where the time of a call goes, by thread and by stage",
         description=PROFILE_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -329,44 +377,47 @@ def _add_profile(commands: Commands) -> None:
         "--calls",
         type=_count,
         default=profile.CALLS,
-        help="of the fan-out on processes (default: %(default)s)",
+        help="calls of the fan-out on processes [default: %(default)s]",
     )
     command.add_argument(
         "--chains",
         type=_count,
         default=profile.CHAINS,
-        help="of three calls each, one after the other (default: %(default)s)",
+        help="chains of three calls, one after the other [default: %(default)s]",
     )
     command.add_argument(
         "--rounds",
         type=_count,
         default=profile.ROUNDS,
-        help="runs of it; the one whose processor time is in the middle counts "
-        "(default: %(default)s)",
+        help="runs on processes; the one with the median processor time counts "
+        "[default: %(default)s]",
     )
     command.add_argument(
         "--stage-calls",
         type=_count,
         default=profile.STAGE_CALLS,
-        help="of the fan-out in the pure cores (default: %(default)s)",
+        help="calls of the fan-out in the pure cores [default: %(default)s]",
     )
     command.add_argument(
         "--best-of",
         type=_count,
         default=profile.BEST_OF,
-        help="runs of it; each stage counts as in its best (default: %(default)s)",
+        help="runs in the pure cores; the best of each stage counts [default: %(default)s]",
     )
     command.add_argument(
-        "--out", type=Path, default=RESULTS / "profile.json", help="(default: %(default)s)"
+        "--out",
+        type=Path,
+        default=RESULTS / "profile.json",
+        help="file for the result [default: %(default)s]",
     )
-    command.set_defaults(do=look)
+    command.set_defaults(do=show_profile)
 
 
 if __name__ == "__main__":
-    # that a broker is not there yet is no news here
+    # Clients start before the broker answers, which is expected here.
     logging.getLogger("understudy").setLevel(logging.ERROR)
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("stopped; `make bench-peers` would go on from here", file=sys.stderr)
+        print("stopped; `make bench-peers` goes on from here when it is run again", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The functions that the benchmarks call, beyond those of `understudy bench`."""
+"""Functions that the benchmarks call, in addition to those of `understudy bench`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["remembers", "runtime", "threads"]
 
 @runtime.register
 def remembers(ctx: Context, count: int) -> Generator[Any, Any, int]:
-    """`count` stored steps, then a wait for the outside: what has to be replayed elsewhere."""
+    """Store `count` steps, then wait for the outside: the start of a replay on another node."""
     promises: list[Promise[int]] = []
     for number in range(count):
         promise = yield ctx.lfi(noop, number)
@@ -27,5 +27,5 @@ def remembers(ctx: Context, count: int) -> Generator[Any, Any, int]:
 
 @runtime.register
 def threads(_: Context) -> dict[int, str]:
-    """The threads of the node that performs this: what they are called, by the system's number."""
+    """Return the names of the threads of this node, by the system's numbers."""
     return {thread.native_id: thread.name for thread in threading.enumerate() if thread.native_id}

@@ -1,4 +1,4 @@
-"""Charts of a result, as SVG: bars on a log scale, latency percentiles, growth curves."""
+"""Charts of results as SVG: bars on a log scale, latency percentiles, growth curves."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ROW: Final = 26
 HEAD: Final = 56
 FOOT: Final = 52
 INK: Final = "#1f2328"
-#: of what is not on a disk when it is acknowledged
+#: Opacity of bars of subjects whose results are not on a disk when they are acknowledged.
 PALE: Final = 0.4
 FAINT: Final = "#d0d7de"
-#: distinct also for those who do not see red or green (Okabe and Ito)
-COLOURS: Final = ("#0072b2", "#8c959f", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
-FIRST: Final = ("understudy", "floor")
+#: Colors that can also be told apart without seeing red or green (Okabe and Ito).
+COLORS: Final = ("#0072b2", "#8c959f", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
+FIRST: Final = ("understudy", "bare pipeline")
 PERCENTILES: Final = (("p50_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99"))
 
 
 class Svg:
-    """A picture under construction."""
+    """An SVG picture that is being drawn."""
 
     def __init__(self, height: float, title: str, note: str) -> None:
         self.height = height
@@ -41,7 +41,7 @@ class Svg:
     def text(
         self, x: float, y: float, text: str, *, size: int = 12, anchor: str = "start", **more: str
     ) -> None:
-        """`more`: fill, weight."""
+        """Draw a text; `more` may contain `fill` and `weight`."""
         fill, weight = more.get("fill", INK), more.get("weight", "400")
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
@@ -78,7 +78,7 @@ class Svg:
 def log_scale(
     low: float, high: float, start: float, end: float
 ) -> tuple[Callable[[float], float], list[float]]:
-    """Where a value stands between `start` and `end`; and the powers of ten there."""
+    """Return a function from values to positions between `start` and `end`, and its ticks."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
 
@@ -89,26 +89,26 @@ def log_scale(
 
 
 def subjects_of(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Ours, the floor, then the others by name: the same order in every chart."""
+    """Return the subjects in the order of every chart: ours, the bare pipeline, others by name."""
     names = {entry["subject"] for entry in entries}
     return [*(n for n in FIRST if n in names), *sorted(names - set(FIRST))]
 
 
-def colour_of(subject: str, subjects: Sequence[str]) -> str:
-    """Ours and the floor have their own; the others by their place."""
+def color_of(subject: str, subjects: Sequence[str]) -> str:
+    """Return the color of a subject: fixed for ours and the bare pipeline, else by position."""
     if subject in FIRST:
-        return COLOURS[FIRST.index(subject)]
+        return COLORS[FIRST.index(subject)]
     others = [name for name in subjects if name not in FIRST]
-    return COLOURS[2 + others.index(subject) % (len(COLOURS) - 2)]
+    return COLORS[2 + others.index(subject) % (len(COLORS) - 2)]
 
 
 def synced(result: dict[str, Any], subject: str) -> bool:
-    """Whether what `subject` acknowledges is on the disk."""
+    """Return whether a subject has results on the disk when it acknowledges them."""
     return bool(result["subjects"][subject]["synced"])
 
 
 def note_of(result: dict[str, Any]) -> str:
-    """What it was measured on, in a line."""
+    """Describe machine and commit in one line."""
     machine = result["machine"]
     load = result["load_average"]["before"][0]
     pale = "" if all(synced(result, name) for name in result["subjects"]) else " Pale: not durable."
@@ -120,7 +120,7 @@ def note_of(result: dict[str, Any]) -> str:
 
 
 def bars(result: dict[str, Any], workload: str, size: int) -> Svg | None:
-    """One bar for each subject, on a log scale; None where there is nothing to compare."""
+    """Draw one bar for each subject on a log scale; None if there is nothing to compare."""
     entries = [
         e
         for e in result["results"]
@@ -147,8 +147,8 @@ def bars(result: dict[str, Any], workload: str, size: int) -> Svg | None:
         value = entry["median"][figure]
         weight = "600" if name == FIRST[0] else "400"
         svg.text(LEFT - 10, y + 14, name, anchor="end", weight=weight)
-        colour, pale = colour_of(name, order), not synced(result, name)
-        svg.rect(LEFT, y + 2, at(value) - LEFT, ROW - 9, colour, pale=pale)
+        color, pale = color_of(name, order), not synced(result, name)
+        svg.rect(LEFT, y + 2, at(value) - LEFT, ROW - 9, color, pale=pale)
         ends = [(at(entry[end][figure]), y + ROW / 2 - 2.5) for end in ("lowest", "highest")]
         svg.line(ends, INK)
         svg.text(
@@ -158,7 +158,7 @@ def bars(result: dict[str, Any], workload: str, size: int) -> Svg | None:
 
 
 def percentiles(result: dict[str, Any], workload: str) -> Svg | None:
-    """p50, p90 and p99 of each subject, on a log scale of milliseconds."""
+    """Draw p50, p90 and p99 of each subject on a log scale of milliseconds."""
     entries = [
         e for e in result["results"] if e["workload"] == workload and "p99_ms" in e["median"]
     ]
@@ -177,20 +177,20 @@ def percentiles(result: dict[str, Any], workload: str) -> Svg | None:
     for number, entry in enumerate(entries):
         y = HEAD + ROW * number + 10
         name = entry["subject"]
-        colour = colour_of(name, order)
+        color = color_of(name, order)
         median = entry["median"]
         points = [(at(median[figure]), y) for figure, _ in PERCENTILES]
         svg.text(LEFT - 10, y + 4, name, anchor="end", weight="600" if name == FIRST[0] else "400")
-        svg.line(points, colour, 3)
+        svg.line(points, color, 3)
         for x, _ in points:
-            svg.dot(x, y, colour)
+            svg.dot(x, y, color)
         said = " / ".join(f"{median[figure]:,.1f}" for figure, _ in PERCENTILES)
         svg.text(points[-1][0] + 10, y + 4, said, size=11)
     return svg
 
 
 def curve(result: dict[str, Any], workload: str, figure: str) -> Svg | None:
-    """A figure by size, both on log scales; a line for each subject that has several sizes."""
+    """Draw a figure by size on log scales, with a line for each subject with several sizes."""
     names = subjects_of([e for e in result["results"] if e["workload"] == workload])
     lines = {
         name: [e for e in find(result, workload, name) if e["size"] > 0 and figure in e["median"]]
@@ -217,18 +217,18 @@ def curve(result: dict[str, Any], workload: str, figure: str) -> Svg | None:
         svg.line([(80, at_y(tick)), (WIDTH - RIGHT, at_y(tick))], FAINT)
         svg.text(72, at_y(tick) + 4, f"{tick:,g}", anchor="end", size=11)
     for name, line in lines.items():
-        colour = colour_of(name, names)
+        color = color_of(name, names)
         points = [(at_x(e["size"]), at_y(e["median"][figure])) for e in line]
-        svg.line(points, colour, 2.5)
+        svg.line(points, color, 2.5)
         for (x, y), entry in zip(points, line, strict=True):
-            svg.dot(x, y, colour)
+            svg.dot(x, y, color)
             svg.line([(x, at_y(entry[end][figure])) for end in ("lowest", "highest")], INK)
-        svg.text(points[-1][0] + 10, points[-1][1] + 4, name, fill=colour, weight="600")
+        svg.text(points[-1][0] + 10, points[-1][1] + 4, name, fill=color, weight="600")
     return svg
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Write every chart that `result` has figures for."""
+    """Draw every chart for which a result has figures; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, Svg | None] = {}
     for workload, size in dict.fromkeys((e["workload"], e["size"]) for e in result["results"]):

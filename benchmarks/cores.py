@@ -1,4 +1,4 @@
-"""The cores of a broker and of two nodes, which hand their frames to one another in one thread."""
+"""The cores of a broker and of two nodes, which exchange their frames in one thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Final
 
 from understudy.bench import app
@@ -38,19 +39,19 @@ from understudy_store.records import HEADER_FUNCTION, TAG_TARGET, Row, Value
 BROKER: Final = "broker"
 CALLEE: Final = "node that is called"
 PARENT: Final = "node of the parent"
-#: a part of the broker's step
+#: A part of the broker's step.
 DISPATCH: Final = "dispatch"
-#: outputs of a step that go out together: 256 calls in each
+#: Step reports that are processed together: 256 calls in each.
 OUTPUTS_TOGETHER: Final = 2
 NOW: Final = 10**12
 DAY_MS: Final = 86_400_000
 
-#: ids that a turn of the broker looks for in the store, and what it then writes there
-Turns = list[tuple[set[str], Changes]]
+#: For each step of the broker: ids that it looked up in the store, and changes that it committed.
+Steps = list[tuple[set[str], Changes]]
 
 
 class Meter:
-    """Processor time of this thread by stage, in nanoseconds."""
+    """Measures the processor time of this thread by stage, in nanoseconds."""
 
     def __init__(self) -> None:
         self.spent_ns: dict[tuple[str, str], int] = defaultdict(int)
@@ -65,30 +66,31 @@ class Meter:
 
 
 class _Broker:
-    """A broker's core in a shell that measures."""
+    """A broker's core, in a shell that measures it."""
 
     def __init__(self, meter: Meter) -> None:
         config = BrokerConfig()
         machine = Machine(MachineConfig(limits=config.limits))
         self.core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self.meter = meter
-        self.turns: Turns = []
+        self.steps: Steps = []
         self._wanted: set[str] = set()
-        self._measure(self.core, "_dispatch", DISPATCH)
+        # Dispatch is a part of the step, so it is measured inside the core.
+        self._measure(attrgetter("_delivery")(self.core), "dispatch", DISPATCH)
         self.core.start(Snapshot(), NOW)
 
     def receive(self, peer: bytes, frame: bytes) -> None:
         self.core.receive(peer, frame, NOW)
 
-    def turn(self) -> dict[bytes, list[bytes]]:
-        """Perform what was received, commit it, and give the frames that go out, by peer."""
+    def run_step(self) -> dict[bytes, list[bytes]]:
+        """Step, commit, and return the frames to send, by peer."""
         self._wanted = set()
         self.core.mark_polled(NOW)
         with self.meter(BROKER, "step"):
             step = self.core.step(NOW, self._find)
         frames: list[Frame] = step.frames
         if step.batch is not None:
-            self.turns.append((self._wanted, step.batch.changes))
+            self.steps.append((self._wanted, step.batch.changes))
             with self.meter(BROKER, "committed"):
                 frames += self.core.committed(step.batch, [])
         by_peer: dict[bytes, list[bytes]] = {}
@@ -98,10 +100,10 @@ class _Broker:
 
     def _find(self, ids: set[str]) -> list[Row]:
         self._wanted = ids
-        return []  # nothing is in the store that is not here
+        return []  # The machine has all promises in memory, so no lookup finds more.
 
     def _measure(self, part: object, method: str, stage: str) -> None:
-        """Measure each call of a method as a stage."""
+        """Measure the calls of a method as a stage."""
         original = getattr(part, method)
 
         def measured(*args: object) -> object:
@@ -112,7 +114,7 @@ class _Broker:
 
 
 class _Port:
-    """The link of a node, up to its socket."""
+    """The session of a node, without a socket."""
 
     def __init__(self) -> None:
         self.link = LinkSession()
@@ -124,13 +126,14 @@ class _Port:
         return self.link.send(message)
 
     def cork(self) -> None:
-        """All that is asked waits for `take_frames` anyway."""
+        """Do nothing, because all requests wait for `take_frames` anyway."""
 
-    def uncork(self) -> None: ...
+    def uncork(self) -> None:
+        """Do nothing; see `cork`."""
 
 
 class _Executor:
-    """Keeps runs until they are stepped, and what steps hand out."""
+    """Keeps runs until they are stepped, and the reports of their steps."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
@@ -154,14 +157,14 @@ class _Executor:
             run.routine.close()
 
     def step(self) -> None:
-        """All that was submitted."""
+        """Step all runs that were submitted."""
         runs, self.runs = self.runs, []
         for run in runs:
             self.outputs.append(StepReport(run, run.routine.step(NOW)))
 
 
 class _Node:
-    """A node's cores; `peer` is what it is to the broker, `where` to the meter."""
+    """A node's cores; `peer` is its name for the broker, `where` its name for the meter."""
 
     def __init__(self, where: str, env: NodeEnvironment, config: NodeConfig, meter: Meter) -> None:
         self.where = where
@@ -177,12 +180,12 @@ class _Node:
         return [self.port.link.open(hello, NOW)]
 
     def take(self, frames: Sequence[bytes]) -> None:
-        """Frames of the broker."""
+        """Receive frames of the broker."""
         link, meter = self.port.link, self.meter
         for frame in frames:
             with meter(self.where, "decode"):
                 messages: list[ToPeer] = decode_to_peer(frame) if link.accepts(frame) else []
-            with meter(self.where, "answers"):
+            with meter(self.where, "replies"):
                 rest = link.receive(messages, NOW)
             rest = [message for message in rest if type(message) is not Welcome]
             with meter(self.where, "receive"):
@@ -193,7 +196,7 @@ class _Node:
             self.executor.step()
 
     def frames(self, outputs_max: int, *, grant: bool) -> list[bytes]:
-        """What to send after so many outputs of steps; `grant`: ask for more work too."""
+        """Process some step reports; return the frames to send. If `grant`, ask for more work."""
         outputs = self.executor.outputs
         taken = [outputs.popleft() for _ in range(min(outputs_max, len(outputs)))]
         with self.meter(self.where, "stepped"):
@@ -205,19 +208,19 @@ class _Node:
 
 
 class FanOut:
-    """One durable parent and its calls, from the first to the last."""
+    """A fan-out: one durable parent and its calls."""
 
     def __init__(self, calls: int, meter: Meter) -> None:
         self.calls = calls
         self.broker = _Broker(meter)
         self.env = _environment()
-        # room for the parent, and for nothing else
+        # Its concurrency of one has room for the parent and nothing else.
         self.parent = _Node(PARENT, self.env, NodeConfig(concurrency=1), meter)
         self.callee = _Node(CALLEE, self.env, NodeConfig(), meter)
         self.meter = meter
 
     def begin(self) -> None:
-        """Both nodes are there, and the parent is handed out to its own."""
+        """Connect both nodes, and hand the parent to its own node."""
         for node in (self.parent, self.callee):
             self._deliver(node, node.hello())
         self.parent.core.serve()
@@ -229,13 +232,13 @@ class FanOut:
         self._deliver(self.parent, self.parent.port.link.take_frames(NOW))
         if not self.parent.executor.runs:
             raise AssertionError("the parent was not handed out")
-        # as if its steps had been measured, and were quick
+        # The node asks for more work if steps are known to be quick, so tell it.
         self.callee.core.credit.policy.observe(1, 0.001)
         self.callee.core.serve()
         self._deliver(self.callee, self.callee.port.link.take_frames(NOW))
 
     def run(self) -> None:
-        """All calls; checks what comes out."""
+        """Run all calls, and check the counts."""
         parent, callee = self.parent, self.callee
         while not parent.core.state.done:
             if not parent.executor.outputs:
@@ -253,13 +256,13 @@ class FanOut:
             raise AssertionError(f"{callee.core.state.done} of {self.calls} calls were performed")
 
     def _deliver(self, node: _Node, frames: Sequence[bytes]) -> None:
-        """To the broker, and what it then says to both nodes."""
+        """Deliver frames to the broker, and its frames to both nodes."""
         with self.meter(BROKER, "receive"):
             for frame in frames:
                 self.broker.receive(node.peer, frame)
-        said = self.broker.turn()
+        frames_by_peer = self.broker.run_step()
         for each in (self.parent, self.callee):
-            each.take(said.get(each.peer, ()))
+            each.take(frames_by_peer.get(each.peer, ()))
 
 
 def _environment() -> NodeEnvironment:

@@ -1,10 +1,10 @@
-"""Speed that was reached is kept: the ratio to the floor, against a recorded one.
+"""The guard against lost speed: compares the ratios to the bare pipeline with recorded ones.
 
-Ours and the floor are measured in turns, in one run, on one machine; the ratio of the two says how
-much of what the parts can do is left. Where other work takes cores it does not: ours uses more of
-them than the floor, so then nothing is recorded, and nothing said to be slower. It is compared with
-the ratio in ``guard.json``, which is written on purpose (`make bench-guard ARGS=--record`) and
-committed.
+Understudy and the bare pipeline are measured in turns, in one run, on one machine, so their ratio
+says more about the program than about the machine. It does not if other work takes cores, because
+understudy uses more of them than the bare pipeline. In that case the guard records nothing and
+reports nothing as slower. The recorded ratios are in ``guard.json``. They are only written on
+purpose (`make bench-guard ARGS=--record`), and committed.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.harness import Harness, find
-from benchmarks.machine import machine, versions
-from benchmarks.subjects import Floor, Understudy
+from benchmarks.host import host, versions
+from benchmarks.subjects import BarePipeline, Understudy
 from benchmarks.workloads import WORKLOADS
 
 PATH: Final = Path(__file__).with_name("guard.json")
-#: of the recorded ratio; below it the guard fails
+#: The share of a recorded ratio below which the guard fails.
 KEPT: Final = 0.8
 ROUNDS: Final = 5
-#: quick ones: a change that costs shows in each of them
+#: Sizes that are quick to measure, and large enough to show a loss.
 SIZES: Final = {
     "fan_out": (10_000,),
     "chain": (200,),
@@ -38,56 +38,61 @@ Ratios = dict[str, float]
 
 
 def harness() -> Harness:
-    """Ours beside the floor."""
+    """Make a harness with understudy and the bare pipeline."""
     workloads = [(WORKLOADS[name], sizes) for name, sizes in SIZES.items()]
-    return Harness(workloads, [[Understudy(), Floor()]], warm_up=WARM_UP)
+    return Harness(workloads, [[Understudy(), BarePipeline()]], warm_up=WARM_UP)
 
 
 def ratios(result: dict[str, Any]) -> Ratios:
-    """Ours to the floor: the median of the ratios of the rounds; above is better."""
+    """Return the ratios of understudy to the bare pipeline: medians of the rounds' ratios.
+
+    A higher ratio is better.
+    """
     found: Ratios = {}
     for workload in SIZES:
-        ours, floors = (list(find(result, workload, name)) for name in ("understudy", "floor"))
+        ours, floors = (
+            list(find(result, workload, name)) for name in ("understudy", "bare pipeline")
+        )
         for mine, its in zip(ours, floors, strict=True):
             figure = mine["figure"]
             pairs = zip(mine["runs"], its["runs"], strict=True)
             each = [
-                floor[figure] / run[figure]
+                base[figure] / run[figure]
                 if mine["lower_is_better"]
-                else run[figure] / floor[figure]
-                for run, floor in pairs
+                else run[figure] / base[figure]
+                for run, base in pairs
             ]
             found[f"{workload} {mine['label']}"] = statistics.median(each)
     return found
 
 
 def record(found: Ratios, path: Path = PATH) -> None:
-    """Make `found` what later runs are held to."""
+    """Record ratios for later runs to be compared with."""
     recorded = {
         "recorded_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
-        "machine": machine(),
-        "ratio_to_floor": {name: round(value, 4) for name, value in found.items()},
+        "machine": host(),
+        "ratio_to_bare_pipeline": {name: round(value, 4) for name, value in found.items()},
     }
     path.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
 
 
 def recorded(path: Path = PATH) -> Ratios:
-    """What is on record; raises FileNotFoundError."""
-    ratios: Ratios = json.loads(path.read_text())["ratio_to_floor"]
+    """Return the recorded ratios; raises FileNotFoundError if there are none."""
+    ratios: Ratios = json.loads(path.read_text())["ratio_to_bare_pipeline"]
     return ratios
 
 
 def losses(found: Ratios, before: Ratios) -> list[str]:
-    """What has become slower than it may, in words; and what is no longer measured."""
+    """List the ratios that are too low, and those that are no longer measured, in words."""
     lines: list[str] = []
     for name, ratio in before.items():
         now = found.get(name)
         if now is None:
-            lines.append(f"{name}: recorded, and not measured")
+            lines.append(f"{name}: recorded, but not measured")
         elif now < KEPT * ratio:
             lines.append(
-                f"{name}: {now:.3f} of the floor (median of the rounds' ratios), {now / ratio:.0%} "
-                f"of the recorded {ratio:.3f}"
+                f"{name}: {now:.3f} of the bare pipeline (median of the rounds' ratios), "
+                f"{now / ratio:.0%} of the recorded {ratio:.3f}"
             )
     return lines

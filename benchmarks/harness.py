@@ -1,8 +1,8 @@
-"""Measures workloads on subjects: in turn, several times, and writes down all that matters.
+"""The harness: measures workloads on subjects in turns, several times, and records the results.
 
-A *subject* is a system that can be measured; a *workload* what it is asked to do. Subjects that are
-compared are open at the same time, and take turns within each workload, in an order that changes
-from round to round; so that what disturbs the machine disturbs all of them. Each round begins with
+A *subject* is a system that can be measured; a *workload* is a task that it is given. Subjects that
+are compared are open at the same time and take turns within each workload, in an order that changes
+from round to round, so that a disturbance of the machine meets all of them. Each round begins with
 fresh processes and empty stores.
 """
 
@@ -18,27 +18,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from benchmarks.machine import load_average, machine, versions
+from benchmarks.host import host, load_average, versions
 
 FORMAT: Final = 1
-#: name with its unit last, and value
+#: Values by name; a name ends with its unit.
 Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked of each subject.
+    """A task that each subject is given.
 
     Attributes
     ----------
     figure
-        The one that counts, of all that a run gives.
+        The figure that counts, among all that a run returns.
     lower_is_better
-        Of that figure.
+        Whether a lower value of that figure is better.
     sizes
-        What `make bench` measures; what a size means, `unit` says.
+        The sizes that `make bench` measures, in `unit`.
     alone
-        It starts processes of its own, so nothing else is open meanwhile.
+        Whether it starts processes of its own, so that nothing else is open meanwhile.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Workload:
     sizes: tuple[int, ...]
     lower_is_better: bool = False
     alone: bool = False
-    #: measured in this many rounds at most: for what takes long or hardly varies
+    #: Rounds in which it is measured at most, for workloads that take long or hardly vary.
     rounds_max: int = 1000
 
     def label(self, size: int) -> str:
-        """`size` in words."""
+        """Return a size in words."""
         if self.unit == "bytes":
             for word, bytes_ in (("MiB", 2**20), ("KiB", 2**10)):
                 if size >= bytes_:
@@ -61,33 +61,33 @@ class Workload:
 
 
 class SubjectError(Exception):
-    """A subject cannot be measured here; the text says why. The others go on."""
+    """A subject cannot be measured here; the text says why. Others are still measured."""
 
 
 class Runner(Protocol):
     """An open subject."""
 
     def run(self, workload: str, size: int) -> Figures | None:
-        """One run's figures; None if the subject does not do this."""
+        """Run a workload once; return its figures, or None if the subject does not support it."""
 
 
 class Subject(Protocol):
     """A system that can be measured."""
 
     name: str
-    #: what a result that it has acknowledged survives, in words
+    #: The failures that an acknowledged result survives, in words.
     durability: str
-    #: whether that is a crash of the machine: what was acknowledged is on the disk
+    #: Whether a result is on the disk when it is acknowledged, so that it survives a power loss.
     synced: bool
 
     def open(self) -> AbstractContextManager[Runner]:
         """Start it, empty."""
 
     def alone(self) -> Runner:
-        """Runs workloads that start all they need by themselves."""
+        """Return a runner of the workloads that start their own processes."""
 
     def versions(self) -> dict[str, str]:
-        """Of its parts."""
+        """Return the versions of its parts."""
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Series:
     runs: list[Figures] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """As it is written down: medians, lowest and highest, and each run."""
+        """Return medians, lowest and highest values, and each run."""
         names = self.runs[0].keys()
         by_name = {name: [run[name] for run in self.runs] for name in names}
         return {
@@ -121,12 +121,12 @@ class Series:
 
 
 class Journal:
-    """The runs so far, in a file, so that what was interrupted goes on where it stopped.
+    """The runs so far, in a file, so that an interrupted measurement can go on.
 
     Parameters
     ----------
     path
-        Made when there is something to write. `done` removes it.
+        The file. It is created by the first run, and removed by `done`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -144,11 +144,11 @@ class Journal:
         return key in self._known
 
     def get(self, key: tuple[Any, ...]) -> Figures | None:
-        """The figures of a run that is known."""
+        """Return the figures of a run in the journal."""
         return self._known[key]
 
     def add(self, key: tuple[Any, ...], figures: Figures | None) -> None:
-        """Write down a run at once."""
+        """Write a run to the file at once."""
         self._known[key] = figures
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
@@ -159,12 +159,12 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-#: told of each run: what, of whom, its figures
+#: Called after each run with workload, size, subject, figures and seconds.
 OnRun = Callable[[Workload, int, str, Figures | None, float], None]
 
 
 class Harness:
-    """Runs and collects.
+    """Runs workloads on subjects, and collects the figures.
 
     Parameters
     ----------
@@ -190,16 +190,16 @@ class Harness:
         self.warm_up = warm_up
         self.on_run = on_run
         self.journal = journal
-        #: subjects that cannot be measured, and why
+        #: Subjects that cannot be measured, and why.
         self.absent: dict[str, str] = {}
         self.series: dict[tuple[str, int, str], Series] = {}
         self.rounds = 0
         self._kept: set[tuple[str, int, str, int]] = set()
-        #: what the part of the last round that comes again took, seconds
+        #: Seconds of the last round, without workloads that are not measured again.
         self.repeat_s = 0.0
         self.began_at = time.time()
         self.load_before = load_average()
-        #: cores that others used before the first round; None: nobody has looked
+        #: Cores that other work used before the first round; None if that was not measured.
         self.busy_before: float | None = None
 
     def round(self) -> None:
@@ -276,7 +276,7 @@ class Harness:
             self.on_run(workload, size, subject.name, figures, took_s)
 
     def _recalled(self, workload: Workload, size: int, subject: Subject) -> bool:
-        """Whether this run was made before an interruption; then its figures count now."""
+        """Take the figures of this run from the journal, if it has them; return whether it had."""
         key = (workload.name, size, subject.name, self.rounds)
         if self.journal is None or key not in self.journal:
             return False
@@ -304,16 +304,16 @@ class Harness:
         series.runs.append(figures)
 
     def result(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return everything that was measured, ready for JSON."""
         subjects = [subject for group in self.groups for subject in group]
-        # one that failed halfway has figures too
+        # A subject that failed halfway has figures too.
         measured = {series.subject for series in self.series.values()}
         return {
             "format": FORMAT,
             "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began_at)),
             "seconds": round(time.time() - self.began_at, 1),
             "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-            "machine": machine(),
+            "machine": host(),
             "load_average": {"before": self.load_before, "after": load_average()},
             "busy_cores_before": self.busy_before,
             "versions": versions(),
@@ -333,13 +333,13 @@ class Harness:
 
 
 def rotated(items: Sequence[Any], by: int) -> list[Any]:
-    """`items` in turn, beginning with another one each time."""
+    """Return `items`, starting `by` places further on."""
     by %= max(1, len(items))
     return [*items[by:], *items[:by]]
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Write a result, or nothing."""
+    """Write a result to a file, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -347,21 +347,21 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a result.
+    """Read a result from a file.
 
     Raises
     ------
     ValueError
-        It is none, or of another format.
+        The file is no result, or one of another format.
     """
     result = json.loads(path.read_text())
     if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise ValueError(f"{path} is no result of this version of the benchmarks")
+        raise ValueError(f"{path} is not a result of this version of the benchmarks")
     return result
 
 
 def latencies(values_ms: Sequence[float], took_s: float) -> Figures:
-    """Figures of calls of which each was timed."""
+    """Return the figures of calls that were timed one by one."""
     cuts = statistics.quantiles(values_ms, n=100, method="inclusive")
     return {
         "calls": len(values_ms),
@@ -375,12 +375,12 @@ def latencies(values_ms: Sequence[float], took_s: float) -> Figures:
 
 
 def throughput(calls: int, took_s: float) -> Figures:
-    """Figures of calls that were timed together."""
+    """Return the figures of calls that were timed together."""
     return {"calls": calls, "seconds": took_s, "calls_per_s": calls / took_s}
 
 
 def find(result: dict[str, Any], workload: str, subject: str) -> Iterable[dict[str, Any]]:
-    """The entries of a result, by size."""
+    """Return the entries of a workload and a subject in a result, by size."""
     entries: list[dict[str, Any]] = [
         entry
         for entry in result["results"]

@@ -1,4 +1,4 @@
-"""Where the time of a call goes: by thread on real processes, by stage in the pure cores.
+"""The profile of a call: its time by thread on real processes, and by stage in the pure cores.
 
 ``python -m benchmarks profile`` prints two tables and writes a JSON file;
 ``python -m benchmarks publish --profile FILE`` puts them into docs/performance.md.
@@ -16,20 +16,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cores, harness, report, stages, threads
-from benchmarks.machine import busy_cores, load_average, machine, versions
+from benchmarks.host import busy_cores, host, load_average, versions
 
 CALLS: Final = 50_000
 CHAINS: Final = 500
 ROUNDS: Final = 3
 STAGE_CALLS: Final = 20_480
 BEST_OF: Final = 5
-NOT_COUNTED: Final = "Threads were not measured: this system does not count for each (Linux does)."
+NOT_COUNTED: Final = (
+    "Threads were not measured: this system does not count time for each of them (Linux does)."
+)
 
 THREAD_HEAD: Final = ("thread", "µs per call", "waited for a core, µs", "what it does")
 CHAIN_HEAD: Final = ("thread", "µs per chain", "sleeps", "what it does")
-STAGE_HEAD: Final = ("where", "stage", "µs per call", "what it is")
+STAGE_HEAD: Final = ("where", "stage", "µs per call", "what it does")
 
-#: headings over numbers
+#: Headings of columns with numbers.
 _NUMBERS: Final = {THREAD_HEAD[1], THREAD_HEAD[2], CHAIN_HEAD[1], CHAIN_HEAD[2]}
 
 Rows = list[tuple[str, ...]]
@@ -42,17 +44,18 @@ def measure(
     best_of: int = BEST_OF,
     chains: int = CHAINS,
 ) -> dict[str, Any]:
-    """All parts, ready for JSON; ``threads`` and ``chains`` are None where the system does not
-    count for each thread.
+    """Measure all parts; return them ready for JSON.
+
+    ``threads`` and ``chains`` are None if the system does not count time for each thread.
 
     Parameters
     ----------
     calls, rounds
-        Of the fan-out on real processes, and how often: see `threads.measure`.
+        The size of the fan-out on real processes, and the number of runs: see `threads.measure`.
     stage_calls, best_of
         The same for the pure cores: see `stages.measure`.
     chains
-        How many chains of three calls, one after the other, in each of the `rounds`.
+        The number of chains of three calls, one after the other, in each of the `rounds`.
     """
     began_at, load_before, busy_before = time.time(), load_average(), busy_cores()
     by_thread = threads.measure(calls, rounds) if threads.available() else None
@@ -63,7 +66,7 @@ def measure(
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began_at)),
         "seconds": round(time.time() - began_at, 1),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-        "machine": machine(),
+        "machine": host(),
         "load_average": {"before": load_before, "after": load_average()},
         "busy_cores_before": busy_before,
         "versions": versions(),
@@ -75,12 +78,12 @@ def measure(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read what `measure` gave.
+    """Read a profile from a file.
 
     Raises
     ------
     ValueError
-        It is another kind of result, or none.
+        The file is another kind of result, or none.
     """
     result = harness.read(path)
     if "stages" not in result:
@@ -89,8 +92,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], console: Console | None = None) -> None:
-    """Print the tables, and what follows from them."""
-    # as wide as the tables where nobody looks at a terminal
+    """Print the tables, and the limits that follow from them."""
+    # If the output is no terminal, make the console as wide as the tables.
     console = console or (Console() if sys.stdout.isatty() else Console(width=report.WIDTH))
     for head, rows, words in _parts(result):
         if rows:
@@ -106,7 +109,7 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The tables, and what follows from them, for a page."""
+    """Return the tables, and the limits that follow from them, as Markdown."""
     parts: list[str] = []
     for head, rows, words in _parts(result):
         if rows:
@@ -118,7 +121,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def thread_rows(run: dict[str, Any]) -> Rows:
-    """A row for each role that has threads, and their sum."""
+    """Return a row for each role that has threads, and their sum."""
     rows: Rows = []
     for role, what in threads.ROLES.items():
         its = [thread for thread in run["threads"] if thread["role"] == role]
@@ -129,11 +132,11 @@ def thread_rows(run: dict[str, Any]) -> Rows:
 
 
 def chain_rows(run: dict[str, Any]) -> Rows:
-    """A row for each role that has threads, and their sum."""
+    """Return a row for each role that has threads, and their sum."""
     rows: Rows = []
     for role, what in threads.ROLES.items():
         its = [thread for thread in run["threads"] if thread["role"] == role]
-        # the writer and others sleep through it
+        # Some threads, such as the writer, sleep all the time.
         if (spent := sum(thread["us"] for thread in its)) >= 1:
             slept = sum(thread["sleeps"] for thread in its)
             rows.append((role, f"{spent:,.0f}", f"{slept:.1f}", what))
@@ -142,7 +145,7 @@ def chain_rows(run: dict[str, Any]) -> Rows:
 
 
 def stage_rows(found: dict[str, Any]) -> Rows:
-    """A row for each stage, one for the part of a stage, and the sum."""
+    """Return a row for each stage, one for the part of a stage, and the sum."""
     us = {(each["where"], each["stage"]): each["us"] for each in found["stages"]}
     rows: Rows = []
     for where, stage, what in stages.STAGES:
@@ -154,7 +157,7 @@ def stage_rows(found: dict[str, Any]) -> Rows:
 
 
 def limits(run: dict[str, Any], cores: int) -> list[str]:
-    """How many calls are possible, and what is in the way of more, in sentences."""
+    """Say how many calls are possible, and what limits them."""
     spent_us, wall_us = run["processor_us"], run["wall_us"]
     by_process: dict[str, float] = {}
     for thread in run["threads"]:
@@ -162,21 +165,21 @@ def limits(run: dict[str, Any], cores: int) -> list[str]:
     busiest = max(by_process, key=lambda process: by_process[process])
     thread_us = max(each["us"] for each in run["threads"] if each["process"] == busiest)
     reached = (
-        f"A call takes {spent_us:.1f} µs of processor time in all, and {wall_us:.1f} µs pass for "
-        f"each: {run['cores_used']:.2f} of {cores} cores were in use. {cores} cores allow "
-        f"{_per_s(spent_us / cores)} at most; {_per_s(wall_us)} were reached."
+        f"A call takes {spent_us:.1f} µs of processor time in all, and {wall_us:.1f} µs of time: "
+        f"{run['cores_used']:.2f} of {cores} cores were in use. {cores} cores allow at most "
+        f"{_per_s(spent_us / cores)}; {_per_s(wall_us)} were reached."
     )
     spare = (
         f"With cores to spare, the busiest process ({busiest}: {by_process[busiest]:.1f} µs of "
-        f"each call) would be the limit: {_per_s(thread_us)} if its threads never waited for one "
-        f"another, {_per_s(by_process[busiest])} if they always took turns, as Python's do outside "
-        "of SQLite, ZeroMQ and the system."
+        f"each call) would be the limit: {_per_s(thread_us)} if its threads never waited for each "
+        f"other, {_per_s(by_process[busiest])} if they always took turns, as Python's threads do "
+        "outside of SQLite, ZeroMQ and the system."
     )
     return [reached, spare]
 
 
 def _parts(result: dict[str, Any]) -> list[tuple[Sequence[str], Rows, list[str]]]:
-    """Heading, rows and sentences of each table."""
+    """Return heading, rows and sentences of each table."""
     by_thread, by_stage = result["threads"], result["stages"]
     if by_thread is None:
         first: tuple[Sequence[str], Rows, list[str]] = (THREAD_HEAD, [], [NOT_COUNTED])
@@ -185,7 +188,7 @@ def _parts(result: dict[str, Any]) -> list[tuple[Sequence[str], Rows, list[str]]
         run = by_thread["median"]
         what = (
             f"A fan-out of {by_thread['calls']:,} calls on real processes; of "
-            f"{len(by_thread['runs'])} runs the one in the middle."
+            f"{len(by_thread['runs'])} runs, the one with the median processor time."
         )
         words = [what, *limits(run, result["machine"]["cores"])]
         first = (THREAD_HEAD, thread_rows(run), words)
@@ -199,18 +202,18 @@ def _parts(result: dict[str, Any]) -> list[tuple[Sequence[str], Rows, list[str]]
 def _about_chains(
     found: dict[str, Any] | None,
 ) -> list[tuple[Sequence[str], Rows, list[str]]]:
-    """The table of a chain, where the system counts for each thread."""
+    """Return the table of a chain; nothing if the system does not count for each thread."""
     if found is None:
         return []
     run = found["median"]
-    said = (
-        f"A chain of three calls, alone; of {len(found['runs'])} runs of {found['calls']:,} the "
-        f"one in the middle. {run['wall_us'] / 1000:.2f} ms pass for each, in six commits and "
-        f"twelve frames one after the other; its threads were on a core for "
-        f"{run['processor_us'] / 1000:.2f} ms, and slept "
+    lines = (
+        f"A chain of three calls, alone; of {len(found['runs'])} runs of {found['calls']:,} "
+        "chains, the one with the median processor time. A chain takes "
+        f"{run['wall_us'] / 1000:.2f} ms, in six commits and twelve frames one after the other; "
+        f"its threads were on a core for {run['processor_us'] / 1000:.2f} ms, and slept "
         f"{sum(thread['sleeps'] for thread in run['threads']):.0f} times."
     )
-    return [(CHAIN_HEAD, chain_rows(run), [said])]
+    return [(CHAIN_HEAD, chain_rows(run), [lines])]
 
 
 def _about_stages(found: dict[str, Any], run: dict[str, Any] | None) -> list[str]:
@@ -219,20 +222,20 @@ def _about_stages(found: dict[str, Any], run: dict[str, Any] | None) -> list[str
         places[each["where"]] = places.get(each["where"], 0.0) + each["us"]
     together = sum(places.values())
     sync = found["sync"]
-    said = [
-        f"{found['calls']:,} calls, each stage as the best of {found['best_of']} runs: "
+    lines = [
+        f"{found['calls']:,} calls; of each stage, the best of {found['best_of']} runs: "
         + ", ".join(f"{place} {us:.1f} µs" for place, us in places.items())
         + f". A commit of {sync['rows_per_commit']:.0f} rows is on the disk after "
         f"{sync['us']:,.0f} µs, while the broker's loop goes on; each call is in two commits."
     ]
     if run is not None and run["processor_us"] > together:
         rest = run["processor_us"] - together
-        said.append(
-            f"The threads take {rest:.1f} µs of a call more than these stages: sockets and the "
-            "system, waking one another, batches of other sizes than 512, and the sharing of "
-            "caches and of the interpreter."
+        lines.append(
+            f"The threads take {rest:.1f} µs per call more than these stages: for sockets and the "
+            "system, for waking each other, for batches of other sizes than 512, and because they "
+            "share caches and the interpreter."
         )
-    return said
+    return lines
 
 
 def _per_s(us: float) -> str:

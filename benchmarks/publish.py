@@ -1,7 +1,7 @@
-"""Puts results into the documentation: tables between marks of a page, charts beside it.
+"""Publishing of results: writes tables between the marks of a page, and charts beside it.
 
-A mark is ``<!-- figures NAME -->``, and the text up to ``<!-- end -->`` is written anew; all else
-of the page is people's.
+A mark is ``<!-- figures NAME -->``. The text from there to ``<!-- end -->`` is replaced; the rest
+of the page is left as it is.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import charts, profile
-from benchmarks.machine import BUSY_MAX
+from benchmarks.host import BUSY_MAX
 from benchmarks.report import (
-    FLOOR,
+    BARE_PIPELINE,
     beside,
     number_and_unit,
     ordered,
@@ -25,13 +25,13 @@ from benchmarks.report import (
     worded,
 )
 
-#: the mark of what `profile` measured
+#: The mark of the profile.
 PROFILE: Final = "profile"
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
-#: of one core each: above it, the machine was doing something else besides, or had until then;
-#: it counts where nobody has looked how many cores were busy
+#: Load per core above which the machine was busy with other work. It is used for results that do
+#: not say how many cores other work used.
 LOAD_MAX: Final = 0.5
-#: charts of a result that stand in the page, in this order
+#: The charts of a result that the page shows, in this order.
 SHOWN: Final = {
     "ours": (
         *("fan-out-10000", "growth-in-flight", "chain-latency", "chains-latency"),
@@ -42,7 +42,7 @@ SHOWN: Final = {
 
 
 def publish(name: str, result: dict[str, Any], page: Path = PAGE) -> list[Path]:
-    """Write `result` to where `page` has a mark `name`; the charts that were drawn.
+    """Write a result at the mark `name` of a page; return the charts that were drawn.
 
     Raises
     ------
@@ -59,13 +59,13 @@ def publish(name: str, result: dict[str, Any], page: Path = PAGE) -> list[Path]:
 
 
 def publish_profile(result: dict[str, Any], page: Path = PAGE) -> None:
-    """Write where the time goes to where `page` has a mark for it; raises as `publish`."""
+    """Write a profile at its mark in a page; raises as `publish` does."""
     text = _marked(PROFILE, page)
     lines = [measured(result)]
     if busy(result):
         lines.append(
-            f"{busy(result)} Stages are processor time, and disturbed little; the wall time, the "
-            "cores in use and the sync say nothing about a quiet machine."
+            f"{busy(result)} Stages are processor time, which this hardly disturbs; the wall time, "
+            "the cores in use and the sync say nothing about a quiet machine."
         )
     body = "\n\n".join([*lines, profile.markdown(result)])
     page.write_text(_mark(PROFILE).sub(lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text))
@@ -76,7 +76,7 @@ def _mark(name: str) -> re.Pattern[str]:
 
 
 def _marked(name: str, page: Path) -> str:
-    """The text of a page that has this mark."""
+    """Return the text of a page, after checking that it has this mark."""
     text = page.read_text()
     if not _mark(name).search(text):
         raise ValueError(f"{page} has no mark '<!-- figures {name} -->'")
@@ -84,7 +84,7 @@ def _marked(name: str, page: Path) -> str:
 
 
 def measured(result: dict[str, Any]) -> str:
-    """When, and on what."""
+    """Say when a result was measured, and on which machine."""
     machine, versions = result["machine"], result["versions"]
     parts = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "commit")
     return (
@@ -96,7 +96,7 @@ def measured(result: dict[str, Any]) -> str:
 
 
 def busy(result: dict[str, Any]) -> str:
-    """A warning, where something else ran; else nothing."""
+    """Return a warning if other work ran at the same time; otherwise nothing."""
     used = result.get("busy_cores_before")
     if used is not None:
         if used <= BUSY_MAX:
@@ -109,14 +109,14 @@ def busy(result: dict[str, Any]) -> str:
 
 
 def words(result: dict[str, Any]) -> str:
-    """What it was measured on, what results survive, and how much the figures can be trusted."""
+    """Describe the machine, the durability of each subject, and how far to trust the figures."""
     lines = [measured(result)]
     subjects: list[str] = []
     if busy(result):
         lines.append(
             f"{busy(result)} Only "
-            "rows of one workload that were measured in turns can be compared, and those roughly; "
-            "nothing here says what a quiet machine does."
+            "rows of one workload that were measured in turns can be compared, and only roughly; "
+            "nothing here shows what a quiet machine does."
         )
     for name, about in result["subjects"].items():
         parts = ", ".join(f"{part} {version}" for part, version in about["versions"].items())
@@ -133,8 +133,8 @@ def words(result: dict[str, Any]) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """A row for each workload, size and subject."""
-    rows = ["| workload | subject | median | lowest – highest | of the floor | |"]
+    """Return a table with a row for each workload, size and subject."""
+    rows = ["| workload | subject | median | lowest – highest | ratio | |"]
     rows.append("|---|---|---:|---:|---:|---|")
     for entry in ordered(result):
         name, workload = entry["figure"], entry["workload"]
@@ -142,12 +142,14 @@ def table(result: dict[str, Any]) -> str:
             number_and_unit(name, entry[which][name])[0] for which in ("lowest", "highest")
         )
         median = worded(name, entry["median"][name], workload)
-        floors = [e for e in same(result, entry) if e["subject"] == FLOOR]
-        of_floor = (
-            ratio_worded(ratio(entry, floors[0])) if floors and entry["subject"] != FLOOR else ""
+        bare = [e for e in same(result, entry) if e["subject"] == BARE_PIPELINE]
+        to_bare = (
+            ratio_worded(ratio(entry, bare[0]))
+            if bare and entry["subject"] != BARE_PIPELINE
+            else ""
         )
         what = ", ".join(part for part in (workload, entry["label"]) if part)
-        cells = (what, entry["subject"], median, f"{lowest} – {highest}", of_floor, beside(entry))
+        cells = (what, entry["subject"], median, f"{lowest} – {highest}", to_bare, beside(entry))
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

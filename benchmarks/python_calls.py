@@ -183,11 +183,13 @@ def show(
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.python_calls", description=__doc__)
-    parser.add_argument("--calls", type=int, default=CALLS, help=f"calls [default: {CALLS}]")
+    parser.add_argument(
+        "--calls", type=int, default=CALLS, help=f"calls to make [default: {CALLS}]"
+    )
     parser.add_argument(
         "--top", type=int, default=TOP_MAX, help=f"functions to show [default: {TOP_MAX}]"
     )
-    parser.add_argument("--package", choices=PACKAGES, help="show the functions of this one only")
+    parser.add_argument("--package", choices=PACKAGES, help="show only functions of this package")
     given = parser.parse_args()
     sums, top = by_package(measure(given.calls), roots_of_packages(), given.calls)
     shown = [row for row in top if given.package in (None, row[0])]

@@ -1,14 +1,14 @@
-"""How long it takes until work goes on: a node was killed or stopped, or a broker was killed.
+"""Recovery times: until work goes on after a node was killed or stopped, or a broker was killed.
 
 ::
 
     python -m benchmarks.recovery --kills 100 --stops 20 --brokers 20
 
-One call at a time, on two nodes: its function writes down that it begins, and waits. The node that
-runs it is killed, and the next attempt is looked for on the other one; or it is stopped, and the
-lease (one second) is subtracted. A broker is killed while nothing is called: from the moment at
-which the next one listens, until both nodes are there, and until a call has returned. What is
-measured is printed; nothing is judged.
+One call runs at a time, on two nodes. Its function records that it begins, and waits. The node that
+runs it is killed, and the time to the next attempt on the other node is measured; or the node is
+stopped, and the lease (one second) is subtracted. A broker is killed while no call runs; the times
+are measured from the moment at which the next broker listens until both nodes are connected, and
+until a call has returned. The program prints the times and judges nothing.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ LEASE_S: Final = 1.0
 
 
 class Bench:
-    """A broker and nodes that run, a client of theirs, and what was measured in milliseconds."""
+    """A running system, a client of it, and the times measured, in milliseconds."""
 
     def __init__(self, client: Runtime, folder: Path, listened: list[tuple[int, float]]) -> None:
         self._client = client
         self._folder = folder
-        #: process and time of each start of the broker
+        #: Process id and time of each start of the broker.
         self._listened = listened
         self._calls = 0
         self.figures: dict[str, list[float]] = {}
@@ -51,7 +51,7 @@ class Bench:
         self.figures.setdefault(what, []).append(1000 * seconds)
 
     def strike_node(self, number: signal.Signals) -> None:
-        """One call, whose node is killed or stopped."""
+        """Make a call, and send a signal that kills or stops its node."""
         client = self._client
         until(lambda: len(pids(client)) == NODES)
         self._calls += 1
@@ -69,7 +69,7 @@ class Bench:
             self.note("node killed to next attempt", began_at - struck_at)
 
     def kill_broker(self) -> None:
-        """Its successor is there; when are the nodes, and when does a call return?"""
+        """Kill the broker; measure the time to its nodes' return, and to a call's return."""
         client = self._client
         until(lambda: len(pids(client)) == NODES)
         times, nodes = len(self._listened), pids(client)
@@ -77,12 +77,12 @@ class Bench:
         os.kill(self._listened[-1][0], signal.SIGKILL)
         until(lambda: len(self._listened) > times)
         listens_at = self._listened[-1][1]
-        self.note("broker killed to the next one there", listens_at - killed_at)
+        self.note("broker killed to next one listening", listens_at - killed_at)
         until(lambda: pids(client) == nodes)
-        self.note("broker there to its nodes back", time.monotonic() - listens_at)
+        self.note("broker listening to its nodes back", time.monotonic() - listens_at)
         self._calls += 1
         path = self._folder / f"attempts-{self._calls}"
-        path.write_text("0 0\n")  # so that its first attempt returns
+        path.write_text("0 0\n")  # With one attempt on record, the next one returns.
         client.options(target=GROUP).rpc(f"{self._calls}", "attempt", str(path)).result(PATIENCE_S)
         self.note("broker killed to a call done", time.monotonic() - killed_at)
 
@@ -111,7 +111,7 @@ def topology(folder: Path) -> Topology:
 
 
 async def main(kills: int, stops: int, brokers: int) -> dict[str, list[float]]:
-    """Run all three; the figures by name, in milliseconds."""
+    """Run all three measurements; return the times by name, in milliseconds."""
     listened: list[tuple[int, float]] = []
 
     def on_line(name: str, line: str) -> None:
@@ -143,8 +143,11 @@ def show(figures: dict[str, list[float]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--kills", type=int, default=100, help="of nodes")
-    parser.add_argument("--stops", type=int, default=20, help="of nodes, beyond their lease")
-    parser.add_argument("--brokers", type=int, default=20, help="kills of the broker")
+    for option, count, meaning in (
+        ("--kills", 100, "kills of a node"),
+        ("--stops", 20, "stops of a node, for longer than its lease"),
+        ("--brokers", 20, "kills of the broker"),
+    ):
+        parser.add_argument(option, type=int, default=count, help=f"{meaning} [default: {count}]")
     options = parser.parse_args()
     show(trio.run(main, options.kills, options.stops, options.brokers))

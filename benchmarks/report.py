@@ -1,4 +1,4 @@
-"""A result as a table for people."""
+"""Results as tables for readers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-#: by the end of a figure's name, the longest that fits: unit, and digits after the point
+#: Unit and digits after the point, by the end of a figure's name; the longest match counts.
 UNITS = {
     "calls_per_s": ("calls/s", 0),
     "per_s": ("/s", 0),
@@ -23,7 +23,7 @@ UNITS = {
     "s": ("s", 3),
     "seconds": ("s", 3),
 }
-#: figures that stand beside the one that counts
+#: Figures that are shown beside the one that counts.
 BESIDE = (
     "p50_ms",
     "p99_ms",
@@ -34,12 +34,12 @@ BESIDE = (
     *("server_mib", "bytes_per_timer", "open_timers_s"),
 )
 WIDTH = 200
-#: how far from the floor is compared with
-FLOOR = "floor"
+#: The subject that others are compared with.
+BARE_PIPELINE = "bare pipeline"
 
 
 def number_and_unit(name: str, value: float, workload: str = "") -> tuple[str, str]:
-    """`value` of the figure `name`, and its unit; `workload` says what its calls are."""
+    """Return a value of the figure `name` as text, and its unit, which may depend on `workload`."""
     end = _unit_end(name)
     unit, digits = UNITS[end] if end else ("", 2)
     if unit == "calls/s" and workload in ("chain", "chains"):
@@ -48,12 +48,12 @@ def number_and_unit(name: str, value: float, workload: str = "") -> tuple[str, s
 
 
 def worded(name: str, value: float, workload: str = "") -> str:
-    """Both, as one text."""
+    """Return value and unit as one text."""
     return " ".join(number_and_unit(name, value, workload)).strip()
 
 
 def beside(entry: dict[str, Any]) -> str:
-    """The other figures that are worth a look, named."""
+    """Return the other figures worth showing, with their names."""
     median = entry["median"]
     said: list[str] = []
     for name in BESIDE:
@@ -69,7 +69,7 @@ def _unit_end(name: str) -> str:
 
 
 def ratio(entry: dict[str, Any], other: dict[str, Any]) -> float:
-    """How many times as good `entry` is as `other`: above 1 is better."""
+    """Return how many times as good `entry` is as `other`; more than 1 is better."""
     name = entry["figure"]
     ours, theirs = entry["median"][name], other["median"][name]
     if not ours or not theirs:
@@ -78,23 +78,23 @@ def ratio(entry: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def ratio_worded(value: float) -> str:
-    """Two digits that say something, however small it is."""
+    """Return a ratio as text with two significant digits."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def rounds_of(result: dict[str, Any]) -> str:
-    """How many rounds were measured."""
+    """Return the number of rounds in words."""
     rounds = result["rounds"]
     return "1 round" if rounds == 1 else f"{rounds} rounds"
 
 
 def show(result: dict[str, Any], console: Console | None = None) -> None:
-    """Print everything that was measured, and what it was measured on."""
+    """Print the table of a result, and the machine that it comes from."""
     console = console or _console()
     table = Table(box=None, title_justify="left", pad_edge=False)
     for heading, justify in (
         *(("workload", "left"), ("", "right"), ("subject", "left"), ("median", "right")),
-        *(("lowest", "right"), ("highest", "right"), ("of floor", "right"), ("", "left")),
+        *(("lowest", "right"), ("highest", "right"), ("ratio", "right"), ("", "left")),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     previous = None
@@ -109,8 +109,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     for name, why in result["absent"].items():
         console.print(f"without {name}: {why}", highlight=False)
     machine = result["machine"]
-    if any(entry["subject"] == FLOOR for entry in result["results"]):
-        console.print("of floor: how many times as good; above 1 is faster, or takes less")
+    if any(entry["subject"] == BARE_PIPELINE for entry in result["results"]):
+        console.print("ratio: to the bare pipeline; more than 1 is faster, or takes less")
     console.print(
         f"\n{rounds_of(result)} in {result['seconds']:.0f} s on {machine['cores']} cores "
         f"({machine['processor']}), Python {result['versions']['python']}, "
@@ -121,7 +121,7 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
 
 
 def _console() -> Console:
-    """As wide as the table where nobody looks at a terminal."""
+    """Make a console that is as wide as the table if the output is no terminal."""
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
 
@@ -131,18 +131,20 @@ def _cells(result: dict[str, Any], entry: dict[str, Any]) -> list[str]:
         worded(name, entry[which][name], entry["workload"])
         for which in ("median", "lowest", "highest")
     ]
-    floors = [other for other in same(result, entry) if other["subject"] == FLOOR]
-    of_floor = ratio_worded(ratio(entry, floors[0])) if floors and entry["subject"] != FLOOR else ""
-    return [*figures, of_floor, beside(entry)]
+    bare = [other for other in same(result, entry) if other["subject"] == BARE_PIPELINE]
+    to_bare = (
+        ratio_worded(ratio(entry, bare[0])) if bare and entry["subject"] != BARE_PIPELINE else ""
+    )
+    return [*figures, to_bare, beside(entry)]
 
 
 def ordered(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries, subjects of one workload and size together, in the order of measuring."""
+    """Return the entries in the order of measuring, those of one workload and size together."""
     keys = list(dict.fromkeys((e["workload"], e["size"]) for e in result["results"]))
     return sorted(result["results"], key=lambda e: keys.index((e["workload"], e["size"])))
 
 
 def same(result: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of the same workload and size."""
+    """Return the entries of the same workload and size."""
     key = (entry["workload"], entry["size"])
     return [other for other in result["results"] if (other["workload"], other["size"]) == key]

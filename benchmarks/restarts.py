@@ -1,14 +1,14 @@
-"""What the death of a node costs: time until its task is tried again, and until it is back.
+"""Restart times: after the death of a node, until its task is retried and until it is back.
 
 ::
 
     python -m benchmarks.restarts --kills 50 --nodes 1          # the killed node comes back itself
     python -m benchmarks.restarts --kills 50 --nodes 2          # another one takes over
-    python -m benchmarks.restarts --kills 50 --nodes 1 --exec   # without templates, to compare
+    python -m benchmarks.restarts --kills 50 --nodes 1 --exec   # without fork servers
 
-One call at a time: its function writes down that it begins, and waits. The node that runs it is
-killed, and the next attempt is looked for. Broker, store (SQLite, synchronous commits) and pool are
-as `understudy up` has them.
+One call runs at a time. Its function records that it begins, and waits. The node that runs it is
+killed, and the time to the next attempt is measured. Broker, store (SQLite, synchronous commits)
+and pool are those of `understudy up`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from understudy_actors.processes import Pool, RestartPolicy, open_pool
 from understudy_actors.processes.topology import BrokerEntry, GroupEntry, Topology, processes
 
 GROUP = "restarts"
-#: seconds that anything may take
+#: Seconds that anything may take.
 PATIENCE_S = 30.0
-#: what is killed on purpose, again and again, is no reason to give up
+#: Nodes are killed on purpose, so the pool must never give up.
 POLICY = RestartPolicy(max_s=0.01, max_restarts=1_000_000)
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ runtime = Runtime(group=GROUP)
 
 @runtime.register
 def attempt(_: Context, path: str) -> None:
-    """The first attempt waits to be killed, the second returns."""
+    """Wait to be killed in the first attempt, return in the second."""
     with Path(path).open("a+") as file:
         file.write(f"{os.getpid()} {time.monotonic()}\n")
         file.flush()
@@ -59,7 +59,7 @@ def attempt(_: Context, path: str) -> None:
 def measure(
     url: str, folder: Path, nodes: int, kills: int, began_at: float
 ) -> dict[str, list[float]]:
-    """Milliseconds from the start, and from each kill to the next attempt, to a full group."""
+    """Return the milliseconds from the start, and from each kill to next attempt and full group."""
     again: list[float] = []
     full: list[float] = []
     with Runtime(group="restarts-client", url=url, connect_timeout=PATIENCE_S) as client:
@@ -78,14 +78,14 @@ def measure(
             again.append(1000 * (began_at - killed_at))
             handle.result(PATIENCE_S)
     return {
-        "start to all nodes there": start,
+        "start to all nodes ready": start,
         "kill to next attempt": again,
         "kill to all nodes back": full,
     }
 
 
 def attempts(path: Path, count: int) -> list[tuple[int, float]]:
-    """Process and time of each attempt, once there are `count`."""
+    """Return process id and time of each attempt, once there are `count`; before, nothing."""
     lines = path.read_text().splitlines() if path.exists() else []
     if len(lines) < count:
         return []
@@ -93,19 +93,19 @@ def attempts(path: Path, count: int) -> list[tuple[int, float]]:
 
 
 def pids(client: Runtime) -> set[int]:
-    """The processes of the nodes that are ready for work."""
+    """Return the process ids of the nodes that are ready for work."""
     groups = [group for group in client.groups().groups if group.name == GROUP]
     return {node.os_pid for group in groups for node in group.nodes if node.credit or node.held}
 
 
 def there_without(client: Runtime, nodes: int, pid: int) -> bool:
-    """Whether all nodes are ready for work, and `pid` is none of them."""
+    """Return whether all nodes are ready for work, without the process `pid`."""
     now = pids(client)
     return len(now) == nodes and pid not in now
 
 
 def until(condition: Callable[[], T]) -> T:
-    """Look every two milliseconds until `condition` is true."""
+    """Poll every two milliseconds until `condition` is true; return its value."""
     ends_at = time.monotonic() + PATIENCE_S
     while not (value := condition()):
         if time.monotonic() > ends_at:
@@ -115,7 +115,7 @@ def until(condition: Callable[[], T]) -> T:
 
 
 def memory_kib(pool: Pool) -> dict[str, float]:
-    """Of the nodes: what is resident, and what each has for itself."""
+    """Return the mean resident and private memory of a node."""
     found: dict[str, list[int]] = {"Rss": [], "Private": []}
     for process in pool.statistics().processes:
         if process.name.startswith(GROUP):
@@ -164,8 +164,10 @@ async def main(nodes: int, kills: int, fork: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--exec", action="store_true", help="without templates")
+    parser.add_argument(
+        "--kills", type=int, default=50, help="kills of a node [default: %(default)s]"
+    )
+    parser.add_argument("--nodes", type=int, default=1, help="nodes [default: %(default)s]")
+    parser.add_argument("--exec", action="store_true", help="start nodes without fork servers")
     options = parser.parse_args()
     trio.run(main, options.nodes, options.kills, not options.exec)

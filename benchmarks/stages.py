@@ -1,10 +1,9 @@
-"""What each stage of a call costs by itself: the pure cores, without sockets and threads.
+"""The cost of each stage of a call, measured in the pure cores, without sockets and threads.
 
-A broker's core and the cores of two nodes hand their real frames to one another in this thread: one
-node runs a parent that makes no-op calls, the other one is called, 512 calls at a time. The rows
-that come of it then go the way that the product's store takes them. Everything is processor time,
-so that what else runs on the machine disturbs it little; only for a record of the journal it is
-waited.
+A broker's core and the cores of two nodes exchange their real frames in this thread: one node runs
+a parent that makes no-op calls, the other one is called, 512 calls at a time. The resulting rows
+are then written as the product's store writes them. All figures are processor time, which other
+work on the machine disturbs little, except for the sync of a journal record, which is waiting.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.cores import BROKER, CALLEE, DISPATCH, PARENT, FanOut, Meter, Turns
+from benchmarks.cores import BROKER, CALLEE, DISPATCH, PARENT, FanOut, Meter, Steps
 from understudy_store.changes import Changes
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.journal import Journal
@@ -27,49 +26,50 @@ from understudy_store.engines.sqlite.memtable import Memtable
 
 STORE: Final = "store"
 
-#: what is measured, in the order of the tables: where, stage, what it is
+#: The stages, in the order of the tables: place, stage, explanation.
 STAGES: Final = (
-    (BROKER, "receive", "frames checked and decoded, requests queued"),
-    (BROKER, "step", "the state machine, twice: created and handed out, then fulfilled"),
-    (BROKER, "committed", "what is settled is forgotten; answers and messages are encoded"),
-    (STORE, "find", "whether ids that are new here are in the store"),
-    (STORE, "encode", "commits as records of the journal"),
-    (STORE, "pending", "commits joined with those that the file does not have yet"),
-    (STORE, "file", "what came of them written to SQLite's file, without a sync"),
-    (CALLEE, "decode", "frames of the broker"),
-    (CALLEE, "receive", "an activation and a routine for each call"),
-    (CALLEE, "step", "arguments decoded, the function called, its result encoded"),
-    (CALLEE, "stepped", "the result becomes a request"),
-    (CALLEE, "frames", "requests encoded"),
-    (CALLEE, "answers", "of the broker, after which the activation goes"),
-    (PARENT, "step", "the parent's own code: calls made, results taken"),
-    (PARENT, "stepped", "calls become requests, 256 in each"),
-    (PARENT, "frames", "requests encoded"),
-    (PARENT, "decode", "frames of the broker"),
-    (PARENT, "answers", "of the broker, to the requests"),
-    (PARENT, "receive", "results that have come"),
+    (BROKER, "receive", "checks and decodes frames, queues requests"),
+    (BROKER, "step", "the state machine, twice: creates and hands out, then fulfills"),
+    (BROKER, "committed", "forgets settled promises; encodes replies and pushes"),
+    (STORE, "find", "looks up ids that are new to the machine"),
+    (STORE, "encode", "encodes commits as records of the journal"),
+    (STORE, "memtable", "merges commits into the memtable"),
+    (STORE, "file", "writes the memtable to SQLite's file, without a sync"),
+    (CALLEE, "decode", "decodes frames of the broker"),
+    (CALLEE, "receive", "makes an activation and a routine for each call"),
+    (CALLEE, "step", "decodes arguments, calls the function, encodes its result"),
+    (CALLEE, "stepped", "turns the result into a request"),
+    (CALLEE, "frames", "encodes requests"),
+    (CALLEE, "replies", "handles the broker's replies, drops the activation"),
+    (PARENT, "step", "the parent's own code: makes calls, takes results"),
+    (PARENT, "stepped", "turns calls into requests, 256 in each"),
+    (PARENT, "frames", "encodes requests"),
+    (PARENT, "decode", "decodes frames of the broker"),
+    (PARENT, "replies", "handles the broker's replies to the requests"),
+    (PARENT, "receive", "takes the results that have arrived"),
 )
-#: a part of the step, counted in it already
-PART: Final = (BROKER, DISPATCH, "of this, handing out: choosing a node, the lease")
-#: commits whose sync is measured
+#: A part of the step, which includes it.
+PART: Final = (BROKER, DISPATCH, "of this, dispatch: chooses a node, starts the lease")
+#: Commits whose sync is measured.
 SYNCED_COMMITS_MAX: Final = 40
 
-#: µs of a call, by place and stage
+#: µs per call, by place and stage.
 Costs = dict[tuple[str, str], float]
 
 
 def measure(calls: int, best_of: int) -> dict[str, Any]:
-    """All stages, each as its best of so many runs.
+    """Measure all stages, each as the best of several runs.
 
     Returns
     -------
-    ``calls``, ``best_of``; ``stages``: where, stage, ``us`` of a call; ``dispatch_us``;
-    ``sync``: ``us`` until a record of ``rows_per_commit`` is on the disk.
+    dict
+        ``calls``, ``best_of``; ``stages``: place, stage and ``us`` per call; ``dispatch_us``;
+        ``sync``: ``us`` until a record of ``rows_per_commit`` rows is on the disk.
     """
     found: Costs = {}
-    turns: Turns = []
+    steps: Steps = []
     for _ in range(best_of):
-        costs, turns = _costs(calls)
+        costs, steps = _costs(calls)
         for key, cost in costs.items():
             found[key] = min(cost, found.get(key, cost))
     return {
@@ -80,35 +80,35 @@ def measure(calls: int, best_of: int) -> dict[str, Any]:
             for where, stage, _ in STAGES
         ],
         "dispatch_us": found[PART[:2]],
-        "sync": _sync([changes for _, changes in turns if changes]),
+        "sync": _sync([changes for _, changes in steps if changes]),
     }
 
 
-def _costs(calls: int) -> tuple[Costs, Turns]:
-    """Of one run, and what the store was asked in it."""
+def _costs(calls: int) -> tuple[Costs, Steps]:
+    """Return the costs of one run, and the lookups and commits that it made."""
     meter = Meter()
     with _tuned():
         fan_out = FanOut(calls, meter)
         fan_out.begin()
         meter.spent_ns.clear()
-        begun = len(fan_out.broker.turns)
+        begun = len(fan_out.broker.steps)
         fan_out.run()
-        turns = fan_out.broker.turns
+        steps = fan_out.broker.steps
         with tempfile.TemporaryDirectory(prefix="understudy-bench-") as folder:
             database = Database(Path(folder) / "stages.db", exists=False)
             database._driver.execute("PRAGMA synchronous=OFF")
             try:
-                _write(database, turns[:begun], Meter())
-                _write(database, turns[begun:], meter)
+                _write(database, steps[:begun], Meter())
+                _write(database, steps[begun:], meter)
             finally:
                 database.close()
-    return {key: spent / 1000 / calls for key, spent in meter.spent_ns.items()}, turns
+    return {key: spent / 1000 / calls for key, spent in meter.spent_ns.items()}, steps
 
 
-def _write(database: Database, turns: Turns, meter: Meter) -> None:
-    """Find and keep what each turn of the broker would, and bring it into the file once."""
+def _write(database: Database, steps: Steps, meter: Meter) -> None:
+    """Repeat the lookups and commits of each step; write the result to the file once."""
     pending = Memtable()
-    for wanted, changes in turns:
+    for wanted, changes in steps:
         elsewhere = [id_ for id_ in wanted if id_ not in pending.rows]
         if elsewhere:
             with meter(STORE, "find"):
@@ -116,7 +116,7 @@ def _write(database: Database, turns: Turns, meter: Meter) -> None:
         if changes:
             with meter(STORE, "encode"):
                 encode(changes)
-            with meter(STORE, "pending"):
+            with meter(STORE, "memtable"):
                 pending.check(changes)
                 pending.add(changes)
     with meter(STORE, "file"):
@@ -124,9 +124,9 @@ def _write(database: Database, turns: Turns, meter: Meter) -> None:
 
 
 def _sync(batches: list[Changes]) -> dict[str, float]:
-    """Until a record of the journal is on the disk.
+    """Measure the time until a record of the journal is on the disk.
 
-    Of those that are large; the few others are only made because later ones need them.
+    Only large records count; the few others are written because later ones need them.
     """
     found: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as folder:
@@ -153,7 +153,7 @@ def _sync(batches: list[Changes]) -> dict[str, float]:
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """Garbage is looked for as in a broker and a node."""
+    """Collect garbage as rarely as a broker and a node do."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The product and the floor, as subjects of the harness."""
+"""The product and the bare pipeline, as subjects of the harness."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from benchmarks.floor.parent import Parent, running
+from benchmarks.bare_pipeline.parent import Parent, running
+from benchmarks.deployment import deployed
 from benchmarks.harness import Figures
-from benchmarks.ours import deployed
 from benchmarks.workloads import MODULES, memory
 from understudy import Runtime
 
@@ -20,9 +20,9 @@ NODES = 2
 
 @dataclass
 class _Open:
-    """Runs what a module offers under `name`, on `driven`."""
+    """Runs the function called `function` of each workload's module, on `driven`."""
 
-    name: str
+    function: str
     driven: Runtime | Parent
     broker: int
     nodes: list[int]
@@ -30,7 +30,7 @@ class _Open:
     def run(self, workload: str, size: int) -> Figures | None:
         if workload == memory.WORKLOAD.name:
             return memory.of([self.broker], self.nodes)
-        function = getattr(MODULES[workload], self.name, None)
+        function = getattr(MODULES[workload], self.function, None)
         return None if function is None else function(self.driven, size)
 
 
@@ -47,7 +47,7 @@ class _Absent:
 
 @dataclass
 class Understudy:
-    """As its users start it, with its defaults."""
+    """The product, started as its users start it, with its defaults."""
 
     name: str = "understudy"
     durability: str = f"a journal before SQLite: {SYNCED}; tcp on loopback, {NODES} node processes"
@@ -55,9 +55,9 @@ class Understudy:
 
     @contextmanager
     def open(self) -> Iterator[_Open]:
-        with deployed(NODES) as (ours, client):
-            pids = [process.pid for process in ours.processes.values()]
-            yield _Open(self.name, client, pids[0], pids[1:])
+        with deployed(NODES) as (deployment, client):
+            pids = [process.pid for process in deployment.processes.values()]
+            yield _Open("understudy", client, pids[0], pids[1:])
 
     def alone(self) -> _Alone:
         return _Alone()
@@ -67,10 +67,10 @@ class Understudy:
 
 
 @dataclass
-class Floor:
+class BarePipeline:
     """The bare pipeline."""
 
-    name: str = "floor"
+    name: str = "bare pipeline"
     durability: str = (
         f"SQLite, WAL, synchronous=FULL: {SYNCED}; tcp on loopback, {NODES} node processes; "
         "no semantics"
@@ -81,7 +81,7 @@ class Floor:
     @contextmanager
     def open(self) -> Iterator[_Open]:
         with running(NODES) as parent:
-            yield _Open(self.name, parent, parent.pids[0], parent.pids[1:])
+            yield _Open("bare_pipeline", parent, parent.pids[0], parent.pids[1:])
 
     def alone(self) -> _Absent:
         return _Absent()

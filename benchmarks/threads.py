@@ -1,4 +1,4 @@
-"""Where the processor time of calls goes, thread by thread, on real processes.
+"""The processor time of calls, thread by thread, on real processes.
 
 The system counts nanoseconds for each thread (``/proc/PID/task/*/schedstat``), and how often it
 went to sleep (``.../status``); they are read directly before and after each run, so that the start
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.deployment import Deployment, deployed
 from benchmarks.harness import Figures
-from benchmarks.ours import Ours, deployed
 from benchmarks.workloads import chain, fan_out
 from understudy import Runtime
 from understudy.bench.runner import GROUP
@@ -24,41 +24,41 @@ from understudy.bench.workloads import run_id
 PROC: Final = Path("/proc")
 WARM_UP_CALLS: Final = 2_000
 WARM_UP_CHAINS: Final = 50
-#: what a node calls the thread of its connection, and begins the names of its workers with
+#: The name of the thread of a node's connection, and the prefix of the names of its workers.
 LOOP: Final = "understudy"
 WORKER: Final = "understudy-worker"
-#: what ZeroMQ begins the names of its threads with
+#: The prefix of the names of ZeroMQ's threads.
 ZEROMQ: Final = "ZMQbg"
 PATIENCE_S: Final = 60.0
-#: roles, in the order of the tables, and what each does
+#: Roles in the order of the tables, each with its work.
 ROLES: Final = {
-    "broker: loop": "sockets, the core, small commits; looks for what comes next",
+    "broker: loop": "sockets, the core, small commits; polls for the next message",
     "broker: store writer": "large commits",
-    "broker: store follower": "what is committed goes into SQLite's file",
-    "broker: ZeroMQ": "bytes between the sockets and the loop",
-    "broker: other": "frames that were sent without a copy are given back",
+    "broker: store follower": "writes committed rows into SQLite's file",
+    "broker: ZeroMQ": "moves bytes between the sockets and the loop",
+    "broker: other": "frees frames that were sent without a copy",
     "nodes: loops": "sockets, the cores",
-    "nodes: workers": "users' functions, the parent among them",
-    "nodes: ZeroMQ": "bytes between the sockets and the loops",
+    "nodes: workers": "users' functions, including the parent",
+    "nodes: ZeroMQ": "moves bytes between the sockets and the loops",
     "nodes: other": "main threads, which wait for signals",
-    "client": "all of its threads",
+    "client": "all threads of the client",
 }
 
 
 @dataclass(frozen=True)
 class Thread:
-    """Which one: the process by its name, the thread by its role."""
+    """A thread: its process by name, its role, and the system's number for it."""
 
     process: str
     role: str
     number: int
 
 
-#: a broker's threads as they begin
+#: The threads of a broker, in the order in which they start.
 _IN_ORDER: Final = ("broker: loop", "broker: store follower", "broker: store writer")
-#: nanoseconds on a core, and waiting for one; how often it slept
+#: Nanoseconds on a core, nanoseconds waiting for one, and number of sleeps.
 Spent = tuple[int, int, int]
-#: what is measured: a client, and how many
+#: A workload: takes a client and the number of calls.
 Workload = Callable[[Runtime, int], Figures]
 _SLEPT: Final = "voluntary_ctxt_switches:"
 
@@ -69,10 +69,10 @@ class Observer:
     Parameters
     ----------
     pids
-        By the name of the process: ``broker``, ``node-...``, ``client``.
+        Process ids by name: ``broker``, ``node-...``, ``client``.
     names
-        Threads of nodes by the system's number, as Python calls them. (It tells the system only
-        since 3.14, and there is nothing in a broker that could be asked.)
+        Python's names of the threads of nodes, by the system's numbers. (Python tells the system
+        these names only since 3.14, and a broker has no function that could be asked for them.)
     """
 
     def __init__(self, pids: dict[str, int], names: dict[int, str]) -> None:
@@ -83,7 +83,7 @@ class Observer:
         """All threads that there are now."""
         found: dict[Thread, Spent] = {}
         for process, pid in self._pids.items():
-            # as they were begun
+            # Numbers rise in the order in which threads start.
             for place, folder in enumerate(sorted(_threads_of(pid), key=_number)):
                 name = (folder / "comm").read_text().strip()
                 spent, waited = (folder / "schedstat").read_text().split()[:2]
@@ -99,9 +99,9 @@ class Observer:
         if name.startswith(ZEROMQ):
             return f"{kind}: ZeroMQ"
         if kind == "broker":
-            # the store is opened before all else
+            # The store opens first, so its threads start first.
             return (*_IN_ORDER, "broker: other")[min(place, len(_IN_ORDER))]
-        # workers begin when they are needed: those that are not known yet are such
+        # Workers start when they are needed, so an unknown thread is a worker.
         name = self._names.get(number, WORKER)
         if name == LOOP:
             return "nodes: loops"
@@ -109,12 +109,12 @@ class Observer:
 
 
 def available() -> bool:
-    """Whether the system counts for each thread."""
+    """Return whether the system counts processor time for each thread."""
     return (PROC / "self" / "schedstat").exists()
 
 
 def measure(calls: int, rounds: int) -> dict[str, Any]:
-    """So many fan-outs on one deployment, after one that is not counted.
+    """Measure fan-outs on one deployment, after one that does not count.
 
     Returns
     -------
@@ -124,21 +124,21 @@ def measure(calls: int, rounds: int) -> dict[str, Any]:
 
 
 def measure_chains(chains: int, rounds: int) -> dict[str, Any]:
-    """The same for chains of three calls, one after the other; ``calls`` are chains."""
+    """Measure chains of three calls, one after the other; ``calls`` counts chains."""
     return _measure(chain.understudy, chains, WARM_UP_CHAINS, rounds)
 
 
 def _measure(workload: Workload, calls: int, warm_up: int, rounds: int) -> dict[str, Any]:
-    with deployed() as (ours, client):
+    with deployed() as (deployment, client):
         workload(client, min(calls, warm_up))
-        observer = _observer(ours, client)
+        observer = _observer(deployment, client)
         runs = [_run(observer, client, workload, calls) for _ in range(rounds)]
     middle = sorted(runs, key=lambda run: float(run["processor_us"]))[len(runs) // 2]
     return {"calls": calls, "runs": runs, "median": middle}
 
 
-def _observer(ours: Ours, client: Runtime) -> Observer:
-    pids = {name: process.pid for name, process in ours.processes.items()}
+def _observer(deployment: Deployment, client: Runtime) -> Observer:
+    pids = {name: process.pid for name, process in deployment.processes.items()}
     names: dict[int, str] = {}
     for name in pids:
         if name != "broker":
@@ -150,13 +150,14 @@ def _observer(ours: Ours, client: Runtime) -> Observer:
 
 
 def _run(observer: Observer, client: Runtime, workload: Workload, calls: int) -> dict[str, Any]:
-    """One run.
+    """Measure one run.
 
     Returns
     -------
-    Of a call, in µs: ``wall_us``, ``processor_us`` of all threads together, and for each of
-    ``threads`` (process, role) ``us`` on a core, ``waited_us`` for one, and how often it slept,
-    ``sleeps``. ``cores_used``: how many were, on the average.
+    dict
+        Per call, in µs: ``wall_us``, ``processor_us`` of all threads together, and for each of
+        ``threads`` (process, role) ``us`` on a core, ``waited_us`` for a core, and the number of
+        ``sleeps``. ``cores_used`` is the average number of cores in use.
     """
     before = observer.read()
     began = time.perf_counter()

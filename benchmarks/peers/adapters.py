@@ -1,4 +1,4 @@
-"""One adapter for each system: what to install, what to start, and what its results survive."""
+"""Adapters of other systems: their packages, their processes, and what their results survive."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WORKERS = "2"
 
 @dataclass
 class Peer:
-    """A system of others, as a subject.
+    """Another system, as a subject.
 
     Attributes
     ----------
     begin
         Starts everything in a fresh session.
     packages
-        Whose versions are written down.
+        The packages whose versions are recorded.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Peer:
     environment: Environment
     packages: tuple[str, ...]
     begin: Callable[[Session], None]
-    #: the versions of servers that are not among the packages
+    #: Returns the versions of servers that are not among the packages.
     server_versions: Callable[[], dict[str, str]] = dict
 
     @contextmanager
@@ -51,7 +51,7 @@ class Peer:
 
 
 class Absent:
-    """Does none of the workloads that stand alone: they ask what only ours is measured for."""
+    """Runs none of the workloads that start their own processes: only understudy has them."""
 
     def run(self, _workload: str, _size: int) -> Figures | None:
         return None
@@ -84,7 +84,7 @@ def _dramatiq(session: Session, *, synced: bool) -> None:
 
 
 def _ray(session: Session) -> None:
-    # it makes unix sockets, whose paths must be short
+    # Ray makes unix sockets, whose paths must be short, so it uses its own folder.
     session.drive("benchmarks.peers.on_ray", RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0")
 
 
@@ -96,7 +96,7 @@ def _dbos_sqlite(session: Session) -> None:
 def _dbos_postgres(session: Session) -> None:
     url = servers.postgres(session.server, session.folder)
     module = "benchmarks.peers.on_dbos"
-    # one makes the tables before the others look for them
+    # The first process creates the tables, so it starts before the others.
     session.drive(module, BENCH_URL=url, BENCH_ROLE="client")
     session.run("ready", 0)
     for number in range(int(WORKERS)):
@@ -121,7 +121,7 @@ def _redis_words(synced: bool) -> str:
 
 
 def peers() -> list[Peer]:
-    """All of them, in the order in which they are measured."""
+    """Return all systems, in the order in which they are measured."""
     queues = (("celery", CELERY, _celery), ("dramatiq", DRAMATIQ, _dramatiq))
     found = [
         Peer(

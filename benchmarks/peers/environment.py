@@ -1,4 +1,4 @@
-"""Environments of peers: made once, under ``.envs``; each has only what its peer needs."""
+"""Environments of peers: made once, under ``.envs``, each with only the packages of its peer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchmarks.harness import SubjectError
 
 FOLDER: Final = Path(__file__).with_name(".envs")
 INSTALL_S: Final = 900.0
-#: lines of a failed command's output that say why
+#: Lines of a failed command's output that an error shows.
 TAIL: Final = 5
 
 
 class Environment:
-    """A virtual environment with `packages`, and, for what npm has, a folder of `node_packages`."""
+    """A virtual environment with `packages`, and a folder with `node_packages` of npm."""
 
     def __init__(
         self, name: str, packages: tuple[str, ...], node_packages: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Environment:
         self._stamp.write_text(json.dumps(wanted))
 
     def versions(self, names: tuple[str, ...]) -> dict[str, str]:
-        """Of packages that are installed there."""
+        """Return the versions of packages that are installed there."""
         script = (
             "import json, sys; from importlib.metadata import version\n"
             "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"

@@ -6,17 +6,17 @@ import os
 
 from celery import Celery, chain, group
 
-from benchmarks.peers.driving import chain_of, chains_of, fan_out_of, serve
+from benchmarks.peers.program import chain_of, chains_of, fan_out_of, serve
 
 LIMIT_S = 600
-#: seen once: a result whose message the client had missed was waited for in vain
+#: Seconds to wait for a result. Once, a client missed the message of one and waited forever.
 CHAIN_LIMIT_S = 120
 URL = os.environ["BENCH_URL"]
 
 app = Celery("on_celery", broker=URL, backend=URL)
 
 
-# names of their own: this module has another one where it is the program
+# Tasks get explicit names, because this module is called __main__ when it runs as a program.
 @app.task(name="noop")
 def noop(value: int) -> int:
     return value

@@ -1,4 +1,4 @@
-"""DBOS: with PostgreSQL a queue that two processes serve; with SQLite all in one process.
+"""DBOS: on PostgreSQL a queue that two processes serve, on SQLite everything in one process.
 
 The role is given: ``alone`` (calls and performs), ``client`` (only calls) or ``worker-N``.
 """
@@ -10,11 +10,11 @@ import threading
 
 from dbos import DBOS
 
-from benchmarks.peers.driving import chain_of, chains_of, fan_out_of, serve
+from benchmarks.peers.program import chain_of, chains_of, fan_out_of, serve
 
 URL = os.environ["BENCH_URL"]
 ROLE = os.environ["BENCH_ROLE"]
-#: as short as makes sense: the default of a second would only measure that second
+#: Seconds between polls: short, because the default of a second would dominate the figures.
 POLL_S = 0.05
 
 DBOS(
@@ -56,7 +56,7 @@ def parent(size: int) -> int:
 
 
 def begin(function, *args):
-    """Where there are workers, by the queue; else here."""
+    """Run a function by the queue if there are workers, else in this process."""
     if ROLE == "alone":
         return DBOS.start_workflow(function, *args)
     return DBOS.enqueue_workflow(QUEUE, function, *args)

@@ -9,7 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from benchmarks.peers.driving import chain_of, chains_of, fan_out_of, serve
+from benchmarks.peers.program import chain_of, chains_of, fan_out_of, serve
 
 LIMIT_MS = 600_000
 URL = os.environ["BENCH_URL"]

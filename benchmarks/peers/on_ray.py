@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray
 
-from benchmarks.peers.driving import IN_FLIGHT, chain_of, chains_of, fan_out_of, serve
+from benchmarks.peers.program import IN_FLIGHT, chain_of, chains_of, fan_out_of, serve
 
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
@@ -17,7 +17,7 @@ class Worker:
 
 @ray.remote(num_cpus=0, max_concurrency=IN_FLIGHT)
 class Hop:
-    """Calls the next one, if there is one."""
+    """A hop of a chain: calls the next one, if there is one."""
 
     def __init__(self, following=None) -> None:
         self.following = following

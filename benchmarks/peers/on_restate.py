@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import restate
 
-from benchmarks.peers.driving import IN_FLIGHT, chain_of, chains_of, fan_out_of, serve
+from benchmarks.peers.program import IN_FLIGHT, chain_of, chains_of, fan_out_of, serve
 
 bench = restate.Service("bench")
 
@@ -48,7 +48,7 @@ _local = threading.local()
 
 
 def call(name: str, argument=None) -> int:
-    """Call a handler by the ingress; each thread has a connection that stays open."""
+    """Call a handler through the ingress, on a connection that each thread keeps open."""
     connection = getattr(_local, "connection", None)
     if connection is None:
         where = urlsplit(os.environ["BENCH_URL"])

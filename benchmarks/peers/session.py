@@ -13,18 +13,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.deployment import ROOT
 from benchmarks.harness import Figures, SubjectError
-from benchmarks.ours import ROOT
 from benchmarks.peers.environment import TAIL, Environment
 from benchmarks.workloads import memory
 
-#: a run that takes longer is given up
+#: Seconds after which a run is given up.
 RUN_S = 900.0
 STOP_S = 20.0
 
 
 class Session:
-    """Starts processes and ends them; asks the program for runs.
+    """The processes of a peer, and runs of its program.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Session:
         assert driver is not None
         assert driver.stdin is not None
         assert driver.stdout is not None
-        # without a select that knows of buffers: a run that takes too long ends the program
+        # Selecting on stdout would miss buffered lines, so a timer kills a slow program.
         limit = threading.Timer(RUN_S, driver.kill)
         limit.start()
         try:
@@ -87,7 +87,7 @@ class Session:
         return figures
 
     def _memory(self) -> Figures | None:
-        # where the program that makes the calls starts all the others, it is counted with them
+        # If the program starts all other processes, it counts as one of them.
         workers = self._workers or [p for p in (self._driver,) if p is not None]
         return memory.of([p.pid for p in self._servers], [p.pid for p in workers])
 
@@ -119,7 +119,7 @@ class Session:
         try:
             self._end_all()
         finally:
-            # also where somebody was too impatient to wait for it
+            # Finish this even if the user interrupts a second time.
             for process in (*self._workers, *self._servers, self._driver):
                 if process is not None and process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
@@ -141,7 +141,7 @@ class Session:
                 process.send_signal(signal_)
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
-        # what it left behind of its own group
+        # Kill the processes of its group that it left behind.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -151,7 +151,7 @@ class Session:
 
 @contextmanager
 def opened(environment: Environment) -> Iterator[Session]:
-    """A session, without processes yet; none is left afterwards."""
+    """Open a session without processes; end all its processes afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-peer-", ignore_cleanup_errors=True) as name:
         session = Session(environment, Path(name))
         try:

@@ -1,4 +1,4 @@
-"""The workloads, one file each: what is asked of the product, and what of the floor."""
+"""The workloads, one file each: for the product, and for the bare pipeline."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmarks.workloads import (
     steps,
 )
 
-#: Each has WORKLOAD; `understudy(client, size)`, or `alone(size)`; and `floor(parent, size)` where
-#: the floor can do it.
+#: Each module has WORKLOAD, and `understudy(client, size)` or `alone(size)`. It has
+#: `bare_pipeline(parent, size)` too if the bare pipeline supports the workload.
 MODULES: dict[str, ModuleType] = {
     module.WORKLOAD.name: module
     for module in (fan_out, chain, chains, steps, payloads, replay, start, idle, growth, sleeps)
 }
 WORKLOADS: dict[str, Workload] = {
     **{name: module.WORKLOAD for name, module in MODULES.items()},
-    # what is asked of an open subject's processes
+    # Measured on the processes of an open subject.
     memory.WORKLOAD.name: memory.WORKLOAD,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.floor.parent import Parent
+from benchmarks.bare_pipeline.parent import Parent
 from benchmarks.harness import Figures, Workload, latencies
 from benchmarks.workloads.fan_out import quiet
 from understudy import Runtime
@@ -24,11 +24,11 @@ def understudy(client: Runtime, size: int) -> Figures:
     return sdk.chain(client, size, quiet)
 
 
-def floor(parent: Parent, size: int) -> Figures:
-    return floor_chains(parent, size, 1)
+def bare_pipeline(parent: Parent, size: int) -> Figures:
+    return bare_chains(parent, size, 1)
 
 
-def floor_chains(parent: Parent, size: int, window: int) -> Figures:
+def bare_chains(parent: Parent, size: int, window: int) -> Figures:
     began = time.perf_counter()
     values_ms, results = parent.windowed(size, window, "hop_a")
     took = time.perf_counter() - began

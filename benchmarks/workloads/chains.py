@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.floor.parent import Parent
+from benchmarks.bare_pipeline.parent import Parent
 from benchmarks.harness import Figures, Workload
-from benchmarks.workloads.chain import floor_chains
+from benchmarks.workloads.chain import bare_chains
 from benchmarks.workloads.fan_out import quiet
 from understudy import Runtime
 from understudy.bench import workloads as sdk
@@ -23,5 +23,5 @@ def understudy(client: Runtime, size: int) -> Figures:
     return sdk.chains(client, size, quiet, IN_FLIGHT)
 
 
-def floor(parent: Parent, size: int) -> Figures:
-    return floor_chains(parent, size, IN_FLIGHT)
+def bare_pipeline(parent: Parent, size: int) -> Figures:
+    return bare_chains(parent, size, IN_FLIGHT)

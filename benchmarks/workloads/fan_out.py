@@ -1,10 +1,10 @@
-"""One durable parent that makes `size` no-op calls at once and waits for all of them."""
+"""Fan-out: one durable parent makes `size` no-op calls at once and waits for all of them."""
 
 from __future__ import annotations
 
 import time
 
-from benchmarks.floor.parent import Parent
+from benchmarks.bare_pipeline.parent import Parent
 from benchmarks.harness import Figures, Workload, throughput
 from understudy import Runtime
 from understudy.bench import workloads as sdk
@@ -22,7 +22,7 @@ def understudy(client: Runtime, size: int) -> Figures:
     return sdk.fan_out(client, size, quiet)
 
 
-def floor(parent: Parent, size: int) -> Figures:
+def bare_pipeline(parent: Parent, size: int) -> Figures:
     began = time.perf_counter()
     total = parent.fan_out(size)
     took = time.perf_counter() - began
@@ -32,4 +32,4 @@ def floor(parent: Parent, size: int) -> Figures:
 
 
 def quiet(_done: int, _total: int) -> None:
-    """No progress within a run: to show it would be measured too."""
+    """Show no progress within a run, because showing it would be measured too."""

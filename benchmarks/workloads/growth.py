@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks import filling
+from benchmarks import prepared_stores
+from benchmarks.deployment import deployed
 from benchmarks.harness import Figures, Workload
-from benchmarks.ours import deployed
 from benchmarks.workloads.fan_out import quiet
 from understudy.bench import workloads as sdk
 
 CALLS = 10_000
-#: runs with one store; the best counts, for the first ones also warm caches
+#: Runs with one store. The best one counts, because the first ones also warm caches.
 RUNS = 3
 WORKLOAD = Workload(
     name="growth",
@@ -28,7 +28,7 @@ WORKLOAD = Workload(
 def alone(size: int) -> Figures:
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as name:
         store = Path(name) / "grown.db"
-        filling.settled(store, size)
+        prepared_stores.settled(store, size)
         bytes_ = store.stat().st_size
         with deployed(nodes=2, store=store) as (_, client):
             sdk.fan_out(client, 100, quiet)

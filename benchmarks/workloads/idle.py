@@ -1,4 +1,4 @@
-"""What a broker costs while `size` nodes are connected and nothing happens; and a node."""
+"""The cost of a broker, and of a node, while `size` nodes are connected and idle."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks import machine
+from benchmarks import host
+from benchmarks.deployment import PATIENCE_S, ROOT, deployed, until
 from benchmarks.harness import Figures, Workload
-from benchmarks.ours import PATIENCE_S, ROOT, deployed, until
 from understudy.bench.deployment import node_count
 from understudy.bench.runner import GROUP
 
-#: how long processor time is watched: two beats of a peer that has nothing to do, between which a
-#: broker may sleep all the time
+#: Seconds for which processor time is measured: two heartbeats of an idle peer, because a broker
+#: may sleep all the time between two.
 WATCH_S = 15.0
-#: how long start-up work is given to end
+#: Seconds for start-up work to end.
 SETTLE_S = 2.0
 
 WORKLOAD = Workload(
@@ -35,27 +35,27 @@ WORKLOAD = Workload(
 def alone(size: int) -> Figures | None:
     if sys.platform != "linux":
         return None
-    with deployed(nodes=1) as (ours, client), crowd(ours.url, size - 1):
+    with deployed(nodes=1) as (deployment, client), idle_nodes(deployment.url, size - 1):
         until(lambda: node_count(client, GROUP) == size, f"{size} nodes", every_s=0.5)
         time.sleep(SETTLE_S)
-        pids = {name.partition("-")[0]: p.pid for name, p in ours.processes.items()}
-        before = {name: machine.cpu_s(pid) or 0.0 for name, pid in pids.items()}
+        pids = {name.partition("-")[0]: p.pid for name, p in deployment.processes.items()}
+        before = {name: host.cpu_s(pid) or 0.0 for name, pid in pids.items()}
         time.sleep(WATCH_S)
         figures: Figures = {}
         for name, pid in pids.items():
-            used = (machine.cpu_s(pid) or 0.0) - before[name]
+            used = (host.cpu_s(pid) or 0.0) - before[name]
             figures[f"{name}_cpu_percent"] = used / WATCH_S * 100
-            figures[f"{name}_mib"] = machine.rss_mib(pid) or 0.0
+            figures[f"{name}_mib"] = host.rss_mib(pid) or 0.0
         return figures
 
 
 @contextmanager
-def crowd(url: str, size: int) -> Iterator[None]:
-    """`size` more nodes, which only give signs of life, in one process."""
+def idle_nodes(url: str, size: int) -> Iterator[None]:
+    """Start `size` more nodes in one process, which only heartbeat."""
     if not size:
         yield
         return
-    command = [sys.executable, "-m", "benchmarks.crowd", url, str(size)]
+    command = [sys.executable, "-m", "benchmarks.idle_nodes", url, str(size)]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         yield

@@ -1,10 +1,10 @@
-"""What is resident after the other workloads; nothing is done."""
+"""Resident memory after the other workloads; runs nothing itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import machine
+from benchmarks import host
 from benchmarks.harness import Figures, Workload
 
 WORKLOAD = Workload(
@@ -18,9 +18,9 @@ WORKLOAD = Workload(
 
 
 def of(servers: Sequence[int], workers: Sequence[int]) -> Figures | None:
-    """Of these processes with all that they have started; None where the system does not say."""
-    server_mib = [machine.tree_mib(pid) for pid in servers]
-    worker_mib = [machine.tree_mib(pid) for pid in workers]
+    """Return the memory of processes and their descendants; None if the system does not tell."""
+    server_mib = [host.tree_mib(pid) for pid in servers]
+    worker_mib = [host.tree_mib(pid) for pid in workers]
     known = [mib for mib in (*server_mib, *worker_mib) if mib is not None]
     if len(known) < len(servers) + len(workers):
         return None

@@ -1,18 +1,18 @@
-"""`size` bytes there and back, 16 calls at a time."""
+"""Payloads: `size` bytes there and back, 16 calls at a time."""
 
 from __future__ import annotations
 
 import secrets
 import time
 
-from benchmarks.floor.parent import Parent
+from benchmarks.bare_pipeline.parent import Parent
 from benchmarks.harness import Figures, Workload
 from benchmarks.workloads.fan_out import quiet
 from understudy import Runtime
 from understudy.bench import workloads as sdk
 
 IN_FLIGHT = 16
-#: bytes that a run moves each way; within bounds of how many calls make a figure
+#: Bytes that a run moves each way, if that takes a sensible number of calls.
 BYTES = 32 * 2**20
 CALLS_MIN, CALLS_MAX = 32, 2_000
 WORKLOAD = Workload(
@@ -25,7 +25,7 @@ WORKLOAD = Workload(
 
 
 def calls_of(size: int) -> int:
-    """How many calls a run makes."""
+    """Return the number of calls of a run."""
     return max(CALLS_MIN, min(CALLS_MAX, BYTES // size))
 
 
@@ -33,7 +33,7 @@ def understudy(client: Runtime, size: int) -> Figures:
     return sdk.payload(client, calls_of(size), quiet, size)
 
 
-def floor(parent: Parent, size: int) -> Figures:
+def bare_pipeline(parent: Parent, size: int) -> Figures:
     calls = calls_of(size)
     data = secrets.token_bytes(size)
     began = time.perf_counter()

@@ -1,11 +1,11 @@
-"""A function with `size` stored steps goes on at a node that knows nothing of it."""
+"""Replay: a function with `size` stored steps goes on at a node that has never run it."""
 
 from __future__ import annotations
 
 import time
 
+from benchmarks.deployment import deployed, until, wait_for_nodes
 from benchmarks.harness import Figures, Workload
-from benchmarks.ours import deployed, until, wait_for_nodes
 from understudy import CommandError, Runtime
 from understudy.bench.workloads import LIMIT_S, run_id
 
@@ -21,15 +21,17 @@ WORKLOAD = Workload(
 
 
 def alone(size: int) -> Figures:
-    with deployed(nodes=1) as (ours, client):
+    with deployed(nodes=1) as (deployment, client):
         id = run_id("replay")
         handle = client.rpc(id, "remembers", size)
         gate = f"{id}.gate"
         until(lambda: _exists(client, gate), "all steps")
-        until(lambda: bool(ours.ask("tasks", "get", id)["state"] == "suspended"), "a suspension")
-        ours.stop("node-1")
+        until(
+            lambda: bool(deployment.ask("tasks", "get", id)["state"] == "suspended"), "a suspension"
+        )
+        deployment.stop("node-1")
         wait_for_nodes(client, 0)
-        ours.start_node()
+        deployment.start_node()
         wait_for_nodes(client, 1)
         began = time.perf_counter()
         client.promises.resolve(gate)

@@ -1,7 +1,7 @@
-"""A broker is started on a store in which `size` functions sleep.
+"""Start of a broker on a store in which `size` functions sleep.
 
-Each is a suspended task, its sleep, and a callback from one to the other; `bytes_per_timer` and
-`open_timers_s` are what the sleeps alone take.
+Each function is a suspended task, its sleep, and a callback from one to the other. For
+`bytes_per_timer` and `open_timers_s` the store has only the sleeps.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import filling, machine
+from benchmarks import host, prepared_stores
+from benchmarks.deployment import PATIENCE_S, Deployment
 from benchmarks.harness import Figures, Workload
-from benchmarks.ours import PATIENCE_S, Ours
 from understudy import Runtime
 
-#: after the first answer, until memory is looked at
+#: Seconds after the first answer until memory is measured.
 SETTLE_S = 1.0
 WORKLOAD = Workload(
     name="sleeps",
@@ -31,9 +31,9 @@ WORKLOAD = Workload(
 
 
 def alone(size: int) -> Figures:
-    empty = _opened(filling.sleeping, 0)
-    timers = _opened(filling.timers, size)
-    full = _opened(filling.sleeping, size)
+    empty = _opened(prepared_stores.sleeping, 0)
+    timers = _opened(prepared_stores.timers, size)
+    full = _opened(prepared_stores.sleeping, size)
 
     def bytes_each(figures: Figures) -> float:
         return (figures["broker_mib"] - empty["broker_mib"]) * 2**20 / size
@@ -50,20 +50,20 @@ def alone(size: int) -> Figures:
 
 
 def _opened(fill: Callable[[Path, int], None], size: int) -> Figures:
-    """Memory of a broker, and seconds from its start to its first answer."""
+    """Return the memory of a broker, and the seconds from its start to its first answer."""
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as name:
         folder = Path(name)
         fill(folder / "sleeps.db", size)
-        ours = Ours(folder, folder / "sleeps.db")
-        client = Runtime(group="bench-client", url=ours.url, connect_timeout=PATIENCE_S)
+        deployment = Deployment(folder, folder / "sleeps.db")
+        client = Runtime(group="bench-client", url=deployment.url, connect_timeout=PATIENCE_S)
         try:
             began = time.perf_counter()
-            ours.start_broker()
+            deployment.start_broker()
             client.groups()
             open_s = time.perf_counter() - began
             time.sleep(SETTLE_S)
-            mib = machine.rss_mib(ours.processes["broker"].pid) or 0.0
+            mib = host.rss_mib(deployment.processes["broker"].pid) or 0.0
         finally:
             client.stop()
-            ours.close()
+            deployment.close()
     return {"open_s": open_s, "broker_mib": mib}

@@ -1,4 +1,4 @@
-"""How long it takes to begin: the import, and `understudy dev` until a first result."""
+"""Start: the time of the import, and of `understudy dev` until a first result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.deployment import APP, Deployment, client_of
 from benchmarks.harness import Figures, Workload
-from benchmarks.ours import APP, Ours, client_of
 from understudy.bench.workloads import LIMIT_S, run_id
 
-#: fresh interpreters for each of the two imports
+#: Fresh interpreters for each of the two imports.
 IMPORTS = 7
-#: what nothing with these three can do without
+#: The import of the three main libraries, which is the least that our import can take.
 BASE = "import trio, zmq, msgspec"
 
 WORKLOAD = Workload(
@@ -45,7 +45,7 @@ def alone(_size: int) -> Figures:
 
 
 def import_ms(statement: str) -> float:
-    """What `statement` takes in a fresh interpreter, without that one's own start."""
+    """Return the time of a statement in a fresh interpreter, without the interpreter's start."""
     script = (
         "import time; began = time.perf_counter()\n"
         f"{statement}\nprint((time.perf_counter() - began) * 1000)"
@@ -55,14 +55,14 @@ def import_ms(statement: str) -> float:
 
 
 def first_result_s() -> float:
-    """Seconds from the start of the program to the result of a call that waited for it."""
+    """Return the seconds from the start of the program to the result of a call."""
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as name:
-        ours = Ours(Path(name))
-        with client_of(ours.url) as client:
+        deployment = Deployment(Path(name))
+        with client_of(deployment.url) as client:
             began = time.perf_counter()
-            ours.start("dev", "dev", APP, "--listen", ours.url, "--watch", name)
+            deployment.start("dev", "dev", APP, "--listen", deployment.url, "--watch", name)
             try:
                 client.rpc(run_id("start"), "noop", 1).result(LIMIT_S)
                 return time.perf_counter() - began
             finally:
-                ours.close()
+                deployment.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.floor.parent import Parent
+from benchmarks.bare_pipeline.parent import Parent
 from benchmarks.harness import Figures, Workload
 from benchmarks.workloads.fan_out import quiet
 from understudy import Runtime
@@ -23,7 +23,7 @@ def understudy(client: Runtime, size: int) -> Figures:
     return sdk.steps(client, size, quiet)
 
 
-def floor(parent: Parent, size: int) -> Figures:
+def bare_pipeline(parent: Parent, size: int) -> Figures:
     figures: Figures = {"calls": size}
     for name, together in (("steps_per_s", False), ("steps_together_per_s", True)):
         began = time.perf_counter()

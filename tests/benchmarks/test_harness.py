@@ -28,7 +28,7 @@ from benchmarks.harness import (
     read,
     write,
 )
-from benchmarks.machine import BUSY_MAX, busy_cores
+from benchmarks.host import BUSY_MAX, busy_cores
 from benchmarks.workloads import MODULES, WORKLOADS, memory
 
 
@@ -73,9 +73,9 @@ class Fake:
         }
 
 
-def measured(rounds: int = 3, *, ours: float = 100.0, floor: float = 200.0) -> dict[str, Any]:
+def measured(rounds: int = 3, *, ours: float = 100.0, bare: float = 200.0) -> dict[str, Any]:
     """A result of all workloads that are opened together, and of one alone."""
-    subjects = [Fake("understudy", ours, []), Fake("floor", floor, [])]
+    subjects = [Fake("understudy", ours, []), Fake("bare pipeline", bare, [])]
     workloads = [(w, w.sizes) for w in WORKLOADS.values() if not w.alone or w.name == "replay"]
     harness = Harness(workloads, [subjects])
     harness.rounds_within(rounds, 60)
@@ -217,10 +217,10 @@ def test_a_result_says_what_was_measured_on_what(tmp_path: Path) -> None:
     assert {"machine", "versions", "load_average", "measured_at", "command"} <= result.keys()
     assert {"cores", "processor", "file_system", "sync_of_4_kib_ms"} <= result["machine"].keys()
     assert {"python", "sqlite", "pyzmq", "commit"} <= result["versions"].keys()
-    assert result["subjects"]["floor"] == {
+    assert result["subjects"]["bare pipeline"] == {
         "durability": "none at all",
         "synced": False,
-        "versions": {"floor": "1.0"},
+        "versions": {"bare pipeline": "1.0"},
     }
     for entry in result["results"]:
         figures = [run[entry["figure"]] for run in entry["runs"]]
@@ -232,7 +232,7 @@ def test_a_result_says_what_was_measured_on_what(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"format": 0}')
-    with pytest.raises(ValueError, match="no result"):
+    with pytest.raises(ValueError, match="not a result"):
         read(tmp_path / "other.json")
 
 
@@ -245,14 +245,14 @@ def test_latencies_are_those_of_the_calls() -> None:
 
 
 def test_entries_are_found_by_size() -> None:
-    sizes = [entry["size"] for entry in find(measured(1), "fan_out", "floor")]
+    sizes = [entry["size"] for entry in find(measured(1), "fan_out", "bare pipeline")]
     assert sizes == sorted(WORKLOADS["fan_out"].sizes)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_workload_can_be_run(name: str) -> None:
     module = MODULES[name]
-    offered = ("alone",) if WORKLOADS[name].alone else ("understudy", "floor")
+    offered = ("alone",) if WORKLOADS[name].alone else ("understudy", "bare_pipeline")
     assert all(callable(getattr(module, function)) for function in offered)
 
 
@@ -276,7 +276,7 @@ def test_charts_are_svg_and_show_every_subject(tmp_path: Path) -> None:
 
 
 def test_longer_bars_stand_for_more(tmp_path: Path) -> None:
-    charts.draw(measured(ours=100.0, floor=3_000.0), tmp_path)
+    charts.draw(measured(ours=100.0, bare=3_000.0), tmp_path)
     root = ElementTree.parse(tmp_path / "fan-out-10000.svg").getroot()
     widths = [
         float(shape.attrib["width"])
@@ -296,7 +296,7 @@ def test_log_scale_puts_powers_of_ten_at_equal_distances() -> None:
 
 
 def test_the_table_has_the_figures_and_the_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    report.show(measured(1, ours=99.0, floor=198.0))
+    report.show(measured(1, ours=99.0, bare=198.0))
     out = capsys.readouterr().out
     assert "100 calls/s" in out
     assert "0.50" in out
@@ -338,7 +338,7 @@ def test_lower_latency_is_the_better_ratio() -> None:
 
 def guarded(ours: float) -> guard.Ratios:
     harness = guard.harness()
-    harness.groups = [[Fake("understudy", ours, []), Fake("floor", 1_000.0, [])]]
+    harness.groups = [[Fake("understudy", ours, []), Fake("bare pipeline", 1_000.0, [])]]
     harness.rounds_within(3, 60)
     return guard.ratios(harness.result())
 
@@ -361,20 +361,20 @@ def test_the_guard_fails_below_80_percent(tmp_path: Path) -> None:
 
 def test_the_guard_misses_what_is_no_longer_measured() -> None:
     assert guard.losses({}, {"fan_out 10,000 calls": 0.5}) == [
-        "fan_out 10,000 calls: recorded, and not measured"
+        "fan_out 10,000 calls: recorded, but not measured"
     ]
 
 
 @pytest.mark.parametrize(
     ("now", "busy", "code", "says"),
     [
-        (500.0, 0.1, 0, "kept"),
-        (500.0, 0.9, 0, "kept"),
+        (500.0, 0.1, 0, "passed"),
+        (500.0, 0.9, 0, "passed"),
         (350.0, 0.1, 1, "make bench-guard ARGS=--record"),
         (350.0, 0.9, 3, "inconclusive: other work uses 0.9 cores"),
     ],
 )
-def test_the_command_says_whether_it_was_kept_and_how_to_record_anew(
+def test_the_command_says_whether_the_guard_passed_and_how_to_record(
     now: float,
     busy: float,
     code: int,
@@ -387,7 +387,7 @@ def test_the_command_says_whether_it_was_kept_and_how_to_record_anew(
     guard.record(guarded(500.0), path)
     before = guard.recorded(path)
     harness = guard.harness()
-    harness.groups = [[Fake("understudy", now, []), Fake("floor", 1_000.0, [])]]
+    harness.groups = [[Fake("understudy", now, []), Fake("bare pipeline", 1_000.0, [])]]
     monkeypatch.setattr(guard, "harness", lambda: harness)
     monkeypatch.setattr(guard, "recorded", lambda: before)
     monkeypatch.setattr(program, "busy_cores", lambda: busy)
@@ -406,7 +406,7 @@ def test_nothing_is_recorded_on_a_busy_machine(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     harness = guard.harness()
-    harness.groups = [[Fake("understudy", 1.0, []), Fake("floor", 1.0, [])]]
+    harness.groups = [[Fake("understudy", 1.0, []), Fake("bare pipeline", 1.0, [])]]
     path = tmp_path / "guard.json"
     monkeypatch.setattr(guard, "harness", lambda: harness)
     monkeypatch.setattr(guard, "record", lambda _: path.touch())
@@ -422,7 +422,7 @@ def test_a_part_of_the_workloads_does_not_take_the_place_of_all(
 ) -> None:
     monkeypatch.setattr(program, "RESULTS", tmp_path)
     monkeypatch.setattr(program, "Understudy", lambda: Fake("understudy", 1.0, []))
-    monkeypatch.setattr(program, "Floor", lambda: Fake("floor", 1.0, []))
+    monkeypatch.setattr(program, "BarePipeline", lambda: Fake("bare pipeline", 1.0, []))
     stale = tmp_path / "charts-part" / "stale.svg"
     stale.parent.mkdir()
     stale.touch()
@@ -430,7 +430,7 @@ def test_a_part_of_the_workloads_does_not_take_the_place_of_all(
     assert (tmp_path / "part.json").exists()
     assert not stale.exists()
     assert not (tmp_path / "latest.json").exists()
-    assert "how many times as good" in capsys.readouterr().out
+    assert "ratio: to the bare pipeline" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["run", "--rounds", "0"])
 
@@ -439,7 +439,7 @@ def test_what_lies_beside_a_result_of_ones_own_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "Understudy", lambda: Fake("understudy", 1.0, []))
-    monkeypatch.setattr(program, "Floor", lambda: Fake("floor", 1.0, []))
+    monkeypatch.setattr(program, "BarePipeline", lambda: Fake("bare pipeline", 1.0, []))
     kept = [tmp_path / folder / "mine.svg" for folder in ("charts", "charts-part")]
     for path in kept:
         path.parent.mkdir()
@@ -459,11 +459,11 @@ def test_the_command_fails_where_nothing_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     harness = guard.harness()
-    harness.groups = [[Fake("understudy", 1.0, []), Fake("floor", 1.0, [])]]
+    harness.groups = [[Fake("understudy", 1.0, []), Fake("bare pipeline", 1.0, [])]]
     monkeypatch.setattr(guard, "harness", lambda: harness)
     monkeypatch.setattr(guard, "PATH", tmp_path / "guard.json")
     assert main(["guard", "--rounds", "1"]) == 1
-    assert "nothing is recorded yet" in capsys.readouterr().err
+    assert "no ratio is recorded yet" in capsys.readouterr().err
 
 
 def test_the_record_that_is_committed_can_be_held_against_a_run() -> None:

@@ -43,12 +43,12 @@ def result(load: float = 0.1, **absent: str) -> dict[str, Any]:
         "load_average": {"before": [load, 0.0, 0.0]},
         "subjects": {
             "understudy": {"durability": "in a file", "synced": True, "versions": {"u": "0.1"}},
-            "floor": {"durability": "on no disk", "synced": False, "versions": {}},
+            "bare pipeline": {"durability": "on no disk", "synced": False, "versions": {}},
         },
         "absent": absent,
         "results": [
             entry("understudy", "fan_out", 10_000, 100.0),
-            entry("floor", "fan_out", 10_000, 400.0),
+            entry("bare pipeline", "fan_out", 10_000, 400.0),
         ],
     }
 
@@ -66,7 +66,9 @@ def test_only_what_stands_between_the_marks_changes(page: Path) -> None:
     assert text.startswith("# Page\n\nbefore\n\n<!-- figures ours -->\n")
     assert text.endswith("<!-- end -->\n\nafter\n")
     assert "old" not in text
-    assert "- understudy (u 0.1): in a file\n- floor, **not durable** (): on no disk" in text
+    assert (
+        "- understudy (u 0.1): in a file\n- bare pipeline, **not durable** (): on no disk" in text
+    )
     assert "| fan_out, 10,000 calls | understudy | 100 calls/s |" in text
     assert "| 0.25 |" in text
     assert chart.exists()

@@ -1,7 +1,7 @@
-"""The floor's broker: read all there is, one synced commit, send all that follows from it.
+"""The broker of the bare pipeline: read all messages, commit once with a sync, send the results.
 
-While a large batch commits, in a thread, the next one is read; a small one is over before a thread
-would have been woken for it. So it is in the product too.
+A large batch commits in a thread while the next one is read. A small one commits at once, because
+that takes less time than waking a thread. The product does the same.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from threading import Thread
 
 import zmq
 
-from benchmarks.floor.disk import Cells, Disk, begun, ended, stepped
-from benchmarks.floor.messages import (
+from benchmarks.bare_pipeline.disk import Cells, Disk, begun, ended, stepped
+from benchmarks.bare_pipeline.messages import (
     Create,
     Fulfill,
     Invoke,
@@ -30,15 +30,15 @@ from benchmarks.floor.messages import (
     encode,
 )
 
-#: frames that are read before a commit
+#: Frames that are read before a commit.
 FRAMES_MAX = 256
-#: rows of a commit that needs no thread
+#: Rows of a commit that needs no thread.
 SMALL = 64
 NOBLOCK = int(zmq.NOBLOCK)
 
 
 class Batch:
-    """Rows to write, and what may be sent once they are on the disk."""
+    """Rows to write, and the messages to send once they are on the disk."""
 
     def __init__(self) -> None:
         self.begun: list[Cells] = []
@@ -65,7 +65,7 @@ class Writer:
         self._batches.put((batch, now))
 
     def take(self) -> Batch | None:
-        """The batch that is done, if it is."""
+        """Return the batch that has been committed, if there is one."""
         batch, self._done = self._done, None
         if batch is not None:
             os.read(self.woken, 1)
@@ -81,7 +81,7 @@ class Writer:
 
 
 class Broker:
-    """All state: who is there, and who made which promise."""
+    """The broker's state: its nodes, and the maker of each promise."""
 
     def __init__(self, socket: zmq.Socket[bytes], disk: Disk) -> None:
         self.socket = socket
@@ -93,7 +93,7 @@ class Broker:
         self.batch = Batch()
 
     def serve(self) -> None:
-        """Until the process is ended."""
+        """Serve until the process is ended."""
         poller = zmq.Poller()
         poller.register(self.socket, zmq.POLLIN)
         poller.register(self.writer.woken, zmq.POLLIN)
@@ -160,7 +160,7 @@ class Broker:
 
 
 def main(address: str, path: str) -> None:
-    # the two threads hand the interpreter over without waiting 5 ms for it
+    # The two threads pass the interpreter to each other sooner than after the default of 5 ms.
     sys.setswitchinterval(0.0002)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         socket.set_hwm(0)

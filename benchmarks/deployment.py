@@ -1,4 +1,4 @@
-"""The product, started as its users do: by its command line, with its defaults."""
+"""Deployments of the product, started as users start it: by the command line, with defaults."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from understudy.bench.deployment import free_port, node_count
 from understudy.bench.runner import GROUP
 
 APP = "benchmarks.app:runtime"
-#: how long anything that is waited for may take
+#: Seconds that anything may take for which a benchmark waits.
 PATIENCE_S = 60.0
 ROOT = Path(__file__).parent.parent
 
 
-class Ours:
-    """A broker, nodes and a client; `processes` by name."""
+class Deployment:
+    """A broker and its nodes as processes, which `processes` has by name."""
 
     def __init__(self, folder: Path, store: Path | None = None) -> None:
         self.folder = folder
@@ -36,18 +36,18 @@ class Ours:
         self._number = 0
 
     def start_broker(self) -> None:
-        """Return when it may be connected to or will be soon: clients wait for it."""
+        """Start the broker; clients wait until it answers."""
         self.start("broker", "broker", "--listen", self.url, "--store", f"sqlite:///{self.store}")
 
     def start_node(self) -> str:
-        """Start one more node; its name among `processes`."""
+        """Start one more node; return its name."""
         self._number += 1
         name = f"node-{self._number}"
         self.start(name, "node", APP, "--id", name)
         return name
 
     def start(self, name: str, *arguments: str) -> None:
-        """Run a command of the command line."""
+        """Start a command of the command line."""
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", "understudy", *arguments],
             stdout=self._log,
@@ -57,7 +57,7 @@ class Ours:
         )
 
     def ask(self, *arguments: str) -> Any:
-        """The answer of a command with ``--json``."""
+        """Run a command with ``--json``; return its answer."""
         command = [sys.executable, "-m", "understudy", *arguments, "--json", "--url", self.url]
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=PATIENCE_S, cwd=ROOT
@@ -65,7 +65,7 @@ class Ours:
         return json.loads(done.stdout)
 
     def stop(self, name: str) -> None:
-        """End a process in order."""
+        """Stop a process gracefully."""
         process = self.processes.pop(name)
         process.terminate()
         try:
@@ -74,12 +74,12 @@ class Ours:
             process.kill()
             process.wait()
 
-    def said(self) -> str:
-        """What the processes printed last."""
+    def last_output(self) -> str:
+        """Return the last output of the processes."""
         return self._log_path.read_text(errors="replace")[-2_000:]
 
     def close(self) -> None:
-        """End what runs; the broker last."""
+        """Stop all processes, the broker last."""
         for name in reversed(list(self.processes)):
             self.stop(name)
         self._log.close()
@@ -87,7 +87,7 @@ class Ours:
 
 @contextmanager
 def client_of(url: str) -> Iterator[Runtime]:
-    """A client whose calls go to the nodes; it waits for a broker that is not there yet."""
+    """Open a client whose calls go to the nodes; it waits for a broker that is still starting."""
     runtime = Runtime(group="bench-client", url=url, connect_timeout=PATIENCE_S)
     try:
         yield runtime.options(target=GROUP)
@@ -96,31 +96,31 @@ def client_of(url: str) -> Iterator[Runtime]:
 
 
 @contextmanager
-def deployed(nodes: int = 2, store: Path | None = None) -> Iterator[tuple[Ours, Runtime]]:
-    """A broker with `nodes` nodes and a client of it; nothing is left afterwards."""
+def deployed(nodes: int = 2, store: Path | None = None) -> Iterator[tuple[Deployment, Runtime]]:
+    """Start a broker with `nodes` nodes, and open a client; leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="understudy-bench-") as name:
-        ours = Ours(Path(name), store)
+        deployment = Deployment(Path(name), store)
         try:
-            ours.start_broker()
+            deployment.start_broker()
             for _ in range(nodes):
-                ours.start_node()
-            with client_of(ours.url) as client:
+                deployment.start_node()
+            with client_of(deployment.url) as client:
                 wait_for_nodes(client, nodes)
-                yield ours, client
+                yield deployment, client
         except (BrokerUnavailableError, TimeoutError) as error:
-            error.add_note(ours.said())
+            error.add_note(deployment.last_output())
             raise
         finally:
-            ours.close()
+            deployment.close()
 
 
 def wait_for_nodes(client: Runtime, count: int) -> None:
-    """Until exactly `count` nodes are there and ask for work."""
+    """Wait until exactly `count` nodes are connected and ask for work."""
     until(lambda: node_count(client, GROUP) == count, f"{count} nodes")
 
 
 def until(condition: Callable[[], bool], what: str, every_s: float = 0.02) -> None:
-    """Look again and again until `condition` is true; raises TimeoutError with `what`."""
+    """Poll until `condition` is true; raises a TimeoutError that names `what`."""
     ends_at = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > ends_at:

@@ -1,4 +1,4 @@
-"""A process that performs the floor's calls: plain functions by name, no threads, no replay."""
+"""The node of the bare pipeline: performs plain functions by name, without threads or replay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from benchmarks.floor.messages import (
+from benchmarks.bare_pipeline.messages import (
     Create,
     Fulfill,
     Hello,
@@ -23,7 +23,7 @@ from benchmarks.floor.messages import (
 
 NOBLOCK = int(zmq.NOBLOCK)
 FRAMES_MAX = 256
-#: what each hop of a chain calls
+#: The function that each hop of a chain calls.
 HOPS = {"hop_a": "hop_b", "hop_b": "hop_c"}
 
 pack = msgspec.msgpack.Encoder().encode
@@ -38,14 +38,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {"noop": echo, "echo": echo, "hop_c":
 
 
 class Node:
-    """What waits here: for each call that was made on, the call that made it."""
+    """Performs calls; `waiting` maps each call that it made to the call that waits for it."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
         self.waiting: dict[str, str] = {}
 
     def serve(self) -> None:
-        """Until the process is ended."""
+        """Serve until the process is ended."""
         self.socket.send(encode([Hello("node", serves=True)]))
         while True:
             self.socket.poll()

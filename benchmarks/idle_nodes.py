@@ -1,8 +1,8 @@
-"""Many nodes in one process: they connect, ask for work that never comes, and give signs of life.
+"""Many idle nodes in one process: they connect, ask for work that never comes, and heartbeat.
 
 ::
 
-    python -m benchmarks.crowd tcp://127.0.0.1:5577 1000
+    python -m benchmarks.idle_nodes tcp://127.0.0.1:5577 1000
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import IDLE_BEATS, PROTOCOL_VERSION, Hello
 
 CREDIT = 8
-#: they come one after another in this time, so that each has its own moment to beat, as the nodes
-#: of people have who start them when they like
+#: The nodes connect evenly spread over this time, because otherwise all would heartbeat at once.
 SPREAD_S = IDLE_BEATS * DEFAULT_INTERVAL_MS / 1_000
 
 
@@ -52,7 +51,7 @@ def _sleep_until_ms(at: float) -> None:
 
 
 class _Node:
-    """What the product's own link does, without a thread of its own."""
+    """A node that does what the product's link does, without a thread of its own."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str, number: int) -> None:
         self.session = LinkSession(is_busy=lambda: False)
@@ -63,25 +62,25 @@ class _Node:
             protocol=PROTOCOL_VERSION,
             kind="node",
             group=GROUP,
-            name=f"crowd-{number}",
+            name=f"idle-{number}",
             boot=f"{number:08x}",
             os_pid=number + 1,
-            host="crowd",
-            sdk="crowd",
+            host="idle-nodes",
+            sdk="idle-nodes",
             credit=CREDIT,
         )
         self.socket.send(self.session.open(hello, _now_ms()))
-        self.take_in(self.socket.recv())
+        self.receive(self.socket.recv())
 
-    def take_in(self, frame: bytes) -> None:
+    def receive(self, frame: bytes) -> None:
         if self.session.accepts(frame):
             self.session.receive(decode_to_peer(frame), _now_ms())
 
     def turn(self) -> int:
-        """Take in what has come, beat if it is time, and return when to do so again."""
+        """Receive all frames, heartbeat if it is time, and return when to do so again."""
         try:
             while True:
-                self.take_in(self.socket.recv(zmq.NOBLOCK))
+                self.receive(self.socket.recv(zmq.NOBLOCK))
         except zmq.Again:
             pass
         now = _now_ms()

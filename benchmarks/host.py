@@ -1,4 +1,4 @@
-"""What was measured on: without it a figure says nothing."""
+"""The machine and the software that figures come from: without them, figures mean little."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("understudy", "pyzmq", "msgspec", "trio", "sqlalchemy", "sqlmodel")
-#: how many times a file is synced to know what that costs
+#: Syncs whose median is the cost of a sync.
 SYNCS = 50
-#: how long it is looked how busy the cores are
-LOOK_S = 0.5
-#: cores that other work may use beside a measurement that is believed
+#: Seconds for which the load of the cores is observed.
+OBSERVED_S = 0.5
+#: Cores that other work may use during a measurement that counts.
 BUSY_MAX = 0.3
 
 
-def machine() -> dict[str, Any]:
-    """Processor, memory, system, and what a sync to the disk costs here."""
+def host() -> dict[str, Any]:
+    """Describe processor, memory and system, and measure a sync to the disk."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what the harness itself runs with, and of what is measured, by commit."""
+    """Return the versions of Python and packages, and the commit that is measured."""
     found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
     for name in PACKAGES:
         try:
@@ -49,12 +49,15 @@ def versions() -> dict[str, str]:
 
 
 def load_average() -> list[float]:
-    """Of the last one, five and fifteen minutes: above the number of cores, figures are noise."""
+    """Return the load of the last one, five and fifteen minutes.
+
+    If it is above the number of cores, figures are noise.
+    """
     return [round(load, 2) for load in os.getloadavg()]
 
 
 def sync_ms() -> float:
-    """The median of writing 4 KiB over what is there and syncing them, where stores will be."""
+    """Return the median time to overwrite and sync 4 KiB in the folder where stores will be."""
     times: list[float] = []
     with tempfile.NamedTemporaryFile() as file:
         file.write(bytes(4096))
@@ -69,13 +72,13 @@ def sync_ms() -> float:
 
 
 def rss_mib(pid: int) -> float | None:
-    """Resident memory of a process; None where the system does not say."""
+    """Return the resident memory of a process; None if the system does not tell."""
     text = _field(f"/proc/{pid}/status", "VmRSS")
     return None if text is None else int(text.split()[0]) / 1024
 
 
 def tree_mib(pid: int) -> float | None:
-    """Resident memory of a process and all that it started; pages that they share count once."""
+    """Return the resident memory of a process and its descendants; shared pages count once."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         text = _field(f"{folder}/status", "PPid")
@@ -93,15 +96,15 @@ def tree_mib(pid: int) -> float | None:
 
 
 def _share_mib(pid: int) -> float | None:
-    """Resident memory, where a page that n processes share counts for an nth."""
+    """Return resident memory in which a page shared by n processes counts as 1/n."""
     text = _field(f"/proc/{pid}/smaps_rollup", "Pss")
     return None if text is None else int(text.split()[0]) / 1024
 
 
 def cpu_s(pid: int) -> float | None:
-    """Processor time that the threads of a process have used; None where the system does not say.
+    """Return the processor time of the threads of a process; None if the system does not tell.
 
-    To the nanosecond, of each thread: the counters of ``/proc/PID/stat`` are ten milliseconds wide.
+    Read for each thread to the nanosecond, because ``/proc/PID/stat`` counts in steps of 10 ms.
     """
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
@@ -111,10 +114,10 @@ def cpu_s(pid: int) -> float | None:
 
 
 def busy_cores() -> float | None:
-    """How many cores are at work at this moment; None where the system does not say."""
+    """Return the number of cores in use now; None if the system does not tell."""
     before = _idle_s()
     began = time.monotonic()
-    time.sleep(LOOK_S)
+    time.sleep(OBSERVED_S)
     after = _idle_s()
     if before is None or after is None:
         return None
@@ -123,7 +126,7 @@ def busy_cores() -> float | None:
 
 
 def _idle_s() -> float | None:
-    """How long all cores together have had nothing to do."""
+    """Return the idle time of all cores together since the start of the system."""
     try:
         return float(Path("/proc/uptime").read_text().split()[1])
     except OSError:
@@ -148,7 +151,7 @@ def _memory_gib() -> float | None:
 
 
 def _file_system(path: Path) -> str | None:
-    """The type of the file system that `path` is on."""
+    """Return the type of the file system that contains `path`."""
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

@@ -1,4 +1,4 @@
-"""The floor as a whole: starts its processes, and makes calls from this one."""
+"""The parent of the bare pipeline: starts its processes, and makes calls from this one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import zmq
 
-from benchmarks.floor.messages import (
+from benchmarks.bare_pipeline.messages import (
     Create,
     Fulfill,
     Hello,
@@ -26,21 +26,24 @@ from benchmarks.floor.messages import (
     decode_to_peer,
     encode,
 )
-from benchmarks.floor.node import FRAMES_MAX, NOBLOCK, pack, tags_of, unpack
+from benchmarks.bare_pipeline.node import FRAMES_MAX, NOBLOCK, pack, tags_of, unpack
 from understudy.bench.deployment import free_port
 
-#: calls in one frame of a fan-out: as many as keep all processes busy
+#: Calls in one frame of a fan-out: enough to keep all processes busy.
 FRAME_CALLS = 512
-#: how long anything may take
+#: Seconds that anything may take.
 LIMIT_S = 300.0
 START_S = 20.0
 HOUR_MS = 3_600_000
 
 
 class Parent:
-    """Makes calls. One socket, in the thread that uses it.
+    """Makes calls through one socket, which belongs to the thread that uses it.
 
-    `pids`: of the broker, then of those that perform calls.
+    Parameters
+    ----------
+    pids
+        Process ids of the broker, then of the nodes.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], pids: list[int]) -> None:
@@ -50,7 +53,7 @@ class Parent:
         self.count = 0
 
     def wait_for_nodes(self, nodes: int) -> None:
-        """Return when so many processes are there that perform calls."""
+        """Return when this many nodes are connected."""
         ends_at = time.monotonic() + START_S
         while True:
             self.socket.send(encode([Hello("parent", serves=False)]))
@@ -58,11 +61,11 @@ class Parent:
                 if isinstance(message, Welcome) and message.peers >= nodes:
                     return
             if time.monotonic() > ends_at:
-                raise TimeoutError(f"{nodes} nodes of the floor did not come up")
+                raise TimeoutError(f"{nodes} nodes of the bare pipeline did not start")
             time.sleep(0.01)
 
     def fan_out(self, calls: int, name: str = "noop") -> int:
-        """Like a durable parent: its own promise, `calls` calls, and its result at the end."""
+        """Make a fan-out as a durable parent does: its promise, `calls` calls, its result."""
         root = self.new_id()
         self._send_own(root)
         param = {"fn": name, "at": "app.py:40", "kind": "rfi"}
@@ -80,7 +83,7 @@ class Parent:
             ]
             self.socket.send(encode(frame))
             outstanding += len(frame)
-            # what has come back meanwhile, without waiting
+            # Receive the results that have arrived, without waiting.
             for settled in self._settled(self._read_now()):
                 total += unpack(settled.value.data or b"")
                 outstanding -= 1
@@ -94,7 +97,7 @@ class Parent:
     def windowed(
         self, calls: int, window: int, name: str, *args: Any
     ) -> tuple[list[float], list[Any]]:
-        """`calls` calls, `window` at a time: the latency of each in ms, and its result."""
+        """Make `calls` calls, `window` at a time; return latencies in ms, and results."""
         began: dict[str, float] = {}
         latencies_ms: list[float] = []
         results: list[Any] = []
@@ -116,7 +119,7 @@ class Parent:
         return latencies_ms, results
 
     def steps(self, count: int, together: bool) -> int:
-        """`count` stored steps: each waits for its commit, or they share commits."""
+        """Store `count` steps, each in a commit of its own, or together in shared commits."""
         root = self.new_id()
         self._send_own(root)
         param = {"fn": "noop", "at": "app.py:60", "kind": "lfi"}
@@ -146,10 +149,10 @@ class Parent:
 
     def new_id(self) -> str:
         self.count += 1
-        return f"floor-{self.run}-{self.count}"
+        return f"bare-{self.run}-{self.count}"
 
     def _send_own(self, root: str) -> None:
-        """Store the promise of this run; it is performed here."""
+        """Store the promise of this run, which this process performs."""
         param = Value({"fn": "fan_out", "kind": "rpc"}, b"\x90")
         self._tell(Step(root, _soon(), param, Value({}, None), {}))
 
@@ -166,7 +169,7 @@ class Parent:
 
     def _read(self) -> list[Any]:
         if not self.socket.poll(int(LIMIT_S * 1000)):
-            raise TimeoutError("the floor does not answer")
+            raise TimeoutError("the bare pipeline does not answer")
         return self._read_now()
 
     def _read_now(self) -> list[Any]:
@@ -189,12 +192,12 @@ def _soon() -> int:
 
 @contextmanager
 def running(nodes: int = 2) -> Iterator[Parent]:
-    """A broker, `nodes` processes, and a parent in this one; nothing is left afterwards."""
+    """Start a broker and `nodes` nodes, and yield a parent; leave nothing behind."""
     address = f"tcp://127.0.0.1:{free_port()}"
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-floor-"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-bare-"))
         start = stack.enter_context(_processes())
-        pids = [start("broker", address, f"{folder}/floor.db")]
+        pids = [start("broker", address, f"{folder}/bare.db")]
         pids += [start("node", address) for _ in range(nodes)]
         context = stack.enter_context(zmq.Context())
         socket = stack.enter_context(context.socket(zmq.DEALER))
@@ -211,7 +214,7 @@ def _processes() -> Iterator[Callable[..., int]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(module: str, *arguments: str) -> int:
-        command = [sys.executable, "-m", f"benchmarks.floor.{module}", *arguments]
+        command = [sys.executable, "-m", f"benchmarks.bare_pipeline.{module}", *arguments]
         started.append(subprocess.Popen(command))
         return started[-1].pid
 

@@ -1,4 +1,4 @@
-"""The floor does what the product does, on the disk too; else it would be no measure."""
+"""The bare pipeline stores the same rows as the product; otherwise it would be no measure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import filling
-from benchmarks.floor import disk
-from benchmarks.floor.messages import Create, Fulfill, Step, Value
-from benchmarks.floor.parent import running
+from benchmarks import prepared_stores
+from benchmarks.bare_pipeline import disk
+from benchmarks.bare_pipeline.messages import Create, Fulfill, Step, Value
+from benchmarks.bare_pipeline.parent import running
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sql.rows import PROMISE_COLUMNS, UPDATE_COLUMNS
@@ -29,13 +29,13 @@ def test_its_rows_have_as_many_cells_as_the_product_writes() -> None:
 
 
 def test_a_call_is_a_row_that_is_inserted_and_updated(tmp_path: Path) -> None:
-    store = disk.Disk(tmp_path / "floor.db")
+    store = disk.Disk(tmp_path / "bare.db")
     create = Create("a.1", NOW + 1, Value({"fn": "noop"}, b"\x91\x01"), {"understudy:origin": "a"})
     step = Step("a.2", NOW + 1, Value({}, b"\x90"), Value({}, b"\x02"), {})
     store.commit([disk.begun(create, "node", NOW), disk.stepped(step, NOW)], [], NOW)
     store.commit([], [disk.ended(Fulfill("a.1", 1, "resolved", Value({}, b"\x01")), NOW)], NOW)
     store.close()
-    with sqlite3.connect(tmp_path / "floor.db") as connection:
+    with sqlite3.connect(tmp_path / "bare.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         rows = connection.execute(
             "SELECT id, state, task_state, version, pid, origin, param_data, value_data, "
@@ -61,8 +61,8 @@ def test_it_gives_right_results() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2_500])
 def test_a_store_that_was_filled_is_one_of_ours(tmp_path: Path, count: int) -> None:
-    filling.settled(tmp_path / "past.db", count)
-    filling.sleeping(tmp_path / "asleep.db", count)
+    prepared_stores.settled(tmp_path / "past.db", count)
+    prepared_stores.sleeping(tmp_path / "asleep.db", count)
     past, asleep = SqliteEngine(tmp_path / "past.db"), SqliteEngine(tmp_path / "asleep.db")
     try:
         assert not list(past.load().live)

@@ -1,4 +1,4 @@
-"""Stores with much in them, made in SQL: to make them by calls would take minutes."""
+"""Large stores, prepared in SQL, because making them by calls would take minutes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from understudy_store.engines.sqlite.engine import SqliteEngine
 
 HOUR_MS = 3_600_000
-#: calls in one call graph of history
+#: Calls in one call graph of the history.
 GRAPH = 1_000
 
 _NUMBERS = (
@@ -57,17 +57,17 @@ SELECT printf('sleeper-%06d.1', n), printf('sleeper-%06d', n) FROM numbers
 
 
 def settled(path: Path, count: int) -> None:
-    """A store with the history of `count` calls."""
+    """Prepare a store with the history of `count` calls."""
     _fill(path, count, _SETTLED)
 
 
 def sleeping(path: Path, count: int) -> None:
-    """A store in which `count` functions sleep: a suspended task, its sleep, and a callback."""
+    """Prepare a store in which `count` functions sleep: suspended task, sleep and callback each."""
     _fill(path, count, _SLEEPERS, _SLEEPS, _WAITS)
 
 
 def timers(path: Path, count: int) -> None:
-    """A store with `count` pending sleeps, and nobody who waits for them."""
+    """Prepare a store with `count` pending sleeps for which no task waits."""
     _fill(path, count, _SLEEPS)
 
 

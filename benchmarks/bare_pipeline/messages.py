@@ -1,4 +1,4 @@
-"""The floor's messages: those of a call in the product, without what only its rules need."""
+"""The messages of the bare pipeline: those of a call, without the fields that only rules need."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Value(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Hello(Message, tag="hello", frozen=True):
-    """`serves`: calls may be given to this peer."""
+    """The greeting of a peer; `serves` if it performs calls."""
 
     name: str
     serves: bool
 
 
 class Create(Message, tag="promise.create", frozen=True):
-    """Make this promise, and have somebody perform it."""
+    """Create a promise, and hand it to a node."""
 
     id: str
     timeout_at: int
@@ -52,19 +52,19 @@ class Fulfill(Message, tag="task.fulfill", frozen=True):
 
 
 class Welcome(Message, tag="welcome", frozen=True):
-    """Answers `Hello`. `peers`: how many that serve are there."""
+    """The reply to `Hello`; `peers` is the number of peers that serve."""
 
     peers: int
 
 
 class Stored(Message, tag="stored", frozen=True):
-    """So many of your messages are on the disk."""
+    """The number of a peer's messages that have reached the disk."""
 
     count: int
 
 
 class Invoke(Message, tag="invoke", frozen=True):
-    """Perform this call; a promise with its task's version."""
+    """A call to perform: a promise with its task's version."""
 
     id: str
     param: Value
@@ -75,7 +75,7 @@ class Invoke(Message, tag="invoke", frozen=True):
 
 
 class Settled(Message, tag="settled", frozen=True):
-    """A promise that you made is settled."""
+    """The result of a promise that the peer has created."""
 
     id: str
     state: str

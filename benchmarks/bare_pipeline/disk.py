@@ -1,6 +1,6 @@
-"""The floor's store: SQLite with the product's promise table, written by the product's statements.
+"""The store of the bare pipeline: SQLite with the product's promise table and statements.
 
-So rows, columns, indexes and SQL are the same; what is left out is everything above them.
+Rows, columns, indexes and SQL are the same as the product's; everything above them is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import URL, NullPool, create_engine
 from sqlalchemy.dialects import sqlite
 
-from benchmarks.floor.messages import Create, Fulfill, Step
+from benchmarks.bare_pipeline.messages import Create, Fulfill, Step
 from understudy_store.engines.sql.statements import Statements
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import LOG_BYTES, PAGE_BYTES
@@ -54,14 +54,14 @@ class Disk:
             driver.execute(pragma).fetchall()
         METADATA.create_all(self._connection)
         driver.execute("INSERT INTO meta (key, value) VALUES ('now', '0')")
-        # to write over bytes that are there costs half of what appending costs to sync
+        # Syncing is twice as fast if existing bytes are overwritten instead of appended.
         driver.execute("CREATE TABLE filler (bytes BLOB)")
         driver.execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_BYTES,))
         driver.execute("DROP TABLE filler")
         driver.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def commit(self, begun: list[Cells], ended: list[Cells], now: int) -> None:
-        """All of it in one transaction, on the disk on return."""
+        """Write all rows in one transaction, which is on the disk on return."""
         driver = self._driver
         driver.execute("BEGIN IMMEDIATE")
         if begun:
@@ -77,7 +77,7 @@ class Disk:
 
 
 def begun(create: Create, holder: str, now: int) -> Cells:
-    """The row of a call that is handed out at once: its task is acquired."""
+    """Return the row of a call that is handed out at once: its task is acquired."""
     return (
         *_head(create.id, "pending", create.param, "{}", None, create.tags),
         *(create.timeout_at, now, None),
@@ -88,7 +88,7 @@ def begun(create: Create, holder: str, now: int) -> Cells:
 
 
 def ended(fulfill: Fulfill, now: int) -> Cells:
-    """What changes in the row of a call that ends."""
+    """Return the changes in the row of a call that ends."""
     return (
         fulfill.id,
         *(fulfill.state, _headers(fulfill.value.headers), fulfill.value.data, now, "fulfilled"),
@@ -97,7 +97,7 @@ def ended(fulfill: Fulfill, now: int) -> Cells:
 
 
 def stepped(step: Step, now: int) -> Cells:
-    """The row of a local step, which has no task."""
+    """Return the row of a local step, which has no task."""
     value = step.value
     return (
         *_head(step.id, "resolved", step.param, _headers(value.headers), value.data, step.tags),

@@ -1,6 +1,6 @@
-"""What a peer's program has in common: it is asked for runs on stdin and answers on stdout.
+"""The common part of the peers' programs: reads requests for runs on stdin, answers on stdout.
 
-Only the standard library: it runs in the peers' environments.
+It uses only the standard library, because it runs in the peers' environments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IN_FLIGHT = 200
 
 def serve(workloads: Mapping[str, Callable[[int], Figures]]) -> None:
     """Answer each line ``{"workload": ..., "size": ...}`` with one ``{"figures": ...}``."""
-    # what a library prints goes to stderr, not between the answers
+    # Libraries print to stdout; redirect that to stderr, so that it does not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -31,7 +31,7 @@ def serve(workloads: Mapping[str, Callable[[int], Figures]]) -> None:
 
 
 def fan_out_of(call: Callable[[int], int]) -> Callable[[int], Figures]:
-    """Times `call`, which makes so many no-op calls and gives the sum of their results."""
+    """Return a workload that times `call`: it makes n no-op calls and returns the sum."""
 
     def run(size: int) -> Figures:
         began = time.perf_counter()
@@ -44,7 +44,7 @@ def fan_out_of(call: Callable[[int], int]) -> Callable[[int], Figures]:
 
 
 def chain_of(call: Callable[[], int]) -> Callable[[int], Figures]:
-    """Times `call`, a chain of three, again and again."""
+    """Return a workload that times `call`, a chain of three, again and again."""
 
     def run(size: int) -> Figures:
         times_ms: list[float] = []
@@ -59,7 +59,7 @@ def chain_of(call: Callable[[], int]) -> Callable[[int], Figures]:
 
 
 def chains_of(start: Callable[[], Any], wait: Callable[[Any], int]) -> Callable[[int], Figures]:
-    """Times chains of three, 200 in flight; the oldest is waited for first."""
+    """Return a workload that times chains of three, 200 in flight; it waits for the oldest."""
 
     def run(size: int) -> Figures:
         flying: deque[tuple[float, Any]] = deque()
