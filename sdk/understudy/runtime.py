@@ -98,6 +98,9 @@ class Runtime:
     3
     """
 
+    promises: Promises
+    schedules: Schedules
+
     def __init__(
         self,
         group: str | None = None,

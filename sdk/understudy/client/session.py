@@ -176,7 +176,7 @@ class ClientSession:
         if self.started:
             raise ConfigurationError(
                 f"the runtime {self.name!r} has connected already: it must not call or serve while "
-                'its module is imported. Put that under if __name__ == "__main__"'
+                'its module is imported. Put those calls under if __name__ == "__main__"'
             )
         if url is not None:
             if self.embedded is not None:
