@@ -175,7 +175,7 @@ class AsyncLoop:
             return
         result = routine.step(self._now_ms())
         while True:
-            while result.foreign is not NO_TRAP:
+            while result.trap is not NO_TRAP:
                 result = await self._answer_trap(run, routine, result)
             # Made before the report, because the node may answer the report at once.
             event = self._wake_events[run] = trio.Event()
@@ -205,7 +205,7 @@ class AsyncLoop:
         return routine.dropped or self._stopping
 
     async def _answer_trap(self, run: Run, routine: Routine, result: StepResult) -> StepResult:
-        trap, result.foreign = result.foreign, NO_TRAP
+        trap, result.trap = result.trap, NO_TRAP
         if (result.commands or result.locals or result.cancels) and not self._is_over(routine):
             # The trap may take long, so the calls made before it are sent now.
             self._report_part(run, result)
@@ -213,8 +213,8 @@ class AsyncLoop:
             value = await _forward(trap)
         except BaseException as error:
             # trio raises it at this await, so it belongs to the function.
-            return routine.resume_foreign(error=error)
-        return routine.resume_foreign(value)
+            return routine.answer_trap(error=error)
+        return routine.answer_trap(value)
 
     def _report_part(self, run: Run, result: StepResult) -> None:
         """Report the commands of a long step while it goes on."""

@@ -251,8 +251,8 @@ class Routine:
             self._start()
         return self._take()
 
-    def resume_foreign(self, value: Any = None, error: BaseException | None = None) -> StepResult:
-        """Go on with a coroutine whose event loop has answered what it yielded."""
+    def answer_trap(self, value: Any = None, error: BaseException | None = None) -> StepResult:
+        """Go on with a coroutine whose event loop has answered its trap (see `StepResult.trap`)."""
         self.calls.result = StepResult()
         if self.inbox:
             self.replay.absorb(self.inbox, self.wait)
@@ -262,7 +262,7 @@ class Routine:
     def interrupt(self, error: BaseException) -> StepResult:
         """Raise `error` in a coroutine at the request that it waits for; its loop asks for that."""
         self.wait = None
-        return self.resume_foreign(error=error)
+        return self.answer_trap(error=error)
 
     def close(self) -> None:
         """Let go of the function; its clean-up code runs."""
@@ -337,7 +337,7 @@ class Routine:
                 value, error = None, raised
                 continue
             if coroutine and not isinstance(asked, Request):
-                calls.result.foreign = asked
+                calls.result.trap = asked
                 return
             try:
                 if calls.deferred:

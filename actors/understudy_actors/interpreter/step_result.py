@@ -49,8 +49,8 @@ class StepResult(msgspec.Struct, eq=False):
     #: a leaf failed, and is to be run again after that many seconds
     retry_after_s: float | None = None
     retry_error: BaseException | None = None
-    #: the object that a coroutine yielded to its event loop, which may be None
-    foreign: Any = NO_TRAP
+    #: the object that a coroutine yielded to its event loop (a *trap*), which may be None
+    trap: Any = NO_TRAP
 
     def start(self, call: LocalStart) -> None:
         """Add a local call."""

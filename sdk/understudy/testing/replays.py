@@ -321,15 +321,15 @@ class _ReplaySteps:
         routine = self._routine
         output = routine.step(now_ms)
         while True:
-            while output.foreign is not NO_TRAP:
-                trap, output.foreign = output.foreign, NO_TRAP
+            while output.trap is not NO_TRAP:
+                trap, output.trap = output.trap, NO_TRAP
                 self._goes_on(output)
                 try:
                     value = await _forward(trap)
                 except BaseException as error:
-                    output = routine.resume_foreign(error=error)
+                    output = routine.answer_trap(error=error)
                 else:
-                    output = routine.resume_foreign(value)
+                    output = routine.answer_trap(value)
             if not self._goes_on(output):
                 return
             output = routine.step(now_ms)

@@ -57,7 +57,7 @@ def test_many_at_once(rig: ExecutorRig, loop: AsyncLoop) -> None:
     assert sorted(rig.value(r) for r in rig.take(100)) == list(range(100))
 
 
-def test_calls_made_before_a_foreign_wait_go_out_at_once(rig: ExecutorRig, loop: AsyncLoop) -> None:
+def test_calls_made_before_another_await_go_out_at_once(rig: ExecutorRig, loop: AsyncLoop) -> None:
     async def fn(ctx: Any, n: int) -> None:
         await ctx.rfi("b")
         await trio.sleep_forever()

@@ -71,9 +71,9 @@ class TestFlow:
         harness = Harness(fn)
         routine = harness.root
         assert routine.alive
-        result = routine.resume_foreign(None)
+        result = routine.answer_trap(None)
         assert result.done is None
-        result = routine.resume_foreign(error=OSError())
+        result = routine.answer_trap(error=OSError())
         assert [c.id for c in result.commands] == ["root.1"]
 
     def test_an_event_loop_may_interrupt_a_wait(self) -> None:
