@@ -402,7 +402,9 @@ def test_a_function_that_blocks_the_async_loop_is_named(caplog: pytest.LogCaptur
         return release.wait(20)
 
     def named() -> bool:
-        return any("rude" in r.getMessage() and "held up" in r.getMessage() for r in caplog.records)
+        return any(
+            "blocking" in r.getMessage() and "held up" in r.getMessage() for r in caplog.records
+        )
 
     try:
         handle = runtime.rpc("blocking", blocking)
