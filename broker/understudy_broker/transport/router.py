@@ -204,7 +204,7 @@ class RouterTransport:
     @property
     def has_waiting(self) -> bool:
         """True if frames wait for peers that do not take them."""
-        return bool(self._queues)
+        return self._queues.has_frames
 
     def is_waiting(self, peer: bytes) -> bool:
         """Return whether frames wait for a peer."""

@@ -42,16 +42,18 @@ class SendQueues:
         Sends one frame to a peer without blocking.
     bytes_max
         Bytes that may be queued for one peer. A single frame may be larger, if it is alone.
+
+    Attributes
+    ----------
+    has_frames
+        True if any frame is queued.
     """
 
     def __init__(self, send: Callable[[bytes, bytes], Sent], bytes_max: int) -> None:
         self._send = send
         self._bytes_max = bytes_max
         self._queues: dict[bytes, _Queue] = {}
-
-    def __bool__(self) -> bool:
-        """True if any frame is queued."""
-        return bool(self._queues)
+        self.has_frames = False
 
     def has_frames_for(self, peer: bytes) -> bool:
         """Return whether any frame is queued for this peer."""
@@ -65,6 +67,7 @@ class SendQueues:
             if sent != "full":
                 return sent
             queue = self._queues[peer] = _Queue()
+            self.has_frames = True
         elif queue.size_bytes + len(frame) > self._bytes_max:
             self.drop(peer)
             return "slow"
@@ -86,12 +89,13 @@ class SendQueues:
                     break
                 queue.size_bytes -= len(queue.frames.popleft())
             if not queue.frames:
-                del self._queues[peer]
+                self.drop(peer)
         return gone
 
     def drop(self, peer: bytes) -> None:
         """Drop what is queued for a peer."""
         self._queues.pop(peer, None)
+        self.has_frames = bool(self._queues)
 
 
 class InFlightBytes:

@@ -39,11 +39,11 @@ def test_frames_for_a_full_peer_are_queued_in_order_and_others_go_on() -> None:
     assert queues.put(b"a", b"3") == "queued"
     assert queues.flush() == []
     assert pipes.sent == [(b"b", b"x"), (b"a", b"1"), (b"a", b"2")]
-    assert queues
+    assert queues.has_frames
     pipes.room[b"a"] = 1
     queues.flush()
     assert pipes.sent[-1] == (b"a", b"3")
-    assert not queues
+    assert not queues.has_frames
 
 
 def test_a_peer_past_its_bound_is_slow_and_forgotten() -> None:
@@ -51,7 +51,7 @@ def test_a_peer_past_its_bound_is_slow_and_forgotten() -> None:
     queues = SendQueues(pipes.send, 10)
     assert queues.put(b"a", b"x" * 50) == "queued"  # A single frame may be larger.
     assert queues.put(b"a", b"y") == "slow"
-    assert not queues
+    assert not queues.has_frames
 
 
 def test_a_peer_that_is_gone_is_reported() -> None:
@@ -62,7 +62,7 @@ def test_a_peer_that_is_gone_is_reported() -> None:
     queues.put(b"a", b"2")
     del pipes.room[b"a"]
     assert queues.flush() == [b"a"]
-    assert not queues
+    assert not queues.has_frames
 
 
 def test_a_peers_large_frames_are_bounded_by_bytes_until_they_have_left() -> None:
