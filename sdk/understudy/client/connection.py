@@ -52,7 +52,6 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 import trio
-import zmq
 
 from understudy.client.availability import Availability
 from understudy.client.duplicate_calls import DuplicateCalls
@@ -90,8 +89,6 @@ class Connection:
         The settings of the node.
     connect_timeout_s
         Seconds to wait for a broker before `BrokerUnavailableError`.
-    context
-        The ZeroMQ context of an embedded broker, for ``inproc`` addresses.
     """
 
     def __init__(
@@ -103,7 +100,6 @@ class Connection:
         boot: str,
         config: NodeConfig,
         connect_timeout_s: float,
-        context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ) -> None:
         self.url = url
         self.env = env
@@ -111,7 +107,6 @@ class Connection:
         self.boot = boot
         self.config = config
         self.os_pid = os.getpid()
-        self._context = context
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._started = False
@@ -270,7 +265,6 @@ class Connection:
                 self._peer.on_messages,
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,
-                context=self._context,
                 is_busy=self._peer.is_busy,
             ) as link,
             trio.open_nursery() as nursery,

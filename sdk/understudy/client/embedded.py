@@ -14,9 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import zmq
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from understudy_broker.server.embedded import EmbeddedBroker
@@ -44,7 +42,6 @@ class Embedded:
         # Made by `start`, so that a runtime that is never used leaves nothing behind.
         self._directory = Path(tempfile.gettempdir(), f"{_PREFIX}{secrets.token_hex(8)}")
         self.url = f"ipc://{self._directory}/broker"
-        self.context: zmq.Context[Any] | None = None
         self._broker: EmbeddedBroker | None = None
         self._lock = threading.Lock()
 

@@ -131,7 +131,6 @@ class ClientSession:
         # or prints help, starts faster without them.
         from understudy.client.connection import Connection
 
-        context = None
         name = self.name
         if self.made_by != os.getpid():
             # This is a forked child. The parent and its other children need names of their own.
@@ -140,7 +139,6 @@ class ClientSession:
             self.owner = os.getpid()
         if self.embedded is not None and self.owner == os.getpid():
             self.embedded.start()
-            context = self.embedded.context
         return Connection(
             self.url,
             self.env,
@@ -148,7 +146,6 @@ class ClientSession:
             boot=secrets.token_hex(4),
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
-            context=context,
         )
 
     def connected(self) -> ConnectionPort:
