@@ -8,7 +8,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/broker").mutant
 _LARGE: Final = "core/test_flow_control.py"
-_LINK: Final = "link/test_session.py"
+_HEARTBEAT: Final = "link/test_heartbeat.py"
 _MEMBERS: Final = "core/test_membership.py"
 _PARKING: Final = "core/test_quarantine.py"
 
@@ -209,7 +209,7 @@ _WHO_IS_ALIVE: Final = (
         "idle peers of one machine beat at the same moments, so that one wake-up serves them all",
         "understudy_broker.link.heartbeat.Heartbeat._idle_due_at",
         swap("latest - latest % moment_ms", "latest"),
-        _LINK,
+        _HEARTBEAT,
     ),
     _mutant(
         "idle-beat-after-its-time",
@@ -217,7 +217,7 @@ _WHO_IS_ALIVE: Final = (
         "an idle peer never beats later than the broker has said",
         "understudy_broker.link.heartbeat.Heartbeat._idle_due_at",
         swap("latest % moment_ms", "latest % moment_ms + moment_ms"),
-        _LINK,
+        _HEARTBEAT,
     ),
     _mutant(
         "beat-out-of-order",
