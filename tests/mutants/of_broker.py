@@ -39,7 +39,7 @@ _BATCHES: Final = (
     _mutant(
         "answered-before-its-commit",
         17,
-        "nothing is told before it is on the disk: a client could see it vanish",
+        "nothing is told before it is on disk: a client could see it vanish",
         "understudy_broker.core.requests.RequestHandlers._reply",
         swap(
             "self._outbox.reply("
@@ -67,7 +67,7 @@ _BATCHES: Final = (
     _mutant(
         "created-and-not-watched",
         None,
-        "who calls is told how it ended",
+        "a caller is told how its call ended",
         "understudy_broker.core.requests.RequestHandlers._create_watched",
         drop("self._add_watches(session, [promise.id])"),
         _WATCHES,
@@ -94,7 +94,7 @@ _BATCHES: Final = (
     _mutant(
         "invoked-before-its-commit",
         10,
-        "a version is handed out when its acquisition is on the disk",
+        "a version is handed out when its acquisition is on disk",
         "understudy_broker.core.poll_scheme.PollScheme._push",
         swap(
             "self._outbox.add(session.peer, Invoke(promise, 1))",
@@ -105,7 +105,7 @@ _BATCHES: Final = (
     _mutant(
         "settlement-told-before-its-commit",
         17,
-        "watchers hear of what is on the disk",
+        "watchers hear only of settlements on disk",
         "understudy_broker.core.delivery.Delivery._tell_settled",
         swap(
             "self._outbox.add(peer, Settled(promises))",
@@ -175,7 +175,7 @@ _BATCHES: Final = (
     _mutant(
         "unanswered-without-bound",
         None,
-        "what a peer may have unanswered is bounded",
+        "the unanswered requests of a peer are bounded",
         "understudy_broker.core.flow_control.FlowControl.admit",
         swap(
             "session.inflight >= config.inflight_max",
@@ -194,7 +194,7 @@ _BATCHES: Final = (
     _mutant(
         "loser-not-told",
         None,
-        "who loses a task is told",
+        "a node that loses a task is told",
         "understudy_broker.core.delivery.Delivery.settle",
         drop("self._outbox.add(loser.peer, revoked)"),
         _CORE,
@@ -254,7 +254,7 @@ _FRAMES_IN_ORDER: Final = (
     _mutant(
         "gap-in-frames-ignored",
         None,
-        "where a frame is missing, nothing is taken of those that rely on it",
+        "if a frame is missing, no later one is performed",
         "understudy_broker.protocol.frames.FrameSequence.check",
         swap('_NUMBER_MASK // 2 else "gap"', '_NUMBER_MASK // 2 else "next"'),
         _CORE,
@@ -263,7 +263,7 @@ _FRAMES_IN_ORDER: Final = (
     _mutant(
         "gap-does-not-end-the-connection",
         None,
-        "where a frame is missing, the connection is over",
+        "if a frame is missing, the connection is over",
         "understudy_broker.core.receiver.Receiver._on_out_of_order",
         drop('self._membership.connection_lost(session.peer, now, "frames are missing")'),
         _CORE,
@@ -271,7 +271,7 @@ _FRAMES_IN_ORDER: Final = (
     _mutant(
         "frames-unnumbered",
         None,
-        "who numbers its frames gets numbered ones",
+        "a peer that numbers its frames gets numbered ones",
         "understudy_broker.core.outbox.Outbox._pack",
         swap("None if session is None else session.sequence", "None"),
         _CORE,

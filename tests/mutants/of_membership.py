@@ -16,7 +16,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "claims-ignored",
         None,
-        "who comes back within the grace keeps what it claims",
+        "a peer that comes back within the grace keeps its claims",
         "understudy_broker.core.membership.Membership.join",
         swap("now, keep=frozenset(hello.claims)", "now"),
         _MEMBERS,
@@ -24,7 +24,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "unclaimed-kept",
         18,
-        "what a node does not claim it never got: others do it",
+        "a task that a returning node does not claim goes to others",
         "understudy_broker.core.membership.Membership.join",
         drop("self._machine.release_pid(pid, now, keep=frozenset(hello.claims))"),
         _MEMBERS,
@@ -43,7 +43,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "gone-and-still-holding",
         18,
-        "who does not come back within the grace loses its tasks",
+        "a peer that does not come back within the grace loses its tasks",
         "understudy_broker.core.sessions.Sessions.take_overdue",
         swap("until <= now", "until <= now and until < 0"),
         _MEMBERS,
@@ -59,7 +59,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "silent-and-still-holding",
         18,
-        "who is silent for its lease loses its tasks",
+        "a peer that is silent for its lease loses its tasks",
         "understudy_broker.core.membership.Membership.tick",
         swap(
             "self._polled_at - self._config.lease_ttl_ms",
@@ -70,7 +70,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "silent-and-spared",
         18,
-        "only one that holds nothing may be late with its beat",
+        "only a peer that holds nothing may be late with its heartbeat",
         "understudy_broker.core.membership.Membership._give_up_silent",
         swap("late and not self._machine.view.held_count(session.pid)", "late"),
         _MEMBERS,
@@ -78,7 +78,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "handed-over-without-a-lease",
         None,
-        "what is handed to a peer that rests has a whole lease",
+        "a task handed to an idle peer has a whole lease",
         "understudy_broker.core.membership.Membership.begin_lease",
         swap(
             "self._machine.view.held_count(session.pid) == 1",
@@ -100,7 +100,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "beat-not-answered",
         None,
-        "a broker that lives says so to those who beat",
+        "a broker answers heartbeats",
         "understudy_broker.core.membership.Membership._answer_beats",
         drop("self._outbox.add_urgent(peer, Beat())"),
         _MEMBERS,
@@ -108,7 +108,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "beat-answered-late",
         None,
-        "who beats is answered before it beats again",
+        "a heartbeat is answered before the next one is due",
         "understudy_broker.core.membership.Membership.on_beat",
         swap("self._config.beat_ms // REPLIES_PER_BEAT", "self._config.beat_ms"),
         _MEMBERS,
@@ -116,7 +116,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "beat-answered-alone",
         None,
-        "beats of a crowd are answered together",
+        "heartbeats of many peers are answered together",
         "understudy_broker.core.membership.Membership.on_beat",
         swap("now + wait_ms if len(self._sessions) > FEW_PEERS else now", "now"),
         _MEMBERS,
@@ -124,7 +124,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "beat-of-few-kept-waiting",
         None,
-        "a broker of few peers does not wake a second time to answer a beat",
+        "a broker of few peers does not wake a second time to answer a heartbeat",
         "understudy_broker.core.membership.Membership.on_beat",
         swap("now + wait_ms if len(self._sessions) > FEW_PEERS else now", "now + wait_ms"),
         _MEMBERS,
@@ -132,7 +132,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "sleep-while-a-task-is-held",
         None,
-        "while a task is held, silence and the broker's own pauses are looked for twice a beat",
+        "while a task is held, the broker wakes twice per heartbeat",
         "understudy_broker.core.membership.Membership.next_due",
         swap("self._machine.view.acquired_count or due_at is not None", "due_at is not None"),
         _MEMBERS,
@@ -140,7 +140,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "sleep-while-somebody-is-away",
         None,
-        "while somebody may come back, the broker's own pauses are looked for twice a beat",
+        "while a peer may come back, the broker wakes twice per heartbeat",
         "understudy_broker.core.membership.Membership.next_due",
         swap(
             "self._machine.view.acquired_count or due_at is not None",
@@ -151,7 +151,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "wakes-for-nothing",
         None,
-        "a broker with nothing at stake sleeps from beat to beat of its idle peers",
+        "a broker with nothing at stake sleeps until the next heartbeat of an idle peer",
         "understudy_broker.core.membership.Membership.next_due",
         swap("IDLE_BEATS * beat_ms", "beat_ms // 2"),
         _MEMBERS,
@@ -159,7 +159,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "sleep-judged-by-what-came-after",
         None,
-        "that somebody is lost when a broker wakes does not make its sleep a pause",
+        "a peer that is lost when the broker wakes does not turn its sleep into a gap",
         "understudy_broker.core.membership.Membership.mark_polled",
         swap(
             "0 if self._sleeps_until is None else now - self._sleeps_until",
@@ -171,7 +171,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "nobody-there-taken-for-a-pause",
         None,
-        "that a broker has slept while nobody was there is no pause",
+        "sleep without any peer is no gap",
         "understudy_broker.core.membership.Membership.next_due",
         drop("self._sleeps_until = None"),
         _MEMBERS,
@@ -179,7 +179,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "pause-after-a-poll-not-seen",
         None,
-        "a broker that is held up before it has gone to sleep was held up",
+        "a gap right after a poll is noticed",
         "understudy_broker.core.membership.Membership.mark_polled",
         swap("now + beat_ms // 2", "None"),
         _MEMBERS,
@@ -187,7 +187,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "owed-and-asleep",
         None,
-        "what is owed and not acknowledged is sent again in time, also by an idle broker",
+        "an unblock that is not acknowledged is sent again in time, also by an idle broker",
         "understudy_broker.core.poll_scheme.PollScheme.next_due",
         swap("self._resend_at if self._unblocks.owed else None", "None"),
         _MEMBERS,
@@ -222,7 +222,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "beat-out-of-order",
         18,
-        "who has beaten is behind all others in the order in which leases lapse",
+        "a peer that has just sent a heartbeat is the last whose lease lapses",
         "understudy_broker.core.sessions.Sessions.renew",
         drop("self._by_beat.move_to_end(session.peer)"),
         _MEMBERS,
