@@ -314,7 +314,7 @@ _WHO_GETS_WHAT: Final = (
     _mutant(
         "refund-lost",
         18,
-        "what could not be acquired uses no credit",
+        "a task that could not be acquired uses no credit",
         "understudy_broker.core.dispatcher.Dispatcher.refund",
         drop("node.sent -= 1"),
         _DISPATCHER,
@@ -323,7 +323,7 @@ _WHO_GETS_WHAT: Final = (
     _mutant(
         "settled-task-handed-out",
         14,
-        "what settles while it waits leaves the queue",
+        "a task that settles while it waits leaves the queue",
         "understudy_broker.core.poll_scheme.PollScheme.withdraw",
         drop("self._dispatcher.withdraw(task_id)"),
         _CORE,
@@ -371,7 +371,7 @@ _WHO_GETS_WHAT: Final = (
     _mutant(
         "unicast-starves",
         18,
-        "what is addressed to one node is not starved by its group",
+        "tasks addressed to one node are not starved by those of its group",
         "understudy_broker.core.dispatcher.Dispatcher.assign",
         drop("self._assign_unicast(group, made, fair=True)"),
         _DISPATCHER,
@@ -459,7 +459,7 @@ _HELD_BACK: Final = (
     _mutant(
         "put-off-for-ever",
         18,
-        "what was put off is done when the peer has taken what it was sent",
+        "deferred requests are performed when the peer has taken what it was sent",
         "understudy_broker.core.flow_control.ReplyBudget.on_drained",
         swap("self.sent.pop(peer, None)", "self.sent.get(peer)"),
         _FLOW,

@@ -195,7 +195,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "own-sleep-taken-for-a-pause",
         None,
-        "that a broker has slept as long as it meant to is no reason to renew leases",
+        "a broker that has slept as planned renews no leases",
         "understudy_broker.core.membership.Membership.mark_polled",
         swap(
             "0 if self._sleeps_until is None else now - self._sleeps_until",
@@ -257,7 +257,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "cut-off-counts-as-dead",
         19,
-        "who was cut off and comes back has not died",
+        "a node that was cut off and comes back has not crashed",
         "understudy_broker.core.membership.Membership.join",
         swap("pid, [", '"", ['),
         _PARKING,
@@ -276,7 +276,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "bye-before-its-turn",
         None,
-        "what is asked before a goodbye is still done",
+        "requests before a goodbye are still performed",
         "understudy_broker.core.receiver.Receiver.receive",
         swap(
             "self._queue.waiting.append((session, message))\nreturn",
