@@ -453,7 +453,7 @@ _WORKERS: Final = (
         None,
         "the node's timers are set on its loop's own thread",
         "understudy_actors.node.shell.NodeService._set_events",
-        swap("not self._loop.is_current", "self._loop is None"),
+        swap("self._loop.run(self._ticks_needed.set)", "self._ticks_needed.set()"),
         f"{_HANDOFF}::test_a_worker_sets_the_nodes_timers_through_the_loop",
     ),
     _mutant(
@@ -461,7 +461,7 @@ _WORKERS: Final = (
         None,
         "a worker that receives messages tells the loop of new timers",
         "understudy_actors.node.shell.NodeService._set_events",
-        drop("if needs_ticks or self._draining:\n    self._loop.run_soon(self._set_events)"),
+        drop("self._loop.run(self._ticks_needed.set)"),
         f"{_HANDOFF}::test_a_worker_sets_the_nodes_timers_through_the_loop",
     ),
 )

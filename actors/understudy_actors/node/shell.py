@@ -159,17 +159,13 @@ class NodeService:
     def _set_events(self) -> None:
         """Set the events of this loop that what has just happened calls for.
 
-        Any thread may read the events, but only the loop's own may set them.
+        Any thread may read the events, but only the loop's own may set them. If `run` replaces an
+        event before it is set, nothing is lost, because `run` looks for itself after that.
         """
-        needs_ticks = not self._ticks_needed.is_set() and self._needs_ticks()
-        if not self._loop.is_current:
-            if needs_ticks or self._draining:
-                self._loop.run_soon(self._set_events)
-            return
-        if needs_ticks:
-            self._ticks_needed.set()
+        if not self._ticks_needed.is_set() and self._needs_ticks():
+            self._loop.run(self._ticks_needed.set)
         if self._draining and not self.core.holding:
-            self._idle.set()
+            self._loop.run(self._idle.set)
 
     def _needs_ticks(self) -> bool:
         """Return whether there are timers, or more runs than threads are on their way to."""
