@@ -73,13 +73,13 @@ class ChildCalls:
         self.result: StepResult
 
     def new_call(self, kind: str, name: str, site: str) -> CallSpec:
-        """Number the next call in order; its command is made when it is yielded, or deferred."""
+        """Number the next call in order, and return its spec for the caller to fill in."""
         replay = self.replay
         replay.calls_made += 1
         return CallSpec(kind, f"{self.frame.id}.{replay.calls_made}", name, site)
 
     def defer(self, spec: CallSpec) -> None:
-        """See to it that the call is made even if nobody yields it."""
+        """Have the call made at the next yield, even if it is not what is yielded."""
         if self.deferred is NO_LIST:
             self.deferred = []
         self.deferred.append(spec)

@@ -155,7 +155,7 @@ class _WithOptions(Request[T_co]):
         raise RequestError(self.not_yielded())
 
     def options(self, /, **options: Unpack[CallOptions]) -> Self:
-        """Set options of this one call (API: Context).
+        """Set options of this one call.
 
         Parameters
         ----------

@@ -397,7 +397,7 @@ class Routine:
             self.calls.result.retry_error = error
 
     def _end(self, outcome: Outcome) -> None:
-        """Settle, but not before all that the run has started (API: Context)."""
+        """Settle, but not before all that the run has started."""
         replay = self.replay
         if replay.unmade and not isinstance(outcome.error, NonDeterminismError):
             missed = replay.first_unmade()
