@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.cli.call_graph import Line, Node, Omitted, build, lines, status
@@ -146,6 +146,7 @@ def test_a_deep_chain_needs_no_recursion() -> None:
     assert data["children"][0]["children"][0]["id"] == "p.1.1"
 
 
+@settings(deadline=None)
 @given(st.permutations([1, 2, 3, 9, 10, 11, 20, 100]))
 def test_the_order_of_records_does_not_matter(numbers: list[int]) -> None:
     records = [promise("p"), *(promise(f"p.{number}", branch="p") for number in numbers)]

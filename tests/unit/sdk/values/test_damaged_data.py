@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.sdk.values.samples import (
@@ -21,12 +21,12 @@ from understudy.values import CallTypes
 
 
 class TestDamagedData:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.binary(max_size=60))
     def test_random_bytes(self, data: bytes) -> None:
         self.check(data)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(values, st.data())
     def test_damaged_values(self, value: Any, data: st.DataObject) -> None:
         good = bytearray(CODEC.encode_call((value,), {}))
@@ -34,7 +34,7 @@ class TestDamagedData:
             good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
         self.check(bytes(good[: data.draw(st.integers(0, len(good)))]))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.integers(-128, 127), st.binary(max_size=40))
     def test_damaged_extensions(self, code: int, data: bytes) -> None:
         self.check(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data)))

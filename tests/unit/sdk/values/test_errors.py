@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.actors.interpreter.harness import Harness
@@ -225,7 +225,7 @@ class TestBounds:
             error = raised(RuntimeError(number), cause=error)
         assert str(CODEC.decode_error(CODEC.encode_error(error))) == "49"
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def test_damaged_data(self, data: st.DataObject) -> None:
         good = bytearray(CODEC.encode_error(OutOfStock("nut", 1)))
@@ -237,7 +237,7 @@ class TestBounds:
             return
         assert isinstance(got, Exception)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.fixed_dictionaries(
             {"module": st.just("builtins"), "name": st.text(max_size=5), "message": st.text()},

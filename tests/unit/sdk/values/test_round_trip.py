@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.sdk.values.samples import (
@@ -24,19 +24,19 @@ from tests.unit.sdk.values.samples import (
 
 
 class TestRoundTrip:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(values)
     def test_any_plain_value(self, value: Any) -> None:
         assert same(round_trip(value), value)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(values, max_size=3).map(tuple), st.dictionaries(st.text(), values, max_size=3))
     def test_any_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         got_args, got_kwargs = CODEC.decode_call(CODEC.encode_call(args, kwargs))
         assert same(got_args, args)
         assert same(got_kwargs, kwargs)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(values)
     def test_a_hint_that_names_other_classes_changes_nothing(self, value: Any) -> None:
         assert same(round_trip(value, hint=Item | Any), value)
