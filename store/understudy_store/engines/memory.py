@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from heapq import nsmallest
 from threading import Lock
-from typing import Any, TypeVar
 
 from understudy_store.addresses import parse_target
 from understudy_store.changes import Changes, Snapshot
@@ -25,8 +24,6 @@ from understudy_store.errors import StoreError
 from understudy_store.machine.projection import projected, projected_row
 from understudy_store.pending_row import to_pending_row
 from understudy_store.records import TAG_BRANCH, Row, ScheduleRecord, TaskRecord, origin_of
-
-K = TypeVar("K")
 
 
 class MemoryEngine:
@@ -105,10 +102,14 @@ class MemoryEngine:
             self._listeners.setdefault(awaited, {})[address] = None
         self._unblocks.update(dict.fromkeys(changes.unblocks_added))
         self._schedules.update((schedule.id, schedule) for schedule in changes.schedules_put)
-        _remove(self._callbacks, changes.callbacks_removed)
-        _remove(self._listeners, changes.listeners_removed)
-        _remove(self._unblocks, changes.unblocks_removed)
-        _remove(self._schedules, changes.schedules_deleted)
+        for awaited in changes.callbacks_removed:
+            self._callbacks.pop(awaited, None)
+        for awaited in changes.listeners_removed:
+            self._listeners.pop(awaited, None)
+        for key in changes.unblocks_removed:
+            self._unblocks.pop(key, None)
+        for schedule_id in changes.schedules_deleted:
+            self._schedules.pop(schedule_id, None)
         self._now = max(self._now, changes.now)
 
     def _answer(self, read: Read) -> Reply:
@@ -177,11 +178,6 @@ class MemoryEngine:
 
 def _pairs(sets: dict[str, dict[str, None]]) -> list[tuple[str, str]]:
     return [(key, member) for key, members in sets.items() for member in members]
-
-
-def _remove(kept: dict[K, Any], keys: Iterable[K]) -> None:
-    for key in keys:
-        kept.pop(key, None)
 
 
 def _in_page(id_: str, prefix: str, cursor: str | None) -> bool:

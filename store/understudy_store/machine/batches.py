@@ -110,26 +110,32 @@ def take(s: State) -> Changes:
         else:
             promise.stored = True
             inserted.append(row)
-    changes = Changes(
-        s.now,
-        inserted,
-        updated,
-        [(awaited, awaiter) for awaited, new in s.callbacks_new.items() for awaiter in new],
-        s.callbacks_removed,
-        [(awaited, address) for awaited, new in s.listeners_new.items() for address in new],
-        s.listeners_removed,
-        [key for key, added in s.unblocks_dirty.items() if added],
-        [key for key, added in s.unblocks_dirty.items() if not added],
-        [s.schedules[each] for each in s.schedules_dirty if each in s.schedules],
-        [each for each in s.schedules_dirty if each not in s.schedules],
-    )
+    changes = Changes(s.now, inserted, updated)
     s.dirty = {}
-    s.callbacks_new = {}
-    s.callbacks_removed = []
-    s.listeners_new = {}
-    s.listeners_removed = []
-    s.unblocks_dirty = {}
-    s.schedules_dirty = {}
+    # Most batches have little else, so each of the rest is built only if there is any.
+    if s.callbacks_new:
+        changes.callbacks_added = [
+            (awaited, awaiter) for awaited, new in s.callbacks_new.items() for awaiter in new
+        ]
+        s.callbacks_new = {}
+    if s.callbacks_removed:
+        changes.callbacks_removed, s.callbacks_removed = s.callbacks_removed, []
+    if s.listeners_new:
+        changes.listeners_added = [
+            (awaited, address) for awaited, new in s.listeners_new.items() for address in new
+        ]
+        s.listeners_new = {}
+    if s.listeners_removed:
+        changes.listeners_removed, s.listeners_removed = s.listeners_removed, []
+    if s.unblocks_dirty:
+        changes.unblocks_added = [key for key, added in s.unblocks_dirty.items() if added]
+        changes.unblocks_removed = [key for key, added in s.unblocks_dirty.items() if not added]
+        s.unblocks_dirty = {}
+    if s.schedules_dirty:
+        known = s.schedules
+        changes.schedules_put = [known[each] for each in s.schedules_dirty if each in known]
+        changes.schedules_deleted = [each for each in s.schedules_dirty if each not in known]
+        s.schedules_dirty = {}
     for settled in s.leaving:
         del s.promises[settled]
     s.leaving = {}

@@ -24,10 +24,15 @@ def sweep(s: State, now: int, schedules_until: int) -> bool:
     if next_due(s) > now:
         return False
     left = s.config.sweep_max
-    left -= _deadlines(s, now, left)
-    left -= _leases(s, now, left)
-    left -= schedules.run(s, now, schedules_until, min(left, s.config.missed_max))
-    _offers(s, now, left)
+    # Usually only one kind of timer is due: the others cost one comparison each.
+    if s.deadlines.next_at <= now:
+        left -= _deadlines(s, now, left)
+    if s.leases.next_at <= now:
+        left -= _leases(s, now, left)
+    if s.occurrences.next_at <= schedules_until:
+        left -= schedules.run(s, now, schedules_until, min(left, s.config.missed_max))
+    if s.offers_due.next_at <= now:
+        _offers(s, now, left)
     return next_due(s) <= now
 
 
