@@ -53,7 +53,7 @@ _TOLD: Final = (
         None,
         "what is inserted is known to all that are known above it",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
-        swap("each in upwards", "each in upwards[:1]"),
+        swap("in those_of_parent:", "in those_of_parent[:1]:"),
         _ABSENT_IDS,
     ),
     _mutant(
@@ -61,7 +61,7 @@ _TOLD: Final = (
         None,
         "what is inserted is known to all that are known above it",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
-        swap("each in upwards", "each in upwards[-1:]"),
+        swap("in those_of_parent:", "in those_of_parent[-1:]:"),
         _ABSENT_IDS,
     ),
     _mutant(
@@ -79,7 +79,7 @@ _TOLD: Final = (
         "parents-not-counted",
         None,
         "no more is kept than was said",
-        "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise",
+        "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise_number",
         drop("self._grow()"),
         _ABSENT_IDS,
     ),
@@ -245,8 +245,8 @@ _LEARNING: Final = (
         "large-ones-not-noted",
         None,
         "what is written past the journal counts",
-        "understudy_store.engines.sqlite.engine.SqliteEngine._commit",
-        drop("self._note(changes, self._sealed)"),
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
+        drop("self._note_inserts(changes, self._sealed)"),
         f"{_ENGINE}::test_finds_before_and_after_each_write_of_the_file",
     ),
     _mutant(

@@ -307,29 +307,15 @@ _BEHIND: Final = (
         None,
         "the journal goes only when the file has what it holds",
         "understudy_store.engines.sqlite.engine.SqliteEngine.close",
-        swap(
-            "    self._write_all()\n"
-            "    if self._failure is None:\n"
-            "        self._journal.path.unlink()\n"
-            "self._journal.close",
-            "    if self._failure is None:\n"
-            "        self._journal.path.unlink()\n"
-            "    self._write_all()\n"
-            "self._journal.close",
-        ),
+        swap("if complete:", "if complete is not None:"),
         f"{_FAILING}::test_a_disk_that_fails_at_close_leaves_the_journal",
     ),
     _mutant(
         "journal-removed-after-a-failure",
         None,
         "what failed is for the next open to look at",
-        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
-        swap(
-            "    if self._failure is None:\n"
-            "        self._journal.path.unlink()\n"
-            "self._journal.close",
-            "    self._journal.path.unlink()\nself._journal.close",
-        ),
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable.close",
+        swap("return self._failure is None", "return True"),
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
