@@ -1,4 +1,4 @@
-"""Helpers of the tests."""
+"""Helpers for the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-    """Wait until `condition()` is true and return what it gave; fails after `timeout_s`."""
+    """Poll until `condition()` is true and return its value; fail after `timeout_s`."""
     ends_at = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -25,7 +25,7 @@ def eventually(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
 def start_script(
     path: Path, source: str, *args: str, env: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Run `source` as a script of its own, with its output in pipes."""
+    """Start `source` as a script in a process of its own, with its output in pipes."""
     path.write_text(source)
     return subprocess.Popen(
         [sys.executable, str(path), *args],
@@ -37,7 +37,7 @@ def start_script(
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 20.0) -> tuple[int, str, str]:
-    """Wait for its end; (exit code, standard output, standard error)."""
+    """Wait for the end of a process; return exit code, standard output and standard error."""
     try:
         out, err = process.communicate(timeout=timeout_s)
     finally:

@@ -1,6 +1,7 @@
-"""``python -m tests.chaos --minutes 10 --seed 1``: see docs/chaos.md.
+"""Chaos: kill and stop real processes at random, then check what became of every call.
 
-Exit code 0: nothing that must not be; 1: violations, and the data are kept.
+Exits with 0 if no rule was violated, 1 if one was (the data are kept), 130 if interrupted. See
+docs/chaos.md.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from tests.chaos.verdict import Evidence, Row, Verdict, judge
 from tests.chaos.world import LEASE_S, STORE, World
 from understudy.values import Codec
 
-#: violations that are printed; all are in the file
+#: Violations that are printed; the file has all of them.
 SHOWN_MAX = 20
 
 
 def rows_of(store: Path) -> dict[str, Row]:
-    """What the store holds, with the values decoded."""
+    """Read the promises of a store, with decoded values."""
     codec = Codec()
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         found = database.execute("SELECT id, state, value_data, settled_at FROM promise")
@@ -39,13 +40,13 @@ def rows_of(store: Path) -> dict[str, Row]:
 
 
 def run(folder: Path, seed: int, seconds: float) -> Verdict:
-    """A run with all its data in `folder`, and what it has shown."""
+    """Run chaos with all data in `folder`; return the verdict."""
     trio.run(World(folder, seed, seconds).run)
     return judged(folder, seed)
 
 
 def judged(folder: Path, seed: int) -> Verdict:
-    """What the data in `folder` show."""
+    """Judge the data in `folder`."""
     events = ledger.read(folder.glob("*.log"))
     rows = rows_of(folder / STORE)
     verdict = judge(events, rows, seed)
@@ -61,13 +62,25 @@ def judged(folder: Path, seed: int) -> Verdict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="only look at kept data again")
-    parser.add_argument("--keep", action="store_true", help="keep the data of a good run too")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="length of the run [default: 10]"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="decides which faults come when [default: 1]"
+    )
+    parser.add_argument(
+        "--judge", type=Path, metavar="FOLDER", help="judge kept data again, and run nothing"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the data of a run without violations"
+    )
     options = parser.parse_args()
-    # that the broker is away now and then is known here
+    # The broker is killed on purpose, so clients need not log that it is away.
     logging.getLogger("understudy").addHandler(logging.NullHandler())
     folder = options.judge or Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
     print(f"chaos: {options.minutes:g} min, seed {options.seed}, data in {folder}", flush=True)

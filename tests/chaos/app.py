@@ -1,4 +1,4 @@
-"""What the nodes run: small programs whose results show which attempts they are made of.
+"""The programs of the nodes: small ones whose results show the attempts that they consist of.
 
 Every step is `leaf`: it writes down that it begins, does its work, writes down that it has ended,
 and returns a *token*, its own id and a random part. So each attempt is told from every other, and a
@@ -34,7 +34,7 @@ _ledger = Ledger(Path(os.environ.get(LEDGER_ENV, os.devnull)))
 
 @runtime.register
 def leaf(ctx: Context, failures: int = 0) -> str:
-    """One step; it raises in its first `failures` attempts."""
+    """Perform one step; raise in its first `failures` attempts."""
     token = f"{ctx.id} {secrets.token_hex(6)}"
     _ledger.write("begin", ctx.id, token)
     low, high = WORK_MS
@@ -48,7 +48,7 @@ def leaf(ctx: Context, failures: int = 0) -> str:
 
 @runtime.register
 def chain(ctx: Context, depth: int) -> Program:
-    """Calls in calls, from group to group."""
+    """Chain calls from group to group."""
     target = LEFT if depth % 2 else RIGHT
     if depth == 0:
         return [(yield ctx.rfc("leaf").options(target=target))]
@@ -58,7 +58,7 @@ def chain(ctx: Context, depth: int) -> Program:
 
 @runtime.register
 def fan_out(ctx: Context, width: int) -> Program:
-    """Many calls at once, of both groups."""
+    """Make many calls at once, of both groups."""
     promises = []
     for number in range(width):
         target = LEFT if number % 2 else RIGHT
@@ -69,7 +69,7 @@ def fan_out(ctx: Context, width: int) -> Program:
 
 @runtime.register
 def steps(ctx: Context, count: int) -> Program:
-    """Local steps, one after the other."""
+    """Run local steps, one after the other."""
     tokens: list[str] = []
     while len(tokens) < count:
         tokens.append((yield ctx.lfc(leaf)))
@@ -78,7 +78,7 @@ def steps(ctx: Context, count: int) -> Program:
 
 @runtime.register
 def sleeper(ctx: Context, milliseconds: int) -> Program:
-    """A step before a durable sleep, and one after it."""
+    """Run a step before a durable sleep, and one after it."""
     before: str = yield ctx.lfc(leaf)
     yield ctx.sleep(milliseconds / 1000)
     after: str = yield ctx.rfc("leaf").options(target=RIGHT)
@@ -87,7 +87,7 @@ def sleeper(ctx: Context, milliseconds: int) -> Program:
 
 @runtime.register
 def stubborn(ctx: Context, failures: int) -> Program:
-    """Steps that fail before they succeed, there and here."""
+    """Run steps that fail before they succeed, remote and local ones."""
     again = Constant(pause_s=0.02, max_attempts=None)
     there: str = yield ctx.rfc("leaf", failures).options(target=RIGHT, retry=again)
     here: str = yield ctx.lfc(leaf, failures).options(retry=again)
@@ -96,7 +96,7 @@ def stubborn(ctx: Context, failures: int) -> Program:
 
 @runtime.register
 def tree(ctx: Context, depth: int) -> Program:
-    """Recursion: a step at each leaf."""
+    """Call itself, with a step at each leaf."""
     if depth == 0:
         return [(yield ctx.lfc(leaf))]
     left = yield ctx.rfi("tree", depth - 1).options(target=LEFT)
@@ -107,7 +107,7 @@ def tree(ctx: Context, depth: int) -> Program:
 
 @runtime.register
 async def coroutine(ctx: Context, count: int) -> list[str]:
-    """The same in `async def`."""
+    """Make calls from an ``async def`` function."""
     tokens = []
     for _ in range(count):
         tokens.append(await ctx.lfc(leaf))
@@ -134,10 +134,10 @@ PROGRAMS: Final[list[tuple[str, int, Callable[[str], list[str]]]]] = [
 
 
 def program_of(id: str, seed: int) -> tuple[str, int, Callable[[str], list[str]]]:
-    """What the call `id` runs: the same whenever, and by whomever, it is asked."""
+    """Return the program of the call `id`, which depends on the id alone."""
     return PROGRAMS[zlib.crc32(f"{seed} {id}".encode()) % len(PROGRAMS)]
 
 
 def expected_ids(id: str, seed: int) -> list[str]:
-    """The steps in the result of the call `id`, in their order."""
+    """Return the steps in the result of the call `id`, in order."""
     return program_of(id, seed)[2](id)

@@ -1,4 +1,4 @@
-"""A client: calls, waits, writes down what it was told; after its death it goes on where it was.
+"""A client: calls, waits, records each reply; after its death it goes on where it was.
 
 Run as ``python -m tests.chaos.client NUMBER``. Several threads, each with one call after the other.
 """
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Caller:
-    """One thread's calls, ``c0-2-0``, ``c0-2-1`` and so on, one after the other."""
+    """Makes the calls of one thread, ``c0-2-0``, ``c0-2-1`` and so on, one after the other."""
 
     def __init__(self, runtime: Runtime, folder: Path, name: str, seed: int) -> None:
         self._runtime = runtime
@@ -51,7 +51,7 @@ class Caller:
         self._log = ledger.Ledger(path)
 
     def run(self) -> None:
-        """Call until the stop file is there; what was asked is always waited for."""
+        """Make calls until the stop file exists, and wait for each."""
         while self._inherited or not self._stop_file.exists():
             self._call(f"{self._name}-{self._finished}")
             if self._finished % 4 == 0:
@@ -74,7 +74,7 @@ class Caller:
         self._inherited = False
 
     def _look_again(self, id: str) -> None:
-        """What was settled once must be the same for ever."""
+        """Read an old result again, because it must stay the same forever."""
         record = self._until_answered(lambda: self._runtime.promises.get(id))
         self._log.write("again", id, json.dumps(record.value()))
 

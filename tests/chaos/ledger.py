@@ -1,4 +1,4 @@
-"""The ledger: what happened, written down by whoever did it, in files that outlive them.
+"""The ledger: events, each recorded by the process that caused it, in files that outlive it.
 
 Each line is one write to a file opened for appending, so lines of many processes do not mix, and
 none is lost with its process. (The machine stays up; nothing is synced.)
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Event(NamedTuple):
-    """One line. Times are epoch milliseconds, as the store's are, with fractions."""
+    """One line of a ledger. Times are epoch milliseconds, as in the store, with fractions."""
 
     at_ms: float
     #: begin, end, raise: of an attempt · asked, acked, result, again, failed: of a call · and what
@@ -42,7 +42,7 @@ class Ledger:
 
 
 def read(paths: Iterable[Path]) -> list[Event]:
-    """The events of all files, in the order of their times."""
+    """Return the events of all files, in the order of their times."""
     events = []
     for path in paths:
         for line in path.read_text(encoding="utf-8").splitlines():

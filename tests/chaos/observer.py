@@ -1,4 +1,4 @@
-"""Asks the broker, now and then, what it has counted."""
+"""An observer: reads the broker's counters from time to time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOK_S: Final = 0.2
 
 
 class Observer:
-    """``with Observer(url) as o:`` then `o.total("stale_writes")`, over all brokers at `url`."""
+    """Reads the counters of each broker at `url`; ``total("stale_writes")`` is their sum."""
 
     def __init__(self, url: str) -> None:
         self._runtime = Runtime(group="observer", url=url, connect_timeout=1.0)
@@ -24,7 +24,7 @@ class Observer:
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
 
     def total(self, counter: str) -> int:
-        """The sum over all brokers, as far as it has been seen."""
+        """Return the sum of a counter over all brokers, as far as it was read."""
         return self._past.get(counter, 0) + self._last.get(counter, 0)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""How long it took: from a death to the next attempt, from a broker's return to its peers'."""
+"""Recovery times: from a death to the next attempt, from a broker's return to its peers'."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BROKER: Final = "broker"
 
 
 def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
-    """Figures in milliseconds: p50, p99, max and their number."""
+    """Return the recovery times in milliseconds: p50, p99, max and their number."""
     away = _broker_away(evidence.world)
     nodes: list[float] = []
     alone: list[float] = []
@@ -56,7 +56,7 @@ def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p99, max, and of how many."""
+    """Return p50, p99, max and the number of times."""
     if not values:
         return {"n": 0}
     ranked = sorted(values)
@@ -68,7 +68,7 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def deeds(world: Sequence[Event]) -> dict[str, int]:
-    """How often what was done to which kind of process: ``node kill: 3000``."""
+    """Count the faults by kind of process and of fault: ``node kill: 3000``."""
     counts: dict[str, int] = defaultdict(int)
     for event in world:
         if event.kind in ("kill", "stop", "term"):
@@ -77,7 +77,7 @@ def deeds(world: Sequence[Event]) -> dict[str, int]:
 
 
 def _taken_over(evidence: Evidence, event: Event) -> list[float]:
-    """When each attempt that the process had under way was begun again by another."""
+    """Return when each attempt that a process had under way was begun again by another."""
     found = []
     for id, begin in _under_way(evidence, event):
         others = [e for e in evidence.begins[id] if e.at_ms > begin.at_ms and e.pid != event.pid]
@@ -88,7 +88,7 @@ def _taken_over(evidence: Evidence, event: Event) -> list[float]:
 
 
 def _is_alone(world: Sequence[Event], event: Event, until_ms: float) -> bool:
-    """Whether nothing else of its group was struck, or still on its way back."""
+    """Return whether no other node of the group had a fault, or was still coming back."""
     group = event.id.rpartition("-")[0]
     return not any(
         other.id.startswith(group)
@@ -114,7 +114,7 @@ def _under_way(evidence: Evidence, event: Event) -> list[tuple[str, Event]]:
 
 
 def _asleep(world: Sequence[Event], group: str) -> list[tuple[float, float]]:
-    """When nodes of a group were stopped: what is given to one of them waits for its lease."""
+    """Return when nodes of a group were stopped: a task handed to one waits for its lease."""
     ends = {event.pid: event.at_ms for event in world if event.kind == "cont"}
     # one that never woke was dead already when it was stopped
     return [
@@ -125,7 +125,7 @@ def _asleep(world: Sequence[Event], group: str) -> list[tuple[float, float]]:
 
 
 def _broker_away(world: Sequence[Event]) -> list[tuple[float, float]]:
-    """From each blow to the broker to its return, and its peers' chance to come back."""
+    """Return the spans from each fault of the broker until its peers could be back."""
     spans = []
     since: float | None = None
     for event in world:
@@ -146,7 +146,7 @@ def _overlaps(spans: Sequence[tuple[float, float]], start: float, end: float) ->
 
 
 def _peers_back(world: Sequence[Event]) -> tuple[list[float], int]:
-    """For each return of the broker, how long the nodes took that nobody struck meanwhile."""
+    """Return how long nodes without faults took after each return of the broker."""
     took: list[float] = []
     late = 0
     blows = [e for e in world if e.id == _BROKER and e.kind in ("kill", "term", "stop")]
@@ -165,7 +165,7 @@ def _peers_back(world: Sequence[Event]) -> tuple[list[float], int]:
 
 
 def _back(world: Sequence[Event], name: str, there_ms: float) -> tuple[float, float]:
-    """When a node joined after `there_ms`; when it was struck, then or shortly before."""
+    """Return when a node joined after `there_ms`, and when it had a fault then or just before."""
     back_at = struck_at = float("inf")
     for event in world:
         if event.kind == "joined" and event.id == name and event.at_ms >= there_ms:
@@ -176,7 +176,7 @@ def _back(world: Sequence[Event], name: str, there_ms: float) -> tuple[float, fl
 
 
 def _broker_to_attempt(evidence: Evidence) -> list[float]:
-    """From the death of a broker to the first attempt of anything under its successor."""
+    """Return the times from a broker's death to the first attempt under the next one."""
     begins = sorted(begin.at_ms for begins in evidence.begins.values() for begin in begins)
     found = []
     killed_at: float | None = None

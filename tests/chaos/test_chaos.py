@@ -1,4 +1,4 @@
-"""Chaos, a few seconds of it; ``make chaos`` has more (docs/chaos.md)."""
+"""A few seconds of chaos; ``make chaos`` runs longer (docs/chaos.md)."""
 
 from __future__ import annotations
 

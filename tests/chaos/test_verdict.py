@@ -1,4 +1,4 @@
-"""The judge of chaos: it must see each kind of violation, or a good verdict would mean nothing."""
+"""The verdict of chaos must find each kind of violation, or a good verdict would mean nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.chaos.app import PROGRAMS, expected_ids, program_of
+from tests.chaos.faults import EVERY_S, plan
 from tests.chaos.ledger import Event
-from tests.chaos.mischief import EVERY_S, plan
 from tests.chaos.recovery import deeds, recovery
 from tests.chaos.verdict import Evidence, Row, judge
 
@@ -24,7 +24,7 @@ def _event(at_ms: float, kind: str, id: str, text: str = "", pid: int = 1) -> Ev
 
 
 def _good() -> tuple[list[Event], dict[str, Row]]:
-    """A call, its first step interrupted by the death of process 1 and done by process 2."""
+    """Make a call whose first step is begun by process 1, which dies, and done by process 2."""
     tokens = [f"{FIRST} b", f"{SECOND} c"]
     events = [
         _event(1, "asked", CALL, "sleeper", pid=9),
@@ -101,7 +101,7 @@ def test_two_values_of_one_promise_are_seen_by_whoever_saw_them() -> None:
 
 
 def _with_attempt_after(*extra: Event) -> tuple[list[Event], dict[str, Row]]:
-    """Process 2 began, process 3 was given the step as well; then 2's result was taken."""
+    """Accept process 2's result after process 3 was given the same step."""
     events, rows = _good()
     return [*events, _event(65, "begin", FIRST, f"{FIRST} d", pid=3), *extra], rows
 

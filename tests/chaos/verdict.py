@@ -1,4 +1,4 @@
-"""What a run has shown: pure, from the ledgers and from what the store holds at the end.
+"""The verdict on a run: computed from the ledgers and from the store at the end, without I/O.
 
 How each violation would show:
 
@@ -44,14 +44,14 @@ class Row(NamedTuple):
 
 @dataclass
 class Verdict:
-    """`violations`: what must not be, each with its place; `figures`: what is to be reported."""
+    """The violations of rules, each with its place, and the figures of a run."""
 
     violations: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 class Evidence:
-    """The events of a run, sorted by what they are about."""
+    """The events of a run, sorted by subject."""
 
     def __init__(self, events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> None:
         self.rows = rows
@@ -76,7 +76,7 @@ class Evidence:
 
 
 def judge(events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> Verdict:
-    """Violations and figures of a run that has come to its end."""
+    """Return the violations and figures of a run that has ended."""
     evidence = Evidence(events, rows, seed)
     verdict = Verdict()
     checks = {
@@ -176,7 +176,7 @@ def _repeated(evidence: Evidence) -> list[str]:
 
 
 def _attempts(evidence: Evidence) -> dict[str, Any]:
-    """How often steps began, those that raised on purpose apart."""
+    """Count the starts of steps, without those that raise on purpose."""
     counts: Counter[int] = Counter()
     for begins in evidence.begins.values():
         raised = sum(

@@ -1,4 +1,4 @@
-"""The world of a run: a pool with a broker, nodes and clients, and the hand that strikes them.
+"""The processes of a run: a pool with a broker, nodes and clients, and the faults they get.
 
 What is done is written into a ledger too: ``kill``, ``stop``, ``cont``, ``term`` with the process's
 name; ``listening`` when a broker is there, ``joined`` when a node has come to it (its own log says
@@ -20,8 +20,8 @@ import trio
 
 from tests.chaos.app import LEDGER_ENV, LEFT, RIGHT
 from tests.chaos.client import FOLDER_ENV, SEED_ENV, STOP_FILE, THREADS
+from tests.chaos.faults import Act, plan
 from tests.chaos.ledger import Ledger
-from tests.chaos.mischief import Act, plan
 from tests.chaos.observer import Observer
 from understudy.bench.deployment import free_port
 from understudy_actors.processes import Pool, ProcessHandle, ProcessSpec, RestartPolicy, open_pool
@@ -42,7 +42,7 @@ _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signa
 
 
 class World:
-    """One run. `folder` gets the store, the ledgers and what all processes have printed."""
+    """One run; `folder` gets the store, the ledgers and the output of all processes."""
 
     def __init__(self, folder: Path, seed: int, seconds: float) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class World:
         self._specs = _specs(folder, self._url, seed)
 
     async def run(self) -> None:
-        """Start all, do what the seed says, let what is under way come to its end, stop.
+        """Start all processes, apply the faults, let pending calls end, and stop.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class World:
             raise KeyboardInterrupt
 
     async def _calm_down(self) -> None:
-        """Wake all, begin nothing new, and wait for what is under way."""
+        """Wake all processes, begin no new calls, and wait for the pending ones."""
         self._wake_all()
         (self.folder / STOP_FILE).touch()
         with trio.move_on_after(PATIENCE_S):
@@ -140,7 +140,7 @@ class World:
             handle.send_signal(signal.SIGCONT)
 
     def _callers_done(self) -> int:
-        """How many of the clients' threads have said, since the stop, that they are through."""
+        """Count the clients' threads that have reported their end since the stop."""
         logs = self.folder.glob("client-*.log")
         return sum("\tdone\t" in path.read_text().rpartition("\n")[0][-60:] for path in logs)
 

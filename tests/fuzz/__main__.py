@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: see `run`."""
+"""Entry point of ``python -m tests.fuzz``; see `run`."""
 
 from tests.fuzz.run import main
 

@@ -27,7 +27,7 @@ GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL" + bytes(16) + b"\0" + bytes
 
 
 class Orders(NamedTuple):
-    """What one attacker is to do."""
+    """The orders of one attacker."""
 
     url: str
     seed: int
@@ -36,7 +36,7 @@ class Orders(NamedTuple):
 
 
 def attack(order: Orders) -> Counter[str]:
-    """Send that many frames; what was sent, by kind, and what was answered, by status."""
+    """Send frames; return the counts of frames by kind, and of replies by status."""
     attacker = _Attacker(order)
     try:
         while attacker.left > 0:
@@ -61,7 +61,7 @@ class _Attacker:
         self._hostile = Hostile(self.random, f"hostile-{order.seed}", order.others)
 
     def connection(self) -> None:
-        """Connect, perhaps say hello, send a burst, and go, in order or not."""
+        """Connect, perhaps say hello, send a burst, and disconnect, properly or not."""
         draw, hostile = self.random, self._hostile
         reads = draw.random() < 0.9
         with self.context.socket(zmq.DEALER) as dealer:
@@ -94,7 +94,7 @@ class _Attacker:
             dealer.close(linger=0 if draw.random() < 0.05 else 2000)
 
     def _read(self, dealer: zmq.Socket[bytes]) -> None:
-        """Whatever is answered must be a frame."""
+        """Check that every reply is a frame."""
         with suppress(zmq.Again):
             while True:
                 for message in decode_to_peer(dealer.recv(zmq.NOBLOCK)):
@@ -104,7 +104,7 @@ class _Attacker:
                     self.counts[f"answered, {name}"] += 1
 
     def raw(self) -> None:
-        """A connection that does not speak ZeroMQ, or stops in the middle of it."""
+        """Open a connection that does not speak ZeroMQ, or stops in the middle of it."""
         draw, parts = self.random, urlsplit(self._url)
         garbage = draw.choice(
             [

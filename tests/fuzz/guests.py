@@ -1,4 +1,4 @@
-"""Those who behave while others attack: a caller and a node, and how long each call takes."""
+"""Guests: a caller and a node that behave while others attack, and the time of each call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CALL_MAX_S: Final = 20.0
 
 
 class Guests:
-    """Calls one after the other, from `CALLER` to `NODE`; `latencies_ms` grows."""
+    """Make calls one after the other, from `CALLER` to `NODE`; note their times."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -50,7 +50,7 @@ class Guests:
         self.faults: list[str] = []
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Link]) -> None:
-        """Call until `stop`; gives the caller's link, which others may use too."""
+        """Call until `stop`; yield the caller's link, which others may use too."""
         async with self._link("node", NODE, self._serve) as self._node:
             await self._node.wait_connected()
             async with self._link("client", CALLER, self._hear) as caller:
@@ -79,7 +79,7 @@ class Guests:
         return lost
 
     def _serve(self, messages: list[ToPeer]) -> None:
-        """The node: doubles what it is given, at once."""
+        """Serve as the node: double each argument at once."""
         for message in messages:
             if isinstance(message, Invoke | Resume):
                 promise, data = message.promise, message.promise.param.data or b""
@@ -119,7 +119,7 @@ class Guests:
 
 
 async def counters(link: Link) -> dict[str, int]:
-    """What the broker has counted."""
+    """Read the broker's counters."""
     answer = await link.call(GroupsGet())
     assert isinstance(answer, Response), answer
     assert answer.report is not None

@@ -1,4 +1,4 @@
-"""Frames that no peer of ours sends: malformed ones, and well formed ones that are out of place.
+"""Hostile frames: malformed ones, and well-formed ones that are out of place.
 
 All follow from a `Random`. What a well formed one creates has a deadline within seconds, and an id
 out of few, so that the live set stays small however many there are.
@@ -71,7 +71,7 @@ class Hostile:
         self._weights = (12, 12, 24, 8, 4, 8, 2, 8, 16, 6, 0.05)
 
     def frame(self) -> tuple[str, list[bytes]]:
-        """The next one: its kind and its parts."""
+        """Return the kind and the parts of the next frame."""
         draw = self.random
         if draw.random() < OVERSIZED_SHARE:
             size = LIMITS.frame_bytes_max + draw.choice([1, 1024, 1 << 20])
@@ -93,7 +93,7 @@ class Hostile:
         return frame[: self.random.randrange(len(frame))]
 
     def mutated(self) -> bytes:
-        """A valid frame with some bytes changed, taken out or put in."""
+        """Return a valid frame with some bytes changed, removed or inserted."""
         draw, frame = self.random, bytearray(self.valid())
         for _ in range(draw.choice([1, 1, 2, 8])):
             at = draw.randrange(1, max(2, len(frame)))
@@ -109,7 +109,7 @@ class Hostile:
         return bytes(frame)
 
     def spliced(self) -> bytes:
-        """The beginning of one and the end of another."""
+        """Return the beginning of one frame and the end of another."""
         one, other = self.valid(), self.valid()
         return one[: self.random.randrange(len(one))] + other[self.random.randrange(len(other)) :]
 
@@ -128,7 +128,7 @@ class Hostile:
         return HEAD + head + level * self.random.choice([100, 2_000, 50_000])
 
     def mistyped(self) -> bytes:
-        """Right tags, wrong fields: messages that a broker sends, or of no known tag."""
+        """Return messages with wrong fields, of a broker, or with an unknown tag."""
         draw = self.random
         odds: list[object] = [None, 1.5, -1, 2**64 - 1, "x", b"x", [], {}, True, [[]]]
         odd = draw.choice(odds)
@@ -138,26 +138,26 @@ class Hostile:
         return HEAD + encode([[tag, *fields]])[1:]  # type: ignore[list-item]
 
     def crowded(self) -> bytes:
-        """More messages than a frame may have."""
+        """Return more messages than a frame may have."""
         return encode([Beat()] * (LIMITS.messages_max + 1))
 
     # ---- well formed ----------------------------------------------------------------------------
 
     def misnumbered(self) -> bytes:
-        """A number that came before, will come much later, or is cut."""
+        """Return a frame whose number is old, far ahead, or truncated."""
         number = self.random.choice([0, 1, 2, 7, 2**31, 2**32 - 1, self.random.randrange(2**32)])
         frame = numbered(self.valid(), number)
         return frame[: self.random.choice([1, 3, 5])] if self.random.random() < 0.2 else frame
 
     def valid(self) -> bytes:
-        """A frame as a peer might send it."""
+        """Return a frame as a peer might send it."""
         return encode([self.message() for _ in range(self.random.choice([1, 1, 2, 5]))])
 
     def out_of_place(self) -> bytes:
         return self.valid()
 
     def hello(self, others: bool = True) -> Hello:
-        """A new start of this attacker, or the claim to be somebody else."""
+        """Return a hello of this attacker, or one in the name of another peer."""
         draw = self.random
         self._boots += 1
         name = draw.choice(self._others) if others and draw.random() < 0.3 else self._name
@@ -171,7 +171,7 @@ class Hostile:
         )
 
     def message(self) -> Message:
-        """One message, whatever the state of the connection."""
+        """Return a message that may not fit the state of the connection."""
         draw = self.random
         kind = draw.randrange(12)
         if kind == 0:
@@ -189,7 +189,7 @@ class Hostile:
         return f"hostile.{self.random.randrange(IDS_COUNT)}"
 
     def command(self) -> AnyCommand:
-        """A command that is mostly not this peer's to give."""
+        """Return a command that this peer is mostly not allowed to send."""
         draw, id_, version = self.random, self.id(), self.random.choice([0, 1, 2, -1, 2**62])
         at = int(time.time() * 1000) + draw.choice(LIFE_MS)
         value = Value({"k": "v"}, draw.randbytes(draw.choice([0, 10, 200])))

@@ -1,4 +1,4 @@
-"""Attacking a broker: a real process, real sockets, and guests who must be served meanwhile.
+"""Attacks on a broker: a real process, real sockets, and guests that must be served meanwhile.
 
 ``python -m tests.fuzz --frames 1000000 --seed 1``: see docs/proof.md. What is sent follows from the
 seed; how the attackers' frames and those of the guests meet does not.
@@ -49,7 +49,7 @@ sys.exit(run_broker(load_settings(flags=json.loads(sys.argv[1]))))
 
 
 class Attack(NamedTuple):
-    """What came of it."""
+    """The outcome of an attack."""
 
     sent: Counter[str]
     #: what the broker had counted at the end
@@ -68,7 +68,7 @@ class Attack(NamedTuple):
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of a process that are in memory."""
+    """Return the resident memory of a process, in bytes."""
     status = Path(f"/proc/{pid}/status")
     if status.exists():
         found = [each for each in status.read_text().splitlines() if each.startswith("VmRSS")]
@@ -80,7 +80,7 @@ def memory_of(pid: int) -> int:
 
 @contextmanager
 def broker_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A broker over SQLite in `folder`, and its address; its log is in ``broker.log``."""
+    """Start a broker over SQLite in `folder`; yield process and address."""
     flags = {
         "listen": "tcp://127.0.0.1:0",
         "store": f"sqlite:///{folder}/store.db",
@@ -100,11 +100,11 @@ def broker_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 class BrokerEndedError(Exception):
-    """What no frame may do."""
+    """The broker has ended, which no frame may cause."""
 
 
 class _Siege:
-    """One attack, from the first guest to the last."""
+    """One attack, with guests before, during and after it."""
 
     def __init__(self, frames: int, seed: int, progress: Callable[[str], None]) -> None:
         self.sent: Counter[str] = Counter()
@@ -116,7 +116,7 @@ class _Siege:
         self._warm = 0
 
     async def run(self, process: subprocess.Popen[str], url: str) -> Attack:
-        """Guests alone for a moment, then with attackers, then alone again."""
+        """Let guests call alone for a moment, then with attackers, then alone again."""
         guests, stop = Guests(url), trio.Event()
         async with trio.open_nursery() as nursery:
             link: Link = await nursery.start(guests.run, stop)
@@ -152,7 +152,7 @@ class _Siege:
                 self.sent.update(part)
 
     async def _watch(self, process: subprocess.Popen[str], link: Link) -> None:
-        """Memory and progress, and whether the broker lives."""
+        """Watch memory and progress; raise if the broker has ended."""
         began = time.monotonic()
         while process.poll() is None:
             self._samples.append(memory_of(process.pid))
@@ -169,7 +169,7 @@ class _Siege:
         raise BrokerEndedError(f"the broker ended with {process.returncode}")
 
     async def _quiet(self, link: Link) -> dict[str, int]:
-        """What is still on its way has arrived, and what was created for seconds has settled."""
+        """Wait until all frames have arrived, and short-lived promises have settled."""
         before: tuple[int, int] | None = None
         counted = {"peers": -1}
         with trio.move_on_after(20):
@@ -185,7 +185,7 @@ class _Siege:
 
 
 def examine(folder: Path, calls: int) -> list[str]:
-    """What is wrong with the store that is left: the properties, and the calls of the guests."""
+    """Return the faults of the store that is left: in its properties, or in the guests' calls."""
     store = open_store(str(folder / "store.db"))
     try:
         machine = Machine()
@@ -240,7 +240,7 @@ def _latency(values: list[float]) -> str:
 
 
 def report(done: Attack) -> str:
-    """The figures, for people."""
+    """Return the figures as text."""
     rate = done.frames / done.took_s
     figures: dict[str, Any] = {
         "guests before": _latency(done.calm_ms),
@@ -257,10 +257,12 @@ def report(done: Attack) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """See the module."""
+    """Run the command line; return the exit code, 1 if there were faults."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--frames", type=int, default=100_000, help="how many in all")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--frames", type=int, default=100_000, help="frames to send [default: 100000]"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="decides the frames [default: 1]")
     given = parser.parse_args(arguments)
     shown = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""A broker takes whatever comes, and serves its guests meanwhile; one that does not is found."""
+"""A broker survives hostile frames and serves its guests; a broker that does not is detected."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from understudy_broker.protocol.frames import FrameError, FrameLimits, decode_to
 FRAMES = 4_000
 
 
-def test_a_broker_lives_and_serves_others() -> None:
-    """`make fuzz` sends a million."""
+def test_a_broker_survives_and_serves_its_guests() -> None:
+    """Send fewer frames than `make fuzz`, which sends a million."""
     done = besiege(FRAMES, 1)
     assert done.faults == [], report(done)
     assert done.frames == FRAMES
@@ -28,12 +28,12 @@ def test_a_broker_lives_and_serves_others() -> None:
     assert len(done.latencies_ms) > 5
 
 
-def test_a_broker_that_falls_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not expect what is malformed."""
+def test_a_broker_that_crashes_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that does not expect malformed frames."""
     script = (
-        "import understudy_broker.core.core as core\n"
+        "import understudy_broker.core.receiver as receiver\n"
         "def salvage(frame): raise ValueError('malformed')\n"
-        "core.salvage = salvage\n"
+        "receiver.salvage = salvage\n"
     )
     monkeypatch.setattr(run, "BROKER", script + run.BROKER)
     with pytest.raises(BrokerEndedError, match="malformed"):
@@ -58,7 +58,7 @@ def test_frames_of_every_kind_and_every_outcome() -> None:
 
 
 def test_a_seed_gives_the_same_frames_again() -> None:
-    """But for the deadlines in them, which are near the present."""
+    """Compare frames without their deadlines, which are near the present."""
     first, again = (Hostile(Random(5), "h", ("guest",)) for _ in range(2))
     for _ in range(300):
         (one, one_parts), (other, other_parts) = first.frame(), again.frame()

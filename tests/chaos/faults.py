@@ -1,4 +1,4 @@
-"""What is done to whom and when: a list that follows from the seed alone."""
+"""The faults of a run: which process gets which one, and when; decided by the seed alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOPPED_LEASES: Final = (0.1, 2.5)
 
 
 class Act(NamedTuple):
-    """At `at_s` after the start, `verb` the `target`-th process of a kind; wake it after `hold_s`.
+    """A fault: at `at_s`, `verb` the `target`-th process of a kind; wake it after `hold_s`.
 
     Numbers go round: `target` may exceed the number of processes.
     """
@@ -35,7 +35,7 @@ class Act(NamedTuple):
 
 
 def plan(seed: int, seconds: float, lease_s: float) -> list[Act]:
-    """The acts of a run, in order; the same for the same arguments."""
+    """Return the faults of a run, in order; the same for the same arguments."""
     acts = []
     for name, every_s in EVERY_S.items():
         # of its own, so that a change of one kind leaves the others as they are
