@@ -1,4 +1,4 @@
-"""A broker's process: what `understudy_broker.server.server` does, the real core on a fake disk."""
+"""A broker's process: the real core on a simulated disk, driven as `Server` drives it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NS = 1_000_000
-#: short, so that what sleeps a little is kept as bytes
+#: Short, so that promises that are idle for a moment are packed.
 COOL_AFTER_MS = 500
-#: counters of the core that tell how much of the trouble it saw
+#: metrics of the core that tell how many faults reached it
 _COUNTED = ("stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused")
 
 
@@ -33,16 +33,16 @@ class DiskError(Exception):
 
 
 class BrokerHost:
-    """A broker that may crash, freeze, and find that its disk fails."""
+    """A broker that may crash or freeze, and whose disk may fail."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.name = "broker"
-        #: counts its processes; what belongs to an earlier one does nothing
+        #: Counts the processes; events of an earlier one do nothing.
         self.epoch = 0
         self.alive = False
         self.frozen_until = 0
-        #: the machine's wall clock against true time
+        #: the offset of the machine's wall clock
         self.skew_ms = 0
         self.was_set = False
         #: "before", "after" (the write) or "read": the next use of the disk fails
@@ -61,7 +61,7 @@ class BrokerHost:
         )
 
     def start(self) -> None:
-        """Go on from what is on the disk."""
+        """Start a process, which goes on from the disk."""
         if self.alive:
             return
         world, plan = self.world, self.world.plan
@@ -89,7 +89,7 @@ class BrokerHost:
         self.wake(0)
 
     def crash(self, why: str = "killed") -> None:
-        """The process is gone; what is on the disk stays."""
+        """Kill the process; the disk stays as it is."""
         if not self.alive:
             return
         world = self.world
@@ -104,19 +104,19 @@ class BrokerHost:
         world.after(1 if world.calm else world.pick((1, 30, 300, 3_000)), self.start)
 
     def count(self) -> None:
-        """Add what this process has counted to the world's sums."""
+        """Add the metrics of this process to the world's sums."""
         counters = self.core.metrics.read()
         for name in _COUNTED:
             self.world.counts[name.replace("_", " ")] += counters[name]
 
     @property
     def idle(self) -> bool:
-        """Nothing is taken in and not yet done."""
+        """True if everything that was received is done."""
         return (
             self.alive and self._committing is None and not self.core.looking_up and not self._inbox
         )
 
-    # What the network brings ---------------------------------------------------------------------
+    # The network --------------------------------------------------------------------------------
 
     def take(self, peer: bytes, frame: bytes) -> None:
         self._inbox.append((peer, frame))
@@ -127,7 +127,7 @@ class BrokerHost:
         self.wake(0)
 
     def wake(self, ms: int) -> None:
-        """Turn in `ms`, unless that happens sooner anyway."""
+        """Make a turn in `ms`, unless one is due sooner."""
         at = max(self.world.now + ms, self.frozen_until)
         if self._due is None or at < self._due:
             self._due = at
@@ -146,7 +146,7 @@ class BrokerHost:
 
         return turn
 
-    # One turn, as the shell has it ---------------------------------------------------------------
+    # Turns ----------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         core = self.core
@@ -252,7 +252,7 @@ class BrokerHost:
         self.wake(0)
 
     def _disk_failed(self, why: str) -> None:
-        """Fail stop: nothing that was not sent is sent."""
+        """Stop at once; nothing more is sent."""
         self.disk_fault = None
         self.world.counts["disk failures"] += 1
         self.crash(why)

@@ -73,7 +73,7 @@ class Seen(NamedTuple):
 
 
 def look(promise: Promise) -> Seen:
-    """What there is to see of a live object."""
+    """Return the visible state of a live object."""
     callbacks = tuple(promise.callbacks) if promise.callbacks else ()
     listeners = tuple(promise.listeners) if promise.listeners else ()
     task = promise.task
@@ -93,7 +93,7 @@ def look(promise: Promise) -> Seen:
 
 
 class Memory:
-    """What was seen, in one world, across all its brokers."""
+    """The observations in one world, across all its brokers."""
 
     def __init__(self) -> None:
         #: transitions since the world began
@@ -125,7 +125,7 @@ class Memory:
 
 
 class Disk(MemoryEngine):
-    """What survives a broker. Notes what became durable when, and who was given what."""
+    """The disk, which survives a broker. Notes when rows became durable, and which node got a task."""
 
     def __init__(self, memory: Memory) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ def plan_of(name: str, seed: int = 0) -> Plan:
 
 
 class Come(NamedTuple):
-    """What came of a play: by id how each promise ended, and how often each leaf was performed."""
+    """Results of a play: the end of each promise by id, and the runs of each leaf."""
 
     states: dict[str, str]
     effects: dict[str, int]
@@ -88,7 +88,7 @@ def play(name: str, stops: Iterable[Stop] = (), seed: int = 0) -> Come:
 
 
 class Tried(NamedTuple):
-    """How many plays with stops there were, and what went wrong in which."""
+    """The number of plays with stops, and the failed ones."""
 
     name: str
     points: int

@@ -1,4 +1,4 @@
-"""What goes wrong: one function for each kind of fault, and how all of it heals."""
+"""Faults: one function for each kind, and how all of them heal."""
 
 from __future__ import annotations
 

@@ -49,14 +49,14 @@ class LinkedHost:
         self.connection: Connection | None = None
 
     def _begin(self) -> None:
-        """What a new process makes first."""
+        """Make the parts of a new process."""
 
     def _is_busy(self) -> bool:
-        """Whether it holds or waits for something."""
+        """True if it holds or waits for something."""
         return True
 
     def _on_messages(self, messages: list[ToPeer]) -> None:
-        """What came and is no answer."""
+        """Handle the messages that answer no request."""
 
     def _on_connected(self, reconnected: bool) -> None:
         """The broker has said welcome."""

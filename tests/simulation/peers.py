@@ -84,7 +84,7 @@ class PeerHost(LinkedHost):
 
     @property
     def address(self) -> str:
-        """Where unblocks for this process go, and nowhere else."""
+        """The address of this process alone, for unblocks."""
         return f"poll://uni@{CALLERS}/{self.name}"
 
     @property
@@ -237,7 +237,7 @@ class PeerHost(LinkedHost):
         self.world.after(self.world.pick((1, 100)), self.start)
 
     def give_back(self) -> None:
-        """What runs has held up the rest for too long: offer the rest to others."""
+        """Offer the waiting runs to other nodes, because the running one holds them up for too long."""
         if self.alive and self.group is not None:
             self.core.credit.policy.observe_stuck(500.0)
             self.core.give_back()

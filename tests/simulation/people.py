@@ -97,7 +97,7 @@ class People:
             self._made = True
 
     def _due(self) -> bool:
-        """Whether it has come due at least once."""
+        """True if it has come due at least once."""
         return any(id_.startswith("s.") for id_ in self.world.disk.rows)
 
     def _unscheduled(self, answer: Response | Refused) -> None:
@@ -137,7 +137,7 @@ class People:
     # The end -------------------------------------------------------------------------------------
 
     def unfinished(self) -> list[str]:
-        """What they still want."""
+        """The wishes that are left."""
         broker = self.world.broker
         if self._deleted and self.world.plan.schedule and broker.alive:
             # another client's create may come after the delete

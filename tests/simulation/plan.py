@@ -1,4 +1,4 @@
-"""What a seed decides before anything happens: who is there, what they do, what goes wrong.
+"""Decisions of a seed before anything happens: processes, their work, and faults.
 
 Each seed draws its own mixture of faults ("swarm"): a world where all is possible at once seldom
 gets far, and one with few kinds of faults goes deep into each.
@@ -159,7 +159,7 @@ def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> lis
 
 
 def _strike(rng: random.Random, plan: Plan) -> None:
-    """Which of the roots may be canceled, where that is among the faults."""
+    """Decide which of the roots may be canceled, if that is among the faults."""
     if "cancel" in plan.faults:
         for root in plan.roots:
             root.cancel = rng.random() < 0.5

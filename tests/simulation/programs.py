@@ -34,7 +34,7 @@ SLEEP_UNIT_S: Final = 0.02
 
 
 class Stage(Protocol):
-    """What the functions tell the world that they run in."""
+    """Reports of the functions to the world that they run in."""
 
     def performs(self, promise_id: str) -> None:
         """A leaf is being performed: a side effect, as far as anyone outside can tell."""
@@ -53,7 +53,7 @@ class Stage(Protocol):
 
 
 class _Cast:
-    """Where the functions find the world that plays them; one at a time in each process."""
+    """Gives the functions the world that plays them; there is one at a time in each process."""
 
     stage: Stage
 
@@ -232,7 +232,7 @@ def _simple(program: Program) -> Program:
 
 
 def plain(program: Program) -> list[Any]:
-    """What the program comes to, with nothing durable about it."""
+    """Compute the result of the program, with nothing durable about it."""
     return [_plainly(*operation[:3]) for operation in program]
 
 

@@ -25,7 +25,7 @@ BLOCK = 50
 
 
 class Outcome(NamedTuple):
-    """What came of some seeds: sums, and (seed, what was wrong) of those that failed."""
+    """Results of some seeds: sums, and the failures as (seed, text)."""
 
     seeds: int
     counts: Counter[str]
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 def command(seed: int) -> str:
-    """What a person types to see a seed's world again."""
+    """Return the command that plays a seed again."""
     return f"make simulate SEED={seed}"
 
 
@@ -102,7 +102,7 @@ def report(total: Outcome, took_s: float) -> str:
 
 
 def failed(seed: int, text: str) -> str:
-    """What was wrong with a seed, and how to see it again."""
+    """Return the failure of a seed, and the command that plays it again."""
     return f"seed {seed}: {text[:400]}\n  again: {command(seed)}"
 
 

@@ -1,4 +1,4 @@
-"""How things look in a trace."""
+"""Texts of a trace."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ class World:
     # The end -------------------------------------------------------------------------------------
 
     def unfinished(self) -> list[str]:
-        """What is left to do, in words."""
+        """Return the work that is left, in words."""
         found = []
         for host in self.peers:
             missing = [root.id for root in host.roots if root.id not in host.told]
@@ -348,7 +348,7 @@ class World:
         return found
 
     def finished(self) -> bool:
-        """Whether everything is done, and everybody at rest."""
+        """Return whether everything is done and every process is idle."""
         if self.now >= self._fair_until:
             raise Violation(f"p18: not done in time: {self.unfinished()}")
         if not self.broker.idle or self.broker.machine.state.pending:

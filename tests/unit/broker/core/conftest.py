@@ -1,4 +1,4 @@
-"""What several tests of the broker begin with."""
+"""Fixtures that several tests of the broker's core share."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_the_limit_is_set(limit: int, parked: int | None) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_tasks_beside_a_poison_task_are_not_parked(rig: Rig, count: int) -> None:
-    """As many as fit sit beside it, and none of them gets anything done before it strikes."""
+    """Fill its node with other tasks, none of which ends before the crash."""
     nodes = Nodes(rig, count)
     innocents = [f"i{number}" for number in range(30)]
     for number, id_ in enumerate(innocents):
