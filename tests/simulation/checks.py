@@ -125,7 +125,7 @@ class Memory:
 
 
 class Disk(MemoryEngine):
-    """The disk, which survives a broker. Notes when rows became durable, and which node got a task."""
+    """The disk, which survives a broker. Notes when rows became durable, and holders of tasks."""
 
     def __init__(self, memory: Memory) -> None:
         super().__init__()

@@ -237,7 +237,7 @@ class PeerHost(LinkedHost):
         self.world.after(self.world.pick((1, 100)), self.start)
 
     def give_back(self) -> None:
-        """Offer the waiting runs to other nodes, because the running one holds them up for too long."""
+        """Offer waiting runs to other nodes, because the running one blocks them for too long."""
         if self.alive and self.group is not None:
             self.core.credit.policy.observe_stuck(500.0)
             self.core.give_back()
