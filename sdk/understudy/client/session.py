@@ -154,7 +154,9 @@ class ClientSession:
         A session with a broker of its own becomes a node with its first call, because nobody else
         could perform that call.
         """
-        connection = self.connection
+        connection = self._connection
+        if connection is None or connection.os_pid != os.getpid():
+            connection = self.connection
         if self.embedded is not None and not self.serving:
             self.serving = True
             connection.serve()
