@@ -26,7 +26,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 .PHONY: help demo test check lint types unit crashes simulate differential powerloss fuzz mutants chaos format lock clean
 
-help: ## This list
+help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
 	@echo
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
@@ -35,49 +35,49 @@ help: ## This list
 	@echo 'The first one builds .venv (under a minute); after that it is there.'
 	@echo 'One test file: make unit ARGS="tests/structure/test_packaging.py -x"'
 
-demo: $(READY) ## Nine services and a gateway; a service and the gateway are killed, and the calls still return
+demo: $(READY) ## Run nine services and a gateway, kill a service and the gateway, and see the calls return
 	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
 
-test: check ## Everything that CI runs: check, then all tests
+test: check ## Run everything that CI runs: check, then all tests
 	@echo '· tests, in two halves at the same time'
 	@$(BIN)/python -m tests.halves
 
 check: lint types ## Style, formatting, types and the contracts about imports
 
-unit: $(READY) ## The unit tests, or the tests you name: ARGS="path -k name"
+unit: $(READY) ## Run the unit tests, or the tests you name: ARGS="path -k name"
 	@echo '· tests'
 	@$(BIN)/pytest $(or $(ARGS),tests/unit)
 
-crashes: $(READY) ## A crash at every step of each program, and at each pair of steps of the small ones
+crashes: $(READY) ## Crash each program at every step, and the small ones at each pair of steps
 	@$(BIN)/python -m tests.simulation.every_step $(ARGS)
 
-simulate: $(READY) ## Whole systems with faults of all kinds: SEEDS=n of them, or SEED=k alone with its trace
+simulate: $(READY) ## Simulate whole systems with faults of all kinds: SEEDS=n of them, or SEED=k alone with its trace
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
-differential: $(READY) ## The store in memory and the one over SQLite are asked the same: COMMANDS=1000000 SEED=1
+differential: $(READY) ## Compare the store in memory with the one over SQLite: COMMANDS=1000000 SEED=1
 	@$(BIN)/python -m tests.differential --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1) $(ARGS)
 
-powerloss: $(READY) ## The power goes at any moment of a store's life: IMAGES=10000 SEED=1
+powerloss: $(READY) ## Cut the power at any moment of a store's life: IMAGES=10000 SEED=1
 	@$(BIN)/python -m tests.powerloss --images $(or $(IMAGES),10000) --seed $(or $(SEED),1) $(ARGS)
 
-fuzz: $(READY) ## A real broker is sent hostile frames while others use it: FRAMES=1000000 SEED=1
+fuzz: $(READY) ## Send hostile frames to a real broker while others use it: FRAMES=1000000 SEED=1
 	@$(BIN)/python -m tests.fuzz --frames $(or $(FRAMES),1000000) --seed $(or $(SEED),1) $(ARGS)
 
-mutants: $(READY) ## Small faults put into the code, each of which the tests must notice; ARGS="name*" for some
+mutants: $(READY) ## Put small faults into the code, each of which the tests must notice; ARGS="name*" for some
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-chaos: $(READY) ## Real processes, killed and stopped at random: MINUTES=10 SEED=1
+chaos: $(READY) ## Kill and stop real processes at random, and check every call: MINUTES=10 SEED=1
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
 
-bench: $(READY) ## Speed, beside the bare pipeline: a table, benchmarks/results/latest.json and charts
+bench: $(READY) ## Measure speed beside the bare pipeline: a table, benchmarks/results/latest.json and charts
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks run $(ARGS)
 
-bench-guard: $(READY) ## Whether the ratio to the bare pipeline is still what was recorded
+bench-guard: $(READY) ## Compare the ratio to the bare pipeline with the recorded one
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks guard $(ARGS)
 
-bench-peers: $(READY) ## The same beside other systems, which it installs; goes on where it stopped
+bench-peers: $(READY) ## Measure speed beside other systems, which it installs; goes on after an interruption
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks peers $(ARGS)
 
@@ -89,15 +89,15 @@ lint: $(READY) ## Only ruff and the contracts about imports
 	@echo '· contracts about imports'
 	@$(BIN)/lint-imports --no-logo > .venv/.imports 2>&1 || { cat .venv/.imports >&2; exit 1; }
 
-types: $(READY) ## Only mypy, strict
+types: $(READY) ## Run only mypy, in strict mode
 	@echo '· types'
 	@$(BIN)/mypy
 
-format: $(READY) ## Format, and mend what ruff can mend
+format: $(READY) ## Format the code, and apply ruff's fixes
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-lock: $(READY) ## Write uv.lock anew after a change of dependencies in pyproject.toml
+lock: $(READY) ## Update uv.lock after a change of dependencies in pyproject.toml
 	@$(BIN)/uv lock
 
 clean: ## Remove .venv, caches and built files

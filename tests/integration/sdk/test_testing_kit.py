@@ -22,7 +22,7 @@ PAGE: Final = Path(__file__).parents[3] / "docs" / "testing.md"
 
 
 def run_pytest(folder: Path, *args: str) -> tuple[int, str]:
-    """Exit code and output of a pytest of its own."""
+    """Run pytest in a process of its own; return exit code and output."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args],
         cwd=folder,
@@ -44,11 +44,11 @@ def programs() -> dict[str, str]:
 
 @pytest.fixture
 def billing(tmp_path: Path) -> Path:
-    """The tests of the page, in a folder with what they test."""
+    """A folder with the tests of the page and the module that they test."""
     for name, source in programs().items():
         (tmp_path / name).write_text(source)
     (tmp_path / "histories").mkdir()
-    # recorded by a program of its own, as one would
+    # A program of its own records the call, as it would in production.
     script = """
         import billing, conftest
         from understudy.testing import Stage, record
@@ -71,7 +71,7 @@ def test_the_tests_of_the_page_pass(billing: Path) -> None:
     assert re.search(r"collect: \d+ crashes at \d+ checkpoints: always the same result", output)
 
 
-def test_they_fail_as_the_page_says(billing: Path) -> None:
+def test_the_tests_of_the_page_fail_as_it_says(billing: Path) -> None:
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     said = [text for language, text in blocks if not language]
     assert len(said) == 2
@@ -98,7 +98,7 @@ def test_they_fail_as_the_page_says(billing: Path) -> None:
 
 
 def words(text: str) -> str:
-    """Without the layout of the page, what pytest adds, and the folder's name."""
+    """Remove the layout of the page, additions of pytest, and the folder's name."""
     text = re.sub(r"^E +", "", text, flags=re.MULTILINE)
     text = re.sub(r"^ *(assert \d|\+ ).*$", "", text, flags=re.MULTILINE)
     text = re.sub(r"[\w.-]+/billing\.py", "FOLDER/billing.py", text)
@@ -160,7 +160,7 @@ def test_the_fixtures(tmp_path: Path) -> None:
     assert "5 passed" in output
 
 
-def test_who_does_not_ask_for_them_has_nothing_of_them(tmp_path: Path) -> None:
+def test_fixtures_are_not_loaded_without_the_plugin(tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text(
         textwrap.dedent(
             """
@@ -175,7 +175,7 @@ def test_who_does_not_ask_for_them_has_nothing_of_them(tmp_path: Path) -> None:
     assert code == 0, output
 
 
-def test_what_imports_what() -> None:
+def test_imports_are_lazy() -> None:
     script = (
         "import sys, understudy; assert 'understudy.testing' not in sys.modules; "
         "import understudy.testing; assert 'pytest' not in sys.modules"
@@ -197,7 +197,7 @@ def workflow(ctx: Context, number: int) -> Generator[Any, Any, int]:
     return two
 
 
-def test_what_a_real_broker_has_stored_replays(tmp_path: Path) -> None:
+def test_a_history_of_a_real_broker_replays(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     local = Runtime.local(str(path))
     local.register(workflow)
@@ -209,11 +209,11 @@ def test_what_a_real_broker_has_stored_replays(tmp_path: Path) -> None:
     assert [promise.id for promise in history.promises] == ["w", "w.1", "w.2", "w.3"]
     [replayed] = replay(History.load(tmp_path / "w.json"), workflow, runtime=local)
     assert replayed.same_result
-    # the store's file is one, too
+    # A store's file is a source, too.
     again = Runtime.local(str(path))
     with again:
         assert record("w", again) == history
-    # and what runs in production is what runs on a stage
+    # The same promises are created on a stage and in production.
     with Stage(local):
         assert local.rpc("w", workflow, 1).result() == 3
         on_stage = record("w", local)

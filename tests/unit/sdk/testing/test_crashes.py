@@ -1,4 +1,4 @@
-"""`crash_everywhere`: what holds, what is reported, and what a failure says."""
+"""`crash_everywhere`: its checks, its report, and the message of a failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from understudy_store.engines.memory import MemoryEngine
 
 runtime = Runtime.local()
 
-#: what the outside has seen: effects by the id of the step
+#: Effects that the outside has seen, by the id of the step.
 ledger: Counter[str] = Counter()
 
 
@@ -152,10 +152,10 @@ PROGRAMS: dict[str, Callable[[Any], CrashReport[Any]]] = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_good_program_holds(name: str) -> None:
+def test_a_good_program_passes(name: str) -> None:
     report = PROGRAMS[name](crash_everywhere.on(runtime, outside=lambda _: "yes"))
     assert report.checkpoints > 3
-    # every place where something is written has three ways to die at it
+    # Each checkpoint of a write has three moments in which a node can die.
     assert report.checkpoints * 2 < report.crashes == report.crashes_possible
     assert report.repeated, "a step that is under way when its node dies runs again"
     assert all(each.times > each.usually for each in report.repeated)
@@ -279,7 +279,7 @@ def test_many_crashes_are_thinned_out() -> None:
     assert f"10 of {report.crashes_possible} crashes" in str(report)
 
 
-# What fails --------------------------------------------------------------------------------------
+# Failures ----------------------------------------------------------------------------------------
 
 
 def test_a_function_that_is_not_deterministic() -> None:
@@ -301,7 +301,7 @@ def test_a_function_that_is_not_deterministic() -> None:
     )
     assert re.search(r"^flipping: \d+ of \d+ crashes made a difference\.", text)
     place = r"testing/test_crashes\.py:\d+"
-    # what a replay finds comes first, with both places
+    # Findings of a replay come first, with both places.
     assert re.search(
         r"\n\nWhen its node died .* \(checkpoint \d+\):\n"
         r"  without a crash: 'done'\n"
@@ -357,7 +357,7 @@ def test_an_effect_that_is_doubled_fails_the_callers_own_check() -> None:
     assert "  ran twice: step (" in text
 
 
-def test_an_idempotency_key_mends_it() -> None:
+def test_an_idempotency_key_fixes_it() -> None:
     charged: dict[str, int] = {}
 
     def charge(ctx: Context) -> int:
@@ -389,7 +389,7 @@ def test_an_effect_between_the_steps() -> None:
     assert text.endswith(f"  prints (tests/unit/sdk/testing/test_crashes.py:{line})")
 
 
-def test_what_differs_from_run_to_run_is_no_fault_of_the_crash() -> None:
+def test_a_difference_between_runs_is_not_blamed_on_the_crash() -> None:
     numbers = itertools.count()
 
     def counts(ctx: Context) -> Generator[Any, Any, int]:
@@ -404,7 +404,7 @@ def test_what_differs_from_run_to_run_is_no_fault_of_the_crash() -> None:
     assert loose(counts).crashes == 10
 
 
-def test_another_course_is_told_where_it_begins() -> None:
+def test_another_path_is_reported_where_it_begins() -> None:
     runs = itertools.count()
 
     def grows(ctx: Context) -> Generator[Any, Any, None]:

@@ -87,7 +87,7 @@ def test_a_call_that_had_not_ended() -> None:
     assert (replayed.calls, replayed.beyond, replayed.same_result) == (2, None, None)
 
 
-def test_all_runs_of_the_function_are_replayed_wherever_they_stand() -> None:
+def test_all_runs_of_the_function_in_the_history_are_replayed() -> None:
     history = history_of(parent)
     assert [replayed.id for replayed in replay(history, checkout)] == ["call-1.1", "call-1.2"]
     assert [replayed.id for replayed in replay(history, parent)] == ["call-1"]
@@ -111,7 +111,7 @@ def test_code_may_go_on_after_the_recorded_end_unless_that_is_strict() -> None:
         replay(history, longer, runtime=runtime, name="checkout", strict=True)
 
 
-def test_another_result_is_told_and_fails_only_if_strict() -> None:
+def test_another_result_is_reported_and_fails_only_if_strict() -> None:
     def dearer(ctx: Context, order: int) -> Generator[Any, Any, str]:
         yield ctx.run(charge, order + 1)
         yield ctx.sleep(60)
@@ -188,7 +188,7 @@ def test_a_detached_call_of_another_function() -> None:
         replay(history_of(checkout, 7), other, runtime=runtime, name="checkout")
 
 
-def test_what_the_code_raised_is_told_too() -> None:
+def test_an_error_of_the_code_is_reported_too() -> None:
     def broken(ctx: Context, order: int) -> Generator[Any, Any, Any]:
         yield ctx.run(charge, order)
         raise LookupError("no such shelf")
@@ -249,13 +249,13 @@ def test_versions_are_told_apart() -> None:
         replay(history, price_v2, runtime=own)
 
 
-def test_a_file_holds_the_same(tmp_path: Path) -> None:
+def test_a_file_contains_the_same_history(tmp_path: Path) -> None:
     histories = [history_of(checkout, 7), history_of(parent)]
     for number, history in enumerate(histories):
         history.save(tmp_path / f"{number}.json")
         assert History.load(tmp_path / f"{number}.json") == history
     assert len(replay(str(tmp_path / "0.json"), checkout)) == 1
-    # a folder: all that is in it
+    # A folder stands for all files in it.
     assert len(replay(tmp_path, checkout)) == 3
     text = (tmp_path / "0.json").read_text()
     assert text.endswith("}\n")

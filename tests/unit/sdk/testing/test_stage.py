@@ -98,7 +98,7 @@ def test_days_pass_at_once_and_ctx_time_follows() -> None:
         assert stage.clock.time == began + 20 * DAY_S
 
 
-def test_what_sleeps_shorter_ends_first_wherever_it_began() -> None:
+def test_shorter_sleeps_end_first_whatever_their_order() -> None:
     runtime = app()
     log: list[str] = []
     runtime.set_dependency("log", log)
@@ -112,7 +112,7 @@ def test_what_sleeps_shorter_ends_first_wherever_it_began() -> None:
         assert [handle.done() for handle in handles] == [True, True, True, True, False]
 
 
-def test_time_stands_still_until_somebody_waits() -> None:
+def test_time_stands_still_until_a_caller_waits() -> None:
     runtime = app()
     with Stage(runtime) as stage:
         began = stage.clock.now
@@ -196,7 +196,7 @@ def test_a_clock_that_does_not_skip_says_so() -> None:
         assert len(handle.result()) == 1
 
 
-def test_the_same_program_takes_the_same_course() -> None:
+def test_the_same_program_runs_in_the_same_order() -> None:
     courses = []
     for _ in range(2):
         runtime = app()
@@ -286,7 +286,7 @@ def blocks(ctx: Context) -> bool:
     return bool(may_end.wait(10))
 
 
-# Who is there ------------------------------------------------------------------------------------
+# Groups and runtimes -----------------------------------------------------------------------------
 
 
 def test_several_groups() -> None:
@@ -302,7 +302,7 @@ def buy(ctx: Context) -> Generator[Any, Any, Any]:
     return (yield from ctx.rpc("charge", 7).options(target="bank"))
 
 
-def test_a_group_that_nobody_serves_is_named() -> None:
+def test_a_group_without_nodes_is_named() -> None:
     runtime = app()
     runtime.register(buy)
     with (
@@ -316,7 +316,7 @@ def test_a_group_that_nobody_serves_is_named() -> None:
         runtime.rpc("b", buy).result()
 
 
-async def test_it_is_named_to_who_awaits_it_too() -> None:
+async def test_a_group_without_nodes_is_named_to_async_callers_too() -> None:
     runtime = app()
     runtime.register(buy)
     with Stage(runtime), pytest.raises(StuckError, match="nobody serves here"):
@@ -392,7 +392,7 @@ def test_a_start_without_a_zone_is_refused() -> None:
         Stage(start=datetime(2030, 1, 1))  # noqa: DTZ001
 
 
-def test_what_a_race_is_given_counts_as_yielded(caplog: pytest.LogCaptureFixture) -> None:
+def test_arguments_of_a_race_count_as_yielded(caplog: pytest.LogCaptureFixture) -> None:
     runtime = app()
 
     @runtime.register
