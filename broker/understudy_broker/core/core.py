@@ -130,64 +130,37 @@ class BrokerCore:
         self.config = config
         self.machine = machine
         self.dispatcher = dispatcher
-        self.sessions = Sessions()
-        self.metrics = Metrics()
-        self.metrics.add_source(lambda: {"peers": len(self.sessions)})
-        self.metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
-        self.flow = FlowControl(config, self.sessions)
-        self._events = EventLog()
+        self.sessions = sessions = Sessions()
+        self.metrics = metrics = Metrics()
+        metrics.add_source(lambda: {"peers": len(sessions)})
+        metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
+        self.flow = flow = FlowControl(config, sessions)
+        self._events = events = EventLog()
         self._coalescer = ReplyCoalescer(config.reply_delay_ms)
-        self._outbox = Outbox(self.sessions, self._coalescer, config.frames, self.metrics)
+        self._outbox = outbox = Outbox(sessions, self._coalescer, config.frames, metrics)
         watches = Watches()
-        self._membership = Membership(
-            machine,
-            dispatcher,
-            self.sessions,
-            self._outbox,
-            watches,
-            self._events,
-            self.metrics,
-            config,
+        self._membership = membership = Membership(
+            machine, dispatcher, sessions, outbox, watches, events, metrics, config
         )
-        self._poll = PollScheme(
-            machine,
-            dispatcher,
-            self.sessions,
-            self._membership,
-            self._outbox,
-            self.metrics,
-            config,
-        )
+        self._poll = PollScheme(machine, dispatcher, sessions, membership, outbox, metrics, config)
+        quarantine = Quarantine(machine, events, metrics, config.deaths_max)
+        schemes = {DEFAULT_SCHEME: self._poll}
         self._delivery = Delivery(
-            machine,
-            self.sessions,
-            self._outbox,
-            watches,
-            Quarantine(machine, self._events, self.metrics, config.deaths_max),
-            {DEFAULT_SCHEME: self._poll},
-            self._events,
-            self.metrics,
+            machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
         self._handlers = RequestHandlers(
-            machine,
-            dispatcher,
-            self.sessions,
-            self._outbox,
-            watches,
-            self.flow,
-            self.metrics,
-            config,
+            machine, dispatcher, sessions, outbox, watches, flow, metrics, config
         )
-        self._queue = RequestQueue(machine, self.flow)
+        self._queue = RequestQueue(machine, flow)
         self._receiver = Receiver(
             dispatcher,
-            self.sessions,
-            self._membership,
+            sessions,
+            membership,
             self._poll,
             self._queue,
-            self._outbox,
-            self.flow,
-            self.metrics,
+            outbox,
+            flow,
+            metrics,
             config,
         )
         #: when the lookup that is under way was begun; None: none is
