@@ -32,7 +32,7 @@ help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
 		| while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'The first one builds .venv (under a minute); after that it is there.'
+	@echo 'The first target that you run builds .venv, which takes under a minute.'
 	@echo 'One test file: make unit ARGS="tests/structure/test_packaging.py -x"'
 
 demo: $(READY) ## Run nine services and a gateway, kill a service and the gateway, and see the calls return
@@ -42,7 +42,7 @@ test: check ## Run everything that CI runs: check, then all tests
 	@echo '· tests, in two halves at the same time'
 	@$(BIN)/python -m tests.halves
 
-check: lint types ## Style, formatting, types and the contracts about imports
+check: lint types ## Check style, formatting, types and the contracts about imports
 
 unit: $(READY) ## Run the unit tests, or the tests you name: ARGS="path -k name"
 	@echo '· tests'
@@ -81,7 +81,7 @@ bench-peers: $(READY) ## Measure speed beside other systems, which it installs; 
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks peers $(ARGS)
 
-lint: $(READY) ## Only ruff and the contracts about imports
+lint: $(READY) ## Run only ruff and the contracts about imports
 	@echo '· style and formatting'
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . \
