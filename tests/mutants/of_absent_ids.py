@@ -67,7 +67,7 @@ _TOLD: Final = (
     _mutant(
         "children-forgotten-alone",
         None,
-        "what is forgotten is forgotten wholly",
+        "a forgotten id is forgotten completely",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._grow",
         swap(
             "_, numbers = self._known.popitem(last=False)",
@@ -86,7 +86,7 @@ _TOLD: Final = (
     _mutant(
         "parents-still-counted",
         None,
-        "what is forgotten makes room for as much",
+        "a forgotten id makes room for another",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._grow",
         swap("1 + len(numbers)", "1"),
         _ABSENT_IDS,
@@ -126,7 +126,7 @@ _LEARNING: Final = (
     _mutant(
         "known-ones-not-above",
         None,
-        "what is known may be forgotten while its children are on their way",
+        "a known id may be forgotten while its children are being stored",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap(
             "ancestors.update(those_of_parent)",
@@ -145,7 +145,7 @@ _LEARNING: Final = (
     _mutant(
         "above-numbers-alone",
         None,
-        "what descends from an id counts, whatever it is called",
+        "a descendant of an id counts, whatever its name",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("greatest.setdefault(parent, 0)", "greatest.get(parent, 0)"),
         f"{_ABSENT_IDS}::test_what_has_no_number_is_never_left_out",
@@ -203,7 +203,7 @@ _LEARNING: Final = (
     _mutant(
         "active-half-not-asked",
         None,
-        "what is in the half that is written counts",
+        "records in the half that is being written count",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._has_descendants",
         swap(
             "id_ in self._active.ancestors or id_ in self._sealed.ancestors",
@@ -214,7 +214,7 @@ _LEARNING: Final = (
     _mutant(
         "sealed-half-not-asked",
         None,
-        "what is in the half that is brought into the file counts",
+        "records in the half that is being brought into the file count",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._has_descendants",
         swap(
             "id_ in self._active.ancestors or id_ in self._sealed.ancestors",
@@ -244,7 +244,7 @@ _LEARNING: Final = (
     _mutant(
         "large-ones-not-noted",
         None,
-        "what is written past the journal counts",
+        "a write past the journal counts",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
         drop("self._note_inserts(changes, self._sealed)"),
         f"{_ENGINE}::test_finds_before_and_after_each_write_of_the_file",
@@ -252,7 +252,7 @@ _LEARNING: Final = (
     _mutant(
         "small-ones-not-noted",
         None,
-        "what is committed counts",
+        "a committed change counts",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit",
         drop("self._note_inserts(changes, self._active)"),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
@@ -260,7 +260,7 @@ _LEARNING: Final = (
     _mutant(
         "no-descendants-so-new",
         None,
-        "what is in the file is found",
+        "a row in the file is found",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap("first != id_", "True"),
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",

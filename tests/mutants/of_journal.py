@@ -85,7 +85,7 @@ _FORMAT: Final = (
     _mutant(
         "records-within-a-record",
         None,
-        "what a record holds is not taken for records",
+        "the content of a record is not taken for records",
         "understudy_store.engines.sqlite.journal._records_in",
         drop("at += _blocks(length)\ncontinue"),
         f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
@@ -112,7 +112,7 @@ _MERGED: Final = (
     _mutant(
         "links-added-before-those-that-go",
         None,
-        "what is added after a removal stays",
+        "an entry that is added after a removal stays",
         "understudy_store.engines.sqlite.database.Database._write",
         swap(
             "links.removed:\n"
@@ -178,7 +178,7 @@ _BEHIND: Final = (
     _mutant(
         "not-replayed",
         None,
-        "what a process left in the journal is brought in",
+        "commits that a process left in the journal are brought into the file",
         "understudy_store.engines.sqlite.engine.SqliteEngine._open",
         drop("_replay(left, database, path)"),
         f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
@@ -213,7 +213,7 @@ _BEHIND: Final = (
     _mutant(
         "unseen-while-it-is-written",
         None,
-        "what was acknowledged is seen at all times",
+        "an acknowledged change is visible at all times",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable",
         swap(
             "        self._write(self._sealed, self._sealed_number)\n"
@@ -313,7 +313,7 @@ _BEHIND: Final = (
     _mutant(
         "journal-removed-after-a-failure",
         None,
-        "what failed is for the next open to look at",
+        "a failed commit is left for the next open to examine",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.close",
         swap("return self._failure is None", "return True"),
         f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
@@ -345,7 +345,7 @@ _BEHIND: Final = (
     _mutant(
         "pauses-for-good",
         None,
-        "who needs the file and writes to it does not pause",
+        "a thread that writes to the file does not pause while it is needed",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._write_sealed_with_pauses",
         drop("self._table.pause = None"),
         f"{_PAUSES}::test_who_writes_in_its_own_cause_does_not_pause",
@@ -361,7 +361,7 @@ _BEHIND: Final = (
     _mutant(
         "nobody-hurries",
         None,
-        "who waits for the file ends the pauses",
+        "a thread that waits for the file ends the pauses",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._locked_table",
         drop("self._table_wanted.set()"),
         f"{_PAUSES}::test_who_waits_for_the_file_ends_the_pause",

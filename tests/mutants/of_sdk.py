@@ -35,7 +35,7 @@ _WAITING: Final = (
     _mutant(
         "refusal-taken-for-success",
         None,
-        "who is refused is told",
+        "a peer that is refused is told",
         "understudy.handle.refusal",
         swap("CommandError(answer.status, answer.error)", "None"),
         _HANDLES,
@@ -62,7 +62,7 @@ _WAITING: Final = (
     _mutant(
         "settled-before-the-watch",
         None,
-        "what had settled before it was watched is a result, too",
+        "a promise that settled before it was watched gives its result, too",
         "understudy.client.requests.PendingRequests._send_watch.on_reply",
         drop("self.resolve(answer.reply.promises or ())"),
         _HANDLES,
@@ -97,7 +97,7 @@ _WAITING: Final = (
     _mutant(
         "waits-on-what-has-ended",
         None,
-        "nobody waits for ever on a runtime that has stopped",
+        "no caller waits forever on a runtime that has stopped",
         "understudy.client.requests.PendingRequests.fail_all",
         swap(
             "    self.fail(list(futures), error)\nself.fail_unanswered",

@@ -33,7 +33,7 @@ _MACHINE: Final = (
     _mutant(
         "settled-without-a-time",
         1,
-        "what is settled says when",
+        "a settled promise has the time of its settlement",
         "understudy_store.machine.projection.projected",
         swap("record.created_at, record.timeout_at", "record.created_at, None"),
         _PROMISES,
@@ -102,7 +102,7 @@ _MACHINE: Final = (
     _mutant(
         "settled-promise-made-anew",
         5,
-        "what is settled never changes: a create returns what is there",
+        "a settled promise never changes: a create returns the existing one",
         "understudy_store.machine.promises.get_or_create",
         swap("promise is not None", "promise is not None and promise.record.settled_at is None"),
         _PROMISES,
@@ -126,7 +126,7 @@ _MACHINE: Final = (
     _mutant(
         "history-dropped-under-a-command",
         6,
-        "what a command of this batch relies on stays until it is done",
+        "rows that a command of this batch needs stay until it is done",
         "understudy_store.machine.batches.committed",
         swap("row.promise.id in pinned", "row.promise.id in ()"),
         _LEDGER,
@@ -210,7 +210,7 @@ _MACHINE: Final = (
     _mutant(
         "older-version-obeyed",
         10,
-        "who held an earlier version is refused",
+        "the holder of an earlier version is refused",
         "understudy_store.machine.tasks.check_version",
         swap("task.version != version", "task.version < version"),
         _TASKS,
@@ -286,7 +286,7 @@ _MACHINE: Final = (
     _mutant(
         "callbacks-lost-at-restart",
         12,
-        "who waits still waits after a restart",
+        "a waiting task still waits after a restart",
         "understudy_store.machine.restore.restore",
         swap("awaiters = callbacks.pop(promise_id, ())", "awaiters: Sequence[str] = ()"),
         _LEDGER,
@@ -322,7 +322,7 @@ _MACHINE: Final = (
     _mutant(
         "unblocks-lost-at-restart",
         13,
-        "what is owed is owed after a restart, too",
+        "messages that are owed are still owed after a restart",
         "understudy_store.machine.restore.restore",
         drop("s.unblocks[record.id, address] = record"),
         _LEDGER,
@@ -490,7 +490,7 @@ _MACHINE: Final = (
     _mutant(
         "acquitted-by-anyone",
         19,
-        "only who held the version takes its own death back",
+        "only the holder of the version retracts its own crash",
         "understudy_store.machine.crash_counts.retract",
         swap("task.retractable.get(version) != pid", "version not in task.retractable"),
         _DEATHS,
@@ -517,7 +517,7 @@ _MACHINE: Final = (
     _mutant(
         "fence-for-another-branch",
         None,
-        "what a fence creates is in the preload of its task",
+        "a promise created by a fence is in the preload of its task",
         "understudy_store.machine.tasks._under",
         swap("branch != task.id", "branch == ''"),
         _TASKS,
@@ -605,7 +605,7 @@ _KEPT_AS_BYTES: Final = (
     _mutant(
         "cold-in-the-hands-of-a-node",
         None,
-        "what a node works on is not at rest",
+        "a task that a node works on is not idle",
         "understudy_store.machine.packed.is_idle",
         swap("task_state not in HOLDS", 'task_state != "pending"'),
         _COLD,
