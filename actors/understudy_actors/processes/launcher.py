@@ -1,4 +1,4 @@
-"""How a pool starts processes: forked from a fork server where possible, otherwise as programs."""
+"""Starts processes for a pool: forked from a fork server where possible, otherwise as programs."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ Modules
 `tasks`            the commands of tasks
 `schedules`        the commands of schedules, and their occurrences
 `settlement`       the end of a promise, and all that follows from it; cancel
-`task_moves`       what a task holds in each state: offers, leases, the warm node
+`task_moves`       the moves of a task between its states: offers, the warm node
+`leases`           how a node acquires a task, keeps it, and loses it
 `crash_counts`     how often in a row a holder vanished
 `sweep`            everything that happens because time has passed
 `packed`           idle promises, as bytes

@@ -10,6 +10,7 @@ from understudy_store.changes import Changes, Snapshot
 from understudy_store.machine import (
     batches,
     crash_counts,
+    leases,
     promises,
     restore,
     schedules,
@@ -170,7 +171,7 @@ class Machine:
         presumed
             It is only presumed dead: `retract_crashes` takes the count back if it returns.
         """
-        return sweep.release_pid(self.state, pid, self.state.clock(now), keep, crash, presumed)
+        return leases.release_pid(self.state, pid, self.state.clock(now), keep, crash, presumed)
 
     def retract_crashes(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
         """Note that a node is back which had these (id, version): none of them has killed it."""

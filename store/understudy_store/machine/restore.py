@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from understudy_store.changes import Snapshot
-from understudy_store.machine import task_moves
+from understudy_store.machine import leases
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.packed import is_idle, pack
 from understudy_store.machine.state import State, link
@@ -98,4 +98,4 @@ def _resume_task(s: State, task: Task, record: TaskRecord, now: int) -> None:
         assert held == "lease"
         assert record.pid is not None
         assert record.ttl is not None
-        task_moves.acquire_lease(s, task, record.pid, record.ttl, now)
+        leases.acquire_lease(s, task, record.pid, record.ttl, now)

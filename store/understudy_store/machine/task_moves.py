@@ -1,8 +1,9 @@
-"""Moves of a task from state to state: its timers, its lease, and the node that keeps it warm.
+"""Moves of a task from state to state: its timers, and the node that keeps it warm.
 
 Each function here is one arrow of `TASK_TRANSITIONS` and leaves the task with exactly what its new
 state holds (semantics: property 9). The caller has projected the promise: no task moves whose
-promise is past its deadline, except to ``fulfilled`` (semantics: property 14).
+promise is past its deadline, except to ``fulfilled`` (semantics: property 14). The
+move to ``acquired`` is in `leases`.
 """
 
 from __future__ import annotations
@@ -52,47 +53,6 @@ def arm_offer(s: State, task: Task, due_at: int) -> None:
     """Have the sweep offer a pending task at `due_at`."""
     task.retry_at = task.due_at = due_at
     s.offers_due.arm(due_at, task.id)
-
-
-def acquire(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
-    """Move to acquired: the only arrow that counts up the version (semantics: property 10)."""
-    if task.warm is not None and task.warm != pid:
-        forget_warm_node(s, task, "moved")
-    move(s, task, "acquire")
-    task.version += 1
-    task.resumes = None
-    acquire_lease(s, task, pid, ttl, now)
-
-
-def acquire_lease(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
-    """Enter an acquired task under its holder, with a lease from `now`."""
-    expires_at = now + ttl
-    task.pid = task.warm = pid
-    task.ttl = ttl
-    task.expires_at = expires_at
-    holder = s.holders.get(pid)
-    if holder is None:
-        holder = s.holders[pid] = Holder()
-    elif holder.warm:
-        holder.warm.pop(task.id, None)
-    holder.held[task.id] = task
-    watch_leases(s, holder, pid, expires_at)
-
-
-def renew_lease(task: Task, now: int) -> None:
-    """Let the lease of an acquired task run on from `now`; in memory only."""
-    assert task.ttl is not None
-    task.expires_at = now + task.ttl
-
-
-def watch_leases(s: State, holder: Holder, pid: str, at: int) -> None:
-    """Have the holder's leases looked at no later than `at`."""
-    if holder.armed_at is not None:
-        if holder.armed_at <= at:
-            return
-        s.leases.disarm(holder.armed_at, pid)
-    holder.armed_at = at
-    s.leases.arm(at, pid)
 
 
 def suspend(s: State, task: Task) -> None:

@@ -21,7 +21,7 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.machine import crash_counts, promises, task_moves
+from understudy_store.machine import crash_counts, leases, promises, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.settlement import find, settle
 from understudy_store.machine.state import State
@@ -90,7 +90,7 @@ def create(s: State, c: TaskCreate, now: int) -> Reply:
         )
     if promise.record.settled_at is None:
         check_event(promise, task, "acquire")
-        task_moves.acquire(s, task, c.pid, c.ttl, now)
+        leases.acquire(s, task, c.pid, c.ttl, now)
     return Reply(200, None, promise.record, task.record())
 
 
@@ -99,7 +99,7 @@ def _create_acquired(s: State, c: TaskCreate, now: int) -> Reply:
     task = promise.task
     assert task is not None
     if task_moves.may(task, "acquire"):
-        task_moves.acquire(s, task, c.pid, c.ttl, now)
+        leases.acquire(s, task, c.pid, c.ttl, now)
     return Reply(201, None, promise.record, task.record())
 
 
@@ -117,7 +117,7 @@ def assign(
     promise, task = require(s, task_id, now)
     check_event(promise, task, "acquire")
     check_version(promise, task, version)
-    task_moves.acquire(s, task, pid, ttl, now)
+    leases.acquire(s, task, pid, ttl, now)
     return promise, task
 
 
@@ -221,7 +221,7 @@ def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
         find(s, task_id, now)
         task = holder.held.get(task_id)
         if task is not None and task.version == version and task_moves.may(task, "renew"):
-            task_moves.renew_lease(task, now)
+            leases.renew_lease(task, now)
     return Reply(200)
 
 
