@@ -12,6 +12,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/store").mutant
 _ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
 _ENGINE: Final = "tests/integration/store/test_absent_ids.py"
+_PROPERTY: Final = "tests/integration/store/test_absent_ids_property.py"
 _NEW: Final = "an id is taken for new only where it cannot be in the store"
 _LEARNED: Final = "only of what has no descendant anywhere is it learned that it has none"
 

@@ -9,6 +9,8 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/store").mutant
 _PROMISES: Final = "machine/test_promises.py"
 _TASKS: Final = "machine/test_tasks.py"
+_FENCES: Final = "machine/test_fence_and_suspend.py"
+_CALLBACKS: Final = "machine/test_callbacks_and_listeners.py"
 _DEATHS: Final = "machine/test_crash_counts.py"
 _LEDGER: Final = "machine/test_batches.py"
 _SWEEP: Final = "machine/test_sweep.py"
@@ -29,6 +31,7 @@ _MACHINE: Final = (
             "PromiseRecord(promise_id, PENDING, param, param, tags, timeout_at, now)",
         ),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "settled-without-a-time",
@@ -37,6 +40,7 @@ _MACHINE: Final = (
         "understudy_store.machine.projection.projected",
         swap("record.created_at, record.timeout_at", "record.created_at, None"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "born-after-its-end",
@@ -45,6 +49,7 @@ _MACHINE: Final = (
         "understudy_store.machine.promises._add_settled",
         swap("tags, timeout_at, timeout_at", "tags, timeout_at, s.now"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "deadline-at-birth-off-by-one",
@@ -53,6 +58,7 @@ _MACHINE: Final = (
         "understudy_store.machine.promises.add",
         swap("timeout_at <= now", "timeout_at < now"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "timeout-on-request",
@@ -64,6 +70,7 @@ _MACHINE: Final = (
             '{RESOLVED: "resolve", REJECTED: "reject", CANCELED: "cancel", TIMEDOUT: "deadline"}',
         ),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "timed-out-when-noticed",
@@ -80,6 +87,7 @@ _MACHINE: Final = (
         "understudy_store.machine.transitions.deadline_event",
         swap('"ring" if is_timer(record) else "deadline"', '"deadline"'),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "deadline-off-by-one",
@@ -88,6 +96,7 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement.find",
         swap("record.timeout_at <= now", "record.timeout_at < now"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "time-goes-back",
@@ -96,7 +105,9 @@ _MACHINE: Final = (
         "understudy_store.machine.machine.Machine.apply",
         swap("if now > s.now:\n    s.now = now\ntry", "s.now = now\ntry"),
         _PROMISES,
+        _CALLBACKS,
         _TASKS,
+        _FENCES,
         _SWEEP,
     ),
     _mutant(
@@ -106,6 +117,7 @@ _MACHINE: Final = (
         "understudy_store.machine.promises.get_or_create",
         swap("promise is not None", "promise is not None and promise.record.settled_at is None"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "accepted-once-accepted-always",
@@ -114,6 +126,7 @@ _MACHINE: Final = (
         "understudy_store.machine.validation.check_promise",
         swap("tags != accepted.tags", "tags.keys() != accepted.tags.keys()"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "pending-promise-forgotten",
@@ -139,6 +152,7 @@ _MACHINE: Final = (
         drop("link(s, row.id, {TAG_BRANCH: branch})"),
         _LEDGER,
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "local-step-awaited-from-outside",
@@ -147,7 +161,9 @@ _MACHINE: Final = (
         "understudy_store.machine.promises.check_awaitable",
         swap("if not is_external(record) or", "if"),
         _PROMISES,
+        _CALLBACKS,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "task-waits-for-itself",
@@ -156,6 +172,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.suspend",
         swap("c.id in c.awaited", "c.id in ()"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "awaiter-without-a-task",
@@ -164,6 +181,7 @@ _MACHINE: Final = (
         "understudy_store.machine.promises.register_callback",
         swap("awaiter is None or awaiter.task is None", "awaiter is None"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "task-outlives-its-promise",
@@ -172,7 +190,9 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement._settle",
         drop("task_moves.fulfill(s, promise.task, reason)"),
         _PROMISES,
+        _CALLBACKS,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "stillborn-task-pending",
@@ -181,7 +201,9 @@ _MACHINE: Final = (
         "understudy_store.machine.promises._add_settled",
         swap("0, fulfilled", "0, FIRST_TASK_STATE"),
         _PROMISES,
+        _CALLBACKS,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "lease-kept-without-holder",
@@ -190,6 +212,7 @@ _MACHINE: Final = (
         "understudy_store.machine.task_moves.move",
         swap("task.pid = task.ttl = task.expires_at = None", "task.pid = task.ttl = None"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "acquired-task-due-too",
@@ -198,6 +221,7 @@ _MACHINE: Final = (
         "understudy_store.machine.task_moves.move",
         swap("task.retry_at = task.due_at = None", "task.due_at = None"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "version-not-counted",
@@ -206,6 +230,7 @@ _MACHINE: Final = (
         "understudy_store.machine.leases.acquire",
         swap("task.version += 1", "task.version += task.version < 1"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "older-version-obeyed",
@@ -214,6 +239,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.check_version",
         swap("task.version != version", "task.version < version"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "fence-without-version",
@@ -222,6 +248,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.fence",
         swap('require_held(s, c.id, c.version, "fence", now)', "require(s, c.id, now)"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "acquired-by-any-version",
@@ -230,6 +257,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.assign",
         drop("check_version(promise, task, version)"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "version-lost-at-restart",
@@ -246,6 +274,7 @@ _MACHINE: Final = (
         "understudy_store.machine.leases.renew_lease",
         swap("now + task.ttl", "(task.expires_at or now) + task.ttl"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "renewed-by-an-older-version",
@@ -254,6 +283,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.heartbeat",
         swap("task is not None and task.version == version", "task is not None"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "callback-not-added",
@@ -262,6 +292,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.suspend",
         drop("promises.add_callback(s, each, c.id)"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "suspended-on-what-is-settled",
@@ -270,6 +301,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.suspend",
         swap("if settled:", "if len(settled) == len(awaited):"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "callbacks-not-stored",
@@ -282,6 +314,7 @@ _MACHINE: Final = (
         ),
         _LEDGER,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "callbacks-lost-at-restart",
@@ -291,6 +324,7 @@ _MACHINE: Final = (
         swap("awaiters = callbacks.pop(promise_id, ())", "awaiters: Sequence[str] = ()"),
         _LEDGER,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "resume-not-remembered",
@@ -299,7 +333,9 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement._consume_callbacks",
         drop("task_moves.remember(s, task, awaited)"),
         _PROMISES,
+        _CALLBACKS,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "unblocked-twice",
@@ -308,6 +344,7 @@ _MACHINE: Final = (
         "understudy_store.machine.machine.Machine.take_unblocks",
         swap("new, s.unblocks_new = s.unblocks_new, {}", "new = dict(s.unblocks_new)"),
         _PROMISES,
+        _CALLBACKS,
         _LEDGER,
     ),
     _mutant(
@@ -317,6 +354,7 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement._consume_listeners",
         drop("s.unblocks_dirty[key] = True"),
         _PROMISES,
+        _CALLBACKS,
         _LEDGER,
     ),
     _mutant(
@@ -327,6 +365,7 @@ _MACHINE: Final = (
         drop("s.unblocks[record.id, address] = record"),
         _LEDGER,
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "resumed-past-its-deadline",
@@ -344,6 +383,7 @@ _MACHINE: Final = (
         swap("promise.record.timeout_at <= now", "promise.record.timeout_at <= 0"),
         _SWEEP,
         _TASKS,
+        _FENCES,
         _DEATHS,
     ),
     _mutant(
@@ -353,6 +393,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.heartbeat",
         drop("find(s, task_id, now)"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "offered-before-deadlines",
@@ -369,6 +410,7 @@ _MACHINE: Final = (
         "understudy.cli.call_graph.status",
         swap('task.state == "pending"', 'task.state != "fulfilled"'),
         _TASKS,
+        _FENCES,
         _SWEEP,
     ),
     _mutant(
@@ -378,6 +420,7 @@ _MACHINE: Final = (
         "understudy_store.machine.machine.Machine.take_executes",
         swap("task.version", "task.version + 1"),
         _TASKS,
+        _FENCES,
         _SWEEP,
     ),
     _mutant(
@@ -388,6 +431,7 @@ _MACHINE: Final = (
         swap('make_pending(s, task, "lapse", now)', 'move(s, task, "halt")'),
         _SWEEP,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "expired-lease-honoured",
@@ -397,6 +441,7 @@ _MACHINE: Final = (
         drop("watch_leases(s, holder, pid, expires_at)"),
         _SWEEP,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "lease-ends-early",
@@ -409,6 +454,7 @@ _MACHINE: Final = (
         ),
         _SWEEP,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "get-not-projected",
@@ -417,6 +463,7 @@ _MACHINE: Final = (
         "understudy_store.machine.promises.get",
         swap("require(s, c.id, now).record", "require(s, c.id, 0).record"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "task-not-projected",
@@ -433,6 +480,7 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement._consume_listeners",
         drop("promise.listeners = None"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "callback-kept",
@@ -441,7 +489,9 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement._consume_callbacks",
         drop("promise.callbacks = None"),
         _PROMISES,
+        _CALLBACKS,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "offered-once",
@@ -454,6 +504,7 @@ _MACHINE: Final = (
         ),
         _SWEEP,
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "deaths-never-forgotten",
@@ -505,6 +556,7 @@ _MACHINE: Final = (
             "child_id not in found",
         ),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "cancel-of-children-alone",
@@ -513,6 +565,7 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement.cancel",
         drop("work.append(child_id)"),
         _PROMISES,
+        _CALLBACKS,
     ),
     _mutant(
         "fence-for-another-branch",
@@ -521,6 +574,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks._under",
         swap("branch != task.id", "branch == ''"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "released-without-delay",
@@ -529,6 +583,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.release",
         swap("now + c.delay", "now"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "failures-not-counted",
@@ -537,6 +592,7 @@ _MACHINE: Final = (
         "understudy_store.machine.tasks.release",
         drop("task.failures += 1"),
         _TASKS,
+        _FENCES,
     ),
     _mutant(
         "schedule-forgets-what-it-missed",
@@ -553,7 +609,9 @@ _MACHINE: Final = (
         "understudy_store.machine.settlement.note_settlement",
         drop("holder = task.warm"),
         _TASKS,
+        _FENCES,
         _PROMISES,
+        _CALLBACKS,
     ),
 )
 
