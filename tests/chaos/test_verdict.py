@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.app import PROGRAMS, expected_ids, program_of
 from tests.chaos.faults import EVERY_S, plan
-from tests.chaos.ledger import Event
+from tests.chaos.ledger import Event, Ledger, read
 from tests.chaos.recovery import deeds, recovery
 from tests.chaos.verdict import Evidence, Row, judge
 
@@ -196,3 +197,14 @@ def test_the_plan_follows_from_the_seed() -> None:
 def test_every_program_is_called() -> None:
     names = {program_of(f"c0-0-{n}", SEED)[0] for n in range(200)}
     assert names == {name for name, _, _ in PROGRAMS}
+
+
+def test_a_line_torn_by_a_kill_is_left_out_and_the_next_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.log"
+    ledger = Ledger(path)
+    ledger.write("begin", "a", "1")
+    whole = path.read_bytes()
+    for length in range(1, len(whole)):
+        path.write_bytes(whole + whole[:length])
+        Ledger(path).write("end", "a", "1")
+        assert [event.kind for event in read([path])] == ["begin", "end"]

@@ -142,7 +142,7 @@ class World:
     def _callers_done(self) -> int:
         """Count the clients' threads that have reported their end since the stop."""
         logs = self.folder.glob("client-*.log")
-        return sum("\tdone\t" in path.read_text().rpartition("\n")[0][-60:] for path in logs)
+        return sum("\tdone\t" in path.read_text().rpartition("\n")[2] for path in logs)
 
     def _on_line(self, name: str, line: str) -> None:
         self._output.write(f"{name} | {line}\n")
