@@ -117,12 +117,13 @@ _BATCHES: Final = (
         "committed-after-the-send",
         17,
         "the server sends the messages of a batch when its commit has returned",
-        "understudy_broker.server.server.Server._commit",
+        "understudy_broker.server.group_commit.GroupCommit.commit",
         swap(
-            "result = self._store.commit(batch.changes, reads, self._on_commit_done)\n"
-            "if result is not None:\n    self._finish_commit(result)",
-            "self._finish_commit([])\n"
-            "self._store.commit(batch.changes, reads, self._on_commit_done)",
+            "result = self._store.commit(batch.changes, reads, self._on_done)\n"
+            "return None if result is None else self._finish(result)",
+            "frames = self._finish([])\n"
+            "self._store.commit(batch.changes, reads, self._on_done)\n"
+            "return frames",
         ),
         f"{_SERVER}::test_a_failed_commit_stops_the_broker",
     ),
@@ -130,7 +131,7 @@ _BATCHES: Final = (
         "failed-commit-ignored",
         17,
         "a broker whose commit failed stops, and says nothing of that batch",
-        "understudy_broker.server.server.Server._finish_commit",
+        "understudy_broker.server.group_commit.GroupCommit._finish",
         swap(
             "(result, StoreFailedError):\n    raise",
             "(result, StoreFailedError):\n    result = []\nif result is None:\n    raise",

@@ -8,12 +8,9 @@ sends what the step gave. Then the loop pauses until a frame comes, a connection
 answers, or the core's next step is due. Nothing else touches the core, so it needs no lock. Other
 threads and tasks only leave an answer in a field and wake the loop.
 
-**Commits.** `Store.commit` does a small commit on the loop's own thread: that is over before
-another thread could have been woken. A larger one is done by the store's writer thread, while the
-loop goes on receiving and performing; what it performs goes into the next batch. So the more there
-is to do, the larger the batches are, and the fewer syncs of the disk each request costs. If enough
-waits for the next commit already (`BrokerCore.full`), the loop reads no more frames until the
-commit is done; peers then wait, as their sockets fill up.
+**Commits.** `group_commit.py` commits the batches one after the other, and returns the frames that
+may leave once each is durable. If enough waits for the next commit already (`BrokerCore.full`), the
+loop reads no more frames until the commit is done; peers then wait, as their sockets fill up.
 
 **Failing.** If a commit or a lookup fails, it is not known what is on the disk. The server stops at
 once and sends nothing more: no peer is told what may not be there. `serve` raises the reason.
@@ -25,8 +22,7 @@ What is not perfect
 ===================
 
 Frames and commits share one thread. Under full load it is the broker's limit; further processors
-serve the nodes, SQLite's file and ZeroMQ's own thread only. And a large commit that is done inline
-by mistake of the estimate (rows with large indexes) delays all peers by its own time.
+serve the nodes, SQLite's file and ZeroMQ's own thread only.
 """
 
 from __future__ import annotations
@@ -43,18 +39,17 @@ from understudy_broker.clock import Clock
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
-from understudy_broker.core.outbox import Batch, Frame
-from understudy_broker.errors import CommitFailedError
+from understudy_broker.core.outbox import Frame
+from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.router import RouterTransport
 from understudy_broker.transport.socket import Pause
 from understudy_broker.transport.transport import Transport
-from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import Row
-from understudy_store.store import CommitResult, LookupResult, Store
+from understudy_store.store import LookupResult, Store
 
 #: How often to try a peer again whose queue was full. When the peer reads, the loop usually wakes
 #: by itself.
@@ -79,13 +74,10 @@ class Server:
         self._log = log
         self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
-        #: the batch that is being committed
-        self._batch: Batch | None = None
-        #: Answers that came from the store's threads, until the next turn. Only the loop takes one
-        #: away, and only then asks the store again, so a field is written by one thread at a time.
-        self._commit_result: CommitResult | None = None
+        self._commits = GroupCommit(store, self._core, self._wake)
+        #: An answer that came from the store's thread, until the next turn. Only the loop takes it
+        #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
-        self._committed_at = 0.0
         #: at the end of the last turn, frames waited for peers that did not take them
         self._has_waiting = False
 
@@ -103,7 +95,7 @@ class Server:
             return None
         self._take_answers()
         now = self._clock()
-        if self._batch is not None and self._core.full:
+        if self._commits.batch is not None and self._core.full:
             self._lose(self._transport.take_lost(), now)
         else:
             self._receive(now)
@@ -114,10 +106,10 @@ class Server:
         self._has_waiting = self._transport.has_waiting
         if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
-        if self._batch is not None:
+        if self._commits.batch is not None:
             return Pause(timeout_s, 0) if self._core.full else Pause(timeout_s)
         # Shortly after work was handed out the next frame is on its way: it may be polled for.
-        return Pause(timeout_s, brief=perf_counter() - self._committed_at < SHORT_WAIT_S)
+        return Pause(timeout_s, brief=perf_counter() - self._commits.committed_at < SHORT_WAIT_S)
 
     def _receive(self, now: int) -> None:
         """Give the core the news of its peers, in the order that keeps leases fair.
@@ -148,7 +140,9 @@ class Server:
         for event in step.events:
             self._log(event.level, event.text, event.fields)
         if step.batch is not None:
-            self._commit(step.batch)
+            frames = self._commits.commit(step.batch)
+            if frames is not None:
+                self._send(frames)
         return step.due_at
 
     def _send(self, frames: list[Frame]) -> None:
@@ -168,22 +162,9 @@ class Server:
             raise result
         return result
 
-    def _commit(self, batch: Batch) -> None:
-        self._batch = batch
-        pending = batch.outbox.reads
-        reads = [Read(read.command, read.now) for read in pending] if pending else []
-        result = self._store.commit(batch.changes, reads, self._on_commit_done)
-        if result is not None:
-            self._finish_commit(result)
-
     def _on_lookup_done(self, result: LookupResult) -> None:
         """Leave the answer for the loop; called on a thread of the store."""
         self._lookup_result = result
-        self._wake()
-
-    def _on_commit_done(self, result: CommitResult) -> None:
-        """Leave the answer for the loop; called on a thread of the store."""
-        self._commit_result = result
         self._wake()
 
     def _wake(self) -> None:
@@ -192,35 +173,25 @@ class Server:
 
     def _take_answers(self) -> None:
         """Take what the store's threads have answered since the last turn."""
-        found, result = self._lookup_result, self._commit_result
+        found = self._lookup_result
         if found is not None:
             self._lookup_result = None
             if isinstance(found, StoreFailedError):
                 raise found
             self._core.found(found)
-        if result is not None:
-            self._commit_result = None
-            self._finish_commit(result)
-
-    def _finish_commit(self, result: CommitResult) -> None:
-        """Send the messages of the batch that is committed now, unless its commit failed."""
-        batch, self._batch = self._batch, None
-        assert batch is not None
-        self._committed_at = perf_counter()
-        if isinstance(result, StoreFailedError):
-            raise CommitFailedError(f"{result}. The broker has stopped") from result
-        self._send(self._core.committed(batch, result))
+        if self._commits.result is not None:
+            self._send(self._commits.take_result())
 
     # Stopping ------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
         """Commit what was performed, and tell the peers that this broker leaves."""
         with trio.move_on_after(STOP_S, shield=True):
-            while self._batch is not None or self._core.looking_up:
-                if self._commit_result is None and self._lookup_result is None:
+            while self._commits.batch is not None or self._core.looking_up:
+                if self._commits.result is None and self._lookup_result is None:
                     await self._transport.wait(0.1)
                 self._take_answers()
-                if self._batch is None:
+                if self._commits.batch is None:
                     self._step(self._clock())
         self._send(self._core.stop())
 
