@@ -74,7 +74,7 @@ class Store:
         """Kind and place of the store: ``sqlite:////path/x.db (wal, synchronous=full)``."""
         return self._engine.description
 
-    # ---- asking, without waiting ----------------------------------------------------------------
+    # ---- asking ---------------------------------------------------------------------------------
 
     def lookup(
         self, ids: Collection[str], on_done: Callable[[LookupResult], None]
@@ -148,36 +148,6 @@ class Store:
                 return self._commit(changes, reads)
         self._enqueue(changes, reads, on_done)
         return None
-
-    # ---- asking, and waiting: for tools and tests, which have no loop ----------------------------
-
-    def find(self, ids: Collection[str]) -> list[Row]:
-        """Return the rows of `ids` as `lookup` does, waiting for them.
-
-        Raises
-        ------
-        StoreFailedError
-            A commit has failed, or this has: the content of the store is not known.
-        StoreClosedError
-        """
-        self._check_open()
-        found = self._find(ids)
-        if isinstance(found, StoreFailedError):
-            raise found
-        return found
-
-    def submit(
-        self, changes: Changes, reads: Sequence[Read], done: Callable[[CommitResult], None]
-    ) -> None:
-        """Commit as `commit` does, always on the writer thread."""
-        self._check_open()
-        self._enqueue(changes, reads, done)
-
-    def commit_here(self, changes: Changes, reads: Sequence[Read]) -> CommitResult:
-        """Commit on the calling thread, while nothing is queued: durable on return."""
-        self._check_open()
-        with self._engine_lock:
-            return self._commit(changes, reads)
 
     # ---- the end --------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ import trio
 
 from tests.fuzz.attacker import Orders, attack
 from tests.fuzz.guests import CALLER, NODE, Guests, counters
+from tests.unit.store.answers import found
 from tests.unit.store.machine.properties import check_state
 from understudy_broker.link.link import Link
 from understudy_store.limits import MIB
@@ -191,8 +192,8 @@ def examine(folder: Path, calls: int) -> list[str]:
         machine = Machine()
         machine.restore(store.snapshot, store.snapshot.now)
         check_state(machine, {row.id: row.row() for row in store.snapshot.live})
-        found = store.find([f"guest.{n}" for n in range(calls)])
-        resolved = sum(row.promise.state == "resolved" for row in found)
+        rows = found(store, [f"guest.{n}" for n in range(calls)])
+        resolved = sum(row.promise.state == "resolved" for row in rows)
         return [] if resolved == calls else [f"of {calls} calls only {resolved} are in the store"]
     except AssertionError as error:
         return [f"a property does not hold in the store: {error}"]

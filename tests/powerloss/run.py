@@ -44,6 +44,7 @@ from tests.powerloss.script import (
     batches_in,
     write_files,
 )
+from tests.unit.store.answers import committed, found
 from tests.unit.store.machine.properties import check_state
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
@@ -89,18 +90,18 @@ class Checker:
             )
             state = states[batches]
             known = states[-1].rows | {NAME: row(NAME)}
-            found = {each.promise.id: each for each in store.find(list(known))}
-            same("rows", state.rows, found)
+            rows = {each.promise.id: each for each in found(store, list(known))}
+            same("rows", state.rows, rows)
             machine = Machine(CONFIG)
             machine.restore(store.snapshot, store.snapshot.now)
             check_state(machine, state.rows)
             # and it goes on
             more = Changes(store.snapshot.now + 1, inserted=[row(NAME)])
-            assert store.commit_here(more, []) == []
+            assert committed(store, more) == []
         finally:
             store.close()
         again = open_store(url)
-        assert [each.promise.id for each in again.find([NAME])] == [NAME]
+        assert [each.promise.id for each in found(again, [NAME])] == [NAME]
         again.close()
         shutil.rmtree(folder)
         return batches

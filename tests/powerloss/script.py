@@ -31,6 +31,7 @@ from tests.powerloss.disk import MANNERS, Disk
 from tests.powerloss.events import Acknowledged, Begun, Event, Lost, Opened
 from tests.powerloss.follower import Follower
 from tests.powerloss.recorder import Recorder
+from tests.unit.store.answers import commits_by_writer, committed
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
@@ -229,7 +230,7 @@ class Life:
         store = open_store(str(path))
         batches = [_without_deaths(self.maker.batch()) for _ in range(AGED_BATCHES)]
         for changes in batches:
-            assert store.commit_here(changes, []) == []
+            assert committed(store, changes) == []
         store.close()
         with closing(sqlite3.connect(path)) as file:
             for column in ("deaths", "cause"):
@@ -284,13 +285,13 @@ class Life:
             log.append(Lost(disk.image(self.random.choice(MANNERS), self.random)))
 
     def _commit(self, store: Store, note: Callable[[Event], None]) -> None:
-        """One batch, by the writer thread or without it; some are followed by a read."""
+        """One batch, by the writer thread or as the store chooses; some are followed by a read."""
         changes = self.maker.batch()
         batches = len(self.maker.changes)
         reads = [Read(PromiseSearch(), changes.now)] if self.random.random() < 0.1 else []
         note(Begun(batches))
         if self.random.random() < 0.5:
-            result = store.commit_here(changes, reads)
+            result = committed(store, changes, reads)
             assert not isinstance(result, StoreFailedError), result
             note(Acknowledged(batches))
             return
@@ -301,7 +302,8 @@ class Life:
                 note(Acknowledged(batches))
             done.set()
 
-        store.submit(changes, reads, report)
+        with commits_by_writer():
+            assert store.commit(changes, reads, report) is None
         assert done.wait(30)
 
 

@@ -228,6 +228,7 @@ import sys
 import tempfile
 from pathlib import Path
 from tests.powerloss.script import NAME, Sizes
+from tests.unit.store.answers import committed
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
@@ -239,7 +240,7 @@ with Sizes().used():
     for n in range(5):
         # the read has the journal brought into the file, so both halves are written
         reads = [Read(PromiseSearch(), n)] if n == 2 else []
-        store.commit_here(Changes(n + 1, inserted=[row(f"p{n}")]), reads)
+        committed(store, Changes(n + 1, inserted=[row(f"p{n}")]), reads)
     store.close()
 """
 

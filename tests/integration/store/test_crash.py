@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.store.answers import committed, found
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 #: commits numbered batches of 20 for ever, and prints each number once it is acknowledged
 WRITER = """
 import os, resource, sys
+from understudy_store import store as store_module
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite import journaled_table
 from tests.unit.store.samples import row, settled
@@ -36,6 +38,8 @@ path, bytes_max, half_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 journaled_table.LAG_S = 3600.0
 journal.HALF_BYTES = half_bytes
 journal.RECORD_BYTES_MAX = min(half_bytes, journal.RECORD_BYTES_MAX)
+# each commit is the writer's, however small it is
+store_module.INLINE_ROWS_MAX = -1
 store = open_store(path)
 if bytes_max:
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, resource.RLIM_INFINITY))
@@ -63,7 +67,7 @@ while True:
     room.acquire()
     rows = [row(f"p.{number}.{n}") for n in range(20)]
     changes = Changes(number + 1, inserted=rows, updated=[settled(r, number + 1) for r in before])
-    store.submit(changes, [], released(report(number)))
+    store.commit(changes, [], released(report(number)))
     before, number = rows, number + 1
 """
 
@@ -86,21 +90,21 @@ def _check(path: Path, acknowledged: int) -> int:
     store = open_store(str(path))
     snapshot = store.snapshot
     live = list(snapshot.live)
-    committed = snapshot.now
-    assert committed > acknowledged
-    last = committed - 1
+    count = snapshot.now
+    assert count > acknowledged
+    last = count - 1
     # The last batch is pending, wholly; all before it were settled in the commit after theirs.
     assert {row.id for row in live} == {f"p.{last}.{n}" for n in range(20)}
-    ids = [f"p.{number}.{n}" for number in range(committed) for n in range(20)]
-    found = {row.promise.id: row.promise.settled_at for row in store.find(ids)}
-    assert found == {
+    ids = [f"p.{number}.{n}" for number in range(count) for n in range(20)]
+    settled_at = {row.promise.id: row.promise.settled_at for row in found(store, ids)}
+    assert settled_at == {
         f"p.{number}.{n}": None if number == last else number + 2
-        for number in range(committed)
+        for number in range(count)
         for n in range(20)
     }
-    assert store.find([f"p.{committed}.0"]) == []
+    assert found(store, [f"p.{count}.0"]) == []
     store.close()
-    return committed
+    return count
 
 
 def _in_file(path: Path) -> int:
@@ -126,8 +130,8 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, half_kib: int) ->
         assert in_file > 0  # by several changes of half
     else:
         assert in_file == 0  # all is in the journal alone
-    committed = _check(path, numbers[-1])
-    assert _in_file(path) == committed
+    count = _check(path, numbers[-1])
+    assert _in_file(path) == count
     assert not path.with_name("x.db.journal").exists()
 
 
@@ -144,18 +148,13 @@ def test_a_full_disk_stops_the_store_and_harms_nothing(tmp_path: Path) -> None:
     numbers = [int(line) for line in out.splitlines()]
     assert numbers == list(range(len(numbers)))
     assert _in_file(path) < len(numbers)
-    committed = _check(path, numbers[-1])
+    count = _check(path, numbers[-1])
     # With room again all goes on where it was.
     store = open_store(str(path))
-    assert store.snapshot.now == committed
-    results: list[object] = []
-    store.submit(
-        Changes(committed + 1, updated=[row.row() for row in store.snapshot.live]),
-        [],
-        results.append,
-    )
+    assert store.snapshot.now == count
+    changes = Changes(count + 1, updated=[row.row() for row in store.snapshot.live])
+    assert committed(store, changes) == []
     store.close()
-    assert results == [[]]
 
 
 @pytest.mark.parametrize("room", [1024 * 1024, 1024 * 1024 + 4096])

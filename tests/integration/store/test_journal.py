@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 
 from tests.support import eventually
+from tests.unit.store.answers import committed, found
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
@@ -37,7 +38,7 @@ def slow_follower() -> Iterator[None]:
 
 def commit(store: Store, changes: Changes) -> None:
     """One more commit, whose record takes one block."""
-    assert store.commit_here(changes, []) == []
+    assert committed(store, changes) == []
 
 
 def copied(store: Path, folder: Path) -> Path:
@@ -55,9 +56,9 @@ def journal_of(store: Path) -> Path:
 def found_in(path: Path) -> list[str]:
     """What a store holds when it is opened, of `IDS`."""
     store = open_store(str(path))
-    found = [each.promise.id for each in store.find(IDS)]
+    ids = [each.promise.id for each in found(store, IDS)]
     store.close()
-    return found
+    return ids
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_journal_whose_commits_are_all_in_the_file_adds_nothing(
     store.close()
     journal_of(left).write_bytes(before)
     store = open_store(str(left))
-    assert {each.promise.id: each.promise.state for each in store.find(IDS)} == {
+    assert {each.promise.id: each.promise.state for each in found(store, IDS)} == {
         "p0": "resolved",
         "p1": "pending",
         "p2": "pending",
@@ -180,10 +181,10 @@ def test_what_is_being_brought_in_is_found_meanwhile(tmp_path: Path) -> None:
         commit(store, Changes(1, inserted=[row("p0")]))
         assert begun.wait(30)
         commit(store, Changes(2, inserted=[row("p1")]))
-        found = [each.promise.id for each in store.find(IDS)]
+        ids = [each.promise.id for each in found(store, IDS)]
         go_on.set()
         store.close()
-    assert found == ["p0", "p1"]
+    assert ids == ["p0", "p1"]
     assert found_in(path) == ["p0", "p1"]
 
 
@@ -204,7 +205,7 @@ def test_what_cannot_be_brought_in_stops_the_store_at_the_next_commit(tmp_path: 
         store = Store(engine)
         commit(store, Changes(1, inserted=[row("p0")]))
         eventually(lambda: engine.journaled._failure)
-        result = store.commit_here(Changes(2, inserted=[row("p1")]), [])
+        result = committed(store, Changes(2, inserted=[row("p1")]))
         assert isinstance(result, StoreFailedError)
         assert "failed: database or disk is full. All that was acknowledged is safe" in str(result)
         store.close()
@@ -220,7 +221,7 @@ def test_what_cannot_be_brought_in_when_it_is_closed_stays_in_the_journal(
     commit(store, Changes(1, inserted=[row("p0")]))
     with mock.patch.object(Database, "write", full):
         if with_read:
-            result = store.commit_here(Changes(2), [Read(PromiseSearch(), 2)])
+            result = committed(store, Changes(2), [Read(PromiseSearch(), 2)])
             assert isinstance(result, StoreFailedError)
         store.close()
     assert journal_of(path).exists()
@@ -246,9 +247,9 @@ def test_a_commit_that_the_journal_does_not_take_stops_the_store(
     store = open_store(str(path))
     commit(store, Changes(1, inserted=[row("p0")]))
     with mock.patch("os.pwritev", pwritev):
-        result = store.commit_here(Changes(2, inserted=[row("p1")]), [])
+        result = committed(store, Changes(2, inserted=[row("p1")]))
     assert isinstance(result, StoreFailedError)
     assert words in str(result)
-    assert store.commit_here(Changes(3, inserted=[row("p2")]), []) is result
+    assert committed(store, Changes(3, inserted=[row("p2")])) is result
     store.close()
     assert found_in(path) == ["p0"]

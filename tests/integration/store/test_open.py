@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine
 
+from tests.unit.store.answers import committed, found
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
@@ -155,11 +156,11 @@ def test_a_file_that_goes_away_stops_the_store(
     path = tmp_path / "x.db"
     gone = tmp_path / f"x.db{suffix}"
     store = open_store(str(path))
-    assert store.commit_here(Changes(1, inserted=[row("a")]), []) == []
+    assert committed(store, Changes(1, inserted=[row("a")])) == []
     gone.rename(tmp_path / "moved")
     if replaced:
         shutil.copy(tmp_path / "moved", gone)
-    result = store.commit_here(Changes(2, inserted=[row("b")]), [])
+    result = committed(store, Changes(2, inserted=[row("b")]))
     store.close()
     assert isinstance(result, StoreFailedError)
     assert f"{gone} was removed or replaced" in str(result)
@@ -177,7 +178,7 @@ def test_damage_that_shows_later_is_said_in_words(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     store = open_store(str(path))
     rows = [row(f"p.{number}") for number in range(2000)]
-    assert store.commit_here(Changes(1, inserted=rows), []) == []
+    assert committed(store, Changes(1, inserted=rows)) == []
     store.close()
     store = open_store(str(path))
     size = path.stat().st_size
@@ -185,7 +186,7 @@ def test_damage_that_shows_later_is_said_in_words(tmp_path: Path) -> None:
         file.seek(PAGE_BYTES)
         file.write(b"\xff" * (size - PAGE_BYTES))
     with pytest.raises(StoreFailedError, match="Restore them from a copy") as caught:
-        store.find([each.promise.id for each in rows])
+        found(store, [each.promise.id for each in rows])
     assert str(path) in str(caught.value)
     assert "acknowledged is safe" not in str(caught.value)
     store.close()
@@ -357,5 +358,5 @@ def test_memory_is_gone_at_close() -> None:
     engine.commit(Changes(1, inserted=[row("a")]), [], SOLE_EPOCH)
     engine.close()
     store = open_store("memory")
-    assert store.find(["a"]) == []
+    assert found(store, ["a"]) == []
     store.close()

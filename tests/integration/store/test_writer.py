@@ -10,6 +10,7 @@ from queue import Queue
 
 import pytest
 
+from tests.unit.store.answers import commits_by_writer, found
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch, Reply
@@ -23,6 +24,13 @@ from understudy_store.store import CommitResult, Store, open_store
 WAIT_S = 30
 #: enough that threads which see half of one are caught
 COMMITS = 1_000
+
+
+@pytest.fixture(autouse=True)
+def only_writer() -> Iterator[None]:
+    """Every commit is the writer's."""
+    with commits_by_writer():
+        yield
 
 
 class _BreakingEngine(MemoryEngine):
@@ -52,12 +60,12 @@ def test_commits_are_done_in_order_and_seen_by_find(store: Store) -> None:
     results: Queue[CommitResult] = Queue()
     for n in range(50):
         changes = Changes(n + 1, inserted=[row(f"p.{n:02}")])
-        store.submit(changes, [Read(PromiseSearch(limit=100), 1)], results.put)
+        store.commit(changes, [Read(PromiseSearch(limit=100), 1)], results.put)
     for n in range(50):
         result = results.get(timeout=WAIT_S)
         assert not isinstance(result, StoreFailedError)
         assert result[0].promises == [row(f"p.{k:02}").promise for k in range(n + 1)]
-        assert store.find([f"p.{n:02}"]) == [row(f"p.{n:02}")]
+        assert found(store, [f"p.{n:02}"]) == [row(f"p.{n:02}")]
 
 
 @pytest.fixture
@@ -90,22 +98,22 @@ def test_find_beside_commits(store: Store, eager_follower: list[int]) -> None:
     """A find never sees half a commit, while the writer goes on, and who writes behind it."""
     done = threading.Event()
     a, b = row("a"), row("b")
-    store.submit(Changes(1, inserted=[a, b]), [], lambda _: done.set())
+    store.commit(Changes(1, inserted=[a, b]), [], lambda _: done.set())
     assert done.wait(WAIT_S)
     done.clear()
     for n in range(0, COMMITS, 2):
         pair = [settled(a, n), settled(b, n)]
-        store.submit(Changes(2 + n, updated=pair), [], lambda _: None)
+        store.commit(Changes(2 + n, updated=pair), [], lambda _: None)
         # now the two may be found in different places
-        store.submit(Changes(3 + n, updated=[settled(a, n + 1)]), [], lambda _: None)
-    store.submit(Changes(0), [], lambda _: done.set())
+        store.commit(Changes(3 + n, updated=[settled(a, n + 1)]), [], lambda _: None)
+    store.commit(Changes(0), [], lambda _: done.set())
     seen = []
     while not done.is_set():
-        found = {row.promise.id: row.promise.settled_at or 0 for row in store.find(["a", "b"])}
-        assert found["a"] - found["b"] in (0, 1)
-        seen.append((found["a"], found["b"]))
+        at = {row.promise.id: row.promise.settled_at or 0 for row in found(store, ["a", "b"])}
+        assert at["a"] - at["b"] in (0, 1)
+        seen.append((at["a"], at["b"]))
     assert seen == sorted(seen)
-    assert store.find(["a"]) == [settled(a, COMMITS - 1)]
+    assert found(store, ["a"]) == [settled(a, COMMITS - 1)]
     if store.description != "memory (not durable)":
         # else it was not beside
         assert len(eager_follower) > 10
@@ -115,13 +123,13 @@ def test_close_does_all_that_is_queued(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "x.db"))
     results: list[CommitResult] = []
     for n in range(20):
-        store.submit(Changes(n, inserted=[row(f"p.{n}")]), [], results.append)
+        store.commit(Changes(n, inserted=[row(f"p.{n}")]), [], results.append)
     store.close()
     assert results == [[]] * 20
     with pytest.raises(StoreClosedError):
-        store.submit(Changes(1), [], results.append)
+        store.commit(Changes(1), [], results.append)
     with pytest.raises(StoreClosedError):
-        store.find(["p.1"])
+        found(store, ["p.1"])
     reopened = open_store(str(tmp_path / "x.db"))
     assert len(list(reopened.snapshot.live)) == 20
     assert reopened.snapshot.now == 19
@@ -133,7 +141,7 @@ def test_nothing_is_done_after_a_failed_commit() -> None:
     store = Store(engine)
     results: list[CommitResult] = []
     for n in range(5):
-        store.submit(Changes(n, inserted=[row(f"p.{n}")]), [], results.append)
+        store.commit(Changes(n, inserted=[row(f"p.{n}")]), [], results.append)
     engine.go.release(5)
     store.close()
     assert results[:2] == [[], []]
@@ -146,11 +154,11 @@ def test_nothing_is_done_after_a_failed_commit() -> None:
 def test_after_a_failure_find_fails_too(store: Store) -> None:
     results: Queue[CommitResult] = Queue()
     for changes in (Changes(1, inserted=[row("a")]), Changes(2, inserted=[row("a")])):
-        store.submit(changes, [], results.put)
+        store.commit(changes, [], results.put)
     assert results.get(timeout=WAIT_S) == []
     assert isinstance(results.get(timeout=WAIT_S), StoreFailedError)
     with pytest.raises(StoreFailedError, match="acknowledged is safe"):
-        store.find(["a"])
+        found(store, ["a"])
 
 
 def test_a_commit_that_cannot_be_reported_is_the_last(store: Store) -> None:
@@ -159,8 +167,8 @@ def test_a_commit_that_cannot_be_reported_is_the_last(store: Store) -> None:
     def done(_result: CommitResult) -> None:
         raise RuntimeError("nobody listens")
 
-    store.submit(Changes(1, inserted=[row("a")]), [], done)
-    store.submit(Changes(2, inserted=[row("b")]), [], results.put)
+    store.commit(Changes(1, inserted=[row("a")]), [], done)
+    store.commit(Changes(2, inserted=[row("b")]), [], results.put)
     result = results.get(timeout=WAIT_S)
     assert isinstance(result, StoreFailedError)
     assert isinstance(result.__cause__, RuntimeError)
