@@ -16,7 +16,7 @@ from typing import Any
 
 from understudy import Context, Runtime
 
-#: the pause between two numbers, in seconds
+#: The pause between two numbers, in seconds.
 PAUSE_S = 0.5
 
 printed_two = threading.Event()

@@ -15,7 +15,7 @@ from understudy import Context, Runtime
 
 runtime = Runtime.local()
 
-#: the reviewer's mail: (promise id, text)
+#: The reviewer's mail: (promise id, text).
 mail: queue.Queue[tuple[str, str]] = queue.Queue()
 
 

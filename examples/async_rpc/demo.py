@@ -23,11 +23,11 @@ import trio
 from examples.async_rpc.demo_system import DemoError, DemoSystem, ProcessLog
 from understudy_actors.processes import open_pool
 
-#: seconds that service-c works while another process is killed
+#: Seconds for which service-c works while another process is killed.
 WORK_S = 4
-#: the response to the await chain
+#: The response to the await chain.
 AWAIT_CHAIN_RESPONSE = '{"message": 3}'
-#: lines of the processes' output that are shown if the demo fails
+#: Lines of the processes' output that are shown if the demo fails.
 TAIL_LINES = 40
 
 # The story --------------------------------------------------------------------------------------

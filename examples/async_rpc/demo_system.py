@@ -21,9 +21,9 @@ from understudy_actors.processes.topology import Topology, load_topology, proces
 
 TOPOLOGY = Path(__file__).with_name("topology.toml")
 
-#: seconds after which a wait fails the demo
+#: Seconds after which a wait fails the demo.
 PATIENCE_S = 60.0
-#: seconds between two checks of a condition
+#: Seconds between two checks of a condition.
 POLL_S = 0.02
 
 #: The environment may name a proxy, which could not reach 127.0.0.1.
@@ -35,7 +35,7 @@ class DemoError(Exception):
 
 
 class ProcessLog:
-    """The lines that the processes write: kept in a file, and in memory to wait for."""
+    """The lines that the processes write, kept in a file, and in memory to search."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Chaos: kill and stop real processes at random, then check what became of every call.
+"""Chaos: kill and stop real processes at random, then check the outcome of every call.
 
 Exits with 0 if no rule was violated, 1 if one was (the data are kept), 130 if interrupted. See
 docs/chaos.md.
@@ -74,13 +74,16 @@ def main() -> int:
         "--seed", type=int, default=1, help="decides which faults come when [default: 1]"
     )
     parser.add_argument(
-        "--judge", type=Path, metavar="FOLDER", help="judge kept data again, and run nothing"
+        "--judge",
+        type=Path,
+        metavar="FOLDER",
+        help="judge the data of an earlier run again, and run nothing",
     )
     parser.add_argument(
         "--keep", action="store_true", help="keep the data of a run without violations"
     )
     options = parser.parse_args()
-    # The broker is killed on purpose, so clients need not log that it is away.
+    # The broker is killed on purpose, so clients need not log that it is unreachable.
     logging.getLogger("understudy").addHandler(logging.NullHandler())
     folder = options.judge or Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
     print(f"chaos: {options.minutes:g} min, seed {options.seed}, data in {folder}", flush=True)

@@ -1,8 +1,8 @@
 """The programs of the nodes: small ones whose results show the attempts that they consist of.
 
-Every step is `leaf`: it writes down that it begins, does its work, writes down that it has ended,
-and returns a *token*, its own id and a random part. So each attempt is told from every other, and a
-program's result, which is the list of its steps' tokens, says for ever which attempt was believed.
+Every step is `leaf`: it records in the ledger that it begins, does its work, records that it has
+ended, and returns a *token*: its own id and a random part. So each attempt differs from every
+other, and the result of a program, a list of its steps' tokens, shows which attempts were stored.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tests.chaos.ledger import Ledger
 from understudy import Constant, Context, Runtime
 
 LEFT, RIGHT = "left", "right"
-#: where nodes write down what they do
+#: The environment variable with the path of the nodes' ledger.
 LEDGER_ENV: Final = "CHAOS_LEDGER"
-#: an attempt takes so many milliseconds, by its id
+#: The shortest and the longest duration of an attempt in milliseconds; its id decides.
 WORK_MS: Final = (5, 80)
-#: failures of a step that fails first
+#: Failures of a stubborn step before it succeeds.
 FAILURES: Final = 2
 
 Program = Generator[Any, Any, list[str]]
@@ -58,7 +58,7 @@ def chain(ctx: Context, depth: int) -> Program:
 
 @runtime.register
 def fan_out(ctx: Context, width: int) -> Program:
-    """Make many calls at once, of both groups."""
+    """Make many calls at once, to both groups."""
     promises = []
     for number in range(width):
         target = LEFT if number % 2 else RIGHT
@@ -121,7 +121,7 @@ def _tree_ids(id: str, depth: int) -> list[str]:
     return _tree_ids(f"{id}.1", depth - 1) + _tree_ids(f"{id}.2", depth - 1)
 
 
-#: program, its argument, and the ids of the steps in the result of a call with some id
+#: Each program, its argument, and a function from a call's id to the steps in the call's result.
 PROGRAMS: Final[list[tuple[str, int, Callable[[str], list[str]]]]] = [
     ("chain", 3, lambda id: [f"{id}.1.1.1.1"]),
     ("fan_out", 5, lambda id: [f"{id}.{n}" for n in range(1, 6)]),

@@ -1,6 +1,7 @@
-"""A client: calls, waits, records each reply; after its death it goes on where it was.
+"""A client: makes calls, waits, and records each reply; after its death it continues its calls.
 
-Run as ``python -m tests.chaos.client NUMBER``. Several threads, each with one call after the other.
+Run as ``python -m tests.chaos.client NUMBER``. It has several threads, each of which makes one call
+after the other.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from understudy_actors.processes.lifeline import watch_lifeline
 
 SEED_ENV: Final = "CHAOS_SEED"
 FOLDER_ENV: Final = "CHAOS_FOLDER"
-#: calls of one client at a time
+#: Threads of each client, and so its calls at a time.
 THREADS: Final = 5
-#: seconds between a call's end and the next, at most
+#: The longest pause between the end of a call and the next, in seconds.
 PAUSE_S: Final = 0.15
-#: when it is there, nothing new is begun
+#: The file whose existence stops new calls.
 STOP_FILE: Final = "stop"
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Caller:
         path = folder / f"client-{name}.log"
         known = ledger.read([path]) if path.exists() else []
         self._finished = sum(event.kind in ("result", "failed") for event in known)
-        #: asked by a predecessor that has died since: its call is waited for
+        #: Calls that a dead predecessor asked for; their results are awaited too.
         self._inherited = sum(event.kind == "asked" for event in known) > self._finished
         self._log = ledger.Ledger(path)
 
@@ -83,7 +84,7 @@ class Caller:
             try:
                 return ask()
             except BrokerUnavailableError:
-                continue  # it has waited already
+                continue  # The attempt has taken its timeout, so no further pause is needed.
 
 
 def main() -> int:

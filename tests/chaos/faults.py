@@ -1,11 +1,11 @@
-"""The faults of a run: which process gets which one, and when; decided by the seed alone."""
+"""The faults of a run, each with its process and time; the seed alone decides."""
 
 from __future__ import annotations
 
 import random
 from typing import Final, NamedTuple
 
-#: seconds between two acts of a kind, on average
+#: Mean seconds between two faults of a kind.
 EVERY_S: Final = {
     "kill node": 0.16,
     "stop node": 2.5,
@@ -15,16 +15,16 @@ EVERY_S: Final = {
     "term broker": 25.0,
     "kill client": 4.0,
     "stop client": 15.0,
-    "kill template": 30.0,
+    "kill fork-server": 30.0,
 }
-#: how long something is stopped, in leases: some wake in time, some too late
+#: The shortest and the longest stop, in leases: some processes wake in time, others too late.
 STOPPED_LEASES: Final = (0.1, 2.5)
 
 
 class Act(NamedTuple):
     """A fault: at `at_s`, `verb` the `target`-th process of a kind; wake it after `hold_s`.
 
-    Numbers go round: `target` may exceed the number of processes.
+    `target` may exceed the number of processes; it counts modulo that number.
     """
 
     at_s: float
@@ -38,7 +38,8 @@ def plan(seed: int, seconds: float, lease_s: float) -> list[Act]:
     """Return the faults of a run, in order; the same for the same arguments."""
     acts = []
     for name, every_s in EVERY_S.items():
-        # of its own, so that a change of one kind leaves the others as they are
+        # Each kind has a random sequence of its own, so that a change of one kind leaves the
+        # others as they are.
         dice = random.Random(f"{seed} {name}")
         verb, kind = name.split()
         at_s = dice.expovariate(1 / every_s)

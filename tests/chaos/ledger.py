@@ -22,13 +22,13 @@ class Event(NamedTuple):
     """One line of a ledger. Times are epoch milliseconds, as in the store, with fractions."""
 
     at_ms: float
-    #: begin, end, raise: of an attempt · asked, acked, result, again, failed: of a call · and what
-    #: was done to processes, see `world`
+    #: Of an attempt: begin, end, raise. Of a call: asked, acked, result, again, failed. Of a
+    #: process: see `world`.
     kind: str
     pid: int
-    #: of the promise, or the name of a process
+    #: The id of a promise, or the name of a process.
     id: str
-    #: of an attempt its token, of a call its result; else what there is to add
+    #: The token of an attempt, the result of a call, or a detail.
     text: str
 
 
@@ -39,7 +39,7 @@ class Ledger:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def write(self, kind: str, id: str, text: str = "", pid: int | None = None) -> float:
-        """Append one event of this process, or about process `pid`; returns its time."""
+        """Append one event of this process, or about process `pid`; return its time."""
         at_ms = time.time() * 1000
         fields = (f"{at_ms:.3f}", kind, str(pid or os.getpid()), id, text, _WHOLE)
         os.write(self._fd, ("\n" + "\t".join(fields)).encode())

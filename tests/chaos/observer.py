@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from understudy import Runtime, UnderstudyError
 
-#: seconds between two looks; what a broker counts after the last one is not seen
+#: Seconds between two reads; events that a broker counts after the last one are missed.
 LOOK_S: Final = 0.2
 
 
@@ -17,7 +17,7 @@ class Observer:
 
     def __init__(self, url: str) -> None:
         self._runtime = Runtime(group="observer", url=url, connect_timeout=1.0)
-        #: of the brokers that are gone, and of the one that was seen last
+        #: Counters of the brokers that are gone, and of the current one.
         self._past: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._end = threading.Event()
@@ -46,8 +46,8 @@ class Observer:
             try:
                 counted = self._runtime.groups().counters
             except UnderstudyError:
-                continue  # it is away
+                continue  # The broker is down.
             if counted["frames"] < self._last.get("frames", 0):
-                # another broker, which has begun to count anew
+                # A new broker has taken over and counts from zero.
                 self._past = {name: self.total(name) for name in counted}
             self._last = counted

@@ -1,4 +1,4 @@
-"""Recovery times: from a death to the next attempt, from a broker's return to its peers'."""
+"""Recovery times: from a death to the next attempt, and from a broker's return to its peers'."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Final
 from tests.chaos.ledger import Event
 from tests.chaos.verdict import Evidence
 
-#: a node that comes back later than this after its broker is late
+#: A node that comes back later than this after its broker is late.
 BACK_MS: Final = 2_000.0
-#: one that was struck so shortly before its broker's return is about to start
+#: A node that had a fault so shortly before its broker's return is still starting.
 _STRUCK_MS: Final = 500.0
 _BROKER: Final = "broker"
 
@@ -40,12 +40,12 @@ def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
                 if _is_alone(evidence.world, event, next_at):
                     alone.append(took_ms)
             elif took_ms > lease_ms / 2:
-                # else it was woken, or killed, before its lease lapsed
+                # Otherwise it was woken or killed before its lease lapsed.
                 stops.append(took_ms - lease_ms)
     back, late = _peers_back(evidence.world)
     return {
         "node killed to next attempt, ms": quantiles(nodes),
-        "the same, no other of its group struck meanwhile, ms": quantiles(alone),
+        "the same, no other of its group had a fault meanwhile, ms": quantiles(alone),
         "the same, while another of its group was stopped, ms": quantiles(asleep),
         "node killed or stopped while the broker was away, ms": quantiles(nodes_and_broker),
         "node stopped: lapse of its lease to next attempt, ms": quantiles(stops),
@@ -81,7 +81,7 @@ def _taken_over(evidence: Evidence, event: Event) -> list[float]:
     found = []
     for id, begin in _under_way(evidence, event):
         others = [e for e in evidence.begins[id] if e.at_ms > begin.at_ms and e.pid != event.pid]
-        # one that began before: the task was not this process's any more
+        # If the later attempt began before the fault, the process had already lost the task.
         if others and others[0].at_ms > event.at_ms:
             found.append(others[0].at_ms)
     return found
@@ -116,7 +116,7 @@ def _under_way(evidence: Evidence, event: Event) -> list[tuple[str, Event]]:
 def _asleep(world: Sequence[Event], group: str) -> list[tuple[float, float]]:
     """Return when nodes of a group were stopped: a task handed to one waits for its lease."""
     ends = {event.pid: event.at_ms for event in world if event.kind == "cont"}
-    # one that never woke was dead already when it was stopped
+    # A process that never woke was already dead when it was stopped.
     return [
         (event.at_ms, ends.get(event.pid, event.at_ms))
         for event in world
@@ -152,7 +152,7 @@ def _peers_back(world: Sequence[Event]) -> tuple[list[float], int]:
     blows = [e for e in world if e.id == _BROKER and e.kind in ("kill", "term", "stop")]
     for there in (e for e in world if e.kind == "listening"):
         if not any(e.at_ms < there.at_ms for e in blows):
-            continue  # its first start
+            continue  # This is its first start.
         after = [e.at_ms for e in blows if e.at_ms > there.at_ms]
         names = {e.id for e in world if e.kind == "joined" and e.at_ms < there.at_ms}
         for name in names:

@@ -1,4 +1,4 @@
-"""The verdict of chaos must find each kind of violation, or a good verdict would mean nothing."""
+"""The verdict of chaos finds each kind of violation; else a good verdict would mean nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.recovery import deeds, recovery
 from tests.chaos.verdict import Evidence, Row, judge
 
 SEED = 1
-#: a call of two steps
+#: The id of a call of two steps.
 CALL = next(id for id in (f"c0-0-{n}" for n in range(1000)) if program_of(id, SEED)[0] == "sleeper")
 FIRST, SECOND = expected_ids(CALL, SEED)
 
@@ -25,7 +25,7 @@ def _event(at_ms: float, kind: str, id: str, text: str = "", pid: int = 1) -> Ev
 
 
 def _good() -> tuple[list[Event], dict[str, Row]]:
-    """Make a call whose first step is begun by process 1, which dies, and done by process 2."""
+    """Return the events of a good call: process 1 dies in its first step, process 2 goes on."""
     tokens = [f"{FIRST} b", f"{SECOND} c"]
     events = [
         _event(1, "asked", CALL, "sleeper", pid=9),
@@ -65,7 +65,7 @@ def test_an_acknowledged_call_that_is_absent_or_pending_is_lost() -> None:
     assert "lost" in _violations(events, rows)
 
 
-def test_one_that_was_only_asked_may_be_absent() -> None:
+def test_a_call_that_was_not_acknowledged_may_be_absent() -> None:
     assert _violations([_event(1, "asked", CALL, "sleeper")], {}) == []
 
 
@@ -79,7 +79,7 @@ def test_one_that_was_only_asked_may_be_absent() -> None:
         None,
     ],
 )
-def test_results_are_made_of_attempts_that_ended(value: Any) -> None:
+def test_a_result_of_an_attempt_that_never_ended_is_wrong(value: Any) -> None:
     events, rows = _good()
     rows[CALL] = Row("resolved", value, 110)
     assert "wrong results" in _violations(events, rows)
@@ -92,37 +92,37 @@ def test_a_failed_call_is_wrong() -> None:
     assert _violations(events, rows).count("wrong results") == 2
 
 
-def test_two_values_of_one_promise_are_seen_by_whoever_saw_them() -> None:
+def test_a_promise_with_two_values_was_settled_twice() -> None:
     events, rows = _good()
     later = _event(200, "again", CALL, json.dumps([f"{FIRST} x", f"{SECOND} c"]), pid=9)
-    # the call itself, and its step, whose token the parent reports
+    # One is the call itself, the other its step, whose token the parent reports.
     assert _violations([*events, later], rows) == ["settled twice", "settled twice"]
     rows[FIRST] = Row("resolved", f"{FIRST} x", 72)
     assert "settled twice" in _violations(events, rows)
 
 
 def _with_attempt_after(*extra: Event) -> tuple[list[Event], dict[str, Row]]:
-    """Accept process 2's result after process 3 was given the same step."""
+    """Store the result of process 2 after process 3 was given the same step."""
     events, rows = _good()
     return [*events, _event(65, "begin", FIRST, f"{FIRST} d", pid=3), *extra], rows
 
 
-def test_a_write_of_one_who_had_lost_the_task_is_stale() -> None:
+def test_a_write_of_a_node_that_had_lost_the_task_is_stale() -> None:
     assert _violations(*_with_attempt_after()) == ["stale writes applied"]
 
 
-def test_a_write_may_bear_the_time_of_a_batch_that_began_before_it() -> None:
+def test_a_write_may_have_the_time_of_a_batch_that_began_before_it() -> None:
     events, rows = _good()
     rows[FIRST] = Row("resolved", f"{FIRST} b", 58)
     assert _violations(events, rows) == []
 
 
-def test_a_sleeper_that_begins_late_makes_nobody_stale() -> None:
+def test_a_late_attempt_of_a_stopped_process_makes_no_write_stale() -> None:
     stopped = _event(30, "stop", "node/left-1", pid=3)
     assert _violations(*_with_attempt_after(stopped)) == []
 
 
-def test_a_stored_step_that_begins_again_is_repeated() -> None:
+def test_a_stored_step_that_begins_again_counts_as_repeated() -> None:
     events, rows = _good()
     events.append(_event(130, "begin", FIRST, f"{FIRST} d", pid=3))
     assert _violations(events, rows) == ["stored steps repeated"]
@@ -137,29 +137,29 @@ def _recovery(*extra: Event) -> dict[str, Any]:
     return recovery(Evidence(sorted([*events, *extra]), rows, SEED), lease_ms=1000)
 
 
-def test_from_the_kill_to_the_next_attempt() -> None:
+def test_the_time_from_a_kill_to_the_next_attempt() -> None:
     assert _recovery()["node killed to next attempt, ms"]["p50"] == 40
-    # an attempt that had ended was not interrupted, and one that had been given away neither
+    # Neither an attempt that had ended was interrupted, nor one whose task had been given away.
     later = _event(100, "kill", "node/left-1", pid=2)
     assert _recovery(later)["node killed to next attempt, ms"]["n"] == 1
 
 
-def test_what_is_handed_to_a_sleeper_waits_for_its_lease() -> None:
+def test_a_task_handed_to_a_stopped_node_waits_for_its_lease() -> None:
     stop = _event(15, "stop", "node/left-1", pid=4)
     asleep = "the same, while another of its group was stopped, ms"
     assert _recovery(stop, _event(50, "cont", "node/left-1", pid=4))[asleep]["n"] == 1
-    # it was dead before the signal came
+    # The node was dead before the signal came.
     assert _recovery(stop)[asleep]["n"] == 0
 
 
-def test_while_the_broker_is_away_another_clock_runs() -> None:
+def test_recovery_while_the_broker_is_away_is_measured_apart() -> None:
     figures = _recovery(_event(15, "kill", "broker", pid=7), _event(40, "listening", "broker"))
     assert figures["node killed to next attempt, ms"]["n"] == 0
     assert figures["node killed or stopped while the broker was away, ms"]["p50"] == 40
     assert figures["broker killed to next attempt, ms"] == {"p50": 45, "p99": 45, "max": 45, "n": 1}
 
 
-def test_nodes_come_back_to_their_broker() -> None:
+def test_the_time_in_which_nodes_come_back_to_their_broker() -> None:
     world = [
         _event(1, "listening", "broker"),
         *(_event(2, "joined", name) for name in ("left-0", "left-1", "right-0", "right-1")),

@@ -1,21 +1,21 @@
 """The verdict on a run: computed from the ledgers and from the store at the end, without I/O.
 
-How each violation would show:
+The violations, and how each is found:
 
 lost
-    A client was told that its call is stored, and the store does not have it, or has not settled it
-    after a calm minute.
+    A client was told that its call is stored, but the store does not have it, or has not settled it
+    after a minute without faults.
 settled twice
-    Two values were seen for one promise: by a client then and now, in the result of a parent and in
+    Two values were seen for one promise: by a client at two times, in the result of a parent, or in
     the store.
 stale writes applied
-    Before the write of the attempt that the store believes was taken, another had begun after it:
-    the task had been given away by then, so the write carried an old version.
+    The store has the result of an attempt although a later attempt had begun before the result was
+    written. By then the task had been given away, so the write carried an old version.
 repeated
-    A step began although it was stored already, on a node that was never stopped. (One that slept
-    through its lease cannot know.)
+    A step began although it was already stored, on a node that was never stopped. (A stopped node
+    may have lost its lease without knowing it.)
 wrong
-    A call failed, or its result is not made of an attempt of each of its steps, in their order.
+    A call failed, or its result does not consist of one attempt of each of its steps, in order.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from typing import Any, Final, NamedTuple
 from tests.chaos.app import expected_ids
 from tests.chaos.ledger import Event
 
-#: the store's time is that of a batch, in whole milliseconds: what a batch takes to read and decode
-#: may have happened a little later than it says
+#: All changes of a batch have one time, in whole milliseconds. They may in fact be later by the
+#: time that it takes to read and decode the batch.
 _BATCH_MS: Final = 20.0
 
 
@@ -56,12 +56,12 @@ class Evidence:
     def __init__(self, events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> None:
         self.rows = rows
         self.seed = seed
-        #: per promise, attempts in the order of their beginning
+        #: Attempts of each promise, in the order in which they began.
         self.begins: dict[str, list[Event]] = defaultdict(list)
-        #: tokens of attempts that came to an end, by returning or raising
+        #: The ends of attempts, by token; an attempt ends by returning or raising.
         self.ended: dict[str, Event] = {}
         self.calls: dict[str, list[Event]] = defaultdict(list)
-        #: what was done to processes, and what the broker said of them
+        #: Faults of processes, and the broker's log lines about them.
         self.world: list[Event] = []
         for event in events:
             if event.kind == "begin":
@@ -104,9 +104,9 @@ def _lost(evidence: Evidence) -> list[str]:
     for id in sorted({event.id for event in evidence.calls["acked"]}):
         row = evidence.rows.get(id)
         if row is None:
-            found.append(f"{id} was acknowledged, and is not in the store")
+            found.append(f"{id} was acknowledged but is not in the store")
         elif row.settled_at is None:
-            found.append(f"{id} was acknowledged, and is still {row.state}")
+            found.append(f"{id} was acknowledged but is still {row.state}")
     return found
 
 
@@ -148,9 +148,9 @@ def _stale(evidence: Evidence) -> list[str]:
         believed = next((e for e in evidence.begins.get(id, ()) if e.text == row.value), None)
         if believed is None:
             continue
-        # one that was stopped may begin what is no longer its own: it does not know yet
+        # A stopped process may begin a task that it has lost, because it does not know it yet.
         found += [
-            f"{id}: {row.value!r} was taken at {row.settled_at}, but {other.text!r} had begun at "
+            f"{id}: {row.value!r} was stored at {row.settled_at}, but {other.text!r} had begun at "
             f"{other.at_ms:.0f} in process {other.pid}"
             for other in evidence.begins[id]
             if believed.at_ms < other.at_ms < row.settled_at and other.pid not in evidence.stopped
@@ -165,7 +165,7 @@ def _repeated(evidence: Evidence) -> list[str]:
         if row is None or row.settled_at is None:
             continue
         found += [
-            f"{id} was stored at {row.settled_at}, and began in process {begin.pid} at "
+            f"{id} was stored at {row.settled_at}, but began again in process {begin.pid} at "
             f"{begin.at_ms:.0f}"
             for begin in begins
             if begin.at_ms > row.settled_at + _BATCH_MS

@@ -1,8 +1,8 @@
 """The processes of a run: a pool with a broker, nodes and clients, and the faults they get.
 
-What is done is written into a ledger too: ``kill``, ``stop``, ``cont``, ``term`` with the process's
-name; ``listening`` when a broker is there, ``joined`` when a node has come to it (its own log says
-so).
+A ledger records each fault as ``kill``, ``stop``, ``cont`` or ``term`` with the name of the
+process. It also records ``listening`` when a broker's log says that it listens, and ``joined`` when
+that log says that a node has joined.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from tests.chaos.observer import Observer
 from understudy.bench.deployment import free_port
 from understudy_actors.processes import Pool, ProcessHandle, ProcessSpec, RestartPolicy, open_pool
 
-#: nodes of each group
+#: The number of nodes of each group.
 NODES: Final = {LEFT: 3, RIGHT: 3}
 CLIENTS: Final = 3
-#: short, so that many outlive it while they are stopped
+#: The lease, short so that it often lapses while a process is stopped.
 LEASE_S: Final = 1.0
-#: the file of the store, in the folder of a run
+#: The file of the store, in the folder of a run.
 STORE: Final = "chaos.db"
-#: dying is the purpose
+#: Restarts are unlimited because processes are killed on purpose.
 POLICY: Final = RestartPolicy(max_s=0.01, max_restarts=1_000_000_000)
-#: seconds for the start, and for what is under way at the end
+#: Seconds for the start, and for the pending calls at the end.
 PATIENCE_S: Final = 60.0
 
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
@@ -65,7 +65,7 @@ class World:
         KeyboardInterrupt
             SIGINT or SIGTERM came; all processes are gone.
         TimeoutError
-            The nodes did not come up. What does not end is left for the verdict.
+            Not all nodes joined. Calls that do not end are left for the verdict.
         """
         with self._output:
             async with open_pool(on_line=self._on_line) as pool, trio.open_nursery() as nursery:
@@ -78,7 +78,7 @@ class World:
                     self._log.write("refused", "stale writes", str(observer.total("stale_writes")))
                     await pool.stop()
                 finally:
-                    # what is stopped notices nothing, the end of its pool neither
+                    # A stopped process does not notice anything, not even the end of its pool.
                     self._wake_all()
                 nursery.cancel_scope.cancel()
         if self._interrupted:
@@ -100,16 +100,16 @@ class World:
             while len(self._joined) < len(self._handles["node"]):
                 await trio.sleep(0.01)
         if limit.cancelled_caught:
-            raise TimeoutError(f"of the nodes only {sorted(self._joined)} came up")
+            raise TimeoutError(f"only these nodes joined: {sorted(self._joined)}")
 
     async def _strike(self, pool: Pool, nursery: trio.Nursery) -> None:
         began_at = trio.current_time()
         for act in self._acts:
             await trio.sleep_until(began_at + act.at_s)
-            if act.kind == "template":
-                self._strike_template(pool, act)
+            if act.kind == "fork-server":
+                self._kill_fork_server(pool, act)
                 continue
-            # those that are stopped are spared: what they do when they wake is to be seen
+            # Stopped processes get no further fault, because their wake-up is to be tested.
             handles = [h for h in self._handles[act.kind] if h.pid not in self._stopped]
             handle = handles[act.target % len(handles)] if handles else None
             pid = handle.send_signal(_SIGNALS[act.verb]) if handle else None
@@ -120,13 +120,13 @@ class World:
                     nursery.start_soon(self._wake_later, handle, pid, act.hold_s)
         await trio.sleep_until(began_at + self._seconds)
 
-    def _strike_template(self, pool: Pool, act: Act) -> None:
+    def _kill_fork_server(self, pool: Pool, act: Act) -> None:
         pids: Sequence[int] = sorted(pool.statistics().fork_servers)
         if pids:
             pid = pids[act.target % len(pids)]
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            self._log.write("kill", "template", pid=pid)
+            self._log.write("kill", "fork-server", pid=pid)
 
     async def _wake_later(self, handle: ProcessHandle, pid: int, hold_s: float) -> None:
         await trio.sleep(hold_s)
@@ -151,7 +151,7 @@ class World:
         try:
             entry = json.loads(line)
         except ValueError:
-            return  # a broken line, of a broker that broke
+            return  # The line is incomplete, because the broker was killed.
         if "listening on" in entry["event"]:
             self._log.write("listening", "broker")
         elif entry["event"] == "joined" and entry["kind"] == "node":

@@ -1,7 +1,7 @@
-"""What is asked of both stores: what `Chooser` asks, and everything that a database may get wrong.
+"""The commands for both stores: those of `Chooser`, and everything that a database may get wrong.
 
-Values and tags with odd texts and bytes, ids that LIKE, quoting or collation would mistake, old
-promises that memory has forgotten, pages and preloads, and what is malformed.
+There are values and tags with odd texts and bytes, ids that LIKE, quoting or collation could
+confuse, old promises that memory has forgotten, pages and preloads, and malformed commands.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from understudy_store.records import (
 
 C = TypeVar("C", bound=msgspec.Struct)
 
-#: not lone surrogates: no frame can hold them
+#: Lone surrogates are left out, because no frame can hold them.
 ODD_TEXTS = (*IDS, "", "%_", "a\0b", "{id}", "null", "[]", "1", "-0", "é" * 200)
 STATES = ("pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout", "odd")
 TASK_STATES = ("pending", "acquired", "suspended", "halted", "fulfilled", "odd")
-#: how many of the youngest promises most commands are about
+#: Most commands are about so many of the youngest promises.
 YOUNG = 12
 
 
 class Author(Chooser):
-    """Writes one sequence; it is told what there is by whoever carries it out."""
+    """Write one sequence; the code that performs it keeps the known promises and tasks current."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
@@ -76,7 +76,7 @@ class Author(Chooser):
         return self.tasks_now
 
     def command(self) -> StoreCommand:
-        """The next command."""
+        """Return the next command."""
         chance = self.random.random()
         if chance < 0.72:
             return self.adorned(super().command())
@@ -89,17 +89,17 @@ class Author(Chooser):
         return self.nonsense()
 
     def begin(self) -> StoreCommand:
-        """A root; some have ids that are hard to keep apart."""
+        """Create a root; some have ids that are hard to tell apart."""
         command = super().begin()
         if self.random.random() < 0.25:
             assert isinstance(command, PromiseCreate | TaskCreate)
             return msgspec.structs.replace(command, id=self.random.choice(IDS) + command.id)
         return command
 
-    # ---- what there is besides ------------------------------------------------------------------
+    # ---- ids and values -------------------------------------------------------------------------
 
     def any_id(self) -> str:
-        """An id of whatever age, or one that is not there."""
+        """Return an id of any age, or one that may not exist."""
         if not self.promises_now or self.random.random() < 0.05:
             return self.random.choice(IDS)
         return self.random.choice(list(self.promises_now))
@@ -108,14 +108,14 @@ class Author(Chooser):
         return self.random.choice(ODD_TEXTS)
 
     def value(self) -> Value:
-        """Headers and bytes of any kind; None and no bytes are different values."""
+        """Return headers and bytes of any kind; None and empty bytes are different values."""
         draw = self.random
         headers = {draw.choice(["fn", "k", "é"]): draw.choice(IDS)} if draw.random() < 0.6 else {}
         data = draw.choice([None, b"", b"\0\xff'\"", draw.randbytes(draw.choice([1, 40, 5000]))])
         return Value(headers, data)
 
     def adorned(self, command: C) -> C:
-        """The same, with a value, a param and tags worth keeping."""
+        """Return the same command with a value, param and tags that a store must keep."""
         draw, fields = self.random, type(command).__struct_fields__
         more: dict[str, Any] = {}
         for name in ("param", "value", "promise_param"):
@@ -137,7 +137,7 @@ class Author(Chooser):
     # ---- commands -------------------------------------------------------------------------------
 
     def look(self) -> StoreCommand:
-        """Look at one thing."""
+        """Read one object."""
         kind = self.random.randrange(4)
         if kind == 0:
             return PromiseGet(self.any_id())
@@ -149,7 +149,7 @@ class Author(Chooser):
         return TaskPreload(task.id, self.version(task))
 
     def page(self) -> StoreCommand:
-        """Look at many things."""
+        """Read a page of objects."""
         draw = self.random
         limit = draw.choice([1, 2, 3, 10, 1000])
         cursor = draw.choice([None, self.any_id()])
@@ -165,7 +165,7 @@ class Author(Chooser):
         return ScheduleSearch(draw.choice(["", "s", "é"]), limit, draw.choice([None, "s", "a"]))
 
     def late(self) -> StoreCommand:
-        """Something about a promise that may have settled and left memory long ago."""
+        """Return a command about a promise that may have settled and left memory long ago."""
         draw, old = self.random, self.any_id()
         record = self.promises_now.get(old)
         kind = draw.randrange(5)
@@ -184,7 +184,7 @@ class Author(Chooser):
         return TaskFence(task.id, self.version(task), inner)
 
     def nonsense(self) -> StoreCommand:
-        """What a store must refuse, or take with care."""
+        """Return a command that a store must refuse, or accept with care."""
         draw, text = self.random, self.text()
         kind = draw.randrange(7)
         if kind == 0:

@@ -1,10 +1,10 @@
-"""Two stores that are asked the same: one that keeps everything in memory, and one over SQLite.
+"""Two stores that get the same commands: one keeps everything in memory, the other uses SQLite.
 
 The first is the reference. Its machine is never told that a batch is durable, so it forgets nothing
-until it is opened again, and it is asked one command at a time. The second is driven as the broker
-drives it: it looks up what a whole batch names, has one batch in flight while the next is applied,
-and forgets what is durable. After each batch all of this must be equal: the replies, what is owed
-to the outside, what is written, what is live in memory, and what the database holds.
+until it is opened again, and it gets one command at a time. The second is driven as the broker
+drives it: it looks up the ids of a whole batch, has one batch in flight while the next is applied,
+and forgets what is durable. After each batch, both stores must have the same replies, the same
+messages to send, the same changes, the same live state in memory and the same stored rows.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from understudy_store.machine import Machine, MachineConfig
 from understudy_store.machine.packed import all_promises
 from understudy_store.records import Row
 
-#: a step that is no command: a node is gone or back, an unblock has arrived
+#: A step other than a command: a node leaves or comes back, or an unblock arrives.
 Move: TypeAlias = Callable[[Machine], object]
 Moment: TypeAlias = Literal["early", "middle", "late"]
 
 
 class Difference(AssertionError):
-    """The two stores are not equal."""
+    """The two stores differ."""
 
 
 def same(what: str, memory: object, sqlite: object) -> None:
@@ -49,7 +49,7 @@ def same(what: str, memory: object, sqlite: object) -> None:
 
 
 def in_order(snapshot: Snapshot) -> Snapshot:
-    """The same in the order of keys: an engine may give rows in any."""
+    """Return the snapshot sorted by keys, because an engine may return rows in any order."""
     return Snapshot(
         snapshot.now,
         sorted(snapshot.live, key=lambda row: row.id),
@@ -61,13 +61,13 @@ def in_order(snapshot: Snapshot) -> Snapshot:
 
 
 class Files(Protocol):
-    """Where the store over SQLite is."""
+    """The files of the store over SQLite."""
 
     def open(self) -> Engine:
-        """Open it as it is now."""
+        """Open the files as they are now."""
 
     def leave(self) -> None:
-        """What is there now is what the next `open` finds, whatever becomes of the open one."""
+        """Keep a copy for the next `open`, whatever happens to the files that are open now."""
 
 
 class Side:
@@ -79,13 +79,13 @@ class Side:
         self.machine.restore(in_order(engine.load()), now)
 
     def load(self, ids: Iterable[str]) -> None:
-        """Give the machine what the engine has of `ids`."""
+        """Load the rows of `ids` from the engine into the machine."""
         wanted = sorted(ids)
         if wanted:
             self.machine.load(sorted(self.engine.find(wanted), key=lambda row: row.promise.id))
 
     def owed(self) -> dict[str, Any]:
-        """What came to be owed to the outside."""
+        """Take the messages that the machine owes."""
         m = self.machine
         return {
             "executes": m.take_executes(),
@@ -95,7 +95,10 @@ class Side:
         }
 
     def live(self) -> dict[str, Any]:
-        """All that is in memory but settled promises: how long they stay is the side's affair."""
+        """Return all state in memory, except for settled promises.
+
+        These may stay in memory for different times on the two sides.
+        """
         s = self.machine.state
         statistics = msgspec.structs.asdict(self.machine.view.statistics())
         del statistics["promises_in_memory"]
@@ -121,48 +124,48 @@ class Side:
 
 
 class Pair:
-    """The two sides, step by step; `land` is where a batch becomes durable in both.
+    """The two sides, driven in parallel; `land` makes a batch durable in both.
 
     Parameters
     ----------
     files
-        Where the store over SQLite is.
+        The files of the store over SQLite.
     """
 
     def __init__(self, files: Files, config: MachineConfig, now: int) -> None:
         self._files = files
         self._config = msgspec.structs.replace(config, pack_after_ms=0)
-        # what is at rest stays objects in one, and is bytes at once in the other
+        # Idle promises are packed at once on one side, and never on the other.
         self._warm = msgspec.structs.replace(config, pack_after_ms=2**62)
         self.memory = Side(MemoryEngine(), self._warm, now)
         self.sqlite = Side(files.open(), self._config, now)
-        #: every row that is durable
+        #: All durable rows.
         self.rows: dict[str, Row] = {}
         self._flight: tuple[Changes, list[Read]] | None = None
 
     # ---- one batch ------------------------------------------------------------------------------
 
     def ask(self, command: StoreCommand, now: int) -> Reply:
-        """The reference's reply, at once."""
+        """Apply a command to the reference; return its reply."""
         machine = self.memory.machine
         self.memory.load(machine.lookups([command]))
         return machine.apply(command, now)
 
     def move(self, move: Move) -> object:
-        """The reference does it, at once."""
+        """Apply a move to the reference; return its outcome."""
         return move(self.memory.machine)
 
     def follow(
         self, steps: Sequence[StoreCommand | Move], outcomes: list[Any], now: int, land: Moment
     ) -> Changes:
-        """The other side does the same as one batch, and is compared; returns what it changes.
+        """Apply the same steps to the other side as one batch, and compare; return its changes.
 
         Parameters
         ----------
         outcomes
-            What `ask` and `move` gave for each of `steps`.
+            The results of `ask` and `move` for each of `steps`.
         land
-            When the batch in flight becomes durable.
+            The moment at which the batch in flight becomes durable.
         """
         if land == "early":
             self.land()
@@ -196,7 +199,7 @@ class Pair:
         return changes
 
     def land(self) -> None:
-        """What is in flight becomes durable; answers to reads and the whole store are compared."""
+        """Make the batch in flight durable; compare the replies to reads, and both stores."""
         if self._flight is None:
             return
         (changes, reads), self._flight = self._flight, None
@@ -212,13 +215,16 @@ class Pair:
         self.compare_snapshots()
 
     def compare_snapshots(self) -> None:
-        """All that the two hold for a restart."""
+        """Compare all that the two engines keep for a restart."""
         same("snapshot", in_order(self.memory.engine.load()), in_order(self.sqlite.engine.load()))
 
     # ---- a restart ------------------------------------------------------------------------------
 
     def reopen(self, now: int, killed: bool) -> None:
-        """Both begin again from what is durable; what is in flight is lost. Compares every row."""
+        """Restart both sides from what is durable, and lose the batch in flight.
+
+        Every row is compared.
+        """
         self._flight = None
         if killed:
             self._files.leave()
@@ -229,7 +235,7 @@ class Pair:
         same("live", self.memory.live(), self.sqlite.live())
 
     def compare_all(self) -> None:
-        """Every row that ever became durable, and the properties of both machines."""
+        """Compare every row that ever became durable; check the properties of both machines."""
         self.compare_snapshots()
         same("rows", self.rows, self._found(self.memory, self.rows))
         same("rows", self.rows, self._found(self.sqlite, self.rows))
@@ -241,5 +247,5 @@ class Pair:
         return {row.promise.id: row for row in side.engine.find(list(ids))}
 
     def close(self) -> None:
-        """Give back the files."""
+        """Close the files."""
         self.sqlite.engine.close()

@@ -1,7 +1,7 @@
-"""Playing sequences: many on all cores, with a report; see docs/proof.md.
+"""Play sequences of commands on all cores, and report; see docs/proof.md.
 
 ``python -m tests.differential --commands 1000000 --seed 1`` plays seeds 1, 2, … of `SEQUENCE`
-commands each until there are that many.
+commands each, until the number of commands is reached.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import PromiseRecord, TaskRecord
 
-#: commands of one seed
+#: Commands of one seed.
 SEQUENCE = 2000
-#: how often a batch is followed by a restart of both
+#: The chance that both sides are restarted after a batch.
 REOPEN = 0.02
 MOMENTS: tuple[Moment, ...] = ("early", "middle", "late")
 
 
 class Folder:
-    """The files of one store; begins as a copy of `empty`, which opens in milliseconds."""
+    """The files of one store; they begin as a copy of `empty`, which opens in milliseconds."""
 
     def __init__(self, folder: Path, empty: Path) -> None:
         self._folder = folder
@@ -51,7 +51,7 @@ class Folder:
         return SqliteEngine(self._path)
 
     def leave(self) -> None:
-        """As after SIGKILL: the log is not yet in the file, and nobody has tidied up."""
+        """Copy the files as SIGKILL would leave them: the log is not yet in the file."""
         left, self._path = self._path, self._fresh()
         for end in ("", "-wal"):
             shutil.copy(f"{left}{end}", f"{self._path}{end}")
@@ -70,7 +70,7 @@ class Play:
         self.counts: Counter[str] = Counter()
 
     def play(self, commands: int) -> None:
-        """Ask `commands` commands; raises at the first difference."""
+        """Play `commands` commands; raise at the first difference."""
         draw = self.author.random
         while self.counts["commands"] < commands:
             most = commands - self.counts["commands"]
@@ -85,7 +85,7 @@ class Play:
         self.counts["sequences"] += 1
 
     def batch(self, size: int) -> None:
-        """Some commands at one time, and now and then something that happens between them."""
+        """Play some commands with one time, and now and then a move between them."""
         author, pair = self.author, self.pair
         steps: list[StoreCommand | Move] = []
         outcomes: list[object] = []
@@ -110,7 +110,7 @@ class Play:
         self.counts["batches"] += 1
 
     def move(self) -> Move:
-        """A node is gone, gone in doubt and back, or an unblock has arrived."""
+        """Return a move: a node leaves, a presumed crash is retracted, or an unblock arrives."""
         author, machine = self.author, self.pair.memory.machine
         now, draw, pid = author.now, author.random, author.pid()
         had = machine.view.held(pid)
@@ -130,7 +130,7 @@ class Play:
         return lambda m: m.release_pid(pid, now, keep, crash, presumed)
 
     def _look(self) -> None:
-        """Let the author see what this batch has changed so far."""
+        """Show the author the changes of this batch so far."""
         for each in self.pair.memory.machine.state.dirty.values():
             self._see(each.record, None if each.task is None else each.task.record())
 
@@ -140,7 +140,7 @@ class Play:
             self.author.tasks_now[promise.id] = task
 
     def reopen(self) -> None:
-        """Both begin again; what was in flight is lost half of the time."""
+        """Restart both sides; half of the time the batch in flight is lost."""
         author, draw = self.author, self.author.random
         if draw.random() < 0.5:
             self.pair.land()
@@ -160,19 +160,19 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of some sequences: sums, and what was different in which."""
+    """The outcome of some sequences: sums, and the differences with their sequences."""
 
     counts: Counter[str]
     failures: list[tuple[Task, str]]
 
 
 def command(task: Task) -> str:
-    """What a person types to see a difference again."""
+    """Return the command that repeats a difference."""
     return f"make differential COMMANDS={task.commands} SEED={task.seed}"
 
 
 def make_empty(folder: Path) -> Path:
-    """A store in which nothing is, to be copied."""
+    """Make an empty store to copy from; return its path."""
     path = folder / "empty.db"
     SqliteEngine(path).close()
     return path
@@ -196,7 +196,7 @@ def play_one(task: Task) -> Outcome:
 
 
 def tasks_of(commands: int, seed: int, empty: Path) -> list[Task]:
-    """Sequences with that many commands in all."""
+    """Return sequences with `commands` commands in all."""
     starts = range(0, commands, SEQUENCE)
     return [Task(seed + n, min(SEQUENCE, commands - at), empty) for n, at in enumerate(starts)]
 
@@ -204,9 +204,9 @@ def tasks_of(commands: int, seed: int, empty: Path) -> list[Task]:
 def play_many(
     commands: int, seed: int, processes: int, progress: Callable[[Outcome], None] | None = None
 ) -> Outcome:
-    """Play sequences on several processes; `progress` is told the sum so far, now and then."""
+    """Play sequences in several processes; now and then call `progress` with the sum so far."""
     total = Outcome(Counter(), [])
-    # Whether it is on the disk is not asked here: see tests.powerloss.
+    # These tests do not check whether data are on the disk: see tests.powerloss.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="understudy-differential-", dir=memory) as name:
@@ -221,7 +221,7 @@ def play_many(
 
 
 def report(total: Outcome, took_s: float) -> str:
-    """The sums, for people."""
+    """Return the sums as text."""
     counts = total.counts
     head = f"commands {counts['commands']:,} in {took_s:.0f} s, differences {len(total.failures)}"
     lines = [head]
@@ -232,7 +232,7 @@ def report(total: Outcome, took_s: float) -> str:
 
 
 class _Progress:
-    """A line on the terminal, now and then."""
+    """Print a line on the terminal now and then."""
 
     def __init__(self, commands: int) -> None:
         self._commands = commands
@@ -254,8 +254,8 @@ class _Progress:
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
-    parser.add_argument("--commands", type=int, default=100_000, help="how many in all")
-    parser.add_argument("--seed", type=int, default=1, help="of the first sequence")
+    parser.add_argument("--commands", type=int, default=100_000, help="commands to play in all")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first sequence")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The store over SQLite equals the one in memory, and the comparison sees what differs."""
+"""The store over SQLite equals the one in memory, and the comparison finds differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_two_are_equal(empty: Path, seed: int) -> None:
+def test_the_two_stores_are_equal(empty: Path, seed: int) -> None:
     """`make differential` plays a million commands like these."""
     outcome = play_one(Task(seed, 1000, empty))
     assert outcome.failures == []
@@ -30,7 +30,7 @@ def test_the_two_are_equal(empty: Path, seed: int) -> None:
     assert {f"replies {status}" for status in (200, 201, 300, 400, 404, 409)} <= {*outcome.counts}
 
 
-def test_a_seed_gives_the_same_again(empty: Path) -> None:
+def test_a_seed_has_the_same_outcome_each_time(empty: Path) -> None:
     first, again = (play_one(Task(9, 300, empty)) for _ in range(2))
     assert first == again
     assert first != play_one(Task(10, 300, empty))
@@ -60,7 +60,7 @@ def test_an_engine_that_loses_one_change_is_found(
     [(task, text)] = outcome.failures
     assert "Difference at pair.py" in text or "StoreError" in text
     assert command(task) == f"make differential COMMANDS={task.commands} SEED={task.seed}"
-    # what is typed plays the same sequence, and fails in the same place
+    # The printed command plays the same sequence, and fails in the same place.
     [again] = tasks_of(task.commands, task.seed, empty)
     assert play_one(again) == outcome
 

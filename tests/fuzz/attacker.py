@@ -1,4 +1,4 @@
-"""A process that attacks: connection after connection, each sends some frames and is dropped."""
+"""An attacker: a process that opens connections, sends some frames on each, and drops them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.fuzz.hostile import Hostile
 from understudy_broker.protocol.frames import FrameSequence, decode_to_peer, encode
 from understudy_broker.protocol.messages import Refused
 
-#: frames on one connection
+#: Numbers of frames to send on one connection.
 BURSTS = (1, 3, 20, 100, 400)
-#: raw connections for each one that speaks ZeroMQ
+#: Raw connections for each connection that speaks ZeroMQ.
 RAW_SHARE = 0.3
-#: a broker that takes nothing for so long is not alive
+#: Seconds after which a broker that receives nothing counts as dead.
 STUCK_S = 30
-#: what ZeroMQ itself sends first, and its NULL handshake
+#: The greeting that begins each ZeroMQ connection, with the NULL mechanism.
 GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL" + bytes(16) + b"\0" + bytes(31)
 
 
@@ -90,7 +90,7 @@ class _Attacker:
             if reads:
                 dealer.poll(20)
                 self._read(dealer)
-            # the rest of what is queued is sent after the close, or dropped
+            # Frames that are still queued are sent after the close, or dropped.
             dealer.close(linger=0 if draw.random() < 0.05 else 2000)
 
     def _read(self, dealer: zmq.Socket[bytes]) -> None:
@@ -125,6 +125,6 @@ class _Attacker:
             if draw.random() < 0.3:
                 raw.recv(1000)
             if draw.random() < 0.5:
-                # a reset instead of an end
+                # Close with a reset instead of a normal end.
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.counts["raw connections"] += 1

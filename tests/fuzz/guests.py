@@ -30,9 +30,9 @@ from understudy_store.records import TAG_TARGET, PromiseRecord, Value
 
 CALLER, NODE = "guest-caller", "guest-node"
 GROUP = "guests"
-#: between the end of a call and the next
+#: Seconds between the end of a call and the next.
 PAUSE_S: Final = 0.005
-#: a call that takes so long is not served
+#: Seconds after which a call counts as not served.
 CALL_MAX_S: Final = 20.0
 
 
@@ -46,7 +46,7 @@ class Guests:
         self._changed = trio.Event()
         self._leaving = False
         self.latencies_ms: list[float] = []
-        #: what went wrong, in words
+        #: Descriptions of everything that went wrong.
         self.faults: list[str] = []
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Link]) -> None:

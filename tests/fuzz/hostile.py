@@ -1,7 +1,7 @@
 """Hostile frames: malformed ones, and well-formed ones that are out of place.
 
-All follow from a `Random`. What a well formed one creates has a deadline within seconds, and an id
-out of few, so that the live set stays small however many there are.
+All follow from a `Random`. The promises that well-formed frames create have deadlines within
+seconds and one of few ids, so that few are alive at a time, however many frames are sent.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value
 
 LIMITS: Final = FrameLimits()
 HEAD: Final = bytes([PROTOCOL_VERSION])
-#: msgpack: headers that announce far more than follows
+#: Headers of msgpack that announce far more elements than follow.
 HUGE: Final = (
     *(b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"),
     *(b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01", b"\xdc\xff\xff", b"\xde\xff\xff"),
     *(b"\xdd\x00\x00\x40\x01", b"\xdb\x7f\xff\xff\xff", b"\xc6\x00\xff\xff\xff"),
 )
-#: a frame of more bytes than are taken: costs as much as ten thousand others
+#: The share of oversized frames, small because one costs as much as ten thousand others.
 OVERSIZED_SHARE: Final = 0.0001
-#: promises that well formed frames are about, and how long those live
+#: The number of promises that well-formed frames are about, and their deadlines from now.
 IDS_COUNT: Final = 200
 LIFE_MS: Final = (-1000, 0, 50, 500, 2000)
 
 
 class Hostile:
-    """Makes frames for one attacker; `name` is its own, `others` are names of peers that behave."""
+    """Make frames for one attacker; `name` is its own, `others` are names of well-behaved peers."""
 
     def __init__(self, random: Random, name: str, others: tuple[str, ...]) -> None:
         self.random = random
@@ -181,7 +181,7 @@ class Hostile:
         if kind == 2:
             return Ack(self.id(), draw.choice(["poll://uni@hostile/x", "", "nowhere"]))
         if kind == 3:
-            # what only a broker says
+            # Only a broker may send these.
             return draw.choice([Response(1, c.Reply(200)), Revoked(self.id(), 1, "lease")])
         return Request(draw.choice([0, 1, 2**62, -1, draw.randrange(1000)]), self.command())
 

@@ -1,7 +1,7 @@
 """Attacks on a broker: a real process, real sockets, and guests that must be served meanwhile.
 
-``python -m tests.fuzz --frames 1000000 --seed 1``: see docs/proof.md. What is sent follows from the
-seed; how the attackers' frames and those of the guests meet does not.
+``python -m tests.fuzz --frames 1000000 --seed 1``: see docs/proof.md. The frames follow from the
+seed; the order in which frames of attackers and guests arrive does not.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from understudy_store.limits import MIB
 from understudy_store.machine import Machine
 from understudy_store.store import open_store
 
-#: before it is taken as the memory that the broker has at work
+#: The share of the frames after which the broker's memory is measured as that of normal work.
 WARM_SHARE = 0.1
-#: what may be added to it by all that follows: the pages of a heap in which others left holes
+#: The growth of memory that the other frames may cause: a heap with holes needs more pages.
 GROWTH_BYTES_MAX = 64 * MIB
 ATTACKERS = 2
-#: for the broker to say what it has counted, at the worst
+#: Seconds in which the broker must report its counters.
 ANSWER_MAX_S = 1.0
 
 BROKER = """
@@ -53,12 +53,12 @@ class Attack(NamedTuple):
     """The outcome of an attack."""
 
     sent: Counter[str]
-    #: what the broker had counted at the end
+    #: The broker's counters at the end.
     counted: dict[str, int]
     latencies_ms: list[float]
-    #: the same of guests before anybody attacked
+    #: Latencies of the guests' calls before the attack.
     calm_ms: list[float]
-    #: bytes: when warm, at most, at the end
+    #: The broker's memory in bytes: after `WARM_SHARE` of the frames, at most, and at the end.
     memory: tuple[int, int, int]
     took_s: float
     faults: list[str]
@@ -73,7 +73,7 @@ def memory_of(pid: int) -> int:
     status = Path(f"/proc/{pid}/status")
     if status.exists():
         found = [each for each in status.read_text().splitlines() if each.startswith("VmRSS")]
-        # one that has ended has none
+        # A process that has ended has no memory.
         return sum(int(line.split()[1]) * 1024 for line in found)
     out = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True)
     return int(out.stdout) * 1024
@@ -194,7 +194,7 @@ def examine(folder: Path, calls: int) -> list[str]:
         check_state(machine, {row.id: row.row() for row in store.snapshot.live})
         rows = found(store, [f"guest.{n}" for n in range(calls)])
         resolved = sum(row.promise.state == "resolved" for row in rows)
-        return [] if resolved == calls else [f"of {calls} calls only {resolved} are in the store"]
+        return [] if resolved == calls else [f"only {resolved} of {calls} calls are in the store"]
     except AssertionError as error:
         return [f"a property does not hold in the store: {error}"]
     finally:
@@ -202,7 +202,7 @@ def examine(folder: Path, calls: int) -> list[str]:
 
 
 def besiege(frames: int, seed: int, progress: Callable[[str], None] = lambda _: None) -> Attack:
-    """Attack a new broker with that many frames.
+    """Attack a new broker with `frames` frames.
 
     Raises
     ------

@@ -1,7 +1,8 @@
-"""What the journal does to its file, as events: by the calls of `os` that our code makes.
+"""The journal's operations on its file, recorded as events by patching functions of `os`.
 
-Nothing of ours knows that it is watched: what is recorded is what the system is asked for. Whether
-a write is durable on return says the open file itself (``O_DSYNC``), not whoever wrote.
+The code under test does not know that it is watched, and every call is recorded as the operating
+system receives it. The flags of the open file (``O_DSYNC``), not the code that wrote, decide
+whether a write is durable when it returns.
 """
 
 from __future__ import annotations
@@ -30,21 +31,22 @@ _WATCHED = ("open", "ftruncate", "pwrite", "pwritev", "fsync", "unlink")
 
 
 class Calls:
-    """Tells `note` what our own code does to `folder` and to the journals in it.
+    """Report to `note` each operation of our own code on `folder` and on the journals in it.
 
-    Calls of two threads are noted in an order that may have been theirs: what may have reached the
-    disk is noted before the call, what is sure after it.
+    If two threads call at the same time, the recorded order is one that could have happened: a
+    write is noted before the call, because it may reach the disk from then on, and a sync after
+    the call, because only then is it certain.
     """
 
     def __init__(self, folder: Path, note: Callable[[Event], None]) -> None:
         self._folder = folder.resolve()
         self._note = note
-        #: of open files
+        #: Names of the open journals, by file descriptor.
         self._names: dict[int, str] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """What is opened within is seen."""
+        """Record the operations on all files that are opened within this context."""
         with ExitStack() as stack:
             for name in _WATCHED:
                 ours = partial(getattr(self, f"_{name}"), getattr(os, name))
@@ -52,7 +54,10 @@ class Calls:
             yield
 
     def _name_of(self, path: Any) -> str | None:
-        """The lock is not of interest: what it holds counts only while its process lives."""
+        """Return the name if `path` is a journal; None for all other files.
+
+        The lock file is left out because its content matters only while its process lives.
+        """
         if isinstance(path, int):
             return None
         found = Path(os.fsdecode(path))

@@ -1,4 +1,4 @@
-"""What all of these tests need."""
+"""Fixtures that all of these tests need."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ except OSError:
 
 @pytest.fixture(autouse=True)
 def recordable() -> None:
-    """Absent it may be where somebody works, but not where the proof is made."""
+    """Skip the tests if SQLite cannot be recorded, except in CI, where they must run."""
     if not reachable and not os.environ.get("CI"):
         pytest.skip("this SQLite exports no functions")
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory where that can be: the disk is imagined, and the real one is slow."""
+    """Yield a folder, in memory if possible: the tests simulate the disk; the real one is slow."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as name:
         yield Path(name)

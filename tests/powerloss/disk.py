@@ -1,9 +1,9 @@
-"""A disk of which only what was synced is sure.
+"""A simulated disk that guarantees only what was synced.
 
 After a loss of power each sector (512 bytes) that was written since the last sync of its file may
-hold the old bytes or the new ones, whatever the order of the writes; a file that grew may have kept
-its size or not; an entry of the directory that was made or removed since the directory was synced
-may be there or not.
+hold the old bytes or the new ones, whatever the order of the writes; a file that grew may have its
+old size or the new one; a directory entry that was added or removed since the directory was synced
+may or may not be there.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from tests.powerloss.events import (
 
 SECTOR_BYTES = 512
 
-#: none or all of what is not synced; the first writes, and the next one up to some sector; some
-#: whole writes; some sectors of some writes
+#: How much unsynced data survives: none of it; all of it; the first writes, and the next one up to
+#: some sector; some whole writes; some sectors of some writes.
 Manner: TypeAlias = Literal["none", "all", "prefix", "writes", "torn"]
-#: as often as they are to be drawn
+#: The manners to draw from; those listed twice are drawn twice as often.
 MANNERS: tuple[Manner, ...] = ("none", "all", "prefix", "prefix", "writes", "torn", "torn")
 
 
 class _File:
-    """One file, whatever its name."""
+    """The content of one file; its name is an entry of the directory."""
 
     def __init__(self, synced: bytes = b"") -> None:
         self.synced = bytearray(synced)
         self.pending: list[Write | Truncate] = []
-        #: which of them are durable, though those before them are not
+        #: Positions in `pending` that are durable although earlier ones may not be.
         self.sure: set[int] = set()
 
     def sync(self) -> None:
@@ -55,7 +55,7 @@ class _File:
 
 
 class Disk:
-    """What may be found after the events that were applied."""
+    """The files that may be found after the events that were applied."""
 
     def __init__(self, files: Mapping[str, bytes] = {}) -> None:
         self._find(files)
@@ -65,7 +65,7 @@ class Disk:
         self._durable = dict(self._visible)
 
     def apply(self, event: Event) -> None:
-        """One more thing was done to the files."""
+        """Apply one more event."""
         match event:
             case Write(name) | Truncate(name):
                 self._visible[name].pending.append(event)
@@ -85,11 +85,11 @@ class Disk:
                 pass
 
     def visible(self) -> dict[str, bytes]:
-        """What a process sees that goes on without a loss of power."""
+        """Return the files as a process sees them if the power is not lost."""
         return {name: _content(file, file.pending) for name, file in self._visible.items()}
 
     def image(self, manner: Manner, random: Random) -> dict[str, bytes]:
-        """What is found after a loss of power now."""
+        """Return the files that are found after a loss of power now."""
         found: dict[str, bytes] = {}
         for name in sorted(self._visible.keys() | self._durable.keys()):
             was, now = self._durable.get(name), self._visible.get(name)
@@ -100,7 +100,7 @@ class Disk:
 
 
 def _survivors(file: _File, manner: Manner, random: Random) -> Iterable[Write | Truncate]:
-    """What is left of what is not synced, in its order."""
+    """Yield the unsynced writes that survive, in their order."""
     whole = random.randint(0, len(file.pending))
     share = random.choice([0.1, 0.5, 0.9])
     for at, event in enumerate(file.pending):

@@ -1,4 +1,4 @@
-"""What happens to the files of a store, and what the store says meanwhile."""
+"""Events: operations on the files of a store, and reports of the store between them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Bytes are written; `offset` in bytes."""
+    """Bytes are written at `offset`, which counts in bytes."""
 
     name: str
     offset: int
@@ -16,60 +16,60 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Truncate(msgspec.Struct, frozen=True):
-    """A file gets this size."""
+    """The size of a file is set."""
 
     name: str
     size: int
 
 
 class Sync(msgspec.Struct, frozen=True):
-    """All that was written to a file is durable."""
+    """A file is synced: everything written to it so far is durable."""
 
     name: str
 
 
 class SyncWrite(msgspec.Struct, frozen=True):
-    """The last write to a file is durable; what was written to it before may not be."""
+    """The last write to a file is durable; earlier writes to it may not be."""
 
     name: str
 
 
 class Create(msgspec.Struct, frozen=True):
-    """A file is entered into the directory."""
+    """A file is added to the directory."""
 
     name: str
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """A file is taken out of the directory."""
+    """A file is removed from the directory."""
 
     name: str
 
 
 class SyncDirectory(msgspec.Struct, frozen=True):
-    """The entries of the directory are durable."""
+    """The directory is synced: its entries are durable."""
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """The batch of this number is handed to the store."""
+    """The batch with this number is handed to the store."""
 
     batch: int
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """The store has said that the batches up to this number are durable."""
+    """The store has reported that all batches up to this number are durable."""
 
     batch: int
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """The store is open, and shows what this many batches have made."""
+    """The store is open, and its content is that after this many batches."""
 
     batches: int
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """The power went, and these files are what was found afterwards."""
+    """The power was lost, and these files were found afterwards."""
 
     files: dict[str, bytes]
 

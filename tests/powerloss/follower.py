@@ -1,4 +1,4 @@
-"""When the journal is brought into the file, told by the script."""
+"""The store's follower thread under the control of the script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from understudy_store.store import Store
 
 
 class _Held(Event):
-    """Set by the store, and heeded once it is let go."""
+    """An event that the store sets in vain as long as it is held."""
 
     held = True
 
@@ -21,9 +21,10 @@ class _Held(Event):
 
 
 class Follower:
-    """The thread of `store`, which was just opened, and acts only when it is told.
+    """The follower of `store`, which acts only when the script tells it to.
 
-    It waits for the journal's first commit before it looks at what is put here in the way.
+    The store must have just been opened: its follower waits for the journal's first commit before
+    it looks at the event that this object replaces.
     """
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +32,10 @@ class Follower:
         self._enough = self._engine.journaled._flush_now = _Held()
 
     def follow(self) -> None:
-        """Have it take one turn: what is sealed, or else all. Returns when it is in the file."""
+        """Let the follower take one turn: the sealed memtable, or the active one if none is sealed.
+
+        Returns when the rows are in SQLite's file.
+        """
         if not (self._engine.journaled._sealed or self._engine.journaled._active):
             return
         self._enough.held = False
@@ -40,7 +44,7 @@ class Follower:
         self._enough.held = True
 
     def leave(self) -> None:
-        """Let it go on by itself."""
+        """Let the follower run by itself from now on."""
         self._enough.held = False
 
     def _busy(self) -> bool:

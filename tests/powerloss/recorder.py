@@ -1,12 +1,13 @@
-"""What SQLite really does to the files of a store, as a list of events.
+"""A recorder: the operations of SQLite on the files of a store, as a list of events.
 
-A VFS of SQLite's own interface, put before the one that this Python uses: every file is opened by
-the original, and its table of methods exchanged for a copy in which the writing ones are ours. They
-note what was done and call the original. So what is recorded is what reaches the operating system,
-in its order; no compiler is needed, and nothing but the library that `sqlite3` itself uses.
+It is a VFS (SQLite's own interface to the operating system) in front of the one that this Python
+uses. The original VFS opens every file; then the file's table of methods is replaced by a copy
+whose writing methods note the operation and call the original. So the events are the operations
+that reach the operating system, in their order. This needs no compiler, and no library but the one
+that `sqlite3` itself uses.
 
-The log of WAL readers in shared memory (``-shm``) is not recorded: SQLite makes it anew after a
-loss of power, whatever it holds. What our own code does is seen by `Calls`.
+The index of the WAL in shared memory (``-shm``) is not recorded, because SQLite rebuilds it after a
+loss of power, whatever it contains. `Calls` records the operations of our own code.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _XWRITE = c.CFUNCTYPE(c.c_int, _File, c.c_void_p, c.c_int, c.c_int64)
 _XTRUNCATE = c.CFUNCTYPE(c.c_int, _File, c.c_int64)
 _XSYNC = c.CFUNCTYPE(c.c_int, _File, c.c_int)
 _XCLOSE = c.CFUNCTYPE(c.c_int, _File)
-#: the name as an address: the original keeps it, and looks at what follows it
+#: The name is passed as an address because the original keeps it and reads the bytes after it.
 _XOPEN = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, _File, c.c_int, c.POINTER(c.c_int))
 _XDELETE = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_int)
 _OPEN_DIRECTORY = c.CFUNCTYPE(c.c_int, c.c_char_p, c.POINTER(c.c_int))
@@ -71,12 +72,12 @@ class _Vfs(c.Structure):
 
 
 def _library() -> c.CDLL:
-    """The SQLite that `sqlite3` uses: linked to its module, or part of the interpreter.
+    """Return the SQLite library that `sqlite3` uses: a shared one, or part of the interpreter.
 
     Raises
     ------
     OSError
-        Its functions cannot be reached from outside.
+        The library does not export its functions.
     """
     for name in (getattr(_sqlite3, "__file__", None), None):
         library = c.CDLL(name)
@@ -87,21 +88,21 @@ def _library() -> c.CDLL:
 
 
 class Recorder:
-    """Records into `log` what happens to the files of `folder`, while it is `recording`."""
+    """Record into `log` the operations on the files of `folder`, within `recording`."""
 
     def __init__(self, folder: Path) -> None:
         self.log: list[Event] = []
-        #: what a callback raised: SQLite knows no exceptions
+        #: Exceptions of callbacks, kept here because they cannot pass through SQLite.
         self.errors: list[BaseException] = []
         self._folder = folder.resolve()
         self._library = _library()
         self._original = self._library.sqlite3_vfs_find(None)
-        #: by the address of an open file
+        #: Names of open files, by address.
         self._names: dict[int, str] = {}
-        #: by the address of the original table: ours, and the original
+        #: Our table of methods and the original one, by the address of the original.
         self._tables: dict[int, tuple[_Methods, _Methods]] = {}
         self._methods: dict[int, _Methods] = {}
-        #: the file that is being synced, until that is noted
+        #: The file that is being synced, until its sync is noted.
         self._syncing: str | None = None
         self._vfs = vfs = _Vfs.from_buffer_copy(self._original.contents)
         vfs.pNext = None
@@ -113,7 +114,7 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """What is opened within goes through the recorder; it must be closed within too."""
+        """Record everything that is opened within; it must also be closed within."""
         original = self._original.contents
         address = original.xGetSystemCall(self._original, b"openDirectory")
         self._original_open_directory = _OPEN_DIRECTORY(address)
@@ -134,10 +135,13 @@ class Recorder:
     def _note(self, event: Event) -> None:
         self.log.append(event)
 
-    # ---- what SQLite calls ----------------------------------------------------------------------
+    # ---- callbacks of SQLite --------------------------------------------------------------------
 
     def _directory(self, name: bytes, fd: Any) -> int:
-        """SQLite opens a directory for one reason: to sync it. `name` is a file in it."""
+        """Note the sync of a directory, which is the only reason why SQLite opens one.
+
+        `name` is that of a file in the directory.
+        """
         code = self._original_open_directory(name, fd)
         if code == 0 and Path(os.fsdecode(name)).parent == self._folder:
             self._note_sync()
@@ -162,7 +166,7 @@ class Recorder:
         return code
 
     def _exchange(self, file: int) -> _Methods:
-        """Give an open file our table; returns the original one."""
+        """Give an open file our table of methods; return the original one."""
         slot = c.cast(file, c.POINTER(c.c_void_p))
         address = slot[0]
         assert address
@@ -195,7 +199,7 @@ class Recorder:
         return code
 
     def _sync(self, file: int, flags: int) -> int:
-        """The file first, and then, if it is new, its directory (see `_directory`)."""
+        """Sync the file; if it is new, SQLite then syncs its directory (see `_directory`)."""
         self._syncing = self._names[file]
         code = int(self._methods[file].xSync(file, flags))
         if code == 0:

@@ -1,7 +1,7 @@
-"""Losing power: many lives of a store, and many images of each; see docs/proof.md.
+"""Loss of power: many lives of a store, and many images of each; see docs/proof.md.
 
 ``python -m tests.powerloss --images 20000 --seed 1`` makes lives from seeds 1, 2, … and opens
-`PER_LIFE` images of each until there are that many.
+`PER_LIFE` images of each, until it has opened the number of images given.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from understudy_store.changes import Changes
 from understudy_store.machine import Machine
 from understudy_store.store import open_store
 
-#: images of one seed's life
+#: Images opened of one life.
 PER_LIFE = 250
 SYNCS = (Sync, SyncWrite, SyncDirectory)
 
 
 class Point(NamedTuple):
-    """A moment in which the power goes: so many events are done; what survives, and how."""
+    """A loss of power after `done` events; `manner` and `seed` decide which writes survive."""
 
     done: int
     manner: Manner
@@ -65,18 +65,18 @@ class Point(NamedTuple):
 
 
 class Checker:
-    """Opens images and compares what is in them."""
+    """Open images and compare their content with the expected one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = iter(range(sys.maxsize))
 
     def check(self, files: dict[str, bytes], sure: Sure, states: list[State]) -> int:
-        """Open an image: no acknowledged batch may be missing, and it must be usable.
+        """Check that an image opens, has every acknowledged batch, and can be used.
 
         Returns
         -------
-        How many batches were in it.
+        The number of batches in it.
         """
         folder = self._folder / f"image-{next(self._numbers)}"
         write_files(folder, files)
@@ -95,7 +95,7 @@ class Checker:
             machine = Machine(CONFIG)
             machine.restore(store.snapshot, store.snapshot.now)
             check_state(machine, state.rows)
-            # and it goes on
+            # The store must also accept another batch.
             more = Changes(store.snapshot.now + 1, inserted=[row(NAME)])
             assert committed(store, more) == []
         finally:
@@ -108,7 +108,7 @@ class Checker:
 
 
 def points(events: Sequence[Event], count: int, random: Random) -> list[Point]:
-    """Moments to look at: many just before something becomes durable, or while it opens."""
+    """Draw moments: many are just before something becomes durable, or while a store opens."""
     before_syncs = [n for n, event in enumerate(events) if isinstance(event, SYNCS)]
     opening = _without_commits(events)
     found: list[Point] = []
@@ -125,7 +125,7 @@ def points(events: Sequence[Event], count: int, random: Random) -> list[Point]:
 
 
 def _without_commits(events: Sequence[Event]) -> list[int]:
-    """The moments in which a store is opened or closed."""
+    """Return the moments in which a store is opened or closed."""
     found: list[int] = []
     within = True
     for at in range(len(events), 0, -1):
@@ -140,7 +140,7 @@ def _without_commits(events: Sequence[Event]) -> list[int]:
 
 
 class Task(NamedTuple):
-    """A life to look at."""
+    """A life of which to open images."""
 
     seed: int
     images: int
@@ -148,19 +148,19 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of some lives: sums, and what was wrong in which."""
+    """The outcome of some lives: sums, and the failures with their lives."""
 
     counts: Counter[str]
     failures: list[tuple[Task, str]]
 
 
 def command(task: Task) -> str:
-    """What a person types to see a failure again."""
+    """Return the command that repeats a failure."""
     return f"make powerloss IMAGES={task.images} SEED={task.seed}"
 
 
 def play_one(task: Task) -> Outcome:
-    """Live one life and open images of it, in a folder of its own."""
+    """Play one life and open images of it, in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix=f"{task.seed}-", dir=task.folder))
     look = _Look(folder)
     failures: list[tuple[Task, str]] = []
@@ -176,7 +176,7 @@ def play_one(task: Task) -> Outcome:
 
 
 class _Look:
-    """A life and what its images hold."""
+    """A life, and the checks of its images."""
 
     def __init__(self, folder: Path) -> None:
         self.counts: Counter[str] = Counter()
@@ -196,7 +196,7 @@ class _Look:
         self.counts["syncs"] += sum(isinstance(each, SYNCS) for each in events)
 
     def at_images(self, chosen: list[Point]) -> None:
-        """Open what would be found at each of these moments; raises at the first that is wrong."""
+        """Open the image of each of these moments; raise at the first wrong one."""
         life, events = self._life, self.events
         checker = Checker(self._folder)
         disk, sure, done = Disk(life.before), Sure(life.batches_before), 0
@@ -214,7 +214,7 @@ class _Look:
                 if mark in seen:
                     continue
                 seen.add(mark)
-                self.counts["images unlike each other"] += 1
+                self.counts["distinct images"] += 1
                 session = next(n for n, end in enumerate(self._ends) if done <= end)
                 batches = checker.check(files, sure, life.sessions[session].states)
                 self.counts["with an unacknowledged batch"] += batches > sure.at_least
@@ -223,9 +223,9 @@ class _Look:
 def play_many(
     images: int, seed: int, processes: int, progress: Callable[[Outcome], None] | None = None
 ) -> Outcome:
-    """Look at many lives on several processes; `progress` is told the sum so far."""
+    """Play many lives in several processes; `progress` is called with the sum so far."""
     total = Outcome(Counter(), [])
-    # The disk is ours to imagine: what the real one does is of no interest.
+    # The disk is simulated, so the real one need not keep anything.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="understudy-powerloss-", dir=memory) as name:
@@ -243,7 +243,7 @@ def play_many(
 
 
 def report(total: Outcome, took_s: float) -> str:
-    """The sums, for people."""
+    """Return the sums as text."""
     counts = total.counts
     lines = [f"images {counts['images']:,} in {took_s:.0f} s, wrong {len(total.failures)}"]
     lines += [f"  {n:>14,}  {name}" for name, n in counts.most_common() if name != "images"]
@@ -255,8 +255,8 @@ def report(total: Outcome, took_s: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.powerloss", description=__doc__)
-    parser.add_argument("--images", type=int, default=10_000, help="how many in all")
-    parser.add_argument("--seed", type=int, default=1, help="of the first life")
+    parser.add_argument("--images", type=int, default=10_000, help="images to open in all")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first life")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
     began = shown = time.monotonic()

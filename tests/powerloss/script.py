@@ -1,15 +1,15 @@
-"""What is done to a store before the power goes: a life, with every write of it recorded.
+"""The life of a store before the power is lost, with every write recorded.
 
 A life is one or more sessions of the real `Store` on one file. It may begin with nothing or with a
-file of an earlier schema; a session may end with a close, or with the death of its process at any
-event, which loses nothing that was written, or with a loss of power, after which it goes on with
-what is left. How long the log of SQLite and the journal may be is drawn too, so that some lives
-have many checkpoints and changes of half.
+file of an earlier schema. A session may end with a close; with the death of its process at any
+event, which loses nothing that was written; or with a loss of power, after which the next session
+continues with the files that are left. The lengths of SQLite's log and of the journal are drawn
+too, so that some lives have many checkpoints and often change halves of the journal.
 
-A life follows from its seed, event by event, where the script says when the journal is brought into
-the file: `Sizes.free` is false. In a free one the store's own thread does that when it likes,
-beside the commits, so which events lie between which does not follow from the seed, nor what comes
-after a session that is cut short: what is found there may not be found again.
+If `Sizes.free` is false, the script decides when the journal is brought into the file, and every
+event of the life follows from its seed. In a free life the store's own thread does this at any
+time, in parallel with the commits. Then neither the order of events nor anything after a session
+that was cut short follows from the seed, so a failure may not occur again.
 """
 
 from __future__ import annotations
@@ -46,33 +46,33 @@ from understudy_store.store import Store, open_store
 
 NAME = "store.db"
 REAL_LOG_KIB = database.LOG_BYTES // 1024
-#: batches in a file of an earlier schema
+#: Batches in a file of an earlier schema.
 AGED_BATCHES = 4
 CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=1000, missed_max=2)
 
 
 class State(NamedTuple):
-    """What a store holds after a number of batches."""
+    """The content of a store after a number of batches."""
 
     snapshot: Snapshot
     rows: dict[str, Row]
 
 
 class Sizes(NamedTuple):
-    """How much a store writes before it goes on elsewhere."""
+    """Sizes of the files to which a store writes."""
 
-    #: of SQLite's log, before it is moved to the file
+    #: The size of SQLite's log before it is moved to the file.
     log_kib: int = 32
-    #: of one half of the journal
+    #: The size of one half of the journal.
     half_kib: int = 16
-    #: what is more is not for the journal; no more than a half
+    #: The largest record for the journal, at most a half; larger commits bypass the journal.
     record_kib: int = 16
-    #: whether the store's own thread brings the journal into the file when it likes
+    #: True if the store's own thread brings the journal into the file at any time.
     free: bool = False
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Stores that are opened within have these."""
+        """Give these sizes to all stores that are opened within."""
         lag_s, lag_rows = (0.001, 5) if self.free else (3600.0, 1_000_000)
         with ExitStack() as stack:
             for module, name, value in (
@@ -87,7 +87,7 @@ class Sizes(NamedTuple):
 
 
 def drawn(random: Random) -> Sizes:
-    """Some sizes; the real ones of the journal would make each image one of 16 MiB."""
+    """Draw sizes. They are small because an image with a journal of the real size has 16 MiB."""
     half_kib = random.choice([8, 16, 16, 32, 64])
     return Sizes(
         random.choices([32, 64, 256, REAL_LOG_KIB], [5, 10, 4, 1])[0],
@@ -98,17 +98,17 @@ def drawn(random: Random) -> Sizes:
 
 
 class Maker:
-    """Makes batches, as a machine decides them."""
+    """Make batches: the changes that a machine decides on."""
 
     def __init__(self, seed: int) -> None:
         self.author = Author(seed)
         self.adopt([])
 
     def adopt(self, batches: Sequence[Changes]) -> None:
-        """Go on after these batches."""
+        """Continue after these batches."""
         self.changes: list[Changes] = []
         self.engine = MemoryEngine()
-        #: by the number of batches
+        #: The content of the store, by number of batches.
         self.states = [State(in_order(self.engine.load()), {})]
         for changes in batches:
             self._keep(changes)
@@ -119,7 +119,7 @@ class Maker:
         self.author.tasks_now = {row.promise.id: row.task for row in rows if row.task}
 
     def batch(self) -> Changes:
-        """The next batch; never empty, and later than all before."""
+        """Return the next batch, which is never empty and later than all earlier ones."""
         machine, author = self.machine, self.author
         while True:
             author.time += author.random.choice([1, 2, 10, 30])
@@ -151,12 +151,14 @@ class Maker:
 
 
 def batches_in(states: Sequence[State], snapshot: Snapshot) -> int:
-    """After how many batches a store holds this; each batch has a time of its own.
+    """Return the number of batches after which a store has this content.
+
+    It is found by the time of the store, because each batch has a time of its own.
 
     Raises
     ------
     Difference
-        It holds something else than after any number of them.
+        The store does not have this content after any number of batches.
     """
     times = [state.snapshot.now for state in states]
     if snapshot.now not in times:
@@ -167,43 +169,43 @@ def batches_in(states: Sequence[State], snapshot: Snapshot) -> int:
 
 
 def _aged(snapshot: Snapshot) -> Snapshot:
-    """In a row of the first release nothing is written of deaths, which means that there are none.
+    """Return a snapshot without crash counts, which the first release did not store.
 
-    That a count is kept is seen where whole rows are compared.
+    Other comparisons, of whole rows, check that the counts are kept.
     """
     live = [to_pending_row(each.row()) for each in snapshot.live]
     return msgspec.structs.replace(snapshot, live=live)
 
 
 class Sure:
-    """How many batches must be there, and how many may."""
+    """The number of batches that a store must have, and the number that it may have."""
 
     def __init__(self, batches: int = 0) -> None:
         self.at_least = self.at_most = batches
 
     def apply(self, event: Event) -> None:
-        """One more thing happened."""
+        """Apply one more event."""
         match event:
             case Begun(batch):
                 self.at_most = batch
             case Acknowledged(batch):
                 self.at_least = batch
             case Opened(batches):
-                # whoever has seen a batch must see it again, acknowledged or not
+                # A batch that was seen once must be seen again, even if it was not acknowledged.
                 self.at_least = self.at_most = batches
             case _:
                 pass
 
 
 class Session(NamedTuple):
-    """What was done by one process, and the states that its batches lead to."""
+    """The events of one process, and the states that its batches lead to."""
 
     events: list[Event]
     states: list[State]
 
 
 class Life:
-    """All that was done to one store, in `sessions`, after what the disk had: `before`."""
+    """All sessions of one store; `before` has the files that the disk held at first."""
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.maker = Maker(seed)
@@ -222,10 +224,10 @@ class Life:
                 if number + 1 < most:
                     self._end(draw.choice(["closed", "killed", "killed", "lost"]))
 
-    # ---- before it begins -----------------------------------------------------------------------
+    # ---- the beginning --------------------------------------------------------------------------
 
     def _age(self) -> None:
-        """Begin with a file as the first release left it: of the schema without deaths."""
+        """Begin with a file of the first release, whose schema has no crash counts."""
         path = self._folder / "aged" / NAME
         store = open_store(str(path))
         batches = [_without_deaths(self.maker.batch()) for _ in range(AGED_BATCHES)]
@@ -245,7 +247,7 @@ class Life:
     # ---- sessions -------------------------------------------------------------------------------
 
     def _session(self, number: int) -> None:
-        """Open, commit some batches, and close."""
+        """Open the store, commit some batches, and close it."""
         disk, sure = self._now()
         folder = self._folder / f"session-{number}"
         write_files(folder, disk.visible())
@@ -267,7 +269,7 @@ class Life:
         self.sessions.append(Session(recorder.log, self.maker.states))
 
     def _now(self) -> tuple[Disk, Sure]:
-        """After all sessions."""
+        """Return a time after all sessions."""
         disk, sure = Disk(self.before), Sure(self.batches_before)
         for event in (event for session in self.sessions for event in session.events):
             disk.apply(event)
@@ -275,7 +277,7 @@ class Life:
         return disk, sure
 
     def _end(self, how: str) -> None:
-        """Have the last session end earlier: by the death of its process, or with the power."""
+        """Cut the last session short, by the death of its process or by a loss of power."""
         if how == "closed":
             return
         log = self.sessions[-1].events
@@ -285,7 +287,7 @@ class Life:
             log.append(Lost(disk.image(self.random.choice(MANNERS), self.random)))
 
     def _commit(self, store: Store, note: Callable[[Event], None]) -> None:
-        """One batch, by the writer thread or as the store chooses; some are followed by a read."""
+        """Commit one batch, by the writer thread or as the store chooses; some are read after it."""
         changes = self.maker.batch()
         batches = len(self.maker.changes)
         reads = [Read(PromiseSearch(), changes.now)] if self.random.random() < 0.1 else []
@@ -319,7 +321,7 @@ def _without_deaths(changes: Changes) -> Changes:
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Make a folder with these files and no others."""
+    """Make a folder that contains exactly these files."""
     folder.mkdir(parents=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)

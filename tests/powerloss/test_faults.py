@@ -1,4 +1,4 @@
-"""Stores that are broken on purpose: what a loss of power leaves of them is found to be wrong."""
+"""The checks find the damage that a loss of power does to stores that are broken on purpose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from understudy_store.engines.sqlite.memtable import Memtable
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
-#: what is said of images in which something is wrong, and of nothing else
+#: Messages that only a wrong image causes.
 FINDINGS = (
     "batches are there",
     "not what was committed before",
@@ -44,7 +44,7 @@ def _a_commit_is_acknowledged_before_it_is_synced(patch: pytest.MonkeyPatch) -> 
 
 
 def _a_new_journal_is_not_synced(patch: pytest.MonkeyPatch) -> None:
-    """Nor is its entry in the directory: it may be gone, with all that it holds."""
+    """Leave its directory entry unsynced too, so the journal may vanish with all its records."""
     patch.setattr(journal, "sync_directory", lambda path: None)
 
 
@@ -56,7 +56,7 @@ def _a_half_is_written_over_before_it_is_in_the_file(patch: pytest.MonkeyPatch) 
 
 
 def _a_record_begins_where_the_last_one_ends(patch: pytest.MonkeyPatch) -> None:
-    """Writing it writes the last sectors of the one before again, which may tear them."""
+    """Write the last sectors of the previous record again, which may tear them."""
     real = Journal.append
 
     def append(self: Journal, data: bytes) -> None:

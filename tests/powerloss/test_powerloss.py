@@ -1,4 +1,4 @@
-"""Whatever a loss of power leaves, a store opens, and nothing that was acknowledged is missing."""
+"""After any loss of power a store opens, and no acknowledged batch is missing."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_no_acknowledged_batch_is_missing(folder: Path, seed: int) -> None:
     assert outcome.counts["images"] == 15
 
 
-def test_a_seed_gives_the_same_again(folder: Path) -> None:
+def test_a_seed_has_the_same_outcome_each_time(folder: Path) -> None:
     assert play_one(Task(1, 5, folder)) == play_one(Task(1, 5, folder))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
 def test_a_life_follows_from_its_seed(folder: Path, seed: int) -> None:
-    """But for what SQLite draws by itself: which store it is, and salts of its log."""
+    """Apart from random bytes: the id of the store, and the salts in SQLite's log."""
     lives = [Life(seed, folder / str(n)) for n in range(2)]
     assert not lives[0].sizes.free
     one, other = ([_shape(e) for part in life.sessions for e in part.events] for life in lives)
@@ -66,8 +66,8 @@ def _shape(event: Event) -> tuple[object, ...]:
             return (event,)
 
 
-def test_a_store_opens_wherever_its_making_was_cut_short(folder: Path) -> None:
-    """By a loss of power or by the death of the process, after each single thing that it does."""
+def test_a_store_opens_after_its_creation_was_interrupted_anywhere(folder: Path) -> None:
+    """After each event of the creation the power is lost, or the process dies."""
     recorder = Recorder(folder)
     empty = [State(Snapshot(), {})]
     with Sizes(8, 8, 8).used():
@@ -81,7 +81,7 @@ def test_a_store_opens_wherever_its_making_was_cut_short(folder: Path) -> None:
         for number, event in enumerate(recorder.log):
             disk.apply(event)
             found = [disk.visible()]
-            if number % 4 == 0 or not event_is_of_the_log(event):
+            if number % 4 == 0 or not _is_common_write(event):
                 found += [disk.image("none", random), disk.image("torn", random)]
             for files in found:
                 mark = hash(frozenset(files.items()))
@@ -91,8 +91,8 @@ def test_a_store_opens_wherever_its_making_was_cut_short(folder: Path) -> None:
     assert len(seen) > 50
 
 
-def test_a_store_opens_whose_very_first_page_was_torn(folder: Path) -> None:
-    """Without its first sector it has no header; SQLite's journal says that it was empty."""
+def test_a_store_with_a_torn_first_page_opens(folder: Path) -> None:
+    """Without its first sector the file has no header; SQLite's journal says that it was empty."""
     recorder = Recorder(folder)
     with Sizes().used(), recorder.recording():
         open_store(str(folder / NAME)).close()
@@ -107,15 +107,15 @@ def test_a_store_opens_whose_very_first_page_was_torn(folder: Path) -> None:
     assert Checker(folder).check(files, Sure(), [State(Snapshot(), {})]) == 0
 
 
-def event_is_of_the_log(event: Event) -> bool:
-    """Whether it is one of the many writes of the filler."""
+def _is_common_write(event: Event) -> bool:
+    """Return whether the event is one of the many writes to other files than SQLite's journal."""
     return isinstance(event, Write) and event.name != f"{NAME}-journal"
 
 
 # ---- the disk -----------------------------------------------------------------------------------
 
 
-def test_what_is_synced_stays_and_what_is_not_may_go() -> None:
+def test_synced_data_stays_and_unsynced_data_may_be_lost() -> None:
     disk = Disk()
     for event in (Create("a"), SyncDirectory(), Write("a", 0, b"old"), Sync("a")):
         disk.apply(event)
@@ -134,7 +134,7 @@ def test_what_is_synced_stays_and_what_is_not_may_go() -> None:
     }
 
 
-def test_a_write_that_is_synced_by_itself_leaves_those_beside_it_unsure() -> None:
+def test_a_write_that_syncs_itself_does_not_sync_other_writes() -> None:
     disk, random = Disk({"a": bytes(4)}), Random(0)
     event: Event
     for event in (Write("a", 0, b"1111"), Write("a", 1, b"22"), SyncWrite("a")):
@@ -151,7 +151,7 @@ def test_a_write_that_is_synced_by_itself_leaves_those_beside_it_unsure() -> Non
     assert disk.image("none", random)["a"] == b"\x0032\0"
 
 
-def test_an_entry_of_the_directory_is_sure_once_that_is_synced() -> None:
+def test_a_directory_entry_is_durable_once_the_directory_is_synced() -> None:
     disk, random = Disk({"a": b"1"}), Random(0)
     disk.apply(Delete("a"))
     disk.apply(Create("b"))
@@ -173,10 +173,10 @@ def test_an_entry_of_the_directory_is_sure_once_that_is_synced() -> None:
 
 
 class Death(BaseException):
-    """The process ends here."""
+    """The simulated death of a process."""
 
 
-def test_directories_are_synced_even_if_whoever_made_them_died(tmp_path: Path) -> None:
+def test_directories_are_synced_even_if_the_process_that_made_them_died(tmp_path: Path) -> None:
     path = tmp_path / "new" / "newer" / NAME
     with mock.patch("os.fsync", side_effect=Death), pytest.raises(Death):
         open_store(str(path))
@@ -203,9 +203,9 @@ def test_directories_are_synced_even_if_whoever_made_them_died(tmp_path: Path) -
 
 @pytest.fixture
 def traced(tmp_path: Path) -> list[str]:
-    """The system calls of a process that makes a store and commits, as strace sees them."""
+    """Return the system calls of a process that makes a store and commits, as strace sees them."""
     if shutil.which("strace") is None:
-        pytest.skip("there is no strace here")
+        pytest.skip("strace is not installed")
     out = tmp_path / "trace"
     calls = "openat,write,pwrite64,pwritev,pwritev2,ftruncate,fsync,fdatasync,unlink"
     command = ["strace", "-f", "-y", "-o", str(out), "-e", f"trace={calls}", sys.executable]
@@ -218,7 +218,7 @@ def traced(tmp_path: Path) -> list[str]:
         text=True,
     )
     if "ptrace" in done.stderr:
-        pytest.skip("strace may not be used here")
+        pytest.skip("strace is not permitted here")
     assert done.returncode == 0, done.stderr
     return [line for line in out.read_text().splitlines() if str(tmp_path / "real") in line]
 
@@ -238,7 +238,7 @@ from understudy_store.store import open_store
 with Sizes().used():
     store = open_store(str(Path(sys.argv[1]) / NAME))
     for n in range(5):
-        # the read has the journal brought into the file, so both halves are written
+        # The read causes the journal to be brought into the file, so both halves are written.
         reads = [Read(PromiseSearch(), n)] if n == 2 else []
         committed(store, Changes(n + 1, inserted=[row(f"p{n}")]), reads)
     store.close()
@@ -246,7 +246,7 @@ with Sizes().used():
 
 
 def test_the_recorder_sees_what_the_system_sees(tmp_path: Path, traced: list[str]) -> None:
-    """Every write and sync of the files, in the same order, against strace where there is one."""
+    """The recorder and strace see the same writes and syncs of the files, in the same order."""
     folder = tmp_path / "recorded"
     folder.mkdir()
     recorder = Recorder(folder)
@@ -260,7 +260,7 @@ def test_the_recorder_sees_what_the_system_sees(tmp_path: Path, traced: list[str
             ours.append(("sync", event.name, 0))
         elif isinstance(event, SyncDirectory):
             ours.append(("sync", "real", 0))
-    # that of the new file, the first write to see whether such writes are possible, and the records
+    # One for the new file, one for the write that tries out O_DSYNC, and one for each record.
     assert ours.count(("sync", f"{NAME}.journal", 0)) == 1 + 1 + 5
     assert _merged(ours) == _merged(_calls(traced))
 
@@ -284,7 +284,7 @@ def _calls(lines: list[str]) -> Iterator[tuple[str, str, int]]:
 
 
 def _merged(calls: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """Writes to one file that follow each other count as one."""
+    """Merge consecutive writes to one file."""
     merged: list[tuple[str, str, int]] = []
     for kind, name, size in calls:
         if merged and merged[-1][:2] == (kind, name):

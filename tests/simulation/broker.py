@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NS = 1_000_000
 #: Short, so that promises that are idle for a moment are packed.
 COOL_AFTER_MS = 500
-#: metrics of the core that tell how many faults reached it
+#: Metrics of the core that show how many faults reached it.
 _COUNTED = ("stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused")
 
 
@@ -38,14 +38,14 @@ class BrokerHost:
     def __init__(self, world: World) -> None:
         self.world = world
         self.name = "broker"
-        #: Counts the processes; events of an earlier one do nothing.
+        #: The number of the current process; events of an earlier one have no effect.
         self.epoch = 0
         self.alive = False
         self.frozen_until = 0
-        #: the offset of the machine's wall clock
+        #: The offset of the machine's wall clock.
         self.skew_ms = 0
         self.was_set = False
-        #: "before", "after" (the write) or "read": the next use of the disk fails
+        #: The next fault of the disk: "before" or "after" a write, or at a "read".
         self.disk_fault: str | None = None
         plan = world.plan
         self.config = BrokerConfig(
@@ -61,7 +61,7 @@ class BrokerHost:
         )
 
     def start(self) -> None:
-        """Start a process, which goes on from the disk."""
+        """Start a process, which continues from the state on the disk."""
         if self.alive:
             return
         world, plan = self.world, self.world.plan
@@ -111,7 +111,7 @@ class BrokerHost:
 
     @property
     def idle(self) -> bool:
-        """True if everything that was received is done."""
+        """True if everything that was received has been processed."""
         return (
             self.alive and self._committing is None and not self.core.looking_up and not self._inbox
         )
@@ -127,7 +127,7 @@ class BrokerHost:
         self.wake(0)
 
     def wake(self, ms: int) -> None:
-        """Make a turn in `ms`, unless one is due sooner."""
+        """Schedule a turn in `ms`, unless one is due sooner."""
         at = max(self.world.now + ms, self.frozen_until)
         if self._due is None or at < self._due:
             self._due = at
@@ -198,7 +198,7 @@ class BrokerHost:
     # The disk ------------------------------------------------------------------------------------
 
     def _find(self, ids: set[str]) -> list[Row] | None:
-        """Answer at once, as SQLite does, or later, as a database across a network would."""
+        """Answer at once, as SQLite does, or later, as a database behind a network would."""
         delay_ms = self.world.lookup_ms()
         if not delay_ms:
             return self._read(ids)
@@ -223,7 +223,7 @@ class BrokerHost:
         self._after(self.world.disk_ms(), lambda: self._write(batch))
 
     def _after(self, ms: int, act: Callable[[], None]) -> None:
-        """Do it in `ms`, or once the broker is no longer frozen, if this process lives then."""
+        """Call `act` in `ms`, or when the broker thaws, if this process is still alive then."""
         epoch = self.epoch
 
         def due() -> None:
@@ -252,13 +252,13 @@ class BrokerHost:
         self.wake(0)
 
     def _disk_failed(self, why: str) -> None:
-        """Stop at once; nothing more is sent."""
+        """Stop at once, and send nothing more."""
         self.disk_fault = None
         self.world.counts["disk failures"] += 1
         self.crash(why)
 
     def _take_results(self) -> None:
-        """Take what the disk answered since the last turn."""
+        """Take the answers of the disk since the last turn."""
         if self._found is not None:
             found, self._found = self._found, None
             self.core.found(found)

@@ -1,10 +1,9 @@
-"""The properties of the semantics, checked after every transition over what that one touched.
+"""The properties of the semantics, checked after every transition for the objects it touched.
 
-`tests.unit.store.machine.properties` states them over whole states; this says the same of single
-objects,
-so that a check costs what the transition did and not what there is. A whole state is still checked
-after each restart and at the end. `Watched` is the machine with the watch on it; `Memory` is what
-the watch has seen, which outlives brokers.
+`tests.unit.store.machine.properties` states them for whole states; this module states them for
+single objects, so that the cost of a check depends on the transition and not on the size of the
+state. The whole state is still checked after each restart and at the end. `Watched` is the machine
+with these checks; `Memory` keeps the observations, which outlive brokers.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from understudy_store.records import (
 
 
 class Violation(AssertionError):
-    """A property that does not hold: its name, and what was seen."""
+    """A property does not hold; the text has its name and the observed values."""
 
 
 def hold(true: bool, name: str, *seen: object) -> None:
@@ -59,7 +58,7 @@ def hold(true: bool, name: str, *seen: object) -> None:
 
 
 class Seen(NamedTuple):
-    """One promise and its task as they were after the last transition that touched them."""
+    """A promise and its task as they were after the last transition that touched them."""
 
     record: PromiseRecord
     state: TaskState | None
@@ -96,25 +95,25 @@ class Memory:
     """The observations in one world, across all its brokers."""
 
     def __init__(self) -> None:
-        #: transitions since the world began
+        #: The number of transitions since the world began.
         self.transitions = 0
         self.seen: dict[str, Seen] = {}
-        #: which transition gave out each (id, version)
+        #: The transition that handed out each (id, version).
         self.acquired: dict[tuple[str, int], int] = {}
-        #: after which transition each settlement was on the disk
+        #: The last transition before each settlement was on the disk.
         self.settled: dict[str, int] = {}
-        #: who was given each (id, version), as far as it is on the disk
+        #: The holder of each (id, version) whose acquisition is on the disk.
         self.holders: dict[tuple[str, int], str] = {}
-        #: the same of what is on its way there: by id, (version, pid)
+        #: Acquisitions that are not on the disk yet: (version, pid), by id.
         self.handed: dict[str, list[tuple[int, str]]] = {}
 
     def hand(self, id_: str, version: int, pid: str) -> None:
-        """A task was acquired, in memory."""
+        """Note that a task was acquired, in memory."""
         self.acquired[id_, version] = self.transitions
         self.handed.setdefault(id_, []).append((version, pid))
 
     def stored(self, id_: str, version: int) -> None:
-        """The disk knows of all acquisitions up to this version."""
+        """Note that all acquisitions of a task up to this version are on the disk."""
         handed = self.handed.pop(id_, None)
         while handed and handed[0][0] <= version:
             given, pid = handed.pop(0)
@@ -125,7 +124,7 @@ class Memory:
 
 
 class Disk(MemoryEngine):
-    """The disk, which survives a broker. Notes when rows became durable, and holders of tasks."""
+    """The disk, which survives a broker. It notes holders of tasks, and when rows are durable."""
 
     def __init__(self, memory: Memory) -> None:
         super().__init__()
@@ -151,7 +150,7 @@ class Disk(MemoryEngine):
 
 
 class _Touched(dict[str, Promise]):
-    """The machine's dirty set, which also remembers what was put into it since last asked."""
+    """The machine's dirty set, which also remembers the entries added since the last check."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +162,7 @@ class _Touched(dict[str, Promise]):
 
 
 class Watched(Machine):
-    """The real machine; after each transition the properties are checked."""
+    """The real machine, which checks the properties after each transition."""
 
     def __init__(self, config: MachineConfig, memory: Memory, disk: Disk) -> None:
         super().__init__(config)
@@ -171,7 +170,7 @@ class Watched(Machine):
         self._disk = disk
         self._touched = _Touched()
         self.state.dirty = self._touched
-        #: awaiter -> what it is on the callbacks of
+        #: The promises whose callbacks contain an awaiter, by awaiter.
         self._waits: dict[str, set[str]] = {}
 
     def restore(self, snapshot: Snapshot, now: int) -> None:
@@ -241,7 +240,7 @@ class Watched(Machine):
         return changes
 
     def check_all(self) -> None:
-        """The whole state, by the unit tests' own checks."""
+        """Check the whole state as the unit tests do."""
         check_state(self, self._disk.rows)
 
     # One transition ----------------------------------------------------------------------------
@@ -318,7 +317,7 @@ class Watched(Machine):
                 hold(owed == new.record, "p13: an unblock is not owed", key, address)
 
     def _check_held(self, command: TaskFence | TaskFulfill | TaskRelease | TaskSuspend) -> None:
-        """Only the holder of the latest version is obeyed; what it ends has no open calls."""
+        """Check that the sender held the latest version, and ended no task with open calls."""
         version = self._memory.seen[command.id].version
         hold(command.version == version, "p10: a stale write was applied", command, version)
         if type(command) is TaskFulfill:
@@ -328,7 +327,7 @@ class Watched(Machine):
                 hold(not attached, "a parent ends before its child", command.id, child)
 
     def _check_reply(self, command: StoreCommand, reply: Reply, now: int) -> None:
-        """p03, p17: what is answered is so."""
+        """Check p03 and p17: a reply says what is stored."""
         asked = type(command) in (PromiseSettle, TaskFulfill) and command.state == TIMEDOUT  # type: ignore[union-attr]
         hold(not asked or reply.status == 400, "p03: a timeout was asked for", command)
         within = type(command) is TaskFence
@@ -349,7 +348,7 @@ _HELD: Final = frozenset((TaskFence, TaskFulfill, TaskRelease, TaskSuspend))
 
 
 def _check_state(key: str, new: Seen) -> None:
-    """p01, p02, p03, p07, p08, p09, p18 of one object."""
+    """Check p01, p02, p03, p07, p08, p09 and p18 for one object."""
     p = new.record
     pending = p.state == PENDING
     hold((p.settled_at is None) == pending, "p01", p)
@@ -373,7 +372,7 @@ def _check_state(key: str, new: Seen) -> None:
 
 
 def _check_step(key: str, old: Seen | None, new: Seen, now: int, kind: str) -> None:
-    """p04, p05, p10, p11, p12, p14, p16 of one object over one transition."""
+    """Check p04, p05, p10, p11, p12, p14 and p16 for one object and one transition."""
     p = new.record
     settled = p.settled_at is not None
     if settled and (old is None or old.record.settled_at is None):

@@ -1,10 +1,10 @@
-"""A crash at every step: each program is played once for each point where something can stop.
+"""A crash at every step: each program is played once for each point where a process may stop.
 
 A point is an event of the world: a frame that arrives, a turn of the broker, a write, a step of a
-function, a result that comes back. Before it a node, the broker or the caller is killed; the
-others go on. What comes of it must be what comes of the program without a crash, and no stored
-step is performed again. ``python -m tests.simulation.every_step`` tries all points of all programs,
-and for the small ones each pair of points.
+function, a result that comes back. Before it a node, the broker or the caller is killed; the others
+continue. The outcome must be that of the program without a crash, and no stored step is performed
+again. ``python -m tests.simulation.every_step`` tries all points of all programs, and all pairs of
+points of the small ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.simulation.plan import Plan, Root
 from tests.simulation.programs import Program
 from tests.simulation.world import World
 
-#: two nodes of the first group, one of the second, one caller
+#: Two nodes of the first group, and one of the second.
 NODES: Final = ["g", "g", "h"]
 VICTIMS: Final = ("n0", "n1", "n2", "broker", "c3")
 
@@ -45,15 +45,15 @@ PROGRAMS: Final[dict[str, Program]] = {
     "async": [["async", 1, [_PAIR], ""]],
     "shared": [["shared", 1, [], ""], ["call", 0, [[["shared", 1, [], ""]]], ""]],
 }
-#: those for which every pair of points is tried as well
+#: Programs for which every pair of points is tried as well.
 SMALL: Final = ("local steps", "sleep", "promise", "retries", "detached", "async")
 
-#: (event, who is killed before it)
+#: The number of an event, and the process that is killed before it.
 Stop = tuple[int, str]
 
 
 def plan_of(name: str, seed: int = 0) -> Plan:
-    """The world of a program: nothing fails in it by itself, nothing takes time."""
+    """Return the plan of a program: nothing fails by itself, and nothing takes time."""
     caller = len(NODES)
     return Plan(
         seed=seed,
@@ -65,26 +65,26 @@ def plan_of(name: str, seed: int = 0) -> Plan:
     )
 
 
-class Come(NamedTuple):
-    """Results of a play: the end of each promise by id, and the runs of each leaf."""
+class Ending(NamedTuple):
+    """The outcome of a play: the final state of each promise by id, and the runs of each leaf."""
 
     states: dict[str, str]
     effects: dict[str, int]
-    #: events until all was told and stored
+    #: The number of events until every result was stored and reported.
     points: int
 
 
-def play(name: str, stops: Iterable[Stop] = (), seed: int = 0) -> Come:
-    """Play a program with these stops; raises `Violation`."""
+def play(name: str, stops: Iterable[Stop] = (), seed: int = 0) -> Ending:
+    """Play a program with these stops; raise `Violation` if a property does not hold."""
     world = World(plan_of(name, seed), stops=dict(stops))
     world.run()
     states: dict[str, str] = {
         id_: row.promise.state for id_, row in world.disk.rows.items() if not id_.startswith("s.")
     }
     if name == "race":
-        # the loser may be cut off, or have been quicker than that
+        # The loser may be canceled, or may have ended before.
         states = dict.fromkeys(states, "")
-    return Come(states, dict(world.effects), world.told_at)
+    return Ending(states, dict(world.effects), world.told_at)
 
 
 class Tried(NamedTuple):
@@ -105,14 +105,15 @@ def try_stops(name: str, stops: Iterable[tuple[Stop, ...]], seed: int = 0) -> Tr
     for stop in stops:
         plays += 1
         try:
-            come = play(name, stop, seed)
+            ending = play(name, stop, seed)
         except Exception as error:
             wrong.append(f"{name} {stop}: {error!r}")
             continue
-        if come.states != right.states:
-            wrong.append(f"{name} {stop}: {come.states} and not {right.states}")
-        for id_, count in come.effects.items():
-            # under way when its process died: again for each death, a step's retries with it
+        if ending.states != right.states:
+            wrong.append(f"{name} {stop}: {ending.states} and not {right.states}")
+        for id_, count in ending.effects.items():
+            # A step that was under way when its process died is performed again, once for each
+            # death, and so are its retries.
             if count > right.effects.get(id_, 1) * (1 + len(stop)):
                 wrong.append(f"{name} {stop}: {id_} was performed {count} times")
             repeated += count > right.effects.get(id_, 1)
@@ -120,13 +121,13 @@ def try_stops(name: str, stops: Iterable[tuple[Stop, ...]], seed: int = 0) -> Tr
 
 
 def singles(name: str, seed: int = 0, victims: Sequence[str] = VICTIMS) -> list[tuple[Stop, ...]]:
-    """Each point with each victim."""
+    """Return each point with each victim."""
     points = play(name, seed=seed).points
     return [((at, victim),) for at in range(1, points + 1) for victim in victims]
 
 
 def pairs(name: str, first: Stop, victims: Sequence[str], seed: int = 0) -> list[tuple[Stop, ...]]:
-    """One stop, and after it each point that there then is."""
+    """Return one stop with each later point that a play with this stop has."""
     points = play(name, (first,), seed).points
     return [(first, (at, victim)) for at in range(first[0] + 1, points + 1) for victim in victims]
 
@@ -159,8 +160,8 @@ def _jobs(names: Sequence[str], with_pairs: bool, seeds: int) -> list[tuple[str,
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.every_step")
-    parser.add_argument("--program", choices=sorted(PROGRAMS), help="this one only")
-    parser.add_argument("--no-pairs", action="store_true", help="single crashes only")
+    parser.add_argument("--program", choices=sorted(PROGRAMS), help="try this program only")
+    parser.add_argument("--no-pairs", action="store_true", help="try single crashes only")
     parser.add_argument("--seeds", type=int, default=1, help="orders of events to try")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Faults: one function for each kind, and how all of them heal."""
+"""Faults: one function for each kind, and one that heals them all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def strike(world: World) -> None:
-    """One fault, of those that this world has."""
+    """Draw one of the faults of this world, and apply it."""
     kinds = world.plan.faults
     at = world.rng.random() * sum(FAULTS[kind] for kind in kinds)
     for kind in kinds:
@@ -27,7 +27,7 @@ def strike(world: World) -> None:
 
 
 def heal(world: World) -> None:
-    """Everybody is up, nothing is cut, the disk works; clocks stay as they are."""
+    """Start all processes, restore all connections and the disk; clocks stay as they are."""
     world.broker.disk_fault = None
     world.broker.frozen_until = min(world.broker.frozen_until, world.now)
     if not world.broker.alive:
@@ -52,7 +52,7 @@ def _connection(world: World) -> Connection | None:
 def _node_crash(world: World) -> None:
     host = _one(world, world.nodes)
     if host.alive and world.rng.random() < 0.3:
-        # its name is free again, and another process of the group has one of its own
+        # It stays away for longer than its lease, so its name becomes free meanwhile.
         away_ms = 2 * world.plan.lease_ttl_ms
         host.crash("killed, for long", away_ms)
     else:
@@ -100,7 +100,7 @@ def _half_open(world: World) -> None:
 
 
 def _partition(world: World) -> None:
-    """Some hosts cannot reach the broker for a while, nor it them."""
+    """Cut some hosts off from the broker for a while, in both directions."""
     ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
     for host in world.peers:
         if world.rng.random() < 0.5:
@@ -111,7 +111,7 @@ def _partition(world: World) -> None:
 
 
 def _stall(world: World) -> None:
-    """Packets are lost and sent again: all arrives, late."""
+    """Delay packets, as if they were lost and sent again: all of them arrive, late."""
     ms = world.pick((50, world.plan.lease_ttl_ms // 2, 2 * world.plan.lease_ttl_ms))
     connection = _connection(world)
     if connection is not None:
@@ -124,7 +124,7 @@ def _disk(world: World) -> None:
 
 
 def _clock(world: World) -> None:
-    """A wall clock is set, to either side; the broker's counts when it starts again."""
+    """Set a wall clock forward or back; the broker reads its own when it starts again."""
     ms = world.pick((-100_000, -1_000, 1_000, 100_000))
     world.counts["clock jumps"] += 1
     if world.rng.random() < 0.3:

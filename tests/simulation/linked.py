@@ -1,7 +1,7 @@
-"""A machine with one process at a time, and the link that this keeps to the broker.
+"""A host with one process at a time, and the link of that process to the broker.
 
-What `understudy_broker.link.connection` does, around the real link core: connect, say hello, read,
-write, beat, give up what is silent or broken, and try again.
+It does the work of `understudy_broker.link.connection` around the real link core: it connects, says
+hello, reads, writes, sends heartbeats, gives up silent or broken connections, and tries again.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NS = 1_000_000
-#: between attempts to connect
+#: Pauses between attempts to connect, in milliseconds.
 BACKOFF_MS = (50, 1_000)
-#: the group of those that only ask
+#: The group of the clients.
 CALLERS = "callers"
 
 
 class LinkedHost:
-    """A host that is connected, as long as it lives and the network lets it."""
+    """A host that stays connected as long as it lives and the network allows."""
 
-    #: of the process that lives now
+    #: The core of the current process.
     core: NodeCore
 
     def __init__(self, world: World, place: int, group: str | None) -> None:
         self.world = world
         self.place = place
-        #: None: a client, and never a node
+        #: The group of a node; None for a client.
         self.group = group
         self.env = environment_of(group or CALLERS)
         self.name = f"n{place}" if group else f"c{place}"
@@ -52,29 +52,29 @@ class LinkedHost:
         """Make the parts of a new process."""
 
     def _is_busy(self) -> bool:
-        """True if it holds or waits for something."""
+        """Return whether the process holds or awaits something."""
         return True
 
     def _on_messages(self, messages: list[ToPeer]) -> None:
         """Handle the messages that answer no request."""
 
     def _on_connected(self, reconnected: bool) -> None:
-        """The broker has said welcome."""
+        """Handle the broker's welcome."""
 
     # Life ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """A new process, which knows nothing of the one before it."""
+        """Start a new process, which knows nothing of the one before it."""
         if self.alive:
             return
         world = self.world
         self.epoch += 1
         self.alive = True
         if self.group is None:
-            # whoever calls again is another process, of another name
+            # A client that calls again is another process, with another name.
             self.name = f"c{self.place}-{self.epoch}"
         elif world.rng.random() < 0.3:
-            # a node of another name: what the one before it held is found by its silence alone
+            # The new node has another name, so only silence tells that the old one is dead.
             self.name = f"n{self.place}-{self.epoch}"
         self._clock = PeerClock(
             wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
@@ -94,7 +94,7 @@ class LinkedHost:
         self._connect()
 
     def crash(self, why: str = "killed", away_ms: int | None = None) -> None:
-        """The process ends between two steps; the kernel closes its connection."""
+        """End the process between two steps; the kernel closes its connection."""
         if not self.alive:
             return
         world = self.world
@@ -110,7 +110,7 @@ class LinkedHost:
         world.after(away_ms, self.start)
 
     def later(self, ms: int, act: Callable[[], None]) -> None:
-        """Do it in `ms`, if this process still lives then, and after it has thawed."""
+        """Call `act` in `ms`, or when the process thaws, if it is still alive then."""
         epoch, world = self.epoch, self.world
 
         def due() -> None:
@@ -125,7 +125,7 @@ class LinkedHost:
 
     @property
     def now_ms(self) -> int:
-        """The time, as this process knows it."""
+        """Return the time by the clock of this process."""
         return self._clock()
 
     # The link's shell ----------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class LinkedHost:
         )
 
     def take(self, frame: bytes) -> None:
-        """A frame has arrived."""
+        """Receive a frame."""
         self._inbox.append(frame)
         if self.frozen_until > self.world.now:
             self.later(0, self._read)
@@ -200,7 +200,7 @@ class LinkedHost:
         self.flush()
 
     def lose(self, connection: Connection) -> None:
-        """The kernel says that this connection is closed."""
+        """Handle the kernel's report that this connection is closed."""
 
         def lost() -> None:
             if self.connection is connection:
@@ -224,7 +224,7 @@ class LinkedHost:
             self._retry()
 
     def flush(self) -> None:
-        """Send what has been asked and said; give up a connection that is silent."""
+        """Send all pending messages; give up a silent connection."""
         connection, link, now = self.connection, self.link, self.world.now
         if connection is None:
             return

@@ -1,7 +1,7 @@
-"""The processes at the other end: `understudy.client.connection` and the executor in one thread.
+"""Nodes and clients: `understudy.client.connection` and the executor, in one thread.
 
-A host is a client, or a node as well. Its real part is the node's core; the executor steps a
-routine when the world says so, and the result comes back some time later.
+A host is a client, or a node that may also be a client. The node's core is real; the executor is
+simulated: it steps a routine when the world decides, and the result comes back some time later.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DAY_MS = 86_400_000
-#: how often the node's timers are looked at, while there are any
+#: The interval between checks of the node's timers, if there are any.
 TICK_MS = 20
 
 OnReply = Callable[[Response | Refused], None]
@@ -55,10 +55,10 @@ class PeerHost(LinkedHost):
 
     def __init__(self, world: World, place: int, group: str | None) -> None:
         super().__init__(world, place, group)
-        #: a node that is to leave, or has left
+        #: True for a node that is leaving or has left.
         self.draining = False
         self.roots: list[Root] = []
-        #: roots whose result this host has been told, in any of its lives
+        #: Roots whose results any process of this host has received.
         self.told: set[str] = set()
 
     def _begin(self) -> None:
@@ -84,12 +84,12 @@ class PeerHost(LinkedHost):
 
     @property
     def address(self) -> str:
-        """The address of this process alone, for unblocks."""
+        """Return the address of this process alone, for unblocks."""
         return f"poll://uni@{CALLERS}/{self.name}"
 
     @property
     def idle(self) -> bool:
-        """Nothing is held, run or asked."""
+        """True if the process holds no task, runs nothing and awaits no reply."""
         return (
             self.alive
             and not self.core.activations
@@ -127,7 +127,7 @@ class PeerHost(LinkedHost):
         return self.link.send(message)
 
     def cork(self) -> None:
-        """All that one event asks for leaves together anyway."""
+        """Do nothing, because all requests of one event are sent together anyway."""
 
     def uncork(self) -> None: ...
 
@@ -149,7 +149,7 @@ class PeerHost(LinkedHost):
             run.routine.close()
 
     def _step(self) -> None:
-        """A thread takes the next run, if one is free."""
+        """Give the next run to a thread, if one is free."""
         if not self.queue or self.stepping >= self.world.plan.concurrency:
             return
         run = self.queue.pop(0)
@@ -164,7 +164,7 @@ class PeerHost(LinkedHost):
         self.later(self.world.step_ms(), lambda: self._stepped(report))
 
     def _hand_out(self, run: Run, output: StepResult) -> None:
-        """A long step passes on what it has so far."""
+        """Pass on the commands that a long step has made so far."""
         self.results.append(StepReport(run, output, False))
         self.later(0, self._collect)
 
@@ -204,7 +204,7 @@ class PeerHost(LinkedHost):
     # Leaving in order ----------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """SIGTERM: finish or hand back what is held, then go."""
+        """Handle SIGTERM: finish or hand back the tasks that are held, then leave."""
         if not self.alive or self.draining or self.group is None:
             return
         self.world.say(self.name, "drains")
@@ -306,7 +306,7 @@ class PeerHost(LinkedHost):
     def _send_watch(self, ids: tuple[str, ...]) -> None:
         def on_reply(answer: Response | Refused) -> None:
             if isinstance(answer, Response) and answer.reply.status == 404:
-                # only where frames were swapped, for the create was asked before
+                # This happens only if frames were swapped, because the create was sent first.
                 hold(self.world.plan.frame_rate > 0, "watched and absent", ids)
                 self.later(50, lambda: self._watch_again(ids))
             elif isinstance(answer, Response):
@@ -328,13 +328,13 @@ class PeerHost(LinkedHost):
                 self.world.result(self, record)
 
     def ask(self, command: AnyCommand, on_reply: OnReply) -> None:
-        """A person at this host asks for something."""
+        """Send a request of a person at this host."""
         self.request(command, on_reply)
         self.flush()
 
 
 def _watches_apart(root: Root) -> bool:
-    """Half of the callers watch by a request of its own, as those do that attach."""
+    """Return whether a call watches by a separate request, as an attach does; half of them do."""
     return crc32(root.id.encode()) % 2 == 0
 
 

@@ -1,6 +1,6 @@
 """People and operators: they settle promises, make schedules, cancel and halt calls.
 
-What they want outlives the client that they use: if that dies, they ask through another.
+Their wishes outlive the client that they use: if it dies, they ask through another one.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ HOUR_MS = 3_600_000
 
 
 class People:
-    """They look in every so often."""
+    """The people of one world, who act from time to time."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._wanted: dict[str, int] = {}
         self._done: set[str] = set()
-        #: by when they were made: a late create may make it again
+        #: Schedules by time of creation, because a late create may create the schedule again.
         self._begun: dict[int, ScheduleRecord] = {}
         self._made = self._deleted = not world.plan.schedule
 
     def begin(self) -> None:
-        """Look in, now and from now on."""
+        """Act now, and from time to time from now on."""
         world = self.world
         hosts = [host for host in world.clients if host.alive]
         if hosts:
@@ -65,7 +65,7 @@ class People:
                 host.ask(ScheduleDelete("s"), self._unscheduled)
             if world.calm:
                 for id_ in self._halted():
-                    # 409: it is going on already
+                    # 409 means that the task is no longer halted.
                     host.ask(TaskContinue(id_), _whatever)
         if not world.calm or self.unfinished() or not self._wanted.keys() <= self._done:
             world.after(60 if not world.calm else 250, self.begin)
@@ -79,7 +79,7 @@ class People:
 
     def _settled(self, id_: str) -> Callable[[Response | Refused], None]:
         def on_reply(answer: Response | Refused) -> None:
-            # 404: its create is still on its way
+            # 404 means that the create of the promise has not arrived yet.
             if isinstance(answer, Response) and answer.reply.ok:
                 self._done.add(id_)
 
@@ -97,7 +97,7 @@ class People:
             self._made = True
 
     def _due(self) -> bool:
-        """True if it has come due at least once."""
+        """True if the schedule has come due at least once."""
         return any(id_.startswith("s.") for id_ in self.world.disk.rows)
 
     def _unscheduled(self, answer: Response | Refused) -> None:
@@ -110,7 +110,7 @@ class People:
     # Operators -----------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Somebody cancels a call."""
+        """Cancel a call."""
         world = self.world
         ids = [id_ for id_ in sorted(world.may_cancel) if id_ in world.acked]
         hosts = [host for host in world.clients if host.alive]
@@ -119,7 +119,7 @@ class People:
             hosts[0].ask(PromiseCancel(ids[0]), _whatever)
 
     def halt(self) -> None:
-        """Somebody halts a task, for a while."""
+        """Halt a task for a while."""
         world = self.world
         ids = [row.task.id for row in world.disk.rows.values() if row.task and row.task.retry_at]
         ids += [row.task.id for row in world.disk.rows.values() if row.task and row.task.pid]
@@ -130,24 +130,24 @@ class People:
             hosts[0].ask(TaskHalt(id_), _whatever)
 
     def _halted(self) -> list[str]:
-        """Tasks that somebody, or too many deaths, have stopped."""
+        """Return the tasks that are halted, by a person or after too many crashes."""
         tasks = (row.task for row in self.world.disk.rows.values())
         return [task.id for task in tasks if task is not None and task.state == "halted"]
 
     # The end -------------------------------------------------------------------------------------
 
     def unfinished(self) -> list[str]:
-        """The wishes that are left."""
+        """Return the wishes that are left."""
         broker = self.world.broker
         if self._deleted and self.world.plan.schedule and broker.alive:
-            # another client's create may come after the delete
+            # Another client's create may arrive after the delete.
             self._deleted = not broker.machine.state.schedules
         if not self._made or not self._deleted:
             return [f"the schedule: made {self._made}, deleted {self._deleted}"]
         return []
 
     def check_end(self) -> None:
-        """Each occurrence of the schedule was one call, and none is missing."""
+        """Check that each occurrence of the schedule was one call, and none is missing."""
         rows = self.world.disk.rows
         made = sorted(int(id_[2:]) for id_ in rows if id_.startswith("s."))
         for each in made:
@@ -163,4 +163,4 @@ class People:
 
 
 def _whatever(answer: Response | Refused) -> None:
-    """It may have come too late."""
+    """Accept any reply, because the request may have come too late."""

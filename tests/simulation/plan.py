@@ -1,7 +1,7 @@
-"""Decisions of a seed before anything happens: processes, their work, and faults.
+"""The plan of a seed, drawn before anything happens: processes, their work, and faults.
 
-Each seed draws its own mixture of faults ("swarm"): a world where all is possible at once seldom
-gets far, and one with few kinds of faults goes deep into each.
+Each seed draws its own mixture of faults ("swarm testing"): a world with all kinds at once seldom
+makes much progress, and one with few kinds tests each of them in depth.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from tests.simulation.programs import GROUPS, Program, make
 
-#: kinds of faults and how often they are drawn, where a world has them at all
+#: Kinds of faults, and how often each is drawn in a world that has it.
 FAULTS: Final[dict[str, int]] = {
     "node crash": 6,
     "node drain": 2,
@@ -34,42 +34,42 @@ FAULTS: Final[dict[str, int]] = {
 
 
 class Root(msgspec.Struct):
-    """A call from outside: one program under one id."""
+    """A call from outside: a program with an id."""
 
     id: str
     program: Program
-    #: which hosts call it, by their places: the same id is the same call
+    #: The places of the hosts that make the call; they share it, because they use the same id.
     owners: list[int]
-    #: "rpc"; "run": acquired by its own caller; "listen": told by an unblock
+    #: "rpc"; "run": the caller acquires it itself; "listen": an unblock reports its result.
     mode: str
     group: str
     at_ms: int
-    #: somebody may cancel it, so that it may end as canceled
+    #: True if a person may cancel it, so it may end as canceled.
     cancel: bool = False
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """One world. Times in milliseconds; rates are chances for each event or frame."""
+    """The plan of one world. Times are in milliseconds; rates are chances per event or frame."""
 
     seed: int
-    #: groups of the nodes, one for each
+    #: The group of each node.
     nodes: list[str]
     clients: int
     roots: list[Root]
     schedule: bool = False
     faults: list[str] = []
-    #: chance of a fault after each event, and how many there are before the fair phase
+    #: The chance of a fault after each event, and the number of faults before the fair phase.
     fault_rate: float = 0.0
     faults_max: int = 0
-    #: how long the unfair phase may last
+    #: The longest duration of the unfair phase.
     unfair_ms: int = 20_000
-    #: chance for each frame: lost, doubled, or swapped with the one before it
+    #: The chance that a frame is lost, doubled, or swapped with the one before it.
     frame_rate: float = 0.0
-    #: delays of frames, steps, commits and lookups are drawn from these
+    #: Delays of frames, steps, commits and lookups are drawn from these.
     frame_ms: tuple[int, ...] = (0,)
     step_ms: tuple[int, ...] = (0,)
     disk_ms: tuple[int, ...] = (0,)
-    #: 0: the rows are there at once
+    #: With 0, a lookup returns its rows at once.
     lookup_ms: tuple[int, ...] = (0,)
     lease_ttl_ms: int = 2_000
     grace_ms: int = 50
@@ -80,17 +80,17 @@ class Plan(msgspec.Struct, kw_only=True):
     concurrency: int = 2
     inflight_max: int = 4_096
     batch_requests_max: int = 32_768
-    #: frames that a turn of the broker takes in
+    #: The most frames that the broker takes in per turn.
     frames_max: int = 1_000
-    #: how long the broker keeps answers that nobody waits for
+    #: The time for which the broker delays replies that no function waits for.
     reply_delay_ms: int = 20
-    #: where the broker, and its peers, begin another frame
+    #: The size at which the broker and its peers begin another frame.
     frame_bytes: int = 1_048_576
     frame_messages: int = 16_384
-    #: commands in a fence, and after how many a long step hands out what it has
+    #: The most commands in a fence, and the number after which a long step passes them on.
     fence_commands: int = 1_024
     flush_commands: int = 256
-    #: commands of a run that may be unanswered before it pauses
+    #: The number of unanswered commands at which a run pauses.
     unanswered_max: int = 8_192
 
     @property
@@ -99,11 +99,11 @@ class Plan(msgspec.Struct, kw_only=True):
 
 
 def draw(seed: int) -> Plan:
-    """The plan of a seed."""
+    """Draw the plan of a seed."""
     rng = random.Random(seed)
     one = rng.random() < 0.3
     nodes = [GROUPS[0]] * rng.choice((1, 2, 2, 3))
-    # calls go to the second group in any program
+    # Any program may make calls to the second group.
     nodes += [GROUPS[1]] * rng.choice((1, 1, 2))
     clients = 1 if one else 2
     kinds = [kind for kind in FAULTS if rng.random() < 0.45]
@@ -159,13 +159,13 @@ def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> lis
 
 
 def _strike(rng: random.Random, plan: Plan) -> None:
-    """Decide which of the roots may be canceled, if that is among the faults."""
+    """Decide which of the roots may be canceled, if the faults include this."""
     if "cancel" in plan.faults:
         for root in plan.roots:
             root.cancel = rng.random() < 0.5
 
 
 def described(plan: Plan) -> dict[str, Any]:
-    """A plan as plain data, for whoever looks at a failure."""
+    """Return a plan as plain data, to be printed with a failure."""
     found: dict[str, Any] = msgspec.to_builtins(plan)
     return found

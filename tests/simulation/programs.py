@@ -1,8 +1,8 @@
-"""Programs that the simulator plays, and what each comes to when it is run as plain Python.
+"""Programs that the simulator plays, and their results when computed by plain Python.
 
 A program is data: a list of operations, each ``[kind, number, inner programs, group]``. The durable
-function `body` performs it with `ctx`; `plain` works out the same as ordinary recursion. So every
-result of a simulated world can be compared with one that no crash has touched.
+function `body` performs it with `ctx`; `plain` computes the same by ordinary recursion. So every
+result of a simulated world can be compared with one that no crash has affected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from understudy.registry import Registry
 from understudy.retry import Constant, Never
 from understudy.values import Codec
 
-#: [kind, number, programs inside, group or ""]
+#: The kind, a number, the inner programs, and a group or "".
 Operation: TypeAlias = list[Any]
 Program: TypeAlias = list[Operation]
 
@@ -27,33 +27,33 @@ GROUPS: Final = ("g", "h")
 LEAVES: Final = ("leaf", "step", "delayed", "flaky", "flaky step", "broken", "sleep", "late")
 NESTED: Final = ("call", "here", "async", "fan", "fan here", "tree", "ahead", "race", "cut race")
 SELDOM: Final = ("promise", "detached", "fib")
-#: a call under an id of its own, which other places in the same call graph may make too
+#: A call with an explicit id, which other places in the same call graph may make too.
 SHARED: Final = "shared"
-#: a durable pause is this long for each unit of its number
+#: The duration of a durable sleep for each unit of its number.
 SLEEP_UNIT_S: Final = 0.02
 
 
 class Stage(Protocol):
-    """Reports of the functions to the world that they run in."""
+    """The world as the functions see it: they report to it."""
 
     def performs(self, promise_id: str) -> None:
-        """A leaf is being performed: a side effect, as far as anyone outside can tell."""
+        """Note that a leaf is performed, which stands for a side effect."""
 
     def wants(self, promise_id: str, value: int) -> None:
-        """A promise waits for a person, who will settle it with `value`."""
+        """Note that a promise waits for a person, to be settled with `value`."""
 
     def lies_down(self, place: str) -> None:
-        """A durable pause begins, or is replayed."""
+        """Note that a durable sleep begins, or is replayed."""
 
     def wakes(self, place: str, ms: int) -> None:
-        """A durable pause of `ms` is over."""
+        """Note that a durable sleep of `ms` is over."""
 
     def detaches(self, promise_id: str, program: Program) -> None:
-        """A call graph of its own was begun."""
+        """Note that a detached call graph was begun."""
 
 
 class _Cast:
-    """Gives the functions the world that plays them; there is one at a time in each process."""
+    """Access to the current world for the functions; each process has one world at a time."""
 
     stage: Stage
 
@@ -73,13 +73,13 @@ class Flaky(Exception):
 
 
 def leaf(ctx: Context, n: int) -> int:
-    """One effect on the world."""
+    """Have one effect on the world."""
     CAST.stage.performs(ctx.id)
     return n + 1
 
 
 def flaky(ctx: Context, n: int, failures: int) -> int:
-    """Fails so many times; attempts are counted by the store, or in the activation."""
+    """Fail some times; the store or the activation counts the attempts."""
     CAST.stage.performs(ctx.id)
     if ctx.info.attempt <= failures:
         raise Flaky(f"attempt {ctx.info.attempt}")
@@ -87,13 +87,13 @@ def flaky(ctx: Context, n: int, failures: int) -> int:
 
 
 def broken(ctx: Context, n: int) -> int:
-    """Fails for good."""
+    """Fail in each attempt."""
     CAST.stage.performs(ctx.id)
     raise Broken(f"no {n}")
 
 
 def fib(ctx: Context, n: int) -> Generator[Any, Any, int]:
-    """Recursion: one branch in another process, one here."""
+    """Compute a Fibonacci number, with one branch in another process and one in this one."""
     if n < 2:
         return n
     there = yield ctx.rfi(fib, n - 1)
@@ -102,7 +102,7 @@ def fib(ctx: Context, n: int) -> Generator[Any, Any, int]:
 
 
 def body(ctx: Context, program: Program) -> Generator[Any, Any, list[Any]]:
-    """Perform a program; what each operation gave."""
+    """Perform a program; return the result of each operation."""
     seen: list[Any] = []
     for place, operation in enumerate(program):
         try:
@@ -119,7 +119,7 @@ def body(ctx: Context, program: Program) -> Generator[Any, Any, list[Any]]:
 
 
 async def async_body(ctx: Context, program: Program) -> list[Any]:
-    """The same for operations that are one request each."""
+    """Perform a program whose operations are one request each."""
     seen: list[Any] = []
     for operation in program:
         try:
@@ -137,7 +137,7 @@ def _request(ctx: Context, operation: Operation) -> Any:
         return ctx.lfc(leaf, n)
     if kind == "delayed":
         call = ctx.rfc(leaf, n).options(delay=n * SLEEP_UNIT_S, priority=n - 5)
-        # preferred, but not waited for
+        # The node is preferred, but the call does not wait for it.
         return call.options(target=f"poll://any@{group or GROUPS[0]}/n1")
     if kind == "flaky":
         call = _to(ctx.rfc(flaky, n, n % 3), group)
@@ -201,7 +201,7 @@ def _detached(ctx: Context, place: int, operation: Operation) -> Generator[Any, 
 
 
 def _ahead(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, list[Any]]:
-    """Calls that are under way while this function does something else."""
+    """Make calls that run while this function does something else."""
     del place
     promises: list[Any] = []
     for inner in operation[2]:
@@ -232,7 +232,7 @@ def _simple(program: Program) -> Program:
 
 
 def plain(program: Program) -> list[Any]:
-    """Compute the result of the program, with nothing durable about it."""
+    """Compute the result of the program without anything durable."""
     return [_plainly(*operation[:3]) for operation in program]
 
 
@@ -262,9 +262,9 @@ def _fib(n: int) -> int:
 
 
 def make(rng: random.Random, depth: int, budget: int, *, shared: bool) -> Program:
-    """A random program of about `budget` operations in all, nested at most `depth` times.
+    """Make a random program of about `budget` operations, nested at most `depth` times.
 
-    `shared`: with calls of one id from several places.
+    If `shared`, several places may make calls with the same id.
     """
     program: Program = []
     leaves = (*LEAVES, SHARED, SHARED) if shared else LEAVES
@@ -288,19 +288,19 @@ def make(rng: random.Random, depth: int, budget: int, *, shared: bool) -> Progra
 
 
 def environment() -> NodeEnvironment:
-    """Functions, codec and defaults, shared by all nodes of all worlds: it keeps no state."""
+    """Make the functions, codec and defaults. They have no state, so all worlds share them."""
     registry = Registry()
     for function in (leaf, flaky, broken, fib, body, async_body):
         registry.register(function)
     return NodeEnvironment(registry, Codec(), group=GROUPS[0], timeout_s=36_000, retry=Never())
 
 
-#: one for each group, since a call that names no target goes to its own
+#: One environment for each group, because a call without a target goes to its own group.
 ENVIRONMENTS: Final[dict[str, NodeEnvironment]] = {}
 
 
 def environment_of(group: str) -> NodeEnvironment:
-    """The environment of a node of `group`."""
+    """Return the environment of a node of `group`."""
     found = ENVIRONMENTS.get(group)
     if found is None:
         found = ENVIRONMENTS[group] = environment()
@@ -310,4 +310,4 @@ def environment_of(group: str) -> NodeEnvironment:
 
 
 def _no_warning(text: str) -> None:
-    """Short sleeps near a deadline are meant here."""
+    """Ignore warnings, because short sleeps near a deadline are intended here."""

@@ -1,7 +1,7 @@
-"""Playing seeds: one, or many on all cores, with a report.
+"""Play seeds: one, or many on all cores, with a report.
 
-``python -m tests.simulation --seeds 1000`` plays seeds 0 to 999, ``--seed 7`` that one alone, with
-a trace of all that happens in it.
+``python -m tests.simulation --seeds 1000`` plays seeds 0 to 999. ``--seed 7`` plays only seed 7,
+and shows a trace of everything that happens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tests.simulation.plan import described, draw
 from tests.simulation.world import World
 
-#: seeds that a process plays before it reports
+#: The number of seeds that a process plays before it reports.
 BLOCK = 50
 
 
@@ -38,7 +38,7 @@ def command(seed: int) -> str:
 
 
 def trace_of(seed: int) -> str:
-    """All that happens in a seed's world, as text; the same whenever and wherever it is played."""
+    """Return all events of a seed's world as text, which is the same in every play."""
     world = World(draw(seed), trace=True)
     failure = None
     try:
@@ -74,7 +74,7 @@ def play_block(seeds: Sequence[int]) -> Outcome:
 def play_many(
     seeds: Sequence[int], processes: int, progress: Callable[[Outcome], None] | None = None
 ) -> Outcome:
-    """Play seeds on several processes; `progress` is told the sum so far, now and then."""
+    """Play seeds in several processes; now and then call `progress` with the sum so far."""
     blocks = [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
     total = Outcome(0, Counter(), [])
     context = multiprocessing.get_context("spawn")
@@ -90,7 +90,7 @@ def play_many(
 
 
 def report(total: Outcome, took_s: float) -> str:
-    """The sums, for people."""
+    """Return the sums as text."""
     each_ms = 1000 * took_s / max(1, total.seeds)
     head = f"seeds {total.seeds:,} in {took_s:.0f} s ({each_ms:.1f} ms each), "
     lines = [head + f"violations {len(total.failures)}"]
@@ -107,7 +107,7 @@ def failed(seed: int, text: str) -> str:
 
 
 class _Progress:
-    """A line on the terminal, now and then."""
+    """Print a line on the terminal now and then."""
 
     def __init__(self, seeds: int) -> None:
         self._seeds = seeds
@@ -142,9 +142,9 @@ def one(seed: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1_000, help="how many to play")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--seed", type=int, help="play this one alone, and show its trace")
+    parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds to play")
+    parser.add_argument("--first", type=int, default=0, help="first seed to play")
+    parser.add_argument("--seed", type=int, help="play only this seed, and show its trace")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
     if given.seed is not None:

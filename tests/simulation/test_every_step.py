@@ -1,4 +1,4 @@
-"""A crash at every step of each program. All victims at each, and pairs: ``make crashes``."""
+"""A crash at every step of each program; ``make crashes`` tries all victims, and pairs of steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.simulation.every_step import PROGRAMS, VICTIMS, Stop, pairs, play, si
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
-    """At each point the broker is killed, or one of the others, in turn."""
+    """At each point one process is killed: the broker and the others take turns."""
     others = [victim for victim in VICTIMS if victim != "broker"]
     stops = [
         stop
@@ -23,13 +23,13 @@ def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
 
 
 def test_crashes_repeat_steps_that_are_under_way() -> None:
-    """Some of them do cost an attempt, so they are not all beside the point."""
+    """Some crashes interrupt an attempt; otherwise these plays would prove little."""
     assert try_stops("local steps", singles("local steps", victims=("n0", "n1"))).repeated > 5
 
 
 @pytest.mark.parametrize("victim", ["n0", "broker"])
 def test_two_crashes_change_nothing(victim: str) -> None:
-    """Some pairs of points of a small program."""
+    """Try some pairs of points of a small program."""
     points = play("local steps").points
     for at in range(5, points, 25):
         first: Stop = (at, victim)

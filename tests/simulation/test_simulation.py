@@ -1,4 +1,7 @@
-"""The simulator's own promises, and some hundred seeds of it. More: ``make simulate SEEDS=n``."""
+"""Some hundred seeds of the simulator, and tests that each seed is the same in every play.
+
+``make simulate SEEDS=n`` plays more.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ BLOCKS = 10
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_seeds(block: int) -> None:
-    """Whatever fails, the properties hold, all work is done, and each result is the plain one."""
+    """Whatever fails, the properties hold, all work is done, and each result is correct."""
     outcome = play_block(range(block * SEEDS // BLOCKS, (block + 1) * SEEDS // BLOCKS))
     told = [f"{command(seed)}: {text}" for seed, text in outcome.failures]
     assert not told, "\n".join(told)
-    assert outcome.counts["faults"] > 50, "the worlds were too kind to prove anything"
+    assert outcome.counts["faults"] > 50, "the worlds had too few faults to prove anything"
     assert outcome.counts["performed"] > 200
 
 
@@ -39,7 +42,7 @@ def test_a_seed_is_the_same_every_time() -> None:
 
 
 def test_a_seed_is_the_same_in_every_process() -> None:
-    """Not even the order of sets, which differs between processes, gets into the trace."""
+    """The order of sets, which differs between processes, has no effect on the trace."""
     code = (
         "import hashlib; from tests.simulation.run import trace_of\n"
         "for seed in range(0, 60, 3): print(hashlib.sha256(trace_of(seed).encode()).hexdigest())"

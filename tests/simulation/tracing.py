@@ -17,7 +17,7 @@ def shown(thing: Any) -> str:
 
 
 def frame_in_short(frame: bytes) -> str:
-    """A frame in short: its checksum, and what is in it."""
+    """Describe a frame in short: its checksum and its messages."""
     number = number_of(frame)
     body = frame[1:] if number is None else frame[5:]
     said = [_said(message) for message in msgspec.msgpack.decode(body)]

@@ -1,8 +1,8 @@
-"""A fake network: connections that delay, stall, break, go deaf, and harm single frames.
+"""A simulated network, whose connections delay, stall, break, go deaf, and harm single frames.
 
-Within one connection frames arrive in order, as TCP has it, but for those that a world harms on
-purpose: lost, doubled, or swapped with the one before. What was on its way when a connection breaks
-may arrive in part.
+Within one connection frames arrive in order, as with TCP, except for those that a world harms on
+purpose: they are lost, doubled, or swapped with the one before. If a connection breaks, some of the
+frames on their way may still arrive.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
     from tests.simulation.linked import LinkedHost
     from tests.simulation.world import World
 
-#: a peer that leaves in order stays for the answer to its goodbye, so long at most
+#: The longest time for which a peer that leaves in order waits for the answer to its goodbye.
 BYE_MS = 250
 
 
 class Connection:
-    """One connection between a peer and the broker of its time."""
+    """A connection between a peer and one broker process."""
 
     __slots__ = ("down", "epoch", "host", "id", "open", "stalled_until", "up", "world")
 
     def __init__(self, world: World, host: LinkedHost, number: int) -> None:
         self.world = world
         self.host = host
-        #: the routing id that the broker knows it by
+        #: The routing id by which the broker knows the connection.
         self.id = b"c%d" % number
-        #: of the broker; another one knows nothing of it
+        #: The number of the broker's process; no other process knows the connection.
         self.epoch = world.broker.epoch
-        #: takes new frames; what is on its way may still arrive
+        #: True if it accepts new frames. Frames on their way may still arrive after it is closed.
         self.open = True
         self.stalled_until = 0
         self.up: deque[bytes] = deque()
         self.down: deque[bytes] = deque()
 
     def send_up(self, frame: bytes) -> None:
-        """From the peer to the broker."""
+        """Send a frame from the peer to the broker."""
         self._send(self.up, frame)
         self.world.after(self.world.frame_ms(), self._arrive_up)
 
     def send_down(self, frame: bytes) -> None:
-        """From the broker to the peer."""
+        """Send a frame from the broker to the peer."""
         self._send(self.down, frame)
         self.world.after(self.world.frame_ms(), self._arrive_down)
 
@@ -98,20 +98,20 @@ class Connection:
         world.after(self.stalled_until - world.now, again)  # type: ignore[arg-type]
         return True
 
-    # How it ends -------------------------------------------------------------------------------
+    # The end -----------------------------------------------------------------------------------
 
     def stall(self, ms: int) -> None:
-        """Nothing arrives for a while; then all of it does."""
+        """Hold all frames back for a while."""
         self.stalled_until = max(self.stalled_until, self.world.now + ms)
 
     def deafen(self) -> None:
-        """Half-open: nothing arrives any more, and nobody is told."""
+        """Make the connection half-open: nothing arrives any more, and neither end notices."""
         self.open = False
         self._drop(self.up, 0)
         self._drop(self.down, 0)
 
     def close(self) -> None:
-        """It breaks: each end is told some time; part of what was on its way arrives."""
+        """Break the connection: each end notices at some time; some frames on their way arrive."""
         if not self.open:
             return
         self.open = False
@@ -122,7 +122,7 @@ class Connection:
         self.world.after(self.world.frame_ms(), self._tell_peer)
 
     def left_by_peer(self) -> None:
-        """The peer's end is closed, by itself or by the end of its process."""
+        """Handle the close of the peer's end, by itself or by the end of its process."""
         if self.open:
             self.open = False
             self._drop(self.up, int(self.world.rng.random() * (len(self.up) + 1)))
@@ -130,14 +130,14 @@ class Connection:
             self.world.after(self.world.frame_ms(), self._tell_broker)
 
     def bye(self) -> None:
-        """The peer has said goodbye: what it said arrives before its end is noticed."""
+        """Close after a goodbye of the peer: its frames arrive before its end is noticed."""
         if self.open:
             self.open = False
             self._drop(self.down, 0)
             self.world.after(BYE_MS, self._tell_broker)
 
     def left_by_broker(self) -> None:
-        """The broker's process ended."""
+        """Handle the end of the broker's process."""
         if self.open:
             self.open = False
             self._drop(self.up, 0)

@@ -1,8 +1,8 @@
-"""A world: hosts, a broker, a network and a disk on one clock, and one source of chance.
+"""A world: hosts, a broker, a network and a disk with one clock and one random generator.
 
-Everything that can happen is an event on a heap; one at a time happens, and between any two of them
-a process may die. `run` plays a plan: first with faults, then, in the fair phase, with none, until
-all work is done. Then every result must be that of the plain program.
+Everything that can happen is an event on a heap. Events happen one at a time, and between any two
+of them a process may die. `run` plays a plan: first with faults, then, in the fair phase, without,
+until all work is done. Then every result must be that of the plain program.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from understudy_actors.interpreter import routine
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
 from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
 
-#: one second before a full minute, when cron lines come due
+#: One second before a full minute, when cron expressions come due.
 START_MS = 1_700_000_039_000
-#: bounds of a world that comes to no end
+#: Bounds for worlds that would not end.
 EVENTS_MAX = 60_000
 FAIR_MS_MAX = 600_000
 
@@ -45,9 +45,10 @@ class World:
     Parameters
     ----------
     trace
-        Collect what happens, as lines.
+        Whether to collect the events as lines of text.
     stops
-        Who is killed before which event, by its number and their place or name.
+        Processes to kill: the number of the event before which each is killed, and its name or
+        place.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class World:
         self.began = self.now = START_MS
         self.counts: Counter[str] = Counter()
         self.events = 0
-        #: no more faults
+        #: True in the fair phase, which has no faults.
         self.calm = False
         self._stops = dict(stops or ())
-        #: when it is looked whether all is done
+        #: The number of the event after which to check whether all work is done.
         self._look_at = 0
-        #: the last event in which somebody was told a result, or something was stored
+        #: The last event in which a caller was told a result, or something was stored.
         self.told_at = 0
         self.frame_rate = plan.frame_rate
         self._heap: list[tuple[int, float, int, Act]] = []
@@ -90,19 +91,19 @@ class World:
         self.may_cancel = {root.id for root in plan.roots if root.cancel}
         self.acked: dict[str, None] = {}
         self.results: dict[str, PromiseRecord] = {}
-        #: how often each leaf was performed, and the one that is at it
+        #: How often each leaf was performed, and the current run.
         self.effects: Counter[str] = Counter()
         self._run: Run | None = None
-        #: when each durable pause was first asked for
+        #: The time at which each durable sleep first began.
         self._beds: dict[str, int] = {}
-        #: how far peers may be off the broker's clock
+        #: The largest difference between the clocks of peers and broker.
         self.lag_ms = 0
         self._faults_left = plan.faults_max
 
     # Time and chance -----------------------------------------------------------------------------
 
     def after(self, ms: int, act: Act) -> None:
-        """Let it happen in `ms`; what is due at the same moment happens in any order."""
+        """Schedule an event in `ms`; events of the same moment happen in random order."""
         self._serial += 1
         heappush(self._heap, (self.now + ms, self._random(), self._serial, act))
 
@@ -124,7 +125,7 @@ class World:
     # Playing -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """All hosts begin."""
+        """Start all hosts."""
         CAST.stage = self
         self.broker.start()
         for host in self.peers:
@@ -136,7 +137,7 @@ class World:
             self.after(self.plan.unfair_ms, self.be_calm)
 
     def step(self) -> bool:
-        """The next event; False when all is done."""
+        """Perform the next event; return False when all work is done."""
         if self._stops:
             self._stop(self._stops.pop(self.events + 1, None))
         at, _, _, act = heappop(self._heap)
@@ -149,14 +150,15 @@ class World:
         elif self.events >= self._look_at:
             if self.finished():
                 return False
-            # what goes round in circles must not be looked at in the same place each time
+            # The distance varies, because a world that repeats a cycle must not be checked at the
+            # same place of the cycle each time.
             self._look_at = self.events + 5 + int(self._random() * 7)
         if self.events >= EVENTS_MAX:
-            raise Violation(f"p18: it comes to no end: {self.unfinished()}")
+            raise Violation(f"p18: the world does not end: {self.unfinished()}")
         return True
 
     def run(self) -> None:
-        """Play the plan to its end, and check what came of it."""
+        """Play the plan to its end, and check the outcome."""
         with _bounds(self.plan):
             self.start()
             while self.step():
@@ -167,7 +169,7 @@ class World:
         if victim == "broker":
             self.broker.crash()
         elif victim is not None:
-            # "n0", "c3": by their places, whatever they are called by now
+            # "n0" and "c3" are places, which stay the same when a new process has a new name.
             self.peers[int(victim[1:])].crash(away_ms=500)
 
     def _disturb(self) -> None:
@@ -178,19 +180,19 @@ class World:
         faults.strike(self)
 
     def be_calm(self) -> None:
-        """Begin the fair phase: everybody is up, nothing fails from here on."""
+        """Begin the fair phase: all processes are up, and nothing fails from now on."""
         if self.calm:
             return
         self.calm = True
         self.frame_rate = 0.0
-        self.say("world", "is fair from here on")
+        self.say("world", "is fair from now on")
         faults.heal(self)
         self._fair_until = self.now + FAIR_MS_MAX
 
     # What hosts call -----------------------------------------------------------------------------
 
     def connect(self, host: LinkedHost) -> Connection:
-        """A new connection to the broker, which lives."""
+        """Make a connection to the broker, which must be alive."""
         self.counts["connections"] += 1
         connection = Connection(self, host, self.counts["connections"])
         self.connections[connection.id] = connection
@@ -198,13 +200,13 @@ class World:
         return connection
 
     def say(self, who: str, what: str, *about: Any) -> None:
-        """A line of the trace."""
+        """Add a line to the trace."""
         if self.trace is not None:
             said = " ".join(map(shown, about))
             self.trace.append(f"{self.events} +{self.now - self.began} {who} {what} {said}")
 
     def say_frame(self, who: str, to: str, frame: bytes) -> None:
-        """A line of the trace about a frame that is sent."""
+        """Add a line to the trace about a frame that is sent."""
         if self.trace is not None:
             self.say(who, f"to {to}:", frame_in_short(frame))
 
@@ -225,7 +227,7 @@ class World:
             self._run = None
 
     def received(self, host: LinkedHost, messages: Sequence[ToPeer]) -> None:
-        """Check what a peer is told: it is on the disk, and one alone holds what it is given."""
+        """Check messages to a peer: their content is on the disk; each version has one holder."""
         rows = self.disk.rows
         for message in messages:
             if isinstance(message, Response):
@@ -253,18 +255,18 @@ class World:
         hold(row is not None, "told before it is on the disk", record)
         if row is not None and record.state != PENDING:
             on_time = row.promise == record or (
-                # projected: the row follows with the next sweep
+                # The state is projected: the row follows with the next sweep.
                 row.promise.state == PENDING and record.settled_at == record.timeout_at
             )
             hold(on_time, "p17: told what the disk does not say", record, row.promise)
 
     def acknowledged(self, id_: str) -> None:
-        """A caller knows that its call is stored."""
+        """Note that a caller was told that its call is stored."""
         hold(id_ in self.disk.rows, "acknowledged and not on the disk", id_)
         self.acked[id_] = None
 
     def result(self, host: PeerHost, record: PromiseRecord) -> None:
-        """A caller is told how its call ended: always the same."""
+        """Check the result that a caller was told: it is the same each time."""
         known = self.results.setdefault(record.id, record)
         hold(known == record, "p17: another result", known, record)
         self.say(host.name, "is told", record.id, record.state)
@@ -285,7 +287,7 @@ class World:
     # The stage -----------------------------------------------------------------------------------
 
     def performs(self, promise_id: str) -> None:
-        """No step whose result was stored when its task was handed out is performed again."""
+        """Check that no step is performed whose result was stored when its task was handed out."""
         self.effects[promise_id] += 1
         run = self._run
         assert run is not None
@@ -303,10 +305,10 @@ class World:
         self._beds.setdefault(place, self.now)
 
     def wakes(self, place: str, ms: int) -> None:
-        """Nothing ends early, unless the broker's machine was set forward between two starts."""
+        """Check that no sleep ends early, unless the broker's clock was set between two starts."""
         slept_ms = self.now - self._beds[place]
         early = slept_ms < ms - self.lag_ms
-        hold(self.broker.was_set or not early, "a pause ends early", place, ms, slept_ms)
+        hold(self.broker.was_set or not early, "a sleep ends early", place, ms, slept_ms)
 
     def detaches(self, promise_id: str, program: Program) -> None:
         self.expected[promise_id] = program
@@ -326,7 +328,7 @@ class World:
                 held = [(a.id, a.phase.value) for a in host.core.activations.values()]
                 found.append(f"{host.name} is not idle: {held} {host.link.statistics()}")
         if self.broker.alive:
-            # a client that is gone for good has left no address to any other
+            # The address of a client that is gone is nobody else's, so its unblocks stay owed.
             here = {host.address for host in self.clients}
             owed = [key for key in self.broker.machine.state.unblocks if key[1] in here]
             pending = [r.promise.id for r in self.disk.rows.values() if not r.promise.settled]
@@ -338,13 +340,15 @@ class World:
         return found or self._credit_lost()
 
     def _credit_lost(self) -> list[str]:
-        """Nodes whose room the broker sees differently, with nothing under way."""
+        """Return the idle nodes whose credit the broker counts differently."""
         found = []
         for host in self.nodes:
             credit = host.core.statistics().credit
             available = self.broker.core.dispatcher.available(f"{host.name}#{host.epoch}")
             if credit != available:
-                found.append(f"{host.name} has given {credit}, the broker knows of {available}")
+                found.append(
+                    f"{host.name} has announced {credit}, but the broker counts {available}"
+                )
         return found
 
     def finished(self) -> bool:
@@ -356,7 +360,7 @@ class World:
         return not self.unfinished()
 
     def check_end(self) -> None:
-        """Nothing acknowledged is missing, everything ended as it should."""
+        """Check that no acknowledged call is missing, and that every call ended correctly."""
         self.broker.count()
         self.broker.machine.check_all()
         rows = self.disk.rows
@@ -380,7 +384,7 @@ class World:
 
 @contextmanager
 def _bounds(plan: Plan) -> Iterator[None]:
-    """The interpreter's own bounds, which small programs would never come to, made small."""
+    """Lower the interpreter's bounds, because small programs would never reach the real ones."""
     bounds = vars(routine)
     small = {
         "FLUSH_COMMANDS": plan.flush_commands,
