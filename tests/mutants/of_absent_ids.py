@@ -13,14 +13,14 @@ _mutant = Area("tests/unit/store").mutant
 _ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
 _ENGINE: Final = "tests/integration/store/test_absent_ids.py"
 _PROPERTY: Final = "tests/integration/store/test_absent_ids_property.py"
-_NEW: Final = "an id is taken for new only where it cannot be in the store"
-_LEARNED: Final = "only of what has no descendant anywhere is it learned that it has none"
+_NEW_IDS: Final = "an id counts as new only if it cannot be in the store"
+_CHILDLESS_IDS: Final = "an id is noted as childless only if it has no descendant anywhere"
 
-_TOLD: Final = (
+_KNOWN_BY_INSERTS: Final = (
     _mutant(
         "last-child-taken-for-new",
         None,
-        _NEW,
+        _NEW_IDS,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.possible",
         swap("number <= most", "number < most"),
         _ABSENT_IDS,
@@ -28,7 +28,7 @@ _TOLD: Final = (
     _mutant(
         "unknown-taken-for-new",
         None,
-        _NEW,
+        _NEW_IDS,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.possible",
         swap("most is None or number <= most", "most is not None and number <= most"),
         _ABSENT_IDS,
@@ -36,7 +36,7 @@ _TOLD: Final = (
     _mutant(
         "last-number-for-the-greatest",
         None,
-        _NEW,
+        _NEW_IDS,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise_number",
         swap("number > before", "number != before"),
         _ABSENT_IDS,
@@ -44,7 +44,7 @@ _TOLD: Final = (
     _mutant(
         "last-number-of-a-commit",
         None,
-        _NEW,
+        _NEW_IDS,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("number > greatest.setdefault(parent, 0)", "number"),
         _ABSENT_IDS,
@@ -52,7 +52,7 @@ _TOLD: Final = (
     _mutant(
         "only-the-root-counts",
         None,
-        "what is inserted is known to all that are known above it",
+        "each known ancestor of an inserted id knows of it",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("in those_of_parent:", "in those_of_parent[:1]:"),
         _ABSENT_IDS,
@@ -60,7 +60,7 @@ _TOLD: Final = (
     _mutant(
         "only-the-parent-counts",
         None,
-        "what is inserted is known to all that are known above it",
+        "each known ancestor of an inserted id knows of it",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("in those_of_parent:", "in those_of_parent[-1:]:"),
         _ABSENT_IDS,
@@ -79,7 +79,7 @@ _TOLD: Final = (
     _mutant(
         "parents-not-counted",
         None,
-        "no more is kept than was said",
+        "the number of ids in memory stays within its bound",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._raise_number",
         drop("self._grow()"),
         _ABSENT_IDS,
@@ -87,7 +87,7 @@ _TOLD: Final = (
     _mutant(
         "parents-still-counted",
         None,
-        "a forgotten id makes room for another",
+        "the room of a forgotten id can be used for another",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds._grow",
         swap("1 + len(numbers)", "1"),
         _ABSENT_IDS,
@@ -95,7 +95,7 @@ _TOLD: Final = (
     _mutant(
         "learned-at-any-length",
         None,
-        "what anybody asks for takes no more room than an id",
+        "an unknown id of any length takes no more room than a usual id",
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.learn",
         swap("id_ not in self._known and _may_be_learned(id_)", "id_ not in self._known"),
         _ABSENT_IDS,
@@ -110,11 +110,11 @@ _TOLD: Final = (
     ),
 )
 
-_LEARNING: Final = (
+_KNOWN_BY_FINDS: Final = (
     _mutant(
         "above-what-is-known-unseen",
         None,
-        _LEARNED,
+        _CHILDLESS_IDS,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap(
             "ancestors.update(those_of_parent)\nfor",
@@ -138,7 +138,7 @@ _LEARNING: Final = (
     _mutant(
         "above-is-the-parent-alone",
         None,
-        _LEARNED,
+        _CHILDLESS_IDS,
         "understudy_store.engines.sqlite.absent_ids.AbsentIds.inserted",
         swap("ancestors.update(those_of_parent)", "ancestors.add(parent)"),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
@@ -154,7 +154,7 @@ _LEARNING: Final = (
     _mutant(
         "descendants-end-too-soon",
         None,
-        _LEARNED,
+        _CHILDLESS_IDS,
         "understudy_store.engines.sqlite.absent_ids.beyond_descendants",
         swap('id_ + chr(ord(".") + 1)', 'id_ + "."'),
         f"{_ABSENT_IDS}::test_descendants_are_in_one_piece",
@@ -163,7 +163,7 @@ _LEARNING: Final = (
     _mutant(
         "learned-though-there-are-descendants",
         None,
-        _LEARNED,
+        _CHILDLESS_IDS,
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap("first >= beyond_descendants(id_)", "first > id_"),
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",
@@ -171,7 +171,7 @@ _LEARNING: Final = (
     _mutant(
         "learned-past-a-write",
         None,
-        "what was brought into the file since the look at it counts",
+        "rows brought into the file since the file was searched count",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap(
             "writes == self._table_writes and not self._has_descendants(id_)",
@@ -182,7 +182,7 @@ _LEARNING: Final = (
     _mutant(
         "learned-past-a-commit",
         None,
-        "what was committed since the look at the file counts",
+        "rows committed since the file was searched count",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._is_absent",
         swap(
             "writes == self._table_writes and not self._has_descendants(id_)",
@@ -193,7 +193,7 @@ _LEARNING: Final = (
     _mutant(
         "learned-during-a-write",
         None,
-        "what is on its way into the file when a find begins counts",
+        "rows on their way into the file when a find begins count",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.find",
         swap(
             "len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])",
@@ -226,7 +226,7 @@ _LEARNING: Final = (
     _mutant(
         "large-ones-noted-too-late",
         None,
-        "what is written past the journal counts before it is in the file",
+        "a commit that bypasses the journal counts before it is in the file",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
         swap(
             "with self._view_lock:\n"
@@ -245,7 +245,7 @@ _LEARNING: Final = (
     _mutant(
         "large-ones-not-noted",
         None,
-        "a write past the journal counts",
+        "a commit that bypasses the journal counts",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
         drop("self._note_inserts(changes, self._sealed)"),
         f"{_ENGINE}::test_finds_before_and_after_each_write_of_the_file",
@@ -269,11 +269,11 @@ _LEARNING: Final = (
     _mutant(
         "half-a-commit-beside-a-new-one",
         None,
-        "a find sees no half of a commit, where some of it was not looked for either",
+        "a find sees a commit whole or not at all, even if it does not search for all its rows",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.find",
         swap("len(elsewhere) == len(wanted)", "not found"),
         f"{_ENGINE}::test_what_is_taken_for_new_is_not_missing_beside_what_came_with_it",
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_TOLD, *_LEARNING)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_KNOWN_BY_INSERTS, *_KNOWN_BY_FINDS)

@@ -9,7 +9,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/actors").mutant
 _TASKS: Final = "node/test_tasks.py"
 _SUSPENSION: Final = "node/test_suspension.py"
-_LOST: Final = "node/test_lost_tasks.py"
+_LOST_TASKS: Final = "node/test_lost_tasks.py"
 _RECONNECT: Final = "node/test_reconnect.py"
 _CREDIT: Final = "node/test_credit.py"
 _RETRIES: Final = "node/test_retries.py"
@@ -56,10 +56,10 @@ _NODE_CORE: Final = (
     _mutant(
         "revoked-in-vain",
         10,
-        "a node that has lost a task stops with it",
+        "a node stops performing a task that it has lost",
         "understudy_actors.node.core.NodeCore.receive",
         swap("activation.version == message.version", "activation.version < message.version"),
-        _LOST,
+        _LOST_TASKS,
     ),
     _mutant(
         "lost-claims-kept",
@@ -72,7 +72,7 @@ _NODE_CORE: Final = (
     _mutant(
         "claims-suspended-tasks",
         None,
-        "a node claims the leases that it has, and no other",
+        "a node claims exactly the leases that it has",
         "understudy_actors.node.core.NodeCore.claims",
         swap("() if each.phase is not Phase.SUSPENDED", "()"),
         _RECONNECT,
@@ -109,7 +109,7 @@ _NODE_CORE: Final = (
         swap(
             "routine.dropped or activation.dropped", "activation.id not in self.state.activations"
         ),
-        _LOST,
+        _LOST_TASKS,
         _SCHEDULES,
     ),
     _mutant(
@@ -175,7 +175,7 @@ _NODE_CORE: Final = (
         "a node whose fence is refused for its version drops the activation",
         "understudy_actors.node.fencing.Fencing.on_refused",
         swap("status in (404, 409)", "status == 404"),
-        _LOST,
+        _LOST_TASKS,
     ),
     _mutant(
         "end-before-started-calls",
@@ -196,7 +196,7 @@ _NODE_CORE: Final = (
     _mutant(
         "other-calls-id-taken",
         None,
-        "an id that belongs to another call is no result of this one",
+        "the result of another call with the same id is not taken for this call",
         "understudy_actors.node.fence_replies.mismatch",
         swap(
             "(kinds[0] == kinds[1] and same_function) or HEADER_KIND not in recorded",
@@ -264,7 +264,7 @@ _INTERPRETER: Final = (
     _mutant(
         "changed-code-unnoticed",
         None,
-        "code that no longer matches its history fails",
+        "a function whose code no longer matches its history fails",
         "understudy_actors.interpreter.determinism.check",
         swap("if (headers.get", "if spec.site or (headers.get"),
         _DETERMINISM,
@@ -315,7 +315,7 @@ _INTERPRETER: Final = (
     _mutant(
         "settled-counts-twice",
         None,
-        "a settlement that is told twice counts once",
+        "a settlement that arrives twice counts once",
         "understudy_actors.interpreter.wait.Wait.hit",
         drop("del self.remaining[id]"),
         _COMBINATORS,
@@ -334,7 +334,7 @@ _INTERPRETER: Final = (
     _mutant(
         "calls-not-yielded-are-lost",
         None,
-        "a call that is not yielded is made all the same",
+        "a call that is not yielded is still made",
         "understudy_actors.interpreter.child_calls.ChildCalls.make_deferred",
         swap('spec.kind != "sleep"', 'spec.kind == "lfi"'),
         _CALLS,
@@ -416,7 +416,7 @@ _WORKERS: Final = (
     _mutant(
         "poller-not-coming",
         None,
-        "a poller with messages is on its way to their runs, so no other worker is called",
+        "a poller with messages will take their runs, so no other worker is woken",
         "understudy_actors.executor.worker_pool.WorkerPool._on_polled",
         drop("self._coming += 1"),
         _POLLING,

@@ -15,7 +15,7 @@ _FLOW: Final = "core/test_flow_control.py"
 _MEMBERS: Final = "core/test_membership.py"
 _QUARANTINE: Final = "core/test_quarantine.py"
 _COALESCER: Final = "core/test_reply_coalescer.py"
-_RANDOM: Final = "core/test_core_random.py"
+_CORE_RANDOM: Final = "core/test_core_random.py"
 _WATCHES: Final = "core/test_watches.py"
 _SERVER: Final = "tests/integration/broker/test_server.py"
 
@@ -23,7 +23,7 @@ _BATCHES: Final = (
     _mutant(
         "idle-with-work-to-do",
         18,
-        "a step is idle only if nothing but heartbeats has come",
+        "a step is idle only if nothing but heartbeats has arrived",
         "understudy_broker.core.receiver.Receiver.receive",
         drop("self.has_input = True"),
         _IDLE,
@@ -39,7 +39,7 @@ _BATCHES: Final = (
     _mutant(
         "answered-before-its-commit",
         17,
-        "nothing is told before it is on disk: a client could see it vanish",
+        "no reply is sent before its commit, because a client could see the promise vanish",
         "understudy_broker.core.requests.RequestHandlers._reply",
         swap(
             "self._outbox.reply("
@@ -75,7 +75,7 @@ _BATCHES: Final = (
     _mutant(
         "settled-at-once-and-not-said",
         None,
-        "a call whose deadline has passed is answered with how it ended: nothing else follows",
+        "the reply to a call past its deadline holds its result, because no push follows",
         "understudy_broker.core.requests.RequestHandlers._create_watched",
         swap(
             "reply.ok and promise is not None and not promise.settled",
@@ -86,7 +86,7 @@ _BATCHES: Final = (
     _mutant(
         "calls-watched-without-bound",
         None,
-        "watches are in memory, so there is a bound to them",
+        "the number of watches is bounded, because they are in memory",
         "understudy_broker.core.requests.RequestHandlers._create_watched",
         swap("len(session.watches) >= self._config.watches_max", "not session"),
         _WATCHES,
@@ -130,7 +130,7 @@ _BATCHES: Final = (
     _mutant(
         "failed-commit-ignored",
         17,
-        "a broker whose commit failed stops, and says nothing of that batch",
+        "a broker whose commit failed stops, and sends no message of that batch",
         "understudy_broker.server.group_commit.GroupCommit._finish",
         swap(
             "(result, StoreFailedError):\n    raise",
@@ -146,7 +146,7 @@ _BATCHES: Final = (
         drop("self.machine.committed(batch.changes)"),
         _CORE,
         _FLOW,
-        _RANDOM,
+        _CORE_RANDOM,
     ),
     _mutant(
         "preload-in-another-place",
@@ -155,12 +155,12 @@ _BATCHES: Final = (
         "understudy_broker.core.outbox.Outbox.add_with_read",
         swap("len(batch.messages[peer]) - 1", "0"),
         _CORE,
-        _RANDOM,
+        _CORE_RANDOM,
     ),
     _mutant(
         "failures-forgotten-on-the-way",
         None,
-        "retries by policy end, whichever node makes them: a resume says how often it failed",
+        "retries end on any node, because a resume carries the number of failures",
         "understudy_broker.core.outbox.BatchOutbox.fill",
         swap("preload, message.failures", "preload"),
         _CORE,
@@ -187,7 +187,7 @@ _BATCHES: Final = (
     _mutant(
         "anyones-lease",
         11,
-        "leases are taken and renewed in one's own name",
+        "a peer takes and renews leases in its own name only",
         "understudy_broker.core.requests.RequestHandlers._apply_for_own_pid",
         swap("command.pid != session.pid", "not command.pid"),
         _CORE,
@@ -288,18 +288,18 @@ _FRAMES_IN_ORDER: Final = (
     _mutant(
         "bad-request-spoils-its-frame",
         None,
-        "one bad request harms only itself",
+        "a bad request does not affect the others in its frame",
         "understudy_broker.core.receiver.Receiver._salvage",
         swap("error.status == 400", "error.status == 413"),
         _CORE,
     ),
 )
 
-_WHO_GETS_WHAT: Final = (
+_DISPATCH: Final = (
     _mutant(
         "credit-never-taken",
         18,
-        "a node is handed at most what it has announced room for",
+        "a node gets no more tasks than it has announced credit for",
         "understudy_broker.core.dispatcher.Dispatcher._assign_to",
         drop("node.sent += 1"),
         _DISPATCHER,
@@ -307,7 +307,7 @@ _WHO_GETS_WHAT: Final = (
     _mutant(
         "credit-adds-up",
         18,
-        "credit is a running total: the same total said twice is no more room",
+        "credit is a running total, so a repeated total adds no credit",
         "understudy_broker.core.dispatcher.Dispatcher.credit",
         swap("node.total:\n    node.total = total", "0:\n    node.total += total"),
         _DISPATCHER,
@@ -332,7 +332,7 @@ _WHO_GETS_WHAT: Final = (
     _mutant(
         "older-version-queued",
         15,
-        "offered again, a task takes the newer version",
+        "a task that is offered again has the newer version",
         "understudy_broker.core.dispatcher.Dispatcher.offer",
         drop("entry.version = task.version"),
         _DISPATCHER,
@@ -380,7 +380,7 @@ _WHO_GETS_WHAT: Final = (
     _mutant(
         "suspects-together",
         19,
-        "a node has at most one suspect, so that the third death is the killer's own",
+        "a node runs at most one suspect, so that the third crash is certainly caused by it",
         "understudy_broker.core.dispatcher.Dispatcher._assign_suspects",
         swap("node.available <= 0 or node.pid in self.suspects", "node.available <= 0"),
         _DISPATCHER,
@@ -416,7 +416,7 @@ _WHO_GETS_WHAT: Final = (
     ),
 )
 
-_HELD_BACK: Final = (
+_DELAYED_REPLIES: Final = (
     _mutant(
         "reply-delayed-for-ever",
         None,
@@ -436,7 +436,7 @@ _HELD_BACK: Final = (
     _mutant(
         "reply-to-a-step-delayed",
         None,
-        "the reply to a step that was stored comes at once: its function waits for it",
+        "the reply to a stored step is sent at once, because its function waits for it",
         "understudy_broker.core.reply_coalescer.may_be_delayed",
         swap("PromiseSettle not in map(type, commands)", "bool(commands)"),
         _COALESCER,
@@ -452,7 +452,7 @@ _HELD_BACK: Final = (
     _mutant(
         "large-answers-without-bound",
         None,
-        "a peer that asks for much at once is owed a bounded part of it",
+        "the bytes of replies owed to a peer are bounded",
         "understudy_broker.core.flow_control.ReplyBudget.owe",
         swap("owed + self.sent.get(peer, 0) >= self.bytes_max", "owed >= 4 * self.bytes_max"),
         _FLOW,
@@ -460,11 +460,11 @@ _HELD_BACK: Final = (
     _mutant(
         "put-off-for-ever",
         18,
-        "deferred requests are performed when the peer has taken what it was sent",
+        "deferred requests are performed when the peer has received its replies",
         "understudy_broker.core.flow_control.ReplyBudget.on_drained",
         swap("self.sent.pop(peer, None)", "self.sent.get(peer)"),
         _FLOW,
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_BATCHES, *_FRAMES_IN_ORDER, *_WHO_GETS_WHAT, *_HELD_BACK)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_BATCHES, *_FRAMES_IN_ORDER, *_DISPATCH, *_DELAYED_REPLIES)

@@ -8,9 +8,9 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/store").mutant
 _JOURNAL: Final = "engines/sqlite/test_journal.py"
-_PENDING: Final = "engines/sqlite/test_memtable.py"
-_ENGINE: Final = "tests/integration/store/test_follower.py"
-_FAILING: Final = "tests/integration/store/test_failing.py"
+_MEMTABLE: Final = "engines/sqlite/test_memtable.py"
+_FOLLOWER: Final = "tests/integration/store/test_follower.py"
+_FAILURES: Final = "tests/integration/store/test_failing.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
 _PAUSES: Final = "tests/integration/store/test_pauses.py"
 
@@ -42,7 +42,7 @@ _FORMAT: Final = (
     _mutant(
         "records-within-a-block",
         None,
-        "to write a record touches none that was written before",
+        "writing a record does not touch earlier records",
         "understudy_store.engines.sqlite.journal._blocks",
         swap(
             "return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES",
@@ -69,7 +69,7 @@ _FORMAT: Final = (
     _mutant(
         "journal-of-any-store",
         None,
-        "a store takes in no other's journal",
+        "a store does not replay the journal of another store",
         "understudy_store.engines.sqlite.journal.recover",
         swap("owner != store", "len(owner) != len(store)"),
         f"{_JOURNAL}::test_the_journal_of_another_store_is_refused",
@@ -77,7 +77,7 @@ _FORMAT: Final = (
     _mutant(
         "gap-in-the-journal",
         None,
-        "a record that is missing among others is not passed over",
+        "a missing record between others is not skipped",
         "understudy_store.engines.sqlite.journal.recover",
         swap("if found and found.keys", "wanted = sorted(found)\nif found.keys"),
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
@@ -85,7 +85,7 @@ _FORMAT: Final = (
     _mutant(
         "records-within-a-record",
         None,
-        "the content of a record is not taken for records",
+        "the content of a record is not read as records",
         "understudy_store.engines.sqlite.journal._records_in",
         drop("at += _blocks(length)\ncontinue"),
         f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
@@ -93,7 +93,7 @@ _FORMAT: Final = (
     _mutant(
         "one-half-runs-into-the-other",
         None,
-        "a half is written over only when the file has what it holds",
+        "a half is overwritten only when its records are in the file",
         "understudy_store.engines.sqlite.journal.Journal.fits",
         swap("self._start + self._half_bytes", "2 * self._half_bytes"),
         f"{_JOURNAL}::test_fits_to_the_last_block",
@@ -108,7 +108,7 @@ _FORMAT: Final = (
     ),
 )
 
-_MERGED: Final = (
+_MEMTABLES: Final = (
     _mutant(
         "links-added-before-those-that-go",
         None,
@@ -124,7 +124,7 @@ _MERGED: Final = (
             "if links.removed:\n"
             "    remove.run(driver, [(id_,) for id_ in links.removed])",
         ),
-        f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
+        f"{_MEMTABLE}::test_links_that_the_file_has_go_though_new_ones_follow",
     ),
     _mutant(
         "links-that-the-file-keeps",
@@ -132,7 +132,7 @@ _MERGED: Final = (
         "links that are consumed are gone, also where the file has them",
         "understudy_store.engines.sqlite.memtable.Links.remove",
         drop("self.removed[awaited] = None"),
-        f"{_PENDING}::test_links_that_the_file_has_go_though_new_ones_follow",
+        f"{_MEMTABLE}::test_links_that_the_file_has_go_though_new_ones_follow",
     ),
     _mutant(
         "links-of-one-run-stay",
@@ -140,20 +140,20 @@ _MERGED: Final = (
         "links that are added and consumed in one run never reach the file",
         "understudy_store.engines.sqlite.memtable.Links.remove",
         drop("self._added.pop(awaited, None)"),
-        f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
+        f"{_MEMTABLE}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
     ),
     _mutant(
         "removals-for-nothing",
         None,
-        "the file is not searched for links of what it does not know",
+        "the file is not searched for links of promises that it does not hold",
         "understudy_store.engines.sqlite.memtable.Links.remove",
         swap("awaited not in new", "awaited"),
-        f"{_PENDING}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
+        f"{_MEMTABLE}::test_of_what_the_file_does_not_know_no_links_are_removed_there",
     ),
     _mutant(
         "acknowledged-before-it-was-owed",
         None,
-        "of one commit removals come last",
+        "within a commit, removals are applied last",
         "understudy_store.engines.sqlite.memtable.Memtable.add",
         swap(
             "self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))",
@@ -161,19 +161,19 @@ _MERGED: Final = (
             "self.unblocks.update(dict.fromkeys(changes.unblocks_added, True))\n"
             "return",
         ),
-        f"{_PENDING}::test_the_last_word_on_an_unblock_and_a_schedule_counts",
+        f"{_MEMTABLE}::test_the_last_word_on_an_unblock_and_a_schedule_counts",
     ),
 )
 
-_BEHIND: Final = (
+_FOLLOWING: Final = (
     _mutant(
         "replayed-without-the-rest",
         None,
-        "what is brought in after a kill is as whole as what was committed",
+        "commits that are replayed after a kill are as complete as when they were made",
         "understudy_store.engines.sqlite.engine._replay",
         swap("_completed(decode(data), memtable.rows)", "decode(data)"),
-        f"{_PENDING}::test_made_and_settled_is_one_row_with_all_of_it",
-        f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
+        f"{_MEMTABLE}::test_made_and_settled_is_one_row_with_all_of_it",
+        f"{_FOLLOWER}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
     ),
     _mutant(
         "not-replayed",
@@ -181,34 +181,34 @@ _BEHIND: Final = (
         "commits that a process left in the journal are brought into the file",
         "understudy_store.engines.sqlite.engine.SqliteEngine._open",
         drop("_replay(left, database, path)"),
-        f"{_ENGINE}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
+        f"{_FOLLOWER}::test_what_a_kill_left_is_whole_when_it_is_brought_in",
     ),
     _mutant(
         "file-said-to-hold-more",
         None,
-        "the file says up to which commit it holds all, and no more",
+        "the file states exactly the last commit that it holds",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._write_sealed",
         swap(
             "self._write(self._sealed, self._sealed_number)",
             "self._write(self._sealed, self._log.number)",
         ),
-        f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
+        f"{_FOLLOWER}::test_find_sees_the_last_state_wherever_it_is",
     ),
     _mutant(
         "halves-change-too-soon",
         None,
-        "a half is written over only when the file has what it holds",
+        "a half is overwritten only when its records are in the file",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit",
         swap("self._write_sealed()", "self._sealed = Memtable()"),
-        f"{_ENGINE}::test_a_half_that_is_full_goes_to_the_file",
+        f"{_FOLLOWER}::test_a_half_that_is_full_goes_to_the_file",
     ),
     _mutant(
         "older-state-first",
         None,
-        "a find sees the last state of each",
+        "a find sees the latest state of each row",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.find",
         swap("active.get(id_) or sealed.get(id_)", "sealed.get(id_) or active.get(id_)"),
-        f"{_ENGINE}::test_find_sees_the_last_state_wherever_it_is",
+        f"{_FOLLOWER}::test_find_sees_the_last_state_wherever_it_is",
     ),
     _mutant(
         "unseen-while-it-is-written",
@@ -225,90 +225,90 @@ _BEHIND: Final = (
             "        self._write(sealed, self._sealed_number)\n"
             "def",
         ),
-        f"{_ENGINE}::test_what_is_being_written_to_the_file_is_seen_meanwhile",
+        f"{_FOLLOWER}::test_what_is_being_written_to_the_file_is_seen_meanwhile",
     ),
     _mutant(
         "half-a-commit-found",
         None,
-        "a find sees no half of a commit",
+        "a find sees a commit whole or not at all",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.find",
         swap(
             "not rest or len(elsewhere) == len(wanted) or writes == self._table_writes",
             "writes >= 0",
         ),
-        f"{_ENGINE}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
+        f"{_FOLLOWER}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
     ),
     _mutant(
         "half-a-commit-found-among-many",
         None,
-        "a find sees no half of a commit, however many it asks for",
+        "a find of any size sees a commit whole or not at all",
         "understudy_store.engines.sqlite.database.Database.find",
         swap("len(keys) <= CHUNK_ROWS", "keys"),
-        f"{_ENGINE}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
+        f"{_FOLLOWER}::test_a_find_of_many_sees_no_half_of_what_is_written_meanwhile",
     ),
     _mutant(
         "never-brought-in",
         None,
-        "the file lags by a second at most",
+        "the file lags by at most about a second",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
         swap("self._flush_now.wait(LAG_S)", "self._flush_now.wait()"),
-        f"{_ENGINE}::test_the_file_has_a_commit_soon_without_being_asked",
+        f"{_FOLLOWER}::test_the_file_has_a_commit_soon_without_being_asked",
     ),
     _mutant(
         "brought-in-one-by-one",
         None,
-        "commits are brought in together, not each by itself",
+        "several commits are brought into the file together",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
         swap("self._flush_now.wait(LAG_S)", "self._flush_now.wait(0)"),
-        f"{_ENGINE}::test_the_file_is_not_written_for_each_commit",
+        f"{_FOLLOWER}::test_the_file_is_not_written_for_each_commit",
     ),
     _mutant(
         "many-rows-wait-too",
         None,
-        "many rows are brought in sooner",
+        "many rows are brought into the file sooner",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit",
         swap("len(self._active.rows) >= LAG_ROWS and not self._sealed", "not self._active.rows"),
-        f"{_ENGINE}::test_many_rows_are_brought_in_sooner",
+        f"{_FOLLOWER}::test_many_rows_are_brought_in_sooner",
     ),
     _mutant(
         "large-without-a-number",
         None,
-        "a commit that goes past the journal has a number, too",
+        "a commit that bypasses the journal has a number, too",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
         drop("self._log.skip()"),
-        f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
+        f"{_FOLLOWER}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
     ),
     _mutant(
         "large-before-the-small",
         None,
-        "a commit that goes past the journal goes past no commit",
+        "a commit that bypasses the journal does not overtake earlier commits",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._commit_to_table",
         drop("self._write_memtables()"),
-        f"{_ENGINE}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
+        f"{_FOLLOWER}::test_what_is_too_large_for_a_record_goes_to_the_file_at_once",
     ),
     _mutant(
         "failure-behind-is-not-told",
         None,
-        "after the file failed nothing is acknowledged",
+        "after a failure of the file no commit is acknowledged",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
         drop("self._failure = _as_store_error(error)"),
-        f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+        f"{_FAILURES}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
         "commits-after-the-close",
         None,
-        "nothing is written to a journal that is closed: its descriptor may be another file's",
+        "a closed journal is not written to, because its descriptor may belong to another file",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.commit",
         drop("self._check_open()"),
-        f"{_FAILING}::test_after_a_clean_close_all_is_in_the_file",
+        f"{_FAILURES}::test_after_a_clean_close_all_is_in_the_file",
     ),
     _mutant(
         "journal-removed-too-soon",
         None,
-        "the journal goes only when the file has what it holds",
+        "the journal is removed only when its records are in the file",
         "understudy_store.engines.sqlite.engine.SqliteEngine.close",
         swap("if complete:", "if complete is not None:"),
-        f"{_FAILING}::test_a_disk_that_fails_at_close_leaves_the_journal",
+        f"{_FAILURES}::test_a_disk_that_fails_at_close_leaves_the_journal",
     ),
     _mutant(
         "journal-removed-after-a-failure",
@@ -316,12 +316,12 @@ _BEHIND: Final = (
         "a failed commit is left for the next open to examine",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable.close",
         swap("return self._failure is None", "return True"),
-        f"{_FAILING}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+        f"{_FAILURES}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
         "all-rows-at-once",
         None,
-        "where little is done, few rows at a time are brought into the file",
+        "under low load, rows are brought into the file a few at a time",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._write_sealed_with_pauses",
         swap("len(self._sealed.rows) <= PAUSED_ROWS_MAX", "not self._sealed.rows"),
         _PAUSES,
@@ -329,7 +329,7 @@ _BEHIND: Final = (
     _mutant(
         "many-rows-with-pauses",
         None,
-        "where much is done, it is brought into the file without pauses",
+        "under high load, rows are brought into the file without pauses",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._write_sealed_with_pauses",
         swap("len(self._sealed.rows) <= PAUSED_ROWS_MAX", "self._sealed.rows"),
         f"{_PAUSES}::test_many_rows_are_brought_in_without_pauses",
@@ -337,7 +337,7 @@ _BEHIND: Final = (
     _mutant(
         "rows-not-parted",
         None,
-        "between two pauses there are few rows",
+        "only few rows are written between two pauses",
         "understudy_store.engines.sqlite.database.Database._chunks",
         swap("_CHUNK_ROWS if pause is None else _PAUSED_CHUNK_ROWS", "_CHUNK_ROWS"),
         _PAUSES,
@@ -345,7 +345,7 @@ _BEHIND: Final = (
     _mutant(
         "pauses-for-good",
         None,
-        "a thread that writes to the file does not pause while it is needed",
+        "the follower does not pause while another thread waits for the file",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._write_sealed_with_pauses",
         drop("self._table.pause = None"),
         f"{_PAUSES}::test_who_writes_in_its_own_cause_does_not_pause",
@@ -353,7 +353,7 @@ _BEHIND: Final = (
     _mutant(
         "hurries-for-ever",
         None,
-        "one that was in a hurry does not end the pauses for good",
+        "a thread that had to hurry once does not end the pauses for good",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
         drop("self._table_wanted.clear()"),
         _PAUSES,
@@ -384,4 +384,4 @@ _BEHIND: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MERGED, *_BEHIND)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MEMTABLES, *_FOLLOWING)

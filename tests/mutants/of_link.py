@@ -133,7 +133,7 @@ _BUSY_POLLING: Final = (
     _mutant(
         "polls-for-ever",
         None,
-        "after a busy poll in vain the socket sleeps, until a sleep was short again",
+        "after a busy poll without a message the socket sleeps, until a sleep was short again",
         "understudy_broker.transport.polling.BusyPoll.poll",
         drop("self.worthwhile = False"),
         f"{_POLLING}::test_it_gives_up_after_its_limit_and_then_sleeps",
@@ -312,7 +312,7 @@ _WORKER_POLLS: Final = (
     _mutant(
         "work-begun-during-the-goodbye",
         None,
-        "a node that has stopped begins nothing any more",
+        "a node that has stopped begins no task",
         "understudy_broker.link.connection.LinkConnection._receive_with_lock",
         swap("self.session.connected or self._leaving", "self.session.connected"),
         f"{_HANDOFF}::test_messages_during_the_goodbye_are_dropped",
@@ -328,7 +328,7 @@ _WORKER_POLLS: Final = (
     _mutant(
         "rest-left-unread",
         None,
-        "the loop reads what the bound of one receive has left, although nothing signals it",
+        "the loop reads the messages that one bounded receive left, although no event signals them",
         "understudy_broker.link.connection.LinkConnection._receive_with_lock",
         swap("session.is_broken(now) or socket.has_unread", "session.is_broken(now)"),
         f"{_HANDOFF}::test_messages_past_the_bound_of_one_receive_are_left_to_the_loop",

@@ -7,12 +7,12 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/broker").mutant
-_LARGE: Final = "core/test_flow_control.py"
+_FLOW: Final = "core/test_flow_control.py"
 _HEARTBEAT: Final = "link/test_heartbeat.py"
 _MEMBERS: Final = "core/test_membership.py"
-_PARKING: Final = "core/test_quarantine.py"
+_QUARANTINE: Final = "core/test_quarantine.py"
 
-_WHO_IS_ALIVE: Final = (
+_MEMBERSHIP: Final = (
     _mutant(
         "claims-ignored",
         None,
@@ -51,7 +51,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "no-grace",
         None,
-        "a connection that broke may be made anew within the grace",
+        "a broken connection may be opened again within the grace",
         "understudy_broker.core.membership.Membership.connection_lost",
         swap("now + grace_ms", "now"),
         _MEMBERS,
@@ -89,7 +89,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "kept-by-getting-more",
         18,
-        "a silent peer does not keep its tasks by being handed others",
+        "a silent peer does not keep its tasks because it is handed others",
         "understudy_broker.core.membership.Membership.begin_lease",
         swap(
             "self._machine.view.held_count(session.pid) == 1",
@@ -230,7 +230,7 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "unread-beats-are-silence",
         None,
-        "while the broker was deaf, silence says nothing about the peers",
+        "after the broker itself has paused, the silence of a peer proves nothing",
         "understudy_broker.core.membership.Membership.mark_polled",
         swap("self._renew(session, now)", "session.heard_at = now"),
         _MEMBERS,
@@ -246,13 +246,13 @@ _WHO_IS_ALIVE: Final = (
     _mutant(
         "leaving-is-a-death",
         19,
-        "leaving in order is no death",
+        "an orderly leave is not a crash",
         "understudy_broker.core.membership.Membership.leave",
         swap(
             "self._machine.release_pid(session.pid, now)",
             'self._machine.release_pid(session.pid, now, crash="left")',
         ),
-        _PARKING,
+        _QUARANTINE,
     ),
     _mutant(
         "cut-off-counts-as-dead",
@@ -260,7 +260,7 @@ _WHO_IS_ALIVE: Final = (
         "a node that was cut off and comes back has not crashed",
         "understudy_broker.core.membership.Membership.join",
         swap("pid, [", '"", ['),
-        _PARKING,
+        _QUARANTINE,
     ),
     _mutant(
         "no-time-to-come-back",
@@ -283,8 +283,8 @@ _WHO_IS_ALIVE: Final = (
             "getattr(self._membership, 'leave')(session, now)\nreturn",
         ),
         _MEMBERS,
-        _LARGE,
+        _FLOW,
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_WHO_IS_ALIVE,)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_MEMBERSHIP,)

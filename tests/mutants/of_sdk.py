@@ -8,9 +8,9 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/sdk").mutant
 _ROUND_TRIP: Final = "values/test_round_trip.py::TestRoundTrip"
-_FAILURES: Final = "values/test_errors.py"
+_ERROR_VALUES: Final = "values/test_errors.py"
 _RETRY: Final = "test_retry.py"
-_ERRORS: Final = "test_public_errors.py"
+_PUBLIC_ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
 _HANDLES: Final = "client/test_handles.py"
 _SUBMISSIONS: Final = "client/test_submissions.py"
@@ -43,7 +43,7 @@ _WAITING: Final = (
     _mutant(
         "cancelled-wait-cancels-the-call",
         None,
-        "a cancelled wait leaves the call alone",
+        "a canceled wait does not affect the call",
         "understudy.handle.wait_future",
         swap(
             "    await settled\nreturn",
@@ -54,7 +54,7 @@ _WAITING: Final = (
     _mutant(
         "second-waiter-forgotten",
         None,
-        "everyone who waits for a promise gets its result",
+        "every waiter for a promise gets its result",
         "understudy.client.requests.PendingRequests.resolve",
         swap("watches.pop(record.id, ())", "watches.pop(record.id, [])[:1]"),
         _HANDLES,
@@ -70,7 +70,7 @@ _WAITING: Final = (
     _mutant(
         "watched-once",
         None,
-        "after a reconnect a process watches again what it waits for",
+        "after a reconnect a process watches the promises that it waits for again",
         "understudy.client.peer.Peer.on_connected",
         drop("if reconnected:\n    self._requests.renew_watches()"),
         "tests/integration/sdk/test_runtime_processes.py::test_calls_outlive_the_broker",
@@ -78,7 +78,7 @@ _WAITING: Final = (
     _mutant(
         "absent-one-of-many-watched",
         None,
-        "one absent id does not end the waits for the others",
+        "an absent id does not end the waits for the others",
         "understudy.client.requests.PendingRequests._send_watch.on_reply",
         swap(
             "    for id in ids:\n        self._send_watch((id,))\nelif",
@@ -108,7 +108,7 @@ _WAITING: Final = (
     _mutant(
         "submission-without-wake-up",
         None,
-        "work that is submitted after the queue was emptied wakes the loop again",
+        "a submission after the queue was emptied wakes the loop again",
         "understudy.client.submissions.SubmissionQueue._run_all",
         drop("self._signaled = False"),
         _SUBMISSIONS,
@@ -116,7 +116,7 @@ _WAITING: Final = (
     _mutant(
         "submission-past-pending-requests",
         None,
-        "while requests are pending, work gathers, so that it travels in one frame",
+        "while requests are pending, submissions gather, so that they travel in one frame",
         "understudy.client.submissions.SubmissionQueue.submit",
         swap("requests.unanswered or requests.watches or not", "not"),
         _SUBMISSIONS,
@@ -139,14 +139,14 @@ _WAITING: Final = (
     ),
 )
 
-_FACE: Final = (
+_PUBLIC_API: Final = (
     _mutant(
         "argument-error-of-python",
         None,
         "every error of a public call is an UnderstudyError",
         "understudy.registry.Function.check_arguments",
         swap("InvalidArgumentsError(str(error))", "error"),
-        _ERRORS,
+        _PUBLIC_ERRORS,
     ),
     _mutant(
         "unknown-option-ignored",
@@ -158,12 +158,12 @@ _FACE: Final = (
             "{', '.join(_CHECKS)}\")",
             "return None",
         ),
-        _ERRORS,
+        _PUBLIC_ERRORS,
     ),
     _mutant(
         "keyword-stolen-from-a-schedule",
         None,
-        "a user's keyword arguments stay the user's",
+        "keyword arguments of the user's function are not taken as options",
         "understudy.schedules.Schedules._promise_id_of",
         swap(
             "function is None or function.takes_keyword",
@@ -219,11 +219,11 @@ _POLICIES: Final = (
     ),
 )
 
-_DATA: Final = (
+_VALUES: Final = (
     _mutant(
         "tuples-become-lists",
         None,
-        "a value arrives as what it was",
+        "a value arrives with the type that it had",
         "understudy.values.decoding.Decoder._decode_extension",
         swap("tuple(inner)", "inner"),
         f"{_ROUND_TRIP}::test_corner_cases",
@@ -285,15 +285,15 @@ _DATA: Final = (
         "an error passes unchanged through a process that does not know its class",
         "understudy.values.errors.encode_error",
         drop("return error.received"),
-        _FAILURES,
+        _ERROR_VALUES,
     ),
     _mutant(
         "error-past-the-limit",
         None,
-        "an error fits a payload, whatever it holds",
+        "every error fits into a payload",
         "understudy.values.errors.encode_error",
         swap("len(data) <= payload_bytes_max", "len(data) >= 0"),
-        _FAILURES,
+        _ERROR_VALUES,
     ),
     _mutant(
         "stop-iteration-rebuilt",
@@ -301,8 +301,8 @@ _DATA: Final = (
         "an exception with a meaning for Python itself is not raised into a generator",
         "understudy.values.errors._may_be_raised",
         swap("(kind, Exception) and not issubclass(kind, _NEVER_REBUILT)", "(kind, Exception)"),
-        _FAILURES,
+        _ERROR_VALUES,
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_WAITING, *_FACE, *_POLICIES, *_DATA)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_WAITING, *_PUBLIC_API, *_POLICIES, *_VALUES)

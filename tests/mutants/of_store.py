@@ -11,12 +11,12 @@ _PROMISES: Final = "machine/test_promises.py"
 _TASKS: Final = "machine/test_tasks.py"
 _FENCES: Final = "machine/test_fence_and_suspend.py"
 _CALLBACKS: Final = "machine/test_callbacks_and_listeners.py"
-_DEATHS: Final = "machine/test_crash_counts.py"
-_LEDGER: Final = "machine/test_batches.py"
+_CRASH_COUNTS: Final = "machine/test_crash_counts.py"
+_BATCHES: Final = "machine/test_batches.py"
 _SWEEP: Final = "machine/test_sweep.py"
 _SCHEDULES: Final = "machine/test_schedules.py"
-_COLD: Final = "machine/test_packed.py"
-_READING: Final = "engines/test_searches.py"
+_PACKED: Final = "machine/test_packed.py"
+_SEARCHES: Final = "engines/test_searches.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
 _WRITER: Final = "tests/integration/store/test_writer.py"
 
@@ -54,7 +54,7 @@ _MACHINE: Final = (
     _mutant(
         "deadline-at-birth-off-by-one",
         2,
-        "what is pending was created before its deadline, not at it",
+        "a pending promise was created before its deadline, not at it",
         "understudy_store.machine.promises.add",
         swap("timeout_at <= now", "timeout_at < now"),
         _PROMISES,
@@ -75,7 +75,7 @@ _MACHINE: Final = (
     _mutant(
         "timed-out-when-noticed",
         3,
-        "a deadline settles at the deadline, not when the sweep comes by",
+        "a promise settles at its deadline, not at the time of the sweep",
         "understudy_store.machine.settlement._expire_all",
         swap("EMPTY, at", "EMPTY, now"),
         _SWEEP,
@@ -92,7 +92,7 @@ _MACHINE: Final = (
     _mutant(
         "deadline-off-by-one",
         4,
-        "at its deadline a promise is settled by it, and no client's settlement counts",
+        "at its deadline a promise times out, and no client's settlement counts",
         "understudy_store.machine.settlement.find",
         swap("record.timeout_at <= now", "record.timeout_at < now"),
         _PROMISES,
@@ -122,7 +122,7 @@ _MACHINE: Final = (
     _mutant(
         "accepted-once-accepted-always",
         5,
-        "what was right last is only skipped where it comes again",
+        "a check is skipped only for the same command as the last accepted one",
         "understudy_store.machine.validation.check_promise",
         swap("tags != accepted.tags", "tags.keys() != accepted.tags.keys()"),
         _PROMISES,
@@ -134,7 +134,7 @@ _MACHINE: Final = (
         "promises never vanish: only history leaves the memory",
         "understudy_store.machine.batches.committed",
         swap("row.promise.settled_at is not None", "row is not None"),
-        _LEDGER,
+        _BATCHES,
     ),
     _mutant(
         "history-dropped-under-a-command",
@@ -142,22 +142,22 @@ _MACHINE: Final = (
         "rows that a command of this batch needs stay until it is done",
         "understudy_store.machine.batches.committed",
         swap("row.promise.id in pinned", "row.promise.id in ()"),
-        _LEDGER,
+        _BATCHES,
     ),
     _mutant(
         "snapshot-without-children",
         6,
-        "after a restart, a cancel still finds what the canceled call waits for",
+        "after a restart, a cancel still finds the calls that the canceled one waits for",
         "understudy_store.machine.restore._restore_link",
         drop("link(s, row.id, {TAG_BRANCH: branch})"),
-        _LEDGER,
+        _BATCHES,
         _PROMISES,
         _CALLBACKS,
     ),
     _mutant(
         "local-step-awaited-from-outside",
         7,
-        "callbacks and listeners are only on what may be awaited from outside",
+        "only promises that may be awaited from outside have callbacks and listeners",
         "understudy_store.machine.promises.check_awaitable",
         swap("if not is_external(record) or", "if"),
         _PROMISES,
@@ -177,7 +177,7 @@ _MACHINE: Final = (
     _mutant(
         "awaiter-without-a-task",
         7,
-        "an awaiter is targeted",
+        "an awaiter has a target",
         "understudy_store.machine.promises.register_callback",
         swap("awaiter is None or awaiter.task is None", "awaiter is None"),
         _PROMISES,
@@ -197,7 +197,7 @@ _MACHINE: Final = (
     _mutant(
         "stillborn-task-pending",
         8,
-        "a promise that is born settled has a fulfilled task",
+        "a promise that is created settled has a fulfilled task",
         "understudy_store.machine.promises._add_settled",
         swap("0, fulfilled", "0, FIRST_TASK_STATE"),
         _PROMISES,
@@ -244,7 +244,7 @@ _MACHINE: Final = (
     _mutant(
         "fence-without-version",
         10,
-        "a fence is only for the holder of the version",
+        "a fence is accepted only from the holder of the version",
         "understudy_store.machine.tasks.fence",
         swap('require_held(s, c.id, c.version, "fence", now)', "require(s, c.id, now)"),
         _TASKS,
@@ -265,7 +265,7 @@ _MACHINE: Final = (
         "a restart of the broker issues no version twice",
         "understudy_store.machine.live.Task.restored",
         swap("record.version", "min(record.version, 1)"),
-        _LEDGER,
+        _BATCHES,
     ),
     _mutant(
         "renewals-add-up",
@@ -279,7 +279,7 @@ _MACHINE: Final = (
     _mutant(
         "renewed-by-an-older-version",
         11,
-        "a heartbeat renews only what is held in the version that it names",
+        "a heartbeat renews only tasks that are held in the version that it names",
         "understudy_store.machine.tasks.heartbeat",
         swap("task is not None and task.version == version", "task is not None"),
         _TASKS,
@@ -288,7 +288,7 @@ _MACHINE: Final = (
     _mutant(
         "callback-not-added",
         12,
-        "a suspended task is on the callbacks of something pending",
+        "a suspended task is on the callbacks of a pending promise",
         "understudy_store.machine.tasks.suspend",
         drop("promises.add_callback(s, each, c.id)"),
         _TASKS,
@@ -297,7 +297,7 @@ _MACHINE: Final = (
     _mutant(
         "suspended-on-what-is-settled",
         12,
-        "if anything awaited is settled, the task stays acquired (300)",
+        "if an awaited promise is settled, the task stays acquired (300)",
         "understudy_store.machine.tasks.suspend",
         swap("if settled:", "if len(settled) == len(awaited):"),
         _TASKS,
@@ -312,7 +312,7 @@ _MACHINE: Final = (
             "[(awaited, awaiter) for awaited, new in s.callbacks_new.items() for awaiter in new]",
             "[]",
         ),
-        _LEDGER,
+        _BATCHES,
         _TASKS,
         _FENCES,
     ),
@@ -322,7 +322,7 @@ _MACHINE: Final = (
         "a waiting task still waits after a restart",
         "understudy_store.machine.restore.restore",
         swap("awaiters = callbacks.pop(promise_id, ())", "awaiters: Sequence[str] = ()"),
-        _LEDGER,
+        _BATCHES,
         _TASKS,
         _FENCES,
     ),
@@ -345,17 +345,17 @@ _MACHINE: Final = (
         swap("new, s.unblocks_new = s.unblocks_new, {}", "new = dict(s.unblocks_new)"),
         _PROMISES,
         _CALLBACKS,
-        _LEDGER,
+        _BATCHES,
     ),
     _mutant(
         "unblock-not-stored",
         13,
-        "an unblock is kept until it is acknowledged, whoever restarts",
+        "an unblock is kept until it is acknowledged, across restarts",
         "understudy_store.machine.settlement._consume_listeners",
         drop("s.unblocks_dirty[key] = True"),
         _PROMISES,
         _CALLBACKS,
-        _LEDGER,
+        _BATCHES,
     ),
     _mutant(
         "unblocks-lost-at-restart",
@@ -363,7 +363,7 @@ _MACHINE: Final = (
         "messages that are owed are still owed after a restart",
         "understudy_store.machine.restore.restore",
         drop("s.unblocks[record.id, address] = record"),
-        _LEDGER,
+        _BATCHES,
         _PROMISES,
         _CALLBACKS,
     ),
@@ -378,18 +378,18 @@ _MACHINE: Final = (
     _mutant(
         "lapsed-past-its-deadline",
         14,
-        "a task whose promise is over does not go back to pending",
+        "a task whose promise is past its deadline does not go back to pending",
         "understudy_store.machine.leases.lapse_unless_over",
         swap("promise.record.timeout_at <= now", "promise.record.timeout_at <= 0"),
         _SWEEP,
         _TASKS,
         _FENCES,
-        _DEATHS,
+        _CRASH_COUNTS,
     ),
     _mutant(
         "renewed-past-its-deadline",
         14,
-        "nothing is renewed whose promise is over",
+        "no lease is renewed if the promise is past its deadline",
         "understudy_store.machine.tasks.heartbeat",
         drop("find(s, task_id, now)"),
         _TASKS,
@@ -398,7 +398,7 @@ _MACHINE: Final = (
     _mutant(
         "offered-before-deadlines",
         14,
-        "nothing is offered whose promise is over",
+        "no task is offered if its promise is past its deadline",
         "understudy_store.machine.sweep.sweep",
         swap("left -= _deadlines", "_offers(s, now, left)\nleft -= _deadlines"),
         _SWEEP,
@@ -446,7 +446,7 @@ _MACHINE: Final = (
     _mutant(
         "lease-ends-early",
         16,
-        "a lease counts until its very end, and each its own",
+        "each lease counts until its own end",
         "understudy_store.machine.leases._lapse_leases",
         swap(
             "[task for task in holder.held.values() if (task.expires_at or 0) <= now]",
@@ -471,7 +471,7 @@ _MACHINE: Final = (
         "every response about a task is projected",
         "understudy_store.machine.projection.projected_task",
         swap("promise.state == PENDING and promise.timeout_at > now", "promise.state == PENDING"),
-        f"{_READING}::test_searches_see_the_projection",
+        f"{_SEARCHES}::test_searches_see_the_projection",
     ),
     _mutant(
         "listener-kept",
@@ -509,34 +509,34 @@ _MACHINE: Final = (
     _mutant(
         "deaths-never-forgotten",
         19,
-        "a step that is stored ends the row of deaths",
+        "a stored step resets the crash count",
         "understudy_store.machine.tasks.fence",
         swap("None in replies", "None in ()"),
-        _DEATHS,
+        _CRASH_COUNTS,
     ),
     _mutant(
         "continued-with-its-deaths",
         19,
-        "a person who lets a task go on begins its count anew",
+        "a continue by a person resets the crash count",
         "understudy_store.machine.tasks.continue_",
         drop("crash_counts.reset(s, task)"),
-        _DEATHS,
+        _CRASH_COUNTS,
     ),
     _mutant(
         "death-without-a-cause",
         19,
-        "deaths have a cause",
+        "crashes have a cause",
         "understudy_store.machine.crash_counts.count",
         drop('task.cause = f"{crash}, {moment(now)}"'),
-        _DEATHS,
+        _CRASH_COUNTS,
     ),
     _mutant(
         "every-release-is-a-death",
         19,
-        "leaving in order is no death",
+        "an orderly leave is not a crash",
         "understudy_store.machine.leases.lapse_unless_over",
         swap("if crash is not None", 'crash = crash or "gone"\nif crash is not None'),
-        _DEATHS,
+        _CRASH_COUNTS,
     ),
     _mutant(
         "acquitted-by-anyone",
@@ -544,7 +544,7 @@ _MACHINE: Final = (
         "only the holder of the version retracts its own crash",
         "understudy_store.machine.crash_counts.retract",
         swap("task.retractable.get(version) != pid", "version not in task.retractable"),
-        _DEATHS,
+        _CRASH_COUNTS,
     ),
     _mutant(
         "cancel-crosses-call-graphs",
@@ -561,7 +561,7 @@ _MACHINE: Final = (
     _mutant(
         "cancel-of-children-alone",
         None,
-        "a cancel reaches all that is still waited for, however deep",
+        "a cancel reaches all calls that are still awaited, at any depth",
         "understudy_store.machine.settlement.cancel",
         drop("work.append(child_id)"),
         _PROMISES,
@@ -597,7 +597,7 @@ _MACHINE: Final = (
     _mutant(
         "schedule-forgets-what-it-missed",
         None,
-        "one promise per missed occurrence",
+        "each missed occurrence of a schedule creates one promise",
         "understudy_store.machine.schedules.run",
         swap("_advanced(schedule, last)", "_advanced(schedule, now)"),
         _SCHEDULES,
@@ -605,7 +605,7 @@ _MACHINE: Final = (
     _mutant(
         "watcher-not-told",
         None,
-        "a holder is told of the settlement of what it made",
+        "a holder is told when a promise that it created settles",
         "understudy_store.machine.settlement.note_settlement",
         drop("holder = task.warm"),
         _TASKS,
@@ -615,23 +615,23 @@ _MACHINE: Final = (
     ),
 )
 
-_KEPT_AS_BYTES: Final = (
+_PACKING: Final = (
     _mutant(
         "cold-callbacks-lost",
         12,
-        "a suspended task is on the callbacks of a promise, and of one that is kept as bytes too",
+        "a suspended task is also on the callbacks of a packed promise",
         "understudy_store.machine.packed.pack",
         swap("callbacks or None", "None"),
-        _COLD,
+        _PACKED,
     ),
     _mutant(
         "cold-resumes-lost",
         13,
-        "what has resumed a task is in its resumes, whatever it was kept as",
+        "the resumes of a task survive packing",
         "understudy_store.machine.live.Task.restored",
         swap("dict.fromkeys(record.resumes) if record.resumes else None", "None"),
-        _COLD,
-        _LEDGER,
+        _PACKED,
+        _BATCHES,
     ),
     _mutant(
         "cold-node-forgotten",
@@ -639,26 +639,26 @@ _KEPT_AS_BYTES: Final = (
         "a node that may still have the activation gets the task back",
         "understudy_store.machine.packed.pack",
         swap("(*promise, warm, *", "(*promise, None, *"),
-        _COLD,
+        _PACKED,
     ),
     _mutant(
         "looked-into-and-kept-as-bytes",
         None,
-        "a promise is in memory once: as objects, or as bytes",
+        "a promise is in memory once: as objects, or packed",
         "understudy_store.machine.packed.get",
         swap(
             "unpack(promise_id, s.packed.pop(promise_id))",
             "unpack(promise_id, s.packed[promise_id])",
         ),
-        _COLD,
+        _PACKED,
     ),
     _mutant(
         "cold-before-it-is-stored",
         None,
-        "what is to be written stays as objects until it is",
+        "a promise is not packed before its changes are written",
         "understudy_store.machine.packed.pack_idle",
         swap("promise_id not in s.dirty and _may_be_packed", "_may_be_packed"),
-        _COLD,
+        _PACKED,
     ),
     _mutant(
         "cold-in-the-hands-of-a-node",
@@ -666,23 +666,23 @@ _KEPT_AS_BYTES: Final = (
         "a task that a node works on is not idle",
         "understudy_store.machine.packed.is_idle",
         swap("task_state not in HOLDS", 'task_state != "pending"'),
-        _COLD,
+        _PACKED,
     ),
     _mutant(
         "cold-after-one-round",
         None,
-        "only what two rounds have seen at rest becomes bytes",
+        "only a promise that two rounds have found idle is packed",
         "understudy_store.machine.packed._pack_if_unchanged",
         swap("s.idle_before.get(promise_id)", "s.idle_before.get(promise_id, version)"),
-        _COLD,
+        _PACKED,
     ),
     _mutant(
         "cold-though-it-ran-between",
         None,
-        "a task that ran between two rounds has not been at rest",
+        "a task that ran between two rounds has not been idle",
         "understudy_store.machine.packed._pack_if_unchanged",
         swap("s.idle_before.get(promise_id) != version", "promise_id not in s.idle_before"),
-        f"{_COLD}::test_what_ran_between_two_rounds_stays_warm",
+        f"{_PACKED}::test_what_ran_between_two_rounds_stays_warm",
     ),
 )
 
@@ -690,7 +690,7 @@ _ENGINES: Final = (
     _mutant(
         "no-fsync",
         None,
-        "what is in the file is on the disk, so the journal may be written over",
+        "rows in the file are on the disk, so the journal may be overwritten",
         "understudy_store.engines.sqlite.database._WRITER_PRAGMAS",
         swap('"PRAGMA synchronous=FULL"', '"PRAGMA synchronous=OFF"'),
         f"{_OPEN}::test_pragmas",
@@ -725,15 +725,15 @@ _ENGINES: Final = (
         "a batch is written wholly or not at all",
         "understudy_store.engines.sqlite.database.Database.write",
         swap('driver.execute("ROLLBACK")', 'driver.execute("COMMIT")'),
-        f"{_READING}::test_what_the_file_refuses_is_said_later_and_again",
+        f"{_SEARCHES}::test_what_the_file_refuses_is_said_later_and_again",
     ),
     _mutant(
         "none-bound-as-a-number",
         5,
-        "no value is no value when it is read again",
+        "an absent value is absent when it is read again",
         "understudy_store.engines.sql.statements.BatchStatement.__init__",
         swap("c.nullable or place == 0", "place == 0"),
-        f"{_READING}::test_empty_data_is_not_the_same_as_none",
+        f"{_SEARCHES}::test_empty_data_is_not_the_same_as_none",
     ),
     _mutant(
         "none-read-as-nothing-written",
@@ -741,7 +741,7 @@ _ENGINES: Final = (
         "empty bytes are not the same as none",
         "understudy_store.pending_row.value_from_json",
         swap("data is None", "not data"),
-        f"{_READING}::test_empty_data_is_not_the_same_as_none",
+        f"{_SEARCHES}::test_empty_data_is_not_the_same_as_none",
     ),
     _mutant(
         "update-without-its-value",
@@ -752,15 +752,15 @@ _ENGINES: Final = (
             '"value_headers", "value_data"',
             '"param_headers", "param_data"',
         ),
-        f"{_READING}::test_reads_see_their_own_commit",
+        f"{_SEARCHES}::test_reads_see_their_own_commit",
     ),
     _mutant(
         "preload-without-the-settled",
         None,
-        "a preload holds the settled children: else they run again",
+        "a preload holds the settled children, or they would run again",
         "understudy_store.engines.sql.queries.Queries.preload",
         swap("_promise.c.branch == command.id", "_promise.c.branch == command.id, _PENDING"),
-        f"{_READING}::test_reads_see_their_own_commit",
+        f"{_SEARCHES}::test_reads_see_their_own_commit",
     ),
     _mutant(
         "preload-not-projected",
@@ -771,12 +771,12 @@ _ENGINES: Final = (
             "Reply(200, promises=[projected(row.promise, now) for row in rows])",
             "Reply(200, promises=[row.promise for row in rows])",
         ),
-        f"{_READING}::test_preloads_see_the_projection",
+        f"{_SEARCHES}::test_preloads_see_the_projection",
     ),
     _mutant(
         "time-not-stored",
         4,
-        "time goes on from where the store was, whatever the clock says after a restart",
+        "after a restart, time continues from that of the store, whatever the clock says",
         "understudy_store.engines.sqlite.database.Database.write",
         swap("memtable.now > self._now", "memtable.now > self._now and self._now < 0"),
         f"{_WRITER}::test_close_does_all_that_is_queued",
@@ -784,11 +784,11 @@ _ENGINES: Final = (
     _mutant(
         "updates-of-nothing",
         6,
-        "an update of what is not there stops the store",
+        "an update of an absent row stops the store",
         "understudy_store.engines.sqlite.database.Database._update",
         swap("updated != len(rows)", "updated > len(rows)"),
-        f"{_READING}::test_what_the_file_refuses_is_said_later_and_again",
+        f"{_SEARCHES}::test_what_the_file_refuses_is_said_later_and_again",
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_MACHINE, *_KEPT_AS_BYTES, *_ENGINES)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_MACHINE, *_PACKING, *_ENGINES)

@@ -1,4 +1,4 @@
-"""The list of mutants fits the code, and the runner tells the dead from the living."""
+"""The list of mutants fits the code, and the runner tells killed mutants from survivors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _dumped(text: str) -> str:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_it_fits_once_and_makes_other_python(mutant: Mutant, tree: Tree) -> None:
+def test_each_mutant_fits_once_and_changes_the_code(mutant: Mutant, tree: Tree) -> None:
     mutated = mutant.applied(tree)
     assert ast.dump(ast.parse(mutated.after)) != _dumped(mutated.before)
     for test in mutant.tests:
@@ -39,7 +39,7 @@ def test_it_fits_once_and_makes_other_python(mutant: Mutant, tree: Tree) -> None
         assert not names or f"def {names[-1]}(" in (ROOT / path).read_text(), test
 
 
-def test_there_are_enough_and_each_property_is_broken() -> None:
+def test_there_are_enough_mutants_and_each_property_is_broken() -> None:
     assert len(MUTANTS) >= MUTANTS_MIN
     assert not [name for name, count in Counter(m.name for m in MUTANTS).items() if count > 1]
     assert {m.property for m in MUTANTS} - {None} == set(PROPERTIES)
@@ -50,7 +50,7 @@ def test_there_are_enough_and_each_property_is_broken() -> None:
     assert all(m.tests for m in MUTANTS)
 
 
-def test_they_are_chosen_by_name_by_target_or_by_file() -> None:
+def test_mutants_are_chosen_by_name_by_target_or_by_file() -> None:
     assert chosen([]) == list(MUTANTS)
     assert [m.name for m in chosen(["no-fsync", "no-file-*"])] == ["no-fsync", "no-file-lock"]
     target = MUTANTS[0].target
@@ -69,7 +69,7 @@ def test_an_unknown_name_is_an_error(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Copy:
-    """Of a tree with one rule and one test."""
+    """Copy a tree with one rule and one test."""
     root = tmp_path / "root"
     package = root / "store/understudy_store"
     package.mkdir(parents=True)
@@ -82,7 +82,7 @@ def copy(tmp_path: Path) -> Copy:
     return Copy(tmp_path / "copy", root)
 
 
-def test_what_becomes_of_one(copy: Copy) -> None:
+def test_the_verdicts_on_mutants(copy: Copy) -> None:
     tests = ("tests/test_larger.py",)
     assert copy.check(tests) is None
 
@@ -119,7 +119,7 @@ class Queue:
 
 
 class Product:
-    """A tree of one floor, and the change that each test is about."""
+    """A tree with one floor, in which a test makes its change."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -170,19 +170,19 @@ def test_names_are_renamed_consistently(product: Product) -> None:
         product.mutated("Queue.put", swap("len(self._x) >= self._x", "True"))
 
 
-def test_what_is_the_same_wins_over_what_is_alike(product: Product) -> None:
+def test_a_literal_match_wins_over_a_renamed_one(product: Product) -> None:
     product.write("queues", "def f(a, b):\n    g(a)\n    g(b)\n")
     assert product.mutated("f", swap("g(b)", "g(a)")).endswith("g(a)\n    g(a)\n")
 
 
-def test_what_fits_twice_is_unfit(product: Product) -> None:
+def test_a_fragment_that_fits_twice_is_unfit(product: Product) -> None:
     with pytest.raises(Unfit, match=r"fits 2 times \(literal\)"):
         product.mutated("Queue.take", swap("self._items", "()"))
     with pytest.raises(Unfit, match=r"fits 2 times \(renamed\)"):
         product.mutated("Queue.take", swap("self._other", "()"))
 
 
-def test_what_writes_an_unknown_name_is_unfit(product: Product) -> None:
+def test_a_change_with_an_unknown_name_is_unfit(product: Product) -> None:
     with pytest.raises(Unfit, match="unknown there, _sizes"):
         product.mutated("Queue.put", swap("self._closed", "self._sizes"))
     known = swap("self._closed", "not sizes or self._count or self._items.copy()")
@@ -261,7 +261,7 @@ _LOST: Final = _MOVED._replace(
     ],
     ids=["moved", "class-and-names", "reached-otherwise", "function"],
 )
-def test_what_has_moved_is_found_again(
+def test_a_mutant_whose_code_has_moved_is_placed_again(
     product: Product, tmp_path: Path, text: str, target: str, old: str
 ) -> None:
     product.write("queues", "")
@@ -280,7 +280,7 @@ def test_what_has_moved_is_found_again(
     assert 'drop("self.gone()")' in rows.read_text()
 
 
-def test_what_only_has_other_names_is_written_anew(product: Product, tmp_path: Path) -> None:
+def test_a_mutant_whose_code_was_renamed_is_rewritten(product: Product, tmp_path: Path) -> None:
     rows = tmp_path / "rows.py"
     rows.write_text(_ROWS)
     assert refresh([_MOVED], [rows], Tree(tmp_path)) == []
@@ -291,7 +291,7 @@ def test_what_only_has_other_names_is_written_anew(product: Product, tmp_path: P
     assert "len(self._items) > self._most" in rows.read_text()
 
 
-def test_what_may_be_in_two_places_is_left_alone(product: Product, tmp_path: Path) -> None:
+def test_a_mutant_that_fits_two_places_is_left_alone(product: Product, tmp_path: Path) -> None:
     product.write("queues", "")
     product.write("one", _QUEUE)
     product.write("two", _QUEUE)
@@ -304,7 +304,7 @@ def test_what_may_be_in_two_places_is_left_alone(product: Product, tmp_path: Pat
     assert rows.read_text() == _ROWS
 
 
-def test_what_it_would_change_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_diff_of_a_mutant_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([MUTANTS[0].name, "--show"]) == 0
     shown = capsys.readouterr().out
     assert "\n--- a/store/" in shown

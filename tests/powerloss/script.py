@@ -287,7 +287,7 @@ class Life:
             log.append(Lost(disk.image(self.random.choice(MANNERS), self.random)))
 
     def _commit(self, store: Store, note: Callable[[Event], None]) -> None:
-        """Commit one batch, by the writer thread or as the store chooses; some are read after it."""
+        """Commit one batch, by the writer thread or as the store chooses; a read follows some."""
         changes = self.maker.batch()
         batches = len(self.maker.changes)
         reads = [Read(PromiseSearch(), changes.now)] if self.random.random() < 0.1 else []
