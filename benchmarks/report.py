@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 #: Unit and digits after the point, by the end of a figure's name; the longest match counts.
@@ -34,6 +34,17 @@ BESIDE = (
     *("server_mib", "bytes_per_timer", "open_timers_s"),
 )
 WIDTH = 200
+#: headings of the table, and to which side their cells are set
+_COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
+    ("workload", "left"),
+    ("", "right"),
+    ("subject", "left"),
+    ("median", "right"),
+    ("lowest", "right"),
+    ("highest", "right"),
+    ("ratio", "right"),
+    ("", "left"),
+)
 #: The subject that others are compared with.
 BARE_PIPELINE = "bare pipeline"
 
@@ -92,11 +103,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     """Print the table of a result, and the machine that it comes from."""
     console = console or _console()
     table = Table(box=None, title_justify="left", pad_edge=False)
-    for heading, justify in (
-        *(("workload", "left"), ("", "right"), ("subject", "left"), ("median", "right")),
-        *(("lowest", "right"), ("highest", "right"), ("ratio", "right"), ("", "left")),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for heading, justify in _COLUMNS:
+        table.add_column(heading, justify=justify, no_wrap=True)
     previous = None
     for entry in ordered(result):
         key = (entry["workload"], entry["size"])

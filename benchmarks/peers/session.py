@@ -8,10 +8,9 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from benchmarks.deployment import ROOT
 from benchmarks.harness import Figures, SubjectError
@@ -93,7 +92,7 @@ class Session:
 
     def _start(
         self,
-        command: Any,
+        command: Sequence[str],
         environ: Mapping[str, str],
         *,
         piped: bool = False,

@@ -44,6 +44,7 @@ class StopSignals:
         self.received = 0
         self._on_stop = on_stop
         self._on_kill = on_kill
+        #: as `signal.signal` has returned them: of any type
         self._handlers_before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:

@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from datetime import timedelta
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FrameType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -908,7 +908,7 @@ def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
     spec.priority = options.priority or spec.priority
 
 
-def _site(frame: Any) -> str:
+def _site(frame: FrameType) -> str:
     """Return where in the user's code a call stands: ``folder/file.py:12``."""
     return f"{_file(frame.f_code)}:{frame.f_lineno}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, NoReturn, Self, Unpack
 
 import msgspec
 
@@ -154,7 +154,7 @@ def _bad(option: str, value: object, allowed: str) -> ConfigurationError:
     return ConfigurationError(f"option {option}={value!r}: it must be {allowed}")
 
 
-def _unknown(option: str, _: object) -> Any:
+def _unknown(option: str, _: object) -> NoReturn:
     raise InvalidArgumentsError(
         f"there is no option {option!r}; the options are {', '.join(_CHECKS)}"
     )
@@ -185,7 +185,8 @@ def _one_target(target: object, send_to: object) -> str:
     return address
 
 
-#: the field of `Options` that each keyword sets, and the check of its value
+#: The field of `Options` that each keyword sets, and the check of its value. Any,
+#: because the checks return different types.
 _CHECKS: Final[dict[str, tuple[str, Any]]] = {
     "id": ("id", _id),
     "target": ("target", _address),

@@ -106,7 +106,7 @@ class Function:
         innermost = _innermost(fn)
         self.where: str = _where(innermost)
         self.name: str = _name(fn, innermost, name)
-        number: Any = version
+        number: object = version
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigurationError(f"{self.name}: version={version!r} must be an int, 1 or more")
         if retry is not None and (isinstance(retry, type) or not isinstance(retry, Retry)):
@@ -293,7 +293,10 @@ def _innermost(fn: Any) -> Any:
 
 def _code(fn: Any) -> Any:
     code = getattr(fn, "__code__", None)
-    return code if code is not None else getattr(getattr(fn, "__call__", None), "__code__", None)  # noqa: B004
+    if code is None:
+        call = getattr(fn, "__call__", None)  # noqa: B004 - `callable` does not give its code
+        code = getattr(call, "__code__", None)
+    return code
 
 
 def _where(fn: Any) -> str:

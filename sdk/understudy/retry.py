@@ -354,11 +354,11 @@ def _check(policy: _Policy) -> None:
         value = getattr(policy, name)
         if name.endswith("_s") and (not _is_number(value) or value < 0):
             raise _bad(policy, name, value, "a finite number of seconds, 0 or more")
-    attempts: Any = policy.max_attempts
+    attempts: Any = policy.max_attempts  # for a caller that uses no type checker
     whole = isinstance(attempts, int) and not isinstance(attempts, bool)
     if attempts is not None and (not whole or attempts < 1):
         raise _bad(policy, "max_attempts", attempts, "an int of at least 1, or None for no end")
-    kinds: Any = policy.non_retryable
+    kinds: object = policy.non_retryable
     if not isinstance(kinds, tuple) or not all(map(_is_kind, kinds)):
         raise _bad(policy, "non_retryable", kinds, "a tuple of exception classes")
 

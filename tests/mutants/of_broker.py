@@ -438,7 +438,7 @@ _DELAYED_REPLIES: Final = (
         None,
         "the reply to a stored step is sent at once, because its function waits for it",
         "understudy_broker.core.reply_coalescer.may_be_delayed",
-        swap("PromiseSettle not in map(type, commands)", "bool(commands)"),
+        swap("PromiseSettle not in map(type, command.commands)", "bool(command.commands)"),
         _COALESCER,
     ),
     _mutant(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, Final
 
+# Any, because each stands for a mutable container of whatever type the attribute has.
 NO_NAMES: Final[Any] = MappingProxyType({})
 NO_SET: Final[Any] = frozenset()
 NO_LIST: Final[Any] = ()

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
@@ -23,7 +23,7 @@ from understudy_actors.processes.lifeline import LIFELINE_ENV
 _ATTEMPTS: Final = 3
 
 #: The parts of a `ProcessSpec` that a fork server has in common with the processes it forks.
-_ProgramKey: TypeAlias = tuple[Any, ...]
+_ProgramKey: TypeAlias = tuple[object, ...]
 
 
 class Forker:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -20,7 +18,7 @@ class Event(msgspec.Struct, frozen=True):
 
     level: str
     text: str
-    fields: dict[str, Any]
+    fields: dict[str, object]
 
 
 class EventLog:
@@ -35,7 +33,7 @@ class EventLog:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def add(self, level: str, text: str, **fields: Any) -> None:
+    def add(self, level: str, text: str, **fields: object) -> None:
         """Note an event."""
         self.events.append(Event(level, text, fields))
 

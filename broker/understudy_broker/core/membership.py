@@ -12,7 +12,7 @@ says nothing about the peers. After such a gap all leases are renewed before any
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
@@ -322,7 +322,7 @@ class Membership:
             due_at = answer_at
         return due_at
 
-    def _add_event(self, level: str, text: str, session: Session, **fields: Any) -> None:
+    def _add_event(self, level: str, text: str, session: Session, **fields: object) -> None:
         if session.kind == "client" and level == "info":
             # Each command that a person enters is a client of its own.
             level = "debug"

@@ -24,15 +24,14 @@ def may_be_delayed(session: Session, command: AnyCommand, reply: Reply) -> bool:
     """Return whether nobody waits for this reply: all went as expected, and no step was stored."""
     if reply.status != 200 or session.kind != "node":
         return False
-    kind = type(command)
-    if kind is TaskFulfill:
+    if type(command) is TaskFulfill:
         return True
-    if kind is not TaskFence or reply.replies is None or len(reply.replies) > FENCE_COMMANDS_MAX:
+    replies = reply.replies
+    if type(command) is not TaskFence or replies is None or len(replies) > FENCE_COMMANDS_MAX:
         return False
-    if reply.replies.count(None) != len(reply.replies):
+    if replies.count(None) != len(replies):
         return False
-    commands = command.commands  # type: ignore[union-attr]  # a `TaskFence` by its type
-    return PromiseSettle not in map(type, commands)
+    return PromiseSettle not in map(type, command.commands)
 
 
 class ReplyCoalescer:

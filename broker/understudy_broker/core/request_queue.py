@@ -6,17 +6,22 @@ milliseconds; what is left waits, in its order, for the step after it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from understudy_broker.core.flow_control import FlowControl, SessionRequest
 from understudy_broker.protocol.messages import (
     Bye,
-    GroupsGet,
     PromiseCreateWatched,
-    PromiseUnwatch,
     PromiseWatch,
 )
-from understudy_store.commands import PromiseCreate, PromiseGet, StoreCommand, TaskFence
+from understudy_store.commands import (
+    Command,
+    PromiseCreate,
+    PromiseGet,
+    StoreCommand,
+    TaskFence,
+)
 from understudy_store.machine import Machine
 
 #: settled promises that a step loads to answer reads; each may have megabytes
@@ -72,24 +77,28 @@ class RequestQueue:
             command = request.command
             if isinstance(command, PromiseCreateWatched):
                 command = command.create
-            kind = type(command)
-            count += len(command.commands) if kind is TaskFence else 1  # type: ignore[union-attr]
+            count += len(command.commands) if type(command) is TaskFence else 1
             if count > COMMANDS_MAX and place:
                 end = place
                 break
-            if kind is PromiseCreate:
-                created.add(command.id)  # type: ignore[union-attr]
-            elif isinstance(command, PromiseGet | PromiseWatch):
-                ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
+            if type(command) is PromiseCreate:
+                created.add(command.id)
+                commands.append(command)
+                continue
+            ids: Sequence[str] | None = None
+            if type(command) is PromiseGet:
+                ids = (command.id,)
+            elif type(command) is PromiseWatch:
+                ids = command.ids
+            if ids is not None:
                 loads += sum(record(id_) is None and id_ not in created for id_ in ids)
                 if loads > LOADS_MAX and place:
                     end = place
                     break
-                if kind is PromiseWatch:
-                    commands.extend(map(PromiseGet, ids))
-                    continue
-            if kind is not PromiseUnwatch and kind is not GroupsGet:
-                commands.append(command)  # type: ignore[arg-type]
+            if type(command) is PromiseWatch:
+                commands.extend(map(PromiseGet, command.ids))
+            elif isinstance(command, Command):
+                commands.append(command)
         self.selected, self.waiting = queue[:end], queue[end:]
         ids_named = self._machine.lookups(commands) if commands else set()
         return ids_named | self._machine.due_lookups(now)

@@ -86,6 +86,7 @@ class RequestHandlers:
         self._config = config
         self._authorize = config.authorize
         self._delays_replies = config.reply_delay_ms > 0
+        # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
             PromiseCreateWatched: self._create_watched,
             PromiseWatch: self._watch,

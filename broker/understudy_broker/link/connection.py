@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic_ns
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 import zmq
@@ -81,7 +81,7 @@ class LinkConnection:
         hello_factory: HelloFactory,
         on_messages: OnMessages,
         *,
-        context: zmq.Context[Any],
+        context: zmq.Context[zmq.Socket[bytes]],
         on_connected: Callable[[Welcome], None] | None = None,
         on_disconnected: Callable[[str], None] | None = None,
     ) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import trio
 import zmq
@@ -193,7 +192,7 @@ async def open_link(
     hello_factory: HelloFactory,
     on_messages: OnMessages,
     *,
-    context: zmq.Context[Any] | None = None,
+    context: zmq.Context[zmq.Socket[bytes]] | None = None,
     on_connected: Callable[[Welcome], None] | None = None,
     on_disconnected: Callable[[str], None] | None = None,
     backlog_max: int = 65_536,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import trio
 import zmq
@@ -40,7 +40,7 @@ class EmbeddedBroker:
         listen: str = "tcp://127.0.0.1:0",
         *,
         config: BrokerConfig | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
         log: Log = log_to_logging,
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:

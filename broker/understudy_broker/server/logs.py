@@ -6,13 +6,13 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Final, TextIO, TypeAlias
 
 _COLORS: Final = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _PLAIN: Final = "\x1b[0m"
 
 #: details of a line, beside its text
-Fields: TypeAlias = dict[str, Any]
+Fields: TypeAlias = dict[str, object]
 #: Writes a line: its level, its text and its fields.
 Log: TypeAlias = Callable[[str, str, Fields], None]
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import trio
 import zmq
@@ -201,7 +201,7 @@ async def serve(
     config: BrokerConfig,
     listen: str,
     *,
-    context: zmq.Context[Any] | None = None,
+    context: zmq.Context[zmq.Socket[bytes]] | None = None,
     stop: trio.Event | None = None,
     log: Log = log_to_logging,
     on_started: Callable[[str], None] | None = None,
@@ -229,7 +229,7 @@ async def serve(
     CommitFailedError, StoreFailedError
         The store failed; peers were told nothing that is not committed.
     """
-    own: zmq.Context[Any] | None = None
+    own: zmq.Context[zmq.Socket[bytes]] | None = None
     if context is None:
         context = own = zmq.Context()
     try:

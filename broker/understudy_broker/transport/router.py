@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import trio
 import zmq
@@ -39,7 +39,9 @@ LARGE_BYTES_MIN: Final = 128 * KIB
 LINGER_MS: Final = 250
 
 
-def bind_router(context: zmq.Context[Any], listen: str, frame_bytes_max: int) -> zmq.Socket[bytes]:
+def bind_router(
+    context: zmq.Context[zmq.Socket[bytes]], listen: str, frame_bytes_max: int
+) -> zmq.Socket[bytes]:
     """Return a bound ROUTER with all its options set.
 
     Parameters
@@ -121,7 +123,7 @@ class RouterTransport:
     @classmethod
     def listen(
         cls,
-        context: zmq.Context[Any],
+        context: zmq.Context[zmq.Socket[bytes]],
         address: str,
         *,
         frame_bytes_max: int,

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
-from understudy_broker.protocol.messages import GroupsGet, GroupsReport
+from understudy_broker.protocol.messages import AnyCommand, GroupsGet, GroupsReport
 from understudy_store.commands import (
     PromiseGet,
     PromiseSearch,
@@ -122,12 +122,12 @@ class Client:
         """Wait until the broker has answered, by default for the client's own timeout."""
         self.runtime.session.connection.wait_connected(timeout_s)
 
-    def command(self, command: Any) -> Reply:
+    def command(self, command: AnyCommand) -> Reply:
         """Send one command; raises `CommandError` if it is refused."""
         reply: Reply = self.runtime.session.command(command)
         return reply
 
-    def commands(self, commands: Sequence[Any]) -> Iterator[Reply | CommandError]:
+    def commands(self, commands: Sequence[AnyCommand]) -> Iterator[Reply | CommandError]:
         """Send many commands without waiting for each; yield their replies in order."""
         connection = self.runtime.session.connected()
         for start in range(0, len(commands), PAGE_MAX):
@@ -220,7 +220,7 @@ class Client:
 
     def _search(
         self,
-        search: Callable[[int, str | None], Any],
+        search: Callable[[int, str | None], AnyCommand],
         records_of: Callable[[Reply], Sequence[_Record] | None],
         limit: int | None,
     ) -> Iterator[_Record]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from understudy_broker.protocol.frames import DEFAULT_LIMITS, decode_to_broker
-from understudy_broker.protocol.messages import Invoke, Request, Resume
+from understudy_broker.protocol.messages import AnyCommand, Invoke, Request, Resume
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -45,7 +44,7 @@ def label(id: str, param: Value | None) -> str:
     return f"{name} {id}"
 
 
-def _command(command: Any, find: Find) -> str | None:
+def _command(command: AnyCommand, find: Find) -> str | None:
     if isinstance(command, TaskFence):
         return ", ".join(_child(child, command, find) for child in command.commands)
     if isinstance(command, TaskFulfill):

@@ -7,7 +7,7 @@ from typing import Any
 
 def dumps(value: Any) -> bytes:
     """Pickle `value`; may raise any `Exception`."""
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle  # type: ignore[import-untyped]  # it has no stubs
 
     data: bytes = cloudpickle.dumps(value)
     return data

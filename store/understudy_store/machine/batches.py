@@ -56,7 +56,7 @@ _BY_ID: Final = frozenset(
 def touched(command: StoreCommand) -> Iterable[str]:
     """Return the ids of promises that a command names."""
     if type(command) in _BY_ID:
-        return (command.id,)  # type: ignore[union-attr]
+        return (command.id,)  # type: ignore[union-attr]  # a set of types narrows nothing
     if isinstance(command, TaskFence):
         return (command.id, *[inner.id for inner in command.commands])
     if isinstance(command, TaskSuspend):

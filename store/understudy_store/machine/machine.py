@@ -31,6 +31,7 @@ from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
 from understudy_store.records import PromiseRecord, Row
 
+# Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.PromiseGet: promises.get,
     c.PromiseCreate: promises.create,
@@ -71,7 +72,7 @@ class Machine:
     to find the rows; ``committed`` of an earlier batch may come at any point.
     """
 
-    def __init__(self, config: MachineConfig = MachineConfig()) -> None:  # noqa: B008
+    def __init__(self, config: MachineConfig = MachineConfig()) -> None:  # noqa: B008 - frozen
         #: for tests and simulators, which look and do not touch
         self.state: Final = State(config)
         #: questions that change nothing

@@ -144,7 +144,7 @@ def link(s: State, promise_id: str, tags: dict[str, str]) -> None:
             if children is None:
                 s.children[above] = promise_id
                 continue
-            # On the hot path: asking for the type takes longer than the work itself.
+            # On the hot path, so untyped: asking for the type takes longer than the work itself.
             try:
                 children[promise_id] = None
             except TypeError:
@@ -163,6 +163,7 @@ def unlink(s: State, promise_id: str, tags: dict[str, str]) -> None:
         if children is None:
             continue
         if children is not promise_id:
+            # As above.
             try:
                 children.pop(promise_id, None)
             except AttributeError:

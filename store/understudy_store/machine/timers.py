@@ -44,7 +44,7 @@ class Timers:
             if at < self.next_at:
                 self.next_at = at
             return
-        # On the hot path: asking for the type takes longer than the work itself.
+        # On the hot path, so untyped: asking for the type takes longer than the work itself.
         try:
             bucket[key] = None
         except TypeError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -144,7 +144,7 @@ def _format(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:,.2f}"
 
 
-def _command(workload: Workload) -> Any:
+def _command(workload: Workload) -> Callable[..., None]:
     def command(
         calls: Calls = None,
         nodes: Nodes = 2,

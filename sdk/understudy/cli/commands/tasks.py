@@ -10,6 +10,7 @@ from understudy.cli.options import LIMIT, AsJson, Limit, Url
 from understudy_store.records import TASK_STATES
 
 if TYPE_CHECKING:
+    from understudy_store.commands import StoreCommand
     from understudy_store.records import TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
@@ -119,7 +120,7 @@ def search(
     return 0
 
 
-def _show_reply(command: object, as_json: bool, url: str | None) -> int:
+def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
     from understudy.cli.records import task_json

@@ -27,6 +27,7 @@ class Promise(StoreModel, table=True):
     """A durable promise, and its task where it is targeted (semantics: Objects)."""
 
     __tablename__ = "promise"
+    # Any here and below, as SQLModel declares it.
     __table_args__: ClassVar[Any] = (
         # For restarts, and for searches of pending promises: neither reads history.
         Index("promise_live", "id", sqlite_where=text("state = 'pending'")),

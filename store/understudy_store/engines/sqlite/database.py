@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -102,7 +102,7 @@ def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
+    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
         # Otherwise the driver would begin transactions by itself, but not before a SELECT.
         connection.isolation_level = None
         for pragma in pragmas:
@@ -378,7 +378,7 @@ class Database:
                 kept, cursor = page(schedules, command.limit, lambda schedule: schedule.id)
                 return Reply(200, schedules=kept, cursor=cursor)
 
-    def _rows(self, query: Any) -> list[Row]:
+    def _rows(self, query: Select[Any]) -> list[Row]:
         return [row_of(values) for values in self._writer.execute(query).fetchall()]
 
     def close(self) -> None:
