@@ -277,7 +277,17 @@ def _size(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    _add_run(commands)
+    _add_guard(commands)
+    _add_peers(commands)
+    _add_charts(commands)
+    _add_publish(commands)
+    _add_profile(commands)
+    _add_table(commands)
+    return parser
 
+
+def _add_run(commands: Commands) -> None:
     command = commands.add_parser("run", help="measure understudy and the bare pipeline")
     command.add_argument(
         "--only",
@@ -306,6 +316,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(do=run)
 
+
+def _add_guard(commands: Commands) -> None:
     command = commands.add_parser(
         "guard", help="compare the ratios to the bare pipeline with the recorded ones"
     )
@@ -318,6 +330,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--record", action="store_true", help="record the ratios of this run")
     command.set_defaults(do=check_guard)
 
+
+def _add_peers(commands: Commands) -> None:
     names = [peer.name for peer in all_peers()]
     command = commands.add_parser(
         "peers",
@@ -345,6 +359,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(do=peers)
 
+
+def _add_charts(commands: Commands) -> None:
     command = commands.add_parser("charts", help="draw the charts of a result")
     command.add_argument("result", type=Path, help="result file")
     command.add_argument(
@@ -352,18 +368,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(do=draw)
 
+
+def _add_publish(commands: Commands) -> None:
     command = commands.add_parser("publish", help="write results into docs/performance.md")
     command.add_argument("--ours", type=Path, help="result file of `run`")
     command.add_argument("--peers", type=Path, help="result file of `peers`")
     command.add_argument("--profile", type=Path, help="result file of `profile`")
     command.set_defaults(do=publish_results)
 
-    _add_profile(commands)
 
+def _add_table(commands: Commands) -> None:
     command = commands.add_parser("table", help="print the table of a result")
     command.add_argument("result", type=Path, help="result file")
     command.set_defaults(do=table)
-    return parser
 
 
 def _add_profile(commands: Commands) -> None:

@@ -14,45 +14,51 @@ from understudy_broker.address import DEFAULT_ADDRESS
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+Listen = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help=f"The address to listen at. [default: {DEFAULT_ADDRESS}]"),
+]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where to keep promises, tasks and schedules: memory, a path, or sqlite:///PATH. "
+        "[default: sqlite:///understudy.db]",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A TOML file with a [broker] table. [default: understudy.toml, if it exists]",
+    ),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(metavar="LEVEL", help="One of debug, info, warning and error. [default: info]"),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="console (for people), json (for programs) or auto (console on a terminal). "
+        "[default: auto]",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting. May be repeated."),
+]
+
+
 @app.command()
 def broker(
-    listen: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help=f"The address to listen at. [default: {DEFAULT_ADDRESS}]"),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where to keep promises, tasks and schedules: memory, a path, or sqlite:///PATH. "
-            "[default: sqlite:///understudy.db]",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A TOML file with a [broker] table. [default: understudy.toml, if it exists]",
-        ),
-    ] = None,
-    log_level: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEVEL", help="One of debug, info, warning and error. [default: info]"
-        ),
-    ] = None,
-    log_format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FORMAT",
-            help="console (for people), json (for programs) or auto (console on a terminal). "
-            "[default: auto]",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting. May be repeated."),
-    ] = None,
+    listen: Listen = None,
+    store: StoreUrl = None,
+    config: ConfigFile = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    settings: Settings = None,
 ) -> int:
     """Run a broker.
 

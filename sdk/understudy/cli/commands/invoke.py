@@ -24,47 +24,55 @@ _UNSERVED_S: Final = 1.0
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The call's id. If a call of this id exists, invoke attaches to it."
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="The call's deadline, from now: 90 (seconds), 500ms, 10m, 2h, 7d. [default: 30d]",
+    ),
+]
+Delay = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Start the call after this time. [default: 0]"),
+]
+Version = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="The function's version. [default: the highest]"),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=-PRIORITY_MAX,
+        max=PRIORITY_MAX,
+        help="Queued calls of a higher priority start first. [default: 0]",
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait/--no-wait", help="Wait for the result, and print it as JSON."),
+]
+
+
 @app.command()
 def invoke(
-    id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID", help="The call's id. If a call of this id exists, invoke attaches to it."
-        ),
-    ],
+    id: Id,
     function: Function,
     arg: Arguments = None,
     kwarg: NamedArguments = None,
     target: Target = None,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="The call's deadline, from now: 90 (seconds), 500ms, 10m, 2h, 7d. [default: 30d]",
-        ),
-    ] = None,
-    delay: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Start the call after this time. [default: 0]"),
-    ] = None,
-    version: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="The function's version. [default: the highest]"),
-    ] = None,
-    priority: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=-PRIORITY_MAX,
-            max=PRIORITY_MAX,
-            help="Queued calls of a higher priority start first. [default: 0]",
-        ),
-    ] = None,
+    timeout: Timeout = None,
+    delay: Delay = None,
+    version: Version = None,
+    priority: Priority = None,
     tag: Tags = None,
-    wait: Annotated[
-        bool,
-        typer.Option("--wait/--no-wait", help="Wait for the result, and print it as JSON."),
-    ] = False,
+    wait: Wait = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:

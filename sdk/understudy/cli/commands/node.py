@@ -24,35 +24,39 @@ _FOREVER_S: Final = 3600.0 * 24 * 365
 _NAMES_MAX: Final = 8
 
 
+NodeName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The node's name, unique among all nodes. [default: a new one]"
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="The most functions that run at a time. [default: the Runtime's own]",
+    ),
+]
+NodeUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Address of the broker. [default: the Runtime's own, else UNDERSTUDY_URL, else "
+        f"{DEFAULT_ADDRESS}]",
+    ),
+]
+LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"One of {', '.join(_LEVELS)}.")]
+
+
 @app.command()
 def node(
     runtime: App,
     group: JoinGroup = None,
-    id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The node's name, unique among all nodes. [default: a new one]"
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="The most functions that run at a time. [default: the Runtime's own]",
-        ),
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Address of the broker. [default: the Runtime's own, else UNDERSTUDY_URL, else "
-            f"{DEFAULT_ADDRESS}]",
-        ),
-    ] = None,
-    log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", help=f"One of {', '.join(_LEVELS)}.")
-    ] = "info",
+    id: NodeName = None,
+    concurrency: Concurrency = None,
+    url: NodeUrl = None,
+    log_level: LogLevel = "info",
 ) -> int:
     """Run a node: perform calls with the functions of an app.
 

@@ -15,6 +15,28 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.")]
+Cron = Annotated[
+    str,
+    typer.Argument(
+        metavar="CRON",
+        help='When to call, in UTC: "0 3 * * *" (minute hour day month weekday), or six '
+        "fields beginning with seconds.",
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="The deadline of each call: 90 (seconds), 500ms, 10m, 2h, 7d. [default: 30d]",
+    ),
+]
+PromiseId = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        help="The id of each call. {timestamp} is when it was due, in epoch milliseconds.",
+    ),
+]
 
 _CRON_ADVICE: Final = (
     'It has five fields, minute hour day month weekday, as "0 3 * * *" (each night at three, UTC); '
@@ -36,32 +58,13 @@ def schedules() -> None:
 @app.command()
 def create(
     id: Id,
-    cron: Annotated[
-        str,
-        typer.Argument(
-            metavar="CRON",
-            help='When to call, in UTC: "0 3 * * *" (minute hour day month weekday), or six '
-            "fields beginning with seconds.",
-        ),
-    ],
+    cron: Cron,
     function: Function,
     arg: Arguments = None,
     kwarg: NamedArguments = None,
     target: Target = None,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="The deadline of each call: 90 (seconds), 500ms, 10m, 2h, 7d. [default: 30d]",
-        ),
-    ] = None,
-    promise_id: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            help="The id of each call. {timestamp} is when it was due, in epoch milliseconds.",
-        ),
-    ] = DEFAULT_PROMISE_ID,
+    timeout: Timeout = None,
+    promise_id: PromiseId = DEFAULT_PROMISE_ID,
     tag: Tags = None,
     as_json: AsJson = False,
     url: Url = None,
