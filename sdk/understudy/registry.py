@@ -110,7 +110,9 @@ class Function:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigurationError(f"{self.name}: version={version!r} must be an int, 1 or more")
         if retry is not None and (isinstance(retry, type) or not isinstance(retry, Retry)):
-            raise ConfigurationError(f"{self.name}: retry={retry!r} must be a policy: Never(), say")
+            raise ConfigurationError(
+                f"{self.name}: retry={retry!r} must be a policy, such as Never()"
+            )
         self.version: int = version
         self.fn = fn
         self.kind: Kind = _kind(fn, innermost, self.name, self.where)

@@ -67,7 +67,7 @@ def parse_target(text: str) -> Target:
         )
     cast, at, name = rest.rpartition("@")
     if at and cast not in ("any", "uni"):
-        raise InvalidAddressError(f"target {text!r}: before the @ stands 'any' or 'uni'")
+        raise InvalidAddressError(f"target {text!r}: 'any' or 'uni' must be before the @")
     group, slash, node = name.partition("/")
     check_name(group, f"target {text!r}: group")
     if slash:

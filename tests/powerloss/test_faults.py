@@ -24,7 +24,7 @@ FINDINGS = (
     "not what was committed before",
     "Difference at",
     "is damaged",
-    "does not follow",
+    "do not follow",
     "of another store",
 )
 

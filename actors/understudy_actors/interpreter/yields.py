@@ -25,8 +25,8 @@ def answer(calls: ChildCalls, asked: Any) -> Any:
     handler = _HANDLERS.get(asked.__class__)
     if handler is None:
         raise RequestError(
-            f"{calls.function.name} yielded {asked!r}, which is no request: yield what ctx "
-            "makes (ctx.rfc, ctx.sleep, ...), a promise, or use return"
+            f"{calls.function.name} yielded {asked!r}, which is not a request: yield a call of "
+            "ctx (ctx.rfc, ctx.sleep, ...) or a promise, or use return"
         )
     return handler(calls, asked)
 
@@ -119,7 +119,7 @@ def _as_promise(calls: ChildCalls, item: Any) -> Promise[Any]:
         return calls.make(item.spec, item.hint)
     if isinstance(item, Sleep):
         return calls.make(item.spec)
-    raise RequestError(f"{item!r} is no promise: pass what ctx.rfi, ctx.lfi or ctx.sleep make")
+    raise RequestError(f"{item!r} is no promise: pass one made by ctx.rfi, ctx.lfi or ctx.sleep")
 
 
 _HANDLERS: Final[dict[type, Callable[[ChildCalls, Any], Any]]] = {

@@ -97,7 +97,7 @@ class Pool:
             If the pool is stopping.
         """
         if self._stop_requested.is_set():
-            raise RuntimeError("the pool is stopping and starts nothing more")
+            raise RuntimeError("the pool is stopping and starts no more processes")
         if spec.name in self._handles or spec.name == POOL_NAME:
             raise ValueError(f"the name {spec.name!r} is taken in this pool")
         handle = self._handles[spec.name] = ProcessHandle(spec)

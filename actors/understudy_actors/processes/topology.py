@@ -218,7 +218,7 @@ def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
         for table, where in _tables(raw.get("process", []), "process")
     )
     if broker is None and not groups and not others:
-        raise TopologyError("there is nothing to run: needs [broker], [[group]] or [[process]]")
+        raise TopologyError("there is nothing to run: add [broker], [[group]] or [[process]]")
     _check_unique([group.name for group in groups] + [other.name for other in others])
     return Topology(folder=folder, broker=broker, url=url, groups=groups, processes=others)
 

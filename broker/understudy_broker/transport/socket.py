@@ -133,8 +133,8 @@ class TrioSocket:
     async def _pause(self, scope: trio.CancelScope, pause: Pause) -> None:
         if self._waiting is not None:
             raise RuntimeError(
-                "one task owns a socket, and another task waits here already: call wake() to make "
-                "that one go on"
+                "a socket is owned by one task, but another task is already waiting: call wake() "
+                "to let that task continue"
             )
         if self._loop is None:
             self._loop = LoopThread()

@@ -86,7 +86,9 @@ def root(
     ] = False,
     _verbose: Annotated[
         bool,
-        typer.Option("--verbose", help="Show tracebacks of errors. May stand after the command."),
+        typer.Option(
+            "--verbose", help="Show tracebacks of errors. May be given after the command."
+        ),
     ] = False,
 ) -> None:
     """Make durable calls between processes, and run the processes.

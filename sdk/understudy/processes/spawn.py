@@ -169,7 +169,7 @@ def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) ->
         named = {function.name: function.fn for function in env.registry.functions()}
         which = describe_unpicklable(named, env.dependencies) or error
         raise ConfigurationError(
-            f"what is registered here cannot be sent to other processes: {which}. A function or a "
+            f"the functions of this process cannot be sent to others: {which}. A function or a "
             "dependency holds something that belongs to this process, such as a lock or a socket: "
             "make it inside the function, or put the code in a module and use `understudy spawn`"
         ) from error

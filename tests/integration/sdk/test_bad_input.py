@@ -104,7 +104,7 @@ class TestFunctions:
         def f(ctx: Context) -> Any:
             yield 7
 
-        with pytest.raises(TypeError, match="f yielded 7, which is no request: yield what ctx"):
+        with pytest.raises(TypeError, match="f yielded 7, which is not a request: yield a call"):
             runtime.rpc("x", f).result(10)
 
     def test_a_promise_that_is_never_yielded_is_waited_for(self, runtime: Runtime) -> None:

@@ -345,7 +345,7 @@ class Database:
             STATEMENTS.update_tasks.run(driver, pending)
         updated = driver.total_changes - before
         if updated != len(rows):
-            raise StoreError(f"of {len(rows)} promises to update only {updated} exist")
+            raise StoreError(f"only {updated} of {len(rows)} promises to update exist")
 
     def answer(self, reads: Sequence[Read]) -> list[Reply]:
         """Answer `reads` from the file as it is now. Nothing is written, so nothing is synced."""

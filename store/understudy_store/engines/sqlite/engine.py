@@ -137,7 +137,7 @@ def _replay(left: Sequence[bytes], database: Database, path: Path) -> None:
             database.write(memtable, number)
     except (MsgspecError, UnicodeDecodeError, StoreError) as error:
         raise StoreFormatError(
-            f"what {path} holds does not follow what is in the store beside it: {error}. "
+            f"the commits in {path} do not follow those in the store beside it: {error}. "
             "Restore both from a copy"
         ) from error
 

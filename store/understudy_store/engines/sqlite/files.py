@@ -56,7 +56,7 @@ def check_ours(path: Path) -> bool:
         return False
     if not header.startswith(_MAGIC):
         raise StoreFormatError(
-            f"{path} is not an SQLite database, so no store of understudy. "
+            f"{path} is not an SQLite database, so it is no store of understudy. "
             "It was left as it is: name another path"
         )
     if int.from_bytes(header[_APPLICATION_ID_AT], "big") != APPLICATION_ID:
@@ -110,8 +110,8 @@ class FilesInPlace:
         for path, known in self._known.items():
             if _identity(path) != known:
                 raise StoreGoneError(
-                    f"{path} was removed or replaced while the store was open, so what is written "
-                    "now would not last"
+                    f"{path} was removed or replaced while the store was open, so anything "
+                    "written now would be lost"
                 )
 
 

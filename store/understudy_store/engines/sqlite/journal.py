@@ -137,7 +137,7 @@ def recover(path: Path, store: bytes, number: int) -> list[bytes]:
         if owner != store:
             raise StoreFormatError(
                 f"{path} is the journal of another store. Put back the one that belongs to the "
-                "store; if what it held is not wanted, move this one away"
+                "store, or move this one away if you can do without its commits"
             )
         if at > number:
             found[at] = data
@@ -146,8 +146,8 @@ def recover(path: Path, store: bytes, number: int) -> list[bytes]:
         missing = min(set(wanted) - found.keys())
         raise StoreFormatError(
             f"{path} is damaged, or the store beside it is older than it: commit {missing} is in "
-            "neither. Restore both from a copy, or move the journal away to go on without what "
-            "it holds"
+            "neither. Restore both from a copy, or move the journal away to go on without its "
+            "commits"
         )
     return [found[each] for each in wanted]
 

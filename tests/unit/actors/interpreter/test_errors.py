@@ -78,7 +78,7 @@ class TestErrors:
 
         text = Harness(fn).result
         assert text.startswith("fn yielded")
-        assert "is no request: yield what ctx makes" in text
+        assert "is not a request: yield a call of ctx" in text
 
     def test_a_combinator_names_an_item_that_is_no_promise(self) -> None:
         def fn(ctx: Any) -> Any:

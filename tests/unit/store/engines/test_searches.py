@@ -151,7 +151,7 @@ def test_what_the_file_refuses_is_said_later_and_again(tmp_path: Path, changes: 
     with pytest.raises(StoreError):
         engine.commit(Changes(3, inserted=[row("c")]), [], SOLE_EPOCH)
     engine.close()
-    with pytest.raises(StoreFormatError, match=r"x\.db\.journal holds does not follow"):
+    with pytest.raises(StoreFormatError, match=r"x\.db\.journal do not follow"):
         SqliteEngine(path)
     path.with_name("x.db.journal").unlink()
     engine = SqliteEngine(path)
