@@ -331,5 +331,5 @@ class Membership:
 
 
 def _crash_of(session: Session, text: str) -> str:
-    """Return how a node vanished, as the cause that the tasks it held are to keep."""
+    """Return how a node vanished, as the cause to store with the tasks that it held."""
     return f"{session.kind} {session.name} (process {session.os_pid} on {session.host}): {text}"

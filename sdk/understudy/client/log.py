@@ -41,7 +41,7 @@ class ConnectionLog:
         """Warn that no broker answers yet.
 
         The record has an attribute `unavailable_url`, by which the command line recognizes it and
-        tells its user in words of its own.
+        shows the user a message of its own.
         """
         if self.dedicated:
             text = (
@@ -57,7 +57,7 @@ class ConnectionLog:
         _LOG.debug("disconnected: %s", why)
 
     def stopping(self, calls: int, drain_s: float) -> None:
-        """Say what a stop waits for, and for how long."""
+        """Log that the stop waits for running calls, and for how long."""
         _LOG.info(
             "stopping once the running calls (%d) have ended, in at most %g s; the rest is then "
             "handed back. A second signal ends this at once",

@@ -78,9 +78,9 @@ def invoke(
 ) -> int:
     """Call a function durably, by its name.
 
-    The call is stored, then a node of the group performs it, whatever crashes in the meantime. The
-    same id again attaches to the existing call, whose arguments count. Ctrl-C ends the wait, not
-    the call. Add --verbose to see the traceback of a call that failed.
+    The call is stored, then a node of the group performs it, whatever crashes in the meantime. If
+    the id is used again, invoke attaches to the existing call, which keeps its arguments. Ctrl-C
+    ends the wait, not the call. Add --verbose to see the traceback of a call that failed.
 
     --json prints one object: the promise with its state, value and error.
 

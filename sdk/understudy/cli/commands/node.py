@@ -60,7 +60,7 @@ def node(
 ) -> int:
     """Run a node: perform calls with the functions of an app.
 
-    The module is searched in the working directory first. The first SIGTERM or SIGINT stops the
+    The module is looked up in the working directory first. The first SIGTERM or SIGINT stops the
     node in order: running functions finish, or are handed back after 10 s. The second stops it at
     once. Without a broker the node waits until one answers.
 

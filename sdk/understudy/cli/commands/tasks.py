@@ -68,7 +68,7 @@ def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Let a halted or parked task run again.
 
     The broker parks a task, that is, halts it with a cause, if its holders vanish several times in
-    a row (its setting deaths_max). Their number then starts again at zero.
+    a row (its setting deaths_max). Continuing the task resets that number to zero.
 
     \b
     Example:

@@ -41,10 +41,11 @@ def tree(
     """Show a call graph: all calls below one call.
 
     Each line has the id, the function, the status (with the node that runs it), the time from
-    creation to end, the number of attempts if there were several, and the reason of a failure.
+    creation to end, the number of attempts if there were several, and the reason for a failure.
     Children are in call order. "local" marks steps that ran inside their caller, "detached" marks
-    calls that their caller does not wait for. Of many similar children a few are shown and the rest
-    is counted. A detached call with an id of its own is a graph of its own: ask for that id.
+    calls that their caller does not wait for. If many children are similar, a few are shown and
+    the rest are counted. A detached call with an id of its own is a graph of its own: ask for that
+    id.
 
     --json prints one object with nested children, always all of them. With --follow, but not on a
     terminal, each change is printed as a line.
