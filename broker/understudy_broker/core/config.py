@@ -24,7 +24,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     boot_grace_ms: int = 5_000
     #: crashes in a row after which a task is parked; 0: a task is never parked
     deaths_max: int = 4
-    #: how often an unblock is sent again that is not acknowledged
+    #: how often an unacknowledged unblock is sent again
     unblock_retry_ms: int = 5_000
     #: how long replies that nobody waits for may be delayed, to share a frame with others
     reply_delay_ms: int = 20

@@ -113,7 +113,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def _takes_all_at_once(_peer: bytes) -> bool:
-    """Return that no frame waits, for shells whose peers take each frame when it is sent."""
+    """Return False: for shells whose peers take each frame at once, so that no frame waits."""
     return False
 
 

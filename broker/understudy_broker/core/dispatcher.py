@@ -50,8 +50,8 @@ import msgspec
 from understudy_broker.core.task_queue import Entry, ExecuteLike, Queue
 from understudy_store.addresses import parse_target
 
-#: Crash count from which a task is a suspect. Not one: after a node with a thousand tasks crashed,
-#: they would all be done one by one.
+#: Crash count from which a task is a suspect. With 1, one crash of a node with a thousand tasks
+#: would make suspects of them all, and they would be run one at a time.
 SUSPECT_CRASH_COUNT: Final = 2
 #: how long a suspect keeps other suspects from its node at most, milliseconds
 SUSPECT_MS: Final = 30_000
@@ -260,13 +260,13 @@ class Dispatcher:
         self.suspects[pid] = (id, now)
 
     def release_suspects(self, holds_suspect: Callable[[str, str], bool], now: int) -> None:
-        """Let nodes take another suspect that no longer have theirs, or have had it for long.
+        """Let a node take another suspect if it no longer has its last one, or has had it for long.
 
         Parameters
         ----------
         holds_suspect
-            Returns whether a node (its pid) still holds a task (its id), and whether that is still
-            a suspect.
+            Returns whether the node with this pid still holds the task with this id, and the task
+            is still a suspect.
         """
         for pid, (id_, since) in list(self.suspects.items()):
             if now - since < SUSPECT_MS and holds_suspect(pid, id_):
@@ -322,7 +322,7 @@ class Dispatcher:
                 group.round.rotate(-1)
 
     def _assign_suspects(self, group: _Group, made: list[Assignment], now: int) -> None:
-        """Assign one to each node that has none and has room; first what only that node may get."""
+        """Assign a suspect to each node that has room and none; those for it alone go first."""
         for node in group.nodes.values():
             if node.available <= 0 or node.pid in self.suspects:
                 continue

@@ -4,8 +4,9 @@ Three things are counted. *Unanswered requests* of each peer, and the bytes of t
 in: a request beyond the bound is refused with 429. *Requests that wait for the next commit*, of all
 peers together: beyond the bound the shell stops reading. And *large replies*: a request of a few
 bytes may be answered with megabytes. A peer that asks for many of those must not make the broker
-hold them all, nor should it be dropped as too slow because it asked; past its reply budget, the
-rest of its requests is deferred until the shell has sent what is there. Pure, as the core.
+hold them all, and it should not be dropped as too slow merely because it asked. Past its reply
+budget, the rest of its requests is deferred until the shell has sent what it holds. Pure, as the
+core.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class ReplyBudget:
             self.sent[peer] = self.sent.get(peer, 0) + size
 
     def on_drained(self, peer: bytes) -> Deferred | None:
-        """Note that the shell holds nothing for this peer; return what need not wait any longer."""
+        """Note that the shell holds nothing for a peer; return requests that need not wait now."""
         self.sent.pop(peer, None)
         if self._owed.get(peer, 0) >= self.bytes_max:
             return None

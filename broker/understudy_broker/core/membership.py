@@ -67,9 +67,9 @@ class Membership:
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
         self._polled_at = 0
-        #: until when the broker may go without polling; None: no peer is there that would mind
+        #: until when the broker may go without polling; None: there is no peer
         self._sleeps_until: int | None = None
-        #: until when lost connections are put down to a gap of the broker's own
+        #: until when lost connections are attributed to a gap of the broker's own
         self._forgiving_until = 0
         #: peers whose heartbeats are not answered yet, and when they will be
         self._unanswered: dict[bytes, None] = {}
@@ -84,7 +84,7 @@ class Membership:
     # Joining -------------------------------------------------------------------------------------
 
     def join(self, peer: bytes, hello: Hello, now: int) -> Session | None:
-        """Take a peer in, or refuse it and return None. A boot may join again at any time."""
+        """Admit a peer, or refuse it and return None. The same pid may join again at any time."""
         refused = self._reject_reason(hello, now)
         if refused is not None:
             self._outbox.refuse(peer, refused)
@@ -213,7 +213,7 @@ class Membership:
         self._dispatcher.leave(session.pid)
 
     def leave(self, session: Session, now: int) -> None:
-        """Let a peer go that said goodbye: what it still holds goes to others at once."""
+        """Remove a peer that said goodbye; the tasks that it still holds go to others at once."""
         if self._sessions.by_peer.get(session.peer) is not session:
             return
         # The peer waits for this, so that it need not guess how long its own goodbye travels.
@@ -244,8 +244,8 @@ class Membership:
     def mark_polled(self, now: int) -> None:
         """Note that peers have been listened to until `now`; after a gap, forgive their silence."""
         beat_ms = self._config.beat_ms
-        # Measured by what the broker was allowed when it fell asleep: peers that are found lost
-        # when it wakes may have changed that.
+        # The gap is measured from the time that was set when the broker fell asleep, because peers
+        # that are found lost when it wakes may have changed that time.
         late_ms = 0 if self._sleeps_until is None else now - self._sleeps_until
         self._polled_at = now
         self._sleeps_until = now + beat_ms // 2
@@ -290,13 +290,13 @@ class Membership:
                 continue
             self._metrics.leases_lapsed += 1
             self._drop(session)
-            # Not only presumed: a function that stops its process for so long does so again.
+            # Not `presumed`: a function that stops its process for so long will do so again.
             crash = _crash_of(session, "silent, its lease lapsed")
             released = self._machine.release_pid(session.pid, now, crash=crash)
             self._add_event("warning", "silent; lease lapsed", session, released=len(released))
 
     def _presume_dead(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
-        """Remember the tasks of a peer that was given up; connections break without a crash.
+        """Remember the tasks of a peer that was given up, because it may not have crashed.
 
         If the peer comes back after all, the crash is no longer counted against these tasks.
         """
@@ -311,8 +311,8 @@ class Membership:
         if not self._sessions.by_peer and due_at is None:
             self._sleeps_until = None
         else:
-            # With nothing at stake, from one heartbeat of an idle peer to the next; otherwise,
-            # often enough to notice silent peers, and to notice that the broker was held up.
+            # With nothing at stake, the broker may sleep from one heartbeat of an idle peer to the
+            # next. Otherwise it wakes often enough to notice silent peers, and its own gaps.
             at_stake = self._machine.view.acquired_count or due_at is not None
             sleep_ms = beat_ms // 2 if at_stake else IDLE_BEATS * beat_ms
             self._sleeps_until = self._polled_at + sleep_ms

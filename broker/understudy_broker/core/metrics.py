@@ -1,8 +1,8 @@
 """Metrics: plain numbers that the parts of the core fill and a shell reads.
 
 A counter is an attribute, because it is counted on the hot path: ``metrics.frames += 1``. A number
-that somebody else keeps (sizes, states) is read only when it is asked for, from a source that its
-owner has registered. `Metrics.read` gives all of them by name; ``understudy groups`` shows it.
+that another part keeps (sizes, states) is read only when it is asked for, from a source that the
+other part has registered. `Metrics.read` gives all of them by name; ``understudy groups`` shows it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Metrics:
         self._sources: list[Source] = []
 
     def add_source(self, source: Source) -> None:
-        """Register a function that reads further numbers; their names must be its own."""
+        """Register a function that reads further numbers; no other source may use their names."""
         self._sources.append(source)
 
     def read(self) -> dict[str, int]:

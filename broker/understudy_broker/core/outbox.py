@@ -168,7 +168,7 @@ class Outbox:
         return batch
 
     def delayed_until(self, batch: BatchOutbox, now: int) -> int | None:
-        """Return when the replies of `batch` that `frames_of` will delay are due; None: none is."""
+        """Return when the replies that `frames_of` will delay are due; None if it delays none."""
         for peer, count in batch.delayable.items():
             if count == len(batch.messages[peer]):
                 return now + self._coalescer.delay_ms
@@ -177,8 +177,8 @@ class Outbox:
     def frames_of(self, batch: BatchOutbox, now: int) -> list[Frame]:
         """Return the frames of a batch that is committed, for the peers that are still connected.
 
-        Frames with pushes come before those with replies only: pushes unblock waiting work, and
-        replies usually confirm what the node assumed, yet would make it use the processor first.
+        Frames with pushes come before those with replies only, because pushes unblock waiting work.
+        Replies usually confirm what the node assumed, and processing them first would delay that.
         """
         frames: list[Frame] = []
         replies: list[Frame] = []

@@ -116,13 +116,13 @@ class PollScheme:
             self._machine.acknowledge(ack.id, ack.address)
 
     def send_owed(self, session: Session) -> None:
-        """Send a peer that has just joined the unblocks that it is now the receiver of."""
+        """Send a peer that has just joined the unblocks that now go to it."""
         for receiver, unblock in self._unblocks.for_group(session.group, self._sessions):
             if receiver is session:
                 self._outbox.add(session.peer, unblock)
 
     def tick(self, now: int) -> None:
-        """Send again, at intervals, what is not acknowledged."""
+        """Send unacknowledged unblocks again, at intervals."""
         if now < self._resend_at:
             return
         self._resend_at = now + self._config.unblock_retry_ms

@@ -140,7 +140,7 @@ class Receiver:
         return None
 
     def _on_hello(self, peer: bytes, hello: Hello, now: int) -> Session | None:
-        """Return the session of the peer: a new one, or, if that is refused, the one it had."""
+        """Return the peer's session: a new one, or the one it had if the hello is refused."""
         session = self._membership.join(peer, hello, now)
         if session is None:
             return self._sessions.by_peer.get(peer)

@@ -1,7 +1,7 @@
-"""The request queue: what waits to be performed, and what a step performs of it.
+"""The request queue: the requests that wait, and those that a step performs.
 
-A step performs only so many commands that the commit of their changes can begin within some
-milliseconds; what is left waits, in its order, for the step after it.
+A step performs few enough commands that the commit of their changes can begin within milliseconds.
+The other requests wait, in order, for the next step.
 """
 
 from __future__ import annotations

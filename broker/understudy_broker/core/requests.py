@@ -1,8 +1,8 @@
 """Request handlers: how the broker's core performs each kind of command, and replies to it. Pure.
 
 Every command goes through `RequestHandlers.perform`, the single entry, which asks whether the peer
-may. Most commands are those of the store: the machine applies them. The others are the broker's
-own: watches, and the report of its groups. A reply leaves after the commit of its batch.
+may send it. Most commands are those of the store: the machine applies them. The others are the
+broker's own: watches, and the report of its groups. A reply leaves after the commit of its batch.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _PAGE_BYTES: Final = 2 * MIB
 
 #: A 409 to one of these is counted as a stale write.
 _FENCED: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
-#: Sent in place of the whole record, where the peer itself has just sent that.
+#: Sent instead of the whole record to a peer that has just sent that record itself.
 _DONE: Final = Reply(200)
 _CREATED: Final = Reply(201)
 

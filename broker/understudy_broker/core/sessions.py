@@ -78,11 +78,11 @@ class Sessions:
         self.by_name: dict[str, Session] = {}
         self.by_pid: dict[str, Session] = {}
         self._by_group: dict[str, dict[str, Session]] = {}
-        #: The lease that was renewed longest ago comes first: one look says that nobody is silent.
+        #: The lease renewed longest ago comes first, so one look can show that no peer is silent.
         self._by_beat: OrderedDict[bytes, Session] = OrderedDict()
         #: Pids that are not connected but may come back, each with the end of its grace.
         self._away: dict[str, int] = {}
-        #: How the process vanished, of those pids whose staying away counts as a crash.
+        #: How the process vanished, by pid, if its staying away counts as a crash.
         self._crashes: dict[str, str] = {}
         #: no later than the first grace that ends; None: no pid is away
         self.overdue_at: int | None = None
@@ -143,7 +143,7 @@ class Sessions:
     # Grace ---------------------------------------------------------------------------------------
 
     def set_away(self, pid: str, until: int, crash: str | None = None) -> None:
-        """Give a pid that is not connected until then to come back.
+        """Let a pid that is not connected come back until `until`.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class Sessions:
         return [pid for pid in self._away if name_of(pid) == name]
 
     def forget_away(self, pid: str) -> str | None:
-        """Note that a pid is no longer away; return its crash, if staying away were one."""
+        """Note that a pid is no longer away; return the crash that staying away would have been."""
         self._away.pop(pid, None)
         return self._crashes.pop(pid, None)
 

@@ -94,8 +94,8 @@ class Queue:
         entry.alive = False
         self.count -= 1
         self._dead += 1
-        # The queue is rebuilt once for as many withdrawals as it has entries: each withdrawal has
-        # a constant cost that way, and the memory stays bounded.
+        # The queue is rebuilt only after as many withdrawals as it has entries. Each withdrawal
+        # therefore has a constant cost, and the memory stays bounded.
         if self._dead > 64 and self._dead > self.count:
             for priority, lane in list(self._lanes.items()):
                 alive = deque(entry for entry in lane if entry.alive)

@@ -49,7 +49,7 @@ class Heartbeat:
         The time of the next heartbeat as far as is known: later than `earliest_at` if the peer is
         idle.
     silent_at
-        The time from which on the broker counts as gone; NEVER if it owes no sign of life.
+        The time at which the broker counts as gone; NEVER if it owes no sign of life.
     """
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:
@@ -57,7 +57,7 @@ class Heartbeat:
         self.interval_ms = self._idle_interval_ms = DEFAULT_INTERVAL_MS
         self.earliest_at = self.due_at = self.silent_at = NEVER
         self._sent_at = self._heard_at = 0
-        #: since the first heartbeat that is unanswered
+        #: True from the first unanswered heartbeat until something is heard
         self._waiting = False
 
     @property

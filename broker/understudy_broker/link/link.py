@@ -1,9 +1,9 @@
-"""`Link`: what a peer calls its broker through. `open_link` opens one.
+"""`Link`: the object through which a peer calls its broker. `open_link` opens one.
 
 Requests that are unanswered when a connection ends are sent again on the next one. All methods
 belong to the trio loop that opened the link, and callbacks are called on it. The exceptions are
 `poll` and `interrupt`, which other threads may call, and `cork`, `uncork`, `request` and `send`,
-which any thread may call that holds the loop's `LoopLock`; callbacks are called on its thread then.
+which a thread may call while it holds the loop's `LoopLock`; callbacks are then called on it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Link:
     connection
         The connection, which carries the session.
     cork, uncork, poll, interrupt, rejoin
-        The methods of `LinkConnection`. They are attributes, because a call of a call would cost
-        each batch of messages as much as processing a message.
+        The methods of `LinkConnection`. They are attributes, because a method that only calls
+        another would cost each batch of messages as much as processing a message.
     """
 
     def __init__(self, connection: LinkConnection) -> None:

@@ -21,7 +21,7 @@ or heartbeat of the broker, because it would be refused again.
 
 Frames are numbered in both directions (`FrameSequence`). If a frame of the broker is missing, or
 if the broker says that it does not know this connection, or leaves, `is_broken` becomes true and a
-new connection makes it good. `heartbeat` notices a broker that is silent.
+new connection puts it right. `heartbeat` notices a broker that is silent.
 
 What is not perfect: a request that the broker has performed, but whose answer was lost with the
 connection, is performed again after the reconnect; it is only harmless because commands are
@@ -78,8 +78,8 @@ class _OpenRequest(msgspec.Struct):
 class LinkStatistics(msgspec.Struct, frozen=True):
     """A link's state.
 
-    Fields
-    ------
+    Attributes
+    ----------
     connections
         How many connections the broker has welcomed.
     unanswered
@@ -363,7 +363,7 @@ class LinkSession:
     # Sending -------------------------------------------------------------------------------------
 
     def take_frames(self, now: int) -> list[bytes]:
-        """Return what is to be sent now in as few frames as possible, with a heartbeat if due."""
+        """Return the frames to send now, as few as possible, with a heartbeat if one is due."""
         heartbeat = self.heartbeat
         if (
             now >= heartbeat.earliest_at

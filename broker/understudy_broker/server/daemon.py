@@ -24,7 +24,7 @@ EXIT_FAILED: Final = 1
 
 
 def run_broker(settings: BrokerSettings) -> int:
-    """Be a broker until a signal comes; must be called on the main thread.
+    """Run a broker until a signal comes; must be called on the main thread.
 
     The first SIGINT or SIGTERM stops it in order: what was performed is committed and answered, and
     peers are told. The second ends the process at once.

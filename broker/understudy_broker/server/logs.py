@@ -90,6 +90,6 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value as text, quoted unless it is one printable word, so that it makes no line."""
+    """Return a value as text, quoted unless it is one printable word: it cannot break the line."""
     text = str(value)
     return text if text.isprintable() and " " not in text and text else repr(text)

@@ -51,8 +51,8 @@ from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import Row
 from understudy_store.store import LookupResult, Store
 
-#: How often to try a peer again whose queue was full. When the peer reads, the loop usually wakes
-#: by itself.
+#: How soon to send again to a peer whose queue was full. When the peer reads, the loop usually
+#: wakes by itself.
 RETRY_FULL_S: Final = 0.02
 #: The longest pause: it only bounds what a mistake about `due_at` could cost.
 PAUSE_MAX_S: Final = 3600.0
@@ -133,7 +133,7 @@ class Server:
             self._core.connection_lost(peer, now)
 
     def _step(self, now: int) -> int | None:
-        """Let the core make a step, and do what comes of it; return when the next step is due."""
+        """Let the core make a step, and carry out its results; return when the next one is due."""
         step = self._core.step(now, self._find, self._transport.is_waiting)
         if step.frames:
             self._send(step.frames)
@@ -207,7 +207,7 @@ async def serve(
     on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Be a broker until `stop` is set, or until this is canceled.
+    """Run a broker until `stop` is set, or until this is canceled.
 
     Parameters
     ----------

@@ -58,9 +58,9 @@ class BrokerSettings(BaseSettings):
     #: how long nodes may take to come back after the broker started
     boot_grace_s: float = Field(_CORE.boot_grace_ms / 1000, ge=0, le=3600)
     #: Crashes in a row of its holders after which a task is parked; 0: a task is never parked.
-    #: Four, because two make a task a suspect, and of the two that follow on its own, one may be
-    #: chance. And two poison tasks on one node then cause fewer restarts than the ten after which a
-    #: pool gives up.
+    #: Four, because a task is a suspect after two crashes, and one of the next two, which occur
+    #: with no other suspect beside it, may be chance. Two poison tasks on one node then also cause
+    #: fewer restarts than the ten after which a pool gives up.
     deaths_max: int = Field(_CORE.deaths_max, ge=0, le=1000)
     #: How long to poll for the next message before sleeping, while messages come close together;
     #: 0: never. This takes up to a core, and saves a wake-up per message. The core's own default
@@ -104,7 +104,7 @@ class BrokerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let flags override the environment, and that the file, which comes as one keyword."""
+        """Rank the sources: flags, then the environment, then the file, given as one keyword."""
         del dotenv_settings, file_secret_settings
         assert isinstance(init_settings, InitSettingsSource)
         flags = dict(init_settings.init_kwargs)

@@ -66,8 +66,8 @@ class ConnectionMonitor:
         Parameters
         ----------
         force
-            Read also if `wait` has not returned since the last time. By default that costs
-            nothing; a read costs as much as receiving a frame.
+            Read even if `wait` has not returned since the last call. By default nothing is read
+            then, because a read costs as much as receiving a frame.
         """
         if not self._signaled and not force:
             return []

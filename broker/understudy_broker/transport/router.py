@@ -1,11 +1,11 @@
 """`RouterTransport`: the broker's end of its peers' connections, a ZeroMQ ROUTER.
 
-A ROUTER names a peer by a routing id, and says nothing when the connection of one closes: a send to
-it fails, later. What tells of a closed connection at once is the socket's monitor, which knows the
-connection's *descriptor* but not its peer. So the transport notes which peer's frames came over
-which descriptor. Descriptors are used again as soon as they are closed, hence two precautions: news
-of the monitor is read before the descriptor of a new peer is noted, and a descriptor that is closed
-by then belongs to a peer that has come and gone between two looks.
+A ROUTER names a peer by a routing id, and does not report when its connection closes; only a later
+send to it fails. The socket's monitor reports a closed connection at once, but knows only its
+*descriptor*, not its peer. So the transport notes which peer's frames came over which descriptor.
+Descriptors are used again as soon as they are closed, hence two precautions: news of the monitor is
+read before the descriptor of a new peer is noted, and a descriptor that is closed by then belongs
+to a peer that has come and gone between two looks.
 
 A ROUTER also counts frames, not bytes, in each peer's own pipe. Small frames are copied into the
 pipe until it is full; then they wait in `SendQueues`, where bytes are counted. Large frames go
@@ -62,8 +62,8 @@ def bind_router(
     router.set(zmq.ROUTER_HANDOVER, 0)
     router.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
     router.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
-    # More than the broker takes, because a frame beyond its bound is to be refused in words, and
-    # not by closing the connection.
+    # More than the broker takes, because it refuses a frame beyond its bound with a message that
+    # gives the reason, instead of closing the connection.
     router.set(zmq.MAXMSGSIZE, 2 * frame_bytes_max)
     router.set(zmq.TCP_KEEPALIVE, 1)
     router.set(zmq.TCP_KEEPALIVE_IDLE, 30)
@@ -111,10 +111,10 @@ class RouterTransport:
         self._queues = SendQueues(self._try_send, outgoing_bytes_max)
         self._in_flight = InFlightBytes(PIPE_BYTES_MAX)
         self._address = router.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        #: Connections within this process have no descriptors, and their closing is not told.
+        #: Connections within this process have no descriptors, and their closing is not reported.
         self._has_descriptors = not self._address.startswith("inproc")
-        #: Peers by the descriptor of their connection, and the other way round. Of several peers
-        #: of one descriptor all but the last have gone, which the monitor has not told yet.
+        #: Peers by the descriptor of their connection, and the other way round. If a descriptor has
+        #: several peers, all but the last have gone, and the monitor has not reported it yet.
         self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
         #: descriptors that no connection has any more
@@ -130,7 +130,7 @@ class RouterTransport:
         outgoing_bytes_max: int,
         busy_poll_s: float,
     ) -> RouterTransport:
-        """Bind a ROUTER, and return a transport over it; raises `ListenError` as `bind_router`."""
+        """Bind a ROUTER, and return a transport over it; raises as `bind_router` does."""
         router = bind_router(context, address, frame_bytes_max)
         try:
             return cls(router, busy_poll_s=busy_poll_s, outgoing_bytes_max=outgoing_bytes_max)
@@ -178,10 +178,10 @@ class RouterTransport:
         if descriptor is None:
             return False
         if descriptor in self._closed:
-            # The monitor has told of it, and will not do so again.
+            # The monitor has reported it, and will not do so again.
             return True
-        # If the descriptor belongs to another peer by our books, that one has gone, and the monitor
-        # will tell: ZeroMQ takes frames of each peer in turn, so the new peer may be heard first.
+        # If the descriptor is noted as another peer's, that peer has gone, and the monitor will
+        # report it: ZeroMQ takes frames of each peer in turn, so the new peer may be heard first.
         # A frame that is sent to the old peer meanwhile does not arrive anywhere.
         self._peers.setdefault(descriptor, []).append(peer)
         self._descriptors[peer] = descriptor

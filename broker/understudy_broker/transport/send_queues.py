@@ -104,7 +104,7 @@ class InFlightBytes:
     Parameters
     ----------
     bytes_max
-        Bytes in a pipe from which on another large frame has to wait.
+        Once a pipe holds this many bytes, another large frame has to wait.
     """
 
     def __init__(self, bytes_max: int) -> None:

@@ -28,7 +28,7 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _RCVMORE: Final = int(zmq.RCVMORE)
 _MORE_NOBLOCK: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 #: How long other tasks of the loop may wait while busy polling finds one message after the other.
-#: To run them takes 20 µs, even if they have nothing to do.
+#: Running them takes 20 µs, even if they have nothing to do.
 _OTHER_TASKS_WAIT_S: Final = 0.002
 
 
@@ -62,7 +62,7 @@ class TrioSocket:
         Passes the polling to another thread; None if the task always polls itself.
     has_unread
         True if the last `receive_nowait` stopped at its bound. The descriptor may be reset by then,
-        so whoever received must come back, or wake the task.
+        so the receiver must come back, or wake the task.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class TrioSocket:
     async def drive(self, step: Callable[[], Pause | None]) -> None:
         """Call `step` again after each pause that it returned, until it returns None.
 
-        A loop around `wait` for tasks that do nothing else. It keeps the cancel scope, which costs
-        more than the waiting, for as long as nothing cancels it.
+        For tasks that do nothing else but `wait` in a loop. It keeps one cancel scope until
+        something cancels it, because making a scope costs more than the waiting.
         """
         while True:
             with trio.CancelScope() as scope:
@@ -151,7 +151,7 @@ class TrioSocket:
         until = began + pause.timeout_s
         if until < scope.deadline:
             # An earlier deadline stays when the next pause is longer: that pause ends too early,
-            # once, which is cheaper than to move the deadline each time.
+            # once, which is cheaper than moving the deadline each time.
             scope.deadline = until
         self._waiting = scope
         try:
@@ -163,7 +163,7 @@ class TrioSocket:
                 self._busy_poll.record_sleep(now - began)
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
-        """Receive what is there, up to a bound, as lists of parts. Never blocks."""
+        """Receive what has arrived, up to a bound, as lists of parts. Never blocks."""
         received: list[list[bytes]] = []
         size = 0
         receive, get = self.socket.recv, self._get
@@ -187,7 +187,7 @@ class TrioSocket:
     def receive_routed_nowait(
         self, frames_max: int = 1024, bytes_max: int = 1 << 26
     ) -> tuple[list[tuple[bytes, zmq.Frame | None]], bool]:
-        """Receive what is there from a ROUTER, up to a bound. Never blocks.
+        """Receive what has arrived at a ROUTER, up to a bound. Never blocks.
 
         Returns
         -------

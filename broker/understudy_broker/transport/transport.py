@@ -1,8 +1,8 @@
 """The seam between a broker's loop and the connections of its peers.
 
 `Server` knows peers by their routing ids and sends them frames; how frames travel is up to a
-`Transport`. `RouterTransport` is the only one so far. Another one would be the second entry where
-`serve` makes it, and nothing else would change.
+`Transport`. `RouterTransport` is the only one so far. To use another one, choose it where `serve`
+makes the transport; nothing else has to change.
 """
 
 from __future__ import annotations
