@@ -155,7 +155,7 @@ class Journal:
             file.write(json.dumps([key, figures]) + "\n")
 
     def done(self) -> None:
-        """Forget: the result is complete."""
+        """Remove the file, because the result is complete."""
         self.path.unlink(missing_ok=True)
 
 
@@ -203,7 +203,7 @@ class Harness:
         self.busy_before: float | None = None
 
     def round(self) -> None:
-        """One run of everything."""
+        """Run everything once."""
         number = self.rounds
         self.repeat_s = 0.0
         for group in rotated(self.groups, number):
@@ -212,7 +212,7 @@ class Harness:
         self.rounds += 1
 
     def rounds_within(self, rounds: int, limit_s: float) -> None:
-        """So many rounds, or as many as fit into `limit_s`; one at least."""
+        """Run `rounds` rounds, or as many as fit into `limit_s`, but at least one."""
         began = time.monotonic()
         for _ in range(rounds):
             if self.rounds and time.monotonic() - began + self.repeat_s > limit_s:

@@ -174,7 +174,7 @@ def _charts(name: str, result: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def _with_size(shown: str, drawn: dict[str, Path]) -> str | None:
-    """The chart of the largest size, where the name says none."""
+    """Return the name of a chart; if it lacks a size, that of the chart of the largest size."""
     found = [stem for stem in drawn if re.fullmatch(rf"{shown}-\d+", stem)]
     return max(found, key=lambda stem: int(stem.rpartition("-")[2])) if found else None
 

@@ -27,14 +27,14 @@ import understudy_broker
 import understudy_store
 from understudy import Context, Runtime
 
-#: the packages of this project, by the name that the table shows
+#: The packages of this project, by the name that the table shows.
 PACKAGES: Final = {
     "broker": understudy_broker,
     "store": understudy_store,
     "actors": understudy_actors,
     "sdk": understudy,
 }
-#: a function: the file it is in, and its name there
+#: A function: its file, and its name in it.
 Function: TypeAlias = tuple[str, str]
 
 WARM_UP_CALLS: Final = 200

@@ -80,7 +80,7 @@ class Observer:
         self._names = names
 
     def read(self) -> dict[Thread, Spent]:
-        """All threads that there are now."""
+        """Return the counters of all current threads."""
         found: dict[Thread, Spent] = {}
         for process, pid in self._pids.items():
             # Numbers rise in the order in which threads start.

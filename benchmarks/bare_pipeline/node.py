@@ -86,7 +86,7 @@ class Node:
 
 
 def tags_of(origin: str, branch: str) -> dict[str, str]:
-    """The tags of a call that a durable function makes."""
+    """Return the tags of a call that a durable function makes."""
     return {
         "understudy:target": "poll://any@bench",
         "understudy:origin": origin,

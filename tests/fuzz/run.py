@@ -57,7 +57,7 @@ class Attack(NamedTuple):
     counted: dict[str, int]
     latencies_ms: list[float]
     #: Latencies of the guests' calls before the attack.
-    calm_ms: list[float]
+    before_ms: list[float]
     #: The broker's memory in bytes: after `WARM_SHARE` of the frames, at most, and at the end.
     memory: tuple[int, int, int]
     took_s: float
@@ -221,7 +221,7 @@ def besiege(frames: int, seed: int, progress: Callable[[str], None] = lambda _: 
             process.terminate()
             if (code := process.wait(30)) != 0:
                 done.faults.append(f"the broker ended with {code}")
-        done.faults.extend(examine(folder, len(done.calm_ms) + len(done.latencies_ms)))
+        done.faults.extend(examine(folder, len(done.before_ms) + len(done.latencies_ms)))
         if "Traceback" in (log := (folder / "broker.log").read_text()):
             done.faults.append(f"the broker's log has a traceback: {log[-2000:]}")
     if done.memory[2] - done.memory[0] > GROWTH_BYTES_MAX:
@@ -244,7 +244,7 @@ def report(done: Attack) -> str:
     """Return the figures as text."""
     rate = done.frames / done.took_s
     figures: dict[str, Any] = {
-        "guests before": _latency(done.calm_ms),
+        "guests before": _latency(done.before_ms),
         "guests meanwhile": _latency(done.latencies_ms),
         "memory of the broker": _memory(done),
     }

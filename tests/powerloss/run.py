@@ -38,9 +38,9 @@ from tests.powerloss.events import (
 from tests.powerloss.script import (
     CONFIG,
     NAME,
+    BatchBounds,
     Life,
     State,
-    Sure,
     batches_in,
     write_files,
 )
@@ -71,7 +71,7 @@ class Checker:
         self._folder = folder
         self._numbers = iter(range(sys.maxsize))
 
-    def check(self, files: dict[str, bytes], sure: Sure, states: list[State]) -> int:
+    def check(self, files: dict[str, bytes], sure: BatchBounds, states: list[State]) -> int:
         """Check that an image opens, has every acknowledged batch, and can be used.
 
         Returns
@@ -162,7 +162,7 @@ def command(task: Task) -> str:
 def play_one(task: Task) -> Outcome:
     """Play one life and open images of it, in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix=f"{task.seed}-", dir=task.folder))
-    look = _Look(folder)
+    look = _Examination(folder)
     failures: list[tuple[Task, str]] = []
     try:
         look.live(task.seed)
@@ -175,7 +175,7 @@ def play_one(task: Task) -> Outcome:
     return Outcome(look.counts, failures)
 
 
-class _Look:
+class _Examination:
     """A life, and the checks of its images."""
 
     def __init__(self, folder: Path) -> None:
@@ -199,7 +199,7 @@ class _Look:
         """Open the image of each of these moments; raise at the first wrong one."""
         life, events = self._life, self.events
         checker = Checker(self._folder)
-        disk, sure, done = Disk(life.before), Sure(life.batches_before), 0
+        disk, sure, done = Disk(life.before), BatchBounds(life.batches_before), 0
         seen: set[tuple[int, int, int]] = set()
         with life.sizes.used():
             for point in sorted(chosen):

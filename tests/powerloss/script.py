@@ -177,7 +177,7 @@ def _aged(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, live=live)
 
 
-class Sure:
+class BatchBounds:
     """The number of batches that a store must have, and the number that it may have."""
 
     def __init__(self, batches: int = 0) -> None:
@@ -268,9 +268,9 @@ class Life:
             store.close()
         self.sessions.append(Session(recorder.log, self.maker.states))
 
-    def _now(self) -> tuple[Disk, Sure]:
+    def _now(self) -> tuple[Disk, BatchBounds]:
         """Return a time after all sessions."""
-        disk, sure = Disk(self.before), Sure(self.batches_before)
+        disk, sure = Disk(self.before), BatchBounds(self.batches_before)
         for event in (event for session in self.sessions for event in session.events):
             disk.apply(event)
             sure.apply(event)

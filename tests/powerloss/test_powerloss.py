@@ -28,7 +28,7 @@ from tests.powerloss.events import (
 )
 from tests.powerloss.recorder import Recorder
 from tests.powerloss.run import Checker, Task, play_one
-from tests.powerloss.script import NAME, Life, Sizes, State, Sure
+from tests.powerloss.script import NAME, BatchBounds, Life, Sizes, State
 from understudy_store.changes import Snapshot
 from understudy_store.store import open_store
 
@@ -87,7 +87,7 @@ def test_a_store_opens_after_its_creation_was_interrupted_anywhere(folder: Path)
                 mark = hash(frozenset(files.items()))
                 if mark not in seen:
                     seen.add(mark)
-                    assert checker.check(files, Sure(), empty) == 0
+                    assert checker.check(files, BatchBounds(), empty) == 0
     assert len(seen) > 50
 
 
@@ -104,7 +104,7 @@ def test_a_store_with_a_torn_first_page_opens(folder: Path) -> None:
     files = disk.visible()
     assert {*files} == {NAME, f"{NAME}-journal"}
     files[NAME] = bytes(512) + files[NAME][512:]
-    assert Checker(folder).check(files, Sure(), [State(Snapshot(), {})]) == 0
+    assert Checker(folder).check(files, BatchBounds(), [State(Snapshot(), {})]) == 0
 
 
 def _is_common_write(event: Event) -> bool:

@@ -101,7 +101,7 @@ class BrokerHost:
             if host.connection is not None and host.connection.epoch == self.epoch:
                 host.connection.left_by_broker()
         self.epoch += 1
-        world.after(1 if world.calm else world.pick((1, 30, 300, 3_000)), self.start)
+        world.after(1 if world.fair else world.pick((1, 30, 300, 3_000)), self.start)
 
     def count(self) -> None:
         """Add the metrics of this process to the world's sums."""

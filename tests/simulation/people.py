@@ -61,14 +61,14 @@ class People:
                     host.ask(settle, self._settled(id_))
             if not self._made:
                 host.ask(self._line(), self._scheduled)
-            elif world.calm and not self._deleted and self._due():
+            elif world.fair and not self._deleted and self._due():
                 host.ask(ScheduleDelete("s"), self._unscheduled)
-            if world.calm:
+            if world.fair:
                 for id_ in self._halted():
                     # 409 means that the task is no longer halted.
                     host.ask(TaskContinue(id_), _whatever)
-        if not world.calm or self.unfinished() or not self._wanted.keys() <= self._done:
-            world.after(60 if not world.calm else 250, self.begin)
+        if not world.fair or self.unfinished() or not self._wanted.keys() <= self._done:
+            world.after(60 if not world.fair else 250, self.begin)
         else:
             world.after(1_000, self.begin)
 

@@ -108,18 +108,18 @@ def draw(seed: int) -> Plan:
     clients = 1 if one else 2
     kinds = [kind for kind in FAULTS if rng.random() < 0.45]
     roots = _roots(rng, len(nodes), clients, shared="cancel" not in kinds)
-    calm = rng.random() < 0.04 or not kinds
+    fair = rng.random() < 0.04 or not kinds
     plan = Plan(
         seed=seed,
         nodes=nodes,
         clients=clients,
         roots=roots,
         schedule=rng.random() < 0.06,
-        faults=[] if calm else kinds,
+        faults=[] if fair else kinds,
         fault_rate=rng.choice((0.01, 0.03, 0.06)),
         faults_max=rng.choice((1, 3, 6, 12)),
         unfair_ms=rng.choice((500, 3_000, 10_000)),
-        frame_rate=0.0 if calm or rng.random() < 0.7 else rng.choice((0.01, 0.05, 0.15)),
+        frame_rate=0.0 if fair or rng.random() < 0.7 else rng.choice((0.01, 0.05, 0.15)),
         frame_ms=rng.choice(((0,), (0, 0, 1), (0, 1, 2, 5), (0, 0, 0, 40))),
         step_ms=rng.choice(((0,), (0, 0, 1), (0, 3, 20), (0, 0, 200))),
         disk_ms=rng.choice(((0,), (0, 1), (1, 2, 8), (0, 0, 300))),

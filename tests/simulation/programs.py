@@ -42,10 +42,10 @@ class Stage(Protocol):
     def wants(self, promise_id: str, value: int) -> None:
         """Note that a promise waits for a person, to be settled with `value`."""
 
-    def lies_down(self, place: str) -> None:
+    def sleep_begins(self, place: str) -> None:
         """Note that a durable sleep begins, or is replayed."""
 
-    def wakes(self, place: str, ms: int) -> None:
+    def sleep_ends(self, place: str, ms: int) -> None:
         """Note that a durable sleep of `ms` is over."""
 
     def detaches(self, promise_id: str, program: Program) -> None:
@@ -180,10 +180,10 @@ def _promise(ctx: Context, place: int, operation: Operation) -> Generator[Any, A
 
 
 def _sleep(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, Any]:
-    bed = f"{ctx.id} {place}"
-    CAST.stage.lies_down(bed)
+    sleep_place = f"{ctx.id} {place}"
+    CAST.stage.sleep_begins(sleep_place)
     value = yield ctx.sleep(operation[1] * SLEEP_UNIT_S)
-    CAST.stage.wakes(bed, int(operation[1] * SLEEP_UNIT_S * 1000))
+    CAST.stage.sleep_ends(sleep_place, int(operation[1] * SLEEP_UNIT_S * 1000))
     return value
 
 

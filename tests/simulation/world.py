@@ -61,7 +61,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.events = 0
         #: True in the fair phase, which has no faults.
-        self.calm = False
+        self.fair = False
         self._stops = dict(stops or ())
         #: The number of the event after which to check whether all work is done.
         self._look_at = 0
@@ -95,7 +95,7 @@ class World:
         self.effects: Counter[str] = Counter()
         self._run: Run | None = None
         #: The time at which each durable sleep first began.
-        self._beds: dict[str, int] = {}
+        self._slept_since: dict[str, int] = {}
         #: The largest difference between the clocks of peers and broker.
         self.lag_ms = 0
         self._faults_left = plan.faults_max
@@ -132,9 +132,9 @@ class World:
             self.after(self.frame_ms(), host.start)
         self.after(20, self.people.begin)
         if not self.plan.faults:
-            self.be_calm()
+            self.begin_fair_phase()
         else:
-            self.after(self.plan.unfair_ms, self.be_calm)
+            self.after(self.plan.unfair_ms, self.begin_fair_phase)
 
     def step(self) -> bool:
         """Perform the next event; return False when all work is done."""
@@ -144,7 +144,7 @@ class World:
         self.now = at
         self.events += 1
         act()
-        if not self.calm:
+        if not self.fair:
             if self._random() < self.plan.fault_rate:
                 self._disturb()
         elif self.events >= self._look_at:
@@ -174,16 +174,16 @@ class World:
 
     def _disturb(self) -> None:
         if self._faults_left <= 0:
-            self.be_calm()
+            self.begin_fair_phase()
             return
         self._faults_left -= 1
         faults.strike(self)
 
-    def be_calm(self) -> None:
+    def begin_fair_phase(self) -> None:
         """Begin the fair phase: all processes are up, and nothing fails from now on."""
-        if self.calm:
+        if self.fair:
             return
-        self.calm = True
+        self.fair = True
         self.frame_rate = 0.0
         self.say("world", "is fair from now on")
         faults.heal(self)
@@ -301,12 +301,12 @@ class World:
     def wants(self, promise_id: str, value: int) -> None:
         self.people.want(promise_id, value)
 
-    def lies_down(self, place: str) -> None:
-        self._beds.setdefault(place, self.now)
+    def sleep_begins(self, place: str) -> None:
+        self._slept_since.setdefault(place, self.now)
 
-    def wakes(self, place: str, ms: int) -> None:
+    def sleep_ends(self, place: str, ms: int) -> None:
         """Check that no sleep ends early, unless the broker's clock was set between two starts."""
-        slept_ms = self.now - self._beds[place]
+        slept_ms = self.now - self._slept_since[place]
         early = slept_ms < ms - self.lag_ms
         hold(self.broker.was_set or not early, "a sleep ends early", place, ms, slept_ms)
 
