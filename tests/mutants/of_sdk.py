@@ -114,22 +114,6 @@ _WAITING: Final = (
         _SUBMISSIONS,
     ),
     _mutant(
-        "submission-past-pending-requests",
-        None,
-        "while requests are pending, submissions gather, so that they travel in one frame",
-        "understudy.client.submissions.SubmissionQueue.submit",
-        swap("requests.unanswered or requests.watches or not", "not"),
-        _SUBMISSIONS,
-    ),
-    _mutant(
-        "loop-lock-kept",
-        None,
-        "a thread that has done the loop's work releases the lock",
-        "understudy.client.submissions.SubmissionQueue.submit",
-        drop("self._loop_lock.release()"),
-        _SUBMISSIONS,
-    ),
-    _mutant(
         "refused-submission-ends-the-others",
         None,
         "a request that the link refuses fails alone",

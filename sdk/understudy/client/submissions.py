@@ -1,4 +1,4 @@
-"""Work that users' threads submit to the loop. See `connection` for why it is safe."""
+"""Work that users' threads submit to the loop. See `connection` for why nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from understudy.client.requests import PendingRequests
 from understudy_broker.errors import LinkError
 from understudy_broker.link.link import Link
-from understudy_broker.transport.loop_lock import LoopLock, LoopThread
+from understudy_broker.transport.loop_lock import LoopThread
 
 #: a function, its arguments, and the futures that it will settle
 _Submission: TypeAlias = tuple[Callable[..., None], tuple[Any, ...], tuple[Future[Any], ...]]
@@ -19,15 +19,11 @@ _Submission: TypeAlias = tuple[Callable[..., None], tuple[Any, ...], tuple[Futur
 class SubmissionQueue:
     """Brings work from any thread to the loop, with one wake-up for all work that gathers.
 
-    The first submission of a burst does not wait for the others. If nothing is pending and the loop
-    sleeps, the submitting thread does the work itself, under the `LoopLock`, so its request leaves
-    at once. While that request is unanswered, further submissions gather for the loop and their
-    requests travel in one frame.
+    Requests of submissions that gather until the loop runs travel in one frame.
     """
 
-    def __init__(self, requests: PendingRequests, loop_lock: LoopLock) -> None:
+    def __init__(self, requests: PendingRequests) -> None:
         self._requests = requests
-        self._loop_lock = loop_lock
         self._queue: deque[_Submission] = deque()
         self._signaled = False
         self._link: Link
@@ -50,17 +46,9 @@ class SubmissionQueue:
             `LinkError`, and if no broker answers in time.
         """
         self._queue.append((function, args, futures))
-        if self._signaled:
-            return
-        self._signaled = True
-        requests = self._requests
-        if requests.unanswered or requests.watches or not self._loop_lock.acquire():
+        if not self._signaled:
+            self._signaled = True
             self._loop.run_soon(self._run_all)
-            return
-        try:
-            self._run_all()
-        finally:
-            self._loop_lock.release()
 
     def fail_all(self, error: BaseException) -> None:
         """Fail the futures of all submissions, because the loop has ended."""

@@ -1,4 +1,4 @@
-"""Submissions: work that threads bring to the loop, or do in its place."""
+"""Submissions: work that threads bring to the loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from understudy.client.submissions import SubmissionQueue
 from understudy.values import Codec
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
-from understudy_broker.transport.loop_lock import LoopLock, LoopThread
+from understudy_broker.transport.loop_lock import LoopThread
 
 
 class Rig:
@@ -23,10 +23,8 @@ class Rig:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.soon: list[Callable[[], None]] = []
-        #: free while the loop sleeps, so it is held at first
-        self.loop_lock = LoopLock()
         self.requests = PendingRequests(DuplicateCalls(Codec(), pytest.fail))
-        self.queue = SubmissionQueue(self.requests, self.loop_lock)
+        self.queue = SubmissionQueue(self.requests)
         self.queue.open(cast(Link, self), cast(LoopThread, self))
 
     def cork(self) -> None:
@@ -51,14 +49,6 @@ def rig() -> Rig:
     return Rig()
 
 
-def test_while_the_loop_sleeps_the_submitting_thread_does_the_work(rig: Rig) -> None:
-    rig.loop_lock.release()
-    rig.submit("a")
-    assert rig.log == ["cork", "a", "uncork"]
-    assert not rig.soon
-    assert rig.loop_lock.acquire(), "the lock was not released"
-
-
 def test_work_that_gathers_is_done_at_once_after_one_wake_up(rig: Rig) -> None:
     rig.submit("a")
     rig.submit("b")
@@ -67,18 +57,6 @@ def test_work_that_gathers_is_done_at_once_after_one_wake_up(rig: Rig) -> None:
     assert rig.log == ["cork", "a", "b", "uncork"]
     rig.submit("c")
     assert len(rig.soon) == 1, "the next submission wakes the loop again"
-
-
-@pytest.mark.parametrize("pending", ["unanswered", "watched"])
-def test_while_requests_are_pending_work_gathers_for_the_loop(rig: Rig, pending: str) -> None:
-    rig.loop_lock.release()
-    if pending == "unanswered":
-        rig.submit("a", Future())
-    else:
-        rig.requests.watches["p"] = [Future()]
-    rig.log.clear()
-    rig.submit("b")
-    assert (rig.log, len(rig.soon)) == ([], 1)
 
 
 def test_futures_are_unanswered_before_the_work_is_done(rig: Rig) -> None:
