@@ -39,8 +39,8 @@ demo: $(READY) ## Run nine services and a gateway, kill a service and the gatewa
 	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
 
 test: check ## Run everything that CI runs: check, then all tests
-	@echo '· tests, in two halves at the same time'
-	@$(BIN)/python -m tests.halves
+	@echo '· tests, in three processes: many of them wait most of the time'
+	@$(BIN)/pytest -q --numprocesses 3 --dist loadfile
 
 check: lint types ## Check style, formatting, types and the contracts about imports
 
