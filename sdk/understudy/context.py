@@ -864,12 +864,14 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
         return f"{self._run.function.name} {self._run.id}: {msg}", kwargs
 
 
-_STEP_ADVICE: Final = "it runs here and now: use ctx.rfi or rfc"
-
+_MEANINGLESS_FOR_LOCAL_CALLS: Final = (
+    {"target", "send_to", "delay", "priority"},
+    "it runs here and now: use ctx.rfi or rfc",
+)
 #: options that mean nothing for some kinds of calls, with what to do instead
 _MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {
-    "lfi": ({"target", "send_to", "delay", "priority"}, _STEP_ADVICE),
-    "lfc": ({"target", "send_to", "delay", "priority"}, _STEP_ADVICE),
+    "lfi": _MEANINGLESS_FOR_LOCAL_CALLS,
+    "lfc": _MEANINGLESS_FOR_LOCAL_CALLS,
     "sleep": (
         {"target", "send_to", "timeout", "version", "retry", "delay", "priority"},
         "its length is the argument of ctx.sleep",

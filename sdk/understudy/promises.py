@@ -370,16 +370,12 @@ class Promises:
             check_text(option, text)
         check_int("limit", limit, 1, LIMITS.page_max)
         wanted = {} if tags is None else check_tags(tags, reserved=True)
-        cursor: str | None = None
-        while True:
-            reply = self._session.command(
-                PromiseSearch(state, wanted, prefix, origin, limit, cursor)
-            )
+        pages = self._session.pages(
+            lambda cursor: PromiseSearch(state, wanted, prefix, origin, limit, cursor)
+        )
+        for reply in pages:
             for record in reply.promises or ():
                 yield _stored_promise(record, self._session.env.values)
-            cursor = reply.cursor
-            if cursor is None:
-                return
 
     def _one(self, command: AnyCommand) -> StoredPromise:
         record = self._session.command(command).promise

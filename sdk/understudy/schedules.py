@@ -286,14 +286,9 @@ class Schedules:
         """
         check_text("prefix", prefix)
         check_int("limit", limit, 1, LIMITS.page_max)
-        cursor: str | None = None
-        while True:
-            reply = self._session.command(ScheduleSearch(prefix, limit, cursor))
+        for reply in self._session.pages(lambda cursor: ScheduleSearch(prefix, limit, cursor)):
             for record in reply.schedules or ():
                 yield _schedule(record)
-            cursor = reply.cursor
-            if cursor is None:
-                return
 
     def _one(self, command: AnyCommand) -> Schedule:
         record = self._session.command(command).schedule

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -167,6 +167,22 @@ class ClientSession:
     def command(self, command: AnyCommand) -> Reply:
         """Send one command and wait for its reply; raises the error if the broker refuses it."""
         return self.connected().command(command).result().reply
+
+    def pages(self, search: Callable[[str | None], AnyCommand]) -> Iterator[Reply]:
+        """Search page after page, each when it is asked for.
+
+        Parameters
+        ----------
+        search
+            Returns the command for a page from the cursor of the page before; None: the first page.
+        """
+        cursor: str | None = None
+        while True:
+            reply = self.command(search(cursor))
+            yield reply
+            cursor = reply.cursor
+            if cursor is None:
+                return
 
     def configure(
         self, *, group: str | None, id: str | None, url: str | None, concurrency: int | None

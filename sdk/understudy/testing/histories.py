@@ -242,13 +242,11 @@ def _parents(record: PromiseRecord) -> set[str]:
 
 
 def _search(runtime: Runtime, **criteria: Any) -> Iterator[PromiseRecord]:
-    cursor: str | None = None
-    while True:
-        reply = runtime.session.command(PromiseSearch(**criteria, limit=PAGE, cursor=cursor))
+    pages = runtime.session.pages(
+        lambda cursor: PromiseSearch(**criteria, limit=PAGE, cursor=cursor)
+    )
+    for reply in pages:
         yield from reply.promises or ()
-        cursor = reply.cursor
-        if cursor is None:
-            return
 
 
 def functions_in(history: History) -> list[str]:
