@@ -5,7 +5,7 @@ Each module answers one question.
 - `pool`: the pool itself: supervision, draining, giving up.
 - `handle`: one supervised process through all its restarts.
 - `restart`: when a dead process runs again, and when it is hopeless (pure, the time is passed in).
-- `launcher`: how a process is started: forked where possible, otherwise as a new program.
+- `spawner`: how a process is started: forked where possible, otherwise as a new program.
 - `child`: one running process, its input and its output.
 - `forker`, `fork_client`, `fork_server`: processes that are forked from a program which has already
   imported everything.

@@ -23,11 +23,11 @@ from understudy_actors.processes.child import (
 )
 from understudy_actors.processes.forker import Forker
 from understudy_actors.processes.handle import ProcessHandle
-from understudy_actors.processes.launcher import Launcher
 from understudy_actors.processes.lifeline import Lifeline
 from understudy_actors.processes.printer import LinePrinter
 from understudy_actors.processes.reaper import Reaper
 from understudy_actors.processes.restart import GiveUp
+from understudy_actors.processes.spawner import Spawner
 
 #: Seconds for the rest of the output after a process has ended.
 _OUTPUT_GRACE_S: Final = 1.0
@@ -64,12 +64,12 @@ class Pool:
     def __init__(
         self,
         nursery: trio.Nursery,
-        launcher: Launcher,
+        spawner: Spawner,
         on_line: Callable[[str, str], None],
         drain_timeout_s: float,
     ) -> None:
         self._nursery = nursery
-        self._launcher = launcher
+        self._spawner = spawner
         self._on_line = on_line
         self._drain_timeout_s = drain_timeout_s
         self._handles: dict[str, ProcessHandle] = {}
@@ -102,7 +102,7 @@ class Pool:
             raise ValueError(f"the name {spec.name!r} is taken in this pool")
         handle = self._handles[spec.name] = ProcessHandle(spec)
         try:
-            process = await self._launch(handle)
+            process = await self._spawn(handle)
         except BaseException as error:
             del self._handles[spec.name]
             handle.record_gone("failed")
@@ -117,7 +117,7 @@ class Pool:
 
     async def prepare(self, specs: Iterable[ProcessSpec]) -> None:
         """Start the fork servers of all `specs` at once; `start` would do so one by one."""
-        await self._launcher.prepare(specs)
+        await self._spawner.prepare(specs)
 
     async def wait(self) -> None:
         """Return when the pool has been stopped.
@@ -144,7 +144,7 @@ class Pool:
         """
         if not self._stop_requested.is_set():
             self._stop_requested.set()
-            self._launcher.stop_forking()
+            self._spawner.stop_forking()
             self._nursery.start_soon(self._drain, name="drain the pool")
             return
         for handle in self._newest_first():
@@ -187,8 +187,8 @@ class Pool:
         return PoolStatistics(
             tuple(handle.statistics() for handle in self._handles.values()),
             self._stop_requested.is_set(),
-            self._launcher.fork_server_pids,
-            self._launcher.reaper.pid,
+            self._spawner.fork_server_pids,
+            self._spawner.reaper.pid,
         )
 
     def _newest_first(self) -> list[ProcessHandle]:
@@ -199,8 +199,8 @@ class Pool:
 
     # One process ---------------------------------------------------------------------------------
 
-    async def _launch(self, handle: ProcessHandle) -> Process:
-        process = await self._launcher.launch(handle.spec)
+    async def _spawn(self, handle: ProcessHandle) -> Process:
+        process = await self._spawner.spawn(handle.spec)
         handle.record_start(process, trio.current_time())
         return process
 
@@ -246,7 +246,7 @@ class Pool:
             if process.returncode is None:
                 kill_all(process)
                 await process.wait()
-            self._launcher.release(process)
+            self._spawner.release(process)
         return code
 
     async def _restart(self, handle: ProcessHandle) -> Process | None:
@@ -266,7 +266,7 @@ class Pool:
             handle.restarts += 1
             handle.state = "starting"
             try:
-                return await self._launch(handle)
+                return await self._spawn(handle)
             except OSError as error:
                 handle.record_line(str(error))
                 handle.record_exit(None)
@@ -341,8 +341,8 @@ async def open_pool(
     try:
         async with trio.open_nursery() as nursery:
             forker = Forker(nursery, on_line, POOL_NAME, lifeline.read_fd)
-            launcher = Launcher(lifeline, reaper, forker)
-            pool = Pool(nursery, launcher, on_line, drain_timeout_s)
+            spawner = Spawner(lifeline, reaper, forker)
+            pool = Pool(nursery, spawner, on_line, drain_timeout_s)
             # The block's exception is raised outside the nursery, which would make it a group.
             try:
                 with pool.block_scope:
@@ -350,7 +350,7 @@ async def open_pool(
             except BaseException as raised:
                 error = raised
             error = await pool.shut_down() or error
-            await launcher.aclose()
+            await spawner.aclose()
     finally:
         await reaper.aclose()
         lifeline.close()

@@ -43,9 +43,9 @@ from understudy_broker.core.outbox import Frame
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.transport.polling import SHORT_WAIT_S
-from understudy_broker.transport.router import RouterTransport
 from understudy_broker.transport.socket import Pause
 from understudy_broker.transport.transport import Transport
+from understudy_broker.transport.zeromq_router import RouterTransport
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import Row

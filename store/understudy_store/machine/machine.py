@@ -12,7 +12,7 @@ from understudy_store.machine import (
     crash_counts,
     leases,
     promises,
-    restore,
+    recovery,
     schedules,
     sweep,
     tasks,
@@ -86,7 +86,7 @@ class Machine:
         Leases run on from `now`. Pending tasks are offered by the next sweep, or at their delay;
         deadlines and schedules that came due meanwhile fire in the following sweeps.
         """
-        restore.restore(self.state, snapshot, now)
+        recovery.restore(self.state, snapshot, now)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
         """Return the ids that these commands name and that are not in memory."""

@@ -240,7 +240,7 @@ async def test_children_notice_the_end_of_the_pool(tmp_path: Path) -> None:
         handle = await pool.start(_spec(tmp_path, restart=RestartPolicy(max_restarts=0)))
         await lines.until("a", "ready")
         # The kernel does this when the pool is killed.
-        pool._launcher.lifeline.close_write_end()
+        pool._spawner.lifeline.close_write_end()
         with pytest.raises(RestartLimitError), trio.fail_after(PATIENCE_S):
             await pool.wait()
     assert handle.exit_code == 0

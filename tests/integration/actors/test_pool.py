@@ -437,6 +437,6 @@ async def test_a_child_that_watches_its_lifeline_needs_no_reaper(witness: Witnes
         await lines.until("a", "ready")
         assert pool.statistics().reaper is None
         # The kernel does this when the pool is killed.
-        pool._launcher.lifeline.close_write_end()
+        pool._spawner.lifeline.close_write_end()
         await witness.gone()
         await pool.stop()

@@ -14,7 +14,7 @@ import zmq
 from tests.integration.broker.sockets import receive_batch, wait_writable
 from understudy_broker.server import server
 from understudy_broker.server.settings import load_settings
-from understudy_broker.transport import polling, router
+from understudy_broker.transport import polling, zeromq_router
 from understudy_broker.transport.monitor import ConnectionEvent, ConnectionMonitor, descriptor_of
 from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_store.store import open_store
@@ -199,7 +199,7 @@ async def test_the_limit_of_busy_polling_is_a_setting_of_the_broker(
             given.append(busy_poll_s)
             super().__init__(socket, busy_poll_s)
 
-    monkeypatch.setattr(router, "TrioSocket", Recorded)
+    monkeypatch.setattr(zeromq_router, "TrioSocket", Recorded)
     config = load_settings(flags={"busy_poll_us": microseconds}).broker_config()
     stop = trio.Event()
     stop.set()

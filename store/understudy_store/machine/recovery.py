@@ -1,4 +1,4 @@
-"""Restart: a machine goes on from what was live when the store was written last.
+"""Recovery: a machine goes on from what was live when the store was written last.
 
 Most promises of a large store are idle: they wait for a deadline, for a person, or for other
 promises. They go from the engine's columns straight to packed bytes, without being decoded; only

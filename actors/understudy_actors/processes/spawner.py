@@ -10,7 +10,7 @@ from understudy_actors.processes.lifeline import Lifeline
 from understudy_actors.processes.reaper import Reaper
 
 
-class Launcher:
+class Spawner:
     """Starts processes, each with a guarantee that it doesn't outlive the pool.
 
     A program that watches the lifeline ends by itself when the pool is gone. Any other is entered
@@ -31,7 +31,7 @@ class Launcher:
         """Start the fork servers that `specs` need, all at once."""
         await self._forker.prepare(spec for spec in specs if spec.forks)
 
-    async def launch(self, spec: ProcessSpec) -> Process:
+    async def spawn(self, spec: ProcessSpec) -> Process:
         """Start one process.
 
         Raises
