@@ -214,7 +214,7 @@ async def test_only_one_task_may_wait(pair: tuple[TrioSocket, TrioSocket]) -> No
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pair[0].wait)
         await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(RuntimeError, match="one task owns"):
+        with pytest.raises(RuntimeError, match="owned by one task"):
             await pair[0].wait()
         nursery.cancel_scope.cancel()
 
