@@ -193,6 +193,14 @@ _BATCHES: Final = (
         _CORE,
     ),
     _mutant(
+        "lease-of-an-ended-session",
+        None,
+        "a session that has ended takes no task",
+        "understudy_broker.core.requests.RequestHandlers._apply_for_own_pid",
+        swap("is not session", "is None"),
+        _MEMBERS,
+    ),
+    _mutant(
         "loser-not-told",
         None,
         "a node that loses a task is told",

@@ -137,10 +137,18 @@ class RequestHandlers:
         self._outbox.reply(session.peer, Response(corr, reply), may_be_delayed=may_be_delayed)
 
     def _apply_for_own_pid(self, session: Session, corr: int, command: Any, now: int) -> None:
-        """Apply a command that takes or renews leases: a peer may do so in its own name only."""
+        """Apply a command that takes or renews leases: a peer may do so in its own name only.
+
+        A session that has ended takes none. Its process may have joined again meanwhile, and said
+        in its hello what it holds: a lease that it takes after that would be renewed by its
+        heartbeats, for a task that it knows nothing of. It asks again on its new connection.
+        """
         if command.pid != session.pid:
             text = f"pid {command.pid!r} is not this connection's, which is {session.pid!r}"
             self._outbox.reply(session.peer, Response(corr, Reply(400, text)))
+        elif self._sessions.by_pid.get(session.pid) is not session:
+            text = "the session of this request has ended: ask again in the new one"
+            self._outbox.reply(session.peer, Response(corr, Reply(409, text)))
         else:
             self._apply(session, corr, command, now)
 

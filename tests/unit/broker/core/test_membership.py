@@ -22,10 +22,11 @@ from understudy_store.commands import (
     PromiseCreate,
     PromiseRegisterListener,
     PromiseSettle,
+    TaskCreate,
     TaskFulfill,
     TaskSuspend,
 )
-from understudy_store.records import TAG_EXTERNAL, Value
+from understudy_store.records import TAG_EXTERNAL, TAG_TARGET, Value
 
 A, A2, B, C = b"peer-a", b"peer-a-again", b"peer-b", b"peer-c"
 
@@ -206,6 +207,21 @@ def test_replies_that_waited_for_a_commit_are_not_sent_to_an_old_connection(rig:
     rig.send(A2, Request(corr, PromiseCreate("z", rig.now + 9_000)))
     rig.turn()
     assert rig.one(A2, Response).reply.ok
+
+
+def test_a_session_that_has_ended_takes_no_task(rig: Rig) -> None:
+    create = TaskCreate("a#1", 15_000, "q", rig.now + 60_000, tags={TAG_TARGET: "g"})
+    corr = rig.ask(A, create)
+    # The request waits for the next step. Meanwhile the peer joins again, and claims what it knows.
+    rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
+    rig.turn()
+    assert rig.take(A, Response) == []
+    # Otherwise its heartbeats would renew the lease of a task that it knows nothing of.
+    assert rig.machine.view.held("a#1") == [("p", 1)]
+    rig.send(A2, Request(corr, create))
+    rig.turn()
+    assert rig.one(A2, Response).reply.status == 201
+    assert sorted(rig.machine.view.held("a#1")) == [("p", 1), ("q", 1)]
 
 
 def _hello_frame(name: str, claims: tuple[tuple[str, int], ...]) -> bytes:
