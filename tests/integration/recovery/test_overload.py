@@ -66,7 +66,9 @@ def test_memory_is_bounded(world: World) -> None:
 
 def test_more_requests_than_may_be_unanswered(world: World) -> None:
     """Requests wait in their process up to a bound; further ones fail with an error."""
-    world.settings["inflight_max"] = INFLIGHT_MAX
+    # With a lease that outlasts the test, the process does not take the stopped broker for dead.
+    # Otherwise it connects again, and frames of its old connection are refused, as they must be.
+    world.settings |= {"inflight_max": INFLIGHT_MAX, "lease_ttl_s": 3600}
     world.start_broker()
     world.runtime.promises.create("a")
     connection = world.runtime.session.connected()
