@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from itertools import chain, islice
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -42,22 +42,19 @@ class _NoBrokerNotice(logging.Handler):
 
     Parameters
     ----------
-    gives_up_at
-        When the client gives up, in seconds of the monotonic clock.
     advice
         What to do about it.
     """
 
-    def __init__(self, gives_up_at: float, advice: str) -> None:
+    def __init__(self, advice: str) -> None:
         super().__init__(logging.WARNING)
-        self._gives_up_at = gives_up_at
         self._advice = advice
 
     def emit(self, record: logging.LogRecord) -> None:
         url = getattr(record, "unavailable_url", None)
         if url is not None:
-            left_s = self._gives_up_at - time.monotonic()
-            next_step = f"trying for {left_s:.0f} s more" if left_s > 0 else "waiting for it"
+            left_s: float | None = getattr(record, "left_s", None)
+            next_step = "waiting for it" if left_s is None else f"trying for {left_s:.0f} s more"
             print(
                 f"understudy: no broker answers at {url} yet; {self._advice}; {next_step}",
                 file=sys.stderr,
@@ -95,7 +92,7 @@ class Client:
         )
         self._notice: _NoBrokerNotice | None = None
         if advice is not None:
-            self._notice = _NoBrokerNotice(time.monotonic() + connect_timeout_s, advice)
+            self._notice = _NoBrokerNotice(advice)
 
     def __enter__(self) -> Self:
         # With --verbose the logger has no handler, and everything that is logged is shown anyway.
@@ -224,7 +221,7 @@ class Client:
         records_of: Callable[[Reply], Sequence[_Record] | None],
         limit: int | None,
     ) -> Iterator[_Record]:
-        """Read page after page.
+        """Read page after page, up to `limit` records.
 
         Parameters
         ----------
@@ -233,14 +230,7 @@ class Client:
         records_of
             Returns the records in a reply.
         """
-        cursor: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE_MAX if left is None else min(PAGE_MAX, left)
-            reply = self.command(search(size, cursor))
-            found = records_of(reply) or ()
-            yield from found
-            left = None if left is None else left - len(found)
-            cursor = reply.cursor
-            if cursor is None:
-                return
+        size = PAGE_MAX if limit is None else min(PAGE_MAX, limit)
+        pages = self.runtime.session.pages(lambda cursor: search(size, cursor))
+        found = chain.from_iterable(records_of(reply) or () for reply in pages)
+        return islice(found, limit)

@@ -99,8 +99,9 @@ class Availability:
         with trio.move_on_after(PATIENCE_S):
             await link.wait_connected()
         if not link.connected:
-            self._log.unavailable(self._url)
-            with trio.move_on_after(max(0.0, self._connect_timeout_s - PATIENCE_S)):
+            left_s = max(0.0, self._connect_timeout_s - PATIENCE_S)
+            self._log.unavailable(self._url, None if self.ready else left_s)
+            with trio.move_on_after(left_s):
                 await link.wait_connected()
         if not link.connected:
             error = BrokerUnavailableError(self._url, self._reason())

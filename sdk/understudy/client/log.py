@@ -37,11 +37,16 @@ class ConnectionLog:
         level = logging.ERROR if self.dedicated else logging.INFO
         _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
 
-    def unavailable(self, url: str) -> None:
+    def unavailable(self, url: str, left_s: float | None) -> None:
         """Warn that no broker answers yet.
 
-        The record has an attribute `unavailable_url`, by which the command line recognizes it and
-        shows the user a message of its own.
+        The record has the attributes `unavailable_url`, by which the command line recognizes it and
+        shows the user a message of its own, and `left_s`.
+
+        Parameters
+        ----------
+        left_s
+            Seconds until the first connection is given up; None if there was one before.
         """
         if self.dedicated:
             text = (
@@ -50,7 +55,7 @@ class ConnectionLog:
             )
         else:
             text = str(BrokerUnavailableError(url, "still trying"))
-        _LOG.warning("%s", text, extra={"unavailable_url": url})
+        _LOG.warning("%s", text, extra={"unavailable_url": url, "left_s": left_s})
 
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""
