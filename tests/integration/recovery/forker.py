@@ -3,9 +3,9 @@
 ``python -m tests.integration.recovery.forker`` reads requests from standard input, one JSON object
 in each line: ``{"call": "module:function", "argv": [...], "env": {...}, "cwd": ..., "log": ...}``.
 Each makes a child with a session of its own, which ends with what the function returns. Lines on
-standard output answer: ``{"pid": ...}`` in the order of the requests, and ``{"ended": pid, "code":
-...}``. It has no threads and no ZeroMQ context, because none of them survives a fork. When standard
-input ends, it kills all children that still live, and ends.
+standard output answer: ``{"ready": pid}`` after the imports, ``{"pid": ...}`` in the order of the
+requests, and ``{"ended": pid, "code": ...}``. It has no threads and no ZeroMQ context, because none
+of them survives a fork. When standard input ends, it kills all children that still live, and ends.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main() -> None:
     selector = selectors.DefaultSelector()
     selector.register(0, selectors.EVENT_READ)
     selector.register(wake_read, selectors.EVENT_READ)
+    _say({"ready": os.getpid()})
     rest = b""
     children: set[int] = set()
     while True:

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, NoReturn, Self, TypeVar
 
 from tests.integration.recovery.app import FOLDER_ENV
 from understudy import CommandError, Node, Runtime, StoredPromise
@@ -28,6 +28,9 @@ LAUNCH: Final = "tests.integration.recovery.launch"
 ROOT: Final = Path(__file__).parents[3]
 #: seconds after which a wait has failed
 PATIENCE_S: Final = 40.0
+#: Seconds for the imports of the forker. It starts once for many tests, in a fresh clone without
+#: compiled modules, and on a busy machine; how long that takes is not what they test.
+IMPORTS_S: Final = 300.0
 #: seconds between two checks
 LOOK_S: Final = 0.01
 #: Seconds until a dead node is replaced, at most. Its lease would last ten seconds, so this tells
@@ -110,6 +113,7 @@ class Forker:
     def __init__(self) -> None:
         self.codes: dict[int, int] = {}
         self._pids: SimpleQueue[int] = SimpleQueue()
+        self._ready = threading.Event()
         plain = {k: v for k, v in os.environ.items() if not k.startswith("UNDERSTUDY_")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.recovery.forker"],
@@ -121,12 +125,17 @@ class Forker:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self._ready.wait(IMPORTS_S)
+        if not self._ready.is_set():
+            self._give_up(f"the forker has not imported its modules within {IMPORTS_S:g} s")
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             message = json.loads(line)
-            if "pid" in message:
+            if "ready" in message:
+                self._ready.set()
+            elif "pid" in message:
                 self._pids.put(message["pid"])
             else:
                 self.codes[message["ended"]] = message["code"]
@@ -140,9 +149,17 @@ class Forker:
         log.touch()
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        pid = self._pids.get(timeout=PATIENCE_S)
+        try:
+            pid = self._pids.get(timeout=PATIENCE_S)
+        except Empty:
+            # A late answer would be taken for that of the next request.
+            self._give_up(f"the forker has not forked {name} within {PATIENCE_S:g} s")
         self.codes.pop(pid, None)
         return Process(self, pid, name, log)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        self._process.kill()
+        raise AssertionError(f"{reason}; it is killed, so the tests after this one fail at once")
 
     def close(self) -> None:
         assert self._process.stdin is not None
