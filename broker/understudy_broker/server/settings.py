@@ -161,7 +161,8 @@ def load_settings(
     table = _read_table(path) if config is not None or path.is_file() else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     try:
-        return BrokerSettings(_file=table, **given)  # type: ignore[call-arg, arg-type]  # pydantic checks
+        # Of any types: pydantic checks them.
+        return BrokerSettings(_file=table, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         raise SettingsError(_explain(error, given, table, path)) from None
 

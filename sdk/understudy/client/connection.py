@@ -37,8 +37,8 @@ Why nothing is lost
 What is not perfect
 -------------------
 Each call of a user's thread wakes the loop, which costs 20 to 50 µs. Doing the work on the calling
-thread instead, under the `LoopLock`, was tried and bought less than 5 %: the same call has several
-more such hops, and the fsync of its commit, before it.
+thread instead, under the `LoopLock`, was tried and saved less than 5 % of a call's time, because a
+call has several more such hops and waits for the sync of its commit.
 """
 
 from __future__ import annotations
