@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from understudy.bench.deployment import free_port
+
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     """Poll until `condition()` is true and return its value; fail after `timeout_s`."""
@@ -44,3 +46,8 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 20.0) -> tuple[int
         process.kill()
         process.communicate()
     return process.returncode, out, err
+
+
+def free_url() -> str:
+    """Return an address at which nothing listens."""
+    return f"tcp://127.0.0.1:{free_port()}"

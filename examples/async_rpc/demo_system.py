@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from understudy import Runtime
+from understudy.bench.deployment import free_port
 from understudy_actors.processes import Pool
 from understudy_actors.processes.topology import Topology, load_topology, processes
 
@@ -73,8 +74,8 @@ class DemoSystem:
     def __init__(self, folder: Path, pool: Pool, log: ProcessLog) -> None:
         self.pool = pool
         self.log = log
-        self.port = _free_port()
-        self.url = f"tcp://127.0.0.1:{_free_port()}"
+        self.port = free_port()
+        self.url = f"tcp://127.0.0.1:{free_port()}"
         self.ledger = folder / "ledger.txt"
         self.topology = _adapt(load_topology(TOPOLOGY), self.port, self.url, folder)
         self.runtime = Runtime(group="demo", url=self.url)
@@ -176,10 +177,3 @@ def _adapt(topology: Topology, port: int, url: str, folder: Path) -> Topology:
 def _read_response(request: urllib.request.Request) -> str:
     with _OPENER.open(request, timeout=PATIENCE_S) as response:
         return json.dumps(json.load(response))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

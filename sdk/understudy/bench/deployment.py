@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import sys
 import tempfile
@@ -17,6 +18,8 @@ import trio
 from understudy import Runtime
 from understudy_actors.processes import Pool, ProcessSpec, open_pool
 
+#: Linux chooses from 32,768 on, other systems from 49,152 on.
+_PORTS: Final = range(10_000, 32_768)
 #: seconds in which the nodes must join
 START_S: Final = 20.0
 #: lines of the processes' output that are kept
@@ -24,11 +27,16 @@ _LINES_MAX: Final = 200
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of this machine at which nothing listens now.
+
+    It is below those that systems choose for sockets without a port of their own. One of those
+    could be given to another program before this one is used.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Deployment:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import Program, free_url, run, wait_until
+from tests.integration.cli.programs import Program, run, wait_until
+from tests.support import free_url
 from understudy import Runtime
 
 #: nodes in a row that a broker lets die of one task, unless it is told otherwise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -78,13 +77,6 @@ def flaky(ctx: Context) -> int:
 def gate(ctx: Context):
     return (yield (yield ctx.promise(id="gate.open")))
 """
-
-
-def free_url() -> str:
-    """Return an address at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import APP, Program, free_url, run, wait_until
+from tests.integration.cli.programs import APP, Program, run, wait_until
+from tests.support import free_url
 from understudy import Runtime
 from understudy.cli import main
 from understudy_broker.server.embedded import EmbeddedBroker

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import trio
 
-from tests.support import eventually
+from tests.support import eventually, free_url
 from understudy import Context, Runtime
 from understudy.errors import (
     BrokerUnavailableError,
@@ -361,12 +360,6 @@ class TestNodes:
         for _ in range(2):
             with Runtime("g", "one", url=broker.endpoint):
                 pass
-
-
-def free_url() -> str:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{s.getsockname()[1]}"
 
 
 class TestNoBroker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import eventually, finish, start_script
+from tests.support import eventually, finish, free_url, start_script
 from understudy import Context, Runtime
 from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -236,9 +235,7 @@ def test_a_killed_nodes_task_goes_to_another(tmp_path: Path, broker: EmbeddedBro
 
 def test_calls_outlive_the_broker(tmp_path: Path) -> None:
     """The broker is killed while a node works and a client waits; both reconnect by themselves."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        url = f"tcp://127.0.0.1:{s.getsockname()[1]}"
+    url = free_url()
     source = (
         "import sys, threading\n"
         "from understudy_broker.server.embedded import EmbeddedBroker\n"
@@ -275,9 +272,7 @@ def test_calls_outlive_the_broker(tmp_path: Path) -> None:
 
 
 def test_a_node_logs_that_no_broker_answers(tmp_path: Path) -> None:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        url = f"tcp://127.0.0.1:{s.getsockname()[1]}"
+    url = free_url()
     node = start_script(tmp_path / "node.py", NODE, url)
     assert node.stderr is not None
     line = node.stderr.readline()
