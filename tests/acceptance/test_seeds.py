@@ -11,7 +11,7 @@ import http.client
 import os
 import signal
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
@@ -21,13 +21,13 @@ import pytest
 from tests.acceptance.system import (
     PATIENCE_S,
     System,
-    free_port,
     listening,
     open_system,
     post,
     until,
 )
 from understudy import CanceledError
+from understudy.bench.deployment import free_port
 
 # instead of: from resonate.resonate import Resonate ... resonate = Resonate(store=..., ...)
 HEAD = """\
@@ -57,9 +57,12 @@ def service(group: str, functions: str) -> str:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
+def system(tmp_path: Path, has_failed: Callable[[], bool]) -> Iterator[System]:
+    """A system; a test that fails shows the output of its programs."""
     with open_system(tmp_path) as system:
         yield system
+        if has_failed():
+            print(system.report())
 
 
 # The article "Resonate is also an async RPC framework" -------------------------------------------
