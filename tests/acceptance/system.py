@@ -94,9 +94,13 @@ class System:
         """Start once more a program that was started by `run`."""
         return self._start(name, [str(self.folder / f"{name.replace('-', '_')}.py")], **env)
 
+    def wait_for_broker(self) -> None:
+        """Return once the broker listens, for programs that give up if none answers in time."""
+        until("the broker listens", lambda: "listening on" in self.broker.output)
+
     def command(self, *arguments: str) -> Program:
         """Start an ``understudy`` command, once the broker listens: it would not wait for long."""
-        until("the broker listens", lambda: "listening on" in self.broker.output)
+        self.wait_for_broker()
         return self._start(arguments[0], ["-m", "understudy", *arguments])
 
     def _start(self, name: str, arguments: list[str], **env: str) -> Program:

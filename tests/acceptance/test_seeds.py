@@ -20,6 +20,7 @@ import pytest
 
 from tests.acceptance.system import (
     PATIENCE_S,
+    Program,
     System,
     listening,
     open_system,
@@ -207,9 +208,12 @@ def start_chain(system: System) -> None:
         system.run(group, service(group, functions))
 
 
-def start_gateway(system: System, port: int) -> None:
-    system.run("gateway", GATEWAY_HEAD + GATEWAY, PORT=str(port))
+def start_gateway(system: System, port: int) -> Program:
+    """Start the gateway once the broker listens; its calls fail if none answers within 5 s."""
+    system.wait_for_broker()
+    gateway = system.run("gateway", GATEWAY_HEAD + GATEWAY, PORT=str(port))
     until("the gateway listens", lambda: listening(port))
+    return gateway
 
 
 def release_baz(system: System) -> None:
@@ -366,8 +370,7 @@ def test_a_node_dies_in_a_durable_sleep_and_another_continues(system: System) ->
 def test_the_gateway_dies_and_the_same_request_attaches(system: System) -> None:
     port, other_port = free_port(), free_port()
     start_chain(system)
-    gateway = system.run("gateway", GATEWAY_HEAD + GATEWAY, PORT=str(port))
-    until("the gateway listens", lambda: listening(port))
+    gateway = start_gateway(system, port)
     with ThreadPoolExecutor(2) as pool:
         lost = pool.submit(post, port, "/await-chain")
         until("service-c works", lambda: system.ledger("baz.txt"))
