@@ -112,11 +112,12 @@ def invoke(
             tags=parse_pairs(tag, "--tag"),
         )
         runtime.rpc(id, function, *args, **kwargs)
-        stored = client.find_promise(id)
-        if stored is not None and (args or kwargs):
-            _warn_of_other_arguments(stored, args, kwargs)
         try:
-            record = _wait_until_settled(client, id) if wait else stored
+            record = client.find_promise(id)
+            if record is not None and (args or kwargs):
+                _warn_of_other_arguments(record, args, kwargs)
+            if wait:
+                record = _wait_until_settled(client, id)
         except KeyboardInterrupt:
             print(
                 f"understudy invoke: {id} continues; the same command waits for it again",
