@@ -178,8 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             total[1] += tried.plays
             total[2] += tried.repeated
             total[3] += tried.wrong
+            for text in tried.wrong:
+                print(text, file=sys.stderr, flush=True)
             if done % 50 == 0:
-                print(f"{done} of {len(jobs)}", file=sys.stderr, flush=True)
+                seconds = time.monotonic() - began
+                print(f"{done} of {len(jobs)} jobs, {seconds:.0f} s", file=sys.stderr, flush=True)
     wrong = [text for total in sums.values() for text in total[3]]
     for (name, kind), (points, plays, repeated, bad) in sums.items():
         print(
