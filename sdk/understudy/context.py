@@ -19,6 +19,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
+from contextvars import copy_context
 from datetime import timedelta
 from functools import lru_cache
 from types import CodeType, FrameType
@@ -824,6 +825,7 @@ class Context:
         calls = self._run.calls
         spec = calls.new_call(kind, function.name, site)
         spec.function, spec.args, spec.kwargs = function, args, kwargs
+        spec.variables = copy_context()
         calls.defer(spec)
         return Call(spec, _apply_options, wait=kind == "lfc", hint=function.result_hint)
 

@@ -22,6 +22,7 @@ _DETERMINISM: Final = "interpreter/test_determinism.py"
 _FLOW_CONTROL: Final = "interpreter/test_flow.py"
 _REPLAY: Final = "interpreter/test_replay.py"
 _REPLAYS_OF_HISTORIES: Final = "tests/unit/sdk/testing/test_replays.py"
+_VARIABLES: Final = "interpreter/test_variables.py"
 _POOL: Final = "processes/test_restart.py"
 _POLLING: Final = "executor/test_worker_polling.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
@@ -355,6 +356,30 @@ _INTERPRETER: Final = (
         "understudy_actors.interpreter.routine.Routine._hand_out",
         swap("self._sent - self._answered <= UNANSWERED_MAX", "self._sent >= self._answered"),
         _FLOW_CONTROL,
+    ),
+    _mutant(
+        "variables-of-another-run",
+        None,
+        "a run never sees another's context variables",
+        "understudy_actors.interpreter.routine.Routine._enter",
+        swap("self.variables.run(function, *args)", "function(*args)"),
+        _VARIABLES,
+    ),
+    _mutant(
+        "variables-shared-with-steps",
+        None,
+        "a step has a copy of its caller's context variables",
+        "understudy_actors.interpreter.routine.Routine.variables",
+        swap("inherited.copy()", "inherited"),
+        _VARIABLES,
+    ),
+    _mutant(
+        "variables-not-inherited",
+        None,
+        "each attempt of a step begins with its caller's context variables",
+        "understudy_actors.interpreter.routine.Routine.next_attempt",
+        swap("variables=self._inherited", "variables=self._variables"),
+        _VARIABLES,
     ),
 )
 

@@ -150,7 +150,8 @@ class AsyncLoop:
             return
         assert self._nursery is not None
         self._wake_events[run] = trio.Event()
-        self._nursery.start_soon(self._drive, run)
+        # A task of trio begins with a copy of the variables in which it is started.
+        run.routine.variables.run(self._nursery.start_soon, self._drive, run)
 
     def _cancel(self, run: Run) -> None:
         scope = self._scopes.get(run)

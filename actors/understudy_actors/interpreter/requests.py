@@ -7,6 +7,7 @@ There are three ways to yield one: ``x = yield request`` in a generator (type ch
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextvars import Context as Variables
 from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
 
 import msgspec
@@ -114,6 +115,8 @@ class CallSpec(msgspec.Struct, eq=False):
     function: FunctionLike | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
+    #: the context variables of the caller, as of a local call
+    variables: Variables | None = None
     #: encoded arguments of any other call
     data: bytes | None = None
     target: str | None = None

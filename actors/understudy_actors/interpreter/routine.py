@@ -32,6 +32,14 @@ A step that makes very many calls hands out its commands in parts (`flush`). If 
 answered more than `UNANSWERED_MAX` of them, the routine pauses until it has: the answer to the last
 yield is kept in a `Wait` that needs nothing.
 
+Each run has a copy of the context variables for itself, and keeps it over its waits, whichever
+thread steps it. So what a function puts into a `contextvars.ContextVar` (and with it the precision
+of ``decimal``, what structlog has bound, the current span of OpenTelemetry) is seen by this run
+alone. A task begins with an empty context, the same on every node. A local call, and each attempt
+of it, begins with a copy of its caller's as of the call. A replay runs the same code again, so it
+sets the same variables again. A generator or a plain function is entered with `Context.run`; a
+coroutine is a task of a loop, which is started with these variables and enters them itself.
+
 One thread at a time steps a routine. Two methods may be called from another thread meanwhile:
 `learn`, which appends to a deque that only steps empty, and `answered`, which adds to a counter
 that nobody else writes.
@@ -51,6 +59,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from contextvars import Context as Variables
 from typing import Any, Final
 
 from understudy_actors.errors import NonDeterminismError
@@ -101,17 +110,21 @@ class Routine:
         Takes partial results of long steps.
     time_ms
         The time at which ``ctx.time`` begins, if `record` is not yet what the store will hold.
+    variables
+        The context variables to begin with a copy of; None: none are set.
     """
 
     __slots__ = (
         "_answered",
         "_args",
         "_data",
+        "_inherited",
         "_kwargs",
         "_retry",
         "_sent",
         "_stack",
         "_started",
+        "_variables",
         "attempt",
         "calls",
         "dropped",
@@ -142,6 +155,7 @@ class Routine:
         retry: RetryPolicy | None = None,
         flush: Flush | None = None,
         time_ms: int | None = None,
+        variables: Variables | None = None,
     ) -> None:
         self.env = env
         self.function = function
@@ -168,6 +182,9 @@ class Routine:
         self._data = data
         self._retry = retry
         self._started = False
+        self._inherited = variables
+        #: this run's own, from the first step on
+        self._variables: Variables | None = None
         #: the function's own generator, and subroutines on top of it
         self._stack: list[Generator[Any, Any, Any]] = NO_LIST
         # There are two counters because two threads count.
@@ -229,6 +246,15 @@ class Routine:
 
     # Stepping ------------------------------------------------------------------------------------
 
+    @property
+    def variables(self) -> Variables:
+        """The context variables of this run."""
+        own = self._variables
+        if own is None:
+            inherited = self._inherited
+            own = self._variables = Variables() if inherited is None else inherited.copy()
+        return own
+
     def step(self, now_ms: int) -> StepResult:
         """Run the function until it must wait, ends, or (a coroutine) yields to its loop.
 
@@ -245,10 +271,10 @@ class Routine:
         wait = self.wait
         if wait is not None:
             if wait.ready and not self._behind:
-                self._finish(wait)
+                self._enter(self._finish, wait)
         elif not self._started:
             self._started = True
-            self._start()
+            self._enter(self._start)
         return self._take()
 
     def answer_trap(self, value: Any = None, error: BaseException | None = None) -> StepResult:
@@ -267,8 +293,16 @@ class Routine:
     def close(self) -> None:
         """Let go of the function; its clean-up code runs."""
         self.dropped = True
-        self._close_stack()
+        if self._stack:
+            self._enter(self._close_stack)
         self.flush = None
+
+    def _enter(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a method that runs the user's code, with the context variables of this run."""
+        if self.function.kind == "coroutine":
+            function(*args)
+        else:
+            self.variables.run(function, *args)
 
     def _close_stack(self) -> None:
         stack, self._stack = self._stack, NO_LIST
@@ -425,6 +459,7 @@ class Routine:
             attempt=self.attempt + 1,
             retry=self._retry,
             time_ms=self.replay.time_ms,
+            variables=self._inherited,
         )
 
 
@@ -444,4 +479,5 @@ def local_routine(
         history=history,
         retry=caller.env.values.retry_policy(spec.retry),
         time_ms=start.time_ms,
+        variables=spec.variables,
     )

@@ -246,7 +246,7 @@ class _Replayer:
         if self._function.kind == "coroutine":
             import trio  # generators do without it
 
-            trio.run(steps.run_coroutine, task.created_at)
+            routine.variables.run(trio.run, steps.run_coroutine, task.created_at)
         else:
             steps.run(task.created_at)
         routine.close()

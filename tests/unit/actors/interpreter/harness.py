@@ -126,6 +126,7 @@ class Harness:
                 kwargs=start.spec.kwargs,
                 history=self._children(start.spec.id),
                 time_ms=start.time_ms,
+                variables=start.spec.variables,
             )
             self.runs[local.id] = local
             self.parents[local.id] = routine
