@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy_actors.errors import CommandError
+from understudy_actors.lent_slots import is_worker, while_lent
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
+
+#: Seconds after which a function that waits for a call lends its slot to another.
+LEND_AFTER_S: Final = 0.02
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -123,7 +128,7 @@ class Handle(Generic[T_co]):
         """
         timeout_s = None if timeout is None else wait_seconds(timeout)
         try:
-            record = self._future.result(timeout_s)
+            record = _blocking_result(self._future, timeout_s)
         except TimeoutError:
             # The future may hold a TimeoutError of its own, which is what waiting failed with.
             if timeout_s is None or self._future.done():
@@ -197,6 +202,21 @@ def wait_seconds(timeout: float | timedelta) -> float:
     return max(float(seconds), 0.0)
 
 
+def _blocking_result(future: Future[T], timeout_s: float | None) -> T:
+    """Wait for a future on this thread, and lend the thread's slot unless it is quick."""
+    if is_worker() and (timeout_s is None or timeout_s > LEND_AFTER_S):
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            return future.result(LEND_AFTER_S)
+        if future.done():
+            return future.result()
+        with while_lent():
+            if timeout_s is not None:
+                timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
+            return future.result(timeout_s)
+    return future.result(timeout_s)
+
+
 async def wait_future(future: Future[T]) -> T:
     """Wait for a future of another thread, under trio or asyncio; canceling is harmless."""
     trio = _trio()
@@ -211,7 +231,8 @@ async def wait_future(future: Future[T]) -> T:
                     return
 
             future.add_done_callback(wake)
-            await event.wait()
+            with while_lent():
+                await event.wait()
         return future.result()
     import asyncio  # slow to import; here the caller has loaded it already
 
@@ -228,7 +249,8 @@ async def wait_future(future: Future[T]) -> T:
                 loop.call_soon_threadsafe(settle)
 
         future.add_done_callback(tell)
-        await settled
+        with while_lent():
+            await settled
     return future.result()
 
 

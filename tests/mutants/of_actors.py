@@ -25,6 +25,7 @@ _REPLAYS_OF_HISTORIES: Final = "tests/unit/sdk/testing/test_replays.py"
 _VARIABLES: Final = "interpreter/test_variables.py"
 _POOL: Final = "processes/test_restart.py"
 _POLLING: Final = "executor/test_worker_polling.py"
+_LENT_SLOTS: Final = "executor/test_lent_slots.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _NODE_CORE: Final = (
@@ -369,8 +370,8 @@ _INTERPRETER: Final = (
         "variables-shared-with-steps",
         None,
         "a step has a copy of its caller's context variables",
-        "understudy_actors.interpreter.routine.Routine.variables",
-        swap("inherited.copy()", "inherited"),
+        "understudy_actors.interpreter.routine.Routine.__init__",
+        swap("else variables.copy()", "else variables"),
         _VARIABLES,
     ),
     _mutant(
@@ -378,7 +379,7 @@ _INTERPRETER: Final = (
         None,
         "each attempt of a step begins with its caller's context variables",
         "understudy_actors.interpreter.routine.Routine.next_attempt",
-        swap("variables=self._inherited", "variables=self._variables"),
+        swap("variables=self._inherited", "variables=self.variables"),
         _VARIABLES,
     ),
 )
@@ -488,6 +489,38 @@ _WORKERS: Final = (
         "understudy_actors.node.shell.NodeService._set_events",
         drop("self._loop.run(self._ticks_needed.set)"),
         f"{_HANDOFF}::test_a_worker_sets_the_nodes_timers_through_the_loop",
+    ),
+    _mutant(
+        "lent-without-bound",
+        None,
+        "at most so many slots are lent, because each holds a thread",
+        "understudy_actors.executor.worker_pool.WorkerPool.lend",
+        swap("lent = self._lent < LENT_MAX", "lent = True"),
+        _LENT_SLOTS,
+    ),
+    _mutant(
+        "lent-for-good",
+        None,
+        "after a slot was lent there are as many as before",
+        "understudy_actors.executor.worker_pool.WorkerPool._step_all",
+        swap("self._active > self._size and self._retire()", "False"),
+        _LENT_SLOTS,
+    ),
+    _mutant(
+        "lent-and-left",
+        None,
+        "a run that waits begins at once when a slot is lent",
+        "understudy_actors.executor.worker_pool.WorkerPool.lend",
+        swap("self._activate()", "pass"),
+        _LENT_SLOTS,
+    ),
+    _mutant(
+        "lent-without-credit",
+        None,
+        "a lent slot is room for one more task",
+        "understudy_actors.node.credit.CreditAccount._room",
+        swap("self.policy.target + self.lent", "self.policy.target"),
+        _CREDIT,
     ),
 )
 

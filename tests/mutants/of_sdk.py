@@ -21,7 +21,7 @@ _WAITING: Final = (
         None,
         "result(timeout=) waits no longer than that",
         "understudy.handle.Handle.result",
-        swap("self._future.result(timeout_s)", "self._future.result(timeout_s and timeout_s * 10)"),
+        swap("(self._future, timeout_s)", "(self._future, timeout_s and timeout_s * 10)"),
         _HANDLES,
     ),
     _mutant(
@@ -46,8 +46,9 @@ _WAITING: Final = (
         "a canceled wait does not affect the call",
         "understudy.handle.wait_future",
         swap(
-            "    await settled\nreturn",
-            "    try:\n        await settled\n    finally:\n        future.cancel()\nreturn",
+            "        await settled\nreturn",
+            "        try:\n            await settled\n"
+            "        finally:\n            future.cancel()\nreturn",
         ),
         _HANDLES,
     ),

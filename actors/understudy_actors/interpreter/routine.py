@@ -59,6 +59,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import Context as Variables
 from typing import Any, Final
 
@@ -124,7 +125,6 @@ class Routine:
         "_sent",
         "_stack",
         "_started",
-        "_variables",
         "attempt",
         "calls",
         "dropped",
@@ -136,6 +136,7 @@ class Routine:
         "inbox",
         "record",
         "replay",
+        "variables",
         "wait",
     )
 
@@ -171,6 +172,8 @@ class Routine:
         #: The run has been let go: its results count no more, and the thread that steps it closes
         #: it.
         self.dropped = False
+        #: the context variables of this run
+        self.variables = Variables() if variables is None else variables.copy()
         #: settled promises that no step has seen
         self.inbox: deque[PromiseRecord] = NO_LIST
         #: the condition under which the function goes on; None while it runs and after its end
@@ -183,13 +186,10 @@ class Routine:
         self._retry = retry
         self._started = False
         self._inherited = variables
-        #: this run's own, from the first step on
-        self._variables: Variables | None = None
         #: the function's own generator, and subroutines on top of it
         self._stack: list[Generator[Any, Any, Any]] = NO_LIST
         # There are two counters because two threads count.
-        self._sent = 0
-        self._answered = 0
+        self._sent = self._answered = 0
 
     # The node's side -----------------------------------------------------------------------------
 
@@ -213,11 +213,6 @@ class Routine:
     def answered(self, count: int) -> None:
         """Note that the broker has answered so many more of this run's commands."""
         self._answered += count
-
-    @property
-    def waiting(self) -> bool:
-        """True if it cannot go on before something settles."""
-        return self.wait is not None and not self.wait.ready
 
     @property
     def paused(self) -> bool:
@@ -245,15 +240,6 @@ class Routine:
         return [id for id in self.wait.wake_on() if id not in self.calls.local_ids]
 
     # Stepping ------------------------------------------------------------------------------------
-
-    @property
-    def variables(self) -> Variables:
-        """The context variables of this run."""
-        own = self._variables
-        if own is None:
-            inherited = self._inherited
-            own = self._variables = Variables() if inherited is None else inherited.copy()
-        return own
 
     def step(self, now_ms: int) -> StepResult:
         """Run the function until it must wait, ends, or (a coroutine) yields to its loop.
@@ -307,10 +293,8 @@ class Routine:
     def _close_stack(self) -> None:
         stack, self._stack = self._stack, NO_LIST
         for generator in reversed(stack):
-            try:
+            with suppress(BaseException):
                 generator.close()
-            except BaseException:
-                continue
 
     def _take(self) -> StepResult:
         result = self.calls.result
@@ -434,10 +418,7 @@ class Routine:
         """Settle, but not before all that the run has started."""
         replay = self.replay
         if replay.unmade and not isinstance(outcome.error, NonDeterminismError):
-            missed = replay.first_unmade()
-            assert missed is not None
-            mismatch = left_over(missed, defined_at(self.function.fn))
-            mismatch.__cause__ = outcome.error
+            mismatch = _ended_early(replay, self.function, outcome.error)
             outcome = failure(self.env.values, mismatch, self.attempt)
         if replay.attached:
             self.ended = outcome
@@ -461,6 +442,17 @@ class Routine:
             time_ms=self.replay.time_ms,
             variables=self._inherited,
         )
+
+
+def _ended_early(
+    replay: ReplayState, function: FunctionLike, cause: BaseException | None
+) -> NonDeterminismError:
+    """Return the error of a function that has ended without making all recorded calls."""
+    missed = replay.first_unmade()
+    assert missed is not None
+    error = left_over(missed, defined_at(function.fn))
+    error.__cause__ = cause
+    return error
 
 
 def local_routine(

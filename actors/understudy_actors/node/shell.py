@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import trio
 
 from understudy_actors.executor import AsyncLoop, Executor, Results, WorkerPool
+from understudy_actors.executor.worker_pool import LENT_MAX
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
@@ -74,7 +75,7 @@ class NodeService:
         self._results = Results(self._wake)
         listening = None if loop_lock is None else self
         self._executor = Executor(
-            WorkerPool(self.config.concurrency, self._results, now_ms, listening),
+            WorkerPool(self.config.concurrency, self._results, now_ms, listening, self._on_lent),
             AsyncLoop(self._results, now_ms, self._on_coroutine),
         )
         self.core = NodeCore(
@@ -166,6 +167,22 @@ class NodeService:
             self._loop.run(self._ticks_needed.set)
         if self._draining and not self.core.holding:
             self._loop.run(self._idle.set)
+
+    def _on_lent(self) -> None:
+        """Have the credit follow the slots that are lent; called on a worker's thread."""
+        self._loop.run_soon(self._count_lent)
+
+    def _count_lent(self) -> None:
+        lent = self._executor.workers.lent
+        credit = self.core.credit
+        if lent == LENT_MAX != credit.lent and self._log is not None:
+            self._log(
+                f"{LENT_MAX} functions of this node wait for other calls with result(), and no "
+                "more threads are started in their place. In a durable function wait with "
+                "`yield ctx.rpc(...)` (or await), which holds no thread"
+            )
+        credit.lent = lent
+        credit.grant()
 
     def _needs_ticks(self) -> bool:
         """Return whether there are timers, or more runs than threads are on their way to."""
