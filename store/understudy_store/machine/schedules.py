@@ -1,8 +1,8 @@
 """Schedules: their commands, and the promises that they make.
 
-An occurrence is a time of the cron line, in UTC. Its promise times out `promise_timeout` after the
-occurrence, not after the moment in which it was created; one that is created too late is born
-settled.
+An occurrence is a time of the cron line, in UTC. Its promise is created at the occurrence and times
+out `promise_timeout` after it, however late the sweep is that makes it; one that is made after its
+deadline is born settled.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
     # All of it was checked when the schedule was created, so a sweep refuses nothing.
     id_, timeout_at = promise_id(schedule, at), at + schedule.promise_timeout
     if id_ not in s.promises and id_ not in s.packed:
-        promises.add(s, id_, timeout_at, schedule.promise_param, schedule.promise_tags, now)
+        param, tags = schedule.promise_param, schedule.promise_tags
+        promises.add(s, id_, timeout_at, param, tags, now, at)
 
 
 def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:

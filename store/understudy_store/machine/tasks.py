@@ -169,7 +169,7 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
     if c.id in c.awaited:
         raise Refusal(400, f"task {c.id!r} cannot wait for its own promise")
     promise, task = require_held(s, c.id, c.version, "suspend", now)
-    awaited = [promises.require(s, each, now) for each in c.awaited]
+    awaited = [_require_awaited(s, each, now) for each in c.awaited]
     settled: list[PromiseRecord] = []
     for each in awaited:
         promises.check_awaitable(each, c.id)
@@ -188,6 +188,14 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
         crash_counts.reset(s, task)
     task_moves.suspend(s, task)
     return Reply(200)
+
+
+def _require_awaited(s: State, promise_id: str, now: int) -> Promise:
+    """Return the promise, projected, or refuse (422): a 404 is about the task that suspends."""
+    promise = find(s, promise_id, now)
+    if promise is None:
+        raise Refusal(422, f"promise {promise_id!r} does not exist, so no task can wait for it")
+    return promise
 
 
 def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:

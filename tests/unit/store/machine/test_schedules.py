@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.store.machine.world import START, World
@@ -133,6 +134,32 @@ def test_missed_occurrences_are_made_up_for_in_bounded_rounds() -> None:
     # all but the last were over before they began
     states = [record.state for record in world.view.promises.values()]
     assert states == ["rejected_timedout"] * 7 + ["pending"]
+    occurrences = [FIRST + n * MINUTE for n in range(8)]
+    assert [record.created_at for record in world.view.promises.values()] == occurrences
+
+
+@pytest.mark.parametrize("late", [0, 1, MINUTE - 1, MINUTE, 30 * MINUTE])
+def test_a_promise_is_created_at_its_occurrence_however_late_the_sweep_is(late: int) -> None:
+    world = World(MachineConfig(missed_max=1))
+    world.do(schedule(HOURLY, tags={TAG_TARGET: "g"}))
+    world.now = 60 * MINUTE + late
+    world.sweep()
+    record = world.record(f"s/{60 * MINUTE}")
+    assert (record.created_at, record.timeout_at) == (60 * MINUTE, 61 * MINUTE)
+    assert record.settled_at == (61 * MINUTE if late >= MINUTE else None)
+
+
+def test_what_a_schedule_was_made_with_does_not_change(world: World) -> None:
+    made = world.do(schedule()).schedule
+    world.now = FIRST + 3 * MINUTE
+    world.settle_down()
+    later = world.do(ScheduleGet("s")).schedule
+    assert made is not None
+    assert later is not None
+    ran = {"last_run_at": FIRST + 3 * MINUTE, "next_run_at": FIRST + 4 * MINUTE}
+    assert later == msgspec.structs.replace(made, **ran)
+    # A create with other arguments returns the one that is there.
+    assert world.do(schedule(HOURLY, "other", 5)).schedule == later
 
 
 def test_an_id_that_exists_is_left_as_it_is(world: World) -> None:

@@ -208,6 +208,7 @@ class World:
             (self.shelf.listeners, seen.listeners),
         ):
             assert set(table) == {(key, each) for key, those in mine.items() for each in those}
+        assert self.shelf.schedules == seen.schedules
 
     def commit(self) -> Changes:
         """Take and write one batch."""
