@@ -183,8 +183,8 @@ class Watched(Machine):
         self._waits: dict[str, set[str]] = {}
         self._schedules: dict[str, ScheduleRecord] = {}
 
-    def restore(self, snapshot: Snapshot, now: int) -> None:
-        super().restore(snapshot, now)
+    def restore(self, snapshot: Snapshot, now: int, ahead: int = 0) -> None:
+        super().restore(snapshot, now, ahead)
         check_state(self, self._disk.rows)
         self._schedules = dict(self.state.schedules)
         memory = self._memory
@@ -222,6 +222,10 @@ class Watched(Machine):
         more = super().sweep(now, looked_up_at)
         self._check("sweep", ())
         return more
+
+    def follow(self, ahead: int, now: int) -> None:
+        super().follow(ahead, now)
+        self._check("follow", ())
 
     def release_pid(
         self,
@@ -301,7 +305,8 @@ class Watched(Machine):
             _check_edge(kind, key, old, new, command, reply, resumed=key in resumed)
             self._check_waiting(key, old, new, command, reply)
         if self._schedules or self.state.schedules:
-            check_schedules(self._schedules, self.state.schedules, kind, command, now)
+            date = now - self.state.ahead
+            check_schedules(self._schedules, self.state.schedules, kind, command, now, date)
             self._schedules = dict(self.state.schedules)
         if reply is not None and command is not None:
             self._check_reply(command, reply, now)

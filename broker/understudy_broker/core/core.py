@@ -170,16 +170,29 @@ class BrokerCore:
         #: the sweep left something that is due
         self._more_due = False
         self._now = 0
+        #: As in `follow`; the machine learns of it when no lookup is under way.
+        self._ahead_ms: int | None = None
         #: A batch was handed out and is not committed yet; to be read by shells.
         self.committing = False
 
-    def start(self, snapshot: Snapshot, now: int) -> None:
-        """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back."""
-        self.machine.restore(snapshot, now)
+    def start(self, snapshot: Snapshot, now: int, ahead_ms: int = 0) -> None:
+        """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back.
+
+        `ahead_ms` is as in `follow`.
+        """
+        self.machine.restore(snapshot, now, ahead_ms)
         for address, record in self.machine.owed_unblocks():
             self._delivery.scheme_of(address).unblock(address, record)
         self._membership.start(now)
         self._poll.start(now)
+
+    def follow(self, ahead_ms: int) -> None:
+        """Let schedules run by the date that is `ahead_ms` less than `now`, from the next step on.
+
+        The shell calls it when the wall clock was set: the core's own time goes on as before.
+        """
+        self._ahead_ms = ahead_ms
+        self._receiver.has_input = True
 
     # Receiving -----------------------------------------------------------------------------------
 
@@ -243,6 +256,9 @@ class BrokerCore:
                 return Step([], [], None, due_at)
         self._now = now
         if self._lookup_at is None:
+            if self._ahead_ms is not None:
+                self.machine.follow(self._ahead_ms, now)
+                self._ahead_ms = None
             if self.flow.budget.sent:
                 self._queue.put_back(self.flow.take_back(is_waiting))
             ids = self._queue.select(now)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import trio
 
+from understudy_broker.clock import question
 from understudy_broker.errors import BrokerError
 from understudy_broker.process import StopSignals, tune_collection, tune_switching
 from understudy_broker.server.logs import Log, make_log
@@ -21,6 +23,9 @@ from understudy_store.store import Store, open_store
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+#: how often a doubtful clock is looked at before the start, and how often the log says so
+POLL_CLOCK_S: Final = 1.0
+REPEAT_S: Final = 60.0
 
 
 def run_broker(settings: BrokerSettings) -> int:
@@ -79,6 +84,26 @@ class _Stopper:
             self._loop.run_soon(self._event.set)
 
 
+async def _wait_for_clock(
+    settings: BrokerSettings, store: Store, stop: trio.Event, log: Log
+) -> None:
+    """Return when the wall clock is not to be doubted any more, or at the stop.
+
+    The process waits instead of ending, because clocks are often set within a minute after a boot,
+    and a service that ends a few times in that minute is given up by the system.
+    """
+    repeat_at = 0.0
+    while not stop.is_set():
+        text = question(store.snapshot, settings.accept_clock, time.time_ns() // 1_000_000)
+        if text is None:
+            return
+        if trio.current_time() >= repeat_at:
+            repeat_at = trio.current_time() + REPEAT_S
+            log("error", f"not started: {text}. Until then the broker waits", {})
+        with trio.move_on_after(POLL_CLOCK_S):
+            await stop.wait()
+
+
 async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: Log) -> None:
     if settings.open_to_others:
         text = (
@@ -97,12 +122,17 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         gc.enable()
 
     tune_switching()
+    stop = stopper.attach()
+    await _wait_for_clock(settings, store, stop, log)
+    if stop.is_set():
+        return
     await serve(
         store,
         settings.broker_config(),
         settings.listen,
-        stop=stopper.attach(),
+        stop=stop,
         log=log,
+        accepted_clock=settings.accept_clock,
         on_started=on_started,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -66,6 +67,10 @@ class BrokerSettings(BaseSettings):
     #: 0: never. This takes up to a core, and saves a wake-up per message. The core's own default
     #: is 0, because an embedded broker shares its process with other work.
     busy_poll_us: int = Field(500, ge=0, le=10_000)
+    #: The date today, to confirm that the machine's clock is right where the broker doubts it
+    #: because it is far from the latest time in the store. It confirms no other date, so it may
+    #: stay.
+    accept_clock: date | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: auto: console on a terminal, JSON lines otherwise
     log_format: Literal["auto", "console", "json"] = "auto"

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -54,9 +55,11 @@ class Embedded:
             The store cannot be opened.
         ListenError
             The socket cannot be made.
+        ClockError
+            The wall clock is far beyond the store's time.
         """
         from understudy_broker.core.config import BrokerConfig
-        from understudy_broker.server.embedded import EmbeddedBroker
+        from understudy_broker.server.embedded import ACCEPT_CLOCK_ENV, EmbeddedBroker
 
         # There is no grace for holders of tasks to come back: none of them knows this new address.
         config = BrokerConfig(name="embedded", boot_grace_ms=0)
@@ -68,7 +71,12 @@ class Embedded:
             _remove_abandoned(self._directory.parent)
             self._directory.mkdir(mode=0o700)
             atexit.register(_remove, self._directory, os.getpid())
-            self._broker = EmbeddedBroker(self.store, self.url, config=config)
+            self._broker = EmbeddedBroker(
+                self.store,
+                self.url,
+                config=config,
+                accepted_clock=_date(os.environ.get(ACCEPT_CLOCK_ENV)),
+            )
             try:
                 self._broker.start()
             except BaseException:
@@ -82,6 +90,13 @@ class Embedded:
         if broker is not None:
             broker.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _date(text: str | None) -> date | None:
+    """Return the date that the environment confirms; None if it names none."""
+    with suppress(ValueError):
+        return date.fromisoformat(text or "")
+    return None
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -80,13 +80,14 @@ class Machine:
 
     # ---- history and restart --------------------------------------------------------------------
 
-    def restore(self, snapshot: Snapshot, now: int) -> None:
+    def restore(self, snapshot: Snapshot, now: int, ahead: int = 0) -> None:
         """Go on from a snapshot; only for a machine that has done nothing yet.
 
         Leases run on from `now`. Pending tasks are offered by the next sweep, or at their delay;
-        deadlines and schedules that came due meanwhile fire in the following sweeps.
+        deadlines and schedules that came due meanwhile fire in the following sweeps. `ahead` is
+        as in `follow`.
         """
-        recovery.restore(self.state, snapshot, now)
+        recovery.restore(self.state, snapshot, now, ahead)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
         """Return the ids that these commands name and that are not in memory."""
@@ -141,6 +142,14 @@ class Machine:
         if looked_up_at is None or looked_up_at >= now:
             looked_up_at = at
         return sweep.sweep(self.state, at, looked_up_at)
+
+    def follow(self, ahead: int, now: int) -> None:
+        """Let schedules run by the date that is `ahead` milliseconds less than this time.
+
+        Nothing else follows a wall clock that is set. Not to be called between `due_lookups` and
+        its `sweep`.
+        """
+        schedules.follow(self.state, ahead, self.state.clock(now))
 
     def next_due(self) -> int | None:
         """Return a time no later than the next one in which a sweep has something to do.

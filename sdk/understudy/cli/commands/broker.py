@@ -45,6 +45,14 @@ LogFormat = Annotated[
         "[default: auto]",
     ),
 ]
+AcceptClock = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="The date today, as 2026-11-29: confirms the machine's clock where the broker doubts "
+        "it because it is far from the latest time in the store.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other setting. May be repeated."),
@@ -58,6 +66,7 @@ def broker(
     config: ConfigFile = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    accept_clock: AcceptClock = None,
     settings: Settings = None,
 ) -> int:
     """Run a broker.
@@ -92,6 +101,7 @@ def broker(
         "store": store,
         "log_level": log_level,
         "log_format": log_format,
+        "accept_clock": accept_clock,
     }
     given = {name: value for name, value in flags.items() if value is not None}
     loaded = load_settings(config, {**parse_pairs(settings, "--set"), **given})

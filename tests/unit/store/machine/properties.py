@@ -66,8 +66,9 @@ class View(msgspec.Struct, frozen=True):
     listeners: dict[str, tuple[str, ...]]
     unblocks: frozenset[tuple[str, str]]
     schedules: dict[str, ScheduleRecord]
-    #: the greatest time that the machine has seen
+    #: the greatest time that the machine has seen, and how far it is ahead of the date
     now: int
+    ahead: int
 
     def pending(self, promise_id: str) -> bool:
         """Whether the row says pending."""
@@ -77,7 +78,7 @@ class View(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What led from one view to the next, and what came out of it."""
 
-    name: Literal["apply", "sweep", "release", "retract_crashes", "restart"]
+    name: Literal["apply", "sweep", "release", "retract_crashes", "follow", "restart"]
     now: int
     command: StoreCommand | None = None
     reply: Reply | None = None
@@ -102,6 +103,7 @@ def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
         frozenset(machine.state.unblocks),
         dict(machine.state.schedules),
         machine.state.now,
+        machine.state.ahead,
     )
 
 
@@ -217,8 +219,7 @@ def p23(v: View) -> None:
 def check_schedule(schedule: ScheduleRecord) -> None:
     """Check p23 for one schedule."""
     last = schedule.last_run_at
-    assert schedule.created_at < schedule.next_run_at, ("p23", schedule)
-    assert last is None or schedule.created_at < last < schedule.next_run_at, ("p23", schedule)
+    assert last is None or last < schedule.next_run_at, ("p23", schedule)
 
 
 def p24(v: View) -> None:
@@ -228,7 +229,9 @@ def p24(v: View) -> None:
         assert p.settled_at is None or p.settled_at <= v.now, ("p24", p, v.now)
     for schedule in v.schedules.values():
         assert schedule.created_at <= v.now, ("p24", schedule, v.now)
-        assert schedule.last_run_at is None or schedule.last_run_at <= v.now, ("p24", schedule)
+        # Its runs are dates.
+        last = schedule.last_run_at
+        assert last is None or last <= v.now - v.ahead, ("p24", schedule, v.now, v.ahead)
 
 
 def p25(v: View) -> None:
@@ -246,7 +249,7 @@ def check_swept(machine: Machine, now: int) -> None:
             assert p.task.retry_at is None or p.task.retry_at > now, ("p18", p.task.record())
             assert p.task.expires_at is None or p.task.expires_at > now, ("p18", p.task.record())
     for schedule in s.schedules.values():
-        assert schedule.next_run_at > now, ("p18", schedule)
+        assert schedule.next_run_at + s.ahead > now, ("p18", schedule)
 
 
 # ---- steps --------------------------------------------------------------------------------------
@@ -544,7 +547,8 @@ def p22_step(before: View, after: View, step: Step) -> None:
 
 def p23_step(before: View, after: View, step: Step) -> None:
     """Schedules are made and deleted by commands; else only the times of their runs change."""
-    check_schedules(before.schedules, after.schedules, step.name, step.command, step.now)
+    date = after.now - after.ahead
+    check_schedules(before.schedules, after.schedules, step.name, step.command, step.now, date)
 
 
 def check_schedules(
@@ -553,8 +557,9 @@ def check_schedules(
     kind: str,
     command: StoreCommand | None,
     now: int,
+    date: int,
 ) -> None:
-    """Check p23 for one step."""
+    """Check p23 for one step, after which schedules run by `date`."""
     for key in before.keys() - after.keys():
         assert isinstance(command, ScheduleDelete), ("p23", key)
         assert command.id == key, ("p23", key)
@@ -571,17 +576,23 @@ def check_schedules(
             new, next_run_at=old.next_run_at, last_run_at=old.last_run_at
         )
         assert born == old, ("p23", old, new)
-        if new != old:
-            assert kind == "sweep", ("p23", old, new)
+        if new == old:
+            continue
+        if kind == "sweep":
             assert new.last_run_at is not None, ("p23", old, new)
-            assert old.next_run_at <= new.last_run_at <= now, ("p23", old, new)
-            assert new.next_run_at == _next_run(new), ("p23", old, new)
+            assert old.next_run_at <= new.last_run_at <= date, ("p23", old, new)
+            assert new.next_run_at == _following(new, new.last_run_at), ("p23", old, new)
+        else:
+            # The date was set back.
+            assert kind in ("follow", "restart"), ("p23", old, new)
+            assert new.next_run_at < old.next_run_at, ("p23", old, new)
+            assert new.next_run_at == _following(new, date), ("p23", old, new)
+            assert new.last_run_at in (None, old.last_run_at), ("p23", old, new)
 
 
-def _next_run(schedule: ScheduleRecord) -> int:
-    """The first occurrence after the last one."""
-    assert schedule.last_run_at is not None
-    after = datetime.fromtimestamp(schedule.last_run_at / 1000, UTC)
+def _following(schedule: ScheduleRecord, at: int) -> int:
+    """The first occurrence after `at`."""
+    after = datetime.fromtimestamp(at / 1000, UTC)
     return round(next(CronSim(schedule.cron, after)).timestamp() * 1000)
 
 
@@ -590,8 +601,9 @@ def p24_step(before: View, after: View, step: Step) -> None:
     for key in after.promises.keys() - before.promises.keys():
         p = after.promises[key]
         if step.name == "sweep":
+            occurrence = p.created_at - after.ahead
             assert any(
-                old.next_run_at <= p.created_at <= (after.schedules[each].last_run_at or 0)
+                old.next_run_at <= occurrence <= (after.schedules[each].last_run_at or 0)
                 and p.timeout_at == p.created_at + old.promise_timeout
                 for each, old in before.schedules.items()
             ), ("p24", p, step)
@@ -649,7 +661,8 @@ def check_memory(s: State) -> None:
     assert _armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
     assert _armed(s.offers_due) == offers
-    assert _armed(s.occurrences) == {key: each.next_run_at for key, each in s.schedules.items()}
+    runs = {key: each.next_run_at + s.ahead for key, each in s.schedules.items()}
+    assert _armed(s.occurrences) == runs
     for state, count in s.counts.items():
         actual = sum(t.state == state for t in live.values())
         assert state == "fulfilled" or count == actual, ("count of tasks", state)
