@@ -61,7 +61,7 @@ def test_a_named_file_is_used_instead(clean: Path) -> None:
         ({"listen": "tcp://*:x"}, "ends with a port"),
         ({"lease_ttl_s": "soon"}, "'lease_ttl_s' (flag --lease-ttl-s)"),
         ({"lease_ttl_s": 2, "beat_s": 1.5}, "beat_s must be at most half"),
-        ({"color": "red"}, "'color' (flag --color) does not exist; there are: beat_s"),
+        ({"color": "red"}, "'color' (flag --color) does not exist; there are: accept_clock"),
         ({"payload_bytes_max": 20 << 20}, "frame_bytes_max must exceed"),
     ],
 )
