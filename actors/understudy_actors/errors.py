@@ -15,7 +15,8 @@ class NonDeterminismError(ActorError):
     """A function, replayed, makes another call than the one its history holds.
 
     This happens when the code of a durable function changed while one of its calls was under way.
-    Run the old code until that call has finished, or register the change as a new version.
+    It is never a call's result: the task is parked, with this error as the cause, and goes on where
+    it was when it is continued on the old code. Register the change as a new version.
 
     Parameters
     ----------

@@ -130,10 +130,15 @@ class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
 
 
 class TaskHalt(Command, tag="task.halt", frozen=True):
-    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause."""
+    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause.
+
+    With a `version`, only while (id, version) is held: so its holder parks a task that it cannot
+    go on with, and never one that another node has meanwhile. 0: whoever holds it, if anybody.
+    """
 
     id: str
     cause: str = ""
+    version: int = 0
 
 
 class TaskContinue(Command, tag="task.continue", frozen=True):

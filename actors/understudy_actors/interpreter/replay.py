@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from understudy_actors.errors import NonDeterminismError
-from understudy_actors.interpreter import determinism
+from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.interpreter.determinism import are_alike, difference, place_of
 from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
@@ -36,6 +36,10 @@ class ReplayState(msgspec.Struct, eq=False):
     unmade: set[str] = NO_SET
     #: ids of attached children that have not settled; the run does not settle before them
     attached: dict[str, None] = NO_NAMES
+    #: recorded calls with ids of their own, by their place among the calls
+    placed: dict[str, PromiseRecord] = NO_NAMES
+    #: calls that this run has made under ids of their own
+    chosen: dict[str, CallSpec] = NO_NAMES
     #: number of calls made so far; the children's ids are numbered by it
     calls_made: int = 0
     #: A mismatch that this run itself has found. It is compared by identity, because an awaited
@@ -51,6 +55,9 @@ class ReplayState(msgspec.Struct, eq=False):
         """Take in the children that were recorded before this run began."""
         self.known = {record.id: record for record in history}
         self.unmade = set(self.known)
+        self.placed = {
+            place: record for record in history if (place := place_of(record)) != record.id
+        }
 
     def absorb(self, inbox: deque[PromiseRecord], wait: Wait | None) -> None:
         """Take in what has settled since the last step, and count it for the wait under way."""
@@ -77,18 +84,41 @@ class ReplayState(msgspec.Struct, eq=False):
         Raises
         ------
         NonDeterminismError
-            The promise was recorded for another call.
+            Another call is recorded in this place, or this one in another place.
+        CommandError
+            This run has made another call under the same id.
         """
-        record = self.known.get(spec.id)
-        if record is not None:
-            try:
-                determinism.check(record, spec)
-            except NonDeterminismError as mismatch:
-                self.mismatch = mismatch
-                raise
-            if self.unmade:
-                self.unmade.discard(spec.id)
-        return record
+        if spec.place is not None:
+            self._check_chosen(spec)
+        if self.unmade:
+            self._check_place(spec)
+        return self.known.get(spec.id)
+
+    def _check_place(self, spec: CallSpec) -> None:
+        """Compare a call with the one in the history, and check it off."""
+        place = spec.place or spec.id
+        # In a place, a call is recorded under an id of its own, or under that of the place.
+        record = self.placed.get(place) or self.known.get(place)
+        if record is None and spec.id in self.unmade:
+            record = self.known[spec.id]
+        if record is None or record.id not in self.unmade:
+            return
+        self.mismatch = difference(record, spec)
+        if self.mismatch is not None:
+            raise self.mismatch
+        self.unmade.discard(record.id)
+
+    def _check_chosen(self, spec: CallSpec) -> None:
+        """Refuse an id that this run has given to another call; the same call may be made again."""
+        if self.chosen is NO_NAMES:
+            self.chosen = {}
+        first = self.chosen.setdefault(spec.id, spec)
+        if first.name != spec.name or not are_alike(first.kind, spec.kind):
+            raise CommandError(
+                409,
+                f"the id {spec.id!r} belongs to another call ({first.label} at {first.site}), so "
+                f"it cannot be {spec.label}: give one of them another id",
+            )
 
     def consume(self, promise: Promise[Any]) -> Any:
         """Return the value of a settled promise, or raise the error that it failed with."""

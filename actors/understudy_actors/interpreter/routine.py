@@ -19,10 +19,11 @@ arguments, and the promises it was told of. This makes recovery one and the same
 * Time and random numbers come from ``ctx`` and depend on the id and the history alone.
 
 A replayed function must therefore make the same calls in the same order. Each call is compared with
-the recorded one (`determinism`): its kind, its function's name and, if asked for, its version. A
-mismatch ends the run with `NonDeterminismError`. The error is not thrown into the function, because
-the function could catch it and go on. A function that ends without having made all recorded calls
-has changed too, and fails in the same way.
+the one that is recorded in its place (`determinism`) before anything comes of it: its id, its kind,
+its function's name and, if asked for, its version. A mismatch says that the code has changed, which
+is no result of the call: the step asks for nothing but that the task be parked
+(`StepResult.mismatch`). The error is not thrown into the function, because the function could catch
+it and go on. A function that ends without having made all recorded calls has changed too.
 
 Calls that are made and not yielded are sent with the next yield, or when the function returns. A
 function that has returned does not settle before the calls that it started have settled, except
@@ -58,8 +59,7 @@ What is not perfect
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Final
 
@@ -73,6 +73,7 @@ from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Request, Subroutine
+from understudy_actors.interpreter.stack import Stack, close
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.wait import Wait, kept
 from understudy_actors.interpreter.yields import answer
@@ -187,7 +188,7 @@ class Routine:
         self._started = False
         self._inherited = variables
         #: the function's own generator, and subroutines on top of it
-        self._stack: list[Generator[Any, Any, Any]] = NO_LIST
+        self._stack: Stack = NO_LIST
         # There are two counters because two threads count.
         self._sent = self._answered = 0
 
@@ -280,21 +281,15 @@ class Routine:
         """Let go of the function; its clean-up code runs."""
         self.dropped = True
         if self._stack:
-            self._enter(self._close_stack)
+            self._enter(close, self._stack)
         self.flush = None
 
     def _enter(self, function: Callable[..., None], *args: Any) -> None:
-        """Call a method that runs the user's code, with the context variables of this run."""
+        """Call a function that runs the user's code, with the context variables of this run."""
         if self.function.kind == "coroutine":
             function(*args)
         else:
             self.variables.run(function, *args)
-
-    def _close_stack(self) -> None:
-        stack, self._stack = self._stack, NO_LIST
-        for generator in reversed(stack):
-            with suppress(BaseException):
-                generator.close()
 
     def _take(self) -> StepResult:
         result = self.calls.result
@@ -366,10 +361,11 @@ class Routine:
                     continue
                 value, error = answer(calls, asked), None
             except BaseException as raised:
-                if raised is self.replay.mismatch:
+                mismatch = self.replay.mismatch
+                if mismatch is not None and raised is mismatch:
                     # It is not thrown into the function, which could catch it and go on.
-                    self._close_stack()
-                    self._end(failure(self.env.values, raised, self.attempt))
+                    close(stack)
+                    self._give_up(mismatch)
                     return
                 value, error = None, raised
             if value.__class__ is Wait:
@@ -400,6 +396,10 @@ class Routine:
                 self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
         except Exception as error:
+            mismatch = self.replay.mismatch
+            if mismatch is not None and error is mismatch:
+                self._give_up(mismatch)
+                return
             outcome = failure(values, error, self.attempt)
         self._end(outcome)
 
@@ -417,14 +417,19 @@ class Routine:
     def _end(self, outcome: Outcome) -> None:
         """Settle, but not before all that the run has started."""
         replay = self.replay
-        if replay.unmade and not isinstance(outcome.error, NonDeterminismError):
-            mismatch = _ended_early(replay, self.function, outcome.error)
-            outcome = failure(self.env.values, mismatch, self.attempt)
+        missed = replay.first_unmade()
+        if missed is not None:
+            self._give_up(left_over(missed, defined_at(self.function.fn), outcome.error))
+            return
         if replay.attached:
             self.ended = outcome
             self.wait = Wait(replay.attached, len(replay.attached), kept(None, None))
         else:
             self.calls.result.done = outcome
+
+    def _give_up(self, mismatch: NonDeterminismError) -> None:
+        """End without a result: what the step has asked for so far is of no account either."""
+        self.calls.result = StepResult(mismatch=mismatch)
 
     def next_attempt(self) -> Routine:
         """Return a routine that runs the same local call once more."""
@@ -442,17 +447,6 @@ class Routine:
             time_ms=self.replay.time_ms,
             variables=self._inherited,
         )
-
-
-def _ended_early(
-    replay: ReplayState, function: FunctionLike, cause: BaseException | None
-) -> NonDeterminismError:
-    """Return the error of a function that has ended without making all recorded calls."""
-    missed = replay.first_unmade()
-    assert missed is not None
-    error = left_over(missed, defined_at(function.fn))
-    error.__cause__ = cause
-    return error
 
 
 def local_routine(

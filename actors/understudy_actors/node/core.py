@@ -217,6 +217,11 @@ class NodeCore:
         self, run: Run, result: StepResult, inlined: tuple[Routine, StepResult] | None = None
     ) -> None:
         """Do what a step asks for. Results come last, because they may end the lease."""
+        if result.mismatch is not None:
+            run.done = True
+            text = f"{type(result.mismatch).__name__}: {result.mismatch}"
+            self._fencing.park(run.activation, text)
+            return
         if result.commands:
             self._fencing.add(run, result.commands)
         for start in result.locals:

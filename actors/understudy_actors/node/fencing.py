@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from understudy_actors.activation import Activation, Phase, Run
-from understudy_actors.errors import CommandError
+from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_actors.node import fence_replies
 from understudy_actors.node.ports import BrokerPort
@@ -20,6 +20,8 @@ from understudy_store.commands import (
     Reply,
     TaskFence,
     TaskFulfill,
+    TaskHalt,
+    TaskRelease,
 )
 from understudy_store.records import (
     EMPTY,
@@ -32,6 +34,11 @@ from understudy_store.records import (
 )
 
 T = TypeVar("T")
+
+#: Characters of the cause with which a task is parked; the store takes more than that.
+CAUSE_CHARS_MAX: Final = 2000
+#: pause before a task is offered again that the broker did not let this node park
+UNPARKED_DELAY_MS: Final = 60_000
 
 Batch = tuple[ChildCommand, ...]
 
@@ -140,18 +147,23 @@ class Fencing:
                 self._on_found(run, command, reply.promise)
         elif isinstance(command, PromiseSettle) and reply.status == 413:
             # The result of a local step is too large: the step fails instead.
-            error = values.encode_error(CommandError(413, f"{command.id}: {reply.error}"))
-            settle = PromiseSettle(command.id, REJECTED, Value({}, error))
+            data = values.encode_error(CommandError(413, f"{command.id}: {reply.error}"))
+            settle = PromiseSettle(command.id, REJECTED, Value({}, data))
             self.add(run, [settle], counted=False)
         else:
-            self._settlements.tell(run, fence_replies.refused(command, reply, values))
+            error = CommandError(reply.status, reply.error or "refused")
+            self._settlements.tell(run, fence_replies.failed(command.id, error, values))
 
     def _on_found(self, run: Run, command: ChildCommand, record: PromiseRecord) -> None:
         """Go on with a promise that existed already under the id of a command."""
         if isinstance(command, PromiseCreate):
-            wrong = fence_replies.mismatch(command, record, self._state.env.values)
+            wrong = fence_replies.conflict(command, record)
+            if isinstance(wrong, NonDeterminismError):
+                self.park(run.activation, str(wrong))
+                return
             if wrong is not None:
-                self._settlements.tell(run, wrong)
+                failed = fence_replies.failed(command.id, wrong, self._state.env.values)
+                self._settlements.tell(run, failed)
                 return
         if record.settled:
             self._settlements.tell(run, record)
@@ -183,6 +195,39 @@ class Fencing:
         value = Value({}, self._state.env.values.encode_error(error))
         self._state.failed += 1
         self.fulfill(activation, REJECTED, value, last=True)
+
+    def park(self, activation: Activation, cause: str) -> None:
+        """Halt the task, because it cannot go on with the code of this node.
+
+        That is no result of the call. A person mends it, and continues the task, which goes on
+        where it was.
+        """
+        if activation.phase is Phase.ENDING:
+            return
+        if self._gathered:
+            self.send()
+        state = self._state
+        state.leave_running(activation, Phase.ENDING)
+        if state.log is not None:
+            state.log(f"{activation.id} is parked: {cause}")
+        text = "".join(char if char.isprintable() else " " for char in cause[:CAUSE_CHARS_MAX])
+        self._link.request(
+            TaskHalt(activation.id, text, activation.version),
+            partial(self._on_parked, activation),
+        )
+
+    def _on_parked(self, activation: Activation, answer: Response | Refused) -> None:
+        if activation.dropped:
+            return
+        status, text = _status(answer)
+        if status in (404, 409):
+            self._state.lose(activation, text or "the lease was lost")
+            return
+        if status >= 400:
+            # The task goes back, to be tried later, because nobody else would ever end the lease.
+            release = TaskRelease(activation.id, activation.version, UNPARKED_DELAY_MS)
+            self._link.request(release, ignore_reply)
+        self._state.drop(activation)
 
     def _on_fulfilled(
         self, activation: Activation, value: Value, last: bool, answer: Response | Refused

@@ -149,7 +149,7 @@ class BrokerCore:
             machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
         self._handlers = RequestHandlers(
-            machine, dispatcher, sessions, outbox, watches, flow, metrics, config
+            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, config
         )
         self._queue = RequestQueue(machine, flow)
         self._receiver = Receiver(

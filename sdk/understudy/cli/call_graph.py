@@ -279,7 +279,7 @@ def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now
         due_ms = (task.retry_at or 0) - now_ms
         later = f", due in {due_ms / 1000:.1f} s" if due_ms > 0 else ""
         return f"queued for group {group}{later}"
-    return "parked" if task.deaths and task.state == "halted" else task.state
+    return "parked" if task.cause and task.state == "halted" else task.state
 
 
 def _status_without_task(node: Node, record: PromiseRecord) -> str:

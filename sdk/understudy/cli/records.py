@@ -138,7 +138,7 @@ def failure_notes(record: PromiseRecord) -> list[str]:
 
 
 def task_trouble(task: TaskRecord | None) -> str:
-    """Return how the task's holders vanished and what to do about it; empty if all is well."""
+    """Return why the task does not go on and what to do about it; empty if all is well."""
     if task is None or not task.cause or task.state == "fulfilled":
         return ""
     if task.state == "halted":

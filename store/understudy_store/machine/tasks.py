@@ -236,6 +236,8 @@ def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
 def halt(s: State, c: TaskHalt, now: int) -> Reply:
     """Halt the task, with the cause if one is given; one that is halted stays as it is."""
     check_cause(s.limits, c.cause)
+    if c.version:
+        require_held(s, c.id, c.version, "fence", now)
     promise, task = require(s, c.id, now)
     check_event(promise, task, "halt")
     if task_moves.changes(task, "halt"):

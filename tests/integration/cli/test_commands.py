@@ -228,6 +228,16 @@ def test_tasks_are_halted_and_continued(cli: Cli) -> None:
     assert [task["id"] for task in found] == ["halt-1"]
     assert cli("tree", "halt-1")[1].startswith("halt-1  greet  halted")
     assert call(cli, "tasks", "continue", "halt-1")["state"] == "pending"
+    cli("invoke", "halt-2", "greet", "--target", "idle", "--delay", "1h")
+    for id in ("halt-1", "halt-2"):
+        call(cli, "tasks", "halt", id)
+    code, out, err = cli("tasks", "continue", "halt-1", "halt-3", "halt-2")
+    assert code == 1, "one of them does not exist, the others go on"
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        ["halt-1", "pending"],
+        ["halt-2", "pending"],
+    ]
+    assert "task 'halt-3' does not exist" in err
     _, out, _ = cli("tasks", "search", "--group", "idle")
     assert out.splitlines()[1].startswith("halt-1  pending  0        poll://any@idle")
 

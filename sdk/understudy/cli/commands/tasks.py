@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,8 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=T
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="The task's id, which is that of its promise.")
 ]
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
 
 
 @app.callback()
@@ -64,19 +67,43 @@ def halt(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 
 
 @app.command("continue")
-def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Let a halted or parked task run again.
+def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
+    """Let halted or parked tasks run again.
 
-    The broker parks a task, that is, halts it with a cause, if its holders vanish several times in
-    a row (its setting deaths_max). Continuing the task resets that number to zero.
+    A task is parked, that is, halted with a cause, if its node cannot go on with it (the code has
+    changed, or the function is unknown), or if its holders vanish several times in a row (the
+    broker's setting deaths_max). It goes on where it was.
+
+    --json prints one object, as get does; for several tasks a list of them.
 
     \b
-    Example:
+    Examples:
       understudy tasks continue order-7
+      understudy tasks search --state halted --json | jq -r '.[].id' \\
+        | xargs understudy tasks continue
+
+    Exits with 1 if one of the tasks does not exist or is not halted; the others go on.
     """
+    from understudy.cli.client import Client
+    from understudy.cli.errors import explain
+    from understudy.cli.json_data import print_json
+    from understudy.cli.records import task_json
+    from understudy_actors.errors import CommandError
     from understudy_store.commands import TaskContinue
 
-    return _show_reply(TaskContinue(id), as_json, url)
+    if len(ids) == 1:
+        return _show_reply(TaskContinue(ids[0]), as_json, url)
+    with Client(url) as client:
+        replies = list(client.commands([TaskContinue(id) for id in ids]))
+    found = [reply.task for reply in replies if not isinstance(reply, CommandError) and reply.task]
+    if as_json:
+        print_json([task_json(task) for task in found])
+    elif found:
+        print(_table(found))
+    refused = [reply for reply in replies if isinstance(reply, CommandError)]
+    for error in refused:
+        print(f"understudy tasks continue: {explain(error)[0]}", file=sys.stderr)
+    return 1 if refused else 0
 
 
 @app.command()

@@ -224,6 +224,7 @@ def test_status_of_a_pending_call() -> None:
     assert status_of(pending, task("p", "suspended")) == "waiting"
     assert status_of(pending, task("p", "halted")) == "halted"
     assert status_of(pending, task("p", "halted", deaths=5, cause="x")) == "parked"
+    assert status_of(pending, task("p", "halted", cause="no such function")) == "parked"
     assert status_of(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
     later = task("p", "pending", retry_at=7500)
     assert status_of(pending, later) == "queued for group g, due in 2.5 s"

@@ -172,7 +172,9 @@ class Chooser(ABC):
         """An operator."""
         chance = self.random.random()
         if chance < 0.35:
-            return TaskHalt(self.task("acquired", "suspended", "pending").id)
+            task = self.task("acquired", "suspended", "pending")
+            # A holder that cannot go on says its version.
+            return TaskHalt(task.id, "why", self.random.choice([0, 0, task.version]))
         if chance < 0.8:
             return TaskContinue(self.task("halted").id)
         if chance < 0.9:

@@ -416,3 +416,16 @@ def test_preload_is_left_to_the_engine_for_who_holds_it(world: World) -> None:
     world.root("a")
     reply = world.do(TaskPreload("a", 1))
     assert (reply.status, reply.promises) == (200, None)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("version", [1, 2, 7])
+def test_halt_with_a_version_is_for_the_holder_of_that_version(state: str, version: int) -> None:
+    world = in_state(state)
+    reply = world.do(TaskHalt("a", "why", version))
+    if state == "acquired" and version == 1:
+        assert reply.status == 200
+        assert (world.task("a").state, world.task("a").cause) == ("halted", "why")
+    else:
+        assert reply.status == 409
+        assert world.task("a").state == state
