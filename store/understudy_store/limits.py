@@ -6,6 +6,8 @@ import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+#: UTF-8 characters in an id, unless the limits of a store say otherwise
+ID_CHARS_MAX = 512
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +17,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     #: UTF-8 characters in a promise, task or schedule id
-    id_chars_max: int = 512
+    id_chars_max: int = ID_CHARS_MAX
     #: bytes of data in one param or value
     payload_bytes_max: int = 4 * MIB
     #: entries in one tags or headers dict, and characters in each key and text

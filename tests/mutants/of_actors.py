@@ -7,6 +7,7 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/actors").mutant
+_REFUSALS: Final = "node/test_refusals.py"
 _TASKS: Final = "node/test_tasks.py"
 _SUSPENSION: Final = "node/test_suspension.py"
 _LOST_TASKS: Final = "node/test_lost_tasks.py"
@@ -215,6 +216,41 @@ _NODE_CORE: Final = (
         _TASKS,
     ),
     _mutant(
+        "refusal-unheard",
+        None,
+        "a function fails with the refusal of a call for which it did not wait",
+        "understudy_actors.interpreter.routine.Routine._settle",
+        swap("refused and outcome.error is None", "refused and outcome.error is not None"),
+        _REFUSALS,
+    ),
+    _mutant(
+        "ends-before-the-answer",
+        None,
+        "a function does not settle before the store has answered all of its calls",
+        "understudy_actors.interpreter.routine.Routine._end",
+        swap(
+            "self._sent + len(self.calls.result.commands) > self._answered",
+            "self._sent > self._answered",
+        ),
+        _REFUSALS,
+    ),
+    _mutant(
+        "missing-step-instead-of-reason",
+        None,
+        "a refused step fails with the reason, and not because its promise does not exist",
+        "understudy_actors.node.fencing.Fencing._on_command_reply",
+        swap("reply.status == 404", "reply.status == 405"),
+        _REFUSALS,
+    ),
+    _mutant(
+        "long-ids-collide",
+        None,
+        "shortened ids of different callers differ",
+        "understudy_actors.interpreter.child_ids.child_id",
+        swap('parent.encode("utf-8"', 'parent[:KEPT_CHARS].encode("utf-8"'),
+        "interpreter/test_child_ids.py",
+    ),
+    _mutant(
         "unknown-function-not-parked",
         None,
         "a function that the node does not know parks the task",
@@ -304,7 +340,7 @@ _INTERPRETER: Final = (
         None,
         "a mismatch ends the function, which cannot catch it",
         "understudy_actors.interpreter.routine.Routine._run",
-        swap("raised is mismatch", "raised is None"),
+        swap("raised is self.replay.mismatch", "raised is None"),
         _DETERMINISM,
         _REPLAYS_OF_HISTORIES,
     ),
@@ -313,7 +349,7 @@ _INTERPRETER: Final = (
         None,
         "a recorded call that the code no longer makes is a mismatch",
         "understudy_actors.interpreter.routine.Routine._end",
-        swap("missed is not None", "missed is not None and not self.id"),
+        swap("mismatch is not None", "mismatch is not None and not self.id"),
         _DETERMINISM,
         _REPLAYS_OF_HISTORIES,
     ),

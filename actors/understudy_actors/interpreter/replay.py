@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from understudy_actors.errors import CommandError, NonDeterminismError
-from understudy_actors.interpreter.determinism import are_alike, difference, place_of
+from understudy_actors.interpreter.determinism import (
+    are_alike,
+    defined_at,
+    difference,
+    left_over,
+    place_of,
+)
 from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
@@ -40,6 +47,9 @@ class ReplayState(msgspec.Struct, eq=False):
     placed: dict[str, PromiseRecord] = NO_NAMES
     #: calls that this run has made under ids of their own
     chosen: dict[str, CallSpec] = NO_NAMES
+    #: Refusals of calls for which the function has not waited, so that it does not know of them.
+    #: The node's thread adds to it.
+    refused: dict[str, CommandError] = NO_NAMES
     #: number of calls made so far; the children's ids are numbered by it
     calls_made: int = 0
     #: A mismatch that this run itself has found. It is compared by identity, because an awaited
@@ -120,6 +130,23 @@ class ReplayState(msgspec.Struct, eq=False):
                 f"it cannot be {spec.label}: give one of them another id",
             )
 
+    def mismatch_at_end(
+        self, fn: Callable[..., Any], raised: BaseException | None
+    ) -> NonDeterminismError | None:
+        """Return where code and history differ, for a function that has ended; None: nowhere.
+
+        Parameters
+        ----------
+        fn
+            The code of the function.
+        raised
+            The exception that it ended with; None if it returned.
+        """
+        missed = self.first_unmade()
+        if self.mismatch is not None or missed is None:
+            return self.mismatch
+        return left_over(missed, defined_at(fn), raised)
+
     def consume(self, promise: Promise[Any]) -> Any:
         """Return the value of a settled promise, or raise the error that it failed with."""
         record = self.known[promise.id]
@@ -127,7 +154,23 @@ class ReplayState(msgspec.Struct, eq=False):
             self.time_ms = record.settled_at
         if record.state == RESOLVED:
             return self.values.decode_value(record.value.data, promise.hint)
+        self.hear((promise,))
         raise self.values.settled_error(record)
+
+    def refuse(self, id: str, error: CommandError) -> None:
+        """Note that the store has refused the call `id`; called on the node's thread.
+
+        The function is told if it waits for the call. Otherwise it fails at its end.
+        """
+        if self.refused is NO_NAMES:
+            self.refused = {}
+        self.refused[id] = error
+
+    def hear(self, promises: Iterable[Promise[Any]]) -> None:
+        """Note that the function is told how these ended, so that no refusal goes unheard."""
+        if self.refused:
+            for promise in promises:
+                self.refused.pop(promise.id, None)
 
     def first_unmade(self) -> PromiseRecord | None:
         """Return the first recorded call that the code has not made; None if it made all."""

@@ -27,7 +27,8 @@ it and go on. A function that ends without having made all recorded calls has ch
 
 Calls that are made and not yielded are sent with the next yield, or when the function returns. A
 function that has returned does not settle before the calls that it started have settled, except
-detached ones.
+detached ones, and not before the store has answered all of them: a call that it refuses, and that
+the function did not wait for, is the function's failure.
 
 A step that makes very many calls hands out its commands in parts (`flush`). If the broker has not
 answered more than `UNANSWERED_MAX` of them, the routine pauses until it has: the answer to the last
@@ -63,10 +64,8 @@ from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Final
 
-from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.child_commands import CallFrame
-from understudy_actors.interpreter.determinism import defined_at, left_over
 from understudy_actors.interpreter.empty import NO_LIST
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_s, success
@@ -117,29 +116,10 @@ class Routine:
     """
 
     __slots__ = (
-        "_answered",
-        "_args",
-        "_data",
-        "_inherited",
-        "_kwargs",
-        "_retry",
-        "_sent",
-        "_stack",
-        "_started",
-        "attempt",
-        "calls",
-        "dropped",
-        "ended",
-        "env",
-        "flush",
-        "function",
-        "id",
-        "inbox",
-        "record",
-        "replay",
-        "variables",
-        "wait",
-    )
+        "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_sent", "_stack",
+        "_started", "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id",
+        "inbox", "record", "replay", "variables", "wait",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -232,7 +212,8 @@ class Routine:
 
     @property
     def _behind(self) -> bool:
-        return self._sent - self._answered > UNANSWERED_LOW
+        """True while it waits for the broker; a run that has ended waits for every answer."""
+        return self._sent - self._answered > (UNANSWERED_LOW if self.ended is None else 0)
 
     def wake_on(self) -> list[str]:
         """Return ids, awaitable from outside, of which one must settle for this run to go on."""
@@ -321,7 +302,7 @@ class Routine:
         """Go on after a wait that is over."""
         self.wait = None
         if self.ended is not None:
-            self.calls.result.done = self.ended
+            self._settle(self.ended)
             return
         value: Any = None
         error: BaseException | None = None
@@ -361,11 +342,10 @@ class Routine:
                     continue
                 value, error = answer(calls, asked), None
             except BaseException as raised:
-                mismatch = self.replay.mismatch
-                if mismatch is not None and raised is mismatch:
+                if raised is self.replay.mismatch:
                     # It is not thrown into the function, which could catch it and go on.
                     close(stack)
-                    self._give_up(mismatch)
+                    self._end(failure(self.env.values, raised, self.attempt))
                     return
                 value, error = None, raised
             if value.__class__ is Wait:
@@ -396,10 +376,6 @@ class Routine:
                 self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
         except Exception as error:
-            mismatch = self.replay.mismatch
-            if mismatch is not None and error is mismatch:
-                self._give_up(mismatch)
-                return
             outcome = failure(values, error, self.attempt)
         self._end(outcome)
 
@@ -415,21 +391,28 @@ class Routine:
             self.calls.result.retry_error = error
 
     def _end(self, outcome: Outcome) -> None:
-        """Settle, but not before all that the run has started."""
+        """Settle, but not before all that the run has started, and all that it has asked for.
+
+        An answer may be a refusal, of which somebody has to hear.
+        """
         replay = self.replay
-        missed = replay.first_unmade()
-        if missed is not None:
-            self._give_up(left_over(missed, defined_at(self.function.fn), outcome.error))
+        mismatch = replay.mismatch_at_end(self.function.fn, outcome.error)
+        if mismatch is not None:
+            # What the step has asked for so far is of no account either.
+            self.calls.result = StepResult(mismatch=mismatch)
             return
-        if replay.attached:
+        if replay.attached or self._sent + len(self.calls.result.commands) > self._answered:
             self.ended = outcome
             self.wait = Wait(replay.attached, len(replay.attached), kept(None, None))
         else:
-            self.calls.result.done = outcome
+            self._settle(outcome)
 
-    def _give_up(self, mismatch: NonDeterminismError) -> None:
-        """End without a result: what the step has asked for so far is of no account either."""
-        self.calls.result = StepResult(mismatch=mismatch)
+    def _settle(self, outcome: Outcome) -> None:
+        """Settle, or fail because of a refused call for which nobody waited."""
+        refused = self.replay.refused
+        if refused and outcome.error is None:
+            outcome = failure(self.env.values, next(iter(refused.values())), self.attempt)
+        self.calls.result.done = outcome
 
     def next_attempt(self) -> Routine:
         """Return a routine that runs the same local call once more."""

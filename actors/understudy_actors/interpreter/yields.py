@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from understudy_actors.errors import RequestError
 from understudy_actors.interpreter.child_calls import ChildCalls
+from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import All, Call, Gather, Promise, Race, Sleep
 from understudy_actors.interpreter.wait import Wait
 
@@ -50,8 +51,12 @@ def _on_promise(calls: ChildCalls, promise: Promise[Any]) -> Any:
 
 def _on_all(calls: ChildCalls, request: All[Any]) -> Any:
     promises = [_as_promise(calls, item) for item in request.items]
-    consume = calls.replay.consume
-    return _wait_for(calls, promises, None, lambda: [consume(promise) for promise in promises])
+    return _wait_for(calls, promises, None, partial(_consume_all, calls.replay, promises))
+
+
+def _consume_all(replay: ReplayState, promises: list[Promise[Any]]) -> list[Any]:
+    replay.hear(promises)
+    return [replay.consume(promise) for promise in promises]
 
 
 def _on_gather(calls: ChildCalls, request: Gather) -> Any:
@@ -83,6 +88,7 @@ def _decide_race(calls: ChildCalls, race: Race[Any], promises: list[Promise[Any]
 
 def _race_won(calls: ChildCalls, race: Race[Any], promises: list[Promise[Any]]) -> Any:
     replay = calls.replay
+    replay.hear(promises)
     winner = int(replay.values.decode_value(replay.known[race.spec.id].value.data))
     if race.cancel:
         losers = [

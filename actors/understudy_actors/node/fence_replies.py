@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter.determinism import are_alike, describe
 from understudy_actors.interpreter.ports import Values
+from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply
 from understudy_store.records import (
     EMPTY,
@@ -19,6 +22,9 @@ from understudy_store.records import (
     PromiseRecord,
     Value,
 )
+
+#: characters of an id in a message; the store may have refused it because it is too long
+_SHOWN_CHARS: Final = 100
 
 
 def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
@@ -38,6 +44,21 @@ def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
 def failed(id: str, error: Exception, values: Values) -> PromiseRecord:
     """Return a promise that failed with `error`, for a call that cannot be made."""
     return PromiseRecord(id, REJECTED, EMPTY, Value({}, values.encode_error(error)), {}, 0, 0, None)
+
+
+def explained(command: ChildCommand, error: CommandError) -> CommandError:
+    """Return the refusal of a command with the call that it belongs to, in words."""
+    if not isinstance(command, PromiseCreate):
+        return CommandError(error.status, f"the result of {_shortened(command.id)}: {error.error}")
+    headers = command.param.headers
+    what = f"{headers.get(HEADER_KIND, 'call')} {headers.get(HEADER_FUNCTION, '')}".strip()
+    at = f" at {headers[HEADER_SITE]}" if HEADER_SITE in headers else ""
+    text = f"{what}{at} ({_shortened(command.id)}) was refused: {error.error}"
+    return CommandError(error.status, text)
+
+
+def _shortened(id: str) -> str:
+    return id if len(id) <= _SHOWN_CHARS else f"{id[:_SHOWN_CHARS]}…"
 
 
 def conflict(

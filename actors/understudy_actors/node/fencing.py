@@ -151,8 +151,20 @@ class Fencing:
             settle = PromiseSettle(command.id, REJECTED, Value({}, data))
             self.add(run, [settle], counted=False)
         else:
-            error = CommandError(reply.status, reply.error or "refused")
-            self._settlements.tell(run, fence_replies.failed(command.id, error, values))
+            if isinstance(command, PromiseSettle) and reply.status == 404:
+                # The create of this step was refused, which is the reason, and was told.
+                return
+            self._refuse(run, command, CommandError(reply.status, reply.error or "refused"))
+
+    def _refuse(self, run: Run, command: ChildCommand, error: CommandError) -> None:
+        """Log that the store refuses a call, and fail whoever waits for it, else its maker."""
+        error = fence_replies.explained(command, error)
+        routine = run.routine
+        if self._state.log is not None:
+            self._state.log(f"{routine.function.name} {routine.id}: {error}")
+        routine.replay.refuse(command.id, error)
+        failed = fence_replies.failed(command.id, error, self._state.env.values)
+        self._settlements.tell(run, failed)
 
     def _on_found(self, run: Run, command: ChildCommand, record: PromiseRecord) -> None:
         """Go on with a promise that existed already under the id of a command."""
@@ -162,8 +174,7 @@ class Fencing:
                 self.park(run.activation, str(wrong))
                 return
             if wrong is not None:
-                failed = fence_replies.failed(command.id, wrong, self._state.env.values)
-                self._settlements.tell(run, failed)
+                self._refuse(run, command, wrong)
                 return
         if record.settled:
             self._settlements.tell(run, record)

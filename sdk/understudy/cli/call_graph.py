@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import (
     DETACHED,
@@ -31,6 +32,8 @@ from understudy_store.records import (
     TaskRecord,
 )
 
+#: more digits than the number of any call has
+_DIGITS_MAX: Final = 12
 #: up to this number, children of the same function and role are all shown
 ALIKE_MAX: Final = 20
 #: beyond it, this many of the first and this many of the failed are shown
@@ -170,7 +173,10 @@ def _in_call_order(parent: str, children: list[Node]) -> list[Node]:
 def _numbers_below(parent: str, id: str) -> tuple[int, ...]:
     """Return the numbers in an id: (2, 10) for ``p.2.10`` below ``p``; empty for a chosen id."""
     if not id.startswith(f"{parent}."):
-        return ()
+        # The id of a call far down is shortened: only its number is left of its place.
+        last = id.rpartition(".")[2]
+        is_number = last.isascii() and last.isdigit() and len(last) < _DIGITS_MAX
+        return (int(last),) if is_number and child_id(parent, int(last)) == id else ()
     parts = id[len(parent) + 1 :].split(".")
     if not all(part.isascii() and part.isdigit() for part in parts):
         return ()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from understudy.client.calls import check_id, client_call, promise_of
 from understudy.client.session import ClientSession
 from understudy.handle import Handle, in_async_code
 from understudy.options import Options
 from understudy.registry import Function
+from understudy_actors.errors import CommandError
 from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import RESOLVED, PromiseRecord
+
+_LOG: Final = logging.getLogger("understudy")
 
 
 class Caller:
@@ -91,6 +96,15 @@ class Caller:
             raise values.settled_error(record)
 
         handle: Handle[Any] = Handle(id, stored, result, decode, self.cancel)
-        if not in_async_code():
+        if in_async_code():
+            # Nobody may ever await the handle, and a call that is refused leaves no other trace.
+            stored.add_done_callback(partial(_log_refusal, id))
+        else:
             stored.result()
         return handle
+
+
+def _log_refusal(id: str, stored: Future[None]) -> None:
+    error = stored.exception()
+    if isinstance(error, CommandError):
+        _LOG.warning("the call %r was refused: %s", id, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -253,10 +254,25 @@ class TestValues:
         def down(ctx: Context, n: int) -> Any:
             return (yield ctx.rfc(down, n - 1)) + 1 if n else 0
 
-        # An id grows by two characters with each level, and its length is bounded.
-        assert runtime.rpc("x", down, 200).result(20) == 200
-        with pytest.raises(CommandError, match="512"):
-            runtime.rpc("y", down, 300).result(20)
+        # An id grows by two characters with each level, until it is shortened.
+        assert runtime.rpc("x", down, 400).result(60) == 400
+        assert sum(1 for _ in runtime.promises.search(prefix="x")) == 401
+
+    def test_a_chain_without_end(self, runtime: Runtime) -> None:
+        """A function that hands over to itself, as long as it likes."""
+
+        @runtime.register
+        def tick(ctx: Context, n: int) -> Any:
+            if n < 400:
+                yield ctx.detached(tick, n + 1)
+            return n
+
+        runtime.rpc("tick", tick, 0)
+
+        def states() -> list[str]:
+            return [found.state for found in runtime.promises.search(prefix="tick")]
+
+        eventually(lambda: states() == ["resolved"] * 401, 60)
 
 
 class TestIds:
@@ -413,3 +429,19 @@ class TestNoBroker:
                 each.result(5)
         with pytest.raises(RuntimeError, match="stopped"):
             connection.command(PromiseGet("x"))
+
+
+@pytest.mark.parametrize("loop", [trio.run, lambda main: asyncio.run(main())])
+def test_a_refused_call_whose_handle_nobody_awaits_is_logged(
+    client: Runtime, loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On an event loop `rpc` does not wait, so the refusal would go unheard."""
+
+    async def main() -> None:
+        client.rpc("a\nb", "f")
+
+    with client:
+        client.promises.create("connected")
+        loop(main)
+        eventually(lambda: "the call 'a\\nb' was refused" in caplog.text)
+    assert "contains a control character" in caplog.text

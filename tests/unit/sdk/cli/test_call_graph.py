@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from understudy.cli.call_graph import Line, Node, Omitted, build, lines, status
 from understudy.cli.call_graph_text import Surroundings, as_data, draw, progress_line
 from understudy.values import Codec
+from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.records import (
     EMPTY,
     HEADER_ATTEMPT,
@@ -117,6 +118,15 @@ def test_a_chosen_id_is_ordered_by_its_place() -> None:
         msgspec.structs.replace(promise("other", branch="p"), param=Value({HEADER_PLACE: "q.1"})),
     )
     assert ids(root) == ["p.1", "mine", "p.3", "other"]
+
+
+def test_children_with_shortened_ids_are_ordered_by_their_number() -> None:
+    parent = "p" + ".1" * 255
+    short = [child_id(parent, number) for number in (10, 9, 2)]
+    records = [promise(parent), *(promise(id, branch=parent) for id in short)]
+    root = tree(*records, root=parent)
+    assert all("~" in id for id in short)
+    assert ids(root) == short[::-1]
 
 
 def test_the_children_of_a_chosen_id_are_found_by_their_tags() -> None:
