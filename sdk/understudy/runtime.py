@@ -467,6 +467,8 @@ class Runtime:
         ------
         ConfigurationError
             An id that cannot be used, or a function that is not registered here.
+        UnknownFunctionError
+            A `Runtime.local` has no function of that name, so nobody could perform the call.
         InvalidArgumentsError
             The arguments do not suit the function, if it is registered here.
         EncodingError

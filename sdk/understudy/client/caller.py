@@ -40,6 +40,8 @@ class Caller:
     def rpc(self, id: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle[Any]:
         """Call `f` in its group; see `Runtime.rpc`."""
         create, function = self._create(id, f, args, kwargs)
+        if function is None:
+            self._check_known(f)
         stored, result = self._session.connected().invoke(create)
         return self._handle(create.id, stored, result, function)
 
@@ -67,6 +69,12 @@ class Caller:
     def cancel(self, id: str) -> None:
         """Cancel a call graph; see `Runtime.cancel`."""
         self._session.command(PromiseCancel(check_id(id)))
+
+    def _check_known(self, name: str) -> None:
+        """Raise if nobody could perform a call: this process is the only node of its group."""
+        session, options = self._session, self.options
+        if session.is_alone and (options.target or session.env.target) == session.env.target:
+            session.env.registry.get(name, options.version)
 
     def _create(
         self,

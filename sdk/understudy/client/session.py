@@ -112,6 +112,11 @@ class ClientSession:
         return self._connection is not None
 
     @property
+    def is_alone(self) -> bool:
+        """True if no other process can join this one's broker as a node, but by being spawned."""
+        return self.embedded is not None and not self.spawned
+
+    @property
     def connection(self) -> ConnectionPort:
         """The connection of this process, made at first use; a forked child has its own."""
         connection = self._connection

@@ -41,6 +41,14 @@ def runtime() -> Iterator[Runtime]:
         yield runtime
 
 
+def alone(runtime: Runtime) -> Runtime:
+    """Return a runtime with the same functions that is the only node of its group."""
+    local = Runtime.local()
+    for function in runtime.functions:
+        local.register(function.fn, name=function.name)
+    return local
+
+
 def add(ctx: Context, a: int, b: int = 0) -> int:
     return a + b
 
@@ -110,8 +118,8 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "rpc: arguments": lambda r: r.rpc("x", "add"),
     "rpc: value": lambda r: r.rpc("x", "add", object()),
     "rpc: too large": lambda r: r.rpc("x", "add", b"x" * 9_000_000),
-    "rpc: unknown function": lambda r: r.rpc("x", "ad", 1).result(),
-    "rpc: unknown version": lambda r: r.options(version=9).rpc("x", "add", 1).result(),
+    "rpc: unknown function": lambda r: alone(r).rpc("x", "ad", 1),
+    "rpc: unknown version": lambda r: alone(r).options(version=9).rpc("x", "add", 1),
     "rpc: id of another call": lambda r: [r.rpc("x", "add", 1), r.rpc("x", "other")],
     "run: id": lambda r: r.run("", add, 1),
     "run: unknown function": lambda r: r.run("x", "ad"),
