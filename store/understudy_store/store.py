@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.base import OPENING, Engine, Opening, Read
 from understudy_store.engines.schemes import open_engine
 from understudy_store.errors import (
     StoreClosedError,
@@ -149,6 +149,14 @@ class Store:
         self._enqueue(changes, reads, on_done)
         return None
 
+    def watch(self, on_failure: Callable[[StoreFailedError], None]) -> None:
+        """Call `on_failure` once if the engine fails by itself, while nobody asks it for anything.
+
+        It is called on a thread of the store, or at once if that has happened already. It must be
+        quick and must not raise.
+        """
+        self._engine.watch(lambda error: on_failure(self._fail(error)))
+
     # ---- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -277,13 +285,15 @@ def _advice(error: Exception) -> str:
     )
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, opening: Opening = OPENING) -> Store:
     """Open the store that `url` names, or make it.
 
     Parameters
     ----------
     url
         ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or a plain path.
+    opening
+        The owner's wishes.
 
     Raises
     ------
@@ -292,7 +302,7 @@ def open_store(url: str) -> Store:
     StoreError
         See `understudy_store.errors`: each says what was found and what to do.
     """
-    engine = open_engine(url)
+    engine = open_engine(url, opening)
     try:
         return Store(engine)
     except BaseException:

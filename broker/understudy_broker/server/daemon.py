@@ -18,6 +18,7 @@ from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
 from understudy_broker.transport.loop_lock import LoopThread
+from understudy_store.engines.base import Opening
 from understudy_store.errors import StoreError
 from understudy_store.store import Store, open_store
 
@@ -48,7 +49,7 @@ def run_broker(settings: BrokerSettings) -> int:
     stopper = _Stopper()
     try:
         with StopSignals(stopper.request):
-            store = open_store(settings.store)
+            store = open_store(settings.store, Opening(settings.accept_lost_journal))
             try:
                 trio.run(_main, settings, store, stopper, log)
             finally:

@@ -13,7 +13,8 @@ may leave once each is durable. If enough waits for the next commit already (`Br
 loop reads no more frames until the commit is done; peers then wait, as their sockets fill up.
 
 **Failing.** If a commit or a lookup fails, it is not known what is on the disk. The server stops at
-once and sends nothing more: no peer is told what may not be there. `serve` raises the reason.
+once and sends nothing more: no peer is told what may not be there. `serve` raises the reason. The
+store may also fail by itself, while it brings older commits to its file; it then wakes the loop.
 
 **Stopping in order.** A batch under way is committed, and its messages are sent; peers are told
 that this broker leaves. Requests that were not performed are asked again by their peers.
@@ -87,11 +88,14 @@ class Server:
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
+        #: The reason why the store failed by itself. Only a thread of the store writes it.
+        self._store_failure: StoreFailedError | None = None
         #: at the end of the last turn, frames waited for peers that did not take them
         self._has_waiting = False
 
     async def run(self) -> None:
         """Make turns until `request_stop`, or until the store fails."""
+        self._store.watch(self._on_store_failed)
         await self._transport.drive(self._turn)
 
     def request_stop(self) -> None:
@@ -187,12 +191,19 @@ class Server:
         self._lookup_result = result
         self._wake()
 
+    def _on_store_failed(self, failure: StoreFailedError) -> None:
+        """Have the loop end; called on a thread of the store, while the loop may be idle."""
+        self._store_failure = failure
+        self._wake()
+
     def _wake(self) -> None:
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._transport.wake, idempotent=True)
 
     def _take_answers(self) -> None:
         """Take what the store's threads have answered since the last turn."""
+        if self._store_failure is not None:
+            raise self._store_failure
         found = self._lookup_result
         if found is not None:
             self._lookup_result = None

@@ -5,14 +5,14 @@ An engine loads, finds and commits. It decides nothing; the machine does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import ReadCommand, Reply
-from understudy_store.errors import StoreFencedError
+from understudy_store.errors import StoreError, StoreFencedError
 from understudy_store.records import Row
 
 #: The epoch of every store that only one process can open at a time (memory, or a file under a
@@ -29,6 +29,23 @@ class Read(msgspec.Struct, frozen=True):
 
     command: ReadCommand
     now: int
+
+
+class Opening(NamedTuple):
+    """The wishes of a store's owner when the store is opened.
+
+    Attributes
+    ----------
+    accept_lost_journal
+        Open the store although the journal that it names is missing: the commits that only the
+        journal had are lost.
+    """
+
+    accept_lost_journal: bool = False
+
+
+#: without any wish
+OPENING: Final = Opening()
 
 
 class Engine(Protocol):
@@ -88,6 +105,13 @@ class Engine(Protocol):
             None of the changes is visible then; only opening the store again tells whether they
             were kept. Also raised where an inserted row exists, or an updated one does not; an
             engine that writes commits to its tables later may say so at a later commit.
+        """
+
+    def watch(self, on_failure: Callable[[StoreError], None]) -> None:
+        """Call `on_failure` once if the engine fails by itself, between two calls.
+
+        It is called on a thread of the engine, or at once if that has happened already. It must be
+        quick and must not raise.
         """
 
     def close(self) -> None:

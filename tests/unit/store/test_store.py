@@ -227,7 +227,7 @@ def test_engines_refuse_a_foreign_epoch(tmp_path: Path) -> None:
 
 def test_engines_are_chosen_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     made = MemoryEngine()
-    monkeypatch.setitem(ENGINES, "ours", lambda url: made if url.endswith("/a") else None)
+    monkeypatch.setitem(ENGINES, "ours", lambda url, _: made if url.endswith("/a") else None)
     assert open_engine("ours://host/a") is made
     with pytest.raises(StoreAddressError):
         open_engine("ours://host/b")

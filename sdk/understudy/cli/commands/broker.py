@@ -26,6 +26,13 @@ StoreUrl = Annotated[
         "[default: sqlite:///understudy.db]",
     ),
 ]
+AcceptLostJournal = Annotated[
+    bool | None,
+    typer.Option(
+        "--accept-lost-journal",
+        help="Open a store whose journal is missing. What only the journal had is lost.",
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -63,6 +70,7 @@ Settings = Annotated[
 def broker(
     listen: Listen = None,
     store: StoreUrl = None,
+    accept_lost_journal: AcceptLostJournal = None,
     config: ConfigFile = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -99,6 +107,7 @@ def broker(
     flags: dict[str, object] = {
         "listen": listen,
         "store": store,
+        "accept_lost_journal": accept_lost_journal,
         "log_level": log_level,
         "log_format": log_format,
         "accept_clock": accept_clock,

@@ -133,6 +133,7 @@ class Meta(StoreModel, table=True):
 
     ``now``: greatest time ever committed. ``store``: 8 random bytes in hex, which its journal
     repeats. ``commit``: number of the last commit in the tables; later ones are in the journal.
+    ``journal``: the journal's mark, 8 random bytes in hex; empty if the tables have every commit.
     """
 
     __tablename__ = "meta"

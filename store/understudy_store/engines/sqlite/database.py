@@ -180,6 +180,8 @@ class Database:
         self.store = bytes.fromhex(meta["store"])
         #: number of the last commit that is in the file
         self.number = int(meta["commit"])
+        #: mark of the journal that may have later commits; empty: none has
+        self.mark = bytes.fromhex(meta["journal"])
         self._now = int(meta["now"])
         self._driver = _driver_of(self._writer)
         # Checkpoints are counted in pages, and those of an older file are smaller.
@@ -298,6 +300,24 @@ class Database:
             raise _plain(error) from None
         self.number = number
         self._now = max(self._now, memtable.now)
+
+    def name_journal(self, mark: bytes) -> None:
+        """Name the journal that has later commits from now on; with no mark: none has.
+
+        The name is put into the file itself, not only into SQLite's log beside it. So also a copy
+        of the file alone shows that it may lack commits.
+        """
+        try:
+            # Somebody who removed the lock's file may have opened the store, and named another.
+            self._driver.execute(
+                "UPDATE meta SET value = ? WHERE key = 'journal' AND value = ?",
+                (mark.hex(), self.mark.hex()),
+            )
+            if mark:
+                self._driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise _plain(error) from None
+        self.mark = mark
 
     def _set(self, key: str, value: int) -> None:
         self._driver.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), key))
