@@ -292,6 +292,19 @@ def test_garbage_in_its_place_is_written_over(
     assert path.stat().st_size == (1 + 2 * BLOCKS) * BLOCK_BYTES
 
 
+def test_a_record_of_another_journal_or_place_is_none(opened: Journal, path: Path) -> None:
+    """Such as an earlier process, or a program that moves blocks, has left in the file."""
+    opened.append(b"one")
+    content = bytearray(path.read_bytes())
+    free = 3 * BLOCK_BYTES
+    foreign = journal._head(b"another1", free, 2, b"")
+    content[free : free + HEAD_BYTES] = foreign
+    moved = journal._head(opened.mark, free, 3, b"")
+    content[free + BLOCK_BYTES : free + BLOCK_BYTES + HEAD_BYTES] = moved
+    path.write_bytes(content)
+    assert _recovered(opened, 0) == [b"one"]
+
+
 # ---- payloads of somebody who knows everything ----------------------------------------------
 
 
