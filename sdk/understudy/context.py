@@ -17,7 +17,6 @@ from collections.abc import (
     Generator,
     Iterable,
     Mapping,
-    MutableMapping,
 )
 from contextvars import copy_context
 from datetime import timedelta
@@ -106,6 +105,9 @@ class NodeView(Protocol):
     #: the address of calls that name no target
     @property
     def target(self) -> str: ...
+    #: addresses of functions that were registered with one, by name
+    @property
+    def targets(self) -> Mapping[str, str]: ...
     def warn(self, text: str) -> None: ...
     def dependency(self, name: str) -> Any: ...
     def registered(self, fn: Callable[..., Any]) -> Function: ...
@@ -805,9 +807,11 @@ class Context:
         spec = run.calls.new_call(kind, f if known is None else known.name, site)
         if spec.id not in run.replay.known:
             spec.data = env.values.encode_call(known, args, kwargs)
-        spec.target = env.target
         hint = None
-        if known is not None:
+        if known is None:
+            spec.target = env.targets.get(f, env.target)
+        else:
+            spec.target = known.target or env.target
             hint = known.result_hint
             spec.passed_version = known.version
             if known.timeout_s is not None:
@@ -860,10 +864,17 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
         return not self._run.replay.replaying and self.logger.isEnabledFor(level)
 
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"{self._run.function.name} {self._run.id}: {msg}", kwargs
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        """Log a message after the name of the run; all other methods of a logger end here."""
+        if not self.isEnabledFor(level):
+            return
+        prefix = f"{self._run.function.name} {self._run.id}: "
+        if args:
+            # The id is no part of the user's format.
+            prefix = prefix.replace("%", "%%")
+        # The place of the record is the caller's, as if this method were part of logging.
+        stacklevel = kwargs.pop("stacklevel", 1) + 1
+        self.logger.log(level, f"{prefix}{msg}", *args, stacklevel=stacklevel, **kwargs)
 
 
 _MEANINGLESS_FOR_LOCAL_CALLS: Final = (

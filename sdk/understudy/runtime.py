@@ -285,6 +285,7 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> F: ...
     @overload
@@ -297,6 +298,7 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> Callable[[F], F]: ...
     def register(
@@ -308,15 +310,16 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> Any:
         """Make a function callable by its name: ``@runtime.register``, ``@register(name=...)``.
 
         Parameters
         ----------
-        fn : function
-            A generator function, an ``async def`` or a plain function. Its first parameter is the
-            `Context`.
+        fn : callable
+            A generator function, an ``async def`` or a plain function; a bound method, a partial or
+            an object with ``__call__``. Its first parameter is the `Context`.
         name : str, optional
             The name that calls use; by default the function's own.
         version : int, optional
@@ -325,6 +328,9 @@ class Runtime:
             The retry policy of calls that have none of their own.
         timeout : float or timedelta, optional
             Seconds to the deadline of calls that have none of their own.
+        target : str, optional
+            The group or node of calls that name none: ``"bank"``. By default the group of this
+            runtime.
         replace : bool, optional
             Whether it may take the place of another function of that name and version.
 
@@ -353,10 +359,22 @@ class Runtime:
             fn, name = None, fn
         if fn is None:
             return lambda f: self.register(
-                f, name=name, version=version, retry=retry, timeout=timeout, replace=replace
+                f,
+                name=name,
+                version=version,
+                retry=retry,
+                timeout=timeout,
+                target=target,
+                replace=replace,
             )
         self.session.env.registry.register(
-            fn, name=name, version=version, retry=retry, timeout_s=timeout, replace=replace
+            fn,
+            name=name,
+            version=version,
+            retry=retry,
+            timeout_s=timeout,
+            target=target,
+            replace=replace,
         )
         return fn
 

@@ -303,7 +303,7 @@ class Schedules:
         if "promise_id" not in kwargs:
             return self._promise_id
         registry = self._session.env.registry
-        function = registry.of(f) if callable(f) else registry.find(f)
+        function = registry.of(f) or registry.elsewhere(f) if callable(f) else registry.find(f)
         if function is None or function.takes_keyword("promise_id"):
             return self._promise_id
         warn_renamed(

@@ -180,7 +180,7 @@ class WorkerPool:
     def submit(self, run: Run) -> None:
         """Step `run` on one of the threads."""
         routine = run.routine
-        if routine.flush is None and routine.function.kind != "plain":
+        if routine.flush is None and routine.kind != "plain":
             routine.hand_out_to(partial(self._report_part, run), self._now_ms)
         with self._lock:
             self._ready.append(run)
@@ -372,7 +372,7 @@ class WorkerPool:
             routine.close()
 
     def _measured_step(self, routine: Routine) -> StepResult:
-        if routine.function.kind != "plain":
+        if routine.kind != "plain":
             return routine.step(self._now_ms())
         began = time.perf_counter()
         result = routine.step(self._now_ms())

@@ -64,17 +64,19 @@ from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Final
 
+from understudy_actors.interpreter.bodies import BODIES, body_of
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.child_commands import CallFrame
 from understudy_actors.interpreter.empty import NO_LIST
 from understudy_actors.interpreter.environment import Environment
+from understudy_actors.interpreter.error_notes import explain
 from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_s, success
-from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
+from understudy_actors.interpreter.ports import FunctionLike, Kind, RetryPolicy
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Request, Subroutine
 from understudy_actors.interpreter.stack import Stack, close
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
-from understudy_actors.interpreter.wait import Wait, kept
+from understudy_actors.interpreter.wait import GO_ON, Wait, kept
 from understudy_actors.interpreter.yields import answer
 from understudy_store.records import PromiseRecord
 
@@ -118,7 +120,7 @@ class Routine:
     __slots__ = (
         "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_sent", "_stack",
         "_started", "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id",
-        "inbox", "record", "replay", "variables", "wait",
+        "inbox", "kind", "record", "replay", "variables", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -141,6 +143,8 @@ class Routine:
     ) -> None:
         self.env = env
         self.function = function
+        #: the function's, until a plain one returns a generator or a coroutine
+        self.kind: Kind = function.kind
         self.record = record
         self.id = record.id
         self.attempt = attempt
@@ -267,7 +271,7 @@ class Routine:
 
     def _enter(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function that runs the user's code, with the context variables of this run."""
-        if self.function.kind == "coroutine":
+        if self.kind == "coroutine":
             function(*args)
         else:
             self.variables.run(function, *args)
@@ -289,13 +293,18 @@ class Routine:
                 return
         try:
             result = function.fn(self.env.make_context(self), *args, **kwargs)
+            if self.kind != "plain" or result.__class__ in BODIES:
+                self.kind, result = body_of(function, result)
         except BaseException as error:
             self._raised(error)
             return
-        if function.kind == "plain":
+        if self.kind == "plain":
             self._returned(result)
+            return
+        self._stack = [result]
+        if self.kind == "coroutine" and function.kind == "plain":
+            self.wait = GO_ON
         else:
-            self._stack = [result]
             self._run(None, None)
 
     def _finish(self, wait: Wait) -> None:
@@ -318,7 +327,7 @@ class Routine:
     def _run(self, value: Any, error: BaseException | None) -> None:
         """Send or throw into the function, and answer what it yields, until something must wait."""
         stack, calls = self._stack, self.calls
-        coroutine = self.function.kind == "coroutine"
+        coroutine = self.kind == "coroutine"
         while stack:
             try:
                 asked = stack[-1].send(value) if error is None else stack[-1].throw(error)
@@ -383,7 +392,9 @@ class Routine:
         function, values = self.function, self.env.values
         policy = self._retry or function.retry or values.default_retry
         leaf = self.replay.calls_made == 0
-        delay_s = retry_delay_s(function, policy, self.attempt, error, leaf=leaf)
+        hopeless = explain(error, self.kind, self.env.functions.names)
+        retried = leaf and not hopeless and self.kind != "generator"
+        delay_s = retry_delay_s(policy, self.attempt, error) if retried else None
         if delay_s is None:
             self._end(failure(values, error, self.attempt))
         else:

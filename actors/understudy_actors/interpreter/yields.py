@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import CoroutineType, GeneratorType
 from typing import Any, Final
 
 from understudy_actors.errors import RequestError
@@ -25,11 +26,23 @@ def answer(calls: ChildCalls, asked: Any) -> Any:
     """
     handler = _HANDLERS.get(asked.__class__)
     if handler is None:
+        if isinstance(asked, GeneratorType | CoroutineType):
+            raise RequestError(_called_directly(asked))
         raise RequestError(
             f"{calls.function.name} yielded {asked!r}, which is not a request: yield a call of "
             "ctx (ctx.rfc, ctx.sleep, ...) or a promise, or use return"
         )
     return handler(calls, asked)
+
+
+def _called_directly(called: GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any]) -> str:
+    name = called.__name__
+    called.close()
+    return (
+        f"{name} was called directly, and what that gave was yielded, which runs nothing: write "
+        f"`yield ctx.rpc({name}, ...)` for a durable call, or `yield from {name}(ctx, ...)` to run "
+        "a generator as a part of this function"
+    )
 
 
 def _on_call(calls: ChildCalls, call: Call[Any]) -> Any:

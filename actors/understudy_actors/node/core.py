@@ -244,6 +244,9 @@ class NodeCore:
             routine, result = inlined
             run = activation.runs[routine.id] = Run(activation, routine, parent)
             self._perform(run, result)
+            if routine.runnable:
+                # It has returned a coroutine, which its loop runs.
+                self.state.schedule(run)
             return
         history = activation.take_history(start.spec.id)
         self.state.add_run(activation, local_routine(parent.routine, start, history), parent)

@@ -11,7 +11,7 @@ from understudy.client.calls import check_id, client_call, promise_of
 from understudy.client.session import ClientSession
 from understudy.handle import Handle, in_async_code
 from understudy.options import Options
-from understudy.registry import Function
+from understudy.registry import Function, Registry
 from understudy_actors.errors import CommandError
 from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
@@ -50,7 +50,8 @@ class Caller:
         session = self._session
         registry = session.env.registry
         if callable(f) and registry.of(f) is None:
-            registry.register(f)
+            check_id(id)
+            _register_here(registry, f)
         elif isinstance(f, str):
             registry.get(f, self.options.version)
         here = f"{poll(session.env.group)}/{session.name}"
@@ -85,6 +86,7 @@ class Caller:
         target: str | None = None,
     ) -> tuple[PromiseCreate, Function | None]:
         env = self._session.env
+        check_id(id)
         call = client_call(env, self.options, "rpc", f, args, kwargs, target)
         return promise_of(env, call, id), call.function
 
@@ -116,3 +118,19 @@ def _log_refusal(id: str, stored: Future[None]) -> None:
     error = stored.exception()
     if isinstance(error, CommandError):
         _LOG.warning("the call %r was refused: %s", id, error)
+
+
+def _register_here(registry: Registry, f: Any) -> None:
+    """Register a function as it is registered on another runtime of this process, if it is."""
+    known = registry.elsewhere(f)
+    if known is None:
+        registry.register(f)
+    else:
+        registry.register(
+            f,
+            name=known.name,
+            version=known.version,
+            retry=known.retry,
+            timeout_s=known.timeout_s,
+            target=known.target,
+        )

@@ -55,7 +55,7 @@ def client_call(
     if options.retry is not None:
         spec.retry = to_wire(options.retry)
     spec.tags = options.tags
-    spec.target = target or options.target or env.target
+    spec.target = target or options.target or (function and function.target) or env.target
     spec.priority = options.priority
     timeout_s = options.timeout_s
     if timeout_s is None and function is not None:
@@ -70,6 +70,12 @@ def client_call(
 
 def check_id(id: object) -> str:
     """Return the id of a promise or schedule if it is one; the store checks its characters."""
+    if callable(id):
+        name = getattr(id, "__name__", repr(id))
+        raise ConfigurationError(
+            f"{name} stands where the id of the call belongs: give the id first, a string of your "
+            f"choice, then the function: runtime.rpc('{name}-1', {name}, ...)"
+        )
     if not isinstance(id, str) or not id:
         raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
     return id

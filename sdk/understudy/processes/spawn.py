@@ -152,6 +152,7 @@ def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) ->
             "version": function.version,
             "retry": function.retry,
             "timeout_s": function.timeout_s,
+            "target": function.target,
         }
         for function in env.registry.functions()
     ]

@@ -27,6 +27,7 @@ def main() -> int:
             version=function["version"],
             retry=function["retry"],
             timeout=function["timeout_s"],
+            target=function["target"],
         )
     for name, value in shipment["dependencies"].items():
         runtime.set_dependency(name, value)

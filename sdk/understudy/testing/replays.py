@@ -199,7 +199,7 @@ class _Replayer:
         children = self._children(task)
         if not children:
             return Replayed(task.id, 0, None, None)
-        if self._function.kind == "plain":
+        if not self._function.may_make_calls:
             raise self._with_note(task, left_over(children[0], place_of(self._function.fn)))
         steps = self._play(task, children)
         outcome, beyond = steps.outcome, steps.beyond
@@ -240,12 +240,12 @@ class _Replayer:
             history=children,
         )
         steps = _ReplaySteps(self, routine)
-        if self._function.kind == "coroutine":
+        if routine.kind != "coroutine":
+            steps.run(task.created_at)
+        if routine.kind == "coroutine":
             import trio  # generators do without it
 
             routine.variables.run(trio.run, steps.run_coroutine, task.created_at)
-        else:
-            steps.run(task.created_at)
         routine.close()
         return steps
 
@@ -321,7 +321,7 @@ class _ReplaySteps:
         self.mismatch: NonDeterminismError | None = None
 
     def run(self, now_ms: int) -> None:
-        while self._goes_on(self._routine.step(now_ms)):
+        while self._goes_on(self._routine.step(now_ms)) and self._routine.kind != "coroutine":
             pass
 
     async def run_coroutine(self, now_ms: int) -> None:
