@@ -12,6 +12,7 @@ _ERROR_VALUES: Final = "values/test_errors.py"
 _RETRY: Final = "test_retry.py"
 _PUBLIC_ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
+_CALLABLES_TESTS: Final = "tests/integration/sdk/test_callables.py"
 _HANDLES: Final = "client/test_handles.py"
 _SUBMISSIONS: Final = "client/test_submissions.py"
 
@@ -130,7 +131,7 @@ _PUBLIC_API: Final = (
         None,
         "every error of a public call is an UnderstudyError",
         "understudy.registry.Function.check_arguments",
-        swap("InvalidArgumentsError(str(error))", "error"),
+        swap("raise InvalidArgumentsError(", "raise TypeError("),
         _PUBLIC_ERRORS,
     ),
     _mutant(
@@ -174,6 +175,41 @@ _PUBLIC_API: Final = (
     ),
 )
 
+_CALLABLES: Final = (
+    _mutant(
+        "a-wrapper-is-taken-for-what-it-wraps",
+        None,
+        "what a callable itself is decides its kind",
+        "understudy.registry._kind",
+        swap("_kind_of_callable(fn)", "_kind_of_callable(_innermost(fn))"),
+        "test_registry.py::TestFunction::test_kind",
+    ),
+    _mutant(
+        "methods-are-never-found-again",
+        None,
+        "a bound method is the same each time that it is taken",
+        "understudy.registry.key_of",
+        swap("fn.__class__ is types.MethodType", "False"),
+        f"{_CALLABLES_TESTS}::test_a_method_is_found_again",
+    ),
+    _mutant(
+        "target-of-a-registration-ignored",
+        None,
+        "register(target=) is the default target",
+        "understudy.client.calls.client_call",
+        swap("(function and function.target) or env.target", "env.target"),
+        f"{_CALLABLES_TESTS}::TestTargets::test_a_function_has_a_target",
+    ),
+    _mutant(
+        "percent-in-an-id",
+        None,
+        "the id is no part of the user's format",
+        "understudy.context.FunctionLog.log",
+        swap('prefix.replace("%", "%%")', "prefix"),
+        f"{_CALLABLES_TESTS}::test_the_log_takes_any_id",
+    ),
+)
+
 _POLICIES: Final = (
     _mutant(
         "one-attempt-too-many",
@@ -188,7 +224,23 @@ _POLICIES: Final = (
         None,
         "a NonRetryableError ends the call at once",
         "understudy.retry._Policy.delay_s",
-        swap("isinstance(error, NonRetryableError) or _is_one_of", "_is_one_of"),
+        swap("_is_lasting(each) or _is_one_of", "_is_one_of"),
+        _RETRY,
+    ),
+    _mutant(
+        "groups-are-not-looked-into",
+        None,
+        "an error in a group counts as one alone",
+        "understudy.retry._members",
+        swap("yield from _members(inner)", "continue"),
+        _RETRY,
+    ),
+    _mutant(
+        "retry-after-without-bound",
+        None,
+        "a Retry-After is honored up to a bound",
+        "understudy.retry._Policy.delay_s",
+        swap("min(asked_s, float(self.retry_after_max_s))", "asked_s"),
         _RETRY,
     ),
     _mutant(
@@ -290,4 +342,10 @@ _VALUES: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_WAITING, *_PUBLIC_API, *_POLICIES, *_VALUES)
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_WAITING,
+    *_PUBLIC_API,
+    *_CALLABLES,
+    *_POLICIES,
+    *_VALUES,
+)

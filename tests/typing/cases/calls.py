@@ -31,6 +31,38 @@ def plain(_: Context, number: int, text: str = "") -> float:
     return number * len(text) / 2
 
 
+class Shop:
+    def price(self, ctx: Context, number: int) -> float:
+        return number / 2
+
+    @classmethod
+    async def of_class(cls, ctx: Context, number: int) -> str:
+        return cls.__name__ * number
+
+    def __call__(self, ctx: Context, number: int) -> Generator[Any, Any, bytes]:
+        yield ctx.sleep(number)
+        return b""
+
+
+shop = Shop()
+runtime.register(shop.price, target="shops")
+runtime.register(Shop.of_class)
+
+
+@runtime.register(target="bank")
+def charge(ctx: Context, f: str, id: int) -> bool:
+    return f == str(id)
+
+
+async def other_callables(ctx: Context) -> None:
+    assert_type(runtime.register(shop), Shop)
+    assert_type(await ctx.rpc(shop.price, 1), float)
+    assert_type(await ctx.rpc(Shop.of_class, number=1), str)
+    assert_type(await ctx.run(shop, 1), bytes)
+    assert_type(await ctx.rpc(charge, f="a", id=1), bool)
+    assert_type(runtime.rpc("id", shop, 1), Handle[bytes])
+
+
 def in_a_generator(ctx: Context) -> Generator[Any, Any, None]:
     # the value, at once
     assert_type((yield from ctx.rfc(generator, 1, text="x")), list[str])
