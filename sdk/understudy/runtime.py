@@ -728,7 +728,7 @@ class Runtime:
                 tune_process()
                 self.session.serving = True
                 connection = self.session.connection
-                connection.serve_dedicated(stop.set)
+                connection.serve_dedicated(stop.set, stop.report_ready)
                 stop.wait()
                 connection.check()
             finally:

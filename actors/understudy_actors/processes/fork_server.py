@@ -7,9 +7,10 @@ event loop and no ZeroMQ context, because none of them survives a fork. An app w
 threads or connections behind is refused, and the pool starts its processes one by one.
 
 Pool and fork server talk over a socket that keeps messages apart. A request is JSON together with
-the descriptor of the child's output; the answer is the child's pid together with a descriptor of
-the process (pidfd). The fork server is the parent of its children, so it reaps them and reports
-each exit code. It ends when the pool closes the socket.
+the descriptors of the child's output and of its lifeline; the answer is the child's pid together
+with a descriptor of the process (pidfd). The fork server is the parent of its children, so it reaps
+them and reports each exit code. It ends when the pool closes the socket, and not before: a SIGTERM
+to all processes of a service is for the children, whose exit codes would be lost without it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import gc
 import json
 import os
 import select
+import signal
 import socket
+import stat
 import sys
 import sysconfig
 import threading
@@ -26,6 +29,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
+
+from understudy_actors.processes.lifeline import LIFELINE_ENV
+from understudy_broker.process import STOP_SIGNALS
 
 #: Variable in the environment of a fork server: the number of the socket to its pool.
 FORK_SERVER_ENV: Final = "UNDERSTUDY_FORK_SERVER_FD"
@@ -40,6 +46,16 @@ _SQLITE: Final = b"SQLite format 3\0"
 
 #: True if this system can fork processes for a pool, which takes Linux and its pidfds.
 FORKING_SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "pidfd_open")
+
+
+def output_encoding() -> str | None:
+    """Return the encoding that a pool expects of this process; None if none reads its output."""
+    supervised = FORK_SERVER_ENV in os.environ or LIFELINE_ENV in os.environ
+    try:
+        is_piped = stat.S_ISFIFO(os.fstat(1).st_mode)
+    except OSError:
+        is_piped = False
+    return "utf-8" if supervised and is_piped else None
 
 
 def fork_point(*modules: str) -> Sequence[str] | None:
@@ -107,13 +123,15 @@ def _unsharable_kind(link: Path) -> str | None:
 
 
 class ForkServer:
-    """The loop of a fork server: forks on request, reaps and reports. No signals, no threads."""
+    """The loop of a fork server: forks on request, reaps and reports. No threads."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         #: pidfd to pid of the children that run
         self._children: dict[int, int] = {}
         self._sources = _sources()
+        #: as `signal.signal` has returned them: of any type
+        self._handlers_before: dict[signal.Signals, Any] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -122,6 +140,8 @@ class ForkServer:
         # Everything imported stays alive. Frozen, its pages stay shared when children collect.
         gc.collect()
         gc.freeze()
+        for number in STOP_SIGNALS:
+            self._handlers_before[number] = signal.signal(number, signal.SIG_IGN)
         _send(self._control, {"ready": os.getpid()})
         while True:
             for fd, _ in self._poll.poll():
@@ -135,7 +155,7 @@ class ForkServer:
     def _handle_request(self) -> list[str] | None:
         """Fork a child; return its own arguments in the child, and None in the fork server."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, 1)
+            data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, 2)
         except ConnectionResetError:
             _leave()
         if not data:
@@ -143,23 +163,28 @@ class ForkServer:
         own_args: list[str] = json.loads(data)
         changed = [path for path, mtime_ns in self._sources.items() if mtime_ns != _mtime_ns(path)]
         if changed:
-            os.close(fds[0])
+            for fd in fds:
+                os.close(fd)
             _send(self._control, {"stale": Path(changed[0]).name})
             return None
         _flush()
         pid = os.fork()
         if pid == 0:
-            self._become_child(fds[0])
+            self._become_child(*fds)
             return own_args
-        os.close(fds[0])
+        for fd in fds:
+            os.close(fd)
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
         _send(self._control, {"forked": pid}, pidfd)
         return None
 
-    def _become_child(self, output_fd: int) -> None:
+    def _become_child(self, output_fd: int, lifeline_fd: int) -> None:
+        for number, handler in self._handlers_before.items():
+            signal.signal(number, handler)
         os.setsid()
+        os.environ[LIFELINE_ENV] = str(lifeline_fd)
         self._control.close()
         for fd in self._children:
             os.close(fd)

@@ -6,8 +6,9 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -29,11 +30,19 @@ POLL_CLOCK_S: Final = 1.0
 REPEAT_S: Final = 60.0
 
 
-def run_broker(settings: BrokerSettings) -> int:
+#: Given a function that stops the broker, watches for the supervisor's wish that it stops; returns
+#: how to ask the supervisor for that, or None if there is no supervisor.
+WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], Callable[[], None] | None]
+
+
+def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -> int:
     """Run a broker until a signal comes; must be called on the main thread.
 
     The first SIGINT or SIGTERM stops it in order: what was performed is committed and answered, and
     peers are told. The second ends the process at once.
+
+    Under a supervisor (`watch`), a signal only asks the supervisor: if all processes are to stop,
+    this broker is the last, because nodes that finish their calls need it.
 
     Returns
     -------
@@ -48,7 +57,10 @@ def run_broker(settings: BrokerSettings) -> int:
     log = make_log(sys.stderr, for_people=for_people, level=settings.log_level)
     stopper = _Stopper()
     try:
-        with StopSignals(stopper.request):
+        with StopSignals(stopper.signaled) as signals:
+            if watch is not None:
+                stopper.ask = watch(stopper.request)
+                signals.kills = stopper.ask is None
             store = open_store(settings.store, Opening(settings.accept_lost_journal))
             try:
                 trio.run(_main, settings, store, stopper, log)
@@ -69,6 +81,15 @@ class _Stopper:
         self._requested = False
         self._loop: LoopThread | None = None
         self._event: trio.Event | None = None
+        #: asks the supervisor to stop this broker; None: there is no supervisor
+        self.ask: Callable[[], None] | None = None
+
+    def signaled(self) -> None:
+        """Stop, or ask the supervisor to; called by a signal handler."""
+        if self.ask is None:
+            self.request()
+        else:
+            self.ask()
 
     def attach(self) -> trio.Event:
         """Return the event; called on the loop."""
@@ -79,7 +100,7 @@ class _Stopper:
         return self._event
 
     def request(self) -> None:
-        """Set the event soon; called by a signal handler, also before there is a loop."""
+        """Set the event soon; called by any thread, also before there is a loop."""
         self._requested = True
         if self._loop is not None and self._event is not None:
             self._loop.run_soon(self._event.set)

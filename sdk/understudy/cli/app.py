@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from understudy.cli import errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
+from understudy_broker.output import escape_unencodable, open_standard_descriptors
 
 #: command to the module that holds its `app`, in the order of ``--help``
 COMMANDS: Final = {
@@ -118,6 +119,8 @@ def root(
 
 def run(argv: list[str]) -> int:
     """Run the command in `argv`; return the exit code. `main` answers a KeyboardInterrupt."""
+    open_standard_descriptors()
+    escape_unencodable()
     verbose, argv = take_verbose(argv)
     errors.verbose = verbose
     if not verbose:

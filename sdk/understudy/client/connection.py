@@ -110,6 +110,7 @@ class Connection:
         self._started = False
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
+        self._on_ready: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
@@ -209,14 +210,16 @@ class Connection:
         self._peer.wants_to_serve = True
         self._submit(self._peer.serve, (), ())
 
-    def serve_dedicated(self, on_ended: Callable[[], None]) -> None:
+    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Become a node in a process that does nothing else.
 
         Then failures of functions are logged as errors, because no caller in this process gets
-        them. `on_ended` is called on the thread when the connection has ended.
+        them. `on_ready` is called on the thread whenever the broker has welcomed the node, before
+        it gets a task; `on_ended` when the connection has ended.
         """
         self._log.dedicated = True
         self._on_ended = on_ended
+        self._on_ready = on_ready
         self.serve()
 
     def _submit(
@@ -308,6 +311,8 @@ class Connection:
         self._log.stopping(node.core.holding, self.config.drain_ms / 1000)
 
     def _on_connected(self, welcome: Welcome) -> None:
+        if self._on_ready is not None:
+            self._on_ready()
         self._peer.on_connected(welcome)
         self._availability.on_connected()
 

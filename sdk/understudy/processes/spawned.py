@@ -6,11 +6,13 @@ import logging
 import pickle
 import sys
 
-from understudy_actors.processes.fork_server import fork_point
+from understudy_actors.processes.fork_server import fork_point, output_encoding
+from understudy_broker.output import protect_output
 
 
 def main() -> int:
     """Serve the functions of the shipment (see `spawn`) until a signal."""
+    protect_output(output_encoding())
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     # The path comes first, because the functions may need modules that are found by it.
     sys.path[:] = pickle.load(sys.stdin.buffer)

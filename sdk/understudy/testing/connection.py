@@ -72,7 +72,7 @@ class StageConnection:
     def serve(self) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
-    def serve_dedicated(self, on_ended: Callable[[], None]) -> None:
+    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
     def stop(self, timeout_s: float) -> None:

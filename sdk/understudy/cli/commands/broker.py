@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -101,9 +100,11 @@ def broker(
     from understudy.cli.options import parse_pairs
     from understudy_actors.processes.fork_server import fork_point
     from understudy_actors.processes.lifeline import watch_lifeline
+    from understudy_broker.output import protect_output
     from understudy_broker.server.daemon import run_broker
     from understudy_broker.server.settings import load_settings
 
+    protect_output()
     flags: dict[str, object] = {
         "listen": listen,
         "store": store,
@@ -115,5 +116,9 @@ def broker(
     given = {name: value for name, value in flags.items() if value is not None}
     loaded = load_settings(config, {**parse_pairs(settings, "--set"), **given})
     fork_point("understudy_store.engines.sqlite.engine")
-    watch_lifeline(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return run_broker(loaded)
+
+    def watch(stop: Callable[[], None]) -> Callable[[], None] | None:
+        lifeline = watch_lifeline(stop, on_stop=stop)
+        return None if lifeline is None else lifeline.ask_to_stop
+
+    return run_broker(loaded, watch)

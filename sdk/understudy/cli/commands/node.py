@@ -79,8 +79,10 @@ def node(
     from understudy.cli.errors import UsageError
     from understudy.cli.runtime_loader import load_runtime
     from understudy.client.address import broker_address
-    from understudy_actors.processes.fork_server import fork_point
+    from understudy_actors.processes.fork_server import fork_point, output_encoding
+    from understudy_broker.output import protect_output
 
+    protect_output(output_encoding())
     if log_level not in _LEVELS:
         raise UsageError(f"--log-level {log_level!r}: choose one of {', '.join(_LEVELS)}")
     logging.basicConfig(
