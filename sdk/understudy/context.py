@@ -862,7 +862,9 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
         self._run = run
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
-        return not self._run.replay.replaying and self.logger.isEnabledFor(level)
+        run = self._run
+        is_silent = run.replay.replaying or run.is_set_aside
+        return not is_silent and self.logger.isEnabledFor(level)
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
         """Log a message after the name of the run; all other methods of a logger end here."""

@@ -216,6 +216,22 @@ _NODE_CORE: Final = (
         _TASKS,
     ),
     _mutant(
+        "set-aside-closed",
+        None,
+        "nothing of a function runs when its call is merely set aside",
+        "understudy_actors.interpreter.routine.Routine.close",
+        swap("not self.is_over", "self.is_over is None"),
+        "interpreter/test_ending.py",
+    ),
+    _mutant(
+        "canceled-set-aside",
+        None,
+        "a generator whose call is canceled is closed, and cleans up",
+        "understudy_actors.node.state.NodeState.drop",
+        drop("run.routine.is_over = is_over"),
+        "node/test_lost_tasks.py",
+    ),
+    _mutant(
         "refusal-unheard",
         None,
         "a function fails with the refusal of a call for which it did not wait",

@@ -87,6 +87,7 @@ from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import CostEstimate, inline_call
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.stack import close_excess
 from understudy_actors.interpreter.step_result import StepResult
 
 #: Steps after which a worker reports how long they have taken.
@@ -370,6 +371,7 @@ class WorkerPool:
             self._results.put(report, worker_idle=not self._ready)
         if routine.dropped:
             routine.close()
+            close_excess()
 
     def _measured_step(self, routine: Routine) -> StepResult:
         if routine.kind != "plain":

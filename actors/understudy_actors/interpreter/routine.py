@@ -74,7 +74,7 @@ from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_
 from understudy_actors.interpreter.ports import FunctionLike, Kind, RetryPolicy
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Request, Subroutine
-from understudy_actors.interpreter.stack import Stack, close
+from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.wait import GO_ON, Wait, kept
 from understudy_actors.interpreter.yields import answer
@@ -120,7 +120,7 @@ class Routine:
     __slots__ = (
         "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_sent", "_stack",
         "_started", "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id",
-        "inbox", "kind", "record", "replay", "variables", "wait",
+        "inbox", "is_over", "kind", "record", "replay", "variables", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -157,6 +157,8 @@ class Routine:
         #: The run has been let go: its results count no more, and the thread that steps it closes
         #: it.
         self.dropped = False
+        #: the call has settled, though the function has not ended; set before it is let go
+        self.is_over = False
         #: the context variables of this run
         self.variables = Variables() if variables is None else variables.copy()
         #: settled promises that no step has seen
@@ -263,11 +265,18 @@ class Routine:
         return self.answer_trap(error=error)
 
     def close(self) -> None:
-        """Let go of the function; its clean-up code runs."""
+        """Let go of the function; its clean-up code runs only if the call is over."""
         self.dropped = True
-        if self._stack:
-            self._enter(close, self._stack)
         self.flush = None
+        if not self.is_over:
+            set_aside(self._stack)
+        elif self._stack:
+            self._enter(close, self._stack)
+
+    @property
+    def is_set_aside(self) -> bool:
+        """True if the function was let go of while its call goes on elsewhere, or later."""
+        return self.dropped and not self.is_over
 
     def _enter(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function that runs the user's code, with the context variables of this run."""
@@ -353,7 +362,7 @@ class Routine:
             except BaseException as raised:
                 if raised is self.replay.mismatch:
                     # It is not thrown into the function, which could catch it and go on.
-                    close(stack)
+                    set_aside(stack)
                     self._end(failure(self.env.values, raised, self.attempt))
                     return
                 value, error = None, raised

@@ -45,6 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Final
 
 from understudy_actors.activation import Activation, Phase, Run, StepReport
 from understudy_actors.interpreter.environment import Environment
@@ -64,6 +65,9 @@ from understudy_actors.node.timers import Timers
 from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, ToPeer
 from understudy_store.commands import PromiseCancel, PromiseSettle, TaskRelease
 from understudy_store.records import PromiseRecord
+
+#: reasons of a revocation for which the task's promise has settled
+_SETTLED: Final = frozenset({"settled", "canceled", "deadline"})
 
 
 class NodeCore:
@@ -170,7 +174,7 @@ class NodeCore:
             elif isinstance(message, Revoked):
                 activation = self.state.activations.get(message.id)
                 if activation is not None and activation.version == message.version:
-                    self.state.drop(activation)
+                    self.state.drop(activation, is_over=message.reason in _SETTLED)
 
     def perform(self, promise: PromiseRecord, version: int, failures: int, now_ms: int) -> None:
         """Perform a task that this node created, or found pending, and acquired for itself."""

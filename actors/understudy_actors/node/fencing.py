@@ -261,7 +261,9 @@ class Fencing:
         """Act on the refusal of a request as a whole: the task is lost, or ends with an error."""
         status, text = _status(answer)
         if status in (404, 409):
-            self._state.lose(activation, text or "the lease was lost")
+            found = answer.reply.promise if isinstance(answer, Response) else None
+            is_over = found is not None and found.settled
+            self._state.lose(activation, text or "the lease was lost", is_over=is_over)
         else:
             # The lease is still this node's, so nobody else would ever end the task.
             self.fail(activation, CommandError(status, f"{activation.id}: {text}"))

@@ -205,6 +205,7 @@ class NodeService:
                     await self._tick_while_needed()
         finally:
             self._executor.stop()
+            self.core.state.set_all_aside()
 
     async def _report_blocking(self) -> None:
         """Log the place of a function that blocks the loop of all `async def` functions."""

@@ -130,7 +130,9 @@ def test_clean_up_code_sees_them() -> None:
             seen.append(NAME.get())
 
     seen: list[str] = []
-    Harness(fn).root.close()
+    root = Harness(fn).root
+    root.is_over = True
+    root.close()
     assert seen == ["ann"]
 
 
