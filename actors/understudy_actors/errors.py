@@ -23,7 +23,7 @@ class NonDeterminismError(ActorError):
     promise : str
         The id of the call that was recorded.
     recorded : str
-        The recorded call, such as ``rfi charge``.
+        The recorded call, such as ``rpc charge``.
     asked : str
         The call that the code makes now.
     recorded_at, asked_at : str, optional
@@ -77,7 +77,7 @@ class CommandError(ActorError):
 class RequestError(ActorError, TypeError):
     """A request that ``ctx`` made was used as if it were its value, or something else was yielded.
 
-    Write ``x = yield ctx.rfc(...)`` (or ``await``): only what a function yields is carried out.
+    Write ``x = yield ctx.rpc(...)`` (or ``await``): only what a function yields is carried out.
     """
 
 

@@ -27,6 +27,7 @@ from typing import (
     Any,
     Concatenate,
     Final,
+    Literal,
     NamedTuple,
     ParamSpec,
     Protocol,
@@ -36,7 +37,7 @@ from typing import (
 )
 
 from understudy.errors import ConfigurationError, RequestError
-from understudy.options import UNSET, check_int, seconds
+from understudy.options import UNSET, check_bool, check_int, seconds
 from understudy.retry import to_wire
 from understudy_actors.interpreter.requests import (
     All,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 # The three kinds of durable functions. The first parameter is the context.
 GeneratorFn: TypeAlias = Callable[Concatenate[Any, P], Generator[Any, Any, T]]
@@ -643,23 +645,46 @@ class Context:
             _apply_options(spec, {"id": id, "timeout": timeout})
         return Call(spec, _apply_options, wait=False)
 
-    def all(self, promises: Iterable[Request[Any]]) -> All[Any]:
+    @overload
+    def all(
+        self, promises: Iterable[Call[Promise[T]]], *, return_exceptions: Literal[False] = False
+    ) -> All[T]: ...
+    @overload
+    def all(
+        self, promises: Iterable[Request[T]], *, return_exceptions: Literal[False] = False
+    ) -> All[T]: ...
+    @overload
+    def all(
+        self, promises: Iterable[Call[Promise[T]]], *, return_exceptions: bool
+    ) -> All[T | BaseException]: ...
+    @overload
+    def all(
+        self, promises: Iterable[Request[T]], *, return_exceptions: bool
+    ) -> All[T | BaseException]: ...
+    def all(self, promises: Iterable[Request[Any]], *, return_exceptions: bool = False) -> All[Any]:
         """Wait for several promises.
 
         Parameters
         ----------
         promises : iterable of Promise
-            What `rfi`, `lfi`, `detached` or `promise` gave when they were yielded. Calls and
-            sleeps that were not yielded yet may stand there too.
+            What `begin_rpc`, `begin_run`, `detached` or `promise` gave when they were yielded.
+            Requests that were not yielded yet may stand there too: calls, sleeps, and whole `all`,
+            `race` and (without a window) `map`.
+        return_exceptions : bool, optional
+            Whether failures stand among the values, as exceptions. By default the first one is
+            raised.
 
         Returns
         -------
         All
             A request to yield; it gives a list of the values, in the order of the promises. If some
-            fail, it raises the first failure in that order.
+            fail, it raises the first failure in that order, once all have settled. A note on it
+            names the call: its place in the list, its function and arguments, its id.
 
         Raises
         ------
+        ConfigurationError
+            `return_exceptions` is no bool.
         RequestError
             An item is not a promise; raised where the request is yielded.
 
@@ -670,14 +695,33 @@ class Context:
         ...     return number * 2
         >>> @runtime.register
         ... def both(ctx):
-        ...     left = yield ctx.rfi(double, 1)
-        ...     right = yield ctx.rfi(double, 2)
+        ...     left = yield ctx.begin_rpc(double, 1)
+        ...     right = yield ctx.begin_rpc(double, 2)
         ...     return (yield ctx.all([left, right]))
         >>> runtime.rpc("both-1", both).result()
         [2, 4]
-        """
-        return All(list(promises))
 
+        With ``return_exceptions=True`` a failure does not hide the other values:
+
+        >>> from understudy import Never
+        >>> @runtime.register(retry=Never())
+        ... def inverse(ctx, number):
+        ...     return 1 / number
+        >>> @runtime.register
+        ... def inverses(ctx, numbers):
+        ...     calls = [ctx.begin_rpc(inverse, number) for number in numbers]
+        ...     found = yield ctx.all(calls, return_exceptions=True)
+        ...     return [str(value) for value in found]
+        >>> runtime.rpc("inverses-1", inverses, [4, 0, 2]).result()
+        ['0.25', 'division by zero', '0.5']
+        """
+        check_bool("return_exceptions", return_exceptions)
+        return All(list(promises), return_exceptions=return_exceptions)
+
+    @overload
+    def race(self, promises: Iterable[Call[Promise[T]]], *, cancel: bool = False) -> Race[T]: ...
+    @overload
+    def race(self, promises: Iterable[Request[T]], *, cancel: bool = False) -> Race[T]: ...
     def race(self, promises: Iterable[Request[Any]], *, cancel: bool = False) -> Race[Any]:
         """Wait for the first of several promises to settle.
 
@@ -712,6 +756,18 @@ class Context:
         ...     return "no answer" if first is None else first
         >>> runtime.rpc("ask-1", ask).result()
         'no answer'
+
+        A time limit for several calls together, since `all` and `race` nest:
+
+        >>> @runtime.register
+        ... def square(ctx, number):
+        ...     return number**2
+        >>> @runtime.register
+        ... def squares_soon(ctx):
+        ...     squares = ctx.all([ctx.begin_rpc(square, number) for number in range(3)])
+        ...     return (yield ctx.race([squares, ctx.sleep(30)], cancel=True))
+        >>> runtime.rpc("squares-1", squares_soon).result()
+        [0, 1, 4]
         """
         spec = self._run.calls.new_call("race", "", _site(sys._getframe(1)))
         items = list(promises)
@@ -722,15 +778,72 @@ class Context:
     @overload
     def map(
         self,
-        f: Callable[[Any, T], Any],
-        items: Iterable[T],
+        f: Callable[[Any, U], Generator[Any, Any, T]],
+        items: Iterable[U],
         *,
         window: int | None = None,
         target: str | None = None,
-    ) -> Subroutine[list[Any]]: ...
+        return_exceptions: Literal[False] = False,
+    ) -> Subroutine[list[T]]: ...
     @overload
     def map(
-        self, f: str, items: Iterable[Any], *, window: int | None = None, target: str | None = None
+        self,
+        f: Callable[[Any, U], Coroutine[Any, Any, T]],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Subroutine[list[T]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], T],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Subroutine[list[T]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], Generator[Any, Any, T]],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool,
+    ) -> Subroutine[list[T | BaseException]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], Coroutine[Any, Any, T]],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool,
+    ) -> Subroutine[list[T | BaseException]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], T],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool,
+    ) -> Subroutine[list[T | BaseException]]: ...
+    @overload
+    def map(
+        self,
+        f: str,
+        items: Iterable[Any],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool = False,
     ) -> Subroutine[list[Any]]: ...
     def map(
         self,
@@ -739,6 +852,7 @@ class Context:
         *,
         window: int | None = None,
         target: str | None = None,
+        return_exceptions: bool = False,
     ) -> Subroutine[list[Any]]:
         """Call a function once for each item, on the nodes of its group.
 
@@ -752,17 +866,21 @@ class Context:
             How many calls may be under way at a time; by default all of them.
         target : str, optional
             The group or node that performs the calls; by default the group of this node.
+        return_exceptions : bool, optional
+            Whether failures stand among the values, as exceptions. By default the first one is
+            raised.
 
         Returns
         -------
         Subroutine
-            A request to yield; it gives a list of the values, in the order of the items, or raises
-            the first failure in that order.
+            A request to yield; it gives a list of the values, in the order of the items. If some
+            calls fail, it raises the first failure in that order, with a note that names the call.
 
         Raises
         ------
         ConfigurationError
-            `window` is not an int of at least 1, or a function is not registered here.
+            `window` is not an int of at least 1, `return_exceptions` is no bool, or a function is
+            not registered here.
 
         Examples
         --------
@@ -777,24 +895,14 @@ class Context:
         """
         if window is not None:
             check_int("window", window, 1, WINDOW_MAX)
+        check_bool("return_exceptions", return_exceptions)
         site = _site(sys._getframe(1))
-        return Subroutine(lambda: self._map(f, items, window, target, site))
 
-    def _map(
-        self, f: Any, items: Iterable[Any], window: int | None, target: str | None, site: str
-    ) -> Generator[Any, Any, list[Any]]:
-        promises: list[Promise[Any]] = []
-        settled = 0
-        for item in items:
-            if window is not None and len(promises) - settled >= window:
-                settled = len(promises) - window + 1
-                yield Gather(promises, settled)
+        def call_with(item: Any) -> Call[Any]:
             call = self._remote("rfi", f, (item,), {}, site)
-            if target is not None:
-                call.options(target=target)
-            promises.append((yield call))
-        values: list[Any] = yield All(promises)
-        return values
+            return call if target is None else call.options(target=target)
+
+        return Subroutine(lambda: _call_each(call_with, items, window, return_exceptions))
 
     # Making requests -----------------------------------------------------------------------------
 
@@ -832,6 +940,24 @@ class Context:
         spec.variables = copy_context()
         calls.defer(spec)
         return Call(spec, _apply_options, wait=kind == "lfc", hint=function.result_hint)
+
+
+def _call_each(
+    call_with: Callable[[Any], Call[Any]],
+    items: Iterable[Any],
+    window: int | None,
+    return_exceptions: bool,
+) -> Generator[Any, Any, list[Any]]:
+    """Begin a call for each item, at most `window` at a time, and wait for all."""
+    promises: list[Promise[Any]] = []
+    settled = 0
+    for item in items:
+        if window is not None and len(promises) - settled >= window:
+            settled = len(promises) - window + 1
+            yield Gather(promises, settled)
+        promises.append((yield call_with(item)))
+    values: list[Any] = yield All(promises, return_exceptions=return_exceptions, label="ctx.map")
+    return values
 
 
 def _check_yielded(

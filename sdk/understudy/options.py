@@ -125,6 +125,12 @@ def check_int(option: str, value: object, least: int, most: int) -> int:
     return value
 
 
+def check_bool(option: str, value: object) -> None:
+    """Check that `value` is True or False; a text such as "no" would count as true."""
+    if not isinstance(value, bool):
+        raise _bad(option, value, "True or False")
+
+
 def check_text(option: str, value: object) -> None:
     """Check that `value` is a string or None."""
     if value is not None and not isinstance(value, str):

@@ -17,6 +17,7 @@ _RETRIES: Final = "node/test_retries.py"
 _SCHEDULES: Final = "node/test_schedules.py"
 _CALLS: Final = "interpreter/test_calls.py"
 _COMBINATORS: Final = "interpreter/test_combinators.py"
+_JOINS: Final = "interpreter/test_joins.py"
 _ERRORS: Final = "interpreter/test_errors.py"
 _ENDING: Final = "interpreter/test_ending.py"
 _DETERMINISM: Final = "interpreter/test_determinism.py"
@@ -373,15 +374,15 @@ _INTERPRETER: Final = (
         "race-decided-anew",
         None,
         "the winner of a race is stored before anyone acts on it",
-        "understudy_actors.interpreter.yields._decide_race",
-        drop("calls.settle_race(race.spec, winner)"),
+        "understudy_actors.interpreter.joins.JoinWait._decide",
+        drop("self._calls.settle_race(spec, race.winner)"),
         _COMBINATORS,
     ),
     _mutant(
         "race-won-by-the-last",
         None,
         "the promise that settled first wins a race",
-        "understudy_actors.interpreter.yields._decide_race",
+        "understudy_actors.interpreter.joins.JoinWait._decide",
         swap("min(settled)", "max(settled)"),
         _COMBINATORS,
     ),
@@ -389,8 +390,32 @@ _INTERPRETER: Final = (
         "race-cancels-its-winner",
         None,
         "a race cancels its losers",
-        "understudy_actors.interpreter.yields._race_won",
-        swap("place != winner", "place == winner"),
+        "understudy_actors.interpreter.joins.JoinWait._end",
+        swap("place != race.winner", "place == race.winner"),
+        _COMBINATORS,
+    ),
+    _mutant(
+        "all-in-a-race-settles-with-its-first",
+        None,
+        "an all inside a race settles when its last promise does",
+        "understudy_actors.interpreter.joins.JoinWait._settled_at",
+        swap("max(settled, default=0)", "min(settled, default=0)"),
+        _JOINS,
+    ),
+    _mutant(
+        "race-in-all-sleeps-on",
+        None,
+        "a race that cancels its losers wakes its task although an all around it goes on waiting",
+        "understudy_actors.interpreter.joins.JoinWait.wake_on",
+        swap("isinstance(part, Join) and part.eager", "False"),
+        _JOINS,
+    ),
+    _mutant(
+        "failure-kept-though-not-asked",
+        None,
+        "all raises a failure unless it is asked to return it",
+        "understudy_actors.interpreter.joins.JoinWait._value",
+        swap("not join.request.return_exceptions", "False"),
         _COMBINATORS,
     ),
     _mutant(

@@ -129,6 +129,8 @@ class ChildCalls:
         kind = spec.kind
         attached = kind in _ATTACHED
         promise: Promise[Any] = Promise(spec.id, attached=attached, hint=hint)
+        if kind in _LOCAL:
+            promise.local_spec = spec
         if spec.made:
             return promise
         spec.made = True

@@ -25,10 +25,12 @@ _STORED_AS: Final[dict[str | None, str]] = {
     **dict.fromkeys(("rpc", "rfi", "rfc", "detached", "schedule"), "call"),
     **dict.fromkeys(("lfi", "lfc"), "local"),
 }
+#: kinds as people know them, by their recorded names
+_WORDS: Final = {"rfi": "rpc", "lfi": "run"}
 
 
 def describe(record: PromiseRecord) -> str:
-    """Name the call that made a promise: ``rfi bar version 2``."""
+    """Name the call that made a promise: ``rpc bar version 2``."""
     headers = record.param.headers
     kind, name = headers.get(HEADER_KIND, "?"), headers.get(HEADER_FUNCTION, "")
     return _described(kind, name, headers.get(HEADER_VERSION))
@@ -95,4 +97,4 @@ def defined_at(fn: Callable[..., Any]) -> str:
 
 
 def _described(kind: str, name: str, version: str | None) -> str:
-    return f"{kind} {name}".strip() + (f" version {version}" if version else "")
+    return f"{_WORDS.get(kind, kind)} {name}".strip() + (f" version {version}" if version else "")

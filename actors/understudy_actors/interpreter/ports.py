@@ -48,7 +48,7 @@ class Values(Protocol):
         self, function: FunctionLike | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> bytes: ...
     def decode_call(
-        self, function: FunctionLike, data: bytes | None
+        self, function: FunctionLike | None, data: bytes | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def encode_value(self, value: Any, what: str) -> bytes:
         """Encode a value; `what` names it in the error if it cannot travel."""

@@ -20,7 +20,7 @@ from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
 from understudy_actors.interpreter.wait import Wait
-from understudy_store.records import RESOLVED, PromiseRecord
+from understudy_store.records import PENDING, RESOLVED, PromiseRecord
 
 
 class ReplayState(msgspec.Struct, eq=False):
@@ -146,6 +146,11 @@ class ReplayState(msgspec.Struct, eq=False):
         if self.mismatch is not None or missed is None:
             return self.mismatch
         return left_over(missed, defined_at(fn), raised)
+
+    def is_settled(self, id: str) -> bool:
+        """Return whether the promise `id` is known to have settled."""
+        record = self.known.get(id)
+        return record is not None and record.state != PENDING
 
     def consume(self, promise: Promise[Any]) -> Any:
         """Return the value of a settled promise, or raise the error that it failed with."""

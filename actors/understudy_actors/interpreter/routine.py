@@ -328,7 +328,7 @@ class Routine:
             value = wait.finish()
         except BaseException as raised:
             error = raised
-        if value.__class__ is Wait:
+        if isinstance(value, Wait):
             self.wait = value
         else:
             self._run(value, error)
@@ -366,7 +366,7 @@ class Routine:
                     self._end(failure(self.env.values, raised, self.attempt))
                     return
                 value, error = None, raised
-            if value.__class__ is Wait:
+            if isinstance(value, Wait):
                 self.wait = value
                 return
             if len(calls.result.commands) >= FLUSH_COMMANDS and not self._hand_out():

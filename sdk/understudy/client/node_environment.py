@@ -57,9 +57,9 @@ class NodeValues:
         return self.codec.encode_call(args, dict(kwargs))
 
     def decode_call(
-        self, function: FunctionLike, data: bytes | None
+        self, function: FunctionLike | None, data: bytes | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Decode the arguments of a call, and check them if the function is known here."""
+        """Decode the arguments of a call; as the types of `function` if it is known here."""
         if data is None:
             return (), {}
         if not isinstance(function, Function):

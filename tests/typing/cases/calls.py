@@ -111,6 +111,58 @@ def by_name(ctx: Context) -> Generator[Any, Any, None]:
     assert_type((yield from ctx.promise()), Promise[Any])
 
 
+def several(ctx: Context) -> Generator[Any, Any, None]:
+    first = yield from ctx.begin_rpc(plain, 1)
+    second = yield from ctx.begin_rpc(plain, 2)
+    third = yield from ctx.begin_rpc(generator, 2)
+    waits = [ctx.rpc(plain, 1), ctx.rpc(plain, 2)]
+
+    # promises, calls that give one, and calls that wait, all count by their values
+    assert_type((yield from ctx.all([first, second])), list[float])
+    assert_type((yield from ctx.all((first, second))), list[float])
+    assert_type((yield from ctx.all([ctx.begin_rpc(plain, 1)])), list[float])
+    assert_type((yield from ctx.all([ctx.begin_run(generator, 1)])), list[list[str]])
+    assert_type((yield from ctx.all(ctx.begin_rpc(plain, n) for n in range(3))), list[float])
+    assert_type((yield from ctx.all(waits)), list[float])
+    assert_type((yield from ctx.all([first], return_exceptions=False)), list[float])
+    assert_type((yield from ctx.all([first], return_exceptions=True)), list[float | BaseException])
+    assert_type(
+        (yield from ctx.all([ctx.begin_rpc(plain, 1)], return_exceptions=True)),
+        list[float | BaseException],
+    )
+
+    assert_type((yield from ctx.race([first, second])), float)
+    assert_type((yield from ctx.race([ctx.begin_rpc(plain, 1), ctx.begin_rpc(plain, 2)])), float)
+    assert_type((yield from ctx.race([first, ctx.sleep(1)], cancel=True)), float | None)
+
+    # inside each other
+    assert_type((yield from ctx.all([ctx.all([first]), ctx.all([second])])), list[list[float]])
+    assert_type((yield from ctx.all([ctx.race([first, second])])), list[float])
+    assert_type((yield from ctx.race([ctx.all([first]), ctx.sleep(1)])), list[float] | None)
+    assert_type((yield from ctx.all([ctx.map(plain, [1]), ctx.map(plain, [2])])), list[list[float]])
+
+    # Results of several types have what they share.
+    assert_type((yield from ctx.all([first, third])), list[object])
+
+
+def over_items(ctx: Context) -> Generator[Any, Any, None]:
+    assert_type((yield from ctx.map(plain, [1, 2])), list[float])
+    assert_type((yield from ctx.map(generator, range(3), window=2)), list[list[str]])
+    assert_type((yield from ctx.map(coroutine, [1], target="g")), list[dict[str, int]])
+    assert_type((yield from ctx.map("plain", ["x"])), list[Any])
+    assert_type(
+        (yield from ctx.map(generator, [1], return_exceptions=True)),
+        list[list[str] | BaseException],
+    )
+    assert_type(
+        (yield from ctx.map(coroutine, [1], return_exceptions=True)),
+        list[dict[str, int] | BaseException],
+    )
+    assert_type(
+        (yield from ctx.map(plain, [1], return_exceptions=True)), list[float | BaseException]
+    )
+
+
 async def in_a_coroutine(ctx: Context) -> None:
     assert_type(await ctx.rfc(generator, 1), list[str])
     assert_type(await ctx.rfc(coroutine, 1), dict[str, int])
@@ -123,6 +175,9 @@ async def in_a_coroutine(ctx: Context) -> None:
     assert_type(await (await ctx.rfi(coroutine, 1)), dict[str, int])
     assert_type(await (await ctx.lfi(plain, 1)), float)
     assert_type(await ctx.sleep(1), None)
+    assert_type(await ctx.all([ctx.rpc(plain, 1)]), list[float])
+    assert_type(await ctx.race([ctx.begin_run(coroutine, 1)]), dict[str, int])
+    assert_type(await ctx.map(coroutine, [1]), list[dict[str, int]])
 
 
 def from_outside() -> None:

@@ -86,10 +86,10 @@ class TestDeterminism:
             _ = Harness(new, records=history).result
         error = caught.value
         assert error.promise == "root.1"
-        assert error.recorded == "rfi a"
+        assert error.recorded == "rpc a"
         assert "test_determinism.py:" in error.recorded_at
         assert "test_determinism.py:" in error.asked_at
-        assert error.asked == {"kind": "sleep", "name": "rfi b"}.get(change, "nothing: it ended")
+        assert error.asked == {"kind": "sleep", "name": "rpc b"}.get(change, "nothing: it ended")
 
     def changed(self, old: Any, new: Any) -> NonDeterminismError:
         """Record `old`, replay `new`, and return the mismatch, before which nothing was created."""

@@ -234,8 +234,8 @@ def test_changed_code_parks_the_task_and_a_rollback_lets_it_go_on(scenario: Scen
     changed(scenario, person)
     scenario.world.settle_down()
     cause = scenario.parked()
-    assert cause.startswith("NonDeterminismError: x.1: the history holds lfi leaf (called at node/")
-    assert "but the code now asks for rfi leaf (at node/test_tasks.py:" in cause
+    assert cause.startswith("NonDeterminismError: x.1: the history holds run leaf (called at node/")
+    assert "but the code now asks for rpc leaf (at node/test_tasks.py:" in cause
     assert not scenario.world.record("x").settled
 
     scenario.env.registry.register(scenario.person, replace=True)
@@ -261,7 +261,7 @@ def test_changed_code_of_a_local_call_parks_its_task(scenario: Scenario) -> None
     scenario.env.registry.register(person, replace=True)
     changed(scenario, lambda ctx: (yield from person(ctx, new=True)))
     scenario.world.settle_down()
-    assert "x.1.1: the history holds lfi leaf" in scenario.parked()
+    assert "x.1.1: the history holds run leaf" in scenario.parked()
     scenario.env.registry.register(person, replace=True)
     scenario.proceed()
     assert scenario.value(scenario.world.finish("x")) == "yes"
