@@ -1,7 +1,7 @@
 """The context: what a durable function calls, waits for and knows about itself.
 
 Every method makes a request, and nothing happens until the function yields it: ``yield
-ctx.rfc(...)`` in a generator, ``await ctx.rfc(...)`` in an ``async def``. A call that is made but
+ctx.rpc(...)`` in a generator, ``await ctx.rpc(...)`` in an ``async def``. A call that is made but
 not yielded is sent with the next yield, or when the function returns.
 """
 
@@ -49,6 +49,7 @@ from understudy_actors.interpreter.requests import (
     Request,
     Sleep,
     Subroutine,
+    method_of,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Context:
     --------
     >>> @runtime.register
     ... def order(ctx, number):
-    ...     price = yield ctx.rfc(quote, number)  # a call to any node of the group
+    ...     price = yield ctx.rpc(quote, number)  # a call to any node of the group
     ...     yield ctx.sleep(3600)  # an hour, which no process has to wait for
     ...     return price * 2
     >>> @runtime.register
@@ -282,19 +283,21 @@ class Context:
     # Calls ---------------------------------------------------------------------------------------
 
     @overload
-    def rfi(
+    def begin_rpc(
         self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(
+    def begin_rpc(
         self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
+    def begin_rpc(
+        self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
-    def rfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call a function on a node of its group, and go on; also known as `begin_rpc`.
+    def begin_rpc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
+    def begin_rpc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call a function on a node of its group, and go on; also known as `rfi`.
 
         Calls that are begun before any is waited for run side by side. The function does not end
         before the calls that it began.
@@ -330,8 +333,8 @@ class Context:
         ...     return len(side)
         >>> @runtime.register
         ... def total(ctx):
-        ...     left = yield ctx.rfi(count, "left")
-        ...     right = yield ctx.rfi(count, "right")
+        ...     left = yield ctx.begin_rpc(count, "left")
+        ...     right = yield ctx.begin_rpc(count, "right")
         ...     return (yield left) + (yield right)
         >>> runtime.rpc("total-1", total).result()
         9
@@ -339,15 +342,15 @@ class Context:
         return self._remote("rfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def rfc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def rpc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def rpc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def rpc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Any]: ...
-    def rfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call a function on a node of its group and wait for its result; also known as `rpc`.
+    def rpc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Any]: ...
+    def rpc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call a function on a node of its group and wait for its result; also known as `rfc`.
 
         The call gets an id that follows from the order of calls: the third call of ``order-7`` is
         ``order-7.3``. In a replay its stored result is used, and the function does not run again.
@@ -385,7 +388,7 @@ class Context:
         ... def bill(ctx, items):
         ...     total = 0
         ...     for item in items:
-        ...         total += yield ctx.rfc(price, item).options(timeout=30)
+        ...         total += yield ctx.rpc(price, item).options(timeout=30)
         ...     return total
         >>> runtime.rpc("bill-1", bill, ["book", "pen"]).result()
         14
@@ -396,7 +399,7 @@ class Context:
         >>> @runtime.register
         ... def careful(ctx, item):
         ...     try:
-        ...         return (yield ctx.rfc(price, item).options(retry=Never()))
+        ...         return (yield ctx.rpc(price, item).options(retry=Never()))
         ...     except KeyError:
         ...         return "not for sale"
         >>> runtime.rpc("careful-1", careful, "shop").result()
@@ -461,17 +464,19 @@ class Context:
         return self._remote("detached", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def lfi(
+    def begin_run(
         self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def lfi(
+    def begin_run(
         self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def lfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
-    def lfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Start a step in this process, and go on; also known as `begin_run`.
+    def begin_run(
+        self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Call[Promise[T]]: ...
+    def begin_run(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Start a step in this process, and go on; also known as `lfi`.
 
         Parameters
         ----------
@@ -502,7 +507,7 @@ class Context:
         ... def collect(ctx):
         ...     pages = []
         ...     for number in range(2):
-        ...         pages.append((yield ctx.lfi(fetch, number)))
+        ...         pages.append((yield ctx.begin_run(fetch, number)))
         ...     return (yield ctx.all(pages))
         >>> runtime.rpc("collect-1", collect).result()
         ['page 0', 'page 1']
@@ -510,13 +515,13 @@ class Context:
         return self._local("lfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def lfc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def run(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def lfc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def run(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def lfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
-    def lfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Run a step in this process and wait for its result; also known as `run`.
+    def run(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def run(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Run a step in this process and wait for its result; also known as `lfc`.
 
         A step is the place for side effects and for reading what may change. Its result is stored
         once; in a replay the stored result is used. A step whose process died while it was under
@@ -550,17 +555,18 @@ class Context:
         ...     return {"EUR": 1.1}[currency]
         >>> @runtime.register
         ... def convert(ctx, amount, currency):
-        ...     rate = yield ctx.lfc(read_rate, currency)
+        ...     rate = yield ctx.run(read_rate, currency)
         ...     return amount * rate
         >>> runtime.rpc("convert-1", convert, 10, "EUR").result()
         11.0
         """
         return self._local("lfc", f, args, kwargs, _site(sys._getframe(1)))
 
-    begin_rpc = rfi
-    rpc = rfc
-    begin_run = lfi
-    run = lfc
+    # The same by older names.
+    rfi = begin_rpc
+    rfc = rpc
+    lfi = begin_run
+    lfc = run
 
     # Waiting -------------------------------------------------------------------------------------
 
@@ -969,7 +975,7 @@ def _check_yielded(
     """Refuse an argument that is a request: its author forgot the yield."""
     for argument in (*args, *kwargs.values()):
         if isinstance(argument, wrong):
-            raise RequestError(f"an argument of {kind}: {argument.not_yielded()}")
+            raise RequestError(f"an argument of ctx.{method_of(kind)}: {argument.not_yielded()}")
 
 
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
@@ -1007,7 +1013,7 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
 
 _MEANINGLESS_FOR_LOCAL_CALLS: Final = (
     {"target", "send_to", "delay", "priority"},
-    "it runs here and now: use ctx.rfi or rfc",
+    "it runs here and now: use ctx.begin_rpc or ctx.rpc",
 )
 #: options that mean nothing for some kinds of calls, with what to do instead
 _MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {

@@ -337,7 +337,7 @@ class Runtime:
         Returns
         -------
         function
-            The function itself, so that it can be passed to ``ctx.rfc`` with its types.
+            The function itself, so that it can be passed to ``ctx.rpc`` with its types.
 
         Raises
         ------

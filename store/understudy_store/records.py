@@ -62,7 +62,7 @@ HEADER_FUNCTION: Final = "fn"
 HEADER_VERSION: Final = "v"
 #: place of the call in the code: ``file.py:12``
 HEADER_SITE: Final = "at"
-#: the kind of call: rfi, lfi, detached, sleep, promise
+#: the kind of call: rfi (begin_rpc, rpc), lfi (begin_run, run), detached, sleep, promise
 HEADER_KIND: Final = "kind"
 #: retry policy in its wire form; absent: the function's own
 HEADER_RETRY: Final = "retry"

@@ -27,6 +27,11 @@ _TRIO_REFUSAL = "trio.run received unrecognized yield message"
 _METHODS: Final = {"rfi": "begin_rpc", "rfc": "rpc", "lfi": "begin_run", "lfc": "run"}
 
 
+def method_of(kind: str) -> str:
+    """Return the name of the method of a context that makes calls of a kind."""
+    return _METHODS.get(kind, kind)
+
+
 class Request(Generic[T_co]):
     """The base of everything that may be yielded; the yield gives a `T_co`."""
 
@@ -142,7 +147,7 @@ class CallSpec(msgspec.Struct, eq=False):
     @property
     def label(self) -> str:
         """The name of the call in errors and logs: ``begin_rpc bar``."""
-        method = _METHODS.get(self.kind, self.kind)
+        method = method_of(self.kind)
         return f"{method} {self.name}" if self.name else method
 
 

@@ -3,7 +3,7 @@
 How it works
 ------------
 A routine is the interpreter's instance for one run of a function: the body of a task, or a local
-call inside one. The function makes requests (``ctx.rfc(...)``) and yields them. The routine answers
+call inside one. The function makes requests (``ctx.rpc(...)``) and yields them. The routine answers
 each: if the result is known, the function goes on at once; otherwise the routine notes what it
 waits for, and the step ends. A step therefore runs the function until it must wait or ends, and
 returns commands for the store and local calls to start (`StepResult`). The node feeds settled

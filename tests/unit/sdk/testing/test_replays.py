@@ -107,7 +107,9 @@ def test_code_may_go_on_after_the_recorded_end_unless_that_is_strict() -> None:
     line = longer.__code__.co_firstlineno + 5
     assert replayed.beyond == f"run charge at testing/test_replays.py:{line}"
     assert "3 recorded calls match; then it asks for run charge at" in str(replayed)
-    with pytest.raises(NonDeterminismError, match=r"holds its end \(resolved\) after 3 calls.*run charge"):
+    with pytest.raises(
+        NonDeterminismError, match=r"its end \(resolved\) after 3 calls.*run charge"
+    ):
         replay(history, longer, runtime=runtime, name="checkout", strict=True)
 
 
