@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
+from understudy.options import check_bool
 from understudy_actors.errors import CommandError
 from understudy_actors.lent_slots import is_worker, while_lent
 from understudy_broker.protocol.messages import Refused, Response
@@ -189,6 +190,154 @@ class Handle(Generic[T_co]):
         canceled
         """
         self._cancel(self._id)
+
+
+class Handles(Sequence[Handle[T_co]]):
+    """The handles of several calls, in order; `Runtime.map` makes them.
+
+    It is a sequence of `Handle`. Under trio and asyncio, ``await handles`` waits for all results.
+
+    Examples
+    --------
+    >>> @runtime.register
+    ... def double(ctx, number):
+    ...     return number * 2
+    >>> handles = runtime.map("doubles", double, [1, 2, 3])
+    >>> handles[1].id, handles[1].result()
+    ('doubles/1', 4)
+    >>> handles.results()
+    [2, 4, 6]
+    """
+
+    __slots__ = ("_handles",)
+
+    def __init__(self, handles: Iterable[Handle[T_co]]) -> None:
+        self._handles = tuple(handles)
+
+    @overload
+    def __getitem__(self, index: int) -> Handle[T_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Handles[T_co]: ...
+    def __getitem__(self, index: int | slice) -> Handle[T_co] | Handles[T_co]:
+        if isinstance(index, slice):
+            return Handles(self._handles[index])
+        return self._handles[index]
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def __repr__(self) -> str:
+        done = sum(handle.done() for handle in self._handles)
+        return f"<Handles of {len(self):,} calls, {done:,} done>"
+
+    @overload
+    def results(
+        self,
+        timeout: float | timedelta | None = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T_co]: ...
+    @overload
+    def results(
+        self, timeout: float | timedelta | None = None, *, return_exceptions: bool
+    ) -> list[T_co | BaseException]: ...
+    def results(
+        self, timeout: float | timedelta | None = None, *, return_exceptions: bool = False
+    ) -> list[Any]:
+        """Wait for the results of all calls.
+
+        This blocks the thread; on an event loop use ``await handles``.
+
+        Parameters
+        ----------
+        timeout : float or timedelta, optional
+            Seconds to wait in all; by default as long as it takes.
+        return_exceptions : bool, optional
+            Whether failures stand among the values, as exceptions. By default the first one is
+            raised.
+
+        Returns
+        -------
+        list
+            The values, in the order of the calls.
+
+        Raises
+        ------
+        Exception
+            The first failure in that order; see `Handle.result`. A note on it names the call.
+        WaitTimeoutError
+            A call is still pending after `timeout`. All go on.
+        ConfigurationError
+            `timeout` is not a number of seconds, or `return_exceptions` is no bool.
+
+        Examples
+        --------
+        >>> from understudy import Never
+        >>> @runtime.register(retry=Never())
+        ... def inverse(ctx, number):
+        ...     return 1 / number
+        >>> handles = runtime.map("inverses", inverse, [4, 0])
+        >>> [str(value) for value in handles.results(return_exceptions=True)]
+        ['0.25', 'division by zero']
+        """
+        check_bool("return_exceptions", return_exceptions)
+        end = None if timeout is None else time.monotonic() + wait_seconds(timeout)
+        values: list[Any] = []
+        for place, handle in enumerate(self._handles):
+            try:
+                values.append(
+                    handle.result(None if end is None else max(0.0, end - time.monotonic()))
+                )
+            except WaitTimeoutError:
+                raise
+            except Exception as error:
+                _note_call(error, place, handle.id)
+                if not return_exceptions:
+                    raise
+                values.append(error)
+        return values
+
+    def __await__(self) -> Generator[Any, Any, list[T_co]]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> list[T_co]:
+        values = []
+        for place, handle in enumerate(self._handles):
+            try:
+                values.append(await handle)
+            except Exception as error:
+                _note_call(error, place, handle.id)
+                raise
+        return values
+
+    async def wait_stored(self) -> None:
+        """Wait until all calls are on disk: for code on an event loop, where `map` does not wait.
+
+        Raises
+        ------
+        UnderstudyError
+            A call was refused, or no broker answers; see `Runtime.rpc`.
+
+        Examples
+        --------
+        >>> import trio
+        >>> @runtime.register
+        ... def double(ctx, number):
+        ...     return number * 2
+        >>> async def main():
+        ...     handles = runtime.map("later", double, [1, 2])
+        ...     await handles.wait_stored()
+        ...     return await handles
+        >>> trio.run(main)
+        [2, 4]
+        """
+        for handle in self._handles:
+            await handle.wait_stored()
+
+
+def _note_call(error: BaseException, place: int, id: str) -> None:
+    with suppress(Exception):  # The class is a user's own. Its failure counts, not our note.
+        error.add_note(f"item {place} of runtime.map, counted from 0: id {id}")
 
 
 def wait_seconds(timeout: float | timedelta) -> float:

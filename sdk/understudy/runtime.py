@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
@@ -15,7 +15,7 @@ from understudy.client.node_environment import NodeEnvironment
 from understudy.client.session import ClientSession, fresh_id
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
 from understudy.groups import Groups, read_groups
-from understudy.handle import Handle, in_async_code
+from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import (
     UNSET,
     CallOptions,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: The deadline of a call that has none of its own, in seconds.
@@ -514,6 +515,77 @@ class Runtime:
     begin_rpc = rpc
 
     @overload
+    def map(
+        self,
+        ids: str | Iterable[str],
+        f: Callable[[Any, U], Generator[Any, Any, T]],
+        items: Iterable[U],
+    ) -> Handles[T]: ...
+    @overload
+    def map(
+        self,
+        ids: str | Iterable[str],
+        f: Callable[[Any, U], Coroutine[Any, Any, T]],
+        items: Iterable[U],
+    ) -> Handles[T]: ...
+    @overload
+    def map(
+        self, ids: str | Iterable[str], f: Callable[[Any, U], T], items: Iterable[U]
+    ) -> Handles[T]: ...
+    @overload
+    def map(self, ids: str | Iterable[str], f: str, items: Iterable[Any]) -> Handles[Any]: ...
+    def map(self, ids: str | Iterable[str], f: Any, items: Iterable[Any]) -> Handles[Any]:
+        """Call a function once for each item, as `rpc` does for one.
+
+        The calls travel together, about a thousand at a time, and the broker stores those that come
+        together with one commit. In a loop of `rpc`, each call waits for its own.
+
+        When this returns, all calls are on disk. On an event loop it returns at once; there,
+        waiting for the handles tells of any trouble.
+
+        Parameters
+        ----------
+        ids : str or iterable of str
+            What the ids begin with: ``"import"`` gives ``import/0``, ``import/1`` and so on. Or the
+            id of each call. As always the same id is the same call, so after a crash, the same
+            `map` goes on where it was.
+        f : function or str
+            A function that is registered here, or the name of one that the node knows.
+        items : iterable
+            The argument of each call.
+
+        Returns
+        -------
+        Handles
+            The handles of the calls, in order: ``handles.results()`` waits for all.
+
+        Raises
+        ------
+        ConfigurationError
+            An id that cannot be used or that is there twice, not as many ids as items, or a
+            function that is not registered here.
+        InvalidArgumentsError, EncodingError
+            An item cannot be the function's argument, or cannot be sent. Then nothing is called.
+        CommandError
+            The broker refused a call; see `rpc`. The others are made.
+        BrokerUnavailableError
+            No broker answers. Some of the calls may have been made: do it again with the same ids.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def square(ctx, number):
+        ...     return number**2
+        >>> runtime.map("squares", square, range(5)).results()
+        [0, 1, 4, 9, 16]
+        >>> runtime.get("squares/3").result()
+        9
+        >>> runtime.map(["square-of-7", "square-of-8"], square, [7, 8]).results()
+        [49, 64]
+        """
+        return self._caller.map(ids, f, items)
+
+    @overload
     def run(
         self, id: str, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Handle[T]: ...
@@ -784,8 +856,7 @@ class Runtime:
         self.session.spawned.append(spawned)
         return spawned
 
-    def __enter__(self) -> Self:
-        return self.start()
+    __enter__ = start
 
     def __exit__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from understudy_actors.errors import NonDeterminismError
@@ -32,8 +32,12 @@ _WORDS: Final = {"rfi": "rpc", "lfi": "run"}
 def describe(record: PromiseRecord) -> str:
     """Name the call that made a promise: ``rpc bar version 2``."""
     headers = record.param.headers
-    kind, name = headers.get(HEADER_KIND, "?"), headers.get(HEADER_FUNCTION, "")
-    return _described(kind, name, headers.get(HEADER_VERSION))
+    return call_name(headers) + _of_version(headers.get(HEADER_VERSION))
+
+
+def call_name(headers: Mapping[str, str]) -> str:
+    """Name the call in the headers of a param, without its version: ``rpc bar``."""
+    return _named(headers.get(HEADER_KIND, "?"), headers.get(HEADER_FUNCTION, ""))
 
 
 def place_of(record: PromiseRecord) -> str:
@@ -56,7 +60,7 @@ def difference(record: PromiseRecord, spec: CallSpec) -> NonDeterminismError | N
         and headers.get(HEADER_PLACE, place) == place
     ):
         return None
-    recorded, asked = describe(record), _described(kind, spec.name, version)
+    recorded, asked = describe(record), _named(kind, spec.name) + _of_version(version)
     if not same_id:
         recorded, asked = f"{recorded} with the id {record.id}", f"{asked} with the id {spec.id}"
     elif recorded == asked:
@@ -96,5 +100,9 @@ def defined_at(fn: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
 
 
-def _described(kind: str, name: str, version: str | None) -> str:
-    return f"{_WORDS.get(kind, kind)} {name}".strip() + (f" version {version}" if version else "")
+def _named(kind: str, name: str) -> str:
+    return f"{_WORDS.get(kind, kind)} {name}".strip()
+
+
+def _of_version(version: str | None) -> str:
+    return f" version {version}" if version else ""

@@ -390,7 +390,8 @@ class Routine:
     def _returned(self, result: Any) -> None:
         values = self.env.values
         try:
-            if self.calls.deferred:
+            # A function that returns a call fails. It may be itself that it calls, without end.
+            if self.calls.deferred and not isinstance(result, Request):
                 self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
         except Exception as error:

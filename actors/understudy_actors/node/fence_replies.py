@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from understudy_actors.errors import CommandError, NonDeterminismError
-from understudy_actors.interpreter.determinism import are_alike, describe
+from understudy_actors.interpreter.determinism import are_alike, call_name, describe
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply
@@ -51,9 +51,8 @@ def explained(command: ChildCommand, error: CommandError) -> CommandError:
     if not isinstance(command, PromiseCreate):
         return CommandError(error.status, f"the result of {_shortened(command.id)}: {error.error}")
     headers = command.param.headers
-    what = f"{headers.get(HEADER_KIND, 'call')} {headers.get(HEADER_FUNCTION, '')}".strip()
     at = f" at {headers[HEADER_SITE]}" if HEADER_SITE in headers else ""
-    text = f"{what}{at} ({_shortened(command.id)}) was refused: {error.error}"
+    text = f"{call_name(headers)}{at} ({_shortened(command.id)}) was refused: {error.error}"
     return CommandError(error.status, text)
 
 
@@ -70,24 +69,21 @@ def conflict(
     None if the calls agree, or if a client of another kind made the promise and left no headers.
     """
     asked, recorded = command.param.headers, found.param.headers
-    kind, name = asked.get(HEADER_KIND, "?"), asked.get(HEADER_FUNCTION, "")
     same_function = asked.get(HEADER_FUNCTION) == recorded.get(HEADER_FUNCTION)
-    alike = are_alike(kind, recorded.get(HEADER_KIND))
+    alike = are_alike(asked.get(HEADER_KIND), recorded.get(HEADER_KIND))
     if (alike and same_function) or HEADER_KIND not in recorded:
         return None
     site = recorded.get(HEADER_SITE)
     same_run = [found.tags.get(tag) == command.tags.get(tag) for tag in (TAG_BRANCH, TAG_PARENT)]
     if all(same_run) and asked.get(HEADER_PLACE) == recorded.get(HEADER_PLACE):
-        now_asked = f"{kind} {name}".strip()
         return NonDeterminismError(
-            command.id, describe(found), now_asked, site or "?", asked.get(HEADER_SITE, "?")
+            command.id, describe(found), call_name(asked), site or "?", asked.get(HEADER_SITE, "?")
         )
     made = f"{describe(found)}, called at {site}" if site else describe(found)
     return CommandError(
         409,
         f"the id {command.id!r} belongs to another call ({made}), so it cannot be "
-        f"{kind} {name}".rstrip()
-        + ": give one of them another id",
+        f"{call_name(asked)}: give one of them another id",
     )
 
 

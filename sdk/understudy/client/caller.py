@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
 from understudy.client.calls import check_id, client_call, promise_of
 from understudy.client.session import ClientSession
-from understudy.handle import Handle, in_async_code
+from understudy.errors import ConfigurationError
+from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import Options
 from understudy.registry import Function, Registry
 from understudy_actors.errors import CommandError
@@ -43,7 +46,35 @@ class Caller:
         if function is None:
             self._check_known(f)
         stored, result = self._session.connected().invoke(create)
-        return self._handle(create.id, stored, result, function)
+        return _when_stored(self._handle(create.id, stored, result, function), stored)
+
+    def map(self, ids: str | Iterable[str], f: Any, items: Iterable[Any]) -> Handles[Any]:
+        """Call `f` once for each item; see `Runtime.map`."""
+        arguments = list(items)
+        if isinstance(ids, str):
+            check_id(ids)
+            names = [f"{ids}/{number}" for number in range(len(arguments))]
+        else:
+            names = list(ids)
+        if len(names) != len(arguments):
+            raise ConfigurationError(
+                f"{len(names):,} ids and {len(arguments):,} items: give one id for each item, or a "
+                "text that all ids begin with"
+            )
+        if len(set(names)) != len(names):
+            twice = next(id for id, count in Counter(names).items() if count > 1)
+            raise ConfigurationError(f"the id {twice!r} is given twice: the same id is one call")
+        made = [self._create(id, f, (item,), {}) for id, item in zip(names, arguments, strict=True)]
+        if made and made[0][1] is None:
+            self._check_known(f)
+        futures = self._session.connected().invoke_many([create for create, _ in made])
+        handles = Handles(
+            self._handle(create.id, stored, result, function)
+            for (create, function), (stored, result) in zip(made, futures, strict=True)
+        )
+        if not in_async_code():
+            _wait_for_all([stored for stored, _ in futures])
+        return handles
 
     def run(self, id: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle[Any]:
         """Call `f` in this process; see `Runtime.run`."""
@@ -58,14 +89,14 @@ class Caller:
         create, function = self._create(id, f, args, kwargs, here)
         session.serving = True
         stored, result = session.connected().perform(create)
-        return self._handle(create.id, stored, result, function)
+        return _when_stored(self._handle(create.id, stored, result, function), stored)
 
     def get(self, id: str) -> Handle[Any]:
         """Attach to a promise; see `Runtime.get`."""
         result = self._session.connected().watch(check_id(id))
         stored: Future[None] = Future()
         stored.set_result(None)
-        return self._handle(id, stored, result, None)
+        return _when_stored(self._handle(id, stored, result, None), stored)
 
     def cancel(self, id: str) -> None:
         """Cancel a call graph; see `Runtime.cancel`."""
@@ -105,13 +136,29 @@ class Caller:
                 return values.decode_value(record.value.data, hint)
             raise values.settled_error(record)
 
-        handle: Handle[Any] = Handle(id, stored, result, decode, self.cancel)
         if in_async_code():
             # Nobody may ever await the handle, and a call that is refused leaves no other trace.
             stored.add_done_callback(partial(_log_refusal, id))
-        else:
-            stored.result()
-        return handle
+        return Handle(id, stored, result, decode, self.cancel)
+
+
+def _when_stored(handle: Handle[Any], stored: Future[None]) -> Handle[Any]:
+    """Return the handle once its call is stored; on an event loop, at once."""
+    if not in_async_code():
+        stored.result()
+    return handle
+
+
+def _wait_for_all(stored: Iterable[Future[None]]) -> None:
+    """Return when all calls are stored; raise the error of the first that is not, after all."""
+    first: Exception | None = None
+    for future in stored:
+        try:
+            future.result()
+        except Exception as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def _log_refusal(id: str, stored: Future[None]) -> None:

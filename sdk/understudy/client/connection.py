@@ -45,13 +45,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
 import trio
 
 from understudy.client.availability import Availability
+from understudy.client.bulk import Bulk, BulkCall
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
@@ -196,6 +197,20 @@ class Connection:
         result: Future[PromiseRecord] = Future()
         self._submit(self._requests.invoke, (create, stored, result), (stored, result))
         return stored, result
+
+    def invoke_many(
+        self, creates: Sequence[PromiseCreate]
+    ) -> list[tuple[Future[None], Future[PromiseRecord]]]:
+        """Create promises and watch them, a window at a time; for each as `invoke`."""
+        calls = [BulkCall(create, Future(), Future()) for create in creates]
+        bulk = Bulk(
+            calls,
+            self._requests.invoke,
+            lambda send: self._submissions.submit(send, (), ()),
+        )
+        futures = [future for call in calls for future in (call.stored, call.result)]
+        self._submit(bulk.send, (), tuple(futures))
+        return [(call.stored, call.result) for call in calls]
 
     def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
         """Create a promise whose task this process acquires at once; else as `invoke`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -96,6 +96,12 @@ class StageConnection:
         result: Future[PromiseRecord] = StageFuture(self._driver)
         self._submit(self._requests.invoke, create, stored, result)
         return stored, result
+
+    def invoke_many(
+        self, creates: Sequence[PromiseCreate]
+    ) -> list[tuple[Future[None], Future[PromiseRecord]]]:
+        """Create promises and watch them; see `Connection.invoke_many`."""
+        return [self.invoke(create) for create in creates]
 
     #: A task cannot be acquired with the call, because the runtime's node is another peer here.
     perform = invoke

@@ -9,7 +9,16 @@ from collections.abc import Generator
 from datetime import datetime
 from typing import Any, assert_type
 
-from understudy import CallOptions, Context, Handle, Promise, Runtime, Schedule, StoredPromise
+from understudy import (
+    CallOptions,
+    Context,
+    Handle,
+    Handles,
+    Promise,
+    Runtime,
+    Schedule,
+    StoredPromise,
+)
 
 runtime = Runtime.local()
 
@@ -195,6 +204,21 @@ def from_outside() -> None:
     assert_type(runtime.rpc("id", plain, 1).result(timeout=1), float)
     assert_type(runtime.options(target="g", timeout=5).rpc("id", plain, 1).result(), float)
     assert_type(runtime.rpc("id", "plain").result(), Any)
+
+
+def many_from_outside() -> None:
+    handles = runtime.map("id", plain, [1, 2])
+    assert_type(handles, Handles[float])
+    assert_type(handles[0], Handle[float])
+    assert_type(handles.results(), list[float])
+    assert_type(handles.results(return_exceptions=True), list[float | BaseException])
+    assert_type(runtime.map(["a"], generator, [1]), Handles[list[str]])
+    assert_type(runtime.map("id", coroutine, range(3)), Handles[dict[str, int]])
+    assert_type(runtime.map("id", "plain", [1]), Handles[Any])
+
+
+async def many_awaited() -> None:
+    assert_type(await runtime.map("id", plain, [1]), list[float])
 
 
 def keywords_that_are_named_like_ours(ctx: Context) -> Generator[Any, Any, None]:

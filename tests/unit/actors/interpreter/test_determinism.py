@@ -131,7 +131,7 @@ class TestDeterminism:
                 yield ctx.rfi("a").options(id=id)
 
         error = self.changed(fn, lambda ctx: (yield from fn(ctx, "yx")))
-        assert (error.promise, error.recorded) == ("root.1", "rfi a with the id x")
+        assert (error.promise, error.recorded) == ("root.1", "rpc a with the id x")
 
     def test_a_call_that_moves_behind_a_new_one_is_found(self) -> None:
         def old(ctx: Any) -> Any:
@@ -142,7 +142,7 @@ class TestDeterminism:
             yield ctx.rfc("a").options(id="x")
 
         error = self.changed(old, new)
-        assert (error.recorded, error.asked) == ("rfi a as root.2", "rfi a as root.1")
+        assert (error.recorded, error.asked) == ("rpc a as root.2", "rpc a as root.1")
 
     def test_the_same_id_twice_is_one_call_also_in_a_replay(self) -> None:
         def fn(ctx: Any) -> Any:
@@ -166,7 +166,7 @@ class TestDeterminism:
 
         harness = Harness(fn)
         harness.resolve("x", 1)
-        assert "the id 'x' belongs to another call (rfc a at " in harness.result
+        assert "the id 'x' belongs to another call (rpc a at " in harness.result
         again = Harness(fn, env=harness.env, records=harness.promises.values())
         assert again.result == harness.result
 

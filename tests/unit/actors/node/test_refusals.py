@@ -56,7 +56,9 @@ class TestNobodyWaits:
         with pytest.raises(CommandError, match=REASON) as caught:
             call(scenario, fn)
         assert caught.value.status == 400
-        name = {"lfi": "lfi leaf", "promise": "promise"}.get(kind, f"{kind} leaf")
+        name = {"rfi": "rpc leaf", "lfi": "run leaf", "promise": "promise"}.get(
+            kind, "detached leaf"
+        )
         assert f"{name} at node/test_refusals.py:" in caught.value.error
 
     @pytest.mark.parametrize("kind", ["detached", "rfc", "lfi"])
