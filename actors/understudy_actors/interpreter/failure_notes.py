@@ -10,15 +10,12 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from reprlib import Repr
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from understudy_actors.interpreter.determinism import describe
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Promise
 from understudy_store.records import HEADER_FUNCTION, HEADER_SITE, PromiseRecord
-
-if TYPE_CHECKING:
-    from understudy_actors.interpreter.joins import Join
 
 #: Encoded arguments with more bytes are not shown. The broker sends longer ones only once.
 ARGUMENT_BYTES_MAX: Final = 1024
@@ -31,7 +28,7 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 def note_place(
-    error: BaseException, replay: ReplayState, label: str, place: int, part: Promise[Any] | Join
+    error: BaseException, replay: ReplayState, label: str, place: int, failed: Promise[Any] | str
 ) -> None:
     """Add a note to `error` that names the part that failed with it.
 
@@ -40,12 +37,11 @@ def note_place(
     label
         ``ctx.all``, ``ctx.map`` or ``ctx.race``.
     place
-        The part's place, counted from 0.
+        Its place, counted from 0.
+    failed
+        What failed: a promise, or something else in words.
     """
-    if isinstance(part, Promise):
-        what = _described(replay, part)
-    else:
-        what = f"{part.request.label} of {len(part.parts)}"
+    what = failed if isinstance(failed, str) else _described(replay, failed)
     with suppress(Exception):  # The class is a user's own. Its failure counts, not our note.
         error.add_note(f"item {place} of {label}, counted from 0: {what}")
 

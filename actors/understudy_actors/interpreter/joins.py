@@ -325,7 +325,7 @@ class JoinWait(Wait):
             try:
                 return self._value_of(join.parts[place])
             except BaseException as error:
-                note_place(error, self._calls.replay, "ctx.race", place, join.parts[place])
+                note_place(error, self._calls.replay, "ctx.race", place, _named(join.parts[place]))
                 raise
         values: list[Any] = []
         parts = iter(join.parts)
@@ -336,7 +336,8 @@ class JoinWait(Wait):
                 return values
             except BaseException as error:
                 place = len(values)
-                note_place(error, self._calls.replay, join.request.label, place, join.parts[place])
+                failed = _named(join.parts[place])
+                note_place(error, self._calls.replay, join.request.label, place, failed)
                 if not join.request.return_exceptions:
                     raise
                 values.append(error)
@@ -350,3 +351,8 @@ class JoinWait(Wait):
 def _spec_of(race: Join) -> CallSpec:
     assert isinstance(race.request, Race)
     return race.request.spec
+
+
+def _named(part: Promise[Any] | Join) -> Promise[Any] | str:
+    """Return a promise as it is, and a join in words."""
+    return part if isinstance(part, Promise) else f"{part.request.label} of {len(part.parts)}"
