@@ -20,7 +20,7 @@ from collections.abc import (
 )
 from contextvars import copy_context
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import (
     TYPE_CHECKING,
@@ -902,13 +902,8 @@ class Context:
         if window is not None:
             check_int("window", window, 1, WINDOW_MAX)
         check_bool("return_exceptions", return_exceptions)
-        site = _site(sys._getframe(1))
-
-        def call_with(item: Any) -> Call[Any]:
-            call = self._remote("rfi", f, (item,), {}, site)
-            return call if target is None else call.options(target=target)
-
-        return Subroutine(lambda: _call_each(call_with, items, window, return_exceptions))
+        call = partial(self._remote, "rfi", f, site=_site(sys._getframe(1)))
+        return Subroutine(lambda: _call_each(call, items, target, window, return_exceptions))
 
     # Making requests -----------------------------------------------------------------------------
 
@@ -949,8 +944,9 @@ class Context:
 
 
 def _call_each(
-    call_with: Callable[[Any], Call[Any]],
+    call: Callable[..., Call[Any]],
     items: Iterable[Any],
+    target: str | None,
     window: int | None,
     return_exceptions: bool,
 ) -> Generator[Any, Any, list[Any]]:
@@ -961,7 +957,8 @@ def _call_each(
         if window is not None and len(promises) - settled >= window:
             settled = len(promises) - window + 1
             yield Gather(promises, settled)
-        promises.append((yield call_with(item)))
+        made = call((item,), {})
+        promises.append((yield made if target is None else made.options(target=target)))
     values: list[Any] = yield All(promises, return_exceptions=return_exceptions, label="ctx.map")
     return values
 

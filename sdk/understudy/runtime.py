@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
 from understudy.client.address import broker_address
 from understudy.client.caller import Caller
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
+#: what the ids of several calls begin with, or the id of each
+Ids: TypeAlias = str | Iterable[str]
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: The deadline of a call that has none of its own, in seconds.
@@ -515,26 +517,14 @@ class Runtime:
     begin_rpc = rpc
 
     @overload
-    def map(
-        self,
-        ids: str | Iterable[str],
-        f: Callable[[Any, U], Generator[Any, Any, T]],
-        items: Iterable[U],
-    ) -> Handles[T]: ...
+    def map(self, ids: Ids, f: GeneratorFn[[U], T], items: Iterable[U]) -> Handles[T]: ...
     @overload
-    def map(
-        self,
-        ids: str | Iterable[str],
-        f: Callable[[Any, U], Coroutine[Any, Any, T]],
-        items: Iterable[U],
-    ) -> Handles[T]: ...
+    def map(self, ids: Ids, f: CoroutineFn[[U], T], items: Iterable[U]) -> Handles[T]: ...
     @overload
-    def map(
-        self, ids: str | Iterable[str], f: Callable[[Any, U], T], items: Iterable[U]
-    ) -> Handles[T]: ...
+    def map(self, ids: Ids, f: PlainFn[[U], T], items: Iterable[U]) -> Handles[T]: ...
     @overload
-    def map(self, ids: str | Iterable[str], f: str, items: Iterable[Any]) -> Handles[Any]: ...
-    def map(self, ids: str | Iterable[str], f: Any, items: Iterable[Any]) -> Handles[Any]:
+    def map(self, ids: Ids, f: str, items: Iterable[Any]) -> Handles[Any]: ...
+    def map(self, ids: Ids, f: Any, items: Iterable[Any]) -> Handles[Any]:
         """Call a function once for each item, as `rpc` does for one.
 
         The calls travel together, about a thousand at a time, and the broker stores those that come

@@ -388,9 +388,9 @@ class Routine:
     # Ending --------------------------------------------------------------------------------------
 
     def _returned(self, result: Any) -> None:
+        """End with a value. A call that is returned is not made: it may call this function."""
         values = self.env.values
         try:
-            # A function that returns a call fails. It may be itself that it calls, without end.
             if self.calls.deferred and not isinstance(result, Request):
                 self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
