@@ -13,7 +13,8 @@ back, so one start with a wrong clock would end everything that waits. Hence two
   They do not follow it far, until a person has confirmed it.
 
 What is not perfect: a new store has no time to compare with, so only a clock that is earlier than
-this program is noticed there. And a jump of up to `FAR_MS` is believed.
+this program is noticed there. And a smaller jump is believed: schedules then make up for all that
+came due in it, as after an absence.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from typing import Final
 from understudy_store.changes import Snapshot
 from understudy_store.moments import moment
 
-#: Jumps beyond this are doubted: it is the usual timeout of a call, and wrong clocks are usually
-#: wrong by years.
+#: An absence beyond this is doubted at a start: it is the usual timeout of a call, and wrong clocks
+#: are usually wrong by years.
 FAR_MS: Final = 30 * 24 * 3_600_000
+#: A jump beyond this is doubted while the broker runs, because it knows how much time has elapsed.
+JUMP_MS: Final = 24 * 3_600_000
 #: Differences below this are not followed: clocks are corrected by such amounts all the time.
 NEAR_MS: Final = 1_000
 #: No clock that is right shows an earlier time, because this program is younger.
@@ -137,6 +140,9 @@ class Clock:
         self._repeat_at_ns = elapsed
         self.ahead_ms = 0
         ahead_ms = (self._base_ns + elapsed - wall) // 1_000_000
+        # A wall clock behind the store is known to be wrong. How long the broker was away will be
+        # seen when it is set.
+        self._believed_ms = FAR_MS if ahead_ms >= NEAR_MS else JUMP_MS
         if NEAR_MS <= ahead_ms <= FAR_MS or is_accepted(accepted, wall // 1_000_000):
             self.ahead_ms = ahead_ms
 
@@ -163,7 +169,7 @@ class Clock:
             self._repeat_at_ns = elapsed
             return None
         shown = moment(wall // 1_000_000)
-        if abs(jump_ms) > FAR_MS and abs(ahead_ms) > FAR_MS:
+        if abs(jump_ms) > self._believed_ms and abs(ahead_ms) > self._believed_ms:
             if elapsed < self._repeat_at_ns:
                 return None
             self._repeat_at_ns = elapsed + _REPEAT_NS
@@ -175,6 +181,7 @@ class Clock:
                 f"with --accept-clock {shown.partition(' ')[0]}"
             )
         self.ahead_ms = ahead_ms
+        self._believed_ms = JUMP_MS
         self._repeat_at_ns = elapsed
         return (
             f"the clock of this machine was set by {jump_ms / 1000:+.0f} s, to {shown}: schedules "

@@ -163,7 +163,7 @@ def wait_for_next_run(world: World, wall_shift_s: int) -> None:
     until("the schedule follows", follows)
 
 
-@pytest.mark.parametrize("shift_s", [30 * HOUR_S, -30 * HOUR_S])
+@pytest.mark.parametrize("shift_s", [20 * HOUR_S, -20 * HOUR_S])
 def test_schedules_follow_a_clock_that_is_set(world: World, wall: Wall, shift_s: int) -> None:
     """And timeouts do not."""
     world.start_broker(**wall.env)
@@ -175,7 +175,7 @@ def test_schedules_follow_a_clock_that_is_set(world: World, wall: Wall, shift_s:
         assert world.runtime.promises.get("question").state == "pending"
     # The clock was set forward: what came due in that time was made, as after an absence.
     made = list(world.runtime.promises.search(prefix="hourly."))
-    assert len(made) >= (29 if shift_s > 0 else 0)
+    assert len(made) >= (19 if shift_s > 0 else 0)
     assert all(call.state == "pending" for call in made)
 
 

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from understudy_broker.clock import EARLIEST_MS, FAR_MS, Clock, PeerClock, question
+from understudy_broker.clock import EARLIEST_MS, FAR_MS, JUMP_MS, Clock, PeerClock, question
 from understudy_store.changes import Snapshot
 from understudy_store.pending_row import to_pending_row
 from understudy_store.records import EMPTY, PENDING, PromiseRecord, Row, ScheduleRecord
@@ -58,7 +58,7 @@ def test_the_clock_starts_no_earlier_than_the_store_and_never_goes_back() -> Non
     assert clock() == 9_002
 
 
-@pytest.mark.parametrize("jump", [-FAR_MS, -HOUR, -1_000, 1_000, HOUR, FAR_MS])
+@pytest.mark.parametrize("jump", [-JUMP_MS, -HOUR, -1_000, 1_000, HOUR, JUMP_MS])
 def test_schedules_follow_a_wall_clock_that_is_set(jump: int) -> None:
     machine = Machine()
     clock = machine.clock()
@@ -90,7 +90,7 @@ def test_small_corrections_are_not_followed_nor_looked_for_all_the_time() -> Non
     assert clock.ahead_ms == -1_000
 
 
-@pytest.mark.parametrize("jump", [-50 * YEAR, -FAR_MS - 1, FAR_MS + 1, 73 * YEAR])
+@pytest.mark.parametrize("jump", [-50 * YEAR, -JUMP_MS - 1, JUMP_MS + 1, 73 * YEAR])
 def test_a_far_jump_is_held_and_said_each_hour_until_the_clock_is_set_right(jump: int) -> None:
     machine = Machine()
     clock = machine.clock()
@@ -138,6 +138,25 @@ def test_a_wall_clock_a_little_behind_the_store_is_followed_at_once() -> None:
     assert (clock(), clock.ahead_ms) == (TODAY + HOUR, HOUR)
     assert clock.compare() is None
     assert Machine().clock(TODAY + 999).ahead_ms == 0
+
+
+@pytest.mark.parametrize("behind", [HOUR, 20 * DAY, 50 * YEAR])
+def test_a_machine_without_a_battery_may_have_been_away_for_long(behind: int) -> None:
+    """Its clock shows some time before the store's; how long it was away is seen later."""
+    machine = Machine(TODAY - behind)
+    clock = machine.clock(TODAY)
+    clock.compare()
+    assert clock.ahead_ms == (behind if behind <= FAR_MS else 0)
+    machine.sleep(60_000)
+    machine.wall_ms = TODAY + 29 * DAY
+    assert clock.compare() is not None
+    assert clock.ahead_ms == 60_000 - 29 * DAY
+    assert clock() == TODAY + 60_000
+    # Now the clock has been set, and what is set again is doubted as usual.
+    machine.sleep(60_000)
+    machine.wall_ms += 29 * DAY
+    assert clock.compare() is not None
+    assert clock.ahead_ms == 60_000 - 29 * DAY
 
 
 def _snapshot(
