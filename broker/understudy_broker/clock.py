@@ -40,6 +40,8 @@ EARLIEST_MS: Final = 1_767_225_600_000
 #: how often the wall clock is compared, and how often a doubt is repeated in the log
 _COMPARE_NS: Final = 1_000_000_000
 _REPEAT_NS: Final = 3_600_000_000_000
+#: Times of a peer that has not heard the broker's begin that long before 1970.
+_UNHEARD_MS: Final = 2**60
 #: A person who says which date it is may be in any time zone, shortly before or after midnight.
 _ACCEPTED_MS: Final = 36 * 3_600_000
 
@@ -189,17 +191,31 @@ class Clock:
         )
 
 
+def before_any_broker() -> int:
+    """Return the time by which a peer counts deadlines before it knows a broker's.
+
+    It is as `PeerClock.for_deadlines` before the first welcome, for peers that have no clock yet.
+    """
+    return _elapsed_ns() // 1_000_000 - _UNHEARD_MS
+
+
 class PeerClock:
     """A peer's copy of the broker's clock; the deadlines that a peer asks for are based on it.
 
     It is synchronized at each welcome, and wrong by at most half of the welcome's round trip.
-    Before the first welcome it shows this machine's wall time. So a wall clock that is wrong, or is
-    set while the peer runs, makes nothing expire early or late.
+    Before the first welcome it shows this machine's wall time, and deadlines are counted by a time
+    that is none (`for_deadlines`), to be amended once the broker's is known. So a wall clock that
+    is wrong, or is set while the peer runs, makes nothing expire early or late.
 
     Parameters
     ----------
     wall_ns, elapsed_ns
         The wall clock and the elapsed time, in nanoseconds; tests replace them.
+
+    Attributes
+    ----------
+    unheard_ms
+        What to add to deadlines that were counted before the first welcome; None before it.
     """
 
     def __init__(
@@ -210,6 +226,8 @@ class PeerClock:
     ) -> None:
         self._elapsed_ns = elapsed_ns
         self._base_ns = wall_ns() - elapsed_ns()
+        self._deadlines_base_ns = -_UNHEARD_MS * 1_000_000
+        self.unheard_ms: int | None = None
 
     def synchronize(self, now_ms: int, round_trip_ms: int) -> None:
         """Set the clock by a welcome.
@@ -222,6 +240,17 @@ class PeerClock:
             The time between sending the hello and receiving the welcome.
         """
         self._base_ns = now_ms * 1_000_000 + round_trip_ms * 500_000 - self._elapsed_ns()
+        if self.unheard_ms is None:
+            self.unheard_ms = (self._base_ns - self._deadlines_base_ns) // 1_000_000
+        self._deadlines_base_ns = self._base_ns
+
+    def for_deadlines(self) -> int:
+        """Return the time by which to count a deadline, in epoch milliseconds.
+
+        Before the first welcome it is far below 0, and so is each deadline that is counted by it.
+        Adding `unheard_ms`, once that is known, makes it one by the broker's clock.
+        """
+        return (self._deadlines_base_ns + self._elapsed_ns()) // 1_000_000
 
     def __call__(self) -> int:
         """Return the time in epoch milliseconds."""

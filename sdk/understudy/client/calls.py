@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.options import Options
 from understudy.registry import Function
 from understudy.retry import to_wire
-from understudy_actors.interpreter.child_commands import create_command
+from understudy_actors.interpreter.child_commands import TIME_MS_MAX, create_command
 from understudy_actors.interpreter.requests import CallSpec
-from understudy_store.commands import PromiseCreate
+from understudy_broker.protocol.messages import AnyCommand, PromiseCreateWatched
+from understudy_store.commands import PromiseCreate, TaskCreate
+from understudy_store.records import TAG_DELAY
+
+_Create = TypeVar("_Create", PromiseCreate, TaskCreate)
 
 
 class ClientCall(NamedTuple):
@@ -86,3 +92,22 @@ def promise_of(env: NodeEnvironment, call: ClientCall, id: str) -> PromiseCreate
     spec = call.spec
     spec.id = check_id(id)
     return create_command(env.outside, spec, env.now_ms())
+
+
+def dated(command: AnyCommand, unheard_ms: int) -> AnyCommand:
+    """Return a command whose deadline is by the broker's clock; see `PeerClock.for_deadlines`."""
+    if isinstance(command, PromiseCreateWatched):
+        return replace(command, create=_dated(command.create, unheard_ms))
+    if isinstance(command, PromiseCreate):
+        return _dated(command, unheard_ms)
+    return _dated(command, unheard_ms) if isinstance(command, TaskCreate) else command
+
+
+def _dated(command: _Create, unheard_ms: int) -> _Create:
+    if command.timeout_at >= 0:
+        return command
+    tags = command.tags
+    if TAG_DELAY in tags:
+        tags = {**tags, TAG_DELAY: str(int(tags[TAG_DELAY]) + unheard_ms)}
+    timeout_at = min(command.timeout_at + unheard_ms, TIME_MS_MAX)
+    return replace(command, timeout_at=timeout_at, tags=tags)

@@ -47,7 +47,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -71,6 +71,8 @@ from understudy_store.records import PromiseRecord
 
 #: Seconds that a stop may take before a dedicated node says what it waits for.
 _SILENT_STOP_S: Final = 1.0
+#: takes a command and its futures, on the loop
+_Request: TypeAlias = Callable[..., None]
 
 
 class Connection:
@@ -176,7 +178,10 @@ class Connection:
     def command(self, command: AnyCommand) -> Future[Response]:
         """Send a command; the future gets the response, or the error if the broker refuses it."""
         future: Future[Response] = Future()
-        self._submit(self._requests.command, (command, future), (future,))
+        request: _Request = self._requests.command
+        if isinstance(command, PromiseCreate) and command.timeout_at < 0:
+            request = self._peer.dated(request)
+        self._submit(request, (command, future), (future,))
         return future
 
     def watch(self, id: str) -> Future[PromiseRecord]:
@@ -195,7 +200,10 @@ class Connection:
         """
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
-        self._submit(self._requests.invoke, (create, stored, result), (stored, result))
+        request: _Request = self._requests.invoke
+        if create.timeout_at < 0:
+            request = self._peer.dated(request)
+        self._submit(request, (create, stored, result), (stored, result))
         return stored, result
 
     def invoke_many(
@@ -216,7 +224,10 @@ class Connection:
         """Create a promise whose task this process acquires at once; else as `invoke`."""
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
-        self._submit(self._peer.perform, (create, stored, result), (stored, result))
+        request: _Request = self._peer.perform
+        if create.timeout_at < 0:
+            request = self._peer.dated(request)
+        self._submit(request, (create, stored, result), (stored, result))
         return stored, result
 
     def serve(self) -> None:

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from understudy.client.clock import now_ms
 from understudy.context import Context
 from understudy.errors import (
     CanceledError,
@@ -23,6 +22,7 @@ from understudy.retry import Exponential, Retry, from_wire
 from understudy.values import Codec
 from understudy_actors.interpreter.child_commands import outside
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
+from understudy_broker.clock import before_any_broker
 from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 
@@ -121,7 +121,8 @@ class NodeEnvironment:
     Attributes
     ----------
     now_ms
-        The clock for deadlines of calls from outside, in epoch milliseconds.
+        The clock for deadlines of calls from outside, in epoch milliseconds. Before the broker's
+        time is known it shows a time that is none: see `PeerClock.for_deadlines`.
     target
         The address of calls that name no target: the process's own group.
     targets
@@ -144,7 +145,7 @@ class NodeEnvironment:
         self.timeout_ms = int(timeout_s * 1000)
         #: the frame of calls from outside of durable functions
         self.outside = outside(self.timeout_ms)
-        self.now_ms: Callable[[], int] = now_ms
+        self.now_ms: Callable[[], int] = before_any_broker
         self.join(group)
         self._dependencies: dict[str, Any] = {}
         self._local: OrderedDict[object, Function] = OrderedDict()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from understudy._version import __version__
+from understudy.client.calls import dated
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests
 from understudy_actors.node.shell import NodeService
@@ -13,6 +16,7 @@ from understudy_broker.clock import PeerClock
 from understudy_broker.link.link import Link
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
+    AnyCommand,
     Hello,
     PeerKind,
     Settled,
@@ -43,7 +47,8 @@ class Peer:
     def __init__(
         self, env: NodeEnvironment, requests: PendingRequests, *, name: str, boot: str, os_pid: int
     ) -> None:
-        self.clock = env.now_ms = PeerClock()
+        self.clock = PeerClock()
+        env.now_ms = self.clock.for_deadlines
         self.wants_to_serve = False
         self.serving = False
         self._env = env
@@ -74,6 +79,21 @@ class Peer:
         self._node.core.serve()
         if self._link.connected:
             self._link.rejoin()
+
+    def dated(self, request: Callable[..., None]) -> Callable[..., None]:
+        """Return `request` for a command that was made before the broker's time was known.
+
+        The welcome may have come since. If not, the command waits for it, and is amended then.
+        """
+
+        def send(command: AnyCommand, *rest: Any) -> None:
+            request(self._dated(command), *rest)
+
+        return send
+
+    def _dated(self, command: AnyCommand) -> AnyCommand:
+        unheard_ms = self.clock.unheard_ms
+        return command if unheard_ms is None else dated(command, unheard_ms)
 
     def perform(
         self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
@@ -122,6 +142,8 @@ class Peer:
         self._welcome = welcome
         if welcome.now and self._link is not None:
             self.clock.synchronize(welcome.now, self._link.round_trip_ms)
+            if not reconnected:
+                self._link.amend(self._dated)
         self._env.values.codec.payload_bytes_max = welcome.payload_bytes_max
         self._node.core.connected(welcome.lost, reconnected)
         if self.serving and self._announced_kind == "client":

@@ -215,3 +215,21 @@ def test_a_peer_uses_the_brokers_time_whatever_its_own_wall_clock_shows() -> Non
     assert clock() == 90_032
     clock.synchronize(80_000, round_trip_ms=0)
     assert clock() == 80_000, "another broker may have another time"
+
+
+def test_deadlines_that_were_counted_before_the_first_welcome_are_known_and_amended() -> None:
+    """Whatever the wall clock shows; and no deadline that was counted later is taken for one."""
+    elapsed = [70 * MS]
+    clock = PeerClock(wall_ns=lambda: 0, elapsed_ns=lambda: elapsed[0])
+    early = clock.for_deadlines() + 30 * DAY
+    assert early < -(2**59)
+    elapsed[0] += 5_000 * MS
+    clock.synchronize(TODAY, round_trip_ms=0)
+    before = clock.unheard_ms
+    assert before is not None
+    assert early + before == TODAY - 5_000 + 30 * DAY
+    assert clock.for_deadlines() == clock() == TODAY
+    elapsed[0] += 1_000 * MS
+    clock.synchronize(TODAY + HOUR, round_trip_ms=0)
+    assert clock.unheard_ms == before
+    assert clock.for_deadlines() == TODAY + HOUR
