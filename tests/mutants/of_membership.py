@@ -285,6 +285,57 @@ _MEMBERSHIP: Final = (
         _MEMBERS,
         _FLOW,
     ),
+    _mutant(
+        "stall-without-bound",
+        None,
+        "a node whose Python stands still for ever is given up in the end",
+        "understudy_broker.core.stalls.Stalls.extend",
+        swap("now - stall.since >= self._config.stall_max_ms", "False"),
+        _MEMBERS,
+    ),
+    _mutant(
+        "stall-without-pulse",
+        None,
+        "a silent node without a pulse is given up when its lease lapses",
+        "understudy_broker.core.stalls.Stalls.extend",
+        swap("session.pulse is None or not", "not"),
+        _MEMBERS,
+    ),
+    _mutant(
+        "stall-outlives-pulse",
+        None,
+        "a node that only its pulse kept is given up when the pulse ends",
+        "understudy_broker.core.stalls.Stalls.end_pulse",
+        drop("session.pulse = None"),
+        _MEMBERS,
+    ),
+    _mutant(
+        "stall-gets-work",
+        None,
+        "a node whose Python stands still gets no further tasks",
+        "understudy_broker.core.stalls.Stalls.extend",
+        drop("self._dispatcher.pause(session.pid)"),
+        _MEMBERS,
+    ),
+    _mutant(
+        "stall-extends-once",
+        None,
+        "the lease of a node with a pulse is extended again and again",
+        "understudy_broker.core.stalls.Stalls.extend",
+        swap(
+            "    stall.extended_at = now\n    self._machine.apply(TaskHeartbeat(session.pid), now)",
+            "    stall.extended_at = now",
+        ),
+        _MEMBERS,
+    ),
+    _mutant(
+        "stall-keeps-credit",
+        None,
+        "a node that sends heartbeats again has its credit back",
+        "understudy_broker.core.stalls.Stalls.end",
+        drop("self._dispatcher.resume(session.pid)"),
+        _MEMBERS,
+    ),
 )
 
 MUTANTS: Final[tuple[Mutant, ...]] = (*_MEMBERSHIP,)

@@ -164,6 +164,11 @@ class WorkerPool:
         return len(self._ready)
 
     @property
+    def threads(self) -> list[threading.Thread]:
+        """The workers that were started; they live until `stop`."""
+        return list(self._threads)
+
+    @property
     def lent(self) -> int:
         """Number of slots that functions have lent."""
         return self._lent

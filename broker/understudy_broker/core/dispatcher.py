@@ -164,6 +164,8 @@ class Dispatcher:
         self._dirty: dict[str, None] = {}
         self._assigned = 0
         self.suspects: dict[str, tuple[str, int]] = {}
+        #: the announced credit of nodes that get nothing for now, by pid
+        self._paused: dict[str, int] = {}
 
     def join(self, pid: str, group: str, name: str) -> None:
         """Add a node that said hello, without credit. Names are unique among nodes."""
@@ -175,6 +177,7 @@ class Dispatcher:
     def leave(self, pid: str) -> None:
         """Remove a node; tasks that were addressed to it alone wait for a node of its name."""
         node = self._nodes.pop(pid, None)
+        self._paused.pop(pid, None)
         if node is None:
             return
         node.total = node.sent
@@ -194,6 +197,19 @@ class Dispatcher:
         if total > node.total:
             node.total = total
             self._has_room(node)
+
+    def pause(self, pid: str) -> None:
+        """Give a node no more tasks until `resume`, or until it announces credit itself."""
+        node = self._nodes.get(pid)
+        if node is not None:
+            self._paused[pid] = node.total
+            node.total = node.sent
+
+    def resume(self, pid: str) -> None:
+        """Let a paused node have tasks again, as far as its credit goes."""
+        total = self._paused.pop(pid, None)
+        if total is not None:
+            self.credit(pid, total)
 
     def refund(self, pid: str) -> None:
         """Give a node its credit back for an assignment that could not be acquired."""

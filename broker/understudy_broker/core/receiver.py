@@ -29,6 +29,7 @@ from understudy_broker.protocol.messages import (
     Bye,
     Credit,
     Hello,
+    Pulse,
     Refused,
     Request,
     ToBroker,
@@ -104,7 +105,9 @@ class Receiver:
                 if session is not None and (number := number_of(frame)) is not None:
                     session.sequence = sequence or FrameSequence(number)
             elif session is None:
-                if type(message) is not Bye:
+                if type(message) is Pulse:
+                    self._membership.stalls.on_pulse(peer, message.pid)
+                elif type(message) is not Bye:
                     text = "this connection is not known here: say hello first"
                     self._outbox.refuse(peer, Refused(412, text))
                 return

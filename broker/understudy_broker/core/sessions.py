@@ -16,12 +16,28 @@ from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.records import name_of, pid_of
 
 
+class Stall:
+    """The time in which a node sends no heartbeats although its process lives.
+
+    Times in epoch milliseconds.
+    """
+
+    __slots__ = ("extended_at", "is_reported", "since")
+
+    def __init__(self, now: int) -> None:
+        self.since = now
+        #: when the leases of the peer's tasks were last extended
+        self.extended_at = now
+        self.is_reported = False
+
+
 class Session:
     """One connected peer. Times in epoch milliseconds."""
 
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
-        "heard_at", "beat_at", "inflight", "inflight_bytes", "watches", "sequence",
+        "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes", "watches",
+        "sequence",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -37,6 +53,10 @@ class Session:
         #: when anything came from the peer, and when it last renewed its lease
         self.heard_at = now
         self.beat_at = now
+        #: the connection that shows its pulse; kept by `Membership`
+        self.pulse: bytes | None = None
+        #: its lease has lapsed and is extended; None: it is not
+        self.stall: Stall | None = None
         #: requests taken and not yet answered, and their bytes
         self.inflight = 0
         self.inflight_bytes = 0

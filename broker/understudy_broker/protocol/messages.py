@@ -163,6 +163,18 @@ class Beat(Message, tag="beat", frozen=True):
     """
 
 
+class Pulse(Message, tag="pulse", frozen=True):
+    """Says that a connection shows the pulse of a node; it is the only message on it.
+
+    Attributes
+    ----------
+    pid
+        The node's, from its `Welcome`. While the connection lives, the node's process does.
+    """
+
+    pid: str
+
+
 class Ack(Message, tag="ack", frozen=True):
     """Acknowledges the `Unblock` of a promise for an address."""
 
@@ -290,7 +302,7 @@ class Refused(Message, tag="refused", frozen=True):
     corr: int | None = None
 
 
-ToBroker: TypeAlias = Hello | Request | Credit | Beat | Ack | Bye
+ToBroker: TypeAlias = Hello | Request | Credit | Beat | Ack | Bye | Pulse
 ToPeer: TypeAlias = (
     Welcome | Response | Invoke | Resume | Settled | Revoked | Unblock | Refused | Beat | Bye
 )

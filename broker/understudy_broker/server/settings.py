@@ -56,6 +56,9 @@ class BrokerSettings(BaseSettings):
     lease_ttl_s: float = Field(_CORE.lease_ttl_ms / 1000, ge=0.2, le=3600)
     #: how often nodes send a heartbeat; None: four times per lease
     beat_s: float | None = Field(None, ge=0.05, le=900)
+    #: how long a node without heartbeats keeps its tasks beyond its lease while its process lives,
+    #: because a function holds the interpreter; 0: not at all
+    stall_max_s: float = Field(_CORE.stall_max_ms / 1000, ge=0, le=86_400)
     #: how long a node whose connection closed may take to come back with its tasks
     reconnect_grace_ms: int = Field(_CORE.reconnect_grace_ms, ge=0, le=60_000)
     #: how long nodes may take to come back after the broker started
@@ -135,6 +138,7 @@ class BrokerSettings(BaseSettings):
             name=f"broker-{os.getpid()}",
             lease_ttl_ms=lease_ttl_ms,
             beat_ms=beat_ms,
+            stall_max_ms=round(self.stall_max_s * 1000),
             reconnect_grace_ms=self.reconnect_grace_ms,
             boot_grace_ms=round(self.boot_grace_s * 1000),
             deaths_max=self.deaths_max,

@@ -54,6 +54,30 @@ def test_credit_is_a_running_total() -> None:
     assert assigned(dispatcher) == [("t2", "a#1")]
 
 
+def test_a_paused_node_gets_nothing_until_it_resumes() -> None:
+    dispatcher = given_nodes("a", "b", credit=2)
+    dispatcher.pause("a#1")
+    for number in range(4):
+        dispatcher.offer(Task(f"t{number}"), 0)
+    dispatcher.offer(Task("only", target="poll://uni@g/a"), 0)
+    assert assigned(dispatcher) == [("t0", "b#1"), ("t1", "b#1")]
+    dispatcher.resume("a#1")
+    assert sorted(assigned(dispatcher)) == [("only", "a#1"), ("t2", "a#1")]
+    dispatcher.resume("a#1")
+    assert assigned(dispatcher) == []
+
+
+def test_a_paused_node_that_leaves_comes_back_without_its_old_credit() -> None:
+    dispatcher = given_nodes("a", credit=2)
+    dispatcher.pause("a#1")
+    dispatcher.join("a#1", "g", "a")
+    dispatcher.resume("a#1")
+    dispatcher.offer(Task("t"), 0)
+    assert assigned(dispatcher) == []
+    dispatcher.pause("gone#1")
+    dispatcher.resume("gone#1")
+
+
 def test_a_new_hello_counts_anew() -> None:
     dispatcher = given_nodes("a", credit=5)
     dispatcher.join("a#1", "g", "a")
