@@ -26,7 +26,7 @@ from understudy.errors import (
 from understudy.options import check_address, seconds
 from understudy.retry import Retry
 from understudy.values.calls import CallTypes
-from understudy.values.hints import function_hints
+from understudy.values.hints import Unresolved, function_hints
 
 Kind = Literal["generator", "coroutine", "plain"]
 
@@ -160,7 +160,8 @@ class Function:
         """The type hint of the result; None if there is none."""
         if self._result_hint is None:
             hint = function_hints(self.fn).get("return")
-            if _kind_of_callable(_innermost(self.fn)) == "generator":
+            is_generator = _kind_of_callable(_innermost(self.fn)) == "generator"
+            if is_generator and not isinstance(hint, Unresolved):
                 # Generator[Y, S, R] returns an R; an Iterator's hint does not say what it returns.
                 arguments = typing.get_args(hint)
                 hint = arguments[2] if len(arguments) == 3 else None

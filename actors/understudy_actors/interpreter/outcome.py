@@ -35,7 +35,7 @@ def success(values: Values, function: FunctionLike, result: Any, attempt: int) -
     if isinstance(result, Request):
         raise RequestError(f"{what}: {result.not_yielded()}")
     headers = {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}
-    return Outcome(RESOLVED, Value(headers, values.encode_value(result, what)))
+    return Outcome(RESOLVED, Value(headers, values.encode_value(result, what, function)))
 
 
 def failure(values: Values, error: BaseException, attempt: int) -> Outcome:

@@ -19,7 +19,11 @@ def _describe_pickle(data: memoryview) -> str:
     return f"<pickled, {len(data)} bytes>"
 
 
-_DECODER: Final = Decoder(_describe_pickle, tagged=False)
+def _describe_error(data: memoryview) -> Any:
+    return _DECODER.decode(data)
+
+
+_DECODER: Final = Decoder(_describe_pickle, _describe_error, tagged=False)
 
 
 def decoded(data: bytes | None) -> Any:

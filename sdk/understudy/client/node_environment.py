@@ -53,7 +53,8 @@ class NodeValues:
         """Encode the arguments of a call, after checking them if the function is known here."""
         if isinstance(function, Function):
             function.check_arguments(args, dict(kwargs))
-            return self.codec.encode_call(args, dict(kwargs), function.types.names)
+            types = function.types
+            return self.codec.encode_call(args, dict(kwargs), types.names, types)
         return self.codec.encode_call(args, dict(kwargs))
 
     def decode_call(
@@ -68,9 +69,12 @@ class NodeValues:
         function.check_arguments(args, kwargs)
         return args, kwargs
 
-    def encode_value(self, value: Any, what: str) -> bytes:
-        """Encode a value; `what` names it in the error if it cannot travel."""
-        return self.codec.encode_value(value, what)
+    def encode_value(self, value: Any, what: str, function: FunctionLike | None = None) -> bytes:
+        """Encode a value; `what` names it in the error if it cannot travel.
+
+        A result is checked against the annotation of its `function`.
+        """
+        return self.codec.encode_value(value, what, function)
 
     def decode_value(self, data: bytes | None, hint: Any = None) -> Any:
         """Decode a value, as the type `hint` if there is one."""

@@ -209,10 +209,11 @@ class TestValues:
         with pytest.raises(KeyError) as known:
             result(client, "x", "f", "known")
         assert known.value.args == ("k", 3)
-        with pytest.raises(RemoteError) as odd:
+        with pytest.raises(Odd) as odd:
             result(client, "y", "f", "odd")
-        assert odd.value.type_name.endswith("Odd")
-        assert "raise Odd(3, object())" in odd.value.remote_traceback
+        assert str(odd.value) == "3"
+        assert odd.value.__notes__ == ["b did not travel: object of type object is not plain data"]
+        assert "raise Odd(3, object())" in str(odd.value.__cause__)
 
     @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
     @pytest.mark.parametrize("kind", ["plain", "generator", "coroutine"])
