@@ -162,6 +162,7 @@ class Store:
     def close(self) -> None:
         """Do all that is queued, then give the engine back. A second call does nothing."""
         self._closed = True
+        self._engine.stop_waiting()
         self._writer.stop()
         if self._reader is not None:
             self._reader.stop()

@@ -61,7 +61,10 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
             if watch is not None:
                 stopper.ask = watch(stopper.request)
                 signals.kills = stopper.ask is None
-            store = open_store(settings.store, Opening(settings.accept_lost_journal))
+            store = open_store(
+                settings.store,
+                Opening(settings.accept_lost_journal, lambda text: log("warning", text, {})),
+            )
             try:
                 trio.run(_main, settings, store, stopper, log)
             finally:

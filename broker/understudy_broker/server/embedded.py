@@ -18,6 +18,7 @@ from understudy_broker.errors import BrokerStartError, ClockError
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.server import serve
 from understudy_store.changes import Snapshot
+from understudy_store.engines.base import Opening
 from understudy_store.store import open_store
 
 START_S: Final = 30.0
@@ -133,7 +134,8 @@ class EmbeddedBroker:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
-        store = open_store(self._store_url)
+        tell = Opening(tell=lambda text: self._log("warning", text, {}))
+        store = open_store(self._store_url, tell)
         try:
             if store.snapshot.now:
                 self._check_clock(store.snapshot)

@@ -31,6 +31,10 @@ class Read(msgspec.Struct, frozen=True):
     now: int
 
 
+def _ignore(_: str) -> None:
+    """Do nothing."""
+
+
 class Opening(NamedTuple):
     """The wishes of a store's owner when the store is opened.
 
@@ -39,9 +43,13 @@ class Opening(NamedTuple):
     accept_lost_journal
         Open the store although the journal that it names is missing: the commits that only the
         journal had are lost.
+    tell
+        Called with a sentence for the log, on any thread, while the store waits for another
+        program.
     """
 
     accept_lost_journal: bool = False
+    tell: Callable[[str], object] = _ignore
 
 
 #: without any wish
@@ -73,8 +81,9 @@ class Engine(Protocol):
     def inline(self) -> bool:
         """True if a find, or a commit of a few rows, may run on the caller's event loop.
 
-        That holds for engines on this machine: a commit to a local file is over before a thread
-        could be woken to do it. An engine behind a network answers False.
+        It is asked before each commit; for finds, once. It holds for engines on this machine: a
+        commit to a local file is over before a thread could be woken to do it. An engine behind a
+        network answers False, and so does one whose next commit may have to wait.
         """
 
     def load(self) -> Snapshot:
@@ -112,6 +121,12 @@ class Engine(Protocol):
 
         It is called on a thread of the engine, or at once if that has happened already. It must be
         quick and must not raise.
+        """
+
+    def stop_waiting(self) -> None:
+        """Wait only shortly for others from now on, also in a call that is under way.
+
+        Called before `close`, from any thread: a commit that others hold up then fails.
         """
 
     def close(self) -> None:

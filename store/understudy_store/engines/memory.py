@@ -76,6 +76,9 @@ class MemoryEngine:
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         pass
 
+    def stop_waiting(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -19,7 +19,13 @@ from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, SOLE_EPOCH, Opening, Read, fenced
 from understudy_store.engines.sqlite.database import Database, explained
-from understudy_store.engines.sqlite.files import FileLock, FilesInPlace, check_ours, make_directory
+from understudy_store.engines.sqlite.files import (
+    FileLock,
+    FilesInPlace,
+    check_directory,
+    check_not_open_here,
+    check_ours,
+)
 from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_records import decode
 from understudy_store.engines.sqlite.journal_recovery import recover
@@ -58,13 +64,19 @@ class SqliteEngine:
         self._closed = False
         with explained(path):
             self._path = path = path.expanduser().resolve()
+            check_not_open_here(path)
             exists = check_ours(path)
             if not exists:
-                make_directory(path.parent)
+                check_directory(path)
             self._lock = FileLock(path)
         try:
-            self._database = Database(path, exists)
+            with explained(path):
+                if exists:
+                    self._lock.hold_file()
+            self._database = Database(path, exists, opening.tell)
             try:
+                if not exists:
+                    self._lock.hold_file()
                 self._open()
             except BaseException:
                 self._database.close()
@@ -109,7 +121,7 @@ class SqliteEngine:
 
     @property
     def inline(self) -> bool:
-        return True
+        return self.journaled.commits_at_once
 
     def load(self) -> Snapshot:
         return self.journaled.load()
@@ -125,10 +137,15 @@ class SqliteEngine:
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self.journaled.watch(on_failure)
 
+    def stop_waiting(self) -> None:
+        self._database.stop_waiting()
+
     def close(self) -> None:
-        if self._closed:
+        # A forked child has no part in its parent's store.
+        if self._closed or not self._lock.held:
             return
         self._closed = True
+        self.stop_waiting()
         with ExitStack() as stack:
             # Whatever fails here, also in a way that nobody expects, the lock is given back.
             stack.callback(self._lock.release)

@@ -36,6 +36,10 @@ class Log(Protocol):
     #: number of the last commit
     number: int
 
+    @property
+    def has_room(self) -> bool:
+        """True if any record that the log takes has room in this half."""
+
     def takes(self, data: bytes) -> bool:
         """Return whether a record can hold `data` at all."""
 
@@ -123,6 +127,15 @@ class JournaledTable:
         with self._append_lock, self._locked_table():
             self._write_memtables()
             return self._table.load()
+
+    @property
+    def commits_at_once(self) -> bool:
+        """True if a small commit waits for nothing but the log.
+
+        Otherwise it may have to wait for the table to free the other half, and the table may be
+        waiting for a lock of another program.
+        """
+        return not self._sealed or self._log.has_room
 
     @property
     def failure(self) -> StoreError | None:
