@@ -21,6 +21,7 @@ from understudy_store.commands import (
     PromiseSearch,
     PromiseSettle,
 )
+from understudy_store.limits import DATE_MAX_S
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_KIND,
@@ -384,7 +385,13 @@ class Promises:
 
 
 def utc(epoch_ms: int) -> datetime:
-    """Convert a time of the store, in milliseconds since the epoch."""
+    """Convert a time of the store, in milliseconds since the epoch.
+
+    The store counts on after the year 9999, and Python's dates do not: a later time, such as a
+    deadline that another client has set for never, is given as the last second of that year.
+    """
+    if epoch_ms // 1000 >= DATE_MAX_S:
+        return datetime.fromtimestamp(DATE_MAX_S, UTC)
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)
 
 

@@ -6,6 +6,8 @@ import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+#: The last second that Python has a date for, in seconds since the epoch. The store counts on.
+DATE_MAX_S: Final = 253_402_300_799
 #: UTF-8 characters in an id, unless the limits of a store say otherwise
 ID_CHARS_MAX = 512
 

@@ -12,6 +12,7 @@ _MEMTABLE: Final = "engines/sqlite/test_memtable.py"
 _FOLLOWER: Final = "tests/integration/store/test_follower.py"
 _FAILURES: Final = "tests/integration/store/test_failing.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
+_LOCKS: Final = "tests/integration/store/test_locks.py"
 _PAUSES: Final = "tests/integration/store/test_pauses.py"
 
 _FORMAT: Final = (
@@ -451,4 +452,63 @@ _FOLLOWING: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MEMTABLES, *_FOLLOWING)
+_LOCKING: Final = (
+    _mutant(
+        "one-name-locked",
+        None,
+        "a store is one under all names of its file",
+        "understudy_store.engines.sqlite.files.FileLock.hold_file",
+        swap("if not self._lock(fd):", "if fd < 0:"),
+        f"{_LOCKS}::test_a_store_is_one_under_all_names_of_its_file",
+    ),
+    _mutant(
+        "second-owner-touches-the-file",
+        None,
+        "a second owner in one process does not drop SQLite's locks of the first",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.__init__",
+        drop("check_not_open_here(path)"),
+        f"{_LOCKS}::test_a_second_owner_in_one_process_does_not_harm_the_first",
+    ),
+    _mutant(
+        "lock-inherited",
+        None,
+        "a forked child does not keep a store's lock",
+        "understudy_store.engines.sqlite.files._after_fork",
+        drop("for lock in list(_locks):\n    lock.forget()"),
+        f"{_LOCKS}::test_a_forked_child_does_not_keep_the_lock",
+    ),
+    _mutant(
+        "locks-not-waited-for",
+        None,
+        "another program's lock does not stop the store",
+        "understudy_store.engines.sqlite.lock_wait._is_busy",
+        swap("== sqlite3.SQLITE_BUSY", "== -1"),
+        f"{_LOCKS}::test_a_lock_of_another_program_is_waited_for_and_the_program_is_named",
+    ),
+    _mutant(
+        "all-errors-waited-for",
+        None,
+        "only a lock is waited for",
+        "understudy_store.engines.sqlite.lock_wait._is_busy",
+        swap("== sqlite3.SQLITE_BUSY", ">= 0"),
+        f"{_LOCKS}::test_other_errors_are_not_waited_for",
+    ),
+    _mutant(
+        "close-waits-for-others",
+        None,
+        "a store is closed although another program has the lock",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
+        drop("self.stop_waiting()"),
+        f"{_LOCKS}::test_a_store_is_closed_although_another_program_has_the_lock",
+    ),
+    _mutant(
+        "loop-waits-for-others",
+        None,
+        "a commit that may have to wait for another program is not made on the owner's loop",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable.commits_at_once",
+        swap("not self._sealed or self._log.has_room", "True"),
+        f"{_LOCKS}::test_the_journal_takes_what_it_can_and_then_commits_wait_elsewhere",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MEMTABLES, *_FOLLOWING, *_LOCKING)

@@ -914,8 +914,8 @@ _ENGINES: Final = (
         "no-file-lock",
         10,
         "a store has one owner, so a version has one issuer",
-        "understudy_store.engines.sqlite.files.FileLock.__init__",
-        drop("fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
+        "understudy_store.engines.sqlite.files.FileLock._lock",
+        drop("fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
         f"{_OPEN}::test_a_second_owner_is_refused_and_told_who_is_first",
     ),
     _mutant(

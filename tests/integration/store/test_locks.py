@@ -37,7 +37,7 @@ sys.stdin.readline()
 file.execute("ROLLBACK")
 """
 
-OWNER = """
+OWNER = r"""
 import os, signal, sys
 from pathlib import Path
 from understudy_store.engines.sqlite.engine import SqliteEngine

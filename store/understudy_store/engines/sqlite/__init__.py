@@ -37,6 +37,11 @@ a commit by half. So a find counts the writes to the table before and after, and
 there was one. It rarely has to: about one write begins per second, unless searches or large commits
 force more.
 
+**Other programs.** One that holds SQLite's lock is waited for without end, and the store's owner is
+told its name. The follower waits; commits go on in the journal. Once the other half is needed and
+is not in the file, `commits_at_once` is false, and commits wait on the store's thread instead of
+the owner's loop.
+
 Locks
 -----
 They are taken in this order:
@@ -57,6 +62,6 @@ in the journal, so nothing is lost: the store stops, and recovery brings them to
 
 Modules: `engine` opens and closes; `journaled_table` is the part above without any file or SQL;
 `journal`, `journal_records` and `database` are its journal and its file, and `journal_recovery`
-and `journal_v1` read what a dead process left; `memtable` and
-`absent_ids` are pure; `files` guards the files.
+and `journal_v1` read what a dead process left; `memtable` and `absent_ids` are pure; `files` guards
+the files, `lock_holders` names processes with locks, and `lock_wait` waits for them.
 """

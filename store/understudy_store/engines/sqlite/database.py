@@ -26,7 +26,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import OPENING, Read
 from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.queries import Queries
@@ -156,7 +156,9 @@ class Database:
         See their texts; the files are left as they were found. All methods raise `StoreError`.
     """
 
-    def __init__(self, path: Path, exists: bool, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, path: Path, exists: bool, tell: Callable[[str], object] = OPENING.tell
+    ) -> None:
         self._path = path
         self._lock_wait = LockWait(path, tell)
         #: called after every few rows of a write, to let other threads go on; None: no pauses
