@@ -486,22 +486,6 @@ _LOCKING: Final = (
         f"{_LOCKS}::test_a_lock_of_another_program_is_waited_for_and_the_program_is_named",
     ),
     _mutant(
-        "all-errors-waited-for",
-        None,
-        "only a lock is waited for",
-        "understudy_store.engines.sqlite.lock_wait._is_busy",
-        swap("== sqlite3.SQLITE_BUSY", ">= 0"),
-        f"{_LOCKS}::test_other_errors_are_not_waited_for",
-    ),
-    _mutant(
-        "close-waits-for-others",
-        None,
-        "a store is closed although another program has the lock",
-        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
-        drop("self.stop_waiting()"),
-        f"{_LOCKS}::test_a_store_is_closed_although_another_program_has_the_lock",
-    ),
-    _mutant(
         "loop-waits-for-others",
         None,
         "a commit that may have to wait for another program is not made on the owner's loop",
