@@ -29,6 +29,8 @@ from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
 ENV_PREFIX: Final = "UNDERSTUDY_BROKER__"
+#: the address of the broker, for everybody: the weakest source of `listen`
+URL_ENV: Final = "UNDERSTUDY_URL"
 
 
 class SettingsError(BrokerError):
@@ -154,7 +156,7 @@ class BrokerSettings(BaseSettings):
 def load_settings(
     config: str | Path | None = None, flags: Mapping[str, object] | None = None
 ) -> BrokerSettings:
-    """Read the settings from their sources.
+    """Read the settings from their sources; `listen` also from UNDERSTUDY_URL.
 
     Parameters
     ----------
@@ -171,9 +173,12 @@ def load_settings(
     path = Path(config) if config is not None else Path(DEFAULT_FILE)
     table = _read_table(path) if config is not None or path.is_file() else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+    # Clients look for their broker there, so it listens there unless told otherwise.
+    url = os.environ.get(URL_ENV)
+    file = {"listen": url, **table} if url else table
     try:
         # Of any types: pydantic checks them.
-        return BrokerSettings(_file=table, **given)  # type: ignore[call-arg, arg-type]
+        return BrokerSettings(_file=file, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         raise SettingsError(_explain(error, given, table, path)) from None
 
@@ -205,6 +210,8 @@ def _explain(
             source = f" (environment {variable})"
         elif name in table:
             source = f" ({path})"
+        elif name == "listen" and os.environ.get(URL_ENV):
+            source = f" (environment {URL_ENV})"
         else:
             source = ""
         message = problem["msg"].removeprefix("Value error, ")

@@ -98,9 +98,3 @@ def parse_arguments(
     args = [parse_value(text) for text in given or ()]
     kwargs = {name: parse_value(text) for name, text in parse_pairs(named, "--kwarg").items()}
     return args, kwargs
-
-
-def check_state(state: str | None, states: tuple[str, ...]) -> None:
-    """Raise `UsageError` if `state` is neither None nor one of `states`."""
-    if state is not None and state not in states:
-        raise UsageError(f"--state {state!r} does not exist: choose one of {', '.join(states)}")

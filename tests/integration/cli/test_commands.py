@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import signal
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import APP, Program, run, wait_until
+from tests.integration.cli.programs import APP, Program, environment, run, wait_until
 from tests.support import free_url
 from understudy import Runtime
 from understudy.cli import main
@@ -61,7 +69,7 @@ def test_invoke_waits_for_the_result_and_prints_it(cli: Cli) -> None:
     assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
     # but only to a call of the same function.
     code, out, err = cli("invoke", "greet-1", "order", "--target", "g", "--wait")
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, ""), "refused"
     assert "belongs to a call of 'greet'" in err
 
 
@@ -146,9 +154,9 @@ def test_tree_shows_the_whole_graph(cli: Cli) -> None:
     assert data["runs"] >= 1
     code, out, _ = cli("tree", "order-1")
     assert code == 0
-    assert out.splitlines()[3].startswith("├─ order-1.3  add (local)       resolved  ")
+    assert out.splitlines()[3].startswith("├─ order-1.3  add (local)           resolved  ")
     code, out, _ = cli("tree", "order-1.2")
-    assert out.startswith("order-1.2  price  resolved")
+    assert out.startswith("order-1.2  price(1)  resolved")
 
 
 def test_tree_counts_similar_children(cli: Cli) -> None:
@@ -158,7 +166,46 @@ def test_tree_counts_similar_children(cli: Cli) -> None:
     assert len(out.splitlines()) == 9
     _, out, _ = cli("tree", "wide-1", "--all")
     assert len(out.splitlines()) == 503
+    assert "├─ wide-1.500  price(499) " in out
     assert out.index("wide-1.99 ") < out.index("wide-1.100 ")
+    _, out, _ = cli("tree", "wide-1", "--children", "30")
+    assert len(out.splitlines()) == 34
+    assert "├─ … 470 more price: 470 resolved" in out
+
+
+def on_terminal(*args: str, columns: int, **env: str) -> list[str]:
+    """Run a command whose standard output is a terminal; return its lines."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    given = environment(TERM="xterm", **env)
+    for name in {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"} - env.keys():
+        given.pop(name, None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "understudy", *args], stdout=slave, env=given
+    ) as ran:
+        os.close(slave)
+        output = b""
+        with suppress(OSError):  # the end of a terminal's other side
+            while part := os.read(master, 65_536):
+                output += part
+        os.close(master)
+    assert ran.returncode == 0
+    return output.decode().splitlines()
+
+
+def test_tables_fit_the_terminal_and_states_have_colors(cli: Cli, url: str) -> None:
+    long = "ann" * 60
+    assert cli("invoke", "wordy-1", "greet", "--target", "g", "--arg", long, "--wait")[0] == 0
+    search = ("promises", "search", "--prefix", "wordy", "--url", url)
+    plain = on_terminal(*search, "--no-color", columns=90)
+    assert max(map(len, plain)) <= 90
+    assert plain[1].startswith("wordy-1  resolved  greet")
+    assert plain[1].endswith("…")
+    colored = on_terminal(*search, columns=90)[1]
+    assert colored.startswith("wordy-1  \033[32mresolved\033[0m  greet")
+    assert "\033" not in "".join(on_terminal(*search, columns=90, NO_COLOR="1"))
+    assert "\033[32mresolved" in "".join(on_terminal("tree", "wordy-1", "--url", url, columns=90))
+    assert f'"hello {long[:30]}' in cli(*search[:4])[1], "whole, where there is no terminal"
 
 
 def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
@@ -234,12 +281,12 @@ def test_tasks_are_halted_and_continued(cli: Cli) -> None:
     code, out, err = cli("tasks", "continue", "halt-1", "halt-3", "halt-2")
     assert code == 1, "one of them does not exist, the others go on"
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [
-        ["halt-1", "pending"],
-        ["halt-2", "pending"],
+        ["halt-1", "queued"],
+        ["halt-2", "queued"],
     ]
     assert "task 'halt-3' does not exist" in err
     _, out, _ = cli("tasks", "search", "--group", "idle")
-    assert out.splitlines()[1].startswith("halt-1  pending  0        poll://any@idle")
+    assert out.splitlines()[1].startswith("halt-1  queued  0        poll://any@idle")
 
 
 def test_schedules(cli: Cli) -> None:
@@ -287,7 +334,7 @@ def test_errors_are_one_line(cli: Cli, args: tuple[str, ...], message: str) -> N
 def test_a_missing_broker_is_reported_soon(tmp_path: Path) -> None:
     where = free_url()
     ran = run("groups", "--url", where, cwd=tmp_path)
-    assert ran.returncode == 1
+    assert ran.returncode == 4
     first, last = ran.stderr.splitlines()
     assert first.startswith(f"understudy: no broker answers at {where} yet; start one with: ")
     assert first.endswith("; trying for 4 s more")

@@ -247,7 +247,7 @@ def test_up_starts_everything_and_stops_it_in_order(
     assert "Traceback" not in program.output
     # `up` starts the broker itself, so the user is not told to start one.
     assert "no broker answers" not in program.output
-    assert main(["groups", "--url", url]) == 1
+    assert main(["groups", "--url", url]) == 4
 
 
 def test_up_without_a_broker_reports_that_none_answers(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_dev_restarts_the_node_and_calls_continue(
         assert invoke(url, "greet-1", "greet", "--arg", "ann") == 0
         assert capfd.readouterr().out == '5\n"hello, ann!"\n'
         assert program.stop(signal.SIGINT) == 130
-    assert main(["groups", "--url", url]) == 1
+    assert main(["groups", "--url", url]) == 4
 
 
 def test_dev_cannot_listen_at_an_address_in_use(folder: Path, broker: str) -> None:

@@ -15,7 +15,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Listen = Annotated[
     str | None,
-    typer.Option(metavar="URL", help=f"The address to listen at. [default: {DEFAULT_ADDRESS}]"),
+    typer.Option(
+        metavar="URL",
+        help=f"The address to listen at. [default: UNDERSTUDY_URL, else {DEFAULT_ADDRESS}]",
+    ),
 ]
 StoreUrl = Annotated[
     str | None,
@@ -89,7 +92,8 @@ def broker(
       understudy broker --config production.toml --set lease_ttl_s=5
 
     Flags override environment variables (UNDERSTUDY_BROKER__STORE and so on), which override the
-    file. There is no authentication: let only trusted machines reach the address.
+    file. If none of them says where to listen, UNDERSTUDY_URL does. There is no authentication:
+    let only trusted machines reach the address.
 
     \b
     Exit codes:

@@ -93,8 +93,10 @@ def invoke(
     \b
     Exit codes:
       0    the call is stored; with --wait, it succeeded
-      1    it could not be stored; with --wait, it failed
+      1    with --wait: the call failed
       2    wrong usage
+      3    the broker refused the call, so it is not stored
+      4    no broker answers
       130  stopped with Ctrl-C; a stored call continues
     """
     from understudy.cli.client import Client

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
-from understudy_store.records import TASK_STATES
+from understudy.cli.states import TASK_WORDS, choices
 
 if TYPE_CHECKING:
     from understudy_store.commands import StoreCommand
@@ -29,7 +30,7 @@ def tasks() -> None:
 
     \b
     Examples:
-      understudy tasks search --state acquired --group orders
+      understudy tasks search --state running --group orders
       understudy tasks halt order-7
     """
 
@@ -110,7 +111,7 @@ def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {', '.join(TASK_STATES)}. [default: any]"),
+        typer.Option(metavar="STATE", help=f"One of {choices(TASK_WORDS)}. [default: any]"),
     ] = None,
     group: Annotated[
         str | None, typer.Option(metavar="NAME", help="The group that the tasks are for.")
@@ -132,10 +133,10 @@ def search(
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.options import check_state
     from understudy.cli.records import task_json
+    from understudy.cli.states import stored
 
-    check_state(state, TASK_STATES)
+    state = stored(state, TASK_WORDS)
     with Client(url) as client:
         found = list(client.tasks(state=state, group=group, limit=limit + 1))
     if as_json:
@@ -164,17 +165,31 @@ def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
 
 def _table(found: list[TaskRecord]) -> str:
     from understudy.cli.records import node_of, task_trouble
-    from understudy.cli.tables import table
     from understudy.cli.times import now_ms
 
     now = now_ms()
     rows = [
-        (task.id, task.state, task.version, task.target, node_of(task), _next_event(task, now))
+        (
+            task.id,
+            TASK_WORDS[task.state],
+            task.version,
+            task.target,
+            node_of(task),
+            _next_event(task, now),
+        )
         for task in found
     ]
-    lines = [table(("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT"), rows)]
+    lines = [_painted_table(rows)]
     lines += [f"{task.id}: {trouble}" for task in found if (trouble := task_trouble(task))]
     return "\n".join(lines)
+
+
+def _painted_table(rows: Sequence[tuple[object, ...]]) -> str:
+    from understudy.cli.colors import paint_lines
+    from understudy.cli.tables import table, terminal_width
+
+    headers = ("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT")
+    return paint_lines(table(headers, rows, width=terminal_width(), elastic=("NEXT", "TARGET")))
 
 
 def _next_event(task: TaskRecord, now_ms: int) -> str | None:
