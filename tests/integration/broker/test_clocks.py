@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from understudy import Context, Runtime
+from understudy import ClockError, Context, Runtime
 from understudy_broker.clock import PeerClock
 from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -84,3 +86,26 @@ def test_a_function_that_is_run_at_once_has_its_whole_timeout(
 
     with runtime:
         assert runtime.options(timeout=30).run("double", double, 4).result(20) == 8
+
+
+def test_an_embedded_broker_is_not_started_years_later_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person says which date it is by the environment."""
+    store = str(tmp_path / "calls.db")
+    with Runtime.local(store) as runtime:
+        runtime.promises.create("question", timeout=3600)
+    set_wall_clock(monkeypatch, 2 * YEAR_NS)
+    later = datetime.now(UTC) + timedelta(days=730)
+    with pytest.raises(ClockError) as caught, Runtime.local(store) as runtime:
+        runtime.promises.get("question")
+    assert f"{later:%Y-%m-%d}" in str(caught.value)
+    assert "UNDERSTUDY_BROKER__ACCEPT_CLOCK" in str(caught.value)
+    # The question is as it was, and a clock that is set right again is not doubted.
+    with monkeypatch.context() as right:
+        set_wall_clock(right, -2 * YEAR_NS)
+        with Runtime.local(store) as runtime:
+            assert runtime.promises.get("question").state == "pending"
+    monkeypatch.setenv("UNDERSTUDY_BROKER__ACCEPT_CLOCK", f"{later:%Y-%m-%d}")
+    with Runtime.local(store) as runtime:
+        assert runtime.promises.get("question").created_at < datetime.now(UTC)
