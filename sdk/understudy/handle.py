@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar, overload
 
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy.options import check_bool
@@ -19,6 +20,9 @@ from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
 
+if TYPE_CHECKING:
+    from understudy.client.session import ConnectionPort
+
 #: Seconds after which a function that waits for a call lends its slot to another.
 LEND_AFTER_S: Final = 0.02
 
@@ -26,11 +30,19 @@ T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 
+class CallsPort(Protocol):
+    """The calls of this process, as a handle uses them."""
+
+    def attach(self, id: str) -> tuple[ConnectionPort, Future[PromiseRecord]]: ...
+    def cancel(self, id: str) -> None: ...
+
+
 class Handle(Generic[T_co]):
     """A call or promise, to wait for; `Runtime.rpc`, `Runtime.run` and `Runtime.get` make one.
 
     Under trio and asyncio, ``await handle`` waits for the result. Losing a handle loses nothing:
-    the same id attaches to the call again.
+    the same id attaches to the call again. A process that was forked with a handle may wait for it
+    too: the handle then attaches again by itself.
 
     Examples
     --------
@@ -42,7 +54,7 @@ class Handle(Generic[T_co]):
     3
     """
 
-    __slots__ = ("_cancel", "_decode", "_future", "_id", "_stored")
+    __slots__ = ("_calls", "_connection", "_decode", "_future", "_id", "_stored")
 
     def __init__(
         self,
@@ -50,13 +62,15 @@ class Handle(Generic[T_co]):
         stored: Future[None],
         future: Future[PromiseRecord],
         decode: Callable[[PromiseRecord], Any],
-        cancel: Callable[[str], None],
+        calls: CallsPort,
+        connection: ConnectionPort,
     ) -> None:
         self._id = id
         self._stored = stored
         self._future = future
         self._decode = decode
-        self._cancel = cancel
+        self._calls = calls
+        self._connection = connection
 
     @property
     def id(self) -> str:
@@ -64,7 +78,20 @@ class Handle(Generic[T_co]):
         return self._id
 
     def __repr__(self) -> str:
-        return f"<Handle {self._id} {'done' if self.done() else 'pending'}>"
+        if self._connection.os_pid != os.getpid():
+            return f"<Handle {self._id} of process {self._connection.os_pid}>"
+        return f"<Handle {self._id} {'done' if self._future.done() else 'pending'}>"
+
+    def _attach(self) -> None:
+        """Attach to the call again if this process was forked after the handle was made.
+
+        The reply to the parent's request does not come here. Its futures are not even looked at,
+        because a thread of the parent may have held their locks at the moment of the fork.
+        """
+        if self._connection.os_pid != os.getpid():
+            self._connection, self._future = self._calls.attach(self._id)
+            self._stored = Future()
+            self._stored.set_result(None)
 
     def done(self) -> bool:
         """Return whether the result, or the failure, has arrived.
@@ -81,6 +108,7 @@ class Handle(Generic[T_co]):
         >>> handle.done()
         False
         """
+        self._attach()
         return self._future.done()
 
     def result(self, timeout: float | timedelta | None = None) -> T_co:
@@ -128,6 +156,7 @@ class Handle(Generic[T_co]):
         'yes'
         """
         timeout_s = None if timeout is None else wait_seconds(timeout)
+        self._attach()
         try:
             record = _blocking_result(self._future, timeout_s)
         except TimeoutError:
@@ -142,6 +171,7 @@ class Handle(Generic[T_co]):
         return self._wait().__await__()
 
     async def _wait(self) -> T_co:
+        self._attach()
         value: T_co = self._decode(await wait_future(self._future))
         return value
 
@@ -166,6 +196,7 @@ class Handle(Generic[T_co]):
         >>> trio.run(main)
         'Hello, Ann!'
         """
+        self._attach()
         await wait_future(self._stored)
 
     def cancel(self) -> None:
@@ -189,7 +220,7 @@ class Handle(Generic[T_co]):
         ...     print("canceled")
         canceled
         """
-        self._cancel(self._id)
+        self._calls.cancel(self._id)
 
 
 class Handles(Sequence[Handle[T_co]]):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from understudy.client.calls import check_id, client_call, promise_of
-from understudy.client.session import ClientSession
+from understudy.client.session import ClientSession, ConnectionPort
 from understudy.errors import ConfigurationError
 from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import Options
@@ -45,8 +45,9 @@ class Caller:
         create, function = self._create(id, f, args, kwargs)
         if function is None:
             self._check_known(f)
-        stored, result = self._session.connected().invoke(create)
-        return _when_stored(self._handle(create.id, stored, result, function), stored)
+        connection = self._session.connected()
+        stored, result = connection.invoke(create)
+        return _when_stored(self._handle(connection, create.id, stored, result, function), stored)
 
     def map(self, ids: str | Iterable[str], f: Any, items: Iterable[Any]) -> Handles[Any]:
         """Call `f` once for each item; see `Runtime.map`."""
@@ -67,9 +68,10 @@ class Caller:
         made = [self._create(id, f, (item,), {}) for id, item in zip(names, arguments, strict=True)]
         if made and made[0][1] is None:
             self._check_known(f)
-        futures = self._session.connected().invoke_many([create for create, _ in made])
+        connection = self._session.connected()
+        futures = connection.invoke_many([create for create, _ in made])
         handles = Handles(
-            self._handle(create.id, stored, result, function)
+            self._handle(connection, create.id, stored, result, function)
             for (create, function), (stored, result) in zip(made, futures, strict=True)
         )
         if not in_async_code():
@@ -88,15 +90,21 @@ class Caller:
         here = f"{poll(session.env.group)}/{session.name}"
         create, function = self._create(id, f, args, kwargs, here)
         session.serving = True
-        stored, result = session.connected().perform(create)
-        return _when_stored(self._handle(create.id, stored, result, function), stored)
+        connection = session.connected()
+        stored, result = connection.perform(create)
+        return _when_stored(self._handle(connection, create.id, stored, result, function), stored)
 
     def get(self, id: str) -> Handle[Any]:
         """Attach to a promise; see `Runtime.get`."""
-        result = self._session.connected().watch(check_id(id))
+        connection, result = self.attach(check_id(id))
         stored: Future[None] = Future()
         stored.set_result(None)
-        return _when_stored(self._handle(id, stored, result, None), stored)
+        return _when_stored(self._handle(connection, id, stored, result, None), stored)
+
+    def attach(self, id: str) -> tuple[ConnectionPort, Future[PromiseRecord]]:
+        """Watch a promise over the connection of this process."""
+        connection = self._session.connected()
+        return connection, connection.watch(id)
 
     def cancel(self, id: str) -> None:
         """Cancel a call graph; see `Runtime.cancel`."""
@@ -123,6 +131,7 @@ class Caller:
 
     def _handle(
         self,
+        connection: ConnectionPort,
         id: str,
         stored: Future[None],
         result: Future[PromiseRecord],
@@ -139,7 +148,7 @@ class Caller:
         if in_async_code():
             # Nobody may ever await the handle, and a call that is refused leaves no other trace.
             stored.add_done_callback(partial(_log_refusal, id))
-        return Handle(id, stored, result, decode, self.cancel)
+        return Handle(id, stored, result, decode, self, connection)
 
 
 def _when_stored(handle: Handle[Any], stored: Future[None]) -> Handle[Any]:

@@ -17,6 +17,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from understudy_broker.address import SOCKET_PATH_BYTES_MAX
+
 if TYPE_CHECKING:
     from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -40,14 +42,20 @@ class Embedded:
 
     def __init__(self, store: str) -> None:
         self.store = store
-        # Made by `start`, so that a runtime that is never used leaves nothing behind.
-        self._directory = Path(tempfile.gettempdir(), f"{_PREFIX}{secrets.token_hex(8)}")
-        self.url = f"ipc://{self._directory}/broker"
+        self._choose_directory()
         self._broker: EmbeddedBroker | None = None
         self._lock = threading.Lock()
 
+    def _choose_directory(self) -> None:
+        # Made by `start`, so that a runtime that is never used leaves nothing behind.
+        self._directory = _short_folder() / f"{_PREFIX}{secrets.token_hex(8)}"
+        self.url = f"ipc://{self._directory}/broker"
+        self._process = os.getpid()
+
     def start(self) -> None:
         """Open the store and listen.
+
+        In a process that was forked before the first start, at an address of its own.
 
         Raises
         ------
@@ -66,6 +74,8 @@ class Embedded:
         with self._lock:
             if self._broker is not None and self._broker.running:
                 return
+            if self._process != os.getpid():
+                self._choose_directory()
             # A broker that has failed has left its directory behind.
             shutil.rmtree(self._directory, ignore_errors=True)
             _remove_abandoned(self._directory.parent)
@@ -97,6 +107,19 @@ def _date(text: str | None) -> date | None:
     with suppress(ValueError):
         return date.fromisoformat(text or "")
     return None
+
+
+def _short_folder() -> Path:
+    """Return the folder for temporary files, or a usual one if a socket's path does not fit there.
+
+    The path of a socket is bounded by the system, at about a hundred bytes.
+    """
+    folder = Path(tempfile.gettempdir())
+    name = f"{_PREFIX}{'0' * 16}/broker"
+    if len(os.fsencode(folder / name)) <= SOCKET_PATH_BYTES_MAX:
+        return folder
+    usual = (Path(path) for path in ("/tmp", "/var/tmp", "/dev/shm"))
+    return next((path for path in usual if os.access(path, os.W_OK | os.X_OK)), folder)
 
 
 def _remove_abandoned(parent: Path) -> None:

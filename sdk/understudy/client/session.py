@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from understudy_broker.protocol.messages import AnyCommand, Response
     from understudy_store.commands import PromiseCreate, Reply
     from understudy_store.records import PromiseRecord
+
+
+#: Held while a connection is made. A fork waits for it: a child that is forked while another thread
+#: imports trio and ZeroMQ would wait forever for that import to end, and for any lock that the
+#: thread holds. Reentrant, because the thread that forks takes it before and releases it after.
+_connecting: Final = threading.RLock()
+os.register_at_fork(
+    before=_connecting.acquire,
+    after_in_parent=_connecting.release,
+    after_in_child=_connecting.release,
+)
 
 
 class ConnectionPort(Protocol):
@@ -108,7 +119,6 @@ class ClientSession:
         self.owner: int | None = None
         self.serving = False
         self.spawned: list[Stoppable] = []
-        self._lock = threading.Lock()
         self._connection: ConnectionPort | None = None
 
     @property
@@ -126,7 +136,7 @@ class ClientSession:
         """The connection of this process, made at first use; a forked child has its own."""
         connection = self._connection
         if connection is None or connection.os_pid != os.getpid():
-            with self._lock:
+            with _connecting:
                 connection = self._connection
                 if connection is None or connection.os_pid != os.getpid():
                     connection = self._connection = self._connect()
@@ -149,6 +159,7 @@ class ClientSession:
             self.owner = os.getpid()
         if self.embedded is not None and self.owner == os.getpid():
             self.embedded.start()
+            self.url = self.embedded.url
         return Connection(
             self.url,
             self.env,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -268,7 +270,8 @@ def test_an_error_can_be_pickled() -> None:
 @pytest.mark.parametrize("timeout", [-3, 0, timedelta(seconds=-1)])
 def test_a_wait_that_is_over_before_it_began_does_not_block(timeout: Any) -> None:
     future: Future[Any] = Future()
-    handle: Handle[Any] = Handle("x", future, future, lambda _: None, lambda _: None)
+    here: Any = SimpleNamespace(os_pid=os.getpid())
+    handle: Handle[Any] = Handle("x", future, future, lambda _: None, here, here)
     with pytest.raises(understudy.WaitTimeoutError, match="after 0 s"):
         handle.result(timeout)
 
