@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.session import ClientSession, fresh_id
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
+from understudy.errors import InvalidFunctionError
 from understudy.groups import Groups, read_groups
 from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import (
@@ -41,6 +43,7 @@ U = TypeVar("U")
 #: what the ids of several calls begin with, or the id of each
 Ids: TypeAlias = str | Iterable[str]
 F = TypeVar("F", bound=Callable[..., Any])
+StartHook = TypeVar("StartHook", bound=Callable[[], object])
 
 #: The deadline of a call that has none of its own, in seconds.
 DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
@@ -262,11 +265,6 @@ class Runtime:
         return self.session.url
 
     @property
-    def is_embedded(self) -> bool:
-        """True if the runtime has a broker of its own: `local` made it, and no `url` was set."""
-        return self.session.embedded is not None
-
-    @property
     def functions(self) -> list[Function]:
         """The functions that are registered here, by name and version."""
         return self.session.env.registry.functions()
@@ -379,6 +377,44 @@ class Runtime:
             target=target,
             replace=replace,
         )
+        return fn
+
+    def on_node_start(self, fn: StartHook, /) -> StartHook:
+        """Call a function once in each process that becomes a node, before its first call.
+
+        Nodes of one program may be forked: what their module makes at import is then the same in
+        all of them. This is the place for what each node needs for itself: a name, a connection, a
+        generator of NumPy or PyTorch.
+
+        Parameters
+        ----------
+        fn : callable
+            A function without parameters. If it raises, the process does not become a node.
+
+        Returns
+        -------
+        function
+            The function itself.
+
+        Raises
+        ------
+        InvalidFunctionError
+            `fn` is no function, or one that returns before it is done (``async def``, a generator).
+
+        Examples
+        --------
+        >>> runtime = Runtime.local()
+        >>> @runtime.on_node_start
+        ... def connect():
+        ...     runtime.set_dependency("name", "worker-7")
+        >>> @runtime.register
+        ... def whoami(ctx):
+        ...     return ctx.get_dependency("name")
+        >>> with runtime:
+        ...     runtime.rpc("whoami-1", whoami).result()
+        'worker-7'
+        """
+        self.session.node_start_hooks.append(_checked_hook(fn))
         return fn
 
     def set_dependency(self, name: str, value: Any) -> None:
@@ -727,7 +763,7 @@ class Runtime:
         'local'
         >>> runtime.stop()
         """
-        self.session.serving = True
+        self.session.become_node()
         connection = self.session.connection
         connection.serve()
         if not in_async_code():
@@ -787,8 +823,8 @@ class Runtime:
 
         with stop_at_signal() as stop:
             try:
+                self.session.become_node()
                 tune_process()
-                self.session.serving = True
                 connection = self.session.connection
                 connection.serve_dedicated(stop.set, stop.report_ready)
                 stop.wait()
@@ -870,6 +906,18 @@ class Runtime:
 
 def _checked_concurrency(concurrency: object) -> int:
     return check_int("concurrency", concurrency, 1, CONCURRENCY_MAX)
+
+
+def _checked_hook(hook: Callable[[], object]) -> Callable[[], object]:
+    given: object = hook
+    is_plain = callable(given) and not (
+        inspect.iscoroutinefunction(given) or inspect.isgeneratorfunction(given)
+    )
+    if not is_plain:
+        raise InvalidFunctionError(
+            f"on_node_start needs a plain function without parameters, not {given!r}"
+        )
+    return hook
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -4,7 +4,8 @@ The start of a node is mostly imports. A pool that wants many processes of one p
 once as a *fork server*: it runs up to its `fork_point`, and from there it forks one child for each
 request, in a few milliseconds and with most of its memory shared. A fork server has no threads, no
 event loop and no ZeroMQ context, because none of them survives a fork. An app whose import has left
-threads or connections behind is refused, and the pool starts its processes one by one.
+threads or connections behind is refused, and so is one that has made values that must differ in
+each process (`import_watch`): the pool starts its processes one by one.
 
 Pool and fork server talk over a socket that keeps messages apart. A request is JSON together with
 the descriptors of the child's output and of its lifeline; the answer is the child's pid together
@@ -30,6 +31,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from understudy_actors.processes.import_watch import ImportWatch
 from understudy_actors.processes.lifeline import LIFELINE_ENV
 from understudy_broker.process import STOP_SIGNALS
 
@@ -58,7 +60,12 @@ def output_encoding() -> str | None:
     return "utf-8" if supervised and is_piped else None
 
 
-def fork_point(*modules: str) -> Sequence[str] | None:
+def watch_import() -> ImportWatch | None:
+    """Watch the import of the app, if this process is a fork server; pass it to `fork_point`."""
+    return ImportWatch() if FORK_SERVER_ENV in os.environ else None
+
+
+def fork_point(*modules: str, watch: ImportWatch | None = None) -> Sequence[str] | None:
     """Mark the place where a program may be forked: it has imported everything by then.
 
     In a fork server this call returns only in the children, once in each.
@@ -68,6 +75,8 @@ def fork_point(*modules: str) -> Sequence[str] | None:
     modules
         Names of modules to import in a fork server, because its children will need them. A process
         that is not forked loads them when it uses them.
+    watch
+        As `watch_import` has returned it, before the import of the app.
 
     Returns
     -------
@@ -75,6 +84,8 @@ def fork_point(*modules: str) -> Sequence[str] | None:
         The child's own arguments (`ProcessSpec.own_args`); None in a process that was started as a
         program.
     """
+    if watch is not None:
+        watch.finish()
     text = os.environ.pop(FORK_SERVER_ENV, None)
     if text is None or not text.isdecimal():
         return None
@@ -82,11 +93,24 @@ def fork_point(*modules: str) -> Sequence[str] | None:
         import_module(name)
     control = socket.socket(fileno=int(text))
     control.set_inheritable(False)
-    leftover = _leftover(control.fileno())
-    if leftover is not None:
-        _send(control, {"refused": leftover})
+    refusal = _refusal(control.fileno(), watch)
+    if refusal is not None:
+        _send(control, {"refused": refusal})
         _leave()
-    return ForkServer(control).serve()
+    return ForkServer(control, watch).serve()
+
+
+def _refusal(control_fd: int, watch: ImportWatch | None) -> str | None:
+    """Say what the import does that makes this process unfit to be forked, if anything."""
+    leftover = _leftover(control_fd)
+    if leftover is not None:
+        return f"leaves {leftover} behind"
+    if watch is not None and watch.finding is not None:
+        return (
+            f"{watch.finding}, which must not be the same in each of them: for faster starts do so "
+            "in a function with @runtime.on_node_start"
+        )
+    return None
 
 
 def _leftover(control_fd: int) -> str | None:
@@ -125,8 +149,9 @@ def _unsharable_kind(link: Path) -> str | None:
 class ForkServer:
     """The loop of a fork server: forks on request, reaps and reports. No threads."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, watch: ImportWatch | None = None) -> None:
         self._control = control
+        self._watch = watch
         #: pidfd to pid of the children that run
         self._children: dict[int, int] = {}
         self._sources = _sources()
@@ -194,6 +219,8 @@ class ForkServer:
         os.dup2(output_fd, 2)
         os.close(input_fd)
         os.close(output_fd)
+        if self._watch is not None:
+            self._watch.reseed()
         # NumPy's generator would repeat in every child. Python's own is seeded anew after a fork.
         numpy_random: Any = sys.modules.get("numpy.random")
         if numpy_random is not None:

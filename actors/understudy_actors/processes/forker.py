@@ -152,7 +152,7 @@ class Forker:
                 self._unforkable.add(key)
                 self._say(
                     f"{spec.name} and its like are started one by one, which is slower: their "
-                    f"program cannot be forked, because its import leaves {client.refusal} behind"
+                    f"program cannot be forked, because its import {client.refusal}"
                 )
             return None
         return client

@@ -89,7 +89,8 @@ class Caller:
             registry.get(f, self.options.version)
         here = f"{poll(session.env.group)}/{session.name}"
         create, function = self._create(id, f, args, kwargs, here)
-        session.serving = True
+        if not session.serving:
+            session.become_node()
         connection = session.connected()
         stored, result = connection.perform(create)
         return _when_stored(self._handle(connection, create.id, stored, result, function), stored)

@@ -92,6 +92,8 @@ class ClientSession:
         its own.
     serving
         True once the process is a node.
+    node_start_hooks
+        Functions to call once in each process that becomes a node, before its first call.
     spawned
         Nodes started by `Runtime.spawn`.
     """
@@ -118,6 +120,9 @@ class ClientSession:
         self.made_by = os.getpid()
         self.owner: int | None = None
         self.serving = False
+        self.node_start_hooks: list[Callable[[], object]] = []
+        #: process id of the process that has called them
+        self._prepared: int | None = None
         self.spawned: list[Stoppable] = []
         self._connection: ConnectionPort | None = None
 
@@ -169,6 +174,14 @@ class ClientSession:
             connect_timeout_s=self.connect_timeout_s,
         )
 
+    def become_node(self) -> None:
+        """Note that this process is a node; call the hooks unless this process has done so."""
+        if self._prepared != os.getpid():
+            for hook in self.node_start_hooks:
+                hook()
+            self._prepared = os.getpid()
+        self.serving = True
+
     def connected(self) -> ConnectionPort:
         """Return the connection once the broker has answered; on an event loop, at once.
 
@@ -179,7 +192,7 @@ class ClientSession:
         if connection is None or connection.os_pid != os.getpid():
             connection = self.connection
         if self.embedded is not None and not self.serving:
-            self.serving = True
+            self.become_node()
             connection.serve()
         if not connection.is_ready and not in_async_code():
             connection.wait_connected()

@@ -160,6 +160,7 @@ def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) ->
         "runtime_class": runtime_class,
         "functions": functions,
         "dependencies": env.dependencies,
+        "node_start_hooks": session.node_start_hooks,
         "pickle": session.pickle,
         "timeout_s": env.timeout_ms / 1000,
         "concurrency": session.config.concurrency,

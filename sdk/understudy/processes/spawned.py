@@ -6,7 +6,7 @@ import logging
 import pickle
 import sys
 
-from understudy_actors.processes.fork_server import fork_point, output_encoding
+from understudy_actors.processes.fork_server import fork_point, output_encoding, watch_import
 from understudy_broker.output import protect_output
 
 
@@ -14,6 +14,7 @@ def main() -> int:
     """Serve the functions of the shipment (see `spawn`) until a signal."""
     protect_output(output_encoding())
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    watch = watch_import()
     # The path comes first, because the functions may need modules that are found by it.
     sys.path[:] = pickle.load(sys.stdin.buffer)
     shipment = pickle.load(sys.stdin.buffer)
@@ -33,7 +34,9 @@ def main() -> int:
         )
     for name, value in shipment["dependencies"].items():
         runtime.set_dependency(name, value)
-    fork_point("understudy.client.connection")
+    for hook in shipment["node_start_hooks"]:
+        runtime.on_node_start(hook)
+    fork_point("understudy.client.connection", watch=watch)
     runtime.serve()
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,6 +207,62 @@ def test_a_leaf_that_exits_fails_and_its_node_goes_on(folder: Path, url: str) ->
             assert "SystemExit" in ended.stderr
         assert call(folder, url, "echo-1", "echo", "--arg", "alive").returncode == 0
         assert node.process.poll() is None
+
+
+# What an app makes at import --------------------------------------------------------------------
+
+STATE = """
+import random
+{imports}
+from understudy import Context, Runtime
+
+runtime = Runtime(group="g", concurrency=1)
+chance, chosen = random.Random(), random.Random(7)
+made = {made}
+
+@runtime.on_node_start
+def name() -> None:
+    runtime.set_dependency("name", chance.getrandbits(64))
+
+@runtime.register
+def values(ctx: Context) -> list[object]:
+    first = [chance.getrandbits(64), str(made), ctx.get_dependency("name")]
+    chance.seed(1)  # a second call of this node would continue the sequence
+    return [*first, chosen.getrandbits(64)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "made", "said"),
+    [
+        ("", "0", None),
+        ("import logging", "logging.getLogger().warning('at import')", None),
+        ("import os", "os.getpid()", "reads its process id (state.py, line 8)"),
+        ("import uuid", "uuid.uuid4()", "draws random bytes (state.py, line 8)"),
+        ("import secrets", "secrets.token_hex()", "draws random bytes (state.py, line 8)"),
+        ("", "random.random()", "draws random numbers"),
+    ],
+)
+def test_what_must_differ_is_not_the_same_in_each_node(
+    folder: Path, url: str, imports: str, made: str, said: str | None
+) -> None:
+    (folder / "state.py").write_text(STATE.format(imports=imports, made=made))
+    args = ("spawn", "state", "--group", "g", "--nodes", "2")
+    with Program(*args, cwd=folder, UNDERSTUDY_URL=url) as program:
+        program.wait_for("up: ")
+        nodes = set(re.findall(r"node (g-\w+) of", program.output))
+        assert len(nodes) == 2
+        values = []
+        for node in nodes:
+            target = ("--target", f"poll://uni@g/{node}", "--wait", "--url", url)
+            values.append(json.loads(run("invoke", node, "values", *target, cwd=folder).stdout))
+        (chance, text, name, chosen), (chance_2, text_2, name_2, chosen_2) = values
+        assert chance != chance_2
+        assert name != name_2
+        assert chosen == chosen_2
+        assert (text != text_2) == (said is not None)
+        assert ("started one by one" in program.output) == (said is not None)
+        assert said is None or said in program.output
 
 
 # Process 1 of a container ------------------------------------------------------------------------

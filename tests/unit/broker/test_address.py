@@ -97,5 +97,5 @@ def test_reachability_from_other_machines(listen: str, reachable: bool) -> None:
 
 
 def test_the_bound_of_a_path_counts_bytes() -> None:
-    with pytest.raises(InvalidBrokerAddressError, match="has at most 10[37] bytes"):
+    with pytest.raises(InvalidBrokerAddressError, match=r"has at most 10[37] bytes"):
         check_address("ipc://" + "\u00e9" * (SOCKET_PATH_BYTES_MAX // 2 + 1))
