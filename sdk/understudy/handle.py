@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar, overload
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload
 
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy.options import check_bool
@@ -20,9 +20,6 @@ from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
 
-if TYPE_CHECKING:
-    from understudy.client.session import ConnectionPort
-
 #: Seconds after which a function that waits for a call lends its slot to another.
 LEND_AFTER_S: Final = 0.02
 
@@ -30,10 +27,16 @@ T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 
+class OwnerPort(Protocol):
+    """The connection that a handle belongs to."""
+
+    os_pid: int
+
+
 class CallsPort(Protocol):
     """The calls of this process, as a handle uses them."""
 
-    def attach(self, id: str) -> tuple[ConnectionPort, Future[PromiseRecord]]: ...
+    def attach(self, id: str) -> tuple[OwnerPort, Future[PromiseRecord]]: ...
     def cancel(self, id: str) -> None: ...
 
 
@@ -63,7 +66,7 @@ class Handle(Generic[T_co]):
         future: Future[PromiseRecord],
         decode: Callable[[PromiseRecord], Any],
         calls: CallsPort,
-        connection: ConnectionPort,
+        connection: OwnerPort,
     ) -> None:
         self._id = id
         self._stored = stored
