@@ -247,6 +247,8 @@ class Registry:
         self.target = ""
         self.targets: dict[str, str] = {}
         self._lock = threading.Lock()
+        #: called after each registration, on its thread
+        self.on_register: Callable[[], None] | None = None
         self._by_name: dict[str, dict[int, Function]] = {}
         self._by_fn: dict[object, Function] = {}
         _REGISTRIES[next(_NUMBERS)] = self
@@ -290,6 +292,8 @@ class Registry:
                 self.targets.pop(function.name, None)
             else:
                 self.targets[function.name] = latest
+        if self.on_register is not None:
+            self.on_register()
         return function
 
     def get(self, name: str, version: int | None = None) -> Function:

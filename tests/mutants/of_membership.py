@@ -189,7 +189,7 @@ _MEMBERSHIP: Final = (
         None,
         "an unblock that is not acknowledged is sent again in time, also by an idle broker",
         "understudy_broker.core.poll_scheme.PollScheme.next_due",
-        swap("self._resend_at if self._unblocks.owed else None", "None"),
+        swap("self._unblocks.owed and", "not self._unblocks.owed and"),
         _MEMBERS,
     ),
     _mutant(

@@ -142,7 +142,9 @@ class BrokerCore:
         self._membership = membership = Membership(
             machine, dispatcher, sessions, outbox, watches, events, metrics, config
         )
-        self._poll = PollScheme(machine, dispatcher, sessions, membership, outbox, metrics, config)
+        self._poll = PollScheme(
+            machine, dispatcher, sessions, membership, outbox, events, metrics, config
+        )
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
         schemes = {DEFAULT_SCHEME: self._poll}
         self._delivery = Delivery(

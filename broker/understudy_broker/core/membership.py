@@ -21,7 +21,7 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
-from understudy_broker.core.sessions import Session, Sessions, check_hello
+from understudy_broker.core.sessions import Session, Sessions, callees, check_hello
 from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
@@ -29,6 +29,7 @@ from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Beat,
     Bye,
+    Functions,
     Hello,
     Refused,
     Welcome,
@@ -108,13 +109,23 @@ class Membership:
         self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
-            self._dispatcher.join(pid, session.group, session.name)
+            known = None
+            if hello.versions is not None:
+                known = callees(hello.functions, hello.versions)
+            self._dispatcher.join(pid, session.group, session.name, known)
             self._dispatcher.credit(pid, hello.credit)
         lost = tuple(id_ for id_, version in hello.claims if not self._holds(pid, id_, version))
         self._outbox.add_urgent(peer, self._welcome(pid, lost, now))
         kept = len(hello.claims) - len(lost)
         self._add_event("info", "joined", session, pid=pid, kept=kept, lost=len(lost))
         return session
+
+    def add_functions(self, session: Session, message: Functions) -> None:
+        """Note that a node has more functions than it said in its hello."""
+        room = max(0, self._config.functions_max - len(session.functions))
+        names, versions = message.functions[:room], message.versions[:room]
+        session.functions += names
+        self._dispatcher.add_functions(session.pid, callees(names, versions))
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
         """Return whether a claim is right: acquired, or suspended with this as the last version."""
@@ -178,6 +189,7 @@ class Membership:
             payload_bytes_max=config.limits.payload_bytes_max,
             lost=lost,
             now=now,
+            routes_functions=True,
         )
 
     # Heartbeats ----------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from understudy_broker.protocol.messages import (
     Beat,
     Bye,
     Credit,
+    Functions,
     Hello,
     Pulse,
     Refused,
@@ -157,3 +158,5 @@ class Receiver:
             self._membership.on_beat(session, now)
         elif type(message) is Ack:
             self._poll.acknowledge(message)
+        elif type(message) is Functions:
+            self._membership.add_functions(session, message)

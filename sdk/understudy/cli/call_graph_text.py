@@ -26,6 +26,8 @@ class Surroundings:
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
     #: group to number of its nodes
     nodes_of: Mapping[str, int] = field(default_factory=dict)
+    #: id to the reason, of calls whose function no node of their group has
+    unserved: Mapping[str, str] = field(default_factory=dict)
 
 
 def draw(shown: Sequence[Line], around: Surroundings) -> list[str]:
@@ -84,13 +86,15 @@ def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     yield duration(took_ms(node, around.now_ms))
     if (count := attempts(node, task)) > 1:
         yield f"{count} attempts" if node.record.settled else f"attempt {count}"
-    if trouble := _trouble(node, task):
+    if trouble := _trouble(node, task, around):
         yield trouble
 
 
-def _trouble(node: Node, task: TaskRecord | None) -> str:
+def _trouble(node: Node, task: TaskRecord | None, around: Surroundings) -> str:
     """Return why the call failed or does not continue; empty if all is well."""
-    return failure_reason(node.record) if node.record.settled else task_trouble(task)
+    if node.record.settled:
+        return failure_reason(node.record)
+    return around.unserved.get(node.id) or task_trouble(task)
 
 
 def progress_line(node: Node, around: Surroundings) -> str:
@@ -98,7 +102,7 @@ def progress_line(node: Node, around: Surroundings) -> str:
     holder = holder_of(node, around)
     text = status(node, around.tasks.get(node.id), around.nodes_of, 0)
     text = text.partition(", due in")[0] + (f" on {holder}" if holder else "")
-    trouble = _trouble(node, around.tasks.get(node.id))
+    trouble = _trouble(node, around.tasks.get(node.id), around)
     return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
 
 

@@ -122,6 +122,7 @@ class Connection:
         self._peer = Peer(env, self._requests, name=name, boot=boot, os_pid=self.os_pid)
         self._availability = Availability(url, connect_timeout_s, self._requests, self._log)
         self._submissions = SubmissionQueue(self._requests)
+        env.registry.on_register = self._on_register
 
     # Lifetime ------------------------------------------------------------------------------------
 
@@ -247,6 +248,11 @@ class Connection:
         self._on_ended = on_ended
         self._on_ready = on_ready
         self.serve()
+
+    def _on_register(self) -> None:
+        """Have the broker told of a function that was registered after the hello."""
+        if self._started and not self._ended and self.os_pid == os.getpid():
+            self._submissions.submit(self._peer.announce, (), ())
 
     def _submit(
         self, function: Callable[..., None], args: tuple[Any, ...], futures: tuple[Future[Any], ...]

@@ -17,6 +17,7 @@ from understudy_broker.link.link import Link
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
+    Functions,
     Hello,
     PeerKind,
     Settled,
@@ -61,6 +62,8 @@ class Peer:
         self._welcome: Welcome | None = None
         #: the kind of peer that the last hello announced
         self._announced_kind: PeerKind = "client"
+        #: names and versions of the functions that the broker has been told of
+        self._announced: set[tuple[str, int]] = set()
 
     def open(self, link: Link, node: NodeService) -> None:
         """Take the link and the node; both exist as soon as the loop runs."""
@@ -116,6 +119,8 @@ class Peer:
         """Introduce this process, with its tasks and its credit of this moment."""
         node = self._node
         self._announced_kind = "node" if self.serving else "client"
+        functions = self._env.functions.announced()
+        self._announced = set(functions)
         return Hello(
             protocol=PROTOCOL_VERSION,
             kind=self._announced_kind,
@@ -126,9 +131,22 @@ class Peer:
             host=platform.node(),
             sdk=f"python {__version__}",
             credit=node.core.new_session() if node is not None else 0,
-            functions=tuple(self._env.functions.names()),
+            functions=tuple(name for name, _ in functions),
             claims=node.core.claims() if node is not None else (),
+            versions=tuple(version for _, version in functions),
         )
+
+    def announce(self) -> None:
+        """Tell the broker of functions that were registered since the hello."""
+        welcome, link = self._welcome, self._link
+        if link is None or welcome is None or not (self.serving and link.connected):
+            # The hello names them all, or `on_connected` makes up for it.
+            return
+        new = [each for each in self._env.functions.announced() if each not in self._announced]
+        if new and welcome.routes_functions:
+            self._announced.update(new)
+            names, versions = tuple(name for name, _ in new), tuple(number for _, number in new)
+            link.send(Functions(names, versions))
 
     def is_busy(self) -> bool:
         """Return whether a task or a watch here would be delayed if the broker fell silent."""
@@ -152,6 +170,7 @@ class Peer:
             self._link.rejoin()
         elif self.serving:
             self._node.core.grant()
+            self.announce()
         if reconnected:
             self._requests.renew_watches()
 

@@ -238,6 +238,13 @@ def _check_progress(simulator: Simulator) -> None:
 def _check_served(simulator: Simulator) -> None:
     """Raise if a call waits for a group without nodes, because it would wait until its deadline."""
     for group in simulator.broker.core.dispatcher.statistics().groups:
+        for (name, version), count in group.unserved if group.nodes else ():
+            asked = repr(name) if version is None else f"{name!r} version {version}"
+            wait = "1 call waits" if count == 1 else f"{count} calls wait"
+            raise StuckError(
+                f"{wait} for the function {asked}, which no runtime of group {group.name!r} here "
+                f"has registered\n{_pending(simulator)}"
+            )
         if group.queued and not group.nodes:
             served = ", ".join(sorted({node.group for node in simulator.nodes})) or "none"
             wait = "1 call waits" if group.queued == 1 else f"{group.queued} calls wait"

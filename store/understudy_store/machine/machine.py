@@ -29,7 +29,7 @@ from understudy_store.machine.timers import NEVER
 from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
-from understudy_store.records import PromiseRecord, Row
+from understudy_store.records import HEADER_FUNCTION, HEADER_VERSION, PromiseRecord, Row
 
 # Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
@@ -193,11 +193,25 @@ class Machine:
         """Return the tasks that were offered since the last call and still wait for a node."""
         s = self.state
         offers, s.offers = s.offers, {}
-        return [
-            Execute(task.id, task.version, task.target, task.priority, task.warm, task.crash_count)
-            for task in offers.values()
-            if (task.state, "acquire") in TASK_TRANSITIONS
-        ]
+        executes = []
+        for task in offers.values():
+            if (task.state, "acquire") not in TASK_TRANSITIONS:
+                continue
+            headers = s.promises[task.id].record.param.headers
+            name = headers.get(HEADER_FUNCTION)
+            callee = None if name is None else (name, headers.get(HEADER_VERSION))
+            executes.append(
+                Execute(
+                    task.id,
+                    task.version,
+                    task.target,
+                    task.priority,
+                    task.warm,
+                    task.crash_count,
+                    callee,
+                )
+            )
+        return executes
 
     def take_settled(self) -> list[Settlement]:
         """Return every promise that settled since the last call, in order."""

@@ -23,6 +23,7 @@ from understudy.errors import (
 )
 from understudy_actors.errors import CommandError
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.protocol.messages import GroupsGet
 from understudy_broker.server.embedded import EmbeddedBroker
 from understudy_store.commands import PromiseGet, TaskGet
 from understudy_store.limits import Limits
@@ -66,6 +67,13 @@ def cause_of(client: Runtime, id: str) -> str:
     return task.cause or ""
 
 
+def unserved(client: Runtime) -> list[tuple[str, str | None, int]]:
+    """Return the functions that calls wait for, and no node has."""
+    report = client.session.connected().command(GroupsGet()).result().report
+    assert report is not None
+    return [each for group in report.groups for each in group.unserved]
+
+
 class Odd(Exception):
     def __init__(self, a: int, b: object) -> None:
         super().__init__(f"{a}")
@@ -73,16 +81,33 @@ class Odd(Exception):
 
 
 class TestFunctions:
-    def test_an_unknown_function(self, runtime: Runtime, client: Runtime) -> None:
+    def test_an_unknown_function_waits_for_a_node_that_has_it(
+        self, runtime: Runtime, client: Runtime
+    ) -> None:
         runtime.register(lambda ctx: 1, name="charge")
-        client.rpc("x", "chrage")
-        assert re.search(r"no function 'chrage'.*'charge'", cause_of(client, "x"))
-        assert client.promises.get("x").state == "pending", "it is parked, and has not failed"
+        handle = client.rpc("x", "chrage")
+        report = eventually(lambda: unserved(client))
+        assert report == [("chrage", None, 1)]
+        assert client.promises.get("x").state == "pending"
+        runtime.register(lambda ctx: 2, name="chrage")
+        assert handle.result(timeout=10) == 2
+        assert unserved(client) == []
 
     def test_an_unknown_version(self, runtime: Runtime, client: Runtime) -> None:
         runtime.register(lambda ctx: 1, name="f", version=2)
-        client.options(version=7).rpc("x", "f")
-        assert "'f' has no version 7, only 2" in cause_of(client, "x")
+        handle = client.options(version=7).rpc("x", "f")
+        assert eventually(lambda: unserved(client)) == [("f", "7", 1)]
+        runtime.register(lambda ctx: 7, name="f", version=7)
+        assert handle.result(timeout=10) == 7
+
+    def test_a_node_that_is_asked_for_what_it_does_not_know_parks_it(
+        self, runtime: Runtime, client: Runtime
+    ) -> None:
+        """It alone was named, so nobody else could perform the call."""
+        runtime.register(lambda ctx: 1, name="charge")
+        client.options(target=f"poll://uni@g/{runtime.id}").rpc("x", "chrage")
+        assert re.search(r"no function 'chrage'.*'charge'", cause_of(client, "x"))
+        assert client.promises.get("x").state == "pending", "it is parked, and has not failed"
 
     def test_wrong_arguments_found_on_the_node_are_not_retried(
         self, runtime: Runtime, client: Runtime

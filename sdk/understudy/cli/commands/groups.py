@@ -55,6 +55,10 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                 "name": group.name,
                 "queued": group.queued,
                 "waiting_ms": group.waiting_ms,
+                "unserved": [
+                    {"function": name, "version": version, "queued": count}
+                    for name, version, count in group.unserved
+                ],
                 "nodes": [
                     {
                         "name": node.name,
@@ -88,6 +92,7 @@ def groups_text(report: GroupsReport) -> str:
     rows = [row for group in report.groups for row in _rows(group)]
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
     lines += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
+    lines += [line for group in report.groups if group.nodes for line in _lacking(group)]
     return "\n".join(lines)
 
 
@@ -109,6 +114,17 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
             (name, node.name, node.host, node.os_pid, node.credit, node.held, *queue, serves)
         )
     return rows
+
+
+def _lacking(group: GroupInfo) -> list[str]:
+    """Describe the calls that wait for a function that no node of the group has."""
+    from understudy.cli.unserved import lacks_text
+
+    return [
+        f"{'1 task waits' if count == 1 else f'{count:,} tasks wait'}: "
+        f"{lacks_text(group, name, version)}"
+        for name, version, count in group.unserved
+    ]
 
 
 def _unserved_text(group: GroupInfo) -> str:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 #: A failure older than this happened before the command was given, even if the clocks differ.
 _EARLIER_MS: Final = 10_000
-#: seconds of waiting after which a group without nodes is reported
+#: seconds of waiting after which the user is told why nobody performs the call
 _UNSERVED_S: Final = 1.0
+#: seconds between two further looks
+_LOOK_S: Final = 3.0
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -131,29 +133,45 @@ def invoke(
 
 
 def _wait_until_settled(client: Client, id: str) -> PromiseRecord:
-    """Wait for the call; if no node serves its group, tell the user after a second."""
+    """Wait for the call; tell the user if it does not go on, and why."""
+    future = client.watch(id)
+    wait_s, told = _UNSERVED_S, ""
+    while True:
+        try:
+            return future.result(wait_s)
+        except TimeoutError:
+            if future.done():
+                raise
+        why = _why_waiting(client, id)
+        if why and why != told:
+            told = why
+            print(f"understudy invoke: {why}; waiting", file=sys.stderr)
+        wait_s = _LOOK_S
+
+
+def _why_waiting(client: Client, id: str) -> str:
+    """Return why nobody performs the call now; empty if somebody does or soon will."""
+    from understudy.cli.records import task_trouble
+    from understudy.cli.unserved import why_unserved
     from understudy_store.addresses import parse_target
     from understudy_store.records import TAG_TARGET
 
-    future = client.watch(id)
-    try:
-        return future.result(_UNSERVED_S)
-    except TimeoutError:
-        if future.done():
-            raise
     record = client.find_promise(id)
     target = None if record is None else record.tags.get(TAG_TARGET)
-    if target is not None:
-        group = parse_target(target).group
-        served = sorted(found.name for found in client.groups().groups if found.nodes)
-        if group not in served:
-            known = ", ".join(served) or "none"
-            print(
-                f"understudy invoke: nothing serves group {group} yet; waiting (groups with nodes: "
-                f"{known})",
-                file=sys.stderr,
-            )
-    return future.result()
+    if record is None or target is None:
+        return ""
+    task = client.tasks_of([id]).get(id)
+    if task is not None and task.state == "halted":
+        return (
+            f"{id} is parked: {trouble}" if (trouble := task_trouble(task)) else f"{id} is halted"
+        )
+    report = client.groups()
+    group = parse_target(target).group
+    served = sorted(found.name for found in report.groups if found.nodes)
+    if group not in served:
+        known = ", ".join(served) or "none"
+        return f"nothing serves group {group} yet (groups with nodes: {known})"
+    return why_unserved(record, report) or ""
 
 
 def _warn_of_other_arguments(

@@ -104,6 +104,7 @@ def read_graph(
     from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
+    from understudy.cli.unserved import why_unserved
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
@@ -125,10 +126,14 @@ def read_graph(
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
+    tasks, report = client.tasks_of(calls), client.groups()
+    waiting = [id for id, task in tasks.items() if task.state == "pending"]
+    unserved = {id: why_unserved(records[id], report) for id in waiting}
     around = Surroundings(
         now_ms=now_ms(),
-        tasks=client.tasks_of(calls),
-        nodes_of={group.name: len(group.nodes) for group in client.groups().groups},
+        tasks=tasks,
+        nodes_of={group.name: len(group.nodes) for group in report.groups},
+        unserved={id: why for id, why in unserved.items() if why},
     )
     return root, shown, around
 
