@@ -135,7 +135,7 @@ class TestFunctions:
         with pytest.raises(ConfigurationError, match=r"stray is not registered.*@runtime.register"):
             runtime.rpc("x", stray)
         for nothing in (None, "", 7):
-            with pytest.raises(ConfigurationError, match="call a function by its name"):
+            with pytest.raises(ConfigurationError, match="pass the function itself or its name"):
                 runtime.rpc("x", nothing)  # type: ignore[arg-type]
 
     def test_a_yield_of_something_else_than_a_request(self, runtime: Runtime) -> None:
