@@ -187,6 +187,16 @@ class _Group:
         yield from self.unicast.values()
         yield from self.suspects.values()
 
+    def next_in_round(self) -> _Node | None:
+        """Return the node whose turn it is; nodes without credit leave the round."""
+        while self.round:
+            node = self.round[0]
+            if node.available > 0:
+                return node
+            node.in_round = False
+            self.round.popleft()
+        return None
+
     def queue_of(self, callee: Callee | None) -> Queue:
         """Return the queue for anycast tasks of a function."""
         common = self.common
@@ -296,7 +306,7 @@ class Dispatcher:
             The functions that it has, each with every version of its own and with None; None: all.
         """
         self.leave(pid)
-        joined = self._group(group)
+        joined = self._groups.get(group) or self._groups.setdefault(group, _Group(group))
         node = _Node(pid, group, name, joined.shared(functions))
         self._nodes[pid] = node
         joined.nodes[name] = node
@@ -369,7 +379,8 @@ class Dispatcher:
                 entry.warm = task.warm
             return
         target = parse_target(task.target)
-        group = self._group(target.group)
+        name = target.group
+        group = self._groups.get(name) or self._groups.setdefault(name, _Group(name))
         only = target.node if target.cast == "uni" else None
         if task.crash_count >= SUSPECT_CRASH_COUNT:
             key = (only, None if only is not None else task.callee)
@@ -468,12 +479,6 @@ class Dispatcher:
 
     # Assigning ---------------------------------------------------------------------------------
 
-    def _group(self, name: str) -> _Group:
-        group = self._groups.get(name)
-        if group is None:
-            group = self._groups[name] = _Group(name)
-        return group
-
     def _distribute(self, group: _Group) -> None:
         group.distribute()
         self._dirty[group.name] = None
@@ -494,7 +499,7 @@ class Dispatcher:
     def _assign_anycast(self, group: _Group, made: list[Assignment]) -> None:
         queue = group.queue
         while queue.count:
-            first = self._next_in_round(group)
+            first = group.next_in_round()
             if first is None:
                 return
             entry = queue.pop()
@@ -543,16 +548,6 @@ class Dispatcher:
                     preferred = self._preferred_node(group, entry)
                     self._assign_to(entry, preferred or node, made)
                     room.append((node, min(left - 1, node.available)))
-
-    def _next_in_round(self, group: _Group) -> _Node | None:
-        """Return the node whose turn it is; nodes without credit leave the round."""
-        while group.round:
-            node = group.round[0]
-            if node.available > 0:
-                return node
-            node.in_round = False
-            group.round.popleft()
-        return None
 
     def _preferred_node(self, group: _Group, entry: Entry) -> _Node | None:
         """Return the node that has the task warm, else the preferred one, if it has room."""
