@@ -6,6 +6,7 @@ import logging
 import pickle
 import sys
 
+from understudy.processes.script_names import adopt_names
 from understudy_actors.processes.fork_server import fork_point, output_encoding, watch_import
 from understudy_broker.output import protect_output
 
@@ -23,6 +24,7 @@ def main() -> int:
         timeout=shipment["timeout_s"],
         concurrency=shipment["concurrency"],
     )
+    adopt_names(shipment["names"])
     for function in shipment["functions"]:
         runtime.register(
             function["fn"],
