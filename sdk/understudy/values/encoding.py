@@ -348,15 +348,30 @@ def _convert_named_tuple(converter: Converter, value: Any) -> Ext:
 
 
 def _convert_dataclass(converter: Converter, value: Any) -> Ext:
-    fields = {}
-    for field in dataclasses.fields(value):
-        with contextlib.suppress(AttributeError):  # never set
-            fields[field.name] = getattr(value, field.name)
-    # What is no field is an attribute all the same.
-    for attributes in (own_attributes(value), slot_attributes(value)):
-        for name in attributes.keys() - fields.keys():
-            fields[name] = attributes[name]
+    kind: Any = type(value)
+    names = _dataclass_fields(kind)
+    attributes = getattr(value, "__dict__", None)
+    if attributes is not None and attributes.keys() == names.keys():
+        fields = {name: attributes[name] for name in names}
+    else:
+        fields = _dataclass_attributes(value, names)
     return Ext(extension_types.RECORD, encode(converter.convert_instance(value, fields)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _dataclass_fields(kind: Any) -> dict[str, None]:
+    return {field.name: None for field in dataclasses.fields(kind)}
+
+
+def _dataclass_attributes(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the fields that are set, and the attributes that are no fields."""
+    fields = {}
+    for name in names:
+        with contextlib.suppress(AttributeError):  # never set
+            fields[name] = getattr(value, name)
+    for attributes in (own_attributes(value), slot_attributes(value)):
+        fields |= {name: item for name, item in attributes.items() if name not in fields}
+    return fields
 
 
 def _convert_struct(converter: Converter, value: msgspec.Struct) -> Ext:
