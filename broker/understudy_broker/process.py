@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,6 +15,9 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+#: Descriptors that a process asks for at most: far more than it uses.
+DESCRIPTORS_MAX: Final = 1_048_576
 
 #: Seconds in which a signal that comes again is still the same request: some programs send it to a
 #: process, and then to the whole group that it belongs to.
@@ -108,6 +112,19 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the number of files and sockets that may be open as far as allowed; return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        except (OSError, ValueError):
+            pass  # Some systems allow less than they say. It works as before then.
+    return DESCRIPTORS_MAX if soft == resource.RLIM_INFINITY else soft
 
 
 def tune_switching() -> None:

@@ -263,6 +263,7 @@ class LinkConnection:
         socket.set(zmq.RECONNECT_IVL, 50)
         socket.set(zmq.RECONNECT_IVL_MAX, 250)
         socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.IPV6, int("[" in self.url))
         self._unsent = []
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:

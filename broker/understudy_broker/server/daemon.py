@@ -11,10 +11,17 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias
 
 import trio
+from msgspec.structs import replace
 
 from understudy_broker.clock import question
+from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import BrokerError
-from understudy_broker.process import StopSignals, tune_collection, tune_switching
+from understudy_broker.process import (
+    StopSignals,
+    raise_descriptor_limit,
+    tune_collection,
+    tune_switching,
+)
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
@@ -25,6 +32,8 @@ from understudy_store.store import Store, open_store
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+#: descriptors for everything but peers, and for peers that are being refused
+DESCRIPTORS_SPARE: Final = 32
 #: how often a doubtful clock is looked at before the start, and how often the log says so
 POLL_CLOCK_S: Final = 1.0
 REPEAT_S: Final = 60.0
@@ -153,13 +162,31 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         return
     await serve(
         store,
-        settings.broker_config(),
+        _within_descriptors(settings.broker_config(), log),
         settings.listen,
         stop=stop,
         log=log,
         accepted_clock=settings.accept_clock,
         on_started=on_started,
     )
+
+
+def _within_descriptors(config: BrokerConfig, log: Log) -> BrokerConfig:
+    """Refuse peers, in words, before the descriptors run out."""
+    limit = raise_descriptor_limit()
+    try:
+        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only their number is wanted
+    except OSError:
+        used = DESCRIPTORS_SPARE
+    peers_max = max(1, limit - used - DESCRIPTORS_SPARE)
+    if config.peers_max <= peers_max:
+        return config
+    text = (
+        f"{peers_max:,} peers may connect instead of {config.peers_max:,} (peers_max), because "
+        f"this process may have {limit:,} open files: raise that limit (ulimit -n, LimitNOFILE)"
+    )
+    log("warning", text, {})
+    return replace(config, peers_max=peers_max)
 
 
 def _version() -> str:
