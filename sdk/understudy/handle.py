@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
@@ -37,7 +37,7 @@ class CallsPort(Protocol):
     """The calls of this process, as a handle uses them."""
 
     def attach(self, id: str) -> tuple[OwnerPort, Future[PromiseRecord]]: ...
-    def cancel(self, id: str) -> None: ...
+    def cancel(self, id: str) -> Awaitable[None]: ...
 
 
 class Handle(Generic[T_co]):
@@ -202,10 +202,16 @@ class Handle(Generic[T_co]):
         self._attach()
         await wait_future(self._stored)
 
-    def cancel(self) -> None:
+    def cancel(self) -> Awaitable[None]:
         """Cancel the call and, in its call graph, everything that it still waits for.
 
-        Whoever waits for it gets `CanceledError`. A settled call stays as it is.
+        Whoever waits for it gets `CanceledError`. A settled call stays as it is. On an event loop
+        this returns at once, and ``await`` waits until the broker has done it.
+
+        Returns
+        -------
+        Awaitable
+            On an event loop, to wait until it is done; None in a thread, where it is done then.
 
         Raises
         ------
@@ -223,7 +229,7 @@ class Handle(Generic[T_co]):
         ...     print("canceled")
         canceled
         """
-        self._calls.cancel(self._id)
+        return self._calls.cancel(self._id)
 
 
 class Handles(Sequence[Handle[T_co]]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
@@ -691,15 +691,21 @@ class Runtime:
         """
         return self._caller.get(id)
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, id: str) -> Awaitable[None]:
         """Cancel a call and, in its call graph, everything that it still waits for.
 
-        Whoever waits for a canceled call gets `CanceledError`. A settled call stays as it is.
+        Whoever waits for a canceled call gets `CanceledError`. A settled call stays as it is. On an
+        event loop this returns at once, and ``await`` waits until the broker has done it.
 
         Parameters
         ----------
         id : str
             The id of the call.
+
+        Returns
+        -------
+        Awaitable
+            On an event loop, to wait until it is done; None in a thread, where it is done then.
 
         Raises
         ------
@@ -713,10 +719,12 @@ class Runtime:
         >>> runtime.promises.get("approval-2").state
         'rejected_canceled'
         """
-        self._caller.cancel(id)
+        return self._caller.cancel(id)
 
     def groups(self) -> Groups:
         """Ask the broker for all groups with their nodes and waiting tasks.
+
+        On an event loop write ``await runtime.groups()``.
 
         Returns
         -------

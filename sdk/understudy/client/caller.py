@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
+from understudy.client.answers import ask, done
 from understudy.client.calls import check_id, client_call, promise_of
 from understudy.client.session import ClientSession, ConnectionPort
 from understudy.errors import ConfigurationError
@@ -107,9 +108,9 @@ class Caller:
         connection = self._session.connected()
         return connection, connection.watch(id)
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, id: str) -> Awaitable[None]:
         """Cancel a call graph; see `Runtime.cancel`."""
-        self._session.command(PromiseCancel(check_id(id)))
+        return ask(self._session, f"cancel({id!r})", PromiseCancel(check_id(id)), done)
 
     def _check_known(self, name: str) -> None:
         """Raise if nobody could perform a call: this process is the only node of its group."""

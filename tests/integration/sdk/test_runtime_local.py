@@ -81,16 +81,16 @@ class TestCalls:
                 assert [await handle for handle in handles] == list(range(1, 21))
                 await handles[0].wait_stored()
 
-    def test_a_reply_does_not_need_the_loop_of_the_caller(self) -> None:
-        """A request blocks the loop it was made on, also while other calls are under way."""
+    def test_answers_are_awaited_while_calls_are_under_way(self) -> None:
+        """An answer is awaited on the loop that asked, also while other calls are under way."""
         done: list[str] = []
 
         async def main(runtime: Runtime) -> None:
             runtime.rpc("x", approve)
             other = runtime.rpc("y", approve)
-            done.append(runtime.promises.get("x").state)
-            other.cancel()
-            done.append(runtime.promises.get("y").state)
+            done.append((await runtime.promises.get("x")).state)
+            await other.cancel()
+            done.append((await runtime.promises.get("y")).state)
 
         with register_all(Runtime.local()) as runtime:
             thread = threading.Thread(target=trio.run, args=(main, runtime), daemon=True)
