@@ -57,7 +57,7 @@ _FORMAT: Final = (
         "a record that was cut short does not count",
         "understudy_store.engines.sqlite.journal.record_at",
         drop("if crc != _crc(content[place : place + _UNSEALED_BYTES], data):\n    return None"),
-        f"{_JOURNAL}::test_a_record_that_is_cut_short_is_none",
+        f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
     _mutant(
         "sum-without-the-head",
