@@ -190,7 +190,9 @@ def test_a_record_that_is_cut_short_is_none(cut: int, opened: Journal, path: Pat
 
 @given(place=st.integers(0, HEAD_BYTES + 2_000 - 1), flipped=st.integers(1, 255))
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_garbled_record_does_not_count(tmp_path: Path, place: int, flipped: int) -> None:
     path = tmp_path / "garbled"
@@ -212,7 +214,9 @@ def test_a_garbled_record_does_not_count(tmp_path: Path, place: int, flipped: in
 
 @given(place=st.integers(0, HEAD_BYTES - 1), flipped=st.integers(1, 255))
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_garbled_header_is_refused_where_the_journal_is_needed(
     tmp_path: Path, place: int, flipped: int
@@ -274,7 +278,9 @@ def test_what_a_record_holds_is_not_looked_at(opened: Journal, path: Path) -> No
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, 17 * BLOCK_BYTES, 99 * BLOCK_BYTES])
 @given(seed=st.binary(min_size=1, max_size=64), headed=st.sampled_from([b"", b"usj1", b"usj2"]))
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_garbage_in_its_place_is_written_over(
     tmp_path: Path, size: int, seed: bytes, headed: bytes
@@ -467,7 +473,9 @@ _steps = st.lists(
 
 @given(steps=_steps)
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_all_that_the_file_lacks_is_recovered(tmp_path: Path, steps: list[tuple[str, int]]) -> None:
     """Over any number of rounds, however long the halves are."""
