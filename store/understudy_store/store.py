@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
@@ -30,6 +30,8 @@ from understudy_store.errors import (
 )
 from understudy_store.limits import KIB
 from understudy_store.records import Row, payload_bytes
+
+_T = TypeVar("_T")
 
 #: the rows that were found; or the reason why the store cannot be read any more
 LookupResult: TypeAlias = list[Row] | StoreFailedError
@@ -149,6 +151,40 @@ class Store:
         self._enqueue(changes, reads, on_done)
         return None
 
+    def find(self, ids: Collection[str]) -> list[Row]:
+        """Look up on the calling thread, which waits: for programs without a loop.
+
+        Raises
+        ------
+        StoreClosedError
+        StoreFailedError
+
+        Examples
+        --------
+        >>> from understudy_store.store import open_store
+        >>> store = open_store("memory")
+        >>> store.find(["order-1"])
+        []
+        >>> store.close()
+        """
+        self._check_open()
+        return _or_raise(self._find(ids))
+
+    def commit_here(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        """Commit on the calling thread, which waits: for programs without a loop.
+
+        Not for use beside `commit`: it does not queue behind the commits that are under way.
+
+        Raises
+        ------
+        StoreClosedError
+        StoreFailedError
+            What became of the commit is unknown; the store does nothing more.
+        """
+        self._check_open()
+        with self._engine_lock:
+            return _or_raise(self._commit(changes, reads))
+
     def watch(self, on_failure: Callable[[StoreFailedError], None]) -> None:
         """Call `on_failure` once if the engine fails by itself, while nobody asks it for anything.
 
@@ -257,6 +293,12 @@ class _Worker:
             report = job()
             self._done_count += 1
             report()
+
+
+def _or_raise(result: list[_T] | StoreFailedError) -> list[_T]:
+    if isinstance(result, StoreFailedError):
+        raise result
+    return result
 
 
 def _is_small(changes: Changes) -> bool:
