@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload
 
+from understudy.client.retry_notices import pauses_s
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy.options import check_bool
 from understudy_actors.errors import CommandError
@@ -38,6 +39,7 @@ class CallsPort(Protocol):
 
     def attach(self, id: str) -> tuple[OwnerPort, Future[PromiseRecord]]: ...
     def cancel(self, id: str) -> Awaitable[None]: ...
+    def look(self, id: str) -> None: ...
 
 
 class Handle(Generic[T_co]):
@@ -117,7 +119,9 @@ class Handle(Generic[T_co]):
     def result(self, timeout: float | timedelta | None = None) -> T_co:
         """Wait for the result of the call.
 
-        This blocks the thread; on an event loop use ``await handle``.
+        This blocks the thread; on an event loop use ``await handle``. If it takes more than a few
+        seconds because attempts have failed, a warning on the logger ``understudy`` says why, and
+        when the next attempt comes.
 
         Parameters
         ----------
@@ -161,7 +165,7 @@ class Handle(Generic[T_co]):
         timeout_s = None if timeout is None else wait_seconds(timeout)
         self._attach()
         try:
-            record = _blocking_result(self._future, timeout_s)
+            record = self._looked_after(timeout_s)
         except TimeoutError:
             # The future may hold a TimeoutError of its own, which is what waiting failed with.
             if timeout_s is None or self._future.done():
@@ -169,6 +173,21 @@ class Handle(Generic[T_co]):
             raise WaitTimeoutError(self._id, timeout_s) from None
         value: T_co = self._decode(record)
         return value
+
+    def _looked_after(self, timeout_s: float | None) -> PromiseRecord:
+        """Wait for the promise, and now and then look why it takes so long."""
+        left_s = timeout_s
+        for pause_s in pauses_s():
+            if left_s is not None and left_s <= pause_s:
+                break
+            try:
+                return _blocking_result(self._future, pause_s)
+            except TimeoutError:
+                if self._future.done():
+                    raise
+            left_s = None if left_s is None else left_s - pause_s
+            self._calls.look(self._id)
+        return _blocking_result(self._future, left_s)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._wait().__await__()

@@ -114,12 +114,16 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 
 
 class TaskRelease(Command, tag="task.release", frozen=True):
-    """Give a task back for `delay` milliseconds; `failed`: because the function raised."""
+    """Give a task back for `delay` milliseconds; `failed`: because the function raised.
+
+    `cause` is the failure, for people; an empty one leaves the task's cause.
+    """
 
     id: str
     version: int
     delay: int = 0
     failed: bool = False
+    cause: str = ""
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):

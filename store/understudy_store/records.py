@@ -126,7 +126,8 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     failures: int = 0
     #: crash count: holders in a row that vanished while they had this task
     deaths: int = 0
-    #: how the last of them vanished; of a parked task: the reason why it is halted
+    #: How the last of them vanished; of a parked task, the reason why it is halted; of one that is
+    #: tried again, the failure.
     cause: str | None = None
 
 

@@ -125,6 +125,22 @@ _NODE_CORE: Final = (
         _RETRIES,
     ),
     _mutant(
+        "failed-attempt-without-a-cause",
+        None,
+        "a task that is tried again says why",
+        "understudy_actors.node.core.NodeCore._release",
+        swap("failed, cause)", "failed)"),
+        _RETRIES,
+    ),
+    _mutant(
+        "first-failure-without-its-traceback",
+        None,
+        "the first failure is logged whole",
+        "understudy_actors.node.core.NodeCore._retry",
+        swap("routine.attempt == 1", "routine.attempt == 2"),
+        _RETRIES,
+    ),
+    _mutant(
         "local-call-retried-without-end",
         None,
         "attempts of a local call are counted",

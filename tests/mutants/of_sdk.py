@@ -24,7 +24,7 @@ _WAITING: Final = (
         None,
         "result(timeout=) waits no longer than that",
         "understudy.handle.Handle.result",
-        swap("(self._future, timeout_s)", "(self._future, timeout_s and timeout_s * 10)"),
+        swap("(timeout_s)", "(timeout_s and timeout_s * 10)"),
         _HANDLES,
     ),
     _mutant(

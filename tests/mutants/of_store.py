@@ -516,6 +516,14 @@ _MACHINE: Final = (
         _CRASH_COUNTS,
     ),
     _mutant(
+        "progress-keeps-the-cause",
+        19,
+        "a stored step forgets the failure of an attempt",
+        "understudy_store.machine.tasks.fence",
+        swap("task.cause is not None", "task.crash_count"),
+        "machine/test_tasks.py::test_a_release_may_say_why_and_progress_forgets_it",
+    ),
+    _mutant(
         "continued-with-its-deaths",
         19,
         "a continue by a person resets the crash count",

@@ -410,6 +410,7 @@ class Routine:
         else:
             self.calls.result.retry_after_s = delay_s
             self.calls.result.retry_error = error
+            self.calls.result.attempts_max = getattr(policy, "max_attempts", None)
 
     def _end(self, outcome: Outcome) -> None:
         """Settle, but not before all that the run has started, and all that it has asked for.

@@ -52,6 +52,7 @@ from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
+from understudy_actors.node.causes import failed_attempt
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditAccount
 from understudy_actors.node.fencing import Fencing, ignore_reply
@@ -78,7 +79,8 @@ class NodeCore:
     log
         Takes lines that a person should see.
     log_failure
-        Takes a line and the exception, for every task that failed for good.
+        Takes a line, the exception, and whether there will be another attempt: for every task that
+        failed for good, and the first failure of every run that is tried again.
     """
 
     def __init__(
@@ -264,7 +266,8 @@ class NodeCore:
         else:
             state.failed += 1
             if state.log_failure is not None and run.parent is None:
-                state.log_failure(f"{routine.function.name} {routine.id} failed", outcome.error)
+                text = f"{routine.function.name} {routine.id} failed"
+                state.log_failure(text, outcome.error, False)
         if run.parent is None:
             self._fencing.fulfill(run.activation, outcome.state, outcome.value)
         else:
@@ -275,16 +278,22 @@ class NodeCore:
     def _retry(self, run: Run, result: StepResult) -> None:
         """Try a leaf again: a task goes back with a delay, a local call is run again here."""
         assert result.retry_after_s is not None
+        assert result.retry_error is not None
         delay_ms = int(result.retry_after_s * 1000)
         state, routine = self.state, run.routine
-        if state.log is not None:
-            state.log(
-                f"{routine.function.name} {routine.id}: attempt {routine.attempt} failed with "
-                f"{result.retry_error!r}; the next one in {result.retry_after_s:.3g} s"
-            )
+        cause = failed_attempt(routine.attempt, result.attempts_max, result.retry_error)
+        text = (
+            f"{routine.function.name} {routine.id}: {cause}; the next one in "
+            f"{result.retry_after_s:.3g} s"
+        )
+        if routine.attempt == 1 and state.log_failure is not None:
+            # The traceback of the first failure is what leads to the mistake.
+            state.log_failure(text, result.retry_error, True)
+        elif state.log is not None:
+            state.log(text)
         if run.parent is None:
             self._fencing.send()
-            self._release(run.activation, delay_ms, failed=True)
+            self._release(run.activation, delay_ms, failed=True, cause=cause)
         else:
             run.routine = routine.next_attempt()
             run.activation.busy += 1
@@ -316,8 +325,10 @@ class NodeCore:
             self.grant()
         return count
 
-    def _release(self, activation: Activation, delay_ms: int = 0, *, failed: bool = False) -> None:
-        release = TaskRelease(activation.id, activation.version, delay_ms, failed=failed)
+    def _release(
+        self, activation: Activation, delay_ms: int = 0, *, failed: bool = False, cause: str = ""
+    ) -> None:
+        release = TaskRelease(activation.id, activation.version, delay_ms, failed, cause)
         self._link.request(release, ignore_reply)
         self.state.drop(activation)
 

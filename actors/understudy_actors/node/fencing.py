@@ -10,6 +10,7 @@ from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_actors.node import fence_replies
+from understudy_actors.node.causes import printable
 from understudy_actors.node.ports import BrokerPort
 from understudy_actors.node.settlements import Settlements
 from understudy_actors.node.state import NodeState
@@ -35,8 +36,6 @@ from understudy_store.records import (
 
 T = TypeVar("T")
 
-#: Characters of the cause with which a task is parked; the store takes more than that.
-CAUSE_CHARS_MAX: Final = 2000
 #: pause before a task is offered again that the broker did not let this node park
 UNPARKED_DELAY_MS: Final = 60_000
 
@@ -221,7 +220,7 @@ class Fencing:
         state.leave_running(activation, Phase.ENDING)
         if state.log is not None:
             state.log(f"{activation.id} is parked: {cause}")
-        text = "".join(char if char.isprintable() else " " for char in cause[:CAUSE_CHARS_MAX])
+        text = printable(cause)
         self._link.request(
             TaskHalt(activation.id, text, activation.version),
             partial(self._on_parked, activation),

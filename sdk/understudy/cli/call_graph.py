@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from understudy.cli.states import PROMISE_WORDS, TASK_WORDS
@@ -287,10 +288,17 @@ def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now
         group = node.group or task.target
         if not nodes_of.get(group):
             return f"queued: nothing serves group {group}"
+        if task.failures:
+            return _status_of_retry(task)
         due_ms = (task.retry_at or 0) - now_ms
         later = f", due in {due_ms / 1000:.1f} s" if due_ms > 0 else ""
         return f"queued for group {group}{later}"
     return "parked" if task.cause and task.state == "halted" else TASK_WORDS[task.state]
+
+
+def _status_of_retry(task: TaskRecord) -> str:
+    moment = datetime.fromtimestamp((task.retry_at or 0) / 1000).astimezone()
+    return f"attempt {task.failures + 1} at {moment:%H:%M:%S}"
 
 
 def _status_without_task(node: Node, record: PromiseRecord) -> str:

@@ -82,9 +82,10 @@ def _arguments(node: Node) -> str:
 def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     task = around.tasks.get(node.id)
     holder = holder_of(node, around)
-    yield status(node, task, around.nodes_of, around.now_ms) + (f" on {holder}" if holder else "")
+    text = status(node, task, around.nodes_of, around.now_ms)
+    yield text + (f" on {holder}" if holder else "")
     yield duration(took_ms(node, around.now_ms))
-    if (count := attempts(node, task)) > 1:
+    if (count := attempts(node, task)) > 1 and not text.startswith("attempt "):
         yield f"{count} attempts" if node.record.settled else f"attempt {count}"
     if trouble := _trouble(node, task, around):
         yield trouble
@@ -150,6 +151,7 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "failures": None if task is None else task.failures,
         "deaths": None if task is None else task.deaths,
         "cause": None if task is None else task.cause,
+        "retry_at": None if task is None else task.retry_at,
         "created_at": record.created_at,
         "settled_at": record.settled_at,
         "duration_ms": took_ms(node, around.now_ms),

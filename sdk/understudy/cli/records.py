@@ -144,6 +144,8 @@ def task_trouble(task: TaskRecord | None) -> str:
     if task.state == "halted":
         advice = f"understudy tasks continue {shlex.quote(task.id)}"
         return f"{task.cause}; to let it run again: {advice}"
+    if not task.deaths:
+        return task.cause
     times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
     return f"its holder vanished {times}; the last: {task.cause}"
 

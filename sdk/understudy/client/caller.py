@@ -112,6 +112,11 @@ class Caller:
         """Cancel a call graph; see `Runtime.cancel`."""
         return ask(self._session, f"cancel({id!r})", PromiseCancel(check_id(id)), done)
 
+    def look(self, id: str) -> None:
+        """Tell of failed attempts of a call that is waited for; the log of a lone node has them."""
+        if not self._session.is_alone:
+            self._session.retries.look(id)
+
     def _check_known(self, name: str) -> None:
         """Raise if nobody could perform a call: this process is the only node of its group."""
         session, options = self._session, self.options

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from understudy.client.node_environment import NodeEnvironment
+from understudy.client.retry_notices import RetryNotices
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
 from understudy.values import Codec
@@ -96,6 +97,8 @@ class ClientSession:
         Functions to call once in each process that becomes a node, before its first call.
     spawned
         Nodes started by `Runtime.spawn`.
+    retries
+        What tells those who wait for a call that its attempts fail.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class ClientSession:
         #: process id of the process that has called them
         self._prepared: int | None = None
         self.spawned: list[Stoppable] = []
+        self.retries = RetryNotices(lambda command: self.connection.command(command))
         self._connection: ConnectionPort | None = None
 
     @property

@@ -129,7 +129,7 @@ def fence(s: State, c: TaskFence, now: int) -> Reply:
             raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
     _, task = require_held(s, c.id, c.version, "fence", now)
     replies = [_inner(s, task, inner, now) for inner in c.commands]
-    if task.crash_count and None in replies:
+    if task.cause is not None and None in replies:
         crash_counts.reset(s, task)
     return Reply(200, replies=replies, now=now)
 
@@ -184,7 +184,7 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
         promises.check_room(s, each)
     for each in missing:
         promises.add_callback(s, each, c.id)
-    if task.crash_count:
+    if task.cause is not None:
         crash_counts.reset(s, task)
     task_moves.suspend(s, task)
     return Reply(200)
@@ -209,11 +209,13 @@ def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
 def release(s: State, c: TaskRelease, now: int) -> Reply:
     """Give the task back, to be offered again after the delay."""
     check_duration(c.delay, "delay", 0)
+    check_cause(s.limits, c.cause)
     _, task = require_held(s, c.id, c.version, "release", now)
     if c.failed:
         task.failures += 1
     if task.crash_count:
         crash_counts.reset(s, task)
+    task.cause = c.cause or task.cause
     task_moves.release(s, task, now + c.delay)
     return Reply(200)
 

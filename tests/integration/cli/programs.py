@@ -54,6 +54,16 @@ def greet(ctx: Context, name: str, greeting: str = "hello") -> str:
 def fail(ctx: Context):
     raise ValueError("no such order")
 
+@runtime.register(retry=Constant(5, 3))
+def late(ctx: Context):
+    if ctx.info.attempt == 1:
+        raise ConnectionError("the bank is closed")
+    return ctx.info.attempt
+
+@runtime.register
+def waits_for_late(ctx: Context):
+    return (yield ctx.rpc(late))
+
 @runtime.register
 def lost(ctx: Context):
     return (yield ctx.rfc("order").options(target="nobody"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -108,6 +110,45 @@ def test_verbose_shows_the_traceback_of_a_failed_call(cli: Cli) -> None:
     assert "raise ValueError" in out
     cli("promises", "create", "given-up")
     assert "Traceback" not in cli("promises", "reject", "given-up", "--error", "no")[1]
+
+
+def test_who_waits_hears_of_the_next_attempt_and_why_it_is_made(cli: Cli) -> None:
+    code, out, err = cli("invoke", "retried-1", "waits_for_late", "--target", "g", "--wait")
+    assert (code, out) == (0, "2\n")
+    assert re.fullmatch(
+        r"understudy: late retried-1\.1: attempt 1 of 3 failed: ConnectionError: the bank is "
+        r"closed; attempt 2 comes at \d\d:\d\d:\d\d\n",
+        err,
+    )
+
+
+def test_a_tree_tells_of_the_next_attempt(cli: Cli, url: str) -> None:
+    with Runtime(url=url, group="client") as runtime:
+        runtime.options(target="g").rpc("retried-2", "late")
+        shown = ""
+        while "attempt 2 at" not in shown:
+            shown = cli("tree", "retried-2")[1]
+        assert re.fullmatch(
+            r"retried-2  late  attempt 2 at \d\d:\d\d:\d\d  \S+( \S+)?  "
+            r"attempt 1 of 3 failed: ConnectionError: the bank is closed\n",
+            shown,
+        )
+        data = call(cli, "tree", "retried-2")
+        assert (data["failures"], data["attempts"]) == (1, 2)
+        assert data["retry_at"] > data["created_at"] + 4000
+        runtime.cancel("retried-2")
+
+
+def test_result_logs_why_it_waits(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "understudy")
+    runtime = Runtime(url=url, group="client").options(target="g")
+    try:
+        assert runtime.rpc("retried-3", "late").result(30) == 2
+    finally:
+        runtime.stop()
+    lines = [record.getMessage() for record in caplog.records if record.name == "understudy"]
+    (line,) = [line for line in lines if line.startswith("late retried-3: attempt 1 of 3 failed:")]
+    assert "; attempt 2 comes at " in line
 
 
 def test_a_tree_shows_attempts_in_call_order(cli: Cli) -> None:

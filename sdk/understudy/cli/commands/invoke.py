@@ -146,6 +146,7 @@ def _wait_until_settled(client: Client, id: str) -> PromiseRecord:
         if why and why != told:
             told = why
             print(f"understudy invoke: {why}; waiting", file=sys.stderr)
+        client.runtime.session.retries.look(id)
         wait_s = _LOOK_S
 
 

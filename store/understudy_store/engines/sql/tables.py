@@ -75,7 +75,7 @@ class Promise(StoreModel, table=True):
     failures: int | None = Field(sa_type=BigInteger)
     #: crash count: holders in a row that vanished; NULL counts as 0
     deaths: int | None = Field(sa_type=BigInteger)
-    #: how the last of them vanished, or the reason why the task was halted
+    #: how the last of them vanished, why the task was halted, or the failure that is retried
     cause: str | None = Field(sa_type=Text)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -239,6 +241,8 @@ def test_status_of_a_pending_call() -> None:
     later = task("p", "pending", retry_at=7500)
     assert status_of(pending, later) == "queued for group g, due in 2.5 s"
     assert status_of(pending, later, nodes=0) == "queued: nothing serves group g"
+    failed = task("p", "pending", retry_at=7500, failures=2)
+    assert re.fullmatch(r"attempt 3 at \d\d:\d\d:07", status_of(pending, failed))
 
 
 def test_status_of_other_promises() -> None:

@@ -139,7 +139,8 @@ class Chooser(ABC):
             return TaskFulfill(task.id, version, self.random.choice(["resolved", "rejected"]))
         if kind == "beat":
             return TaskHeartbeat(self.pid(), ((task.id, version),))
-        return TaskRelease(task.id, version, self.random.choice([0, 10]))
+        failed, cause = self.random.choice([(False, ""), (True, ""), (True, "attempt 1 failed")])
+        return TaskRelease(task.id, version, self.random.choice([0, 10]), failed, cause)
 
     def inner(self, task: TaskRecord) -> PromiseCreate | PromiseSettle:
         """Something under a fence."""
