@@ -12,9 +12,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload
 
-from understudy.client.retry_notices import pauses_s
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy.options import check_bool
+from understudy.retry_notices import pauses_s
 from understudy_actors.errors import CommandError
 from understudy_actors.lent_slots import is_worker, while_lent
 from understudy_broker.protocol.messages import Refused, Response

@@ -52,9 +52,10 @@ class Caller:
 
     def map(self, ids: str | Iterable[str], f: Any, items: Iterable[Any]) -> Handles[Any]:
         """Call `f` once for each item; see `Runtime.map`."""
+        if isinstance(ids, str) or callable(ids):
+            check_id(ids)
         arguments = list(items)
         if isinstance(ids, str):
-            check_id(ids)
             names = [f"{ids}/{number}" for number in range(len(arguments))]
         else:
             names = list(ids)
@@ -132,7 +133,8 @@ class Caller:
         target: str | None = None,
     ) -> tuple[PromiseCreate, Function | None]:
         env = self._session.env
-        check_id(id)
+        if id.__class__ is not str:
+            check_id(id)
         call = client_call(env, self.options, "rpc", f, args, kwargs, target)
         return promise_of(env, call, id), call.function
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from understudy.client.node_environment import NodeEnvironment
-from understudy.client.retry_notices import RetryNotices
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
+from understudy.retry_notices import RetryNotices
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
 

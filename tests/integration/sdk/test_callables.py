@@ -291,7 +291,7 @@ class TestMistakes:
     def test_the_id_was_forgotten(self, runtime: Runtime) -> None:
         runtime.register(double)
         wrong: Any = runtime
-        for call in (wrong.rpc, wrong.run, wrong.schedules.create):
+        for call in (wrong.rpc, wrong.run, wrong.map, wrong.schedules.create):
             with pytest.raises(ConfigurationError, match="where the id of the call belongs"):
                 call(double, double, 4)
         with pytest.raises(ConfigurationError, match="4 stands where the function belongs"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from understudy.client.retry_notices import RetryNotices, pauses_s
+from understudy.retry_notices import RetryNotices, pauses_s
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import Response
 from understudy_store.commands import PromiseSearch, Reply, TaskGet
