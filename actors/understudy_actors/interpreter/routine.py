@@ -401,15 +401,13 @@ class Routine:
     def _raised(self, error: BaseException) -> None:
         function, values = self.function, self.env.values
         policy = self._retry or function.retry or values.default_retry
-        leaf = self.replay.calls_made == 0
         hopeless = explain(error, self.kind, self.env.functions.names)
-        retried = leaf and not hopeless and self.kind != "generator"
+        retried = not hopeless and not self.replay.calls_made and self.kind != "generator"
         delay_s = retry_delay_s(policy, self.attempt, error) if retried else None
         if delay_s is None:
             self._end(failure(values, error, self.attempt))
         else:
-            self.calls.result.retry_after_s = delay_s
-            self.calls.result.retry_error = error
+            self.calls.result.retry_after_s, self.calls.result.retry_error = delay_s, error
             self.calls.result.attempts_max = getattr(policy, "max_attempts", None)
 
     def _end(self, outcome: Outcome) -> None:
