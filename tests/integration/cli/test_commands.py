@@ -171,7 +171,7 @@ def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
 def test_interrupting_the_wait_leaves_the_call_alone(cli: Cli, url: str, tmp_path: Path) -> None:
     args = ("invoke", "left-1", "greet", "--target", "unserved", "--wait", "--url", url)
     with Program(*args, cwd=tmp_path) as program:
-        program.wait_for("nothing serves group unserved yet; waiting")
+        program.wait_for("nothing serves group unserved yet (groups with nodes: g); waiting")
         assert program.stop(signal.SIGINT) == 130
     assert program.output.endswith("left-1 continues; the same command waits for it again\n")
     assert program.output.count("\n") == 2
