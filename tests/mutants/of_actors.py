@@ -345,7 +345,7 @@ _INTERPRETER: Final = (
         None,
         "only a leaf is retried: a function that has made calls would be replayed to the same end",
         "understudy_actors.interpreter.routine.Routine._raised",
-        swap("self.replay.calls_made == 0", "self.replay.calls_made >= 0"),
+        swap("not self.replay.calls_made", "self.replay.calls_made >= 0"),
         _ERRORS,
     ),
     _mutant(
