@@ -106,12 +106,30 @@ class StopSignals:
 _active: weakref.WeakSet[StopSignals] = weakref.WeakSet()
 
 
+#: the signals that the thread which forks had blocked before
+_mask = threading.local()
+
+
+def _before_fork() -> None:
+    # Until the child has its handlers, a signal would be handled like the parent's, or be dropped
+    # with what was pending. Blocked, it waits for them.
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if _active else None
+
+
+def _after_fork() -> None:
+    if _mask.before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
 def _after_fork_in_child() -> None:
     for signals in list(_active):
         signals.restore_in_child()
+    _after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)
 
 
 def raise_descriptor_limit() -> int:
