@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.errors import UsageError
 from understudy.cli.long_integers import unlimited_digits
 from understudy_broker.address import DEFAULT_ADDRESS
@@ -53,12 +54,17 @@ Target = Annotated[
     str | None,
     typer.Option(
         metavar="GROUP",
+        autocompletion=completion.groups,
         help="The group that performs the call. [default: UNDERSTUDY_GROUP, else default]",
     ),
 ]
 JoinGroup = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The group to join. [default: the Runtime's own]"),
+    typer.Option(
+        metavar="NAME",
+        help="The group to join. [default: the Runtime's own]",
+        autocompletion=completion.groups,
+    ),
 ]
 
 

@@ -434,3 +434,29 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("understudy ")
     assert main([]) == 2
     assert "Commands:" in capsys.readouterr().out
+
+
+def completed(words: str, url: str) -> list[str]:
+    """Return what bash would offer for the last of these words."""
+    asked = {"_UNDERSTUDY_COMPLETE": "complete_bash", "COMP_WORDS": f"understudy {words}"}
+    env = environment(UNDERSTUDY_URL=url, COMP_CWORD=str(len(words.split())), **asked)
+    if words.endswith(" "):
+        env["COMP_CWORD"] = str(len(words.split()) + 1)
+    argv = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_shells_complete_commands_states_groups_and_ids(cli: Cli, url: str) -> None:
+    assert cli("promises", "create", "typed-1")[0] == 0
+    assert cli("promises", "create", "typed-2")[0] == 0
+    assert completed("tr", url) == ["tree"]
+    assert completed("promises get typed-", url) == ["typed-1", "typed-2"]
+    assert "g" in completed("invoke x greet --target ", url)
+    assert completed("tasks search --state r", url) == ["running"]
+    assert completed("promises search --state re", url) == ["resolved", "rejected"]
+
+
+def test_completion_offers_nothing_and_is_quiet_without_a_broker() -> None:
+    assert completed("promises get typed-", free_url()) == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
 from understudy.cli.states import PROMISE_WORDS, TASK_WORDS, choices
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The promise's id.")]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The promise's id.", autocompletion=completion.promise_ids),
+]
 
 
 @app.callback()
@@ -191,7 +195,11 @@ def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {choices(PROMISE_WORDS)}. [default: any]"),
+        typer.Option(
+            metavar="STATE",
+            help=f"One of {choices(PROMISE_WORDS)}. [default: any]",
+            autocompletion=completion.promise_states,
+        ),
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
     origin: Annotated[

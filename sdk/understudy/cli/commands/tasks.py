@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
 from understudy.cli.states import TASK_WORDS, choices
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="The task's id, which is that of its promise.")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The task's id, which is that of its promise.",
+        autocompletion=completion.promise_ids,
+    ),
 ]
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
@@ -111,10 +117,19 @@ def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {choices(TASK_WORDS)}. [default: any]"),
+        typer.Option(
+            metavar="STATE",
+            help=f"One of {choices(TASK_WORDS)}. [default: any]",
+            autocompletion=completion.task_states,
+        ),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The group that the tasks are for.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The group that the tasks are for.",
+            autocompletion=completion.groups,
+        ),
     ] = None,
     limit: Limit = LIMIT,
     as_json: AsJson = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ _PAUSE_FACTOR: Final = 4
 @app.command()
 def tree(
     id: Annotated[
-        str, typer.Argument(metavar="ID", help="The id of any call; often the root of its graph.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The id of any call; often the root of its graph.",
+            autocompletion=completion.promise_ids,
+        ),
     ],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show changes until the call is settled.")
