@@ -1,4 +1,4 @@
-"""What a shell offers for a word that is being typed: groups, ids and states.
+"""Completion in shells: the groups, ids and states that are offered for a word.
 
 The broker is asked for a moment only, and a failure of any kind offers nothing: the person is
 typing, and the shell shows no messages.

@@ -210,12 +210,12 @@ def show_call(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
 
 def _print_failure(record: PromiseRecord) -> None:
     from understudy.cli import errors
-    from understudy.cli.records import failure_notes, failure_reason, failure_traceback
+    from understudy.cli.records import failure_notes, failure_text, failure_traceback
     from understudy.cli.times import duration
 
     if errors.verbose and (text := failure_traceback(record)):
         print(text, file=sys.stderr)
-    print(f"understudy invoke: {record.id} failed: {failure_reason(record)}", file=sys.stderr)
+    print(f"understudy invoke: {record.id} failed: {failure_text(record)}", file=sys.stderr)
     for note in failure_notes(record):
         print(f"  {note}", file=sys.stderr)
     ago_ms = time.time() * 1000 - (record.settled_at or math.inf)

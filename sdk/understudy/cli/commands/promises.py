@@ -275,7 +275,7 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
     width = max(map(len, facts))
     for name, fact in facts.items():
         if fact is not None:
-            print(f"{name:<{width}}  {fact}")
+            print(f"{name:<{width}}  " + fact.replace("\n", "\n" + " " * (width + 2)))
     if text := failure_traceback(record):
         print(f"\n{text}")
 
@@ -283,7 +283,7 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
 def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | None]:
     """Return the lines to show: name to text; None if there is nothing to say."""
     from understudy.cli.json_data import compact, decoded
-    from understudy.cli.records import failure_reason, task_trouble
+    from understudy.cli.records import failure_text, task_trouble
     from understudy.cli.times import moment
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
@@ -295,7 +295,7 @@ def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | No
         "function": record.param.headers.get(HEADER_FUNCTION),
         "param": compact(decoded(record.param.data), None) if record.param.data else None,
         "value": compact(decoded(record.value.data), None) if record.state == RESOLVED else None,
-        "failure": failure_reason(record) or None,
+        "failure": failure_text(record) or None,
         "created": moment(record.created_at),
         "deadline": moment(record.timeout_at),
         "settled": moment(record.settled_at),
