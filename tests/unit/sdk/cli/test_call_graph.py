@@ -259,7 +259,7 @@ def test_status_of_other_promises() -> None:
 
 
 def test_drawing() -> None:
-    error = Codec().encode_error(ValueError("no such order\nat all"))
+    error = Codec().encode_error(ValueError("no such\norder"))
     root = tree(
         promise("p", "order", state="pending", created_at=0),
         promise("p.1", "charge", branch="p", state="pending", created_at=1000),
@@ -277,7 +277,7 @@ def test_drawing() -> None:
     assert draw(lines(root), around) == [
         "p            order             waiting  3 s",
         "├─ p.1       charge            running on n-1  2 s  attempt 3",
-        "├─ p.2       find              rejected  500 ms  4 attempts  ValueError: no such order at all",
+        "├─ p.2       find              rejected  500 ms  4 attempts  ValueError: no such order",
         "│  └─ p.2.1  look (local)      resolved  500 ms",
         "└─ p.3       audit (detached)  resolved  1 min 10 s",
     ]
