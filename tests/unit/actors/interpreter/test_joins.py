@@ -96,6 +96,18 @@ class TestNesting:
         again = Harness(fn, env=harness.env, records=calls)
         assert again.result == harness.result == ["root.2", "root.3"]
 
+    def test_an_all_that_is_found_settled_counts_from_its_last_promise(self) -> None:
+        def fn(ctx: Any) -> Any:
+            pair = ctx.all([ctx.rfi("a"), ctx.rfi("b")])
+            return (yield ctx.race([pair, ctx.rfi("c")]))
+
+        harness = Harness(fn)
+        for id in ("root.1", "root.3", "root.2"):
+            harness.resolve(id, id)
+        calls = [r for r in harness.promises.values() if r.param.headers[HEADER_KIND] != "race"]
+        again = Harness(fn, env=harness.env, records=calls)
+        assert again.result == harness.result == "root.3"
+
     def test_one_race_may_stand_in_two_places(self) -> None:
         def fn(ctx: Any) -> Any:
             race = ctx.race([ctx.rfi("a"), ctx.rfi("b")])
