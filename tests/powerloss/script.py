@@ -229,6 +229,7 @@ class Life:
     def _age(self) -> None:
         """Begin with a file of the first release, whose schema has no crash counts."""
         path = self._folder / "aged" / NAME
+        path.parent.mkdir(parents=True)
         store = open_store(str(path))
         batches = [_without_deaths(self.maker.batch()) for _ in range(AGED_BATCHES)]
         for changes in batches:

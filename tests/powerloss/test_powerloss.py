@@ -196,6 +196,7 @@ def traced(tmp_path: Path) -> list[str]:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     out = tmp_path / "trace"
+    (tmp_path / "real").mkdir()
     calls = "openat,write,pwrite64,pwritev,pwritev2,ftruncate,fsync,fdatasync,unlink"
     command = ["strace", "-f", "-y", "-o", str(out), "-e", f"trace={calls}", sys.executable]
     done = subprocess.run(
