@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from itertools import repeat
 from typing import Final
 
 from understudy_broker.protocol.messages import AnyCommand, Response
@@ -25,9 +24,8 @@ from understudy_store.records import (
 )
 
 #: Seconds of waiting before the first looks; the second one tells what the first has asked for.
-LOOKS_S: Final = (2.0, 0.5, 4.0, 8.0)
-#: and before each further one
-LOOK_S_MAX: Final = 15.0
+#: Each further pause is twice the one before, so that a wait of weeks costs few looks.
+LOOKS_S: Final = (2.0, 0.5, 4.0)
 #: calls of a call graph that one look asks about
 LOOKED_AT_MAX: Final = 20
 #: failures to remember, so that each is told once
@@ -39,7 +37,10 @@ _LOG: Final = logging.getLogger("understudy")
 def pauses_s() -> Iterator[float]:
     """Yield the seconds to wait before each look."""
     yield from LOOKS_S
-    yield from repeat(LOOK_S_MAX)
+    pause_s = LOOKS_S[-1]
+    while True:
+        pause_s *= 2
+        yield pause_s
 
 
 class RetryNotices:

@@ -318,7 +318,7 @@ def test_no_character_silences_the_output(
     with Program("spawn", "app", "--group", "g", cwd=folder, **env) as program:
         program.wait_for("up: ")
         for id, text in (("e-1", "one"), ("e-2", "caf\u00e9 \U0001f600 \ud7ff"), ("e-3", "three")):
-            assert call(folder, url, id, "echo", "--arg", text).returncode == 0
+            assert call(folder, url, id, "child_echo", "--arg", text).returncode == 0
         program.wait_for("says three")
         program.wait_for("warns three")
         program.wait_for("says caf", times=2)
