@@ -1,21 +1,11 @@
-"""What all tests share: how Hypothesis runs, and a fixture that tells that a test has failed."""
+"""A fixture for those that show more about a test that has failed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from typing import Final
 
-import hypothesis
 import pytest
-
-# On a busy machine, an example may take any time to draw and to run.
-hypothesis.settings.register_profile(
-    "tests",
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-    print_blob=True,
-)
-hypothesis.settings.load_profile("tests")
 
 _FAILED: Final = pytest.StashKey[bool]()
 

@@ -22,7 +22,6 @@ from understudy.errors import (
     BrokerStartError,
     BrokerUnavailableError,
     CanceledError,
-    ClockError,
     CommandError,
     CommitFailedError,
     ConfigurationError,
@@ -62,7 +61,7 @@ from understudy.errors import (
     WaitTimeoutError,
 )
 from understudy.groups import Group, Groups, Node
-from understudy.handle import Handle, Handles
+from understudy.handle import Handle
 from understudy.options import CallOptions, poll
 from understudy.promises import Promises, StoredPromise
 from understudy.registry import Function
@@ -77,7 +76,6 @@ __all__ = [
     "Context",
     "Function",
     "Handle",
-    "Handles",
     "Info",
     "Promise",
     "Runtime",
@@ -102,7 +100,6 @@ __all__ = [
     "BrokerUnavailableError",
     "CanceledError",
     "CommandError",
-    "ClockError",
     "CommitFailedError",
     "ConfigurationError",
     "DeadlineExceededError",

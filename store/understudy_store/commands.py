@@ -114,16 +114,12 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 
 
 class TaskRelease(Command, tag="task.release", frozen=True):
-    """Give a task back for `delay` milliseconds; `failed`: because the function raised.
-
-    `cause` is the failure, for people; an empty one leaves the task's cause.
-    """
+    """Give a task back for `delay` milliseconds; `failed`: because the function raised."""
 
     id: str
     version: int
     delay: int = 0
     failed: bool = False
-    cause: str = ""
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
@@ -134,15 +130,10 @@ class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
 
 
 class TaskHalt(Command, tag="task.halt", frozen=True):
-    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause.
-
-    With a `version`, only while (id, version) is held: so its holder parks a task that it cannot
-    go on with, and never one that another node has meanwhile. 0: whoever holds it, if anybody.
-    """
+    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause."""
 
     id: str
     cause: str = ""
-    version: int = 0
 
 
 class TaskContinue(Command, tag="task.continue", frozen=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, Dispatcher
-from understudy_broker.core.events import EventLog
 from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
@@ -31,7 +30,6 @@ class PollScheme:
         sessions: Sessions,
         membership: Membership,
         outbox: Outbox,
-        events: EventLog,
         metrics: Metrics,
         config: BrokerConfig,
     ) -> None:
@@ -40,7 +38,6 @@ class PollScheme:
         self._sessions = sessions
         self._membership = membership
         self._outbox = outbox
-        self._events = events
         self._metrics = metrics
         self._config = config
         self._unblocks = Unblocks()
@@ -125,15 +122,7 @@ class PollScheme:
                 self._outbox.add(session.peer, unblock)
 
     def tick(self, now: int) -> None:
-        """Send unacknowledged unblocks again, at intervals, and tell of functions no node has."""
-        due_at = self._dispatcher.unserved_due_at
-        if due_at is not None and due_at <= now:
-            for group, (function, version), waiting in self._dispatcher.take_unserved(now):
-                text = "no node of the group has this function: its calls wait for one"
-                self._events.add(
-                    "warning", text, group=group, function=function, version=version,
-                    waiting=waiting,
-                )  # fmt: skip
+        """Send unacknowledged unblocks again, at intervals."""
         if now < self._resend_at:
             return
         self._resend_at = now + self._config.unblock_retry_ms
@@ -143,7 +132,4 @@ class PollScheme:
 
     def next_due(self) -> int | None:
         """Return when `tick` has something to do; None: nothing is owed."""
-        due_at = self._dispatcher.unserved_due_at
-        if self._unblocks.owed and (due_at is None or self._resend_at < due_at):
-            return self._resend_at
-        return due_at
+        return self._resend_at if self._unblocks.owed else None

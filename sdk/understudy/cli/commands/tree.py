@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
@@ -28,12 +27,7 @@ _PAUSE_FACTOR: Final = 4
 @app.command()
 def tree(
     id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="The id of any call; often the root of its graph.",
-            autocompletion=completion.promise_ids,
-        ),
+        str, typer.Argument(metavar="ID", help="The id of any call; often the root of its graph.")
     ],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show changes until the call is settled.")
@@ -41,23 +35,13 @@ def tree(
     everything: Annotated[
         bool, typer.Option("--all", help="Show all children, instead of counting similar ones.")
     ] = False,
-    children: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="The most similar children of a call to show. [default: 5, or all if there are "
-            "20 or fewer]",
-        ),
-    ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
     """Show a call graph: all calls below one call.
 
-    Each line has the id, the function and its arguments, the status (with the node that runs it),
-    the time from creation to end, the number of attempts if there were several, and the reason for
-    a failure.
+    Each line has the id, the function, the status (with the node that runs it), the time from
+    creation to end, the number of attempts if there were several, and the reason for a failure.
     Children are in call order. "local" marks steps that ran inside their caller, "detached" marks
     calls that their caller does not wait for. If many children are similar, a few are shown and
     the rest are counted. A detached call with an id of its own is a graph of its own: ask for that
@@ -70,14 +54,12 @@ def tree(
     Examples:
       understudy tree order-7
       understudy tree order-7 --follow
-      understudy tree import-7 --children 200
       understudy tree order-7 --json | jq '.. | objects | select(.error?) | .id'
 
     Exits with 1 if the promise does not exist.
     """
     from understudy.cli.call_graph_text import as_data, draw
     from understudy.cli.client import Client
-    from understudy.cli.colors import paint
     from understudy.cli.errors import UsageError
     from understudy.cli.json_data import print_json
 
@@ -85,20 +67,18 @@ def tree(
         raise UsageError("--follow and --json exclude each other: repeat the command with --json")
     with Client(url) as client:
         if follow:
-            _follow(client, id, everything, children)
+            _follow(client, id, everything)
             return 0
-        root, shown, around = read_graph(
-            client, id, everything=everything or as_json, children=children
-        )
+        root, shown, around = read_graph(client, id, everything=everything or as_json)
     if as_json:
         print_json(as_data(root, around))
     else:
-        print("\n".join(map(paint, draw(shown, around))))
+        print("\n".join(draw(shown, around)))
     return 0
 
 
 def read_graph(
-    client: Client, id: str, *, everything: bool, children: int | None = None
+    client: Client, id: str, *, everything: bool
 ) -> tuple[Node, list[Line], Surroundings]:
     """Read a call graph as it is now.
 
@@ -110,7 +90,6 @@ def read_graph(
     from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
-    from understudy.cli.unserved import why_unserved
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
@@ -126,46 +105,39 @@ def read_graph(
     records.setdefault(id, record)
     root = build(records.values(), id)
     assert root is not None
-    shown = lines(root, everything=everything, children=children)
+    shown = lines(root, everything=everything)
     calls = [
         line.item.id
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
-    tasks, report = client.tasks_of(calls), client.groups()
-    waiting = [id for id, task in tasks.items() if task.state == "pending"]
-    unserved = {id: why_unserved(records[id], report) for id in waiting}
     around = Surroundings(
         now_ms=now_ms(),
-        tasks=tasks,
-        nodes_of={group.name: len(group.nodes) for group in report.groups},
-        unserved={id: why for id, why in unserved.items() if why},
+        tasks=client.tasks_of(calls),
+        nodes_of={group.name: len(group.nodes) for group in client.groups().groups},
     )
     return root, shown, around
 
 
-def _follow(client: Client, id: str, everything: bool, children: int | None) -> None:
+def _follow(client: Client, id: str, everything: bool) -> None:
     if not sys.stdout.isatty():
-        _follow_in_lines(client, id, everything, children)
+        _follow_in_lines(client, id, everything)
         return
     from rich.live import Live
     from rich.text import Text
 
     from understudy.cli.call_graph_text import draw
-    from understudy.cli.colors import paint
 
     with Live(auto_refresh=False) as live:
 
         def redraw(shown: list[Line], around: Surroundings) -> None:
-            text = Text.from_ansi(
-                "\n".join(map(paint, draw(shown, around))), no_wrap=True, overflow="ellipsis"
-            )
+            text = Text("\n".join(draw(shown, around)), no_wrap=True, overflow="ellipsis")
             live.update(text, refresh=True)
 
-        _poll(client, id, everything, children, redraw)
+        _poll(client, id, everything, redraw)
 
 
-def _follow_in_lines(client: Client, id: str, everything: bool, children: int | None) -> None:
+def _follow_in_lines(client: Client, id: str, everything: bool) -> None:
     from understudy.cli.call_graph import Node
     from understudy.cli.call_graph_text import progress_line
 
@@ -179,15 +151,11 @@ def _follow_in_lines(client: Client, id: str, everything: bool, children: int | 
                     printed.add(text)
                     print(text, flush=True)
 
-    _poll(client, id, everything, children, print_changes)
+    _poll(client, id, everything, print_changes)
 
 
 def _poll(
-    client: Client,
-    id: str,
-    everything: bool,
-    children: int | None,
-    show: Callable[[list[Line], Surroundings], None],
+    client: Client, id: str, everything: bool, show: Callable[[list[Line], Surroundings], None]
 ) -> None:
     """Read and show the graph again and again, until its root is settled."""
     settled = client.watch(id)
@@ -195,7 +163,7 @@ def _poll(
         began = time.monotonic()
         # Asked before the read, so that a root that is settled now is shown as settled.
         is_done = settled.done()
-        _, shown, around = read_graph(client, id, everything=everything, children=children)
+        _, shown, around = read_graph(client, id, everything=everything)
         show(shown, around)
         if is_done:
             return
