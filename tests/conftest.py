@@ -1,4 +1,4 @@
-"""A fixture for those that show more about a test that has failed."""
+"""A fixture that lets other fixtures show more when a test has failed."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def has_failed(request: pytest.FixtureRequest) -> Callable[[], bool]:
-    """Whether the test has failed, for fixtures that then print the output of its processes."""
+    """Return a function that is true once the test has failed; fixtures print more then."""
     return lambda: request.node.stash.get(_FAILED, False)
