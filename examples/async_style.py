@@ -14,8 +14,8 @@ runtime = Runtime.local()
 
 @runtime.register
 async def foo(ctx: Context, number: int) -> int:
-    bar_promise = await ctx.rfi(bar, number)
-    baz_result = await ctx.rfc(baz, number)
+    bar_promise = await ctx.begin_rpc(bar, number)
+    baz_result = await ctx.rpc(baz, number)
     return await bar_promise + baz_result
 
 

@@ -1,7 +1,8 @@
 """Fan-out: many calls at the same time, and their results combined.
 
-`ctx.map` calls a function for each item, at most `window` of them at a time. `ctx.rfi` starts a
-single call and returns a promise at once; `yield from` the promise when its value is needed.
+`ctx.map` calls a function for each item, at most `window` of them at a time. `ctx.begin_rpc`
+starts a single call and returns a promise at once; `yield from` the promise when its value is
+needed.
 
 Run it with ``python examples/fan_out.py``.
 """
@@ -32,7 +33,7 @@ def longest_word(_: Context, page: str) -> str:
 
 @runtime.register
 def survey(ctx: Context, pages: list[str]) -> Generator[Any, Any, str]:
-    longest = yield from ctx.rfi(longest_word, pages[1])
+    longest = yield from ctx.begin_rpc(longest_word, pages[1])
     counts = yield from ctx.map(count_words, pages, window=2)
     word = yield from longest
     return f"words per page: {counts}, together {sum(counts)}; the longest on page 2 is {word!r}"

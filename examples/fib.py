@@ -18,8 +18,8 @@ runtime = Runtime.local()
 def fib(ctx: Context, n: int) -> Generator[Any, Any, int]:
     if n < 2:
         return n
-    one = yield from ctx.rfi(fib, n - 1)
-    two = yield from ctx.rfi(fib, n - 2)
+    one = yield from ctx.begin_rpc(fib, n - 1)
+    two = yield from ctx.begin_rpc(fib, n - 2)
     return (yield from one) + (yield from two)
 
 

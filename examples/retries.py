@@ -32,13 +32,13 @@ def charge(ctx: Context, customer: str, successful_attempt: int) -> str:
 
 @runtime.register
 def checkout(ctx: Context) -> Generator[Any, Any, str]:
-    print((yield from ctx.rfc(charge, "ann", 3)))
+    print((yield from ctx.rpc(charge, "ann", 3)))
     try:
-        yield ctx.rfc(charge, "bob", 3).options(retry=Never())
+        yield ctx.rpc(charge, "bob", 3).options(retry=Never())
     except ConnectionError as error:
         print(f"bob has only one attempt: {error}")
     try:
-        yield ctx.rfc(charge, "nobody", 1)
+        yield ctx.rpc(charge, "nobody", 1)
     except NoSuchCustomerError as error:
         print(f"not retried: {error}")
     return "checked out"

@@ -1,8 +1,8 @@
 """Two versions of a function: calls that began with the old code also end with it.
 
-Changed code cannot continue a call that the old code began: its replay would differ, and fail with
-`NonDeterminismError`. So the new code is registered as version 2, beside the old code. A call uses
-the highest version unless `.options(version=...)` names another.
+Changed code cannot continue a call that the old code began: its replay would differ, and the call
+would be parked until the old code is back. So the new code is registered as version 2, beside the
+old code. A call uses the highest version unless `.options(version=...)` names another.
 
 Run it with ``python examples/versions.py``.
 """

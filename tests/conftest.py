@@ -1,11 +1,21 @@
-"""A fixture that lets other fixtures show more when a test has failed."""
+"""What all tests share: how Hypothesis runs, and a fixture that tells that a test has failed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from typing import Final
 
+import hypothesis
 import pytest
+
+# On a busy machine, an example may take any time to draw and to run.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+)
+hypothesis.settings.load_profile("tests")
 
 _FAILED: Final = pytest.StashKey[bool]()
 
@@ -22,5 +32,5 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def has_failed(request: pytest.FixtureRequest) -> Callable[[], bool]:
-    """Return a function that is true once the test has failed; fixtures print more then."""
+    """Whether the test has failed, for fixtures that then print the output of its processes."""
     return lambda: request.node.stash.get(_FAILED, False)

@@ -15,14 +15,15 @@ class NonDeterminismError(ActorError):
     """A function, replayed, makes another call than the one its history holds.
 
     This happens when the code of a durable function changed while one of its calls was under way.
-    Run the old code until that call has finished, or register the change as a new version.
+    It is never a call's result: the task is parked, with this error as the cause, and goes on where
+    it was when it is continued on the old code. Register the change as a new version.
 
     Parameters
     ----------
     promise : str
         The id of the call that was recorded.
     recorded : str
-        The recorded call, such as ``rfi charge``.
+        The recorded call, such as ``rpc charge``.
     asked : str
         The call that the code makes now.
     recorded_at, asked_at : str, optional
@@ -76,7 +77,7 @@ class CommandError(ActorError):
 class RequestError(ActorError, TypeError):
     """A request that ``ctx`` made was used as if it were its value, or something else was yielded.
 
-    Write ``x = yield ctx.rfc(...)`` (or ``await``): only what a function yields is carried out.
+    Write ``x = yield ctx.rpc(...)`` (or ``await``): only what a function yields is carried out.
     """
 
 

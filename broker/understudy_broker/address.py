@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import sys
 from collections.abc import Collection
 from typing import Final
 
@@ -11,6 +13,8 @@ from typing import Final
 DEFAULT_ADDRESS: Final = "tcp://127.0.0.1:5577"
 
 PORT_MAX: Final = 65_535
+#: bytes of the path of a socket
+SOCKET_PATH_BYTES_MAX: Final = 107 if sys.platform == "linux" else 103
 
 _HOST_AND_PORT: Final = re.compile(
     r"(?P<host>[\w.*-]+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]):(?P<port>[0-9]{1,5})"
@@ -55,6 +59,11 @@ def check_address(
     if not separator or scheme not in schemes or not rest:
         raise InvalidBrokerAddressError(
             f"an address looks like {DEFAULT_ADDRESS} or ipc:///run/understudy"
+        )
+    if scheme == "ipc" and len(os.fsencode(rest)) > SOCKET_PATH_BYTES_MAX:
+        raise InvalidBrokerAddressError(
+            f"the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, and this one has "
+            f"{len(os.fsencode(rest))}: choose a shorter one, such as ipc:///run/understudy"
         )
     if scheme == "tcp":
         match = _HOST_AND_PORT.fullmatch(rest)

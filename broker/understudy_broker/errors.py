@@ -21,6 +21,10 @@ class BrokerStartError(BrokerError):
     """An embedded broker did not start in time."""
 
 
+class ClockError(BrokerError):
+    """The wall clock is far beyond the latest time in the store, and nobody has confirmed it."""
+
+
 class LinkError(BrokerError):
     """Base of all errors of a link."""
 

@@ -14,7 +14,7 @@ runtime = Runtime(group="service-a")
 @runtime.register
 def foo(ctx: Context, seconds: float = 0.0) -> Generator[Any, Any, int]:
     print("running function foo")
-    result: int = yield ctx.rfc("bar", seconds).options(target="poll://service-b")
+    result: int = yield ctx.rpc("bar", seconds).options(target="poll://service-b")
     return result + 1
 
 

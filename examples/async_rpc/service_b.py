@@ -14,7 +14,7 @@ runtime = Runtime(group="service-b")
 @runtime.register
 def bar(ctx: Context, seconds: float = 0.0) -> Generator[Any, Any, int]:
     print("running function bar")
-    result: int = yield ctx.rfc("baz", seconds).options(target="poll://service-c")
+    result: int = yield ctx.rpc("baz", seconds).options(target="poll://service-c")
     return result + 1
 
 

@@ -14,8 +14,8 @@ runtime = Runtime(group="service-g")
 @runtime.register
 def zim(ctx: Context, number: int) -> Generator[Any, Any, int]:
     print("running function zim")
-    promise_rax = yield ctx.rfi("rax").options(target="poll://service-h")
-    promise_dop = yield ctx.rfi("dop").options(target="poll://service-i")
+    promise_rax = yield ctx.begin_rpc("rax").options(target="poll://service-h")
+    promise_dop = yield ctx.begin_rpc("dop").options(target="poll://service-i")
     result_rax: int = yield promise_rax
     result_dop: int = yield promise_dop
     return result_rax + result_dop + number

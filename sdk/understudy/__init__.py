@@ -22,6 +22,7 @@ from understudy.errors import (
     BrokerStartError,
     BrokerUnavailableError,
     CanceledError,
+    ClockError,
     CommandError,
     CommitFailedError,
     ConfigurationError,
@@ -61,7 +62,7 @@ from understudy.errors import (
     WaitTimeoutError,
 )
 from understudy.groups import Group, Groups, Node
-from understudy.handle import Handle
+from understudy.handle import Handle, Handles
 from understudy.options import CallOptions, poll
 from understudy.promises import Promises, StoredPromise
 from understudy.registry import Function
@@ -76,6 +77,7 @@ __all__ = [
     "Context",
     "Function",
     "Handle",
+    "Handles",
     "Info",
     "Promise",
     "Runtime",
@@ -100,6 +102,7 @@ __all__ = [
     "BrokerUnavailableError",
     "CanceledError",
     "CommandError",
+    "ClockError",
     "CommitFailedError",
     "ConfigurationError",
     "DeadlineExceededError",

@@ -1,7 +1,7 @@
 """The context: what a durable function calls, waits for and knows about itself.
 
 Every method makes a request, and nothing happens until the function yields it: ``yield
-ctx.rfc(...)`` in a generator, ``await ctx.rfc(...)`` in an ``async def``. A call that is made but
+ctx.rpc(...)`` in a generator, ``await ctx.rpc(...)`` in an ``async def``. A call that is made but
 not yielded is sent with the next yield, or when the function returns.
 """
 
@@ -17,16 +17,17 @@ from collections.abc import (
     Generator,
     Iterable,
     Mapping,
-    MutableMapping,
 )
+from contextvars import copy_context
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
+    Literal,
     NamedTuple,
     ParamSpec,
     Protocol,
@@ -36,7 +37,7 @@ from typing import (
 )
 
 from understudy.errors import ConfigurationError, RequestError
-from understudy.options import UNSET, check_int, seconds
+from understudy.options import UNSET, check_bool, check_int, seconds
 from understudy.retry import to_wire
 from understudy_actors.interpreter.requests import (
     All,
@@ -48,6 +49,7 @@ from understudy_actors.interpreter.requests import (
     Request,
     Sleep,
     Subroutine,
+    method_of,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 # The three kinds of durable functions. The first parameter is the context.
 GeneratorFn: TypeAlias = Callable[Concatenate[Any, P], Generator[Any, Any, T]]
@@ -105,6 +108,9 @@ class NodeView(Protocol):
     #: the address of calls that name no target
     @property
     def target(self) -> str: ...
+    #: addresses of functions that were registered with one, by name
+    @property
+    def targets(self) -> Mapping[str, str]: ...
     def warn(self, text: str) -> None: ...
     def dependency(self, name: str) -> Any: ...
     def registered(self, fn: Callable[..., Any]) -> Function: ...
@@ -121,7 +127,7 @@ class Context:
     --------
     >>> @runtime.register
     ... def order(ctx, number):
-    ...     price = yield ctx.rfc(quote, number)  # a call to any node of the group
+    ...     price = yield ctx.rpc(quote, number)  # a call to any node of the group
     ...     yield ctx.sleep(3600)  # an hour, which no process has to wait for
     ...     return price * 2
     >>> @runtime.register
@@ -277,19 +283,21 @@ class Context:
     # Calls ---------------------------------------------------------------------------------------
 
     @overload
-    def rfi(
+    def begin_rpc(
         self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(
+    def begin_rpc(
         self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
+    def begin_rpc(
+        self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Call[Promise[T]]: ...
     @overload
-    def rfi(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
-    def rfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call a function on a node of its group, and go on; also known as `begin_rpc`.
+    def begin_rpc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Promise[Any]]: ...
+    def begin_rpc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call a function on a node of its group, and go on; also known as `rfi`.
 
         Calls that are begun before any is waited for run side by side. The function does not end
         before the calls that it began.
@@ -325,8 +333,8 @@ class Context:
         ...     return len(side)
         >>> @runtime.register
         ... def total(ctx):
-        ...     left = yield ctx.rfi(count, "left")
-        ...     right = yield ctx.rfi(count, "right")
+        ...     left = yield ctx.begin_rpc(count, "left")
+        ...     right = yield ctx.begin_rpc(count, "right")
         ...     return (yield left) + (yield right)
         >>> runtime.rpc("total-1", total).result()
         9
@@ -334,15 +342,15 @@ class Context:
         return self._remote("rfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def rfc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def rpc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def rpc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def rpc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def rfc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Any]: ...
-    def rfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call a function on a node of its group and wait for its result; also known as `rpc`.
+    def rpc(self, f: str, /, *args: Any, **kwargs: Any) -> Call[Any]: ...
+    def rpc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call a function on a node of its group and wait for its result; also known as `rfc`.
 
         The call gets an id that follows from the order of calls: the third call of ``order-7`` is
         ``order-7.3``. In a replay its stored result is used, and the function does not run again.
@@ -380,7 +388,7 @@ class Context:
         ... def bill(ctx, items):
         ...     total = 0
         ...     for item in items:
-        ...         total += yield ctx.rfc(price, item).options(timeout=30)
+        ...         total += yield ctx.rpc(price, item).options(timeout=30)
         ...     return total
         >>> runtime.rpc("bill-1", bill, ["book", "pen"]).result()
         14
@@ -391,7 +399,7 @@ class Context:
         >>> @runtime.register
         ... def careful(ctx, item):
         ...     try:
-        ...         return (yield ctx.rfc(price, item).options(retry=Never()))
+        ...         return (yield ctx.rpc(price, item).options(retry=Never()))
         ...     except KeyError:
         ...         return "not for sale"
         >>> runtime.rpc("careful-1", careful, "shop").result()
@@ -456,17 +464,19 @@ class Context:
         return self._remote("detached", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def lfi(
+    def begin_run(
         self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def lfi(
+    def begin_run(
         self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[Promise[T]]: ...
     @overload
-    def lfi(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[Promise[T]]: ...
-    def lfi(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Start a step in this process, and go on; also known as `begin_run`.
+    def begin_run(
+        self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Call[Promise[T]]: ...
+    def begin_run(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Start a step in this process, and go on; also known as `lfi`.
 
         Parameters
         ----------
@@ -497,7 +507,7 @@ class Context:
         ... def collect(ctx):
         ...     pages = []
         ...     for number in range(2):
-        ...         pages.append((yield ctx.lfi(fetch, number)))
+        ...         pages.append((yield ctx.begin_run(fetch, number)))
         ...     return (yield ctx.all(pages))
         >>> runtime.rpc("collect-1", collect).result()
         ['page 0', 'page 1']
@@ -505,13 +515,13 @@ class Context:
         return self._local("lfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
-    def lfc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def run(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def lfc(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def run(self, f: CoroutineFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
     @overload
-    def lfc(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
-    def lfc(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Run a step in this process and wait for its result; also known as `run`.
+    def run(self, f: PlainFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
+    def run(self, f: Any, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Run a step in this process and wait for its result; also known as `lfc`.
 
         A step is the place for side effects and for reading what may change. Its result is stored
         once; in a replay the stored result is used. A step whose process died while it was under
@@ -545,17 +555,18 @@ class Context:
         ...     return {"EUR": 1.1}[currency]
         >>> @runtime.register
         ... def convert(ctx, amount, currency):
-        ...     rate = yield ctx.lfc(read_rate, currency)
+        ...     rate = yield ctx.run(read_rate, currency)
         ...     return amount * rate
         >>> runtime.rpc("convert-1", convert, 10, "EUR").result()
         11.0
         """
         return self._local("lfc", f, args, kwargs, _site(sys._getframe(1)))
 
-    begin_rpc = rfi
-    rpc = rfc
-    begin_run = lfi
-    run = lfc
+    # The same by older names.
+    rfi = begin_rpc
+    rfc = rpc
+    lfi = begin_run
+    lfc = run
 
     # Waiting -------------------------------------------------------------------------------------
 
@@ -640,23 +651,46 @@ class Context:
             _apply_options(spec, {"id": id, "timeout": timeout})
         return Call(spec, _apply_options, wait=False)
 
-    def all(self, promises: Iterable[Request[Any]]) -> All[Any]:
+    @overload
+    def all(
+        self, promises: Iterable[Call[Promise[T]]], *, return_exceptions: Literal[False] = False
+    ) -> All[T]: ...
+    @overload
+    def all(
+        self, promises: Iterable[Request[T]], *, return_exceptions: Literal[False] = False
+    ) -> All[T]: ...
+    @overload
+    def all(
+        self, promises: Iterable[Call[Promise[T]]], *, return_exceptions: bool
+    ) -> All[T | BaseException]: ...
+    @overload
+    def all(
+        self, promises: Iterable[Request[T]], *, return_exceptions: bool
+    ) -> All[T | BaseException]: ...
+    def all(self, promises: Iterable[Request[Any]], *, return_exceptions: bool = False) -> All[Any]:
         """Wait for several promises.
 
         Parameters
         ----------
         promises : iterable of Promise
-            What `rfi`, `lfi`, `detached` or `promise` gave when they were yielded. Calls and
-            sleeps that were not yielded yet may stand there too.
+            What `begin_rpc`, `begin_run`, `detached` or `promise` gave when they were yielded.
+            Requests that were not yielded yet may stand there too: calls, sleeps, and whole `all`,
+            `race` and (without a window) `map`.
+        return_exceptions : bool, optional
+            Whether failures stand among the values, as exceptions. By default the first one is
+            raised.
 
         Returns
         -------
         All
             A request to yield; it gives a list of the values, in the order of the promises. If some
-            fail, it raises the first failure in that order.
+            fail, it raises the first failure in that order, once all have settled. A note on it
+            names the call: its place in the list, its function and arguments, its id.
 
         Raises
         ------
+        ConfigurationError
+            `return_exceptions` is no bool.
         RequestError
             An item is not a promise; raised where the request is yielded.
 
@@ -667,14 +701,33 @@ class Context:
         ...     return number * 2
         >>> @runtime.register
         ... def both(ctx):
-        ...     left = yield ctx.rfi(double, 1)
-        ...     right = yield ctx.rfi(double, 2)
+        ...     left = yield ctx.begin_rpc(double, 1)
+        ...     right = yield ctx.begin_rpc(double, 2)
         ...     return (yield ctx.all([left, right]))
         >>> runtime.rpc("both-1", both).result()
         [2, 4]
-        """
-        return All(list(promises))
 
+        With ``return_exceptions=True`` a failure does not hide the other values:
+
+        >>> from understudy import Never
+        >>> @runtime.register(retry=Never())
+        ... def inverse(ctx, number):
+        ...     return 1 / number
+        >>> @runtime.register
+        ... def inverses(ctx, numbers):
+        ...     calls = [ctx.begin_rpc(inverse, number) for number in numbers]
+        ...     found = yield ctx.all(calls, return_exceptions=True)
+        ...     return [str(value) for value in found]
+        >>> runtime.rpc("inverses-1", inverses, [4, 0, 2]).result()
+        ['0.25', 'division by zero', '0.5']
+        """
+        check_bool("return_exceptions", return_exceptions)
+        return All(list(promises), return_exceptions=return_exceptions)
+
+    @overload
+    def race(self, promises: Iterable[Call[Promise[T]]], *, cancel: bool = False) -> Race[T]: ...
+    @overload
+    def race(self, promises: Iterable[Request[T]], *, cancel: bool = False) -> Race[T]: ...
     def race(self, promises: Iterable[Request[Any]], *, cancel: bool = False) -> Race[Any]:
         """Wait for the first of several promises to settle.
 
@@ -709,6 +762,18 @@ class Context:
         ...     return "no answer" if first is None else first
         >>> runtime.rpc("ask-1", ask).result()
         'no answer'
+
+        A time limit for several calls together, since `all` and `race` nest:
+
+        >>> @runtime.register
+        ... def square(ctx, number):
+        ...     return number**2
+        >>> @runtime.register
+        ... def squares_soon(ctx):
+        ...     squares = ctx.all([ctx.begin_rpc(square, number) for number in range(3)])
+        ...     return (yield ctx.race([squares, ctx.sleep(30)], cancel=True))
+        >>> runtime.rpc("squares-1", squares_soon).result()
+        [0, 1, 4]
         """
         spec = self._run.calls.new_call("race", "", _site(sys._getframe(1)))
         items = list(promises)
@@ -719,15 +784,72 @@ class Context:
     @overload
     def map(
         self,
-        f: Callable[[Any, T], Any],
-        items: Iterable[T],
+        f: Callable[[Any, U], Generator[Any, Any, T]],
+        items: Iterable[U],
         *,
         window: int | None = None,
         target: str | None = None,
-    ) -> Subroutine[list[Any]]: ...
+        return_exceptions: Literal[False] = False,
+    ) -> Subroutine[list[T]]: ...
     @overload
     def map(
-        self, f: str, items: Iterable[Any], *, window: int | None = None, target: str | None = None
+        self,
+        f: Callable[[Any, U], Coroutine[Any, Any, T]],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Subroutine[list[T]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], T],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Subroutine[list[T]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], Generator[Any, Any, T]],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool,
+    ) -> Subroutine[list[T | BaseException]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], Coroutine[Any, Any, T]],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool,
+    ) -> Subroutine[list[T | BaseException]]: ...
+    @overload
+    def map(
+        self,
+        f: Callable[[Any, U], T],
+        items: Iterable[U],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool,
+    ) -> Subroutine[list[T | BaseException]]: ...
+    @overload
+    def map(
+        self,
+        f: str,
+        items: Iterable[Any],
+        *,
+        window: int | None = None,
+        target: str | None = None,
+        return_exceptions: bool = False,
     ) -> Subroutine[list[Any]]: ...
     def map(
         self,
@@ -736,6 +858,7 @@ class Context:
         *,
         window: int | None = None,
         target: str | None = None,
+        return_exceptions: bool = False,
     ) -> Subroutine[list[Any]]:
         """Call a function once for each item, on the nodes of its group.
 
@@ -749,17 +872,21 @@ class Context:
             How many calls may be under way at a time; by default all of them.
         target : str, optional
             The group or node that performs the calls; by default the group of this node.
+        return_exceptions : bool, optional
+            Whether failures stand among the values, as exceptions. By default the first one is
+            raised.
 
         Returns
         -------
         Subroutine
-            A request to yield; it gives a list of the values, in the order of the items, or raises
-            the first failure in that order.
+            A request to yield; it gives a list of the values, in the order of the items. If some
+            calls fail, it raises the first failure in that order, with a note that names the call.
 
         Raises
         ------
         ConfigurationError
-            `window` is not an int of at least 1, or a function is not registered here.
+            `window` is not an int of at least 1, `return_exceptions` is no bool, or a function is
+            not registered here.
 
         Examples
         --------
@@ -774,24 +901,9 @@ class Context:
         """
         if window is not None:
             check_int("window", window, 1, WINDOW_MAX)
-        site = _site(sys._getframe(1))
-        return Subroutine(lambda: self._map(f, items, window, target, site))
-
-    def _map(
-        self, f: Any, items: Iterable[Any], window: int | None, target: str | None, site: str
-    ) -> Generator[Any, Any, list[Any]]:
-        promises: list[Promise[Any]] = []
-        settled = 0
-        for item in items:
-            if window is not None and len(promises) - settled >= window:
-                settled = len(promises) - window + 1
-                yield Gather(promises, settled)
-            call = self._remote("rfi", f, (item,), {}, site)
-            if target is not None:
-                call.options(target=target)
-            promises.append((yield call))
-        values: list[Any] = yield All(promises)
-        return values
+        check_bool("return_exceptions", return_exceptions)
+        call = partial(self._remote, "rfi", f, site=_site(sys._getframe(1)))
+        return Subroutine(lambda: _call_each(call, items, target, window, return_exceptions))
 
     # Making requests -----------------------------------------------------------------------------
 
@@ -804,9 +916,11 @@ class Context:
         spec = run.calls.new_call(kind, f if known is None else known.name, site)
         if spec.id not in run.replay.known:
             spec.data = env.values.encode_call(known, args, kwargs)
-        spec.target = env.target
         hint = None
-        if known is not None:
+        if known is None:
+            spec.target = env.targets.get(f, env.target)
+        else:
+            spec.target = known.target or env.target
             hint = known.result_hint
             spec.passed_version = known.version
             if known.timeout_s is not None:
@@ -824,8 +938,29 @@ class Context:
         calls = self._run.calls
         spec = calls.new_call(kind, function.name, site)
         spec.function, spec.args, spec.kwargs = function, args, kwargs
+        spec.variables = copy_context()
         calls.defer(spec)
         return Call(spec, _apply_options, wait=kind == "lfc", hint=function.result_hint)
+
+
+def _call_each(
+    call: Callable[..., Call[Any]],
+    items: Iterable[Any],
+    target: str | None,
+    window: int | None,
+    return_exceptions: bool,
+) -> Generator[Any, Any, list[Any]]:
+    """Begin a call for each item, at most `window` at a time, and wait for all."""
+    promises: list[Promise[Any]] = []
+    settled = 0
+    for item in items:
+        if window is not None and len(promises) - settled >= window:
+            settled = len(promises) - window + 1
+            yield Gather(promises, settled)
+        made = call((item,), {})
+        promises.append((yield made if target is None else made.options(target=target)))
+    values: list[Any] = yield All(promises, return_exceptions=return_exceptions, label="ctx.map")
+    return values
 
 
 def _check_yielded(
@@ -837,7 +972,7 @@ def _check_yielded(
     """Refuse an argument that is a request: its author forgot the yield."""
     for argument in (*args, *kwargs.values()):
         if isinstance(argument, wrong):
-            raise RequestError(f"an argument of {kind}: {argument.not_yielded()}")
+            raise RequestError(f"an argument of ctx.{method_of(kind)}: {argument.not_yielded()}")
 
 
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
@@ -856,17 +991,26 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
         self._run = run
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
-        return not self._run.replay.replaying and self.logger.isEnabledFor(level)
+        run = self._run
+        is_silent = run.replay.replaying or run.is_set_aside
+        return not is_silent and self.logger.isEnabledFor(level)
 
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"{self._run.function.name} {self._run.id}: {msg}", kwargs
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        """Log a message after the name of the run; all other methods of a logger end here."""
+        if not self.isEnabledFor(level):
+            return
+        prefix = f"{self._run.function.name} {self._run.id}: "
+        if args:
+            # The id is no part of the user's format.
+            prefix = prefix.replace("%", "%%")
+        # The place of the record is the caller's, as if this method were part of logging.
+        stacklevel = kwargs.pop("stacklevel", 1) + 1
+        self.logger.log(level, f"{prefix}{msg}", *args, stacklevel=stacklevel, **kwargs)
 
 
 _MEANINGLESS_FOR_LOCAL_CALLS: Final = (
     {"target", "send_to", "delay", "priority"},
-    "it runs here and now: use ctx.rfi or rfc",
+    "it runs here and now: use ctx.begin_rpc or ctx.rpc",
 )
 #: options that mean nothing for some kinds of calls, with what to do instead
 _MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {

@@ -17,6 +17,7 @@ from understudy_actors.errors import RequestError as RequestError
 from understudy_actors.errors import RestartLimitError as RestartLimitError
 from understudy_broker.errors import BrokerError as BrokerError
 from understudy_broker.errors import BrokerStartError as BrokerStartError
+from understudy_broker.errors import ClockError as ClockError
 from understudy_broker.errors import CommitFailedError as CommitFailedError
 from understudy_broker.errors import HelloRefusedError as HelloRefusedError
 from understudy_broker.errors import LinkClosedError as LinkClosedError

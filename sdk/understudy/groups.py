@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import Any
 
+from understudy.client.answers import ask
 from understudy.client.session import ClientSession
 from understudy.renamed import warn_renamed
-from understudy_broker.protocol.messages import GroupsGet, GroupsReport
+from understudy_broker.protocol.messages import GroupsGet, GroupsReport, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,20 @@ class Groups:
     groups: tuple[Group, ...]
     counters: dict[str, int] = field(hash=False)
 
+    def __await__(self) -> Generator[Any, Any, Groups]:
+        """Return the groups themselves; see `Runtime.groups`."""
+        yield from ()
+        return self
+
 
 def read_groups(session: ClientSession) -> Groups:
     """Ask the broker for its groups."""
-    report = session.connected().command(GroupsGet()).result().report
-    assert report is not None
-    return _groups(report)
+    return ask(session, "groups()", GroupsGet(), _groups_of)
+
+
+def _groups_of(response: Response) -> Groups:
+    assert response.report is not None
+    return _groups(response.report)
 
 
 def _groups(report: GroupsReport) -> Groups:

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload
 
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
+from understudy.options import check_bool
+from understudy.retry_notices import pauses_s
 from understudy_actors.errors import CommandError
+from understudy_actors.lent_slots import is_worker, while_lent
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
 
+#: Seconds after which a function that waits for a call lends its slot to another.
+LEND_AFTER_S: Final = 0.02
+
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
+
+
+class OwnerPort(Protocol):
+    """The connection that a handle belongs to."""
+
+    os_pid: int
+
+
+class CallsPort(Protocol):
+    """The calls of this process, as a handle uses them."""
+
+    def attach(self, id: str) -> tuple[OwnerPort, Future[PromiseRecord]]: ...
+    def cancel(self, id: str) -> Awaitable[None]: ...
+    def look(self, id: str) -> None: ...
 
 
 class Handle(Generic[T_co]):
     """A call or promise, to wait for; `Runtime.rpc`, `Runtime.run` and `Runtime.get` make one.
 
     Under trio and asyncio, ``await handle`` waits for the result. Losing a handle loses nothing:
-    the same id attaches to the call again.
+    the same id attaches to the call again. A process that was forked with a handle may wait for it
+    too: the handle then attaches again by itself.
 
     Examples
     --------
@@ -36,7 +59,7 @@ class Handle(Generic[T_co]):
     3
     """
 
-    __slots__ = ("_cancel", "_decode", "_future", "_id", "_stored")
+    __slots__ = ("_calls", "_connection", "_decode", "_future", "_id", "_stored")
 
     def __init__(
         self,
@@ -44,13 +67,15 @@ class Handle(Generic[T_co]):
         stored: Future[None],
         future: Future[PromiseRecord],
         decode: Callable[[PromiseRecord], Any],
-        cancel: Callable[[str], None],
+        calls: CallsPort,
+        connection: OwnerPort,
     ) -> None:
         self._id = id
         self._stored = stored
         self._future = future
         self._decode = decode
-        self._cancel = cancel
+        self._calls = calls
+        self._connection = connection
 
     @property
     def id(self) -> str:
@@ -58,7 +83,20 @@ class Handle(Generic[T_co]):
         return self._id
 
     def __repr__(self) -> str:
-        return f"<Handle {self._id} {'done' if self.done() else 'pending'}>"
+        if self._connection.os_pid != os.getpid():
+            return f"<Handle {self._id} of process {self._connection.os_pid}>"
+        return f"<Handle {self._id} {'done' if self._future.done() else 'pending'}>"
+
+    def _attach(self) -> None:
+        """Attach to the call again if this process was forked after the handle was made.
+
+        The reply to the parent's request does not come here. Its futures are not even looked at,
+        because a thread of the parent may have held their locks at the moment of the fork.
+        """
+        if self._connection.os_pid != os.getpid():
+            self._connection, self._future = self._calls.attach(self._id)
+            self._stored = Future()
+            self._stored.set_result(None)
 
     def done(self) -> bool:
         """Return whether the result, or the failure, has arrived.
@@ -75,12 +113,15 @@ class Handle(Generic[T_co]):
         >>> handle.done()
         False
         """
+        self._attach()
         return self._future.done()
 
     def result(self, timeout: float | timedelta | None = None) -> T_co:
         """Wait for the result of the call.
 
-        This blocks the thread; on an event loop use ``await handle``.
+        This blocks the thread; on an event loop use ``await handle``. If it takes more than a few
+        seconds because attempts have failed, a warning on the logger ``understudy`` says why, and
+        when the next attempt comes.
 
         Parameters
         ----------
@@ -122,8 +163,9 @@ class Handle(Generic[T_co]):
         'yes'
         """
         timeout_s = None if timeout is None else wait_seconds(timeout)
+        self._attach()
         try:
-            record = self._future.result(timeout_s)
+            record = self._looked_after(timeout_s)
         except TimeoutError:
             # The future may hold a TimeoutError of its own, which is what waiting failed with.
             if timeout_s is None or self._future.done():
@@ -132,10 +174,26 @@ class Handle(Generic[T_co]):
         value: T_co = self._decode(record)
         return value
 
+    def _looked_after(self, timeout_s: float | None) -> PromiseRecord:
+        """Wait for the promise, and now and then look why it takes so long."""
+        left_s = timeout_s
+        for pause_s in pauses_s():
+            if left_s is not None and left_s <= pause_s:
+                break
+            try:
+                return _blocking_result(self._future, pause_s)
+            except TimeoutError:
+                if self._future.done():
+                    raise
+            left_s = None if left_s is None else left_s - pause_s
+            self._calls.look(self._id)
+        return _blocking_result(self._future, left_s)
+
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._wait().__await__()
 
     async def _wait(self) -> T_co:
+        self._attach()
         value: T_co = self._decode(await wait_future(self._future))
         return value
 
@@ -160,12 +218,19 @@ class Handle(Generic[T_co]):
         >>> trio.run(main)
         'Hello, Ann!'
         """
+        self._attach()
         await wait_future(self._stored)
 
-    def cancel(self) -> None:
+    def cancel(self) -> Awaitable[None]:
         """Cancel the call and, in its call graph, everything that it still waits for.
 
-        Whoever waits for it gets `CanceledError`. A settled call stays as it is.
+        Whoever waits for it gets `CanceledError`. A settled call stays as it is. On an event loop
+        this returns at once, and ``await`` waits until the broker has done it.
+
+        Returns
+        -------
+        Awaitable
+            On an event loop, to wait until it is done; None in a thread, where it is done then.
 
         Raises
         ------
@@ -183,7 +248,155 @@ class Handle(Generic[T_co]):
         ...     print("canceled")
         canceled
         """
-        self._cancel(self._id)
+        return self._calls.cancel(self._id)
+
+
+class Handles(Sequence[Handle[T_co]]):
+    """The handles of several calls, in order; `Runtime.map` makes them.
+
+    It is a sequence of `Handle`. Under trio and asyncio, ``await handles`` waits for all results.
+
+    Examples
+    --------
+    >>> @runtime.register
+    ... def double(ctx, number):
+    ...     return number * 2
+    >>> handles = runtime.map("doubles", double, [1, 2, 3])
+    >>> handles[1].id, handles[1].result()
+    ('doubles/1', 4)
+    >>> handles.results()
+    [2, 4, 6]
+    """
+
+    __slots__ = ("_handles",)
+
+    def __init__(self, handles: Iterable[Handle[T_co]]) -> None:
+        self._handles = tuple(handles)
+
+    @overload
+    def __getitem__(self, index: int) -> Handle[T_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Handles[T_co]: ...
+    def __getitem__(self, index: int | slice) -> Handle[T_co] | Handles[T_co]:
+        if isinstance(index, slice):
+            return Handles(self._handles[index])
+        return self._handles[index]
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def __repr__(self) -> str:
+        done = sum(handle.done() for handle in self._handles)
+        return f"<Handles of {len(self):,} calls, {done:,} done>"
+
+    @overload
+    def results(
+        self,
+        timeout: float | timedelta | None = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T_co]: ...
+    @overload
+    def results(
+        self, timeout: float | timedelta | None = None, *, return_exceptions: bool
+    ) -> list[T_co | BaseException]: ...
+    def results(
+        self, timeout: float | timedelta | None = None, *, return_exceptions: bool = False
+    ) -> list[Any]:
+        """Wait for the results of all calls.
+
+        This blocks the thread; on an event loop use ``await handles``.
+
+        Parameters
+        ----------
+        timeout : float or timedelta, optional
+            Seconds to wait in all; by default as long as it takes.
+        return_exceptions : bool, optional
+            Whether failures stand among the values, as exceptions. By default the first one is
+            raised.
+
+        Returns
+        -------
+        list
+            The values, in the order of the calls.
+
+        Raises
+        ------
+        Exception
+            The first failure in that order; see `Handle.result`. A note on it names the call.
+        WaitTimeoutError
+            A call is still pending after `timeout`. All go on.
+        ConfigurationError
+            `timeout` is not a number of seconds, or `return_exceptions` is no bool.
+
+        Examples
+        --------
+        >>> from understudy import Never
+        >>> @runtime.register(retry=Never())
+        ... def inverse(ctx, number):
+        ...     return 1 / number
+        >>> handles = runtime.map("inverses", inverse, [4, 0])
+        >>> [str(value) for value in handles.results(return_exceptions=True)]
+        ['0.25', 'division by zero']
+        """
+        check_bool("return_exceptions", return_exceptions)
+        end = None if timeout is None else time.monotonic() + wait_seconds(timeout)
+        values: list[Any] = []
+        for place, handle in enumerate(self._handles):
+            try:
+                values.append(
+                    handle.result(None if end is None else max(0.0, end - time.monotonic()))
+                )
+            except WaitTimeoutError:
+                raise
+            except Exception as error:
+                _note_call(error, place, handle.id)
+                if not return_exceptions:
+                    raise
+                values.append(error)
+        return values
+
+    def __await__(self) -> Generator[Any, Any, list[T_co]]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> list[T_co]:
+        values = []
+        for place, handle in enumerate(self._handles):
+            try:
+                values.append(await handle)
+            except Exception as error:
+                _note_call(error, place, handle.id)
+                raise
+        return values
+
+    async def wait_stored(self) -> None:
+        """Wait until all calls are on disk: for code on an event loop, where `map` does not wait.
+
+        Raises
+        ------
+        UnderstudyError
+            A call was refused, or no broker answers; see `Runtime.rpc`.
+
+        Examples
+        --------
+        >>> import trio
+        >>> @runtime.register
+        ... def double(ctx, number):
+        ...     return number * 2
+        >>> async def main():
+        ...     handles = runtime.map("later", double, [1, 2])
+        ...     await handles.wait_stored()
+        ...     return await handles
+        >>> trio.run(main)
+        [2, 4]
+        """
+        for handle in self._handles:
+            await handle.wait_stored()
+
+
+def _note_call(error: BaseException, place: int, id: str) -> None:
+    with suppress(Exception):  # The class is a user's own. Its failure counts, not our note.
+        error.add_note(f"item {place} of runtime.map, counted from 0: id {id}")
 
 
 def wait_seconds(timeout: float | timedelta) -> float:
@@ -195,6 +408,21 @@ def wait_seconds(timeout: float | timedelta) -> float:
     if not seconds < threading.TIMEOUT_MAX:
         raise ConfigurationError(f"timeout={timeout!r}: give None to wait for as long as it takes")
     return max(float(seconds), 0.0)
+
+
+def _blocking_result(future: Future[T], timeout_s: float | None) -> T:
+    """Wait for a future on this thread, and lend the thread's slot unless it is quick."""
+    if is_worker() and (timeout_s is None or timeout_s > LEND_AFTER_S):
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            return future.result(LEND_AFTER_S)
+        if future.done():
+            return future.result()
+        with while_lent():
+            if timeout_s is not None:
+                timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
+            return future.result(timeout_s)
+    return future.result(timeout_s)
 
 
 async def wait_future(future: Future[T]) -> T:
@@ -211,7 +439,8 @@ async def wait_future(future: Future[T]) -> T:
                     return
 
             future.add_done_callback(wake)
-            await event.wait()
+            with while_lent():
+                await event.wait()
         return future.result()
     import asyncio  # slow to import; here the caller has loaded it already
 
@@ -228,7 +457,8 @@ async def wait_future(future: Future[T]) -> T:
                 loop.call_soon_threadsafe(settle)
 
         future.add_done_callback(tell)
-        await settled
+        with while_lent():
+            await settled
     return future.result()
 
 

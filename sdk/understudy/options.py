@@ -125,6 +125,12 @@ def check_int(option: str, value: object, least: int, most: int) -> int:
     return value
 
 
+def check_bool(option: str, value: object) -> None:
+    """Check that `value` is True or False; a text such as "no" would count as true."""
+    if not isinstance(value, bool):
+        raise _bad(option, value, "True or False")
+
+
 def check_text(option: str, value: object) -> None:
     """Check that `value` is a string or None."""
     if value is not None and not isinstance(value, str):
@@ -166,7 +172,8 @@ def _id(option: str, value: object) -> str:
     return value
 
 
-def _address(option: str, value: object) -> str:
+def check_address(option: str, value: object) -> str:
+    """Return the canonical spelling of the address of a group or a node."""
     if not isinstance(value, str):
         raise _bad(option, value, "a string, such as poll('group') or 'poll://group'")
     try:
@@ -176,8 +183,8 @@ def _address(option: str, value: object) -> str:
 
 
 def _one_target(target: object, send_to: object) -> str:
-    address = _address("target", target)
-    if address != _address("send_to", send_to):
+    address = check_address("target", target)
+    if address != check_address("send_to", send_to):
         raise ConfigurationError(
             f"options target={target!r} and send_to={send_to!r} differ: they mean the same thing, "
             "give one of them"
@@ -189,8 +196,8 @@ def _one_target(target: object, send_to: object) -> str:
 #: because the checks return different types.
 _CHECKS: Final[dict[str, tuple[str, Any]]] = {
     "id": ("id", _id),
-    "target": ("target", _address),
-    "send_to": ("target", _address),
+    "target": ("target", check_address),
+    "send_to": ("target", check_address),
     "timeout": ("timeout_s", lambda option, value: seconds(option, value, zero=False)),
     "version": ("version", lambda option, value: check_int(option, value, 1, VERSION_MAX)),
     "tags": ("tags", lambda _, value: check_tags(value)),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from understudy.client.answers import Search, ask
 from understudy.client.calls import check_id
 from understudy.client.node_environment import NodeValues
 from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
 from understudy.options import LIMITS, check_int, check_tags, check_text, seconds
 from understudy.renamed import warn_renamed
-from understudy_broker.protocol.messages import AnyCommand
+from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -21,6 +22,7 @@ from understudy_store.commands import (
     PromiseSearch,
     PromiseSettle,
 )
+from understudy_store.limits import DATE_MAX_S
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_KIND,
@@ -70,6 +72,11 @@ class StoredPromise:
     settled_at: datetime | None
     _record: PromiseRecord = field(repr=False, hash=False)
     _values: NodeValues = field(repr=False, compare=False)
+
+    def __await__(self) -> Generator[Any, Any, StoredPromise]:
+        """Return the promise itself; see `Promises`."""
+        yield from ()
+        return self
 
     def value(self) -> Any:
         """Return the value that the promise was resolved with.
@@ -138,7 +145,7 @@ class Promises:
     """The promises in the store, as ``runtime.promises``.
 
     Every method waits for the broker; what it changed is on disk when it returns. On an event loop
-    it blocks for that moment: call it in a thread if the loop must not wait.
+    it returns at once, and ``await`` waits: ``promise = await runtime.promises.get("approval-1")``.
 
     Examples
     --------
@@ -174,7 +181,7 @@ class Promises:
         >>> runtime.promises.get("approval-2").state
         'pending'
         """
-        return self._one(PromiseGet(check_id(id)))
+        return self._one(f"get({id!r})", PromiseGet(check_id(id)))
 
     def create(
         self,
@@ -225,7 +232,9 @@ class Promises:
         all_tags[TAG_EXTERNAL] = "true"
         data = None if value is None else env.values.encode_value(value, "the value")
         param = Value({HEADER_KIND: "promise"}, data)
-        return self._one(PromiseCreate(id, env.now_ms() + timeout_ms, param, all_tags))
+        return self._one(
+            f"create({id!r})", PromiseCreate(id, env.now_ms() + timeout_ms, param, all_tags)
+        )
 
     def resolve(self, id: str, value: Any = None) -> StoredPromise:
         """Settle a promise with a value.
@@ -259,7 +268,7 @@ class Promises:
         'resolved'
         """
         data = self._session.env.values.encode_value(value, "the value")
-        return self._one(PromiseSettle(check_id(id), RESOLVED, Value({}, data)))
+        return self._one(f"resolve({id!r})", PromiseSettle(check_id(id), RESOLVED, Value({}, data)))
 
     def reject(self, id: str, error: BaseException | str) -> StoredPromise:
         """Settle a promise with a failure, which is raised wherever the promise is waited for.
@@ -293,7 +302,7 @@ class Promises:
         if not isinstance(raised, BaseException):
             raise ConfigurationError(f"error={error!r}: it must be an exception or a text")
         data = self._session.env.values.encode_error(raised)
-        return self._one(PromiseSettle(check_id(id), REJECTED, Value({}, data)))
+        return self._one(f"reject({id!r})", PromiseSettle(check_id(id), REJECTED, Value({}, data)))
 
     def cancel(self, id: str) -> StoredPromise:
         """Cancel a promise and, in its call graph, everything that it still waits for.
@@ -319,7 +328,7 @@ class Promises:
         >>> runtime.promises.cancel("approval-6").state
         'rejected_canceled'
         """
-        return self._one(PromiseCancel(check_id(id)))
+        return self._one(f"cancel({id!r})", PromiseCancel(check_id(id)))
 
     def search(
         self,
@@ -329,7 +338,7 @@ class Promises:
         prefix: str = "",
         origin: str | None = None,
         limit: int = 100,
-    ) -> Iterator[StoredPromise]:
+    ) -> Search[StoredPromise]:
         """Iterate over promises in the order of their ids.
 
         Parameters
@@ -348,16 +357,17 @@ class Promises:
 
         Returns
         -------
-        iterator of StoredPromise
-            The promises, each as it was when its page was fetched.
+        Search of StoredPromise
+            The promises, each as it was when its page was fetched. On an event loop iterate
+            with ``async for``.
 
         Raises
         ------
         ConfigurationError
-            An argument that cannot be used. Like all errors it is raised at the first step of the
-            iteration.
+            An argument that cannot be used.
         CommandError
-            The broker refused the search, for example because there is no such state.
+            The broker refused the search, for example because there is no such state. It is raised
+            at the first step of the iteration.
 
         Examples
         --------
@@ -370,21 +380,31 @@ class Promises:
             check_text(option, text)
         check_int("limit", limit, 1, LIMITS.page_max)
         wanted = {} if tags is None else check_tags(tags, reserved=True)
-        pages = self._session.pages(
-            lambda cursor: PromiseSearch(state, wanted, prefix, origin, limit, cursor)
+        values = self._session.env.values
+        return Search(
+            self._session,
+            "promises.search",
+            lambda cursor: PromiseSearch(state, wanted, prefix, origin, limit, cursor),
+            lambda reply: [_stored_promise(each, values) for each in reply.promises or ()],
         )
-        for reply in pages:
-            for record in reply.promises or ():
-                yield _stored_promise(record, self._session.env.values)
 
-    def _one(self, command: AnyCommand) -> StoredPromise:
-        record = self._session.command(command).promise
-        assert record is not None
-        return _stored_promise(record, self._session.env.values)
+    def _one(self, what: str, command: AnyCommand) -> StoredPromise:
+        def convert(response: Response) -> StoredPromise:
+            record = response.reply.promise
+            assert record is not None
+            return _stored_promise(record, self._session.env.values)
+
+        return ask(self._session, f"promises.{what}", command, convert)
 
 
 def utc(epoch_ms: int) -> datetime:
-    """Convert a time of the store, in milliseconds since the epoch."""
+    """Convert a time of the store, in milliseconds since the epoch.
+
+    The store counts on after the year 9999, and Python's dates do not: a later time, such as a
+    deadline that another client has set for never, is given as the last second of that year.
+    """
+    if epoch_ms // 1000 >= DATE_MAX_S:
+        return datetime.fromtimestamp(DATE_MAX_S, UTC)
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import inspect
+import itertools
 import pathlib
+import sys
 import threading
+import types
 import typing
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -18,10 +23,10 @@ from understudy.errors import (
     InvalidFunctionError,
     UnknownFunctionError,
 )
-from understudy.options import seconds
+from understudy.options import check_address, seconds
 from understudy.retry import Retry
 from understudy.values.calls import CallTypes
-from understudy.values.hints import function_hints
+from understudy.values.hints import Unresolved, function_hints
 
 Kind = Literal["generator", "coroutine", "plain"]
 
@@ -36,15 +41,19 @@ _POSITIONAL: Final = (
 
 _KEYWORD: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
+#: The registries of this process, in the order in which they were made.
+_REGISTRIES: Final[weakref.WeakValueDictionary[int, Registry]] = weakref.WeakValueDictionary()
+_NUMBERS: Final = itertools.count()
+
 
 class Function:
     """A function that can be called durably; `Runtime.register` makes it.
 
     Parameters
     ----------
-    fn : function
-        A generator function, an ``async def`` or a plain function. Its first parameter is the
-        context.
+    fn : callable
+        A generator function, an ``async def`` or a plain function; a bound method, a partial, or
+        an object with ``__call__``. Its first parameter is the context.
     name : str, optional
         The name that calls use; by default the function's own.
     version : int, optional
@@ -53,11 +62,15 @@ class Function:
         The policy of calls that have none of their own; by default the runtime's.
     timeout_s : float or timedelta, optional
         Seconds to the deadline of calls that have none of their own; by default the runtime's.
+    target : str, optional
+        The group or node of calls that name none; by default the runtime's group.
 
     Attributes
     ----------
     kind : str
-        ``generator``, ``coroutine`` or ``plain``.
+        ``generator``, ``coroutine`` or ``plain``: what `fn` itself is. What a plain function
+        returns decides once more: a generator or a coroutine that it returns is run as one. So a
+        decorator's wrapper may do with the wrapped function as it likes.
     signature : inspect.Signature
         The parameters, including the context.
     where : str
@@ -89,6 +102,7 @@ class Function:
         "where",
         "retry",
         "timeout_s",
+        "target",
         "_types",
         "_result_hint",
         "_stub",
@@ -102,6 +116,7 @@ class Function:
         version: int = 1,
         retry: Retry | None = None,
         timeout_s: float | timedelta | None = None,
+        target: str | None = None,
     ) -> None:
         innermost = _innermost(fn)
         self.where: str = _where(innermost)
@@ -115,12 +130,14 @@ class Function:
             )
         self.version: int = version
         self.fn = fn
-        self.kind: Kind = _kind(fn, innermost, self.name, self.where)
+        self.kind: Kind = _kind(fn, self.name, self.where)
         self.signature: inspect.Signature = _signature(fn, self.name, self.where)
         self.retry: Retry | None = retry
         self.timeout_s: float | None = (
             None if timeout_s is None else seconds("timeout", timeout_s, zero=False)
         )
+        #: the canonical address, or None
+        self.target: str | None = None if target is None else check_address("target", target)
         self._types: CallTypes | None = None
         self._result_hint: tuple[Any] | None = None
         self._stub: Callable[..., None] | None = None
@@ -143,12 +160,21 @@ class Function:
         """The type hint of the result; None if there is none."""
         if self._result_hint is None:
             hint = function_hints(self.fn).get("return")
-            if self.kind == "generator":
+            is_generator = _kind_of_callable(_innermost(self.fn)) == "generator"
+            if is_generator and not isinstance(hint, Unresolved):
                 # Generator[Y, S, R] returns an R; an Iterator's hint does not say what it returns.
                 arguments = typing.get_args(hint)
                 hint = arguments[2] if len(arguments) == 3 else None
+                if self.kind != "generator" and hint is types.NoneType:
+                    # A wrapper, which most likely collects what the generator yields.
+                    hint = None
             self._result_hint = (hint,)
         return self._result_hint[0]
+
+    @property
+    def may_make_calls(self) -> bool:
+        """False for a plain function that wraps no other kind: it does not make calls."""
+        return self.kind != "plain" or _kind_of_callable(_innermost(self.fn)) != "plain"
 
     def takes_keyword(self, name: str) -> bool:
         """Return whether the function accepts a keyword argument of that name.
@@ -188,7 +214,7 @@ class Function:
         Raises
         ------
         InvalidArgumentsError
-            They do not suit the parameters; the message is Python's own.
+            They do not suit the parameters; the message is Python's own, and names the parameters.
 
         Examples
         --------
@@ -201,16 +227,31 @@ class Function:
         try:
             stub(None, *args, **kwargs)
         except TypeError as error:
-            raise InvalidArgumentsError(str(error)) from None
+            raise InvalidArgumentsError(
+                f"{error}; its parameters, beside the context: {_described(self.signature)}"
+            ) from None
 
 
 class Registry:
-    """The functions of a process, by name and version; several threads may use it."""
+    """The functions of a runtime, by name and version; several threads may use it.
+
+    Attributes
+    ----------
+    target
+        The address of the runtime's own group.
+    targets
+        The addresses of functions that were registered with one, by the name of the function.
+    """
 
     def __init__(self) -> None:
+        self.target = ""
+        self.targets: dict[str, str] = {}
         self._lock = threading.Lock()
+        #: called after each registration, on its thread
+        self.on_register: Callable[[], None] | None = None
         self._by_name: dict[str, dict[int, Function]] = {}
-        self._by_fn: dict[int, Function] = {}
+        self._by_fn: dict[object, Function] = {}
+        _REGISTRIES[next(_NUMBERS)] = self
 
     def register(
         self,
@@ -220,6 +261,7 @@ class Registry:
         version: int = 1,
         retry: Retry | None = None,
         timeout_s: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> Function:
         """Add a function; `Function` explains the parameters and errors.
@@ -228,21 +270,30 @@ class Registry:
         same name and version is a `ConfigurationError` that names both places, unless `replace` is
         set.
         """
-        function = Function(fn, name=name, version=version, retry=retry, timeout_s=timeout_s)
+        function = Function(
+            fn, name=name, version=version, retry=retry, timeout_s=timeout_s, target=target
+        )
         with self._lock:
             versions = self._by_name.setdefault(function.name, {})
             known = versions.get(version)
-            if known is not None and known.fn is not fn:
+            if known is not None and key_of(known.fn) != key_of(fn):
                 if not replace:
                     raise ConfigurationError(
                         f"function {function.name!r}, version {version}, is registered twice: at "
                         f"{known.where} and at {function.where}. Give one of them another name= or "
                         "version=, or say replace=True"
                     )
-                if self._by_fn.get(id(known.fn)) is known:
-                    del self._by_fn[id(known.fn)]
+                if self._by_fn.get(key_of(known.fn)) is known:
+                    del self._by_fn[key_of(known.fn)]
             versions[version] = function
-            self._by_fn[id(fn)] = function
+            self._by_fn[key_of(fn)] = function
+            latest = versions[max(versions)].target
+            if latest is None:
+                self.targets.pop(function.name, None)
+            else:
+                self.targets[function.name] = latest
+        if self.on_register is not None:
+            self.on_register()
         return function
 
     def get(self, name: str, version: int | None = None) -> Function:
@@ -270,7 +321,27 @@ class Registry:
 
     def of(self, fn: Callable[..., Any]) -> Function | None:
         """Return what this very object was last registered as, or None."""
-        return self._by_fn.get(id(fn))
+        function = self._by_fn.get(id(fn))
+        if function is None and fn.__class__ is types.MethodType:
+            function = self._by_fn.get(key_of(fn))
+        return function
+
+    def elsewhere(self, fn: Callable[..., Any]) -> Function | None:
+        """Return what this object was registered as on another runtime of the process, or None.
+
+        Of several, the runtime that was made last counts. The function's target is the one that
+        it was registered with, else the group of that runtime.
+        """
+        for registry in reversed(list(_REGISTRIES.values())):
+            function = registry.of(fn)
+            if function is not None and registry is not self:
+                # Evaluated before the copy is made, so that they are evaluated once.
+                _ = function.types, function.result_hint
+                if function.target is None:
+                    function = copy.copy(function)
+                    function.target = registry.target
+                return function
+        return None
 
     def functions(self) -> list[Function]:
         """Return all functions, by name and version."""
@@ -280,6 +351,29 @@ class Registry:
                 for _, versions in sorted(self._by_name.items())
                 for version in sorted(versions)
             ]
+
+
+def key_of(fn: Any) -> object:
+    """Return what tells one callable from another.
+
+    Python makes a new object each time that a method is taken from its instance or class.
+    """
+    if fn.__class__ is types.MethodType:
+        return id(fn.__self__), id(fn.__func__)
+    return id(fn)
+
+
+def called_already(fn: Any) -> str | None:
+    """Return the name of the function that was called to make `fn`, where a function belongs.
+
+    None if `fn` is neither a generator nor a coroutine. A coroutine is closed, because nothing
+    will await it.
+    """
+    if isinstance(fn, types.CoroutineType):
+        fn.close()
+    elif not isinstance(fn, types.GeneratorType):
+        return None
+    return str(fn.__name__)
 
 
 def _innermost(fn: Any) -> Any:
@@ -310,30 +404,59 @@ def _where(fn: Any) -> str:
 
 def _name(fn: Any, innermost: Any, name: object) -> str:
     if name is None:
-        name = getattr(fn, "__name__", None) or getattr(innermost, "__name__", None)
+        owner = next((each for each in (fn, innermost) if hasattr(each, "__name__")), None)
+        name = (owner or type(innermost)).__name__
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"{fn!r} has no name of its own, and name={name!r}: name it")
     return name
 
 
-def _kind(fn: Any, innermost: Any, name: str, where: str) -> Kind:
+def _kind(fn: Any, name: str, where: str) -> Kind:
+    called = called_already(fn)
+    if called is not None:
+        raise InvalidFunctionError(
+            f"{called} was called, and what that gave is no function: pass {called} itself, and "
+            "its arguments after it, without the context"
+        )
+    if isinstance(fn, classmethod):
+        raise InvalidFunctionError(
+            f"{name} ({where}) is a class method that has no class yet: register it after the "
+            f"class statement, as runtime.register(TheClass.{name})"
+        )
     if isinstance(fn, type) or not callable(fn):
         raise InvalidFunctionError(
             f"{name} ({where}) is not a function: register a def, an async def or a lambda"
         )
-    candidates = [fn, innermost]
-    if not inspect.isroutine(innermost):
-        candidates.append(type(innermost).__call__)
-    if any(map(inspect.isasyncgenfunction, candidates)):
+    kind = _kind_of_callable(fn)
+    if kind is None:
         raise InvalidFunctionError(
             f"{name} ({where}) is an async generator: use either `yield ctx...` in a def, or "
             "`await ctx...` in an async def"
         )
+    return kind
+
+
+def _kind_of_callable(fn: Any) -> Kind | None:
+    """Return what a callable itself is, whatever it wraps; None: an async generator function."""
+    while isinstance(fn, functools.partial | staticmethod):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
+    candidates = [fn] if inspect.isroutine(fn) else [fn, type(fn).__call__]
+    if any(map(inspect.isasyncgenfunction, candidates)):
+        return None
     if any(map(inspect.isgeneratorfunction, candidates)):
         return "generator"
-    if any(map(inspect.iscoroutinefunction, candidates)):
+    if any(map(_is_coroutine_function, candidates)):
         return "coroutine"
     return "plain"
+
+
+def _is_coroutine_function(fn: Any) -> bool:
+    if inspect.iscoroutinefunction(fn):
+        return True
+    # Before Python 3.12 only asyncio knew a mark, which asgiref still sets.
+    coroutines = sys.modules.get("asyncio.coroutines")
+    mark = getattr(coroutines, "_is_coroutine", None)
+    return mark is not None and getattr(fn, "_is_coroutine", None) is mark
 
 
 def _signature(fn: Any, name: str, where: str) -> inspect.Signature:
@@ -351,6 +474,21 @@ def _signature(fn: Any, name: str, where: str) -> inspect.Signature:
             f"def {name}(ctx, ...)"
         )
     return signature
+
+
+def _described(signature: inspect.Signature) -> str:
+    """Return the parameters after the context, without types and default values."""
+    parameters = list(signature.parameters.values())
+    if parameters[0].kind is not parameters[0].VAR_POSITIONAL:
+        del parameters[0]
+    bare = [
+        parameter.replace(
+            annotation=parameter.empty,
+            default=parameter.empty if parameter.default is parameter.empty else ...,
+        )
+        for parameter in parameters
+    ]
+    return str(inspect.Signature(bare)).replace("=Ellipsis", "=...") if bare else "none"
 
 
 def _stub(signature: inspect.Signature, name: str) -> Callable[..., None]:

@@ -8,10 +8,37 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
-from understudy.errors import ConfigurationError, NonRetryableError, RemoteError
+from understudy.errors import (
+    CommandError,
+    ConfigurationError,
+    DecodingError,
+    EncodingError,
+    InvalidArgumentsError,
+    InvalidFunctionError,
+    LateOptionsError,
+    NonRetryableError,
+    RemoteError,
+    RequestError,
+)
+
+#: Errors that no further attempt mends: it would get the same arguments, values and code.
+_LASTING: Final = (
+    NonRetryableError,
+    InvalidArgumentsError,
+    InvalidFunctionError,
+    EncodingError,
+    DecodingError,
+    RequestError,
+    LateOptionsError,
+)
+#: statuses of commands that are wrong in themselves: malformed, too large, not possible
+_WRONG_COMMANDS: Final = (400, 413, 422)
 
 Kinds = tuple[type[BaseException] | str, ...]
 
@@ -65,6 +92,7 @@ class _Policy:
 
     max_attempts: int | None = 1
     non_retryable: Kinds = ()
+    retry_after_max_s: float = 0.0
 
     def delay_s(self, attempt: int, error: BaseException) -> float | None:
         """Decide how long to wait after a failed attempt.
@@ -80,7 +108,11 @@ class _Policy:
         -------
         float or None
             Seconds until the next attempt; None after the last attempt, after a
-            `NonRetryableError`, and after one of `non_retryable`.
+            `NonRetryableError` or one of `non_retryable` (also among those of an exception group),
+            and after an error that no further attempt mends: arguments that do not suit a
+            function, values that cannot be encoded or decoded, misuse of a request. An error of
+            an HTTP library whose response has ``Retry-After`` may ask for a longer pause: see
+            `Exponential`.
 
         Raises
         ------
@@ -99,9 +131,14 @@ class _Policy:
             raise ConfigurationError(f"attempts are counted from 1, not {attempt}")
         if self.max_attempts is not None and attempt >= self.max_attempts:
             return None
-        if isinstance(error, NonRetryableError) or _is_one_of(error, self.non_retryable):
+        errors = list(_members(error))
+        if any(_is_lasting(each) or _is_one_of(each, self.non_retryable) for each in errors):
             return None
-        return float(self._pause_s(attempt))
+        pause_s = float(self._pause_s(attempt))
+        if not self.retry_after_max_s:
+            return pause_s
+        asked_s = max((retry_after_s(each) or 0.0 for each in errors), default=0.0)
+        return max(pause_s, min(asked_s, float(self.retry_after_max_s)))
 
     def to_wire(self) -> str:
         """Return the short text that travels with a call.
@@ -118,8 +155,11 @@ class _Policy:
         """
         fields = [_number(getattr(self, name)) for name in self.numbers]
         text = ":".join([self.scheme, *fields])
-        kinds = ",".join(map(_dotted, self.non_retryable))
-        return f"{text};not={kinds}" if kinds else text
+        if kinds := ",".join(map(_dotted, self.non_retryable)):
+            text += f";not={kinds}"
+        if self.retry_after_max_s:
+            text += f";after={_number(self.retry_after_max_s)}"
+        return text
 
     def _pause_s(self, attempt: int) -> float:
         raise NotImplementedError
@@ -142,6 +182,11 @@ class Exponential(_Policy):
     non_retryable : tuple of type or str, optional
         Exceptions, with their subclasses, after which there is no further attempt: classes, or
         names such as ``"bank.Refused"``. The same holds for every `NonRetryableError`.
+    retry_after_max_s : float, optional
+        The longest ``Retry-After``, in seconds, that is honored; by default 0, which means none.
+        If the error is that of an HTTP library (httpx, requests, aiohttp, urllib) and its response
+        has this header, the pause is at least as long as the header asks for, in seconds or as a
+        date, but not longer than this.
 
     Raises
     ------
@@ -153,6 +198,10 @@ class Exponential(_Policy):
     >>> policy = Exponential(initial_s=1, factor=3, max_delay_s=20, max_attempts=5)
     >>> [policy.delay_s(attempt, ConnectionError()) for attempt in range(1, 6)]
     [1.0, 3.0, 9.0, 20.0, None]
+    >>> from urllib.error import HTTPError
+    >>> busy = HTTPError("https://bank.example", 429, "busy", {"Retry-After": "120"}, None)
+    >>> Exponential(retry_after_max_s=600).delay_s(1, busy)
+    120.0
     """
 
     scheme = "exp"
@@ -163,6 +212,7 @@ class Exponential(_Policy):
     max_delay_s: float = 30.0
     max_attempts: int | None = 6
     non_retryable: Kinds = ()
+    retry_after_max_s: float = 0.0
 
     def __post_init__(self) -> None:
         _check(self)
@@ -186,7 +236,7 @@ class Linear(_Policy):
         The first pause, and the amount by which each further one is longer, in seconds.
     max_delay_s : float, optional
         The longest pause, in seconds.
-    max_attempts, non_retryable
+    max_attempts, non_retryable, retry_after_max_s
         As for `Exponential`.
 
     Raises
@@ -208,6 +258,7 @@ class Linear(_Policy):
     max_delay_s: float = 30.0
     max_attempts: int | None = 6
     non_retryable: Kinds = ()
+    retry_after_max_s: float = 0.0
 
     def __post_init__(self) -> None:
         _check(self)
@@ -224,7 +275,7 @@ class Constant(_Policy):
     ----------
     pause_s : float, optional
         The pause, in seconds.
-    max_attempts, non_retryable
+    max_attempts, non_retryable, retry_after_max_s
         As for `Exponential`.
 
     Raises
@@ -245,6 +296,7 @@ class Constant(_Policy):
     pause_s: float = 1.0
     max_attempts: int | None = 6
     non_retryable: Kinds = ()
+    retry_after_max_s: float = 0.0
 
     def __post_init__(self) -> None:
         _check(self)
@@ -283,23 +335,87 @@ def to_wire(retry: Retry) -> str:
 
 def from_wire(text: str) -> Retry:
     """Read a text form; raises `ConfigurationError` naming it."""
-    numbers, _, rest = text.partition(";")
+    numbers, *others = text.split(";")
     scheme, *fields = numbers.split(":")
     policy = _BY_SCHEME.get(scheme)
     try:
-        if policy is None or (rest and not rest.startswith("not=")):
+        if policy is None:
             raise ValueError("no such policy")
-        kinds = tuple(map(_loaded, rest[4:].split(","))) if rest else ()
         if len(fields) != len(policy.numbers):
             raise ValueError(f"{scheme} has {len(policy.numbers)} numbers")
         given: dict[str, Any] = dict(zip(policy.numbers, map(_read, fields), strict=True))
-        made: Retry = policy(**given, non_retryable=kinds) if kinds else policy(**given)
+        for other in others:
+            key, _, value = other.partition("=")
+            if key == "not":
+                given["non_retryable"] = tuple(map(_loaded, value.split(",")))
+            elif key == "after":
+                given["retry_after_max_s"] = _read(value)
+            else:
+                raise ValueError(f"{key!r} is no part of a policy")
+        made: Retry = policy(**given)
         return made
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
             f"{text!r} is not a retry policy ({error}): it looks like exp:0.5:2:30:6, "
             "linear:1:30:6, const:1:5 or never"
         ) from error
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and those in it if it is a group."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _members(inner)
+
+
+def _is_lasting(error: BaseException) -> bool:
+    if isinstance(error, CommandError):
+        return error.status in _WRONG_COMMANDS
+    return isinstance(error, _LASTING)
+
+
+def retry_after_s(error: BaseException) -> float | None:
+    """Return the seconds for which the response of an HTTP error asks to wait, or None.
+
+    The errors of httpx and requests have the response, those of aiohttp and urllib the headers. A
+    date counts from the date of the response if that is there, because clocks may differ.
+    """
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if headers is None:
+        headers = getattr(error, "headers", None)
+    asked = _header(headers, "Retry-After")
+    if asked is None:
+        return None
+    if asked.isascii() and asked.isdigit():
+        return float(asked)
+    until, now = _date(asked), _date(_header(headers, "Date"))
+    if until is None:
+        return None
+    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
+
+
+def _header(headers: Any, name: str) -> str | None:
+    """Return a header of a mapping that may heed the case of names, or of something else."""
+    if not isinstance(headers, Mapping) and not hasattr(headers, "get"):
+        return None
+    for spelling in (name, name.lower()):
+        try:
+            value = headers.get(spelling)
+        except Exception:
+            return None
+        if isinstance(value, str):
+            return value.strip()
+    return None
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        found = None if text is None else parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # A date that names no zone is in UTC.
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
 
 def _is_one_of(error: BaseException, kinds: Kinds) -> bool:
@@ -358,6 +474,10 @@ def _check(policy: _Policy) -> None:
     whole = isinstance(attempts, int) and not isinstance(attempts, bool)
     if attempts is not None and (not whole or attempts < 1):
         raise _bad(policy, "max_attempts", attempts, "an int of at least 1, or None for no end")
+    longest: object = policy.retry_after_max_s
+    if not _is_number(longest) or float(longest) < 0:  # type: ignore[arg-type]
+        allowed = "a finite number of seconds, 0 or more"
+        raise _bad(policy, "retry_after_max_s", longest, allowed)
     kinds: object = policy.non_retryable
     if not isinstance(kinds, tuple) or not all(map(_is_kind, kinds)):
         raise _bad(policy, "non_retryable", kinds, "a tuple of exception classes")

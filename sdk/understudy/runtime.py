@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
 from understudy.client.address import broker_address
 from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.session import ClientSession, fresh_id
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
+from understudy.errors import InvalidFunctionError
 from understudy.groups import Groups, read_groups
-from understudy.handle import Handle, in_async_code
+from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import (
     UNSET,
     CallOptions,
@@ -37,7 +39,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
+#: what the ids of several calls begin with, or the id of each
+Ids: TypeAlias = str | Iterable[str]
 F = TypeVar("F", bound=Callable[..., Any])
+StartHook = TypeVar("StartHook", bound=Callable[[], object])
 
 #: The deadline of a call that has none of its own, in seconds.
 DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
@@ -259,11 +265,6 @@ class Runtime:
         return self.session.url
 
     @property
-    def is_embedded(self) -> bool:
-        """True if the runtime has a broker of its own: `local` made it, and no `url` was set."""
-        return self.session.embedded is not None
-
-    @property
     def functions(self) -> list[Function]:
         """The functions that are registered here, by name and version."""
         return self.session.env.registry.functions()
@@ -285,6 +286,7 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> F: ...
     @overload
@@ -297,6 +299,7 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> Callable[[F], F]: ...
     def register(
@@ -308,15 +311,16 @@ class Runtime:
         version: int = 1,
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        target: str | None = None,
         replace: bool = False,
     ) -> Any:
         """Make a function callable by its name: ``@runtime.register``, ``@register(name=...)``.
 
         Parameters
         ----------
-        fn : function
-            A generator function, an ``async def`` or a plain function. Its first parameter is the
-            `Context`.
+        fn : callable
+            A generator function, an ``async def`` or a plain function; a bound method, a partial or
+            an object with ``__call__``. Its first parameter is the `Context`.
         name : str, optional
             The name that calls use; by default the function's own.
         version : int, optional
@@ -325,13 +329,16 @@ class Runtime:
             The retry policy of calls that have none of their own.
         timeout : float or timedelta, optional
             Seconds to the deadline of calls that have none of their own.
+        target : str, optional
+            The group or node of calls that name none: ``"bank"``. By default the group of this
+            runtime.
         replace : bool, optional
             Whether it may take the place of another function of that name and version.
 
         Returns
         -------
         function
-            The function itself, so that it can be passed to ``ctx.rfc`` with its types.
+            The function itself, so that it can be passed to ``ctx.rpc`` with its types.
 
         Raises
         ------
@@ -353,11 +360,61 @@ class Runtime:
             fn, name = None, fn
         if fn is None:
             return lambda f: self.register(
-                f, name=name, version=version, retry=retry, timeout=timeout, replace=replace
+                f,
+                name=name,
+                version=version,
+                retry=retry,
+                timeout=timeout,
+                target=target,
+                replace=replace,
             )
         self.session.env.registry.register(
-            fn, name=name, version=version, retry=retry, timeout_s=timeout, replace=replace
+            fn,
+            name=name,
+            version=version,
+            retry=retry,
+            timeout_s=timeout,
+            target=target,
+            replace=replace,
         )
+        return fn
+
+    def on_node_start(self, fn: StartHook, /) -> StartHook:
+        """Call a function once in each process that becomes a node, before its first call.
+
+        Nodes of one program may be forked: what their module makes at import is then the same in
+        all of them. This is the place for what each node needs for itself: a name, a connection, a
+        generator of NumPy or PyTorch.
+
+        Parameters
+        ----------
+        fn : callable
+            A function without parameters. If it raises, the process does not become a node.
+
+        Returns
+        -------
+        function
+            The function itself.
+
+        Raises
+        ------
+        InvalidFunctionError
+            `fn` is no function, or one that returns before it is done (``async def``, a generator).
+
+        Examples
+        --------
+        >>> runtime = Runtime.local()
+        >>> @runtime.on_node_start
+        ... def connect():
+        ...     runtime.set_dependency("name", "worker-7")
+        >>> @runtime.register
+        ... def whoami(ctx):
+        ...     return ctx.get_dependency("name")
+        >>> with runtime:
+        ...     runtime.rpc("whoami-1", whoami).result()
+        'worker-7'
+        """
+        self.session.node_start_hooks.append(_checked_hook(fn))
         return fn
 
     def set_dependency(self, name: str, value: Any) -> None:
@@ -467,6 +524,8 @@ class Runtime:
         ------
         ConfigurationError
             An id that cannot be used, or a function that is not registered here.
+        UnknownFunctionError
+            A `Runtime.local` has no function of that name, so nobody could perform the call.
         InvalidArgumentsError
             The arguments do not suit the function, if it is registered here.
         EncodingError
@@ -492,6 +551,65 @@ class Runtime:
         return self._caller.rpc(id, f, args, kwargs)
 
     begin_rpc = rpc
+
+    @overload
+    def map(self, ids: Ids, f: GeneratorFn[[U], T], items: Iterable[U]) -> Handles[T]: ...
+    @overload
+    def map(self, ids: Ids, f: CoroutineFn[[U], T], items: Iterable[U]) -> Handles[T]: ...
+    @overload
+    def map(self, ids: Ids, f: PlainFn[[U], T], items: Iterable[U]) -> Handles[T]: ...
+    @overload
+    def map(self, ids: Ids, f: str, items: Iterable[Any]) -> Handles[Any]: ...
+    def map(self, ids: Ids, f: Any, items: Iterable[Any]) -> Handles[Any]:
+        """Call a function once for each item, as `rpc` does for one.
+
+        The calls travel together, about a thousand at a time, and the broker stores those that come
+        together with one commit. In a loop of `rpc`, each call waits for its own.
+
+        When this returns, all calls are on disk. On an event loop it returns at once; there,
+        waiting for the handles tells of any trouble.
+
+        Parameters
+        ----------
+        ids : str or iterable of str
+            What the ids begin with: ``"import"`` gives ``import/0``, ``import/1`` and so on. Or the
+            id of each call. As always the same id is the same call, so after a crash, the same
+            `map` goes on where it was.
+        f : function or str
+            A function that is registered here, or the name of one that the node knows.
+        items : iterable
+            The argument of each call.
+
+        Returns
+        -------
+        Handles
+            The handles of the calls, in order: ``handles.results()`` waits for all.
+
+        Raises
+        ------
+        ConfigurationError
+            An id that cannot be used or that is there twice, not as many ids as items, or a
+            function that is not registered here.
+        InvalidArgumentsError, EncodingError
+            An item cannot be the function's argument, or cannot be sent. Then nothing is called.
+        CommandError
+            The broker refused a call; see `rpc`. The others are made.
+        BrokerUnavailableError
+            No broker answers. Some of the calls may have been made: do it again with the same ids.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def square(ctx, number):
+        ...     return number**2
+        >>> runtime.map("squares", square, range(5)).results()
+        [0, 1, 4, 9, 16]
+        >>> runtime.get("squares/3").result()
+        9
+        >>> runtime.map(["square-of-7", "square-of-8"], square, [7, 8]).results()
+        [49, 64]
+        """
+        return self._caller.map(ids, f, items)
 
     @overload
     def run(
@@ -573,15 +691,21 @@ class Runtime:
         """
         return self._caller.get(id)
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, id: str) -> Awaitable[None]:
         """Cancel a call and, in its call graph, everything that it still waits for.
 
-        Whoever waits for a canceled call gets `CanceledError`. A settled call stays as it is.
+        Whoever waits for a canceled call gets `CanceledError`. A settled call stays as it is. On an
+        event loop this returns at once, and ``await`` waits until the broker has done it.
 
         Parameters
         ----------
         id : str
             The id of the call.
+
+        Returns
+        -------
+        Awaitable
+            On an event loop, to wait until it is done; None in a thread, where it is done then.
 
         Raises
         ------
@@ -595,10 +719,12 @@ class Runtime:
         >>> runtime.promises.get("approval-2").state
         'rejected_canceled'
         """
-        self._caller.cancel(id)
+        return self._caller.cancel(id)
 
     def groups(self) -> Groups:
         """Ask the broker for all groups with their nodes and waiting tasks.
+
+        On an event loop write ``await runtime.groups()``.
 
         Returns
         -------
@@ -645,7 +771,7 @@ class Runtime:
         'local'
         >>> runtime.stop()
         """
-        self.session.serving = True
+        self.session.become_node()
         connection = self.session.connection
         connection.serve()
         if not in_async_code():
@@ -705,10 +831,10 @@ class Runtime:
 
         with stop_at_signal() as stop:
             try:
+                self.session.become_node()
                 tune_process()
-                self.session.serving = True
                 connection = self.session.connection
-                connection.serve_dedicated(stop.set)
+                connection.serve_dedicated(stop.set, stop.report_ready)
                 stop.wait()
                 connection.check()
             finally:
@@ -764,8 +890,7 @@ class Runtime:
         self.session.spawned.append(spawned)
         return spawned
 
-    def __enter__(self) -> Self:
-        return self.start()
+    __enter__ = start
 
     def __exit__(
         self,
@@ -789,6 +914,18 @@ class Runtime:
 
 def _checked_concurrency(concurrency: object) -> int:
     return check_int("concurrency", concurrency, 1, CONCURRENCY_MAX)
+
+
+def _checked_hook(hook: Callable[[], object]) -> Callable[[], object]:
+    given: object = hook
+    is_plain = callable(given) and not (
+        inspect.iscoroutinefunction(given) or inspect.isgeneratorfunction(given)
+    )
+    if not is_plain:
+        raise InvalidFunctionError(
+            f"on_node_start needs a plain function without parameters, not {given!r}"
+        )
+    return hook
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

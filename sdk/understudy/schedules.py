@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, overload
 
+from understudy.client.answers import Search, ask, done
 from understudy.client.calls import check_id, client_call
 from understudy.client.session import ClientSession
 from understudy.context import PlainFn
@@ -19,7 +20,7 @@ from understudy_actors.interpreter.child_commands import (
     call_tags,
     call_timeout_ms,
 )
-from understudy_broker.protocol.messages import AnyCommand
+from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import (
     ScheduleCreate,
     ScheduleDelete,
@@ -78,6 +79,11 @@ class Schedule:
     last_run_at: datetime | None
     _record: ScheduleRecord = field(repr=False, hash=False)
 
+    def __await__(self) -> Generator[Any, Any, Schedule]:
+        """Return the schedule itself; see `Schedules`."""
+        yield from ()
+        return self
+
     @property
     def promise_timeout(self) -> int:
         """The old form of `timeout_s`, in milliseconds."""
@@ -104,7 +110,7 @@ class Schedules:
     the schedules that are created through it.
 
     Every method waits for the broker; what it changed is on disk when it returns. On an event loop
-    it blocks for that moment: call it in a thread if the loop must not wait.
+    it returns at once, and ``await`` waits: ``await runtime.schedules.get("nightly-1")``.
 
     Examples
     --------
@@ -206,7 +212,8 @@ class Schedules:
         spec = client_call(env, self._options, "schedule", f, args, kwargs).spec
         timeout_ms = call_timeout_ms(env.outside, spec)
         param, tags = call_param(spec), call_tags(env.outside, spec)
-        return self._one(ScheduleCreate(id, cron, promise_id, timeout_ms, param, tags))
+        create = ScheduleCreate(id, cron, promise_id, timeout_ms, param, tags)
+        return self._one(f"create({id!r}, ...)", create)
 
     def get(self, id: str) -> Schedule:
         """Read one schedule.
@@ -232,15 +239,20 @@ class Schedules:
         >>> runtime.schedules.get("nightly-4").cron
         '0 3 * * *'
         """
-        return self._one(ScheduleGet(check_id(id)))
+        return self._one(f"get({id!r})", ScheduleGet(check_id(id)))
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str) -> Awaitable[None]:
         """Delete a schedule. Calls that it has made already go on.
 
         Parameters
         ----------
         id : str
             The id of the schedule.
+
+        Returns
+        -------
+        Awaitable
+            On an event loop, to wait until it is done; None in a thread, where it is done then.
 
         Raises
         ------
@@ -254,9 +266,10 @@ class Schedules:
         >>> list(runtime.schedules.search(prefix="nightly-5"))
         []
         """
-        self._session.command(ScheduleDelete(check_id(id)))
+        command = ScheduleDelete(check_id(id))
+        return ask(self._session, f"schedules.delete({id!r})", command, done)
 
-    def search(self, *, prefix: str = "", limit: int = 100) -> Iterator[Schedule]:
+    def search(self, *, prefix: str = "", limit: int = 100) -> Search[Schedule]:
         """Iterate over schedules in the order of their ids.
 
         Parameters
@@ -269,14 +282,14 @@ class Schedules:
 
         Returns
         -------
-        iterator of Schedule
-            The schedules, each as it was when its page was fetched.
+        Search of Schedule
+            The schedules, each as it was when its page was fetched. On an event loop iterate
+            with ``async for``.
 
         Raises
         ------
         ConfigurationError
-            An argument that cannot be used. Like all errors it is raised at the first step of the
-            iteration.
+            An argument that cannot be used.
 
         Examples
         --------
@@ -286,14 +299,15 @@ class Schedules:
         """
         check_text("prefix", prefix)
         check_int("limit", limit, 1, LIMITS.page_max)
-        for reply in self._session.pages(lambda cursor: ScheduleSearch(prefix, limit, cursor)):
-            for record in reply.schedules or ():
-                yield _schedule(record)
+        return Search(
+            self._session,
+            "schedules.search",
+            lambda cursor: ScheduleSearch(prefix, limit, cursor),
+            lambda reply: [_schedule(record) for record in reply.schedules or ()],
+        )
 
-    def _one(self, command: AnyCommand) -> Schedule:
-        record = self._session.command(command).schedule
-        assert record is not None
-        return _schedule(record)
+    def _one(self, what: str, command: AnyCommand) -> Schedule:
+        return ask(self._session, f"schedules.{what}", command, _schedule_of)
 
     def _promise_id_of(self, f: Any, kwargs: dict[str, Any]) -> str:
         """Take the old keyword `promise_id` out of `kwargs`, unless the function may want it.
@@ -303,13 +317,19 @@ class Schedules:
         if "promise_id" not in kwargs:
             return self._promise_id
         registry = self._session.env.registry
-        function = registry.of(f) if callable(f) else registry.find(f)
+        function = registry.of(f) or registry.elsewhere(f) if callable(f) else registry.find(f)
         if function is None or function.takes_keyword("promise_id"):
             return self._promise_id
         warn_renamed(
             "schedules.create(promise_id=...)", "schedules.options(promise_id=...).create(...)"
         )
         return check_id(kwargs.pop("promise_id"))
+
+
+def _schedule_of(response: Response) -> Schedule:
+    record = response.reply.schedule
+    assert record is not None
+    return _schedule(record)
 
 
 def _schedule(record: ScheduleRecord) -> Schedule:

@@ -114,12 +114,16 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 
 
 class TaskRelease(Command, tag="task.release", frozen=True):
-    """Give a task back for `delay` milliseconds; `failed`: because the function raised."""
+    """Give a task back for `delay` milliseconds; `failed`: because the function raised.
+
+    `cause` is the failure, for people; an empty one leaves the task's cause.
+    """
 
     id: str
     version: int
     delay: int = 0
     failed: bool = False
+    cause: str = ""
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
@@ -130,10 +134,15 @@ class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
 
 
 class TaskHalt(Command, tag="task.halt", frozen=True):
-    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause."""
+    """Halt a task. `cause` is the reason, for people; an empty one leaves the task's cause.
+
+    With a `version`, only while (id, version) is held: so its holder parks a task that it cannot
+    go on with, and never one that another node has meanwhile. 0: whoever holds it, if anybody.
+    """
 
     id: str
     cause: str = ""
+    version: int = 0
 
 
 class TaskContinue(Command, tag="task.continue", frozen=True):

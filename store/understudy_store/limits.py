@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+#: The last second that Python has a date for, in seconds since the epoch. The store counts on.
+DATE_MAX_S: Final = 253_402_300_799
+#: UTF-8 characters in an id, unless the limits of a store say otherwise
+ID_CHARS_MAX = 512
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     #: UTF-8 characters in a promise, task or schedule id
-    id_chars_max: int = 512
+    id_chars_max: int = ID_CHARS_MAX
     #: bytes of data in one param or value
     payload_bytes_max: int = 4 * MIB
     #: entries in one tags or headers dict, and characters in each key and text

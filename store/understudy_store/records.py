@@ -62,7 +62,7 @@ HEADER_FUNCTION: Final = "fn"
 HEADER_VERSION: Final = "v"
 #: place of the call in the code: ``file.py:12``
 HEADER_SITE: Final = "at"
-#: the kind of call: rfi, lfi, detached, sleep, promise
+#: the kind of call: rfi (begin_rpc, rpc), lfi (begin_run, run), detached, sleep, promise
 HEADER_KIND: Final = "kind"
 #: retry policy in its wire form; absent: the function's own
 HEADER_RETRY: Final = "retry"
@@ -126,7 +126,8 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     failures: int = 0
     #: crash count: holders in a row that vanished while they had this task
     deaths: int = 0
-    #: how the last of them vanished; of a parked task: the reason why it is halted
+    #: How the last of them vanished; of a parked task, the reason why it is halted; of one that is
+    #: tried again, the failure.
     cause: str | None = None
 
 

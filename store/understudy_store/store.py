@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import Engine, Read
+from understudy_store.engines.base import OPENING, Engine, Opening, Read
 from understudy_store.engines.schemes import open_engine
 from understudy_store.errors import (
     StoreClosedError,
@@ -30,6 +30,8 @@ from understudy_store.errors import (
 )
 from understudy_store.limits import KIB
 from understudy_store.records import Row, payload_bytes
+
+_T = TypeVar("_T")
 
 #: the rows that were found; or the reason why the store cannot be read any more
 LookupResult: TypeAlias = list[Row] | StoreFailedError
@@ -149,11 +151,54 @@ class Store:
         self._enqueue(changes, reads, on_done)
         return None
 
+    def find(self, ids: Collection[str]) -> list[Row]:
+        """Look up on the calling thread, which waits: for programs without a loop.
+
+        Raises
+        ------
+        StoreClosedError
+        StoreFailedError
+
+        Examples
+        --------
+        >>> from understudy_store.store import open_store
+        >>> store = open_store("memory")
+        >>> store.find(["order-1"])
+        []
+        >>> store.close()
+        """
+        self._check_open()
+        return _or_raise(self._find(ids))
+
+    def commit_here(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        """Commit on the calling thread, which waits: for programs without a loop.
+
+        Not for use beside `commit`: it does not queue behind the commits that are under way.
+
+        Raises
+        ------
+        StoreClosedError
+        StoreFailedError
+            What became of the commit is unknown; the store does nothing more.
+        """
+        self._check_open()
+        with self._engine_lock:
+            return _or_raise(self._commit(changes, reads))
+
+    def watch(self, on_failure: Callable[[StoreFailedError], None]) -> None:
+        """Call `on_failure` once if the engine fails by itself, while nobody asks it for anything.
+
+        It is called on a thread of the store, or at once if that has happened already. It must be
+        quick and must not raise.
+        """
+        self._engine.watch(lambda error: on_failure(self._fail(error)))
+
     # ---- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Do all that is queued, then give the engine back. A second call does nothing."""
         self._closed = True
+        self._engine.stop_waiting()
         self._writer.stop()
         if self._reader is not None:
             self._reader.stop()
@@ -250,6 +295,12 @@ class _Worker:
             report()
 
 
+def _or_raise(result: list[_T] | StoreFailedError) -> list[_T]:
+    if isinstance(result, StoreFailedError):
+        raise result
+    return result
+
+
 def _is_small(changes: Changes) -> bool:
     """Return whether a commit is over before a thread could have been woken for it."""
     rows = changes.inserted + changes.updated
@@ -277,13 +328,15 @@ def _advice(error: Exception) -> str:
     )
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, opening: Opening = OPENING) -> Store:
     """Open the store that `url` names, or make it.
 
     Parameters
     ----------
     url
         ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or a plain path.
+    opening
+        The owner's wishes.
 
     Raises
     ------
@@ -292,7 +345,7 @@ def open_store(url: str) -> Store:
     StoreError
         See `understudy_store.errors`: each says what was found and what to do.
     """
-    engine = open_engine(url)
+    engine = open_engine(url, opening)
     try:
         return Store(engine)
     except BaseException:

@@ -114,5 +114,5 @@ def test_changed_code_cannot_continue_calls_of_the_old_code() -> None:
         yield ctx.sleep(1)
         return (yield from ctx.run(versions.tax, amount, 16))
 
-    with pytest.raises(NonDeterminismError, match=r"lfi tax .*but the code now asks for sleep"):
+    with pytest.raises(NonDeterminismError, match=r"run tax .*but the code now asks for sleep"):
         replay(history, price)

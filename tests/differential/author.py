@@ -132,6 +132,7 @@ class Author(Chooser):
             more["failed"] = True
         if isinstance(command, TaskHalt) and draw.random() < 0.5:
             more["cause"] = draw.choice(["parked", "é'\"", "x" * 300])
+            more["version"] = draw.choice([0, 1, 2])
         return msgspec.structs.replace(command, **more) if more else command
 
     # ---- commands -------------------------------------------------------------------------------

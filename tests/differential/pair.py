@@ -26,6 +26,9 @@ from understudy_store.records import Row
 #: A step other than a command: a node leaves or comes back, or an unblock arrives.
 Move: TypeAlias = Callable[[Machine], object]
 Moment: TypeAlias = Literal["early", "middle", "late"]
+#: After one batch in so many the snapshots are compared. To load one brings the journal into the
+#: file, so between two of them the journal has something to recover from.
+COMPARED_BATCHES = 4
 
 
 class Difference(AssertionError):
@@ -66,8 +69,8 @@ class Files(Protocol):
     def open(self) -> Engine:
         """Open the files as they are now."""
 
-    def leave(self) -> None:
-        """Keep a copy for the next `open`, whatever happens to the files that are open now."""
+    def leave(self, engine: Engine) -> None:
+        """Keep a copy for the next `open`, whatever happens to `engine`, which has them open."""
 
 
 class Side:
@@ -142,6 +145,7 @@ class Pair:
         #: All durable rows.
         self.rows: dict[str, Row] = {}
         self._flight: tuple[Changes, list[Read]] | None = None
+        self._landed = 0
 
     # ---- one batch ------------------------------------------------------------------------------
 
@@ -212,7 +216,9 @@ class Pair:
         written = {row.promise.id: row for row in (*changes.inserted, *changes.updated)}
         self.rows |= written
         same("rows written", written, self._found(self.sqlite, written))
-        self.compare_snapshots()
+        self._landed += 1
+        if self._landed % COMPARED_BATCHES == 0:
+            self.compare_snapshots()
 
     def compare_snapshots(self) -> None:
         """Compare all that the two engines keep for a restart."""
@@ -227,7 +233,7 @@ class Pair:
         """
         self._flight = None
         if killed:
-            self._files.leave()
+            self._files.leave(self.sqlite.engine)
         self.sqlite.engine.close()
         self.sqlite = Side(self._files.open(), self._config, now)
         self.memory = Side(self.memory.engine, self._warm, now)

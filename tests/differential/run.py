@@ -50,11 +50,16 @@ class Folder:
     def open(self) -> Engine:
         return SqliteEngine(self._path)
 
-    def leave(self) -> None:
-        """Copy the files as SIGKILL would leave them: the log is not yet in the file."""
+    def leave(self, engine: Engine) -> None:
+        """Copy the files as SIGKILL would leave them.
+
+        What SQLite's log and the journal have is not yet in the file.
+        """
+        assert isinstance(engine, SqliteEngine)
         left, self._path = self._path, self._fresh()
-        for end in ("", "-wal"):
-            shutil.copy(f"{left}{end}", f"{self._path}{end}")
+        with engine.journaled._append_lock, engine.journaled._table_lock:
+            for end in ("", "-wal", ".journal"):
+                shutil.copy(f"{left}{end}", f"{self._path}{end}")
 
 
 class Play:

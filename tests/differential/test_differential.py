@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from tests.differential import run
 from tests.differential.run import Outcome, Task, command, make_empty, play_one, tasks_of
 from understudy_store.changes import Changes
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
+from understudy_store.engines.sqlite import engine
 from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journal_recovery import recover
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +32,23 @@ def test_the_two_stores_are_equal(empty: Path, seed: int) -> None:
     assert outcome.counts["commands"] == 1000
     assert outcome.counts["rows"] > 100
     assert {f"replies {status}" for status in (200, 201, 300, 400, 404, 409)} <= {*outcome.counts}
+
+
+def test_a_store_that_was_killed_recovers_from_its_journal(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovered: list[int] = []
+
+    def counting(*args: Any, **more: Any) -> list[bytes]:
+        found = recover(*args, **more)
+        recovered.append(len(found))
+        return found
+
+    monkeypatch.setattr(engine, "recover", counting)
+    monkeypatch.setattr(run, "REOPEN", 0.3)
+    outcome = play_one(Task(3, 1000, empty))
+    assert outcome.failures == []
+    assert sum(found > 0 for found in recovered) > 1
 
 
 def test_a_seed_has_the_same_outcome_each_time(empty: Path) -> None:
@@ -50,10 +71,10 @@ def test_an_engine_that_loses_one_change_is_found(
     right = SqliteEngine.commit
 
     def wrong(
-        engine: SqliteEngine, changes: Changes, reads: Sequence[Read], epoch: int
+        self: SqliteEngine, changes: Changes, reads: Sequence[Read], epoch: int
     ) -> list[Reply]:
         kept = getattr(changes, lost)[:-1]
-        return right(engine, msgspec.structs.replace(changes, **{lost: kept}), reads, epoch)
+        return right(self, msgspec.structs.replace(changes, **{lost: kept}), reads, epoch)
 
     monkeypatch.setattr(SqliteEngine, "commit", wrong)
     outcome = _first_failure(empty)
@@ -69,9 +90,9 @@ def test_a_wrong_answer_is_found(empty: Path, monkeypatch: pytest.MonkeyPatch) -
     right = SqliteEngine.commit
 
     def wrong(
-        engine: SqliteEngine, changes: Changes, reads: Sequence[Read], epoch: int
+        self: SqliteEngine, changes: Changes, reads: Sequence[Read], epoch: int
     ) -> list[Reply]:
-        replies = right(engine, changes, reads, epoch)
+        replies = right(self, changes, reads, epoch)
         return [msgspec.structs.replace(reply, cursor=None) for reply in replies]
 
     monkeypatch.setattr(SqliteEngine, "commit", wrong)

@@ -210,7 +210,7 @@ class Hostile:
             c.TaskFulfill(id_, version, "resolved", value),
             c.TaskRelease(id_, version, draw.choice([0, -1, 2**62])),
             c.TaskHeartbeat(pid, ((id_, version),)),
-            c.TaskHalt(id_),
+            c.TaskHalt(id_, "", draw.choice([0, version])),
             c.TaskContinue(id_),
             c.TaskGet(id_),
             c.TaskPreload(id_, version),

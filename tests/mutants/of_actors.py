@@ -7,6 +7,7 @@ from typing import Final
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/actors").mutant
+_REFUSALS: Final = "node/test_refusals.py"
 _TASKS: Final = "node/test_tasks.py"
 _SUSPENSION: Final = "node/test_suspension.py"
 _LOST_TASKS: Final = "node/test_lost_tasks.py"
@@ -16,14 +17,17 @@ _RETRIES: Final = "node/test_retries.py"
 _SCHEDULES: Final = "node/test_schedules.py"
 _CALLS: Final = "interpreter/test_calls.py"
 _COMBINATORS: Final = "interpreter/test_combinators.py"
+_JOINS: Final = "interpreter/test_joins.py"
 _ERRORS: Final = "interpreter/test_errors.py"
 _ENDING: Final = "interpreter/test_ending.py"
 _DETERMINISM: Final = "interpreter/test_determinism.py"
 _FLOW_CONTROL: Final = "interpreter/test_flow.py"
 _REPLAY: Final = "interpreter/test_replay.py"
 _REPLAYS_OF_HISTORIES: Final = "tests/unit/sdk/testing/test_replays.py"
+_VARIABLES: Final = "interpreter/test_variables.py"
 _POOL: Final = "processes/test_restart.py"
 _POLLING: Final = "executor/test_worker_polling.py"
+_LENT_SLOTS: Final = "executor/test_lent_slots.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _NODE_CORE: Final = (
@@ -121,6 +125,22 @@ _NODE_CORE: Final = (
         _RETRIES,
     ),
     _mutant(
+        "failed-attempt-without-a-cause",
+        None,
+        "a task that is tried again says why",
+        "understudy_actors.node.core.NodeCore._release",
+        swap("failed, cause)", "failed)"),
+        _RETRIES,
+    ),
+    _mutant(
+        "first-failure-without-its-traceback",
+        None,
+        "the first failure is logged whole",
+        "understudy_actors.node.core.NodeCore._retry",
+        swap("routine.attempt == 1", "routine.attempt == 2"),
+        _RETRIES,
+    ),
+    _mutant(
         "local-call-retried-without-end",
         None,
         "attempts of a local call are counted",
@@ -197,11 +217,78 @@ _NODE_CORE: Final = (
         "other-calls-id-taken",
         None,
         "the result of another call with the same id is not taken for this call",
-        "understudy_actors.node.fence_replies.mismatch",
+        "understudy_actors.node.fence_replies.conflict",
         swap(
-            "(kinds[0] == kinds[1] and same_function) or HEADER_KIND not in recorded",
-            "kinds[0] == kinds[1] or HEADER_KIND not in recorded",
+            "(alike and same_function) or HEADER_KIND not in recorded",
+            "alike or HEADER_KIND not in recorded",
         ),
+        _TASKS,
+    ),
+    _mutant(
+        "changed-code-not-parked",
+        None,
+        "changed code parks the task and is no result of the call",
+        "understudy_actors.node.core.NodeCore._perform",
+        drop("self._fencing.park(run.activation, text)"),
+        _TASKS,
+    ),
+    _mutant(
+        "set-aside-closed",
+        None,
+        "nothing of a function runs when its call is merely set aside",
+        "understudy_actors.interpreter.routine.Routine.close",
+        swap("not self.is_over", "self.is_over is None"),
+        "interpreter/test_ending.py",
+    ),
+    _mutant(
+        "canceled-set-aside",
+        None,
+        "a generator whose call is canceled is closed, and cleans up",
+        "understudy_actors.node.state.NodeState.drop",
+        drop("run.routine.is_over = is_over"),
+        "node/test_lost_tasks.py",
+    ),
+    _mutant(
+        "refusal-unheard",
+        None,
+        "a function fails with the refusal of a call for which it did not wait",
+        "understudy_actors.interpreter.routine.Routine._settle",
+        swap("refused and outcome.error is None", "refused and outcome.error is not None"),
+        _REFUSALS,
+    ),
+    _mutant(
+        "ends-before-the-answer",
+        None,
+        "a function does not settle before the store has answered all of its calls",
+        "understudy_actors.interpreter.routine.Routine._end",
+        swap(
+            "self._sent + len(self.calls.result.commands) > self._answered",
+            "self._sent > self._answered",
+        ),
+        _REFUSALS,
+    ),
+    _mutant(
+        "missing-step-instead-of-reason",
+        None,
+        "a refused step fails with the reason, and not because its promise does not exist",
+        "understudy_actors.node.fencing.Fencing._on_command_reply",
+        swap("reply.status == 404", "reply.status == 405"),
+        _REFUSALS,
+    ),
+    _mutant(
+        "long-ids-collide",
+        None,
+        "shortened ids of different callers differ",
+        "understudy_actors.interpreter.child_ids.child_id",
+        swap('parent.encode("utf-8"', 'parent[:KEPT_CHARS].encode("utf-8"'),
+        "interpreter/test_child_ids.py",
+    ),
+    _mutant(
+        "unknown-function-not-parked",
+        None,
+        "a function that the node does not know parks the task",
+        "understudy_actors.node.intake.Intake.begin",
+        drop('self._fencing.park(activation, f"{type(error).__name__}: {error}")'),
         _TASKS,
     ),
 )
@@ -258,17 +345,28 @@ _INTERPRETER: Final = (
         None,
         "only a leaf is retried: a function that has made calls would be replayed to the same end",
         "understudy_actors.interpreter.routine.Routine._raised",
-        swap("self.replay.calls_made == 0", "self.replay.calls_made >= 0"),
+        swap("not self.replay.calls_made", "self.replay.calls_made >= 0"),
         _ERRORS,
     ),
     _mutant(
         "changed-code-unnoticed",
         None,
-        "a function whose code no longer matches its history fails",
-        "understudy_actors.interpreter.determinism.check",
-        swap("if (headers.get", "if spec.site or (headers.get"),
+        "a function whose code no longer matches its history is parked",
+        "understudy_actors.interpreter.determinism.difference",
+        swap("if (same_id", "if spec.site or (same_id"),
         _DETERMINISM,
         _REPLAYS_OF_HISTORIES,
+    ),
+    _mutant(
+        "other-id-unnoticed",
+        None,
+        "a call with an id of its own is compared with the one that is recorded in its place",
+        "understudy_actors.interpreter.replay.ReplayState._check_place",
+        swap(
+            "self.placed.get(place) or self.known.get(place)",
+            "self.known.get(spec.id)",
+        ),
+        _DETERMINISM,
     ),
     _mutant(
         "changed-code-caught",
@@ -284,7 +382,7 @@ _INTERPRETER: Final = (
         None,
         "a recorded call that the code no longer makes is a mismatch",
         "understudy_actors.interpreter.routine.Routine._end",
-        swap("replay.unmade and not isinstance", "replay.unmade == {''} and not isinstance"),
+        swap("mismatch is not None", "mismatch is not None and not self.id"),
         _DETERMINISM,
         _REPLAYS_OF_HISTORIES,
     ),
@@ -292,15 +390,15 @@ _INTERPRETER: Final = (
         "race-decided-anew",
         None,
         "the winner of a race is stored before anyone acts on it",
-        "understudy_actors.interpreter.yields._decide_race",
-        drop("calls.settle_race(race.spec, winner)"),
+        "understudy_actors.interpreter.joins.JoinWait._decide",
+        drop("self._calls.settle_race(spec, race.winner)"),
         _COMBINATORS,
     ),
     _mutant(
         "race-won-by-the-last",
         None,
         "the promise that settled first wins a race",
-        "understudy_actors.interpreter.yields._decide_race",
+        "understudy_actors.interpreter.joins.JoinWait._decide",
         swap("min(settled)", "max(settled)"),
         _COMBINATORS,
     ),
@@ -308,8 +406,32 @@ _INTERPRETER: Final = (
         "race-cancels-its-winner",
         None,
         "a race cancels its losers",
-        "understudy_actors.interpreter.yields._race_won",
-        swap("place != winner", "place == winner"),
+        "understudy_actors.interpreter.joins.JoinWait._end",
+        swap("place != race.winner", "place == race.winner"),
+        _COMBINATORS,
+    ),
+    _mutant(
+        "all-in-a-race-settles-with-its-first",
+        None,
+        "an all inside a race settles when its last promise does",
+        "understudy_actors.interpreter.joins.JoinWait._settled_at",
+        swap("max(settled, default=0)", "min(settled, default=0)"),
+        _JOINS,
+    ),
+    _mutant(
+        "race-in-all-sleeps-on",
+        None,
+        "a race that cancels its losers wakes its task although an all around it goes on waiting",
+        "understudy_actors.interpreter.joins.JoinWait.wake_on",
+        swap("isinstance(part, Join) and part.eager", "False"),
+        _JOINS,
+    ),
+    _mutant(
+        "failure-kept-though-not-asked",
+        None,
+        "all raises a failure unless it is asked to return it",
+        "understudy_actors.interpreter.joins.JoinWait._value",
+        swap("not join.request.return_exceptions", "False"),
         _COMBINATORS,
     ),
     _mutant(
@@ -355,6 +477,30 @@ _INTERPRETER: Final = (
         "understudy_actors.interpreter.routine.Routine._hand_out",
         swap("self._sent - self._answered <= UNANSWERED_MAX", "self._sent >= self._answered"),
         _FLOW_CONTROL,
+    ),
+    _mutant(
+        "variables-of-another-run",
+        None,
+        "a run never sees another's context variables",
+        "understudy_actors.interpreter.routine.Routine._enter",
+        swap("self.variables.run(function, *args)", "function(*args)"),
+        _VARIABLES,
+    ),
+    _mutant(
+        "variables-shared-with-steps",
+        None,
+        "a step has a copy of its caller's context variables",
+        "understudy_actors.interpreter.routine.Routine.__init__",
+        swap("else variables.copy()", "else variables"),
+        _VARIABLES,
+    ),
+    _mutant(
+        "variables-not-inherited",
+        None,
+        "each attempt of a step begins with its caller's context variables",
+        "understudy_actors.interpreter.routine.Routine.next_attempt",
+        swap("variables=self._inherited", "variables=self.variables"),
+        _VARIABLES,
     ),
 )
 
@@ -463,6 +609,38 @@ _WORKERS: Final = (
         "understudy_actors.node.shell.NodeService._set_events",
         drop("self._loop.run(self._ticks_needed.set)"),
         f"{_HANDOFF}::test_a_worker_sets_the_nodes_timers_through_the_loop",
+    ),
+    _mutant(
+        "lent-without-bound",
+        None,
+        "at most so many slots are lent, because each holds a thread",
+        "understudy_actors.executor.worker_pool.WorkerPool.lend",
+        swap("lent = self._lent < LENT_MAX", "lent = True"),
+        _LENT_SLOTS,
+    ),
+    _mutant(
+        "lent-for-good",
+        None,
+        "after a slot was lent there are as many as before",
+        "understudy_actors.executor.worker_pool.WorkerPool._step_all",
+        swap("self._active > self._size and self._retire()", "False"),
+        _LENT_SLOTS,
+    ),
+    _mutant(
+        "lent-and-left",
+        None,
+        "a run that waits begins at once when a slot is lent",
+        "understudy_actors.executor.worker_pool.WorkerPool.lend",
+        swap("self._activate()", "pass"),
+        _LENT_SLOTS,
+    ),
+    _mutant(
+        "lent-without-credit",
+        None,
+        "a lent slot is room for one more task",
+        "understudy_actors.node.credit.CreditAccount._room",
+        swap("self.policy.target + self.lent", "self.policy.target"),
+        _CREDIT,
     ),
 )
 

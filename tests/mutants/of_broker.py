@@ -14,6 +14,7 @@ _FRAMES: Final = "protocol/test_frames.py"
 _FLOW: Final = "core/test_flow_control.py"
 _MEMBERS: Final = "core/test_membership.py"
 _QUARANTINE: Final = "core/test_quarantine.py"
+_CLOCK: Final = "test_clock.py"
 _COALESCER: Final = "core/test_reply_coalescer.py"
 _CORE_RANDOM: Final = "core/test_core_random.py"
 _WATCHES: Final = "core/test_watches.py"
@@ -373,8 +374,40 @@ _DISPATCH: Final = (
         "warm-without-room",
         18,
         "the warm node is preferred only while it has room",
-        "understudy_broker.core.dispatcher.Dispatcher._preferred_node",
-        swap("group.name and node.available > 0", "group.name"),
+        "understudy_broker.core.dispatcher._can_take",
+        swap("node.available > 0 and node.has(entry.callee)", "node.has(entry.callee)"),
+        _DISPATCHER,
+    ),
+    _mutant(
+        "preferred-without-function",
+        None,
+        "the warm or preferred node gets a task only if it has the function",
+        "understudy_broker.core.dispatcher._can_take",
+        swap("node.available > 0 and node.has(entry.callee)", "node.available > 0"),
+        _DISPATCHER,
+    ),
+    _mutant(
+        "new-function-to-old-node",
+        None,
+        "a task goes only to a node that has its function, during a deploy too",
+        "understudy_broker.core.dispatcher._Group.distribute",
+        swap("frozenset.intersection(*known)", "frozenset().union(*known)"),
+        _DISPATCHER,
+    ),
+    _mutant(
+        "waits-although-registered",
+        None,
+        "a function that is registered later gets the tasks that wait for it",
+        "understudy_broker.core.dispatcher.Dispatcher.add_functions",
+        drop("self._distribute(group)"),
+        _DISPATCHER,
+    ),
+    _mutant(
+        "unserved-unheard",
+        None,
+        "somebody is told of calls that wait for a function that no node has",
+        "understudy_broker.core.dispatcher._Group.take_unserved",
+        drop("found.append((self.name, callee, queue.count))"),
         _DISPATCHER,
     ),
     _mutant(
@@ -475,4 +508,96 @@ _DELAYED_REPLIES: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_BATCHES, *_FRAMES_IN_ORDER, *_DISPATCH, *_DELAYED_REPLIES)
+_CLOCKS: Final = (
+    _mutant(
+        "any-jump-believed",
+        None,
+        "a wall clock that is set by years is held until a person confirms it",
+        "understudy_broker.clock.Clock.compare",
+        swap("abs(jump_ms) > self._believed_ms", "abs(jump_ms) > 100 * FAR_MS"),
+        _CLOCK,
+    ),
+    _mutant(
+        "schedules-stay-at-the-old-date",
+        None,
+        "schedules follow a wall clock that is set",
+        "understudy_broker.clock.Clock.compare",
+        drop("self.ahead_ms = ahead_ms"),
+        _CLOCK,
+    ),
+    _mutant(
+        "held-for-ever",
+        None,
+        "a wall clock that is right again is followed, however far it was away",
+        "understudy_broker.clock.Clock.compare",
+        swap("abs(ahead_ms) > self._believed_ms", "ahead_ms != 0"),
+        _CLOCK,
+    ),
+    _mutant(
+        "long-absence-doubted-on-any-clock",
+        None,
+        "a wall clock behind the store is wrong, so that it is set by days is believed",
+        "understudy_broker.clock.Clock.__init__",
+        swap("FAR_MS if ahead_ms >= NEAR_MS else JUMP_MS", "JUMP_MS"),
+        _CLOCK,
+    ),
+    _mutant(
+        "started-in-the-far-future",
+        None,
+        "a broker does not start at a time far beyond the store's, if anything would end by it",
+        "understudy_broker.clock.question",
+        swap("wall_ms - latest_ms <= FAR_MS", "latest_ms > 0"),
+        _CLOCK,
+    ),
+    _mutant(
+        "any-date-accepted",
+        None,
+        "a person confirms one date, and no other",
+        "understudy_broker.clock.is_accepted",
+        swap("<= _ACCEPTED_MS", "<= 1000 * _ACCEPTED_MS"),
+        _CLOCK,
+    ),
+    _mutant(
+        "new-store-in-1970",
+        None,
+        "a new store is not begun at an impossible time",
+        "understudy_broker.clock.question",
+        swap("wall_ms >= EARLIEST_MS", "wall_ms >= 0"),
+        _CLOCK,
+    ),
+    _mutant(
+        "date-changed-under-a-lookup",
+        None,
+        "the date of schedules does not change between a lookup and the sweep that needs it",
+        "understudy_broker.core.core.BrokerCore.follow",
+        swap("self._ahead_ms = ahead_ms", "self.machine.follow(ahead_ms, self._now)"),
+        "core/test_late_lookups.py",
+    ),
+    _mutant(
+        "early-deadlines-by-the-second-welcome",
+        None,
+        "deadlines of early calls are amended by what the first welcome has told",
+        "understudy_broker.clock.PeerClock.synchronize",
+        swap("self.unheard_ms is None", "self._base_ns is not None"),
+        _CLOCK,
+    ),
+    _mutant(
+        "amended-and-sent-as-they-were",
+        None,
+        "requests that wait for the first welcome are sent as amended",
+        "understudy_broker.link.session.LinkSession.amend",
+        drop(
+            "self.outgoing = [self._open_requests[message.corr].request "
+            "if type(message) is Request else message for message in self.outgoing]"
+        ),
+        "link/test_session.py",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_BATCHES,
+    *_FRAMES_IN_ORDER,
+    *_DISPATCH,
+    *_DELAYED_REPLIES,
+    *_CLOCKS,
+)

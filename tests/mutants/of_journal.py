@@ -12,6 +12,7 @@ _MEMTABLE: Final = "engines/sqlite/test_memtable.py"
 _FOLLOWER: Final = "tests/integration/store/test_follower.py"
 _FAILURES: Final = "tests/integration/store/test_failing.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
+_LOCKS: Final = "tests/integration/store/test_locks.py"
 _PAUSES: Final = "tests/integration/store/test_pauses.py"
 
 _FORMAT: Final = (
@@ -45,7 +46,7 @@ _FORMAT: Final = (
         "writing a record does not touch earlier records",
         "understudy_store.engines.sqlite.journal._blocks",
         swap(
-            "return -(-(_HEAD.size + length) // BLOCK_BYTES) * BLOCK_BYTES",
+            "return (1 + more) * BLOCK_BYTES",
             "return -(-(_HEAD.size + length) // 512) * 512",
         ),
         f"{_JOURNAL}::test_each_record_begins_at_a_block_and_the_file_does_not_grow",
@@ -54,9 +55,9 @@ _FORMAT: Final = (
         "sum-not-checked",
         None,
         "a record that was cut short does not count",
-        "understudy_store.engines.sqlite.journal._records_in",
-        swap("crc == _crc(content[at : at + _UNSEALED_BYTES], data)", "data is not None"),
-        f"{_JOURNAL}::test_a_record_that_is_cut_short_is_none",
+        "understudy_store.engines.sqlite.journal.record_at",
+        drop("if crc != _crc(content[place : place + _UNSEALED_BYTES], data):\n    return None"),
+        f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
     _mutant(
         "sum-without-the-head",
@@ -67,28 +68,86 @@ _FORMAT: Final = (
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
     ),
     _mutant(
+        "payload-at-the-beginning-of-a-block",
+        None,
+        "no byte of a payload is where a record is recognized",
+        "understudy_store.engines.sqlite.journal",
+        swap('_MORE: Final = b"more"', '_MORE: Final = b""'),
+        f"{_JOURNAL}::test_whatever_payloads_are_and_wherever_it_is_cut_short_all_acknowledged_is"
+        "_recovered",
+        f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
+    ),
+    _mutant(
+        "record-of-any-journal",
+        None,
+        "a record of an earlier journal in the same file does not count",
+        "understudy_store.engines.sqlite.journal.record_at",
+        swap(
+            "(magic, marked, placed) != (_MAGIC, mark, place)",
+            "(magic, placed) != (_MAGIC, place)",
+        ),
+        f"{_JOURNAL}::test_a_record_of_another_journal_or_place_is_none",
+    ),
+    _mutant(
+        "record-of-any-place",
+        None,
+        "a record that was copied from another place does not count",
+        "understudy_store.engines.sqlite.journal.record_at",
+        swap(
+            "(magic, marked, placed) != (_MAGIC, mark, place)",
+            "(magic, marked) != (_MAGIC, mark)",
+        ),
+        f"{_JOURNAL}::test_a_record_of_another_journal_or_place_is_none",
+    ),
+    _mutant(
         "journal-of-any-store",
         None,
         "a store does not replay the journal of another store",
-        "understudy_store.engines.sqlite.journal.recover",
-        swap("owner != store", "len(owner) != len(store)"),
+        "understudy_store.engines.sqlite.journal_recovery.recover",
+        swap("header.store != store", "len(header.store) != len(store)"),
         f"{_JOURNAL}::test_the_journal_of_another_store_is_refused",
+    ),
+    _mutant(
+        "journal-of-any-time",
+        None,
+        "a store is not opened beside a journal that is not its own",
+        "understudy_store.engines.sqlite.journal_recovery.recover",
+        swap("if mark or later:", "if later:"),
+        f"{_JOURNAL}::test_the_journal_of_another_time_is_refused",
+    ),
+    _mutant(
+        "missing-journal-accepted",
+        None,
+        "a store is not opened silently without the journal that it names",
+        "understudy_store.engines.sqlite.journal_recovery.recover",
+        swap("mark and not accept_lost", "mark and accept_lost"),
+        f"{_JOURNAL}::test_a_journal_that_is_named_must_be_there",
+    ),
+    _mutant(
+        "name-in-the-log-only",
+        None,
+        "a copy of the file alone shows that it may lack commits",
+        "understudy_store.engines.sqlite.database.Database.name_journal",
+        swap("if mark:", "if not mark:"),
+        "tests/integration/store/test_journal.py::test_a_copy_without_its_journal_is_not_opened"
+        "_silently",
+    ),
+    _mutant(
+        "foreign-payload-in-the-first-format",
+        None,
+        "a payload in a journal of the first format is not taken for another store's record",
+        "understudy_store.engines.sqlite.journal_v1.records_in",
+        swap("owner != store and at in starts", "owner != store"),
+        f"{_JOURNAL}::test_a_payload_in_a_journal_of_the_first_format_is_not_taken_for_one_of"
+        "_another_store",
     ),
     _mutant(
         "gap-in-the-journal",
         None,
         "a missing record between others is not skipped",
-        "understudy_store.engines.sqlite.journal.recover",
-        swap("if found and found.keys", "wanted = sorted(found)\nif found.keys"),
+        "understudy_store.engines.sqlite.journal_recovery._consecutive",
+        swap("found.keys() != set(wanted)", "(wanted := sorted(found)) is None"),
         f"{_JOURNAL}::test_a_garbled_record_does_not_count",
-    ),
-    _mutant(
-        "records-within-a-record",
-        None,
-        "the content of a record is not read as records",
-        "understudy_store.engines.sqlite.journal._records_in",
-        drop("at += _blocks(length)\ncontinue"),
-        f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
     ),
     _mutant(
         "one-half-runs-into-the-other",
@@ -103,7 +162,7 @@ _FORMAT: Final = (
         None,
         "the half that is not yet in the file is left alone",
         "understudy_store.engines.sqlite.journal.Journal.switch",
-        swap("self._half_bytes - self._start", "0"),
+        swap("2 * BLOCK_BYTES + self._half_bytes - self._start", "BLOCK_BYTES"),
         f"{_JOURNAL}::test_halves_change_places",
     ),
 )
@@ -250,7 +309,7 @@ _FOLLOWING: Final = (
         "never-brought-in",
         None,
         "the file lags by at most about a second",
-        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow_once",
         swap("self._flush_now.wait(LAG_S)", "self._flush_now.wait()"),
         f"{_FOLLOWER}::test_the_file_has_a_commit_soon_without_being_asked",
     ),
@@ -258,7 +317,7 @@ _FOLLOWING: Final = (
         "brought-in-one-by-one",
         None,
         "several commits are brought into the file together",
-        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow_once",
         swap("self._flush_now.wait(LAG_S)", "self._flush_now.wait(0)"),
         f"{_FOLLOWER}::test_the_file_is_not_written_for_each_commit",
     ),
@@ -291,7 +350,7 @@ _FOLLOWING: Final = (
         None,
         "after a failure of the file no commit is acknowledged",
         "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
-        drop("self._failure = _as_store_error(error)"),
+        drop("self._failure = _as_store_error(error)\nself._on_failure(self._failure)"),
         f"{_FAILURES}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
@@ -303,19 +362,28 @@ _FOLLOWING: Final = (
         f"{_FAILURES}::test_after_a_clean_close_all_is_in_the_file",
     ),
     _mutant(
+        "failure-behind-is-told-late",
+        None,
+        "a failure in the background is told at once",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
+        drop("self._on_failure(self._failure)"),
+        f"{_FAILURES}::test_a_failure_in_the_background_is_told_at_once",
+        "tests/integration/broker/test_idle_store.py",
+    ),
+    _mutant(
         "journal-removed-too-soon",
         None,
         "the journal is removed only when its records are in the file",
         "understudy_store.engines.sqlite.engine.SqliteEngine.close",
-        swap("if complete:", "if complete is not None:"),
+        swap("complete and (", "("),
         f"{_FAILURES}::test_a_disk_that_fails_at_close_leaves_the_journal",
     ),
     _mutant(
         "journal-removed-after-a-failure",
         None,
         "a failed commit is left for the next open to examine",
-        "understudy_store.engines.sqlite.journaled_table.JournaledTable.close",
-        swap("return self._failure is None", "return True"),
+        "understudy_store.engines.sqlite.engine.SqliteEngine.close",
+        swap("failure is None or isinstance(failure, StoreGoneError)", "complete"),
         f"{_FAILURES}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(
@@ -354,7 +422,7 @@ _FOLLOWING: Final = (
         "hurries-for-ever",
         None,
         "a thread that had to hurry once does not end the pauses for good",
-        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable._follow_once",
         drop("self._table_wanted.clear()"),
         _PAUSES,
     ),
@@ -384,4 +452,47 @@ _FOLLOWING: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MEMTABLES, *_FOLLOWING)
+_LOCKING: Final = (
+    _mutant(
+        "one-name-locked",
+        None,
+        "a store is one under all names of its file",
+        "understudy_store.engines.sqlite.files.FileLock.hold_file",
+        swap("if not self._lock(fd):", "if fd < 0:"),
+        f"{_LOCKS}::test_a_store_is_one_under_all_names_of_its_file",
+    ),
+    _mutant(
+        "second-owner-touches-the-file",
+        None,
+        "a second owner in one process does not drop SQLite's locks of the first",
+        "understudy_store.engines.sqlite.engine.SqliteEngine.__init__",
+        drop("check_not_open_here(path)"),
+        f"{_LOCKS}::test_a_second_owner_in_one_process_does_not_harm_the_first",
+    ),
+    _mutant(
+        "lock-inherited",
+        None,
+        "a forked child does not keep a store's lock",
+        "understudy_store.engines.sqlite.files._after_fork",
+        drop("for lock in list(_locks):\n    lock.forget()"),
+        f"{_LOCKS}::test_a_forked_child_does_not_keep_the_lock",
+    ),
+    _mutant(
+        "locks-not-waited-for",
+        None,
+        "another program's lock does not stop the store",
+        "understudy_store.engines.sqlite.lock_wait._is_busy",
+        swap("== sqlite3.SQLITE_BUSY", "== -1"),
+        f"{_LOCKS}::test_a_lock_of_another_program_is_waited_for_and_the_program_is_named",
+    ),
+    _mutant(
+        "loop-waits-for-others",
+        None,
+        "a commit that may have to wait for another program is not made on the owner's loop",
+        "understudy_store.engines.sqlite.journaled_table.JournaledTable.commits_at_once",
+        swap("not self._sealed or self._log.has_room", "True"),
+        f"{_LOCKS}::test_the_journal_takes_what_it_can_and_then_commits_wait_elsewhere",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MEMTABLES, *_FOLLOWING, *_LOCKING)

@@ -9,9 +9,12 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/sdk").mutant
 _ROUND_TRIP: Final = "values/test_round_trip.py::TestRoundTrip"
 _ERROR_VALUES: Final = "values/test_errors.py"
+_ERROR_ATTRIBUTES: Final = "values/test_error_attributes.py"
+_CLASSES: Final = "values/test_classes.py"
 _RETRY: Final = "test_retry.py"
 _PUBLIC_ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
+_CALLABLES_TESTS: Final = "tests/integration/sdk/test_callables.py"
 _HANDLES: Final = "client/test_handles.py"
 _SUBMISSIONS: Final = "client/test_submissions.py"
 
@@ -21,7 +24,7 @@ _WAITING: Final = (
         None,
         "result(timeout=) waits no longer than that",
         "understudy.handle.Handle.result",
-        swap("self._future.result(timeout_s)", "self._future.result(timeout_s and timeout_s * 10)"),
+        swap("(timeout_s)", "(timeout_s and timeout_s * 10)"),
         _HANDLES,
     ),
     _mutant(
@@ -46,8 +49,9 @@ _WAITING: Final = (
         "a canceled wait does not affect the call",
         "understudy.handle.wait_future",
         swap(
-            "    await settled\nreturn",
-            "    try:\n        await settled\n    finally:\n        future.cancel()\nreturn",
+            "        await settled\nreturn",
+            "        try:\n            await settled\n"
+            "        finally:\n            future.cancel()\nreturn",
         ),
         _HANDLES,
     ),
@@ -129,7 +133,7 @@ _PUBLIC_API: Final = (
         None,
         "every error of a public call is an UnderstudyError",
         "understudy.registry.Function.check_arguments",
-        swap("InvalidArgumentsError(str(error))", "error"),
+        swap("raise InvalidArgumentsError(", "raise TypeError("),
         _PUBLIC_ERRORS,
     ),
     _mutant(
@@ -173,6 +177,41 @@ _PUBLIC_API: Final = (
     ),
 )
 
+_CALLABLES: Final = (
+    _mutant(
+        "a-wrapper-is-taken-for-what-it-wraps",
+        None,
+        "what a callable itself is decides its kind",
+        "understudy.registry._kind",
+        swap("_kind_of_callable(fn)", "_kind_of_callable(_innermost(fn))"),
+        "test_registry.py::TestFunction::test_kind",
+    ),
+    _mutant(
+        "methods-are-never-found-again",
+        None,
+        "a bound method is the same each time that it is taken",
+        "understudy.registry.key_of",
+        swap("fn.__class__ is types.MethodType", "False"),
+        f"{_CALLABLES_TESTS}::test_a_method_is_found_again",
+    ),
+    _mutant(
+        "target-of-a-registration-ignored",
+        None,
+        "register(target=) is the default target",
+        "understudy.client.calls.client_call",
+        swap("(function and function.target) or env.target", "env.target"),
+        f"{_CALLABLES_TESTS}::TestTargets::test_a_function_has_a_target",
+    ),
+    _mutant(
+        "percent-in-an-id",
+        None,
+        "the id is no part of the user's format",
+        "understudy.context.FunctionLog.log",
+        swap('prefix.replace("%", "%%")', "prefix"),
+        f"{_CALLABLES_TESTS}::test_the_log_takes_any_id",
+    ),
+)
+
 _POLICIES: Final = (
     _mutant(
         "one-attempt-too-many",
@@ -187,7 +226,23 @@ _POLICIES: Final = (
         None,
         "a NonRetryableError ends the call at once",
         "understudy.retry._Policy.delay_s",
-        swap("isinstance(error, NonRetryableError) or _is_one_of", "_is_one_of"),
+        swap("_is_lasting(each) or _is_one_of", "_is_one_of"),
+        _RETRY,
+    ),
+    _mutant(
+        "groups-are-not-looked-into",
+        None,
+        "an error in a group counts as one alone",
+        "understudy.retry._members",
+        swap("yield from _members(inner)", "continue"),
+        _RETRY,
+    ),
+    _mutant(
+        "retry-after-without-bound",
+        None,
+        "a Retry-After is honored up to a bound",
+        "understudy.retry._Policy.delay_s",
+        swap("min(asked_s, float(self.retry_after_max_s))", "asked_s"),
         _RETRY,
     ),
     _mutant(
@@ -216,7 +271,7 @@ _VALUES: Final = (
         "folded-hour-unfolded",
         None,
         "a time in the hour that comes twice keeps which of the two it is",
-        "understudy.values.decoding._datetime",
+        "understudy.values.decoding._with_zone",
         swap("int(fold)", "0"),
         f"{_ROUND_TRIP}::test_corner_cases",
     ),
@@ -236,7 +291,10 @@ _VALUES: Final = (
         None,
         "pickled data is refused unless it was allowed",
         "understudy.values.codec.Codec.__init__",
-        swap("Decoder(read_pickle, tagged=False)", "Decoder(unpickle, tagged=False)"),
+        swap(
+            "Decoder(read_pickle, self.decode_error, tagged=False)",
+            "Decoder(unpickle, self.decode_error, tagged=False)",
+        ),
         "values/test_pickles.py::TestPickle::test_pickled_data_is_refused_unless_allowed",
     ),
     _mutant(
@@ -267,26 +325,106 @@ _VALUES: Final = (
         "errors-wire-rewritten",
         None,
         "an error passes unchanged through a process that does not know its class",
-        "understudy.values.errors.encode_error",
-        drop("return error.received"),
+        "understudy.values.error_encoding._ErrorEncoder.encode",
+        drop("return _received(error, error.received)"),
         _ERROR_VALUES,
     ),
     _mutant(
         "error-past-the-limit",
         None,
         "every error fits into a payload",
-        "understudy.values.errors.encode_error",
-        swap("len(data) <= payload_bytes_max", "len(data) >= 0"),
+        "understudy.values.error_encoding._ErrorEncoder.encode",
+        swap("len(data) <= self.payload_bytes_max", "len(data) >= 0"),
         _ERROR_VALUES,
     ),
     _mutant(
         "stop-iteration-rebuilt",
         None,
         "an exception with a meaning for Python itself is not raised into a generator",
-        "understudy.values.errors._may_be_raised",
+        "understudy.values.class_names.may_be_raised",
         swap("(kind, Exception) and not issubclass(kind, _NEVER_REBUILT)", "(kind, Exception)"),
         _ERROR_VALUES,
     ),
+    _mutant(
+        "error-constructed-anew",
+        None,
+        "an exception is rebuilt without its constructor, which nobody knows how to call",
+        "understudy.values.error_decoding._made",
+        swap("made = blank(kind)\n", "made = kind(*args)\n"),
+        _ERROR_ATTRIBUTES,
+    ),
+    _mutant(
+        "loss-not-noted",
+        None,
+        "an attribute that cannot travel is named in a note",
+        "understudy.values.error_encoding._ErrorEncoder.encode",
+        swap("if lost:", "if False:"),
+        _ERROR_ATTRIBUTES,
+    ),
+    _mutant(
+        "cause-forgotten",
+        None,
+        "an exception keeps its cause",
+        "understudy.values.error_decoding._set_causes",
+        drop("_CAUSE.__set__(made, cause)"),
+        _ERROR_ATTRIBUTES,
+    ),
+    _mutant(
+        "module-getattr-called",
+        None,
+        "data never makes a module run its code",
+        "understudy.values.class_names.loaded_class",
+        swap(
+            "names.get(part) if isinstance(names, Mapping) else None", "getattr(found, part, None)"
+        ),
+        _ERROR_ATTRIBUTES,
+    ),
+    _mutant(
+        "module-of-class-ignored",
+        None,
+        "two classes of one name are told apart by their modules",
+        "understudy.values.class_names.fit_of",
+        swap("module == kind.__module__", "True"),
+        _CLASSES,
+    ),
+    _mutant(
+        "class-becomes-dict",
+        None,
+        "an instance in a field that does not name its class is refused where it is sent",
+        "understudy.values.encoding.Converter.convert_fields",
+        swap("self.instances != instances and name in classless", "False"),
+        _CLASSES,
+    ),
+    _mutant(
+        "arguments-unchecked",
+        None,
+        "a class that the parameter does not name is refused where it is sent",
+        "understudy.values.codec.Codec._convert",
+        drop("_check_rebuilt(encode(converted), builder)"),
+        _CLASSES,
+    ),
+    _mutant(
+        "type-parameters-unbound",
+        None,
+        "the fields of a generic class have the types of its parameters",
+        "understudy.values.structure.field_hints",
+        swap("generics.bindings_of(kind, arguments)", "generics.bindings_of(kind)"),
+        _CLASSES,
+    ),
+    _mutant(
+        "zone-replaced",
+        None,
+        "a time's zone is kept or refused, and never replaced by an offset",
+        "understudy.values.zones.zone_text",
+        swap("if text is None:", "if text is None and (text := '') is None:"),
+        "values/test_zones.py",
+    ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_WAITING, *_PUBLIC_API, *_POLICIES, *_VALUES)
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_WAITING,
+    *_PUBLIC_API,
+    *_CALLABLES,
+    *_POLICIES,
+    *_VALUES,
+)

@@ -229,6 +229,7 @@ class Life:
     def _age(self) -> None:
         """Begin with a file of the first release, whose schema has no crash counts."""
         path = self._folder / "aged" / NAME
+        path.parent.mkdir(parents=True)
         store = open_store(str(path))
         batches = [_without_deaths(self.maker.batch()) for _ in range(AGED_BATCHES)]
         for changes in batches:
@@ -237,7 +238,7 @@ class Life:
         with closing(sqlite3.connect(path)) as file:
             for column in ("deaths", "cause"):
                 file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
-            file.execute("DELETE FROM meta WHERE key IN ('store', 'commit')")
+            file.execute("DELETE FROM meta WHERE key IN ('store', 'commit', 'journal')")
             file.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0001'")
             file.commit()
         self.before = {NAME: path.read_bytes()}

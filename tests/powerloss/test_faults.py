@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
 from tests.powerloss.run import PER_LIFE, Task, command, play_one
-from understudy_store.engines.sqlite import database, journal
+from understudy_store.engines.sqlite import database, engine, journal
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.journal import Journal
+from understudy_store.engines.sqlite.journal_recovery import recover
 from understudy_store.engines.sqlite.memtable import Memtable
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -26,6 +27,8 @@ FINDINGS = (
     "is damaged",
     "do not follow",
     "of another store",
+    "of another time",
+    "is missing",
 )
 
 
@@ -67,12 +70,10 @@ def _a_record_begins_where_the_last_one_ends(patch: pytest.MonkeyPatch) -> None:
 
 
 def _the_last_record_is_left_out(patch: pytest.MonkeyPatch) -> None:
-    real = journal.recover
+    def wrong(path: Path, store: bytes, number: int, mark: bytes, **more: Any) -> list[bytes]:
+        return recover(path, store, number, mark, **more)[:-1]
 
-    def recover(path: Path, store: bytes, number: int) -> list[bytes]:
-        return real(path, store, number)[:-1]
-
-    patch.setattr(journal, "recover", recover)
+    patch.setattr(engine, "recover", wrong)
 
 
 def _a_torn_record_counts(patch: pytest.MonkeyPatch) -> None:
@@ -112,14 +113,22 @@ def _the_journal_is_removed_before_it_is_in_the_file(patch: pytest.MonkeyPatch) 
 
 
 def _what_was_left_is_written_over_before_it_is_in_the_file(patch: pytest.MonkeyPatch) -> None:
-    real = journal.recover
-
-    def recover(path: Path, store: bytes, number: int) -> list[bytes]:
-        left = real(path, store, number)
+    def wrong(path: Path, store: bytes, number: int, mark: bytes, **more: Any) -> list[bytes]:
+        left = recover(path, store, number, mark, **more)
         Journal(path, store, number).append(b"")
         return left
 
-    patch.setattr(journal, "recover", recover)
+    patch.setattr(engine, "recover", wrong)
+
+
+def _the_file_names_the_journal_that_is_written_over(patch: pytest.MonkeyPatch) -> None:
+    real = Database.name_journal
+
+    def name_journal(self: Database, mark: bytes) -> None:
+        if mark:
+            real(self, mark)
+
+    patch.setattr(Database, "name_journal", name_journal)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +146,7 @@ def _what_was_left_is_written_over_before_it_is_in_the_file(patch: pytest.Monkey
         _the_number_is_written_before_what_it_counts,
         _the_journal_is_removed_before_it_is_in_the_file,
         _what_was_left_is_written_over_before_it_is_in_the_file,
+        _the_file_names_the_journal_that_is_written_over,
     ],
 )
 def test_a_fault_is_found(fault: Break, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

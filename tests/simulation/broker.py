@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import Watched
-from understudy_broker.clock import Clock
+from understudy_broker.clock import Clock, question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NS = 1_000_000
+YEAR_MS = 365 * 24 * 3_600_000
 #: Short, so that promises that are idle for a moment are packed.
 COOL_AFTER_MS = 500
 #: Metrics of the core that show how many faults reached it.
@@ -65,9 +66,17 @@ class BrokerHost:
         if self.alive:
             return
         world, plan = self.world, self.world.plan
+        snapshot = world.disk.load()
+        wall_ms = world.now + self.skew_ms
+        # A new store is not begun at an impossible time. Here that is long before the world began.
+        doubtful = wall_ms < world.began - YEAR_MS
+        if question(snapshot, None, wall_ms) if snapshot.now else doubtful:
+            world.counts["starts with a doubtful clock"] += 1
+            self.epoch += 1
+            self._after_start(1_000)
+            return
         self.epoch += 1
         self.alive = True
-        snapshot = world.disk.load()
         self.clock = Clock(
             snapshot.now,
             wall_ns=lambda: (world.now + self.skew_ms) * NS,
@@ -79,7 +88,7 @@ class BrokerHost:
             world.disk,
         )
         self.core = BrokerCore(self.machine, Dispatcher(self.config.credit_max), self.config)
-        self.core.start(snapshot, self.clock())
+        self.core.start(snapshot, self.clock(), self.clock.ahead_ms)
         self._inbox: deque[tuple[bytes, bytes]] = deque()
         self._lost: list[bytes] = []
         self._committing: Batch | None = None
@@ -87,6 +96,16 @@ class BrokerHost:
         self._found: list[Row] | None = None
         self._due: int | None = None
         self.wake(0)
+
+    def _after_start(self, ms: int) -> None:
+        """Try to start again in `ms`, unless something else starts it before."""
+        epoch = self.epoch
+
+        def again() -> None:
+            if self.epoch == epoch:
+                self.start()
+
+        self.world.after(ms, again)
 
     def crash(self, why: str = "killed") -> None:
         """Kill the process; the disk stays as it is."""
@@ -151,6 +170,11 @@ class BrokerHost:
     def _turn(self) -> None:
         core = self.core
         self._take_results()
+        ahead_ms, text = self.clock.ahead_ms, self.clock.compare()
+        if text is not None:
+            self.world.say("broker", text)
+            if self.clock.ahead_ms != ahead_ms:
+                self.core.follow(self.clock.ahead_ms)
         now = self.clock()
         if not (core.full and self._committing is not None):
             self._take_in(now)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
-from tests.unit.store.machine.properties import check_state
+from tests.unit.store.machine import edges
+from tests.unit.store.machine.properties import check_read, check_schedules, check_state
+from understudy_store.addresses import canonical
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     PromiseRegisterListener,
@@ -24,6 +26,7 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
+from understudy_store.engines.base import Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Assigned, Execute, Machine, MachineConfig
 from understudy_store.machine.batches import touched
@@ -41,6 +44,7 @@ from understudy_store.records import (
     TIMEDOUT,
     PromiseRecord,
     Row,
+    ScheduleRecord,
     TaskState,
     is_external,
     is_timer,
@@ -148,6 +152,11 @@ class Disk(MemoryEngine):
                 hold(old.promise == record, "p05: settled on disk, and changed", old, record)
         super()._write(changes)
 
+    def _answer(self, read: Read) -> Reply:
+        reply = super()._answer(read)
+        check_read(self._rows, read, reply)
+        return reply
+
 
 class _Touched(dict[str, Promise]):
     """The machine's dirty set, which also remembers the entries added since the last check."""
@@ -172,10 +181,12 @@ class Watched(Machine):
         self.state.dirty = self._touched
         #: The promises whose callbacks contain an awaiter, by awaiter.
         self._waits: dict[str, set[str]] = {}
+        self._schedules: dict[str, ScheduleRecord] = {}
 
-    def restore(self, snapshot: Snapshot, now: int) -> None:
-        super().restore(snapshot, now)
+    def restore(self, snapshot: Snapshot, now: int, ahead: int = 0) -> None:
+        super().restore(snapshot, now, ahead)
         check_state(self, self._disk.rows)
+        self._schedules = dict(self.state.schedules)
         memory = self._memory
         memory.handed = {}
         memory.seen = {
@@ -212,6 +223,10 @@ class Watched(Machine):
         self._check("sweep", ())
         return more
 
+    def follow(self, ahead: int, now: int) -> None:
+        super().follow(ahead, now)
+        self._check("follow", ())
+
     def release_pid(
         self,
         pid: str,
@@ -229,8 +244,11 @@ class Watched(Machine):
         for execute in executes:
             promise = self.state.promises[execute.id]
             task = promise.task
-            hold(task is not None and task.version == execute.version, "p15", execute)
+            assert task is not None
+            hold(task.version == execute.version, "p15", execute)
             hold(promise.record.timeout_at > self.state.now, "p14: offered", execute)
+            hold(execute.target == canonical(promise.record.tags[TAG_TARGET]), "p15", execute)
+            hold((task.retry_at or 0) > self.state.now, "p21: not armed anew", execute)
         return executes
 
     def take(self) -> Changes:
@@ -268,15 +286,28 @@ class Watched(Machine):
                 seen[key] = new
                 changed.append((key, old, new))
         for key, old, new in changed:
-            _check_state(key, new)
+            _check_state(key, new, now)
             _check_step(key, old, new, now, kind)
+            _check_resumes(key, old, new, command)
             if new.state == "acquired" and (old is None or old.version != new.version):
                 assert new.pid is not None
                 memory.hand(key, new.version, new.pid)
             if new.callbacks != (old.callbacks if old else ()):
                 self._callbacks(key, old.callbacks if old else (), new.callbacks)
+        resumed = {
+            awaiter
+            for _, old, new in changed
+            if old is not None
+            for awaiter in old.callbacks
+            if awaiter not in new.callbacks
+        }
         for key, old, new in changed:
+            _check_edge(kind, key, old, new, command, reply, resumed=key in resumed)
             self._check_waiting(key, old, new, command, reply)
+        if self._schedules or self.state.schedules:
+            date = now - self.state.ahead
+            check_schedules(self._schedules, self.state.schedules, kind, command, now, date)
+            self._schedules = dict(self.state.schedules)
         if reply is not None and command is not None:
             self._check_reply(command, reply, now)
             if type(command) in _HELD and reply.ok:
@@ -347,8 +378,8 @@ _SETTLED: Final = (None, "fulfilled")
 _HELD: Final = frozenset((TaskFence, TaskFulfill, TaskRelease, TaskSuspend))
 
 
-def _check_state(key: str, new: Seen) -> None:
-    """Check p01, p02, p03, p07, p08, p09 and p18 for one object."""
+def _check_state(key: str, new: Seen, now: int) -> None:
+    """Check p01, p02, p03, p07, p08, p09, p18, p22, p24 and p25 for one object."""
     p = new.record
     pending = p.state == PENDING
     hold((p.settled_at is None) == pending, "p01", p)
@@ -365,6 +396,9 @@ def _check_state(key: str, new: Seen) -> None:
     if new.callbacks or new.listeners:
         hold(is_external(p), "p07", new)
         hold(key not in new.callbacks, "p07", new)
+    hold(p.created_at <= now and (p.settled_at or 0) <= now, "p24", p, now)
+    hold(not (is_timer(p) and TAG_TARGET in p.tags), "p25", p)
+    hold(not new.resumes or new.state not in ("suspended", "fulfilled"), "p22", new)
     acquired = new.state == "acquired"
     lease = (new.pid is not None, new.ttl is not None, new.expires_at is not None)
     hold(lease == (acquired, acquired, acquired), "p09", new)
@@ -399,6 +433,38 @@ def _check_step(key: str, old: Seen | None, new: Seen, now: int, kind: str) -> N
             hold(old.state != "halted" or new.state == "fulfilled", "p16", old, new)
     if moved:
         hold(not settled and p.timeout_at > now, "p14", old, new, now)
+
+
+def _check_edge(
+    kind: str,
+    key: str,
+    old: Seen | None,
+    new: Seen,
+    command: StoreCommand | None,
+    reply: Reply | None,
+    *,
+    resumed: bool,
+) -> None:
+    """Check p20 for one object and one transition."""
+    if new.state is None:
+        return
+    edge = (None if old is None else old.state, str(new.state))
+    p = new.record
+    settled = p.settled_at is not None and (old is None or old.record.settled_at is None)
+    if command is not None and reply is not None and getattr(command, "id", None) == key:
+        edges.check_own(command, reply, edge, expired=settled and p.settled_at == p.timeout_at)
+    elif edge[0] != edge[1]:
+        edges.check_other(kind, command, key, edge, settled=settled, resumed=resumed)
+
+
+def _check_resumes(key: str, old: Seen | None, new: Seen, command: StoreCommand | None) -> None:
+    """Check p22 for one object and one transition."""
+    if old is None or new.resumes[: len(old.resumes)] == old.resumes:
+        return
+    suspends = type(command) is TaskSuspend and command.id == key
+    learns = (old.state, new.state) == ("pending", "acquired") or suspends
+    hold(learns or new.state == "fulfilled", "p22", old, new, command)
+    hold(not new.resumes, "p22", old, new)
 
 
 def _check_settlement(p: PromiseRecord, now: int, kind: str) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+#: A jump that a broker does not believe.
+YEARS_MS: Final = 3 * 365 * 24 * 3_600_000
+
+
 def strike(world: World) -> None:
     """Draw one of the faults of this world, and apply it."""
     kinds = world.plan.faults
@@ -27,7 +31,9 @@ def strike(world: World) -> None:
 
 
 def heal(world: World) -> None:
-    """Start all processes, restore all connections and the disk; clocks stay as they are."""
+    """Start all processes, restore all connections and the disk; and clocks that are far off."""
+    if abs(world.broker.skew_ms) >= YEARS_MS:
+        world.broker.skew_ms = 0
     world.broker.disk_fault = None
     world.broker.frozen_until = min(world.broker.frozen_until, world.now)
     if not world.broker.alive:
@@ -124,12 +130,16 @@ def _disk(world: World) -> None:
 
 
 def _clock(world: World) -> None:
-    """Set a wall clock forward or back; the broker reads its own when it starts again."""
+    """Set a wall clock forward or back; the broker's schedules follow, or it is asked about."""
     ms = world.pick((-100_000, -1_000, 1_000, 100_000))
     world.counts["clock jumps"] += 1
     if world.rng.random() < 0.3:
+        if world.rng.random() < 0.3:
+            ms = world.pick((-YEARS_MS, YEARS_MS))
         world.broker.skew_ms = ms
         world.broker.was_set = True
+        if world.broker.alive:
+            world.broker.wake(0)
     else:
         _one(world, world.peers).skew_ms = ms
 

@@ -81,6 +81,18 @@ def results(ctx: Context) -> Generator[Any, Any, None]:
     assert_type((yield from ctx.rfi(plain, 1)), Promise[int])  # wrong: result
 
 
+def several(ctx: Context) -> Generator[Any, Any, None]:
+    first = yield from ctx.rfi(plain, 1)
+    yield from ctx.map(plain, ["one"])  # wrong: call
+    yield from ctx.all([1])  # wrong: call
+    yield from ctx.all([first], return_exceptions="yes")  # wrong: call
+    a: list[str] = yield from ctx.all([first])  # wrong: result
+    b: str = yield from ctx.race([first])  # wrong: result
+    c: list[str] = yield from ctx.map(plain, [1])  # wrong: result
+    d: list[float] = yield from ctx.map(plain, [1], return_exceptions=True)  # wrong: result
+    e: list[float] = yield from ctx.all([first])
+
+
 async def awaited(ctx: Context) -> None:
     assert_type(await ctx.rfc(coroutine, 1), dict[str, str])  # wrong: result
     b: dict[str, int] = await ctx.rfi(coroutine, 1)  # wrong: result

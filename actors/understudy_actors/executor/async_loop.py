@@ -7,7 +7,6 @@ run's own task, so that cancel scopes and nurseries of the function work as usua
 
 from __future__ import annotations
 
-import sys
 import threading
 import types
 from collections.abc import Callable, Generator
@@ -18,6 +17,7 @@ import trio
 
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
+from understudy_actors.executor.stall_watch import current_line
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
 from understudy_broker.transport.loop_lock import LoopThread
@@ -27,22 +27,6 @@ from understudy_broker.transport.loop_lock import LoopThread
 def _forward(trap: Any) -> Generator[Any, Any, Any]:
     """Yield to trio the trap that the function has yielded; return trio's answer."""
     return (yield trap)
-
-
-def _current_line(thread: threading.Thread) -> str:
-    """Return the line of the durable function that a thread is at.
-
-    That is the outermost frame that belongs neither to trio nor to this package.
-    """
-    frame = sys._current_frames().get(thread.ident or 0)
-    place = "a place unknown"
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith(("trio.", "understudy_actors.")):
-            break
-        code = frame.f_code
-        place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
-        frame = frame.f_back
-    return place
 
 
 class AsyncLoop:
@@ -98,6 +82,11 @@ class AsyncLoop:
             self._run_soon(self._end)
             self._thread.join(timeout=1.0)
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The loop's thread, once there is one."""
+        return [] if self._thread is None else [self._thread]
+
     def blocked(self) -> str | None:
         """Report a function that blocks the loop; called every second or so.
 
@@ -112,7 +101,7 @@ class AsyncLoop:
             return None
         if not self._is_responsive:
             reported, self._reported = self._reported, True
-            return None if reported else _current_line(thread)
+            return None if reported else current_line(thread) or "a place unknown"
         self._is_responsive = self._reported = False
         loop.run_soon(self._mark_responsive)
         return None
@@ -150,7 +139,8 @@ class AsyncLoop:
             return
         assert self._nursery is not None
         self._wake_events[run] = trio.Event()
-        self._nursery.start_soon(self._drive, run)
+        # A task of trio begins with a copy of the variables in which it is started.
+        run.routine.variables.run(self._nursery.start_soon, self._drive, run)
 
     def _cancel(self, run: Run) -> None:
         scope = self._scopes.get(run)

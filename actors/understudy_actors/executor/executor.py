@@ -16,18 +16,18 @@ class Executor:
 
     def submit(self, run: Run) -> None:
         """Step `run` soon. Its results follow through `Results`."""
-        if run.routine.function.kind == "coroutine":
+        if run.routine.kind == "coroutine":
             self.async_loop.submit(run)
         else:
             self.workers.submit(run)
 
     def withdraw(self, run: Run) -> bool:
         """Take back a submitted run; return False if its step may have begun."""
-        return run.routine.function.kind != "coroutine" and self.workers.withdraw(run)
+        return run.routine.kind != "coroutine" and self.workers.withdraw(run)
 
     def close(self, run: Run) -> None:
         """Close the routine of a dropped run, as soon as no step of it is under way."""
-        if run.routine.function.kind == "coroutine":
+        if run.routine.kind == "coroutine":
             self.async_loop.close(run)
         else:
             self.workers.close(run)

@@ -32,6 +32,14 @@ that would otherwise need another thread.
   very thread, which looks at the queue as soon as the message has been handled.
 - It performs calls of quick plain functions within the step of their caller (see `inline`).
 
+Lent slots
+----------
+A function that waits for another call on its own thread (`Handle.result`) lends its slot (see
+`understudy_actors.lent_slots`): its worker counts as *lent* instead of active, and one more thread
+may work. When the wait is over the function goes on at once. There may then be more active workers
+than slots; no further run begins, and workers that end a step become idle, until there are as many
+again. At most `LENT_MAX` slots are lent, because each holds a thread.
+
 Which thread may touch what
 ---------------------------
 - `_lock` guards the counters and flags below. It is held for a few instructions only: never while a
@@ -59,8 +67,9 @@ Why no wake-up is lost
 What is not perfect
 -------------------
 Behind a step that blocks, the next run waits until the second nudge. Threads once started stay
-until `stop`. And `_begun` is counted without a lock, so it may miss some runs: `nudge` only needs
-to see whether it changes.
+until `stop`. A function that waits for another one without a handle (a lock, a queue) lends
+nothing. And `_begun` is counted without a lock, so it may miss some runs: `nudge` only needs to see
+whether it changes.
 """
 
 from __future__ import annotations
@@ -73,14 +82,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+from understudy_actors import lent_slots
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import CostEstimate, inline_call
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.stack import close_excess
 from understudy_actors.interpreter.step_result import StepResult
 
 #: Steps after which a worker reports how long they have taken.
 _REPORT_STEPS: Final = 64
+#: Most slots that are lent at a time.
+LENT_MAX: Final = 256
 
 
 class PollingPort(Protocol):
@@ -110,6 +123,8 @@ class WorkerPool:
         The clock, epoch milliseconds.
     polling
         Messages for a worker without work to poll; None: workers never poll.
+    on_lent
+        Called on a worker's thread when a slot was lent, taken back or refused.
     """
 
     def __init__(
@@ -118,11 +133,13 @@ class WorkerPool:
         results: Results,
         now_ms: Callable[[], int],
         polling: PollingPort | None = None,
+        on_lent: Callable[[], None] | None = None,
     ) -> None:
         self._size = size
         self._results = results
         self._now_ms = now_ms
         self._polling = polling
+        self._on_lent = on_lent
         #: a worker polls, or handles the messages that it has received
         self._has_poller = False
         #: the poller waits, so it does not see new runs
@@ -135,6 +152,8 @@ class WorkerPool:
         self._active = 0
         #: active workers that have not looked at the queue since they were called
         self._coming = 0
+        #: workers inside functions that wait for other calls
+        self._lent = 0
         self._begun = 0
         self._begun_at_nudge = -1
         self._costs = CostEstimate()
@@ -143,6 +162,16 @@ class WorkerPool:
     def backlog(self) -> int:
         """Number of runs that no worker has begun."""
         return len(self._ready)
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The workers that were started; they live until `stop`."""
+        return list(self._threads)
+
+    @property
+    def lent(self) -> int:
+        """Number of slots that functions have lent."""
+        return self._lent
 
     @property
     def crowded(self) -> bool:
@@ -157,7 +186,7 @@ class WorkerPool:
     def submit(self, run: Run) -> None:
         """Step `run` on one of the threads."""
         routine = run.routine
-        if routine.flush is None and routine.function.kind != "plain":
+        if routine.flush is None and routine.kind != "plain":
             routine.hand_out_to(partial(self._report_part, run), self._now_ms)
         with self._lock:
             self._ready.append(run)
@@ -200,6 +229,29 @@ class WorkerPool:
             for _ in range(min(max(1, self._active), len(self._ready))):
                 self._activate()
 
+    def lend(self) -> bool:
+        """Let another run begin while the calling worker waits; False: too many slots are lent."""
+        with self._lock:
+            lent = self._lent < LENT_MAX
+            if lent:
+                self._lent += 1
+                self._active -= 1
+                if self._ready and self._poller_waits:
+                    self._call_poller()
+                elif self._ready and not self._coming:
+                    self._activate()
+        if self._on_lent is not None:
+            self._on_lent()
+        return lent
+
+    def take_back(self) -> None:
+        """Note that the calling worker goes on, beside the one that works in its place."""
+        with self._lock:
+            self._lent -= 1
+            self._active += 1
+        if self._on_lent is not None:
+            self._on_lent()
+
     def stop(self) -> None:
         """End the idle workers. A worker inside a function ends with the process."""
         with self._lock:
@@ -210,17 +262,17 @@ class WorkerPool:
     # With the lock held --------------------------------------------------------------------------
 
     def _activate(self) -> None:
-        """Wake an idle worker, or start a new one unless there are enough."""
+        """Wake an idle worker, or start a new one, unless there are enough."""
+        if self._active >= self._size:
+            return
         if self._idle:
             self._idle -= 1
-        elif len(self._threads) < self._size:
+        else:
             thread = threading.Thread(
                 target=self._work, name=f"understudy-worker-{len(self._threads)}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
-        else:
-            return
         self._active += 1
         self._coming += 1
         self._tokens.put(True)
@@ -235,6 +287,7 @@ class WorkerPool:
     # On a worker's thread ------------------------------------------------------------------------
 
     def _work(self) -> None:
+        lent_slots.join(self)
         while self._tokens.get():
             with self._lock:
                 self._coming -= 1
@@ -245,6 +298,9 @@ class WorkerPool:
         ready, clock = self._ready, time.perf_counter
         steps, began = 0, clock()
         while True:
+            if self._active > self._size and self._retire():
+                self._results.add_busy_time(steps, clock() - began)
+                return
             try:
                 run = ready.popleft()
             except IndexError:
@@ -269,6 +325,18 @@ class WorkerPool:
                 return False
             self._active -= 1
             self._idle += 1
+            return True
+
+    def _retire(self) -> bool:
+        """Become idle if more workers are active than there are slots."""
+        with self._lock:
+            if self._active <= self._size:
+                return False
+            self._active -= 1
+            self._idle += 1
+            if self._ready and self._poller_waits:
+                # It may be the only one left that is not inside a step.
+                self._call_poller()
             return True
 
     def _poll(self) -> bool:
@@ -308,9 +376,10 @@ class WorkerPool:
             self._results.put(report, worker_idle=not self._ready)
         if routine.dropped:
             routine.close()
+            close_excess()
 
     def _measured_step(self, routine: Routine) -> StepResult:
-        if routine.function.kind != "plain":
+        if routine.kind != "plain":
             return routine.step(self._now_ms())
         began = time.perf_counter()
         result = routine.step(self._now_ms())

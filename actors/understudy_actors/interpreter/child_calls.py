@@ -10,12 +10,14 @@ from understudy_actors.interpreter.child_commands import (
     create_command,
     pending_record,
 )
+from understudy_actors.interpreter.child_ids import child_id
 from understudy_actors.interpreter.empty import NO_LIST, NO_SET
 from understudy_actors.interpreter.ports import FunctionLike
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Sleep
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_store.commands import PromiseSettle
+from understudy_store.limits import ID_CHARS_MAX
 from understudy_store.records import RESOLVED, PromiseRecord, Value
 
 _LOCAL: Final = frozenset(("lfi", "lfc"))
@@ -76,7 +78,10 @@ class ChildCalls:
         """Number the next call in order, and return its spec for the caller to fill in."""
         replay = self.replay
         replay.calls_made += 1
-        return CallSpec(kind, f"{self.frame.id}.{replay.calls_made}", name, site)
+        id = f"{self.frame.id}.{replay.calls_made}"
+        if len(id) > ID_CHARS_MAX:
+            id = child_id(self.frame.id, replay.calls_made)
+        return CallSpec(kind, id, name, site)
 
     def defer(self, spec: CallSpec) -> None:
         """Have the call made at the next yield, even if it is not what is yielded."""
@@ -124,6 +129,8 @@ class ChildCalls:
         kind = spec.kind
         attached = kind in _ATTACHED
         promise: Promise[Any] = Promise(spec.id, attached=attached, hint=hint)
+        if kind in _LOCAL:
+            promise.local_spec = spec
         if spec.made:
             return promise
         spec.made = True

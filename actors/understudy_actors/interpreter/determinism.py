@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from understudy_actors.errors import NonDeterminismError
@@ -10,6 +10,7 @@ from understudy_actors.interpreter.requests import CallSpec
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_KIND,
+    HEADER_PLACE,
     HEADER_SITE,
     HEADER_VERSION,
     PromiseRecord,
@@ -18,36 +19,63 @@ from understudy_store.records import (
 #: Kinds as they are recorded, if that differs from the kind of the call: whether the caller waits
 #: at once is no part of history, so a replay may call with rfc what was called with rfi.
 RECORDED_KIND: Final = {"rfc": "rfi", "lfc": "lfi"}
+#: Kinds that are the same thing to the store: one call may attach to another by its id, if both
+#: call the same function.
+_STORED_AS: Final[dict[str | None, str]] = {
+    **dict.fromkeys(("rpc", "rfi", "rfc", "detached", "schedule"), "call"),
+    **dict.fromkeys(("lfi", "lfc"), "local"),
+}
+#: kinds as people know them, by their recorded names
+_WORDS: Final = {"rfi": "rpc", "lfi": "run"}
 
 
 def describe(record: PromiseRecord) -> str:
-    """Name the call that made a promise: ``rfi bar version 2``."""
+    """Name the call that made a promise: ``rpc bar version 2``."""
     headers = record.param.headers
-    kind, name = headers.get(HEADER_KIND, "?"), headers.get(HEADER_FUNCTION, "")
-    return _described(kind, name, headers.get(HEADER_VERSION))
+    return call_name(headers) + _of_version(headers.get(HEADER_VERSION))
 
 
-def check(record: PromiseRecord, spec: CallSpec) -> None:
-    """Raise `NonDeterminismError` unless `record` was made by a call like `spec`."""
+def call_name(headers: Mapping[str, str]) -> str:
+    """Name the call in the headers of a param, without its version: ``rpc bar``."""
+    return _named(headers.get(HEADER_KIND, "?"), headers.get(HEADER_FUNCTION, ""))
+
+
+def place_of(record: PromiseRecord) -> str:
+    """Return the place of a recorded call among its caller's: the id that follows from it."""
+    return record.param.headers.get(HEADER_PLACE, record.id)
+
+
+def difference(record: PromiseRecord, spec: CallSpec) -> NonDeterminismError | None:
+    """Return the error if `record`, recorded in the place of `spec`, is another call; else None."""
     headers = record.param.headers
     kind = RECORDED_KIND.get(spec.kind, spec.kind)
     version = str(spec.version) if spec.version else None
+    place = spec.place or spec.id
+    same_id = record.id == spec.id
     if (
-        headers.get(HEADER_KIND) == kind
+        same_id
+        and headers.get(HEADER_KIND) == kind
         and headers.get(HEADER_FUNCTION, "") == spec.name
         and (version is None or headers.get(HEADER_VERSION) == version)
+        and headers.get(HEADER_PLACE, place) == place
     ):
-        return
-    raise NonDeterminismError(
-        spec.id,
-        describe(record),
-        _described(kind, spec.name, version),
-        headers.get(HEADER_SITE, "?"),
-        spec.site,
-    )
+        return None
+    recorded, asked = describe(record), _named(kind, spec.name) + _of_version(version)
+    if not same_id:
+        recorded, asked = f"{recorded} with the id {record.id}", f"{asked} with the id {spec.id}"
+    elif recorded == asked:
+        recorded, asked = f"{recorded} as {headers[HEADER_PLACE]}", f"{asked} as {place}"
+    return NonDeterminismError(place, recorded, asked, headers.get(HEADER_SITE, "?"), spec.site)
 
 
-def left_over(record: PromiseRecord, ended_at: str) -> NonDeterminismError:
+def are_alike(kind: str | None, other: str | None) -> bool:
+    """Return whether calls of these kinds are the same to the store, so that ids may be shared."""
+    return _STORED_AS.get(kind, kind) == _STORED_AS.get(other, other)
+
+
+def left_over(
+    record: PromiseRecord, ended_at: str, raised: BaseException | None = None
+) -> NonDeterminismError:
     """Return the error of a function that ended without making a call that its history holds.
 
     Parameters
@@ -56,9 +84,14 @@ def left_over(record: PromiseRecord, ended_at: str) -> NonDeterminismError:
         The promise of that call.
     ended_at
         Place of the function in the code: ``file.py:12``.
+    raised
+        The exception that the function ended with; None if it returned.
     """
     site = record.param.headers.get(HEADER_SITE, "?")
-    return NonDeterminismError(record.id, describe(record), "nothing: it ended", site, ended_at)
+    asked = "nothing: it ended" if raised is None else f"nothing: it ended with {raised!r}"
+    error = NonDeterminismError(record.id, describe(record), asked, site, ended_at)
+    error.__cause__ = raised
+    return error
 
 
 def defined_at(fn: Callable[..., Any]) -> str:
@@ -67,5 +100,9 @@ def defined_at(fn: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
 
 
-def _described(kind: str, name: str, version: str | None) -> str:
-    return f"{kind} {name}".strip() + (f" version {version}" if version else "")
+def _named(kind: str, name: str) -> str:
+    return f"{_WORDS.get(kind, kind)} {name}".strip()
+
+
+def _of_version(version: str | None) -> str:
+    return f" version {version}" if version else ""

@@ -27,6 +27,9 @@ class RunView(Protocol):
     def replay(self) -> ReplayState: ...
     @property
     def calls(self) -> ChildCalls: ...
+    #: the function was let go of while its call goes on elsewhere, or later
+    @property
+    def is_set_aside(self) -> bool: ...
 
 
 class Environment(Protocol):

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from understudy_actors.errors import RequestError
-from understudy_actors.interpreter.error_notes import explain
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy, Values
 from understudy_actors.interpreter.requests import Request
 from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, SettleState, Value
@@ -36,7 +35,7 @@ def success(values: Values, function: FunctionLike, result: Any, attempt: int) -
     if isinstance(result, Request):
         raise RequestError(f"{what}: {result.not_yielded()}")
     headers = {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}
-    return Outcome(RESOLVED, Value(headers, values.encode_value(result, what)))
+    return Outcome(RESOLVED, Value(headers, values.encode_value(result, what, function)))
 
 
 def failure(values: Values, error: BaseException, attempt: int) -> Outcome:
@@ -45,19 +44,12 @@ def failure(values: Values, error: BaseException, attempt: int) -> Outcome:
     return Outcome(REJECTED, Value(headers, values.encode_error(error)), error)
 
 
-def retry_delay_s(
-    function: FunctionLike, policy: RetryPolicy, attempt: int, error: BaseException, *, leaf: bool
-) -> float | None:
-    """Return the seconds until the next attempt; None if there is none. May add notes to `error`.
+def retry_delay_s(policy: RetryPolicy, attempt: int, error: BaseException) -> float | None:
+    """Return the seconds until a leaf's next attempt; None if there is none.
 
-    Parameters
-    ----------
-    leaf
-        The run has made no calls. Only leaves are retried: a function that makes calls would be
-        replayed, with the same results, to the same end.
+    May add notes to `error`.
     """
-    hopeless = explain(error, function.kind)
-    if not leaf or function.kind == "generator" or not isinstance(error, Exception) or hopeless:
+    if not isinstance(error, Exception):
         return None
     try:
         return policy.delay_s(attempt, error)

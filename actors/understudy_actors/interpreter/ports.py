@@ -48,10 +48,13 @@ class Values(Protocol):
         self, function: FunctionLike | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> bytes: ...
     def decode_call(
-        self, function: FunctionLike, data: bytes | None
+        self, function: FunctionLike | None, data: bytes | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
-    def encode_value(self, value: Any, what: str) -> bytes:
-        """Encode a value; `what` names it in the error if it cannot travel."""
+    def encode_value(self, value: Any, what: str, function: FunctionLike | None = None) -> bytes:
+        """Encode a value; `what` names it in the error if it cannot travel.
+
+        If it is a result, `function` has returned it.
+        """
 
     def decode_value(self, data: bytes | None, hint: Any = None) -> Any:
         """Decode a value, as the type `hint` if there is one."""

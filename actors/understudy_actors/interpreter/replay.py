@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from understudy_actors.errors import NonDeterminismError
-from understudy_actors.interpreter import determinism
+from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.interpreter.determinism import (
+    are_alike,
+    defined_at,
+    difference,
+    left_over,
+    place_of,
+)
 from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
 from understudy_actors.interpreter.wait import Wait
-from understudy_store.records import RESOLVED, PromiseRecord
+from understudy_store.records import PENDING, RESOLVED, PromiseRecord
 
 
 class ReplayState(msgspec.Struct, eq=False):
@@ -36,6 +43,13 @@ class ReplayState(msgspec.Struct, eq=False):
     unmade: set[str] = NO_SET
     #: ids of attached children that have not settled; the run does not settle before them
     attached: dict[str, None] = NO_NAMES
+    #: recorded calls with ids of their own, by their place among the calls
+    placed: dict[str, PromiseRecord] = NO_NAMES
+    #: calls that this run has made under ids of their own
+    chosen: dict[str, CallSpec] = NO_NAMES
+    #: Refusals of calls for which the function has not waited, so that it does not know of them.
+    #: The node's thread adds to it.
+    refused: dict[str, CommandError] = NO_NAMES
     #: number of calls made so far; the children's ids are numbered by it
     calls_made: int = 0
     #: A mismatch that this run itself has found. It is compared by identity, because an awaited
@@ -51,6 +65,9 @@ class ReplayState(msgspec.Struct, eq=False):
         """Take in the children that were recorded before this run began."""
         self.known = {record.id: record for record in history}
         self.unmade = set(self.known)
+        self.placed = {
+            place: record for record in history if (place := place_of(record)) != record.id
+        }
 
     def absorb(self, inbox: deque[PromiseRecord], wait: Wait | None) -> None:
         """Take in what has settled since the last step, and count it for the wait under way."""
@@ -77,18 +94,63 @@ class ReplayState(msgspec.Struct, eq=False):
         Raises
         ------
         NonDeterminismError
-            The promise was recorded for another call.
+            Another call is recorded in this place, or this one in another place.
+        CommandError
+            This run has made another call under the same id.
         """
-        record = self.known.get(spec.id)
-        if record is not None:
-            try:
-                determinism.check(record, spec)
-            except NonDeterminismError as mismatch:
-                self.mismatch = mismatch
-                raise
-            if self.unmade:
-                self.unmade.discard(spec.id)
-        return record
+        if spec.place is not None:
+            self._check_chosen(spec)
+        if self.unmade:
+            self._check_place(spec)
+        return self.known.get(spec.id)
+
+    def _check_place(self, spec: CallSpec) -> None:
+        """Compare a call with the one in the history, and check it off."""
+        place = spec.place or spec.id
+        # In a place, a call is recorded under an id of its own, or under that of the place.
+        record = self.placed.get(place) or self.known.get(place)
+        if record is None and spec.id in self.unmade:
+            record = self.known[spec.id]
+        if record is None or record.id not in self.unmade:
+            return
+        self.mismatch = difference(record, spec)
+        if self.mismatch is not None:
+            raise self.mismatch
+        self.unmade.discard(record.id)
+
+    def _check_chosen(self, spec: CallSpec) -> None:
+        """Refuse an id that this run has given to another call; the same call may be made again."""
+        if self.chosen is NO_NAMES:
+            self.chosen = {}
+        first = self.chosen.setdefault(spec.id, spec)
+        if first.name != spec.name or not are_alike(first.kind, spec.kind):
+            raise CommandError(
+                409,
+                f"the id {spec.id!r} belongs to another call ({first.label} at {first.site}), so "
+                f"it cannot be {spec.label}: give one of them another id",
+            )
+
+    def mismatch_at_end(
+        self, fn: Callable[..., Any], raised: BaseException | None
+    ) -> NonDeterminismError | None:
+        """Return where code and history differ, for a function that has ended; None: nowhere.
+
+        Parameters
+        ----------
+        fn
+            The code of the function.
+        raised
+            The exception that it ended with; None if it returned.
+        """
+        missed = self.first_unmade()
+        if self.mismatch is not None or missed is None:
+            return self.mismatch
+        return left_over(missed, defined_at(fn), raised)
+
+    def is_settled(self, id: str) -> bool:
+        """Return whether the promise `id` is known to have settled."""
+        record = self.known.get(id)
+        return record is not None and record.state != PENDING
 
     def consume(self, promise: Promise[Any]) -> Any:
         """Return the value of a settled promise, or raise the error that it failed with."""
@@ -97,7 +159,23 @@ class ReplayState(msgspec.Struct, eq=False):
             self.time_ms = record.settled_at
         if record.state == RESOLVED:
             return self.values.decode_value(record.value.data, promise.hint)
+        self.hear((promise,))
         raise self.values.settled_error(record)
+
+    def refuse(self, id: str, error: CommandError) -> None:
+        """Note that the store has refused the call `id`; called on the node's thread.
+
+        The function is told if it waits for the call. Otherwise it fails at its end.
+        """
+        if self.refused is NO_NAMES:
+            self.refused = {}
+        self.refused[id] = error
+
+    def hear(self, promises: Iterable[Promise[Any]]) -> None:
+        """Note that the function is told how these ended, so that no refusal goes unheard."""
+        if self.refused:
+            for promise in promises:
+                self.refused.pop(promise.id, None)
 
     def first_unmade(self) -> PromiseRecord | None:
         """Return the first recorded call that the code has not made; None if it made all."""

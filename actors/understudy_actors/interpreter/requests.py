@@ -7,7 +7,8 @@ There are three ways to yield one: ``x = yield request`` in a generator (type ch
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
+from contextvars import Context as Variables
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -20,6 +21,15 @@ T_co = TypeVar("T_co", covariant=True)
 
 #: the start of trio's error for a request that is awaited in a task of trio's own
 _TRIO_REFUSAL = "trio.run received unrecognized yield message"
+
+
+#: the methods of a context by the kinds of calls, which are older names
+_METHODS: Final = {"rfi": "begin_rpc", "rfc": "rpc", "lfi": "begin_run", "lfc": "run"}
+
+
+def method_of(kind: str) -> str:
+    """Return the name of the method of a context that makes calls of a kind."""
+    return _METHODS.get(kind, kind)
 
 
 class Request(Generic[T_co]):
@@ -44,8 +54,8 @@ class Request(Generic[T_co]):
         return (
             f"{self!r} was awaited in a task of a nursery: only the durable function itself can "
             "await what ctx makes, because the order of its awaits is its history. To have several "
-            "calls under way at once, start them there (`p = await ctx.rfi(...)` or "
-            "`ctx.lfi(...)`) and `await ctx.all([...])`"
+            "calls under way at once, start them there (`p = await ctx.begin_rpc(...)` "
+            "or `ctx.begin_run(...)`) and `await ctx.all([...])`"
         )
 
     def __reduce__(self) -> NoReturn:
@@ -59,7 +69,7 @@ class Request(Generic[T_co]):
 class Promise(Request[T_co]):
     """A durable promise inside a function: yield it, or await it, to wait for its value.
 
-    ``ctx.rfi``, ``lfi``, ``detached`` and ``promise`` give one when they are yielded.
+    ``ctx.begin_rpc``, ``begin_run``, ``detached`` and ``promise`` give one when they are yielded.
 
     Attributes
     ----------
@@ -78,12 +88,14 @@ class Promise(Request[T_co]):
     ('ask-1.1', None)
     """
 
-    __slots__ = ("attached", "hint", "id")
+    __slots__ = ("attached", "hint", "id", "local_spec")
 
     def __init__(self, id: str, *, attached: bool = True, hint: Any = None) -> None:
         self.id = id
         self.attached = attached
         self.hint = hint
+        #: the spec of a local call, because its arguments are not in its promise
+        self.local_spec: CallSpec | None = None
 
     def __repr__(self) -> str:
         return f"<Promise {self.id}>"
@@ -95,7 +107,8 @@ class CallSpec(msgspec.Struct, eq=False):
     Parameters
     ----------
     kind
-        rfi, rfc, lfi, lfc, detached, sleep, promise or race; from outside rpc or schedule.
+        rfi, rfc, lfi, lfc (the older names of begin_rpc, rpc, begin_run, run), detached, sleep,
+        promise or race; from outside rpc or schedule.
     name
         Name of the function; empty if no function is called.
     site
@@ -114,6 +127,8 @@ class CallSpec(msgspec.Struct, eq=False):
     function: FunctionLike | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
+    #: the context variables of the caller, as of a local call
+    variables: Variables | None = None
     #: encoded arguments of any other call
     data: bytes | None = None
     target: str | None = None
@@ -131,8 +146,9 @@ class CallSpec(msgspec.Struct, eq=False):
 
     @property
     def label(self) -> str:
-        """The name of the call in errors and logs: ``rfi bar``."""
-        return f"{self.kind} {self.name}" if self.name else self.kind
+        """The name of the call in errors and logs: ``begin_rpc bar``."""
+        method = method_of(self.kind)
+        return f"{method} {self.name}" if self.name else method
 
 
 #: applies the options of one call to its spec; the SDK reads and checks them
@@ -205,7 +221,7 @@ class Call(_WithOptions[T_co]):
     Parameters
     ----------
     wait
-        The yield gives the value (rfc, lfc); otherwise the promise, at once (rfi, lfi).
+        The yield gives the value (rpc, run); otherwise the promise, at once (begin_rpc, begin_run).
     hint
         The type to decode the value as.
     """
@@ -227,18 +243,38 @@ class Sleep(_WithOptions[None]):
 
 
 class All(Request[list[T]]):
-    """A wait for all; gives the values in order, or raises the first failure in that order."""
+    """A wait for all; gives the values in order, or raises the first failure in that order.
 
-    __slots__ = ("items",)
+    Parameters
+    ----------
+    items
+        Promises, and requests that give one or stand for several.
+    return_exceptions
+        Failures stand among the values instead of being raised.
+    label
+        The name in the notes on failures.
+    """
 
-    def __init__(self, items: Sequence[Request[Any]]) -> None:
+    __slots__ = ("items", "label", "return_exceptions")
+
+    def __init__(
+        self,
+        items: Sequence[Request[Any]],
+        *,
+        return_exceptions: bool = False,
+        label: str = "ctx.all",
+    ) -> None:
         self.items = items
+        self.return_exceptions = return_exceptions
+        self.label = label
 
 
 class Race(Request[T_co]):
     """A wait for the first to settle. The winner is stored, so that a replay sees the same one."""
 
     __slots__ = ("cancel", "items", "spec")
+
+    label = "ctx.race"
 
     def __init__(self, spec: CallSpec, items: Sequence[Request[Any]], *, cancel: bool) -> None:
         self.spec = spec

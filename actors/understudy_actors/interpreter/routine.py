@@ -3,7 +3,7 @@
 How it works
 ------------
 A routine is the interpreter's instance for one run of a function: the body of a task, or a local
-call inside one. The function makes requests (``ctx.rfc(...)``) and yields them. The routine answers
+call inside one. The function makes requests (``ctx.rpc(...)``) and yields them. The routine answers
 each: if the result is known, the function goes on at once; otherwise the routine notes what it
 waits for, and the step ends. A step therefore runs the function until it must wait or ends, and
 returns commands for the store and local calls to start (`StepResult`). The node feeds settled
@@ -19,18 +19,28 @@ arguments, and the promises it was told of. This makes recovery one and the same
 * Time and random numbers come from ``ctx`` and depend on the id and the history alone.
 
 A replayed function must therefore make the same calls in the same order. Each call is compared with
-the recorded one (`determinism`): its kind, its function's name and, if asked for, its version. A
-mismatch ends the run with `NonDeterminismError`. The error is not thrown into the function, because
-the function could catch it and go on. A function that ends without having made all recorded calls
-has changed too, and fails in the same way.
+the one that is recorded in its place (`determinism`) before anything comes of it: its id, its kind,
+its function's name and, if asked for, its version. A mismatch says that the code has changed, which
+is no result of the call: the step asks for nothing but that the task be parked
+(`StepResult.mismatch`). The error is not thrown into the function, because the function could catch
+it and go on. A function that ends without having made all recorded calls has changed too.
 
 Calls that are made and not yielded are sent with the next yield, or when the function returns. A
 function that has returned does not settle before the calls that it started have settled, except
-detached ones.
+detached ones, and not before the store has answered all of them: a call that it refuses, and that
+the function did not wait for, is the function's failure.
 
 A step that makes very many calls hands out its commands in parts (`flush`). If the broker has not
 answered more than `UNANSWERED_MAX` of them, the routine pauses until it has: the answer to the last
 yield is kept in a `Wait` that needs nothing.
+
+Each run has a copy of the context variables for itself, and keeps it over its waits, whichever
+thread steps it. So what a function puts into a `contextvars.ContextVar` (and with it the precision
+of ``decimal``, what structlog has bound, the current span of OpenTelemetry) is seen by this run
+alone. A task begins with an empty context, the same on every node. A local call, and each attempt
+of it, begins with a copy of its caller's as of the call. A replay runs the same code again, so it
+sets the same variables again. A generator or a plain function is entered with `Context.run`; a
+coroutine is a task of a loop, which is started with these variables and enters them itself.
 
 One thread at a time steps a routine. Two methods may be called from another thread meanwhile:
 `learn`, which appends to a deque that only steps empty, and `answered`, which adds to a counter
@@ -50,21 +60,23 @@ What is not perfect
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from contextvars import Context as Variables
 from typing import Any, Final
 
-from understudy_actors.errors import NonDeterminismError
+from understudy_actors.interpreter.bodies import BODIES, body_of
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.child_commands import CallFrame
-from understudy_actors.interpreter.determinism import defined_at, left_over
 from understudy_actors.interpreter.empty import NO_LIST
 from understudy_actors.interpreter.environment import Environment
+from understudy_actors.interpreter.error_notes import explain
 from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_s, success
-from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
+from understudy_actors.interpreter.ports import FunctionLike, Kind, RetryPolicy
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Request, Subroutine
+from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
-from understudy_actors.interpreter.wait import Wait, kept
+from understudy_actors.interpreter.wait import GO_ON, Wait, kept
 from understudy_actors.interpreter.yields import answer
 from understudy_store.records import PromiseRecord
 
@@ -101,30 +113,15 @@ class Routine:
         Takes partial results of long steps.
     time_ms
         The time at which ``ctx.time`` begins, if `record` is not yet what the store will hold.
+    variables
+        The context variables to begin with a copy of; None: none are set.
     """
 
     __slots__ = (
-        "_answered",
-        "_args",
-        "_data",
-        "_kwargs",
-        "_retry",
-        "_sent",
-        "_stack",
-        "_started",
-        "attempt",
-        "calls",
-        "dropped",
-        "ended",
-        "env",
-        "flush",
-        "function",
-        "id",
-        "inbox",
-        "record",
-        "replay",
-        "wait",
-    )
+        "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_sent", "_stack",
+        "_started", "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id",
+        "inbox", "is_over", "kind", "record", "replay", "variables", "wait",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -142,9 +139,12 @@ class Routine:
         retry: RetryPolicy | None = None,
         flush: Flush | None = None,
         time_ms: int | None = None,
+        variables: Variables | None = None,
     ) -> None:
         self.env = env
         self.function = function
+        #: the function's, until a plain one returns a generator or a coroutine
+        self.kind: Kind = function.kind
         self.record = record
         self.id = record.id
         self.attempt = attempt
@@ -157,6 +157,10 @@ class Routine:
         #: The run has been let go: its results count no more, and the thread that steps it closes
         #: it.
         self.dropped = False
+        #: the call has settled, though the function has not ended; set before it is let go
+        self.is_over = False
+        #: the context variables of this run
+        self.variables = Variables() if variables is None else variables.copy()
         #: settled promises that no step has seen
         self.inbox: deque[PromiseRecord] = NO_LIST
         #: the condition under which the function goes on; None while it runs and after its end
@@ -168,11 +172,11 @@ class Routine:
         self._data = data
         self._retry = retry
         self._started = False
+        self._inherited = variables
         #: the function's own generator, and subroutines on top of it
-        self._stack: list[Generator[Any, Any, Any]] = NO_LIST
+        self._stack: Stack = NO_LIST
         # There are two counters because two threads count.
-        self._sent = 0
-        self._answered = 0
+        self._sent = self._answered = 0
 
     # The node's side -----------------------------------------------------------------------------
 
@@ -198,11 +202,6 @@ class Routine:
         self._answered += count
 
     @property
-    def waiting(self) -> bool:
-        """True if it cannot go on before something settles."""
-        return self.wait is not None and not self.wait.ready
-
-    @property
     def paused(self) -> bool:
         """True if it has asked for so much that it waits for the broker to catch up."""
         return self.wait is not None and self.wait.ready and self._behind
@@ -219,7 +218,8 @@ class Routine:
 
     @property
     def _behind(self) -> bool:
-        return self._sent - self._answered > UNANSWERED_LOW
+        """True while it waits for the broker; a run that has ended waits for every answer."""
+        return self._sent - self._answered > (UNANSWERED_LOW if self.ended is None else 0)
 
     def wake_on(self) -> list[str]:
         """Return ids, awaitable from outside, of which one must settle for this run to go on."""
@@ -245,10 +245,10 @@ class Routine:
         wait = self.wait
         if wait is not None:
             if wait.ready and not self._behind:
-                self._finish(wait)
+                self._enter(self._finish, wait)
         elif not self._started:
             self._started = True
-            self._start()
+            self._enter(self._start)
         return self._take()
 
     def answer_trap(self, value: Any = None, error: BaseException | None = None) -> StepResult:
@@ -265,18 +265,25 @@ class Routine:
         return self.answer_trap(error=error)
 
     def close(self) -> None:
-        """Let go of the function; its clean-up code runs."""
+        """Let go of the function; its clean-up code runs only if the call is over."""
         self.dropped = True
-        self._close_stack()
         self.flush = None
+        if not self.is_over:
+            set_aside(self._stack)
+        elif self._stack:
+            self._enter(close, self._stack)
 
-    def _close_stack(self) -> None:
-        stack, self._stack = self._stack, NO_LIST
-        for generator in reversed(stack):
-            try:
-                generator.close()
-            except BaseException:
-                continue
+    @property
+    def is_set_aside(self) -> bool:
+        """True if the function was let go of while its call goes on elsewhere, or later."""
+        return self.dropped and not self.is_over
+
+    def _enter(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function that runs the user's code, with the context variables of this run."""
+        if self.kind == "coroutine":
+            function(*args)
+        else:
+            self.variables.run(function, *args)
 
     def _take(self) -> StepResult:
         result = self.calls.result
@@ -295,20 +302,25 @@ class Routine:
                 return
         try:
             result = function.fn(self.env.make_context(self), *args, **kwargs)
+            if self.kind != "plain" or result.__class__ in BODIES:
+                self.kind, result = body_of(function, result)
         except BaseException as error:
             self._raised(error)
             return
-        if function.kind == "plain":
+        if self.kind == "plain":
             self._returned(result)
+            return
+        self._stack = [result]
+        if self.kind == "coroutine" and function.kind == "plain":
+            self.wait = GO_ON
         else:
-            self._stack = [result]
             self._run(None, None)
 
     def _finish(self, wait: Wait) -> None:
         """Go on after a wait that is over."""
         self.wait = None
         if self.ended is not None:
-            self.calls.result.done = self.ended
+            self._settle(self.ended)
             return
         value: Any = None
         error: BaseException | None = None
@@ -316,7 +328,7 @@ class Routine:
             value = wait.finish()
         except BaseException as raised:
             error = raised
-        if value.__class__ is Wait:
+        if isinstance(value, Wait):
             self.wait = value
         else:
             self._run(value, error)
@@ -324,7 +336,7 @@ class Routine:
     def _run(self, value: Any, error: BaseException | None) -> None:
         """Send or throw into the function, and answer what it yields, until something must wait."""
         stack, calls = self._stack, self.calls
-        coroutine = self.function.kind == "coroutine"
+        coroutine = self.kind == "coroutine"
         while stack:
             try:
                 asked = stack[-1].send(value) if error is None else stack[-1].throw(error)
@@ -350,11 +362,11 @@ class Routine:
             except BaseException as raised:
                 if raised is self.replay.mismatch:
                     # It is not thrown into the function, which could catch it and go on.
-                    self._close_stack()
+                    set_aside(stack)
                     self._end(failure(self.env.values, raised, self.attempt))
                     return
                 value, error = None, raised
-            if value.__class__ is Wait:
+            if isinstance(value, Wait):
                 self.wait = value
                 return
             if len(calls.result.commands) >= FLUSH_COMMANDS and not self._hand_out():
@@ -376,9 +388,10 @@ class Routine:
     # Ending --------------------------------------------------------------------------------------
 
     def _returned(self, result: Any) -> None:
+        """End with a value. A call that is returned is not made: it may call this function."""
         values = self.env.values
         try:
-            if self.calls.deferred:
+            if self.calls.deferred and not isinstance(result, Request):
                 self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
         except Exception as error:
@@ -388,28 +401,38 @@ class Routine:
     def _raised(self, error: BaseException) -> None:
         function, values = self.function, self.env.values
         policy = self._retry or function.retry or values.default_retry
-        leaf = self.replay.calls_made == 0
-        delay_s = retry_delay_s(function, policy, self.attempt, error, leaf=leaf)
+        hopeless = explain(error, self.kind, self.env.functions.names)
+        retried = not hopeless and not self.replay.calls_made and self.kind != "generator"
+        delay_s = retry_delay_s(policy, self.attempt, error) if retried else None
         if delay_s is None:
             self._end(failure(values, error, self.attempt))
         else:
-            self.calls.result.retry_after_s = delay_s
-            self.calls.result.retry_error = error
+            self.calls.result.retry_after_s, self.calls.result.retry_error = delay_s, error
+            self.calls.result.attempts_max = getattr(policy, "max_attempts", None)
 
     def _end(self, outcome: Outcome) -> None:
-        """Settle, but not before all that the run has started."""
+        """Settle, but not before all that the run has started, and all that it has asked for.
+
+        An answer may be a refusal, of which somebody has to hear.
+        """
         replay = self.replay
-        if replay.unmade and not isinstance(outcome.error, NonDeterminismError):
-            missed = replay.first_unmade()
-            assert missed is not None
-            mismatch = left_over(missed, defined_at(self.function.fn))
-            mismatch.__cause__ = outcome.error
-            outcome = failure(self.env.values, mismatch, self.attempt)
-        if replay.attached:
+        mismatch = replay.mismatch_at_end(self.function.fn, outcome.error)
+        if mismatch is not None:
+            # What the step has asked for so far is of no account either.
+            self.calls.result = StepResult(mismatch=mismatch)
+            return
+        if replay.attached or self._sent + len(self.calls.result.commands) > self._answered:
             self.ended = outcome
             self.wait = Wait(replay.attached, len(replay.attached), kept(None, None))
         else:
-            self.calls.result.done = outcome
+            self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Settle, or fail because of a refused call for which nobody waited."""
+        refused = self.replay.refused
+        if refused and outcome.error is None:
+            outcome = failure(self.env.values, next(iter(refused.values())), self.attempt)
+        self.calls.result.done = outcome
 
     def next_attempt(self) -> Routine:
         """Return a routine that runs the same local call once more."""
@@ -425,6 +448,7 @@ class Routine:
             attempt=self.attempt + 1,
             retry=self._retry,
             time_ms=self.replay.time_ms,
+            variables=self._inherited,
         )
 
 
@@ -444,4 +468,5 @@ def local_routine(
         history=history,
         retry=caller.env.values.retry_policy(spec.retry),
         time_ms=start.time_ms,
+        variables=spec.variables,
     )

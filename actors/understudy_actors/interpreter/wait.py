@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 
 class Wait:
@@ -56,3 +56,7 @@ def kept(value: Any, error: BaseException | None) -> Callable[[], Any]:
         return value
 
     return finish
+
+
+#: The end of a step, for the next one to go on at once: on the loop of a coroutine, say.
+GO_ON: Final = Wait((), 0, kept(None, None))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from types import CoroutineType, GeneratorType
 from typing import Any, Final
 
 from understudy_actors.errors import RequestError
 from understudy_actors.interpreter.child_calls import ChildCalls
+from understudy_actors.interpreter.joins import JoinWait
 from understudy_actors.interpreter.requests import All, Call, Gather, Promise, Race, Sleep
 from understudy_actors.interpreter.wait import Wait
 
@@ -24,11 +26,23 @@ def answer(calls: ChildCalls, asked: Any) -> Any:
     """
     handler = _HANDLERS.get(asked.__class__)
     if handler is None:
+        if isinstance(asked, GeneratorType | CoroutineType):
+            raise RequestError(_called_directly(asked))
         raise RequestError(
             f"{calls.function.name} yielded {asked!r}, which is not a request: yield a call of "
-            "ctx (ctx.rfc, ctx.sleep, ...) or a promise, or use return"
+            "ctx (ctx.rpc, ctx.sleep, ...) or a promise, or use return"
         )
     return handler(calls, asked)
+
+
+def _called_directly(called: GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any]) -> str:
+    name = called.__name__
+    called.close()
+    return (
+        f"{name} was called directly, and what that gave was yielded, which runs nothing: write "
+        f"`yield ctx.rpc({name}, ...)` for a durable call, or `yield from {name}(ctx, ...)` to run "
+        "a generator as a part of this function"
+    )
 
 
 def _on_call(calls: ChildCalls, call: Call[Any]) -> Any:
@@ -48,85 +62,23 @@ def _on_promise(calls: ChildCalls, promise: Promise[Any]) -> Any:
     return Wait((promise.id,), 1, partial(replay.consume, promise))
 
 
-def _on_all(calls: ChildCalls, request: All[Any]) -> Any:
-    promises = [_as_promise(calls, item) for item in request.items]
-    consume = calls.replay.consume
-    return _wait_for(calls, promises, None, lambda: [consume(promise) for promise in promises])
+def _on_join(calls: ChildCalls, request: All[Any] | Race[Any]) -> Any:
+    wait = JoinWait(calls, request)
+    return wait.advance() if wait.ready else wait
 
 
 def _on_gather(calls: ChildCalls, request: Gather) -> Any:
-    return _wait_for(calls, request.promises, request.count, lambda: None)
-
-
-def _on_race(calls: ChildCalls, race: Race[Any]) -> Any:
-    promises = [_as_promise(calls, item) for item in race.items]
-    if not promises:
-        raise ValueError("ctx.race needs at least one promise")
-    record = calls.replay.match(race.spec)
-    if record is not None and record.settled:
-        return _race_won(calls, race, promises)
-    return _wait_for(calls, promises, 1, lambda: _decide_race(calls, race, promises))
-
-
-def _decide_race(calls: ChildCalls, race: Race[Any], promises: list[Promise[Any]]) -> Wait:
-    """Store which promise won, before anyone can act on it."""
-    known = calls.replay.known
-    settled = [
-        (record.settled_at or 0, place)
-        for place, promise in enumerate(promises)
-        if (record := known.get(promise.id)) is not None and record.settled
-    ]
-    winner = min(settled)[1]
-    calls.settle_race(race.spec, winner)
-    return Wait((race.spec.id,), 1, lambda: _race_won(calls, race, promises))
-
-
-def _race_won(calls: ChildCalls, race: Race[Any], promises: list[Promise[Any]]) -> Any:
-    replay = calls.replay
-    winner = int(replay.values.decode_value(replay.known[race.spec.id].value.data))
-    if race.cancel:
-        losers = [
-            promise.id
-            for place, promise in enumerate(promises)
-            if place != winner and not _is_settled(calls, promise.id)
-        ]
-        calls.result.cancels = (*calls.result.cancels, *losers)
-    return _on_promise(calls, promises[winner])
-
-
-def _wait_for(
-    calls: ChildCalls,
-    promises: Sequence[Promise[Any]],
-    count: int | None,
-    finish: Callable[[], Any],
-) -> Any:
-    """Wait until `count` of the promises have settled; None: until all have."""
-    ids = {promise.id: None for promise in promises}
-    missing = [id for id in ids if not _is_settled(calls, id)]
-    need = len(missing) if count is None else count - (len(ids) - len(missing))
-    return finish() if need <= 0 else Wait(missing, need, finish)
-
-
-def _is_settled(calls: ChildCalls, id: str) -> bool:
-    record = calls.replay.known.get(id)
-    return record is not None and record.settled
-
-
-def _as_promise(calls: ChildCalls, item: Any) -> Promise[Any]:
-    if isinstance(item, Promise):
-        return item
-    if isinstance(item, Call):
-        return calls.make(item.spec, item.hint)
-    if isinstance(item, Sleep):
-        return calls.make(item.spec)
-    raise RequestError(f"{item!r} is no promise: pass one made by ctx.rfi, ctx.lfi or ctx.sleep")
+    ids = {promise.id: None for promise in request.promises}
+    missing = [id for id in ids if not calls.replay.is_settled(id)]
+    need = request.count - (len(ids) - len(missing))
+    return None if need <= 0 else Wait(missing, need, lambda: None)
 
 
 _HANDLERS: Final[dict[type, Callable[[ChildCalls, Any], Any]]] = {
     Call: _on_call,
     Sleep: _on_sleep,
     Promise: _on_promise,
-    All: _on_all,
+    All: _on_join,
     Gather: _on_gather,
-    Race: _on_race,
+    Race: _on_join,
 }

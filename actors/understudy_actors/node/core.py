@@ -45,12 +45,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Final
 
 from understudy_actors.activation import Activation, Phase, Run, StepReport
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
+from understudy_actors.node.causes import failed_attempt
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.credit import CreditAccount
 from understudy_actors.node.fencing import Fencing, ignore_reply
@@ -65,6 +67,9 @@ from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled
 from understudy_store.commands import PromiseCancel, PromiseSettle, TaskRelease
 from understudy_store.records import PromiseRecord
 
+#: reasons of a revocation for which the task's promise has settled
+_SETTLED: Final = frozenset({"settled", "canceled", "deadline"})
+
 
 class NodeCore:
     """The core of one node; owns its parts and puts their work in order.
@@ -74,7 +79,8 @@ class NodeCore:
     log
         Takes lines that a person should see.
     log_failure
-        Takes a line and the exception, for every task that failed for good.
+        Takes a line, the exception, and whether there will be another attempt: for every task that
+        failed for good, and the first failure of every run that is tried again.
     """
 
     def __init__(
@@ -170,7 +176,7 @@ class NodeCore:
             elif isinstance(message, Revoked):
                 activation = self.state.activations.get(message.id)
                 if activation is not None and activation.version == message.version:
-                    self.state.drop(activation)
+                    self.state.drop(activation, is_over=message.reason in _SETTLED)
 
     def perform(self, promise: PromiseRecord, version: int, failures: int, now_ms: int) -> None:
         """Perform a task that this node created, or found pending, and acquired for itself."""
@@ -217,6 +223,11 @@ class NodeCore:
         self, run: Run, result: StepResult, inlined: tuple[Routine, StepResult] | None = None
     ) -> None:
         """Do what a step asks for. Results come last, because they may end the lease."""
+        if result.mismatch is not None:
+            run.done = True
+            text = f"{type(result.mismatch).__name__}: {result.mismatch}"
+            self._fencing.park(run.activation, text)
+            return
         if result.commands:
             self._fencing.add(run, result.commands)
         for start in result.locals:
@@ -239,6 +250,9 @@ class NodeCore:
             routine, result = inlined
             run = activation.runs[routine.id] = Run(activation, routine, parent)
             self._perform(run, result)
+            if routine.runnable:
+                # It has returned a coroutine, which its loop runs.
+                self.state.schedule(run)
             return
         history = activation.take_history(start.spec.id)
         self.state.add_run(activation, local_routine(parent.routine, start, history), parent)
@@ -252,7 +266,8 @@ class NodeCore:
         else:
             state.failed += 1
             if state.log_failure is not None and run.parent is None:
-                state.log_failure(f"{routine.function.name} {routine.id} failed", outcome.error)
+                text = f"{routine.function.name} {routine.id} failed"
+                state.log_failure(text, outcome.error, False)
         if run.parent is None:
             self._fencing.fulfill(run.activation, outcome.state, outcome.value)
         else:
@@ -263,16 +278,22 @@ class NodeCore:
     def _retry(self, run: Run, result: StepResult) -> None:
         """Try a leaf again: a task goes back with a delay, a local call is run again here."""
         assert result.retry_after_s is not None
+        assert result.retry_error is not None
         delay_ms = int(result.retry_after_s * 1000)
         state, routine = self.state, run.routine
-        if state.log is not None:
-            state.log(
-                f"{routine.function.name} {routine.id}: attempt {routine.attempt} failed with "
-                f"{result.retry_error!r}; the next one in {result.retry_after_s:.3g} s"
-            )
+        cause = failed_attempt(routine.attempt, result.attempts_max, result.retry_error)
+        text = (
+            f"{routine.function.name} {routine.id}: {cause}; the next one in "
+            f"{result.retry_after_s:.3g} s"
+        )
+        if routine.attempt == 1 and state.log_failure is not None:
+            # The traceback of the first failure is what leads to the mistake.
+            state.log_failure(text, result.retry_error, True)
+        elif state.log is not None:
+            state.log(text)
         if run.parent is None:
             self._fencing.send()
-            self._release(run.activation, delay_ms, failed=True)
+            self._release(run.activation, delay_ms, failed=True, cause=cause)
         else:
             run.routine = routine.next_attempt()
             run.activation.busy += 1
@@ -304,8 +325,10 @@ class NodeCore:
             self.grant()
         return count
 
-    def _release(self, activation: Activation, delay_ms: int = 0, *, failed: bool = False) -> None:
-        release = TaskRelease(activation.id, activation.version, delay_ms, failed=failed)
+    def _release(
+        self, activation: Activation, delay_ms: int = 0, *, failed: bool = False, cause: str = ""
+    ) -> None:
+        release = TaskRelease(activation.id, activation.version, delay_ms, failed, cause)
         self._link.request(release, ignore_reply)
         self.state.drop(activation)
 

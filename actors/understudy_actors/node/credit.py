@@ -67,14 +67,15 @@ class CreditAccount:
         self.policy = CreditPolicy(config.concurrency, config.ahead_ms, config.ahead_max)
         self._state = state
         self._link = link
+        #: slots of functions that wait for other calls: so many more may run
+        self.lent = 0
         self._received = 0
         self._granted = 0
 
     def new_session(self) -> int:
         """Count anew; return the credit to be announced at the join."""
-        state = self._state
         self._received = 0
-        self._granted = max(0, self.policy.target - state.running) if state.serving else 0
+        self._granted = self._room if self._state.serving else 0
         return self._granted
 
     def use(self) -> None:
@@ -86,10 +87,14 @@ class CreditAccount:
         state = self._state
         if not state.serving:
             return
-        total = self._received + max(0, self.policy.target - state.running)
+        total = self._received + self._room
         # Without a session the announcement is lost, and the next session counts anew.
         if total > self._granted and self._link.send(Credit(total)) is not False:
             self._granted = total
+
+    @property
+    def _room(self) -> int:
+        return max(0, self.policy.target + self.lent - self._state.running)
 
     @property
     def left(self) -> int:

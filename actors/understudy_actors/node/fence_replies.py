@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from understudy_actors.errors import CommandError, NonDeterminismError
-from understudy_actors.interpreter.determinism import describe
+from understudy_actors.interpreter.determinism import are_alike, call_name, describe
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply
@@ -13,17 +13,18 @@ from understudy_store.records import (
     EMPTY,
     HEADER_FUNCTION,
     HEADER_KIND,
+    HEADER_PLACE,
     HEADER_SITE,
     REJECTED,
     RESOLVED,
     TAG_BRANCH,
+    TAG_PARENT,
     PromiseRecord,
     Value,
 )
 
-#: Kinds of calls that are the same thing to the store: one may attach to another by its id, if both
-#: call the same function.
-_ALIKE: Final = dict.fromkeys(("rpc", "rfi", "detached", "schedule"), "call")
+#: characters of an id in a message; the store may have refused it because it is too long
+_SHOWN_CHARS: Final = 100
 
 
 def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
@@ -40,49 +41,53 @@ def settled_by(command: PromiseSettle, reply: Reply) -> PromiseRecord:
     )
 
 
-def refused(command: ChildCommand, reply: Reply, values: Values) -> PromiseRecord:
-    """Return a failed promise for a call that the store has refused."""
-    error = CommandError(reply.status, reply.error or "refused")
-    return _failed(command.id, values.encode_error(error))
+def failed(id: str, error: Exception, values: Values) -> PromiseRecord:
+    """Return a promise that failed with `error`, for a call that cannot be made."""
+    return PromiseRecord(id, REJECTED, EMPTY, Value({}, values.encode_error(error)), {}, 0, 0, None)
 
 
-def mismatch(command: PromiseCreate, found: PromiseRecord, values: Values) -> PromiseRecord | None:
-    """Return a failed promise if the one found under this id was made by another call.
+def explained(command: ChildCommand, error: CommandError) -> CommandError:
+    """Return the refusal of a command with the call that it belongs to, in words."""
+    if not isinstance(command, PromiseCreate):
+        return CommandError(error.status, f"the result of {_shortened(command.id)}: {error.error}")
+    headers = command.param.headers
+    at = f" at {headers[HEADER_SITE]}" if HEADER_SITE in headers else ""
+    text = f"{call_name(headers)}{at} ({_shortened(command.id)}) was refused: {error.error}"
+    return CommandError(error.status, text)
 
+
+def _shortened(id: str) -> str:
+    return id if len(id) <= _SHOWN_CHARS else f"{id[:_SHOWN_CHARS]}…"
+
+
+def conflict(
+    command: PromiseCreate, found: PromiseRecord
+) -> NonDeterminismError | CommandError | None:
+    """Return the error if the promise found under the id of a create was made by another call.
+
+    It is a `NonDeterminismError` if that call was made earlier by the same run in the same place.
     None if the calls agree, or if a client of another kind made the promise and left no headers.
     """
     asked, recorded = command.param.headers, found.param.headers
-    kinds = [_ALIKE.get(h.get(HEADER_KIND, "?"), h.get(HEADER_KIND)) for h in (asked, recorded)]
     same_function = asked.get(HEADER_FUNCTION) == recorded.get(HEADER_FUNCTION)
-    if (kinds[0] == kinds[1] and same_function) or HEADER_KIND not in recorded:
+    alike = are_alike(asked.get(HEADER_KIND), recorded.get(HEADER_KIND))
+    if (alike and same_function) or HEADER_KIND not in recorded:
         return None
-    kind, name = asked.get(HEADER_KIND, "?"), asked.get(HEADER_FUNCTION, "")
-    error: Exception
-    if found.tags.get(TAG_BRANCH) == command.tags.get(TAG_BRANCH):
-        error = NonDeterminismError(
-            command.id,
-            describe(found),
-            f"{kind} {name}".strip(),
-            recorded.get(HEADER_SITE, "?"),
-            asked.get(HEADER_SITE, "?"),
+    site = recorded.get(HEADER_SITE)
+    same_run = [found.tags.get(tag) == command.tags.get(tag) for tag in (TAG_BRANCH, TAG_PARENT)]
+    if all(same_run) and asked.get(HEADER_PLACE) == recorded.get(HEADER_PLACE):
+        return NonDeterminismError(
+            command.id, describe(found), call_name(asked), site or "?", asked.get(HEADER_SITE, "?")
         )
-    else:
-        site = recorded.get(HEADER_SITE)
-        made = f"{describe(found)}, called at {site}" if site else describe(found)
-        error = CommandError(
-            409,
-            f"the id {command.id!r} belongs to another call ({made}), so it cannot be "
-            f"{kind} {name}".rstrip()
-            + ": give one of them another id",
-        )
-    return _failed(command.id, values.encode_error(error))
+    made = f"{describe(found)}, called at {site}" if site else describe(found)
+    return CommandError(
+        409,
+        f"the id {command.id!r} belongs to another call ({made}), so it cannot be "
+        f"{call_name(asked)}: give one of them another id",
+    )
 
 
 def missing(id: str, values: Values) -> PromiseRecord:
     """Return a failed promise for one that a function waits for and that does not exist."""
     error = CommandError(404, f"promise {id!r} does not exist, so nothing can settle it")
-    return _failed(id, values.encode_error(error))
-
-
-def _failed(id: str, error: bytes) -> PromiseRecord:
-    return PromiseRecord(id, REJECTED, EMPTY, Value({}, error), {}, 0, 0, None)
+    return failed(id, error, values)

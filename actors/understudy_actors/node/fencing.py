@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from understudy_actors.activation import Activation, Phase, Run
-from understudy_actors.errors import CommandError
+from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_actors.node import fence_replies
+from understudy_actors.node.causes import printable
 from understudy_actors.node.ports import BrokerPort
 from understudy_actors.node.settlements import Settlements
 from understudy_actors.node.state import NodeState
@@ -20,6 +21,8 @@ from understudy_store.commands import (
     Reply,
     TaskFence,
     TaskFulfill,
+    TaskHalt,
+    TaskRelease,
 )
 from understudy_store.records import (
     EMPTY,
@@ -32,6 +35,9 @@ from understudy_store.records import (
 )
 
 T = TypeVar("T")
+
+#: pause before a task is offered again that the broker did not let this node park
+UNPARKED_DELAY_MS: Final = 60_000
 
 Batch = tuple[ChildCommand, ...]
 
@@ -140,18 +146,34 @@ class Fencing:
                 self._on_found(run, command, reply.promise)
         elif isinstance(command, PromiseSettle) and reply.status == 413:
             # The result of a local step is too large: the step fails instead.
-            error = values.encode_error(CommandError(413, f"{command.id}: {reply.error}"))
-            settle = PromiseSettle(command.id, REJECTED, Value({}, error))
+            data = values.encode_error(CommandError(413, f"{command.id}: {reply.error}"))
+            settle = PromiseSettle(command.id, REJECTED, Value({}, data))
             self.add(run, [settle], counted=False)
         else:
-            self._settlements.tell(run, fence_replies.refused(command, reply, values))
+            if isinstance(command, PromiseSettle) and reply.status == 404:
+                # The create of this step was refused, which is the reason, and was told.
+                return
+            self._refuse(run, command, CommandError(reply.status, reply.error or "refused"))
+
+    def _refuse(self, run: Run, command: ChildCommand, error: CommandError) -> None:
+        """Log that the store refuses a call, and fail whoever waits for it, else its maker."""
+        error = fence_replies.explained(command, error)
+        routine = run.routine
+        if self._state.log is not None:
+            self._state.log(f"{routine.function.name} {routine.id}: {error}")
+        routine.replay.refuse(command.id, error)
+        failed = fence_replies.failed(command.id, error, self._state.env.values)
+        self._settlements.tell(run, failed)
 
     def _on_found(self, run: Run, command: ChildCommand, record: PromiseRecord) -> None:
         """Go on with a promise that existed already under the id of a command."""
         if isinstance(command, PromiseCreate):
-            wrong = fence_replies.mismatch(command, record, self._state.env.values)
+            wrong = fence_replies.conflict(command, record)
+            if isinstance(wrong, NonDeterminismError):
+                self.park(run.activation, str(wrong))
+                return
             if wrong is not None:
-                self._settlements.tell(run, wrong)
+                self._refuse(run, command, wrong)
                 return
         if record.settled:
             self._settlements.tell(run, record)
@@ -184,6 +206,39 @@ class Fencing:
         self._state.failed += 1
         self.fulfill(activation, REJECTED, value, last=True)
 
+    def park(self, activation: Activation, cause: str) -> None:
+        """Halt the task, because it cannot go on with the code of this node.
+
+        That is no result of the call. A person mends it, and continues the task, which goes on
+        where it was.
+        """
+        if activation.phase is Phase.ENDING:
+            return
+        if self._gathered:
+            self.send()
+        state = self._state
+        state.leave_running(activation, Phase.ENDING)
+        if state.log is not None:
+            state.log(f"{activation.id} is parked: {cause}")
+        text = printable(cause)
+        self._link.request(
+            TaskHalt(activation.id, text, activation.version),
+            partial(self._on_parked, activation),
+        )
+
+    def _on_parked(self, activation: Activation, answer: Response | Refused) -> None:
+        if activation.dropped:
+            return
+        status, text = _status(answer)
+        if status in (404, 409):
+            self._state.lose(activation, text or "the lease was lost")
+            return
+        if status >= 400:
+            # The task goes back, to be tried later, because nobody else would ever end the lease.
+            release = TaskRelease(activation.id, activation.version, UNPARKED_DELAY_MS)
+            self._link.request(release, ignore_reply)
+        self._state.drop(activation)
+
     def _on_fulfilled(
         self, activation: Activation, value: Value, last: bool, answer: Response | Refused
     ) -> None:
@@ -205,7 +260,9 @@ class Fencing:
         """Act on the refusal of a request as a whole: the task is lost, or ends with an error."""
         status, text = _status(answer)
         if status in (404, 409):
-            self._state.lose(activation, text or "the lease was lost")
+            found = answer.reply.promise if isinstance(answer, Response) else None
+            is_over = found is not None and found.settled
+            self._state.lose(activation, text or "the lease was lost", is_over=is_over)
         else:
             # The lease is still this node's, so nobody else would ever end the task.
             self.fail(activation, CommandError(status, f"{activation.id}: {text}"))

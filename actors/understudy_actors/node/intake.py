@@ -72,7 +72,8 @@ class Intake:
             policy = headers.get(HEADER_RETRY)
             retry = None if policy is None else env.values.retry_policy(policy)
         except Exception as error:
-            self._fencing.fail(activation, error)
+            # Another node, or a later start of this one, may know the function.
+            self._fencing.park(activation, f"{type(error).__name__}: {error}")
             return
         routine = Routine(
             env,

@@ -12,7 +12,7 @@ OnReply: TypeAlias = Callable[[Response | Refused], None]
 #: takes a line that a person should see
 Log: TypeAlias = Callable[[str], None]
 #: takes a line and the exception that a function ended with
-LogFailure: TypeAlias = Callable[[str, BaseException], None]
+LogFailure: TypeAlias = Callable[[str, BaseException, bool], None]
 
 
 class BrokerPort(Protocol):

@@ -9,6 +9,8 @@ from typing import Final, Protocol
 import trio
 
 from understudy_actors.executor import AsyncLoop, Executor, Results, WorkerPool
+from understudy_actors.executor.stall_watch import StallWatch
+from understudy_actors.executor.worker_pool import LENT_MAX
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
@@ -23,6 +25,9 @@ _NUDGE_S: Final = 0.002
 _STUCK_MS: Final = 100
 #: time for which an `async def` function may block its loop before the log names it
 _BLOCKED_S: Final = 1.0
+#: time between two looks at whether Python stood still, and how late one must be for a warning
+_LOOK_S: Final = 1.0
+_STALLED_S: Final = 2.0
 #: messages that are acted on before the shell looks for step results
 _MESSAGES_MAX: Final = 256
 #: time between two looks at the timers, while there are any
@@ -74,7 +79,7 @@ class NodeService:
         self._results = Results(self._wake)
         listening = None if loop_lock is None else self
         self._executor = Executor(
-            WorkerPool(self.config.concurrency, self._results, now_ms, listening),
+            WorkerPool(self.config.concurrency, self._results, now_ms, listening, self._on_lent),
             AsyncLoop(self._results, now_ms, self._on_coroutine),
         )
         self.core = NodeCore(
@@ -88,6 +93,10 @@ class NodeService:
         #: there are timers or a backlog, so `run` must tick
         self._ticks_needed = trio.Event()
         self._coroutines_run = trio.Event()
+        workers, async_loop = self._executor.workers, self._executor.async_loop
+        self._stall_watch = StallWatch(lambda: workers.threads + async_loop.threads, _STALLED_S)
+        self._is_watching = False
+        self._work_runs = trio.Event()
         self._draining = False
         #: nothing is held any more, while draining
         self._idle = trio.Event()
@@ -164,8 +173,29 @@ class NodeService:
         """
         if not self._ticks_needed.is_set() and self._needs_ticks():
             self._loop.run(self._ticks_needed.set)
+        if not self._is_watching and self.core.running:
+            # It begins here, because the first function may keep the loop from running.
+            self._is_watching = True
+            self._stall_watch.begin()
+            self._loop.run(self._work_runs.set)
         if self._draining and not self.core.holding:
             self._loop.run(self._idle.set)
+
+    def _on_lent(self) -> None:
+        """Have the credit follow the slots that are lent; called on a worker's thread."""
+        self._loop.run_soon(self._count_lent)
+
+    def _count_lent(self) -> None:
+        lent = self._executor.workers.lent
+        credit = self.core.credit
+        if lent == LENT_MAX != credit.lent and self._log is not None:
+            self._log(
+                f"{LENT_MAX} functions of this node wait for other calls with result(), and no "
+                "more threads are started in their place. In a durable function wait with "
+                "`yield ctx.rpc(...)` (or await), which holds no thread"
+            )
+        credit.lent = lent
+        credit.grant()
 
     def _needs_ticks(self) -> bool:
         """Return whether there are timers, or more runs than threads are on their way to."""
@@ -181,6 +211,7 @@ class NodeService:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report_blocking)
+                nursery.start_soon(self._report_stalls)
                 while True:
                     self._ticks_needed = trio.Event()
                     if not self._needs_ticks():
@@ -188,6 +219,7 @@ class NodeService:
                     await self._tick_while_needed()
         finally:
             self._executor.stop()
+            self.core.state.set_all_aside()
 
     async def _report_blocking(self) -> None:
         """Log the place of a function that blocks the loop of all `async def` functions."""
@@ -203,6 +235,18 @@ class NodeService:
                     f"over {_BLOCKED_S:g} s: use a plain def (it gets a thread), or "
                     "trio.to_thread.run_sync"
                 )
+
+    async def _report_stalls(self) -> None:
+        """Log the place of a function that held the interpreter, so that no thread could run."""
+        while True:
+            if not self.core.running:
+                self._is_watching = False
+                self._work_runs = trio.Event()
+                await self._work_runs.wait()
+            await trio.sleep(_LOOK_S)
+            warning = self._stall_watch.look(_LOOK_S)
+            if warning is not None and self._log is not None:
+                self._log(warning)
 
     async def _tick_while_needed(self) -> None:
         stuck_since_ms = self._now_ms()

@@ -96,14 +96,28 @@ class NodeState:
             oldest, _ = self.warm.popitem(last=False)
             self.drop(self.activations.get(oldest))
 
-    def lose(self, activation: Activation, reason: str) -> None:
-        """Drop an activation whose task belongs to another node now, and say so."""
+    def lose(self, activation: Activation, reason: str, *, is_over: bool = False) -> None:
+        """Drop an activation whose task belongs to another node now, or is over, and say so."""
         if self.log is not None:
             self.log(f"{activation.id}: let go, another node goes on with it ({reason})")
-        self.drop(activation)
+        self.drop(activation, is_over=is_over)
 
-    def drop(self, activation: Activation | None) -> None:
-        """Forget an activation; its functions are closed, and their results will be ignored."""
+    def set_all_aside(self) -> None:
+        """Let go of every function at the end of the node; nothing of their code runs."""
+        for activation in self.activations.values():
+            for run in activation.runs.values():
+                if not run.scheduled:
+                    run.routine.close()
+
+    def drop(self, activation: Activation | None, *, is_over: bool = False) -> None:
+        """Forget an activation; its functions are let go, and their results will be ignored.
+
+        Parameters
+        ----------
+        is_over
+            The task's promise has settled, so the functions are closed and clean up. Otherwise the
+            task goes on elsewhere or later, and they are only set aside.
+        """
         if activation is None or activation.dropped:
             return
         activation.dropped = True
@@ -115,6 +129,7 @@ class NodeState:
             if run.done:
                 run.routine.flush = None
             else:
+                run.routine.is_over = is_over
                 run.routine.dropped = True
                 self.executor.close(run)
         # Activation and runs refer to each other. Without this only the garbage collector would

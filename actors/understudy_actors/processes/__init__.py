@@ -9,6 +9,7 @@ Each module answers one question.
 - `child`: one running process, its input and its output.
 - `forker`, `fork_client`, `fork_server`: processes that are forked from a program which has already
   imported everything.
+- `import_watch`: values of an app that have to differ in each process.
 - `lifeline`, `reaper`, `reaper_main`: why no process outlives a pool that was killed.
 - `printer`: the output of many processes in one terminal.
 - `topology`: TOML files that describe a whole deployment.

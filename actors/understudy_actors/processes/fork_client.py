@@ -28,6 +28,7 @@ _LINES_MAX: Final = 1_000
 _ANSWER_S: Final = 10.0
 
 _DESCRIPTOR: Final = struct.Struct("i")
+_DESCRIPTORS: Final = struct.Struct("ii")
 _RIGHTS_BYTES: Final = socket.CMSG_SPACE(_DESCRIPTOR.size)
 
 
@@ -112,6 +113,11 @@ class ForkClient:
         """Process id of the fork server."""
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the fork server, or minus the number of a signal; None while it runs."""
+        return self._process.returncode
+
     async def wait_ready(self) -> None:
         """Return when it can fork, or has found that its program must not be forked.
 
@@ -123,8 +129,8 @@ class ForkClient:
         while not self.is_ready and self.refusal is None:
             await self._next_message()
 
-    async def fork(self, own_args: Sequence[str]) -> ForkedProcess | str:
-        """Fork a process with `own_args`.
+    async def fork(self, own_args: Sequence[str], lifeline_fd: int) -> ForkedProcess | str:
+        """Fork a process with `own_args`, and with `lifeline_fd` as its lifeline.
 
         Returns
         -------
@@ -144,7 +150,7 @@ class ForkClient:
                 answer: ForkedProcess | str | None = None
                 self._answers.clear()
                 try:
-                    await self._send_request(list(own_args), write_fd)
+                    await self._send_request(list(own_args), write_fd, lifeline_fd)
                     with trio.move_on_after(_ANSWER_S):
                         answer = await self._next_answer()
                 finally:
@@ -231,8 +237,8 @@ class ForkClient:
             child.report_exit(None)
         self._wake_waiters()
 
-    async def _send_request(self, own_args: list[str], output_fd: int) -> None:
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(output_fd))
+    async def _send_request(self, own_args: list[str], *descriptors: int) -> None:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTORS.pack(*descriptors))
         try:
             await self._control.sendmsg([json.dumps(own_args).encode()], [rights])
         except OSError as error:

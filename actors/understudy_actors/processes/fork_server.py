@@ -4,12 +4,14 @@ The start of a node is mostly imports. A pool that wants many processes of one p
 once as a *fork server*: it runs up to its `fork_point`, and from there it forks one child for each
 request, in a few milliseconds and with most of its memory shared. A fork server has no threads, no
 event loop and no ZeroMQ context, because none of them survives a fork. An app whose import has left
-threads or connections behind is refused, and the pool starts its processes one by one.
+threads or connections behind is refused, and so is one that has made values that must differ in
+each process (`import_watch`): the pool starts its processes one by one.
 
 Pool and fork server talk over a socket that keeps messages apart. A request is JSON together with
-the descriptor of the child's output; the answer is the child's pid together with a descriptor of
-the process (pidfd). The fork server is the parent of its children, so it reaps them and reports
-each exit code. It ends when the pool closes the socket.
+the descriptors of the child's output and of its lifeline; the answer is the child's pid together
+with a descriptor of the process (pidfd). The fork server is the parent of its children, so it reaps
+them and reports each exit code. It ends when the pool closes the socket, and not before: a SIGTERM
+to all processes of a service is for the children, whose exit codes would be lost without it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import gc
 import json
 import os
 import select
+import signal
 import socket
+import stat
 import sys
 import sysconfig
 import threading
@@ -26,6 +30,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
+
+from understudy_actors.processes.import_watch import ImportWatch
+from understudy_actors.processes.lifeline import LIFELINE_ENV
+from understudy_broker.process import STOP_SIGNALS
 
 #: Variable in the environment of a fork server: the number of the socket to its pool.
 FORK_SERVER_ENV: Final = "UNDERSTUDY_FORK_SERVER_FD"
@@ -42,7 +50,22 @@ _SQLITE: Final = b"SQLite format 3\0"
 FORKING_SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
-def fork_point(*modules: str) -> Sequence[str] | None:
+def output_encoding() -> str | None:
+    """Return the encoding that a pool expects of this process; None if none reads its output."""
+    supervised = FORK_SERVER_ENV in os.environ or LIFELINE_ENV in os.environ
+    try:
+        is_piped = stat.S_ISFIFO(os.fstat(1).st_mode)
+    except OSError:
+        is_piped = False
+    return "utf-8" if supervised and is_piped else None
+
+
+def watch_import() -> ImportWatch | None:
+    """Watch the import of the app, if this process is a fork server; pass it to `fork_point`."""
+    return ImportWatch() if FORK_SERVER_ENV in os.environ else None
+
+
+def fork_point(*modules: str, watch: ImportWatch | None = None) -> Sequence[str] | None:
     """Mark the place where a program may be forked: it has imported everything by then.
 
     In a fork server this call returns only in the children, once in each.
@@ -52,6 +75,8 @@ def fork_point(*modules: str) -> Sequence[str] | None:
     modules
         Names of modules to import in a fork server, because its children will need them. A process
         that is not forked loads them when it uses them.
+    watch
+        As `watch_import` has returned it, before the import of the app.
 
     Returns
     -------
@@ -59,6 +84,8 @@ def fork_point(*modules: str) -> Sequence[str] | None:
         The child's own arguments (`ProcessSpec.own_args`); None in a process that was started as a
         program.
     """
+    if watch is not None:
+        watch.finish()
     text = os.environ.pop(FORK_SERVER_ENV, None)
     if text is None or not text.isdecimal():
         return None
@@ -66,11 +93,24 @@ def fork_point(*modules: str) -> Sequence[str] | None:
         import_module(name)
     control = socket.socket(fileno=int(text))
     control.set_inheritable(False)
-    leftover = _leftover(control.fileno())
-    if leftover is not None:
-        _send(control, {"refused": leftover})
+    refusal = _refusal(control.fileno(), watch)
+    if refusal is not None:
+        _send(control, {"refused": refusal})
         _leave()
-    return ForkServer(control).serve()
+    return ForkServer(control, watch).serve()
+
+
+def _refusal(control_fd: int, watch: ImportWatch | None) -> str | None:
+    """Say what the import does that makes this process unfit to be forked, if anything."""
+    leftover = _leftover(control_fd)
+    if leftover is not None:
+        return f"leaves {leftover} behind"
+    if watch is not None and watch.finding is not None:
+        return (
+            f"{watch.finding}, which must not be the same in each of them: for faster starts do so "
+            "in a function with @runtime.on_node_start"
+        )
+    return None
 
 
 def _leftover(control_fd: int) -> str | None:
@@ -107,13 +147,16 @@ def _unsharable_kind(link: Path) -> str | None:
 
 
 class ForkServer:
-    """The loop of a fork server: forks on request, reaps and reports. No signals, no threads."""
+    """The loop of a fork server: forks on request, reaps and reports. No threads."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, watch: ImportWatch | None = None) -> None:
         self._control = control
+        self._watch = watch
         #: pidfd to pid of the children that run
         self._children: dict[int, int] = {}
         self._sources = _sources()
+        #: as `signal.signal` has returned them: of any type
+        self._handlers_before: dict[signal.Signals, Any] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -122,6 +165,8 @@ class ForkServer:
         # Everything imported stays alive. Frozen, its pages stay shared when children collect.
         gc.collect()
         gc.freeze()
+        for number in STOP_SIGNALS:
+            self._handlers_before[number] = signal.signal(number, signal.SIG_IGN)
         _send(self._control, {"ready": os.getpid()})
         while True:
             for fd, _ in self._poll.poll():
@@ -135,7 +180,7 @@ class ForkServer:
     def _handle_request(self) -> list[str] | None:
         """Fork a child; return its own arguments in the child, and None in the fork server."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, 1)
+            data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, 2)
         except ConnectionResetError:
             _leave()
         if not data:
@@ -143,23 +188,28 @@ class ForkServer:
         own_args: list[str] = json.loads(data)
         changed = [path for path, mtime_ns in self._sources.items() if mtime_ns != _mtime_ns(path)]
         if changed:
-            os.close(fds[0])
+            for fd in fds:
+                os.close(fd)
             _send(self._control, {"stale": Path(changed[0]).name})
             return None
         _flush()
         pid = os.fork()
         if pid == 0:
-            self._become_child(fds[0])
+            self._become_child(*fds)
             return own_args
-        os.close(fds[0])
+        for fd in fds:
+            os.close(fd)
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
         _send(self._control, {"forked": pid}, pidfd)
         return None
 
-    def _become_child(self, output_fd: int) -> None:
+    def _become_child(self, output_fd: int, lifeline_fd: int) -> None:
+        for number, handler in self._handlers_before.items():
+            signal.signal(number, handler)
         os.setsid()
+        os.environ[LIFELINE_ENV] = str(lifeline_fd)
         self._control.close()
         for fd in self._children:
             os.close(fd)
@@ -169,6 +219,8 @@ class ForkServer:
         os.dup2(output_fd, 2)
         os.close(input_fd)
         os.close(output_fd)
+        if self._watch is not None:
+            self._watch.reseed()
         # NumPy's generator would repeat in every child. Python's own is seeded anew after a fork.
         numpy_random: Any = sys.modules.get("numpy.random")
         if numpy_random is not None:

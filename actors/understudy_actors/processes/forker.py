@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from understudy_actors.errors import describe_exit
 from understudy_actors.processes.child import ProcessSpec, open_child
 from understudy_actors.processes.fork_client import (
     ForkClient,
@@ -17,7 +18,6 @@ from understudy_actors.processes.fork_client import (
     ForkServerGoneError,
 )
 from understudy_actors.processes.fork_server import FORK_ENV, FORK_SERVER_ENV, FORKING_SUPPORTED
-from understudy_actors.processes.lifeline import LIFELINE_ENV
 
 #: Fork servers of one program that may fail in a row before its process is started as a program.
 _ATTEMPTS: Final = 3
@@ -38,8 +38,6 @@ class Forker:
         wanted; messages about forking appear under `speaker`.
     speaker
         The name of the pool's own lines.
-    lifeline_fd
-        Descriptor of the pool's lifeline, inherited by fork servers and their children.
     """
 
     def __init__(
@@ -47,12 +45,10 @@ class Forker:
         nursery: trio.Nursery,
         on_line: Callable[[str, str], None],
         speaker: str,
-        lifeline_fd: int,
     ) -> None:
         self._nursery = nursery
         self._on_line = on_line
         self._speaker = speaker
-        self._lifeline_fd = lifeline_fd
         self._starting = trio.Lock()
         #: the fork servers that new processes are forked from
         self._current: dict[_ProgramKey, ForkClient] = {}
@@ -67,8 +63,8 @@ class Forker:
         """Process ids of all fork servers that run."""
         return tuple(client.pid for client in self._running)
 
-    async def fork(self, spec: ProcessSpec) -> ForkedProcess | None:
-        """Fork a process as `spec` describes it.
+    async def fork(self, spec: ProcessSpec, lifeline_fd: int) -> ForkedProcess | None:
+        """Fork a process as `spec` describes it, with `lifeline_fd` as its lifeline.
 
         Returns
         -------
@@ -88,7 +84,7 @@ class Forker:
                 client = await self._ready(key, spec)
                 if client is None:
                     return None
-                forked = await client.fork(spec.own_args)
+                forked = await client.fork(spec.own_args, lifeline_fd)
             except ForkServerGoneError as gone:
                 self._forget(key, gone.client)
                 continue
@@ -156,7 +152,7 @@ class Forker:
                 self._unforkable.add(key)
                 self._say(
                     f"{spec.name} and its like are started one by one, which is slower: their "
-                    f"program cannot be forked, because its import leaves {client.refusal} behind"
+                    f"program cannot be forked, because its import {client.refusal}"
                 )
             return None
         return client
@@ -164,8 +160,7 @@ class Forker:
     async def _start(self, key: _ProgramKey, spec: ProcessSpec) -> ForkClient:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            descriptors = {FORK_SERVER_ENV: theirs.fileno(), LIFELINE_ENV: self._lifeline_fd}
-            process = await open_child(spec, spec.argv, descriptors)
+            process = await open_child(spec, spec.argv, {FORK_SERVER_ENV: theirs.fileno()})
         except BaseException:
             ours.close()
             raise
@@ -187,7 +182,11 @@ class Forker:
             if not self._running:
                 self._none_running.set()
         if client.is_ready and self._current.get(key) is client and not self._stopping:
-            # It was killed. Start another one now, before the next process is wanted.
+            # Start another one now, before the next process is wanted.
+            self._say(
+                f"the fork server of {spec.name} and its like {describe_exit(client.exit_code)}; "
+                "starting another"
+            )
             self._forget(key, client)
             await self._prepare(spec)
 

@@ -15,6 +15,7 @@ from understudy_actors.processes.child import (
     ProcessStatistics,
     kill_all,
 )
+from understudy_actors.processes.lifeline import Lifeline
 from understudy_actors.processes.restart import GiveUp, Restart, RestartHistory
 
 #: Lines of output that the report of a failure quotes.
@@ -51,6 +52,8 @@ class ProcessHandle:
         self._history = RestartHistory(spec.restart)
         self._last_lines: deque[str] = deque(maxlen=LINES_QUOTED_MAX)
         self._process: Process | None = None
+        #: of the current run
+        self.lifeline: Lifeline | None = None
         #: the signal with which the pool has asked it to go, if it has
         self._stop_signal: signal.Signals | None = None
         self._gone = trio.Event()
@@ -106,13 +109,17 @@ class ProcessHandle:
             self.state = "stopping"
         self._deliver_stop()
 
-    def record_start(self, process: Process, now_s: float) -> None:
+    def record_start(self, process: Process, lifeline: Lifeline, now_s: float) -> None:
         """Note that a run has begun at the time `now_s`."""
-        self._process, self.pid = process, process.pid
+        self._process, self.pid, self.lifeline = process, process.pid, lifeline
         self._history.started(now_s)
         if self._stop_signal is None:
             self.state = "running"
         self._deliver_stop()
+
+    def record_ready(self) -> None:
+        """Note that the process serves: it can start, so it is never given up from now on."""
+        self._history.served()
 
     def record_line(self, line: str) -> None:
         """Keep a line of output, in case the report of a failure quotes it."""
@@ -120,7 +127,7 @@ class ProcessHandle:
 
     def record_exit(self, code: int | None) -> None:
         """Note that a run has ended with `code`; None if it could not be started."""
-        self._process, self.pid, self.exit_code = None, None, code
+        self._process, self.pid, self.lifeline, self.exit_code = None, None, None, code
 
     def decide_restart(self, now_s: float) -> Restart | GiveUp:
         """Decide what follows from the last exit, which was not requested."""
@@ -139,4 +146,6 @@ class ProcessHandle:
             kill_all(process)
         else:
             # Only the process itself gets it, because it knows how to end what it has started.
+            if self.lifeline is not None:
+                self.lifeline.request_stop()
             process.send_signal(self._stop_signal)

@@ -23,7 +23,7 @@ from understudy_actors.processes.child import (
 )
 from understudy_actors.processes.forker import Forker
 from understudy_actors.processes.handle import ProcessHandle
-from understudy_actors.processes.lifeline import Lifeline
+from understudy_actors.processes.lifeline import ASKED, READY, Lifeline
 from understudy_actors.processes.printer import LinePrinter
 from understudy_actors.processes.reaper import Reaper
 from understudy_actors.processes.restart import GiveUp
@@ -31,6 +31,9 @@ from understudy_actors.processes.spawner import Spawner
 
 #: Seconds for the rest of the output after a process has ended.
 _OUTPUT_GRACE_S: Final = 1.0
+
+#: Seconds in which this process gets the signal that one of its processes has got already.
+_ASKED_S: Final = 0.5
 
 #: The name of the pool's own lines in the output.
 POOL_NAME: Final = "pool"
@@ -200,8 +203,8 @@ class Pool:
     # One process ---------------------------------------------------------------------------------
 
     async def _spawn(self, handle: ProcessHandle) -> Process:
-        process = await self._spawner.spawn(handle.spec)
-        handle.record_start(process, trio.current_time())
+        process, lifeline = await self._spawner.spawn(handle.spec)
+        handle.record_start(process, lifeline, trio.current_time())
         return process
 
     # An interrupt is for the block inside `open_pool`, not for the tasks that drain because of it.
@@ -221,6 +224,8 @@ class Pool:
     async def _run(self, handle: ProcessHandle, process: Process) -> int:
         """Attend to one run, from its start to its end; return the exit code."""
         output_done = trio.Event()
+        lifeline = handle.lifeline
+        assert lifeline is not None
 
         def on_line(line: str) -> None:
             handle.record_line(line)
@@ -234,6 +239,7 @@ class Pool:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
+                nursery.start_soon(self._listen, handle, lifeline)
                 if process.stdin is not None and handle.spec.stdin_data is not None:
                     nursery.start_soon(feed_stdin, process, handle.spec.stdin_data)
                 code = await process.wait()
@@ -246,8 +252,26 @@ class Pool:
             if process.returncode is None:
                 kill_all(process)
                 await process.wait()
-            self._spawner.release(process)
+            self._spawner.release(process, lifeline)
         return code
+
+    @trio.lowlevel.enable_ki_protection
+    async def _listen(self, handle: ProcessHandle, lifeline: Lifeline) -> None:
+        """Act on what the process says over its lifeline, until it closes its end."""
+        while True:
+            await trio.lowlevel.wait_readable(lifeline.fileno())
+            said = lifeline.receive()
+            if not said:
+                return
+            if READY in said:
+                handle.record_ready()
+            if ASKED in said:
+                # A service manager signals all processes of a service at once, and this one may get
+                # its signal a moment later. It then stops the process in the order of the stages.
+                with trio.move_on_after(_ASKED_S):
+                    await self._stop_requested.wait()
+                if not self._stop_requested.is_set():
+                    lifeline.request_stop()
 
     async def _restart(self, handle: ProcessHandle) -> Process | None:
         """Start the next run of a process that has ended; None if there is to be none."""
@@ -335,13 +359,12 @@ async def open_pool(
     printer = None
     if on_line is None:
         on_line = printer = LinePrinter()
-    lifeline = Lifeline()
     reaper = Reaper(drain_timeout_s)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            forker = Forker(nursery, on_line, POOL_NAME, lifeline.read_fd)
-            spawner = Spawner(lifeline, reaper, forker)
+            forker = Forker(nursery, on_line, POOL_NAME)
+            spawner = Spawner(reaper, forker)
             pool = Pool(nursery, spawner, on_line, drain_timeout_s)
             # The block's exception is raised outside the nursery, which would make it a group.
             try:
@@ -353,7 +376,6 @@ async def open_pool(
             await spawner.aclose()
     finally:
         await reaper.aclose()
-        lifeline.close()
         if printer is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(printer.close)

@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TextIO
 
 #: Lines that wait for a blocked terminal or pipe; further lines are dropped.
@@ -24,7 +25,9 @@ class LinePrinter:
 
     A write to a stopped terminal, or to a pipe that nobody reads, blocks. Here that fills a bounded
     queue; lines that no longer fit are counted and dropped, and neither the pool nor its children
-    wait. Colors are used if the stream is a terminal and NO_COLOR is not set.
+    wait. A line that the stream refuses is lost, characters that its encoding lacks are escaped,
+    and later lines are printed in both cases. Colors are used if the stream is a terminal and
+    NO_COLOR is not set.
 
     Parameters
     ----------
@@ -35,9 +38,10 @@ class LinePrinter:
     """
 
     def __init__(self, names: Iterable[str] = (), stream: TextIO | None = None) -> None:
-        self._stream = sys.stdout if stream is None else stream
+        self._stream: TextIO | None = sys.stdout if stream is None else stream
         self._width = max((len(name) for name in names), default=0)
-        self._uses_color = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        is_terminal = self._stream is not None and self._stream.isatty()
+        self._uses_color = is_terminal and not os.environ.get("NO_COLOR")
         self._colors: dict[str, str] = {}
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
         self._dropped = 0
@@ -70,16 +74,31 @@ class LinePrinter:
         return f"{color}{prefix}{_RESET}{line}"
 
     def _print_all(self) -> None:
-        try:
-            while (line := self._lines.get()) is not None:
-                self._stream.write(line + "\n")
-                if self._dropped:
-                    dropped, self._dropped = self._dropped, 0
-                    self._stream.write(self._prefixed("pool", f"{dropped} lines dropped") + "\n")
-                # Flushed only when the queue is empty, so that a burst of lines is one write.
-                if self._lines.empty():
-                    self._stream.flush()
-            self._stream.flush()
-        except (OSError, ValueError):
-            # The reader is gone or the stream is closed, so there is nobody to report this to.
-            return
+        while (line := self._lines.get()) is not None:
+            self._write(line)
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                self._write(self._prefixed("pool", f"{dropped} lines dropped"))
+            # Flushed only when the queue is empty, so that a burst of lines is one write.
+            if self._lines.empty():
+                self._flush()
+        self._flush()
+
+    def _write(self, line: str) -> None:
+        stream = self._stream
+        if stream is None:
+            return  # The process was started without standard output.
+        # A line that cannot be written is lost, and the next one is tried: a full disk may have
+        # room by then.
+        with suppress(OSError, ValueError):
+            try:
+                stream.write(line + "\n")
+            except UnicodeEncodeError:
+                encoding = stream.encoding or "ascii"
+                escaped = line.encode(encoding, "backslashreplace").decode(encoding)
+                stream.write(escaped + "\n")
+
+    def _flush(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                self._stream.flush()

@@ -28,6 +28,9 @@ def _signal_group(group: int, number: int) -> bool:
 
 def main() -> None:
     """Read the list until end-of-file, then end the groups on it."""
+    # A signal to all processes of a service is not for this one: it ends when its pool has ended.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     grace_s = float(sys.argv[1])
     groups: set[int] = set()
     for line in sys.stdin:

@@ -4,6 +4,10 @@ Two bounds work together. The delay grows with every death in a row, so that a p
 start does not use up a processor; one that has run for a while starts again at the smallest delay.
 The limit counts restarts in a sliding window, so that a process that always dies a little later
 than that is given up as well, and its failure becomes visible.
+
+Both bounds are about a process that cannot start. One that has served is never given up: what ends
+it from then on, with whatever exit code, is a call that it was given, and other processes of the
+pool, and all other calls, must not end because of that.
 """
 
 from __future__ import annotations
@@ -80,11 +84,16 @@ class RestartHistory:
         self._policy = policy
         self._started_at = 0.0
         self._deaths_in_a_row = 0
+        self._has_served = False
         self._restarted_at: deque[float] = deque()
 
     def started(self, now_s: float) -> None:
         """Note that a run has begun."""
         self._started_at = now_s
+
+    def served(self) -> None:
+        """Note that a run has begun to serve, so that the process is never given up."""
+        self._has_served = True
 
     def exited(self, now_s: float, code: int | None) -> Restart | GiveUp:
         """Decide what follows from an end that was not requested.
@@ -92,10 +101,12 @@ class RestartHistory:
         `code` is the exit code, or None if the process could not be started at all.
         """
         policy = self._policy
-        if code in policy.final_codes:
-            return GiveUp("that is a usage error, and would only repeat itself")
         if code is not None and now_s - self._started_at >= policy.stable_s:
             self._deaths_in_a_row = 0
+        if self._has_served:
+            return Restart(self._next_delay_s())
+        if code in policy.final_codes:
+            return GiveUp("that is a usage error, and would only repeat itself")
         while self._restarted_at and now_s - self._restarted_at[0] >= policy.window_s:
             self._restarted_at.popleft()
         if len(self._restarted_at) >= policy.max_restarts:

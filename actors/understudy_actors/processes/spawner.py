@@ -17,8 +17,7 @@ class Spawner:
     in the list of the reaper for as long as it runs.
     """
 
-    def __init__(self, lifeline: Lifeline, reaper: Reaper, forker: Forker) -> None:
-        self.lifeline = lifeline
+    def __init__(self, reaper: Reaper, forker: Forker) -> None:
         self.reaper = reaper
         self._forker = forker
 
@@ -31,8 +30,8 @@ class Spawner:
         """Start the fork servers that `specs` need, all at once."""
         await self._forker.prepare(spec for spec in specs if spec.forks)
 
-    async def spawn(self, spec: ProcessSpec) -> Process:
-        """Start one process.
+    async def spawn(self, spec: ProcessSpec) -> tuple[Process, Lifeline]:
+        """Start one process, with a lifeline of its own.
 
         Raises
         ------
@@ -43,18 +42,26 @@ class Spawner:
             # Opened before the start, because nothing may be awaited between the start of a process
             # and its entry in the list.
             await self.reaper.open()
+        lifeline = Lifeline()
         process: Process | None = None
-        if spec.forks:
-            process = await self._forker.fork(spec)
-        if process is None:
-            process = await start_process(spec, self.lifeline.read_fd)
+        try:
+            if spec.forks:
+                process = await self._forker.fork(spec, lifeline.child_fd)
+            if process is None:
+                process = await start_process(spec, lifeline.child_fd)
+        finally:
+            if process is None:
+                lifeline.close()
+            else:
+                lifeline.close_child_end()
         if not spec.watches_lifeline:
             self.reaper.add(process.pid)
-        return process
+        return process, lifeline
 
-    def release(self, process: Process) -> None:
+    def release(self, process: Process, lifeline: Lifeline) -> None:
         """Forget a process that has ended."""
         self.reaper.remove(process.pid)
+        lifeline.close()
 
     def stop_forking(self) -> None:
         """Fork nothing more, and wait for no import any longer."""

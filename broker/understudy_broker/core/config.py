@@ -18,6 +18,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl_ms: int = 10_000
     #: how often peers are asked for a heartbeat
     beat_ms: int = 2_500
+    #: how long a node without heartbeats keeps its tasks beyond its lease while its process lives,
+    #: because a function holds the interpreter; 0: not at all
+    stall_max_ms: int = 600_000
     #: how long a peer whose connection closed may take to come back with its claims
     reconnect_grace_ms: int = 50
     #: how long the holders of tasks may take to come back after the broker started

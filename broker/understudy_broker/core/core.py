@@ -142,14 +142,16 @@ class BrokerCore:
         self._membership = membership = Membership(
             machine, dispatcher, sessions, outbox, watches, events, metrics, config
         )
-        self._poll = PollScheme(machine, dispatcher, sessions, membership, outbox, metrics, config)
+        self._poll = PollScheme(
+            machine, dispatcher, sessions, membership, outbox, events, metrics, config
+        )
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
         schemes = {DEFAULT_SCHEME: self._poll}
         self._delivery = Delivery(
             machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
         self._handlers = RequestHandlers(
-            machine, dispatcher, sessions, outbox, watches, flow, metrics, config
+            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, config
         )
         self._queue = RequestQueue(machine, flow)
         self._receiver = Receiver(
@@ -170,16 +172,29 @@ class BrokerCore:
         #: the sweep left something that is due
         self._more_due = False
         self._now = 0
+        #: As in `follow`; the machine learns of it when no lookup is under way.
+        self._ahead_ms: int | None = None
         #: A batch was handed out and is not committed yet; to be read by shells.
         self.committing = False
 
-    def start(self, snapshot: Snapshot, now: int) -> None:
-        """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back."""
-        self.machine.restore(snapshot, now)
+    def start(self, snapshot: Snapshot, now: int, ahead_ms: int = 0) -> None:
+        """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back.
+
+        `ahead_ms` is as in `follow`.
+        """
+        self.machine.restore(snapshot, now, ahead_ms)
         for address, record in self.machine.owed_unblocks():
             self._delivery.scheme_of(address).unblock(address, record)
         self._membership.start(now)
         self._poll.start(now)
+
+    def follow(self, ahead_ms: int) -> None:
+        """Let schedules run by the date that is `ahead_ms` less than `now`, from the next step on.
+
+        The shell calls it when the wall clock was set: the core's own time goes on as before.
+        """
+        self._ahead_ms = ahead_ms
+        self._receiver.has_input = True
 
     # Receiving -----------------------------------------------------------------------------------
 
@@ -243,6 +258,9 @@ class BrokerCore:
                 return Step([], [], None, due_at)
         self._now = now
         if self._lookup_at is None:
+            if self._ahead_ms is not None:
+                self.machine.follow(self._ahead_ms, now)
+                self._ahead_ms = None
             if self.flow.budget.sent:
                 self._queue.put_back(self.flow.take_back(is_waiting))
             ids = self._queue.select(now)

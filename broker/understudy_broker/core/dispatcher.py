@@ -19,6 +19,15 @@ for a particular node while another one has room.
 of a single credit every second one, so that neither kind starves the other. What the group's queue
 leaves over goes to unicast tasks.
 
+*Functions.* A node announces the functions that it has, with their versions; one that announces
+none is taken to have all. A task goes only to a node that has its function. Usually all nodes of a
+group have the same ones, and the group's own queue holds all its tasks. While they differ (a deploy
+is under way), tasks of a function that some nodes lack wait in a queue for that function, and get
+their share of the nodes that have it as unicast tasks do. Tasks whose function no node has are kept
+apart until one comes that has it. When the functions that all nodes have in common change, the
+queued tasks are distributed anew, which costs a look at each of them. A task that is addressed to
+one node alone goes to that node in any case, which parks it if it does not know the function.
+
 *Suspects.* A task whose holder has crashed `SUSPECT_CRASH_COUNT` times in a row is a suspect. A
 node runs at most one suspect at a time. If it crashes again, the crash can be attributed to that
 task, and not to another suspect that was beside it. Suspects wait in queues of their own and go
@@ -47,7 +56,7 @@ from typing import Final
 
 import msgspec
 
-from understudy_broker.core.task_queue import Entry, ExecuteLike, Queue
+from understudy_broker.core.task_queue import Callee, Entry, ExecuteLike, Queue
 from understudy_store.addresses import parse_target
 
 #: Crash count from which a task is a suspect. With 1, one crash of a node with a thousand tasks
@@ -55,6 +64,12 @@ from understudy_store.addresses import parse_target
 SUSPECT_CRASH_COUNT: Final = 2
 #: how long a suspect keeps other suspects from its node at most, milliseconds
 SUSPECT_MS: Final = 30_000
+
+#: Time for which a task waits for a node with its function before somebody is told, milliseconds:
+#: after a restart, nodes join one after the other.
+UNSERVED_MS: Final = 2_000
+#: unserved functions that the statistics of a group name
+UNSERVED_SHOWN_MAX: Final = 100
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
@@ -79,12 +94,16 @@ class GroupStatistics(msgspec.Struct, frozen=True):
     ----------
     waiting_since
         When the oldest queued task was offered, epoch milliseconds; None: nothing is queued.
+    unserved
+        Functions that no node of the group has, with the number of tasks that wait for one that
+        has; at most `UNSERVED_SHOWN_MAX` of them.
     """
 
     name: str
     nodes: int
     queued: int
     waiting_since: int | None
+    unserved: tuple[tuple[Callee, int], ...] = ()
 
 
 class DispatcherStatistics(msgspec.Struct, frozen=True):
@@ -99,12 +118,16 @@ class DispatcherStatistics(msgspec.Struct, frozen=True):
 class _Node:
     """A node and its credit: `total` announced since its hello, `sent` of it used."""
 
-    __slots__ = ("pid", "group", "name", "total", "sent", "in_round", "yields")
+    __slots__ = ("pid", "group", "name", "functions", "total", "sent", "in_round", "yields")
 
-    def __init__(self, pid: str, group: str, name: str) -> None:
+    def __init__(
+        self, pid: str, group: str, name: str, functions: frozenset[Callee] | None
+    ) -> None:
         self.pid = pid
         self.group = group
         self.name = name
+        #: the functions that it has; None: all
+        self.functions = functions
         self.total = 0
         self.sent = 0
         #: The node stands in its group's round.
@@ -117,28 +140,129 @@ class _Node:
         """Unused credit."""
         return self.total - self.sent
 
+    def fair_share(self) -> int:
+        """Return the part of the credit for tasks beside those of the group's own queue."""
+        if self.available != 1:
+            return self.available // 2
+        self.yields = not self.yields
+        return 1 if self.yields else 0
+
+    def has(self, callee: Callee | None) -> bool:
+        """Return whether it has a function."""
+        return callee is None or self.functions is None or callee in self.functions
+
 
 class _Group:
     """A group's nodes and queues."""
 
-    __slots__ = ("name", "nodes", "queue", "round", "suspects", "unicast")
+    __slots__ = (
+        "common", "name", "nodes", "queue", "round", "special", "suspects", "told", "unicast",
+        "unserved",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nodes: dict[str, _Node] = {}
+        #: functions that all nodes have; None: all functions
+        self.common: frozenset[Callee] | None = None
         self.queue = Queue()
+        #: queues of functions that only some nodes have, and of those that none has
+        self.special: dict[Callee, Queue] = {}
+        self.unserved: dict[Callee, Queue] = {}
+        #: unserved functions that somebody was told of
+        self.told: set[Callee] = set()
         #: Nodes with credit, the one to be served next at the left. Some may have lost their credit
         #: since; they are skipped.
         self.round: deque[_Node] = deque()
         self.unicast: dict[str, Queue] = {}
-        #: queues of suspects by the only node that may have them; None: any node may
-        self.suspects: dict[str | None, Queue] = {}
+        #: Queues of suspects by the only node that may have them (None: any node may), and, if any
+        #: node may, by their function.
+        self.suspects: dict[tuple[str | None, Callee | None], Queue] = {}
 
     def queues(self) -> Iterator[Queue]:
         """Yield all queues of the group."""
         yield self.queue
+        yield from self.special.values()
+        yield from self.unserved.values()
         yield from self.unicast.values()
         yield from self.suspects.values()
+
+    def next_in_round(self) -> _Node | None:
+        """Return the node whose turn it is; nodes without credit leave the round."""
+        while self.round:
+            node = self.round[0]
+            if node.available > 0:
+                return node
+            node.in_round = False
+            self.round.popleft()
+        return None
+
+    def queue_of(self, callee: Callee | None) -> Queue:
+        """Return the queue for anycast tasks of a function."""
+        common = self.common
+        if common is None or callee is None or callee in common:
+            return self.queue
+        queue = self.special.get(callee) or self.unserved.get(callee)
+        if queue is None:
+            is_served = any(node.has(callee) for node in self.nodes.values())
+            queue = (self.special if is_served else self.unserved)[callee] = Queue()
+        return queue
+
+    def shared(self, functions: frozenset[Callee] | None) -> frozenset[Callee] | None:
+        """Return the same set as one of the nodes has, so that equal sets are one object."""
+        equal = (each.functions for each in self.nodes.values() if each.functions == functions)
+        return next(equal, functions)
+
+    def forget(self, callee: Callee, queue: Queue) -> None:
+        """Forget the queue of a function that no node has, if it is one."""
+        if self.unserved.get(callee) is queue:
+            del self.unserved[callee]
+            self.told.discard(callee)
+
+    def take_unserved(self, now: int, found: list[tuple[str, Callee, int]]) -> int | None:
+        """Add to `found` what somebody is to be told of; return when to look again, None: never."""
+        due_at: int | None = None
+        for callee, queue in self.unserved.items():
+            since = queue.waiting_since()
+            if since is None or callee in self.told:
+                continue
+            if since + UNSERVED_MS <= now:
+                self.told.add(callee)
+                found.append((self.name, callee, queue.count))
+            elif due_at is None or since + UNSERVED_MS < due_at:
+                due_at = since + UNSERVED_MS
+        return due_at
+
+    def distribute(self) -> None:
+        """Put the anycast tasks into their queues anew, because the nodes' functions changed.
+
+        A group that has no node waits for the next one as it is.
+        """
+        if not self.nodes:
+            return
+        sets = {id(node.functions): node.functions for node in self.nodes.values()}
+        known = [each for each in sets.values() if each is not None]
+        common = frozenset.intersection(*known) if known else None
+        if common == self.common and not self.special and not self.unserved:
+            return
+        self.common = common
+        moved = self.queue.take_all()
+        for queue in (*self.special.values(), *self.unserved.values()):
+            moved += queue.take_all()
+        self.special, self.unserved = {}, {}
+        # The sort is stable, so tasks of the same millisecond keep the order of their queue.
+        for priority, entry in sorted(moved, key=_since):
+            entry.queue = self.queue_of(entry.callee)
+            entry.queue.push(entry, priority)
+        self.told &= self.unserved.keys()
+
+
+def _can_take(node: _Node, entry: Entry) -> bool:
+    return node.available > 0 and node.has(entry.callee)
+
+
+def _since(queued: tuple[int, Entry]) -> int:
+    return queued[1].since
 
 
 class Dispatcher:
@@ -153,6 +277,9 @@ class Dispatcher:
     ----------
     suspects
         The suspect of each node that has one, by pid, and since when; to be read only.
+    unserved_due_at
+        When `take_unserved` may have something to tell; None: no task waits for a node that has its
+        function.
     """
 
     def __init__(self, credit_max: int = 65_536) -> None:
@@ -164,17 +291,39 @@ class Dispatcher:
         self._dirty: dict[str, None] = {}
         self._assigned = 0
         self.suspects: dict[str, tuple[str, int]] = {}
+        #: the announced credit of nodes that get nothing for now, by pid
+        self._paused: dict[str, int] = {}
+        self.unserved_due_at: int | None = None
 
-    def join(self, pid: str, group: str, name: str) -> None:
-        """Add a node that said hello, without credit. Names are unique among nodes."""
+    def join(
+        self, pid: str, group: str, name: str, functions: frozenset[Callee] | None = None
+    ) -> None:
+        """Add a node that said hello, without credit. Names are unique among nodes.
+
+        Parameters
+        ----------
+        functions
+            The functions that it has, each with every version of its own and with None; None: all.
+        """
         self.leave(pid)
-        node = _Node(pid, group, name)
+        joined = self._groups.get(group) or self._groups.setdefault(group, _Group(group))
+        node = _Node(pid, group, name, joined.shared(functions))
         self._nodes[pid] = node
-        self._group(group).nodes[name] = node
+        joined.nodes[name] = node
+        self._distribute(joined)
+
+    def add_functions(self, pid: str, functions: frozenset[Callee]) -> None:
+        """Note that a node has more functions than it announced before."""
+        node = self._nodes.get(pid)
+        if node is not None and node.functions is not None:
+            group = self._groups[node.group]
+            node.functions = group.shared(node.functions | functions)
+            self._distribute(group)
 
     def leave(self, pid: str) -> None:
         """Remove a node; tasks that were addressed to it alone wait for a node of its name."""
         node = self._nodes.pop(pid, None)
+        self._paused.pop(pid, None)
         if node is None:
             return
         node.total = node.sent
@@ -183,6 +332,7 @@ class Dispatcher:
             del group.nodes[node.name]
         if node.in_round:
             group.round.remove(node)
+        self._distribute(group)
         self._forget_if_idle(group)
 
     def credit(self, pid: str, total: int) -> None:
@@ -194,6 +344,19 @@ class Dispatcher:
         if total > node.total:
             node.total = total
             self._has_room(node)
+
+    def pause(self, pid: str) -> None:
+        """Give a node no more tasks until `resume`, or until it announces credit itself."""
+        node = self._nodes.get(pid)
+        if node is not None:
+            self._paused[pid] = node.total
+            node.total = node.sent
+
+    def resume(self, pid: str) -> None:
+        """Let a paused node have tasks again, as far as its credit goes."""
+        total = self._paused.pop(pid, None)
+        if total is not None:
+            self.credit(pid, total)
 
     def refund(self, pid: str) -> None:
         """Give a node its credit back for an assignment that could not be acquired."""
@@ -216,13 +379,20 @@ class Dispatcher:
                 entry.warm = task.warm
             return
         target = parse_target(task.target)
-        group = self._group(target.group)
+        name = target.group
+        group = self._groups.get(name) or self._groups.setdefault(name, _Group(name))
         only = target.node if target.cast == "uni" else None
-        queue = group.queue
         if task.crash_count >= SUSPECT_CRASH_COUNT:
-            queue = group.suspects.get(only) or group.suspects.setdefault(only, Queue())
+            key = (only, None if only is not None else task.callee)
+            queue = group.suspects.get(key) or group.suspects.setdefault(key, Queue())
         elif only is not None:
             queue = group.unicast.get(only) or group.unicast.setdefault(only, Queue())
+        elif group.common is not None:
+            queue = group.queue_of(task.callee)
+            if self.unserved_due_at is None and group.unserved:
+                self.unserved_due_at = now + UNSERVED_MS
+        else:
+            queue = group.queue
         entry = Entry(task, target.node, now, queue)
         self._entries[task.id] = entry
         queue.push(entry, task.priority)
@@ -235,6 +405,9 @@ class Dispatcher:
         if entry is None:
             return False
         entry.queue.discard(entry)
+        if not entry.queue.count and entry.callee is not None:
+            for group in self._groups.values():
+                group.forget(entry.callee, entry.queue)
         return True
 
     def assign(self, now: int) -> list[Assignment]:
@@ -246,9 +419,13 @@ class Dispatcher:
                 continue
             if group.suspects:
                 self._assign_suspects(group, made, now)
+            if group.special:
+                self._assign_special(group, made, fair=True)
             if group.unicast:
                 self._assign_unicast(group, made, fair=True)
             self._assign_anycast(group, made)
+            if group.special:
+                self._assign_special(group, made, fair=False)
             if group.unicast:
                 self._assign_unicast(group, made, fair=False)
             self._forget_if_idle(group)
@@ -276,6 +453,16 @@ class Dispatcher:
             if node is not None:
                 self._dirty[node.group] = None
 
+    def take_unserved(self, now: int) -> list[tuple[str, Callee, int]]:
+        """Return group, function and number of tasks that wait because no node has the function.
+
+        Each function is returned once, when the first task has waited for `UNSERVED_MS`.
+        """
+        found: list[tuple[str, Callee, int]] = []
+        due_at = [group.take_unserved(now, found) for group in self._groups.values()]
+        self.unserved_due_at = min((at for at in due_at if at is not None), default=None)
+        return found
+
     def statistics(self) -> DispatcherStatistics:
         """Count the nodes and the queued tasks. Looks at each group, not at each task."""
         groups = []
@@ -283,18 +470,20 @@ class Dispatcher:
             queued = sum(queue.count for queue in group.queues())
             since = [queue.waiting_since() for queue in group.queues()]
             oldest = min((at for at in since if at is not None), default=None)
-            groups.append(GroupStatistics(group.name, len(group.nodes), queued, oldest))
+            waiting = [(callee, queue.count) for callee, queue in group.unserved.items()]
+            shown = tuple(waiting[:UNSERVED_SHOWN_MAX])
+            groups.append(GroupStatistics(group.name, len(group.nodes), queued, oldest, shown))
         return DispatcherStatistics(
             len(self._nodes), len(self._entries), self._assigned, tuple(groups)
         )
 
     # Assigning ---------------------------------------------------------------------------------
 
-    def _group(self, name: str) -> _Group:
-        group = self._groups.get(name)
-        if group is None:
-            group = self._groups[name] = _Group(name)
-        return group
+    def _distribute(self, group: _Group) -> None:
+        group.distribute()
+        self._dirty[group.name] = None
+        if group.unserved:
+            self.unserved_due_at = 0
 
     def _forget_if_idle(self, group: _Group) -> None:
         if not group.nodes and not any(queue.count for queue in group.queues()):
@@ -310,7 +499,7 @@ class Dispatcher:
     def _assign_anycast(self, group: _Group, made: list[Assignment]) -> None:
         queue = group.queue
         while queue.count:
-            first = self._next_in_round(group)
+            first = group.next_in_round()
             if first is None:
                 return
             entry = queue.pop()
@@ -326,34 +515,49 @@ class Dispatcher:
         for node in group.nodes.values():
             if node.available <= 0 or node.pid in self.suspects:
                 continue
-            for only in (node.name, None):
-                queue = group.suspects.get(only)
-                entry = None if queue is None else queue.pop()
+            alone = group.suspects.get((node.name, None))
+            others = [
+                queue
+                for (only, callee), queue in group.suspects.items()
+                if only is None and node.has(callee)
+            ]
+            for queue in others if alone is None else (alone, *others):
+                entry = queue.pop()
                 if entry is not None:
                     self.suspects[node.pid] = (entry.id, now)
                     self._assign_to(entry, node, made)
                     break
-        group.suspects = {only: queue for only, queue in group.suspects.items() if queue.count}
+        group.suspects = {key: queue for key, queue in group.suspects.items() if queue.count}
 
-    def _next_in_round(self, group: _Group) -> _Node | None:
-        """Return the node whose turn it is; nodes without credit leave the round."""
-        while group.round:
-            node = group.round[0]
-            if node.available > 0:
-                return node
-            node.in_round = False
-            group.round.popleft()
-        return None
+    def _assign_special(self, group: _Group, made: list[Assignment], *, fair: bool) -> None:
+        """Assign tasks of functions that only some nodes have: a fair share, or what is left."""
+        for callee, queue in list(group.special.items()):
+            del group.special[callee]
+            if not queue.count:
+                continue
+            # The function goes last the next time, so that none of several starves.
+            group.special[callee] = queue
+            room: deque[tuple[_Node, int]] = deque()
+            for node in group.nodes.values():
+                if node.available > 0 and node.has(callee):
+                    is_shared = fair and group.queue.count
+                    room.append((node, node.fair_share() if is_shared else node.available))
+            while room and queue.count:
+                node, left = room.popleft()
+                if left > 0 and (entry := queue.pop()) is not None:
+                    preferred = self._preferred_node(group, entry)
+                    self._assign_to(entry, preferred or node, made)
+                    room.append((node, min(left - 1, node.available)))
 
     def _preferred_node(self, group: _Group, entry: Entry) -> _Node | None:
         """Return the node that has the task warm, else the preferred one, if it has room."""
         if entry.warm is not None:
             node = self._nodes.get(entry.warm)
-            if node is not None and node.group == group.name and node.available > 0:
+            if node is not None and node.group == group.name and _can_take(node, entry):
                 return node
         if entry.prefers is not None:
             node = group.nodes.get(entry.prefers)
-            if node is not None and node.available > 0:
+            if node is not None and _can_take(node, entry):
                 return node
         return None
 
@@ -368,18 +572,10 @@ class Dispatcher:
                 continue
             room = node.available
             if fair and group.queue.count:
-                room = self._fair_share(node)
+                room = node.fair_share()
             while room > 0 and (entry := queue.pop()):
                 self._assign_to(entry, node, made)
                 room -= 1
-
-    @staticmethod
-    def _fair_share(node: _Node) -> int:
-        """Return the part of a node's credit that unicast tasks get beside those of the group."""
-        if node.available != 1:
-            return node.available // 2
-        node.yields = not node.yields
-        return 1 if node.yields else 0
 
     def _assign_to(self, entry: Entry, node: _Node, made: list[Assignment]) -> None:
         del self._entries[entry.id]

@@ -5,6 +5,8 @@ holds. A connection that closes begins a short grace, in which the peer may come
 it holds; a silent peer is given up when its lease lapses. A peer that holds nothing may beat more
 rarely, and is given up half a lease later.
 
+The lease of a silent node whose process is known to live is extended, up to a bound (`stalls`).
+
 While the broker itself did not listen (it was stopped or starved, or its disk was stuck), silence
 says nothing about the peers. After such a gap all leases are renewed before anything else happens.
 """
@@ -19,13 +21,15 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
-from understudy_broker.core.sessions import Session, Sessions, check_hello
+from understudy_broker.core.sessions import Session, Sessions, callees, check_hello
+from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
     IDLE_BEATS,
     PROTOCOL_VERSION,
     Beat,
     Bye,
+    Functions,
     Hello,
     Refused,
     Welcome,
@@ -43,7 +47,13 @@ PRESUMED_DEAD_MAX: Final = 256
 
 
 class Membership:
-    """Decides who is a member, and releases the tasks of those that no longer are."""
+    """Decides who is a member, and releases the tasks of those that no longer are.
+
+    Attributes
+    ----------
+    stalls
+        The nodes whose leases are extended, and their pulses.
+    """
 
     def __init__(
         self,
@@ -64,6 +74,7 @@ class Membership:
         self._events = events
         self._metrics = metrics
         self._config = config
+        self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
         self._polled_at = 0
@@ -98,13 +109,23 @@ class Membership:
         self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
-            self._dispatcher.join(pid, session.group, session.name)
+            known = None
+            if hello.versions is not None:
+                known = callees(hello.functions, hello.versions)
+            self._dispatcher.join(pid, session.group, session.name, known)
             self._dispatcher.credit(pid, hello.credit)
         lost = tuple(id_ for id_, version in hello.claims if not self._holds(pid, id_, version))
         self._outbox.add_urgent(peer, self._welcome(pid, lost, now))
         kept = len(hello.claims) - len(lost)
         self._add_event("info", "joined", session, pid=pid, kept=kept, lost=len(lost))
         return session
+
+    def add_functions(self, session: Session, message: Functions) -> None:
+        """Note that a node has more functions than it said in its hello."""
+        room = max(0, self._config.functions_max - len(session.functions))
+        names, versions = message.functions[:room], message.versions[:room]
+        session.functions += names
+        self._dispatcher.add_functions(session.pid, callees(names, versions))
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
         """Return whether a claim is right: acquired, or suspended with this as the last version."""
@@ -168,6 +189,7 @@ class Membership:
             payload_bytes_max=config.limits.payload_bytes_max,
             lost=lost,
             now=now,
+            routes_functions=True,
         )
 
     # Heartbeats ----------------------------------------------------------------------------------
@@ -179,6 +201,8 @@ class Membership:
         needs the answer at some time before its next heartbeat, not soon.
         """
         self._metrics.beats += 1
+        if session.stall is not None:
+            self.stalls.end(session, now)
         self._renew(session, now)
         self._unanswered[session.peer] = None
         if self._answer_at is None:
@@ -208,6 +232,7 @@ class Membership:
     # Leaving -------------------------------------------------------------------------------------
 
     def _drop(self, session: Session) -> None:
+        self.stalls.forget(session)
         self._sessions.remove(session)
         self._watches.drop(session)
         self._dispatcher.leave(session.pid)
@@ -226,6 +251,9 @@ class Membership:
         """Begin the grace of a peer: it gets no more work, and loses its tasks if it stays away."""
         session = self._sessions.by_peer.get(peer)
         if session is None:
+            silent = self.stalls.end_pulse(peer)
+            if silent is not None:
+                self._lapse(silent, now)
             return
         self._metrics.connections_lost += 1
         self._drop(session)
@@ -281,19 +309,26 @@ class Membership:
                 self._events.add("warning", text, name=name_of(pid), released=len(released))
 
     def _give_up_silent(self, silent: list[Session], now: int) -> None:
-        """End the sessions of peers whose lease has lapsed."""
+        """End the sessions of peers whose lease has lapsed, or extend their leases."""
         lease_ttl_ms = self._config.lease_ttl_ms
         for session in silent:
             # A peer that holds nothing beats so rarely that it may be late for half a lease more.
             late = self._polled_at - session.beat_at < lease_ttl_ms * 3 // 2
             if late and not self._machine.view.held_count(session.pid):
                 continue
-            self._metrics.leases_lapsed += 1
-            self._drop(session)
-            # Not `presumed`: a function that stops its process for so long will do so again.
-            crash = _crash_of(session, "silent, its lease lapsed")
-            released = self._machine.release_pid(session.pid, now, crash=crash)
-            self._add_event("warning", "silent; lease lapsed", session, released=len(released))
+            if not self.stalls.extend(session, now):
+                self._lapse(session, now)
+
+    def _lapse(self, session: Session, now: int) -> None:
+        """End the session of a peer whose lease has lapsed."""
+        self._metrics.leases_lapsed += 1
+        self._drop(session)
+        text = "silent, its lease lapsed"
+        if session.stall is not None and session.stall.is_reported:
+            text = f"silent for {(now - session.beat_at) // 1000} s, its interpreter was held"
+        # Not `presumed`: a function that stops its process for so long will do so again.
+        released = self._machine.release_pid(session.pid, now, crash=_crash_of(session, text))
+        self._add_event("warning", "silent; lease lapsed", session, released=len(released))
 
     def _presume_dead(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
         """Remember the tasks of a peer that was given up, because it may not have crashed.

@@ -28,6 +28,7 @@ _COUNTERS = (
     "beats",
     "connections_lost",
     "leases_lapsed",
+    "leases_extended",
     "parked",
     "peers_too_slow",
 )
@@ -63,6 +64,8 @@ class Metrics:
         self.beats = 0
         self.connections_lost = 0
         self.leases_lapsed = 0
+        #: silent nodes whose lease was extended, because their process lived
+        self.leases_extended = 0
         #: tasks halted because their nodes kept vanishing
         self.parked = 0
         #: peers dropped because they did not read what they were sent

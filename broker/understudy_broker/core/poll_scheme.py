@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, Dispatcher
+from understudy_broker.core.events import EventLog
 from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
@@ -30,6 +31,7 @@ class PollScheme:
         sessions: Sessions,
         membership: Membership,
         outbox: Outbox,
+        events: EventLog,
         metrics: Metrics,
         config: BrokerConfig,
     ) -> None:
@@ -38,6 +40,7 @@ class PollScheme:
         self._sessions = sessions
         self._membership = membership
         self._outbox = outbox
+        self._events = events
         self._metrics = metrics
         self._config = config
         self._unblocks = Unblocks()
@@ -122,7 +125,15 @@ class PollScheme:
                 self._outbox.add(session.peer, unblock)
 
     def tick(self, now: int) -> None:
-        """Send unacknowledged unblocks again, at intervals."""
+        """Send unacknowledged unblocks again, at intervals, and tell of functions no node has."""
+        due_at = self._dispatcher.unserved_due_at
+        if due_at is not None and due_at <= now:
+            for group, (function, version), waiting in self._dispatcher.take_unserved(now):
+                text = "no node of the group has this function: its calls wait for one"
+                self._events.add(
+                    "warning", text, group=group, function=function, version=version,
+                    waiting=waiting,
+                )  # fmt: skip
         if now < self._resend_at:
             return
         self._resend_at = now + self._config.unblock_retry_ms
@@ -132,4 +143,7 @@ class PollScheme:
 
     def next_due(self) -> int | None:
         """Return when `tick` has something to do; None: nothing is owed."""
-        return self._resend_at if self._unblocks.owed else None
+        due_at = self._dispatcher.unserved_due_at
+        if self._unblocks.owed and (due_at is None or self._resend_at < due_at):
+            return self._resend_at
+        return due_at

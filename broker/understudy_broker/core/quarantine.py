@@ -1,8 +1,9 @@
-"""Quarantine: a task whose holders keep crashing is parked, so that it harms no further node.
+"""Quarantine: tasks that cannot go on are parked: halted, until a person continues or cancels them.
 
-The machine keeps the crash count of each task (semantics: Ours, deaths and parking). The broker, as
-the supervisor, decides which count is too high. A parked task is halted: nobody gets it until a
-person continues or cancels it.
+There are two kinds. A task whose holders keep crashing is parked by the broker, so that it harms no
+further node: the machine keeps its crash count (semantics: Ours, deaths and parking), and the
+broker, as the supervisor, decides which count is too high. And a holder parks a task that its code
+cannot go on with: the function is unknown, or it makes other calls than the history holds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_store.commands import TaskHalt
 from understudy_store.machine import Execute, Machine
+from understudy_store.records import TaskRecord
 
 
 class Quarantine:
@@ -40,6 +42,10 @@ class Quarantine:
         cause = f"its holder vanished {times}; the last: {task.cause}"
         if not self._machine.apply(TaskHalt(task.id, cause), now).ok:
             return False
+        self.note_parked(task, cause)
+        return True
+
+    def note_parked(self, task: TaskRecord, cause: str) -> None:
+        """Count and log that a task was parked."""
         self._metrics.parked += 1
         self._events.add("warning", "parked", id=task.id, target=task.target, cause=cause)
-        return True

@@ -28,7 +28,9 @@ from understudy_broker.protocol.messages import (
     Beat,
     Bye,
     Credit,
+    Functions,
     Hello,
+    Pulse,
     Refused,
     Request,
     ToBroker,
@@ -104,7 +106,9 @@ class Receiver:
                 if session is not None and (number := number_of(frame)) is not None:
                     session.sequence = sequence or FrameSequence(number)
             elif session is None:
-                if type(message) is not Bye:
+                if type(message) is Pulse:
+                    self._membership.stalls.on_pulse(peer, message.pid)
+                elif type(message) is not Bye:
                     text = "this connection is not known here: say hello first"
                     self._outbox.refuse(peer, Refused(412, text))
                 return
@@ -154,3 +158,5 @@ class Receiver:
             self._membership.on_beat(session, now)
         elif type(message) is Ack:
             self._poll.acknowledge(message)
+        elif type(message) is Functions:
+            self._membership.add_functions(session, message)

@@ -41,5 +41,6 @@ def groups_report(
             for node in sorted(nodes.get(name, []), key=lambda node: node.name)
         ]
         waiting_ms = 0 if since is None else max(0, now - since)
-        groups.append(GroupInfo(name, tuple(infos), queue.queued, waiting_ms))
+        unserved = tuple((*callee, count) for callee, count in queue.unserved)
+        groups.append(GroupInfo(name, tuple(infos), queue.queued, waiting_ms, unserved))
     return GroupsReport(tuple(groups), numbers)

@@ -20,6 +20,7 @@ from understudy_broker.core.flow_control import (
 )
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.reply_coalescer import may_be_delayed
 from understudy_broker.core.report import groups_report
 from understudy_broker.core.sessions import Session, Sessions
@@ -42,6 +43,7 @@ from understudy_store.commands import (
     TaskCreate,
     TaskFence,
     TaskFulfill,
+    TaskHalt,
     TaskHeartbeat,
     TaskPreload,
     TaskSearch,
@@ -73,6 +75,7 @@ class RequestHandlers:
         outbox: Outbox,
         watches: Watches,
         flow: FlowControl,
+        quarantine: Quarantine,
         metrics: Metrics,
         config: BrokerConfig,
     ) -> None:
@@ -82,6 +85,7 @@ class RequestHandlers:
         self._outbox = outbox
         self._watches = watches
         self._flow = flow
+        self._quarantine = quarantine
         self._metrics = metrics
         self._config = config
         self._authorize = config.authorize
@@ -99,6 +103,7 @@ class RequestHandlers:
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
+            TaskHalt: self._halt,
         }
 
     def perform(self, session: Session, request: Request, now: int) -> None:
@@ -125,6 +130,13 @@ class RequestHandlers:
                 self._metrics.stale_writes += 1
         delayed = self._delays_replies and may_be_delayed(session, command, reply)
         self._reply(session, corr, reply, may_be_delayed=delayed)
+
+    def _halt(self, session: Session, corr: int, command: TaskHalt, now: int) -> None:
+        """Halt a task; if its holder asks for it, the task is parked."""
+        reply = self._machine.apply(command, now)
+        if reply.ok and command.version and reply.task is not None:
+            self._quarantine.note_parked(reply.task, command.cause)
+        self._reply(session, corr, reply)
 
     def _reply(
         self, session: Session, corr: int, reply: Reply, *, may_be_delayed: bool = False

@@ -7,13 +7,29 @@ A *peer* is a connection's routing id, new for each connection. A *pid* is one s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.task_queue import Callee
 from understudy_broker.protocol.frames import FrameSequence
 from understudy_broker.protocol.messages import Hello
 from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.records import name_of, pid_of
+
+
+class Stall:
+    """The time in which a node sends no heartbeats although its process lives.
+
+    Times in epoch milliseconds.
+    """
+
+    __slots__ = ("extended_at", "is_reported", "since")
+
+    def __init__(self, now: int) -> None:
+        self.since = now
+        #: when the leases of the peer's tasks were last extended
+        self.extended_at = now
+        self.is_reported = False
 
 
 class Session:
@@ -21,7 +37,8 @@ class Session:
 
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
-        "heard_at", "beat_at", "inflight", "inflight_bytes", "watches", "sequence",
+        "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes", "watches",
+        "sequence",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -37,6 +54,10 @@ class Session:
         #: when anything came from the peer, and when it last renewed its lease
         self.heard_at = now
         self.beat_at = now
+        #: the connection that shows its pulse; kept by `Membership`
+        self.pulse: bytes | None = None
+        #: its lease has lapsed and is extended; None: it is not
+        self.stall: Stall | None = None
         #: requests taken and not yet answered, and their bytes
         self.inflight = 0
         self.inflight_bytes = 0
@@ -57,11 +78,22 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
         return "boot: use 1 to 64 characters, none of them #"
     if len(hello.host) > 255 or len(hello.sdk) > 255:
         return "host and sdk: use at most 255 characters each"
+    if hello.versions is not None and len(hello.versions) != len(hello.functions):
+        return f"{len(hello.functions)} functions, but {len(hello.versions)} versions"
     if len(hello.functions) > config.functions_max:
         return f"{len(hello.functions)} functions; at most {config.functions_max} are taken"
     if len(hello.claims) > config.limits.batch_max:
         return f"{len(hello.claims)} claims; at most {config.limits.batch_max} are taken"
     return None
+
+
+def callees(functions: Iterable[str], versions: Iterable[int]) -> frozenset[Callee]:
+    """Return the functions that a node has, as calls name them: with and without a version."""
+    found: set[Callee] = set()
+    for name, version in zip(functions, versions, strict=False):
+        found.add((name, None))
+        found.add((name, str(version)))
+    return frozenset(found)
 
 
 class Sessions:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+#: A function as a call names it: name, and version or None for whichever.
+Callee: TypeAlias = tuple[str, str | None]
 
 
 class ExecuteLike(Protocol):
@@ -21,6 +24,8 @@ class ExecuteLike(Protocol):
     def warm(self) -> str | None: ...
     @property
     def crash_count(self) -> int: ...
+    @property
+    def callee(self) -> Callee | None: ...
 
 
 class Entry:
@@ -28,6 +33,8 @@ class Entry:
 
     Attributes
     ----------
+    callee
+        The function that the task calls; None: any node may have the task.
     warm
         Pid of the node that may still have the task's activation in memory.
     prefers
@@ -38,11 +45,12 @@ class Entry:
         False once the task was withdrawn or taken out.
     """
 
-    __slots__ = ("id", "version", "warm", "prefers", "since", "queue", "alive")
+    __slots__ = ("id", "version", "callee", "warm", "prefers", "since", "queue", "alive")
 
     def __init__(self, task: ExecuteLike, prefers: str | None, since: int, queue: Queue) -> None:
         self.id = task.id
         self.version = task.version
+        self.callee = task.callee
         self.warm = task.warm
         self.prefers = prefers
         self.since = since
@@ -105,6 +113,12 @@ class Queue:
                     del self._lanes[priority]
             self._top = max(self._lanes, default=None)
             self._dead = 0
+
+    def take_all(self) -> list[tuple[int, Entry]]:
+        """Take out all entries, each with its priority, in the order of arrival within one."""
+        taken = [(key, each) for key, lane in self._lanes.items() for each in lane if each.alive]
+        self._lanes, self._top, self._dead, self.count = {}, None, 0, 0
+        return taken
 
     def waiting_since(self) -> int | None:
         """Return when the oldest entry was queued; None if the queue is empty."""

@@ -23,6 +23,7 @@ import zmq
 
 from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.errors import LinkError
+from understudy_broker.link.pulse import Pulse
 from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import Bye, Hello, ToPeer, Welcome
@@ -106,6 +107,9 @@ class LinkConnection:
         self._greeted = False
         self._welcomed = False
         self._rejoining = False
+        #: what shows the broker that this process lives, if it is a node
+        self._pulse: Pulse | None = None
+        self._is_node = False
         #: True during the goodbye, when nobody takes messages any more
         self._leaving = False
 
@@ -259,6 +263,7 @@ class LinkConnection:
         socket.set(zmq.RECONNECT_IVL, 50)
         socket.set(zmq.RECONNECT_IVL_MAX, 250)
         socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.IPV6, int("[" in self.url))
         self._unsent = []
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
@@ -267,6 +272,8 @@ class LinkConnection:
                 self._connect(socket)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wake_at_events, monitor, self.socket)
+                    self._pulse = Pulse(self._context, self.url)
+                    nursery.start_soon(self._pulse.keep)
                     await self._use(self.socket, monitor)
                     nursery.cancel_scope.cancel()
             # A group, because all tasks of the nursery are canceled together.
@@ -367,7 +374,9 @@ class LinkConnection:
     def _greet(self, socket: TrioSocket) -> None:
         self._greeted = True
         now = monotonic_ns() // _NS_PER_MS
-        self._unsent.append(self.session.open(self._hello_factory(), now))
+        hello = self._hello_factory()
+        self._is_node = hello.kind == "node"
+        self._unsent.append(self.session.open(hello, now))
         self._send(socket, now)
 
     def _receive(self, socket: TrioSocket, now: int) -> None:
@@ -385,6 +394,8 @@ class LinkConnection:
             for message in session.receive(messages, now):
                 if type(message) is Welcome:
                     self._welcomed = True
+                    if self._is_node and self._pulse is not None:
+                        self._pulse.start(message.pid, message.lease_ttl_ms)
                     if self._on_connected is not None:
                         self._on_connected(message)
                 else:

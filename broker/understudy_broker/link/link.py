@@ -27,9 +27,9 @@ class Link:
     ----------
     connection
         The connection, which carries the session.
-    cork, uncork, poll, interrupt, rejoin
-        The methods of `LinkConnection`. They are attributes, because a method that only calls
-        another would cost each batch of messages as much as processing a message.
+    amend, cork, uncork, poll, interrupt, rejoin
+        The methods of `LinkSession` and `LinkConnection`. They are attributes, because a method
+        that only calls another would cost each batch of messages as much as processing a message.
     """
 
     def __init__(self, connection: LinkConnection) -> None:
@@ -40,6 +40,7 @@ class Link:
         self.interrupt = connection.interrupt
         self.rejoin = connection.rejoin
         self._session: LinkSession = connection.session
+        self.amend = connection.session.amend
         #: events of the tasks in `call`
         self._calls: set[trio.Event] = set()
 

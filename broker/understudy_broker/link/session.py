@@ -197,6 +197,18 @@ class LinkSession:
             self._hold(corr, opened)
         return corr
 
+    def amend(self, change: Callable[[AnyCommand], AnyCommand]) -> None:
+        """Change the commands of all unanswered requests, as they will be sent on this connection.
+
+        To be called with a welcome, before anything is sent.
+        """
+        for corr, opened in self._open_requests.items():
+            opened.request = Request(corr, change(opened.request.command))
+        self.outgoing = [
+            self._open_requests[message.corr].request if type(message) is Request else message
+            for message in self.outgoing
+        ]
+
     def forget(self, corr: int) -> None:
         """Ignore the answer of a request; the broker may perform it all the same."""
         opened = self._open_requests.get(corr)

@@ -83,12 +83,17 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A group: its nodes and its queued tasks, the oldest of which has waited for `waiting_ms`."""
+    """A group: its nodes and its queued tasks, the oldest of which has waited for `waiting_ms`.
+
+    `unserved` names functions that none of the nodes has: name, version (None: whichever), and the
+    number of tasks that wait for a node that has it.
+    """
 
     name: str
     nodes: tuple[NodeInfo, ...]
     queued: int
     waiting_ms: int
+    unserved: tuple[tuple[str, str | None, int], ...] = ()
 
 
 class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -117,6 +122,9 @@ class Hello(Message, tag="hello", frozen=True):
         Tasks (id, version) that the peer holds from before a reconnect.
     credit
         As in `Credit`, counted anew from this hello.
+    functions, versions
+        Names and versions of the functions that a node has. No `versions`: the peer is of a release
+        before they were announced, and is taken to have every function.
     """
 
     protocol: int
@@ -130,6 +138,17 @@ class Hello(Message, tag="hello", frozen=True):
     credit: int = 0
     functions: tuple[str, ...] = ()
     claims: tuple[tuple[str, int], ...] = ()
+    versions: tuple[int, ...] | None = None
+
+
+class Functions(Message, tag="functions", frozen=True):
+    """Announces functions that a node has beyond those of its `Hello`.
+
+    It is sent only to a broker whose `Welcome` says that it `routes_functions`.
+    """
+
+    functions: tuple[str, ...]
+    versions: tuple[int, ...]
 
 
 class Request(Message, tag="request", frozen=True):
@@ -163,6 +182,18 @@ class Beat(Message, tag="beat", frozen=True):
     """
 
 
+class Pulse(Message, tag="pulse", frozen=True):
+    """Says that a connection shows the pulse of a node; it is the only message on it.
+
+    Attributes
+    ----------
+    pid
+        The node's, from its `Welcome`. While the connection lives, the node's process does.
+    """
+
+    pid: str
+
+
 class Ack(Message, tag="ack", frozen=True):
     """Acknowledges the `Unblock` of a promise for an address."""
 
@@ -193,6 +224,8 @@ class Welcome(Message, tag="welcome", frozen=True):
         Ids of claims that are no longer this node's.
     now
         Time of the broker's clock, epoch milliseconds: deadlines are counted by it.
+    routes_functions
+        The broker hands a task only to nodes that have announced its function.
     """
 
     protocol: int
@@ -205,6 +238,7 @@ class Welcome(Message, tag="welcome", frozen=True):
     payload_bytes_max: int
     lost: tuple[str, ...] = ()
     now: int = 0
+    routes_functions: bool = False
 
     @property
     def idle_beat_ms(self) -> int:
@@ -290,7 +324,7 @@ class Refused(Message, tag="refused", frozen=True):
     corr: int | None = None
 
 
-ToBroker: TypeAlias = Hello | Request | Credit | Beat | Ack | Bye
+ToBroker: TypeAlias = Hello | Functions | Request | Credit | Beat | Ack | Bye | Pulse
 ToPeer: TypeAlias = (
     Welcome | Response | Invoke | Resume | Settled | Revoked | Unblock | Refused | Beat | Bye
 )

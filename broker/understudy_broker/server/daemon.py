@@ -5,29 +5,53 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
+from msgspec.structs import replace
 
+from understudy_broker.clock import question
+from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import BrokerError
-from understudy_broker.process import StopSignals, tune_collection, tune_switching
+from understudy_broker.process import (
+    StopSignals,
+    raise_descriptor_limit,
+    tune_collection,
+    tune_switching,
+)
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
 from understudy_broker.transport.loop_lock import LoopThread
+from understudy_store.engines.base import Opening
 from understudy_store.errors import StoreError
 from understudy_store.store import Store, open_store
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+#: descriptors for everything but peers, and for peers that are being refused
+DESCRIPTORS_SPARE: Final = 32
+#: how often a doubtful clock is looked at before the start, and how often the log says so
+POLL_CLOCK_S: Final = 1.0
+REPEAT_S: Final = 60.0
 
 
-def run_broker(settings: BrokerSettings) -> int:
+#: Given a function that stops the broker, watches for the supervisor's wish that it stops; returns
+#: how to ask the supervisor for that, or None if there is no supervisor.
+WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], Callable[[], None] | None]
+
+
+def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -> int:
     """Run a broker until a signal comes; must be called on the main thread.
 
     The first SIGINT or SIGTERM stops it in order: what was performed is committed and answered, and
     peers are told. The second ends the process at once.
+
+    Under a supervisor (`watch`), a signal only asks the supervisor: if all processes are to stop,
+    this broker is the last, because nodes that finish their calls need it.
 
     Returns
     -------
@@ -42,8 +66,14 @@ def run_broker(settings: BrokerSettings) -> int:
     log = make_log(sys.stderr, for_people=for_people, level=settings.log_level)
     stopper = _Stopper()
     try:
-        with StopSignals(stopper.request):
-            store = open_store(settings.store)
+        with StopSignals(stopper.signaled) as signals:
+            if watch is not None:
+                stopper.ask = watch(stopper.request)
+                signals.kills = stopper.ask is None
+            store = open_store(
+                settings.store,
+                Opening(settings.accept_lost_journal, lambda text: log("warning", text, {})),
+            )
             try:
                 trio.run(_main, settings, store, stopper, log)
             finally:
@@ -63,6 +93,15 @@ class _Stopper:
         self._requested = False
         self._loop: LoopThread | None = None
         self._event: trio.Event | None = None
+        #: asks the supervisor to stop this broker; None: there is no supervisor
+        self.ask: Callable[[], None] | None = None
+
+    def signaled(self) -> None:
+        """Stop, or ask the supervisor to; called by a signal handler."""
+        if self.ask is None:
+            self.request()
+        else:
+            self.ask()
 
     def attach(self) -> trio.Event:
         """Return the event; called on the loop."""
@@ -73,10 +112,30 @@ class _Stopper:
         return self._event
 
     def request(self) -> None:
-        """Set the event soon; called by a signal handler, also before there is a loop."""
+        """Set the event soon; called by any thread, also before there is a loop."""
         self._requested = True
         if self._loop is not None and self._event is not None:
             self._loop.run_soon(self._event.set)
+
+
+async def _wait_for_clock(
+    settings: BrokerSettings, store: Store, stop: trio.Event, log: Log
+) -> None:
+    """Return when the wall clock is not to be doubted any more, or at the stop.
+
+    The process waits instead of ending, because clocks are often set within a minute after a boot,
+    and a service that ends a few times in that minute is given up by the system.
+    """
+    repeat_at = 0.0
+    while not stop.is_set():
+        text = question(store.snapshot, settings.accept_clock, time.time_ns() // 1_000_000)
+        if text is None:
+            return
+        if trio.current_time() >= repeat_at:
+            repeat_at = trio.current_time() + REPEAT_S
+            log("error", f"not started: {text}. Until then the broker waits", {})
+        with trio.move_on_after(POLL_CLOCK_S):
+            await stop.wait()
 
 
 async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: Log) -> None:
@@ -97,14 +156,37 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         gc.enable()
 
     tune_switching()
+    stop = stopper.attach()
+    await _wait_for_clock(settings, store, stop, log)
+    if stop.is_set():
+        return
     await serve(
         store,
-        settings.broker_config(),
+        _within_descriptors(settings.broker_config(), log),
         settings.listen,
-        stop=stopper.attach(),
+        stop=stop,
         log=log,
+        accepted_clock=settings.accept_clock,
         on_started=on_started,
     )
+
+
+def _within_descriptors(config: BrokerConfig, log: Log) -> BrokerConfig:
+    """Refuse peers, in words, before the descriptors run out."""
+    limit = raise_descriptor_limit()
+    try:
+        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only their number is wanted
+    except OSError:
+        used = DESCRIPTORS_SPARE
+    peers_max = max(1, limit - used - DESCRIPTORS_SPARE)
+    if config.peers_max <= peers_max:
+        return config
+    text = (
+        f"{peers_max:,} peers may connect instead of {config.peers_max:,} (peers_max), because "
+        f"this process may have {limit:,} open files: raise that limit (ulimit -n, LimitNOFILE)"
+    )
+    log("warning", text, {})
+    return replace(config, peers_max=peers_max)
 
 
 def _version() -> str:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from typing import Final
 
 import trio
 import zmq
 
+from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.errors import BrokerStartError
+from understudy_broker.errors import BrokerStartError, ClockError
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.server import serve
+from understudy_store.changes import Snapshot
+from understudy_store.engines.base import Opening
 from understudy_store.store import open_store
 
 START_S: Final = 30.0
 STOP_S: Final = 15.0
+#: The variable by which a program that embeds a broker is told which date it is.
+ACCEPT_CLOCK_ENV: Final = "UNDERSTUDY_BROKER__ACCEPT_CLOCK"
 
 
 class EmbeddedBroker:
@@ -32,6 +39,8 @@ class EmbeddedBroker:
     on_failure
         Called on the broker's thread if it ends by itself, because a store failed: peers of an
         inproc broker would otherwise notice only its silence.
+    accepted_clock
+        The date that a person has confirmed, if the wall clock is far from the store's time.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class EmbeddedBroker:
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         log: Log = log_to_logging,
         on_failure: Callable[[BaseException], None] | None = None,
+        accepted_clock: date | None = None,
     ) -> None:
         self._store_url = store
         self._listen = listen
@@ -50,6 +60,7 @@ class EmbeddedBroker:
         self._context = context
         self._log = log
         self._on_failure = on_failure
+        self._accepted_clock = accepted_clock
         self._ready = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._stop: trio.Event | None = None
@@ -84,6 +95,8 @@ class EmbeddedBroker:
         ------
         ListenError, StoreError
             The address or the store prevented the start.
+        ClockError
+            The wall clock is far beyond the store's time, and `accepted_clock` does not confirm it.
         BrokerStartError
             The broker was started before, or did not come up in time.
         """
@@ -121,8 +134,11 @@ class EmbeddedBroker:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
-        store = open_store(self._store_url)
+        tell = Opening(tell=lambda text: self._log("warning", text, {}))
+        store = open_store(self._store_url, tell)
         try:
+            if store.snapshot.now:
+                self._check_clock(store.snapshot)
             await serve(
                 store,
                 self._config,
@@ -130,10 +146,16 @@ class EmbeddedBroker:
                 context=self._context,
                 stop=self._stop,
                 log=self._log,
+                accepted_clock=self._accepted_clock,
                 on_started=self._started,
             )
         finally:
             store.close()
+
+    def _check_clock(self, snapshot: Snapshot) -> None:
+        text = question(snapshot, self._accepted_clock, time.time_ns() // 1_000_000)
+        if text is not None:
+            raise ClockError(f"{text} (or set {ACCEPT_CLOCK_ENV} to that date)")
 
     def _started(self, address: str) -> None:
         self._address = address

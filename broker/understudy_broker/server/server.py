@@ -13,7 +13,8 @@ may leave once each is durable. If enough waits for the next commit already (`Br
 loop reads no more frames until the commit is done; peers then wait, as their sockets fill up.
 
 **Failing.** If a commit or a lookup fails, it is not known what is on the disk. The server stops at
-once and sends nothing more: no peer is told what may not be there. `serve` raises the reason.
+once and sends nothing more: no peer is told what may not be there. `serve` raises the reason. The
+store may also fail by itself, while it brings older commits to its file; it then wakes the loop.
 
 **Stopping in order.** A batch under way is committed, and its messages are sent; peers are told
 that this broker leaves. Requests that were not performed are asked again by their peers.
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from time import perf_counter
 from typing import Final
 
@@ -54,8 +56,9 @@ from understudy_store.store import LookupResult, Store
 #: How soon to send again to a peer whose queue was full. When the peer reads, the loop usually
 #: wakes by itself.
 RETRY_FULL_S: Final = 0.02
-#: The longest pause: it only bounds what a mistake about `due_at` could cost.
-PAUSE_MAX_S: Final = 3600.0
+#: The longest pause. It bounds how late schedules follow a wall clock that is set, and what a
+#: mistake about `due_at` could cost.
+PAUSE_MAX_S: Final = 10.0
 #: how long a stop in order may take to commit what was performed
 STOP_S: Final = 10.0
 
@@ -63,12 +66,19 @@ STOP_S: Final = 10.0
 class Server:
     """A broker on a transport, from its first turn to its stop."""
 
-    def __init__(self, store: Store, config: BrokerConfig, transport: Transport, log: Log) -> None:
+    def __init__(
+        self,
+        store: Store,
+        config: BrokerConfig,
+        transport: Transport,
+        log: Log,
+        accepted: date | None,
+    ) -> None:
         snapshot = store.snapshot
-        self._clock = Clock(snapshot.now)
+        self._clock = Clock(snapshot.now, accepted=accepted)
         machine = Machine(MachineConfig(limits=config.limits))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
-        self._core.start(snapshot, self._clock())
+        self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
         self._store = store
         self._transport = transport
         self._log = log
@@ -78,11 +88,14 @@ class Server:
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
+        #: The reason why the store failed by itself. Only a thread of the store writes it.
+        self._store_failure: StoreFailedError | None = None
         #: at the end of the last turn, frames waited for peers that did not take them
         self._has_waiting = False
 
     async def run(self) -> None:
         """Make turns until `request_stop`, or until the store fails."""
+        self._store.watch(self._on_store_failed)
         await self._transport.drive(self._turn)
 
     def request_stop(self) -> None:
@@ -94,6 +107,7 @@ class Server:
         if self._stopping:
             return None
         self._take_answers()
+        self._compare_clocks()
         now = self._clock()
         if self._commits.batch is not None and self._core.full:
             self._lose(self._transport.take_lost(), now)
@@ -102,7 +116,9 @@ class Server:
         if self._has_waiting:
             self._lose(self._transport.flush(), now)
         due_at = self._step(now)
-        timeout_s = PAUSE_MAX_S if due_at is None else max(0, due_at - self._clock()) / 1000
+        timeout_s = PAUSE_MAX_S
+        if due_at is not None:
+            timeout_s = min(timeout_s, max(0, due_at - self._clock()) / 1000)
         self._has_waiting = self._transport.has_waiting
         if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
@@ -110,6 +126,14 @@ class Server:
             return Pause(timeout_s, 0) if self._core.full else Pause(timeout_s)
         # Shortly after work was handed out the next frame is on its way: it may be polled for.
         return Pause(timeout_s, brief=perf_counter() - self._commits.committed_at < SHORT_WAIT_S)
+
+    def _compare_clocks(self) -> None:
+        ahead_ms = self._clock.ahead_ms
+        text = self._clock.compare()
+        if text is not None:
+            self._log("warning", text, {})
+            if self._clock.ahead_ms != ahead_ms:
+                self._core.follow(self._clock.ahead_ms)
 
     def _receive(self, now: int) -> None:
         """Give the core the news of its peers, in the order that keeps leases fair.
@@ -167,12 +191,19 @@ class Server:
         self._lookup_result = result
         self._wake()
 
+    def _on_store_failed(self, failure: StoreFailedError) -> None:
+        """Have the loop end; called on a thread of the store, while the loop may be idle."""
+        self._store_failure = failure
+        self._wake()
+
     def _wake(self) -> None:
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._transport.wake, idempotent=True)
 
     def _take_answers(self) -> None:
         """Take what the store's threads have answered since the last turn."""
+        if self._store_failure is not None:
+            raise self._store_failure
         found = self._lookup_result
         if found is not None:
             self._lookup_result = None
@@ -204,6 +235,7 @@ async def serve(
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
     stop: trio.Event | None = None,
     log: Log = log_to_logging,
+    accepted_clock: date | None = None,
     on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -219,6 +251,9 @@ async def serve(
         For ``inproc`` addresses: the context that the peers use too. None: one of its own.
     log
         Writes the broker's events.
+    accepted_clock
+        The date that a person has confirmed, see `Clock`. Whether the clock is to be doubted before
+        a start is for the caller to ask: `understudy_broker.clock.question`.
     on_started, task_status
         Told the address at which the broker listens.
 
@@ -241,7 +276,7 @@ async def serve(
             busy_poll_s=config.busy_poll_us / 1e6,
         )
         try:
-            server = Server(store, config, transport, log)
+            server = Server(store, config, transport, log, accepted_clock)
             await _serve(server, transport, stop, on_started, task_status)
         finally:
             transport.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,6 +29,8 @@ from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
 ENV_PREFIX: Final = "UNDERSTUDY_BROKER__"
+#: the address of the broker, for everybody: the weakest source of `listen`
+URL_ENV: Final = "UNDERSTUDY_URL"
 
 
 class SettingsError(BrokerError):
@@ -49,10 +52,15 @@ class BrokerSettings(BaseSettings):
     listen: str = DEFAULT_ADDRESS
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``
     store: str = "sqlite:///understudy.db"
+    #: Open the store although its journal is missing. What only the journal had is lost.
+    accept_lost_journal: bool = False
     #: how long a silent node keeps its tasks
     lease_ttl_s: float = Field(_CORE.lease_ttl_ms / 1000, ge=0.2, le=3600)
     #: how often nodes send a heartbeat; None: four times per lease
     beat_s: float | None = Field(None, ge=0.05, le=900)
+    #: how long a node without heartbeats keeps its tasks beyond its lease while its process lives,
+    #: because a function holds the interpreter; 0: not at all
+    stall_max_s: float = Field(_CORE.stall_max_ms / 1000, ge=0, le=86_400)
     #: how long a node whose connection closed may take to come back with its tasks
     reconnect_grace_ms: int = Field(_CORE.reconnect_grace_ms, ge=0, le=60_000)
     #: how long nodes may take to come back after the broker started
@@ -66,6 +74,10 @@ class BrokerSettings(BaseSettings):
     #: 0: never. This takes up to a core, and saves a wake-up per message. The core's own default
     #: is 0, because an embedded broker shares its process with other work.
     busy_poll_us: int = Field(500, ge=0, le=10_000)
+    #: The date today, to confirm that the machine's clock is right where the broker doubts it
+    #: because it is far from the latest time in the store. It confirms no other date, so it may
+    #: stay.
+    accept_clock: date | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: auto: console on a terminal, JSON lines otherwise
     log_format: Literal["auto", "console", "json"] = "auto"
@@ -128,6 +140,7 @@ class BrokerSettings(BaseSettings):
             name=f"broker-{os.getpid()}",
             lease_ttl_ms=lease_ttl_ms,
             beat_ms=beat_ms,
+            stall_max_ms=round(self.stall_max_s * 1000),
             reconnect_grace_ms=self.reconnect_grace_ms,
             boot_grace_ms=round(self.boot_grace_s * 1000),
             deaths_max=self.deaths_max,
@@ -143,7 +156,7 @@ class BrokerSettings(BaseSettings):
 def load_settings(
     config: str | Path | None = None, flags: Mapping[str, object] | None = None
 ) -> BrokerSettings:
-    """Read the settings from their sources.
+    """Read the settings from their sources; `listen` also from UNDERSTUDY_URL.
 
     Parameters
     ----------
@@ -160,9 +173,12 @@ def load_settings(
     path = Path(config) if config is not None else Path(DEFAULT_FILE)
     table = _read_table(path) if config is not None or path.is_file() else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+    # Clients look for their broker there, so it listens there unless told otherwise.
+    url = os.environ.get(URL_ENV)
+    file = {"listen": url, **table} if url else table
     try:
         # Of any types: pydantic checks them.
-        return BrokerSettings(_file=table, **given)  # type: ignore[call-arg, arg-type]
+        return BrokerSettings(_file=file, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         raise SettingsError(_explain(error, given, table, path)) from None
 
@@ -194,6 +210,8 @@ def _explain(
             source = f" (environment {variable})"
         elif name in table:
             source = f" ({path})"
+        elif name == "listen" and os.environ.get(URL_ENV):
+            source = f" (environment {URL_ENV})"
         else:
             source = ""
         message = problem["msg"].removeprefix("Value error, ")

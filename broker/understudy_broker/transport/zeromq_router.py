@@ -70,6 +70,8 @@ def bind_router(
     router.set(zmq.TCP_KEEPALIVE_INTVL, 10)
     router.set(zmq.TCP_KEEPALIVE_CNT, 3)
     router.set(zmq.BACKLOG, 1024)
+    # Only where it is asked for, because a socket for both families shows other addresses.
+    router.set(zmq.IPV6, int("[" in listen))
     try:
         router.bind(listen)
     except zmq.ZMQError as error:

@@ -27,7 +27,7 @@ def fan_out(ctx: Context, calls: int) -> Generator[Any, Any, int]:
     """Make `calls` remote calls at once and add up their results."""
     promises: list[Promise[int]] = []
     for number in range(calls):
-        promise = yield ctx.rfi(noop, number)
+        promise = yield ctx.begin_rpc(noop, number)
         promises.append(promise)
     total = 0
     for promise in promises:
@@ -38,14 +38,14 @@ def fan_out(ctx: Context, calls: int) -> Generator[Any, Any, int]:
 @runtime.register
 def hop_a(ctx: Context) -> Generator[Any, Any, int]:
     """Call the second of a chain of three."""
-    below = yield from ctx.rfc(hop_b)
+    below = yield from ctx.rpc(hop_b)
     return below + 1
 
 
 @runtime.register
 def hop_b(ctx: Context) -> Generator[Any, Any, int]:
     """Call the last of a chain of three."""
-    below = yield from ctx.rfc(hop_c)
+    below = yield from ctx.rpc(hop_c)
     return below + 1
 
 
@@ -61,11 +61,11 @@ def steps(ctx: Context, count: int, together: bool) -> Generator[Any, Any, int]:
     if not together:
         total = 0
         for number in range(count):
-            total += yield ctx.lfc(noop, number)
+            total += yield ctx.run(noop, number)
         return total
     promises: list[Promise[int]] = []
     for number in range(count):
-        promise = yield ctx.lfi(noop, number)
+        promise = yield ctx.begin_run(noop, number)
         promises.append(promise)
     values: list[int] = yield ctx.all(promises)
     return sum(values)

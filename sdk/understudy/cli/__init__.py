@@ -6,6 +6,7 @@ does not carry the others along. Importing this package imports nothing else.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -24,9 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after SIGINT and 143 after
-    SIGTERM.
+    The exit code: 0 for success, 1 for a failure, 2 for wrong usage, 3 for what the broker refuses,
+    4 if none answers, 130 after SIGINT and 143 after SIGTERM.
     """
+    if os.getpid() == 1:
+        from understudy.processes.init import become_init
+
+        become_init()
     try:
         from understudy.cli.app import run
 

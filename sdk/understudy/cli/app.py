@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from understudy.cli import errors
+from understudy.cli import colors, errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
+from understudy_broker.output import escape_unencodable, open_standard_descriptors
 
 #: command to the module that holds its `app`, in the order of ``--help``
 COMMANDS: Final = {
@@ -90,6 +91,13 @@ def root(
             "--verbose", help="Show tracebacks of errors. May be given after the command."
         ),
     ] = False,
+    _no_color: Annotated[
+        bool,
+        typer.Option(
+            "--no-color",
+            help="Print no colors, as with NO_COLOR=1. May be given after the command.",
+        ),
+    ] = False,
 ) -> None:
     """Make durable calls between processes, and run the processes.
 
@@ -111,15 +119,22 @@ def root(
 
     \b
     Exit codes:
-      0  success                      2  wrong usage
-      1  failure                      130, 143  stopped by SIGINT, SIGTERM
+      0  success
+      1  failure: a call that was waited for failed, or what was named does not exist
+      2  wrong usage
+      3  the broker refused the request
+      4  no broker answers
+      130, 143  stopped by SIGINT, SIGTERM
     """
 
 
 def run(argv: list[str]) -> int:
     """Run the command in `argv`; return the exit code. `main` answers a KeyboardInterrupt."""
-    verbose, argv = take_verbose(argv)
+    open_standard_descriptors()
+    escape_unencodable()
+    verbose, argv = take_flag("--verbose", argv)
     errors.verbose = verbose
+    colors.forbidden, argv = take_flag("--no-color", argv)
     if not verbose:
         # Commands report what matters themselves.
         _LOG.addHandler(_SILENT)
@@ -142,10 +157,10 @@ def run(argv: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def take_verbose(argv: list[str]) -> tuple[bool, list[str]]:
-    """Remove ``--verbose``, which may stand anywhere before a ``--``; return whether it stood."""
+def take_flag(flag: str, argv: list[str]) -> tuple[bool, list[str]]:
+    """Remove a flag that may stand anywhere before a ``--``; return whether it stood."""
     end = argv.index("--") if "--" in argv else len(argv)
-    kept = [text for text in argv[:end] if text != "--verbose"]
+    kept = [text for text in argv[:end] if text != flag]
     return len(kept) < end, kept + argv[end:]
 
 

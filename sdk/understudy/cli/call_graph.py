@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
+from understudy.cli.states import PROMISE_WORDS, TASK_WORDS
+from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import (
     DETACHED,
@@ -31,6 +34,8 @@ from understudy_store.records import (
     TaskRecord,
 )
 
+#: more digits than the number of any call has
+_DIGITS_MAX: Final = 12
 #: up to this number, children of the same function and role are all shown
 ALIKE_MAX: Final = 20
 #: beyond it, this many of the first and this many of the failed are shown
@@ -68,6 +73,10 @@ class Node:
             return function
         kind = headers.get(HEADER_KIND, "")
         return kind if kind in ("race", "sleep") else self.role
+
+    @property
+    def calls_function(self) -> bool:
+        return HEADER_FUNCTION in self.record.param.headers
 
     @property
     def group(self) -> str | None:
@@ -170,7 +179,10 @@ def _in_call_order(parent: str, children: list[Node]) -> list[Node]:
 def _numbers_below(parent: str, id: str) -> tuple[int, ...]:
     """Return the numbers in an id: (2, 10) for ``p.2.10`` below ``p``; empty for a chosen id."""
     if not id.startswith(f"{parent}."):
-        return ()
+        # The id of a call far down is shortened: only its number is left of its place.
+        last = id.rpartition(".")[2]
+        is_number = last.isascii() and last.isdigit() and len(last) < _DIGITS_MAX
+        return (int(last),) if is_number and child_id(parent, int(last)) == id else ()
     parts = id[len(parent) + 1 :].split(".")
     if not all(part.isascii() and part.isdigit() for part in parts):
         return ()
@@ -180,11 +192,12 @@ def _numbers_below(parent: str, id: str) -> tuple[int, ...]:
 # Lines ------------------------------------------------------------------------------------------
 
 
-def lines(root: Node, *, everything: bool = False) -> list[Line]:
+def lines(root: Node, *, everything: bool = False, children: int | None = None) -> list[Line]:
     """Return the lines to draw, from the top.
 
     Of more than 20 children of the same function and role, the first five and three failed ones are
-    shown, and the rest is counted. `everything` shows all.
+    shown, and the rest is counted. If `children` is given, so many of the first are shown.
+    `everything` shows all.
     """
     shown: list[Line] = []
     stack: list[Line] = [Line(root, ())]
@@ -193,7 +206,7 @@ def lines(root: Node, *, everything: bool = False) -> list[Line]:
         shown.append(line)
         if isinstance(line.item, Omitted):
             continue
-        items = list(line.item.children) if everything else _select(line.item.children)
+        items = list(line.item.children) if everything else _select(line.item.children, children)
         below = [
             Line(item, (*line.last, index == len(items) - 1)) for index, item in enumerate(items)
         ]
@@ -201,11 +214,12 @@ def lines(root: Node, *, everything: bool = False) -> list[Line]:
     return shown
 
 
-def _select(children: list[Node]) -> list[Node | Omitted]:
+def _select(children: list[Node], most: int | None) -> list[Node | Omitted]:
     kinds = Counter((child.name, child.role) for child in children)
-    if not any(count > ALIKE_MAX for count in kinds.values()):
+    alike_max, first_shown = (ALIKE_MAX, FIRST_SHOWN) if most is None else (most, most)
+    if not any(count > alike_max for count in kinds.values()):
         return list(children)
-    chosen = _choose(children, kinds)
+    chosen = _choose(children, kinds, alike_max, first_shown)
     hidden: dict[tuple[str, str], Counter[str]] = {}
     last_shown: dict[tuple[str, str], int] = {}
     for index, child in enumerate(children):
@@ -224,14 +238,16 @@ def _select(children: list[Node]) -> list[Node | Omitted]:
     return items
 
 
-def _choose(children: list[Node], kinds: Mapping[tuple[str, str], int]) -> set[int]:
+def _choose(
+    children: list[Node], kinds: Mapping[tuple[str, str], int], alike_max: int, first_shown: int
+) -> set[int]:
     """Return the indexes of the children that are shown."""
     chosen = set()
     first: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str]] = Counter()
     for index, child in enumerate(children):
         kind = (child.name, child.role)
-        if kinds[kind] <= ALIKE_MAX or first[kind] < FIRST_SHOWN:
+        if kinds[kind] <= alike_max or first[kind] < first_shown:
             first[kind] += 1
             chosen.add(index)
         elif child.record.state not in (PENDING, RESOLVED) and failed[kind] < FAILED_SHOWN:
@@ -265,21 +281,24 @@ def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now
     """
     record = node.record
     if record.settled:
-        return record.state.removeprefix("rejected_")
+        return PROMISE_WORDS[record.state]
     if task is None:
         return _status_without_task(node, record)
-    if task.state == "acquired":
-        return "running"
-    if task.state == "suspended":
-        return "waiting"
     if task.state == "pending":
         group = node.group or task.target
         if not nodes_of.get(group):
             return f"queued: nothing serves group {group}"
+        if task.failures:
+            return _status_of_retry(task)
         due_ms = (task.retry_at or 0) - now_ms
         later = f", due in {due_ms / 1000:.1f} s" if due_ms > 0 else ""
         return f"queued for group {group}{later}"
-    return "parked" if task.deaths and task.state == "halted" else task.state
+    return "parked" if task.cause and task.state == "halted" else TASK_WORDS[task.state]
+
+
+def _status_of_retry(task: TaskRecord) -> str:
+    moment = datetime.fromtimestamp((task.retry_at or 0) / 1000).astimezone()
+    return f"attempt {task.failures + 1} at {moment:%H:%M:%S}"
 
 
 def _status_without_task(node: Node, record: PromiseRecord) -> str:

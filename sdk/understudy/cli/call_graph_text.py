@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from understudy.cli.call_graph import Line, Node, Omitted, attempts, status
-from understudy.cli.json_data import decoded
+from understudy.cli.json_data import compact, decoded
 from understudy.cli.records import failure, failure_reason, node_of, task_trouble
+from understudy.cli.states import PROMISE_WORDS
 from understudy.cli.times import duration
 from understudy_store.records import DETACHED, HEADER_SITE, LOCAL, RESOLVED, TaskRecord
+
+#: characters of all arguments of a call
+ARGUMENT_CHARS_MAX: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Surroundings:
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
     #: group to number of its nodes
     nodes_of: Mapping[str, int] = field(default_factory=dict)
+    #: id to the reason, of calls whose function no node of their group has
+    unserved: Mapping[str, str] = field(default_factory=dict)
 
 
 def draw(shown: Sequence[Line], around: Surroundings) -> list[str]:
@@ -48,30 +54,48 @@ def _branches(last: tuple[bool, ...]) -> str:
 def _columns(item: Node | Omitted, around: Surroundings) -> tuple[str, str, str]:
     if isinstance(item, Omitted):
         states = ", ".join(
-            f"{count:,} {state.removeprefix('rejected_')}" for state, count in item.states.items()
+            f"{count:,} {PROMISE_WORDS[state]}" for state, count in item.states.items()
         )
         return "", f"… {item.count:,} more {item.name}: {states}", ""
     return item.id, _label(item), "  ".join(_facts(item, around))
 
 
 def _label(node: Node) -> str:
-    return f"{node.name} ({node.role})" if node.role in (LOCAL, DETACHED) else node.name
+    """Return the function with its arguments: ``price("book") (detached)``."""
+    arguments = _arguments(node) if node.record.param.data else ""
+    name = f"{node.name}({arguments})" if arguments else node.name
+    return f"{name} ({node.role})" if node.role in (LOCAL, DETACHED) else name
+
+
+def _arguments(node: Node) -> str:
+    """Return the arguments of a call in a few characters. Those of steps are not stored."""
+    found = decoded(node.record.param.data)
+    if not node.calls_function or not isinstance(found, list) or len(found) != 2:
+        return compact(found, ARGUMENT_CHARS_MAX)
+    args, kwargs = found
+    texts = [compact(value, ARGUMENT_CHARS_MAX) for value in args]
+    texts += [f"{name}={compact(value, ARGUMENT_CHARS_MAX)}" for name, value in kwargs.items()]
+    text = ", ".join(texts)
+    return text if len(text) <= ARGUMENT_CHARS_MAX else f"{text[: ARGUMENT_CHARS_MAX - 1]}…"
 
 
 def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     task = around.tasks.get(node.id)
     holder = holder_of(node, around)
-    yield status(node, task, around.nodes_of, around.now_ms) + (f" on {holder}" if holder else "")
+    text = status(node, task, around.nodes_of, around.now_ms)
+    yield text + (f" on {holder}" if holder else "")
     yield duration(took_ms(node, around.now_ms))
-    if (count := attempts(node, task)) > 1:
+    if (count := attempts(node, task)) > 1 and not text.startswith("attempt "):
         yield f"{count} attempts" if node.record.settled else f"attempt {count}"
-    if trouble := _trouble(node, task):
+    if trouble := _trouble(node, task, around):
         yield trouble
 
 
-def _trouble(node: Node, task: TaskRecord | None) -> str:
+def _trouble(node: Node, task: TaskRecord | None, around: Surroundings) -> str:
     """Return why the call failed or does not continue; empty if all is well."""
-    return failure_reason(node.record) if node.record.settled else task_trouble(task)
+    if node.record.settled:
+        return failure_reason(node.record)
+    return around.unserved.get(node.id) or task_trouble(task)
 
 
 def progress_line(node: Node, around: Surroundings) -> str:
@@ -79,7 +103,7 @@ def progress_line(node: Node, around: Surroundings) -> str:
     holder = holder_of(node, around)
     text = status(node, around.tasks.get(node.id), around.nodes_of, 0)
     text = text.partition(", due in")[0] + (f" on {holder}" if holder else "")
-    trouble = _trouble(node, around.tasks.get(node.id))
+    trouble = _trouble(node, around.tasks.get(node.id), around)
     return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
 
 
@@ -121,11 +145,13 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "status": status(node, task, around.nodes_of, around.now_ms),
         "group": node.group,
         "node": holder_of(node, around),
+        "arguments": decoded(node.record.param.data) if node.calls_function else None,
         "attempts": attempts(node, task),
         "runs": None if task is None else task.version,
         "failures": None if task is None else task.failures,
         "deaths": None if task is None else task.deaths,
         "cause": None if task is None else task.cause,
+        "retry_at": None if task is None else task.retry_at,
         "created_at": record.created_at,
         "settled_at": record.settled_at,
         "duration_ms": took_ms(node, around.now_ms),

@@ -37,6 +37,17 @@ _LOG: Final = logging.getLogger("understudy")
 _Record = TypeVar("_Record")
 
 
+class _RetryNotice(logging.Handler):
+    """Tells a user who waits for a call that an attempt has failed and when the next one comes."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "retried_id", None) is not None:
+            print(f"understudy: {record.getMessage()}", file=sys.stderr, flush=True)
+
+
 class _NoBrokerNotice(logging.Handler):
     """Tells the user that no broker answers yet. The connection logs that after about a second.
 
@@ -90,14 +101,15 @@ class Client:
         self.runtime = Runtime(
             id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
         )
-        self._notice: _NoBrokerNotice | None = None
+        self._notices: list[logging.Handler] = [_RetryNotice()]
         if advice is not None:
-            self._notice = _NoBrokerNotice(advice)
+            self._notices.append(_NoBrokerNotice(advice))
 
     def __enter__(self) -> Self:
         # With --verbose the logger has no handler, and everything that is logged is shown anyway.
-        if self._notice is not None and _LOG.handlers:
-            _LOG.addHandler(self._notice)
+        if _LOG.handlers:
+            for notice in self._notices:
+                _LOG.addHandler(notice)
         return self
 
     def __exit__(
@@ -106,8 +118,8 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._notice is not None:
-            _LOG.removeHandler(self._notice)
+        for notice in self._notices:
+            _LOG.removeHandler(notice)
         self.runtime.stop(timeout=_STOP_S)
 
     @property

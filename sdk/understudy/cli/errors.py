@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from understudy.errors import BrokerUnavailableError, ConfigurationError, UnderstudyError
+from understudy.errors import (
+    BrokerUnavailableError,
+    ConfigurationError,
+    PayloadTooLargeError,
+    UnderstudyError,
+)
 from understudy_actors.errors import ActorError, CommandError
 from understudy_broker.errors import BrokerError
 from understudy_store.addresses import InvalidAddressError
@@ -15,6 +20,8 @@ verbose: bool = False
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_REFUSED: Final = 3
+EXIT_NO_BROKER: Final = 4
 
 #: Errors of wrong usage whose modules are imported only where they are needed, so they are
 #: recognized by name here.
@@ -45,7 +52,7 @@ def explain(error: Exception) -> tuple[str, int]:
             f"no broker answers at {error.url}. Start one with: understudy broker; "
             "or give its address with --url or UNDERSTUDY_URL"
         )
-        return text, EXIT_FAILED
+        return text, EXIT_NO_BROKER
     if isinstance(error, ConfigurationError | InvalidAddressError):
         return str(error), EXIT_USAGE
     if type(error).__name__ in _USAGE_ERRORS:
@@ -54,6 +61,8 @@ def explain(error: Exception) -> tuple[str, int]:
         kind = error.error.partition(" ")[0]
         advice = f". To list them: understudy {kind}s search" if kind in _SEARCHABLE else ""
         return f"{error.error}{advice}", EXIT_FAILED
+    if isinstance(error, CommandError | PayloadTooLargeError):
+        return str(error), EXIT_REFUSED
     if isinstance(error, UnderstudyError | ActorError | BrokerError | StoreError | TimeoutError):
         return str(error), EXIT_FAILED
     if isinstance(error, OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sys
 from typing import Any, Final
 
 from understudy.cli.long_integers import unlimited_digits
@@ -18,7 +19,11 @@ def _describe_pickle(data: memoryview) -> str:
     return f"<pickled, {len(data)} bytes>"
 
 
-_DECODER: Final = Decoder(_describe_pickle, tagged=False)
+def _describe_error(data: memoryview) -> Any:
+    return _DECODER.decode(data)
+
+
+_DECODER: Final = Decoder(_describe_pickle, _describe_error, tagged=False)
 
 
 def decoded(data: bytes | None) -> Any:
@@ -60,7 +65,8 @@ def compact(value: Any, width: int | None = WIDTH) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON data, indented."""
+    """Print JSON data, indented; with escapes if the output has no encoding for all characters."""
+    encoding = str(getattr(sys.stdout, "encoding", None) or "")
     with unlimited_digits():
-        text = json.dumps(value, indent=2, ensure_ascii=False)
+        text = json.dumps(value, indent=2, ensure_ascii=not encoding.lower().startswith("utf"))
     print(text)

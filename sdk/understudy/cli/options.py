@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.errors import UsageError
 from understudy.cli.long_integers import unlimited_digits
 from understudy_broker.address import DEFAULT_ADDRESS
@@ -53,12 +54,17 @@ Target = Annotated[
     str | None,
     typer.Option(
         metavar="GROUP",
+        autocompletion=completion.groups,
         help="The group that performs the call. [default: UNDERSTUDY_GROUP, else default]",
     ),
 ]
 JoinGroup = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The group to join. [default: the Runtime's own]"),
+    typer.Option(
+        metavar="NAME",
+        help="The group to join. [default: the Runtime's own]",
+        autocompletion=completion.groups,
+    ),
 ]
 
 
@@ -98,9 +104,3 @@ def parse_arguments(
     args = [parse_value(text) for text in given or ()]
     kwargs = {name: parse_value(text) for name, text in parse_pairs(named, "--kwarg").items()}
     return args, kwargs
-
-
-def check_state(state: str | None, states: tuple[str, ...]) -> None:
-    """Raise `UsageError` if `state` is neither None nor one of `states`."""
-    if state is not None and state not in states:
-        raise UsageError(f"--state {state!r} does not exist: choose one of {', '.join(states)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -12,6 +13,7 @@ import trio
 from understudy.cli.client import Client
 from understudy.errors import innermost
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
+from understudy_broker.process import SAME_REQUEST_S
 
 #: seconds in which a broker must answer after its start
 BROKER_START_S: Final = 30.0
@@ -68,7 +70,12 @@ async def _obey_signals(
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
+        requested_at = -math.inf
         async for number in signals:
+            now = trio.current_time()
+            if number in received and now - requested_at < SAME_REQUEST_S:
+                continue
+            requested_at = now
             if not received:
                 say("stopping: running functions finish or are handed back; Ctrl-C again kills")
             received.append(number)

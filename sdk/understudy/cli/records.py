@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import Any, Final
 
 from understudy.cli.json_data import compact, decoded
 from understudy_store.records import (
@@ -18,6 +18,9 @@ from understudy_store.records import (
     Value,
     name_of,
 )
+
+#: characters of a failure on one line
+REASON_CHARS_MAX: Final = 300
 
 # JSON data --------------------------------------------------------------------------------------
 
@@ -120,15 +123,21 @@ def failure_traceback(record: PromiseRecord) -> str:
     return text if "\n" in text else ""
 
 
-def failure_reason(record: PromiseRecord) -> str:
-    """Return a failure in a few words: ``ValueError: no such order``; empty if there is none."""
+def failure_text(record: PromiseRecord) -> str:
+    """Return a failure in words, all of it: ``ValueError: no such order``; empty without one."""
     found = failure(record)
     if found is None:
         return ""
     if record.state != REJECTED:
         return str(found["message"])
-    message = str(found["message"]).strip().partition("\n")[0]
+    message = str(found["message"]).strip()
     return f"{found['type']}: {message}" if message else str(found["type"])
+
+
+def failure_reason(record: PromiseRecord) -> str:
+    """Return a failure on one line, without the end of a message that is a long report."""
+    text = " ".join(failure_text(record).split())
+    return text if len(text) <= REASON_CHARS_MAX else f"{text[: REASON_CHARS_MAX - 1]}…"
 
 
 def failure_notes(record: PromiseRecord) -> list[str]:
@@ -138,12 +147,14 @@ def failure_notes(record: PromiseRecord) -> list[str]:
 
 
 def task_trouble(task: TaskRecord | None) -> str:
-    """Return how the task's holders vanished and what to do about it; empty if all is well."""
+    """Return why the task does not go on and what to do about it; empty if all is well."""
     if task is None or not task.cause or task.state == "fulfilled":
         return ""
     if task.state == "halted":
         advice = f"understudy tasks continue {shlex.quote(task.id)}"
         return f"{task.cause}; to let it run again: {advice}"
+    if not task.deaths:
+        return task.cause
     times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
     return f"its holder vanished {times}; the last: {task.cause}"
 

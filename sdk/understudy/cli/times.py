@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from understudy.cli.errors import UsageError
+from understudy_store.limits import DATE_MAX_S
 
 
 def now_ms() -> int:
@@ -55,7 +56,12 @@ def duration(ms: int | float) -> str:
 
 
 def moment(epoch_ms: int | None) -> str | None:
-    """Format epoch milliseconds in UTC: ``2026-01-31 12:00:00``."""
+    """Format epoch milliseconds in UTC: ``2026-01-31 12:00:00``.
+
+    Python has no dates after the year 9999; such a time is ``after 9999``.
+    """
     if epoch_ms is None:
         return None
+    if epoch_ms // 1000 > DATE_MAX_S:
+        return "after 9999"
     return f"{datetime.fromtimestamp(epoch_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

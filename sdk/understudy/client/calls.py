@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.options import Options
 from understudy.registry import Function
 from understudy.retry import to_wire
-from understudy_actors.interpreter.child_commands import create_command
+from understudy_actors.interpreter.child_commands import TIME_MS_MAX, create_command
 from understudy_actors.interpreter.requests import CallSpec
-from understudy_store.commands import PromiseCreate
+from understudy_broker.protocol.messages import AnyCommand, PromiseCreateWatched
+from understudy_store.commands import PromiseCreate, TaskCreate
+from understudy_store.records import TAG_DELAY
+
+_Create = TypeVar("_Create", PromiseCreate, TaskCreate)
 
 
 class ClientCall(NamedTuple):
@@ -55,7 +61,7 @@ def client_call(
     if options.retry is not None:
         spec.retry = to_wire(options.retry)
     spec.tags = options.tags
-    spec.target = target or options.target or env.target
+    spec.target = target or options.target or (function and function.target) or env.target
     spec.priority = options.priority
     timeout_s = options.timeout_s
     if timeout_s is None and function is not None:
@@ -70,6 +76,12 @@ def client_call(
 
 def check_id(id: object) -> str:
     """Return the id of a promise or schedule if it is one; the store checks its characters."""
+    if callable(id):
+        name = getattr(id, "__name__", repr(id))
+        raise ConfigurationError(
+            f"{name} stands where the id of the call belongs: give the id first, a string of your "
+            f"choice, then the function: runtime.rpc('{name}-1', {name}, ...)"
+        )
     if not isinstance(id, str) or not id:
         raise ConfigurationError(f"id={id!r}: a call from outside needs an id, a string")
     return id
@@ -80,3 +92,22 @@ def promise_of(env: NodeEnvironment, call: ClientCall, id: str) -> PromiseCreate
     spec = call.spec
     spec.id = check_id(id)
     return create_command(env.outside, spec, env.now_ms())
+
+
+def dated(command: AnyCommand, unheard_ms: int) -> AnyCommand:
+    """Return a command whose deadline is by the broker's clock; see `PeerClock.for_deadlines`."""
+    if isinstance(command, PromiseCreateWatched):
+        return replace(command, create=_dated(command.create, unheard_ms))
+    if isinstance(command, PromiseCreate):
+        return _dated(command, unheard_ms)
+    return _dated(command, unheard_ms) if isinstance(command, TaskCreate) else command
+
+
+def _dated(command: _Create, unheard_ms: int) -> _Create:
+    if command.timeout_at >= 0:
+        return command
+    tags = command.tags
+    if TAG_DELAY in tags:
+        tags = {**tags, TAG_DELAY: str(int(tags[TAG_DELAY]) + unheard_ms)}
+    timeout_at = min(command.timeout_at + unheard_ms, TIME_MS_MAX)
+    return replace(command, timeout_at=timeout_at, tags=tags)

@@ -45,13 +45,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import trio
 
 from understudy.client.availability import Availability
+from understudy.client.bulk import Bulk, BulkCall
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
@@ -70,6 +71,8 @@ from understudy_store.records import PromiseRecord
 
 #: Seconds that a stop may take before a dedicated node says what it waits for.
 _SILENT_STOP_S: Final = 1.0
+#: takes a command and its futures, on the loop
+_Request: TypeAlias = Callable[..., None]
 
 
 class Connection:
@@ -110,6 +113,7 @@ class Connection:
         self._started = False
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
+        self._on_ready: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
@@ -118,6 +122,7 @@ class Connection:
         self._peer = Peer(env, self._requests, name=name, boot=boot, os_pid=self.os_pid)
         self._availability = Availability(url, connect_timeout_s, self._requests, self._log)
         self._submissions = SubmissionQueue(self._requests)
+        env.registry.on_register = self._on_register
 
     # Lifetime ------------------------------------------------------------------------------------
 
@@ -174,7 +179,10 @@ class Connection:
     def command(self, command: AnyCommand) -> Future[Response]:
         """Send a command; the future gets the response, or the error if the broker refuses it."""
         future: Future[Response] = Future()
-        self._submit(self._requests.command, (command, future), (future,))
+        request: _Request = self._requests.command
+        if isinstance(command, PromiseCreate) and command.timeout_at < 0:
+            request = self._peer.dated(request)
+        self._submit(request, (command, future), (future,))
         return future
 
     def watch(self, id: str) -> Future[PromiseRecord]:
@@ -193,14 +201,34 @@ class Connection:
         """
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
-        self._submit(self._requests.invoke, (create, stored, result), (stored, result))
+        request: _Request = self._requests.invoke
+        if create.timeout_at < 0:
+            request = self._peer.dated(request)
+        self._submit(request, (create, stored, result), (stored, result))
         return stored, result
+
+    def invoke_many(
+        self, creates: Sequence[PromiseCreate]
+    ) -> list[tuple[Future[None], Future[PromiseRecord]]]:
+        """Create promises and watch them, a window at a time; for each as `invoke`."""
+        calls = [BulkCall(create, Future(), Future()) for create in creates]
+        bulk = Bulk(
+            calls,
+            self._requests.invoke,
+            lambda send: self._submissions.submit(send, (), ()),
+        )
+        futures = [future for call in calls for future in (call.stored, call.result)]
+        self._submit(bulk.send, (), tuple(futures))
+        return [(call.stored, call.result) for call in calls]
 
     def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]:
         """Create a promise whose task this process acquires at once; else as `invoke`."""
         stored: Future[None] = Future()
         result: Future[PromiseRecord] = Future()
-        self._submit(self._peer.perform, (create, stored, result), (stored, result))
+        request: _Request = self._peer.perform
+        if create.timeout_at < 0:
+            request = self._peer.dated(request)
+        self._submit(request, (create, stored, result), (stored, result))
         return stored, result
 
     def serve(self) -> None:
@@ -209,15 +237,22 @@ class Connection:
         self._peer.wants_to_serve = True
         self._submit(self._peer.serve, (), ())
 
-    def serve_dedicated(self, on_ended: Callable[[], None]) -> None:
+    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Become a node in a process that does nothing else.
 
         Then failures of functions are logged as errors, because no caller in this process gets
-        them. `on_ended` is called on the thread when the connection has ended.
+        them. `on_ready` is called on the thread whenever the broker has welcomed the node, before
+        it gets a task; `on_ended` when the connection has ended.
         """
         self._log.dedicated = True
         self._on_ended = on_ended
+        self._on_ready = on_ready
         self.serve()
+
+    def _on_register(self) -> None:
+        """Have the broker told of a function that was registered after the hello."""
+        if self._started and not self._ended and self.os_pid == os.getpid():
+            self._submissions.submit(self._peer.announce, (), ())
 
     def _submit(
         self, function: Callable[..., None], args: tuple[Any, ...], futures: tuple[Future[Any], ...]
@@ -308,6 +343,8 @@ class Connection:
         self._log.stopping(node.core.holding, self.config.drain_ms / 1000)
 
     def _on_connected(self, welcome: Welcome) -> None:
+        if self._on_ready is not None:
+            self._on_ready()
         self._peer.on_connected(welcome)
         self._availability.on_connected()
 

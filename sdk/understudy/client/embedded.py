@@ -13,8 +13,11 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from understudy_broker.address import SOCKET_PATH_BYTES_MAX
 
 if TYPE_CHECKING:
     from understudy_broker.server.embedded import EmbeddedBroker
@@ -39,14 +42,20 @@ class Embedded:
 
     def __init__(self, store: str) -> None:
         self.store = store
-        # Made by `start`, so that a runtime that is never used leaves nothing behind.
-        self._directory = Path(tempfile.gettempdir(), f"{_PREFIX}{secrets.token_hex(8)}")
-        self.url = f"ipc://{self._directory}/broker"
+        self._choose_directory()
         self._broker: EmbeddedBroker | None = None
         self._lock = threading.Lock()
 
+    def _choose_directory(self) -> None:
+        # Made by `start`, so that a runtime that is never used leaves nothing behind.
+        self._directory = _short_folder() / f"{_PREFIX}{secrets.token_hex(8)}"
+        self.url = f"ipc://{self._directory}/broker"
+        self._process = os.getpid()
+
     def start(self) -> None:
         """Open the store and listen.
+
+        In a process that was forked before the first start, at an address of its own.
 
         Raises
         ------
@@ -54,21 +63,30 @@ class Embedded:
             The store cannot be opened.
         ListenError
             The socket cannot be made.
+        ClockError
+            The wall clock is far beyond the store's time.
         """
         from understudy_broker.core.config import BrokerConfig
-        from understudy_broker.server.embedded import EmbeddedBroker
+        from understudy_broker.server.embedded import ACCEPT_CLOCK_ENV, EmbeddedBroker
 
         # There is no grace for holders of tasks to come back: none of them knows this new address.
         config = BrokerConfig(name="embedded", boot_grace_ms=0)
         with self._lock:
             if self._broker is not None and self._broker.running:
                 return
+            if self._process != os.getpid():
+                self._choose_directory()
             # A broker that has failed has left its directory behind.
             shutil.rmtree(self._directory, ignore_errors=True)
             _remove_abandoned(self._directory.parent)
             self._directory.mkdir(mode=0o700)
             atexit.register(_remove, self._directory, os.getpid())
-            self._broker = EmbeddedBroker(self.store, self.url, config=config)
+            self._broker = EmbeddedBroker(
+                self.store,
+                self.url,
+                config=config,
+                accepted_clock=_date(os.environ.get(ACCEPT_CLOCK_ENV)),
+            )
             try:
                 self._broker.start()
             except BaseException:
@@ -82,6 +100,26 @@ class Embedded:
         if broker is not None:
             broker.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _date(text: str | None) -> date | None:
+    """Return the date that the environment confirms; None if it names none."""
+    with suppress(ValueError):
+        return date.fromisoformat(text or "")
+    return None
+
+
+def _short_folder() -> Path:
+    """Return the folder for temporary files, or a usual one if a socket's path does not fit there.
+
+    The path of a socket is bounded by the system, at about a hundred bytes.
+    """
+    folder = Path(tempfile.gettempdir())
+    name = f"{_PREFIX}{'0' * 16}/broker"
+    if len(os.fsencode(folder / name)) <= SOCKET_PATH_BYTES_MAX:
+        return folder
+    usual = (Path(path) for path in ("/tmp", "/var/tmp", "/dev/shm"))
+    return next((path for path in usual if os.access(path, os.W_OK | os.X_OK)), folder)
 
 
 def _remove_abandoned(parent: Path) -> None:

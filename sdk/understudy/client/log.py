@@ -27,14 +27,21 @@ class ConnectionLog:
         """Log a warning."""
         _LOG.warning("%s", text)
 
-    def failure(self, text: str, error: BaseException) -> None:
-        """Log the failure of a function, with a traceback that begins in the function itself."""
+    def failure(self, text: str, error: BaseException, retried: bool) -> None:
+        """Log the failure of a function, with a traceback that begins in the function itself.
+
+        Parameters
+        ----------
+        retried
+            There will be another attempt, so nobody else hears of this failure.
+        """
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
             "understudy_actors."
         ):
             frames = frames.tb_next
-        level = logging.ERROR if self.dedicated else logging.INFO
+        final = logging.ERROR if self.dedicated else logging.INFO
+        level = logging.WARNING if retried else final
         _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
 
     def unavailable(self, url: str, left_s: float | None) -> None:

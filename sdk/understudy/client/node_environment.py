@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from understudy.client.clock import now_ms
 from understudy.context import Context
 from understudy.errors import (
     CanceledError,
@@ -18,11 +17,12 @@ from understudy.errors import (
     DeadlineExceededError,
     UnderstudyError,
 )
-from understudy.registry import Function, Registry
+from understudy.registry import Function, Registry, called_already, key_of
 from understudy.retry import Exponential, Retry, from_wire
 from understudy.values import Codec
 from understudy_actors.interpreter.child_commands import outside
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
+from understudy_broker.clock import before_any_broker
 from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 
@@ -53,13 +53,14 @@ class NodeValues:
         """Encode the arguments of a call, after checking them if the function is known here."""
         if isinstance(function, Function):
             function.check_arguments(args, dict(kwargs))
-            return self.codec.encode_call(args, dict(kwargs), function.types.names)
+            types = function.types
+            return self.codec.encode_call(args, dict(kwargs), types.names, types)
         return self.codec.encode_call(args, dict(kwargs))
 
     def decode_call(
-        self, function: FunctionLike, data: bytes | None
+        self, function: FunctionLike | None, data: bytes | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Decode the arguments of a call, and check them if the function is known here."""
+        """Decode the arguments of a call; as the types of `function` if it is known here."""
         if data is None:
             return (), {}
         if not isinstance(function, Function):
@@ -68,9 +69,12 @@ class NodeValues:
         function.check_arguments(args, kwargs)
         return args, kwargs
 
-    def encode_value(self, value: Any, what: str) -> bytes:
-        """Encode a value; `what` names it in the error if it cannot travel."""
-        return self.codec.encode_value(value, what)
+    def encode_value(self, value: Any, what: str, function: FunctionLike | None = None) -> bytes:
+        """Encode a value; `what` names it in the error if it cannot travel.
+
+        A result is checked against the annotation of its `function`.
+        """
+        return self.codec.encode_value(value, what, function)
 
     def decode_value(self, data: bytes | None, hint: Any = None) -> Any:
         """Decode a value, as the type `hint` if there is one."""
@@ -121,9 +125,12 @@ class NodeEnvironment:
     Attributes
     ----------
     now_ms
-        The clock for deadlines of calls from outside, in epoch milliseconds.
+        The clock for deadlines of calls from outside, in epoch milliseconds. Before the broker's
+        time is known it shows a time that is none: see `PeerClock.for_deadlines`.
     target
         The address of calls that name no target: the process's own group.
+    targets
+        The addresses of functions that were registered with one, by the name of the function.
     """
 
     def __init__(
@@ -136,20 +143,21 @@ class NodeEnvironment:
         retry: Retry | None = None,
     ) -> None:
         self.registry = registry
+        self.targets = registry.targets
         self.functions = NodeFunctions(registry)
         self.values = NodeValues(codec, retry)
         self.timeout_ms = int(timeout_s * 1000)
         #: the frame of calls from outside of durable functions
         self.outside = outside(self.timeout_ms)
-        self.now_ms: Callable[[], int] = now_ms
+        self.now_ms: Callable[[], int] = before_any_broker
         self.join(group)
         self._dependencies: dict[str, Any] = {}
-        self._local: OrderedDict[int, Function] = OrderedDict()
+        self._local: OrderedDict[object, Function] = OrderedDict()
 
     def join(self, group: str) -> None:
         """Make `group` the group of this process."""
         self.group = group
-        self.target = poll(group)
+        self.target = self.registry.target = poll(group)
 
     def warn(self, text: str) -> None:
         """Log a warning for the author of a function."""
@@ -181,19 +189,15 @@ class NodeEnvironment:
 
     def registered(self, fn: Callable[..., Any]) -> Function:
         """Return the registration of `fn`, which other processes need in order to be called."""
-        function = self.registry.of(fn)
+        function = self.registry.of(fn) or self.registry.elsewhere(fn)
         if function is None:
-            name = getattr(fn, "__name__", repr(fn))
-            raise ConfigurationError(
-                f"{name} is not registered in this process: decorate it with @runtime.register, "
-                "or call it by its name as a string"
-            )
+            raise ConfigurationError(_not_callable(fn))
         return function
 
     def registry_find(self, name: Any, version: int | None = None) -> Function | None:
         """Return the function of that name; None if it is registered elsewhere only."""
         if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"{name!r}: call a function by its name, or pass it itself")
+            raise ConfigurationError(_not_callable(name))
         return self.registry.find(name, version)
 
     def local_function(self, fn: Any) -> Function:
@@ -203,12 +207,34 @@ class NodeEnvironment:
         function = self.registry.of(fn)
         if function is not None:
             return function
-        known = self._local.get(id(fn))
-        if known is None or known.fn is not fn:
-            known = self._local[id(fn)] = Function(fn)
+        key = key_of(fn)
+        known = self._local.get(key)
+        if known is None:
+            known = self._local[key] = self.registry.elsewhere(fn) or Function(fn)
             if len(self._local) > _LOCAL_MAX:
                 self._local.popitem(last=False)
         return known
+
+
+def _not_callable(f: Any) -> str:
+    """Say what is wrong with an object that stands where the function of a call belongs."""
+    called = called_already(f)
+    if called is not None:
+        return (
+            f"{called} was called directly, so it is not called durably: pass {called} itself, and "
+            "its arguments after it, without the context"
+        )
+    if callable(f):
+        name = getattr(f, "__name__", repr(f))
+        return (
+            f"{name} is not registered in this process: decorate it with @runtime.register, or "
+            "call it by its name as a string"
+        )
+    return (
+        f"{f!r} stands where the function belongs: pass the function itself or its name, then its "
+        "arguments. From outside, the id of the call comes first: "
+        "runtime.rpc('sum-1', add, 1, 2)"
+    )
 
 
 class NodeFunctions:
@@ -224,6 +250,10 @@ class NodeFunctions:
     def names(self) -> list[str]:
         """Return the names of all functions, one for each version."""
         return [function.name for function in self._registry.functions()]
+
+    def announced(self) -> list[tuple[str, int]]:
+        """Return name and version of all functions, as a broker is told of them."""
+        return [(function.name, function.version) for function in self._registry.functions()]
 
 
 __all__ = ["NodeEnvironment", "NodeValues"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from understudy._version import __version__
+from understudy.client.calls import dated
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests
 from understudy_actors.node.shell import NodeService
@@ -13,6 +16,8 @@ from understudy_broker.clock import PeerClock
 from understudy_broker.link.link import Link
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
+    AnyCommand,
+    Functions,
     Hello,
     PeerKind,
     Settled,
@@ -43,7 +48,8 @@ class Peer:
     def __init__(
         self, env: NodeEnvironment, requests: PendingRequests, *, name: str, boot: str, os_pid: int
     ) -> None:
-        self.clock = env.now_ms = PeerClock()
+        self.clock = PeerClock()
+        env.now_ms = self.clock.for_deadlines
         self.wants_to_serve = False
         self.serving = False
         self._env = env
@@ -56,6 +62,8 @@ class Peer:
         self._welcome: Welcome | None = None
         #: the kind of peer that the last hello announced
         self._announced_kind: PeerKind = "client"
+        #: names and versions of the functions that the broker has been told of
+        self._announced: set[tuple[str, int]] = set()
 
     def open(self, link: Link, node: NodeService) -> None:
         """Take the link and the node; both exist as soon as the loop runs."""
@@ -74,6 +82,21 @@ class Peer:
         self._node.core.serve()
         if self._link.connected:
             self._link.rejoin()
+
+    def dated(self, request: Callable[..., None]) -> Callable[..., None]:
+        """Return `request` for a command that was made before the broker's time was known.
+
+        The welcome may have come since. If not, the command waits for it, and is amended then.
+        """
+
+        def send(command: AnyCommand, *rest: Any) -> None:
+            request(self._dated(command), *rest)
+
+        return send
+
+    def _dated(self, command: AnyCommand) -> AnyCommand:
+        unheard_ms = self.clock.unheard_ms
+        return command if unheard_ms is None else dated(command, unheard_ms)
 
     def perform(
         self, create: PromiseCreate, stored: Future[None], result: Future[PromiseRecord]
@@ -96,6 +119,8 @@ class Peer:
         """Introduce this process, with its tasks and its credit of this moment."""
         node = self._node
         self._announced_kind = "node" if self.serving else "client"
+        functions = self._env.functions.announced()
+        self._announced = set(functions)
         return Hello(
             protocol=PROTOCOL_VERSION,
             kind=self._announced_kind,
@@ -106,9 +131,22 @@ class Peer:
             host=platform.node(),
             sdk=f"python {__version__}",
             credit=node.core.new_session() if node is not None else 0,
-            functions=tuple(self._env.functions.names()),
+            functions=tuple(name for name, _ in functions),
             claims=node.core.claims() if node is not None else (),
+            versions=tuple(version for _, version in functions),
         )
+
+    def announce(self) -> None:
+        """Tell the broker of functions that were registered since the hello."""
+        welcome, link = self._welcome, self._link
+        if link is None or welcome is None or not (self.serving and link.connected):
+            # The hello names them all, or `on_connected` makes up for it.
+            return
+        new = [each for each in self._env.functions.announced() if each not in self._announced]
+        if new and welcome.routes_functions:
+            self._announced.update(new)
+            names, versions = tuple(name for name, _ in new), tuple(number for _, number in new)
+            link.send(Functions(names, versions))
 
     def is_busy(self) -> bool:
         """Return whether a task or a watch here would be delayed if the broker fell silent."""
@@ -122,6 +160,8 @@ class Peer:
         self._welcome = welcome
         if welcome.now and self._link is not None:
             self.clock.synchronize(welcome.now, self._link.round_trip_ms)
+            if not reconnected:
+                self._link.amend(self._dated)
         self._env.values.codec.payload_bytes_max = welcome.payload_bytes_max
         self._node.core.connected(welcome.lost, reconnected)
         if self.serving and self._announced_kind == "client":
@@ -130,6 +170,7 @@ class Peer:
             self._link.rejoin()
         elif self.serving:
             self._node.core.grant()
+            self.announce()
         if reconnected:
             self._requests.renew_watches()
 

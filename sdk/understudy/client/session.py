@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
+from understudy.retry_notices import RetryNotices
 from understudy.values import Codec
 from understudy_actors.node.config import NodeConfig
 
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
     from understudy_broker.protocol.messages import AnyCommand, Response
     from understudy_store.commands import PromiseCreate, Reply
     from understudy_store.records import PromiseRecord
+
+
+#: Held while a connection is made. A fork waits for it: a child that is forked while another thread
+#: imports trio and ZeroMQ would wait forever for that import to end, and for any lock that the
+#: thread holds. Reentrant, because the thread that forks takes it before and releases it after.
+_connecting: Final = threading.RLock()
+os.register_at_fork(
+    before=_connecting.acquire,
+    after_in_parent=_connecting.release,
+    after_in_child=_connecting.release,
+)
 
 
 class ConnectionPort(Protocol):
@@ -43,9 +55,14 @@ class ConnectionPort(Protocol):
     def command(self, command: AnyCommand) -> Future[Response]: ...
     def watch(self, id: str) -> Future[PromiseRecord]: ...
     def invoke(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]: ...
+    def invoke_many(
+        self, creates: Sequence[PromiseCreate]
+    ) -> list[tuple[Future[None], Future[PromiseRecord]]]: ...
     def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]: ...
     def serve(self) -> None: ...
-    def serve_dedicated(self, on_ended: Callable[[], None]) -> None: ...
+    def serve_dedicated(
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None]
+    ) -> None: ...
 
 
 class Stoppable(Protocol):
@@ -76,8 +93,12 @@ class ClientSession:
         its own.
     serving
         True once the process is a node.
+    node_start_hooks
+        Functions to call once in each process that becomes a node, before its first call.
     spawned
         Nodes started by `Runtime.spawn`.
+    retries
+        What tells those who wait for a call that its attempts fail.
     """
 
     def __init__(
@@ -102,8 +123,11 @@ class ClientSession:
         self.made_by = os.getpid()
         self.owner: int | None = None
         self.serving = False
+        self.node_start_hooks: list[Callable[[], object]] = []
+        #: process id of the process that has called them
+        self._prepared: int | None = None
         self.spawned: list[Stoppable] = []
-        self._lock = threading.Lock()
+        self.retries = RetryNotices(lambda command: self.connection.command(command))
         self._connection: ConnectionPort | None = None
 
     @property
@@ -112,11 +136,16 @@ class ClientSession:
         return self._connection is not None
 
     @property
+    def is_alone(self) -> bool:
+        """True if no other process can join this one's broker as a node, but by being spawned."""
+        return self.embedded is not None and not self.spawned
+
+    @property
     def connection(self) -> ConnectionPort:
         """The connection of this process, made at first use; a forked child has its own."""
         connection = self._connection
         if connection is None or connection.os_pid != os.getpid():
-            with self._lock:
+            with _connecting:
                 connection = self._connection
                 if connection is None or connection.os_pid != os.getpid():
                     connection = self._connection = self._connect()
@@ -139,6 +168,7 @@ class ClientSession:
             self.owner = os.getpid()
         if self.embedded is not None and self.owner == os.getpid():
             self.embedded.start()
+            self.url = self.embedded.url
         return Connection(
             self.url,
             self.env,
@@ -147,6 +177,14 @@ class ClientSession:
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
         )
+
+    def become_node(self) -> None:
+        """Note that this process is a node; call the hooks unless this process has done so."""
+        if self._prepared != os.getpid():
+            for hook in self.node_start_hooks:
+                hook()
+            self._prepared = os.getpid()
+        self.serving = True
 
     def connected(self) -> ConnectionPort:
         """Return the connection once the broker has answered; on an event loop, at once.
@@ -158,7 +196,7 @@ class ClientSession:
         if connection is None or connection.os_pid != os.getpid():
             connection = self.connection
         if self.embedded is not None and not self.serving:
-            self.serving = True
+            self.become_node()
             connection.serve()
         if not connection.is_ready and not in_async_code():
             connection.wait_connected()

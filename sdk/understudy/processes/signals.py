@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from understudy_actors.processes.lifeline import watch_lifeline
+from understudy_actors.processes.lifeline import WatchedLifeline, watch_lifeline
 from understudy_broker.process import StopSignals, tune_collection, tune_switching
 
 
@@ -22,7 +22,17 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._lifeline: WatchedLifeline | None = None
         self.signal = 0
+
+    def attach(self, lifeline: WatchedLifeline | None) -> None:
+        """Take the line to the supervisor of this process, if there is one."""
+        self._lifeline = lifeline
+
+    def report_ready(self) -> None:
+        """Tell the supervisor, if there is one, that this process serves. Any thread may call."""
+        if self._lifeline is not None:
+            self._lifeline.report_ready()
 
     def set(self) -> None:
         """Ask the process to stop. Any thread may call this."""
@@ -37,8 +47,9 @@ class StopRequest:
 def stop_at_signal() -> Iterator[StopRequest]:
     """Give the block a `StopRequest`, set by SIGTERM, by SIGINT and by the death of the parent.
 
-    A second signal ends the process at once. Signals are received on the main thread only; on any
-    other one, only the death of the parent sets the request.
+    A second signal ends the process at once, unless it has a supervisor: a service manager may
+    signal both, and the supervisor passes it on and kills what takes too long. Signals are received
+    on the main thread only; on any other one, only the death of the parent sets the request.
     """
     stop = StopRequest()
 
@@ -47,7 +58,9 @@ def stop_at_signal() -> Iterator[StopRequest]:
         stop.set()
 
     with StopSignals(on_stop) as signals:
-        watch_lifeline(stop.set)
+        lifeline = watch_lifeline(stop.set)
+        signals.kills = lifeline is None
+        stop.attach(lifeline)
         yield stop
 
 

@@ -17,6 +17,7 @@ import trio
 from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError, innermost
 from understudy.processes.pickle_report import describe_unpicklable
+from understudy.processes.script_names import script_names
 from understudy.values.pickles import dumps
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
 from understudy_broker.transport.loop_lock import LoopThread
@@ -152,13 +153,16 @@ def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) ->
             "version": function.version,
             "retry": function.retry,
             "timeout_s": function.timeout_s,
+            "target": function.target,
         }
         for function in env.registry.functions()
     ]
     shipment: dict[str, Any] = {
+        "names": script_names(),
         "runtime_class": runtime_class,
         "functions": functions,
         "dependencies": env.dependencies,
+        "node_start_hooks": session.node_start_hooks,
         "pickle": session.pickle,
         "timeout_s": env.timeout_ms / 1000,
         "concurrency": session.config.concurrency,

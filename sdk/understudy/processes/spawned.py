@@ -6,12 +6,16 @@ import logging
 import pickle
 import sys
 
-from understudy_actors.processes.fork_server import fork_point
+from understudy.processes.script_names import adopt_names
+from understudy_actors.processes.fork_server import fork_point, output_encoding, watch_import
+from understudy_broker.output import protect_output
 
 
 def main() -> int:
     """Serve the functions of the shipment (see `spawn`) until a signal."""
+    protect_output(output_encoding())
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    watch = watch_import()
     # The path comes first, because the functions may need modules that are found by it.
     sys.path[:] = pickle.load(sys.stdin.buffer)
     shipment = pickle.load(sys.stdin.buffer)
@@ -20,6 +24,7 @@ def main() -> int:
         timeout=shipment["timeout_s"],
         concurrency=shipment["concurrency"],
     )
+    adopt_names(shipment["names"])
     for function in shipment["functions"]:
         runtime.register(
             function["fn"],
@@ -27,10 +32,13 @@ def main() -> int:
             version=function["version"],
             retry=function["retry"],
             timeout=function["timeout_s"],
+            target=function["target"],
         )
     for name, value in shipment["dependencies"].items():
         runtime.set_dependency(name, value)
-    fork_point("understudy.client.connection")
+    for hook in shipment["node_start_hooks"]:
+        runtime.on_node_start(hook)
+    fork_point("understudy.client.connection", watch=watch)
     runtime.serve()
     return 0
 

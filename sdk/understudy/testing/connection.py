@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -72,7 +72,7 @@ class StageConnection:
     def serve(self) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
-    def serve_dedicated(self, on_ended: Callable[[], None]) -> None:
+    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
     def stop(self, timeout_s: float) -> None:
@@ -96,6 +96,12 @@ class StageConnection:
         result: Future[PromiseRecord] = StageFuture(self._driver)
         self._submit(self._requests.invoke, create, stored, result)
         return stored, result
+
+    def invoke_many(
+        self, creates: Sequence[PromiseCreate]
+    ) -> list[tuple[Future[None], Future[PromiseRecord]]]:
+        """Create promises and watch them; see `Connection.invoke_many`."""
+        return [self.invoke(create) for create in creates]
 
     #: A task cannot be acquired with the call, because the runtime's node is another peer here.
     perform = invoke

@@ -121,7 +121,7 @@ class Driver:
         TimeoutError
             The time is over.
         StuckError
-            Nothing can happen any more, or a call waits for a group without nodes.
+            Nothing can happen any more, a call waits for a group without nodes, or it is parked.
         """
         until = None if timeout_s is None else self.simulator.now + int(timeout_s * 1000)
         self._off_loop(lambda: self._wait_for(done, until))
@@ -146,7 +146,7 @@ class Driver:
                         continue
                     if self._threads.is_occupied() or not self.clock.skips:
                         return
-                    _check_served(simulator)
+                    _check_progress(simulator)
                     if not _skip(simulator, None):
                         return
 
@@ -166,7 +166,7 @@ class Driver:
     def skip(self) -> bool:
         """Jump to the next moment at which something is due, and rest; False if there is none."""
         with self.driving() as simulator:
-            _check_served(simulator)
+            _check_progress(simulator)
             if not _skip(simulator, None):
                 return False
         self.rest()
@@ -198,7 +198,7 @@ class Driver:
                         "everything waits for time, and clock.skips is off: call clock.advance "
                         f"first\n{_pending(simulator)}"
                     )
-                _check_served(simulator)
+                _check_progress(simulator)
                 if _skip(simulator, until):
                     continue
                 if until is None:
@@ -229,9 +229,22 @@ def _skip(simulator: Simulator, until: int | None) -> bool:
     return True
 
 
+def _check_progress(simulator: Simulator) -> None:
+    """Raise if a call waits for something that will not happen by itself."""
+    _check_parked(simulator)
+    _check_served(simulator)
+
+
 def _check_served(simulator: Simulator) -> None:
     """Raise if a call waits for a group without nodes, because it would wait until its deadline."""
     for group in simulator.broker.core.dispatcher.statistics().groups:
+        for (name, version), count in group.unserved if group.nodes else ():
+            asked = repr(name) if version is None else f"{name!r} version {version}"
+            wait = "1 call waits" if count == 1 else f"{count} calls wait"
+            raise StuckError(
+                f"{wait} for the function {asked}, which no runtime of group {group.name!r} here "
+                f"has registered\n{_pending(simulator)}"
+            )
         if group.queued and not group.nodes:
             served = ", ".join(sorted({node.group for node in simulator.nodes})) or "none"
             wait = "1 call waits" if group.queued == 1 else f"{group.queued} calls wait"
@@ -240,6 +253,17 @@ def _check_served(simulator: Simulator) -> None:
                 f"{served}). Give the stage, or crash_everywhere.on, the runtime of that group, or "
                 f"one with stand-ins: Runtime(group={group.name!r})\n{_pending(simulator)}"
             )
+
+
+def _check_parked(simulator: Simulator) -> None:
+    """Raise if a call is parked, because nobody here will continue it."""
+    view = simulator.broker.core.machine.view
+    if not view.statistics().tasks_halted:
+        return
+    for record in view.records():
+        task = view.task(record.id)
+        if task is not None and task.state == "halted" and task.cause:
+            raise StuckError(f"{record.id} is parked: {task.cause}\n{_pending(simulator)}")
 
 
 def _pending(simulator: Simulator) -> str:

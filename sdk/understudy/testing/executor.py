@@ -66,7 +66,7 @@ class SimulatedExecutor:
     def submit(self, run: Run) -> None:
         """Queue a run for its next step."""
         routine = run.routine
-        if routine.flush is None and routine.function.kind == "generator":
+        if routine.flush is None and routine.kind == "generator":
             routine.hand_out_to(partial(self._flush, run), self._now_ms)
         self.queue.append(run)
 
@@ -79,7 +79,7 @@ class SimulatedExecutor:
 
     def close(self, run: Run) -> None:
         """Close the routine of a run that is dropped, unless its next step will do it."""
-        if run.routine.function.kind == "coroutine":
+        if run.routine.kind == "coroutine":
             if self._loop is not None:
                 self._loop.close(run)
         elif not run.scheduled:
@@ -89,7 +89,7 @@ class SimulatedExecutor:
         """Step the run that has waited longest."""
         run = self.queue.popleft()
         routine = run.routine
-        if routine.function.kind == "coroutine":
+        if routine.kind == "coroutine":
             if not routine.dropped:
                 self._step_coroutine(run)
             return

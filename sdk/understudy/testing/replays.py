@@ -19,14 +19,12 @@ from understudy_actors.interpreter.determinism import describe, left_over
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, ChildCommand, StepResult
-from understudy_actors.node.fence_replies import mismatch
+from understudy_actors.node.fence_replies import conflict
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
-    EMPTY,
     HEADER_FUNCTION,
     HEADER_SITE,
     HEADER_VERSION,
-    REJECTED,
     TAG_BRANCH,
     TAG_PARENT,
     TAG_TARGET,
@@ -201,11 +199,12 @@ class _Replayer:
         children = self._children(task)
         if not children:
             return Replayed(task.id, 0, None, None)
-        if self._function.kind == "plain":
+        if not self._function.may_make_calls:
             raise self._with_note(task, left_over(children[0], place_of(self._function.fn)))
-        outcome, beyond = self._play(task, children)
-        if outcome is not None and isinstance(outcome.error, NonDeterminismError):
-            raise self._with_note(task, outcome.error)
+        steps = self._play(task, children)
+        outcome, beyond = steps.outcome, steps.beyond
+        if steps.mismatch is not None:
+            raise self._with_note(task, steps.mismatch)
         same = None
         if outcome is not None and task.settled:
             same = outcome.state == task.state and outcome.value.data == task.value.data
@@ -228,10 +227,8 @@ class _Replayer:
             and r.tags.get(TAG_PARENT, task.id) == task.id
         ]
 
-    def _play(
-        self, task: PromiseRecord, children: list[PromiseRecord]
-    ) -> tuple[Outcome | None, str | None]:
-        """Run the routine; return its outcome, if it ends, and its first call that is new."""
+    def _play(self, task: PromiseRecord, children: list[PromiseRecord]) -> _ReplaySteps:
+        """Run the routine until it ends, or the history cannot answer it."""
         env = self._env
         routine = Routine(
             env,
@@ -243,14 +240,14 @@ class _Replayer:
             history=children,
         )
         steps = _ReplaySteps(self, routine)
-        if self._function.kind == "coroutine":
+        if routine.kind != "coroutine":
+            steps.run(task.created_at)
+        if routine.kind == "coroutine":
             import trio  # generators do without it
 
-            trio.run(steps.run_coroutine, task.created_at)
-        else:
-            steps.run(task.created_at)
+            routine.variables.run(trio.run, steps.run_coroutine, task.created_at)
         routine.close()
-        return steps.outcome, steps.beyond
+        return steps
 
     def answer(self, routine: Routine, command: ChildCommand) -> bool:
         """Answer the creation of a promise that the preload lacks, as the store would.
@@ -261,9 +258,9 @@ class _Replayer:
         found = self._records.get(command.id)
         if found is None or not isinstance(command, PromiseCreate):
             return False
-        wrong = mismatch(command, found, self._env.values)
+        wrong = conflict(command, found)
         if wrong is not None:
-            raise self._env.values.settled_error(wrong)
+            raise wrong
         if found.settled:
             routine.learn(found)
         return found.settled
@@ -304,16 +301,27 @@ def _in_words(command: PromiseCreate) -> str:
 
 
 class _ReplaySteps:
-    """Steps a routine until it ends, or makes a call that the history cannot answer."""
+    """Steps a routine until it ends, or makes a call that the history cannot answer.
+
+    Attributes
+    ----------
+    outcome
+        How the function ended, if it did.
+    beyond
+        Its first call that is new, in words.
+    mismatch
+        The error that says where the history does not suit the code.
+    """
 
     def __init__(self, replayer: _Replayer, routine: Routine) -> None:
         self._replayer = replayer
         self._routine = routine
         self.outcome: Outcome | None = None
         self.beyond: str | None = None
+        self.mismatch: NonDeterminismError | None = None
 
     def run(self, now_ms: int) -> None:
-        while self._goes_on(self._routine.step(now_ms)):
+        while self._goes_on(self._routine.step(now_ms)) and self._routine.kind != "coroutine":
             pass
 
     async def run_coroutine(self, now_ms: int) -> None:
@@ -341,16 +349,18 @@ class _ReplaySteps:
         try:
             answered = [c for c in output.commands if self._replayer.answer(routine, c)]
         except NonDeterminismError as error:
-            self.outcome = Outcome(REJECTED, EMPTY, error)
+            self.mismatch = error
             return False
         routine.answered(len(output.commands))
+        if output.mismatch is not None:
+            self.mismatch = output.mismatch
+            return False
         if output.done is not None:
             self.outcome = output.done
             return False
         if not routine.alive and (missed := routine.replay.first_unmade()):
             # The code has ended, and waits for children that are pending in the history.
-            left = left_over(missed, place_of(routine.function.fn))
-            self.outcome = Outcome(REJECTED, EMPTY, left)
+            self.mismatch = left_over(missed, place_of(routine.function.fn))
             return False
         return bool(answered) or routine.runnable
 

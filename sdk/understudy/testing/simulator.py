@@ -314,6 +314,7 @@ class Simulator:
             node.executor.stop()
             for activation in node.core.activations.values():
                 for run in activation.runs.values():
+                    run.routine.is_over = True
                     run.routine.close()
         self.peers.clear()
         self._dead.clear()

@@ -8,7 +8,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
-from understudy.client.clock import now_ms
 from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
 from understudy.runtime import Runtime
@@ -16,6 +15,7 @@ from understudy.testing.clock import Clock
 from understudy.testing.connection import StageConnection
 from understudy.testing.driver import Driver
 from understudy.testing.simulator import START_MS, Moment, Simulator
+from understudy_broker.clock import before_any_broker
 from understudy_store.records import TAG_EXTERNAL
 
 _LOG: Final = logging.getLogger("understudy")
@@ -189,7 +189,7 @@ class Stage:
             session.replace_connection(None)
             session.owner = owner
             session.serving = False
-            session.env.now_ms = now_ms
+            session.env.now_ms = before_any_broker
         self._sessions.clear()
         self._driver.close()
 

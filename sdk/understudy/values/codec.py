@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from understudy.errors import DecodingError, EncodingError, PayloadTooLargeError
-from understudy.values import errors
 from understudy.values.builders import ANY, Builder, MismatchError
 from understudy.values.calls import CallTypes
 from understudy.values.decoding import (
@@ -28,7 +27,9 @@ from understudy.values.encoding import (
     encode,
     is_plain,
 )
-from understudy.values.structure import builder_of
+from understudy.values.error_decoding import decode_error
+from understudy.values.error_encoding import encode_error
+from understudy.values.structure import LOADED, builder_of
 
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -53,11 +54,15 @@ class Codec:
         self.pickle = pickle
         self.payload_bytes_max = payload_bytes_max
         read_pickle = unpickle if pickle else refuse_pickle
-        self._decoder: Final = Decoder(read_pickle, tagged=False)
-        self._tagging_decoder: Final = Decoder(read_pickle, tagged=True)
+        self._decoder: Final = Decoder(read_pickle, self.decode_error, tagged=False)
+        self._tagging_decoder: Final = Decoder(read_pickle, self.decode_error, tagged=True)
 
     def encode_call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], names: Sequence[str] = _NO_NAMES
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        names: Sequence[str] = _NO_NAMES,
+        types: CallTypes | None = None,
     ) -> bytes:
         """Encode a call's arguments, without the context.
 
@@ -65,11 +70,15 @@ class Codec:
         ----------
         names
             Names of the positional parameters, for messages (`CallTypes.names`).
+        types
+            The function's parameters if they are known. Instances of classes are then checked:
+            they must be such as the reader can rebuild.
 
         Raises
         ------
         EncodingError
-            An argument is not plain data. The message names it and the place inside it.
+            An argument is not plain data, or an instance of a class that its annotation does not
+            name. The message names it and the place inside it.
         PayloadTooLargeError
             The encoding is too large. The message has its size and the size allowed.
         """
@@ -77,9 +86,9 @@ class Codec:
             if is_plain([*args, kwargs] if kwargs else list(args), self.payload_bytes_max):
                 data = encode((args, kwargs))
             else:
-                data = self._encode_converted_call(args, kwargs, names)
+                data = self._encode_converted_call(args, kwargs, names, types)
         except (OverflowError, UnicodeEncodeError, RecursionError):
-            data = self._encode_converted_call(args, kwargs, names)
+            data = self._encode_converted_call(args, kwargs, names, types)
         except TooManyItemsError:
             raise PayloadTooLargeError("the arguments", None, self.payload_bytes_max) from None
         if len(data) > self.payload_bytes_max:
@@ -111,21 +120,24 @@ class Codec:
         }
         return built_args, built_kwargs
 
-    def encode_value(self, value: Any, what: str = "the value") -> bytes:
+    def encode_value(self, value: Any, what: str = "the value", function: Any = None) -> bytes:
         """Encode one value; raises as `encode_call`.
 
         Parameters
         ----------
         what
             The value's name in messages ("the result of foo").
+        function
+            The function that returned it, if any. Instances of classes are then checked: they
+            must be such as a caller can rebuild with its `result_hint`.
         """
         try:
             if is_plain(value, self.payload_bytes_max):
                 data = encode(value)
             else:
-                data = encode(self._convert(value, what, ""))
+                data = encode(self._convert(value, what, "", _result_builder(function)))
         except (OverflowError, UnicodeEncodeError, RecursionError):
-            data = encode(self._convert(value, what, ""))
+            data = encode(self._convert(value, what, "", _result_builder(function)))
         except TooManyItemsError:
             raise PayloadTooLargeError(what, None, self.payload_bytes_max) from None
         if len(data) > self.payload_bytes_max:
@@ -157,9 +169,7 @@ class Codec:
 
     def encode_error(self, error: BaseException) -> bytes:
         """Encode an exception with its traceback as text. Never raises."""
-        return errors.encode_error(
-            error, pickle=self.pickle, payload_bytes_max=self.payload_bytes_max
-        )
+        return encode_error(error, pickle=self.pickle, payload_bytes_max=self.payload_bytes_max)
 
     def decode_error(self, data: Buffer | None) -> BaseException:
         """Rebuild an exception. Raises `DecodingError`.
@@ -167,26 +177,52 @@ class Codec:
         Returns
         -------
         An exception of the original class if this process has the class loaded, else a
-        `RemoteError`. Its cause is a `RemoteTraceback`, so printing it shows where it happened.
+        `RemoteError`. Its first cause is a `RemoteTraceback`, so printing it shows where it
+        happened.
         """
-        return errors.decode_error(data, self._decoder.decode, unpickles=self.pickle)
+        return decode_error(data, self._decoder.decode, self._decode_loaded, unpickles=self.pickle)
+
+    def _decode_loaded(self, data: Buffer) -> Any:
+        """Decode a value without a hint; its classes are rebuilt if they are loaded."""
+        return LOADED.build(self._tagging_decoder.decode(data))
 
     def _encode_converted_call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], names: Sequence[str]
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        names: Sequence[str],
+        types: CallTypes | None,
     ) -> bytes:
+        types = types or _NO_TYPES
         converted_args = [
-            self._convert(value, _argument(index, names), _root(index, names))
+            self._convert(
+                value, _argument(index, names), _root(index, names), types.builder_at(index)
+            )
             for index, value in enumerate(args)
         ]
         converted_kwargs = {
-            name: self._convert(value, f"argument {name!r}", name) for name, value in kwargs.items()
+            name: self._convert(value, f"argument {name!r}", name, types.builder_named(name))
+            for name, value in kwargs.items()
         }
         return encode((converted_args, converted_kwargs))
 
-    def _convert(self, value: Any, what: str, root: str) -> Any:
-        """Convert `value`; an `EncodingError` names it as `what`, with a path from `root`."""
+    def _convert(self, value: Any, what: str, root: str, builder: Builder | None) -> Any:
+        """Convert `value`; an `EncodingError` names it as `what`, with a path from `root`.
+
+        Parameters
+        ----------
+        builder
+            The builder with which the reader will rebuild it, if that is known.
+        """
         try:
-            return Converter(self.pickle, self.payload_bytes_max).convert(value)
+            converter = Converter(self.pickle, self.payload_bytes_max, self.encode_error)
+            converted = converter.convert(value)
+            if converter.instances and builder is not None:
+                _check_rebuilt(encode(converted), builder)
+            return converted
+        except MismatchError as error:
+            advice = "Annotate the parameter or the result with the class that is sent"
+            raise EncodingError(error.place(what, root), error.problem, advice) from error
         except UnencodableError as error:
             place = error.place(what, root)
             if error.advice is None:
@@ -208,6 +244,27 @@ class Codec:
             if has_shape and (not kwargs or {str}.issuperset(map(type, kwargs))):
                 return args, kwargs
         raise DecodingError("the arguments", "the data is not [positional, by name]")
+
+
+def _result_builder(function: Any) -> Builder | None:
+    return builder_of(getattr(function, "result_hint", None))
+
+
+def _check_rebuilt(data: bytes, builder: Builder) -> None:
+    """Check that `builder` can rebuild what is sent, without unpickling any of it."""
+    value = _CHECKING_DECODER.decode(data)
+    try:
+        builder.build(value)
+    except RefusedError as error:
+        raise MismatchError(str(error)) from error
+
+
+def _leave(data: memoryview) -> None:
+    del data
+
+
+_CHECKING_DECODER: Final = Decoder(_leave, _leave, tagged=True)
+_NO_TYPES: Final = CallTypes([], {})
 
 
 def _argument(index: int, names: Sequence[str]) -> str:

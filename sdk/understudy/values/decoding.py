@@ -16,9 +16,11 @@ import msgspec
 
 from understudy.errors import DecodingError
 from understudy.values import extension_types, pickles
+from understudy.values.zones import ZoneError, with_zone
 
 Buffer = bytes | bytearray | memoryview
-Unpickle = Callable[[memoryview], Any]
+#: reads a pickle, or an exception, inside the data
+Read = Callable[[memoryview], Any]
 
 
 class RefusedError(Exception):
@@ -26,14 +28,28 @@ class RefusedError(Exception):
 
 
 class Tagged:
-    """An enum's value or a record's fields, with the qualified name of its class."""
+    """An enum's value or a record's fields, with the name of its class.
 
-    __slots__ = ("name", "value", "is_enum")
+    Parameters
+    ----------
+    name
+        The class, as in `class_names.wire_name`.
+    value
+        What is read without a hint.
+    state
+        Of a pydantic model: the names of the fields that were set, the extra fields, and the
+        private attributes.
+    """
 
-    def __init__(self, name: str, value: Any, is_enum: bool) -> None:
+    __slots__ = ("name", "value", "is_enum", "state")
+
+    def __init__(
+        self, name: str, value: Any, is_enum: bool, state: tuple[Any, Any, Any] | None = None
+    ) -> None:
         self.name = name
         self.value = value
         self.is_enum = is_enum
+        self.state = state
 
 
 def refuse_pickle(data: memoryview) -> Any:
@@ -58,17 +74,20 @@ class Decoder:
 
     Parameters
     ----------
-    unpickle
+    read_pickle
         Reads a pickle inside the data: `unpickle`, `refuse_pickle`, or a function that returns a
         substitute.
+    read_error
+        Reads an exception inside the data.
     tagged
         Whether enums and records become `Tagged`.
     """
 
-    __slots__ = ("decode", "_unpickle", "_tagged")
+    __slots__ = ("decode", "_read_pickle", "_read_error", "_tagged")
 
-    def __init__(self, unpickle: Unpickle, *, tagged: bool) -> None:
-        self._unpickle = unpickle
+    def __init__(self, read_pickle: Read, read_error: Read, *, tagged: bool) -> None:
+        self._read_pickle = read_pickle
+        self._read_error = read_error
         self._tagged = tagged
         self.decode: Final = msgspec.msgpack.Decoder(ext_hook=self._decode_extension).decode
 
@@ -77,7 +96,9 @@ class Decoder:
         if decode_scalar is not None:
             return decode_scalar(data)
         if code == extension_types.PICKLE:
-            return self._unpickle(data)
+            return self._read_pickle(data)
+        if code == extension_types.ERROR:
+            return self._read_error(data)
         inner = self.decode(data)
         if type(inner) is not list:
             raise RefusedError(f"extension type {code} holds no array")
@@ -94,9 +115,18 @@ class Decoder:
             if type(name) is not str:
                 raise RefusedError("a class name is not text")
             return Tagged(name, value, code == extension_types.ENUM) if self._tagged else value
+        if code == extension_types.MODEL:
+            return self._model(*inner)
         raise RefusedError(
             f"extension type {code} is unknown: a newer version of understudy may have written it"
         )
+
+    def _model(self, name: str, fields: Any, names: list[str], extra: Any, private: Any) -> Any:
+        if type(name) is not str or type(names) is not list:
+            raise RefusedError("a model has no name, or no list of fields")
+        if self._tagged:
+            return Tagged(name, fields, False, (names, extra, private))
+        return fields | extra if type(fields) is dict and type(extra) is dict else fields
 
 
 def decoding_error(what: str, error: Exception) -> DecodingError:
@@ -131,30 +161,23 @@ def _split_time(data: memoryview) -> tuple[str, str, str]:
     return fold, text, key
 
 
-def _zone(key: str) -> dt.tzinfo | None:
-    import zoneinfo
-
+def _with_zone(value: Any, fold: str, key: str) -> Any:
     try:
-        return zoneinfo.ZoneInfo(key)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+        return with_zone(value, key).replace(fold=int(fold))
+    except ZoneError as error:
+        raise RefusedError(str(error)) from error
 
 
 def _datetime(data: memoryview) -> dt.datetime:
     fold, text, key = _split_time(data)
-    value = dt.datetime.fromisoformat(text)
-    zone = _zone(key) if key else None
-    # If the zone is not known here, the offset in the text still gives the exact instant.
-    return value.replace(fold=int(fold), tzinfo=zone or value.tzinfo)
+    made: dt.datetime = _with_zone(dt.datetime.fromisoformat(text), fold, key)
+    return made
 
 
 def _time(data: memoryview) -> dt.time:
     fold, text, key = _split_time(data)
-    value = dt.time.fromisoformat(text)
-    zone = _zone(key) if key else None
-    if key and zone is None:
-        raise RefusedError(f"time zone {key!r} is not known here: install the package tzdata")
-    return value.replace(fold=int(fold), tzinfo=zone or value.tzinfo)
+    made: dt.time = _with_zone(dt.time.fromisoformat(text), fold, key)
+    return made
 
 
 def _timedelta(data: memoryview) -> dt.timedelta:

@@ -8,6 +8,7 @@ which tuples, Decimals and so on are msgpack extension types.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -22,8 +23,13 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from understudy.values import extension_types, pickles
+from understudy.values.attributes import own_attributes, slot_attributes
+from understudy.values.builders import is_instrumented, written_by_pydantic
 from understudy.values.class_kinds import SCALARS, is_model, is_named_tuple
+from understudy.values.class_names import wire_name
 from understudy.values.paths import LocatedError, key_step
+from understudy.values.structure import classless_fields
+from understudy.values.zones import ZoneError, zone_text
 
 #: writes a plain value as msgpack
 encode: Final = msgspec.msgpack.Encoder().encode
@@ -100,16 +106,23 @@ class Converter:
         Whether a value that is not plain data is pickled. If False it is an `UnencodableError`.
     items_max
         The most values that may be inside; one more raises `TooManyItemsError`.
+    encode_error
+        Encodes an exception among the values.
     """
 
-    __slots__ = ("pickle", "items_left", "depth", "model_depth")
+    __slots__ = ("pickle", "items_left", "depth", "model_depth", "instances", "_encode_error")
 
-    def __init__(self, pickle: bool, items_max: int) -> None:
+    def __init__(
+        self, pickle: bool, items_max: int, encode_error: Callable[[BaseException], bytes]
+    ) -> None:
         self.pickle = pickle
         self.items_left = items_max
+        self._encode_error = encode_error
         self.depth = 0
         #: how many pydantic models are around the current value
         self.model_depth = 0
+        #: how many instances of users' classes have been converted
+        self.instances = 0
 
     def convert(self, value: Any) -> Any:
         """Return `value` itself if msgpack holds it as it is, else its substitute.
@@ -155,20 +168,51 @@ class Converter:
             raise
         return converted
 
-    def convert_fields(self, fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Convert the values of `fields`; a failure carries the name of its field."""
+    def convert_fields(
+        self, fields: Iterable[tuple[str, Any]], classless: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
+        """Convert the values of `fields`; a failure carries the name of its field.
+
+        Parameters
+        ----------
+        classless
+            The fields of which a reader could not rebuild instances of classes.
+        """
         converted: dict[str, Any] = {}
         name = ""
         try:
             for name, value in fields:
+                instances = self.instances
                 converted[name] = self.convert(value)
+                if self.instances != instances and name in classless:
+                    converted[name] = self._convert_classless(value)
         except UnencodableError as error:
             error.steps.append(f".{name}")
             raise
         return converted
 
+    def convert_instance(self, value: Any, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the name of the class of an instance, and its fields, converted."""
+        kind: Any = type(value)
+        converted = self.convert_fields(fields.items(), classless_fields(kind))
+        self.instances += 1
+        return wire_name(kind), converted
+
+    def _convert_classless(self, value: Any) -> Any:
+        """Pickle a field's value, because its annotation does not say how to rebuild it."""
+        if self.pickle:
+            with contextlib.suppress(Exception):
+                return Ext(extension_types.PICKLE, pickles.dumps(value))
+        raise UnencodableError(
+            "an instance of a class, which the annotation of the field does not name, so it could "
+            "not be rebuilt",
+            "Annotate the field with the class, or allow all with Runtime(pickle=True)",
+        )
+
     def _convert_other(self, value: Any) -> Any:
-        kind = type(value)
+        if isinstance(value, BaseException):
+            return Ext(extension_types.ERROR, self._encode_error(value))
+        kind: Any = type(value)
         name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
         if self.pickle:
             try:
@@ -177,20 +221,28 @@ class Converter:
                 problem = f"object of type {name} cannot be pickled: {error}"
                 raise UnencodableError(problem, "Pass plain data") from error
         if self.model_depth:
-            return self.convert(_as_pydantic_writes_it(value, name))
+            self.instances += 1
+            written = self.convert(_as_pydantic_writes_it(value, name))
+            return Ext(extension_types.RECORD, encode((wire_name(kind), written)))
         raise UnencodableError(f"object of type {name} is not plain data")
 
 
 def _as_pydantic_writes_it(value: Any, name: str) -> Any:
     """Return the JSON form of a URL, a path or the like, from which pydantic reads it back."""
-    if not hasattr(value, "get_secret_value"):
-        try:
-            return sys.modules["pydantic_core"].to_jsonable_python(value)
-        except Exception as error:
-            raise UnencodableError(f"object of type {name} is not plain data: {error}") from error
-    raise UnencodableError(
-        f"object of type {name} is a secret", "Secrets are not stored: pass a name"
-    )
+    if hasattr(value, "get_secret_value"):
+        raise UnencodableError(
+            f"object of type {name} is a secret", "Secrets are not stored: pass a name"
+        )
+    kind: Any = type(value)
+    reader = written_by_pydantic(kind)
+    try:
+        written = sys.modules["pydantic_core"].to_jsonable_python(value)
+        read = reader.validate_python(written)
+    except Exception as error:
+        raise UnencodableError(f"object of type {name} is not plain data: {error}") from error
+    if type(read) is not kind or read != value or repr(read) != repr(value):
+        raise UnencodableError(f"object of type {name} is not plain data: pydantic changes it")
+    return written
 
 
 def _convert_int(value: int) -> Any:
@@ -247,14 +299,14 @@ def _convert_dict(converter: Converter, value: dict[Any, Any]) -> Any:
 
 def _conversion_with_zone(code: int) -> Callable[[Converter, Any], Ext]:
     def convert(_: Converter, value: dt.datetime | dt.time) -> Ext:
-        zone = value.tzinfo
-        key = None
-        if zone is not None and zone is not dt.UTC:
-            if type(zone).__module__.startswith("zoneinfo"):
-                key = getattr(zone, "key", None)
-            if key is None and value.utcoffset() is None:
-                raise UnencodableError("a time whose zone has no fixed offset", "Pass a datetime")
-        return Ext(code, f"{value.fold}|{value.isoformat()}|{key or ''}".encode())
+        try:
+            key = zone_text(value)
+            return Ext(code, f"{value.fold}|{value.isoformat()}|{key}".encode())
+        except (ZoneError, UnicodeEncodeError) as error:
+            problem, *advice = str(error).split(". ", 1)
+            raise UnencodableError(
+                f"a time: {problem}", *advice or ["Give the zone another name"]
+            ) from error
 
     return convert
 
@@ -278,35 +330,78 @@ def _convert_uuid(_: Converter, value: uuid.UUID) -> Ext:
 
 def _convert_enum(converter: Converter, value: enum.Enum) -> Ext:
     raw = converter.convert_fields([("value", value.value)])["value"]
-    return Ext(extension_types.ENUM, encode((type(value).__qualname__, raw)))
+    kind: Any = type(value)
+    converter.instances += 1
+    return Ext(extension_types.ENUM, encode((wire_name(kind), raw)))
 
 
-def _record(value: Any, fields: Any) -> Ext:
-    return Ext(extension_types.RECORD, encode((type(value).__qualname__, fields)))
+def _convert_named_tuple(converter: Converter, value: Any) -> Ext:
+    fields = dict(zip(value._fields, value, strict=True)) | own_attributes(value)
+    if len(fields) > len(value):
+        raise UnencodableError(
+            f"attribute {list(fields)[len(value)]!r} is no field of the named tuple",
+            "Pass a dataclass",
+        )
+    kind, converted = converter.convert_instance(value, fields)
+    items = Ext(extension_types.TUPLE, encode(list(converted.values())))
+    return Ext(extension_types.RECORD, encode((kind, items)))
 
 
 def _convert_dataclass(converter: Converter, value: Any) -> Ext:
-    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    return _record(value, converter.convert_fields(fields))
+    kind: Any = type(value)
+    names = _dataclass_fields(kind)
+    attributes = getattr(value, "__dict__", None)
+    if attributes is not None and attributes.keys() == names.keys():
+        fields = {name: attributes[name] for name in names}
+    else:
+        fields = _dataclass_attributes(value, names)
+    return Ext(extension_types.RECORD, encode(converter.convert_instance(value, fields)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _dataclass_fields(kind: Any) -> dict[str, None]:
+    return {field.name: None for field in dataclasses.fields(kind)}
+
+
+def _dataclass_attributes(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the fields that are set, and the attributes that are no fields."""
+    fields = {}
+    for name in names:
+        with contextlib.suppress(AttributeError):  # never set
+            fields[name] = getattr(value, name)
+    for attributes in (own_attributes(value), slot_attributes(value)):
+        fields |= {name: item for name, item in attributes.items() if name not in fields}
+    return fields
 
 
 def _convert_struct(converter: Converter, value: msgspec.Struct) -> Ext:
-    fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
-    set_fields = (field for field in fields if field[1] is not msgspec.UNSET)
-    return _record(value, converter.convert_fields(set_fields))
+    fields = {name: getattr(value, name) for name in value.__struct_fields__}
+    for field in msgspec.structs.fields(type(value)):
+        if fields[field.name] is msgspec.UNSET and field.default is msgspec.UNSET:
+            del fields[field.name]
+    return Ext(
+        extension_types.RECORD,
+        encode(converter.convert_instance(value, fields | own_attributes(value))),
+    )
 
 
 def _convert_model(converter: Converter, value: Any) -> Ext:
-    try:
-        dumped = value.model_dump(round_trip=True, warnings=False)
-    except Exception as error:
-        problem = f"{type(value).__qualname__} cannot be dumped: {error}"
-        raise UnencodableError(problem) from error
     converter.model_depth += 1
     try:
-        if isinstance(dumped, dict):
-            return _record(value, converter.convert_fields(dumped.items()))
-        return _record(value, converter.convert(dumped))
+        if is_instrumented(type(value)):
+            # SQLAlchemy's own attributes stay here, and the constructor makes new ones.
+            dumped = value.model_dump(round_trip=True, warnings=False)
+            return Ext(extension_types.RECORD, encode(converter.convert_instance(value, dumped)))
+        fields = {name: vars(value)[name] for name in type(value).model_fields}
+        kind, converted = converter.convert_instance(value, fields)
+        if type(value).__pydantic_root_model__:
+            converted = converted["root"]
+        extra, private = (
+            None if attributes is None else converter.convert_fields(attributes.items())
+            for attributes in (value.__pydantic_extra__, value.__pydantic_private__)
+        )
+        names_set = sorted(value.__pydantic_fields_set__)
+        return Ext(extension_types.MODEL, encode([kind, converted, names_set, extra, private]))
     finally:
         converter.model_depth -= 1
 
@@ -328,9 +423,14 @@ _CONVERSIONS: Final[dict[type, Conversion]] = {
 }
 
 
+_BUILT_IN: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset)
+
+
 @functools.lru_cache(maxsize=1024)
 def _conversion_of_class(kind: type) -> Conversion | None:
     """Return the conversion for a user's own class; None if its values are not plain data."""
+    if issubclass(kind, BaseException):
+        return None
     if issubclass(kind, enum.Enum):
         return _convert_enum
     if issubclass(kind, msgspec.Struct):
@@ -338,7 +438,8 @@ def _conversion_of_class(kind: type) -> Conversion | None:
     if is_model(kind):
         return _convert_model
     if dataclasses.is_dataclass(kind):
-        return _convert_dataclass
+        # A container that is a dataclass too would lose its items.
+        return None if issubclass(kind, _BUILT_IN) else _convert_dataclass
     if is_named_tuple(kind):
-        return _conversion_to_array(extension_types.TUPLE)
+        return _convert_named_tuple
     return None

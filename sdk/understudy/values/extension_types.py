@@ -14,10 +14,17 @@ DATE        ISO 8601
 TIMEDELTA   msgpack array [days, seconds, microseconds]
 DECIMAL     its text
 UUID        16 bytes
-ENUM        msgpack array [qualified name, value]
-RECORD      msgpack array [qualified name, fields]; dataclasses, Structs and pydantic models
+ENUM        msgpack array [class, value]
+RECORD      msgpack array [class, fields]; dataclasses and Structs. The fields of a named tuple are
+            a TUPLE, those of other classes inside a pydantic model are what pydantic reads
 PICKLE      the bytes that cloudpickle made
+ERROR       an exception, as `error_encoding` writes it
+MODEL       a pydantic model: msgpack array [class, fields, names of fields that were set, extra
+            fields or nil, private attributes or nil]; the fields of a root model are its root
 =========== ====================================================================================
+
+A class is "module:qualified name". Stores of early versions have the qualified name alone, named
+tuples as TUPLE, and pydantic models as RECORD with what the model dumps.
 """
 
 from __future__ import annotations
@@ -38,3 +45,5 @@ UUID: Final = 11
 ENUM: Final = 12
 RECORD: Final = 13
 PICKLE: Final = 14
+ERROR: Final = 15
+MODEL: Final = 16

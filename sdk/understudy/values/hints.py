@@ -7,19 +7,39 @@ model, a named tuple or a typed dict, and it touches only those places.
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import functools
+import importlib
+import importlib.util
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Unresolved:
+    """An annotation that cannot be evaluated.
+
+    Parameters
+    ----------
+    annotation
+        Its text.
+    reason
+        Why not.
+    """
+
+    annotation: str
+    reason: str
 
 
 def resolve(owner: Any) -> dict[str, Any]:
     """Evaluate the annotations of a function or a class, one by one.
 
-    An annotation that cannot be evaluated (a name that only a type checker imports) is left out
-    and does not spoil the others.
+    Names that only a type checker imports (``if TYPE_CHECKING:``) are imported for it now. An
+    annotation that cannot be evaluated even so is `Unresolved`, and does not spoil the others.
     """
     try:
         return typing.get_type_hints(owner)
@@ -38,18 +58,78 @@ def _resolve_singly(thing: Any) -> dict[str, Any]:
         for name, annotation in annotations.items():
             try:
                 hints[name] = _evaluate(annotation, names)
-            except Exception:
-                hints.pop(name, None)
+            except Exception as error:
+                hints[name] = Unresolved(str(annotation), str(error))
     return hints
 
 
-def _evaluate(annotation: Any, names: dict[str, Any]) -> Any:
+def _evaluate(annotation: Any, names: Mapping[str, Any]) -> Any:
     """Evaluate an annotation as `typing` would, with the strings inside it (``list["Node"]``)."""
 
     def carrier() -> None: ...
 
     carrier.__annotations__ = {"hint": annotation}
-    return typing.get_type_hints(carrier, names)["hint"]
+    return typing.get_type_hints(carrier, {}, names, include_extras=True)["hint"]
+
+
+class _Names(dict[str, Any]):
+    """The names that an annotation may use; those for type checkers are imported when used.
+
+    Parameters
+    ----------
+    module
+        The module of the annotation.
+    """
+
+    def __init__(self, module: Any) -> None:
+        super().__init__(vars(module) if module is not None else {})
+        self._module = module
+
+    def __missing__(self, name: str) -> Any:
+        if self._module is None or name not in _names_for_checkers(self._module):
+            raise KeyError(name)
+        where, attribute = _names_for_checkers(self._module)[name]
+        found = importlib.import_module(where)
+        if attribute is None:
+            return found
+        return getattr(found, attribute)
+
+
+@functools.lru_cache(maxsize=256)
+def _names_for_checkers(module: Any) -> dict[str, tuple[str, str | None]]:
+    """Return the names that a module imports under ``if TYPE_CHECKING:``.
+
+    Returns
+    -------
+    The module that has each, and its name there; None if it is the module itself.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    try:
+        for statement in ast.parse(inspect.getsource(module)).body:
+            if isinstance(statement, ast.If) and _is_for_checkers(statement.test):
+                for part in statement.body:
+                    found.update(_imported(part, module.__package__ or None))
+    except Exception:
+        return {}
+    return found
+
+
+def _is_for_checkers(test: ast.expr) -> bool:
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _imported(statement: ast.stmt, package: str | None) -> dict[str, tuple[str, str | None]]:
+    """Return what an import binds, as `_names_for_checkers` does."""
+    if isinstance(statement, ast.ImportFrom):
+        relative = "." * statement.level + (statement.module or "")
+        where = importlib.util.resolve_name(relative, package)
+        return {name.asname or name.name: (where, name.name) for name in statement.names}
+    if isinstance(statement, ast.Import):
+        roots = [(name, name.name.partition(".")[0]) for name in statement.names]
+        return {
+            name.asname or root: (name.name if name.asname else root, None) for name, root in roots
+        }
+    return {}
 
 
 def _names_visible_to(owner: Any) -> dict[str, Any]:
@@ -57,8 +137,7 @@ def _names_visible_to(owner: Any) -> dict[str, Any]:
 
     They are those of its module, of its closure, and its own.
     """
-    module = sys.modules.get(getattr(owner, "__module__", None) or "")
-    names = dict(vars(module)) if module is not None else {}
+    names: dict[str, Any] = _Names(sys.modules.get(getattr(owner, "__module__", None) or ""))
     names.update(getattr(owner, "__globals__", {}))
     if isinstance(owner, type):
         names.setdefault(owner.__name__, owner)

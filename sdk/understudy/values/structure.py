@@ -12,27 +12,35 @@ import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from understudy.values import hints
+from understudy.values import generics, hints
 from understudy.values.builders import (
     ANY,
     Builder,
+    ClassBuilder,
     CollectionBuilder,
     DataclassBuilder,
     EnumBuilder,
     FieldBuilders,
     MappingBuilder,
+    MismatchError,
     ModelBuilder,
-    RecordBuilder,
+    NamedTupleBuilder,
+    PlainBuilder,
     StructBuilder,
     TupleBuilder,
     TypedDictBuilder,
     UnionBuilder,
+    WrittenBuilder,
+    replace_tagged,
+    shown_name,
 )
-from understudy.values.class_kinds import is_model, is_named_tuple
+from understudy.values.class_kinds import PLAIN, is_data_class, is_model, is_named_tuple
+from understudy.values.class_names import is_full, loaded_class
+from understudy.values.decoding import Tagged
 
 
 def builder_of(hint: Any) -> Builder | None:
@@ -49,6 +57,9 @@ def _cached_builder_of(hint: Any) -> Builder | None:
 
 
 def _new_builder_of(hint: Any) -> Builder | None:
+    if isinstance(hint, hints.Unresolved):
+        advice = f": it cannot be evaluated ({hint.reason}). Import what it names"
+        return PlainBuilder(f"the annotation {hint.annotation!r}", advice)
     inner = _unwrap(hint)
     if inner is not hint:
         return builder_of(inner)
@@ -62,7 +73,7 @@ def _new_builder_of(hint: Any) -> Builder | None:
     kind = origin or hint
     if not isinstance(kind, type):
         return None
-    return _class_builder(kind) or _container_builder(hint, kind, arguments)
+    return _class_builder(kind, arguments) or _container_builder(hint, kind, arguments)
 
 
 def _unwrap(hint: Any) -> Any:
@@ -77,9 +88,16 @@ def _unwrap(hint: Any) -> Any:
     if isinstance(hint, dataclasses.InitVar):
         return hint.type
     if isinstance(hint, typing.TypeVar):
+        if hint.__constraints__:
+            return typing.Union[hint.__constraints__]  # noqa: UP007 - it is made of values
         return hint.__bound__
+    if isinstance(hint, typing.ForwardRef):
+        return hints.Unresolved(hint.__forward_arg__, "it is text, and what it names is unknown")
     if type(hint).__name__ == "TypeAliasType":
         return hint.__value__
+    if type(origin).__name__ == "TypeAliasType":
+        given = zip(origin.__type_params__, typing.get_args(hint), strict=False)
+        return generics.substitute(origin.__value__, dict(given))
     return hint
 
 
@@ -88,8 +106,13 @@ def _union_builder(members: Iterable[Any], *more: Builder) -> Builder | None:
     if not any(builder for _, builder in builders):
         return None
     return UnionBuilder(
-        [*(builder or Builder(_unwrap(member)) for member, builder in builders), *more]
+        [*(builder or _plain_member(member) for member, builder in builders), *more]
     )
+
+
+def _plain_member(member: Any) -> Builder:
+    hint = _unwrap(member)
+    return Builder(hint) if hint in (Any, object) else PlainBuilder(hint)
 
 
 def _container_builder(hint: Any, kind: type, arguments: tuple[Any, ...]) -> Builder | None:
@@ -105,33 +128,106 @@ def _container_builder(hint: Any, kind: type, arguments: tuple[Any, ...]) -> Bui
     return None
 
 
-def _class_builder(kind: Any) -> Builder | None:
-    if issubclass(kind, enum.Enum):
-        return EnumBuilder(kind)
+def _class_builder(kind: Any, arguments: tuple[Any, ...] = ()) -> Builder | None:
+    """Return the builder for a class with these type arguments; None if it is plain data."""
+
+    def builder_of_subclass(subclass: type) -> Builder | None:
+        return _class_builder(subclass, generics.arguments_for(subclass, kind, arguments))
+
     if typing.is_typeddict(kind):
-        return TypedDictBuilder(_field_builders(kind))
+        return TypedDictBuilder(kind, _field_builders(kind, arguments), kind.__required_keys__)
+    if issubclass(kind, enum.Enum):
+        values = _union_builder({type(member.value) for member in kind}, ANY)
+        return EnumBuilder(kind, values, builder_of_subclass)
+    fields = _field_builders(kind, arguments)
     if is_named_tuple(kind):
-        types_of_fields = hints.resolve(kind)
-        places = [builder_of(types_of_fields.get(name)) for name in kind._fields]
-        return TupleBuilder(kind, places, kind._make)
-    if dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct) or is_model(kind):
-        return _record_builder(kind)
-    return None
+        return NamedTupleBuilder(kind, fields, builder_of_subclass)
+    if issubclass(kind, msgspec.Struct):
+        return StructBuilder(kind, kind.__struct_fields__, fields, builder_of_subclass)
+    if is_model(kind):
+        names = getattr(kind, "model_fields", ())
+        return ModelBuilder(kind, names, fields, builder_of_subclass)
+    if dataclasses.is_dataclass(kind):
+        # Those of `InitVar` are no attributes, but the constructor takes them.
+        names = kind.__dataclass_fields__
+        return DataclassBuilder(kind, names, fields, builder_of_subclass)
+    return None if _is_plain(kind) else WrittenBuilder(kind, builder_of_subclass)
+
+
+def _is_plain(kind: type) -> bool:
+    """Return whether a class is plain data, or says nothing about the class of its values."""
+    return (
+        kind in PLAIN
+        or kind is object
+        or issubclass(kind, BaseException | type)
+        or getattr(kind, "_is_protocol", False)
+        or kind.__module__ in ("typing", "collections.abc", "numbers", "abc")
+    )
+
+
+def _field_builders(kind: Any, arguments: tuple[Any, ...]) -> FieldBuilders:
+    return FieldBuilders(
+        lambda: {
+            name: builder_of(hint) or _field_without_class(name, hint)
+            for name, hint in field_hints(kind, arguments).items()
+        }
+    )
+
+
+def _field_without_class(name: str, hint: Any) -> Builder:
+    return PlainBuilder(hint, f". Annotate {name!r} with the class")
+
+
+def field_hints(kind: Any, arguments: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """Return the annotations of a class's fields, with its type arguments in them."""
+    if is_model(kind) and getattr(kind, "__pydantic_complete__", False):
+        # pydantic has evaluated them where the class was defined.
+        known = {name: field.annotation for name, field in kind.model_fields.items()}
+        return hints.resolve(kind) | known
+    bindings = generics.bindings_of(kind, arguments)
+    return {
+        name: generics.substitute(
+            hint,
+            {typing.Self: kind, **bindings.get(generics.declaring_class(kind, name), {})},
+        )
+        for name, hint in hints.resolve(kind).items()
+    }
 
 
 @functools.lru_cache(maxsize=1024)
-def _record_builder(kind: Any) -> RecordBuilder:
-    fields = _field_builders(kind)
-    if issubclass(kind, msgspec.Struct):
-        return StructBuilder(kind, kind.__struct_fields__, fields, _record_builder)
-    if is_model(kind):
-        # A model knows its fields itself.
-        return ModelBuilder(kind, (), fields, _record_builder)
-    names = [field.name for field in dataclasses.fields(kind)]
-    return DataclassBuilder(kind, names, fields, _record_builder)
+def classless_fields(kind: Any) -> frozenset[str]:
+    """Return the annotated fields of a class whose annotation names no class.
 
-
-def _field_builders(kind: Any) -> FieldBuilders:
-    return FieldBuilders(
-        lambda: {name: builder_of(hint) for name, hint in hints.resolve(kind).items()}
+    A type parameter may stand for one.
+    """
+    return frozenset(
+        name
+        for name, hint in field_hints(kind).items()
+        if isinstance(builder_of(hint), PlainBuilder | None) and not _has_parameter(hint)
     )
+
+
+def _has_parameter(hint: Any) -> bool:
+    return isinstance(hint, typing.TypeVar) or any(map(_has_parameter, typing.get_args(hint)))
+
+
+class LoadedBuilder(Builder):
+    """The builder for what an exception holds, which no annotation describes.
+
+    It builds data classes that this process has loaded, without running their constructors (but for
+    Structs, which have no other way).
+    """
+
+    def build(self, value: Any) -> Any:
+        return replace_tagged(value, self._rebuilt)
+
+    def _rebuilt(self, tagged: Tagged) -> Any:
+        module, _, qualname = tagged.name.rpartition(":")
+        kind = loaded_class(module, qualname)
+        builder = builder_of(kind) if kind is not None and is_data_class(kind) else None
+        if not is_full(tagged.name) or not isinstance(builder, ClassBuilder):
+            raise MismatchError(f"{shown_name(tagged.name)} is not loaded in this process")
+        return builder.build(tagged)
+
+
+LOADED: Final = LoadedBuilder()

@@ -5,14 +5,14 @@ An engine loads, finds and commits. It decides nothing; the machine does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import ReadCommand, Reply
-from understudy_store.errors import StoreFencedError
+from understudy_store.errors import StoreError, StoreFencedError
 from understudy_store.records import Row
 
 #: The epoch of every store that only one process can open at a time (memory, or a file under a
@@ -29,6 +29,31 @@ class Read(msgspec.Struct, frozen=True):
 
     command: ReadCommand
     now: int
+
+
+def _ignore(_: str) -> None:
+    """Do nothing."""
+
+
+class Opening(NamedTuple):
+    """The wishes of a store's owner when the store is opened.
+
+    Attributes
+    ----------
+    accept_lost_journal
+        Open the store although the journal that it names is missing: the commits that only the
+        journal had are lost.
+    tell
+        Called with a sentence for the log, on any thread, while the store waits for another
+        program.
+    """
+
+    accept_lost_journal: bool = False
+    tell: Callable[[str], object] = _ignore
+
+
+#: without any wish
+OPENING: Final = Opening()
 
 
 class Engine(Protocol):
@@ -56,8 +81,9 @@ class Engine(Protocol):
     def inline(self) -> bool:
         """True if a find, or a commit of a few rows, may run on the caller's event loop.
 
-        That holds for engines on this machine: a commit to a local file is over before a thread
-        could be woken to do it. An engine behind a network answers False.
+        It is asked before each commit; for finds, once. It holds for engines on this machine: a
+        commit to a local file is over before a thread could be woken to do it. An engine behind a
+        network answers False, and so does one whose next commit may have to wait.
         """
 
     def load(self) -> Snapshot:
@@ -88,6 +114,19 @@ class Engine(Protocol):
             None of the changes is visible then; only opening the store again tells whether they
             were kept. Also raised where an inserted row exists, or an updated one does not; an
             engine that writes commits to its tables later may say so at a later commit.
+        """
+
+    def watch(self, on_failure: Callable[[StoreError], None]) -> None:
+        """Call `on_failure` once if the engine fails by itself, between two calls.
+
+        It is called on a thread of the engine, or at once if that has happened already. It must be
+        quick and must not raise.
+        """
+
+    def stop_waiting(self) -> None:
+        """Wait only shortly for others from now on, also in a call that is under way.
+
+        Called before `close`, from any thread: a commit that others hold up then fails.
         """
 
     def close(self) -> None:

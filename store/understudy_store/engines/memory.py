@@ -5,7 +5,7 @@ What it holds is gone when it is closed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import nsmallest
 from threading import Lock
 
@@ -72,6 +72,12 @@ class MemoryEngine:
             with self._lock:
                 self._write(changes)
         return [self._answer(read) for read in reads]
+
+    def watch(self, on_failure: Callable[[StoreError], None]) -> None:
+        pass
+
+    def stop_waiting(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

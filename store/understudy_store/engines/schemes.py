@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from understudy_store.engines.base import Engine
+from understudy_store.engines.base import OPENING, Engine, Opening
 from understudy_store.errors import StoreAddressError
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, opening: Opening = OPENING) -> Engine:
     """Open the engine that `url` names, or make its store.
 
     Parameters
@@ -33,7 +33,7 @@ def open_engine(url: str) -> Engine:
     if not separator:
         scheme = "memory" if url == "memory" else "sqlite"
     opener = ENGINES.get(scheme)
-    engine = None if opener is None else opener(url)
+    engine = None if opener is None else opener(url, opening)
     if engine is None:
         raise StoreAddressError(
             f"{url!r} names no store: use 'memory', 'sqlite:///relative.db', "
@@ -42,7 +42,7 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def _open_memory(url: str) -> Engine | None:
+def _open_memory(url: str, _: Opening) -> Engine | None:
     if url != "memory":
         return None
     from understudy_store.engines.memory import MemoryEngine
@@ -50,17 +50,17 @@ def _open_memory(url: str) -> Engine | None:
     return MemoryEngine()
 
 
-def _open_sqlite(url: str) -> Engine | None:
+def _open_sqlite(url: str, opening: Opening) -> Engine | None:
     path = url.removeprefix("sqlite:///")
     if path in ("", ":memory:") or path.startswith("sqlite://"):
         return None
     from understudy_store.engines.sqlite.engine import SqliteEngine
 
-    return SqliteEngine(Path(path))
+    return SqliteEngine(Path(path), opening)
 
 
 #: Scheme of the URL, and the function that opens the store. It returns None if the URL names none.
-ENGINES: Final[Mapping[str, Callable[[str], Engine | None]]] = {
+ENGINES: Final[Mapping[str, Callable[[str, Opening], Engine | None]]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
 }

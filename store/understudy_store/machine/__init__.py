@@ -27,7 +27,8 @@ why.
 deadline has passed, it settles, before the command is looked at. So it does not matter when a sweep
 runs. A sweep does what is due although no command asks for it: deadlines, leases, schedules,
 offers. It is bounded, and says whether more is due. Timers mean "not before"; a lease timer may
-fire early, because renewing a lease does not move it.
+fire early, because renewing a lease does not move it. Schedules alone run by the date, which
+may be set: `schedules` says how the two go together.
 
 **What is not perfect.** Renewals of leases, offers, and the crashes that a node may still retract
 are only in memory: after a restart leases run anew, due tasks are offered again, and a counted

@@ -14,25 +14,15 @@ far as they are remembered (`retract`). The column and the wire field of the cou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from understudy_store.machine.live import Task
 from understudy_store.machine.state import State
 from understudy_store.machine.task_moves import may
+from understudy_store.moments import moment
 
 #: crashes of one task that can still be retracted; further ones are rare, and final
 RETRACTABLE_MAX: Final = 64
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: the last second that a `datetime` can hold, in milliseconds
-_DATE_MS_MAX = 253_402_300_799_000
-
-
-def moment(epoch_ms: int) -> str:
-    """Return a time as text: ``2026-01-31 12:00:00 UTC``."""
-    if not 0 <= epoch_ms <= _DATE_MS_MAX:
-        return f"{epoch_ms} ms after 1970"
-    return f"{_EPOCH + timedelta(milliseconds=epoch_ms):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def count(task: Task, crash: str, now: int, *, presumed: bool) -> None:

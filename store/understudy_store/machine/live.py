@@ -32,7 +32,11 @@ class MachineConfig(msgspec.Struct, frozen=True):
 
 
 class Execute(msgspec.Struct, frozen=True, gc=False):
-    """A task that waits for a node; `warm` is the node that may still have its activation."""
+    """A task that waits for a node; `warm` is the node that may still have its activation.
+
+    `callee` is the function that it calls, as its promise's headers have it: name and version, None
+    for whichever version. None: it calls no function.
+    """
 
     id: str
     version: int
@@ -40,6 +44,7 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
     priority: int
     warm: str | None
     crash_count: int = 0
+    callee: tuple[str, str | None] | None = None
 
 
 class Assigned(msgspec.Struct, frozen=True, gc=False):

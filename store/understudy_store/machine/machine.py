@@ -29,7 +29,7 @@ from understudy_store.machine.timers import NEVER
 from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
-from understudy_store.records import PromiseRecord, Row
+from understudy_store.records import HEADER_FUNCTION, HEADER_VERSION, PromiseRecord, Row
 
 # Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
@@ -80,13 +80,14 @@ class Machine:
 
     # ---- history and restart --------------------------------------------------------------------
 
-    def restore(self, snapshot: Snapshot, now: int) -> None:
+    def restore(self, snapshot: Snapshot, now: int, ahead: int = 0) -> None:
         """Go on from a snapshot; only for a machine that has done nothing yet.
 
         Leases run on from `now`. Pending tasks are offered by the next sweep, or at their delay;
-        deadlines and schedules that came due meanwhile fire in the following sweeps.
+        deadlines and schedules that came due meanwhile fire in the following sweeps. `ahead` is
+        as in `follow`.
         """
-        recovery.restore(self.state, snapshot, now)
+        recovery.restore(self.state, snapshot, now, ahead)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
         """Return the ids that these commands name and that are not in memory."""
@@ -142,6 +143,14 @@ class Machine:
             looked_up_at = at
         return sweep.sweep(self.state, at, looked_up_at)
 
+    def follow(self, ahead: int, now: int) -> None:
+        """Let schedules run by the date that is `ahead` milliseconds less than this time.
+
+        Nothing else follows a wall clock that is set. Not to be called between `due_lookups` and
+        its `sweep`.
+        """
+        schedules.follow(self.state, ahead, self.state.clock(now))
+
     def next_due(self) -> int | None:
         """Return a time no later than the next one in which a sweep has something to do.
 
@@ -184,11 +193,25 @@ class Machine:
         """Return the tasks that were offered since the last call and still wait for a node."""
         s = self.state
         offers, s.offers = s.offers, {}
-        return [
-            Execute(task.id, task.version, task.target, task.priority, task.warm, task.crash_count)
-            for task in offers.values()
-            if (task.state, "acquire") in TASK_TRANSITIONS
-        ]
+        executes = []
+        for task in offers.values():
+            if (task.state, "acquire") not in TASK_TRANSITIONS:
+                continue
+            headers = s.promises[task.id].record.param.headers
+            name = headers.get(HEADER_FUNCTION)
+            callee = None if name is None else (name, headers.get(HEADER_VERSION))
+            executes.append(
+                Execute(
+                    task.id,
+                    task.version,
+                    task.target,
+                    task.priority,
+                    task.warm,
+                    task.crash_count,
+                    callee,
+                )
+            )
+        return executes
 
     def take_settled(self) -> list[Settlement]:
         """Return every promise that settled since the last call, in order."""

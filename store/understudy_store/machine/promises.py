@@ -76,15 +76,24 @@ def get_or_create(s: State, c: PromiseCreate, now: int) -> tuple[Promise, bool]:
 
 
 def add(
-    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
+    s: State,
+    promise_id: str,
+    timeout_at: int,
+    param: Value,
+    tags: dict[str, str],
+    now: int,
+    occurrence: int | None = None,
 ) -> Promise:
     """Add a promise that was checked and is new, and its task if it is targeted.
 
-    The task is due now, or at its delay.
+    The task is due now, or at its delay. The promise of a schedule is created at its occurrence,
+    however late the sweep is; any other (None) is created now, or at its deadline if that is over.
     """
     if timeout_at <= now:
-        return _add_settled(s, promise_id, timeout_at, param, tags, now)
-    record = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, now)
+        created_at = timeout_at if occurrence is None else occurrence
+        return _add_settled(s, promise_id, timeout_at, param, tags, now, created_at)
+    created_at = now if occurrence is None else occurrence
+    record = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, created_at)
     task = None
     if TAG_TARGET in tags:
         priority = int(tags[TAG_PRIORITY]) if TAG_PRIORITY in tags else 0
@@ -101,10 +110,16 @@ def add(
 
 
 def _add_settled(
-    s: State, promise_id: str, timeout_at: int, param: Value, tags: dict[str, str], now: int
+    s: State,
+    promise_id: str,
+    timeout_at: int,
+    param: Value,
+    tags: dict[str, str],
+    now: int,
+    created_at: int,
 ) -> Promise:
     """Add a promise whose deadline has passed before it was created."""
-    made = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, timeout_at)
+    made = PromiseRecord(promise_id, PENDING, param, EMPTY, tags, timeout_at, created_at)
     record = projected(made, now)
     task = None
     if TAG_TARGET in tags:

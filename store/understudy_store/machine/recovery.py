@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from understudy_store.changes import Snapshot
-from understudy_store.machine import leases
+from understudy_store.machine import leases, schedules
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.packed import is_idle, pack
 from understudy_store.machine.state import State, link
@@ -23,7 +23,7 @@ from understudy_store.pending_row import PendingRow, texts_from_json
 from understudy_store.records import TAG_BRANCH, TAG_PARENT, TAG_SCOPE, Row, TaskRecord
 
 
-def restore(s: State, snapshot: Snapshot, now: int) -> None:
+def restore(s: State, snapshot: Snapshot, now: int, ahead: int) -> None:
     """Go on from `snapshot`; only for a machine that has done nothing yet."""
     now = s.clock(max(snapshot.now, now))
     callbacks = _by_awaited(snapshot.callbacks)
@@ -50,6 +50,7 @@ def restore(s: State, snapshot: Snapshot, now: int) -> None:
     for schedule in snapshot.schedules:
         s.schedules[schedule.id] = schedule
         s.occurrences.arm(schedule.next_run_at, schedule.id)
+    schedules.follow(s, ahead, now)
 
 
 def _by_awaited(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

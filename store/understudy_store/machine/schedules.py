@@ -1,8 +1,13 @@
 """Schedules: their commands, and the promises that they make.
 
-An occurrence is a time of the cron line, in UTC. Its promise times out `promise_timeout` after the
-occurrence, not after the moment in which it was created; one that is created too late is born
-settled.
+An occurrence is a time of the cron line, in UTC. Its promise is created at the occurrence and times
+out `promise_timeout` after it, however late the sweep is that makes it; one that is made after its
+deadline is born settled.
+
+Schedules run by the date, everything else by the machine's time, which nobody can set. The two are
+the same unless the wall clock is set while the broker runs, or was wrong at an earlier start;
+`State.ahead` says how far apart they are, and `follow` changes it. The times in a schedule are
+dates; those of a promise, and of timers, are times of the machine.
 """
 
 from __future__ import annotations
@@ -85,7 +90,7 @@ def create(s: State, c: ScheduleCreate, now: int) -> Reply:
     check_id(s.limits, c.id, "schedule id")
     check_duration(c.promise_timeout, "promise_timeout", 1)
     _template(c.promise_id)
-    next_run_at = _first(c.cron, now)
+    next_run_at = _first(c.cron, now - s.ahead)
     schedule = ScheduleRecord(
         c.id,
         c.cron,
@@ -121,7 +126,27 @@ def _first(cron: str, now: int) -> int:
 def _put(s: State, schedule: ScheduleRecord) -> None:
     s.schedules[schedule.id] = schedule
     s.schedules_dirty[schedule.id] = None
-    s.occurrences.arm(schedule.next_run_at, schedule.id)
+    s.occurrences.arm(schedule.next_run_at + s.ahead, schedule.id)
+
+
+def follow(s: State, ahead: int, now: int) -> None:
+    """Let schedules run by another date: that of `now`, less `ahead`.
+
+    Where that sets the date back, occurrences that have been are due again. Their ids exist, so
+    none of them makes a second promise, unless its promise was purged.
+    """
+    before, s.ahead = s.ahead, ahead
+    date = now - ahead
+    for schedule in list(s.schedules.values()):
+        s.occurrences.disarm(schedule.next_run_at + before, schedule.id)
+        last = schedule.last_run_at
+        # Only then can the next occurrence be another one than it was.
+        first = following(schedule.cron, date) if last is None or last > date else None
+        if first is not None and first < schedule.next_run_at:
+            last = None if last is None or last > date else last
+            _put(s, _running(schedule, first, last))
+        else:
+            s.occurrences.arm(schedule.next_run_at + ahead, schedule.id)
 
 
 def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:
@@ -129,7 +154,7 @@ def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:
     schedule = _require(s, c.id)
     del s.schedules[c.id]
     s.schedules_dirty[c.id] = None
-    s.occurrences.disarm(schedule.next_run_at, c.id)
+    s.occurrences.disarm(schedule.next_run_at + s.ahead, c.id)
     return Reply(200, schedule=schedule)
 
 
@@ -156,7 +181,7 @@ def due_lookups(s: State, now: int) -> set[str]:
     ids = {
         promise_id(schedule, at)
         for schedule in s.schedules.values()
-        for at in missed(schedule, now, s.config.missed_max)
+        for at in missed(schedule, now - s.ahead, s.config.missed_max)
     }
     s.pinned.update(ids)
     return {each for each in ids if each not in s.promises and each not in s.packed}
@@ -171,23 +196,25 @@ def run(s: State, now: int, until: int, limit: int) -> int:
     while left > 0 and (due := s.occurrences.first(until, 1)):
         schedule = s.schedules[due[0]]
         last = schedule.next_run_at
-        for at in missed(schedule, until, left):
+        for at in missed(schedule, until - s.ahead, left):
             _occur(s, schedule, at, now)
             last = at
             left -= 1
-        s.occurrences.disarm(schedule.next_run_at, schedule.id)
-        _put(s, _advanced(schedule, last))
+        s.occurrences.disarm(schedule.next_run_at + s.ahead, schedule.id)
+        _put(s, _running(schedule, following(schedule.cron, last) or TIME_MS_MAX, last))
     return limit - left
 
 
 def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:
     # All of it was checked when the schedule was created, so a sweep refuses nothing.
-    id_, timeout_at = promise_id(schedule, at), at + schedule.promise_timeout
+    id_, occurred_at = promise_id(schedule, at), at + s.ahead
     if id_ not in s.promises and id_ not in s.packed:
-        promises.add(s, id_, timeout_at, schedule.promise_param, schedule.promise_tags, now)
+        param, tags = schedule.promise_param, schedule.promise_tags
+        timeout_at = occurred_at + schedule.promise_timeout
+        promises.add(s, id_, timeout_at, param, tags, now, occurred_at)
 
 
-def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:
+def _running(schedule: ScheduleRecord, next_run_at: int, last: int | None) -> ScheduleRecord:
     return ScheduleRecord(
         schedule.id,
         schedule.cron,
@@ -195,7 +222,7 @@ def _advanced(schedule: ScheduleRecord, last: int) -> ScheduleRecord:
         schedule.promise_timeout,
         schedule.promise_param,
         schedule.promise_tags,
-        following(schedule.cron, last) or TIME_MS_MAX,
+        next_run_at,
         schedule.created_at,
         last,
     )

@@ -36,6 +36,7 @@ class State:
 
     __slots__ = (
         "accepted",
+        "ahead",
         "callbacks_new",
         "callbacks_removed",
         "children",
@@ -76,6 +77,8 @@ class State:
         self.accepted = Accepted()
         #: greatest time seen
         self.now = 0
+        #: How far this time is ahead of the date, by which schedules run (see `schedules`).
+        self.ahead = 0
         #: Promises in memory: live ones and some history as objects, idle live ones as bytes. None
         #: is in both (see `packed`).
         self.promises: dict[str, Promise] = {}

@@ -129,7 +129,7 @@ def fence(s: State, c: TaskFence, now: int) -> Reply:
             raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
     _, task = require_held(s, c.id, c.version, "fence", now)
     replies = [_inner(s, task, inner, now) for inner in c.commands]
-    if task.crash_count and None in replies:
+    if task.cause is not None and None in replies:
         crash_counts.reset(s, task)
     return Reply(200, replies=replies, now=now)
 
@@ -169,7 +169,7 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
     if c.id in c.awaited:
         raise Refusal(400, f"task {c.id!r} cannot wait for its own promise")
     promise, task = require_held(s, c.id, c.version, "suspend", now)
-    awaited = [promises.require(s, each, now) for each in c.awaited]
+    awaited = [_require_awaited(s, each, now) for each in c.awaited]
     settled: list[PromiseRecord] = []
     for each in awaited:
         promises.check_awaitable(each, c.id)
@@ -184,10 +184,18 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
         promises.check_room(s, each)
     for each in missing:
         promises.add_callback(s, each, c.id)
-    if task.crash_count:
+    if task.cause is not None:
         crash_counts.reset(s, task)
     task_moves.suspend(s, task)
     return Reply(200)
+
+
+def _require_awaited(s: State, promise_id: str, now: int) -> Promise:
+    """Return the promise, projected, or refuse (422): a 404 is about the task that suspends."""
+    promise = find(s, promise_id, now)
+    if promise is None:
+        raise Refusal(422, f"promise {promise_id!r} does not exist, so no task can wait for it")
+    return promise
 
 
 def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
@@ -201,11 +209,13 @@ def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
 def release(s: State, c: TaskRelease, now: int) -> Reply:
     """Give the task back, to be offered again after the delay."""
     check_duration(c.delay, "delay", 0)
+    check_cause(s.limits, c.cause)
     _, task = require_held(s, c.id, c.version, "release", now)
     if c.failed:
         task.failures += 1
     if task.crash_count:
         crash_counts.reset(s, task)
+    task.cause = c.cause or task.cause
     task_moves.release(s, task, now + c.delay)
     return Reply(200)
 
@@ -228,6 +238,8 @@ def heartbeat(s: State, c: TaskHeartbeat, now: int) -> Reply:
 def halt(s: State, c: TaskHalt, now: int) -> Reply:
     """Halt the task, with the cause if one is given; one that is halted stays as it is."""
     check_cause(s.limits, c.cause)
+    if c.version:
+        require_held(s, c.id, c.version, "fence", now)
     promise, task = require(s, c.id, now)
     check_event(promise, task, "halt")
     if task_moves.changes(task, "halt"):

@@ -26,7 +26,7 @@ class TestForgottenYields:
             yield ctx.sleep(0)
             return ctx.rpc("f")
 
-        with pytest.raises(TypeError, match=r"rfc f.*was not yielded"):
+        with pytest.raises(TypeError, match=r"rpc f.*was not yielded"):
             self.run(forgets)
 
     def test_a_promise_inside_a_result(self) -> None:
@@ -40,7 +40,7 @@ class TestForgottenYields:
         def forgets(ctx: Context) -> Any:
             return (yield ctx.run(lambda _, x: x, ctx.run(lambda _: 1)))
 
-        with pytest.raises(TypeError, match=r"argument of lfc.*was not yielded"):
+        with pytest.raises(TypeError, match=r"argument of ctx.run.*was not yielded"):
             self.run(forgets)
 
     def test_a_call_as_a_condition(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.actors.test_pool import PATIENCE_S, Lines
+from tests.integration.actors.test_pool import PATIENCE_S, Lines, cut
 from understudy_actors.processes import (
     Pool,
     ProcessSpec,
@@ -239,8 +239,7 @@ async def test_children_notice_the_end_of_the_pool(tmp_path: Path) -> None:
     async with open_pool(on_line=lines) as pool:
         handle = await pool.start(_spec(tmp_path, restart=RestartPolicy(max_restarts=0)))
         await lines.until("a", "ready")
-        # The kernel does this when the pool is killed.
-        pool._spawner.lifeline.close_write_end()
+        cut(handle)
         with pytest.raises(RestartLimitError), trio.fail_after(PATIENCE_S):
             await pool.wait()
     assert handle.exit_code == 0

@@ -11,7 +11,7 @@ from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline, watch_l
 def test_eof_is_noticed_once_the_parent_lets_go() -> None:
     lifeline = Lifeline()
     noticed = threading.Event()
-    environ = {LIFELINE_ENV: str(os.dup(lifeline.read_fd))}
+    environ = {LIFELINE_ENV: str(os.dup(lifeline.child_fd))}
     assert watch_lifeline(noticed.set, environ)
     assert not noticed.is_set()
     lifeline.close()
@@ -20,7 +20,7 @@ def test_eof_is_noticed_once_the_parent_lets_go() -> None:
 
 def test_the_entry_is_used_up() -> None:
     lifeline = Lifeline()
-    environ = {LIFELINE_ENV: str(os.dup(lifeline.read_fd)), "OTHER": "x"}
+    environ = {LIFELINE_ENV: str(os.dup(lifeline.child_fd)), "OTHER": "x"}
     gone = threading.Event()
     watch_lifeline(gone.set, environ)
     assert environ == {"OTHER": "x"}
@@ -52,7 +52,7 @@ lifeline = Lifeline()
 child = os.fork()
 if not child:
     signal.pause()
-watched = os.dup(lifeline.read_fd)
+watched = os.dup(lifeline.child_fd)
 lifeline.close()
 assert os.read(watched, 1) == b""
 os.kill(child, signal.SIGKILL)

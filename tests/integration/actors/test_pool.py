@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ import pytest
 import trio
 
 from understudy_actors.processes import (
+    ProcessHandle,
     ProcessSpec,
     ProcessStartError,
     RestartLimitError,
@@ -429,14 +431,20 @@ async def test_the_first_interrupt_drains_and_the_second_kills(witness: Witness)
         await witness.gone()
 
 
+def cut(handle: ProcessHandle) -> None:
+    """Cut the lifeline of a process, as the kernel does when its pool is killed."""
+    assert handle.lifeline is not None
+    with socket.socket(fileno=os.dup(handle.lifeline.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
 async def test_a_child_that_watches_its_lifeline_needs_no_reaper(witness: Witness) -> None:
     lines = Lines()
     watching = [sys.executable, "-c", witness.hold + WATCHING]
     async with open_pool(on_line=lines) as pool:
-        await pool.start(ProcessSpec(name="a", argv=watching, watches_lifeline=True))
+        handle = await pool.start(ProcessSpec(name="a", argv=watching, watches_lifeline=True))
         await lines.until("a", "ready")
         assert pool.statistics().reaper is None
-        # The kernel does this when the pool is killed.
-        pool._spawner.lifeline.close_write_end()
+        cut(handle)
         await witness.gone()
         await pool.stop()

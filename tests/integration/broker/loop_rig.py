@@ -12,7 +12,7 @@ import zmq
 
 from tests.support import eventually
 from understudy_broker.protocol.frames import FrameLimits, FrameSequence, decode_to_broker, encode
-from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Pulse, ToPeer, Welcome
 from understudy_broker.transport.loop_lock import LoopLock
 
 LIMIT_S = 10.0
@@ -74,8 +74,7 @@ class FakeBroker:
         self._peer = b""
 
     def welcome(self, beat_ms: int) -> None:
-        self._peer, frame = self.socket.recv_multipart()
-        [message] = decode_to_broker(frame, FrameLimits())
+        self._peer, [message] = self._receive()
         assert isinstance(message, Hello)
         self._sequence = FrameSequence()
         sizes = (100, 1 << 20, 1 << 19)
@@ -85,4 +84,12 @@ class FakeBroker:
         self.socket.send_multipart([self._peer, self._sequence.stamp(encode([message]))])
 
     def read(self) -> list[Any]:
-        return list(decode_to_broker(self.socket.recv_multipart()[1], FrameLimits()))
+        return self._receive()[1]
+
+    def _receive(self) -> tuple[bytes, list[Any]]:
+        """Return a frame with its peer; a pulse, on a connection of its own, is none."""
+        while True:
+            peer, frame = self.socket.recv_multipart()
+            messages = list(decode_to_broker(frame, FrameLimits()))
+            if not isinstance(messages[0], Pulse):
+                return peer, messages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -107,3 +108,37 @@ def test_an_idle_broker_is_small(tmp_path: Path) -> None:
         status = Path(f"/proc/{process.pid}/status").read_text()
         [rss] = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
         assert int(rss) < 90 * 1024
+
+
+def test_peers_are_refused_before_the_descriptors_run_out(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 64))
+
+    run = subprocess.Popen(
+        command(listen="tcp://127.0.0.1:0"),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+    )
+    try:
+        assert run.stderr is not None
+        said = json.loads(run.stderr.readline())["event"]
+        assert "peers may connect instead of 10,000 (peers_max)" in said
+        assert "64 open files" in said
+        assert "listening on" in json.loads(run.stderr.readline())["event"]
+    finally:
+        run.kill()
+        run.wait()
+        assert run.stderr is not None
+        run.stderr.close()
+
+
+async def test_an_ipv6_address(tmp_path: Path) -> None:
+    hello = Hello(PROTOCOL_VERSION, "client", "g", "c", "1", os.getpid(), "h", "t")
+    with started(tmp_path, listen="tcp://[::1]:0") as (_, line):
+        address = line.partition("listening on ")[2].partition(", ")[0]
+        assert address.startswith("tcp://[::1]:")
+        async with open_link(address, lambda: hello, print) as link:
+            with trio.fail_after(20):
+                await link.wait_connected()

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +53,16 @@ def greet(ctx: Context, name: str, greeting: str = "hello") -> str:
 @runtime.register(retry=Never())
 def fail(ctx: Context):
     raise ValueError("no such order")
+
+@runtime.register(retry=Constant(5, 3))
+def late(ctx: Context):
+    if ctx.info.attempt == 1:
+        raise ConnectionError("the bank is closed")
+    return ctx.info.attempt
+
+@runtime.register
+def waits_for_late(ctx: Context):
+    return (yield ctx.rpc(late))
 
 @runtime.register
 def lost(ctx: Context):
@@ -105,6 +116,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
         )
         self._lines: list[str] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -168,3 +180,16 @@ def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=PATIENCE_S,
     )
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have started."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(status.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
+import pty
+import re
 import signal
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import APP, Program, run, wait_until
+from tests.integration.cli.programs import APP, Program, environment, run, wait_until
 from tests.support import free_url
 from understudy import Runtime
 from understudy.cli import main
@@ -61,7 +71,7 @@ def test_invoke_waits_for_the_result_and_prints_it(cli: Cli) -> None:
     assert cli("invoke", "greet-1", "greet", *args) == (0, '"hi ann"\n', "")
     # but only to a call of the same function.
     code, out, err = cli("invoke", "greet-1", "order", "--target", "g", "--wait")
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, ""), "refused"
     assert "belongs to a call of 'greet'" in err
 
 
@@ -102,6 +112,45 @@ def test_verbose_shows_the_traceback_of_a_failed_call(cli: Cli) -> None:
     assert "Traceback" not in cli("promises", "reject", "given-up", "--error", "no")[1]
 
 
+def test_who_waits_hears_of_the_next_attempt_and_why_it_is_made(cli: Cli) -> None:
+    code, out, err = cli("invoke", "retried-1", "waits_for_late", "--target", "g", "--wait")
+    assert (code, out) == (0, "2\n")
+    assert re.fullmatch(
+        r"understudy: late retried-1\.1: attempt 1 of 3 failed: ConnectionError: the bank is "
+        r"closed; attempt 2 comes at \d\d:\d\d:\d\d\n",
+        err,
+    )
+
+
+def test_a_tree_tells_of_the_next_attempt(cli: Cli, url: str) -> None:
+    with Runtime(url=url, group="client") as runtime:
+        runtime.options(target="g").rpc("retried-2", "late")
+        shown = ""
+        while "attempt 2 at" not in shown:
+            shown = cli("tree", "retried-2")[1]
+        assert re.fullmatch(
+            r"retried-2  late  attempt 2 at \d\d:\d\d:\d\d  \S+( \S+)?  "
+            r"attempt 1 of 3 failed: ConnectionError: the bank is closed\n",
+            shown,
+        )
+        data = call(cli, "tree", "retried-2")
+        assert (data["failures"], data["attempts"]) == (1, 2)
+        assert data["retry_at"] > data["created_at"] + 4000
+        runtime.cancel("retried-2")
+
+
+def test_result_logs_why_it_waits(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "understudy")
+    runtime = Runtime(url=url, group="client").options(target="g")
+    try:
+        assert runtime.rpc("retried-3", "late").result(30) == 2
+    finally:
+        runtime.stop()
+    lines = [record.getMessage() for record in caplog.records if record.name == "understudy"]
+    (line,) = [line for line in lines if line.startswith("late retried-3: attempt 1 of 3 failed:")]
+    assert "; attempt 2 comes at " in line
+
+
 def test_a_tree_shows_attempts_in_call_order(cli: Cli) -> None:
     assert cli("invoke", "s-1", "stubborn", "--target", "g", "--wait")[0] == 0
     code, out, _ = cli("tree", "s-1")
@@ -122,7 +171,7 @@ def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
 def test_interrupting_the_wait_leaves_the_call_alone(cli: Cli, url: str, tmp_path: Path) -> None:
     args = ("invoke", "left-1", "greet", "--target", "unserved", "--wait", "--url", url)
     with Program(*args, cwd=tmp_path) as program:
-        program.wait_for("nothing serves group unserved yet; waiting")
+        program.wait_for("nothing serves group unserved yet (groups with nodes: g); waiting")
         assert program.stop(signal.SIGINT) == 130
     assert program.output.endswith("left-1 continues; the same command waits for it again\n")
     assert program.output.count("\n") == 2
@@ -146,9 +195,9 @@ def test_tree_shows_the_whole_graph(cli: Cli) -> None:
     assert data["runs"] >= 1
     code, out, _ = cli("tree", "order-1")
     assert code == 0
-    assert out.splitlines()[3].startswith("├─ order-1.3  add (local)       resolved  ")
+    assert out.splitlines()[3].startswith("├─ order-1.3  add (local)           resolved  ")
     code, out, _ = cli("tree", "order-1.2")
-    assert out.startswith("order-1.2  price  resolved")
+    assert out.startswith("order-1.2  price(1)  resolved")
 
 
 def test_tree_counts_similar_children(cli: Cli) -> None:
@@ -158,7 +207,46 @@ def test_tree_counts_similar_children(cli: Cli) -> None:
     assert len(out.splitlines()) == 9
     _, out, _ = cli("tree", "wide-1", "--all")
     assert len(out.splitlines()) == 503
+    assert "├─ wide-1.500  price(499) " in out
     assert out.index("wide-1.99 ") < out.index("wide-1.100 ")
+    _, out, _ = cli("tree", "wide-1", "--children", "30")
+    assert len(out.splitlines()) == 34
+    assert "├─ … 470 more price: 470 resolved" in out
+
+
+def on_terminal(*args: str, columns: int, **env: str) -> list[str]:
+    """Run a command whose standard output is a terminal; return its lines."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    given = environment(TERM="xterm", **env)
+    for name in {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"} - env.keys():
+        given.pop(name, None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "understudy", *args], stdout=slave, env=given
+    ) as ran:
+        os.close(slave)
+        output = b""
+        with suppress(OSError):  # the end of a terminal's other side
+            while part := os.read(master, 65_536):
+                output += part
+        os.close(master)
+    assert ran.returncode == 0
+    return output.decode().splitlines()
+
+
+def test_tables_fit_the_terminal_and_states_have_colors(cli: Cli, url: str) -> None:
+    long = "ann" * 60
+    assert cli("invoke", "wordy-1", "greet", "--target", "g", "--arg", long, "--wait")[0] == 0
+    search = ("promises", "search", "--prefix", "wordy", "--url", url)
+    plain = on_terminal(*search, "--no-color", columns=90)
+    assert max(map(len, plain)) <= 90
+    assert plain[1].startswith("wordy-1  resolved  greet")
+    assert plain[1].endswith("…")
+    colored = on_terminal(*search, columns=90)[1]
+    assert colored.startswith("wordy-1  \033[32mresolved\033[0m  greet")
+    assert "\033" not in "".join(on_terminal(*search, columns=90, NO_COLOR="1"))
+    assert "\033[32mresolved" in "".join(on_terminal("tree", "wordy-1", "--url", url, columns=90))
+    assert f'"hello {long[:30]}' in cli(*search[:4])[1], "whole, where there is no terminal"
 
 
 def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
@@ -228,8 +316,18 @@ def test_tasks_are_halted_and_continued(cli: Cli) -> None:
     assert [task["id"] for task in found] == ["halt-1"]
     assert cli("tree", "halt-1")[1].startswith("halt-1  greet  halted")
     assert call(cli, "tasks", "continue", "halt-1")["state"] == "pending"
+    cli("invoke", "halt-2", "greet", "--target", "idle", "--delay", "1h")
+    for id in ("halt-1", "halt-2"):
+        call(cli, "tasks", "halt", id)
+    code, out, err = cli("tasks", "continue", "halt-1", "halt-3", "halt-2")
+    assert code == 1, "one of them does not exist, the others go on"
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        ["halt-1", "queued"],
+        ["halt-2", "queued"],
+    ]
+    assert "task 'halt-3' does not exist" in err
     _, out, _ = cli("tasks", "search", "--group", "idle")
-    assert out.splitlines()[1].startswith("halt-1  pending  0        poll://any@idle")
+    assert out.splitlines()[1].startswith("halt-1  queued  0        poll://any@idle")
 
 
 def test_schedules(cli: Cli) -> None:
@@ -277,7 +375,7 @@ def test_errors_are_one_line(cli: Cli, args: tuple[str, ...], message: str) -> N
 def test_a_missing_broker_is_reported_soon(tmp_path: Path) -> None:
     where = free_url()
     ran = run("groups", "--url", where, cwd=tmp_path)
-    assert ran.returncode == 1
+    assert ran.returncode == 4
     first, last = ran.stderr.splitlines()
     assert first.startswith(f"understudy: no broker answers at {where} yet; start one with: ")
     assert first.endswith("; trying for 4 s more")
@@ -336,3 +434,29 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("understudy ")
     assert main([]) == 2
     assert "Commands:" in capsys.readouterr().out
+
+
+def completed(words: str, url: str) -> list[str]:
+    """Return what bash would offer for the last of these words."""
+    asked = {"_UNDERSTUDY_COMPLETE": "complete_bash", "COMP_WORDS": f"understudy {words}"}
+    env = environment(UNDERSTUDY_URL=url, COMP_CWORD=str(len(words.split())), **asked)
+    if words.endswith(" "):
+        env["COMP_CWORD"] = str(len(words.split()) + 1)
+    argv = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_shells_complete_commands_states_groups_and_ids(cli: Cli, url: str) -> None:
+    assert cli("promises", "create", "typed-1")[0] == 0
+    assert cli("promises", "create", "typed-2")[0] == 0
+    assert completed("tr", url) == ["tree"]
+    assert completed("promises get typed-", url) == ["typed-1", "typed-2"]
+    assert "g" in completed("invoke x greet --target ", url)
+    assert completed("tasks search --state r", url) == ["running"]
+    assert completed("promises search --state re", url) == ["resolved", "rejected"]
+
+
+def test_completion_offers_nothing_and_is_quiet_without_a_broker() -> None:
+    assert completed("promises get typed-", free_url()) == []

@@ -114,7 +114,7 @@ def test_a_node_serves_until_a_signal(
     with Program(
         "node", "app", "--id", "g-1", "--concurrency", "2", "--url", broker, cwd=folder
     ) as node:
-        node.wait_for(f"and 1 more at {broker}")
+        node.wait_for(f"and 3 more at {broker}")
         assert invoke(broker, "order-1", "order") == 0
         assert node.stop(number) == code
     assert "Traceback" not in node.output
@@ -247,7 +247,7 @@ def test_up_starts_everything_and_stops_it_in_order(
     assert "Traceback" not in program.output
     # `up` starts the broker itself, so the user is not told to start one.
     assert "no broker answers" not in program.output
-    assert main(["groups", "--url", url]) == 1
+    assert main(["groups", "--url", url]) == 4
 
 
 def test_up_without_a_broker_reports_that_none_answers(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_dev_restarts_the_node_and_calls_continue(
         assert invoke(url, "greet-1", "greet", "--arg", "ann") == 0
         assert capfd.readouterr().out == '5\n"hello, ann!"\n'
         assert program.stop(signal.SIGINT) == 130
-    assert main(["groups", "--url", url]) == 1
+    assert main(["groups", "--url", url]) == 4
 
 
 def test_dev_cannot_listen_at_an_address_in_use(folder: Path, broker: str) -> None:

@@ -6,6 +6,7 @@ in the ledger, and waits until the file is gone. So a test kills a process exact
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections.abc import Generator
@@ -121,6 +122,16 @@ async def coroutine(ctx: Context) -> list[int]:
     three: int = await ctx.rfc("leaf", 3)
     place("body-3")
     return [one, two, three]
+
+
+@runtime.register
+def hold_interpreter(ctx: Context, seconds: float) -> int:
+    """Keep every other thread of the process from running Python, as a regular expression may."""
+    note("begin", ctx.id)
+    # PyDLL calls a function of C without letting go of the interpreter.
+    ctypes.PyDLL(None).poll(None, 0, int(seconds * 1000))
+    place("held")
+    return os.getpid()
 
 
 @runtime.register

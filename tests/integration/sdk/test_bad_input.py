@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,12 +20,12 @@ from understudy.errors import (
     NameInUseError,
     PayloadTooLargeError,
     RemoteError,
-    UnknownFunctionError,
 )
 from understudy_actors.errors import CommandError
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.protocol.messages import GroupsGet
 from understudy_broker.server.embedded import EmbeddedBroker
-from understudy_store.commands import PromiseGet
+from understudy_store.commands import PromiseGet, TaskGet
 from understudy_store.limits import Limits
 
 
@@ -52,6 +54,26 @@ def result(client: Runtime, id: str, name: str, *args: Any, **kwargs: Any) -> An
     return client.rpc(id, name, *args, **kwargs).result(timeout=10)
 
 
+def cause_of(client: Runtime, id: str) -> str:
+    """Wait until a call is parked, and return why."""
+
+    def halted() -> bool:
+        task = client.session.command(TaskGet(id)).task
+        return task is not None and task.state == "halted"
+
+    eventually(halted)
+    task = client.session.command(TaskGet(id)).task
+    assert task is not None
+    return task.cause or ""
+
+
+def unserved(client: Runtime) -> list[tuple[str, str | None, int]]:
+    """Return the functions that calls wait for, and no node has."""
+    report = client.session.connected().command(GroupsGet()).result().report
+    assert report is not None
+    return [each for group in report.groups for each in group.unserved]
+
+
 class Odd(Exception):
     def __init__(self, a: int, b: object) -> None:
         super().__init__(f"{a}")
@@ -59,15 +81,33 @@ class Odd(Exception):
 
 
 class TestFunctions:
-    def test_an_unknown_function(self, runtime: Runtime, client: Runtime) -> None:
+    def test_an_unknown_function_waits_for_a_node_that_has_it(
+        self, runtime: Runtime, client: Runtime
+    ) -> None:
         runtime.register(lambda ctx: 1, name="charge")
-        with pytest.raises(UnknownFunctionError, match=r"no function 'chrage'.*'charge'"):
-            result(client, "x", "chrage")
+        handle = client.rpc("x", "chrage")
+        report = eventually(lambda: unserved(client))
+        assert report == [("chrage", None, 1)]
+        assert client.promises.get("x").state == "pending"
+        runtime.register(lambda ctx: 2, name="chrage")
+        assert handle.result(timeout=10) == 2
+        assert unserved(client) == []
 
     def test_an_unknown_version(self, runtime: Runtime, client: Runtime) -> None:
         runtime.register(lambda ctx: 1, name="f", version=2)
-        with pytest.raises(UnknownFunctionError, match="'f' has no version 7, only 2"):
-            result(client.options(version=7), "x", "f")
+        handle = client.options(version=7).rpc("x", "f")
+        assert eventually(lambda: unserved(client)) == [("f", "7", 1)]
+        runtime.register(lambda ctx: 7, name="f", version=7)
+        assert handle.result(timeout=10) == 7
+
+    def test_a_node_that_is_asked_for_what_it_does_not_know_parks_it(
+        self, runtime: Runtime, client: Runtime
+    ) -> None:
+        """It alone was named, so nobody else could perform the call."""
+        runtime.register(lambda ctx: 1, name="charge")
+        client.options(target=f"poll://uni@g/{runtime.id}").rpc("x", "chrage")
+        assert re.search(r"no function 'chrage'.*'charge'", cause_of(client, "x"))
+        assert client.promises.get("x").state == "pending", "it is parked, and has not failed"
 
     def test_wrong_arguments_found_on_the_node_are_not_retried(
         self, runtime: Runtime, client: Runtime
@@ -95,7 +135,7 @@ class TestFunctions:
         with pytest.raises(ConfigurationError, match=r"stray is not registered.*@runtime.register"):
             runtime.rpc("x", stray)
         for nothing in (None, "", 7):
-            with pytest.raises(ConfigurationError, match="call a function by its name"):
+            with pytest.raises(ConfigurationError, match="pass the function itself or its name"):
                 runtime.rpc("x", nothing)  # type: ignore[arg-type]
 
     def test_a_yield_of_something_else_than_a_request(self, runtime: Runtime) -> None:
@@ -194,10 +234,11 @@ class TestValues:
         with pytest.raises(KeyError) as known:
             result(client, "x", "f", "known")
         assert known.value.args == ("k", 3)
-        with pytest.raises(RemoteError) as odd:
+        with pytest.raises(Odd) as odd:
             result(client, "y", "f", "odd")
-        assert odd.value.type_name.endswith("Odd")
-        assert "raise Odd(3, object())" in odd.value.remote_traceback
+        assert str(odd.value) == "3"
+        assert odd.value.__notes__ == ["b did not travel: object of type object is not plain data"]
+        assert "raise Odd(3, object())" in str(odd.value.__cause__)
 
     @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
     @pytest.mark.parametrize("kind", ["plain", "generator", "coroutine"])
@@ -239,10 +280,25 @@ class TestValues:
         def down(ctx: Context, n: int) -> Any:
             return (yield ctx.rfc(down, n - 1)) + 1 if n else 0
 
-        # An id grows by two characters with each level, and its length is bounded.
-        assert runtime.rpc("x", down, 200).result(20) == 200
-        with pytest.raises(CommandError, match="512"):
-            runtime.rpc("y", down, 300).result(20)
+        # An id grows by two characters with each level, until it is shortened.
+        assert runtime.rpc("x", down, 400).result(60) == 400
+        assert sum(1 for _ in runtime.promises.search(prefix="x")) == 401
+
+    def test_a_chain_without_end(self, runtime: Runtime) -> None:
+        """A function that hands over to itself, as long as it likes."""
+
+        @runtime.register
+        def tick(ctx: Context, n: int) -> Any:
+            if n < 400:
+                yield ctx.detached(tick, n + 1)
+            return n
+
+        runtime.rpc("tick", tick, 0)
+
+        def states() -> list[str]:
+            return [found.state for found in runtime.promises.search(prefix="tick")]
+
+        eventually(lambda: states() == ["resolved"] * 401, 60)
 
 
 class TestIds:
@@ -399,3 +455,19 @@ class TestNoBroker:
                 each.result(5)
         with pytest.raises(RuntimeError, match="stopped"):
             connection.command(PromiseGet("x"))
+
+
+@pytest.mark.parametrize("loop", [trio.run, lambda main: asyncio.run(main())])
+def test_a_refused_call_whose_handle_nobody_awaits_is_logged(
+    client: Runtime, loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On an event loop `rpc` does not wait, so the refusal would go unheard."""
+
+    async def main() -> None:
+        client.rpc("a\nb", "f")
+
+    with client:
+        client.promises.create("connected")
+        loop(main)
+        eventually(lambda: "the call 'a\\nb' was refused" in caplog.text)
+    assert "contains a control character" in caplog.text

@@ -21,7 +21,12 @@ import trio
 
 from tests.support import eventually
 from understudy import Context, Runtime
-from understudy.errors import CanceledError, ConfigurationError, DeadlineExceededError
+from understudy.errors import (
+    CanceledError,
+    ConfigurationError,
+    DeadlineExceededError,
+    WaitTimeoutError,
+)
 from understudy.retry import Constant, Never
 
 
@@ -76,16 +81,16 @@ class TestCalls:
                 assert [await handle for handle in handles] == list(range(1, 21))
                 await handles[0].wait_stored()
 
-    def test_a_reply_does_not_need_the_loop_of_the_caller(self) -> None:
-        """A request blocks the loop it was made on, also while other calls are under way."""
+    def test_answers_are_awaited_while_calls_are_under_way(self) -> None:
+        """An answer is awaited on the loop that asked, also while other calls are under way."""
         done: list[str] = []
 
         async def main(runtime: Runtime) -> None:
             runtime.rpc("x", approve)
             other = runtime.rpc("y", approve)
-            done.append(runtime.promises.get("x").state)
-            other.cancel()
-            done.append(runtime.promises.get("y").state)
+            done.append((await runtime.promises.get("x")).state)
+            await other.cancel()
+            done.append((await runtime.promises.get("y")).state)
 
         with register_all(Runtime.local()) as runtime:
             thread = threading.Thread(target=trio.run, args=(main, runtime), daemon=True)
@@ -497,3 +502,64 @@ def test_a_log_handler_may_make_durable_calls() -> None:
         logger.setLevel(before)
         logger.removeHandler(handler)
     assert set(threads) == {"understudy"}
+
+
+class TestFunctionsThatWaitOnTheirThread:
+    """A plain function that waits for a call to its own group lends its slot to it."""
+
+    def test_one_slot_is_enough(self) -> None:
+        runtime = Runtime.local(retry=Never(), concurrency=1)
+
+        @runtime.register
+        def count_down(ctx: Context, n: int) -> int:
+            if n == 0:
+                return 0
+            return runtime.rpc(f"{ctx.id}/{n}", count_down, n - 1).result(20) + 1
+
+        with runtime:
+            assert runtime.rpc("count", count_down, 12).result(30) == 12
+            # Afterwards there is one slot again, and it is free.
+            assert runtime.rpc("again", count_down, 0).result(10) == 0
+
+    @pytest.mark.parametrize("run", [asyncio.run, trio.run])
+    def test_on_a_loop_of_its_own(self, run: Any) -> None:
+        runtime = Runtime.local(retry=Never(), concurrency=1)
+        runtime.register(add)
+
+        @runtime.register
+        def outer(ctx: Context) -> int:
+            async def main() -> int:
+                first = runtime.rpc("first", add, 1, 2)
+                second = runtime.rpc("second", add, 3, 4)
+                return await first + await second
+
+            result: int = run(main) if run is trio.run else run(main())
+            return result
+
+        with runtime:
+            assert runtime.rpc("outer", outer).result(20) == 10
+
+    def test_a_time_limit_counts_from_the_call(self) -> None:
+        runtime = Runtime.local(retry=Never(), concurrency=1)
+
+        @runtime.register
+        def outer(ctx: Context) -> str:
+            runtime.promises.create("never")
+            with pytest.raises(WaitTimeoutError):
+                runtime.get("never").result(0.1)
+            return "on time"
+
+        with runtime:
+            assert runtime.rpc("outer", outer).result(20) == "on time"
+
+    def test_many_at_once(self) -> None:
+        runtime = Runtime.local(retry=Never(), concurrency=2)
+        runtime.register(add)
+
+        @runtime.register
+        def outer(ctx: Context, n: int) -> int:
+            return runtime.rpc(f"inner-{n}", add, n, 1).result(30)
+
+        with runtime:
+            handles = [runtime.rpc(f"outer-{n}", outer, n) for n in range(40)]
+            assert [handle.result(30) for handle in handles] == list(range(1, 41))

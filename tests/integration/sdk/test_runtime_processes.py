@@ -102,6 +102,54 @@ if __name__ == "__main__":
     print("spawned")
 """
 
+CLASSES = """
+from __future__ import annotations
+from dataclasses import dataclass
+from decimal import Decimal
+from understudy import Context, Never, Runtime
+
+runtime = Runtime.local(pickle=False)
+
+@dataclass
+class Line:
+    price: Decimal
+
+@dataclass
+class Order:
+    lines: list[Line]
+
+class Refused(Exception):
+    def __init__(self, *, order: Order) -> None:
+        super().__init__("no money")
+        self.order = order
+
+@runtime.register(retry=Never())
+def charge(ctx: Context, order: Order) -> Order:
+    if len(order.lines) > 1:
+        raise Refused(order=order)
+    return order
+
+@runtime.register
+def flow(ctx: Context):
+    line = Line(Decimal("1.50"))
+    first = yield ctx.rpc(charge, Order([line])).options(target="b")
+    try:
+        yield ctx.rpc(charge, Order([line, line])).options(target="b")
+    except Refused as error:
+        return repr([first, error.order])
+
+if __name__ == "__main__":
+    with runtime:
+        runtime.spawn("a")
+        runtime.spawn("b")
+        print(runtime.options(target="a").rpc("f", flow).result(30))
+        line = Line(Decimal(2))
+        try:
+            runtime.options(target="b").rpc("c", charge, Order([line, line])).result(30)
+        except Refused as error:
+            print(type(error.order) is Order, error.order.lines == [line, line])
+"""
+
 FORK = """
 import os, sys
 from understudy import Runtime
@@ -166,6 +214,18 @@ def test_a_killed_program_goes_on_without_repeating_steps(tmp_path: Path) -> Non
 def test_spawned_nodes_perform_functions_of_a_script(tmp_path: Path) -> None:
     code, out, err = finish(start_script(tmp_path / "app.py", SPAWN), 40)
     assert (code, out.strip().splitlines()[-1:]) == (0, ["spawned"]), out + err
+
+
+@pytest.mark.parametrize("annotations", ["text", "evaluated"])
+def test_classes_of_a_script_are_themselves_in_the_nodes_that_it_spawns(
+    tmp_path: Path, annotations: str
+) -> None:
+    script = CLASSES if annotations == "text" else CLASSES.replace("from __future__", "#")
+    code, out, err = finish(start_script(tmp_path / "app.py", script), 40)
+    line = "Line(price=Decimal('1.50'))"
+    shown = f"[Order(lines=[{line}]), Order(lines=[{line}, {line}])]"
+    assert code == 0, err
+    assert [told for told in out.splitlines() if "|" not in told] == [shown, "True True"], err
 
 
 def test_a_forked_child_has_a_connection_of_its_own(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_a_store_that_another_process_has_open(tmp_path: Path) -> None:
     path = str(tmp_path / "calls.db")
     with EmbeddedBroker(path):
         runtime = Runtime.local(path)
+        runtime.register(lambda ctx: None, name="f")
         with pytest.raises(understudy.StoreLockedError):
             runtime.rpc("x", "f")
         runtime.stop()
@@ -52,6 +53,7 @@ def test_a_store_that_another_process_has_open(tmp_path: Path) -> None:
 
 def test_a_stopped_runtime_says_so() -> None:
     runtime = Runtime.local()
+    runtime.register(lambda ctx: None, name="f")
     with runtime:
         handle = runtime.options(delay=60).rpc("x", "f")
     with pytest.raises(understudy.StoppedError):

@@ -139,7 +139,7 @@ FIXTURES = """
 
     def test_live(live_runtime):
         live_runtime.register(echo)
-        assert live_runtime.is_embedded
+        assert live_runtime.session.embedded is not None
         assert live_runtime.rpc("same-id", echo, Strange(5)).result(timeout=30) == Strange(5)
 
     def test_live_again(live_runtime):

@@ -22,6 +22,7 @@ from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.engines.sqlite.journaled_table import JournaledTable
 from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreClosedError, StoreError
 
@@ -97,6 +98,47 @@ def test_a_journal_that_cannot_be_written_stops_the_store(
     reopened = SqliteEngine(path)
     assert ids_of(reopened) == ["a"]
     reopened.close()
+
+
+@pytest.mark.usefixtures("idle")
+def test_a_close_that_fails_in_a_way_that_nobody_expects_gives_the_lock_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SqliteEngine(path)
+    insert(engine, "a")
+
+    def bug(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", bug)
+        engine.close()
+    assert path.with_name("x.db.journal").exists()
+    engine = SqliteEngine(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(JournaledTable, "close", bug)
+        with pytest.raises(RuntimeError, match="a bug"):
+            engine.close()
+    engine.journaled.close()
+    reopened = SqliteEngine(path)
+    assert ids_of(reopened) == ["a"]
+    reopened.close()
+
+
+def test_a_failure_in_the_background_is_told_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that has happened before anybody wanted to know."""
+    bring_in_after(monkeypatch, 0.0)
+    engine = SqliteEngine(path)
+    told: list[StoreError] = []
+    engine.watch(told.append)
+    with _broken_disk():
+        insert(engine, "a")
+        eventually(lambda: told)
+    engine.watch(told.append)
+    assert [str(error) for error in told] == ["disk on fire"] * 2
+    engine.close()
 
 
 @pytest.mark.usefixtures("idle")

@@ -16,7 +16,7 @@ from tests.unit.store.answers import committed, found
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import Opening, Read
 from understudy_store.engines.sqlite import journal, journaled_table
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -76,7 +76,7 @@ def left(tmp_path: Path) -> Path:
 def spoil(path: Path, record: int) -> None:
     """Turn one bit of a record, well within what it holds."""
     content = bytearray(path.read_bytes())
-    content[record * BLOCK_BYTES + 40] ^= 1
+    content[(1 + record) * BLOCK_BYTES + 50] ^= 1
     path.write_bytes(content)
 
 
@@ -107,10 +107,13 @@ def test_a_damaged_record_before_the_last_is_not_passed_over(left: Path, record:
     before = journal_of(left).read_bytes()
     with pytest.raises(StoreFormatError, match=f"commit {record + 1} is in neither") as caught:
         open_store(str(left))
-    assert "Restore both from a copy, or move the journal away" in str(caught.value)
+    assert "Restore both from a copy. To go on without its commits, move" in str(caught.value)
     assert journal_of(left).read_bytes() == before
     # as it says: without the journal the store has what is in the file
     journal_of(left).rename(left.parent / "away")
+    with pytest.raises(StoreFormatError, match="is missing"):
+        open_store(str(left))
+    open_store(str(left), Opening(accept_lost_journal=True)).close()
     assert found_in(left) == []
 
 
@@ -186,6 +189,52 @@ def test_what_is_being_brought_in_is_found_meanwhile(tmp_path: Path) -> None:
         store.close()
     assert ids == ["p0", "p1"]
     assert found_in(path) == ["p0", "p1"]
+
+
+# ---- copies of the file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_log", [False, True])
+def test_a_copy_without_its_journal_is_not_opened_silently(tmp_path: Path, with_log: bool) -> None:
+    """Also not if only the file itself was copied, without SQLite's log."""
+    path, copy = tmp_path / "x.db", tmp_path / "copy.db"
+    open_store(str(path)).close()
+    store = open_store(str(path))
+    for n, id_ in enumerate(IDS):
+        commit(store, Changes(n + 1, inserted=[row(id_)]))
+    for more in MORE[: 1 + with_log]:
+        shutil.copyfile(f"{path}{more}", f"{copy}{more}")
+    store.close()
+    with pytest.raises(StoreFormatError, match="copied without its journal") as caught:
+        open_store(str(copy))
+    assert f"{copy}.journal is missing" in str(caught.value)
+    open_store(str(copy), Opening(accept_lost_journal=True)).close()
+    assert found_in(copy) == []
+    assert found_in(path) == IDS
+
+
+def test_a_copy_of_a_store_that_was_closed_in_order_is_complete(tmp_path: Path) -> None:
+    path, copy = tmp_path / "x.db", tmp_path / "copy.db"
+    store = open_store(str(path))
+    commit(store, Changes(1, inserted=[row("p0")]))
+    store.close()
+    shutil.copyfile(path, copy)
+    assert found_in(copy) == ["p0"]
+
+
+def test_an_older_copy_is_refused_beside_a_newer_journal(left: Path, tmp_path: Path) -> None:
+    """The journal has commits that the copy lacks, and those before them are in neither."""
+    path, copy = tmp_path / "x.db", tmp_path / "copy.db"
+    shutil.copyfile(path, copy)
+    store = open_store(str(path))
+    commit(store, Changes(4, updated=[settled(row("p0"))]))
+    killed = copied(path, tmp_path / "later")
+    store.close()
+    for more in ("", "-wal"):
+        Path(f"{killed}{more}").unlink()
+    shutil.copyfile(copy, killed)
+    with pytest.raises(StoreFormatError, match="is of another time than the store beside it"):
+        open_store(str(killed))
 
 
 # ---- a disk that fails --------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def _schema(path: Path) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("form", ["sqlite:///x/y/p%20 é?.db", "x/y/p%20 é?.db"])
 def test_relative_paths(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "x" / "y").mkdir(parents=True)
     store = open_store(form)
     path = tmp_path / "x" / "y" / "p%20 é?.db"
     assert store.description == f"sqlite:///{path} (journal, wal, synchronous=full)"
@@ -114,6 +115,16 @@ def test_a_second_owner_is_refused_and_told_who_is_first(tmp_path: Path) -> None
         open_store(str(link))
     store.close()
     open_store(str(path)).close()
+
+
+@pytest.mark.parametrize("form", ["sqlite:///daat/x.db", "daat/x.db", "daat/deeper/x.db"])
+def test_a_misspelled_path_makes_no_directories(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreAccessError, match=r"there is no directory .*daat"):
+        open_store(form)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"hello, this is no database at all", b"SQLite", bytes(5000)])

@@ -9,7 +9,16 @@ from collections.abc import Generator
 from datetime import datetime
 from typing import Any, assert_type
 
-from understudy import CallOptions, Context, Handle, Promise, Runtime, Schedule, StoredPromise
+from understudy import (
+    CallOptions,
+    Context,
+    Handle,
+    Handles,
+    Promise,
+    Runtime,
+    Schedule,
+    StoredPromise,
+)
 
 runtime = Runtime.local()
 
@@ -29,6 +38,38 @@ async def coroutine(ctx: Context, number: int) -> dict[str, int]:
 @runtime.register(name="a_plain_one", version=2)
 def plain(_: Context, number: int, text: str = "") -> float:
     return number * len(text) / 2
+
+
+class Shop:
+    def price(self, ctx: Context, number: int) -> float:
+        return number / 2
+
+    @classmethod
+    async def of_class(cls, ctx: Context, number: int) -> str:
+        return cls.__name__ * number
+
+    def __call__(self, ctx: Context, number: int) -> Generator[Any, Any, bytes]:
+        yield ctx.sleep(number)
+        return b""
+
+
+shop = Shop()
+runtime.register(shop.price, target="shops")
+runtime.register(Shop.of_class)
+
+
+@runtime.register(target="bank")
+def charge(ctx: Context, f: str, id: int) -> bool:
+    return f == str(id)
+
+
+async def other_callables(ctx: Context) -> None:
+    assert_type(runtime.register(shop), Shop)
+    assert_type(await ctx.rpc(shop.price, 1), float)
+    assert_type(await ctx.rpc(Shop.of_class, number=1), str)
+    assert_type(await ctx.run(shop, 1), bytes)
+    assert_type(await ctx.rpc(charge, f="a", id=1), bool)
+    assert_type(runtime.rpc("id", shop, 1), Handle[bytes])
 
 
 def in_a_generator(ctx: Context) -> Generator[Any, Any, None]:
@@ -79,6 +120,58 @@ def by_name(ctx: Context) -> Generator[Any, Any, None]:
     assert_type((yield from ctx.promise()), Promise[Any])
 
 
+def several(ctx: Context) -> Generator[Any, Any, None]:
+    first = yield from ctx.begin_rpc(plain, 1)
+    second = yield from ctx.begin_rpc(plain, 2)
+    third = yield from ctx.begin_rpc(generator, 2)
+    waits = [ctx.rpc(plain, 1), ctx.rpc(plain, 2)]
+
+    # promises, calls that give one, and calls that wait, all count by their values
+    assert_type((yield from ctx.all([first, second])), list[float])
+    assert_type((yield from ctx.all((first, second))), list[float])
+    assert_type((yield from ctx.all([ctx.begin_rpc(plain, 1)])), list[float])
+    assert_type((yield from ctx.all([ctx.begin_run(generator, 1)])), list[list[str]])
+    assert_type((yield from ctx.all(ctx.begin_rpc(plain, n) for n in range(3))), list[float])
+    assert_type((yield from ctx.all(waits)), list[float])
+    assert_type((yield from ctx.all([first], return_exceptions=False)), list[float])
+    assert_type((yield from ctx.all([first], return_exceptions=True)), list[float | BaseException])
+    assert_type(
+        (yield from ctx.all([ctx.begin_rpc(plain, 1)], return_exceptions=True)),
+        list[float | BaseException],
+    )
+
+    assert_type((yield from ctx.race([first, second])), float)
+    assert_type((yield from ctx.race([ctx.begin_rpc(plain, 1), ctx.begin_rpc(plain, 2)])), float)
+    assert_type((yield from ctx.race([first, ctx.sleep(1)], cancel=True)), float | None)
+
+    # inside each other
+    assert_type((yield from ctx.all([ctx.all([first]), ctx.all([second])])), list[list[float]])
+    assert_type((yield from ctx.all([ctx.race([first, second])])), list[float])
+    assert_type((yield from ctx.race([ctx.all([first]), ctx.sleep(1)])), list[float] | None)
+    assert_type((yield from ctx.all([ctx.map(plain, [1]), ctx.map(plain, [2])])), list[list[float]])
+
+    # Results of several types have what they share.
+    assert_type((yield from ctx.all([first, third])), list[object])
+
+
+def over_items(ctx: Context) -> Generator[Any, Any, None]:
+    assert_type((yield from ctx.map(plain, [1, 2])), list[float])
+    assert_type((yield from ctx.map(generator, range(3), window=2)), list[list[str]])
+    assert_type((yield from ctx.map(coroutine, [1], target="g")), list[dict[str, int]])
+    assert_type((yield from ctx.map("plain", ["x"])), list[Any])
+    assert_type(
+        (yield from ctx.map(generator, [1], return_exceptions=True)),
+        list[list[str] | BaseException],
+    )
+    assert_type(
+        (yield from ctx.map(coroutine, [1], return_exceptions=True)),
+        list[dict[str, int] | BaseException],
+    )
+    assert_type(
+        (yield from ctx.map(plain, [1], return_exceptions=True)), list[float | BaseException]
+    )
+
+
 async def in_a_coroutine(ctx: Context) -> None:
     assert_type(await ctx.rfc(generator, 1), list[str])
     assert_type(await ctx.rfc(coroutine, 1), dict[str, int])
@@ -91,6 +184,9 @@ async def in_a_coroutine(ctx: Context) -> None:
     assert_type(await (await ctx.rfi(coroutine, 1)), dict[str, int])
     assert_type(await (await ctx.lfi(plain, 1)), float)
     assert_type(await ctx.sleep(1), None)
+    assert_type(await ctx.all([ctx.rpc(plain, 1)]), list[float])
+    assert_type(await ctx.race([ctx.begin_run(coroutine, 1)]), dict[str, int])
+    assert_type(await ctx.map(coroutine, [1]), list[dict[str, int]])
 
 
 def from_outside() -> None:
@@ -108,6 +204,21 @@ def from_outside() -> None:
     assert_type(runtime.rpc("id", plain, 1).result(timeout=1), float)
     assert_type(runtime.options(target="g", timeout=5).rpc("id", plain, 1).result(), float)
     assert_type(runtime.rpc("id", "plain").result(), Any)
+
+
+def many_from_outside() -> None:
+    handles = runtime.map("id", plain, [1, 2])
+    assert_type(handles, Handles[float])
+    assert_type(handles[0], Handle[float])
+    assert_type(handles.results(), list[float])
+    assert_type(handles.results(return_exceptions=True), list[float | BaseException])
+    assert_type(runtime.map(["a"], generator, [1]), Handles[list[str]])
+    assert_type(runtime.map("id", coroutine, range(3)), Handles[dict[str, int]])
+    assert_type(runtime.map("id", "plain", [1]), Handles[Any])
+
+
+async def many_awaited() -> None:
+    assert_type(await runtime.map("id", plain, [1]), list[float])
 
 
 def keywords_that_are_named_like_ours(ctx: Context) -> Generator[Any, Any, None]:

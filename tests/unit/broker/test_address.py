@@ -9,6 +9,7 @@ import pytest
 from understudy_broker import address as subject
 from understudy_broker.address import (
     DEFAULT_ADDRESS,
+    SOCKET_PATH_BYTES_MAX,
     InvalidBrokerAddressError,
     check_address,
     connect_address,
@@ -28,6 +29,7 @@ def test_examples() -> None:
         "tcp://broker_1.example:65535",
         "tcp://[fe80::1%eth0]:5577",
         "ipc:///run/understudy",
+        "ipc://" + "x" * SOCKET_PATH_BYTES_MAX,
     ],
 )
 def test_valid_addresses(address: str) -> None:
@@ -92,3 +94,8 @@ def test_the_address_to_connect_to(listen: str, connect: str) -> None:
 )
 def test_reachability_from_other_machines(listen: str, reachable: bool) -> None:
     assert is_reachable_by_others(listen) == reachable
+
+
+def test_the_bound_of_a_path_counts_bytes() -> None:
+    with pytest.raises(InvalidBrokerAddressError, match=r"has at most 10[37] bytes"):
+        check_address("ipc://" + "\u00e9" * (SOCKET_PATH_BYTES_MAX // 2 + 1))

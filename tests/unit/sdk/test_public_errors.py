@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +41,14 @@ def runtime() -> Iterator[Runtime]:
     runtime.register(lambda ctx: None, name="other")
     with Stage(runtime):
         yield runtime
+
+
+def alone(runtime: Runtime) -> Runtime:
+    """Return a runtime with the same functions that is the only node of its group."""
+    local = Runtime.local()
+    for function in runtime.functions:
+        local.register(function.fn, name=function.name)
+    return local
 
 
 def add(ctx: Context, a: int, b: int = 0) -> int:
@@ -110,8 +120,8 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "rpc: arguments": lambda r: r.rpc("x", "add"),
     "rpc: value": lambda r: r.rpc("x", "add", object()),
     "rpc: too large": lambda r: r.rpc("x", "add", b"x" * 9_000_000),
-    "rpc: unknown function": lambda r: r.rpc("x", "ad", 1).result(),
-    "rpc: unknown version": lambda r: r.options(version=9).rpc("x", "add", 1).result(),
+    "rpc: unknown function": lambda r: alone(r).rpc("x", "ad", 1),
+    "rpc: unknown version": lambda r: alone(r).options(version=9).rpc("x", "add", 1),
     "rpc: id of another call": lambda r: [r.rpc("x", "add", 1), r.rpc("x", "other")],
     "run: id": lambda r: r.run("", add, 1),
     "run: unknown function": lambda r: r.run("x", "ad"),
@@ -260,7 +270,8 @@ def test_an_error_can_be_pickled() -> None:
 @pytest.mark.parametrize("timeout", [-3, 0, timedelta(seconds=-1)])
 def test_a_wait_that_is_over_before_it_began_does_not_block(timeout: Any) -> None:
     future: Future[Any] = Future()
-    handle: Handle[Any] = Handle("x", future, future, lambda _: None, lambda _: None)
+    here: Any = SimpleNamespace(os_pid=os.getpid())
+    handle: Handle[Any] = Handle("x", future, future, lambda _: None, here, here)
     with pytest.raises(understudy.WaitTimeoutError, match="after 0 s"):
         handle.result(timeout)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,7 +56,19 @@ def decorated(fn: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
+def marked(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function as Python 3.12 does, and before it only asyncio."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(fn)
+    fn._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return fn
+
+
 class Callables:
+    @classmethod
+    def of_class(cls, ctx: Any, x: int) -> Iterator[int]:
+        yield x
+
     def method(self, ctx: Any, x: int) -> None:
         raise AssertionError("only its signature counts")
 
@@ -70,10 +84,16 @@ class TestFunction:
             (iterator, "generator"),
             (coroutine, "coroutine"),
             (plain, "plain"),
-            (decorated(generator), "generator"),
-            (decorated(decorated(coroutine)), "coroutine"),
+            (decorated(generator), "plain"),
+            (decorated(decorated(coroutine)), "plain"),
+            (decorated(async_generator), "plain"),
+            (staticmethod(generator), "generator"),
+            (functools.partial(staticmethod(coroutine)), "coroutine"),
             (functools.partial(generator, item=Item("a")), "generator"),
-            (decorated(functools.partial(coroutine)), "coroutine"),
+            (functools.partial(functools.partial(coroutine)), "coroutine"),
+            (functools.partial(Callables()), "coroutine"),
+            (marked(lambda ctx: None), "coroutine"),
+            (Callables.of_class, "generator"),
             (lambda ctx: None, "plain"),
             (lambda ctx: (yield), "generator"),
             (lambda *args: None, "plain"),
@@ -84,12 +104,14 @@ class TestFunction:
         assert Function(fn).kind == kind
 
     def test_objects_that_are_called(self) -> None:
-        function = Function(Callables(), name="c")
-        assert function.kind == "coroutine"
-        with pytest.raises(ConfigurationError, match="name it"):
-            Function(Callables())
+        function = Function(Callables())
+        assert (function.name, function.kind) == ("Callables", "coroutine")
+        assert Function(Callables(), name="c").name == "c"
 
-    @pytest.mark.parametrize("fn", [generator, coroutine, plain, decorated(plain)])
+    @pytest.mark.parametrize(
+        "fn",
+        [generator, coroutine, plain, decorated(plain), decorated(generator), decorated(coroutine)],
+    )
     def test_hints(self, fn: Any) -> None:
         function = Function(fn)
         codec = Codec()
@@ -101,6 +123,19 @@ class TestFunction:
     def test_no_hint(self) -> None:
         assert Function(iterator).result_hint is None
         assert Function(lambda ctx: None).result_hint is None
+
+    def test_a_wrapper_of_a_generator_without_result_gives_what_it_likes(self) -> None:
+        def rows(ctx: Any) -> Generator[int, None, None]:
+            yield 1
+
+        assert Function(rows).result_hint in (None, type(None))
+        assert Function(decorated(rows)).result_hint is None
+
+    def test_leaves_make_no_calls(self) -> None:
+        assert not Function(plain).may_make_calls
+        assert not Function(decorated(plain)).may_make_calls
+        assert Function(generator).may_make_calls
+        assert Function(decorated(coroutine)).may_make_calls
 
     def test_names_and_places(self) -> None:
         line = inspect.getsourcelines(plain)[1]
@@ -117,7 +152,8 @@ class TestFunction:
             (lambda *, ctx: None, "no parameter for the context"),
             (lambda **ctx: None, "no parameter for the context"),
             (async_generator, "async generator"),
-            (decorated(async_generator), "async generator"),
+            (Callables.__dict__["of_class"], "has no class yet"),
+            (iterator(None), "iterator was called"),
             (Item, "is not a function"),
             (max, "does not show its parameters"),
         ],
@@ -170,12 +206,13 @@ class TestArguments:
             foo(None, *args, **kwargs)
         with pytest.raises(TypeError) as ours:
             Function(foo).check_arguments(args, kwargs)
-        assert str(ours.value) == str(python.value)
+        parameters = "; its parameters, beside the context: (x, /, y, z=..., *, k=...)"
+        assert str(ours.value) == str(python.value) + parameters
 
     def test_the_message(self) -> None:
         function = Function(lambda ctx, x: None, name="foo")
         with pytest.raises(
-            TypeError, match=r"^foo\(\) missing 1 required positional argument: 'x'$"
+            TypeError, match=r"^foo\(\) missing 1 required positional argument: 'x'; .*: \(x\)$"
         ):
             function.check_arguments((), {})
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import email.message
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.errors import ConfigurationError, NonRetryableError, RemoteError
+from understudy.errors import (
+    CommandError,
+    ConfigurationError,
+    DecodingError,
+    EncodingError,
+    InvalidArgumentsError,
+    NonRetryableError,
+    RemoteError,
+    RequestError,
+)
 from understudy.retry import Constant, Exponential, Linear, Never, Retry, from_wire, to_wire
 
 ERROR = RuntimeError("x")
@@ -163,3 +176,95 @@ def test_a_policy_of_ones_own_stays_where_it_is_registered() -> None:
     assert isinstance(Mine(), Retry)
     with pytest.raises(ConfigurationError, match="cannot travel"):
         to_wire(Mine())
+
+
+class Refused(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidArgumentsError("f() missing 1 argument"),
+        DecodingError("the result of f", "damaged"),
+        EncodingError("argument 1", "a lock"),
+        RequestError("not yielded"),
+        CommandError(413, "too large"),
+        ExceptionGroup("several", [OSError(), Fatal()]),
+        ExceptionGroup("several", [OSError(), ExceptionGroup("inner", [Refused()])]),
+        ExceptionGroup("several", [DecodingError("x", "y")]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("policy", [Exponential(), Constant(), Linear()], ids=repr)
+def test_errors_that_no_attempt_mends(policy: Any, error: Exception) -> None:
+    policy = replace(policy, non_retryable=(Refused,))
+    assert policy.delay_s(1, error) is None
+    assert policy.delay_s(1, ExceptionGroup("several", [OSError()])) is not None
+    assert policy.delay_s(1, CommandError(503, "later")) is not None
+
+
+def http_errors(headers: dict[str, str]) -> list[Exception]:
+    """The errors of HTTP libraries, each with its own kind of headers."""
+    message = email.message.Message()
+    for name, value in headers.items():
+        message[name] = value
+    of_requests = OSError("429")
+    of_requests.response = SimpleNamespace(headers=message)  # type: ignore[attr-defined]
+    of_aiohttp = OSError("429")
+    of_aiohttp.headers = {name.lower(): value for name, value in headers.items()}  # type: ignore[attr-defined]
+    of_httpx = OSError("429")
+    of_httpx.response = SimpleNamespace(headers=dict(headers))  # type: ignore[attr-defined]
+    url = "http://bank.example"
+    return [of_requests, of_aiohttp, of_httpx, HTTPError(url, 429, "busy", message, None)]
+
+
+NOON = "Sun, 29 Nov 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause_s"),
+    [
+        ({"Retry-After": "120"}, 120.0),
+        ({"Retry-After": " 7 "}, 7.0),
+        ({"Retry-After": "0"}, 2.0),
+        ({"Retry-After": "100000"}, 600.0),
+        ({"Retry-After": "Sun, 29 Nov 2026 12:01:30 GMT", "Date": NOON}, 90.0),
+        ({"Retry-After": "Sun, 29 Nov 2026 11:00:00 GMT", "Date": NOON}, 2.0),
+        ({"Retry-After": "Sun, 29 Nov 2026 12:01:30 -0000", "Date": NOON}, 90.0),
+        ({"Retry-After": "Mon, 01 Jan 2001 00:00:00 GMT"}, 2.0),
+        ({"Retry-After": "Fri, 01 Jan 2999 00:00:00 GMT"}, 600.0),
+        ({"Retry-After": "soon"}, 2.0),
+        ({"Retry-After": "-5"}, 2.0),
+        ({"Date": NOON}, 2.0),
+        ({}, 2.0),
+    ],
+    ids=repr,
+)
+def test_retry_after(headers: dict[str, str], pause_s: float) -> None:
+    policy = Constant(2, retry_after_max_s=600)
+    for error in http_errors(headers):
+        assert policy.delay_s(1, error) == pause_s
+        assert policy.delay_s(1, ExceptionGroup("several", [OSError(), error])) == pause_s
+        assert Constant(2).delay_s(1, error) == 2.0
+        assert policy.delay_s(6, error) is None
+
+
+def test_errors_that_only_look_like_those_of_http() -> None:
+    policy = Constant(2, retry_after_max_s=600)
+    for headers in (None, 7, [("Retry-After", "9")], {"Retry-After": 9}):
+        error = OSError()
+        error.headers = headers  # type: ignore[attr-defined]
+        assert policy.delay_s(1, error) == 2.0
+    with pytest.raises(ConfigurationError, match="retry_after_max_s"):
+        Constant(retry_after_max_s=-1)
+
+
+def test_retry_after_travels() -> None:
+    policy = Linear(1, 5, None, (KeyError,), 60)
+    assert to_wire(policy) == "linear:1:5:inf;not=builtins.KeyError;after=60"
+    assert from_wire(to_wire(policy)) == policy
+    assert from_wire("const:1:5;after=1.5") == Constant(1, 5, retry_after_max_s=1.5)
+    for wrong in ("const:1:5;after=x", "const:1:5;later=1", "const:1:5;after=inf", "never;after=1"):
+        with pytest.raises(ConfigurationError, match="is not a retry policy"):
+            from_wire(wrong)

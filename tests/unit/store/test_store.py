@@ -227,7 +227,25 @@ def test_engines_refuse_a_foreign_epoch(tmp_path: Path) -> None:
 
 def test_engines_are_chosen_by_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     made = MemoryEngine()
-    monkeypatch.setitem(ENGINES, "ours", lambda url: made if url.endswith("/a") else None)
+    monkeypatch.setitem(ENGINES, "ours", lambda url, _: made if url.endswith("/a") else None)
     assert open_engine("ours://host/a") is made
     with pytest.raises(StoreAddressError):
         open_engine("ours://host/b")
+
+
+def test_programs_without_a_loop_ask_and_wait(engine: LaterEngine) -> None:
+    store = Store(engine)
+    engine.let_commit()
+    engine.let_find()
+    assert store.commit_here(rows(1), []) == []
+    assert [found.promise.id for found in store.find(["p.0", "b"])] == ["p.0"]
+    engine.let_commit()
+    with pytest.raises(StoreFailedError):
+        store.commit_here(rows(1), [])  # it exists
+    with pytest.raises(StoreFailedError):
+        store.find(["p.0"])
+    store.close()
+    with pytest.raises(StoreClosedError):
+        store.find(["p.0"])
+    with pytest.raises(StoreClosedError):
+        store.commit_here(rows(1), [])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Listen = Annotated[
     str | None,
-    typer.Option(metavar="URL", help=f"The address to listen at. [default: {DEFAULT_ADDRESS}]"),
+    typer.Option(
+        metavar="URL",
+        help=f"The address to listen at. [default: UNDERSTUDY_URL, else {DEFAULT_ADDRESS}]",
+    ),
 ]
 StoreUrl = Annotated[
     str | None,
@@ -24,6 +26,13 @@ StoreUrl = Annotated[
         metavar="URL",
         help="Where to keep promises, tasks and schedules: memory, a path, or sqlite:///PATH. "
         "[default: sqlite:///understudy.db]",
+    ),
+]
+AcceptLostJournal = Annotated[
+    bool | None,
+    typer.Option(
+        "--accept-lost-journal",
+        help="Open a store whose journal is missing. What only the journal had is lost.",
     ),
 ]
 ConfigFile = Annotated[
@@ -45,6 +54,14 @@ LogFormat = Annotated[
         "[default: auto]",
     ),
 ]
+AcceptClock = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="The date today, as 2026-11-29: confirms the machine's clock where the broker doubts "
+        "it because it is far from the latest time in the store.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other setting. May be repeated."),
@@ -55,9 +72,11 @@ Settings = Annotated[
 def broker(
     listen: Listen = None,
     store: StoreUrl = None,
+    accept_lost_journal: AcceptLostJournal = None,
     config: ConfigFile = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    accept_clock: AcceptClock = None,
     settings: Settings = None,
 ) -> int:
     """Run a broker.
@@ -73,7 +92,8 @@ def broker(
       understudy broker --config production.toml --set lease_ttl_s=5
 
     Flags override environment variables (UNDERSTUDY_BROKER__STORE and so on), which override the
-    file. There is no authentication: let only trusted machines reach the address.
+    file. If none of them says where to listen, UNDERSTUDY_URL does. There is no authentication:
+    let only trusted machines reach the address.
 
     \b
     Exit codes:
@@ -84,17 +104,25 @@ def broker(
     from understudy.cli.options import parse_pairs
     from understudy_actors.processes.fork_server import fork_point
     from understudy_actors.processes.lifeline import watch_lifeline
+    from understudy_broker.output import protect_output
     from understudy_broker.server.daemon import run_broker
     from understudy_broker.server.settings import load_settings
 
+    protect_output()
     flags: dict[str, object] = {
         "listen": listen,
         "store": store,
+        "accept_lost_journal": accept_lost_journal,
         "log_level": log_level,
         "log_format": log_format,
+        "accept_clock": accept_clock,
     }
     given = {name: value for name, value in flags.items() if value is not None}
     loaded = load_settings(config, {**parse_pairs(settings, "--set"), **given})
     fork_point("understudy_store.engines.sqlite.engine")
-    watch_lifeline(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return run_broker(loaded)
+
+    def watch(stop: Callable[[], None]) -> Callable[[], None] | None:
+        lifeline = watch_lifeline(stop, on_stop=stop)
+        return None if lifeline is None else lifeline.ask_to_stop
+
+    return run_broker(loaded, watch)

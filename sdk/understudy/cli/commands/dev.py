@@ -67,8 +67,10 @@ def dev(
     """
     from understudy.cli.errors import UsageError
     from understudy.cli.file_watcher import FileWatcher
+    from understudy_broker.output import protect_output
     from understudy_broker.server.embedded import EmbeddedBroker
 
+    protect_output()
     if not watch.is_dir():
         raise UsageError(f"--watch {str(watch)!r} is not a folder: name one that exists")
     watcher = FileWatcher(watch)
@@ -125,7 +127,7 @@ class _NodeProcess:
 
     def start(self) -> None:
         """Start the node with the present code."""
-        fd = self._lifeline.read_fd
+        fd = self._lifeline.child_fd
         self._process = subprocess.Popen(
             self._argv,
             env={"PYTHONUNBUFFERED": "1", **os.environ, LIFELINE_ENV: str(fd)},

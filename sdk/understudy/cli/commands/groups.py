@@ -22,6 +22,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
     """Show the groups, their nodes and their queues.
 
     \b
+    PID      the node's process id on its host, for kill
     CREDIT   tasks that the node has room for now
     HELD     tasks that the node runs or keeps warm
     QUEUED   tasks that wait for a node of the group
@@ -54,6 +55,10 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                 "name": group.name,
                 "queued": group.queued,
                 "waiting_ms": group.waiting_ms,
+                "unserved": [
+                    {"function": name, "version": version, "queued": count}
+                    for name, version, count in group.unserved
+                ],
                 "nodes": [
                     {
                         "name": node.name,
@@ -76,16 +81,18 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
 
 def groups_text(report: GroupsReport) -> str:
     """Return a table with a line for each node, and below it the groups that lack one."""
-    from understudy.cli.tables import table
+    from understudy.cli.tables import table, terminal_width
 
     if not report.groups:
         return (
             "There are no groups: no node has joined and no task waits for one. Start a node with: "
             "understudy node app:runtime --group NAME"
         )
-    headers = ("GROUP", "NODE", "HOST", "PROCESS", "CREDIT", "HELD", "QUEUED", "WAITING", "SERVES")
-    lines = [table(headers, [row for group in report.groups for row in _rows(group)])]
+    headers = ("GROUP", "NODE", "HOST", "PID", "CREDIT", "HELD", "QUEUED", "WAITING", "SERVES")
+    rows = [row for group in report.groups for row in _rows(group)]
+    lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
     lines += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
+    lines += [line for group in report.groups if group.nodes for line in _lacking(group)]
     return "\n".join(lines)
 
 
@@ -107,6 +114,17 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
             (name, node.name, node.host, node.os_pid, node.credit, node.held, *queue, serves)
         )
     return rows
+
+
+def _lacking(group: GroupInfo) -> list[str]:
+    """Describe the calls that wait for a function that no node of the group has."""
+    from understudy.cli.unserved import lacks_text
+
+    return [
+        f"{'1 task waits' if count == 1 else f'{count:,} tasks wait'}: "
+        f"{lacks_text(group, name, version)}"
+        for name, version, count in group.unserved
+    ]
 
 
 def _unserved_text(group: GroupInfo) -> str:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 #: A failure older than this happened before the command was given, even if the clocks differ.
 _EARLIER_MS: Final = 10_000
-#: seconds of waiting after which a group without nodes is reported
+#: seconds of waiting after which the user is told why nobody performs the call
 _UNSERVED_S: Final = 1.0
+#: seconds between two further looks
+_LOOK_S: Final = 3.0
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -93,8 +95,10 @@ def invoke(
     \b
     Exit codes:
       0    the call is stored; with --wait, it succeeded
-      1    it could not be stored; with --wait, it failed
+      1    with --wait: the call failed
       2    wrong usage
+      3    the broker refused the call, so it is not stored
+      4    no broker answers
       130  stopped with Ctrl-C; a stored call continues
     """
     from understudy.cli.client import Client
@@ -129,29 +133,46 @@ def invoke(
 
 
 def _wait_until_settled(client: Client, id: str) -> PromiseRecord:
-    """Wait for the call; if no node serves its group, tell the user after a second."""
+    """Wait for the call; tell the user if it does not go on, and why."""
+    future = client.watch(id)
+    wait_s, told = _UNSERVED_S, ""
+    while True:
+        try:
+            return future.result(wait_s)
+        except TimeoutError:
+            if future.done():
+                raise
+        why = _why_waiting(client, id)
+        if why and why != told:
+            told = why
+            print(f"understudy invoke: {why}; waiting", file=sys.stderr)
+        client.runtime.session.retries.look(id)
+        wait_s = _LOOK_S
+
+
+def _why_waiting(client: Client, id: str) -> str:
+    """Return why nobody performs the call now; empty if somebody does or soon will."""
+    from understudy.cli.records import task_trouble
+    from understudy.cli.unserved import why_unserved
     from understudy_store.addresses import parse_target
     from understudy_store.records import TAG_TARGET
 
-    future = client.watch(id)
-    try:
-        return future.result(_UNSERVED_S)
-    except TimeoutError:
-        if future.done():
-            raise
     record = client.find_promise(id)
     target = None if record is None else record.tags.get(TAG_TARGET)
-    if target is not None:
-        group = parse_target(target).group
-        served = sorted(found.name for found in client.groups().groups if found.nodes)
-        if group not in served:
-            known = ", ".join(served) or "none"
-            print(
-                f"understudy invoke: nothing serves group {group} yet; waiting (groups with nodes: "
-                f"{known})",
-                file=sys.stderr,
-            )
-    return future.result()
+    if record is None or target is None:
+        return ""
+    task = client.tasks_of([id]).get(id)
+    if task is not None and task.state == "halted":
+        return (
+            f"{id} is parked: {trouble}" if (trouble := task_trouble(task)) else f"{id} is halted"
+        )
+    report = client.groups()
+    group = parse_target(target).group
+    served = sorted(found.name for found in report.groups if found.nodes)
+    if group not in served:
+        known = ", ".join(served) or "none"
+        return f"nothing serves group {group} yet (groups with nodes: {known})"
+    return why_unserved(record, report) or ""
 
 
 def _warn_of_other_arguments(
@@ -189,12 +210,12 @@ def show_call(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
 
 def _print_failure(record: PromiseRecord) -> None:
     from understudy.cli import errors
-    from understudy.cli.records import failure_notes, failure_reason, failure_traceback
+    from understudy.cli.records import failure_notes, failure_text, failure_traceback
     from understudy.cli.times import duration
 
     if errors.verbose and (text := failure_traceback(record)):
         print(text, file=sys.stderr)
-    print(f"understudy invoke: {record.id} failed: {failure_reason(record)}", file=sys.stderr)
+    print(f"understudy invoke: {record.id} failed: {failure_text(record)}", file=sys.stderr)
     for note in failure_notes(record):
         print(f"  {note}", file=sys.stderr)
     ago_ms = time.time() * 1000 - (record.settled_at or math.inf)

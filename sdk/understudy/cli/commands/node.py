@@ -79,17 +79,20 @@ def node(
     from understudy.cli.errors import UsageError
     from understudy.cli.runtime_loader import load_runtime
     from understudy.client.address import broker_address
-    from understudy_actors.processes.fork_server import fork_point
+    from understudy_actors.processes.fork_server import fork_point, output_encoding, watch_import
+    from understudy_broker.output import protect_output
 
+    protect_output(output_encoding())
     if log_level not in _LEVELS:
         raise UsageError(f"--log-level {log_level!r}: choose one of {', '.join(_LEVELS)}")
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    watch = watch_import()
     loaded = load_runtime(runtime)
-    if own_args := fork_point("understudy.client.connection"):
+    if own_args := fork_point("understudy.client.connection", watch=watch):
         _, id = own_args
-    if url is None and loaded.is_embedded:
+    if url is None and loaded.session.embedded is not None:
         # A node serves others, who could not reach the broker inside a Runtime.local().
         url = broker_address(None)
     loaded.configure(group=group, id=id, url=url, concurrency=concurrency)

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
-from understudy_store.records import PROMISE_STATES
+from understudy.cli.states import PROMISE_WORDS, TASK_WORDS, choices
 
 if TYPE_CHECKING:
     from understudy_store.records import PromiseRecord, TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The promise's id.")]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The promise's id.", autocompletion=completion.promise_ids),
+]
 
 
 @app.callback()
@@ -191,7 +195,11 @@ def cancel(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {', '.join(PROMISE_STATES)}. [default: any]"),
+        typer.Option(
+            metavar="STATE",
+            help=f"One of {choices(PROMISE_WORDS)}. [default: any]",
+            autocompletion=completion.promise_states,
+        ),
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
     origin: Annotated[
@@ -213,10 +221,11 @@ def search(
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.options import check_state, parse_pairs
+    from understudy.cli.options import parse_pairs
     from understudy.cli.records import promise_json
+    from understudy.cli.states import stored
 
-    check_state(state, PROMISE_STATES)
+    state = stored(state, PROMISE_WORDS)
     with Client(url) as client:
         found = list(
             client.promises(
@@ -240,10 +249,12 @@ def _show_settled(
     record: PromiseRecord, wanted: str, as_json: bool, *, is_same: bool = True
 ) -> int:
     """Show a promise that should be settled as `wanted`; return the exit code."""
+
     _show(record, as_json)
     if record.state == wanted and is_same:
         return 0
-    how = record.state if record.state != wanted else f"{record.state} with another value"
+    how = PROMISE_WORDS[record.state]
+    how = how if record.state != wanted else f"{how} with another value"
     print(
         f"understudy promises: {record.id} was already {how}, and does not change", file=sys.stderr
     )
@@ -264,7 +275,7 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
     width = max(map(len, facts))
     for name, fact in facts.items():
         if fact is not None:
-            print(f"{name:<{width}}  {fact}")
+            print(f"{name:<{width}}  " + fact.replace("\n", "\n" + " " * (width + 2)))
     if text := failure_traceback(record):
         print(f"\n{text}")
 
@@ -272,19 +283,19 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
 def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | None]:
     """Return the lines to show: name to text; None if there is nothing to say."""
     from understudy.cli.json_data import compact, decoded
-    from understudy.cli.records import failure_reason, task_trouble
+    from understudy.cli.records import failure_text, task_trouble
     from understudy.cli.times import moment
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
     return {
         "id": record.id,
-        "state": record.state,
-        "task": None if task is None else task.state,
+        "state": PROMISE_WORDS[record.state],
+        "task": None if task is None else TASK_WORDS[task.state],
         "trouble": task_trouble(task) or None,
         "function": record.param.headers.get(HEADER_FUNCTION),
         "param": compact(decoded(record.param.data), None) if record.param.data else None,
         "value": compact(decoded(record.value.data), None) if record.state == RESOLVED else None,
-        "failure": failure_reason(record) or None,
+        "failure": failure_text(record) or None,
         "created": moment(record.created_at),
         "deadline": moment(record.timeout_at),
         "settled": moment(record.settled_at),
@@ -293,9 +304,10 @@ def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | No
 
 
 def _table(records: list[PromiseRecord]) -> str:
+    from understudy.cli.colors import paint_lines
     from understudy.cli.json_data import compact, decoded
     from understudy.cli.records import failure_reason
-    from understudy.cli.tables import table
+    from understudy.cli.tables import table, terminal_width
     from understudy.cli.times import duration, moment, now_ms
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
@@ -307,11 +319,12 @@ def _table(records: list[PromiseRecord]) -> str:
         rows.append(
             (
                 record.id,
-                record.state,
+                PROMISE_WORDS[record.state],
                 record.param.headers.get(HEADER_FUNCTION),
                 moment(record.created_at),
                 duration(end - record.created_at),
                 failure_reason(record) or result,
             )
         )
-    return table(("ID", "STATE", "FUNCTION", "CREATED (UTC)", "TOOK", "RESULT"), rows)
+    headers = ("ID", "STATE", "FUNCTION", "CREATED (UTC)", "TOOK", "RESULT")
+    return paint_lines(table(headers, rows, width=terminal_width(), elastic=("RESULT", "FUNCTION")))

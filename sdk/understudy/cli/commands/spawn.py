@@ -50,8 +50,10 @@ def spawn(
     from understudy.cli.client import Client
     from understudy.cli.process_pools import Say, count, run_pool, start_all, wait_for_nodes
     from understudy_actors.processes import Pool, ProcessSpec
+    from understudy_broker.output import protect_output
     from understudy_store.addresses import check_name
 
+    protect_output()
     if group is None:
         from understudy.cli.runtime_loader import load_runtime
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
-from understudy_store.records import TASK_STATES
+from understudy.cli.states import TASK_WORDS, choices
 
 if TYPE_CHECKING:
     from understudy_store.commands import StoreCommand
@@ -16,8 +19,15 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="The task's id, which is that of its promise.")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The task's id, which is that of its promise.",
+        autocompletion=completion.promise_ids,
+    ),
 ]
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
 
 
 @app.callback()
@@ -26,7 +36,7 @@ def tasks() -> None:
 
     \b
     Examples:
-      understudy tasks search --state acquired --group orders
+      understudy tasks search --state running --group orders
       understudy tasks halt order-7
     """
 
@@ -64,29 +74,62 @@ def halt(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 
 
 @app.command("continue")
-def continue_(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Let a halted or parked task run again.
+def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
+    """Let halted or parked tasks run again.
 
-    The broker parks a task, that is, halts it with a cause, if its holders vanish several times in
-    a row (its setting deaths_max). Continuing the task resets that number to zero.
+    A task is parked, that is, halted with a cause, if its node cannot go on with it (the code has
+    changed, or the function is unknown), or if its holders vanish several times in a row (the
+    broker's setting deaths_max). It goes on where it was.
+
+    --json prints one object, as get does; for several tasks a list of them.
 
     \b
-    Example:
+    Examples:
       understudy tasks continue order-7
+      understudy tasks search --state halted --json | jq -r '.[].id' \\
+        | xargs understudy tasks continue
+
+    Exits with 1 if one of the tasks does not exist or is not halted; the others go on.
     """
+    from understudy.cli.client import Client
+    from understudy.cli.errors import explain
+    from understudy.cli.json_data import print_json
+    from understudy.cli.records import task_json
+    from understudy_actors.errors import CommandError
     from understudy_store.commands import TaskContinue
 
-    return _show_reply(TaskContinue(id), as_json, url)
+    if len(ids) == 1:
+        return _show_reply(TaskContinue(ids[0]), as_json, url)
+    with Client(url) as client:
+        replies = list(client.commands([TaskContinue(id) for id in ids]))
+    found = [reply.task for reply in replies if not isinstance(reply, CommandError) and reply.task]
+    if as_json:
+        print_json([task_json(task) for task in found])
+    elif found:
+        print(_table(found))
+    refused = [reply for reply in replies if isinstance(reply, CommandError)]
+    for error in refused:
+        print(f"understudy tasks continue: {explain(error)[0]}", file=sys.stderr)
+    return 1 if refused else 0
 
 
 @app.command()
 def search(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"One of {', '.join(TASK_STATES)}. [default: any]"),
+        typer.Option(
+            metavar="STATE",
+            help=f"One of {choices(TASK_WORDS)}. [default: any]",
+            autocompletion=completion.task_states,
+        ),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The group that the tasks are for.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The group that the tasks are for.",
+            autocompletion=completion.groups,
+        ),
     ] = None,
     limit: Limit = LIMIT,
     as_json: AsJson = False,
@@ -105,10 +148,10 @@ def search(
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.options import check_state
     from understudy.cli.records import task_json
+    from understudy.cli.states import stored
 
-    check_state(state, TASK_STATES)
+    state = stored(state, TASK_WORDS)
     with Client(url) as client:
         found = list(client.tasks(state=state, group=group, limit=limit + 1))
     if as_json:
@@ -137,17 +180,31 @@ def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
 
 def _table(found: list[TaskRecord]) -> str:
     from understudy.cli.records import node_of, task_trouble
-    from understudy.cli.tables import table
     from understudy.cli.times import now_ms
 
     now = now_ms()
     rows = [
-        (task.id, task.state, task.version, task.target, node_of(task), _next_event(task, now))
+        (
+            task.id,
+            TASK_WORDS[task.state],
+            task.version,
+            task.target,
+            node_of(task),
+            _next_event(task, now),
+        )
         for task in found
     ]
-    lines = [table(("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT"), rows)]
+    lines = [_painted_table(rows)]
     lines += [f"{task.id}: {trouble}" for task in found if (trouble := task_trouble(task))]
     return "\n".join(lines)
+
+
+def _painted_table(rows: Sequence[tuple[object, ...]]) -> str:
+    from understudy.cli.colors import paint_lines
+    from understudy.cli.tables import table, terminal_width
+
+    headers = ("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT")
+    return paint_lines(table(headers, rows, width=terminal_width(), elastic=("NEXT", "TARGET")))
 
 
 def _next_event(task: TaskRecord, now_ms: int) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ _PAUSE_FACTOR: Final = 4
 @app.command()
 def tree(
     id: Annotated[
-        str, typer.Argument(metavar="ID", help="The id of any call; often the root of its graph.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The id of any call; often the root of its graph.",
+            autocompletion=completion.promise_ids,
+        ),
     ],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show changes until the call is settled.")
@@ -35,13 +41,23 @@ def tree(
     everything: Annotated[
         bool, typer.Option("--all", help="Show all children, instead of counting similar ones.")
     ] = False,
+    children: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most similar children of a call to show. [default: 5, or all if there are "
+            "20 or fewer]",
+        ),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
     """Show a call graph: all calls below one call.
 
-    Each line has the id, the function, the status (with the node that runs it), the time from
-    creation to end, the number of attempts if there were several, and the reason for a failure.
+    Each line has the id, the function and its arguments, the status (with the node that runs it),
+    the time from creation to end, the number of attempts if there were several, and the reason for
+    a failure.
     Children are in call order. "local" marks steps that ran inside their caller, "detached" marks
     calls that their caller does not wait for. If many children are similar, a few are shown and
     the rest are counted. A detached call with an id of its own is a graph of its own: ask for that
@@ -54,12 +70,14 @@ def tree(
     Examples:
       understudy tree order-7
       understudy tree order-7 --follow
+      understudy tree import-7 --children 200
       understudy tree order-7 --json | jq '.. | objects | select(.error?) | .id'
 
     Exits with 1 if the promise does not exist.
     """
     from understudy.cli.call_graph_text import as_data, draw
     from understudy.cli.client import Client
+    from understudy.cli.colors import paint
     from understudy.cli.errors import UsageError
     from understudy.cli.json_data import print_json
 
@@ -67,18 +85,20 @@ def tree(
         raise UsageError("--follow and --json exclude each other: repeat the command with --json")
     with Client(url) as client:
         if follow:
-            _follow(client, id, everything)
+            _follow(client, id, everything, children)
             return 0
-        root, shown, around = read_graph(client, id, everything=everything or as_json)
+        root, shown, around = read_graph(
+            client, id, everything=everything or as_json, children=children
+        )
     if as_json:
         print_json(as_data(root, around))
     else:
-        print("\n".join(draw(shown, around)))
+        print("\n".join(map(paint, draw(shown, around))))
     return 0
 
 
 def read_graph(
-    client: Client, id: str, *, everything: bool
+    client: Client, id: str, *, everything: bool, children: int | None = None
 ) -> tuple[Node, list[Line], Surroundings]:
     """Read a call graph as it is now.
 
@@ -90,6 +110,7 @@ def read_graph(
     from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
+    from understudy.cli.unserved import why_unserved
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
@@ -105,39 +126,46 @@ def read_graph(
     records.setdefault(id, record)
     root = build(records.values(), id)
     assert root is not None
-    shown = lines(root, everything=everything)
+    shown = lines(root, everything=everything, children=children)
     calls = [
         line.item.id
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
+    tasks, report = client.tasks_of(calls), client.groups()
+    waiting = [id for id, task in tasks.items() if task.state == "pending"]
+    unserved = {id: why_unserved(records[id], report) for id in waiting}
     around = Surroundings(
         now_ms=now_ms(),
-        tasks=client.tasks_of(calls),
-        nodes_of={group.name: len(group.nodes) for group in client.groups().groups},
+        tasks=tasks,
+        nodes_of={group.name: len(group.nodes) for group in report.groups},
+        unserved={id: why for id, why in unserved.items() if why},
     )
     return root, shown, around
 
 
-def _follow(client: Client, id: str, everything: bool) -> None:
+def _follow(client: Client, id: str, everything: bool, children: int | None) -> None:
     if not sys.stdout.isatty():
-        _follow_in_lines(client, id, everything)
+        _follow_in_lines(client, id, everything, children)
         return
     from rich.live import Live
     from rich.text import Text
 
     from understudy.cli.call_graph_text import draw
+    from understudy.cli.colors import paint
 
     with Live(auto_refresh=False) as live:
 
         def redraw(shown: list[Line], around: Surroundings) -> None:
-            text = Text("\n".join(draw(shown, around)), no_wrap=True, overflow="ellipsis")
+            text = Text.from_ansi(
+                "\n".join(map(paint, draw(shown, around))), no_wrap=True, overflow="ellipsis"
+            )
             live.update(text, refresh=True)
 
-        _poll(client, id, everything, redraw)
+        _poll(client, id, everything, children, redraw)
 
 
-def _follow_in_lines(client: Client, id: str, everything: bool) -> None:
+def _follow_in_lines(client: Client, id: str, everything: bool, children: int | None) -> None:
     from understudy.cli.call_graph import Node
     from understudy.cli.call_graph_text import progress_line
 
@@ -151,11 +179,15 @@ def _follow_in_lines(client: Client, id: str, everything: bool) -> None:
                     printed.add(text)
                     print(text, flush=True)
 
-    _poll(client, id, everything, print_changes)
+    _poll(client, id, everything, children, print_changes)
 
 
 def _poll(
-    client: Client, id: str, everything: bool, show: Callable[[list[Line], Surroundings], None]
+    client: Client,
+    id: str,
+    everything: bool,
+    children: int | None,
+    show: Callable[[list[Line], Surroundings], None],
 ) -> None:
     """Read and show the graph again and again, until its root is settled."""
     settled = client.watch(id)
@@ -163,7 +195,7 @@ def _poll(
         began = time.monotonic()
         # Asked before the read, so that a root that is settled now is shown as settled.
         is_done = settled.done()
-        _, shown, around = read_graph(client, id, everything=everything)
+        _, shown, around = read_graph(client, id, everything=everything, children=children)
         show(shown, around)
         if is_done:
             return

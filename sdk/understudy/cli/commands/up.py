@@ -70,7 +70,9 @@ def up(
     )
     from understudy_actors.processes import Pool
     from understudy_actors.processes.topology import load_topology, processes
+    from understudy_broker.output import protect_output
 
+    protect_output()
     if not file.exists():
         raise UsageError(
             f"there is no {file} in {Path.cwd()}: name the file (understudy up FILE), or write "

@@ -75,7 +75,7 @@ class Promise(StoreModel, table=True):
     failures: int | None = Field(sa_type=BigInteger)
     #: crash count: holders in a row that vanished; NULL counts as 0
     deaths: int | None = Field(sa_type=BigInteger)
-    #: how the last of them vanished, or the reason why the task was halted
+    #: how the last of them vanished, why the task was halted, or the failure that is retried
     cause: str | None = Field(sa_type=Text)
 
 
@@ -133,6 +133,7 @@ class Meta(StoreModel, table=True):
 
     ``now``: greatest time ever committed. ``store``: 8 random bytes in hex, which its journal
     repeats. ``commit``: number of the last commit in the tables; later ones are in the journal.
+    ``journal``: the journal's mark, 8 random bytes in hex; empty if the tables have every commit.
     """
 
     __tablename__ = "meta"

@@ -22,16 +22,25 @@ record is written to the file at once, after all others.
 
 **Recovery.** The file says up to which commit number it is complete. When a store is opened, the
 records after that number are read from the journal; they must be there without a gap. They are
-merged into one memtable and written to the file, and the journal begins anew. A record that is cut
-short was never acknowledged, because its write did not return. The journal names the store that it
-belongs to, so a journal beside the wrong file is refused. A store that is closed in order leaves no
-journal.
+merged into one memtable and written to the file, and a new journal begins. A record that is cut
+short was never acknowledged, because its write did not return. Payloads are bytes of strangers, so
+the journal's format has no place where a payload could be taken for a record.
+
+The file names its journal as long as the journal may have commits that the file lacks: from before
+the first commit, until all are in the file when the store is closed. So a file that was copied
+without its journal, and a journal beside the wrong file, are refused. A store that is closed in
+order names none and leaves none.
 
 **Two truths at once.** A find takes some rows from memory and the rest from the file, one after the
 other. Between the two the follower may write a later commit to the file, and the result would show
 a commit by half. So a find counts the writes to the table before and after, and looks again if
 there was one. It rarely has to: about one write begins per second, unless searches or large commits
 force more.
+
+**Other programs.** One that holds SQLite's lock is waited for without end, and the store's owner is
+told its name. The follower waits; commits go on in the journal. Once the other half is needed and
+is not in the file, `commits_at_once` is false, and commits wait on the store's thread instead of
+the owner's loop.
 
 Locks
 -----
@@ -48,10 +57,11 @@ They are taken in this order:
              lets one reader go on beside one writer.
 
 What is not perfect: a find of many ids may wait for a search; and after a failed write of the
-follower the next commit fails, not the one whose rows could not be written. Both are durable in the
-journal, so nothing is lost: the store stops, and recovery brings them to the file.
+follower the store's owner is told, not those whose commits could not be written. They are durable
+in the journal, so nothing is lost: the store stops, and recovery brings them to the file.
 
 Modules: `engine` opens and closes; `journaled_table` is the part above without any file or SQL;
-`journal`, `journal_records` and `database` are its journal and its file; `memtable` and
-`absent_ids` are pure; `files` guards the files.
+`journal`, `journal_records` and `database` are its journal and its file, and `journal_recovery`
+and `journal_v1` read what a dead process left; `memtable` and `absent_ids` are pure; `files` guards
+the files, `lock_holders` names processes with locks, and `lock_wait` waits for them.
 """

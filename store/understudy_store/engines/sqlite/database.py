@@ -26,7 +26,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import Read
+from understudy_store.engines.base import OPENING, Read
 from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.queries import Queries
@@ -53,6 +53,7 @@ from understudy_store.engines.sql.tables import (
     table,
 )
 from understudy_store.engines.sqlite.files import access_error, sync_directory
+from understudy_store.engines.sqlite.lock_wait import LockWait
 from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import (
     StoreAccessError,
@@ -73,6 +74,10 @@ PAGE_BYTES = 8192
 #: SQLite's log grows to this size between checkpoints, and by one commit beyond: small enough to
 #: stay in the cache.
 LOG_BYTES = 4 * 1024 * 1024
+#: How long SQLite itself waits for a lock of another program; `LockWait` then goes on waiting.
+BUSY_S: Final = 1.0
+#: the same for finds, which no lock of a writer delays
+FINDER_BUSY_S: Final = 5.0
 #: Rows that are encoded at once. Meanwhile no other thread has the interpreter.
 _CHUNK_ROWS = 256
 #: the same for a write with pauses, which is not to hold up other threads
@@ -90,7 +95,7 @@ _promise = table(Promise)
 _meta = table(Meta)
 
 
-def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
+def _connect(path: Path, pragmas: Sequence[str], begin: str | None, timeout_s: float) -> Engine:
     """Return an engine of one connection.
 
     Transactions begin with `begin`; with None each statement is a transaction of its own.
@@ -98,7 +103,7 @@ def _connect(path: Path, pragmas: Sequence[str], begin: str | None) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
-        connect_args={"check_same_thread": False, "timeout": 5.0},
+        connect_args={"check_same_thread": False, "timeout": timeout_s},
     )
 
     @event.listens_for(engine, "connect")
@@ -140,6 +145,8 @@ def explained(path: Path) -> Iterator[None]:
 class Database:
     """The file at `path` with the latest schema; made unless it `exists`.
 
+    `tell` is called with a sentence while another program's lock is waited for.
+
     `find` and `first_from` may be called from several threads, beside the other methods. Those are
     called from one thread at a time (the engine holds its file lock).
 
@@ -149,8 +156,11 @@ class Database:
         See their texts; the files are left as they were found. All methods raise `StoreError`.
     """
 
-    def __init__(self, path: Path, exists: bool) -> None:
+    def __init__(
+        self, path: Path, exists: bool, tell: Callable[[str], object] = OPENING.tell
+    ) -> None:
         self._path = path
+        self._lock_wait = LockWait(path, tell)
         #: called after every few rows of a write, to let other threads go on; None: no pauses
         self.pause: Callable[[], object] | None = None
         self._find_lock = Lock()
@@ -167,19 +177,18 @@ class Database:
         if exists:
             with self._path.open("r+b"):
                 pass  # SQLite itself would fall back to reading only
-        writing = _connect(self._path, _WRITER_PRAGMAS, "BEGIN IMMEDIATE")
-        with _connect(self._path, (), None).connect() as connection:
-            _prepare(connection, self._path)
+        writing = _connect(self._path, _WRITER_PRAGMAS, "BEGIN IMMEDIATE", BUSY_S)
+        with _connect(self._path, (), None, BUSY_S).connect() as connection:
+            self._lock_wait.until_free(lambda: _prepare(connection, self._path))
         self._writer = writing.connect()
         self._connections.append(self._writer)
-        with self._writer.begin():
-            self._migrate()
-            found = self._writer.execute(select(_meta.c.key, _meta.c.value))
-            meta = {row.key: row.value for row in found}
+        meta = self._lock_wait.until_free(self._migrate)
         #: identity of the store, which its journal repeats
         self.store = bytes.fromhex(meta["store"])
         #: number of the last commit that is in the file
         self.number = int(meta["commit"])
+        #: mark of the journal that may have later commits; empty: none has
+        self.mark = bytes.fromhex(meta["journal"])
         self._now = int(meta["now"])
         self._driver = _driver_of(self._writer)
         # Checkpoints are counted in pages, and those of an older file are smaller.
@@ -187,11 +196,18 @@ class Database:
         self._driver.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // page_bytes}")
         if not exists:
             sync_directory(self._path.parent)
-        self._finder = _connect(self._path, _READER_PRAGMAS, None).connect()
+        self._finder = _connect(self._path, _READER_PRAGMAS, None, FINDER_BUSY_S).connect()
         self._connections.append(self._finder)
         self._finder_driver = _driver_of(self._finder)
 
-    def _migrate(self) -> None:
+    def _migrate(self) -> dict[str, str]:
+        """Bring the schema up to date, and return the facts about the store."""
+        with self._writer.begin():
+            self._bring_up_to_date()
+            found = self._writer.execute(select(_meta.c.key, _meta.c.value))
+            return {row.key: row.value for row in found}
+
+    def _bring_up_to_date(self) -> None:
         names = "SELECT name FROM sqlite_master WHERE name = ?"
         found = None
         if self._writer.exec_driver_sql(names, (migrations.VERSION_TABLE,)).first():
@@ -281,7 +297,7 @@ class Database:
         """Write all of `memtable` or nothing, durable on return. Its last commit is `number`."""
         driver = self._driver
         try:
-            driver.execute("BEGIN IMMEDIATE")
+            self._lock_wait.until_free(lambda: driver.execute("BEGIN IMMEDIATE"))
             try:
                 self._write(memtable)
                 self._set("commit", number)
@@ -298,6 +314,23 @@ class Database:
             raise _plain(error) from None
         self.number = number
         self._now = max(self._now, memtable.now)
+
+    def name_journal(self, mark: bytes) -> None:
+        """Name the journal that has later commits from now on; with no mark: none has.
+
+        The name is put into the file itself, not only into SQLite's log beside it. So also a copy
+        of the file alone shows that it may lack commits.
+        """
+        try:
+            # Somebody who removed the lock's file may have opened the store, and named another.
+            statement = "UPDATE meta SET value = ? WHERE key = 'journal' AND value = ?"
+            values = mark.hex(), self.mark.hex()
+            self._lock_wait.until_free(lambda: self._driver.execute(statement, values))
+            if mark:
+                self._driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise _plain(error) from None
+        self.mark = mark
 
     def _set(self, key: str, value: int) -> None:
         self._driver.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), key))
@@ -350,11 +383,14 @@ class Database:
     def answer(self, reads: Sequence[Read]) -> list[Reply]:
         """Answer `reads` from the file as it is now. Nothing is written, so nothing is synced."""
         try:
-            # By the connection that writes, because it has the pages in its cache.
-            with self._writer.begin():
-                return [self._answer(read) for read in reads]
+            return self._lock_wait.until_free(lambda: self._answers(reads))
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise _plain(error) from None
+
+    def _answers(self, reads: Sequence[Read]) -> list[Reply]:
+        # By the connection that writes, because it has the pages in its cache.
+        with self._writer.begin():
+            return [self._answer(read) for read in reads]
 
     def _answer(self, read: Read) -> Reply:
         command, now = read.command, read.now
@@ -380,6 +416,10 @@ class Database:
 
     def _rows(self, query: Select[Any]) -> list[Row]:
         return [row_of(values) for values in self._writer.execute(query).fetchall()]
+
+    def stop_waiting(self) -> None:
+        """Wait only shortly for other programs from now on; may be called from any thread."""
+        self._lock_wait.stop()
 
     def close(self) -> None:
         """Close both connections. A second call does nothing."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +17,21 @@ from msgspec.structs import replace
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import SOLE_EPOCH, Read, fenced
-from understudy_store.engines.sqlite import journal
+from understudy_store.engines.base import OPENING, SOLE_EPOCH, Opening, Read, fenced
 from understudy_store.engines.sqlite.database import Database, explained
-from understudy_store.engines.sqlite.files import FileLock, FilesInPlace, check_ours, make_directory
+from understudy_store.engines.sqlite.files import (
+    FileLock,
+    FilesInPlace,
+    check_directory,
+    check_not_open_here,
+    check_ours,
+)
 from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_records import decode
+from understudy_store.engines.sqlite.journal_recovery import recover
 from understudy_store.engines.sqlite.journaled_table import JournaledTable
 from understudy_store.engines.sqlite.memtable import Memtable
-from understudy_store.errors import StoreError, StoreFormatError
+from understudy_store.errors import StoreError, StoreFormatError, StoreGoneError
 from understudy_store.records import Row
 
 #: for UPDATE ... FROM
@@ -48,21 +54,29 @@ class SqliteEngine:
         See their texts; the files are left as they were found.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opening: Opening = OPENING) -> None:
         if sqlite3.sqlite_version_info < _SQLITE_VERSION_MIN:
             raise StoreError(
                 f"this Python has SQLite {sqlite3.sqlite_version}; a store needs "
                 f"{'.'.join(map(str, _SQLITE_VERSION_MIN))} or newer: use a newer Python"
             )
+        self._opening = opening
+        self._closed = False
         with explained(path):
             self._path = path = path.expanduser().resolve()
+            check_not_open_here(path)
             exists = check_ours(path)
             if not exists:
-                make_directory(path.parent)
+                check_directory(path)
             self._lock = FileLock(path)
         try:
-            self._database = Database(path, exists)
+            with explained(path):
+                if exists:
+                    self._lock.hold_file()
+            self._database = Database(path, exists, opening.tell)
             try:
+                if not exists:
+                    self._lock.hold_file()
                 self._open()
             except BaseException:
                 self._database.close()
@@ -75,9 +89,24 @@ class SqliteEngine:
         path = Path(f"{self._path}.journal")
         database = self._database
         with explained(path):
-            left = journal.recover(path, database.store, database.number)
+            left = recover(
+                path,
+                database.store,
+                database.number,
+                database.mark,
+                accept_lost=self._opening.accept_lost_journal,
+            )
             _replay(left, database, path)
+            # The journal may be written over only while the file names none, and it counts only
+            # once the file names it.
+            if database.mark:
+                database.name_journal(b"")
             self._journal = Journal(path, database.store, database.number)
+            try:
+                database.name_journal(self._journal.mark)
+            except BaseException:
+                self._journal.close()
+                raise
         beside = [
             self._path.with_name(self._path.name + more) for more in ("-wal", "-shm", ".lock")
         ]
@@ -92,7 +121,7 @@ class SqliteEngine:
 
     @property
     def inline(self) -> bool:
-        return True
+        return self.journaled.commits_at_once
 
     def load(self) -> Snapshot:
         return self.journaled.load()
@@ -105,17 +134,32 @@ class SqliteEngine:
             raise fenced(epoch)
         return self.journaled.commit(changes, reads)
 
+    def watch(self, on_failure: Callable[[StoreError], None]) -> None:
+        self.journaled.watch(on_failure)
+
+    def stop_waiting(self) -> None:
+        self._database.stop_waiting()
+
     def close(self) -> None:
-        complete = self.journaled.close()
-        if complete is None:
+        # A forked child has no part in its parent's store.
+        if self._closed or not self._lock.held:
             return
-        # Where the disk fails, the journal stays, and the next open reads it.
-        if complete:
-            with suppress(OSError):
-                self._journal.path.unlink()
-        self._journal.close()
-        self._database.close()
-        self._lock.release()
+        self._closed = True
+        self.stop_waiting()
+        with ExitStack() as stack:
+            # Whatever fails here, also in a way that nobody expects, the lock is given back.
+            stack.callback(self._lock.release)
+            stack.callback(self._database.close)
+            stack.callback(self._journal.close)
+            complete = self.journaled.close()
+            failure = self.journaled.failure
+            # Where the disk fails, the journal stays, and the next open reads it. Where a file was
+            # removed, the journal may be the one, and the file has everything.
+            if complete and (failure is None or isinstance(failure, StoreGoneError)):
+                with suppress(OSError, StoreError):
+                    self._database.name_journal(b"")
+                    if failure is None:
+                        self._journal.path.unlink()
 
     def _check_files(self) -> None:
         """Look now and then whether the files are where they were."""

@@ -6,11 +6,14 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
+from typing import Final
+from weakref import WeakSet
 
 from understudy_store.engines.sql.tables import APPLICATION_ID
+from understudy_store.engines.sqlite.lock_holders import holders
 from understudy_store.errors import (
     StoreAccessError,
     StoreFormatError,
@@ -76,16 +79,18 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def make_directory(path: Path) -> None:
-    """Make `path` and its parents, durably.
+def check_directory(path: Path) -> None:
+    """Refuse to make a store where there is no directory: most often, its name is misspelled.
 
-    Parents that exist are synced too, because the process that made them may have died before that.
+    Raises
+    ------
+    StoreAccessError
     """
-    path.mkdir(parents=True, exist_ok=True)
-    for parent in path.parents:
-        # A directory that we may not read was not made by us.
-        with suppress(PermissionError):
-            sync_directory(parent)
+    if not path.parent.is_dir():
+        raise StoreAccessError(
+            f"cannot use {path} as a store: there is no directory {path.parent}. Make it if that "
+            "is the place that you mean, or name another path"
+        )
 
 
 class FilesInPlace:
@@ -118,37 +123,126 @@ class FilesInPlace:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
 
 
 class FileLock:
-    """An exclusive lock on a store, beside its file; the kernel drops it when the process ends.
+    """An exclusive lock on a store; the kernel drops it when the process ends.
+
+    There are two parts. One is on a file beside the store's, which names the holder, and is taken
+    before the store's file is made. The other is on the store's file itself (`hold_file`), which
+    may have several names: by hard links, or where it is mounted.
+
+    A forked child does not have the lock, whatever its parent does with it.
 
     Raises
     ------
     StoreLockedError
-        Another process holds it; the text says which.
+        Another process holds it, or this one does; the text says which.
     """
 
     def __init__(self, store: Path) -> None:
-        self._fd = os.open(f"{store}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._fd, 1000).decode(errors="replace").strip()
-            os.close(self._fd)
-            raise StoreLockedError(
-                f"the store {store} is open in {holder or 'another process'}. "
-                "Stop that one first, or talk to it instead of opening its store"
-            ) from None
-        except OSError:
-            os.close(self._fd)
-            raise
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._store = store
+        self._descriptors: list[int] = []
+        self._identity: tuple[int, int] | None = None
+        fd = os.open(f"{store}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not self._lock(fd):
+            holder = os.read(fd, 1000).decode(errors="replace").strip()
+            os.close(fd)
+            raise _locked(store, holder or "another process")
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{_this_process()}\n".encode(), 0)
+
+    @property
+    def held(self) -> bool:
+        """True until the release; never true in a forked child."""
+        return bool(self._descriptors)
+
+    def hold_file(self) -> None:
+        """Lock the store's file itself, which exists by now.
+
+        SQLite must open the file after this and close it before `release`, because a process that
+        closes a file loses all locks of SQLite on it.
+        """
+        self._identity = _identity(self._store)
+        assert self._identity is not None
+        _open_here.add(self._identity)
+        # Elsewhere this lock and those of SQLite may exclude each other.
+        if sys.platform == "linux":
+            fd = os.open(self._store, os.O_RDONLY | os.O_CLOEXEC)
+            if not self._lock(fd):
+                os.close(fd)
+                self.release()
+                names = holders("FLOCK", [self._store])
+                raise _locked(
+                    self._store,
+                    f"{' and '.join(names) or 'another process'}, under another name of the file",
+                )
 
     def release(self) -> None:
         """Let others open the store. The lock's file stays: without it, two could hold the lock."""
-        os.close(self._fd)
+        _locks.discard(self)
+        if self._identity is not None:
+            _open_here.discard(self._identity)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def forget(self) -> None:
+        """Close what a forked child has inherited: it would keep the lock when its parent ends."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _lock(self, fd: int) -> bool:
+        """Return whether the lock could be taken."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            os.close(fd)
+            raise
+        self._descriptors.append(fd)
+        _locks.add(self)
+        return True
+
+
+def check_not_open_here(store: Path) -> None:
+    """Refuse a file that this process has open as a store, without touching it.
+
+    Only to open it and close it again would drop the locks that SQLite has on it.
+
+    Raises
+    ------
+    StoreLockedError
+    """
+    if _identity(store) in _open_here:
+        raise _locked(store, _this_process())
+
+
+#: locks that this process holds
+_locks: Final[WeakSet[FileLock]] = WeakSet()
+#: device and inode of the files that are open as stores in this process
+_open_here: Final[set[tuple[int, int]]] = set()
+
+
+def _after_fork() -> None:
+    for lock in list(_locks):
+        lock.forget()
+    _locks.clear()
+    _open_here.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _locked(store: Path, holder: str) -> StoreLockedError:
+    return StoreLockedError(
+        f"the store {store} is open in {holder}. Stop that one first, or talk to it instead of "
+        "opening its store"
+    )

@@ -36,6 +36,10 @@ class Log(Protocol):
     #: number of the last commit
     number: int
 
+    @property
+    def has_room(self) -> bool:
+        """True if any record that the log takes has room in this half."""
+
     def takes(self, data: bytes) -> bool:
         """Return whether a record can hold `data` at all."""
 
@@ -94,6 +98,7 @@ class JournaledTable:
         self._before_commit = before_commit
         self._closed = False
         self._failure: StoreError | None = None
+        self._on_failure: Callable[[StoreError], None] = _ignore
         #: commits in the half of the log that is being written, and in the other one
         self._active = Memtable()
         self._sealed = Memtable()
@@ -122,6 +127,26 @@ class JournaledTable:
         with self._append_lock, self._locked_table():
             self._write_memtables()
             return self._table.load()
+
+    @property
+    def commits_at_once(self) -> bool:
+        """True if a small commit waits for nothing but the log.
+
+        Otherwise it may have to wait for the table to free the other half, and the table may be
+        waiting for a lock of another program.
+        """
+        return not self._sealed or self._log.has_room
+
+    @property
+    def failure(self) -> StoreError | None:
+        """The reason why nothing is committed any more; None: there is none."""
+        return self._failure
+
+    def watch(self, on_failure: Callable[[StoreError], None]) -> None:
+        """Call `on_failure`, on the follower's thread, if the follower fails, or has failed."""
+        self._on_failure = on_failure
+        if self._failure is not None:
+            on_failure(self._failure)
 
     # ---- finding --------------------------------------------------------------------------------
 
@@ -238,26 +263,31 @@ class JournaledTable:
 
     def _follow(self) -> None:
         """Write the log's commits to the table, about `LAG_S` later; on a thread of its own."""
-        while True:
-            self._has_commits.wait()
-            self._flush_now.wait(LAG_S)
-            with self._append_lock:
-                if self._closed:
-                    return
-                self._flush_now.clear()
-                if self._active and not self._sealed:
-                    self._seal()
-                if not self._active:
-                    self._has_commits.clear()
-                # Everybody who asks for the table holds the append lock too, so nobody has asked
-                # yet. From here on, whoever does ends the pauses.
-                self._table_wanted.clear()
-            with self._table_lock:
-                try:
-                    self._write_sealed_with_pauses()
-                except Exception as error:
-                    self._failure = _as_store_error(error)
-                    return
+        try:
+            while self._follow_once():
+                pass
+        except Exception as error:
+            self._failure = _as_store_error(error)
+            self._on_failure(self._failure)
+
+    def _follow_once(self) -> bool:
+        """Wait for commits, and write them to the table; return False at the end."""
+        self._has_commits.wait()
+        self._flush_now.wait(LAG_S)
+        with self._append_lock:
+            if self._closed:
+                return False
+            self._flush_now.clear()
+            if self._active and not self._sealed:
+                self._seal()
+            if not self._active:
+                self._has_commits.clear()
+            # Everybody who asks for the table holds the append lock too, so nobody has asked
+            # yet. From here on, whoever does ends the pauses.
+            self._table_wanted.clear()
+        with self._table_lock:
+            self._write_sealed_with_pauses()
+        return True
 
     @contextmanager
     def _locked_table(self) -> Iterator[None]:
@@ -302,26 +332,28 @@ class JournaledTable:
         self._table_writes += 1
         self._table.write(memtable, number)
 
-    def close(self) -> bool | None:
+    def close(self) -> bool:
         """End the follower and write everything to the table.
 
         Returns
         -------
-        True if the table has every commit, so the log is no longer needed. False if it could not be
-        written: the log must stay. None if this was closed before.
+        True if the table has every commit that was acknowledged. False if it could not be written.
         """
         with self._append_lock:
-            if self._closed:
-                return None
             self._closed = True
             self._has_commits.set()
             self._flush_now.set()
         self._table_wanted.set()
         self._thread.join()
-        with self._table_lock, suppress(StoreError, OSError):
+        # Whatever it was that failed: what is not in the table is in the log.
+        with self._table_lock, suppress(Exception):
             self._write_memtables()
-            return self._failure is None
+            return True
         return False
+
+
+def _ignore(_: StoreError) -> None:
+    """Do nothing."""
 
 
 def _as_store_error(error: Exception) -> StoreError:

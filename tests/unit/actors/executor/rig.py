@@ -71,4 +71,5 @@ class ExecutorRig:
                 command.id, PENDING, command.param, Value({}), {}, command.timeout_at, START
             )
             run.routine.learn(settled(record, *answer(self.env, record), START))
+        run.routine.answered(len(result.result.commands))
         run.scheduled = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.support import eventually
 from tests.unit.actors.executor.rig import ExecutorRig
 from tests.unit.actors.interpreter.harness import START
 from understudy_actors.executor import AsyncLoop
+
+NAME: ContextVar[str] = ContextVar("NAME", default="nobody")
 
 
 @pytest.fixture
@@ -45,6 +48,44 @@ def test_requests_and_trio_side_by_side(rig: ExecutorRig, loop: AsyncLoop) -> No
         loop.submit(run)
     (result,) = rig.take(1)
     assert rig.value(result) == [5, "value of root.1", "value of root.2"]
+
+
+def test_coroutines_side_by_side_keep_their_own_variables(
+    rig: ExecutorRig, loop: AsyncLoop
+) -> None:
+    async def tell(names: list[str]) -> None:
+        names.append(NAME.get())
+
+    async def fn(ctx: Any, n: int) -> list[str]:
+        NAME.set(f"run {n}")
+        await ctx.rfc("b")
+        names = [NAME.get()]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell, names)
+        return names
+
+    runs = [rig.run(fn, n) for n in range(3)]
+    for run in runs:
+        loop.submit(run)
+    for report in rig.take(3):
+        rig.settle(report.run, report)
+    for run in reversed(runs):
+        loop.submit(run)
+    results = sorted(rig.value(report) for report in rig.take(3))
+    assert results == [[f"run {n}"] * 2 for n in range(3)]
+
+
+def test_a_coroutine_begins_with_the_variables_of_its_run(
+    rig: ExecutorRig, loop: AsyncLoop
+) -> None:
+    async def fn(ctx: Any, n: int) -> str:
+        return NAME.get()
+
+    run = rig.run(fn)
+    run.routine.variables.run(NAME.set, "ann")
+    loop.submit(run)
+    loop.submit(rig.run(fn))
+    assert sorted(rig.value(report) for report in rig.take(2)) == ["ann", "nobody"]
 
 
 def test_many_at_once(rig: ExecutorRig, loop: AsyncLoop) -> None:

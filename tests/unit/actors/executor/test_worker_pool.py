@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from typing import Any
+
+import pytest
 
 from tests.support import eventually
 from tests.unit.actors.executor.rig import ExecutorRig
 from understudy_actors.activation import StepReport
 from understudy_actors.executor import WorkerPool
+from understudy_actors.interpreter import stack
 
 
 def test_short_steps_are_taken_in_order_by_one_thread(rig: ExecutorRig, pool: WorkerPool) -> None:
@@ -91,7 +95,7 @@ def test_a_waiting_generator_is_closed_on_a_worker(rig: ExecutorRig, pool: Worke
     run = rig.run(fn)
     pool.submit(run)
     rig.take(1)
-    run.routine.dropped = True
+    run.routine.is_over = run.routine.dropped = True
     pool.close(run)
     eventually(lambda: closed)
     assert closed == ["understudy-worker-0"]
@@ -112,11 +116,33 @@ def test_a_running_generator_is_closed_when_its_step_ends(
     run = rig.run(fn)
     pool.submit(run)
     assert begun.wait(10)
-    run.routine.dropped = True
+    run.routine.is_over = run.routine.dropped = True
     pool.close(run)
     assert not closed.is_set()
     go.set()
     assert closed.wait(10)
+
+
+def test_what_is_set_aside_is_closed_only_beyond_a_bound(
+    rig: ExecutorRig, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fn(ctx: Any, n: int) -> Any:
+        try:
+            yield ctx.rfc("a")
+        finally:
+            ctx.log.warning("closed")
+            closed.append(n)
+
+    monkeypatch.setattr(stack, "KEPT_MAX", 2)
+    monkeypatch.setattr(stack, "_kept", deque())
+    closed: list[int] = []
+    for n in range(5):
+        run = rig.run(fn, n)
+        pool.submit(run)
+        rig.take(1)
+        run.routine.dropped = True
+        pool.close(run)
+    eventually(lambda: closed == [0, 1, 2])
 
 
 def test_no_wake_up_is_lost(rig: ExecutorRig, pool: WorkerPool) -> None:

@@ -14,6 +14,7 @@ from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.retry import Never
 from understudy.values import Codec
+from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
@@ -84,6 +85,7 @@ class Harness:
         self.results: list[StepResult] = []
         self.canceled: list[str] = []
         self.outcome: Outcome | None = None
+        self.mismatch: NonDeterminismError | None = None
         self.retry_after_s: float | None = None
         self.parents: dict[str, Routine] = {}
         self.root = Routine(
@@ -113,6 +115,10 @@ class Harness:
             else:
                 self._settle(command.id, command.state, command.value)
         routine.answered(len(result.commands))
+        if result.mismatch is not None:
+            assert not result.commands, "a mismatch asks for nothing else"
+            self.mismatch = result.mismatch
+            return
         self.canceled += result.cancels
         self.retry_after_s = result.retry_after_s
         for start in result.locals:
@@ -126,6 +132,7 @@ class Harness:
                 kwargs=start.spec.kwargs,
                 history=self._children(start.spec.id),
                 time_ms=start.time_ms,
+                variables=start.spec.variables,
             )
             self.runs[local.id] = local
             self.parents[local.id] = routine
@@ -192,6 +199,8 @@ class Harness:
     @property
     def result(self) -> Any:
         """The result of the function; raises the error that it raised."""
+        if self.mismatch is not None:
+            raise self.mismatch
         assert self.outcome is not None, "it has not ended"
         if self.outcome.state == RESOLVED:
             return self.env.values.decode_value(self.outcome.value.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.actors.interpreter.harness import (
@@ -12,7 +13,8 @@ from tests.unit.actors.interpreter.harness import (
     creates,
     double,
 )
-from understudy_actors.errors import NonDeterminismError
+from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_store.records import Value
 
 
 class TestDeterminism:
@@ -84,10 +86,109 @@ class TestDeterminism:
             _ = Harness(new, records=history).result
         error = caught.value
         assert error.promise == "root.1"
-        assert error.recorded == "rfi a"
+        assert error.recorded == "rpc a"
         assert "test_determinism.py:" in error.recorded_at
         assert "test_determinism.py:" in error.asked_at
-        assert error.asked == {"kind": "sleep", "name": "rfi b"}.get(change, "nothing: it ended")
+        assert error.asked == {"kind": "sleep", "name": "rpc b"}.get(change, "nothing: it ended")
+
+    def changed(self, old: Any, new: Any) -> NonDeterminismError:
+        """Record `old`, replay `new`, and return the mismatch, before which nothing was created."""
+        harness = Harness(new, records=self.recorded(old).promises.values())
+        with pytest.raises(NonDeterminismError) as caught:
+            _ = harness.result
+        assert creates(harness) == []
+        return caught.value
+
+    @pytest.mark.parametrize("kind", ["rfi", "rfc", "lfi", "lfc", "promise"])
+    @pytest.mark.parametrize(
+        ("was", "becomes"), [("one", "two"), ("one", None), (None, "two"), ("one", "root.9")]
+    )
+    def test_another_id_in_the_same_place_is_found_before_the_call_is_made(
+        self, kind: str, was: str | None, becomes: str | None
+    ) -> None:
+        def calling(id: str | None) -> Any:
+            def fn(ctx: Any) -> Any:
+                call = {
+                    "rfi": lambda: ctx.rfi("a"),
+                    "rfc": lambda: ctx.rfc("a"),
+                    "lfi": lambda: ctx.lfi(double, 1),
+                    "lfc": lambda: ctx.lfc(double, 1),
+                    "promise": lambda: ctx.promise(),
+                }[kind]()
+                yield call.options(id=id) if id is not None else call
+                yield ctx.rfc("b")
+
+            return fn
+
+        error = self.changed(calling(was), calling(becomes))
+        assert error.promise == "root.1"
+        assert f"with the id {was or 'root.1'}" in error.recorded
+        assert f"with the id {becomes or 'root.1'}" in error.asked
+
+    def test_calls_with_ids_of_their_own_may_not_change_places(self) -> None:
+        def fn(ctx: Any, ids: str = "xy") -> Any:
+            for id in ids:
+                yield ctx.rfi("a").options(id=id)
+
+        error = self.changed(fn, lambda ctx: (yield from fn(ctx, "yx")))
+        assert (error.promise, error.recorded) == ("root.1", "rpc a with the id x")
+
+    def test_a_call_that_moves_behind_a_new_one_is_found(self) -> None:
+        def old(ctx: Any) -> Any:
+            ctx.sleep(1)  # never yielded, so its place stays empty
+            yield ctx.rfc("a").options(id="x")
+
+        def new(ctx: Any) -> Any:
+            yield ctx.rfc("a").options(id="x")
+
+        error = self.changed(old, new)
+        assert (error.recorded, error.asked) == ("rpc a as root.2", "rpc a as root.1")
+
+    def test_the_same_id_twice_is_one_call_also_in_a_replay(self) -> None:
+        def fn(ctx: Any) -> Any:
+            first = yield ctx.rfc("a").options(id="x")
+            yield ctx.rfc("b")
+            return [first, (yield ctx.rfc("a").options(id="x"))]
+
+        harness = Harness(fn)
+        harness.resolve("x", 1)
+        harness.resolve("root.2", 2)
+        assert harness.result == [1, 1]
+        assert Harness(fn, env=harness.env, records=harness.promises.values()).result == [1, 1]
+
+    def test_the_same_id_for_another_call_is_refused_alike_in_run_and_replay(self) -> None:
+        def fn(ctx: Any) -> Any:
+            yield ctx.rfc("a").options(id="x")
+            try:
+                yield ctx.rfc("b").options(id="x")
+            except CommandError as error:
+                return str(error)
+
+        harness = Harness(fn)
+        harness.resolve("x", 1)
+        assert "the id 'x' belongs to another call (rpc a at " in harness.result
+        again = Harness(fn, env=harness.env, records=harness.promises.values())
+        assert again.result == harness.result
+
+    def test_calls_with_ids_of_their_own_recorded_without_a_place_go_on(self) -> None:
+        def fn(ctx: Any) -> Any:
+            return (yield ctx.rfc("a").options(id="x"))
+
+        harness = Harness(fn)
+        harness.resolve("x", 1)
+        record = harness.promises["x"]
+        headers = {k: v for k, v in record.param.headers.items() if k != "place"}
+        old = msgspec.structs.replace(record, param=Value(headers, record.param.data))
+        assert Harness(fn, env=harness.env, records=[old]).result == 1
+
+    def test_a_function_that_raises_in_a_replay_says_what(self) -> None:
+        def new(ctx: Any) -> Any:
+            yield ctx.rfi("a")
+            raise KeyError("gone")
+
+        error = self.changed(self.old, new)
+        assert error.asked == "nothing: it ended with KeyError('gone')"
+        assert isinstance(error.__cause__, KeyError)
 
     def test_calls_beyond_the_recorded_ones_are_made(self) -> None:
         def new(ctx: Any) -> Any:

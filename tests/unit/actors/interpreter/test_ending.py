@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -58,6 +59,52 @@ class TestEnding:
         assert isinstance(create, PromiseCreate)
         assert create.timeout_at == START + 11_000
 
+    def test_nothing_runs_if_the_call_goes_on_elsewhere(self) -> None:
+        """Neither at once, nor when the garbage collector finds the generators."""
+
+        class Blocks:
+            def __enter__(self) -> None: ...
+            def __exit__(self, *error: object) -> None:
+                ran.append("exit")
+
+        def inner(ctx: Any) -> Any:
+            try:
+                yield ctx.rfc("a")
+            except BaseException:
+                ran.append("except")
+                raise
+
+        def fn(ctx: Any) -> Any:
+            try:
+                with Blocks():
+                    yield from inner(ctx)
+            finally:
+                ran.append("finally")
+
+        ran: list[str] = []
+        harness = Harness(fn)
+        harness.root.close()
+        assert harness.root.is_set_aside
+        del harness
+        gc.collect()
+        assert ran == []
+
+    def test_a_mismatch_runs_nothing_either(self) -> None:
+        def old(ctx: Any) -> Any:
+            yield ctx.rfc("a")
+
+        def new(ctx: Any) -> Any:
+            try:
+                yield ctx.rfc("b")
+            finally:
+                ran.append("finally")
+
+        ran: list[str] = []
+        recorded = Harness(old)
+        assert Harness(new, records=recorded.promises.values()).mismatch is not None
+        gc.collect()
+        assert ran == []
+
     def test_close_runs_the_clean_up_code(self) -> None:
         def fn(ctx: Any) -> Any:
             try:
@@ -68,6 +115,7 @@ class TestEnding:
         closed: list[int] = []
         harness = Harness(fn)
         alive = [harness.root.alive]
+        harness.root.is_over = True
         harness.root.close()
         alive.append(harness.root.alive)
         assert closed == [1]

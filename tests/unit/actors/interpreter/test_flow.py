@@ -58,7 +58,7 @@ class TestFlow:
             runnable.append(routine.runnable)
             assert runnable == [False, True]
         assert sent == 3000
-        assert routine.waiting, "for its children"
+        assert routine.wake_on(), "it waits for its children"
 
     def test_other_awaits_of_a_coroutine_are_passed_to_its_loop(self) -> None:
         async def fn(ctx: Any) -> Any:

@@ -14,6 +14,7 @@ from understudy_actors.activation import Phase
 from understudy_actors.node.config import NodeConfig
 from understudy_store.commands import (
     PromiseSettle,
+    TaskContinue,
 )
 from understudy_store.records import RESOLVED, PromiseRecord, Value
 
@@ -82,6 +83,19 @@ class Scenario:
         assert self.node.core.activations["x"].phase is Phase.SUSPENDED
         assert self.task_state == "suspended"
         assert self.node.core.statistics().warm == 1
+
+    def parked(self) -> str:
+        """Return why the task ``x`` is parked."""
+        task = self.world.machine.view.task("x")
+        assert task is not None
+        assert task.state == "halted"
+        assert task.cause
+        return task.cause
+
+    def proceed(self) -> None:
+        """Continue the parked task, as a person does."""
+        assert self.world.machine.apply(TaskContinue("x"), self.world.now).ok
+        self.world.settle()
 
     @property
     def task_state(self) -> str:

@@ -36,3 +36,18 @@ class TestCredit:
     def test_a_node_that_does_not_serve_announces_no_credit(self, scenario: Scenario) -> None:
         scenario.node.core.stop_serving()
         assert scenario.node.core.new_session() == 0
+
+    def test_a_lent_slot_is_room_for_one_more(self, scenario: Scenario) -> None:
+        node = scenario.node
+        for n in range(6):
+            scenario.world.invoke(f"x{n}", "leaf", n)
+        assert node.sent == 4
+        node.core.credit.lent = 1
+        node.core.credit.grant()
+        node.deliver_out()
+        scenario.world.dispatch()
+        assert node.sent == 5
+        node.core.credit.lent = 0
+        node.core.credit.grant()
+        scenario.world.dispatch()
+        assert node.sent == 5, "what was announced stays announced"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
-from tests.unit.actors.node.scenario import Scenario
+import pytest
+
+from tests.unit.actors.node.scenario import CONFIG, Scenario
 from tests.unit.actors.node.world import START
 from understudy_actors.activation import StepReport
 from understudy_broker.protocol.messages import Resume
 from understudy_store.commands import (
     PromiseCreate,
+    PromiseSettle,
     TaskHalt,
 )
 from understudy_store.records import TAG_EXTERNAL, Value
@@ -108,3 +112,60 @@ class TestLostTasks:
         scenario.world.settle_down()
         assert scenario.node.core.statistics().running == 0
         assert scenario.node.executor.queue == []
+
+
+class TestBlocks:
+    """The blocks of a function run if its call is over, and not if it goes on elsewhere."""
+
+    @pytest.fixture
+    def ran(self, scenario: Scenario) -> list[str]:
+        def person(ctx: Any) -> Any:
+            try:
+                yield (yield ctx.promise(id="person"))
+            finally:
+                ran.append(ctx.id)
+
+        ran: list[str] = []
+        scenario.env.registry.register(person, replace=True)
+        scenario.world.invoke("x", "person")
+        scenario.world.rest(0)
+        return ran
+
+    def close(self, scenario: Scenario) -> None:
+        """Close what was dropped, as a worker does."""
+        scenario.world.settle_down()
+        gc.collect()
+        assert scenario.node.core.activations == {}
+
+    @pytest.mark.parametrize("state", ["rejected_canceled", "rejected", "resolved"])
+    def test_settled_by_somebody_else(self, scenario: Scenario, ran: list[str], state: str) -> None:
+        scenario.world.machine.apply(PromiseSettle("x", state), scenario.world.now)
+        scenario.world.settle()
+        self.close(scenario)
+        assert ran == ["x"]
+
+    def test_halted(self, scenario: Scenario, ran: list[str]) -> None:
+        scenario.world.machine.apply(TaskHalt("x"), scenario.world.now)
+        scenario.world.settle()
+        self.close(scenario)
+        assert ran == []
+
+    def test_the_connection_is_lost_while_it_is_suspended(
+        self, scenario: Scenario, ran: list[str]
+    ) -> None:
+        scenario.world.rest(CONFIG.linger_ms)
+        scenario.node.cut()
+        self.close(scenario)
+        assert ran == []
+
+    def test_evicted(self, scenario: Scenario, ran: list[str]) -> None:
+        scenario.world.rest(CONFIG.linger_ms)
+        state = scenario.node.core.state
+        state.drop(state.activations["x"])
+        self.close(scenario)
+        assert ran == []
+
+    def test_the_node_ends(self, scenario: Scenario, ran: list[str]) -> None:
+        scenario.node.core.state.set_all_aside()
+        gc.collect()
+        assert ran == []

@@ -9,6 +9,9 @@ import pytest
 from tests.unit.actors.node.scenario import Scenario
 from tests.unit.actors.node.world import START
 from understudy.retry import Never
+from understudy_actors.node.causes import failed_attempt
+from understudy_store.limits import Limits
+from understudy_store.machine.validation import check_cause
 
 
 class TestRetries:
@@ -20,6 +23,29 @@ class TestRetries:
     def test_a_task_fails_after_its_last_attempt(self, scenario: Scenario) -> None:
         with pytest.raises(OSError, match="time 3"):
             scenario.call("flaky", 9)
+
+    def test_the_task_says_why_and_the_first_failure_is_logged_whole(
+        self, scenario: Scenario
+    ) -> None:
+        lines: list[str] = []
+        failures: list[tuple[str, BaseException, bool]] = []
+        state = scenario.node.core.state
+        state.log = lines.append
+        state.log_failure = lambda *failure: failures.append(failure)
+        scenario.world.invoke("x", "flaky", 9)
+        scenario.world.rest(0)
+        task = scenario.world.machine.view.task("x")
+        assert task is not None
+        assert (task.cause, task.failures) == ("attempt 1 of 3 failed: OSError: time 1", 1)
+        assert task.retry_at == START + 1000
+        with pytest.raises(OSError, match="time 3"):
+            scenario.value(scenario.world.finish("x"))
+        text = "flaky x: attempt {0} of 3 failed: OSError: time {0}; the next one in 1 s"
+        assert lines == [text.format(2)]
+        (first, error, retried), (last, _, at_last) = failures
+        assert (first, last) == (text.format(1), "flaky x failed")
+        assert (retried, at_last) == (True, False)
+        assert error.__traceback__ is not None
 
     def test_a_local_call_is_retried_on_this_node(self, scenario: Scenario) -> None:
         def outer(ctx: Any) -> Any:
@@ -67,3 +93,23 @@ class TestRetries:
         scenario.world.advance(5000)
         assert scenario.node.executor.queue == []
         assert scenario.node.core.next_due() is None
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts_max", "cause"),
+    [
+        (ValueError("no\x00pe\ud800"), 6, "attempt 1 of 6 failed: ValueError: no pe "),
+        (ValueError("first\nsecond"), None, "attempt 1 failed: ValueError: first"),
+        (KeyError(), 2, "attempt 1 of 2 failed: KeyError"),
+        (Unprintable(), 2, f"attempt 1 of 2 failed: {__name__}.Unprintable"),
+    ],
+)
+def test_a_cause_is_always_accepted(error: Exception, attempts_max: int | None, cause: str) -> None:
+    assert failed_attempt(1, attempts_max, error) == cause
+    long = failed_attempt(1, 6, ValueError("x" * 100_000))
+    check_cause(Limits(), long)

@@ -9,7 +9,6 @@ import pytest
 
 from tests.unit.actors.node.scenario import Scenario
 from tests.unit.actors.node.world import START
-from understudy.errors import UnknownFunctionError
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.errors import CommandError, NonDeterminismError
 from understudy_actors.interpreter.routine import Routine
@@ -62,7 +61,11 @@ class TestCalls:
         scenario.world.invoke("x", "leave")
         scenario.node.deliver_in()
         scenario.node.run_one()
-        assert [type(asked) for asked, _ in scenario.node.unanswered] == [TaskFence, TaskFulfill]
+        assert [type(asked) for asked, _ in scenario.node.unanswered] == [TaskFence]
+        scenario.node.deliver_out()
+        scenario.node.deliver_in()
+        scenario.node.run_one()
+        assert [type(asked) for asked, _ in scenario.node.unanswered] == [TaskFulfill]
         assert scenario.value(scenario.world.finish("x")) == "left"
 
     def test_finished_activations_leave_no_cycles_to_collect(self, scenario: Scenario) -> None:
@@ -80,18 +83,28 @@ class TestCalls:
         finally:
             gc.enable()
 
-    def test_an_unknown_function_fails_the_call_at_once(self, scenario: Scenario) -> None:
-        with pytest.raises(UnknownFunctionError, match="leaf"):
-            scenario.call("leef", 1)
-        assert scenario.world.now == START
+    def test_an_unknown_function_parks_the_task(self, scenario: Scenario) -> None:
+        scenario.world.invoke("x", "leef", 1)
+        scenario.world.settle_down()
+        assert scenario.parked().startswith("UnknownFunctionError: no function 'leef'")
+        assert "'leaf'" in scenario.parked()
+        assert scenario.node.core.activations == {}
+        assert scenario.node.core.running == 0
 
-    def test_a_task_with_an_unreadable_header_fails(self, scenario: Scenario) -> None:
-        param = Value({"fn": "leaf", "v": "old"})
+        scenario.env.registry.register(scenario.leaf, name="leef")
+        scenario.proceed()
+        assert scenario.value(scenario.world.finish("x")) == 2
+
+    @pytest.mark.parametrize("header", [{"v": "old"}, {"retry": "of a newer release"}])
+    def test_a_task_with_an_unreadable_header_is_parked(
+        self, scenario: Scenario, header: dict[str, str]
+    ) -> None:
+        param = Value({"fn": "leaf", **header})
         create = PromiseCreate("x", START + 1000, param, {"understudy:target": "poll://any@g"})
         scenario.world.machine.apply(create, START)
         scenario.world.settle()
-        with pytest.raises(ValueError, match="old"):
-            scenario.value(scenario.world.finish("x"))
+        scenario.world.settle_down()
+        assert next(iter(header.values())) in scenario.parked()
 
     def test_the_same_invoke_twice_is_performed_once(self, scenario: Scenario) -> None:
         scenario.world.invoke("x", "leaf", 1)
@@ -205,15 +218,79 @@ def test_perform_of_a_task_found_pending_replays(scenario: Scenario) -> None:
     assert scenario.ran["x.1"] == 1
 
 
-def test_changed_code_fails_the_run(scenario: Scenario) -> None:
+def changed(scenario: Scenario, person: Any) -> None:
+    """Have `person` go on in a node with other code, after its activation is lost."""
     scenario.suspended()
     scenario.world.crash(scenario.node)
+    scenario.env.registry.register(person, name="person", replace=True)
+    scenario.world.add_node()
+    scenario.settle("person", "yes")
 
+
+def test_changed_code_parks_the_task_and_a_rollback_lets_it_go_on(scenario: Scenario) -> None:
     def person(ctx: Any) -> Any:
         yield ctx.rfc("leaf", 1)
 
+    changed(scenario, person)
+    scenario.world.settle_down()
+    cause = scenario.parked()
+    assert cause.startswith("NonDeterminismError: x.1: the history holds run leaf (called at node/")
+    assert "but the code now asks for rpc leaf (at node/test_tasks.py:" in cause
+    assert not scenario.world.record("x").settled
+
+    scenario.env.registry.register(scenario.person, replace=True)
+    scenario.proceed()
+    assert scenario.value(scenario.world.finish("x")) == "yes"
+    assert scenario.ran["x.1"] == 1, "the stored step did not run again"
+    task = scenario.world.machine.view.task("x")
+    assert task is not None
+    assert task.cause is None
+
+
+def test_changed_code_of_a_local_call_parks_its_task(scenario: Scenario) -> None:
+    def inner(ctx: Any, new: bool) -> Any:
+        yield ctx.lfc(scenario.flaky if new else scenario.leaf, 0)
+        return (yield (yield ctx.promise(id="person")))
+
+    def person(ctx: Any, new: bool = False) -> Any:
+        try:
+            return (yield ctx.lfc(inner, new))
+        except NonDeterminismError:
+            return "swallowed"
+
     scenario.env.registry.register(person, replace=True)
-    scenario.world.add_node()
-    scenario.settle("person", "yes")
-    with pytest.raises(NonDeterminismError, match="the history holds lfi leaf"):
-        scenario.value(scenario.world.finish("x"))
+    changed(scenario, lambda ctx: (yield from person(ctx, new=True)))
+    scenario.world.settle_down()
+    assert "x.1.1: the history holds run leaf" in scenario.parked()
+    scenario.env.registry.register(person, replace=True)
+    scenario.proceed()
+    assert scenario.value(scenario.world.finish("x")) == "yes"
+
+
+def test_a_detached_call_that_changed_is_found_by_the_store(scenario: Scenario) -> None:
+    """The history does not hold detached calls, which are call graphs of their own."""
+
+    def calling(name: str) -> Any:
+        def person(ctx: Any) -> Any:
+            yield ctx.detached(name, 1)
+            return (yield (yield ctx.promise(id="person")))
+
+        return person
+
+    scenario.env.registry.register(calling("leaf"), name="person", replace=True)
+    changed(scenario, calling("flaky"))
+    scenario.world.settle_down()
+    assert "x.1: the history holds detached leaf" in scenario.parked()
+
+
+def test_a_node_that_lost_the_task_does_not_park_it(scenario: Scenario) -> None:
+    """It asks with the version that it had, and another node has the task by then."""
+    scenario.world.invoke("x", "leef", 1)
+    while not scenario.node.unanswered:
+        scenario.world.moves()[0]()
+    scenario.world.machine.release_pid(scenario.node.pid, scenario.world.now)
+    scenario.world.settle()
+    scenario.node.deliver_out()
+    assert scenario.task_state == "acquired", "as version 2, which the node has not begun"
+    scenario.world.settle_down()
+    assert scenario.parked()

@@ -253,7 +253,7 @@ class World:
                 node.inbox.append(Settled(told[node.pid]))
             for revocation in revoked:
                 if node.connected and revocation.pid == node.pid:
-                    node.inbox.append(Revoked(revocation.id, revocation.version, "test"))
+                    node.inbox.append(Revoked(revocation.id, revocation.version, revocation.reason))
         self.queue += self.machine.take_executes()
         self.dispatch()
 

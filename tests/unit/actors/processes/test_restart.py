@@ -36,6 +36,20 @@ def test_delays_double_up_to_the_greatest() -> None:
     assert _delays(policy, 6, lifetime_s=0) == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
 
 
+def test_a_process_that_has_served_is_never_given_up() -> None:
+    policy = RestartPolicy(initial_s=0.01, max_s=5, max_restarts=3, window_s=60)
+    history = RestartHistory(policy)
+    history.started(0)
+    history.served()
+    delays = []
+    for code in (2, 0, 1, -9, 255) * 4:
+        decision = history.exited(0, code)
+        assert isinstance(decision, Restart)
+        delays.append(decision.delay_s)
+    assert delays[:3] == [0.01, 0.02, 0.04]
+    assert delays[-1] == 5
+
+
 def test_a_stable_run_starts_again_at_the_smallest_delay() -> None:
     history = RestartHistory(RestartPolicy(initial_s=1, stable_s=10))
     history.started(0)

@@ -10,7 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, SUSPECT_MS, Dispatcher
+from understudy_broker.core.dispatcher import (
+    SUSPECT_CRASH_COUNT,
+    SUSPECT_MS,
+    UNSERVED_MS,
+    Dispatcher,
+)
+from understudy_broker.core.task_queue import Callee
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -20,6 +26,7 @@ class Task(msgspec.Struct, frozen=True):
     priority: int = 0
     warm: str | None = None
     crash_count: int = 0
+    callee: Callee | None = None
 
 
 def given_nodes(*names: str, credit: int = 0) -> Dispatcher:
@@ -52,6 +59,30 @@ def test_credit_is_a_running_total() -> None:
     assert assigned(dispatcher) == []
     dispatcher.credit("a#1", 3)
     assert assigned(dispatcher) == [("t2", "a#1")]
+
+
+def test_a_paused_node_gets_nothing_until_it_resumes() -> None:
+    dispatcher = given_nodes("a", "b", credit=2)
+    dispatcher.pause("a#1")
+    for number in range(4):
+        dispatcher.offer(Task(f"t{number}"), 0)
+    dispatcher.offer(Task("only", target="poll://uni@g/a"), 0)
+    assert assigned(dispatcher) == [("t0", "b#1"), ("t1", "b#1")]
+    dispatcher.resume("a#1")
+    assert sorted(assigned(dispatcher)) == [("only", "a#1"), ("t2", "a#1")]
+    dispatcher.resume("a#1")
+    assert assigned(dispatcher) == []
+
+
+def test_a_paused_node_that_leaves_comes_back_without_its_old_credit() -> None:
+    dispatcher = given_nodes("a", credit=2)
+    dispatcher.pause("a#1")
+    dispatcher.join("a#1", "g", "a")
+    dispatcher.resume("a#1")
+    dispatcher.offer(Task("t"), 0)
+    assert assigned(dispatcher) == []
+    dispatcher.pause("gone#1")
+    dispatcher.resume("gone#1")
 
 
 def test_a_new_hello_counts_anew() -> None:
@@ -175,7 +206,119 @@ def test_many_withdrawals_leave_no_litter() -> None:
     assert dispatcher.statistics().groups[0].waiting_since == 9_990
 
 
+F, G, H = [(name, None) for name in "fgh"]
+
+
+def knowing(**functions: frozenset[Callee] | None) -> Dispatcher:
+    """Nodes with credit, and the functions that each has; None: all."""
+    dispatcher = Dispatcher()
+    for name, known in functions.items():
+        dispatcher.join(f"{name}#1", "g", name, known)
+        dispatcher.credit(f"{name}#1", 9)
+    return dispatcher
+
+
+def some(*callees: Callee) -> frozenset[Callee]:
+    return frozenset(callees)
+
+
+def test_a_task_goes_only_to_a_node_that_has_its_function() -> None:
+    dispatcher = knowing(old=some(F), new=some(F, G))
+    for number in range(6):
+        dispatcher.offer(Task(f"f{number}", callee=F), 0)
+        dispatcher.offer(Task(f"g{number}", callee=G), 0)
+    given = assigned(dispatcher)
+    assert {pid for id, pid in given if id[0] == "g"} == {"new#1"}
+    assert len(given) == 12
+    assert "old#1" in {pid for id, pid in given if id[0] == "f"}
+
+
+def test_a_version_is_part_of_the_function() -> None:
+    dispatcher = knowing(one=some(F, ("f", "1")), two=some(F, ("f", "2")))
+    dispatcher.offer(Task("second", callee=("f", "2")), 0)
+    dispatcher.offer(Task("first", callee=("f", "1")), 0)
+    assert dict(assigned(dispatcher)) == {"second": "two#1", "first": "one#1"}
+
+
+def test_a_function_that_no_node_has_waits_for_one() -> None:
+    dispatcher = knowing(a=some(F))
+    dispatcher.offer(Task("t", callee=G), 0)
+    dispatcher.offer(Task("u", callee=F), 0)
+    assert assigned(dispatcher) == [("u", "a#1")]
+    assert dispatcher.statistics().groups[0].unserved == ((G, 1),)
+    dispatcher.join("b#1", "g", "b", some(F, G))
+    dispatcher.credit("b#1", 1)
+    assert assigned(dispatcher) == [("t", "b#1")]
+    assert dispatcher.statistics().groups[0].unserved == ()
+
+
+def test_somebody_is_told_once_of_a_function_that_no_node_has() -> None:
+    dispatcher = knowing(a=some(F))
+    dispatcher.offer(Task("t", callee=G), 1000)
+    dispatcher.offer(Task("u", callee=G), 1500)
+    assert dispatcher.unserved_due_at == 1000 + UNSERVED_MS
+    assert dispatcher.take_unserved(1500) == []
+    assert dispatcher.take_unserved(1000 + UNSERVED_MS) == [("g", G, 2)]
+    dispatcher.offer(Task("h", callee=H), 5000)
+    assert dispatcher.take_unserved(5000 + UNSERVED_MS) == [("g", H, 1)], "each once"
+
+    dispatcher.join("b#1", "g", "b", some(F, G))
+    dispatcher.leave("b#1")
+    assert dispatcher.unserved_due_at == 0, "it has been served meanwhile, so it is told anew"
+    assert dispatcher.take_unserved(9000) == [("g", G, 2)]
+
+
+def test_a_function_that_is_registered_later() -> None:
+    dispatcher = knowing(a=some(F))
+    dispatcher.offer(Task("t", callee=G), 0)
+    assert assigned(dispatcher) == []
+    dispatcher.add_functions("a#1", some(G))
+    assert assigned(dispatcher) == [("t", "a#1")]
+    dispatcher.add_functions("gone#1", some(G))
+
+
+def test_tasks_stay_in_the_order_of_arrival_when_the_last_old_node_leaves() -> None:
+    dispatcher = knowing(old=some(F), new=some(F, G))
+    for pid in ("old#1", "new#1"):
+        dispatcher.leave(pid)
+    dispatcher.join("old#1", "g", "old", some(F))
+    dispatcher.join("new#1", "g", "new", some(F, G))
+    for number, callee in enumerate([G, F, F, G, G, F]):
+        dispatcher.offer(Task(f"t{number}", callee=callee), number)
+    dispatcher.leave("old#1")
+    dispatcher.credit("new#1", 9)
+    assert [id for id, _ in assigned(dispatcher)] == [f"t{number}" for number in range(6)]
+
+
+def test_a_function_of_few_nodes_starves_nobody_and_is_not_starved() -> None:
+    dispatcher = Dispatcher()
+    for name, functions in (("a", some(F, G)), ("b", some(F, H))):
+        dispatcher.join(f"{name}#1", "g", name, functions)
+    for callee in (F, G, H):
+        for number in range(100):
+            dispatcher.offer(Task(f"{callee[0]}{number}", callee=callee), 0)
+    for total in range(1, 41):
+        for name in "ab":
+            dispatcher.credit(f"{name}#1", total)
+        dispatcher.assign(0)
+    groups = dispatcher.statistics().groups
+    assert groups[0].queued == 300 - 80
+    left = Counter(entry for entry in dispatcher._entries for entry in entry[0])
+    assert all(100 - left[name] >= 15 for name in "fgh"), left
+
+
+def test_withdrawn_tasks_of_unknown_functions_leave_nothing() -> None:
+    dispatcher = knowing(a=some(F))
+    for number in range(100):
+        dispatcher.offer(Task(f"t{number}", callee=(f"typo{number}", None)), 0)
+    for number in range(100):
+        assert dispatcher.withdraw(f"t{number}")
+    assert dispatcher.statistics().groups[0].unserved == ()
+    assert not dispatcher._groups["g"].unserved
+
+
 NAMES = ["a", "b", "c"]
+FUNCTIONS = [None, some(F), some(F, G), some(G, H), some()]
 GROUPS = ["g", "h"]
 
 
@@ -228,16 +371,35 @@ class DispatcherMachine(RuleBasedStateMachine):
         super().__init__()
         self.dispatcher = Dispatcher()
         self.room: dict[str, tuple[str, str, int, int]] = {}
+        self.functions: dict[str, frozenset[Callee] | None] = {}
         self.queued: dict[str, Task] = {}
         self.ids = (f"t{number}" for number in itertools.count())
         self.known: deque[str] = deque(maxlen=6)
         #: node to the suspect that it has
         self.suspects: dict[str, str] = {}
 
-    @rule(name=st.sampled_from(NAMES), group=st.sampled_from(GROUPS))
-    def join(self, name: str, group: str) -> None:
-        self.dispatcher.join(f"{name}#1", group, name)
+    @rule(
+        name=st.sampled_from(NAMES),
+        group=st.sampled_from(GROUPS),
+        functions=st.sampled_from(FUNCTIONS),
+    )
+    def join(self, name: str, group: str, functions: frozenset[Callee] | None) -> None:
+        self.dispatcher.join(f"{name}#1", group, name, functions)
         self.room[f"{name}#1"] = (group, name, 0, 0)
+        self.functions[f"{name}#1"] = functions
+
+    @rule(name=st.sampled_from(NAMES), callee=st.sampled_from([F, G, H]))
+    def add_function(self, name: str, callee: Callee) -> None:
+        pid = f"{name}#1"
+        self.dispatcher.add_functions(pid, some(callee))
+        known = self.functions.get(pid)
+        if pid in self.room and known is not None:
+            self.functions[pid] = known | {callee}
+
+    def has(self, pid: str, task: Task) -> bool:
+        """Whether a node may have a task: one that is addressed to it alone it gets anyway."""
+        known = self.functions[pid]
+        return "uni@" in task.target or None in (known, task.callee) or task.callee in (known or ())
 
     @rule(name=st.sampled_from(NAMES))
     def leave(self, name: str) -> None:
@@ -259,9 +421,17 @@ class DispatcherMachine(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         warm=st.sampled_from([None, "a#1", "b#1", "z#1"]),
         crash_count=st.sampled_from([0, 0, 1, SUSPECT_CRASH_COUNT, 9]),
+        callee=st.sampled_from([None, F, F, G, H]),
     )
-    def offer(self, address: str, priority: int, warm: str | None, crash_count: int) -> None:
-        task = Task(next(self.ids), 0, address, priority, warm, crash_count)
+    def offer(
+        self,
+        address: str,
+        priority: int,
+        warm: str | None,
+        crash_count: int,
+        callee: Callee | None,
+    ) -> None:
+        task = Task(next(self.ids), 0, address, priority, warm, crash_count, callee)
         self.known.append(task.id)
         self.queued[task.id] = task
         self.dispatcher.offer(task, 0)
@@ -295,6 +465,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             group, name, total, sent = self.room[made.pid]
             assert made.version == task.version
             assert sent < total, "no credit"
+            assert self.has(made.pid, task), "it does not have the function"
             assert group == task.target.rpartition("@")[2].partition("/")[0]
             if "uni@" in task.target:
                 assert task.target.endswith(f"/{name}")
@@ -314,7 +485,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                         continue
                     place, _, node = task.target.rpartition("@")[2].partition("/")
                     fits = place == group and ("uni@" not in task.target or node == name)
-                    assert not fits, (task, group, name)
+                    assert not (fits and self.has(pid, task)), (task, group, name)
 
     @invariant()
     def counts_agree(self) -> None:

@@ -274,3 +274,28 @@ def settled_of(rig: Rig, peer: bytes) -> set[tuple[str, str]]:
     """Promises of whose settlement the peer was told."""
     told = rig.take(peer, Settled)
     return {(promise.id, promise.state) for each in told for promise in each.promises}
+
+
+def test_the_date_of_schedules_does_not_change_during_a_lookup(rig: LateRig) -> None:
+    """The sweep would make promises whose rows were not looked up."""
+    rig.ask(C, PromiseGet("old"))
+    rig.step()
+    rig.core.follow(-3_600_000)
+    rig.step()
+    assert rig.machine.state.ahead == 0
+    rig.answer()
+    rig.step()
+    assert rig.machine.state.ahead == 0
+    rig.settle()
+    assert rig.machine.state.ahead == -3_600_000
+
+
+def test_schedules_follow_the_date_in_the_next_step() -> None:
+    rig = LateRig()
+    rig.join(C, "c", kind="client")
+    rig.reply(C, ScheduleCreate("s", "0 * * * *", "s!{timestamp}", 9_000_000))
+    rig.core.follow(-3_600_000)
+    rig.turn()
+    hour = 3_600_000
+    assert [each.id for each in rig.machine.view.records()] == [f"s!{hour}"]
+    assert rig.machine.state.schedules["s"].next_run_at == 2 * hour

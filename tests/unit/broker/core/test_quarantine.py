@@ -13,6 +13,7 @@ from understudy_store.commands import (
     TaskFence,
     TaskFulfill,
     TaskGet,
+    TaskHalt,
 )
 from understudy_store.records import TAG_SCOPE, TaskRecord
 
@@ -121,6 +122,31 @@ def test_a_killer_is_parked_and_may_be_continued(rig: Rig) -> None:
     assert holder is not None
     assert task(rig, "killer").cause is None
     nodes.finish(holder, "killer")
+
+
+def test_a_holder_parks_a_task_that_it_cannot_go_on_with(rig: Rig) -> None:
+    nodes = Nodes(rig, 1)
+    rig.create(C, "odd")
+    nodes.take()
+    assert rig.reply(nodes.peer(0), TaskHalt("odd", "no such function", 1)).ok
+    found = task(rig, "odd")
+    assert (found.state, found.deaths, found.cause) == ("halted", 0, "no such function")
+    events = [e for e in rig.events if e.text == "parked"]
+    assert [(e.fields["id"], e.fields["cause"]) for e in events] == [("odd", "no such function")]
+    assert rig.core.metrics.parked == 1
+    assert rig.reply(nodes.peer(0), TaskHalt("odd", "again", 1)).status == 409
+
+    assert rig.reply(C, TaskContinue("odd")).ok
+    nodes.take()
+    assert nodes.held[0] == {"odd": 2}
+    assert rig.reply(nodes.peer(0), TaskHalt("odd", "stale", 1)).status == 409
+    nodes.finish(0, "odd")
+
+
+def test_a_person_who_halts_a_task_does_not_park_it(rig: Rig) -> None:
+    rig.create(C, "one")
+    assert rig.reply(C, TaskHalt("one", "for the night")).ok
+    assert rig.core.metrics.parked == 0
 
 
 @pytest.mark.parametrize(("limit", "parked"), [(1, 1), (2, 2), (0, None)])

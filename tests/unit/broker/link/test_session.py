@@ -20,10 +20,11 @@ from understudy_broker.protocol.messages import (
     Bye,
     Credit,
     Refused,
+    Request,
     Response,
     Settled,
 )
-from understudy_store.commands import PromiseSettle, Reply
+from understudy_store.commands import PromiseGet, PromiseSettle, Reply
 from understudy_store.records import Value
 
 
@@ -232,3 +233,18 @@ def test_a_missing_frame_of_the_broker_ends_the_connection() -> None:
     peer.connect()
     assert not peer.session.is_broken(0)
     assert peer.session.accepts(first), "each connection counts from 1"
+
+
+def test_requests_that_wait_are_amended_before_they_are_sent() -> None:
+    peer = Peer()
+    first = peer.request("early")
+    peer.session.open(hello("a"), 0)
+    peer.session.receive([welcome()], 0)
+    peer.session.send(Credit(3))
+    peer.session.amend(lambda command: PromiseGet("amended"))
+    later = peer.request("late")
+    sent = [Request(first, PromiseGet("amended")), Credit(3), Request(later, PromiseGet("late"))]
+    assert peer.sent() == sent
+    # So they are if they are sent again.
+    peer.connect()
+    assert peer.sent() == [sent[0], sent[2]]

@@ -61,7 +61,7 @@ def test_a_named_file_is_used_instead(clean: Path) -> None:
         ({"listen": "tcp://*:x"}, "ends with a port"),
         ({"lease_ttl_s": "soon"}, "'lease_ttl_s' (flag --lease-ttl-s)"),
         ({"lease_ttl_s": 2, "beat_s": 1.5}, "beat_s must be at most half"),
-        ({"color": "red"}, "'color' (flag --color) does not exist; there are: beat_s"),
+        ({"color": "red"}, "'color' (flag --color) does not exist; there are: accept_clock"),
         ({"payload_bytes_max": 20 << 20}, "frame_bytes_max must exceed"),
     ],
 )
@@ -104,3 +104,23 @@ def test_an_address_tells_whether_other_machines_can_connect(
     listen: str, open_to_others: bool
 ) -> None:
     assert load_settings(flags={"listen": listen}).open_to_others is open_to_others
+
+
+def test_a_broker_listens_where_clients_look_for_it(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_URL", "tcp://127.0.0.1:6001")
+    assert load_settings().listen == "tcp://127.0.0.1:6001"
+    (clean / "understudy.toml").write_text('[broker]\nlisten = "tcp://127.0.0.1:6002"\n')
+    assert load_settings().listen == "tcp://127.0.0.1:6002", "the file is about this broker"
+    monkeypatch.setenv("UNDERSTUDY_BROKER__LISTEN", "tcp://127.0.0.1:6003")
+    assert load_settings().listen == "tcp://127.0.0.1:6003"
+    assert load_settings(flags={"listen": "tcp://127.0.0.1:6004"}).listen == "tcp://127.0.0.1:6004"
+
+
+def test_a_wrong_url_of_the_environment_is_named(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_URL", "nowhere")
+    with pytest.raises(SettingsError, match=r"'listen' \(environment UNDERSTUDY_URL\)"):
+        load_settings()

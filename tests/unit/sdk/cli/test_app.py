@@ -9,24 +9,26 @@ import pytest
 
 from understudy import ConfigurationError
 from understudy.cli import main
-from understudy.cli.app import COMMANDS, take_verbose
+from understudy.cli.app import COMMANDS, take_flag
 from understudy.cli.errors import explain
-from understudy.errors import BrokerUnavailableError
+from understudy.errors import BrokerUnavailableError, PayloadTooLargeError
 from understudy_actors.errors import CommandError
 
 
 def test_verbose_may_stand_anywhere_before_a_double_dash() -> None:
-    assert take_verbose(["groups", "--verbose"]) == (True, ["groups"])
-    assert take_verbose(["x", "--", "--verbose"]) == (False, ["x", "--", "--verbose"])
+    assert take_flag("--verbose", ["groups", "--verbose"]) == (True, ["groups"])
+    assert take_flag("--verbose", ["x", "--", "--verbose"]) == (False, ["x", "--", "--verbose"])
 
 
 def test_errors_and_their_exit_codes() -> None:
     text, code = explain(BrokerUnavailableError("tcp://h:1", "refused"))
-    assert code == 1
+    assert code == 4
     assert "understudy broker" in text
     assert "Runtime" not in text
     assert explain(ConfigurationError("x"))[1] == 2
     assert explain(CommandError(404, "no"))[1] == 1
+    assert explain(CommandError(409, "another call has this id"))[1] == 3
+    assert explain(PayloadTooLargeError("the payload", 5, 4))[1] == 3
     text, code = explain(ZeroDivisionError("oops"))
     assert (code, "--verbose" in text) == (1, True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from understudy.cli.call_graph import Line, Node, Omitted, build, lines, status
 from understudy.cli.call_graph_text import Surroundings, as_data, draw, progress_line
 from understudy.values import Codec
+from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.records import (
     EMPTY,
     HEADER_ATTEMPT,
@@ -119,6 +122,15 @@ def test_a_chosen_id_is_ordered_by_its_place() -> None:
     assert ids(root) == ["p.1", "mine", "p.3", "other"]
 
 
+def test_children_with_shortened_ids_are_ordered_by_their_number() -> None:
+    parent = "p" + ".1" * 255
+    short = [child_id(parent, number) for number in (10, 9, 2)]
+    records = [promise(parent), *(promise(id, branch=parent) for id in short)]
+    root = tree(*records, root=parent)
+    assert all("~" in id for id in short)
+    assert ids(root) == short[::-1]
+
+
 def test_the_children_of_a_chosen_id_are_found_by_their_tags() -> None:
     root = tree(promise("p"), promise("x", branch="p"), promise("x.1", branch="x", origin="p"))
     assert [node.id for node in root.walk()] == ["p", "x", "x.1"]
@@ -224,10 +236,13 @@ def test_status_of_a_pending_call() -> None:
     assert status_of(pending, task("p", "suspended")) == "waiting"
     assert status_of(pending, task("p", "halted")) == "halted"
     assert status_of(pending, task("p", "halted", deaths=5, cause="x")) == "parked"
+    assert status_of(pending, task("p", "halted", cause="no such function")) == "parked"
     assert status_of(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
     later = task("p", "pending", retry_at=7500)
     assert status_of(pending, later) == "queued for group g, due in 2.5 s"
     assert status_of(pending, later, nodes=0) == "queued: nothing serves group g"
+    failed = task("p", "pending", retry_at=7500, failures=2)
+    assert re.fullmatch(r"attempt 3 at \d\d:\d\d:07", status_of(pending, failed))
 
 
 def test_status_of_other_promises() -> None:
@@ -244,7 +259,7 @@ def test_status_of_other_promises() -> None:
 
 
 def test_drawing() -> None:
-    error = Codec().encode_error(ValueError("no such order\nat all"))
+    error = Codec().encode_error(ValueError("no such\norder"))
     root = tree(
         promise("p", "order", state="pending", created_at=0),
         promise("p.1", "charge", branch="p", state="pending", created_at=1000),

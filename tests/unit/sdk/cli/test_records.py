@@ -10,8 +10,10 @@ from understudy.cli.commands.invoke import show_call
 from understudy.cli.json_data import compact, decoded, print_json
 from understudy.cli.options import parse_value
 from understudy.cli.records import (
+    REASON_CHARS_MAX,
     failure_notes,
     failure_reason,
+    failure_text,
     promise_json,
     task_json,
     task_trouble,
@@ -34,6 +36,17 @@ def test_failures_in_a_few_words() -> None:
     assert failure_reason(record("pending")) == ""
     foreign = Codec().encode_value({"code": 5})
     assert failure_reason(record("rejected", Value({}, foreign))) == 'unknown: {"code": 5}'
+
+
+def test_messages_of_several_lines_are_whole() -> None:
+    message = "2 validation errors for Order\nqty\n  a number is needed\nname\n  a text is needed"
+    failed = record("rejected", Value({}, Codec().encode_error(ValueError(message))))
+    assert failure_text(failed) == f"ValueError: {message}"
+    assert failure_reason(failed) == (
+        "ValueError: 2 validation errors for Order qty a number is needed name a text is needed"
+    )
+    endless = record("rejected", Value({}, Codec().encode_error(ValueError("no\n" * 999))))
+    assert len(failure_reason(endless)) == REASON_CHARS_MAX
 
 
 def test_notes_of_a_failure() -> None:
@@ -72,6 +85,8 @@ def test_trouble_of_a_task_in_words() -> None:
     assert task_trouble(TaskRecord("p", "fulfilled", 2, "poll://any@g", cause="x")) == ""
     once = TaskRecord("p", "acquired", 2, "poll://any@g", "n#1", 10, 20, deaths=1, cause="n died")
     assert task_trouble(once) == "its holder vanished once; the last: n died"
+    failed = TaskRecord("p", "pending", 2, "poll://any@g", failures=1, cause="attempt 1 failed: x")
+    assert task_trouble(failed) == "attempt 1 failed: x"
 
 
 def test_integers_of_any_length_are_read_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

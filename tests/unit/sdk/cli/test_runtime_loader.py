@@ -95,9 +95,9 @@ def test_invalid_configurations() -> None:
 @pytest.mark.parametrize("asked", [None, True, False])
 def test_a_local_runtime_that_gets_an_address_joins_that_broker(asked: bool | None) -> None:
     runtime = Runtime.local(pickle=asked)
-    before = runtime.is_embedded
+    before = runtime.session.embedded is not None
     runtime.configure(url="tcp://127.0.0.1:7777")
-    assert (before, runtime.is_embedded) == (True, False)
+    assert (before, runtime.session.embedded is not None) == (True, False)
     assert runtime.url == "tcp://127.0.0.1:7777"
     # Other processes may send values now, so pickles need the user's own word.
     assert runtime.session.env.values.codec.pickle is bool(asked)

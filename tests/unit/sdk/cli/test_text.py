@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from understudy.cli.commands.groups import groups_json, groups_text
@@ -9,6 +11,7 @@ from understudy.cli.errors import UsageError
 from understudy.cli.options import parse_pairs, parse_value
 from understudy.cli.tables import table
 from understudy.cli.times import duration, moment, parse_seconds
+from understudy.promises import utc
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
 
 
@@ -41,6 +44,14 @@ def test_durations(ms: int, text: str) -> None:
 def test_moments_are_in_utc() -> None:
     assert moment(0) == "1970-01-01 00:00:00"
     assert moment(None) is None
+
+
+@pytest.mark.parametrize("epoch_ms", [253_402_300_800_000, 10**15, 2**62, 2**63 - 1])
+def test_moments_after_the_last_date_are_shown(epoch_ms: int) -> None:
+    assert moment(253_402_300_799_999) == "9999-12-31 23:59:59"
+    assert moment(epoch_ms) == "after 9999"
+    assert utc(epoch_ms) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert utc(1500) == datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,10 +61,30 @@ class Broker:
 
 
 def handle_of(future: Future[PromiseRecord], decode: Callable[[PromiseRecord], Any]) -> Handle[Any]:
-    return Handle("x", Future(), future, decode, lambda id: None)
+    here: Any = SimpleNamespace(os_pid=os.getpid(), look=lambda id: None)
+    return Handle("x", Future(), future, decode, here, here)
 
 
 class TestHandles:
+    def test_a_handle_of_another_process_attaches_again(self) -> None:
+        here: Any = SimpleNamespace(os_pid=os.getpid())
+        parent: Any = SimpleNamespace(os_pid=os.getpid() - 1)
+        attached: Future[Any] = Future()
+        attached.set_result("record")
+        asked: list[str] = []
+
+        def attach(id: str) -> Any:
+            asked.append(id)
+            return here, attached
+
+        calls: Any = SimpleNamespace(attach=attach)
+        handle: Handle[Any] = Handle("x", Future(), Future(), lambda found: found, calls, parent)
+        assert repr(handle) == f"<Handle x of process {parent.os_pid}>"
+        assert handle.result(1) == "record"
+        assert handle.done()
+        assert asked == ["x"]
+        assert repr(handle) == "<Handle x done>"
+
     def test_a_wait_ends_at_its_timeout_and_may_be_repeated(self) -> None:
         asked: list[float | None] = []
 
@@ -78,7 +100,8 @@ class TestHandles:
         assert not handle.done()
         future.set_result(record("x"))
         assert handle.result() == "x"
-        assert asked == [2.5, None]
+        # It looks after 2 s at why it takes so long, and then waits for the rest.
+        assert asked == [2.0, 0.5, 2.0]
 
     def test_a_timeout_of_the_wait_differs_from_the_timeout_error_of_a_function(self) -> None:
         future: Future[PromiseRecord] = Future()

@@ -304,9 +304,8 @@ def test_a_function_that_is_not_deterministic() -> None:
     # Findings of a replay come first, with both places.
     assert re.search(
         r"\n\nWhen its node died .* \(checkpoint \d+\):\n"
-        r"  without a crash: 'done'\n"
-        r"  with this one:   NonDeterminismError: crash-test\.1: the history holds lfi "
-        rf"(step|inner) \(called at {place}\), but the code now asks for lfi (inner|step) "
+        r"  crash-test is parked: NonDeterminismError: crash-test\.1: the history holds run "
+        rf"(step|inner) \(called at {place}\), but the code now asks for run (inner|step) "
         rf"\(at {place}\)",
         text,
     )

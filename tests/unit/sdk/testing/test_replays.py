@@ -105,9 +105,11 @@ def test_code_may_go_on_after_the_recorded_end_unless_that_is_strict() -> None:
     history = history_of(checkout, 7)
     [replayed] = replay(history, longer, runtime=runtime, name="checkout")
     line = longer.__code__.co_firstlineno + 5
-    assert replayed.beyond == f"lfi charge at testing/test_replays.py:{line}"
-    assert "3 recorded calls match; then it asks for lfi charge at" in str(replayed)
-    with pytest.raises(NonDeterminismError, match=r"holds its end \(resolved\) after 3 calls.*lfi"):
+    assert replayed.beyond == f"run charge at testing/test_replays.py:{line}"
+    assert "3 recorded calls match; then it asks for run charge at" in str(replayed)
+    with pytest.raises(
+        NonDeterminismError, match=r"its end \(resolved\) after 3 calls.*run charge"
+    ):
         replay(history, longer, runtime=runtime, name="checkout", strict=True)
 
 
@@ -142,8 +144,8 @@ def test_another_order_names_both_places() -> None:
     old, new = checkout.__code__.co_firstlineno + 2, swapped.__code__.co_firstlineno + 1
     file = "testing/test_replays.py"
     assert str(caught.value).startswith(
-        f"call-1.1: the history holds lfi charge (called at {file}:{old}), but the code now asks "
-        f"for rfi ship (at {file}:{new}). A durable function must make the same calls"
+        f"call-1.1: the history holds run charge (called at {file}:{old}), but the code now asks "
+        f"for rpc ship (at {file}:{new}). A durable function must make the same calls"
     )
     [note] = caught.value.__notes__
     assert note == (

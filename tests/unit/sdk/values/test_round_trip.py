@@ -21,6 +21,7 @@ from tests.unit.sdk.values.samples import (
     same,
     values,
 )
+from understudy.errors import DecodingError
 
 
 class TestRoundTrip:
@@ -76,10 +77,11 @@ class TestRoundTrip:
         when = datetime(2024, 6, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
         assert round_trip(when).tzinfo is zoneinfo.ZoneInfo("Europe/Berlin")
 
-    def test_an_unknown_zone_leaves_the_instant(self) -> None:
+    def test_an_unknown_zone_is_an_error_and_not_another_zone(self) -> None:
         when = datetime(2024, 6, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
         data = CODEC.encode_value(when).replace(b"Europe/Berlin", b"Europe/Nerlib")
-        assert CODEC.decode_value(data) == when
+        with pytest.raises(DecodingError, match=r"'Europe/Nerlib' is not known.*package tzdata"):
+            CODEC.decode_value(data)
 
     def test_plain_data_is_plain_msgpack(self) -> None:
         value = {"id": "a", "n": [1, 2.5, None, True], "b": b"x"}

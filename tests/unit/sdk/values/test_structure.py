@@ -32,7 +32,7 @@ from tests.unit.sdk.values.samples import (
     round_trip,
     same,
 )
-from understudy.errors import DecodingError
+from understudy.errors import DecodingError, EncodingError
 from understudy.values import CallTypes
 
 
@@ -166,6 +166,10 @@ class TestHints:
         def f(ctx: Any, a: Nowhere, b: Item) -> None:  # type: ignore[name-defined]  # noqa: F821
             raise AssertionError("never called: only its signature is read")
 
-        data = CODEC.encode_call((Item("a"), Item("b")), {})
-        args, _ = CODEC.decode_call(data, CallTypes.of(functools.partial(f)))
-        assert args == ({"sku": "a", "count": 1}, Item("b"))
+        types = CallTypes.of(functools.partial(f))
+        args, _ = CODEC.decode_call(CODEC.encode_call(({"sku": "a"}, Item("b")), {}), types)
+        assert args == ({"sku": "a"}, Item("b"))
+        with pytest.raises(EncodingError, match=r"argument 1 .*'Nowhere'.* is not defined"):
+            CODEC.encode_call((Item("a"), Item("b")), {}, types.names, types)
+        with pytest.raises(DecodingError, match=r"argument 1 .*'Nowhere'.* is not defined"):
+            CODEC.decode_call(CODEC.encode_call((Item("a"), Item("b")), {}), types)

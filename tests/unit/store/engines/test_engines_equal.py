@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.store.machine.properties import check_read
 from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
 from understudy_store.changes import Changes, Snapshot
@@ -98,9 +99,10 @@ def test_engines_are_equal(empty_store: Path, data: st.DataObject) -> None:
         changes = data.draw(batches(now, known))
         # Reads bring all into the file: without them it stays in the journal, for others to follow.
         reads = data.draw(st.just([]) | st.lists(st.builds(Read, commands, moments), max_size=4))
-        assert sqlite.commit(changes, reads, SOLE_EPOCH) == memory.commit(
-            changes, reads, SOLE_EPOCH
-        )
+        replies = memory.commit(changes, reads, SOLE_EPOCH)
+        assert sqlite.commit(changes, reads, SOLE_EPOCH) == replies
+        for read, reply in zip(reads, replies, strict=True):
+            check_read(known, read, reply)
         assert _found(sqlite) == _found(memory) == known
         in_journal = 0 if reads else in_journal + bool(changes)
         assert sqlite.journaled._active.commits == in_journal

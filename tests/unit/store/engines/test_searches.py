@@ -20,7 +20,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
+from understudy_store.engines.base import SOLE_EPOCH, Engine, Opening, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.searches import prefix_end
 from understudy_store.engines.sql.rows import shard_of
@@ -154,7 +154,7 @@ def test_what_the_file_refuses_is_said_later_and_again(tmp_path: Path, changes: 
     with pytest.raises(StoreFormatError, match=r"x\.db\.journal do not follow"):
         SqliteEngine(path)
     path.with_name("x.db.journal").unlink()
-    engine = SqliteEngine(path)
+    engine = SqliteEngine(path, Opening(accept_lost_journal=True))
     assert engine.find(["a", "b", "c"]) == [row("a")]
     assert engine.load().now == 1
     engine.close()

@@ -139,7 +139,8 @@ class Chooser(ABC):
             return TaskFulfill(task.id, version, self.random.choice(["resolved", "rejected"]))
         if kind == "beat":
             return TaskHeartbeat(self.pid(), ((task.id, version),))
-        return TaskRelease(task.id, version, self.random.choice([0, 10]))
+        failed, cause = self.random.choice([(False, ""), (True, ""), (True, "attempt 1 failed")])
+        return TaskRelease(task.id, version, self.random.choice([0, 10]), failed, cause)
 
     def inner(self, task: TaskRecord) -> PromiseCreate | PromiseSettle:
         """Something under a fence."""
@@ -172,7 +173,9 @@ class Chooser(ABC):
         """An operator."""
         chance = self.random.random()
         if chance < 0.35:
-            return TaskHalt(self.task("acquired", "suspended", "pending").id)
+            task = self.task("acquired", "suspended", "pending")
+            # A holder that cannot go on says its version.
+            return TaskHalt(task.id, "why", self.random.choice([0, 0, task.version]))
         if chance < 0.8:
             return TaskContinue(self.task("halted").id)
         if chance < 0.9:

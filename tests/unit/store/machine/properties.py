@@ -1,4 +1,4 @@
-"""The properties of the semantics, one function each: p01 to p19.
+"""The properties of the semantics, one function each: p01 to p25.
 
 A property of states (S) takes a `View`, one of steps (T) the views before and after and the `Step`
 between them; where the contract has both under one number, the second is ``pNN_step``.
@@ -9,29 +9,41 @@ use them: unit tests, hypothesis, a simulator.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
+from cronsim import CronSim
 
+from tests.unit.store.machine import edges
+from understudy_store.addresses import canonical
 from understudy_store.commands import (
+    PromiseCancel,
+    PromiseCreate,
     PromiseSettle,
     Reply,
+    ScheduleCreate,
+    ScheduleDelete,
     StoreCommand,
     TaskContinue,
+    TaskCreate,
     TaskFence,
     TaskFulfill,
     TaskHalt,
     TaskRelease,
     TaskSuspend,
 )
+from understudy_store.engines.base import Read
 from understudy_store.machine import Execute, Machine
 from understudy_store.machine.packed import all_promises
 from understudy_store.machine.state import State, children_of
 from understudy_store.machine.timers import Timers
 from understudy_store.records import (
+    CANCELED,
     EMPTY,
     PENDING,
     TAG_BRANCH,
+    TAG_DELAY,
     TAG_PARENT,
     TAG_SCOPE,
     TAG_TARGET,
@@ -39,6 +51,7 @@ from understudy_store.records import (
     TIMEDOUT,
     PromiseRecord,
     Row,
+    ScheduleRecord,
     TaskRecord,
     is_external,
 )
@@ -52,6 +65,10 @@ class View(msgspec.Struct, frozen=True):
     callbacks: dict[str, tuple[str, ...]]
     listeners: dict[str, tuple[str, ...]]
     unblocks: frozenset[tuple[str, str]]
+    schedules: dict[str, ScheduleRecord]
+    #: the greatest time that the machine has seen, and how far it is ahead of the date
+    now: int
+    ahead: int
 
     def pending(self, promise_id: str) -> bool:
         """Whether the row says pending."""
@@ -61,7 +78,7 @@ class View(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What led from one view to the next, and what came out of it."""
 
-    name: Literal["apply", "sweep", "release", "retract_crashes", "restart"]
+    name: Literal["apply", "sweep", "release", "retract_crashes", "follow", "restart"]
     now: int
     command: StoreCommand | None = None
     reply: Reply | None = None
@@ -84,13 +101,16 @@ def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
         {key: tuple(each.callbacks) for key, each in live.items() if each.callbacks},
         {key: tuple(each.listeners) for key, each in live.items() if each.listeners},
         frozenset(machine.state.unblocks),
+        dict(machine.state.schedules),
+        machine.state.now,
+        machine.state.ahead,
     )
 
 
 def check_state(machine: Machine, history: Mapping[str, Row] | None = None) -> View:
     """Check every property of states; returns the view."""
     seen = view(machine, history)
-    for check in (p01, p02, p03, p07, p08, p09, p12, p18, p19):
+    for check in (p01, p02, p03, p07, p08, p09, p12, p18, p19, p22, p23, p24, p25):
         check(seen)
     check_memory(machine.state)
     return seen
@@ -99,7 +119,8 @@ def check_state(machine: Machine, history: Mapping[str, Row] | None = None) -> V
 def check_step(before: View, after: View, step: Step) -> None:
     """Check every property of steps."""
     checks = (p03_step, p04, p05, p06, p10, p11, p12_step, p13, p14, p15, p16, p17, p19_step)
-    for check in checks:
+    later = (p20, p20_promises, p21, p22_step, p23_step, p24_step)
+    for check in (*checks, *later):
         check(before, after, step)
 
 
@@ -183,6 +204,42 @@ def p19(v: View) -> None:
         assert t.deaths == 0 or t.cause, ("p19", t)
 
 
+def p22(v: View) -> None:
+    """A task that waits, or is over, has nothing to learn."""
+    for t in v.tasks.values():
+        assert not t.resumes or t.state not in ("suspended", "fulfilled"), ("p22", t)
+
+
+def p23(v: View) -> None:
+    """A schedule ran before it runs next."""
+    for each in v.schedules.values():
+        check_schedule(each)
+
+
+def check_schedule(schedule: ScheduleRecord) -> None:
+    """Check p23 for one schedule."""
+    last = schedule.last_run_at
+    assert last is None or last < schedule.next_run_at, ("p23", schedule)
+
+
+def p24(v: View) -> None:
+    """Nothing was created or has settled later than now."""
+    for p in v.promises.values():
+        assert p.created_at <= v.now, ("p24", p, v.now)
+        assert p.settled_at is None or p.settled_at <= v.now, ("p24", p, v.now)
+    for schedule in v.schedules.values():
+        assert schedule.created_at <= v.now, ("p24", schedule, v.now)
+        # Its runs are dates.
+        last = schedule.last_run_at
+        assert last is None or last <= v.now - v.ahead, ("p24", schedule, v.now, v.ahead)
+
+
+def p25(v: View) -> None:
+    """A timer has no target."""
+    for p in v.promises.values():
+        assert p.tags.get(TAG_TIMER) != "true" or TAG_TARGET not in p.tags, ("p25", p)
+
+
 def check_swept(machine: Machine, now: int) -> None:
     """After sweeping until nothing is left (p18): nothing that is due has been passed over."""
     s = machine.state
@@ -192,7 +249,7 @@ def check_swept(machine: Machine, now: int) -> None:
             assert p.task.retry_at is None or p.task.retry_at > now, ("p18", p.task.record())
             assert p.task.expires_at is None or p.task.expires_at > now, ("p18", p.task.record())
     for schedule in s.schedules.values():
-        assert schedule.next_run_at > now, ("p18", schedule)
+        assert schedule.next_run_at + s.ahead > now, ("p18", schedule)
 
 
 # ---- steps --------------------------------------------------------------------------------------
@@ -331,11 +388,12 @@ def p14(before: View, after: View, step: Step) -> None:
 
 
 def p15(_before: View, after: View, step: Step) -> None:
-    """What is offered exists, under the version that it has."""
+    """What is offered exists, under the version that it has, to the target of its promise."""
     for execute in step.executes:
         task = after.tasks[execute.id]
         assert execute.version == task.version, ("p15", execute)
-        assert execute.target == task.target, ("p15", execute)
+        target = canonical(after.promises[execute.id].tags[TAG_TARGET])
+        assert execute.target == task.target == target, ("p15", execute, target)
 
 
 def p16(before: View, after: View, step: Step) -> None:
@@ -391,13 +449,196 @@ def p19_step(before: View, after: View, step: Step) -> None:
             somewhere = (TaskFence, TaskSuspend, TaskRelease, TaskContinue)
             itself = isinstance(step.command, somewhere) and mine
             assert itself or key in branches, ("p19", old, new, step)
-            assert (new.deaths, new.cause) == (0, None), ("p19", old, new)
+            given = step.command.cause if isinstance(step.command, TaskRelease) and mine else ""
+            assert (new.deaths, new.cause) == (0, given or None), ("p19", old, new)
         elif new.cause != old.cause:
-            assert isinstance(step.command, TaskHalt | TaskContinue), ("p19", old, new, step)
+            said = TaskHalt | TaskContinue | TaskRelease
+            if new.cause is None:
+                # The task got somewhere, so the failure of an attempt is of no interest any more.
+                said |= TaskFence | TaskSuspend
+            assert isinstance(step.command, said), ("p19", old, new, step)
             assert mine, ("p19", old, new, step)
         if new.state == "halted" and old.state != "halted":
             assert isinstance(step.command, TaskHalt), ("p19", old, new, step)
             assert mine, ("p19", old, new, step)
+
+
+def p20(before: View, after: View, step: Step) -> None:
+    """A task changes its state only along the edges of `edges`."""
+    consumed = {awaiter for _, awaiter in _consumed(before, after)}
+    command, reply = step.command, step.reply
+    own = getattr(command, "id", None)
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        edge = (None if old is None else old.state, new.state)
+        p = after.promises[key]
+        settled = p.state != PENDING and (key not in before.promises or before.pending(key))
+        if key == own and command is not None and reply is not None:
+            expired = settled and p.settled_at == p.timeout_at
+            edges.check_own(command, reply, edge, expired=expired)
+        elif edge[0] != edge[1]:
+            resumed = key in consumed
+            edges.check_other(step.name, command, key, edge, settled=settled, resumed=resumed)
+
+
+def p20_promises(before: View, after: View, step: Step) -> None:
+    """A settlement that is not the deadline's is what a command asks for, with its value."""
+    command = step.command
+    for p in _settled_between(before, after):
+        if p.settled_at == p.timeout_at:
+            continue
+        if isinstance(command, PromiseCancel):
+            value = command.value if p.id == command.id else EMPTY
+            assert (p.state, p.value) == (CANCELED, value), ("p20", p, step)
+            continue
+        asked = command.commands if isinstance(command, TaskFence) else (command,)
+        assert any(
+            isinstance(each, PromiseSettle | TaskFulfill)
+            and (each.id, each.state, each.value) == (p.id, p.state, p.value)
+            for each in asked
+        ), ("p20", p, step)
+
+
+def p21(before: View, after: View, step: Step) -> None:
+    """An offer is made when it is due, and armed anew later than now; else it stays armed."""
+    offered = {execute.id for execute in step.executes}
+    assert not offered or step.name == "sweep", ("p21", step)
+    if step.name == "restart":
+        # What is due is offered again after a restart, see p18.
+        return
+    for key, new in after.tasks.items():
+        if new.retry_at is None:
+            assert key not in offered, ("p21", new)
+            continue
+        old = before.tasks.get(key)
+        if old is not None and old.retry_at is not None:
+            if key in offered:
+                assert old.retry_at <= step.now < new.retry_at, ("p21", old, new, step)
+            else:
+                assert new.retry_at == old.retry_at, ("p21", old, new, step)
+        elif key in offered:
+            assert new.retry_at > step.now, ("p21", new, step)
+        else:
+            assert new.retry_at == _first_offer(after.promises[key], old, step), ("p21", new, step)
+
+
+def _first_offer(p: PromiseRecord, old: TaskRecord | None, step: Step) -> int:
+    """When a task that has just become pending is due."""
+    if old is None:
+        return max(step.now, int(p.tags.get(TAG_DELAY, "0")))
+    if isinstance(step.command, TaskRelease) and step.command.id == p.id:
+        return step.now + step.command.delay
+    return step.now
+
+
+def p22_step(before: View, after: View, step: Step) -> None:
+    """`resumes` grows by what settles, and is cleared only where the holder learns of it."""
+    consumed = _consumed(before, after)
+    for key, new in after.tasks.items():
+        old = before.tasks.get(key)
+        resumes = () if old is None else old.resumes
+        if new.resumes[: len(resumes)] == resumes:
+            more = new.resumes[len(resumes) :]
+            assert all((each, key) in consumed for each in more), ("p22", old, new)
+            dispatched = old is not None and old.state == "pending" and new.state == "acquired"
+            assert not (dispatched and resumes), ("p22: told of nothing", old, new)
+            continue
+        assert old is not None, ("p22", new)
+        suspends = isinstance(step.command, TaskSuspend) and step.command.id == key
+        learns = (old.state, new.state) == ("pending", "acquired") or suspends
+        assert new.resumes == (), ("p22", old, new)
+        assert learns or new.state == "fulfilled", ("p22", old, new, step)
+
+
+def p23_step(before: View, after: View, step: Step) -> None:
+    """Schedules are made and deleted by commands; else only the times of their runs change."""
+    date = after.now - after.ahead
+    check_schedules(before.schedules, after.schedules, step.name, step.command, step.now, date)
+
+
+def check_schedules(
+    before: Mapping[str, ScheduleRecord],
+    after: Mapping[str, ScheduleRecord],
+    kind: str,
+    command: StoreCommand | None,
+    now: int,
+    date: int,
+) -> None:
+    """Check p23 for one step, after which schedules run by `date`."""
+    for key in before.keys() - after.keys():
+        assert isinstance(command, ScheduleDelete), ("p23", key)
+        assert command.id == key, ("p23", key)
+    for key, new in after.items():
+        old = before.get(key)
+        if old is new:
+            continue
+        check_schedule(new)
+        if old is None:
+            assert isinstance(command, ScheduleCreate), ("p23", new)
+            assert (command.id, new.created_at, new.last_run_at) == (key, now, None), ("p23", new)
+            continue
+        born = msgspec.structs.replace(
+            new, next_run_at=old.next_run_at, last_run_at=old.last_run_at
+        )
+        assert born == old, ("p23", old, new)
+        if new == old:
+            continue
+        if kind == "sweep":
+            assert new.last_run_at is not None, ("p23", old, new)
+            assert old.next_run_at <= new.last_run_at <= date, ("p23", old, new)
+            assert new.next_run_at == _following(new, new.last_run_at), ("p23", old, new)
+        else:
+            # The date was set back.
+            assert kind in ("follow", "restart"), ("p23", old, new)
+            assert new.next_run_at < old.next_run_at, ("p23", old, new)
+            assert new.next_run_at == _following(new, date), ("p23", old, new)
+            assert new.last_run_at in (None, old.last_run_at), ("p23", old, new)
+
+
+def _following(schedule: ScheduleRecord, at: int) -> int:
+    """The first occurrence after `at`."""
+    after = datetime.fromtimestamp(at / 1000, UTC)
+    return round(next(CronSim(schedule.cron, after)).timestamp() * 1000)
+
+
+def p24_step(before: View, after: View, step: Step) -> None:
+    """What is new was created now; at its deadline, if that is over; or at its occurrence."""
+    for key in after.promises.keys() - before.promises.keys():
+        p = after.promises[key]
+        if step.name == "sweep":
+            occurrence = p.created_at - after.ahead
+            assert any(
+                old.next_run_at <= occurrence <= (after.schedules[each].last_run_at or 0)
+                and p.timeout_at == p.created_at + old.promise_timeout
+                for each, old in before.schedules.items()
+            ), ("p24", p, step)
+        else:
+            made = isinstance(step.command, PromiseCreate | TaskCreate | TaskFence)
+            assert made, ("p24", p, step)
+            assert p.created_at == min(step.now, p.timeout_at), ("p24", p, step)
+
+
+def check_read(rows: Mapping[str, Row], read: Read, reply: Reply) -> None:
+    """Check p17 for a search or a preload, which the engine answers from `rows`."""
+    found = [*(reply.promises or ()), *(each for each in (reply.promise,) if each is not None)]
+    for p in found:
+        stored = rows[p.id].promise
+        if stored.state == PENDING and stored.timeout_at <= read.now:
+            timer = stored.tags.get(TAG_TIMER) == "true"
+            over = ("resolved" if timer else TIMEDOUT, stored.timeout_at, EMPTY)
+            assert (p.state, p.settled_at, p.value) == over, ("p17", p, read)
+        else:
+            assert p == stored, ("p17", p, read)
+    for t in reply.tasks or ():
+        promise, task = rows[t.id].promise, rows[t.id].task
+        if promise.state != PENDING or promise.timeout_at <= read.now:
+            holds = (t.pid, t.ttl, t.expires_at, t.retry_at, t.resumes)
+            assert (t.state, *holds) == ("fulfilled", None, None, None, None, ()), ("p17", t, read)
+        else:
+            assert t == task, ("p17", t, read)
+    wanted = getattr(read.command, "state", None)
+    for each in (*found, *(reply.tasks or ())):
+        assert wanted in (None, each.state), ("p17", each, read)
 
 
 # ---- memory -------------------------------------------------------------------------------------
@@ -425,7 +666,8 @@ def check_memory(s: State) -> None:
     assert _armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
     assert _armed(s.offers_due) == offers
-    assert _armed(s.occurrences) == {key: each.next_run_at for key, each in s.schedules.items()}
+    runs = {key: each.next_run_at + s.ahead for key, each in s.schedules.items()}
+    assert _armed(s.occurrences) == runs
     for state, count in s.counts.items():
         actual = sum(t.state == state for t in live.values())
         assert state == "fulfilled" or count == actual, ("count of tasks", state)

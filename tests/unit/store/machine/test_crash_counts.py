@@ -14,7 +14,8 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.machine.crash_counts import RETRACTABLE_MAX, moment
+from understudy_store.machine.crash_counts import RETRACTABLE_MAX
+from understudy_store.moments import moment
 
 
 @pytest.fixture

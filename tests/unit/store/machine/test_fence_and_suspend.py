@@ -150,8 +150,8 @@ def test_suspend_refuses_and_leaves_nothing_half_done(world: World) -> None:
         ((), 400),
         (("x", "x"), 400),
         (("x", "a"), 400),
-        (("x", "none"), 404),
-        (("done", "none"), 404),
+        (("x", "none"), 422),
+        (("done", "none"), 422),
         (("x", "plain"), 422),
         (("done", "plain"), 422),
     ):

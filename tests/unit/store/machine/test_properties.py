@@ -158,6 +158,9 @@ operations: st.SearchStrategy[Op] = st.one_of(
     st.tuples(st.just("land"), st.none()),
     st.tuples(st.just("restart"), st.none()),
     st.tuples(
+        st.just("follow"), st.sampled_from([0, 0, -3_600_000, -7_000, 1_500, 7_000, 900_000])
+    ),
+    st.tuples(
         st.just("release"),
         st.tuples(pids, st.booleans(), st.sampled_from([None, "gone"]), st.booleans()),
     ),
@@ -227,6 +230,9 @@ def _perform(world: World, op: Op) -> None:
     elif name == "advance":
         assert isinstance(what, int)
         world.advance(what)
+    elif name == "follow":
+        assert isinstance(what, int)
+        world.follow(what)
     elif name == "release":
         assert isinstance(what, tuple)
         pid, some, crash, presumed = what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.store.machine.world import START, World
@@ -133,6 +134,32 @@ def test_missed_occurrences_are_made_up_for_in_bounded_rounds() -> None:
     # all but the last were over before they began
     states = [record.state for record in world.view.promises.values()]
     assert states == ["rejected_timedout"] * 7 + ["pending"]
+    occurrences = [FIRST + n * MINUTE for n in range(8)]
+    assert [record.created_at for record in world.view.promises.values()] == occurrences
+
+
+@pytest.mark.parametrize("late", [0, 1, MINUTE - 1, MINUTE, 30 * MINUTE])
+def test_a_promise_is_created_at_its_occurrence_however_late_the_sweep_is(late: int) -> None:
+    world = World(MachineConfig(missed_max=1))
+    world.do(schedule(HOURLY, tags={TAG_TARGET: "g"}))
+    world.now = 60 * MINUTE + late
+    world.sweep()
+    record = world.record(f"s/{60 * MINUTE}")
+    assert (record.created_at, record.timeout_at) == (60 * MINUTE, 61 * MINUTE)
+    assert record.settled_at == (61 * MINUTE if late >= MINUTE else None)
+
+
+def test_what_a_schedule_was_made_with_does_not_change(world: World) -> None:
+    made = world.do(schedule()).schedule
+    world.now = FIRST + 3 * MINUTE
+    world.settle_down()
+    later = world.do(ScheduleGet("s")).schedule
+    assert made is not None
+    assert later is not None
+    ran = {"last_run_at": FIRST + 3 * MINUTE, "next_run_at": FIRST + 4 * MINUTE}
+    assert later == msgspec.structs.replace(made, **ran)
+    # A create with other arguments returns the one that is there.
+    assert world.do(schedule(HOURLY, "other", 5)).schedule == later
 
 
 def test_an_id_that_exists_is_left_as_it_is(world: World) -> None:
@@ -157,3 +184,72 @@ def test_the_id_of_a_schedule_is_not_a_template(world: World) -> None:
 def test_a_search_is_checked(world: World) -> None:
     assert world.do(ScheduleSearch("x", 10)).status == 200
     assert world.do(ScheduleSearch(limit=0)).status == 400
+
+
+def _next(world: World) -> tuple[int | None, int]:
+    record = world.do(ScheduleGet("s")).schedule
+    assert record is not None
+    return record.last_run_at, record.next_run_at
+
+
+def test_schedules_follow_a_clock_that_is_set_forward(world: World) -> None:
+    """As if the broker had been away, but sleeps and timeouts go on as before."""
+    world.do(schedule(timeout=10 * MINUTE))
+    world.promise("sleep", 2 * MINUTE, timer="true")
+    world.follow(-3 * MINUTE)
+    world.settle_down()
+    made = [f"s/{FIRST + n * MINUTE}" for n in range(3)]
+    assert [key for key in world.view.promises if key != "sleep"] == made
+    assert _next(world) == (FIRST + 2 * MINUTE, FIRST + 3 * MINUTE)
+    # Each has its whole timeout, from the moment that its occurrence is by the store's own time.
+    assert world.record(made[2]).created_at == FIRST - MINUTE
+    assert world.record(made[2]).timeout_at == FIRST + 9 * MINUTE
+    assert world.record("sleep").state == "pending"
+    assert world.machine.next_due() == FIRST
+
+
+def test_schedules_follow_a_clock_that_is_set_back(world: World) -> None:
+    """What has occurred occurs again, and its promise is there already."""
+    world.do(schedule())
+    world.now = FIRST + 5 * MINUTE
+    world.settle_down()
+    count = len(world.view.promises)
+    world.follow(3 * MINUTE)
+    assert _next(world) == (None, FIRST + 3 * MINUTE)
+    world.settle_down()
+    world.now += 3 * MINUTE
+    world.settle_down()
+    assert len(world.view.promises) == count
+    world.now += MINUTE
+    world.settle_down()
+    assert len(world.view.promises) == count + 1
+    assert _next(world) == (FIRST + 6 * MINUTE, FIRST + 7 * MINUTE)
+
+
+@pytest.mark.parametrize("ahead", [-MINUTE, 50 * MINUTE, 10 * 365 * 24 * 60 * MINUTE])
+def test_a_store_from_the_future_has_schedules_of_today(ahead: int) -> None:
+    """The broker ran once with a wrong clock; now schedules run by the right one."""
+    world = World()
+    today = START + MINUTE
+    world.now = today + ahead
+    world.do(schedule(HOURLY))
+    world.commit()
+    world.ahead = ahead
+    world.restart()
+    assert _next(world) == (None, 60 * MINUTE)
+    world.commit()
+    world.restart()
+    assert _next(world) == (None, 60 * MINUTE)
+    world.now = 60 * MINUTE + ahead
+    world.settle_down()
+    assert world.record(f"s/{60 * MINUTE}").created_at == world.now
+    assert world.record(f"s/{60 * MINUTE}").timeout_at == world.now + MINUTE
+
+
+def test_a_schedule_that_is_made_later_runs_by_the_date_too(world: World) -> None:
+    world.follow(-50 * MINUTE)
+    assert world.do(schedule(HOURLY)).status == 201
+    assert _next(world) == (None, 120 * MINUTE)
+    assert world.machine.next_due() == 70 * MINUTE
+    world.do(ScheduleDelete("s"))
+    assert world.machine.next_due() is None

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.store.machine.world import START, World, create
 from understudy_store.commands import (
+    PromiseCreate,
     PromiseGet,
     PromiseSettle,
     StoreCommand,
@@ -416,3 +417,35 @@ def test_preload_is_left_to_the_engine_for_who_holds_it(world: World) -> None:
     world.root("a")
     reply = world.do(TaskPreload("a", 1))
     assert (reply.status, reply.promises) == (200, None)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("version", [1, 2, 7])
+def test_halt_with_a_version_is_for_the_holder_of_that_version(state: str, version: int) -> None:
+    world = in_state(state)
+    reply = world.do(TaskHalt("a", "why", version))
+    if state == "acquired" and version == 1:
+        assert reply.status == 200
+        assert (world.task("a").state, world.task("a").cause) == ("halted", "why")
+    else:
+        assert reply.status == 409
+        assert world.task("a").state == state
+
+
+def test_a_release_may_say_why_and_progress_forgets_it(world: World) -> None:
+    world.root("a")
+    assert world.do(TaskRelease("a", 1, 0, True, "attempt 1 failed")).status == 200
+    assert world.task("a").cause == "attempt 1 failed"
+    world.commit()
+    world.restart()
+    assert world.do(TaskAcquire("a", 1, "n1", 100)).status == 200
+    assert world.task("a").cause == "attempt 1 failed"
+    assert world.do(TaskRelease("a", 2)).status == 200
+    assert world.task("a").cause == "attempt 1 failed", "another node has it to do"
+    assert world.do(TaskAcquire("a", 2, "n1", 100)).status == 200
+    assert world.do(TaskFence("a", 3, (PromiseCreate("a.1", START + 100),))).status == 200
+    assert world.task("a").cause is None
+    assert world.do(TaskRelease("a", 3, 0, True, "attempt 2 failed")).status == 200
+    assert world.do(TaskAcquire("a", 3, "n1", 100)).status == 200
+    assert world.do(TaskRelease("a", 4, 0, True, "line\nbreak\ud800")).status == 400
+    assert world.task("a").cause == "attempt 2 failed"

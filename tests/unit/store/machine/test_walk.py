@@ -54,6 +54,8 @@ class Walker(Chooser):
             world.land()
         elif chance < 0.965:
             world.restart()
+        elif chance < 0.967:
+            world.follow(self.random.choice([0, -60_000, -5_000, 5_000, 60_000]))
         elif chance < 0.98:
             pid = self.pid()
             keep = [each for each in world.machine.view.held(pid) if self.random.random() < 0.5]

@@ -116,6 +116,7 @@ class World:
     def __init__(self, config: MachineConfig = CONFIG) -> None:
         self.config = config
         self.now = START
+        self.ahead = 0
         self.shelf = Shelf()
         self.machine = Machine(config)
         self.flight: Changes | None = None
@@ -174,6 +175,12 @@ class World:
         """Let time pass."""
         self.now += ms
 
+    def follow(self, ahead: int) -> None:
+        """The wall clock is set: the date is `ahead` less than `now`."""
+        self.ahead = ahead
+        self.machine.follow(ahead, self.now)
+        self._done(Step("follow", self.now))
+
     def depart(self) -> Changes:
         """Take a batch; it is in flight until `land`. One batch may be in flight."""
         self.land()
@@ -208,6 +215,7 @@ class World:
             (self.shelf.listeners, seen.listeners),
         ):
             assert set(table) == {(key, each) for key, those in mine.items() for each in those}
+        assert self.shelf.schedules == seen.schedules
 
     def commit(self) -> Changes:
         """Take and write one batch."""
@@ -219,7 +227,7 @@ class World:
         """Begin again from what is written; everything else was never seen by anyone."""
         self.flight = None
         self.machine = Machine(config or self.config)
-        self.machine.restore(self.shelf.snapshot(), self.now)
+        self.machine.restore(self.shelf.snapshot(), self.now, self.ahead)
         before, self.view = self.durable, self.durable
         after = check_state(self.machine, self.shelf.rows)
         check_step(_without_times(before), after, Step("restart", self.now))

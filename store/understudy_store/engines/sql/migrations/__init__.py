@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: every revision, oldest first
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 HEAD: Final = REVISIONS[-1]
 #: identity of the store, and the number of the last commit in its tables
 JOURNALED: Final = (
     "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"
 )
+#: the journal that may have commits that the tables lack: none
+NO_JOURNAL: Final = "INSERT INTO meta (key, value) VALUES ('journal', '')"
 #: where alembic keeps the revision
 VERSION_TABLE: Final = "alembic_version"
 
@@ -33,6 +35,7 @@ def create(connection: Connection) -> None:
     METADATA.create_all(connection, checkfirst=False)
     connection.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('now', '0')")
     connection.exec_driver_sql(JOURNALED)
+    connection.exec_driver_sql(NO_JOURNAL)
     connection.exec_driver_sql(
         f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
         f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"

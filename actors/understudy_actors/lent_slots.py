@@ -1,0 +1,66 @@
+"""Lent slots: a function whose thread waits for another call gives its slot away meanwhile.
+
+A node performs so many functions at a time (its concurrency). A plain function that waits for a
+call to its own group in `Handle.result` would hold a slot that the call may need: with one slot
+neither could ever go on. So whoever blocks a thread until a promise settles does it `while_lent`,
+and the pool to which the thread belongs begins another run in its place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Lender(Protocol):
+    """The pool that a worker's thread belongs to."""
+
+    def lend(self) -> bool:
+        """Let another run begin while the calling thread waits; False: too many slots are lent."""
+
+    def take_back(self) -> None:
+        """Note that the calling thread goes on."""
+
+
+class _Thread(threading.local):
+    """Facts about the calling thread."""
+
+    #: the pool that the thread belongs to; None: it is no worker
+    lender: Lender | None = None
+    #: waits that are under way; several, if the function runs an event loop of its own
+    waits: int = 0
+    lent: bool = False
+
+
+_THREAD = _Thread()
+
+
+def join(lender: Lender) -> None:
+    """Make the calling thread one of `lender`'s workers."""
+    _THREAD.lender = lender
+
+
+def is_worker() -> bool:
+    """Return whether the calling thread has a slot to lend."""
+    return _THREAD.lender is not None
+
+
+@contextmanager
+def while_lent() -> Iterator[None]:
+    """Lend the slot of the calling thread, if it is a worker's, while the body waits."""
+    thread = _THREAD
+    lender = thread.lender
+    if lender is None:
+        yield
+        return
+    if thread.waits == 0:
+        thread.lent = lender.lend()
+    thread.waits += 1
+    try:
+        yield
+    finally:
+        thread.waits -= 1
+        if thread.waits == 0 and thread.lent:
+            lender.take_back()

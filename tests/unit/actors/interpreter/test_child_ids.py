@@ -1,0 +1,37 @@
+"""Ids of calls far down: bounded, different, deterministic, and found by the root's id."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy_actors.interpreter.child_ids import KEPT_CHARS, child_id
+from understudy_store.limits import ID_CHARS_MAX
+
+
+def test_a_chain_of_thousands_has_bounded_and_different_ids() -> None:
+    ids = ["tick"]
+    for _ in range(5000):
+        ids.append(child_id(ids[-1], 1))
+    assert len(set(ids)) == len(ids)
+    assert max(map(len, ids)) <= ID_CHARS_MAX
+    assert all(id.startswith("tick") for id in ids)
+    assert ids[3] == "tick.1.1.1"
+    readable = [id for id in ids if "~" not in id]
+    assert max(map(len, readable)) > ID_CHARS_MAX - 2, "an id is shortened only if it must be"
+
+
+@given(st.text(min_size=1, max_size=ID_CHARS_MAX), st.integers(1, 10**9), st.integers(1, 10**9))
+def test_any_parent(parent: str, one: int, other: int) -> None:
+    id = child_id(parent, one)
+    assert len(id) <= ID_CHARS_MAX
+    assert id == child_id(parent, one)
+    assert (id == child_id(parent, other)) == (one == other)
+    assert id.startswith(parent[:KEPT_CHARS])
+    assert id.endswith(f".{one}")
+
+
+@given(st.integers(1, 200))
+def test_callers_that_differ_only_at_the_end(length: int) -> None:
+    head = "x" * (ID_CHARS_MAX - length)
+    assert child_id(head + "a" * length, 1) != child_id(head + "b" * length, 1)

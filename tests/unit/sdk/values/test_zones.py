@@ -1,0 +1,120 @@
+"""Times keep their zone, or are refused where they are sent."""
+
+from __future__ import annotations
+
+import io
+import zoneinfo
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+
+import pytest
+
+from tests.unit.sdk.values.samples import CODEC, round_trip
+from understudy.errors import EncodingError
+
+#: in Berlin this hour comes twice, and the one of SPRING never
+AUTUMN = datetime(2024, 10, 27, 2, 30)  # noqa: DTZ001 - each test gives it a zone
+SPRING = datetime(2024, 3, 31, 2, 30)  # noqa: DTZ001
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+
+
+class Own(tzinfo):
+    def utcoffset(self, when: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+    def dst(self, when: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, when: datetime | None) -> str:
+        return "own"
+
+
+def shown(value: datetime | time) -> tuple[object, ...]:
+    offset, name = value.utcoffset(), value.tzname()
+    return repr(value), value.fold, repr(value.tzinfo), offset, name, value.dst()
+
+
+class TestStandardLibrary:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            AUTUMN,
+            AUTUMN.replace(tzinfo=UTC),
+            AUTUMN.replace(tzinfo=BERLIN),
+            AUTUMN.replace(tzinfo=BERLIN, fold=1),
+            SPRING.replace(tzinfo=BERLIN),
+            SPRING.replace(tzinfo=BERLIN, fold=1),
+            AUTUMN.replace(tzinfo=zoneinfo.ZoneInfo("UTC")),
+            AUTUMN.replace(tzinfo=timezone(timedelta(hours=-3, minutes=-30))),
+            AUTUMN.replace(tzinfo=timezone(timedelta(seconds=61, microseconds=5))),
+            AUTUMN.replace(tzinfo=timezone(timedelta(hours=1), "CET")),
+            AUTUMN.replace(tzinfo=timezone(timedelta(0), "a|b:c")),
+            time(1, 2, tzinfo=BERLIN, fold=1),
+            time(1, 2, tzinfo=timezone(timedelta(hours=1), "CET")),
+            datetime.min.replace(tzinfo=UTC),
+            datetime.max.replace(tzinfo=timezone(timedelta(hours=-23))),
+        ],
+        ids=str,
+    )
+    def test_times_keep_their_zone(self, value: datetime | time) -> None:
+        assert shown(round_trip(value)) == shown(value)
+
+    @pytest.mark.parametrize(
+        "zone",
+        [
+            Own(),
+            zoneinfo.ZoneInfo.from_file(
+                io.BytesIO(
+                    b"TZif2"
+                    + bytes(15)
+                    + (0).to_bytes(4, "big") * 3
+                    + (0).to_bytes(4, "big")
+                    + (1).to_bytes(4, "big")
+                    + (4).to_bytes(4, "big")
+                    + bytes(6)
+                    + b"UTC\0"
+                    + b"TZif2"
+                    + bytes(15)
+                    + (0).to_bytes(4, "big") * 3
+                    + (0).to_bytes(4, "big")
+                    + (1).to_bytes(4, "big")
+                    + (4).to_bytes(4, "big")
+                    + bytes(6)
+                    + b"UTC\0\nUTC0\n"
+                )
+            ),
+        ],
+        ids=["class", "file"],
+    )
+    def test_zones_that_cannot_be_kept_are_refused(self, zone: tzinfo) -> None:
+        with pytest.raises(EncodingError, match=r"\['at'\]: a time: its zone.*Use a zoneinfo"):
+            CODEC.encode_value({"at": AUTUMN.replace(tzinfo=zone)})
+
+    def test_a_name_that_is_no_text(self) -> None:
+        zone = timezone(timedelta(0), "\udc80")
+        with pytest.raises(EncodingError, match="Give the zone another name"):
+            CODEC.encode_value(AUTUMN.replace(tzinfo=zone))
+
+
+class TestLibraries:
+    def test_pytz(self) -> None:
+        pytz = pytest.importorskip("pytz", reason="pytz is not installed")
+        berlin = pytz.timezone("Europe/Berlin")
+        for value in [
+            berlin.localize(AUTUMN, is_dst=True),
+            berlin.localize(AUTUMN, is_dst=False),
+            AUTUMN.replace(tzinfo=pytz.utc),
+            AUTUMN.replace(tzinfo=pytz.FixedOffset(-90)),
+            time(1, 2, tzinfo=pytz.utc),
+        ]:
+            assert shown(round_trip(value)) == shown(value)
+        with pytest.raises(EncodingError, match="localize"):
+            CODEC.encode_value(AUTUMN.replace(tzinfo=berlin))
+
+    def test_dateutil(self) -> None:
+        tz = pytest.importorskip("dateutil.tz", reason="python-dateutil is not installed")
+        for zone in [tz.UTC, tz.tzoffset("a", 3600), tz.tzoffset(None, -60), tz.gettz(BERLIN.key)]:
+            for fold in (0, 1):
+                value = AUTUMN.replace(tzinfo=zone, fold=fold)
+                assert shown(round_trip(value)) == shown(value)
+        with pytest.raises(EncodingError, match="cannot be kept"):
+            CODEC.encode_value(AUTUMN.replace(tzinfo=tz.tzlocal()))
