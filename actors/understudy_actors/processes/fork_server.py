@@ -193,10 +193,15 @@ class ForkServer:
             _send(self._control, {"stale": Path(changed[0]).name})
             return None
         _flush()
+        # The child ignores the signals until it has its handlers back. Blocked, one that comes
+        # before that waits; ignored, it would be lost, and the child would never end.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._become_child(*fds)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return own_args
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in fds:
             os.close(fd)
         pidfd = os.pidfd_open(pid)

@@ -132,6 +132,18 @@ async def test_exit_codes_arrive(tmp_path: Path) -> None:
     assert (caught.value.exit_code, caught.value.lines[-1]) == (2, "last words")
 
 
+async def test_a_signal_right_after_the_fork_ends_the_child(tmp_path: Path) -> None:
+    lines = Lines()
+    signaled = "os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))"
+    async with open_pool(on_line=lines) as pool:
+        spec = _spec(tmp_path, imports=signaled, restart=RestartPolicy(max_restarts=0))
+        handle = await pool.start(spec)
+        with pytest.raises(RestartLimitError), trio.fail_after(PATIENCE_S):
+            await pool.wait()
+    assert handle.exit_code == -signal.SIGTERM
+    assert "ready" not in lines.of("a")
+
+
 async def test_a_dead_fork_server_is_replaced_and_its_children_live_on(tmp_path: Path) -> None:
     lines = Lines()
     async with open_pool(on_line=lines) as pool:

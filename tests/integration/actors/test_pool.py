@@ -31,14 +31,13 @@ LIVE = f"import signal\n{READY}signal.pause()\n"
 STUBBORN = (
     f"import signal\nsignal.signal(15, signal.SIG_IGN)\n{READY}\nwhile True: signal.pause()\n"
 )
+#: The signal is blocked, because one that comes right before a pause would not end the pause.
 POLITE = f"""
 import os, signal
-def leave(*_):
-    os.write(1, b'bye\\n')
-    os._exit(0)
-signal.signal(15, leave)
+signal.pthread_sigmask(signal.SIG_BLOCK, [15])
 {READY}
-while True: signal.pause()
+signal.sigwait([15])
+os.write(1, b'bye\\n')
 """
 
 SOON = RestartPolicy(initial_s=0, max_s=0, max_restarts=3)
