@@ -26,6 +26,8 @@ from understudy_store.records import (
 #: Seconds of waiting before the first looks; the second one tells what the first has asked for.
 #: Each further pause is twice the one before, so that a wait of weeks costs few looks.
 LOOKS_S: Final = (2.0, 0.5, 4.0)
+#: the longest pause, in seconds
+PAUSE_MAX_S: Final = 3600.0
 #: calls of a call graph that one look asks about
 LOOKED_AT_MAX: Final = 20
 #: failures to remember, so that each is told once
@@ -39,7 +41,7 @@ def pauses_s() -> Iterator[float]:
     yield from LOOKS_S
     pause_s = LOOKS_S[-1]
     while True:
-        pause_s *= 2
+        pause_s = min(2 * pause_s, PAUSE_MAX_S)
         yield pause_s
 
 

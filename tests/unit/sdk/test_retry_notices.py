@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from understudy.retry_notices import RetryNotices, pauses_s
+from understudy.retry_notices import PAUSE_MAX_S, RetryNotices, pauses_s
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import Response
 from understudy_store.commands import PromiseSearch, Reply, TaskGet
@@ -106,4 +106,4 @@ def test_what_cannot_be_asked_is_the_waits_own_business() -> None:
 def test_looks_become_rare_and_have_no_end() -> None:
     pauses = list(islice(pauses_s(), 100))
     assert pauses[0] >= 2, "a call that takes no longer costs nothing"
-    assert set(pauses[10:]) == {max(pauses)}
+    assert set(pauses[15:]) == {max(pauses)} == {PAUSE_MAX_S}
