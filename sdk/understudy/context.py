@@ -137,13 +137,12 @@ class Context:
     140
     """
 
-    __slots__ = ("_env", "_log", "_random", "_run")
+    __slots__ = ("_env", "_log", "_run")
 
     def __init__(self, run: RunView, env: NodeView) -> None:
         self._run = run
         self._env = env
-        # These two are made on demand, because most functions never use them.
-        self._random: random.Random | None = None
+        # It is made on demand, because most functions never use it.
         self._log: FunctionLog | None = None
 
     # About this run ------------------------------------------------------------------------------
@@ -215,7 +214,7 @@ class Context:
         >>> runtime.rpc("stopwatch-1", stopwatch).result()
         60.0
         """
-        return self._run.replay.time_ms / 1000
+        return self._run.replay.strand.time_ms / 1000
 
     @property
     def random(self) -> random.Random:
@@ -229,9 +228,7 @@ class Context:
         >>> runtime.rpc("dice-1", dice).result() in range(1, 7)
         True
         """
-        if self._random is None:
-            self._random = random.Random(self._run.id)
-        return self._random
+        return self._run.replay.strand.random
 
     def uuid(self) -> uuid.UUID:
         """Make a random UUID, the same in every replay.

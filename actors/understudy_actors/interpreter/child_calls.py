@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from understudy_actors.errors import RequestError
 from understudy_actors.interpreter.child_commands import (
     CallFrame,
     create_command,
     pending_record,
 )
-from understudy_actors.interpreter.child_ids import child_id
 from understudy_actors.interpreter.empty import NO_LIST, NO_SET
 from understudy_actors.interpreter.ports import FunctionLike
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Sleep
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
+from understudy_actors.interpreter.strands import Strand
 from understudy_store.commands import PromiseSettle
-from understudy_store.limits import ID_CHARS_MAX
 from understudy_store.records import RESOLVED, PromiseRecord, Value
 
 _LOCAL: Final = frozenset(("lfi", "lfc"))
@@ -77,11 +77,22 @@ class ChildCalls:
     def new_call(self, kind: str, name: str, site: str) -> CallSpec:
         """Number the next call in order, and return its spec for the caller to fill in."""
         replay = self.replay
-        replay.calls_made += 1
-        id = f"{self.frame.id}.{replay.calls_made}"
-        if len(id) > ID_CHARS_MAX:
-            id = child_id(self.frame.id, replay.calls_made)
-        return CallSpec(kind, id, name, site)
+        strand = replay.own if replay.find_strand is None else self._task_strand(name or kind)
+        return CallSpec(kind, strand.next_id(), name, site)
+
+    def _task_strand(self, call: str) -> Strand:
+        replay = self.replay
+        assert replay.find_strand is not None
+        strand = replay.find_strand()
+        if strand is None:
+            raise RequestError(
+                f"{self.function.name} calls {call} outside of its own tasks (in a callback or on "
+                "another thread, say), where the order of calls is not known: make the call in the "
+                "function or in a task that it starts"
+            )
+        if strand is not replay.own:
+            replay.own.tasks_called = True
+        return strand
 
     def defer(self, spec: CallSpec) -> None:
         """Have the call made at the next yield, even if it is not what is yielded."""
@@ -156,7 +167,7 @@ class ChildCalls:
             return
         function = spec.function
         assert function is not None
-        self.result.start(LocalStart(function, spec, record, self.replay.time_ms))
+        self.result.start(LocalStart(function, spec, record, self.replay.strand.time_ms))
 
     def settle_race(self, spec: CallSpec, winner: int) -> None:
         """Store which of a race's items has won, in one promise that is created and settled."""

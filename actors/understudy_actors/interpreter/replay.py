@@ -19,6 +19,7 @@ from understudy_actors.interpreter.determinism import (
 from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
+from understudy_actors.interpreter.strands import Strand
 from understudy_actors.interpreter.wait import Wait
 from understudy_store.records import PENDING, RESOLVED, PromiseRecord
 
@@ -30,13 +31,15 @@ class ReplayState(msgspec.Struct, eq=False):
     ----------
     values
         Decodes results.
-    time_ms
-        ``ctx.time``, in epoch milliseconds: the creation of the run's promise, then the latest
-        result that the function has seen settled.
+    own
+        The strand of the function itself.
     """
 
     values: Values
-    time_ms: int
+    own: Strand
+    #: Returns the strand of whoever calls it; None: nobody that belongs to the run. It is absent
+    #: while the function has started no tasks, because then all calls are in its own strand.
+    find_strand: Callable[[], Strand | None] | None = None
     #: promises of this run by id, as last heard of
     known: dict[str, PromiseRecord] = NO_NAMES
     #: ids of recorded calls that the code has not made yet; the run replays while there are any
@@ -50,8 +53,6 @@ class ReplayState(msgspec.Struct, eq=False):
     #: Refusals of calls for which the function has not waited, so that it does not know of them.
     #: The node's thread adds to it.
     refused: dict[str, CommandError] = NO_NAMES
-    #: number of calls made so far; the children's ids are numbered by it
-    calls_made: int = 0
     #: A mismatch that this run itself has found. It is compared by identity, because an awaited
     #: call may fail with an error of the same class.
     mismatch: NonDeterminismError | None = None
@@ -60,6 +61,17 @@ class ReplayState(msgspec.Struct, eq=False):
     def replaying(self) -> bool:
         """True while the code has not made all the calls that its history holds."""
         return bool(self.unmade)
+
+    @property
+    def strand(self) -> Strand:
+        """The strand of whoever asks."""
+        find = self.find_strand
+        return self.own if find is None else find() or self.own
+
+    @property
+    def has_called(self) -> bool:
+        """True if the function, or a task that it has started, has made calls."""
+        return bool(self.own.calls_made) or self.own.tasks_called
 
     def load(self, history: list[PromiseRecord]) -> None:
         """Take in the children that were recorded before this run began."""
@@ -155,8 +167,7 @@ class ReplayState(msgspec.Struct, eq=False):
     def consume(self, promise: Promise[Any]) -> Any:
         """Return the value of a settled promise, or raise the error that it failed with."""
         record = self.known[promise.id]
-        if record.settled_at is not None and record.settled_at > self.time_ms:
-            self.time_ms = record.settled_at
+        self.strand.see(record.settled_at)
         if record.state == RESOLVED:
             return self.values.decode_value(record.value.data, promise.hint)
         self.hear((promise,))

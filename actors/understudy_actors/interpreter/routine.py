@@ -76,6 +76,7 @@ from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Request, Subroutine
 from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
+from understudy_actors.interpreter.strands import Strand
 from understudy_actors.interpreter.wait import GO_ON, Wait, kept
 from understudy_actors.interpreter.yields import answer
 from understudy_store.records import PromiseRecord
@@ -149,7 +150,8 @@ class Routine:
         self.id = record.id
         self.attempt = attempt
         frame = CallFrame(record.id, origin, branch, record.timeout_at, env.timeout_ms)
-        self.replay = ReplayState(env.values, record.created_at if time_ms is None else time_ms)
+        began_ms = record.created_at if time_ms is None else time_ms
+        self.replay = ReplayState(env.values, Strand(record.id, began_ms))
         if history:
             self.replay.load(history)
         self.calls = ChildCalls(function, frame, self.replay, env.warn)
@@ -402,7 +404,7 @@ class Routine:
         function, values = self.function, self.env.values
         policy = self._retry or function.retry or values.default_retry
         hopeless = explain(error, self.kind, self.env.functions.names)
-        retried = not hopeless and not self.replay.calls_made and self.kind != "generator"
+        retried = not hopeless and not self.replay.has_called and self.kind != "generator"
         delay_s = retry_delay_s(policy, self.attempt, error) if retried else None
         if delay_s is None:
             self._end(failure(values, error, self.attempt))
@@ -447,7 +449,7 @@ class Routine:
             kwargs=self._kwargs,
             attempt=self.attempt + 1,
             retry=self._retry,
-            time_ms=self.replay.time_ms,
+            time_ms=self.replay.own.time_ms,
             variables=self._inherited,
         )
 

@@ -85,7 +85,7 @@ class Tally:
 
     def __init__(self, executions: list[Execution]) -> None:
         self._usual = Counter(execution.id for execution in executions)
-        self._workflows = {e.id for e in executions if e.routine.replay.calls_made}
+        self._workflows = {e.id for e in executions if e.routine.replay.has_called}
         self._steps: dict[tuple[str, str, str], Repeated] = {}
         self._replays: dict[tuple[str, str, str], Repeated] = {}
 
@@ -99,7 +99,7 @@ class Tally:
             if times <= usually:
                 continue
             key = _key(routines[id])
-            is_workflow = id in self._workflows or routines[id].replay.calls_made
+            is_workflow = id in self._workflows or routines[id].replay.has_called
             found = self._replays if is_workflow else self._steps
             known = found.get(key)
             if not is_workflow:
