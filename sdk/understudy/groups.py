@@ -29,16 +29,20 @@ class Node:
     credit : int
         How many more tasks it has room for.
     held : int
-        How many tasks it performs or keeps in memory.
+        How many tasks it has in hand: those that run, and those that wait in it for their turn or,
+        for a moment, for other calls.
     silent_s : float
         Seconds since the broker has last heard from it.
     functions : tuple of str
         The names of the functions that are registered in it.
+    concurrency : int or None
+        How many functions it runs at a time; None if it is of a release that does not say it.
 
     Examples
     --------
-    >>> [(node.name, node.credit) for group in runtime.groups().groups for node in group.nodes]
-    [('ann', 32)]
+    >>> nodes = [node for group in runtime.groups().groups for node in group.nodes]
+    >>> [(node.name, node.held, node.concurrency) for node in nodes]
+    [('ann', 0, 32)]
     """
 
     name: str
@@ -49,6 +53,7 @@ class Node:
     held: int
     silent_s: float
     functions: tuple[str, ...] = ()
+    concurrency: int | None = None
 
     @property
     def silent_ms(self) -> int:
@@ -142,6 +147,7 @@ def _groups(report: GroupsReport) -> Groups:
                         node.held,
                         node.silent_ms / 1000,
                         node.functions,
+                        node.concurrency,
                     )
                     for node in group.nodes
                 ),

@@ -14,6 +14,7 @@ from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
 from understudy.options import LIMITS, check_int, check_tags, check_text, seconds
 from understudy.renamed import warn_renamed
+from understudy.states import PROMISE_WORDS, stored_name
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import (
     PromiseCancel,
@@ -30,7 +31,6 @@ from understudy_store.records import (
     RESOLVED,
     TAG_EXTERNAL,
     PromiseRecord,
-    PromiseState,
     Value,
 )
 
@@ -44,7 +44,7 @@ class StoredPromise:
     id : str
         The id of the promise.
     state : str
-        ``pending``, ``resolved``, ``rejected``, ``rejected_canceled`` or ``rejected_timedout``.
+        ``pending``, ``resolved``, ``rejected``, ``canceled`` or ``timedout``.
     function : str or None
         The name of the function, if the promise is a call of one.
     tags : dict of str to str
@@ -64,7 +64,7 @@ class StoredPromise:
     """
 
     id: str
-    state: PromiseState
+    state: str
     function: str | None
     tags: dict[str, str] = field(hash=False)
     created_at: datetime
@@ -326,7 +326,7 @@ class Promises:
         --------
         >>> made = runtime.promises.create("approval-6")
         >>> runtime.promises.cancel("approval-6").state
-        'rejected_canceled'
+        'canceled'
         """
         return self._one(f"cancel({id!r})", PromiseCancel(check_id(id)))
 
@@ -380,11 +380,12 @@ class Promises:
             check_text(option, text)
         check_int("limit", limit, 1, LIMITS.page_max)
         wanted = {} if tags is None else check_tags(tags, reserved=True)
+        named = None if state is None else stored_name(state, PROMISE_WORDS) or state
         values = self._session.env.values
         return Search(
             self._session,
             "promises.search",
-            lambda cursor: PromiseSearch(state, wanted, prefix, origin, limit, cursor),
+            lambda cursor: PromiseSearch(named, wanted, prefix, origin, limit, cursor),
             lambda reply: [_stored_promise(each, values) for each in reply.promises or ()],
         )
 
@@ -411,7 +412,7 @@ def utc(epoch_ms: int) -> datetime:
 def _stored_promise(record: PromiseRecord, values: NodeValues) -> StoredPromise:
     return StoredPromise(
         record.id,
-        record.state,
+        PROMISE_WORDS[record.state],
         record.param.headers.get(HEADER_FUNCTION),
         record.tags,
         utc(record.created_at),

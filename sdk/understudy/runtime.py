@@ -717,7 +717,7 @@ class Runtime:
         >>> made = runtime.promises.create("approval-2")
         >>> runtime.cancel("approval-2")
         >>> runtime.promises.get("approval-2").state
-        'rejected_canceled'
+        'canceled'
         """
         return self._caller.cancel(id)
 

@@ -37,6 +37,7 @@ def groups_report(
                 held=machine.view.held_count(node.pid),
                 silent_ms=max(0, now - node.heard_at),
                 functions=node.functions,
+                concurrency=node.concurrency,
             )
             for node in sorted(nodes.get(name, []), key=lambda node: node.name)
         ]

@@ -37,8 +37,8 @@ class Session:
 
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
-        "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes", "watches",
-        "sequence",
+        "concurrency", "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes",
+        "watches", "sequence",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -51,6 +51,7 @@ class Session:
         self.host = hello.host
         self.sdk = hello.sdk
         self.functions = hello.functions
+        self.concurrency = hello.concurrency
         #: when anything came from the peer, and when it last renewed its lease
         self.heard_at = now
         self.beat_at = now
@@ -78,6 +79,8 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
         return "boot: use 1 to 64 characters, none of them #"
     if len(hello.host) > 255 or len(hello.sdk) > 255:
         return "host and sdk: use at most 255 characters each"
+    if hello.concurrency is not None and not 1 <= hello.concurrency < 2**31:
+        return f"concurrency: {hello.concurrency} is not between 1 and {2**31 - 1}"
     if hello.versions is not None and len(hello.versions) != len(hello.functions):
         return f"{len(hello.functions)} functions, but {len(hello.versions)} versions"
     if len(hello.functions) > config.functions_max:

@@ -70,6 +70,8 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
         Acquired tasks.
     silent_ms
         Time since anything came from the node.
+    concurrency
+        How many functions it runs at a time; None: the node is of a release that does not say it.
     """
 
     name: str
@@ -80,6 +82,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     held: int
     silent_ms: int
     functions: tuple[str, ...] = ()
+    concurrency: int | None = None
 
 
 class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -125,6 +128,9 @@ class Hello(Message, tag="hello", frozen=True):
     functions, versions
         Names and versions of the functions that a node has. No `versions`: the peer is of a release
         before they were announced, and is taken to have every function.
+    concurrency
+        How many functions a node runs at a time, for people to see. None: the peer is of a release
+        before it was announced.
     """
 
     protocol: int
@@ -139,6 +145,7 @@ class Hello(Message, tag="hello", frozen=True):
     functions: tuple[str, ...] = ()
     claims: tuple[tuple[str, int], ...] = ()
     versions: tuple[int, ...] | None = None
+    concurrency: int | None = None
 
 
 class Functions(Message, tag="functions", frozen=True):

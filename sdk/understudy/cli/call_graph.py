@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from understudy.cli.states import PROMISE_WORDS, TASK_WORDS
+from understudy.states import PROMISE_WORDS, TASK_WORDS
 from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import (

@@ -9,8 +9,8 @@ from typing import Any, Final
 from understudy.cli.call_graph import Line, Node, Omitted, attempts, status
 from understudy.cli.json_data import compact, decoded
 from understudy.cli.records import failure, failure_reason, node_of, task_trouble
-from understudy.cli.states import PROMISE_WORDS
 from understudy.cli.times import duration
+from understudy.states import PROMISE_WORDS
 from understudy_store.records import DETACHED, HEADER_SITE, LOCAL, RESOLVED, TaskRecord
 
 #: characters of all arguments of a call
@@ -141,7 +141,7 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "id": node.id,
         "function": node.name,
         "role": node.role,
-        "state": record.state,
+        "state": PROMISE_WORDS[record.state],
         "status": status(node, task, around.nodes_of, around.now_ms),
         "group": node.group,
         "node": holder_of(node, around),

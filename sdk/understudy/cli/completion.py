@@ -7,11 +7,12 @@ typing, and the shell shows no messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import typer
 
-from understudy.cli.states import PROMISE_WORDS, TASK_WORDS
+from understudy.states import PROMISE_WORDS, TASK_WORDS
 
 #: seconds in which a broker must answer
 PATIENCE_S: Final = 0.5
@@ -33,6 +34,15 @@ def promise_ids(ctx: typer.Context, incomplete: str) -> list[str]:
         ctx,
         incomplete,
         lambda client: [p.id for p in client.promises(prefix=incomplete, limit=IDS_MAX)],
+    )
+
+
+def schedule_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the first ids of schedules that begin so."""
+    return _ask(
+        ctx,
+        incomplete,
+        lambda client: (schedule.id for schedule in islice(client.schedules(incomplete), IDS_MAX)),
     )
 
 

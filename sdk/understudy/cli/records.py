@@ -6,6 +6,7 @@ import shlex
 from typing import Any, Final
 
 from understudy.cli.json_data import compact, decoded
+from understudy.states import PROMISE_WORDS, TASK_WORDS
 from understudy_store.records import (
     CANCELED,
     HEADER_FUNCTION,
@@ -29,7 +30,7 @@ def promise_json(record: PromiseRecord) -> dict[str, Any]:
     """Return a promise as JSON data; `error` is present if it was rejected."""
     shown: dict[str, Any] = {
         "id": record.id,
-        "state": record.state,
+        "state": PROMISE_WORDS[record.state],
         "function": record.param.headers.get(HEADER_FUNCTION),
         "param": _value_json(record.param),
         "value": _value_json(record.value),
@@ -48,7 +49,7 @@ def task_json(task: TaskRecord) -> dict[str, Any]:
     """Return a task as JSON data; `node` is the name in `pid`."""
     return {
         "id": task.id,
-        "state": task.state,
+        "state": TASK_WORDS[task.state],
         "version": task.version,
         "target": task.target,
         "node": node_of(task),

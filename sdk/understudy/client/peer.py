@@ -134,6 +134,7 @@ class Peer:
             functions=tuple(name for name, _ in functions),
             claims=node.core.claims() if node is not None else (),
             versions=tuple(version for _, version in functions),
+            concurrency=node.config.concurrency if node is not None else None,
         )
 
     def announce(self) -> None:

@@ -154,13 +154,18 @@ class Peer:
         """The bytes by which the broker's socket would tell this peer from others."""
         return pid_of(self.name, self.boot).encode()
 
-    def connect(self, credit: int = 0, functions: tuple[str, ...] = ()) -> None:
+    def connect(
+        self,
+        credit: int = 0,
+        functions: tuple[str, ...] = (),
+        concurrency: int | None = None,
+    ) -> None:
         """Connect to the broker and say hello."""
         self.broker.connect(self)
         sdk = f"python {__version__}"
         hello = Hello(
             PROTOCOL_VERSION, self.kind, self.group, self.name, self.boot, 0, "stage", sdk, credit,
-            functions,
+            functions, concurrency=concurrency,
         )  # fmt: skip
         self.outbox.append(self.link.open(hello, self.now_ms()))
 
@@ -225,7 +230,8 @@ class Node(Peer):
 
     def start(self) -> None:
         """Connect, and ask for work."""
-        self.connect(self.core.new_session(), tuple(self.env.functions.names()))
+        credit, functions = self.core.new_session(), tuple(self.env.functions.names())
+        self.connect(credit, functions, NODE_CONFIG.concurrency)
 
     def on_pushes(self, messages: list[ToPeer]) -> None:
         """Hand the messages to the node's core."""

@@ -259,7 +259,10 @@ def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
     assert "Nothing serves group nobody: 1 task waits" in out
     groups = {group["name"]: group for group in call(cli, "groups")["groups"]}
     assert [node["name"] for node in groups["g"]["nodes"]] == ["g-1"]
-    assert "order" in groups["g"]["nodes"][0]["functions"]
+    node = groups["g"]["nodes"][0]
+    assert "order" in node["functions"]
+    assert node["concurrency"] == 32
+    assert re.search(r"\bg-1 .* \d+/32 ", out), out
     assert groups["nobody"]["queued"] == 1
 
 
@@ -296,7 +299,7 @@ def test_promises_are_rejected_canceled_and_found(cli: Cli) -> None:
     found = call(cli, "promises", "search", "--prefix", "find-", "--tag", "who=ann")
     assert [(one["id"], one["state"]) for one in found] == [
         ("find-1", "rejected"),
-        ("find-2", "rejected_canceled"),
+        ("find-2", "canceled"),
         ("find-3", "pending"),
     ]
     _, out, _ = cli("promises", "search", "--prefix", "find-", "--limit", "1")
@@ -304,18 +307,19 @@ def test_promises_are_rejected_canceled_and_found(cli: Cli) -> None:
     assert "There are more than 1" in out
     _, out, _ = cli("promises", "get", "find-2")
     assert "failure  " in out
-    only = call(cli, "promises", "search", "--prefix", "find-", "--state", "pending")
-    assert [one["id"] for one in only] == ["find-3"]
+    for state, id in (("pending", 3), ("canceled", 2), ("rejected_canceled", 2)):
+        only = call(cli, "promises", "search", "--prefix", "find-", "--state", state)
+        assert [one["id"] for one in only] == [f"find-{id}"]
 
 
 def test_tasks_are_halted_and_continued(cli: Cli) -> None:
     cli("invoke", "halt-1", "greet", "--target", "idle")
-    assert call(cli, "tasks", "get", "halt-1")["state"] == "pending"
+    assert call(cli, "tasks", "get", "halt-1")["state"] == "queued"
     assert call(cli, "tasks", "halt", "halt-1")["state"] == "halted"
     found = call(cli, "tasks", "search", "--state", "halted", "--group", "idle")
     assert [task["id"] for task in found] == ["halt-1"]
     assert cli("tree", "halt-1")[1].startswith("halt-1  greet  halted")
-    assert call(cli, "tasks", "continue", "halt-1")["state"] == "pending"
+    assert call(cli, "tasks", "continue", "halt-1")["state"] == "queued"
     cli("invoke", "halt-2", "greet", "--target", "idle", "--delay", "1h")
     for id in ("halt-1", "halt-2"):
         call(cli, "tasks", "halt", id)
@@ -456,6 +460,15 @@ def test_shells_complete_commands_states_groups_and_ids(cli: Cli, url: str) -> N
     assert "g" in completed("invoke x greet --target ", url)
     assert completed("tasks search --state r", url) == ["running"]
     assert completed("promises search --state re", url) == ["resolved", "rejected"]
+
+
+def test_shells_complete_the_ids_of_schedules(cli: Cli, url: str) -> None:
+    for id in ("by-night", "by-week", "monthly"):
+        assert cli("schedules", "create", id, "0 3 * * *", "greet", "--target", "g")[0] == 0
+    assert completed("schedules get by-", url) == ["by-night", "by-week"]
+    assert completed("schedules delete m", url) == ["monthly"]
+    # A new schedule needs a new id.
+    assert completed("schedules create by-", url) == []
 
 
 def test_completion_offers_nothing_and_is_quiet_without_a_broker() -> None:

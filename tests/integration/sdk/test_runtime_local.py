@@ -97,7 +97,7 @@ class TestCalls:
             thread.start()
             thread.join(10)
             assert not thread.is_alive()
-        assert done == ["pending", "rejected_canceled"]
+        assert done == ["pending", "canceled"]
 
     async def test_a_canceled_wait_under_trio_leaves_the_call_alone(self) -> None:
         async with register_all(Runtime.local()) as runtime:
@@ -274,7 +274,7 @@ class TestCancel:
         with pytest.raises(CanceledError, match="'x' was canceled"):
             handle.result(10)
         assert {p.id: p.state for p in runtime.promises.search()} == dict.fromkeys(
-            ["x", "x.1", "x.1/approval"], "rejected_canceled"
+            ["x", "x.1", "x.1/approval"], "canceled"
         )
 
     def test_the_losers_of_a_race(self, runtime: Runtime) -> None:
@@ -285,7 +285,7 @@ class TestCancel:
             return (yield ctx.race([slow, quick], cancel=True))
 
         assert runtime.rpc("x", race).result(10) == 3
-        assert runtime.promises.get("x.1").state == "rejected_canceled"
+        assert runtime.promises.get("x.1").state == "canceled"
 
     def test_generators_are_closed(self, runtime: Runtime) -> None:
         closed = threading.Event()

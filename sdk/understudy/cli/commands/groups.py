@@ -9,7 +9,7 @@ import typer
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
-    from understudy_broker.protocol.messages import GroupInfo, GroupsReport
+    from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -23,12 +23,13 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
 
     \b
     PID      the node's process id on its host, for kill
-    CREDIT   tasks that the node has room for now
-    HELD     tasks that the node runs or keeps warm
+    RUNNING  tasks that the node has in hand / functions that it runs at a time; the tasks beyond
+             that wait in the node for their turn or, for a moment, for other calls
     QUEUED   tasks that wait for a node of the group
     WAITING  the age of the oldest of these
 
-    --json prints one object with the groups and the broker's counters since its start.
+    --json prints one object with the groups (RUNNING is held and concurrency there; credit is how
+    many more tasks a node asks for) and the broker's counters since its start.
 
     \b
     Examples:
@@ -67,6 +68,7 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                         "host": node.host,
                         "credit": node.credit,
                         "held": node.held,
+                        "concurrency": node.concurrency,
                         "silent_ms": node.silent_ms,
                         "functions": list(node.functions),
                     }
@@ -88,7 +90,7 @@ def groups_text(report: GroupsReport) -> str:
             "There are no groups: no node has joined and no task waits for one. Start a node with: "
             "understudy node app:runtime --group NAME"
         )
-    headers = ("GROUP", "NODE", "HOST", "PID", "CREDIT", "HELD", "QUEUED", "WAITING", "SERVES")
+    headers = ("GROUP", "NODE", "HOST", "PID", "RUNNING", "QUEUED", "WAITING", "SERVES")
     rows = [row for group in report.groups for row in _rows(group)]
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
     lines += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
@@ -101,7 +103,7 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
 
     waiting = duration(group.waiting_ms) if group.queued else None
     if not group.nodes:
-        return [(group.name, None, None, None, None, None, group.queued, waiting, None)]
+        return [(group.name, None, None, None, None, group.queued, waiting, None)]
     rows: list[tuple[object, ...]] = []
     for index, node in enumerate(group.nodes):
         # The group's own columns are filled in its first line only.
@@ -110,10 +112,13 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
         serves = ", ".join(names[:_NAMES_MAX])
         if len(names) > _NAMES_MAX:
             serves += f", … ({len(names)})"
-        rows.append(
-            (name, node.name, node.host, node.os_pid, node.credit, node.held, *queue, serves)
-        )
+        rows.append((name, node.name, node.host, node.os_pid, _running(node), *queue, serves))
     return rows
+
+
+def _running(node: NodeInfo) -> str:
+    """Return how busy a node is: ``3/32``, or ``3`` if the node does not say its concurrency."""
+    return str(node.held) if node.concurrency is None else f"{node.held}/{node.concurrency}"
 
 
 def _lacking(group: GroupInfo) -> list[str]:

@@ -9,7 +9,8 @@ import typer
 
 from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
-from understudy.cli.states import PROMISE_WORDS, TASK_WORDS, choices
+from understudy.cli.states import choices
+from understudy.states import PROMISE_WORDS, TASK_WORDS
 
 if TYPE_CHECKING:
     from understudy_store.records import PromiseRecord, TaskRecord

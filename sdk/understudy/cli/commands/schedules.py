@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import Arguments, AsJson, Function, NamedArguments, Tags, Target, Url
 from understudy.schedules import DEFAULT_PROMISE_ID
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.")]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The schedule's id.", autocompletion=completion.schedule_ids),
+]
+NewId = Annotated[str, typer.Argument(metavar="ID", help="The schedule's id.")]
 Cron = Annotated[
     str,
     typer.Argument(
@@ -57,7 +62,7 @@ def schedules() -> None:
 
 @app.command()
 def create(
-    id: Id,
+    id: NewId,
     cron: Cron,
     function: Function,
     arg: Arguments = None,

@@ -10,7 +10,8 @@ import typer
 
 from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
-from understudy.cli.states import TASK_WORDS, choices
+from understudy.cli.states import choices
+from understudy.states import TASK_WORDS
 
 if TYPE_CHECKING:
     from understudy_store.commands import StoreCommand
@@ -143,7 +144,7 @@ def search(
 
     \b
     Examples:
-      understudy tasks search --state pending --group orders
+      understudy tasks search --state queued --group orders
       understudy tasks search --state halted --json
     """
     from understudy.cli.client import Client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.broker.core.rig import Rig, hello
@@ -129,6 +130,30 @@ def test_tasks_wait_for_credit(rig: Rig) -> None:
     group = next(g for g in response.report.groups if g.name == "g")
     assert (group.queued, group.nodes[0].held, group.nodes[0].credit) == (1, 11, 0)
     assert response.report.counters["dispatched"] == 11
+    # The rig's nodes are as those of earlier releases, which do not say it.
+    assert group.nodes[0].concurrency is None
+
+
+def test_the_concurrency_of_a_node_is_reported(rig: Rig) -> None:
+    rig.send(b"peer-n", msgspec.structs.replace(hello("n", group="counted"), concurrency=7))
+    report = rig.ask(C, GroupsGet())
+    rig.turn()
+    response = next(m for m in rig.take(C, Response) if m.corr == report)
+    assert response.report is not None
+    assert [
+        [node.concurrency for node in group.nodes]
+        for group in response.report.groups
+        if group.name == "counted"
+    ] == [[7]]
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 2**31, 2**63])
+def test_a_hello_with_an_impossible_concurrency_is_refused(rig: Rig, concurrency: int) -> None:
+    rig.send(b"peer-n", msgspec.structs.replace(hello("n"), concurrency=concurrency))
+    rig.turn()
+    [refused] = rig.take(b"peer-n", Refused)
+    assert (refused.status, refused.fatal) == (400, True)
+    assert refused.error.startswith(f"concurrency: {concurrency} is not between")
 
 
 def test_a_task_that_settles_while_it_waits_leaves_the_queue(rig: Rig) -> None:

@@ -65,6 +65,7 @@ hellos = st.builds(
     texts,
     texts,
     claims=st.lists(st.tuples(texts, st.integers(0, 9)), max_size=3).map(tuple),
+    concurrency=st.none() | st.integers(1, 99),
 )
 messages = st.lists(
     requests | hellos | st.just(Beat()) | st.just(Bye()) | st.builds(Credit, st.integers(0, 99)),

@@ -77,6 +77,8 @@ def test_records_as_data() -> None:
     task = task_json(TaskRecord("p", "acquired", 2, "poll://any@g", "n-1#abc", 10, 20))
     assert (task["node"], task["version"], task["expires_at"]) == ("n-1", 2, 20)
     assert (task["failures"], task["deaths"], task["cause"]) == (0, 0, None)
+    assert (task["state"], data["state"]) == ("running", "rejected")
+    assert promise_json(record("rejected_timedout"))["state"] == "timedout"
 
 
 def test_trouble_of_a_task_in_words() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from understudy.cli import colors
 from understudy.cli.errors import UsageError
-from understudy.cli.states import PROMISE_WORDS, TASK_WORDS, stored
+from understudy.cli.states import stored
 from understudy.cli.tables import LEAST_WIDTH, table
+from understudy.states import PROMISE_WORDS, TASK_WORDS
 from understudy_store.records import PROMISE_STATES, TASK_STATES
 
 HEADERS = ("ID", "STATE", "RESULT")

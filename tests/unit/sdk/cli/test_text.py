@@ -81,7 +81,7 @@ def test_arguments_are_json_or_text() -> None:
 
 
 def test_groups_without_nodes_are_named() -> None:
-    node = NodeInfo("n-1", "n-1#x", 42, "host", 3, 1, 0, ("f", "g"))
+    node = NodeInfo("n-1", "n-1#x", 42, "host", 3, 1, 0, ("f", "g"), 4)
     report = GroupsReport(
         (GroupInfo("busy", (node,), 0, 0), GroupInfo("lost", (), 2, 61_000)), {"commits": 1}
     )
@@ -90,6 +90,15 @@ def test_groups_without_nodes_are_named() -> None:
     assert "understudy node app:runtime --group lost" in text
     assert "group busy:" not in text
     data = groups_json(report)
-    assert data["groups"][0]["nodes"][0]["functions"] == ["f", "g"]
+    shown = data["groups"][0]["nodes"][0]
+    assert (shown["functions"], shown["held"], shown["concurrency"]) == (["f", "g"], 1, 4)
     assert data["groups"][1]["queued"] == 2
     assert "no node" in groups_text(GroupsReport((), {}))
+
+
+@pytest.mark.parametrize(("concurrency", "running"), [(32, "7/32"), (1, "7/1"), (None, "7")])
+def test_groups_say_how_busy_a_node_is(concurrency: int | None, running: str) -> None:
+    node = NodeInfo("n-1", "n-1#x", 42, "host", 25, 7, 0, ("f",), concurrency)
+    header, line = groups_text(GroupsReport((GroupInfo("g", (node,), 0, 0),), {})).splitlines()
+    at = header.split().index("RUNNING")
+    assert line.split()[at] == running
