@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar, overload
 
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy.options import check_bool
-from understudy.retry_notices import pauses_s
+from understudy.wait_notices import pauses_s
 from understudy_actors.errors import CommandError
 from understudy_actors.lent_slots import is_worker, while_lent
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
+
+if TYPE_CHECKING:
+    import asyncio
 
 #: Seconds after which a function that waits for a call lends its slot to another.
 LEND_AFTER_S: Final = 0.02
@@ -45,9 +49,9 @@ class CallsPort(Protocol):
 class Handle(Generic[T_co]):
     """A call or promise, to wait for; `Runtime.rpc`, `Runtime.run` and `Runtime.get` make one.
 
-    Under trio and asyncio, ``await handle`` waits for the result. Losing a handle loses nothing:
-    the same id attaches to the call again. A process that was forked with a handle may wait for it
-    too: the handle then attaches again by itself.
+    Under trio and asyncio, ``await handle`` waits for the result, with the same warnings as
+    `result`. Losing a handle loses nothing: the same id attaches to the call again. A process that
+    was forked with a handle may wait for it too: the handle then attaches again by itself.
 
     Examples
     --------
@@ -120,8 +124,9 @@ class Handle(Generic[T_co]):
         """Wait for the result of the call.
 
         This blocks the thread; on an event loop use ``await handle``. If it takes more than a few
-        seconds because attempts have failed, a warning on the logger ``understudy`` says why, and
-        when the next attempt comes.
+        seconds and something keeps the call, or what it waits for, from going on, a warning on the
+        logger ``understudy`` says so: an attempt has failed, and when the next one comes; it is
+        parked, and why; or no node has its function.
 
         Parameters
         ----------
@@ -177,7 +182,7 @@ class Handle(Generic[T_co]):
     def _looked_after(self, timeout_s: float | None) -> PromiseRecord:
         """Wait for the promise, and now and then look why it takes so long."""
         left_s = timeout_s
-        for pause_s in pauses_s():
+        for pause_s in self._looks():
             if left_s is not None and left_s <= pause_s:
                 break
             try:
@@ -186,15 +191,20 @@ class Handle(Generic[T_co]):
                 if self._future.done():
                     raise
             left_s = None if left_s is None else left_s - pause_s
-            self._calls.look(self._id)
         return _blocking_result(self._future, left_s)
+
+    def _looks(self) -> Iterator[float]:
+        """Yield the seconds to wait; if that was not enough, look why before the next are asked."""
+        for pause_s in pauses_s(self._id):
+            yield pause_s
+            self._calls.look(self._id)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._wait().__await__()
 
     async def _wait(self) -> T_co:
         self._attach()
-        value: T_co = self._decode(await wait_future(self._future))
+        value: T_co = self._decode(await wait_future(self._future, self._looks()))
         return value
 
     async def wait_stored(self) -> None:
@@ -425,8 +435,14 @@ def _blocking_result(future: Future[T], timeout_s: float | None) -> T:
     return future.result(timeout_s)
 
 
-async def wait_future(future: Future[T]) -> T:
-    """Wait for a future of another thread, under trio or asyncio; canceling is harmless."""
+async def wait_future(future: Future[T], looks: Iterator[float] | None = None) -> T:
+    """Wait for a future of another thread, under trio or asyncio; canceling is harmless.
+
+    Parameters
+    ----------
+    looks
+        Endless; gives the seconds after which the next item is to be asked for.
+    """
     trio = _trio()
     if trio is not None and trio.lowlevel.in_trio_run():
         if not future.done():
@@ -440,7 +456,11 @@ async def wait_future(future: Future[T]) -> T:
 
             future.add_done_callback(wake)
             with while_lent():
-                await event.wait()
+                for pause_s in looks or (math.inf,):
+                    with trio.move_on_after(pause_s):
+                        await event.wait()
+                    if event.is_set():
+                        break
         return future.result()
     import asyncio  # slow to import; here the caller has loaded it already
 
@@ -457,9 +477,37 @@ async def wait_future(future: Future[T]) -> T:
                 loop.call_soon_threadsafe(settle)
 
         future.add_done_callback(tell)
-        with while_lent():
+        with while_lent(), _Timer(loop, looks):
             await settled
     return future.result()
+
+
+class _Timer:
+    """Asks for the next of `looks` on an asyncio loop, when the seconds before it are over.
+
+    Parameters
+    ----------
+    looks
+        See `wait_future`; with None it does nothing.
+    """
+
+    __slots__ = ("_handle", "_looks", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, looks: Iterator[float] | None) -> None:
+        self._loop = loop
+        self._looks = looks
+        self._handle: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._next()
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _next(self) -> None:
+        if self._looks is not None:
+            self._handle = self._loop.call_later(next(self._looks), self._next)
 
 
 def _trio() -> Any:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from understudy.cli.call_graph import Line, Node, Omitted, attempts, status
 from understudy.cli.json_data import compact, decoded
-from understudy.cli.records import failure, failure_reason, node_of, task_trouble
+from understudy.cli.records import failure, failure_reason, node_of
 from understudy.cli.times import duration
+from understudy.obstacles import task_trouble
 from understudy.states import PROMISE_WORDS
 from understudy_store.records import DETACHED, HEADER_SITE, LOCAL, RESOLVED, TaskRecord
 

@@ -37,14 +37,14 @@ _LOG: Final = logging.getLogger("understudy")
 _Record = TypeVar("_Record")
 
 
-class _RetryNotice(logging.Handler):
-    """Tells a user who waits for a call that an attempt has failed and when the next one comes."""
+class _WaitNotice(logging.Handler):
+    """Tells a user who waits for a call why it does not go on."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "retried_id", None) is not None:
+        if getattr(record, "waited_id", None) is not None:
             print(f"understudy: {record.getMessage()}", file=sys.stderr, flush=True)
 
 
@@ -101,7 +101,7 @@ class Client:
         self.runtime = Runtime(
             id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
         )
-        self._notices: list[logging.Handler] = [_RetryNotice()]
+        self._notices: list[logging.Handler] = [_WaitNotice()]
         if advice is not None:
             self._notices.append(_NoBrokerNotice(advice))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any, Final
 
 from understudy.cli.json_data import compact, decoded
@@ -145,19 +144,6 @@ def failure_notes(record: PromiseRecord) -> list[str]:
     """Return the notes that were added to the exception."""
     found = failure(record)
     return [] if found is None else [str(note) for note in found.get("notes", ())]
-
-
-def task_trouble(task: TaskRecord | None) -> str:
-    """Return why the task does not go on and what to do about it; empty if all is well."""
-    if task is None or not task.cause or task.state == "fulfilled":
-        return ""
-    if task.state == "halted":
-        advice = f"understudy tasks continue {shlex.quote(task.id)}"
-        return f"{task.cause}; to let it run again: {advice}"
-    if not task.deaths:
-        return task.cause
-    times = "once" if task.deaths == 1 else f"{task.deaths} times in a row"
-    return f"its holder vanished {times}; the last: {task.cause}"
 
 
 def node_of(task: TaskRecord) -> str | None:

@@ -114,9 +114,8 @@ class Caller:
         return ask(self._session, f"cancel({id!r})", PromiseCancel(check_id(id)), done)
 
     def look(self, id: str) -> None:
-        """Tell of failed attempts of a call that is waited for; the log of a lone node has them."""
-        if not self._session.is_alone:
-            self._session.retries.look(id)
+        """Tell why a call that is waited for does not go on, if anything keeps it."""
+        self._session.notices.look(id)
 
     def _check_known(self, name: str) -> None:
         """Raise if nobody could perform a call: this process is the only node of its group."""

@@ -18,8 +18,8 @@ import msgspec
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
-from understudy.retry_notices import RetryNotices
 from understudy.values import Codec
+from understudy.wait_notices import WaitNotices
 from understudy_actors.node.config import NodeConfig
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class ClientSession:
         Functions to call once in each process that becomes a node, before its first call.
     spawned
         Nodes started by `Runtime.spawn`.
-    retries
-        What tells those who wait for a call that its attempts fail.
+    notices
+        What tells those who wait for a call why it does not go on.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class ClientSession:
         #: process id of the process that has called them
         self._prepared: int | None = None
         self.spawned: list[Stoppable] = []
-        self.retries = RetryNotices(lambda command: self.connection.command(command))
+        self.notices = self._new_notices()
         self._connection: ConnectionPort | None = None
 
     @property
@@ -155,6 +155,10 @@ class ClientSession:
         """Use `connection` from now on; with None, the next call makes one."""
         self._connection = connection
 
+    def _new_notices(self) -> WaitNotices:
+        # The log of a node that is alone with its broker has the failures themselves.
+        return WaitNotices(lambda command: self.connection.command(command), lambda: self.is_alone)
+
     def _connect(self) -> ConnectionPort:
         # Imported here because it loads trio and ZeroMQ. A process that only registers functions,
         # or prints help, starts faster without them.
@@ -166,6 +170,8 @@ class ClientSession:
             name = f"{name}-{os.getpid()}"
         if self.owner is None:
             self.owner = os.getpid()
+        # What was asked over the connection before is answered to nobody.
+        self.notices = self._new_notices()
         if self.embedded is not None and self.owner == os.getpid():
             self.embedded.start()
             self.url = self.embedded.url

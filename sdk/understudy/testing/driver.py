@@ -123,7 +123,7 @@ class Driver:
         StuckError
             Nothing can happen any more, a call waits for a group without nodes, or it is parked.
         """
-        until = None if timeout_s is None else self.simulator.now + int(timeout_s * 1000)
+        until = None if timeout_s is None else self.simulator.now + round(timeout_s * 1000)
         self._off_loop(lambda: self._wait_for(done, until))
 
     def wait_on_loop(self, done: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import logging
@@ -14,15 +15,17 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from tests.integration.cli.programs import APP, Program, environment, run, wait_until
+from tests.integration.cli.programs import APP, PATIENCE_S, Program, environment, run, wait_until
 from tests.support import free_url
-from understudy import Runtime
+from understudy import CanceledError, Handle, Runtime
 from understudy.cli import main
 from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -139,16 +142,49 @@ def test_a_tree_tells_of_the_next_attempt(cli: Cli, url: str) -> None:
         runtime.cancel("retried-2")
 
 
-def test_result_logs_why_it_waits(url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def awaited(handle: Handle[Any]) -> Any:
+    return await handle
+
+
+WAITS: dict[str, Callable[[Handle[Any]], Any]] = {
+    "thread": lambda handle: handle.result(),
+    "asyncio": lambda handle: asyncio.run(awaited(handle)),
+    "trio": lambda handle: trio.run(awaited, handle),
+}
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_who_waits_hears_why_a_call_does_not_go_on(
+    url: str, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
     caplog.set_level(logging.WARNING, "understudy")
-    runtime = Runtime(url=url, group="client").options(target="g")
-    try:
-        assert runtime.rpc("retried-3", "late").result(30) == 2
-    finally:
-        runtime.stop()
-    lines = [record.getMessage() for record in caplog.records if record.name == "understudy"]
-    (line,) = [line for line in lines if line.startswith("late retried-3: attempt 1 of 3 failed:")]
-    assert "; attempt 2 comes at " in line
+    runtime = Runtime(url=url, group="client")
+    retried, parked, unserved = f"retried-{how}", f"parked-{how}", f"unserved-{how}"
+    expected = [
+        rf"late {retried}\.1: attempt 1 of 3 failed: .*: the bank is closed; attempt 2 comes at .*",
+        rf"absent {parked} is parked: UnknownFunctionError: .* understudy tasks continue {parked}",
+        rf"prise {unserved} waits: no node of group g has the function prise; similar: price",
+    ]
+
+    def missing() -> list[str]:
+        lines = [record.getMessage() for record in caplog.records if record.name == "understudy"]
+        return [each for each in expected if not any(re.fullmatch(each, line) for line in lines)]
+
+    with ThreadPoolExecutor() as pool:
+        try:
+            handles = [
+                runtime.options(target="g").rpc(retried, "waits_for_late"),
+                runtime.options(target="poll://uni@g/g-1").rpc(parked, "absent"),
+                runtime.options(target="g").rpc(unserved, "prise"),
+            ]
+            waits = [pool.submit(WAITS[how], handle) for handle in handles]
+            wait_until(lambda: not missing(), lambda: f"not told: {missing()}")
+            for handle, waiting in zip(handles, waits, strict=True):
+                handle.cancel()
+                with pytest.raises(CanceledError):
+                    waiting.result(PATIENCE_S)
+        finally:
+            runtime.stop()
 
 
 def test_a_tree_shows_attempts_in_call_order(cli: Cli) -> None:
@@ -171,7 +207,8 @@ def test_waiting_ends_at_the_deadline(cli: Cli) -> None:
 def test_interrupting_the_wait_leaves_the_call_alone(cli: Cli, url: str, tmp_path: Path) -> None:
     args = ("invoke", "left-1", "greet", "--target", "unserved", "--wait", "--url", url)
     with Program(*args, cwd=tmp_path) as program:
-        program.wait_for("nothing serves group unserved yet (groups with nodes: g); waiting")
+        why = "nothing serves group unserved yet (groups with nodes: g)"
+        program.wait_for(f"understudy: greet left-1 waits: {why}\n")
         assert program.stop(signal.SIGINT) == 130
     assert program.output.endswith("left-1 continues; the same command waits for it again\n")
     assert program.output.count("\n") == 2

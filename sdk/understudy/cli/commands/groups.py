@@ -123,7 +123,7 @@ def _running(node: NodeInfo) -> str:
 
 def _lacking(group: GroupInfo) -> list[str]:
     """Describe the calls that wait for a function that no node of the group has."""
-    from understudy.cli.unserved import lacks_text
+    from understudy.obstacles import lacks_text
 
     return [
         f"{'1 task waits' if count == 1 else f'{count:,} tasks wait'}: "

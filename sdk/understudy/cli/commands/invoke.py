@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 #: A failure older than this happened before the command was given, even if the clocks differ.
 _EARLIER_MS: Final = 10_000
-#: seconds of waiting after which the user is told why nobody performs the call
-_UNSERVED_S: Final = 1.0
+#: Seconds of waiting before the first looks why the call takes long; the second one tells what the
+#: first has found.
+_FIRST_LOOKS_S: Final = (1.0, 0.3)
 #: seconds between two further looks
 _LOOK_S: Final = 3.0
 
@@ -133,46 +135,16 @@ def invoke(
 
 
 def _wait_until_settled(client: Client, id: str) -> PromiseRecord:
-    """Wait for the call; tell the user if it does not go on, and why."""
+    """Wait for the call; the notices tell the user if it does not go on, and why."""
     future = client.watch(id)
-    wait_s, told = _UNSERVED_S, ""
+    pauses_s = chain(_FIRST_LOOKS_S, repeat(_LOOK_S))
     while True:
         try:
-            return future.result(wait_s)
+            return future.result(next(pauses_s))
         except TimeoutError:
             if future.done():
                 raise
-        why = _why_waiting(client, id)
-        if why and why != told:
-            told = why
-            print(f"understudy invoke: {why}; waiting", file=sys.stderr)
-        client.runtime.session.retries.look(id)
-        wait_s = _LOOK_S
-
-
-def _why_waiting(client: Client, id: str) -> str:
-    """Return why nobody performs the call now; empty if somebody does or soon will."""
-    from understudy.cli.records import task_trouble
-    from understudy.cli.unserved import why_unserved
-    from understudy_store.addresses import parse_target
-    from understudy_store.records import TAG_TARGET
-
-    record = client.find_promise(id)
-    target = None if record is None else record.tags.get(TAG_TARGET)
-    if record is None or target is None:
-        return ""
-    task = client.tasks_of([id]).get(id)
-    if task is not None and task.state == "halted":
-        return (
-            f"{id} is parked: {trouble}" if (trouble := task_trouble(task)) else f"{id} is halted"
-        )
-    report = client.groups()
-    group = parse_target(target).group
-    served = sorted(found.name for found in report.groups if found.nodes)
-    if group not in served:
-        known = ", ".join(served) or "none"
-        return f"nothing serves group {group} yet (groups with nodes: {known})"
-    return why_unserved(record, report) or ""
+        client.runtime.session.notices.look(id)
 
 
 def _warn_of_other_arguments(

@@ -284,8 +284,9 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
 def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | None]:
     """Return the lines to show: name to text; None if there is nothing to say."""
     from understudy.cli.json_data import compact, decoded
-    from understudy.cli.records import failure_text, task_trouble
+    from understudy.cli.records import failure_text
     from understudy.cli.times import moment
+    from understudy.obstacles import task_trouble
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
     return {

@@ -180,8 +180,9 @@ def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
 
 
 def _table(found: list[TaskRecord]) -> str:
-    from understudy.cli.records import node_of, task_trouble
+    from understudy.cli.records import node_of
     from understudy.cli.times import now_ms
+    from understudy.obstacles import task_trouble
 
     now = now_ms()
     rows = [

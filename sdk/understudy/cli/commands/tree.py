@@ -110,7 +110,7 @@ def read_graph(
     from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
-    from understudy.cli.unserved import why_unserved
+    from understudy.obstacles import why_unserved
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)

@@ -16,7 +16,6 @@ from understudy.cli.records import (
     failure_text,
     promise_json,
     task_json,
-    task_trouble,
 )
 from understudy.values import Codec
 from understudy_store.records import EMPTY, PromiseRecord, PromiseState, TaskRecord, Value
@@ -79,16 +78,6 @@ def test_records_as_data() -> None:
     assert (task["failures"], task["deaths"], task["cause"]) == (0, 0, None)
     assert (task["state"], data["state"]) == ("running", "rejected")
     assert promise_json(record("rejected_timedout"))["state"] == "timedout"
-
-
-def test_trouble_of_a_task_in_words() -> None:
-    assert task_trouble(None) == ""
-    assert task_trouble(TaskRecord("p", "halted", 2, "poll://any@g")) == ""
-    assert task_trouble(TaskRecord("p", "fulfilled", 2, "poll://any@g", cause="x")) == ""
-    once = TaskRecord("p", "acquired", 2, "poll://any@g", "n#1", 10, 20, deaths=1, cause="n died")
-    assert task_trouble(once) == "its holder vanished once; the last: n died"
-    failed = TaskRecord("p", "pending", 2, "poll://any@g", failures=1, cause="attempt 1 failed: x")
-    assert task_trouble(failed) == "attempt 1 failed: x"
 
 
 def test_integers_of_any_length_are_read_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import count, islice
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
 
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.client.requests import PendingRequests
 from understudy.errors import PayloadTooLargeError
-from understudy.handle import Handle, refusal
+from understudy.handle import Handle, refusal, wait_future
 from understudy.values import Codec
+from understudy.wait_notices import pauses_s
 from understudy_actors.errors import CommandError
 from understudy_broker.errors import LinkFullError
 from understudy_broker.protocol.messages import (
@@ -95,13 +98,14 @@ class TestHandles:
 
         future = Watched()
         handle = handle_of(future, lambda found: found.id)
-        with pytest.raises(TimeoutError, match=r"'x' is still pending after 2\.5 s"):
-            handle.result(2.5)
+        first, second, _ = islice(pauses_s("x"), 3)
+        with pytest.raises(TimeoutError, match=r"'x' is still pending after 6 s"):
+            handle.result(6)
         assert not handle.done()
         future.set_result(record("x"))
         assert handle.result() == "x"
-        # It looks after 2 s at why it takes so long, and then waits for the rest.
-        assert asked == [2.0, 0.5, 2.0]
+        # It looks now and then why it takes so long, and then waits for the rest.
+        assert asked == [first, second, pytest.approx(6 - first - second), first]
 
     def test_a_timeout_of_the_wait_differs_from_the_timeout_error_of_a_function(self) -> None:
         future: Future[PromiseRecord] = Future()
@@ -126,6 +130,24 @@ class TestHandles:
             return str(await asyncio.wait_for(handle._wait(), WAIT_S))
 
         assert asyncio.run(wait()) == "x"
+
+    @pytest.mark.parametrize("loop", ["asyncio", "trio"])
+    def test_a_wait_on_a_loop_looks_now_and_then(self, loop: str) -> None:
+        future: Future[str] = Future()
+        looks: list[int] = []
+
+        def pauses() -> Iterator[float]:
+            for look in count():
+                yield 0.001
+                looks.append(look)
+                if look == 2:
+                    future.set_result("done")
+
+        async def wait() -> str:
+            return await wait_future(future, pauses())
+
+        assert (asyncio.run(wait()) if loop == "asyncio" else trio.run(wait)) == "done"
+        assert looks[:3] == [0, 1, 2]
 
     @pytest.mark.parametrize("closed", [False, True])
     def test_a_failure_that_nobody_waits_for_is_silent(
