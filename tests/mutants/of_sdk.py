@@ -16,6 +16,7 @@ _PUBLIC_ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
 _CALLABLES_TESTS: Final = "tests/integration/sdk/test_callables.py"
 _HANDLES: Final = "client/test_handles.py"
+_NOTICES: Final = "test_wait_notices.py"
 _SUBMISSIONS: Final = "client/test_submissions.py"
 
 _WAITING: Final = (
@@ -26,6 +27,46 @@ _WAITING: Final = (
         "understudy.handle.Handle.result",
         swap("(timeout_s)", "(timeout_s and timeout_s * 10)"),
         _HANDLES,
+    ),
+    _mutant(
+        "await-without-looks",
+        None,
+        "await handle tells why it takes long, as result() does",
+        "understudy.handle.Handle._wait",
+        swap("self._looks()", "None"),
+        _HANDLES,
+    ),
+    _mutant(
+        "timer-of-one-look",
+        None,
+        "a wait on asyncio looks again and again",
+        "understudy.handle._Timer._next",
+        swap("call_later(next(self._looks), self._next)", "call_later(next(self._looks), repr, 0)"),
+        _HANDLES,
+    ),
+    _mutant(
+        "parked-unheard",
+        None,
+        "who waits for a call is told that it is parked",
+        "understudy.wait_notices.WaitNotices._on_task",
+        drop('self._tell(promise, f"halted {task.version}", f" {halt_text(task)}")'),
+        _NOTICES,
+    ),
+    _mutant(
+        "waits-for-nobody-unheard",
+        None,
+        "who waits for a call is told that no node can perform it",
+        "understudy.wait_notices.WaitNotices._on_groups",
+        swap("why is not None", "why is None"),
+        _NOTICES,
+    ),
+    _mutant(
+        "looks-without-bound",
+        None,
+        "those who wait ask for a bounded number of things at a time",
+        "understudy.wait_notices.WaitNotices._ask",
+        swap("len(self._unanswered) < UNANSWERED_MAX", "True"),
+        _NOTICES,
     ),
     _mutant(
         "functions-own-timeout-hidden",

@@ -125,6 +125,21 @@ class TestDeterminism:
         assert f"with the id {was or 'root.1'}" in error.recorded
         assert f"with the id {becomes or 'root.1'}" in error.asked
 
+    def test_the_function_cannot_catch_it_and_go_on(self) -> None:
+        ran: list[str] = []
+
+        def new(ctx: Any) -> Any:
+            for _ in range(3):  # beyond the history, where a call would be a new one
+                try:
+                    yield ctx.sleep(1)
+                except BaseException:
+                    ran.append("except")
+                finally:
+                    ran.append("finally")
+
+        assert self.changed(self.old, new).promise == "root.1"
+        assert ran == []
+
     def test_calls_with_ids_of_their_own_may_not_change_places(self) -> None:
         def fn(ctx: Any, ids: str = "xy") -> Any:
             for id in ids:

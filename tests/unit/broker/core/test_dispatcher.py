@@ -233,6 +233,14 @@ def test_a_task_goes_only_to_a_node_that_has_its_function() -> None:
     assert "old#1" in {pid for id, pid in given if id[0] == "f"}
 
 
+def test_a_preferred_or_warm_node_without_the_function_is_passed_over() -> None:
+    dispatcher = knowing(old=some(F), new=some(F, G))
+    dispatcher.offer(Task("prefers", target="poll://any@g/old", callee=G), 0)
+    dispatcher.offer(Task("warm", version=1, warm="old#1", callee=G), 0)
+    dispatcher.offer(Task("both", target="poll://any@g/old", warm="old#1", callee=F), 0)
+    assert dict(assigned(dispatcher)) == {"prefers": "new#1", "warm": "new#1", "both": "old#1"}
+
+
 def test_a_version_is_part_of_the_function() -> None:
     dispatcher = knowing(one=some(F, ("f", "1")), two=some(F, ("f", "2")))
     dispatcher.offer(Task("second", callee=("f", "2")), 0)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from itertools import count, islice
+from itertools import islice, repeat
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 
+import understudy.handle
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.client.requests import PendingRequests
 from understudy.errors import PayloadTooLargeError
-from understudy.handle import Handle, refusal, wait_future
+from understudy.handle import Handle, refusal
 from understudy.values import Codec
 from understudy.wait_notices import pauses_s
 from understudy_actors.errors import CommandError
@@ -132,22 +133,30 @@ class TestHandles:
         assert asyncio.run(wait()) == "x"
 
     @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-    def test_a_wait_on_a_loop_looks_now_and_then(self, loop: str) -> None:
-        future: Future[str] = Future()
-        looks: list[int] = []
+    def test_a_wait_on_a_loop_looks_now_and_then(
+        self, loop: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(understudy.handle, "pauses_s", lambda id: repeat(0.001))
+        future: Future[PromiseRecord] = Future()
+        looked: list[str] = []
 
-        def pauses() -> Iterator[float]:
-            for look in count():
-                yield 0.001
-                looks.append(look)
-                if look == 2:
-                    future.set_result("done")
+        def look(id: str) -> None:
+            looked.append(id)
+            if len(looked) == 3:
+                future.set_result(record("x"))
 
-        async def wait() -> str:
-            return await wait_future(future, pauses())
+        here: Any = SimpleNamespace(os_pid=os.getpid(), look=look)
+        handle: Handle[str] = Handle("x", Future(), future, lambda found: found.id, here, here)
 
-        assert (asyncio.run(wait()) if loop == "asyncio" else trio.run(wait)) == "done"
-        assert looks[:3] == [0, 1, 2]
+        async def on_asyncio() -> str:
+            return await asyncio.wait_for(handle._wait(), WAIT_S)
+
+        async def on_trio() -> str:
+            with trio.fail_after(WAIT_S):
+                return await handle
+
+        assert (asyncio.run(on_asyncio()) if loop == "asyncio" else trio.run(on_trio)) == "x"
+        assert looked[:3] == ["x", "x", "x"]
 
     @pytest.mark.parametrize("closed", [False, True])
     def test_a_failure_that_nobody_waits_for_is_silent(
