@@ -225,10 +225,10 @@ class World:
         *args: str,
         url: str | None = None,
         wait: bool = True,
+        app: str = "tests.integration.recovery.app:runtime",
         **env: str,
     ) -> Process:
         """Start a node; with `wait`, return when it has joined."""
-        app = "tests.integration.recovery.app:runtime"
         argv = ["node", app, "--group", group, "--id", name, "--url", url or self.url, *args]
         node = self._fork(name, f"{LAUNCH}:start", argv, **env)
         if wait:
