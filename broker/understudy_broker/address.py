@@ -88,6 +88,26 @@ def connect_address(listen: str) -> str:
     return listen if known is None else f"tcp://{known}:{port}"
 
 
+def host_name(address: str) -> str | None:
+    """Return the host's name in an address; None if it has a number, a wildcard, or no host.
+
+    Examples
+    --------
+    >>> host_name("tcp://db.example.org:5577"), host_name("tcp://[::1]:5577")
+    ('db.example.org', None)
+    """
+    if not address.startswith("tcp://"):
+        return None
+    host, _ = _host_and_port(address)
+    if host in _ANY_INTERFACE or host.startswith("["):
+        return None
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return host
+    return None
+
+
 def is_reachable_by_others(listen: str) -> bool:
     """Return whether other machines can reach a broker that listens at `listen`."""
     if not listen.startswith("tcp://"):

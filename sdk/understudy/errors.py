@@ -106,9 +106,13 @@ class BrokerUnavailableError(UnderstudyError):
         self.reason = reason
 
     def __str__(self) -> str:
-        why = f" ({self.reason})" if self.reason else ""
+        if self.reason:
+            return (
+                f"the broker at {self.url} is not available: {self.reason}. If it runs, its log "
+                "says more; another address is given with Runtime(url=...) or UNDERSTUDY_URL"
+            )
         return (
-            f"no broker answers at {self.url}{why}. Start one with: understudy broker; or give its "
+            f"no broker answers at {self.url}. Start one with: understudy broker; or give its "
             "address with Runtime(url=...) or UNDERSTUDY_URL; or use Runtime.local(): it needs none"
         )
 

@@ -11,6 +11,7 @@ _POLLING: Final = "transport/test_polling.py"
 _SOCKETS: Final = "tests/integration/broker/test_sockets.py"
 _SESSION: Final = "link/test_session.py"
 _HEARTBEAT: Final = "link/test_heartbeat.py"
+_NAMES: Final = "tests/integration/broker/test_addresses.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _SESSIONS: Final = (
@@ -363,10 +364,78 @@ _WORKER_POLLS: Final = (
     ),
 )
 
+_ADDRESSES: Final = (
+    _mutant(
+        "first-address-only",
+        None,
+        "a name's addresses are tried in turn until one answers",
+        "understudy_broker.link.connection.LinkConnection._step",
+        swap("self._destination.is_name", "False"),
+        f"{_NAMES}::test_a_broker_at_ipv6_is_reached_by_name",
+    ),
+    _mutant(
+        "working-address-forgotten",
+        None,
+        "a peer that lost its connection goes back at once, without a look-up",
+        "understudy_broker.transport.host_names.Destination.keep",
+        drop("self._left.insert(0, address)"),
+        f"{_NAMES}::test_the_address_that_worked_is_taken_again_without_a_look_up",
+    ),
+    _mutant(
+        "names-looked-up-once",
+        None,
+        "a name is looked up again, because it may get an address later",
+        "understudy_broker.link.connection.LinkConnection._connect_once",
+        swap("return", "raise"),
+        f"{_NAMES}::test_an_unknown_name_is_named_and_looked_up_again",
+    ),
+    _mutant(
+        "pulse-over-ipv4-only",
+        None,
+        "a node shows its pulse also over IPv6",
+        "understudy_broker.link.pulse.Pulse._connect_once",
+        swap("int(is_ipv6(self._url))", "0"),
+        f"{_NAMES}::test_a_node_shows_its_pulse_over_ipv6",
+    ),
+    _mutant(
+        "refused-hello-keeps-its-connection",
+        None,
+        "a peer that is refused for now frees its descriptor, and tries again",
+        "understudy_broker.link.session.LinkSession._refused",
+        drop("self._must_reconnect = self._must_reconnect or not self.connected"),
+        _SESSION,
+    ),
+    _mutant(
+        "strangers-keep-descriptors",
+        None,
+        "a connection that says nothing is closed after a while",
+        "understudy_broker.transport.zeromq_router.bind_router",
+        drop("router.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)"),
+        "tests/integration/broker/test_daemon.py::test_a_connection_that_says_nothing_is_closed",
+    ),
+    _mutant(
+        "crowd-unsaid",
+        None,
+        "the log says that connections are too many although no peer asks for anything",
+        "understudy_broker.core.core.BrokerCore.note_connections",
+        drop("self._receiver.has_input = True"),
+        "core/test_membership.py::test_too_many_connections_are_logged_once_a_minute",
+    ),
+    _mutant(
+        "newcomer-in-a-crowd",
+        None,
+        "no further peer is taken while there are too many connections",
+        "understudy_broker.core.admission.Admission._no_room",
+        swap("self._connections > config.connections_max", "self._connections < 0"),
+        "core/test_membership.py::test_too_many_connections_are_logged_once_a_minute",
+    ),
+)
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *_SESSIONS,
     *_HEARTBEATS,
     *_BUSY_POLLING,
     *_POLL_HANDOFF,
     *_WORKER_POLLS,
+    *_ADDRESSES,
 )

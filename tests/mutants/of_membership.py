@@ -33,7 +33,7 @@ _MEMBERSHIP: Final = (
         "living-name-taken-over",
         10,
         "the name of a living process is not taken over",
-        "understudy_broker.core.membership.Membership._reject_reason",
+        "understudy_broker.core.admission.Admission.reject_reason",
         swap(
             "other.pid != pid_of(hello.name, hello.boot) and alive",
             "other.pid != pid_of(hello.name, hello.boot) and not alive",

@@ -36,6 +36,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     busy_poll_us: int = 0
     #: connected peers
     peers_max: int = 10_000
+    #: open connections (a node has two) beyond which no further peer is taken
+    connections_max: int = 1_000_000
     #: unanswered requests of one peer, and the bytes of the frames they came in
     inflight_max: int = 4_096
     inflight_bytes_max: int = 64 * MIB

@@ -198,6 +198,11 @@ class BrokerCore:
 
     # Receiving -----------------------------------------------------------------------------------
 
+    def note_connections(self, count: int, now: int) -> None:
+        """Note how many connections are open, because each takes a descriptor of the process."""
+        self._receiver.has_input = True
+        self._membership.admission.note_connections(count, now)
+
     def mark_polled(self, now: int) -> None:
         """Note that everything peers had sent by `now` was read.
 

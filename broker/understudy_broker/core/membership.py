@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from understudy_broker.core.admission import Admission
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
-from understudy_broker.core.sessions import Session, Sessions, callees, check_hello
+from understudy_broker.core.sessions import Session, Sessions, callees
 from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
@@ -31,7 +32,6 @@ from understudy_broker.protocol.messages import (
     Bye,
     Functions,
     Hello,
-    Refused,
     Welcome,
 )
 from understudy_store.commands import TaskHeartbeat
@@ -53,6 +53,8 @@ class Membership:
     ----------
     stalls
         The nodes whose leases are extended, and their pulses.
+    admission
+        Decides who may join.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Membership:
         self._events = events
         self._metrics = metrics
         self._config = config
+        self.admission = Admission(sessions, events, config)
         self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -96,7 +99,7 @@ class Membership:
 
     def join(self, peer: bytes, hello: Hello, now: int) -> Session | None:
         """Admit a peer, or refuse it and return None. The same pid may join again at any time."""
-        refused = self._reject_reason(hello, now)
+        refused = self.admission.reject_reason(hello, now)
         if refused is not None:
             self._outbox.refuse(peer, refused)
             return None
@@ -133,31 +136,6 @@ class Membership:
             return True
         task = self._machine.view.task(id_)
         return task is not None and task.state == "suspended" and task.version == version
-
-    def _reject_reason(self, hello: Hello, now: int) -> Refused | None:
-        """Return the refusal of a hello; None if the peer may join."""
-        if hello.protocol != PROTOCOL_VERSION:
-            text = (
-                f"protocol version {hello.protocol}, but this broker speaks {PROTOCOL_VERSION}: "
-                "install the same version of understudy on both sides"
-            )
-            return Refused(426, text, fatal=True)
-        wrong = check_hello(hello, self._config)
-        if wrong is not None:
-            return Refused(400, wrong, fatal=True)
-        other = self._sessions.by_name.get(hello.name)
-        if other is None:
-            if len(self._sessions) >= self._config.peers_max:
-                return Refused(429, f"{self._config.peers_max} peers are connected already")
-            return None
-        alive = now - other.heard_at < self._config.lease_ttl_ms
-        if other.pid != pid_of(hello.name, hello.boot) and alive:
-            text = (
-                f"the name {hello.name!r} is in use by a {other.kind} of group {other.group!r} "
-                f"(process {other.os_pid} on {other.host}): give this one another name"
-            )
-            return Refused(409, text, fatal=True)
-        return None
 
     def _evict(self, peer: bytes, name: str, pid: str, now: int) -> None:
         """End earlier sessions of this name, and of this connection."""

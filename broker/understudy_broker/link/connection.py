@@ -27,6 +27,7 @@ from understudy_broker.link.pulse import Pulse
 from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameError, decode_to_peer
 from understudy_broker.protocol.messages import Bye, Hello, ToPeer, Welcome
+from understudy_broker.transport.host_names import Destination, UnknownHostError, is_ipv6
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_broker.transport.monitor import ConnectionMonitor
 from understudy_broker.transport.socket import Pause, TrioSocket
@@ -45,6 +46,8 @@ BYE_LINGER_MS: Final = 250
 BYE_WAIT_S: Final = 0.25
 #: how long a worker whose poll succeeded waits for the lock, if the loop is awake
 LOCK_WAIT_S: Final = 0.05
+#: how long one of the addresses of a host name may take to answer before the next one is tried
+CONNECT_MS: Final = 3_000
 #: divides `monotonic_ns`; written out at each place, because a function would cost a call per frame
 _NS_PER_MS: Final = 1_000_000
 
@@ -97,6 +100,7 @@ class LinkConnection:
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._context = context
+        self._destination = Destination(url)
         #: set at the next change; None while nobody waits for one
         self._changed: trio.Event | None = None
         #: frames that did not fit into the pipe
@@ -232,7 +236,7 @@ class LinkConnection:
 
     async def run(self) -> None:
         """Keep the connection up until canceled, or until the broker refuses it for good."""
-        wait_s = BACKOFF_S[0]
+        backoff = _Backoff()
         try:
             while True:
                 began = trio.current_time()
@@ -244,35 +248,32 @@ class LinkConnection:
                 if self._rejoining or (self._welcomed and lasted_s >= BACKOFF_S[1]):
                     # It worked until now. Reconnect at once, before the broker gives the tasks of
                     # this peer to others.
-                    wait_s = BACKOFF_S[0]
+                    backoff = _Backoff()
                     await trio.lowlevel.checkpoint()
                 else:
-                    # Many peers may lose one broker at the same moment; this spreads them out.
-                    await trio.sleep(wait_s * random.uniform(0.5, 1.0))
-                    wait_s = min(2 * wait_s, BACKOFF_S[1])
+                    await trio.sleep(backoff.next_s())
         finally:
             self.closed = True
             self._notify()
 
     async def _connect_once(self) -> None:
         """Open a socket, and use it until its connection is lost."""
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
-        socket.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
-        socket.set(zmq.RECONNECT_IVL, 50)
-        socket.set(zmq.RECONNECT_IVL_MAX, 250)
-        socket.set(zmq.TCP_KEEPALIVE, 1)
-        socket.set(zmq.IPV6, int("[" in self.url))
+        try:
+            address = await self._destination.next()
+        except UnknownHostError as error:
+            self.session.last_error = f"{error}: check the address {self.url}"
+            self._notify()
+            return
+        socket = _new_socket(self._context, address, self._destination.is_name)
         self._unsent = []
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
             monitor = ConnectionMonitor(socket)
             try:
-                self._connect(socket)
+                self._connect(socket, address)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wake_at_events, monitor, self.socket)
-                    self._pulse = Pulse(self._context, self.url)
+                    self._pulse = Pulse(self._context, address)
                     nursery.start_soon(self._pulse.keep)
                     await self._use(self.socket, monitor)
                     nursery.cancel_scope.cancel()
@@ -289,16 +290,15 @@ class LinkConnection:
                 socket.set(zmq.LINGER, linger_ms)
                 self.socket.close(linger_ms)
                 self.socket = None
+                if self._welcomed:
+                    self._destination.keep(address)
                 self._disconnected()
 
-    def _connect(self, socket: zmq.Socket[bytes]) -> None:
+    def _connect(self, socket: zmq.Socket[bytes], address: str) -> None:
         try:
-            socket.connect(self.url)
+            socket.connect(address)
         except zmq.ZMQError as error:
-            failure = LinkError(
-                f"{self.url!r} is no address of a broker ({error.strerror}): "
-                f"it looks like {DEFAULT_ADDRESS}"
-            )
+            failure = _no_address(self.url, error)
             self.session.fail(failure)
             raise failure from None
 
@@ -351,6 +351,9 @@ class LinkConnection:
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
                 session.last_error = f"no broker answers at {self.url}"
                 self._notify()
+                if self._destination.is_name:
+                    # It may have another address, or get one.
+                    return None
         # Corked, because `_send` below sends what is requested meanwhile.
         self.corked = True
         try:
@@ -411,3 +414,38 @@ async def _wake_at_events(monitor: ConnectionMonitor, socket: TrioSocket) -> Non
         await monitor.wait()
         socket.wake()
         await trio.lowlevel.checkpoint()
+
+
+def _new_socket(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, is_one_of_several: bool
+) -> zmq.Socket[bytes]:
+    """Return a socket for one connection to a numeric address."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.SNDHWM, PIPE_FRAMES_MAX)
+    socket.set(zmq.RCVHWM, PIPE_FRAMES_MAX)
+    socket.set(zmq.RECONNECT_IVL, 50)
+    socket.set(zmq.RECONNECT_IVL_MAX, 250)
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.IPV6, int(is_ipv6(address)))
+    if is_one_of_several:
+        socket.set(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    return socket
+
+
+def _no_address(url: str, error: zmq.ZMQError) -> LinkError:
+    return LinkError(
+        f"{url!r} is no address of a broker ({error.strerror}): it looks like {DEFAULT_ADDRESS}"
+    )
+
+
+class _Backoff:
+    """The waits between attempts to connect: each twice as long as the one before."""
+
+    def __init__(self) -> None:
+        self._wait_s = BACKOFF_S[0]
+
+    def next_s(self) -> float:
+        """Return the next wait. Many peers may lose one broker together; chance spreads them."""
+        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, BACKOFF_S[1])
+        return wait_s * random.uniform(0.5, 1.0)

@@ -22,6 +22,7 @@ import zmq
 
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Pulse as PulseMessage
+from understudy_broker.transport.host_names import is_ipv6
 from understudy_broker.transport.loop_lock import LoopThread
 from understudy_broker.transport.monitor import ConnectionMonitor
 
@@ -39,8 +40,8 @@ class Pulse:
     Parameters
     ----------
     url
-        The broker's address. A broker in this process, at an ``inproc`` address, gets no pulse:
-        whatever keeps the node from running keeps the broker from running too.
+        The broker's numeric address. A broker in this process, at an ``inproc`` address, gets no
+        pulse: whatever keeps the node from running keeps the broker from running too.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str) -> None:
@@ -69,6 +70,7 @@ class Pulse:
         interval_ms = max(self._lease_ttl_ms // PINGS_PER_LEASE, 1)
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
+        socket.set(zmq.IPV6, int(is_ipv6(self._url)))
         # Another connection would be a stranger to the broker, so ZeroMQ must not make one itself.
         socket.set(zmq.RECONNECT_IVL, -1)
         socket.set(zmq.HEARTBEAT_IVL, interval_ms)

@@ -361,7 +361,10 @@ class LinkSession:
             self.last_error = refused.error
             return True
         if refused.corr is None:
-            self.last_error = refused.error
+            self.last_error = f"the broker refuses this peer for now: {refused.error}"
+            # A hello that is refused for now is said again, on another connection: this one would
+            # only take one of the broker's descriptors meanwhile.
+            self._must_reconnect = self._must_reconnect or not self.connected
             return False
         opened = self._open_requests.get(refused.corr)
         if refused.status == 429 and opened is not None:

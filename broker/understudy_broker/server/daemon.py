@@ -32,8 +32,10 @@ from understudy_store.store import Store, open_store
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-#: descriptors for everything but peers, and for peers that are being refused
+#: descriptors for everything but peers, and for connections that are being refused or have said
+#: nothing so far: so many, or this part of all
 DESCRIPTORS_SPARE: Final = 32
+DESCRIPTORS_SPARE_PART: Final = 8
 #: how often a doubtful clock is looked at before the start, and how often the log says so
 POLL_CLOCK_S: Final = 1.0
 REPEAT_S: Final = 60.0
@@ -178,15 +180,17 @@ def _within_descriptors(config: BrokerConfig, log: Log) -> BrokerConfig:
         used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only their number is wanted
     except OSError:
         used = DESCRIPTORS_SPARE
-    peers_max = max(1, limit - used - DESCRIPTORS_SPARE)
-    if config.peers_max <= peers_max:
-        return config
+    spare = max(DESCRIPTORS_SPARE, limit // DESCRIPTORS_SPARE_PART)
+    connections_max = max(1, limit - used - spare)
+    if config.peers_max <= connections_max:
+        return replace(config, connections_max=connections_max)
     text = (
-        f"{peers_max:,} peers may connect instead of {config.peers_max:,} (peers_max), because "
-        f"this process may have {limit:,} open files: raise that limit (ulimit -n, LimitNOFILE)"
+        f"{connections_max:,} peers may connect instead of {config.peers_max:,} (peers_max), half "
+        f"as many if they are nodes, because this process may have {limit:,} open files: raise "
+        "that limit (ulimit -n, LimitNOFILE)"
     )
     log("warning", text, {})
-    return replace(config, peers_max=peers_max)
+    return replace(config, connections_max=connections_max, peers_max=connections_max)
 
 
 def _version() -> str:

@@ -90,6 +90,8 @@ class Server:
         self._lookup_result: LookupResult | None = None
         #: The reason why the store failed by itself. Only a thread of the store writes it.
         self._store_failure: StoreFailedError | None = None
+        #: open connections, as the core knows
+        self._connections = 0
         #: at the end of the last turn, frames waited for peers that did not take them
         self._has_waiting = False
 
@@ -142,6 +144,9 @@ class Server:
         loop slept too long, before any frame is judged by it.
         """
         received = self._transport.receive()
+        if self._transport.connections != self._connections:
+            self._connections = self._transport.connections
+            self._core.note_connections(self._connections, now)
         if received.lost:
             self._lose(received.lost, now)
         core = self._core

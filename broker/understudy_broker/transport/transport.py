@@ -48,6 +48,11 @@ class Transport(Protocol):
         ...
 
     @property
+    def connections(self) -> int:
+        """The number of open connections, also of those that have brought nothing so far."""
+        ...
+
+    @property
     def has_waiting(self) -> bool:
         """True if frames wait for peers that do not take them; `flush` tries them again."""
         ...

@@ -15,14 +15,20 @@ without a copy and are tracked, so that only some of them are in the pipe at a t
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from typing import Final
 
 import trio
 import zmq
 
-from understudy_broker.address import DEFAULT_ADDRESS
+from understudy_broker.address import DEFAULT_ADDRESS, host_name
 from understudy_broker.errors import ListenError
+from understudy_broker.transport.host_names import (
+    UnknownHostError,
+    is_ipv6,
+    numeric_addresses,
+)
 from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
 from understudy_broker.transport.send_queues import InFlightBytes, Put, SendQueues, Sent
 from understudy_broker.transport.socket import Pause, TrioSocket
@@ -35,6 +41,8 @@ PIPE_FRAMES_MAX: Final = 256
 PIPE_BYTES_MAX: Final = 8 * MIB
 #: bytes from which a frame is large
 LARGE_BYTES_MIN: Final = 128 * KIB
+#: how long a new connection may take until it has said what it is
+HANDSHAKE_MS: Final = 10_000
 #: how long the last frames may take to leave when the transport is closed
 LINGER_MS: Final = 250
 
@@ -47,7 +55,8 @@ def bind_router(
     Parameters
     ----------
     listen
-        A ZeroMQ address; with port 0 the system chooses one.
+        A ZeroMQ address; with port 0 the system chooses one. A host name stands for its first
+        address, IPv4 before IPv6.
     frame_bytes_max
         Bytes of a frame that the broker takes.
 
@@ -70,14 +79,37 @@ def bind_router(
     router.set(zmq.TCP_KEEPALIVE_INTVL, 10)
     router.set(zmq.TCP_KEEPALIVE_CNT, 3)
     router.set(zmq.BACKLOG, 1024)
-    # Only where it is asked for, because a socket for both families shows other addresses.
-    router.set(zmq.IPV6, int("[" in listen))
+    # A connection that says nothing takes a descriptor for no longer than this.
+    router.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     try:
-        router.bind(listen)
-    except zmq.ZMQError as error:
+        _bind(router, listen)
+    except BaseException:
+        # A context does not end while one of its sockets is open.
         router.close(0)
-        raise ListenError(_listen_advice(listen, error)) from None
+        raise
     return router
+
+
+def _bind(router: zmq.Socket[bytes], listen: str) -> None:
+    address = listen
+    if host_name(listen) is not None and not _is_interface(listen):
+        try:
+            address = numeric_addresses(listen)[0]
+        except UnknownHostError as error:
+            raise ListenError(
+                f"cannot listen at {listen}: {error}. Use an address of this machine, or * for all"
+            ) from None
+    # Only where it is asked for, because a socket for both families shows other addresses.
+    router.set(zmq.IPV6, int(is_ipv6(address)))
+    try:
+        router.bind(address)
+    except zmq.ZMQError as error:
+        raise ListenError(_listen_advice(listen, error)) from None
+
+
+def _is_interface(listen: str) -> bool:
+    """Return whether the host of an address is the name of a network interface, as ``eth0``."""
+    return host_name(listen) in {name for _, name in socket.if_nameindex()}
 
 
 def _listen_advice(listen: str, error: zmq.ZMQError) -> str:
@@ -119,8 +151,9 @@ class RouterTransport:
         #: several peers, all but the last have gone, and the monitor has not reported it yet.
         self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
-        #: descriptors that no connection has any more
+        #: descriptors that no connection has any more, and those that one has
         self._closed: set[int] = set()
+        self._open: set[int] = set()
 
     @classmethod
     def listen(
@@ -145,6 +178,11 @@ class RouterTransport:
     def address(self) -> str:
         """The address at which peers connect, with the port that the system chose."""
         return self._address
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections, those of strangers included; 0 within a process."""
+        return len(self._open)
 
     # Receiving -----------------------------------------------------------------------------------
 
@@ -195,12 +233,14 @@ class RouterTransport:
         for event in self._monitor.drain(force=force):
             if event.event == zmq.Event.DISCONNECTED:
                 self._closed.add(event.value)
+                self._open.discard(event.value)
                 for peer in self._peers.pop(event.value, ()):
                     self._descriptors.pop(peer, None)
                     self._drop(peer)
                     lost.append(peer)
             elif event.event == zmq.Event.ACCEPTED:
                 self._closed.discard(event.value)
+                self._open.add(event.value)
         return lost
 
     # Sending -------------------------------------------------------------------------------------

@@ -66,11 +66,10 @@ class _NoBrokerNotice(logging.Handler):
         if url is not None:
             left_s: float | None = getattr(record, "left_s", None)
             next_step = "waiting for it" if left_s is None else f"trying for {left_s:.0f} s more"
-            print(
-                f"understudy: no broker answers at {url} yet; {self._advice}; {next_step}",
-                file=sys.stderr,
-                flush=True,
-            )
+            text = f"no broker answers at {url} yet; {self._advice}"
+            if reason := getattr(record, "reason", ""):
+                text = f"the broker at {url} is not available yet: {reason}"
+            print(f"understudy: {text}; {next_step}", file=sys.stderr, flush=True)
 
 
 class Client:

@@ -48,6 +48,12 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, BrokerUnavailableError):
         # The SDK's own text addresses programmers.
+        if error.reason:
+            text = (
+                f"the broker at {error.url} is not available: {error.reason}. If it runs, its log "
+                "says more; another address is given with --url or UNDERSTUDY_URL"
+            )
+            return text, EXIT_NO_BROKER
         text = (
             f"no broker answers at {error.url}. Start one with: understudy broker; "
             "or give its address with --url or UNDERSTUDY_URL"

@@ -100,7 +100,7 @@ class Availability:
             await link.wait_connected()
         if not link.connected:
             left_s = max(0.0, self._connect_timeout_s - PATIENCE_S)
-            self._log.unavailable(self._url, None if self.ready else left_s)
+            self._log.unavailable(self._url, None if self.ready else left_s, self._reason())
             with trio.move_on_after(left_s):
                 await link.wait_connected()
         if not link.connected:

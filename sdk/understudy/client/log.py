@@ -44,25 +44,27 @@ class ConnectionLog:
         level = logging.WARNING if retried else final
         _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
 
-    def unavailable(self, url: str, left_s: float | None) -> None:
+    def unavailable(self, url: str, left_s: float | None, reason: str) -> None:
         """Warn that no broker answers yet.
 
         The record has the attributes `unavailable_url`, by which the command line recognizes it and
-        shows the user a message of its own, and `left_s`.
+        shows the user a message of its own, `left_s` and `reason`.
 
         Parameters
         ----------
         left_s
             Seconds until the first connection is given up; None if there was one before.
+        reason
+            What the last attempt to connect found, if that is more than no answer.
         """
-        if self.dedicated:
+        if self.dedicated and not reason:
             text = (
                 f"no broker answers at {url} (still trying). Start one with: understudy broker; or "
                 "give its address with --url, UNDERSTUDY_URL or Runtime(url=...)"
             )
         else:
-            text = str(BrokerUnavailableError(url, "still trying"))
-        _LOG.warning("%s", text, extra={"unavailable_url": url, "left_s": left_s})
+            text = f"{BrokerUnavailableError(url, reason)}. Still trying"
+        _LOG.warning("%s", text, extra={"unavailable_url": url, "left_s": left_s, "reason": reason})
 
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""

@@ -6,10 +6,11 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ import trio
 
 from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello
+from understudy_broker.server.embedded import EmbeddedBroker
+from understudy_broker.transport import zeromq_router
 
 PROGRAM = """
 import json, sys
@@ -32,9 +35,13 @@ def command(**flags: object) -> list[str]:
 
 
 @contextmanager
-def started(cwd: Path, **flags: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(
+    cwd: Path, preexec_fn: Callable[[], None] | None = None, **flags: object
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A broker and its first line."""
-    process = subprocess.Popen(command(**flags), stderr=subprocess.PIPE, text=True, cwd=cwd)
+    process = subprocess.Popen(
+        command(**flags), stderr=subprocess.PIPE, text=True, cwd=cwd, preexec_fn=preexec_fn
+    )
     assert process.stderr is not None
     try:
         yield process, json.loads(process.stderr.readline())["event"]
@@ -114,24 +121,11 @@ def test_peers_are_refused_before_the_descriptors_run_out(tmp_path: Path) -> Non
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (48, 64))
 
-    run = subprocess.Popen(
-        command(listen="tcp://127.0.0.1:0"),
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit,
-    )
-    try:
-        assert run.stderr is not None
-        said = json.loads(run.stderr.readline())["event"]
+    with started(tmp_path, limit) as (process, said):
         assert "peers may connect instead of 10,000 (peers_max)" in said
         assert "64 open files" in said
-        assert "listening on" in json.loads(run.stderr.readline())["event"]
-    finally:
-        run.kill()
-        run.wait()
-        assert run.stderr is not None
-        run.stderr.close()
+        assert process.stderr is not None
+        assert "listening on" in json.loads(process.stderr.readline())["event"]
 
 
 async def test_an_ipv6_address(tmp_path: Path) -> None:
@@ -142,3 +136,46 @@ async def test_an_ipv6_address(tmp_path: Path) -> None:
         async with open_link(address, lambda: hello, print) as link:
             with trio.fail_after(20):
                 await link.wait_connected()
+
+
+async def test_connections_that_say_nothing_leave_room_for_refusals_in_words(
+    tmp_path: Path,
+) -> None:
+    """Strangers take the descriptors of a broker; a peer is told so, and joins when they go."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    hello = Hello(PROTOCOL_VERSION, "client", "g", "c", "1", os.getpid(), "h", "t")
+    with started(tmp_path, limit) as (process, warning), ExitStack() as strangers:
+        assert process.stderr is not None
+        most = int(warning.split()[0])
+        endpoint = endpoint_in(json.loads(process.stderr.readline())["event"])
+        host, _, port = endpoint.removeprefix("tcp://").partition(":")
+        for _ in range(most + 5):
+            strangers.enter_context(socket.create_connection((host, int(port)), 10))
+        with trio.fail_after(20):
+            line = await trio.to_thread.run_sync(process.stderr.readline, abandon_on_cancel=True)
+        said = json.loads(line)["event"]
+        assert f"the limit of open files allows {most}" in said
+        assert "ulimit -n" in said
+        async with open_link(endpoint, lambda: hello, print) as link:
+            with trio.fail_after(20):
+                while "the broker refuses this peer for now" not in (link.last_error or ""):
+                    await trio.sleep(0.01)
+                assert link.last_error is not None
+                assert f"open files (ulimit -n, LimitNOFILE) allows {most}" in link.last_error
+                strangers.close()
+                await link.wait_connected()
+        assert process.poll() is None
+
+
+async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zeromq_router, "HANDSHAKE_MS", 50)
+    with EmbeddedBroker() as running:
+        host, _, port = running.endpoint.removeprefix("tcp://").partition(":")
+        stranger = await trio.open_tcp_stream(host, int(port))
+        async with stranger:
+            with trio.fail_after(20):
+                while await stranger.receive_some(1024):
+                    pass

@@ -426,6 +426,23 @@ class TestNoBroker:
             runtime.rpc("x", "f")
         runtime.stop()
 
+    def test_the_reason_of_a_refusal_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING, "understudy")
+        refusal = (
+            r"refuses this peer for now: it takes no more than 1 peers \(its setting peers_max"
+        )
+        with EmbeddedBroker(config=BrokerConfig(peers_max=1)) as broker:
+            first = Runtime(url=broker.endpoint)
+            second = Runtime(url=broker.endpoint, connect_timeout=1.5)
+            with first:
+                first.promises.create("p")
+                with pytest.raises(BrokerUnavailableError, match=refusal):
+                    second.promises.create("q")
+                assert re.search(refusal + r".*Still trying", caplog.text)
+            # There is room now.
+            second.promises.create("q")
+            second.stop()
+
     async def test_also_on_an_event_loop(self) -> None:
         runtime = Runtime(url=free_url(), connect_timeout=0.2)
         handle = runtime.rpc("x", "f")

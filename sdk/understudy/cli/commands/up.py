@@ -112,16 +112,22 @@ def check_address_is_free(listen: str) -> None:
     Otherwise our broker would fail again and again, while our nodes joined the other broker.
     """
     from understudy.cli.errors import CliError
+    from understudy_broker.transport.host_names import UnknownHostError, numeric_addresses
 
-    host, _, port = listen.removeprefix("tcp://").rpartition(":")
-    if not listen.startswith("tcp://") or port == "0":
+    if not listen.startswith("tcp://") or listen.endswith(":0"):
         return
-    with socket.socket() as probe:
+    try:
+        # The broker itself reports every fault of an address but this one.
+        host, _, port = numeric_addresses(listen)[0].removeprefix("tcp://").rpartition(":")
+    except UnknownHostError:
+        return
+    bare = "" if host == "*" else host.strip("[]")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("" if host == "*" else host, int(port)))
+            probe.bind((bare, int(port)))
         except OSError as error:
-            # The broker itself reports every other fault of an address.
             if error.errno == errno.EADDRINUSE:
                 raise CliError(
                     f"the address {listen} is in use by another broker or program. Stop it, or "

@@ -551,3 +551,33 @@ def test_a_repeated_hello_does_no_harm(rig: Rig) -> None:
     rig.create(C, "s")
     sent = [m.promise.id for peer in (A, B) for m in rig.take(peer, Invoke)]
     assert sorted(sent) == ["q", "r", "s"]
+
+
+def test_too_many_connections_are_logged_once_a_minute() -> None:
+    rig = Rig(connections_max=3)
+    rig.join(A, "a")
+    # Strangers connect, and no frame comes.
+    rig.core.note_connections(4, rig.now)
+    rig.turn()
+    [said] = [event.text for event in rig.events if "connections are open" in event.text]
+    assert said.startswith("4 connections are open, and the limit of open files allows 3: ")
+    rig.send(B, hello("b"))
+    rig.turn()
+    refused = rig.one(B, Refused)
+    assert (refused.status, refused.fatal) == (429, False)
+    assert refused.error.startswith("it has 4 connections, and its limit of open files")
+    rig.send(A, hello("a"))
+    rig.turn()
+    rig.one(A, Welcome)  # It is known already, so it is no newcomer.
+    for count in (5, 4, 5):
+        rig.core.note_connections(count, rig.now)
+    assert [event.text for event in rig.events if "connections are open" in event.text] == [said]
+    rig.pass_time(60_000, step_ms=1_000)
+    rig.core.note_connections(6, rig.now)
+    rig.turn()
+    assert [e.text[:13] for e in rig.events if "connections are open" in e.text] == [
+        "4 connections",
+        "6 connections",
+    ]
+    rig.core.note_connections(3, rig.now)
+    rig.join(B, "b")

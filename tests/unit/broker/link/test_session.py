@@ -85,6 +85,21 @@ def test_a_request_refused_with_429_is_sent_again() -> None:
     assert isinstance(peer.answers[corr], Refused)
 
 
+def test_a_hello_that_is_refused_for_now_is_said_again_on_another_connection() -> None:
+    peer = Peer()
+    peer.session.open(hello("a"), 0)
+    assert not peer.session.is_broken(0)
+    peer.session.receive([Refused(429, "no room")], 0)
+    assert peer.session.is_broken(0)
+    assert peer.session.failure is None
+    assert peer.session.last_error == "the broker refuses this peer for now: no room"
+    peer.connect()
+    assert not peer.session.is_broken(0)
+    # A frame that is refused later ends nothing.
+    peer.session.receive([Refused(413, "too large")], 0)
+    assert not peer.session.is_broken(0)
+
+
 def test_refused_requests_keep_their_order_and_are_sent_once() -> None:
     peer = Peer()
     peer.connect(inflight_max=3)

@@ -21,10 +21,11 @@ def test_verbose_may_stand_anywhere_before_a_double_dash() -> None:
 
 
 def test_errors_and_their_exit_codes() -> None:
-    text, code = explain(BrokerUnavailableError("tcp://h:1", "refused"))
-    assert code == 4
-    assert "understudy broker" in text
-    assert "Runtime" not in text
+    for reason, advice in (("", "understudy broker"), ("no room", "is not available: no room. ")):
+        text, code = explain(BrokerUnavailableError("tcp://h:1", reason))
+        assert code == 4
+        assert advice in text
+        assert "Runtime" not in text
     assert explain(ConfigurationError("x"))[1] == 2
     assert explain(CommandError(404, "no"))[1] == 1
     assert explain(CommandError(409, "another call has this id"))[1] == 3
