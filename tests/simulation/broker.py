@@ -26,7 +26,9 @@ YEAR_MS = 365 * 24 * 3_600_000
 #: Short, so that promises that are idle for a moment are packed.
 COOL_AFTER_MS = 500
 #: Metrics of the core that show how many faults reached it.
-_COUNTED = ("stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused")
+_COUNTED = (
+    "stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused", "parked",
+)  # fmt: skip
 
 
 class DiskError(Exception):

@@ -144,6 +144,12 @@ def _clock(world: World) -> None:
         _one(world, world.peers).skew_ms = ms
 
 
+def _deploy(world: World) -> None:
+    """Replace the code of a node: go on with a deploy, or take it back."""
+    host = _one(world, world.nodes)
+    host.deploy(1 - host.release, in_order=world.rng.random() < 0.7)
+
+
 def _give_back(world: World) -> None:
     _one(world, world.nodes).give_back()
 
@@ -172,4 +178,5 @@ _STRIKES: Final[dict[str, Callable[[World], None]]] = {
     "give back": _give_back,
     "cancel": _cancel,
     "halt": _halt,
+    "deploy": _deploy,
 }

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from tests.simulation.programs import environment_of
 from understudy_actors.node.core import NodeCore
 from understudy_broker.clock import PeerClock
+from understudy_broker.core.sessions import callees
+from understudy_broker.core.task_queue import Callee
 from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import FrameLimits, decode_to_peer
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
@@ -39,7 +41,11 @@ class LinkedHost:
         self.place = place
         #: The group of a node; None for a client.
         self.group = group
+        #: The release of the code that the next process will have.
+        self.release = 0
         self.env = environment_of(group or CALLERS)
+        #: The functions of the current process, as calls name them.
+        self.callees: frozenset[Callee] = frozenset()
         self.name = f"n{place}" if group else f"c{place}"
         self.epoch = 0
         self.alive = False
@@ -76,6 +82,9 @@ class LinkedHost:
         elif world.rng.random() < 0.3:
             # The new node has another name, so only silence tells that the old one is dead.
             self.name = f"n{self.place}-{self.epoch}"
+        self.env = environment_of(self.group or CALLERS, self.release)
+        self._functions = tuple(zip(*self.env.functions.announced(), strict=True))
+        self.callees = callees(*self._functions)
         self._clock = PeerClock(
             wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
         )
@@ -166,6 +175,8 @@ class LinkedHost:
             sdk="sim",
             credit=self.core.new_session(),
             claims=self.core.claims(),
+            functions=self._functions[0],
+            versions=self._functions[1],
         )
 
     def take(self, frame: bytes) -> None:

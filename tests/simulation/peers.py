@@ -236,6 +236,17 @@ class PeerHost(LinkedHost):
             connection.bye()
         self.world.after(self.world.pick((1, 100)), self.start)
 
+    def deploy(self, release: int, *, in_order: bool = True) -> None:
+        """Replace the code by another release: the process ends, and the next one has it."""
+        if self.release != release:
+            self.world.say(self.name, "gets release", release)
+            self.world.counts["deploys"] += 1
+            self.release = release
+            if in_order:
+                self.drain()
+            else:
+                self.crash()
+
     def give_back(self) -> None:
         """Offer waiting runs to other nodes, because the running one blocks them for too long."""
         if self.alive and self.group is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.simulation.checks import hold
-from tests.simulation.programs import ENVIRONMENTS, GROUPS
+from tests.simulation.programs import GROUPS, environment_of
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import (
     PromiseCancel,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CRON = "* * * * *"
+#: The time for which one release serves in the fair phase, while calls wait for the other one.
+ROLL_MS = 5_000
 HOUR_MS = 3_600_000
 
 
@@ -46,6 +48,8 @@ class People:
         #: Schedules by time of creation, because a late create may create the schedule again.
         self._begun: dict[int, ScheduleRecord] = {}
         self._made = self._deleted = not world.plan.schedule
+        self._rolls_at = 0
+        self._release = 0
 
     def begin(self) -> None:
         """Act now, and from time to time from now on."""
@@ -53,7 +57,7 @@ class People:
         hosts = [host for host in world.clients if host.alive]
         if hosts:
             host = hosts[int(world.rng.random() * len(hosts))]
-            values = ENVIRONMENTS[GROUPS[0]].values if self._wanted else None
+            values = environment_of(GROUPS[0]).values if self._wanted else None
             for id_, value in self._wanted.items():
                 if id_ not in self._done and values is not None:
                     data = values.encode_value(value, "it")
@@ -64,9 +68,12 @@ class People:
             elif world.fair and not self._deleted and self._due():
                 host.ask(ScheduleDelete("s"), self._unscheduled)
             if world.fair:
-                for id_ in self._halted():
+                halted = self._halted()
+                for id_ in halted:
                     # 409 means that the task is no longer halted.
                     host.ask(TaskContinue(id_), _whatever)
+                if "deploy" in world.plan.faults and (halted or self._unserved()):
+                    self._roll()
         if not world.fair or self.unfinished() or not self._wanted.keys() <= self._done:
             world.after(60 if not world.fair else 250, self.begin)
         else:
@@ -88,7 +95,7 @@ class People:
     # Schedules -----------------------------------------------------------------------------------
 
     def _line(self) -> ScheduleCreate:
-        data = ENVIRONMENTS[GROUPS[0]].values.encode_call(None, (7,), {})
+        data = environment_of(GROUPS[0]).values.encode_call(None, (7,), {})
         param = Value({HEADER_KIND: "schedule", HEADER_FUNCTION: "leaf"}, data)
         return ScheduleCreate("s", CRON, "s.{timestamp}", HOUR_MS, param, {TAG_TARGET: GROUPS[0]})
 
@@ -133,6 +140,21 @@ class People:
         """Return the tasks that are halted, by a person or after too many crashes."""
         tasks = (row.task for row in self.world.disk.rows.values())
         return [task.id for task in tasks if task is not None and task.state == "halted"]
+
+    def _unserved(self) -> bool:
+        """Return whether calls wait for a function that no node of their group has."""
+        broker = self.world.broker
+        return broker.alive and any(
+            group.unserved for group in broker.core.dispatcher.statistics().groups
+        )
+
+    def _roll(self) -> None:
+        """Give all nodes the release that the calls left over wait for: each in turn."""
+        if self.world.now >= self._rolls_at:
+            self._rolls_at = self.world.now + ROLL_MS
+            self._release = 1 - self._release
+            for host in self.world.nodes:
+                host.deploy(self._release)
 
     # The end -------------------------------------------------------------------------------------
 

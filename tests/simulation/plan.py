@@ -30,6 +30,7 @@ FAULTS: Final[dict[str, int]] = {
     "give back": 1,
     "cancel": 1,
     "halt": 1,
+    "deploy": 6,
 }
 
 
@@ -106,7 +107,7 @@ def draw(seed: int) -> Plan:
     # Any program may make calls to the second group.
     nodes += [GROUPS[1]] * rng.choice((1, 1, 2))
     clients = 1 if one else 2
-    kinds = [kind for kind in FAULTS if rng.random() < 0.45]
+    kinds = [kind for kind in FAULTS if kind != "deploy" and rng.random() < 0.45]
     roots = _roots(rng, len(nodes), clients, shared="cancel" not in kinds)
     fair = rng.random() < 0.04 or not kinds
     plan = Plan(
@@ -142,6 +143,8 @@ def draw(seed: int) -> Plan:
     )
     _strike(rng, plan)
     plan.lookup_ms = rng.choice(((0,), (0,), (0, 1, 20), (1, 2, 8), (0, 0, 300)))
+    if plan.faults and rng.random() < 0.15:
+        plan.faults.append("deploy")
     return plan
 
 

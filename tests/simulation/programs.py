@@ -3,13 +3,18 @@
 A program is data: a list of operations, each ``[kind, number, inner programs, group]``. The durable
 function `body` performs it with `ctx`; `plain` computes the same by ordinary recursion. So every
 result of a simulated world can be compared with one that no crash has affected.
+
+There are two *releases* of the functions, with equal results. For the operation "leaf", `body`
+calls another function in each, which the other release does not have, and in the second one it
+performs a step more. Only the second release has version 2 of `leaf`. So a call that began under
+one release may need a node of it.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Generator
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias
 
 from understudy.client.node_environment import NodeEnvironment
@@ -24,6 +29,8 @@ Operation: TypeAlias = list[Any]
 Program: TypeAlias = list[Operation]
 
 GROUPS: Final = ("g", "h")
+#: The function that `body` calls for the operation "leaf", by release.
+OWN_LEAVES: Final = ("single", "fresh")
 LEAVES: Final = ("leaf", "step", "delayed", "flaky", "flaky step", "broken", "sleep", "late")
 NESTED: Final = ("call", "here", "async", "fan", "fan here", "tree", "ahead", "race", "cut race")
 SELDOM: Final = ("promise", "detached", "fib")
@@ -78,6 +85,26 @@ def leaf(ctx: Context, n: int) -> int:
     return n + 1
 
 
+def single(ctx: Context, n: int) -> int:
+    """Do the same as `leaf`; only the first release has this function."""
+    return leaf(ctx, n)
+
+
+def fresh(ctx: Context, n: int) -> int:
+    """Do the same as `leaf`; only the second release has this function."""
+    return leaf(ctx, n)
+
+
+def check(ctx: Context) -> None:
+    """Perform the step that only the code of the second release has."""
+    CAST.stage.performs(ctx.id)
+
+
+def leaf_anew(ctx: Context, n: int) -> int:
+    """Do the same, as version 2 of `leaf`."""
+    return leaf(ctx, n)
+
+
 def flaky(ctx: Context, n: int, failures: int) -> int:
     """Fail some times; the store or the activation counts the attempts."""
     CAST.stage.performs(ctx.id)
@@ -106,6 +133,8 @@ def body(ctx: Context, program: Program) -> Generator[Any, Any, list[Any]]:
     seen: list[Any] = []
     for place, operation in enumerate(program):
         try:
+            if _is_checked(ctx, operation):
+                yield ctx.lfc(check)
             play = _PLAYS.get(operation[0])
             if play is not None:
                 seen.append((yield from play(ctx, place, operation)))
@@ -123,20 +152,29 @@ async def async_body(ctx: Context, program: Program) -> list[Any]:
     seen: list[Any] = []
     for operation in program:
         try:
+            if _is_checked(ctx, operation):
+                await ctx.lfc(check)
             seen.append(await _request(ctx, operation))
         except Broken as error:
             seen.append(str(error))
     return seen
 
 
+def _is_checked(ctx: Context, operation: Operation) -> bool:
+    """Return whether the code of this release performs a step more before the operation."""
+    release: int = ctx.get_dependency("release")
+    return operation[0] == "leaf" and release == 1
+
+
 def _request(ctx: Context, operation: Operation) -> Any:
     kind, n, inner, group = operation
     if kind == "leaf":
-        return _to(ctx.rfc(leaf, n), group)
+        return _to(ctx.rfc(OWN_LEAVES[ctx.get_dependency("release")], n), group)
     if kind == "step":
         return ctx.lfc(leaf, n)
     if kind == "delayed":
-        call = ctx.rfc(leaf, n).options(delay=n * SLEEP_UNIT_S, priority=n - 5)
+        latest = leaf_anew if ctx.get_dependency("release") else leaf
+        call = ctx.rfc(latest, n).options(delay=n * SLEEP_UNIT_S, priority=n - 5)
         # The node is preferred, but the call does not wait for it.
         return call.options(target=f"poll://any@{group or GROUPS[0]}/n1")
     if kind == "flaky":
@@ -287,26 +325,24 @@ def make(rng: random.Random, depth: int, budget: int, *, shared: bool) -> Progra
     return program
 
 
-def environment() -> NodeEnvironment:
+def environment(release: int) -> NodeEnvironment:
     """Make the functions, codec and defaults. They have no state, so all worlds share them."""
     registry = Registry()
-    for function in (leaf, flaky, broken, fib, body, async_body):
+    for function in (leaf, flaky, broken, fib, body, async_body, (single, fresh)[release]):
         registry.register(function)
+    if release:
+        registry.register(leaf_anew, name="leaf", version=2)
     return NodeEnvironment(registry, Codec(), group=GROUPS[0], timeout_s=36_000, retry=Never())
 
 
-#: One environment for each group, because a call without a target goes to its own group.
-ENVIRONMENTS: Final[dict[str, NodeEnvironment]] = {}
-
-
-def environment_of(group: str) -> NodeEnvironment:
-    """Return the environment of a node of `group`."""
-    found = ENVIRONMENTS.get(group)
-    if found is None:
-        found = ENVIRONMENTS[group] = environment()
-        found.join(group)
-        found.warn = partial(_no_warning)  # type: ignore[method-assign]
-    return found
+@cache
+def environment_of(group: str, release: int = 0) -> NodeEnvironment:
+    """Return the environment of a node; a call without a target goes to its own group."""
+    made = environment(release)
+    made.set_dependency("release", release)
+    made.join(group)
+    made.warn = partial(_no_warning)  # type: ignore[method-assign]
+    return made
 
 
 def _no_warning(text: str) -> None:

@@ -36,6 +36,14 @@ def test_every_fault_is_drawn() -> None:
     assert drawn == FAULTS.keys()
 
 
+def test_deploys_leave_calls_that_need_the_other_release() -> None:
+    """Some calls are parked, and end correctly; otherwise these worlds would prove little."""
+    seeds = [seed for seed in range(SEEDS) if "deploy" in draw(seed).faults]
+    counts = play_block(seeds).counts
+    assert counts["deploys"] > 50
+    assert counts["parked"] > 5
+
+
 def test_a_seed_is_the_same_every_time() -> None:
     for seed in range(0, SEEDS, 50):
         assert trace_of(seed) == trace_of(seed)

@@ -21,14 +21,24 @@ from tests.simulation.linked import LinkedHost
 from tests.simulation.peers import PeerHost
 from tests.simulation.people import People
 from tests.simulation.plan import Plan
-from tests.simulation.programs import CAST, ENVIRONMENTS, GROUPS, Program, plain
+from tests.simulation.programs import CAST, GROUPS, OWN_LEAVES, Program, environment_of, plain
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import inline_call
 from understudy_actors.interpreter import routine
+from understudy_broker.core.task_queue import Callee
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
-from understudy_store.records import CANCELED, PENDING, RESOLVED, PromiseRecord
+from understudy_store.records import (
+    CANCELED,
+    HEADER_FUNCTION,
+    HEADER_VERSION,
+    PENDING,
+    RESOLVED,
+    TAG_BRANCH,
+    TAG_PARENT,
+    PromiseRecord,
+)
 
 #: One second before a full minute, when cron expressions come due.
 START_MS = 1_700_000_039_000
@@ -246,6 +256,7 @@ class World:
                 task = rows[message.promise.id].task
                 key = (message.promise.id, message.version)
                 hold(task is not None and task.version >= message.version, "p15", message, task)
+                hold(_callee(message.promise) in host.callees, "handed to a node without it", key)
                 pid = self.memory.holders.get(key)
                 hold(pid == f"{host.name}#{host.epoch}", "p10: given to another", key, pid)
                 self._told(message.promise)
@@ -277,12 +288,12 @@ class World:
         if record.state == CANCELED and record.id in self.may_cancel:
             return
         hold(record.state == RESOLVED, "failed", record, self._error(record))
-        value = ENVIRONMENTS[GROUPS[0]].values.decode_value(record.value.data)
+        value = environment_of(GROUPS[0]).values.decode_value(record.value.data)
         right = plain(self.expected[record.id])
         hold(value == right, "a wrong result", record.id, value, right)
 
     def _error(self, record: PromiseRecord) -> str:
-        return repr(ENVIRONMENTS[GROUPS[0]].values.settled_error(record))
+        return repr(environment_of(GROUPS[0]).values.settled_error(record))
 
     # The stage -----------------------------------------------------------------------------------
 
@@ -372,6 +383,7 @@ class World:
                 under = any(id_.startswith(f"{each}.") for each in self.may_cancel)
                 if not (under and row.promise.state == CANCELED):
                     self._check_result(row.promise)
+        self._check_releases()
         for id_ in self.results:
             hold(rows[id_].promise == self.results[id_], "p05: changed", id_)
         dispatcher = self.broker.core.dispatcher
@@ -380,6 +392,21 @@ class World:
             statistics = host.core.statistics()
             hold(statistics.running == 0, "credit lost", host.name, statistics)
         self.people.check_end()
+
+    def _check_releases(self) -> None:
+        """Check that each history is that of one release: a mismatch is found before a call."""
+        by_caller: dict[str, str] = {}
+        for row in self.disk.rows.values():
+            name, tags = row.promise.param.headers.get(HEADER_FUNCTION), row.promise.tags
+            if name in OWN_LEAVES:
+                caller = tags.get(TAG_PARENT) or tags[TAG_BRANCH]
+                other = by_caller.setdefault(caller, name)
+                hold(name == other, "calls of two releases in one history", caller)
+
+
+def _callee(promise: PromiseRecord) -> Callee:
+    headers = promise.param.headers
+    return headers[HEADER_FUNCTION], headers.get(HEADER_VERSION)
 
 
 @contextmanager
