@@ -6,6 +6,7 @@ Both the node, which decides, and the executor, which steps, build on this modul
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 import msgspec
 
@@ -21,12 +22,18 @@ class Phase(Enum):
     RUNNING = "running"
     #: all its runs wait for something outside; the lease is kept while it lingers
     WAITING = "waiting"
+    #: its step goes on, but not before a promise settles (`StepReport.waits`); the lease is kept
+    HELD = "held"
     #: the suspend is on its way
     SUSPENDING = "suspending"
     #: kept warm without a lease, until it is resumed or dropped
     SUSPENDED = "suspended"
     #: its result is on its way
     ENDING = "ending"
+
+
+#: phases in which the node has the lease, and may go on at once
+LEASED: Final = frozenset({Phase.RUNNING, Phase.WAITING, Phase.HELD})
 
 
 class Run(msgspec.Struct, eq=False):
@@ -43,6 +50,8 @@ class Run(msgspec.Struct, eq=False):
     parent: Run | None
     #: It is queued or being stepped, so a settlement need not schedule it.
     scheduled: bool = False
+    #: it is being stepped, and its step waits (`StepReport.waits`)
+    waits: bool = False
     done: bool = False
 
 
@@ -55,6 +64,8 @@ class StepReport(msgspec.Struct, eq=False):
     final: bool = True
     #: the local call that the step ended with, performed at once: its routine and first step
     inlined: tuple[Routine, StepResult] | None = None
+    #: The step goes on, but not before a promise settles that is awaited in it.
+    waits: bool = False
 
 
 class Activation:

@@ -12,6 +12,7 @@ import msgspec
 from understudy.errors import ConfigurationError, InvalidArgumentsError
 from understudy.retry import Retry
 from understudy_actors.interpreter.call_options import CallOptions
+from understudy_actors.interpreter.ports import LOOPS, LoopName
 from understudy_store.addresses import InvalidAddressError, canonical, poll
 from understudy_store.limits import Limits
 
@@ -129,6 +130,14 @@ def check_bool(option: str, value: object) -> None:
     """Check that `value` is True or False; a text such as "no" would count as true."""
     if not isinstance(value, bool):
         raise _bad(option, value, "True or False")
+
+
+def check_loop(value: object) -> LoopName:
+    """Return the name of an event loop."""
+    for name in LOOPS:
+        if value == name:
+            return name
+    raise _bad("loop", value, " or ".join(map(repr, LOOPS)))
 
 
 def check_text(option: str, value: object) -> None:

@@ -23,10 +23,11 @@ from understudy.errors import (
     InvalidFunctionError,
     UnknownFunctionError,
 )
-from understudy.options import check_address, seconds
+from understudy.options import check_address, check_loop, seconds
 from understudy.retry import Retry
 from understudy.values.calls import CallTypes
 from understudy.values.hints import Unresolved, function_hints
+from understudy_actors.interpreter.ports import LoopName
 
 Kind = Literal["generator", "coroutine", "plain"]
 
@@ -64,6 +65,8 @@ class Function:
         Seconds to the deadline of calls that have none of their own; by default the runtime's.
     target : str, optional
         The group or node of calls that name none; by default the runtime's group.
+    loop : str, optional
+        The event loop that runs it if it is an ``async def``: ``trio`` or ``asyncio``.
 
     Attributes
     ----------
@@ -82,7 +85,7 @@ class Function:
         `fn` cannot be called durably: it is not a function, is an async generator, or has no
         parameter for the context.
     ConfigurationError
-        A name, version, policy or timeout that makes no sense.
+        A name, version, policy, timeout or loop that makes no sense.
 
     Examples
     --------
@@ -103,6 +106,7 @@ class Function:
         "retry",
         "timeout_s",
         "target",
+        "loop",
         "_types",
         "_result_hint",
         "_stub",
@@ -117,6 +121,7 @@ class Function:
         retry: Retry | None = None,
         timeout_s: float | timedelta | None = None,
         target: str | None = None,
+        loop: LoopName = "trio",
     ) -> None:
         innermost = _innermost(fn)
         self.where: str = _where(innermost)
@@ -138,6 +143,7 @@ class Function:
         )
         #: the canonical address, or None
         self.target: str | None = None if target is None else check_address("target", target)
+        self.loop: LoopName = check_loop(loop)
         self._types: CallTypes | None = None
         self._result_hint: tuple[Any] | None = None
         self._stub: Callable[..., None] | None = None
@@ -235,6 +241,11 @@ class Function:
 class Registry:
     """The functions of a runtime, by name and version; several threads may use it.
 
+    Parameters
+    ----------
+    loop
+        The event loop of ``async def`` functions that name none.
+
     Attributes
     ----------
     target
@@ -243,7 +254,8 @@ class Registry:
         The addresses of functions that were registered with one, by the name of the function.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: LoopName = "trio") -> None:
+        self.loop: LoopName = check_loop(loop)
         self.target = ""
         self.targets: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -262,6 +274,7 @@ class Registry:
         retry: Retry | None = None,
         timeout_s: float | timedelta | None = None,
         target: str | None = None,
+        loop: LoopName | None = None,
         replace: bool = False,
     ) -> Function:
         """Add a function; `Function` explains the parameters and errors.
@@ -271,7 +284,13 @@ class Registry:
         set.
         """
         function = Function(
-            fn, name=name, version=version, retry=retry, timeout_s=timeout_s, target=target
+            fn,
+            name=name,
+            version=version,
+            retry=retry,
+            timeout_s=timeout_s,
+            target=target,
+            loop=loop or self.loop,
         )
         with self._lock:
             versions = self._by_name.setdefault(function.name, {})

@@ -31,6 +31,7 @@ from understudy.registry import Function, Registry
 from understudy.retry import Retry
 from understudy.schedules import Schedules
 from understudy.values import Codec
+from understudy_actors.interpreter.ports import LoopName
 from understudy_actors.node.config import NodeConfig
 from understudy_store.addresses import check_name
 
@@ -76,6 +77,9 @@ class Runtime:
         `Exponential`.
     concurrency : int, optional
         How many functions may run at the same time in this process; by default 32.
+    loop : str, optional
+        The event loop of ``async def`` functions that name none: ``"trio"`` or ``"asyncio"``. By
+        default trio.
     connect_timeout : float or timedelta, optional
         Seconds to wait for a broker that does not answer; by default 10.
 
@@ -117,12 +121,13 @@ class Runtime:
         timeout: float | timedelta = DEFAULT_TIMEOUT_S,
         retry: Retry | None = None,
         concurrency: int = CONCURRENCY,
+        loop: LoopName = "trio",
         connect_timeout: float | timedelta = 10.0,
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         check_text("url", url)
         env = NodeEnvironment(
-            Registry(),
+            Registry(loop),
             Codec(pickle=pickle),
             group=group,
             timeout_s=seconds("timeout", timeout, zero=False),
@@ -153,6 +158,7 @@ class Runtime:
         timeout: float | timedelta = DEFAULT_TIMEOUT_S,
         retry: Retry | None = None,
         concurrency: int = CONCURRENCY,
+        loop: LoopName = "trio",
     ) -> Self:
         """Make a runtime with a broker and a store of its own: no other program is needed.
 
@@ -161,7 +167,7 @@ class Runtime:
         store : str, optional
             ``"memory"``, or a path: then calls survive this process, and the next one that opens
             the same path goes on with them.
-        group, id, timeout, retry, concurrency
+        group, id, timeout, retry, concurrency, loop
             As for `Runtime`; the group is ``local`` by default.
         pickle : bool, optional
             Whether values other than plain data may travel by cloudpickle. True by default,
@@ -201,6 +207,7 @@ class Runtime:
             timeout=timeout,
             retry=retry,
             concurrency=concurrency,
+            loop=loop,
         )
         runtime.session.embedded = embedded
         runtime.session.pickle_asked = bool(pickle)
@@ -287,6 +294,7 @@ class Runtime:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         target: str | None = None,
+        loop: LoopName | None = None,
         replace: bool = False,
     ) -> F: ...
     @overload
@@ -300,6 +308,7 @@ class Runtime:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         target: str | None = None,
+        loop: LoopName | None = None,
         replace: bool = False,
     ) -> Callable[[F], F]: ...
     def register(
@@ -312,6 +321,7 @@ class Runtime:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         target: str | None = None,
+        loop: LoopName | None = None,
         replace: bool = False,
     ) -> Any:
         """Make a function callable by its name: ``@runtime.register``, ``@register(name=...)``.
@@ -332,6 +342,9 @@ class Runtime:
         target : str, optional
             The group or node of calls that name none: ``"bank"``. By default the group of this
             runtime.
+        loop : str, optional
+            The event loop that runs it if it is an ``async def``: ``"trio"`` or ``"asyncio"``. By
+            default that of the runtime.
         replace : bool, optional
             Whether it may take the place of another function of that name and version.
 
@@ -366,6 +379,7 @@ class Runtime:
                 retry=retry,
                 timeout=timeout,
                 target=target,
+                loop=loop,
                 replace=replace,
             )
         self.session.env.registry.register(
@@ -375,6 +389,7 @@ class Runtime:
             retry=retry,
             timeout_s=timeout,
             target=target,
+            loop=loop,
             replace=replace,
         )
         return fn

@@ -1,36 +1,26 @@
-"""A trio loop for ``async def`` functions, on a thread of its own.
+"""The event loop for ``async def`` functions, trio or asyncio, on a thread of its own.
 
-Each run is a task. The interpreter answers requests made through ``ctx``. Everything else that a
-function awaits (a trio primitive, an HTTP library) is passed on to trio as a *trap*, within the
-run's own task, so that cancel scopes and nurseries of the function work as usual.
+Each run is a task of the loop; see `understudy_actors.executor.coroutine_run`.
 """
 
 from __future__ import annotations
 
 import threading
-import types
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import Any
 
-import trio
-
-from understudy_actors.activation import Run, StepReport
+from understudy_actors.activation import Run
+from understudy_actors.executor.coroutine_run import CoroutineRun, TaskNode
+from understudy_actors.executor.event_loops import EventLoop, make_loop
 from understudy_actors.executor.results import Results
 from understudy_actors.executor.stall_watch import current_line
-from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
-from understudy_broker.transport.loop_lock import LoopThread
-
-
-@types.coroutine
-def _forward(trap: Any) -> Generator[Any, Any, Any]:
-    """Yield to trio the trap that the function has yielded; return trio's answer."""
-    return (yield trap)
+from understudy_actors.interpreter.ports import LoopName
+from understudy_actors.interpreter.requests import Request, run_tasks
+from understudy_actors.interpreter.strands import Strand
 
 
 class AsyncLoop:
-    """One thread with one trio loop, started with the first coroutine.
+    """One thread with one event loop, started with the first coroutine.
 
     Parameters
     ----------
@@ -40,6 +30,10 @@ class AsyncLoop:
         The clock, epoch milliseconds.
     on_submit
         Called at each `submit`, on its thread: from then on `blocked` has something to watch.
+    name
+        The library of the loop.
+    on_news
+        Called instead of `submit` when something has settled in the middle of a step.
     """
 
     def __init__(
@@ -47,22 +41,31 @@ class AsyncLoop:
         results: Results,
         now_ms: Callable[[], int],
         on_submit: Callable[[], None] | None = None,
+        *,
+        name: LoopName = "trio",
+        on_news: Callable[[Run], None] | None = None,
     ) -> None:
-        self._results = results
+        self.results = results
+        self.now_ms = now_ms
+        self.on_news = on_news or self.submit
+        self.events: EventLoop = make_loop(name, self)
+        self.stopping = False
+        self._name = name
         self._on_submit = on_submit
-        self._now_ms = now_ms
         self._thread: threading.Thread | None = None
-        self._loop: LoopThread | None = None
         self._started = threading.Event()
-        self._nursery: trio.Nursery | None = None
-        self._stopping = False
         #: the loop has run since the last `blocked` that asked it to
         self._is_responsive = True
         #: the current blockage was reported by `blocked`
         self._reported = False
         # Touched on the loop's thread only.
-        self._wake_events: dict[Run, trio.Event] = {}
-        self._scopes: dict[Run, trio.CancelScope] = {}
+        self._runs: dict[Run, CoroutineRun] = {}
+        self._tasks: dict[object, TaskNode] = {}
+
+    @property
+    def remedy(self) -> str:
+        """What a function may call instead of blocking the loop."""
+        return self.events.in_thread
 
     def submit(self, run: Run) -> None:
         """Begin a run, or step it again, because something that it waits for has settled."""
@@ -72,14 +75,14 @@ class AsyncLoop:
 
     def close(self, run: Run) -> None:
         """Cancel a dropped run, so that it unwinds and is closed."""
-        if self._loop is not None:
+        if self._thread is not None:
             self._run_soon(self._cancel, run)
 
     def stop(self) -> None:
         """End the loop. Functions under way are canceled and report nothing."""
-        self._stopping = True
-        if self._loop is not None and self._thread is not None:
-            self._run_soon(self._end)
+        self.stopping = True
+        if self._thread is not None:
+            self._run_soon(self.events.stop)
             self._thread.join(timeout=1.0)
 
     @property
@@ -96,116 +99,83 @@ class AsyncLoop:
             The line that the loop is at, if the loop has not run anything since the last call.
             None for an unblocked loop, and for a blockage that was reported already.
         """
-        thread, loop = self._thread, self._loop
-        if thread is None or loop is None or self._stopping:
+        thread = self._thread
+        if thread is None or self.stopping:
             return None
         if not self._is_responsive:
             reported, self._reported = self._reported, True
             return None if reported else current_line(thread) or "a place unknown"
         self._is_responsive = self._reported = False
-        loop.run_soon(self._mark_responsive)
+        self._run_soon(self._mark_responsive)
         return None
 
     def _run_soon(self, function: Callable[..., None], *args: Any) -> None:
         if self._thread is None:
             self._thread = threading.Thread(
-                target=trio.run, args=(self._main,), name="understudy-async", daemon=True
+                target=self._main, name=f"understudy-{self._name}", daemon=True
             )
             self._thread.start()
             self._started.wait()
-        assert self._loop is not None
-        self._loop.run_soon(function, *args)
+        self.events.run_soon(function, *args)
 
     # On the loop's thread ------------------------------------------------------------------------
 
-    async def _main(self) -> None:
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            self._loop = LoopThread()
-            self._started.set()
-            await trio.sleep_forever()
-
-    def _end(self) -> None:
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
+    def _main(self) -> None:
+        run_tasks(self)
+        self.events.run(self._started.set)
 
     def _mark_responsive(self) -> None:
         self._is_responsive = True
 
     def _begin_or_wake(self, run: Run) -> None:
-        event = self._wake_events.get(run)
-        if event is not None:
-            event.set()
+        running = self._runs.get(run)
+        if running is not None:
+            running.wake()
             return
-        assert self._nursery is not None
-        self._wake_events[run] = trio.Event()
-        # A task of trio begins with a copy of the variables in which it is started.
-        run.routine.variables.run(self._nursery.start_soon, self._drive, run)
+        running = self._runs[run] = CoroutineRun(self, run)
+        running.cancel_own = self.events.start(
+            run.routine.variables, lambda: self._drive(run, running)
+        )
+
+    async def _drive(self, run: Run, running: CoroutineRun) -> None:
+        task = self.events.current_task()
+        self._tasks[task] = running.own
+        try:
+            await running.drive()
+        finally:
+            del self._runs[run], self._tasks[task]
 
     def _cancel(self, run: Run) -> None:
-        scope = self._scopes.get(run)
-        if scope is not None:
-            scope.cancel()
+        running = self._runs.get(run)
+        if running is not None:
+            running.cancel()
 
-    async def _drive(self, run: Run) -> None:
-        routine = run.routine
-        if routine.flush is None:
-            routine.hand_out_to(partial(self._report_part, run), self._now_ms)
-        with trio.CancelScope() as scope:
-            self._scopes[run] = scope
-            try:
-                await self._step_until_done(run, routine)
-            finally:
-                del self._scopes[run], self._wake_events[run]
-                if routine.dropped:
-                    routine.close()
+    # Tasks that functions start ------------------------------------------------------------------
 
-    async def _step_until_done(self, run: Run, routine: Routine) -> None:
-        if self._is_over(routine):
-            return
-        result = routine.step(self._now_ms())
-        while True:
-            while result.trap is not NO_TRAP:
-                result = await self._answer_trap(run, routine, result)
-            # Made before the report, because the node may answer the report at once.
-            event = self._wake_events[run] = trio.Event()
-            if not self._is_over(routine):
-                self._results.put(StepReport(run, result))
-            elif not routine.alive:
-                return
-            if result.done is not None or result.retry_after_s is not None:
-                return
-            result = await self._next_step(routine, event)
+    def task_started(self, creator: object, task: object, name: Callable[[], str]) -> None:
+        """Take in a task that a function, or a task of its, has started."""
+        node = self._tasks.get(creator)
+        if node is not None:
+            self._tasks[task] = node.run.task_started(node, task, name())
 
-    async def _next_step(self, routine: Routine, event: trio.Event) -> StepResult:
-        """Wait at a request until the run is submitted again, and step it.
+    def task_ended(self, task: object) -> None:
+        """Forget a task."""
+        node = self._tasks.get(task)
+        if node is not None and not node.is_own:
+            del self._tasks[task]
+            node.run.task_ended(task)
 
-        A cancellation, by a scope of the function itself or because the run was dropped, is raised
-        inside the function at its request, so that its nurseries and scopes unwind in order.
+    def strand_of_caller(self, run: CoroutineRun) -> Strand | None:
+        """Return the strand of the current task, if it belongs to `run`."""
+        node = self._tasks.get(self.events.current_task())
+        return node.strand if node is not None and node.run is run else None
+
+    def steps_of(self, request: Request[Any]) -> Generator[Any, Any, Any] | None:
+        """Return what answers a request that the current task awaits.
+
+        None if it is the task of a function itself, which yields the request to the interpreter.
         """
-        try:
-            await event.wait()
-        except trio.Cancelled as canceled:
-            if not routine.alive:
-                raise
-            return routine.interrupt(canceled)
-        return routine.step(self._now_ms())
-
-    def _is_over(self, routine: Routine) -> bool:
-        return routine.dropped or self._stopping
-
-    async def _answer_trap(self, run: Run, routine: Routine, result: StepResult) -> StepResult:
-        trap, result.trap = result.trap, NO_TRAP
-        if (result.commands or result.locals or result.cancels) and not self._is_over(routine):
-            # The trap may take long, so the calls made before it are sent now.
-            self._report_part(run, result)
-        try:
-            value = await _forward(trap)
-        except BaseException as error:
-            # trio raises it at this await, so it belongs to the function.
-            return routine.answer_trap(error=error)
-        return routine.answer_trap(value)
-
-    def _report_part(self, run: Run, result: StepResult) -> None:
-        """Report the commands of a long step while it goes on."""
-        self._results.put(StepReport(run, result, False))
+        node = self._tasks.get(self.events.current_task())
+        if node is None:
+            raise request.awaited_elsewhere()
+        return None if node.is_own else node.run.steps_of(request)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from understudy_actors.activation import Run
 from understudy_actors.executor.async_loop import AsyncLoop
 from understudy_actors.executor.worker_pool import WorkerPool
+from understudy_actors.interpreter.ports import LoopName
 
 
 class Executor:
-    """Steps runs: coroutines on a trio loop, generators and plain functions on worker threads."""
+    """Steps runs: coroutines on event loops, generators and plain functions on worker threads.
 
-    def __init__(self, workers: WorkerPool, async_loop: AsyncLoop) -> None:
+    Parameters
+    ----------
+    loops
+        The event loop for each library.
+    """
+
+    def __init__(self, workers: WorkerPool, loops: Mapping[LoopName, AsyncLoop]) -> None:
         self.workers = workers
-        self.async_loop = async_loop
+        self.loops = loops
 
     def submit(self, run: Run) -> None:
         """Step `run` soon. Its results follow through `Results`."""
         if run.routine.kind == "coroutine":
-            self.async_loop.submit(run)
+            self.loops[run.routine.function.loop].submit(run)
         else:
             self.workers.submit(run)
 
@@ -28,11 +37,12 @@ class Executor:
     def close(self, run: Run) -> None:
         """Close the routine of a dropped run, as soon as no step of it is under way."""
         if run.routine.kind == "coroutine":
-            self.async_loop.close(run)
+            self.loops[run.routine.function.loop].close(run)
         else:
             self.workers.close(run)
 
     def stop(self) -> None:
         """End the threads. A thread inside a function ends with the process."""
         self.workers.stop()
-        self.async_loop.stop()
+        for loop in self.loops.values():
+            loop.stop()

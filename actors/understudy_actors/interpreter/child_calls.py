@@ -100,13 +100,15 @@ class ChildCalls:
             self.deferred = []
         self.deferred.append(spec)
 
-    def make_deferred(self, asked: Any) -> None:
+    def make_deferred(self, asked: Any, alone: bool = True) -> None:
         """Make the calls that were deferred before `asked` was yielded, in their order.
 
         Parameters
         ----------
         asked
             The object that the function yields now; None at its end.
+        alone
+            Nobody but the function yields, no task that it has started.
         """
         deferred = self.deferred
         if len(deferred) == 1 and asked.__class__ is Call and asked.spec is deferred[0]:
@@ -115,8 +117,9 @@ class ChildCalls:
             return
         self.deferred = NO_LIST
         yielded = getattr(asked, "spec", None)
-        # An All or Race makes its own calls, among which any of these may be.
-        certain = asked is None or isinstance(asked, (Promise, Call, Sleep))
+        # An All or Race makes its own calls, among which any of these may be; and a task may be
+        # about to await them.
+        certain = asked is None or (alone and isinstance(asked, (Promise, Call, Sleep)))
         for spec in deferred:
             if spec.made:
                 continue

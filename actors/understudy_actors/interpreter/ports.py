@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from understudy_store.records import PromiseRecord
 
 Kind: TypeAlias = Literal["generator", "coroutine", "plain"]
+#: the library of an event loop
+LoopName: TypeAlias = Literal["trio", "asyncio"]
+LOOPS: Final[tuple[LoopName, ...]] = get_args(LoopName)
 
 
 class RetryPolicy(Protocol):
@@ -28,6 +31,9 @@ class FunctionLike(Protocol):
     def fn(self) -> Callable[..., Any]: ...
     @property
     def kind(self) -> Kind: ...
+    #: the loop that runs it if it is, or returns, a coroutine
+    @property
+    def loop(self) -> LoopName: ...
     @property
     def retry(self) -> RetryPolicy | None: ...
 

@@ -20,6 +20,7 @@ from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
 from understudy_actors.interpreter.strands import Strand
+from understudy_actors.interpreter.task_waits import TaskWaits
 from understudy_actors.interpreter.wait import Wait
 from understudy_store.records import PENDING, RESOLVED, PromiseRecord
 
@@ -81,8 +82,10 @@ class ReplayState(msgspec.Struct, eq=False):
             place: record for record in history if (place := place_of(record)) != record.id
         }
 
-    def absorb(self, inbox: deque[PromiseRecord], wait: Wait | None) -> None:
-        """Take in what has settled since the last step, and count it for the wait under way."""
+    def absorb(
+        self, inbox: deque[PromiseRecord], wait: Wait | None, tasks: TaskWaits | None = None
+    ) -> None:
+        """Take in what has settled since the last step, and count it for the waits under way."""
         if self.known is NO_NAMES:
             self.known = {}
         known, attached = self.known, self.attached
@@ -93,6 +96,8 @@ class ReplayState(msgspec.Struct, eq=False):
                 attached.pop(record.id, None)
             if wait is not None:
                 wait.hit(record.id)
+            if tasks is not None:
+                tasks.hit(record.id)
 
     def attach(self, id: str) -> None:
         """Keep the run from settling before the promise `id` has settled."""

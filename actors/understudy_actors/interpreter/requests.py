@@ -6,9 +6,10 @@ There are three ways to yield one: ``x = yield request`` in a generator (type ch
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import Context as Variables
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar, Unpack
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -19,8 +20,35 @@ from understudy_actors.interpreter.ports import FunctionLike
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-#: the start of trio's error for a request that is awaited in a task of trio's own
-_TRIO_REFUSAL = "trio.run received unrecognized yield message"
+#: how errors of trio and asyncio begin for a request that is awaited in a task of their own
+_LOOP_REFUSALS: Final = ("trio.run received unrecognized yield message", "Task got bad yield")
+
+
+class Tasks(Protocol):
+    """The tasks of an event loop that runs durable functions."""
+
+    def steps_of(self, request: Request[Any]) -> Generator[Any, Any, Any] | None:
+        """Return what answers a request that the current task awaits.
+
+        Returns
+        -------
+        Generator | None
+            It yields to the loop, and returns the value. None if the task is that of a durable
+            function itself, which yields the request to the interpreter.
+        """
+
+
+class _Thread(threading.local):
+    #: tasks of the event loop that this thread runs for durable functions
+    tasks: Tasks | None = None
+
+
+_THREAD: Final = _Thread()
+
+
+def run_tasks(tasks: Tasks) -> None:
+    """Have requests that are awaited on this thread answered by `tasks`."""
+    _THREAD.tasks = tasks
 
 
 #: the methods of a context by the kinds of calls, which are older names
@@ -42,20 +70,25 @@ class Request(Generic[T_co]):
         return answer
 
     def __await__(self) -> Generator[Any, Any, T_co]:
+        tasks = _THREAD.tasks
+        steps = None if tasks is None else tasks.steps_of(self)
+        if steps is not None:
+            answer: T_co = yield from steps
+            return answer
         try:
-            answer: T_co = yield self
-        except TypeError as error:
-            if str(error).startswith(_TRIO_REFUSAL):
-                raise RequestError(self._awaited_elsewhere()) from None
+            answer = yield self
+        except (TypeError, RuntimeError) as error:
+            if str(error).startswith(_LOOP_REFUSALS):
+                raise self.awaited_elsewhere() from None
             raise
         return answer
 
-    def _awaited_elsewhere(self) -> str:
-        return (
-            f"{self!r} was awaited in a task of a nursery: only the durable function itself can "
-            "await what ctx makes, because the order of its awaits is its history. To have several "
-            "calls under way at once, start them there (`p = await ctx.begin_rpc(...)` "
-            "or `ctx.begin_run(...)`) and `await ctx.all([...])`"
+    def awaited_elsewhere(self) -> RequestError:
+        """Return the error of a request that no durable function awaits."""
+        return RequestError(
+            f"{self!r} was awaited in a task that its durable function has not started (a task of "
+            "another loop, of a nursery from outside, or of a callback): await it in the function "
+            "itself, or in a task that the function starts"
         )
 
     def __reduce__(self) -> NoReturn:

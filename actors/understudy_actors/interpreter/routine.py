@@ -77,6 +77,7 @@ from understudy_actors.interpreter.requests import Request, Subroutine
 from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.strands import Strand
+from understudy_actors.interpreter.task_waits import TaskWaits
 from understudy_actors.interpreter.wait import GO_ON, Wait, kept
 from understudy_actors.interpreter.yields import answer
 from understudy_store.records import PromiseRecord
@@ -121,7 +122,8 @@ class Routine:
     __slots__ = (
         "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_sent", "_stack",
         "_started", "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id",
-        "inbox", "is_over", "kind", "record", "replay", "variables", "wait",
+        "inbox", "is_over", "kind", "on_news", "record", "replay", "task_waits", "variables",
+        "wait",
     )  # fmt: skip
 
     def __init__(
@@ -165,6 +167,10 @@ class Routine:
         self.variables = Variables() if variables is None else variables.copy()
         #: settled promises that no step has seen
         self.inbox: deque[PromiseRecord] = NO_LIST
+        #: Told, on the thread that brings them, of news in the middle of a step.
+        self.on_news: Callable[[], None] | None = None
+        #: what tasks wait for that the function has started
+        self.task_waits: TaskWaits | None = None
         #: the condition under which the function goes on; None while it runs and after its end
         self.wait: Wait | None = None
         #: how the function ended, if it waits for the calls that it started
@@ -198,10 +204,14 @@ class Routine:
         if self.inbox is NO_LIST:
             self.inbox = deque()
         self.inbox.append(record)
+        if self.on_news is not None:
+            self.on_news()
 
     def answered(self, count: int) -> None:
         """Note that the broker has answered so many more of this run's commands."""
         self._answered += count
+        if self.on_news is not None:
+            self.on_news()
 
     @property
     def paused(self) -> bool:
@@ -217,6 +227,11 @@ class Routine:
     def alive(self) -> bool:
         """True if the function has begun and has not ended."""
         return bool(self._stack)
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """True if it has asked for so much that none of its tasks should ask for more."""
+        return self._sent - self._answered > UNANSWERED_MAX
 
     @property
     def _behind(self) -> bool:
@@ -242,8 +257,7 @@ class Routine:
         calls = self.calls
         calls.now_ms = now_ms
         calls.result = StepResult()
-        if self.inbox:
-            self.replay.absorb(self.inbox, self.wait)
+        self.absorb()
         wait = self.wait
         if wait is not None:
             if wait.ready and not self._behind:
@@ -256,8 +270,7 @@ class Routine:
     def answer_trap(self, value: Any = None, error: BaseException | None = None) -> StepResult:
         """Go on with a coroutine whose event loop has answered its trap (see `StepResult.trap`)."""
         self.calls.result = StepResult()
-        if self.inbox:
-            self.replay.absorb(self.inbox, self.wait)
+        self.absorb()
         self._run(value, error)
         return self._take()
 
@@ -265,6 +278,45 @@ class Routine:
         """Raise `error` in a coroutine at the request that it waits for; its loop asks for that."""
         self.wait = None
         return self.answer_trap(error=error)
+
+    def absorb(self) -> None:
+        """Take in what has settled, and count it for the waits under way."""
+        if self.inbox:
+            self.replay.absorb(self.inbox, self.wait, self.task_waits)
+
+    # Tasks that a coroutine has started ----------------------------------------------------------
+
+    def ask(self, asked: Request[Any], result: StepResult) -> Any:
+        """Answer a request of a task: return its value, or a `Wait` if it is not known yet.
+
+        Parameters
+        ----------
+        result
+            Takes what is to be done because of the request.
+
+        Raises
+        ------
+        BaseException
+            The error that the awaited call has failed with; `ReplayState.mismatch` if the history
+            holds another call.
+        """
+        calls = self.calls
+        if calls.deferred:
+            self._within(result, calls.make_deferred, asked, False)
+        return self._within(result, answer, calls, asked)
+
+    def finish_for_task(self, wait: Wait, result: StepResult) -> Any:
+        """Return the value of a task's wait that is over, or a `Wait` if it goes on."""
+        return self._within(result, wait.finish)
+
+    def _within(self, result: StepResult, function: Callable[..., Any], *args: Any) -> Any:
+        calls, asked_before = self.calls, len(result.commands)
+        calls.result = result
+        try:
+            return function(*args)
+        finally:
+            del calls.result
+            self._sent += len(result.commands) - asked_before
 
     def close(self) -> None:
         """Let go of the function; its clean-up code runs only if the call is over."""
@@ -355,7 +407,7 @@ class Routine:
                 return
             try:
                 if calls.deferred:
-                    calls.make_deferred(asked)
+                    calls.make_deferred(asked, self.replay.find_strand is None)
                 if asked.__class__ is Subroutine:
                     stack.append(asked.start())
                     value, error = None, None

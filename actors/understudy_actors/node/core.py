@@ -14,6 +14,8 @@ The life of an activation (`Phase`):
   phase it uses credit. So functions that wait for others do not keep those from being handed out,
   and recursion cannot block itself.
 * WAITING: all its runs wait for promises. It lingers, with its lease, in case one settles soon.
+* HELD: the same, but a coroutine has started tasks, or has set a time limit. Only its loop knows
+  whether something else will wake it, so the lease is kept until it ends.
 * SUSPENDING, SUSPENDED: the lease is given up, and the store notes what is awaited. The activation
   stays in memory (*warm*), so that a resume need not replay it; the longest suspended are dropped
   if there are too many, or all if the connection is lost, since nobody tells this node then of what
@@ -210,11 +212,20 @@ class NodeCore:
                 # It was dropped after its step had ended, so nobody has closed it.
                 self.state.close(run)
             return
+        if run.waits or not run.scheduled:
+            # Its step goes on; or a time limit of its loop has interrupted a wait after the step.
+            run.waits, run.scheduled = False, True
+            activation.busy += 1
+            self.state.wake(activation)
         self._perform(run, report.result, report.inlined)
-        if not report.final or run.routine.dropped:
+        if run.routine.dropped or not (report.final or report.waits):
+            return
+        activation.busy -= 1
+        if report.waits:
+            run.waits = True
+            self._suspension.wait_if_idle(activation)
             return
         run.scheduled = False
-        activation.busy -= 1
         if not run.done and (run.routine.inbox or run.routine.runnable):
             self.state.schedule(run)
         self._suspension.wait_if_idle(activation)
@@ -338,6 +349,9 @@ class NodeCore:
         for activation in list(self.state.activations.values()):
             if activation.phase is Phase.WAITING:
                 self._suspension.suspend(activation)
+            elif activation.phase is Phase.HELD:
+                # It cannot be suspended, but another node can go on with it.
+                self._release(activation)
 
     # Counts --------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from understudy_actors.activation import Activation, Phase, Run
+from understudy_actors.activation import LEASED, Activation, Run
 from understudy_actors.node import fence_replies
 from understudy_actors.node.ports import BrokerPort, OnReply
 from understudy_actors.node.state import NodeState
@@ -42,7 +42,7 @@ class Settlements:
             return
         run.routine.learn(record)
         activation = run.activation
-        if activation.phase in (Phase.RUNNING, Phase.WAITING) and not run.scheduled:
+        if activation.phase in LEASED and not run.scheduled:
             self._state.wake(activation)
             self._state.schedule(run)
 

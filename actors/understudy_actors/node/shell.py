@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -12,6 +13,7 @@ from understudy_actors.executor import AsyncLoop, Executor, Results, WorkerPool
 from understudy_actors.executor.stall_watch import StallWatch
 from understudy_actors.executor.worker_pool import LENT_MAX
 from understudy_actors.interpreter.environment import Environment
+from understudy_actors.interpreter.ports import LOOPS
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import BrokerPort, Log, LogFailure
@@ -80,7 +82,10 @@ class NodeService:
         listening = None if loop_lock is None else self
         self._executor = Executor(
             WorkerPool(self.config.concurrency, self._results, now_ms, listening, self._on_lent),
-            AsyncLoop(self._results, now_ms, self._on_coroutine),
+            {
+                name: AsyncLoop(self._results, now_ms, self._on_coroutine, name=name)
+                for name in LOOPS
+            },
         )
         self.core = NodeCore(
             env,
@@ -93,13 +98,18 @@ class NodeService:
         #: there are timers or a backlog, so `run` must tick
         self._ticks_needed = trio.Event()
         self._coroutines_run = trio.Event()
-        workers, async_loop = self._executor.workers, self._executor.async_loop
-        self._stall_watch = StallWatch(lambda: workers.threads + async_loop.threads, _STALLED_S)
+        self._stall_watch = StallWatch(self._threads_of_functions, _STALLED_S)
         self._is_watching = False
         self._work_runs = trio.Event()
         self._draining = False
         #: nothing is held any more, while draining
         self._idle = trio.Event()
+
+    def _threads_of_functions(self) -> list[threading.Thread]:
+        threads = self._executor.workers.threads
+        for loop in self._executor.loops.values():
+            threads += loop.threads
+        return threads
 
     def _wake(self, last: bool) -> None:
         loop_lock = self._loop_lock
@@ -222,19 +232,20 @@ class NodeService:
             self.core.state.set_all_aside()
 
     async def _report_blocking(self) -> None:
-        """Log the place of a function that blocks the loop of all `async def` functions."""
+        """Log the place of a function that blocks a loop of `async def` functions."""
         while True:
             if not self.core.running:
                 self._coroutines_run = trio.Event()
                 await self._coroutines_run.wait()
             await trio.sleep(_BLOCKED_S)
-            place = self._executor.async_loop.blocked()
-            if place is not None and self._log is not None:
-                self._log(
-                    f"async functions of this node are held up by {place}, which has blocked for "
-                    f"over {_BLOCKED_S:g} s: use a plain def (it gets a thread), or "
-                    "trio.to_thread.run_sync"
-                )
+            for loop in self._executor.loops.values():
+                place = loop.blocked()
+                if place is not None and self._log is not None:
+                    self._log(
+                        f"async functions of this node are held up by {place}, which has blocked "
+                        f"for over {_BLOCKED_S:g} s: use a plain def (it gets a thread), or "
+                        f"{loop.remedy}"
+                    )
 
     async def _report_stalls(self) -> None:
         """Log the place of a function that held the interpreter, so that no thread could run."""

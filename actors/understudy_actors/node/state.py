@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Final
 
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.ports import ExecutorPort, Log, LogFailure
+
+#: Activations in the phase HELD at a time, because each keeps its lease for as long as it waits.
+#: Further ones use credit while they wait.
+HELD_MAX: Final = 256
 
 
 class NodeState:
@@ -37,6 +42,7 @@ class NodeState:
         self.warm: OrderedDict[str, None] = OrderedDict()
         #: activations that use credit: they do not merely wait for promises
         self.running = 0
+        self._held_by_tasks = 0
         #: the node asks for work
         self.serving = False
         #: time of the event that is acted on, epoch milliseconds
@@ -70,7 +76,8 @@ class NodeState:
 
     def wake(self, activation: Activation) -> None:
         """End the wait of an activation that lingers."""
-        if activation.phase is Phase.WAITING:
+        if activation.phase in (Phase.WAITING, Phase.HELD):
+            self._leave_phase(activation)
             activation.phase = Phase.RUNNING
             self.running += 1
 
@@ -82,11 +89,22 @@ class NodeState:
             if run.routine.inbox:
                 self.schedule(run)
 
+    def hold(self, activation: Activation) -> None:
+        """Move an activation whose tasks wait to the phase HELD, unless too many are there."""
+        if self._held_by_tasks < HELD_MAX:
+            self._held_by_tasks += 1
+            self.leave_running(activation, Phase.HELD)
+
     def leave_running(self, activation: Activation, phase: Phase) -> None:
         """Move an activation to a phase that uses no credit."""
+        self._leave_phase(activation)
+        activation.phase = phase
+
+    def _leave_phase(self, activation: Activation) -> None:
         if activation.phase is Phase.RUNNING:
             self.running -= 1
-        activation.phase = phase
+        elif activation.phase is Phase.HELD:
+            self._held_by_tasks -= 1
 
     def keep_warm(self, activation: Activation) -> None:
         """Keep a suspended activation; drop the longest suspended if there are too many."""
@@ -123,8 +141,7 @@ class NodeState:
         activation.dropped = True
         del self.activations[activation.id]
         self.warm.pop(activation.id, None)
-        if activation.phase is Phase.RUNNING:
-            self.running -= 1
+        self._leave_phase(activation)
         for run in activation.runs.values():
             if run.done:
                 run.routine.flush = None

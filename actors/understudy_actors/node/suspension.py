@@ -38,6 +38,9 @@ class Suspension:
         if any(run.routine.paused for run in activation.runs.values()):
             return
         state = self._state
+        if any(run.waits for run in activation.runs.values()):
+            state.hold(activation)
+            return
         state.leave_running(activation, Phase.WAITING)
         activation.waiting_since_ms = state.now_ms
         self._timers.add(state.config.linger_ms, partial(self._on_lingered, activation))

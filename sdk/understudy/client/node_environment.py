@@ -210,7 +210,9 @@ class NodeEnvironment:
         key = key_of(fn)
         known = self._local.get(key)
         if known is None:
-            known = self._local[key] = self.registry.elsewhere(fn) or Function(fn)
+            known = self._local[key] = self.registry.elsewhere(fn) or Function(
+                fn, loop=self.registry.loop
+            )
             if len(self._local) > _LOCAL_MAX:
                 self._local.popitem(last=False)
         return known

@@ -154,6 +154,7 @@ def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) ->
             "retry": function.retry,
             "timeout_s": function.timeout_s,
             "target": function.target,
+            "loop": function.loop,
         }
         for function in env.registry.functions()
     ]
@@ -165,6 +166,8 @@ def _pack_shipment(session: ClientSession, runtime_class: Callable[..., Any]) ->
         "node_start_hooks": session.node_start_hooks,
         "pickle": session.pickle,
         "timeout_s": env.timeout_ms / 1000,
+        "retry": env.values.default_retry,
+        "loop": env.registry.loop,
         "concurrency": session.config.concurrency,
     }
     try:

@@ -22,6 +22,8 @@ def main() -> int:
     runtime = shipment["runtime_class"](
         pickle=shipment["pickle"],
         timeout=shipment["timeout_s"],
+        retry=shipment["retry"],
+        loop=shipment["loop"],
         concurrency=shipment["concurrency"],
     )
     adopt_names(shipment["names"])
@@ -33,6 +35,7 @@ def main() -> int:
             retry=function["retry"],
             timeout=function["timeout_s"],
             target=function["target"],
+            loop=function["loop"],
         )
     for name, value in shipment["dependencies"].items():
         runtime.set_dependency(name, value)

@@ -45,13 +45,13 @@ class ExecutorRig:
         return run
 
     def take(self, count: int, timeout_s: float = 10.0) -> list[StepReport]:
-        """Return the reports of the next `count` finished steps."""
+        """Return the next `count` reports of steps that have ended, or wait for promises."""
         ends_at = time.monotonic() + timeout_s
         taken: list[StepReport] = []
         while len(taken) < count:
             assert self.woken.wait(ends_at - time.monotonic()), f"{len(taken)} of {count}"
             self.woken.clear()
-            taken += [result for result in self.results.take() if result.final]
+            taken += [each for each in self.results.take() if each.final or each.waits]
         for report in taken:
             report.run.scheduled = False
         return taken

@@ -1,0 +1,350 @@
+"""One run of an ``async def`` function on an event loop, with the tasks that it has started.
+
+The function itself runs in a task of the loop. The interpreter answers what it awaits of ``ctx``;
+everything else that it awaits (a primitive of the loop, an HTTP library) is passed on to the loop
+as a *trap*, within the same task, so that cancel scopes and groups of tasks work as usual.
+
+A task that the function starts awaits requests too. Nobody steps it, because it belongs to the
+loop. So a request that it awaits is answered right there (`CoroutineRun.steps_of`): the call is
+made, and the task waits for an event of the loop until its result is known.
+
+A step of a function without tasks ends when the function waits for ``ctx``. While there are tasks,
+or a time limit of the loop may interrupt the wait, the step stays open, and what is asked for is
+reported as parts of it. The node is told whether something in the run waits for a promise
+(`StepReport.waits`), so that it uses no credit meanwhile. The lease is kept, because the function
+may also go on for other reasons, such as that limit.
+
+What is not perfect: a run uses no credit while any of its tasks waits for a promise, although
+others may work meanwhile. The other way round would be worse: the call that is waited for may need
+the credit on this very node.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, Protocol
+
+from understudy_actors.activation import Run, StepReport
+from understudy_actors.errors import RequestError
+from understudy_actors.executor.event_loops import Event, EventLoop
+from understudy_actors.executor.results import Results
+from understudy_actors.interpreter.requests import Request, Subroutine
+from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
+from understudy_actors.interpreter.strands import Strand
+from understudy_actors.interpreter.task_waits import TaskWaits
+from understudy_actors.interpreter.wait import Wait, kept
+
+
+@types.coroutine
+def _forward(trap: Any) -> Generator[Any, Any, Any]:
+    """Yield to the loop the trap that the function has yielded; return the loop's answer."""
+    return (yield trap)
+
+
+class Home(Protocol):
+    """The loop that runs belong to, as they see it."""
+
+    @property
+    def events(self) -> EventLoop: ...
+    @property
+    def results(self) -> Results: ...
+    @property
+    def stopping(self) -> bool: ...
+    def now_ms(self) -> int: ...
+    @property
+    def on_news(self) -> Callable[[Run], None]:
+        """What to call, on any thread, to have `CoroutineRun.wake` called on the loop's."""
+
+    def strand_of_caller(self, run: CoroutineRun) -> Strand | None:
+        """Return the strand of the current task, if it belongs to `run`."""
+
+
+class TaskNode:
+    """A task of a run: the function's own, or one that it or such a task has started."""
+
+    __slots__ = ("is_own", "run", "strand")
+
+    def __init__(self, run: CoroutineRun, strand: Strand, *, is_own: bool = False) -> None:
+        self.run = run
+        self.strand = strand
+        self.is_own = is_own
+
+
+class CoroutineRun:
+    """A run on its event loop. All methods are called on the loop's thread."""
+
+    def __init__(self, home: Home, run: Run) -> None:
+        self._home = home
+        self._run = run
+        self._routine = run.routine
+        #: the function's own task
+        self.own = TaskNode(self, run.routine.replay.own, is_own=True)
+        #: the tasks that were started, and have not ended
+        self._tasks: dict[object, TaskNode] = {}
+        #: number of tasks that wait for promises, the function's own included
+        self._waiting = 0
+        #: what tasks have asked for since the last report
+        self._asked: StepResult | None = None
+        #: Set when the function may go on at its request.
+        self._wake: Event = home.events.event()
+        #: tasks that wait until the broker has answered more of what the run has asked for
+        self._held_back: dict[Event, None] = {}
+        self._report_is_due = False
+        self._said_that_it_waits = False
+        #: the step has ended, and the node has not asked for another one
+        self._is_closed = False
+        self._news_is_due = False
+        #: the function waits at a request, in an open step
+        self._own_waits = False
+        #: a time limit of the loop may interrupt the wait of the function
+        self._is_limited = False
+        #: cancels the function's own task
+        self.cancel_own: Callable[[], None]
+
+    # The function itself -------------------------------------------------------------------------
+
+    async def drive(self) -> None:
+        """Step the function until it ends, or is let go."""
+        routine = self._routine
+        if routine.flush is None:
+            routine.hand_out_to(self._report_part, self._home.now_ms)
+        try:
+            await self._step_until_done()
+        finally:
+            self._home.events.cancel(self._tasks)
+            if routine.dropped:
+                routine.close()
+
+    async def _step_until_done(self) -> None:
+        routine = self._routine
+        if self._is_over():
+            return
+        result = routine.step(self._home.now_ms())
+        while True:
+            while result.trap is not NO_TRAP:
+                result = await self._answer_trap(result)
+            # Made before the report, because the node may answer the report at once.
+            wake = self._wake = self._home.events.event()
+            if not routine.alive:
+                self._home.events.cancel(self._tasks)
+                if self._is_over():
+                    return
+            self._is_limited = self._home.events.has_deadline()
+            if routine.alive and (self._tasks or self._is_limited):
+                routine.on_news = self._on_news
+                self._own_waits = True
+                self._waiting += 1
+                self._report_part(result)
+            else:
+                self._report_end(result)
+            if result.done is not None or result.retry_after_s is not None:
+                return
+            result = await self._next_step(wake)
+
+    async def _next_step(self, wake: Event) -> StepResult:
+        """Wait at a request until the function may go on, and step it.
+
+        A cancellation, by a scope of the function itself or because the run was dropped, is raised
+        inside the function at its request, so that its groups and scopes unwind in order.
+        """
+        if self._is_over():
+            # asyncio cancels once, and this is one await more.
+            self.cancel_own()
+        try:
+            await wake.wait()
+        except GeneratorExit:
+            raise
+        except BaseException as canceled:
+            if not self._routine.alive:
+                raise
+            return self._routine.interrupt(canceled)
+        finally:
+            self._is_closed = False
+            if self._own_waits:
+                self._own_waits = False
+                self._waiting -= 1
+                self._report_soon()
+        return self._routine.step(self._home.now_ms())
+
+    async def _answer_trap(self, result: StepResult) -> StepResult:
+        trap, result.trap = result.trap, NO_TRAP
+        # The trap may take long, so the calls made before it are sent now.
+        self._report_part(result)
+        try:
+            value = await _forward(trap)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # The loop raises it at this await, so it belongs to the function.
+            return self._routine.answer_trap(error=error)
+        return self._routine.answer_trap(value)
+
+    def _is_over(self) -> bool:
+        return self._routine.dropped or self._home.stopping
+
+    def wake(self) -> None:
+        """Make a step, because the node asks for it."""
+        if self._is_closed:
+            self._wake.set()
+        else:
+            self._take_news()
+
+    def _on_news(self) -> None:
+        """Have news taken in on the loop's thread; called on the thread that brings them."""
+        if not self._news_is_due:
+            self._news_is_due = True
+            self._home.on_news(self._run)
+
+    def _take_news(self) -> None:
+        """Take in what has settled while the step is open, and wake those who wait for it."""
+        self._news_is_due = False
+        if self._is_closed or self._is_over():
+            return
+        routine = self._routine
+        routine.absorb()
+        if routine.runnable:
+            self._wake.set()
+        if self._held_back and not routine.is_overdrawn:
+            for event in self._held_back:
+                event.set()
+
+    def cancel(self) -> None:
+        """Cancel the function and its tasks, because the run is dropped."""
+        self.cancel_own()
+        self._home.events.cancel(self._tasks)
+
+    # Tasks that the function has started ---------------------------------------------------------
+
+    def task_started(self, creator: TaskNode, task: object, name: str) -> TaskNode:
+        """Take in a task that `creator` has started."""
+        routine = self._routine
+        if routine.task_waits is None:
+            routine.task_waits = TaskWaits()
+            routine.replay.find_strand = lambda: self._home.strand_of_caller(self)
+            routine.on_news = self._on_news
+        node = self._tasks[task] = TaskNode(self, creator.strand.branch(name))
+        return node
+
+    def task_ended(self, task: object) -> None:
+        """Forget a task."""
+        del self._tasks[task]
+        if not self._tasks and self._own_waits:
+            self._report_soon()
+
+    def steps_of(self, asked: Request[Any]) -> Generator[Any, Any, Any]:
+        """Answer a request that a task awaits; yields to the loop while it is to wait."""
+        if asked.__class__ is Subroutine:
+            return (yield from self._subroutine(asked))
+        routine = self._routine
+        while routine.is_overdrawn and not self._is_over():
+            yield from self._wait_for_room()
+        if self._is_over() or not routine.alive:
+            raise RequestError(
+                f"{asked!r} was awaited by a task that {routine.function.name} has left behind: "
+                "await the task before the function returns"
+            )
+        answer = self._ask(routine.ask, asked)
+        while isinstance(answer, Wait):
+            yield from self._wait_for(answer)
+            answer = self._ask(routine.finish_for_task, answer)
+        return answer
+
+    def _subroutine(self, asked: Subroutine[Any]) -> Generator[Any, Any, Any]:
+        """Answer the requests of a subroutine, one after the other; return its value."""
+        steps = asked.start()
+        take: Callable[[], Any] = partial(next, steps)
+        while True:
+            try:
+                request = take()
+            except StopIteration as stop:
+                return stop.value
+            try:
+                take = partial(steps.send, (yield from self.steps_of(request)))
+            except Exception as error:
+                take = partial(steps.throw, error)
+
+    def _ask(self, function: Callable[[Any, StepResult], Any], asked: Any) -> Any:
+        """Call a method of the routine, and see to the report of what is to be done."""
+        if self._asked is None:
+            self._asked = StepResult()
+        try:
+            return function(asked, self._asked)
+        except BaseException as error:
+            mismatch = self._routine.replay.mismatch
+            if error is not mismatch:
+                raise
+            # It is not thrown into the task, which could catch it and go on.
+            self._asked = None
+            self._report_end(StepResult(mismatch=mismatch))
+            return Wait(("",), 1, kept(None, None))
+        finally:
+            self._report_soon()
+
+    def _wait_for(self, wait: Wait) -> Generator[Any, Any, None]:
+        waits = self._routine.task_waits
+        assert waits is not None
+        event = self._home.events.event()
+        waits.add(wait, event.set)
+        self._waiting += 1
+        try:
+            yield from event.wait().__await__()
+        finally:
+            self._waiting -= 1
+            waits.discard(wait)
+            self._report_soon()
+
+    def _wait_for_room(self) -> Generator[Any, Any, None]:
+        event = self._home.events.event()
+        self._held_back[event] = None
+        try:
+            yield from event.wait().__await__()
+        finally:
+            del self._held_back[event]
+
+    # Reports -------------------------------------------------------------------------------------
+
+    def _report_soon(self) -> None:
+        """Report once the tasks that can go on have done so, together."""
+        if not self._report_is_due:
+            self._report_is_due = True
+            self._home.events.run_soon(self._report)
+
+    def _report(self) -> None:
+        self._report_is_due = False
+        if self._is_over() or not self._routine.alive:
+            return
+        if self._own_waits and not self._tasks and not self._is_limited:
+            # The last of its tasks has ended while it waits at a request: so the step ends.
+            self._report_end(StepResult())
+        else:
+            self._report_part(StepResult())
+
+    def _report_part(self, result: StepResult) -> None:
+        """Report what was asked for, while the step goes on."""
+        self._report_tasks()
+        waits = self._waiting > 0
+        if _asks(result) or waits != self._said_that_it_waits:
+            self._said_that_it_waits = waits
+            self._put(StepReport(self._run, result, False, waits=waits))
+
+    def _report_end(self, result: StepResult) -> None:
+        """Report the end of a step."""
+        self._report_tasks()
+        self._said_that_it_waits = False
+        self._is_closed = True
+        self._put(StepReport(self._run, result))
+
+    def _report_tasks(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None and _asks(asked):
+            self._put(StepReport(self._run, asked, False, waits=self._said_that_it_waits))
+
+    def _put(self, report: StepReport) -> None:
+        if not self._is_over():
+            self._home.results.put(report)
+
+
+def _asks(result: StepResult) -> bool:
+    return bool(result.commands or result.locals or result.cancels)
