@@ -33,7 +33,7 @@ class AsyncLoop:
     name
         The library of the loop.
     on_news
-        Called instead of `submit` when something has settled in the middle of a step.
+        Called instead of `take_news` when something has settled in the middle of a step.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class AsyncLoop:
     ) -> None:
         self.results = results
         self.now_ms = now_ms
-        self.on_news = on_news or self.submit
+        self.on_news = on_news or self.take_news
         self.events: EventLoop = make_loop(name, self)
         self.stopping = False
         self._name = name
@@ -72,6 +72,17 @@ class AsyncLoop:
         if self._on_submit is not None:
             self._on_submit()
         self._run_soon(self._begin_or_wake, run)
+
+    def take_news(self, run: Run) -> None:
+        """Let an open step go on with what has settled meanwhile."""
+        self._run_soon(self._take_news, run)
+
+    def call_after(self, turns: int, function: Callable[[], None]) -> None:
+        """Call `function` on the loop's thread after so many turns of the loop."""
+        if turns:
+            self._run_soon(self.call_after, turns - 1, function)
+        else:
+            function()
 
     def close(self, run: Run) -> None:
         """Cancel a dropped run, so that it unwinds and is closed."""
@@ -144,6 +155,11 @@ class AsyncLoop:
             await running.drive()
         finally:
             del self._runs[run], self._tasks[task]
+
+    def _take_news(self, run: Run) -> None:
+        running = self._runs.get(run)
+        if running is not None:
+            running.take_news()
 
     def _cancel(self, run: Run) -> None:
         running = self._runs.get(run)

@@ -55,7 +55,7 @@ class Home(Protocol):
     def now_ms(self) -> int: ...
     @property
     def on_news(self) -> Callable[[Run], None]:
-        """What to call, on any thread, to have `CoroutineRun.wake` called on the loop's."""
+        """What to call, on any thread, to have `CoroutineRun.take_news` called on the loop's."""
 
     def strand_of_caller(self, run: CoroutineRun) -> Strand | None:
         """Return the strand of the current task, if it belongs to `run`."""
@@ -189,7 +189,7 @@ class CoroutineRun:
         if self._is_closed:
             self._wake.set()
         else:
-            self._take_news()
+            self.take_news()
 
     def _on_news(self) -> None:
         """Have news taken in on the loop's thread; called on the thread that brings them."""
@@ -197,7 +197,7 @@ class CoroutineRun:
             self._news_is_due = True
             self._home.on_news(self._run)
 
-    def _take_news(self) -> None:
+    def take_news(self) -> None:
         """Take in what has settled while the step is open, and wake those who wait for it."""
         self._news_is_due = False
         if self._is_closed or self._is_over():

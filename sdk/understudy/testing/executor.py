@@ -1,7 +1,8 @@
 """The executor of a simulated node: one run after the other, in the thread that makes the moves.
 
-``async def`` functions run on a trio loop in a thread of its own, as on a real node, and the thread
-that makes the move waits for each of their steps.
+``async def`` functions run on a loop in a thread of its own, as on a real node, and the thread that
+makes the move waits for each of their steps. If a function has started tasks, its step has ended as
+soon as one of them waits for a promise and the loop has come to rest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from understudy.testing.threads import UNKNOWN_THREAD, SimulationThreads
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
+from understudy_actors.interpreter.ports import LoopName
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Seconds of real time that one step of an ``async def`` function may take before the test fails.
 STEP_TIMEOUT_S: Final = 60.0
+
+#: Turns of a loop without news after which it has come to rest.
+QUIET_TURNS: Final = 50
 
 #: Takes the report of a step that has ended, or of the part of it that was flushed.
 OnStepped = Callable[[StepReport], None]
@@ -58,10 +63,13 @@ class SimulatedExecutor:
         self._on_stepped = on_stepped
         self._make_move = make_move
         self._results = Results(self._wake)
-        self._loop: AsyncLoop | None = None
-        self._loop_thread = UNKNOWN_THREAD
-        #: Coroutines whose step has ended.
-        self._ended: set[Run] = set()
+        self._loops: dict[LoopName, AsyncLoop] = {}
+        self._loop_threads: dict[LoopName, int] = {}
+        #: coroutines that are being stepped
+        self._active: set[Run] = set()
+        #: coroutines whose tasks wait, so that news wake them in the middle of a step
+        self._open: set[Run] = set()
+        self._is_quiet = False
 
     def submit(self, run: Run) -> None:
         """Queue a run for its next step."""
@@ -80,8 +88,9 @@ class SimulatedExecutor:
     def close(self, run: Run) -> None:
         """Close the routine of a run that is dropped, unless its next step will do it."""
         if run.routine.kind == "coroutine":
-            if self._loop is not None:
-                self._loop.close(run)
+            loop = self._loops.get(run.routine.function.loop)
+            if loop is not None:
+                loop.close(run)
         elif not run.scheduled:
             run.routine.close()
 
@@ -99,9 +108,9 @@ class SimulatedExecutor:
             routine.close()
 
     def stop(self) -> None:
-        """End the loop, if there is one. The lock must be free."""
-        if self._loop is not None:
-            self._loop.stop()
+        """End the loops that there are. The lock must be free."""
+        for loop in self._loops.values():
+            loop.stop()
 
     def _step(self, routine: Routine) -> StepResult:
         with self._threads.inside_function():
@@ -115,16 +124,44 @@ class SimulatedExecutor:
     # Coroutines ----------------------------------------------------------------------------------
 
     def _step_coroutine(self, run: Run) -> None:
-        if self._loop is None:
+        name = run.routine.function.loop
+        loop = self._loops.get(name)
+        if loop is None:
             from understudy_actors.executor.async_loop import AsyncLoop  # loads trio
 
-            self._loop = AsyncLoop(self._results, self._loop_now_ms)
-        self._threads.enter(self._loop_thread)
-        self._loop.submit(run)
+            now_ms = partial(self._loop_now_ms, name)
+            loop = AsyncLoop(self._results, now_ms, name=name, on_news=self._on_news)
+            self._loops[name] = loop
+        self._threads.enter(self._loop_threads.get(name, UNKNOWN_THREAD))
+        self._active.add(run)
+        loop.submit(run)
         try:
             self._wait_for(run)
+            while run in self._open and not self._comes_to_rest(loop):
+                self._wait_for(run)
         finally:
-            self._threads.leave(self._loop_thread)
+            self._active.discard(run)
+            self._threads.leave(self._loop_threads.get(name, UNKNOWN_THREAD))
+
+    def _on_news(self, run: Run) -> None:
+        """Have a step go on because of what has settled; called on the thread of a move."""
+        if run in self._active:
+            self._loops[run.routine.function.loop].take_news(run)
+        elif run in self._open and run not in self.queue:
+            self.queue.append(run)
+
+    def _comes_to_rest(self, loop: AsyncLoop) -> bool:
+        """Wait until a loop has come to rest; return False if there is a report meanwhile."""
+        self._is_quiet = False
+        loop.call_after(QUIET_TURNS, self._on_quiet)
+        while not self._is_quiet:
+            self._threads.lock.wait(STEP_TIMEOUT_S)
+        return not self._results
+
+    def _on_quiet(self) -> None:
+        with self._threads.lock:
+            self._is_quiet = True
+            self._threads.lock.notify_all()
 
     def _wait_for(self, run: Run) -> None:
         ends_at = time.monotonic() + STEP_TIMEOUT_S
@@ -142,22 +179,22 @@ class SimulatedExecutor:
     def _has_ended(self, run: Run) -> bool:
         """Report the results that the loop has produced; return whether the run's step ended."""
         for report in self._results.take():
-            if report.final:
-                self._ended.add(report.run)
+            (self._open.add if report.waits else self._open.discard)(report.run)
+            if report.waits or report.final:
+                self._active.discard(report.run)
+            else:
+                self._active.add(report.run)
             self._on_stepped(report)
-        if run in self._ended:
-            self._ended.remove(run)
-            return True
-        return run.routine.dropped
+        return run not in self._active or run.routine.dropped
 
-    def _loop_now_ms(self) -> int:
+    def _loop_now_ms(self, name: LoopName) -> int:
         """Return the time, on the loop's thread.
 
         The loop asks before each step, so the first time it asks tells us its thread.
         """
-        if self._loop_thread == UNKNOWN_THREAD:
-            self._loop_thread = threading.get_ident()
-            self._threads.loop_started(self._loop_thread)
+        if name not in self._loop_threads:
+            self._loop_threads[name] = threading.get_ident()
+            self._threads.loop_started(self._loop_threads[name])
         return self._now_ms()
 
     def _wake(self, _: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Generator, Iterator
+import queue
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Function
 from understudy.runtime import Runtime
+from understudy.testing.executor import QUIET_TURNS
 from understudy.testing.histories import History, HistoryError, functions_in, record
 from understudy.testing.lookup import place_of, runtimes_for
 from understudy.testing.threads import run_off_loop
+from understudy_actors.activation import Activation, Run
 from understudy_actors.errors import NonDeterminismError
+from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.determinism import describe, left_over
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import NO_TRAP, ChildCommand, StepResult
+from understudy_actors.interpreter.step_result import ChildCommand, StepResult
 from understudy_actors.node.fence_replies import conflict
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
@@ -243,9 +246,7 @@ class _Replayer:
         if routine.kind != "coroutine":
             steps.run(task.created_at)
         if routine.kind == "coroutine":
-            import trio  # generators do without it
-
-            routine.variables.run(trio.run, steps.run_coroutine, task.created_at)
+            steps.run_coroutine(task.created_at)
         routine.close()
         return steps
 
@@ -324,23 +325,36 @@ class _ReplaySteps:
         while self._goes_on(self._routine.step(now_ms)) and self._routine.kind != "coroutine":
             pass
 
-    async def run_coroutine(self, now_ms: int) -> None:
+    def run_coroutine(self, now_ms: int) -> None:
         """Run a coroutine. What it awaits beside ctx happens, as in every replay."""
+        from understudy_actors.executor.async_loop import AsyncLoop  # generators do without it
+
+        #: None: a report has arrived; a number: the loop has come to rest after so many reports
+        signals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        results = Results(lambda _: signals.put(None))
         routine = self._routine
-        output = routine.step(now_ms)
-        while True:
-            while output.trap is not NO_TRAP:
-                trap, output.trap = output.trap, NO_TRAP
-                self._goes_on(output)
-                try:
-                    value = await _forward(trap)
-                except BaseException as error:
-                    output = routine.answer_trap(error=error)
-                else:
-                    output = routine.answer_trap(value)
-            if not self._goes_on(output):
-                return
-            output = routine.step(now_ms)
+        loop = AsyncLoop(results, lambda: now_ms, name=routine.function.loop)
+        run = Run(Activation(routine.record, 1), routine, None)
+        loop.submit(run)
+        asked = 0
+        try:
+            while True:
+                signal = signals.get()
+                reports = results.take()
+                if not reports and signal == asked:
+                    # Its tasks wait for what the history does not know.
+                    return
+                for report in reports:
+                    goes_on = self._goes_on(report.result)
+                    if self.mismatch is not None or (report.final and not goes_on):
+                        return
+                    if report.final:
+                        loop.submit(run)
+                    asked += 1
+                    if report.waits:
+                        loop.call_after(QUIET_TURNS, partial(signals.put, asked))
+        finally:
+            loop.stop()
 
     def _goes_on(self, output: StepResult) -> bool:
         """Answer the calls of a step; return whether another step would get further."""
@@ -363,9 +377,3 @@ class _ReplaySteps:
             self.mismatch = left_over(missed, place_of(routine.function.fn))
             return False
         return bool(answered) or routine.runnable
-
-
-@types.coroutine
-def _forward(trap: Any) -> Generator[Any, Any, Any]:
-    """Pass to trio what the function yielded, and return trio's answer."""
-    return (yield trap)
