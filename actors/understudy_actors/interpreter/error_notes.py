@@ -6,11 +6,17 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-_ASYNCIO: Final = (
-    "an async def function runs on trio here, not on asyncio: await what works on trio "
-    "(trio.sleep, say), or call asyncio code in a plain function, with asyncio.run(...)"
-)
-_NO_LOOP: Final = ("no running event loop", "There is no current event loop")
+from understudy_actors.interpreter.ports import LOOPS, Kind, LoopName
+
+#: how errors of a library for the other loop begin, by the loop that the function runs on
+_OF_OTHER_LOOP: Final[dict[LoopName, tuple[str, ...]]] = {
+    "trio": (
+        "no running event loop",
+        "There is no current event loop",
+        "trio.run received unrecognized yield message",
+    ),
+    "asyncio": ("must be called from async context", "Task got bad yield"),
+}
 _REQUEST: Final = (
     "a request made with ctx was used as if it were its value: write `x = yield ctx...` (or "
     "await), which gives the value"
@@ -21,7 +27,9 @@ _ARGUMENTS: Final = re.compile(r"(?:[\w<>]+\.)*(\w+)\(\) (?:missing \d+ required
 _REQUESTS: Final = ("'Call'", "'Promise'", "'Sleep'")
 
 
-def explain(error: BaseException, kind: str, names: Callable[[], list[str]] = list) -> bool:
+def explain(
+    error: BaseException, kind: Kind, loop: LoopName, names: Callable[[], list[str]] = list
+) -> bool:
     """Add a note that says what to change, if the error is one of a known mistake.
 
     Parameters
@@ -29,7 +37,9 @@ def explain(error: BaseException, kind: str, names: Callable[[], list[str]] = li
     error
         The exception that a function raised.
     kind
-        The kind of that function: plain, generator or coroutine.
+        The kind of that function.
+    loop
+        The loop that runs it if it is a coroutine.
     names
         Returns the names of the durable functions that are known here.
 
@@ -39,8 +49,15 @@ def explain(error: BaseException, kind: str, names: Callable[[], list[str]] = li
         True if no further attempt can succeed.
     """
     text = str(error) if type(error) in (RuntimeError, TypeError, AttributeError) else ""
-    hopeless = kind == "coroutine" and text.startswith(_NO_LOOP)
-    note = _ASYNCIO if hopeless else _REQUEST if any(name in text for name in _REQUESTS) else None
+    hopeless = kind == "coroutine" and text.startswith(_OF_OTHER_LOOP[loop])
+    note = _REQUEST if any(name in text for name in _REQUESTS) else None
+    if hopeless:
+        other = next(name for name in LOOPS if name != loop)
+        note = (
+            f"this async def function runs on {loop} here, and awaits what works on {other}: "
+            f'register it with loop="{other}" (or say Runtime(loop="{other}") for all of them), '
+            f"or await what works on {loop}"
+        )
     called = _ARGUMENTS.match(text)
     if called is not None and called[1] in names():
         hopeless = True

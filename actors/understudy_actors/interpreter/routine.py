@@ -455,7 +455,7 @@ class Routine:
     def _raised(self, error: BaseException) -> None:
         function, values = self.function, self.env.values
         policy = self._retry or function.retry or values.default_retry
-        hopeless = explain(error, self.kind, self.env.functions.names)
+        hopeless = explain(error, self.kind, function.loop, self.env.functions.names)
         retried = not hopeless and not self.replay.has_called and self.kind != "generator"
         delay_s = retry_delay_s(policy, self.attempt, error) if retried else None
         if delay_s is None:
