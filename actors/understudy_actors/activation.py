@@ -135,5 +135,5 @@ class Activation:
         ids: dict[str, None] = {}
         for run in self.runs.values():
             if not run.done:
-                ids.update(dict.fromkeys(run.routine.wake_on()))
+                ids.update(dict.fromkeys(run.routine.calls.wake_on(run.routine.wait)))
         return list(ids)

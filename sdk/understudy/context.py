@@ -989,7 +989,7 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
         run = self._run
-        is_silent = run.replay.replaying or run.is_set_aside
+        is_silent = run.replay.replaying or (run.dropped and not run.is_over)
         return not is_silent and self.logger.isEnabledFor(level)
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:

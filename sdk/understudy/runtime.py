@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
@@ -371,19 +372,8 @@ class Runtime:
         """
         if isinstance(fn, str):
             fn, name = None, fn
-        if fn is None:
-            return lambda f: self.register(
-                f,
-                name=name,
-                version=version,
-                retry=retry,
-                timeout=timeout,
-                target=target,
-                loop=loop,
-                replace=replace,
-            )
-        self.session.env.registry.register(
-            fn,
+        register = partial(
+            self.session.env.registry.register,
             name=name,
             version=version,
             retry=retry,
@@ -392,7 +382,12 @@ class Runtime:
             loop=loop,
             replace=replace,
         )
-        return fn
+
+        def decorate(f: Any) -> Any:
+            register(f)
+            return f
+
+        return decorate if fn is None else decorate(fn)
 
     def on_node_start(self, fn: StartHook, /) -> StartHook:
         """Call a function once in each process that becomes a node, before its first call.

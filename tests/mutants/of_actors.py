@@ -262,8 +262,8 @@ _NODE_CORE: Final = (
         "a function does not settle before the store has answered all of its calls",
         "understudy_actors.interpreter.routine.Routine._end",
         swap(
-            "self._sent + len(self.calls.result.commands) > self._answered",
-            "self._sent > self._answered",
+            "self.sent + len(self.calls.result.commands) > self._answered",
+            "self.sent > self._answered",
         ),
         _REFUSALS,
     ),
@@ -345,7 +345,7 @@ _INTERPRETER: Final = (
         None,
         "only a leaf is retried: a function that has made calls would be replayed to the same end",
         "understudy_actors.interpreter.routine.Routine._raised",
-        swap("not self.replay.calls_made", "self.replay.calls_made >= 0"),
+        swap("not self.replay.has_called", "self.replay.has_called >= 0"),
         _ERRORS,
     ),
     _mutant(
@@ -475,7 +475,7 @@ _INTERPRETER: Final = (
         None,
         "a function that makes very many calls pauses until the broker has caught up",
         "understudy_actors.interpreter.routine.Routine._hand_out",
-        swap("self._sent - self._answered <= UNANSWERED_MAX", "self._sent >= self._answered"),
+        swap("self.sent - self._answered <= UNANSWERED_MAX", "self.sent >= self._answered"),
         _FLOW_CONTROL,
     ),
     _mutant(

@@ -15,7 +15,7 @@ from understudy_actors.executor.event_loops import EventLoop, make_loop
 from understudy_actors.executor.results import Results
 from understudy_actors.executor.stall_watch import current_line
 from understudy_actors.interpreter.ports import LoopName
-from understudy_actors.interpreter.requests import Request, run_tasks
+from understudy_actors.interpreter.requests import Request, answer_with, awaited_elsewhere
 from understudy_actors.interpreter.strands import Strand
 
 
@@ -64,7 +64,7 @@ class AsyncLoop:
 
     @property
     def remedy(self) -> str:
-        """What a function may call instead of blocking the loop."""
+        """The function of the library that runs blocking code on a thread."""
         return self.events.in_thread
 
     def submit(self, run: Run) -> None:
@@ -132,7 +132,6 @@ class AsyncLoop:
     # On the loop's thread ------------------------------------------------------------------------
 
     def _main(self) -> None:
-        run_tasks(self)
         self.events.run(self._started.set)
 
     def _mark_responsive(self) -> None:
@@ -144,9 +143,9 @@ class AsyncLoop:
             running.wake()
             return
         running = self._runs[run] = CoroutineRun(self, run)
-        running.cancel_own = self.events.start(
-            run.routine.variables, lambda: self._drive(run, running)
-        )
+        variables = run.routine.variables.copy()
+        variables.run(answer_with, self)
+        running.cancel_own = self.events.start(variables, lambda: self._drive(run, running))
 
     async def _drive(self, run: Run, running: CoroutineRun) -> None:
         task = self.events.current_task()
@@ -193,5 +192,5 @@ class AsyncLoop:
         """
         node = self._tasks.get(self.events.current_task())
         if node is None:
-            raise request.awaited_elsewhere()
+            raise awaited_elsewhere(request)
         return None if node.is_own else node.run.steps_of(request)

@@ -55,7 +55,7 @@ class Home(Protocol):
     def now_ms(self) -> int: ...
     @property
     def on_news(self) -> Callable[[Run], None]:
-        """What to call, on any thread, to have `CoroutineRun.take_news` called on the loop's."""
+        """Has `CoroutineRun.take_news` called on the loop's thread; is called on any thread."""
 
     def strand_of_caller(self, run: CoroutineRun) -> Strand | None:
         """Return the strand of the current task, if it belongs to `run`."""
@@ -89,6 +89,8 @@ class CoroutineRun:
         self._asked: StepResult | None = None
         #: Set when the function may go on at its request.
         self._wake: Event = home.events.event()
+        #: the requests of tasks
+        self._waits: TaskWaits
         #: tasks that wait until the broker has answered more of what the run has asked for
         self._held_back: dict[Event, None] = {}
         self._report_is_due = False
@@ -159,7 +161,7 @@ class CoroutineRun:
         except BaseException as canceled:
             if not self._routine.alive:
                 raise
-            return self._routine.interrupt(canceled)
+            return self._routine.answer_trap(error=canceled)
         finally:
             self._is_closed = False
             if self._own_waits:
@@ -221,7 +223,7 @@ class CoroutineRun:
         """Take in a task that `creator` has started."""
         routine = self._routine
         if routine.task_waits is None:
-            routine.task_waits = TaskWaits()
+            routine.task_waits = self._waits = TaskWaits(routine.calls)
             routine.replay.find_strand = lambda: self._home.strand_of_caller(self)
             routine.on_news = self._on_news
         node = self._tasks[task] = TaskNode(self, creator.strand.branch(name))
@@ -245,10 +247,10 @@ class CoroutineRun:
                 f"{asked!r} was awaited by a task that {routine.function.name} has left behind: "
                 "await the task before the function returns"
             )
-        answer = self._ask(routine.ask, asked)
+        answer = self._ask(self._waits.ask, asked)
         while isinstance(answer, Wait):
             yield from self._wait_for(answer)
-            answer = self._ask(routine.finish_for_task, answer)
+            answer = self._ask(self._waits.finish, answer)
         return answer
 
     def _subroutine(self, asked: Subroutine[Any]) -> Generator[Any, Any, Any]:
@@ -267,10 +269,10 @@ class CoroutineRun:
 
     def _ask(self, function: Callable[[Any, StepResult], Any], asked: Any) -> Any:
         """Call a method of the routine, and see to the report of what is to be done."""
-        if self._asked is None:
-            self._asked = StepResult()
+        result = self._asked = self._asked or StepResult()
+        sent = len(result.commands)
         try:
-            return function(asked, self._asked)
+            return function(asked, result)
         except BaseException as error:
             mismatch = self._routine.replay.mismatch
             if error is not mismatch:
@@ -280,19 +282,18 @@ class CoroutineRun:
             self._report_end(StepResult(mismatch=mismatch))
             return Wait(("",), 1, kept(None, None))
         finally:
+            self._routine.sent += len(result.commands) - sent
             self._report_soon()
 
     def _wait_for(self, wait: Wait) -> Generator[Any, Any, None]:
-        waits = self._routine.task_waits
-        assert waits is not None
         event = self._home.events.event()
-        waits.add(wait, event.set)
+        self._waits.add(wait, event.set)
         self._waiting += 1
         try:
             yield from event.wait().__await__()
         finally:
             self._waiting -= 1
-            waits.discard(wait)
+            self._waits.discard(wait)
             self._report_soon()
 
     def _wait_for_room(self) -> Generator[Any, Any, None]:

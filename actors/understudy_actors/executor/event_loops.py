@@ -59,7 +59,7 @@ class EventLoop(Protocol):
     def start(
         self, variables: Variables, main: Callable[[], Coroutine[Any, Any, None]]
     ) -> Callable[[], None]:
-        """Start a task with a copy of `variables`; return what cancels it."""
+        """Start a task with `variables`; return what cancels it."""
 
     def event(self) -> Event: ...
     def current_task(self) -> object | None:
@@ -103,7 +103,7 @@ class TrioLoop:
     def start(
         self, variables: Variables, main: Callable[[], Coroutine[Any, Any, None]]
     ) -> Callable[[], None]:
-        """Start a task with a copy of `variables`; return what cancels it."""
+        """Start a task with `variables`; return what cancels it."""
         scope = trio.CancelScope()
 
         async def scoped() -> None:
@@ -231,8 +231,8 @@ class AsyncioLoop:
     def start(
         self, variables: Variables, main: Callable[[], Coroutine[Any, Any, None]]
     ) -> Callable[[], None]:
-        """Start a task with a copy of `variables`; return what cancels it."""
-        task = self._loop.create_task(main(), context=variables.copy())
+        """Start a task with `variables`; return what cancels it."""
+        task = self._loop.create_task(main(), context=variables)
         return lambda: self.cancel((task,))
 
     def event(self) -> Event:

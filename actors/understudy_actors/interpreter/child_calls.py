@@ -17,6 +17,7 @@ from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Sleep
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.strands import Strand
+from understudy_actors.interpreter.wait import Wait
 from understudy_store.commands import PromiseSettle
 from understudy_store.records import RESOLVED, PromiseRecord, Value
 
@@ -180,6 +181,10 @@ class ChildCalls:
             PromiseSettle(spec.id, RESOLVED, Value({}, data)),
         )
         self.add_local_id(spec.id)
+
+    def wake_on(self, wait: Wait | None) -> list[str]:
+        """Return ids, awaitable from outside, of which one must settle for `wait` to be over."""
+        return [] if wait is None else [id for id in wait.wake_on() if id not in self.local_ids]
 
     def add_local_id(self, id: str) -> None:
         """Note that the promise `id` settles inside this activation, so nobody outside is asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,9 +20,14 @@ from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
 from understudy_actors.interpreter.strands import Strand
-from understudy_actors.interpreter.task_waits import TaskWaits
 from understudy_actors.interpreter.wait import Wait
 from understudy_store.records import PENDING, RESOLVED, PromiseRecord
+
+
+class Hits(Protocol):
+    """Waits that count promises that have settled."""
+
+    def hit(self, id: str) -> None: ...
 
 
 class ReplayState(msgspec.Struct, eq=False):
@@ -83,7 +88,7 @@ class ReplayState(msgspec.Struct, eq=False):
         }
 
     def absorb(
-        self, inbox: deque[PromiseRecord], wait: Wait | None, tasks: TaskWaits | None = None
+        self, inbox: deque[PromiseRecord], wait: Wait | None, tasks: Hits | None = None
     ) -> None:
         """Take in what has settled since the last step, and count it for the waits under way."""
         if self.known is NO_NAMES:

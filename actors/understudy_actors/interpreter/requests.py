@@ -6,9 +6,9 @@ There are three ways to yield one: ``x = yield request`` in a generator (type ch
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import Context as Variables
+from contextvars import ContextVar
 from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, Unpack
 
 import msgspec
@@ -38,19 +38,6 @@ class Tasks(Protocol):
         """
 
 
-class _Thread(threading.local):
-    #: tasks of the event loop that this thread runs for durable functions
-    tasks: Tasks | None = None
-
-
-_THREAD: Final = _Thread()
-
-
-def run_tasks(tasks: Tasks) -> None:
-    """Have requests that are awaited on this thread answered by `tasks`."""
-    _THREAD.tasks = tasks
-
-
 #: the methods of a context by the kinds of calls, which are older names
 _METHODS: Final = {"rfi": "begin_rpc", "rfc": "rpc", "lfi": "begin_run", "lfc": "run"}
 
@@ -58,6 +45,24 @@ _METHODS: Final = {"rfi": "begin_rpc", "rfc": "rpc", "lfi": "begin_run", "lfc": 
 def method_of(kind: str) -> str:
     """Return the name of the method of a context that makes calls of a kind."""
     return _METHODS.get(kind, kind)
+
+
+#: the tasks of the loop that runs the current function
+_TASKS: ContextVar[Tasks | None] = ContextVar("_TASKS", default=None)
+
+
+def answer_with(tasks: Tasks) -> None:
+    """Have `tasks` answer the requests that are awaited with the current context variables."""
+    _TASKS.set(tasks)
+
+
+def awaited_elsewhere(request: Request[Any]) -> RequestError:
+    """Return the error of a request that no durable function awaits."""
+    return RequestError(
+        f"{request!r} was awaited in a task that its durable function has not started (a task of "
+        "another loop, of a nursery from outside, or of a callback): await it in the function "
+        "itself, or in a task that the function starts"
+    )
 
 
 class Request(Generic[T_co]):
@@ -70,7 +75,7 @@ class Request(Generic[T_co]):
         return answer
 
     def __await__(self) -> Generator[Any, Any, T_co]:
-        tasks = _THREAD.tasks
+        tasks = _TASKS.get()
         steps = None if tasks is None else tasks.steps_of(self)
         if steps is not None:
             answer: T_co = yield from steps
@@ -79,17 +84,9 @@ class Request(Generic[T_co]):
             answer = yield self
         except (TypeError, RuntimeError) as error:
             if str(error).startswith(_LOOP_REFUSALS):
-                raise self.awaited_elsewhere() from None
+                raise awaited_elsewhere(self) from None
             raise
         return answer
-
-    def awaited_elsewhere(self) -> RequestError:
-        """Return the error of a request that no durable function awaits."""
-        return RequestError(
-            f"{self!r} was awaited in a task that its durable function has not started (a task of "
-            "another loop, of a nursery from outside, or of a callback): await it in the function "
-            "itself, or in a task that the function starts"
-        )
 
     def __reduce__(self) -> NoReturn:
         raise RequestError(self.not_yielded())

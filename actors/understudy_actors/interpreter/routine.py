@@ -120,10 +120,9 @@ class Routine:
     """
 
     __slots__ = (
-        "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_sent", "_stack",
-        "_started", "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id",
-        "inbox", "is_over", "kind", "on_news", "record", "replay", "task_waits", "variables",
-        "wait",
+        "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_stack", "_started",
+        "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id", "inbox",
+        "is_over", "kind", "on_news", "record", "replay", "sent", "task_waits", "variables", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -152,14 +151,12 @@ class Routine:
         self.id = record.id
         self.attempt = attempt
         frame = CallFrame(record.id, origin, branch, record.timeout_at, env.timeout_ms)
-        began_ms = record.created_at if time_ms is None else time_ms
-        self.replay = ReplayState(env.values, Strand(record.id, began_ms))
+        self.replay = ReplayState(env.values, Strand(record.id, time_ms or record.created_at))
         if history:
             self.replay.load(history)
         self.calls = ChildCalls(function, frame, self.replay, env.warn)
         self.flush = flush
-        #: The run has been let go: its results count no more, and the thread that steps it closes
-        #: it.
+        #: it has been let go: its results count no more, and the thread that steps it closes it
         self.dropped = False
         #: the call has settled, though the function has not ended; set before it is let go
         self.is_over = False
@@ -183,8 +180,8 @@ class Routine:
         self._inherited = variables
         #: the function's own generator, and subroutines on top of it
         self._stack: Stack = NO_LIST
-        # There are two counters because two threads count.
-        self._sent = self._answered = 0
+        #: commands that were asked for, and answered; two counters because two threads count
+        self.sent = self._answered = 0
 
     # The node's side -----------------------------------------------------------------------------
 
@@ -231,18 +228,12 @@ class Routine:
     @property
     def is_overdrawn(self) -> bool:
         """True if it has asked for so much that none of its tasks should ask for more."""
-        return self._sent - self._answered > UNANSWERED_MAX
+        return self.sent - self._answered > UNANSWERED_MAX
 
     @property
     def _behind(self) -> bool:
         """True while it waits for the broker; a run that has ended waits for every answer."""
-        return self._sent - self._answered > (UNANSWERED_LOW if self.ended is None else 0)
-
-    def wake_on(self) -> list[str]:
-        """Return ids, awaitable from outside, of which one must settle for this run to go on."""
-        if self.wait is None:
-            return []
-        return [id for id in self.wait.wake_on() if id not in self.calls.local_ids]
+        return self.sent - self._answered > (UNANSWERED_LOW if self.ended is None else 0)
 
     # Stepping ------------------------------------------------------------------------------------
 
@@ -268,55 +259,20 @@ class Routine:
         return self._take()
 
     def answer_trap(self, value: Any = None, error: BaseException | None = None) -> StepResult:
-        """Go on with a coroutine whose event loop has answered its trap (see `StepResult.trap`)."""
+        """Go on with a coroutine whose event loop has answered its trap (see `StepResult.trap`).
+
+        The loop may also raise `error` at a request that the coroutine waits for.
+        """
+        self.wait = None
         self.calls.result = StepResult()
         self.absorb()
         self._run(value, error)
         return self._take()
 
-    def interrupt(self, error: BaseException) -> StepResult:
-        """Raise `error` in a coroutine at the request that it waits for; its loop asks for that."""
-        self.wait = None
-        return self.answer_trap(error=error)
-
     def absorb(self) -> None:
         """Take in what has settled, and count it for the waits under way."""
         if self.inbox:
             self.replay.absorb(self.inbox, self.wait, self.task_waits)
-
-    # Tasks that a coroutine has started ----------------------------------------------------------
-
-    def ask(self, asked: Request[Any], result: StepResult) -> Any:
-        """Answer a request of a task: return its value, or a `Wait` if it is not known yet.
-
-        Parameters
-        ----------
-        result
-            Takes what is to be done because of the request.
-
-        Raises
-        ------
-        BaseException
-            The error that the awaited call has failed with; `ReplayState.mismatch` if the history
-            holds another call.
-        """
-        calls = self.calls
-        if calls.deferred:
-            self._within(result, calls.make_deferred, asked, False)
-        return self._within(result, answer, calls, asked)
-
-    def finish_for_task(self, wait: Wait, result: StepResult) -> Any:
-        """Return the value of a task's wait that is over, or a `Wait` if it goes on."""
-        return self._within(result, wait.finish)
-
-    def _within(self, result: StepResult, function: Callable[..., Any], *args: Any) -> Any:
-        calls, asked_before = self.calls, len(result.commands)
-        calls.result = result
-        try:
-            return function(*args)
-        finally:
-            del calls.result
-            self._sent += len(result.commands) - asked_before
 
     def close(self) -> None:
         """Let go of the function; its clean-up code runs only if the call is over."""
@@ -326,11 +282,6 @@ class Routine:
             set_aside(self._stack)
         elif self._stack:
             self._enter(close, self._stack)
-
-    @property
-    def is_set_aside(self) -> bool:
-        """True if the function was let go of while its call goes on elsewhere, or later."""
-        return self.dropped and not self.is_over
 
     def _enter(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function that runs the user's code, with the context variables of this run."""
@@ -342,7 +293,7 @@ class Routine:
     def _take(self) -> StepResult:
         result = self.calls.result
         del self.calls.result
-        self._sent += len(result.commands)
+        self.sent += len(result.commands)
         return result
 
     def _start(self) -> None:
@@ -437,7 +388,7 @@ class Routine:
         if self.flush is not None:
             self.flush(self._take())
             self.calls.result = StepResult()
-        return self._sent - self._answered <= UNANSWERED_MAX
+        return self.sent - self._answered <= UNANSWERED_MAX
 
     # Ending --------------------------------------------------------------------------------------
 
@@ -475,7 +426,7 @@ class Routine:
             # What the step has asked for so far is of no account either.
             self.calls.result = StepResult(mismatch=mismatch)
             return
-        if replay.attached or self._sent + len(self.calls.result.commands) > self._answered:
+        if replay.attached or self.sent + len(self.calls.result.commands) > self._answered:
             self.ended = outcome
             self.wait = Wait(replay.attached, len(replay.attached), kept(None, None))
         else:

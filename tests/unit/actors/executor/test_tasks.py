@@ -77,6 +77,10 @@ class Player:
                     self._step()
         return reports
 
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.turn()
+
     def settle(self, id: str, at: int = START) -> None:
         self.pending.remove(id)
         record = self.promises[id]
@@ -270,11 +274,9 @@ def test_a_run_says_whether_it_waits_for_promises(play: Play, name: LoopName) ->
         return "done"
 
     player = play(name, root)
-    while not (player.waits and go_on):
-        player.turn()
+    player.turn_until(lambda: bool(player.waits and go_on))
     player.settle(player.pending[0])
-    while player.waits:
-        player.turn()
+    player.turn_until(lambda: not player.waits)
     assert not player.at_end()
     player.loop.events.run_soon(go_on[0])
     while not player.is_done():

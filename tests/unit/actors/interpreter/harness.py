@@ -100,6 +100,11 @@ class Harness:
         self.runs = {ROOT: self.root}
         self.step(self.root)
 
+    @property
+    def awaited(self) -> list[str]:
+        """Ids of which one must settle for the root to go on."""
+        return self.root.calls.wake_on(self.root.wait)
+
     def _children(self, parent: str) -> list[PromiseRecord]:
         return [r for r in self.promises.values() if r.tags.get(TAG_PARENT, ROOT) == parent]
 

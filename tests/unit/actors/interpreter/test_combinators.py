@@ -94,8 +94,8 @@ class TestCombinators:
         def waits(ctx: Any) -> Any:
             yield ctx.all([ctx.rfi("a", 1), ctx.rfi("b", 2), ctx.rfi("c", 3)])
 
-        assert sorted(Harness(races).root.wake_on()) == ["root.1", "root.2", "root.3"]
-        assert len(Harness(waits).root.wake_on()) == 1
+        assert sorted(Harness(races).awaited) == ["root.1", "root.2", "root.3"]
+        assert len(Harness(waits).awaited) == 1
 
     def test_race_cancels_the_losers_if_asked(self) -> None:
         def fn(ctx: Any) -> Any:

@@ -84,7 +84,8 @@ class TestEnding:
         ran: list[str] = []
         harness = Harness(fn)
         harness.root.close()
-        assert harness.root.is_set_aside
+        assert harness.root.dropped
+        assert not harness.root.is_over
         del harness
         gc.collect()
         assert ran == []

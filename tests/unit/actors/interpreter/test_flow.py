@@ -58,7 +58,7 @@ class TestFlow:
             runnable.append(routine.runnable)
             assert runnable == [False, True]
         assert sent == 3000
-        assert routine.wake_on(), "it waits for its children"
+        assert routine.calls.wake_on(routine.wait), "it waits for its children"
 
     def test_other_awaits_of_a_coroutine_are_passed_to_its_loop(self) -> None:
         async def fn(ctx: Any) -> Any:
@@ -84,7 +84,7 @@ class TestFlow:
                 return "too late"
 
         harness = Harness(fn)
-        result = harness.root.interrupt(TimeoutError())
+        result = harness.root.answer_trap(error=TimeoutError())
         assert result.done is None
         harness.resolve("root.1")
         assert harness.result == "too late"

@@ -58,7 +58,7 @@ class TestNesting:
             return (yield ctx.all(races))
 
         harness = Harness(fn)
-        assert len(harness.root.wake_on()) == 4, "whichever settles, something is to be done"
+        assert len(harness.awaited) == 4, "whichever settles, something is to be done"
         harness.resolve("root.1", "quick")
         assert harness.canceled == ["root.2"]
         harness.resolve("root.2")
@@ -71,7 +71,7 @@ class TestNesting:
         def fn(ctx: Any) -> Any:
             yield ctx.all([ctx.rfi("x"), ctx.race([ctx.rfi("a"), ctx.rfi("b")]), ctx.rfi("y")])
 
-        assert len(Harness(fn).root.wake_on()) == 1
+        assert len(Harness(fn).awaited) == 1
 
     def test_the_winner_of_a_race_of_races_is_what_settled_first(self) -> None:
         def fn(ctx: Any) -> Any:

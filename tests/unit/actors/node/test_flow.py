@@ -50,4 +50,4 @@ class TestFlow:
         run = scenario.node.core.activations["x"].root
         assert run is not None
         scenario.world.finish("x")
-        assert run.routine._sent == run.routine._answered == 10
+        assert run.routine.sent == run.routine._answered == 10
