@@ -26,6 +26,7 @@ from tests.mutants import (
     of_membership,
     of_sdk,
     of_store,
+    of_tasks,
 )
 from tests.mutants.mutant import Mutant, Unfit
 from tests.mutants.places import Tree
@@ -34,6 +35,7 @@ from tests.mutants.trials import Copy, Trial
 
 _LISTS: Final = (
     of_store,
+    of_tasks,
     of_journal,
     of_absent_ids,
     of_broker,

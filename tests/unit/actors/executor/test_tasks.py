@@ -241,6 +241,26 @@ def test_ids_say_which_task_has_made_a_call(play: Play, name: LoopName) -> None:
     assert sorted(player.promises) == [f"root.{task}-{n}.{k}" for n in (1, 2) for k in (1, 2)]
 
 
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_task_has_its_own_time_and_random_numbers(play: Play, name: LoopName) -> None:
+    async def part(ctx: Any, calls: bool) -> tuple[float, float]:
+        if calls:
+            await ctx.all([ctx.rfi("leaf")], return_exceptions=True)
+        return ctx.time, ctx.random.random()
+
+    async def root(ctx: Any) -> list[Any]:
+        parts = await gather(name, lambda: part(ctx, True), lambda: part(ctx, False))
+        return [*parts, (ctx.time, ctx.random.random())]
+
+    player = play(name, root)
+    player.turn_until(lambda: player.waits)
+    player.settle(player.pending[0], START + 7000)
+    player.turn_until(player.is_done)
+    times, numbers = zip(*player.value, strict=True)
+    assert times == (START / 1000 + 7, START / 1000, START / 1000)
+    assert len(set(numbers)) == 3
+
+
 def test_requests_are_gathered_in_the_order_in_which_they_are_made(play: Play) -> None:
     async def root(ctx: Any) -> Any:
         return await asyncio.gather(*(ctx.rfc("leaf") for _ in range(3)), return_exceptions=True), (

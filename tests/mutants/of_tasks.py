@@ -1,0 +1,162 @@
+"""Faults of coroutines that start tasks: strands, waits, the state of a run that is held."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Area, Mutant, drop, swap
+
+_mutant = Area("tests/unit/actors").mutant
+_TASKS: Final = "executor/test_tasks.py"
+_HELD: Final = "node/test_held.py"
+_STRANDS: Final = "understudy_actors.interpreter.strands.Strand"
+_RUN: Final = "understudy_actors.executor.coroutine_run.CoroutineRun"
+_CORE: Final = "understudy_actors.node.core.NodeCore"
+_STATE: Final = "understudy_actors.node.state.NodeState"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    _mutant(
+        "tasks-in-one-strand",
+        None,
+        "each task numbers its calls by itself",
+        f"{_RUN}.task_started",
+        swap("creator.strand.branch(name)", "creator.strand"),
+        _TASKS,
+    ),
+    _mutant(
+        "tasks-of-one-name",
+        None,
+        "tasks of one function are told apart by their number",
+        f"{_STRANDS}.branch",
+        swap("self._tasks.get(name, 0) + 1", "1"),
+        _TASKS,
+    ),
+    _mutant(
+        "random-numbers-of-the-run",
+        None,
+        "each task has random numbers of its own",
+        f"{_STRANDS}.random",
+        swap("random.Random(self.id)", "random.Random(0)"),
+        _TASKS,
+    ),
+    _mutant(
+        "time-of-the-run",
+        None,
+        "each task sees the time of what it has seen settled",
+        "understudy_actors.interpreter.replay.ReplayState.consume",
+        swap("self.strand.see", "self.own.see"),
+        _TASKS,
+    ),
+    _mutant(
+        "news-in-an-open-step-unheard",
+        None,
+        "what settles in the middle of a step wakes the task that waits for it",
+        f"{_RUN}.task_started",
+        swap("routine.on_news = self._on_news", "pass"),
+        _TASKS,
+    ),
+    _mutant(
+        "mismatch-thrown-into-a-task",
+        None,
+        "a task cannot catch that the code has changed",
+        f"{_RUN}._ask",
+        swap("error is not mismatch", "True"),
+        _TASKS,
+    ),
+    _mutant(
+        "step-ends-under-a-time-limit",
+        None,
+        "a wait that a time limit may interrupt keeps the step open, and with it the lease",
+        f"{_RUN}._step_until_done",
+        swap("self._home.events.has_deadline()", "False"),
+        _TASKS,
+    ),
+    _mutant(
+        "tasks-outrun-the-broker",
+        None,
+        "tasks wait while too much of what they have asked for is unanswered",
+        f"{_RUN}.steps_of",
+        swap("routine.is_overdrawn and not self._is_over()", "False"),
+        _TASKS,
+    ),
+    _mutant(
+        "tasks-survive-a-drop",
+        None,
+        "the tasks of a run that is dropped are canceled",
+        f"{_RUN}.cancel",
+        drop("self._home.events.cancel(self._tasks)"),
+        _TASKS,
+    ),
+    _mutant(
+        "left-behind-and-calling",
+        None,
+        "a task that outlives its function makes no calls",
+        f"{_RUN}.steps_of",
+        swap("self._is_over() or not routine.alive", "self._is_over()"),
+        _TASKS,
+    ),
+    _mutant(
+        "end-of-the-process-ends-the-loop",
+        None,
+        "a task that raises SystemExit does not end the loop of all others",
+        "understudy_actors.executor.event_loops.AsyncioLoop._run_until",
+        swap("suppress(SystemExit, KeyboardInterrupt)", "suppress()"),
+        _TASKS,
+    ),
+    _mutant(
+        "calls-of-tasks-forgotten",
+        None,
+        "a function whose tasks have made calls is not tried again as if it were a leaf",
+        "understudy_actors.interpreter.replay.ReplayState.has_called",
+        swap("bool(self.own.calls_made) or self.own.tasks_called", "bool(self.own.calls_made)"),
+        _TASKS,
+    ),
+    _mutant(
+        "held-uses-credit",
+        None,
+        "a run whose tasks wait for promises uses no credit",
+        f"{_STATE}.hold",
+        swap("self._held_by_tasks < HELD_MAX", "False"),
+        _HELD,
+    ),
+    _mutant(
+        "held-without-bound",
+        None,
+        "only so many runs are held without credit",
+        f"{_STATE}.hold",
+        swap("self._held_by_tasks < HELD_MAX", "True"),
+        _HELD,
+    ),
+    _mutant(
+        "held-and-counted-for-ever",
+        None,
+        "a run that goes on makes room for another one that is held",
+        f"{_STATE}._leave_phase",
+        drop("self._held_by_tasks -= 1"),
+        _HELD,
+    ),
+    _mutant(
+        "held-and-suspended",
+        None,
+        "a run that only its loop can wake is not suspended",
+        "understudy_actors.node.suspension.Suspension.wait_if_idle",
+        swap("any(run.waits for run in activation.runs.values())", "False"),
+        _HELD,
+    ),
+    _mutant(
+        "held-while-leaving",
+        None,
+        "a node that leaves gives the runs that are held to others",
+        f"{_CORE}.stop_serving",
+        swap("activation.phase is Phase.HELD", "False"),
+        _HELD,
+    ),
+    _mutant(
+        "interrupted-and-uncounted",
+        None,
+        "a step that a time limit has begun is counted like any other",
+        f"{_CORE}._on_report",
+        swap("run.waits or not run.scheduled", "run.waits"),
+        _HELD,
+    ),
+)
