@@ -257,10 +257,15 @@ class AsyncioLoop:
 
 
 def _name_of(coroutine: Any) -> str:
-    """Return the qualified name of what a task runs, which may be wrapped in other coroutines."""
+    """Return the qualified name of what a task runs.
+
+    It may be wrapped in other coroutines, which have it among their arguments. The wrapper of anyio
+    is a method of an object that has it in an attribute.
+    """
     for _ in range(_WRAPPERS_MAX):
         frame = getattr(coroutine, "cr_frame", None)
-        held = () if frame is None else frame.f_locals.values()
+        arguments = () if frame is None else frame.f_locals.values()
+        held = [getattr(value, "_coro", value) for value in arguments]
         inner = next((value for value in held if inspect.iscoroutine(value)), None)
         if inner is None:
             break
