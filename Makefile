@@ -25,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: help demo test check lint types unit crashes simulate differential powerloss fuzz mutants chaos format lock clean
+.PHONY: agents help demo test check lint types unit crashes simulate differential powerloss fuzz mutants chaos format lock clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -67,6 +67,9 @@ fuzz: $(READY) ## Send hostile frames to a real broker while others use it: FRAM
 mutants: $(READY) ## Put small faults into the code, each of which the tests must notice; ARGS="name*" for some
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+agents: .venv/.agents ## Run agents of pydantic-ai, the OpenAI agents SDK and LangGraph, kill them and go on
+	@$(BIN)/python -m tests.agents
+
 chaos: $(READY) ## Kill and stop real processes at random, and check every call: MINUTES=10 SEED=1
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
 
@@ -107,6 +110,16 @@ clean: ## Remove .venv, caches and built files
 
 # The lock gives versions and hashes; whence they come is the machine's affair. uv takes a second and
 # pip half a minute, but only pip knows an index that was configured for pip.
+define INSTALL
+@$(BIN)/uv export --quiet --frozen $(1) --no-emit-project --no-header \
+	--format requirements-txt --output-file .venv/requirements.txt > /dev/null
+@if $(BIN)/python -m pip config list | grep -q 'index'; then false; else \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
+		--requirement .venv/requirements.txt; \
+fi || { echo '· the same by pip, with its own index (slower)'; \
+	$(PIP) install --no-compile --require-hashes --requirement .venv/requirements.txt; }
+endef
+
 $(READY): pyproject.toml uv.lock
 	@[ -n '$(PYTHON)' ] || { \
 		echo 'understudy needs Python 3.11 or newer, with the venv module, and none was found.' >&2; \
@@ -117,14 +130,13 @@ $(READY): pyproject.toml uv.lock
 	@echo '· uv, which reads the lock'
 	@$(PIP) install '$(UV)'
 	@echo '· locked dependencies, checked by hash'
-	@$(BIN)/uv export --quiet --frozen --all-extras --no-emit-project --no-header \
-		--format requirements-txt --output-file .venv/requirements.txt > /dev/null
-	@if $(BIN)/python -m pip config list | grep -q 'index'; then false; else \
-		$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
-			--requirement .venv/requirements.txt; \
-	fi || { echo '· the same by pip, with its own index (slower)'; \
-		$(PIP) install --no-compile --require-hashes --requirement .venv/requirements.txt; }
+	$(call INSTALL,--all-extras)
 	@echo '· understudy itself, editable'
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(COMPILE)
+	@touch $@
+
+.venv/.agents: $(READY)
+	@echo '· libraries for agents'
+	$(call INSTALL,--only-group agents)
 	@touch $@

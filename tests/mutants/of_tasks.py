@@ -83,7 +83,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "tasks-survive-a-drop",
         None,
         "the tasks of a run that is dropped are canceled",
-        f"{_RUN}.cancel",
+        f"{_RUN}.drive",
         drop("self._home.events.cancel(self._tasks)"),
         _TASKS,
     ),

@@ -163,7 +163,7 @@ class AsyncLoop:
     def _cancel(self, run: Run) -> None:
         running = self._runs.get(run)
         if running is not None:
-            running.cancel()
+            running.cancel_own()
 
     # Tasks that functions start ------------------------------------------------------------------
 

@@ -212,11 +212,6 @@ class CoroutineRun:
             for event in self._held_back:
                 event.set()
 
-    def cancel(self) -> None:
-        """Cancel the function and its tasks, because the run is dropped."""
-        self.cancel_own()
-        self._home.events.cancel(self._tasks)
-
     # Tasks that the function has started ---------------------------------------------------------
 
     def task_started(self, creator: TaskNode, task: object, name: str) -> TaskNode:

@@ -392,6 +392,27 @@ def test_a_drop_cancels_the_tasks(play: Play, name: LoopName) -> None:
     eventually(lambda: sorted(log) == ["root", "task", "task"])
 
 
+def test_a_drop_cancels_tasks_that_nobody_waits_for(play: Play) -> None:
+    log: list[str] = []
+
+    async def lingers() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            log.append("task")
+
+    async def root(ctx: Any) -> None:
+        task = asyncio.create_task(lingers())
+        await ctx.rfc("leaf")
+        await task
+
+    player = play("asyncio", root)
+    player.turn_until(lambda: player.waits)
+    player.routine.dropped = True
+    player.loop.close(player.run)
+    eventually(lambda: log == ["task"])
+
+
 def test_tasks_left_behind_are_canceled_and_may_not_call(play: Play) -> None:
     log: list[str] = []
 

@@ -1,0 +1,1 @@
+"""Agents of three libraries as durable functions on asyncio, killed and continued."""
