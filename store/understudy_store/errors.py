@@ -51,3 +51,7 @@ class StoreFencedError(StoreError):
 
 class StoreClosedError(StoreError):
     """The store was closed before the call."""
+
+
+class OpeningStoppedError(StoreError):
+    """The store's owner did not want it any more before it was open."""

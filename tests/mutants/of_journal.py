@@ -495,4 +495,30 @@ _LOCKING: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_FORMAT, *_MEMTABLES, *_FOLLOWING, *_LOCKING)
+_OPENING: Final = (
+    _mutant(
+        "start-that-cannot-be-stopped",
+        None,
+        "a signal ends a start that waits for another program's lock",
+        "understudy_store.engines.sqlite.lock_wait.LockWait.until_free",
+        swap("self._is_unwanted()", "False"),
+        "tests/integration/broker/test_daemon.py::"
+        "test_a_signal_ends_a_start_that_waits_for_another_program",
+    ),
+    _mutant(
+        "stop-that-gives-up-its-commits",
+        None,
+        "the end of a start that is not wanted is none of the waits of an open store",
+        "understudy_store.engines.sqlite.lock_wait.LockWait.opened",
+        swap("self._is_unwanted = None", "self._is_unwanted = lambda: True"),
+        "tests/integration/store/test_locks.py",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_FORMAT,
+    *_MEMTABLES,
+    *_FOLLOWING,
+    *_LOCKING,
+    *_OPENING,
+)

@@ -27,7 +27,7 @@ from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
 from understudy_broker.transport.loop_lock import LoopThread
 from understudy_store.engines.base import Opening
-from understudy_store.errors import StoreError
+from understudy_store.errors import OpeningStoppedError, StoreError
 from understudy_store.store import Store, open_store
 
 EXIT_OK: Final = 0
@@ -74,12 +74,18 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
                 signals.kills = stopper.ask is None
             store = open_store(
                 settings.store,
-                Opening(settings.accept_lost_journal, lambda text: log("warning", text, {})),
+                Opening(
+                    settings.accept_lost_journal,
+                    lambda text: log("warning", text, {}),
+                    lambda: stopper.requested,
+                ),
             )
             try:
                 trio.run(_main, settings, store, stopper, log)
             finally:
                 store.close()
+    except OpeningStoppedError as stopped:
+        log("info", f"understudy broker: {stopped}", {})
     except (BrokerError, StoreError) as error:
         log("error", f"understudy broker: {error}", {})
         return EXIT_FAILED
@@ -89,10 +95,16 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
 
 
 class _Stopper:
-    """An event of the loop that a signal handler sets, whatever the loop does at that moment."""
+    """An event of the loop that a signal handler sets, whatever the loop does at that moment.
+
+    Attributes
+    ----------
+    requested
+        True from the request on, also before there is a loop.
+    """
 
     def __init__(self) -> None:
-        self._requested = False
+        self.requested = False
         self._loop: LoopThread | None = None
         self._event: trio.Event | None = None
         #: asks the supervisor to stop this broker; None: there is no supervisor
@@ -109,13 +121,13 @@ class _Stopper:
         """Return the event; called on the loop."""
         self._event = trio.Event()
         self._loop = LoopThread()
-        if self._requested:
+        if self.requested:
             self._event.set()
         return self._event
 
     def request(self) -> None:
         """Set the event soon; called by any thread, also before there is a loop."""
-        self._requested = True
+        self.requested = True
         if self._loop is not None and self._event is not None:
             self._loop.run_soon(self._event.set)
 

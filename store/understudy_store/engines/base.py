@@ -35,6 +35,10 @@ def _ignore(_: str) -> None:
     """Do nothing."""
 
 
+def _never() -> bool:
+    return False
+
+
 class Opening(NamedTuple):
     """The wishes of a store's owner when the store is opened.
 
@@ -46,10 +50,14 @@ class Opening(NamedTuple):
     tell
         Called with a sentence for the log, on any thread, while the store waits for another
         program.
+    is_unwanted
+        Returns whether the store is not to be opened any more. Asked now and then while the opening
+        waits for another program; `OpeningStoppedError` ends it then.
     """
 
     accept_lost_journal: bool = False
     tell: Callable[[str], object] = _ignore
+    is_unwanted: Callable[[], bool] = _never
 
 
 #: without any wish

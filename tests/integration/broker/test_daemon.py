@@ -7,10 +7,11 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,68 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
             with trio.fail_after(20):
                 while await stranger.receive_some(1024):
                     pass
+
+
+LOCKER = """
+import sqlite3, sys
+file = sqlite3.connect(sys.argv[1], isolation_level=None)
+file.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let another program have SQLite's lock on a store's file."""
+    argv = [sys.executable, "-c", LOCKER, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_start_that_waits_for_another_program(tmp_path: Path, number: int) -> None:
+    url = "sqlite:///x.db"
+    with started(tmp_path, store=url) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    with locked(tmp_path / "x.db"):
+        with started(tmp_path, store=url) as (process, line):
+            assert line.startswith("waiting for ")
+            process.send_signal(number)
+            assert process.wait(20) == 0, "it waits for the lock no longer"
+            assert process.stderr is not None
+            [said] = process.stderr.read().splitlines()
+            assert "was not opened: the wait for another program's lock was ended" in said
+        assert not (tmp_path / "x.db.journal").exists()
+    # Nothing of it is left in the way.
+    with started(tmp_path, store=url) as (process, line):
+        assert "listening on" in line
+
+
+def test_a_backup_of_a_running_broker_says_how_to_open_it(tmp_path: Path) -> None:
+    with (
+        started(tmp_path, store="sqlite:///x.db"),
+        closing(sqlite3.connect(tmp_path / "x.db")) as file,
+        closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
+    ):
+        file.backup(copy)  # as ``.backup`` of SQLite's shell
+    with started(tmp_path, store="sqlite:///copy.db") as (process, line):
+        assert process.wait(20) == 1
+        assert "copy.db.journal is missing" in line
+        assert "as in a backup of a running broker" in line
+        assert "start once with 'understudy broker --accept-lost-journal'" in line
+    for accepts in (True, False):
+        with started(tmp_path, store="sqlite:///copy.db", accept_lost_journal=accepts) as (
+            process,
+            line,
+        ):
+            assert "listening on" in line
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0

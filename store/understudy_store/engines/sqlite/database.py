@@ -26,7 +26,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
-from understudy_store.engines.base import OPENING, Read
+from understudy_store.engines.base import OPENING, Opening, Read
 from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.queries import Queries
@@ -145,7 +145,7 @@ def explained(path: Path) -> Iterator[None]:
 class Database:
     """The file at `path` with the latest schema; made unless it `exists`.
 
-    `tell` is called with a sentence while another program's lock is waited for.
+    Another program's lock is waited for as `opening` wishes, until `opened` is called.
 
     `find` and `first_from` may be called from several threads, beside the other methods. Those are
     called from one thread at a time (the engine holds its file lock).
@@ -156,11 +156,9 @@ class Database:
         See their texts; the files are left as they were found. All methods raise `StoreError`.
     """
 
-    def __init__(
-        self, path: Path, exists: bool, tell: Callable[[str], object] = OPENING.tell
-    ) -> None:
+    def __init__(self, path: Path, exists: bool, opening: Opening = OPENING) -> None:
         self._path = path
-        self._lock_wait = LockWait(path, tell)
+        self._lock_wait = LockWait(path, opening.tell, opening.is_unwanted)
         #: called after every few rows of a write, to let other threads go on; None: no pauses
         self.pause: Callable[[], object] | None = None
         self._find_lock = Lock()
@@ -416,6 +414,10 @@ class Database:
 
     def _rows(self, query: Select[Any]) -> list[Row]:
         return [row_of(values) for values in self._writer.execute(query).fetchall()]
+
+    def opened(self) -> None:
+        """Note that all of the store is open: waits for other programs end with `stop_waiting`."""
+        self._lock_wait.opened()
 
     def stop_waiting(self) -> None:
         """Wait only shortly for other programs from now on; may be called from any thread."""

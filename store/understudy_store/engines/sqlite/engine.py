@@ -52,6 +52,8 @@ class SqliteEngine:
     ------
     StoreLockedError, StoreFormatError, StoreVersionError, StoreAccessError
         See their texts; the files are left as they were found.
+    OpeningStoppedError
+        As `opening` wishes.
     """
 
     def __init__(self, path: Path, opening: Opening = OPENING) -> None:
@@ -73,11 +75,12 @@ class SqliteEngine:
             with explained(path):
                 if exists:
                     self._lock.hold_file()
-            self._database = Database(path, exists, opening.tell)
+            self._database = Database(path, exists, opening)
             try:
                 if not exists:
                     self._lock.hold_file()
                 self._open()
+                self._database.opened()
             except BaseException:
                 self._database.close()
                 raise

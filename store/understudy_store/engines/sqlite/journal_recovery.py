@@ -128,7 +128,8 @@ def _content(path: Path) -> Iterator[mmap.mmap | None]:
 
 def _missing(path: Path) -> str:
     return (
-        f"{path} is missing: the store was copied without its journal, or the journal was removed. "
+        f"{path} is missing: the store was copied without its journal, as in a backup of a running "
+        "broker, or the journal was removed. "
         "The store was not closed in order, so calls that were acknowledged may be in its journal "
         "alone. Put the journal back beside the store. If you can do without them, start once with "
         "'understudy broker --accept-lost-journal'"

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from sqlalchemy.exc import OperationalError
 
 from understudy_store.engines.sqlite.lock_holders import holders
+from understudy_store.errors import OpeningStoppedError
 
 T = TypeVar("T")
 
@@ -37,11 +38,16 @@ class LockWait:
     tell
         Called with a sentence on whichever thread waits, when it begins to wait, every `TELL_S`,
         and when it has waited.
+    is_unwanted
+        Returns whether to give up; until `opened`.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, path: Path, tell: Callable[[str], object], is_unwanted: Callable[[], bool]
+    ) -> None:
         self._path = path
         self._tell = tell
+        self._is_unwanted: Callable[[], bool] | None = is_unwanted
         self._until: float | None = None
 
     def until_free(self, act: Callable[[], T]) -> T:
@@ -58,6 +64,11 @@ class LockWait:
                 now = time.monotonic()
                 if not _is_busy(error) or (self._until is not None and now >= self._until):
                     raise
+                if self._is_unwanted is not None and self._is_unwanted():
+                    raise OpeningStoppedError(
+                        f"the store {self._path} was not opened: the wait for another program's "
+                        "lock was ended"
+                    ) from None
                 if told is None or now - told >= TELL_S:
                     told = now
                     self._tell(self._waiting(now - began))
@@ -66,6 +77,10 @@ class LockWait:
                     waited_s = time.monotonic() - began
                     self._tell(f"{self._path} is free again, after {waited_s:.0f} s")
                 return result
+
+    def opened(self) -> None:
+        """Do not give up any more: a store that is open is closed in order."""
+        self._is_unwanted = None
 
     def stop(self) -> None:
         """Wait no longer than `PATIENCE_AT_CLOSE_S` from now on."""
