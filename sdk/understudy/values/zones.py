@@ -120,7 +120,7 @@ def _shown(value: Any) -> tuple[Any, ...]:
 
 
 def _with_pytz(value: Moment, key: str) -> Moment:
-    import pytz  # type: ignore[import-not-found,import-untyped,unused-ignore]  # it is optional
+    import pytz
 
     if key.lstrip("-").isdigit():
         return value.replace(tzinfo=pytz.FixedOffset(int(key)))
@@ -132,12 +132,13 @@ def _with_pytz(value: Moment, key: str) -> Moment:
 
 
 def _dateutil_text(zone: Any) -> str | None:
-    from dateutil import tz  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from dateutil import tz
 
     if isinstance(zone, tz.tzutc):
         return "dateutil:UTC"
     if isinstance(zone, tz.tzoffset):
-        seconds = round(zone.utcoffset(None).total_seconds())
+        offset = zone.utcoffset(None) or dt.timedelta()
+        seconds = round(offset.total_seconds())
         return f"dateutil:{seconds}:{zone.tzname(None) or ''}"
     if not isinstance(zone, tz.tzfile):
         return None
@@ -147,7 +148,7 @@ def _dateutil_text(zone: Any) -> str | None:
 
 
 def _dateutil_zone(key: str) -> dt.tzinfo:
-    from dateutil import tz  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from dateutil import tz
 
     seconds, colon, name = key.partition(":")
     if colon:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import email.message
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import SimpleNamespace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.request import urlopen
 
+import aiohttp
+import httpx
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -204,19 +211,58 @@ def test_errors_that_no_attempt_mends(policy: Any, error: Exception) -> None:
     assert policy.delay_s(1, CommandError(503, "later")) is not None
 
 
-def http_errors(headers: dict[str, str]) -> list[Exception]:
-    """The errors of HTTP libraries, each with its own kind of headers."""
-    message = email.message.Message()
-    for name, value in headers.items():
-        message[name] = value
-    of_requests = OSError("429")
-    of_requests.response = SimpleNamespace(headers=message)  # type: ignore[attr-defined]
-    of_aiohttp = OSError("429")
-    of_aiohttp.headers = {name.lower(): value for name, value in headers.items()}  # type: ignore[attr-defined]
-    of_httpx = OSError("429")
-    of_httpx.response = SimpleNamespace(headers=dict(headers))  # type: ignore[attr-defined]
-    url = "http://bank.example"
-    return [of_requests, of_aiohttp, of_httpx, HTTPError(url, 429, "busy", message, None)]
+class Busy(BaseHTTPRequestHandler):
+    """Answers that the server is busy, with the headers that the query asks for and no others."""
+
+    def do_GET(self) -> None:
+        self.send_response_only(429, "busy")
+        for name, value in parse_qsl(urlsplit(self.path).query, keep_blank_values=True):
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def busy_url() -> Iterator[str]:
+    """The address of a server that is always busy."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+def by_urllib(url: str) -> None:
+    urlopen(url)
+
+
+def by_requests(url: str) -> None:
+    requests.get(url, timeout=20).raise_for_status()
+
+
+def by_httpx(url: str) -> None:
+    httpx.get(url).raise_for_status()
+
+
+def by_aiohttp(url: str) -> None:
+    async def get() -> None:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            await session.get(url)
+
+    asyncio.run(get())
+
+
+def error_of(get: Callable[[str], None], url: str) -> Exception:
+    """Return the error that a library for HTTP raises."""
+    try:
+        get(url)
+    except Exception as error:
+        return error
+    raise AssertionError("the server was not busy")
 
 
 NOON = "Sun, 29 Nov 2026 12:00:00 GMT"
@@ -241,13 +287,19 @@ NOON = "Sun, 29 Nov 2026 12:00:00 GMT"
     ],
     ids=repr,
 )
-def test_retry_after(headers: dict[str, str], pause_s: float) -> None:
+@pytest.mark.parametrize("get", [by_urllib, by_requests, by_httpx, by_aiohttp])
+def test_retry_after(
+    get: Callable[[str], None], headers: dict[str, str], pause_s: float, busy_url: str
+) -> None:
     policy = Constant(2, retry_after_max_s=600)
-    for error in http_errors(headers):
-        assert policy.delay_s(1, error) == pause_s
-        assert policy.delay_s(1, ExceptionGroup("several", [OSError(), error])) == pause_s
-        assert Constant(2).delay_s(1, error) == 2.0
-        assert policy.delay_s(6, error) is None
+    error = error_of(get, f"{busy_url}?{urlencode(headers)}")
+    assert "429" in str(error)
+    assert policy.delay_s(1, error) == pause_s
+    assert policy.delay_s(1, ExceptionGroup("several", [OSError(), error])) == pause_s
+    assert Constant(2).delay_s(1, error) == 2.0
+    assert policy.delay_s(6, error) is None
+    if isinstance(error, HTTPError):
+        error.close()
 
 
 def test_errors_that_only_look_like_those_of_http() -> None:

@@ -7,6 +7,8 @@ import zoneinfo
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 
 import pytest
+import pytz
+from dateutil import tz
 
 from tests.unit.sdk.values.samples import CODEC, round_trip
 from understudy.errors import EncodingError
@@ -97,21 +99,20 @@ class TestStandardLibrary:
 
 class TestLibraries:
     def test_pytz(self) -> None:
-        pytz = pytest.importorskip("pytz", reason="pytz is not installed")
         berlin = pytz.timezone("Europe/Berlin")
-        for value in [
+        values: list[datetime | time] = [
             berlin.localize(AUTUMN, is_dst=True),
             berlin.localize(AUTUMN, is_dst=False),
             AUTUMN.replace(tzinfo=pytz.utc),
             AUTUMN.replace(tzinfo=pytz.FixedOffset(-90)),
             time(1, 2, tzinfo=pytz.utc),
-        ]:
+        ]
+        for value in values:
             assert shown(round_trip(value)) == shown(value)
         with pytest.raises(EncodingError, match="localize"):
             CODEC.encode_value(AUTUMN.replace(tzinfo=berlin))
 
     def test_dateutil(self) -> None:
-        tz = pytest.importorskip("dateutil.tz", reason="python-dateutil is not installed")
         for zone in [tz.UTC, tz.tzoffset("a", 3600), tz.tzoffset(None, -60), tz.gettz(BERLIN.key)]:
             for fold in (0, 1):
                 value = AUTUMN.replace(tzinfo=zone, fold=fold)
