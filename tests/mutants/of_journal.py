@@ -73,9 +73,7 @@ _FORMAT: Final = (
         "no byte of a payload is where a record is recognized",
         "understudy_store.engines.sqlite.journal",
         swap('_MORE: Final = b"more"', '_MORE: Final = b""'),
-        f"{_JOURNAL}::test_whatever_payloads_are_and_wherever_it_is_cut_short_all_acknowledged_is"
-        "_recovered",
-        f"{_JOURNAL}::test_what_a_record_holds_is_not_looked_at",
+        f"{_JOURNAL}::test_what_an_older_record_left_is_none_whatever_it_holds",
     ),
     _mutant(
         "record-of-any-journal",

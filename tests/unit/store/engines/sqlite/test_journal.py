@@ -342,6 +342,26 @@ class _Forger:
         return (bytes(pad) + inner * (size // len(inner) + 1))[:size]
 
 
+def test_what_an_older_record_left_is_none_whatever_it_holds(opened: Journal) -> None:
+    """A payload has heads of later records, each for its place and as early in a block as it can.
+
+    A short record is written over the beginning of the long one, whose other blocks then stand
+    where records may begin.
+    """
+    forged = [
+        journal._head(opened.mark, (1 + block) * BLOCK_BYTES, 3 + block, b"")
+        for block in range(1, journal.RECORD_BYTES_MAX // BLOCK_BYTES)
+    ]
+    further = b"".join(head.ljust(journal._MORE_BYTES, b"\0") for head in forged)
+    opened.append(bytes(journal._FIRST_BYTES) + further)
+    opened.switch()
+    opened.append(b"two")
+    opened.switch()
+    opened.append(b"three")
+    assert forged[0] in opened.path.read_bytes(), "it is still in the file"
+    assert _recovered(opened, 1) == [b"two", b"three"]
+
+
 @given(draw=st.data())
 @settings(max_examples=80, deadline=None)
 def test_whatever_payloads_are_and_wherever_it_is_cut_short_all_acknowledged_is_recovered(
