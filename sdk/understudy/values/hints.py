@@ -135,10 +135,12 @@ def _imported(statement: ast.stmt, package: str | None) -> dict[str, tuple[str, 
 def _names_visible_to(owner: Any) -> dict[str, Any]:
     """Return the names that an annotation of `owner` may use.
 
-    They are those of its module, of its closure, and its own.
+    They are those of its module, of its closure, its own, and those of its type parameters, which
+    `typing` itself sees in texts only from Python 3.12.4 on.
     """
     names: dict[str, Any] = _Names(sys.modules.get(getattr(owner, "__module__", None) or ""))
     names.update(getattr(owner, "__globals__", {}))
+    names.update({each.__name__: each for each in getattr(owner, "__type_params__", ())})
     if isinstance(owner, type):
         names.setdefault(owner.__name__, owner)
         return names

@@ -44,7 +44,8 @@ from understudy_store.engines.sqlite.engine import SqliteEngine
 
 engine = SqliteEngine(Path(sys.argv[1]))
 if sys.argv[2] != "alone" and os.fork() == 0:
-    engine.close()  # as a child may, that ends in order
+    if sys.argv[3] == "closes":
+        engine.close()  # as a child may, that ends in order
     os.write(1, f"{os.getpid()}\n".encode())
     signal.pause()
 if sys.argv[2] == "closed":
@@ -225,9 +226,10 @@ def test_a_second_owner_in_one_process_does_not_harm_the_first(path: Path) -> No
 
 
 @pytest.mark.parametrize("end", ["killed", "closed"])
-def test_a_forked_child_does_not_keep_the_lock(path: Path, end: str) -> None:
+@pytest.mark.parametrize("child_does", ["nothing", "closes"])
+def test_a_forked_child_does_not_keep_the_lock(path: Path, end: str, child_does: str) -> None:
     """It lives on when its parent was killed, or has closed the store."""
-    with _running(OWNER, str(path), end) as owner:
+    with _running(OWNER, str(path), end, child_does) as owner:
         assert owner.stdout is not None
         lines = sorted(owner.stdout.readline().strip() for _ in range(2))
         child = int(lines[0])
@@ -235,6 +237,7 @@ def test_a_forked_child_does_not_keep_the_lock(path: Path, end: str) -> None:
             if end == "killed":
                 with pytest.raises(StoreLockedError, match=f"process {owner.pid} on"):
                     SqliteEngine(path)
+                assert path.with_name("x.db.journal").exists(), "the child has no part in it"
                 owner.kill()
                 owner.wait()
             SqliteEngine(path).close()
