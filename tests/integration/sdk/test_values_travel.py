@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_any_value_of_any_type(url: str, drawn: list[tuple[Any, Any]]) -> None:
             eventually(lambda: all(keeper.step for keeper in keepers))
         with node(url, keepers):
             for keeper in keepers:
-                eventually(lambda keeper=keeper: gate_is_there(client, keeper))
+                eventually(partial(gate_is_there, client, keeper))
                 client.promises.resolve(f"{keeper.id}/gate")
             results = [handle.result(timeout=30) for handle in handles]
     for keeper, (_, value), result in zip(keepers, drawn, results, strict=True):
