@@ -204,4 +204,6 @@ if __name__ == "__main__":
 
 def test_spawned_nodes_have_the_loop_and_the_policy_of_the_runtime(tmp_path: Path) -> None:
     code, out, err = finish(start_script(tmp_path / "spawn.py", SPAWN), 60)
-    assert (code, out.splitlines()[-1]) == (0, "attempt 1"), err
+    assert code == 0, err
+    # The output of the node stands among it.
+    assert "attempt 1" in out.splitlines()
