@@ -7,6 +7,7 @@ other, and the result of a program, a list of its steps' tokens, shows which att
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
@@ -115,6 +116,19 @@ async def coroutine(ctx: Context, count: int) -> list[str]:
     return tokens
 
 
+@runtime.register(loop="asyncio")
+async def team(ctx: Context, members: int) -> list[str]:
+    """Make calls in tasks that run side by side."""
+
+    async def member() -> list[str]:
+        here: str = await ctx.lfc(leaf)
+        there: str = await ctx.rfc("leaf").options(target=RIGHT)
+        return [here, there]
+
+    tokens = await asyncio.gather(*(member() for _ in range(members)))
+    return [*tokens[0], *tokens[1]]
+
+
 def _tree_ids(id: str, depth: int) -> list[str]:
     if depth == 0:
         return [f"{id}.1"]
@@ -130,6 +144,7 @@ PROGRAMS: Final[list[tuple[str, int, Callable[[str], list[str]]]]] = [
     ("stubborn", FAILURES, lambda id: [f"{id}.1", f"{id}.2"]),
     ("tree", 2, lambda id: _tree_ids(id, 2)),
     ("coroutine", 2, lambda id: [f"{id}.{n}" for n in range(1, 5)]),
+    ("team", 2, lambda id: [f"{id}.member-{task}.{n}" for task in (1, 2) for n in (1, 2)]),
 ]
 
 
