@@ -986,6 +986,14 @@ _ENGINES: Final = (
         f"{_SEARCHES}::test_reads_see_their_own_commit",
     ),
     _mutant(
+        "preload-without-the-detached",
+        None,
+        "a preload holds detached calls, or one whose id changes would be made twice",
+        "understudy_store.engines.sql.queries.Queries.preload",
+        swap("_promise.c.id != origin", "_promise.c.id == origin"),
+        f"{_SEARCHES}::test_reads_see_their_own_commit",
+    ),
+    _mutant(
         "preload-not-projected",
         17,
         "a preload is projected",

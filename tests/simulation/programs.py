@@ -6,8 +6,8 @@ result of a simulated world can be compared with one that no crash has affected.
 
 There are two *releases* of the functions, with equal results. For the operation "leaf", `body`
 calls another function in each, which the other release does not have, and in the second one it
-performs a step more. Only the second release has version 2 of `leaf`. So a call that began under
-one release may need a node of it.
+performs a step more. Detached calls have other ids in each. Only the second release has version 2
+of `leaf`. So a call that began under one release may need a node of it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ NESTED: Final = ("call", "here", "async", "fan", "fan here", "tree", "ahead", "r
 SELDOM: Final = ("promise", "detached", "fib")
 #: A call with an explicit id, which other places in the same call graph may make too.
 SHARED: Final = "shared"
+#: What the ids of detached calls contain, by release.
+OWN_LETTERS: Final = ("d", "e")
 #: The duration of a durable sleep for each unit of its number.
 SLEEP_UNIT_S: Final = 0.02
 
@@ -232,7 +234,8 @@ def _late(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any,
 
 
 def _detached(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, None]:
-    id_ = f"{ctx.id}.d{place}"
+    release: int = ctx.get_dependency("release")
+    id_ = f"{ctx.id}.{OWN_LETTERS[release]}{place}"
     program = operation[2][0]
     CAST.stage.detaches(id_, program)
     yield _to(ctx.detached(body, program), operation[3]).options(id=id_)

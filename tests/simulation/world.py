@@ -21,7 +21,15 @@ from tests.simulation.linked import LinkedHost
 from tests.simulation.peers import PeerHost
 from tests.simulation.people import People
 from tests.simulation.plan import Plan
-from tests.simulation.programs import CAST, GROUPS, OWN_LEAVES, Program, environment_of, plain
+from tests.simulation.programs import (
+    CAST,
+    GROUPS,
+    OWN_LEAVES,
+    OWN_LETTERS,
+    Program,
+    environment_of,
+    plain,
+)
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
 from understudy_actors.activation import Run, StepReport
@@ -395,13 +403,18 @@ class World:
 
     def _check_releases(self) -> None:
         """Check that each history is that of one release: a mismatch is found before a call."""
-        by_caller: dict[str, str] = {}
+        by_caller: dict[str, int] = {}
         for row in self.disk.rows.values():
             name, tags = row.promise.param.headers.get(HEADER_FUNCTION), row.promise.tags
+            caller, _, last = row.promise.id.rpartition(".")
+            release = None
             if name in OWN_LEAVES:
-                caller = tags.get(TAG_PARENT) or tags[TAG_BRANCH]
-                other = by_caller.setdefault(caller, name)
-                hold(name == other, "calls of two releases in one history", caller)
+                caller, release = tags.get(TAG_PARENT) or tags[TAG_BRANCH], OWN_LEAVES.index(name)
+            elif last[:1] in OWN_LETTERS:
+                release = OWN_LETTERS.index(last[0])
+            if release is not None:
+                other = by_caller.setdefault(caller, release)
+                hold(release == other, "calls of two releases in one history", caller)
 
 
 def _callee(promise: PromiseRecord) -> Callee:

@@ -24,7 +24,7 @@ class Read(msgspec.Struct, frozen=True):
     """A command that the engine answers, and the time (epoch milliseconds) to project it to.
 
     Pages are in the order of ids; a cursor is the last id of the page before. A preload is all
-    promises of the task's call graph whose branch tag is the task's id.
+    promises whose branch tag is the task's id, of its call graph or detached.
     """
 
     command: ReadCommand

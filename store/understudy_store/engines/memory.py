@@ -138,7 +138,11 @@ class MemoryEngine:
         children = (self._rows[id_].promise for id_ in sorted(self._branches.get(command.id, ())))
         return Reply(
             200,
-            promises=[projected(child, now) for child in children if origin_of(child) == origin],
+            promises=[
+                projected(child, now)
+                for child in children
+                if origin_of(child) in (origin, child.id)  # that of a detached call is its own
+            ],
         )
 
     def _search_promises(self, command: PromiseSearch, now: int) -> Reply:

@@ -144,6 +144,14 @@ def waits(ctx: Context) -> Generator[Any, Any, list[int]]:
 
 
 @runtime.register
+def hands_over(ctx: Context) -> Generator[Any, Any, int]:
+    """Make a detached call under an id of its own, and wait for an answer from outside."""
+    yield ctx.detached(leaf, 1).options(id=f"{ctx.id}-audit")
+    answer: int = yield (yield ctx.promise(id=f"{ctx.id}.answer"))
+    return answer
+
+
+@runtime.register
 def sleeps(ctx: Context, seconds: float) -> Generator[Any, Any, int]:
     """Sleep durably between two steps."""
     one = yield ctx.lfc(step, 1)

@@ -6,11 +6,11 @@ import os
 from collections.abc import Generator
 from typing import Any
 
-from tests.integration.recovery.app import echo, echo_in_steps, note, step, who
+from tests.integration.recovery.app import echo, echo_in_steps, leaf, note, step, who
 from understudy import Context, Runtime
 
 runtime = Runtime(group="g")
-for unchanged in (echo, echo_in_steps, who):
+for unchanged in (echo, echo_in_steps, leaf, who):
     runtime.register(unchanged)
 
 
@@ -34,3 +34,11 @@ def waits(ctx: Context) -> Generator[Any, Any, list[int]]:
     answer = yield (yield ctx.promise(id=f"{ctx.id}.answer"))
     three = yield ctx.run(step, 3)
     return [one, answer, three]
+
+
+@runtime.register
+def hands_over(ctx: Context) -> Generator[Any, Any, int]:
+    """Do the same as before, with another id."""
+    yield ctx.detached(leaf, 1).options(id=f"{ctx.id}-check")
+    answer: int = yield (yield ctx.promise(id=f"{ctx.id}.answer"))
+    return answer

@@ -108,3 +108,22 @@ def test_changed_code_parks_and_after_a_rollback_all_goes_on_where_it_was(world:
         assert handles[id].result(PATIENCE_S) == [1, 2, 3]
     expected = {f"{id}.{place}" for id in ids for place in (1, 3)}
     assert world.begun() == dict.fromkeys(expected, 1), "no step twice, and none of the new code"
+
+
+def test_a_detached_call_whose_id_changes_is_not_made_twice(world: World) -> None:
+    world.start_broker()
+    old = world.start_node("n-1")
+    handle = world.runtime.options(target="g").rpc("h", "hands_over")
+    world.wait_settled("h-audit")
+    world.wait_suspended("h")
+    new = replace(world, old, "n-1", NEXT)
+    world.runtime.promises.resolve("h.answer", 7)
+    wait_parked(world, "h")
+    cause = world.task("h").cause or ""
+    assert "the history holds detached leaf version 1 with the id h-audit" in cause
+    assert "asks for detached leaf with the id h-check" in cause
+    assert world.promise("h-check") is None
+    replace(world, new, "n-1", FIRST)
+    assert main(["tasks", "continue", "h", "--url", world.url]) == 0
+    assert handle.result(PATIENCE_S) == 7
+    assert world.begun() == {"h-audit": 1}

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import (
     Column,
     ColumnElement,
+    CompoundSelect,
     Dialect,
     Select,
     and_,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
 )
 
 from understudy_store.commands import PromiseSearch, ScheduleSearch, TaskPreload, TaskSearch
@@ -64,15 +66,17 @@ class Queries:
         self.callbacks = str(select(*table(Callback).c).compile(dialect=dialect))
         self.listeners = str(select(*table(Listener).c).compile(dialect=dialect))
 
-    def preload(self, command: TaskPreload) -> Select[Any]:
-        """Select all promises that were created under the task, in its call graph."""
+    def preload(self, command: TaskPreload) -> CompoundSelect[Any]:
+        """Select all promises that were created under the task: in its call graph, or detached."""
         task = _promise.alias("task")
         origin = select(task.c.origin).where(task.c.id == command.id).scalar_subquery()
-        return (
-            select(*promise_columns)
-            .where(_promise.c.origin == origin, _promise.c.branch == command.id)
-            .order_by(_promise.c.id)
-        )
+        made = select(*promise_columns).where(_promise.c.branch == command.id)
+        # Spelled as in the index of detached calls, so that the database sees that it may use it.
+        is_root = and_(_promise.c.branch.is_not(None), _promise.c.origin == _promise.c.id)
+        return union_all(
+            made.where(_promise.c.origin == origin),
+            made.where(is_root, _promise.c.id != origin),
+        ).order_by(_promise.c.id)
 
     def search_promises(self, command: PromiseSearch, now: int) -> Select[Any]:
         """Select a page of promises."""

@@ -19,6 +19,10 @@ from sqlmodel import Field, SQLModel
 APPLICATION_ID = 0x756E6472
 
 
+#: Condition of the rows of detached calls: roots that a task has made.
+DETACHED = "branch IS NOT NULL AND origin = id"
+
+
 class StoreModel(SQLModel, registry=registry()):
     """Base of the tables, with its own registry, because embedding programs have tables too."""
 
@@ -33,6 +37,8 @@ class Promise(StoreModel, table=True):
         Index("promise_live", "id", sqlite_where=text("state = 'pending'")),
         # For preloads, and for searches within one call graph.
         Index("promise_graph", "origin", "branch"),
+        # For preloads, which hold detached calls too. No other promise is in it.
+        Index("promise_detached", "branch", sqlite_where=text(DETACHED)),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

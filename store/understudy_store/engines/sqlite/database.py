@@ -14,7 +14,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event, select
+from sqlalchemy import (
+    URL,
+    CompoundSelect,
+    Connection,
+    Engine,
+    NullPool,
+    Select,
+    create_engine,
+    event,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -412,7 +422,7 @@ class Database:
                 kept, cursor = page(schedules, command.limit, lambda schedule: schedule.id)
                 return Reply(200, schedules=kept, cursor=cursor)
 
-    def _rows(self, query: Select[Any]) -> list[Row]:
+    def _rows(self, query: Select[Any] | CompoundSelect[Any]) -> list[Row]:
         return [row_of(values) for values in self._writer.execute(query).fetchall()]
 
     def opened(self) -> None:

@@ -99,7 +99,7 @@ class TestDeterminism:
         assert creates(harness) == []
         return caught.value
 
-    @pytest.mark.parametrize("kind", ["rfi", "rfc", "lfi", "lfc", "promise"])
+    @pytest.mark.parametrize("kind", ["rfi", "rfc", "lfi", "lfc", "promise", "detached"])
     @pytest.mark.parametrize(
         ("was", "becomes"), [("one", "two"), ("one", None), (None, "two"), ("one", "root.9")]
     )
@@ -114,6 +114,7 @@ class TestDeterminism:
                     "lfi": lambda: ctx.lfi(double, 1),
                     "lfc": lambda: ctx.lfc(double, 1),
                     "promise": lambda: ctx.promise(),
+                    "detached": lambda: ctx.detached("a"),
                 }[kind]()
                 yield call.options(id=id) if id is not None else call
                 yield ctx.rfc("b")

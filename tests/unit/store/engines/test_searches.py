@@ -85,12 +85,14 @@ def test_pages_follow_each_other(engine: Engine) -> None:
 def test_reads_see_their_own_commit(engine: Engine) -> None:
     child = row("a.1", **{TAG_ORIGIN: "a", TAG_BRANCH: "a"})
     reads = [Read(TaskPreload("a", 1), 2), Read(PromiseSearch(prefix="a"), 2)]
-    inserted = [targeted("a"), child, row("a.2", **{TAG_BRANCH: "a"})]
+    detached = row("a.2", **{TAG_BRANCH: "a"})
+    other = row("a.3", **{TAG_ORIGIN: "b", TAG_BRANCH: "a"})
+    inserted = [targeted("a"), child, detached, other]
     preload, search = engine.commit(Changes(1, inserted=inserted), reads, SOLE_EPOCH)
-    assert preload.promises == [child.promise]  # the other is of another call graph
+    assert preload.promises == [child.promise, detached.promise]  # the other is of another graph
     assert search.promises == [row.promise for row in inserted]
     [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1], SOLE_EPOCH)
-    assert preload.promises == [settled(child).promise]
+    assert preload.promises == [settled(child).promise, detached.promise]
 
 
 def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
@@ -245,6 +247,7 @@ def _sql(query: Select[tuple[object, ...]]) -> str:
     [
         (QUERIES.pending, "promise_live"),
         (QUERIES.preload(TaskPreload("a", 1)), "promise_graph (origin=? AND branch=?)"),
+        (QUERIES.preload(TaskPreload("a", 1)), "promise_detached (branch=?)"),
         (QUERIES.search_promises(PromiseSearch(state="pending"), 1), "promise_live"),
         (QUERIES.search_promises(PromiseSearch(origin="a"), 1), "promise_graph (origin=?)"),
         (QUERIES.search_promises(PromiseSearch(prefix="a"), 1), "(id>? AND id<?)"),

@@ -631,7 +631,9 @@ def check_read(rows: Mapping[str, Row], read: Read, reply: Reply) -> None:
             assert p == stored, ("p17", p, read)
     for t in reply.tasks or ():
         promise, task = rows[t.id].promise, rows[t.id].task
-        if promise.state != PENDING or promise.timeout_at <= read.now:
+        assert task is not None, ("p08", t, read)
+        is_over = promise.state != PENDING or promise.timeout_at <= read.now
+        if is_over and task.state != "fulfilled":
             holds = (t.pid, t.ttl, t.expires_at, t.retry_at, t.resumes)
             assert (t.state, *holds) == ("fulfilled", None, None, None, None, ()), ("p17", t, read)
         else:
