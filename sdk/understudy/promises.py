@@ -14,7 +14,7 @@ from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError
 from understudy.options import LIMITS, check_int, check_tags, check_text, seconds
 from understudy.renamed import warn_renamed
-from understudy.states import PROMISE_WORDS, stored_name
+from understudy.states import stored_name
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import (
     PromiseCancel,
@@ -27,6 +27,7 @@ from understudy_store.limits import DATE_MAX_S
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_KIND,
+    PROMISE_WORDS,
     REJECTED,
     RESOLVED,
     TAG_EXTERNAL,
@@ -366,8 +367,7 @@ class Promises:
         ConfigurationError
             An argument that cannot be used.
         CommandError
-            The broker refused the search, for example because there is no such state. It is raised
-            at the first step of the iteration.
+            The broker refused the search. It is raised at the first step of the iteration.
 
         Examples
         --------
@@ -380,7 +380,12 @@ class Promises:
             check_text(option, text)
         check_int("limit", limit, 1, LIMITS.page_max)
         wanted = {} if tags is None else check_tags(tags, reserved=True)
-        named = None if state is None else stored_name(state, PROMISE_WORDS) or state
+        named = None if state is None else stored_name(state, PROMISE_WORDS)
+        if state is not None and named is None:
+            raise ConfigurationError(
+                f"state={state!r} is no state of a promise: use one of "
+                f"{', '.join(PROMISE_WORDS.values())}"
+            )
         values = self._session.env.values
         return Search(
             self._session,

@@ -24,6 +24,17 @@ TaskState: TypeAlias = Literal["pending", "acquired", "suspended", "halted", "fu
 PROMISE_STATES: Final[tuple[PromiseState, ...]] = get_args(PromiseState)
 TASK_STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
 
+#: What people are shown for the states, in messages, tables, JSON and Python. The names above came
+#: first: they are those of the Resonate specification, and stay in the store and on the wire.
+PROMISE_WORDS: Final[dict[str, str]] = {
+    state: state.removeprefix("rejected_") for state in PROMISE_STATES
+}
+TASK_WORDS: Final[dict[str, str]] = {state: state for state in TASK_STATES} | {
+    "pending": "queued",
+    "acquired": "running",
+    "suspended": "waiting",
+}
+
 PENDING: Final = "pending"
 RESOLVED: Final = "resolved"
 REJECTED: Final = "rejected"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from understudy.states import PROMISE_WORDS, TASK_WORDS
 from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import (
@@ -22,6 +21,7 @@ from understudy_store.records import (
     HEADER_PLACE,
     LOCAL,
     PENDING,
+    PROMISE_WORDS,
     RESOLVED,
     TAG_BRANCH,
     TAG_EXTERNAL,
@@ -29,6 +29,7 @@ from understudy_store.records import (
     TAG_SCOPE,
     TAG_TARGET,
     TAG_TIMER,
+    TASK_WORDS,
     TRUE,
     PromiseRecord,
     TaskRecord,

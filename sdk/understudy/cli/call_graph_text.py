@@ -11,8 +11,14 @@ from understudy.cli.json_data import compact, decoded
 from understudy.cli.records import failure, failure_reason, node_of
 from understudy.cli.times import duration
 from understudy.obstacles import task_trouble
-from understudy.states import PROMISE_WORDS
-from understudy_store.records import DETACHED, HEADER_SITE, LOCAL, RESOLVED, TaskRecord
+from understudy_store.records import (
+    DETACHED,
+    HEADER_SITE,
+    LOCAL,
+    PROMISE_WORDS,
+    RESOLVED,
+    TaskRecord,
+)
 
 #: characters of all arguments of a call
 ARGUMENT_CHARS_MAX: Final = 40

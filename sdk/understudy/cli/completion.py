@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from understudy.states import PROMISE_WORDS, TASK_WORDS
+from understudy_store.records import PROMISE_WORDS, TASK_WORDS
 
 #: seconds in which a broker must answer
 PATIENCE_S: Final = 0.5

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from understudy.cli.json_data import compact, decoded
-from understudy.states import PROMISE_WORDS, TASK_WORDS
 from understudy_store.records import (
     CANCELED,
     HEADER_FUNCTION,
+    PROMISE_WORDS,
     REJECTED,
     RESOLVED,
+    TASK_WORDS,
     TIMEDOUT,
     PromiseRecord,
     ScheduleRecord,

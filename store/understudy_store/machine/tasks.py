@@ -37,7 +37,13 @@ from understudy_store.machine.validation import (
     check_settle,
     check_state,
 )
-from understudy_store.records import TAG_BRANCH, TAG_TARGET, TASK_STATES, PromiseRecord
+from understudy_store.records import (
+    TAG_BRANCH,
+    TAG_TARGET,
+    TASK_STATES,
+    TASK_WORDS,
+    PromiseRecord,
+)
 
 
 def require(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
@@ -53,7 +59,7 @@ def require(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
 def check_event(promise: Promise, task: Task, event: TaskEvent) -> None:
     """Refuse (409) an event that the table does not allow in the task's state."""
     if (task.state, event) not in TASK_TRANSITIONS:
-        raise Refusal(409, f"task {task.id!r} is {task.state}", promise.record)
+        raise Refusal(409, f"task {task.id!r} is {TASK_WORDS[task.state]}", promise.record)
 
 
 def check_version(promise: Promise, task: Task, version: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from understudy import Context, Group, Node, Runtime, Schedule, StoredPromise
+from understudy.errors import ConfigurationError
 from understudy.testing import Stage
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -125,3 +126,15 @@ def test_options_make_a_copy_and_leave_the_runtime_as_it_is(runtime: Runtime) ->
     assert tags == [None, "v", "v"]
     assert runtime.promises.get("r-2").timeout_at == START + timedelta(seconds=60)
     assert (tagged.session, tagged.promises) == (runtime.session, runtime.promises)
+
+
+def test_states_have_one_set_of_names_and_searches_take_the_store_s_too(runtime: Runtime) -> None:
+    for id in ("p", "q"):
+        runtime.promises.create(id)
+    assert runtime.promises.cancel("q").state == "canceled"
+    for state, id in (("canceled", "q"), ("rejected_canceled", "q"), ("pending", "p")):
+        assert [each.id for each in runtime.promises.search(state=state)] == [id]
+    with pytest.raises(
+        ConfigurationError, match="use one of pending, resolved, rejected, canceled"
+    ):
+        runtime.promises.search(state="done")

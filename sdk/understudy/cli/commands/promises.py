@@ -10,7 +10,7 @@ import typer
 from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
 from understudy.cli.states import choices
-from understudy.states import PROMISE_WORDS, TASK_WORDS
+from understudy_store.records import PROMISE_WORDS, TASK_WORDS
 
 if TYPE_CHECKING:
     from understudy_store.records import PromiseRecord, TaskRecord

@@ -11,7 +11,7 @@ import typer
 from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
 from understudy.cli.states import choices
-from understudy.states import TASK_WORDS
+from understudy_store.records import TASK_WORDS
 
 if TYPE_CHECKING:
     from understudy_store.commands import StoreCommand

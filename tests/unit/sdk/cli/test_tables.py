@@ -10,8 +10,7 @@ from understudy.cli import colors
 from understudy.cli.errors import UsageError
 from understudy.cli.states import stored
 from understudy.cli.tables import LEAST_WIDTH, table
-from understudy.states import PROMISE_WORDS, TASK_WORDS
-from understudy_store.records import PROMISE_STATES, TASK_STATES
+from understudy_store.records import PROMISE_STATES, PROMISE_WORDS, TASK_STATES, TASK_WORDS
 
 HEADERS = ("ID", "STATE", "RESULT")
 ROW = ("order-7", "resolved", "x" * 100)
