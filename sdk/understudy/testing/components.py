@@ -7,7 +7,7 @@ frames that pass between them are the real ones, byte for byte.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from understudy._version import __version__
@@ -26,6 +26,7 @@ from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
+    Functions,
     Hello,
     PeerKind,
     Settled,
@@ -157,15 +158,16 @@ class Peer:
     def connect(
         self,
         credit: int = 0,
-        functions: tuple[str, ...] = (),
+        functions: Sequence[tuple[str, int]] = (),
         concurrency: int | None = None,
     ) -> None:
-        """Connect to the broker and say hello."""
+        """Connect to the broker and say hello, with the names and versions of all functions."""
         self.broker.connect(self)
         sdk = f"python {__version__}"
         hello = Hello(
             PROTOCOL_VERSION, self.kind, self.group, self.name, self.boot, 0, "stage", sdk, credit,
-            functions, concurrency=concurrency,
+            tuple(name for name, _ in functions), concurrency=concurrency,
+            versions=tuple(version for _, version in functions),
         )  # fmt: skip
         self.outbox.append(self.link.open(hello, self.now_ms()))
 
@@ -224,14 +226,23 @@ class Node(Peer):
         self.boot = str(boot)
         self.env = env
         self.dead = False
+        self._announced: list[tuple[str, int]] = []
         self.executor = executor
         self.core = NodeCore(env, self, executor, NODE_CONFIG, log=log)
         self.core.serve()
 
     def start(self) -> None:
         """Connect, and ask for work."""
-        credit, functions = self.core.new_session(), tuple(self.env.functions.names())
-        self.connect(credit, functions, NODE_CONFIG.concurrency)
+        self._announced = self.env.functions.announced()
+        self.connect(self.core.new_session(), self._announced, NODE_CONFIG.concurrency)
+
+    def announce(self) -> None:
+        """Tell the broker of functions that were registered since the node started."""
+        known, self._announced = self._announced, self.env.functions.announced()
+        new = [function for function in self._announced if function not in known]
+        if new:
+            names, versions = zip(*new, strict=True)
+            self.send(Functions(names, versions))
 
     def on_pushes(self, messages: list[ToPeer]) -> None:
         """Hand the messages to the node's core."""

@@ -62,6 +62,8 @@ class StageConnection:
         duplicates = DuplicateCalls(env.values.codec, ConnectionLog().warn)
         self._requests = PendingRequests(duplicates, client.request)
         client.on_settled = self._requests.resolve
+        self._env = env
+        env.registry.on_register = self._on_register
 
     def wait_connected(self, timeout_s: float | None = None) -> None:
         """Return at once, because a stage is always connected."""
@@ -105,6 +107,12 @@ class StageConnection:
 
     #: A task cannot be acquired with the call, because the runtime's node is another peer here.
     perform = invoke
+
+    def _on_register(self) -> None:
+        """Have the runtime's node announce a function that was registered after it had started."""
+        if not self._driver.closed:
+            with self._driver.driving() as simulator:
+                simulator.announce(self._env)
 
     def _submit(self, function: Callable[..., None], *args: Any) -> None:
         self._driver.submit(self._client, function, *args)

@@ -186,6 +186,12 @@ class Simulator:
         client.connect()
         return client
 
+    def announce(self, env: NodeEnvironment) -> None:
+        """Tell the broker of functions that were registered since a node started."""
+        for node in self.nodes:
+            if node.env is env:
+                node.announce()
+
     def kill(self, node: Node) -> None:
         """Kill a node as SIGKILL would: it runs no cleanup, and the broker notices at once."""
         node.dead = True

@@ -171,6 +171,53 @@ class Stage:
         session.owner = None
         session.env.now_ms = simulator.now_ms
 
+    def deploy(self, runtime: Runtime) -> None:
+        """Replace the code of a group, as a deploy does, or the way back from one.
+
+        All nodes of the runtime's group end, and a node with its functions takes their place. What
+        they had under way goes on there, or is parked if the code makes other calls.
+
+        Parameters
+        ----------
+        runtime
+            The runtime with the other code. It is put on the stage if it is not there yet.
+
+        Raises
+        ------
+        ConfigurationError
+            The runtime has connected to a broker already.
+        StuckError
+            The stage is closed.
+
+        Examples
+        --------
+        >>> from understudy import Runtime
+        >>> from understudy.testing import Stage
+        >>> def remind(ctx, days):
+        ...     yield ctx.sleep(days * 24 * 3600)
+        ...     return "reminded"
+        >>> def remind_politely(ctx, days):
+        ...     yield ctx.sleep(days * 24 * 3600)
+        ...     return "kindly reminded"
+        >>> old, new = Runtime("shop"), Runtime("shop")
+        >>> _ = old.register(remind)
+        >>> _ = new.register(remind_politely, name="remind")
+        >>> with Stage(old) as stage:
+        ...     handle = old.rpc("remind-1", "remind", 7)
+        ...     stage.deploy(new)
+        ...     handle.result()
+        'kindly reminded'
+        """
+        session = runtime.session
+        with self._driver.driving() as simulator:
+            for node in simulator.nodes:
+                if node.group == session.env.group:
+                    simulator.kill(node)
+            if any(known is session for known, _ in self._sessions):
+                simulator.add_node(session.env, session.name)
+        self.add(runtime)
+        self.rest()
+
     def close(self) -> None:
         """Give the runtimes back as they were, and close the functions that still wait.
 
@@ -190,6 +237,7 @@ class Stage:
             session.owner = owner
             session.serving = False
             session.env.now_ms = before_any_broker
+            session.env.registry.on_register = None
         self._sessions.clear()
         self._driver.close()
 

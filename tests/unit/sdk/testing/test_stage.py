@@ -22,6 +22,7 @@ from understudy import (
     Runtime,
 )
 from understudy.testing import Stage, StuckError
+from understudy_store.commands import TaskContinue
 
 DAY_S = 86_400
 
@@ -162,6 +163,61 @@ def test_retries_wait_on_the_same_clock() -> None:
         began = stage.clock.time
         assert runtime.rpc("f", flaky).result() == 3
         assert stage.clock.time == began + 120
+
+
+def release(*functions: Any) -> Runtime:
+    """Make a runtime with these functions; what comes after a _ in their names is left out."""
+    runtime = Runtime("shop")
+    for function in functions:
+        runtime.register(function, name=function.__name__.partition("_")[0])
+    return runtime
+
+
+def test_a_call_goes_only_to_the_runtimes_that_have_its_function() -> None:
+    old, new = release(), release()
+    for runtime in (old, new):
+        runtime.register(lambda ctx: 1, name="known")
+    new.register(lambda ctx: "new", name="fresh")
+    with Stage(old, new):
+        assert [old.rpc(f"f-{number}", "fresh").result() for number in range(5)] == ["new"] * 5
+        late = old.rpc("late", "later")
+        with pytest.raises(StuckError, match=r"1 call waits for the function 'later', which no"):
+            late.result()
+        new.register(lambda ctx: "now", name="later")
+        assert late.result() == "now"
+
+
+def test_a_deploy_and_the_way_back() -> None:
+    def order(ctx: Context) -> Any:
+        one = yield ctx.rpc("step", 1)
+        yield ctx.sleep(3600)
+        return one, (yield ctx.rpc("step", 2))
+
+    def order_checked(ctx: Context) -> Any:
+        yield ctx.rpc("check")
+        return (yield from order(ctx))
+
+    performed: list[int] = []
+
+    def step(ctx: Context, number: int) -> int:
+        performed.append(number)
+        return number
+
+    old, new = release(order, step), release(order_checked, step)
+    new.register(lambda ctx: performed.append(0), name="check")
+    with Stage(old) as stage:
+        handle = old.rpc("o-1", "order")
+        stage.deploy(new)
+        with pytest.raises(StuckError, match="o-1 is parked: NonDeterminismError"):
+            handle.result()
+        assert performed == [1], "nothing of the new code has come of it"
+        stage.deploy(old)
+        old.session.command(TaskContinue("o-1"))
+        assert handle.result() == (1, 2)
+        assert performed == [1, 2]
+        stage.deploy(new)
+        assert new.rpc("o-2", "order").result() == (1, 2)
+        assert performed == [1, 2, 0, 1, 2]
 
 
 def test_a_timeout_counts_time_of_the_stage() -> None:
