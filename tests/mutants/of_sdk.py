@@ -462,10 +462,46 @@ _VALUES: Final = (
     ),
 )
 
+_STATES: Final = (
+    _mutant(
+        "state-as-the-store-names-it",
+        None,
+        "Python names the states of promises as tables do",
+        "understudy.promises._stored_promise",
+        swap("PROMISE_WORDS[record.state]", "record.state"),
+        "test_public_types.py",
+    ),
+    _mutant(
+        "state-of-a-task-as-the-store-names-it",
+        None,
+        "JSON names the states of tasks as tables do",
+        "understudy.cli.records.task_json",
+        swap("TASK_WORDS[task.state]", "task.state"),
+        "cli/test_records.py",
+    ),
+    _mutant(
+        "searches-know-one-name-only",
+        None,
+        "a search takes the store's name of a state and the one that is shown",
+        "understudy.states.stored_name",
+        swap("word == state", "name == state"),
+        "cli/test_tables.py",
+    ),
+    _mutant(
+        "concurrency-unsaid",
+        None,
+        "a node announces how many functions it runs at a time",
+        "understudy.client.peer.Peer.hello",
+        swap("node.config.concurrency if node is not None else None", "None"),
+        "tests/integration/cli/test_commands.py::test_tree_and_groups_name_a_group_without_nodes",
+    ),
+)
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *_WAITING,
     *_PUBLIC_API,
     *_CALLABLES,
     *_POLICIES,
     *_VALUES,
+    *_STATES,
 )

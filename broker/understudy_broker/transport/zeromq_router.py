@@ -10,6 +10,11 @@ to a peer that has come and gone between two looks.
 A ROUTER also counts frames, not bytes, in each peer's own pipe. Small frames are copied into the
 pipe until it is full; then they wait in `SendQueues`, where bytes are counted. Large frames go
 without a copy and are tracked, so that only some of them are in the pipe at a time.
+
+What is not perfect: while strangers hold every descriptor, ZeroMQ's thread tries in vain to accept
+the next connection, and keeps a processor busy. To stop listening is no way out, because a socket
+that unbinds closes all its connections. So room is kept for refusals in words (`connections_max`),
+and a connection that says nothing is closed soon (`HANDSHAKE_MS`).
 """
 
 from __future__ import annotations

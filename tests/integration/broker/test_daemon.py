@@ -18,9 +18,11 @@ import pytest
 import trio
 
 from understudy_broker.link.link import open_link
-from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Response
 from understudy_broker.server.embedded import EmbeddedBroker
 from understudy_broker.transport import zeromq_router
+from understudy_store.commands import PromiseCreate
+from understudy_store.records import Value
 
 PROGRAM = """
 import json, sys
@@ -30,18 +32,29 @@ sys.exit(run_broker(load_settings(flags=json.loads(sys.argv[1]))))
 """
 
 
-def command(**flags: object) -> list[str]:
+#: a broker that soon closes connections which say nothing
+HASTY = f"""
+from understudy_broker.transport import zeromq_router
+zeromq_router.HANDSHAKE_MS = 1_000
+{PROGRAM}
+"""
+
+
+def command(program: str = PROGRAM, **flags: object) -> list[str]:
     flags = {"listen": "tcp://127.0.0.1:0", "store": "memory", "log_format": "json"} | flags
-    return [sys.executable, "-c", PROGRAM, json.dumps(flags)]
+    return [sys.executable, "-c", program, json.dumps(flags)]
 
 
 @contextmanager
 def started(
-    cwd: Path, preexec_fn: Callable[[], None] | None = None, **flags: object
+    cwd: Path,
+    preexec_fn: Callable[[], None] | None = None,
+    program: str = PROGRAM,
+    **flags: object,
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A broker and its first line."""
     process = subprocess.Popen(
-        command(**flags), stderr=subprocess.PIPE, text=True, cwd=cwd, preexec_fn=preexec_fn
+        command(program, **flags), stderr=subprocess.PIPE, text=True, cwd=cwd, preexec_fn=preexec_fn
     )
     assert process.stderr is not None
     try:
@@ -245,3 +258,28 @@ def test_a_backup_of_a_running_broker_says_how_to_open_it(tmp_path: Path) -> Non
             assert "listening on" in line
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
+
+
+async def test_a_broker_outlives_more_strangers_than_it_has_descriptors(tmp_path: Path) -> None:
+    """They say nothing, so each of them is closed after a while, and then there is room."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    hello = Hello(PROTOCOL_VERSION, "client", "g", "c", "1", os.getpid(), "h", "t")
+    with (
+        started(tmp_path, limit, HASTY, store="sqlite:///x.db") as (process, _),
+        ExitStack() as strangers,
+    ):
+        assert process.stderr is not None
+        endpoint = endpoint_in(json.loads(process.stderr.readline())["event"])
+        host, _, port = endpoint.removeprefix("tcp://").partition(":")
+        for _ in range(200):
+            strangers.enter_context(socket.create_connection((host, int(port)), 10))
+        with trio.fail_after(60):
+            async with open_link(endpoint, lambda: hello, print) as link:
+                await link.wait_connected()
+                made = await link.call(PromiseCreate("p", 2**50, Value({}, b"x"), {}))
+        assert isinstance(made, Response)
+        assert made.reply.ok
+        assert process.poll() is None
