@@ -219,14 +219,15 @@ class _Replayer:
     def _children(self, task: PromiseRecord) -> list[PromiseRecord]:
         """Return the promises that the store would preload.
 
-        These belong to the call graph of the task and were created by the run itself.
+        These were created by the run itself. They belong to the call graph of the task, but for
+        detached calls, of which each is its own.
         """
         origin = origin_of(task)
         return [
             r
             for r in self._history.promises
             if r.tags.get(TAG_BRANCH) == task.id
-            and origin_of(r) == origin
+            and origin_of(r) in (origin, r.id)
             and r.tags.get(TAG_PARENT, task.id) == task.id
         ]
 
@@ -253,7 +254,7 @@ class _Replayer:
     def answer(self, routine: Routine, command: ChildCommand) -> bool:
         """Answer the creation of a promise that the preload lacks, as the store would.
 
-        A detached call is one, because it has an origin of its own. Returns whether the promise
+        A call under a shared id is one, if another caller has made it. Returns whether the promise
         is settled.
         """
         found = self._records.get(command.id)

@@ -72,7 +72,7 @@ def history_of(fn: Callable[..., Any], *args: Any, ends: bool = True) -> History
 
 
 def test_the_same_code_matches_and_nothing_runs() -> None:
-    for fn, args, calls in ((checkout, (7,), 3), (coroutine, (7,), 2)):
+    for fn, args, calls in ((checkout, (7,), 4), (coroutine, (7,), 2)):
         history = history_of(fn, *args)
         ran.clear()
         assert replay(history, fn) == [Replayed("call-1", calls, None, True)]
@@ -106,9 +106,9 @@ def test_code_may_go_on_after_the_recorded_end_unless_that_is_strict() -> None:
     [replayed] = replay(history, longer, runtime=runtime, name="checkout")
     line = longer.__code__.co_firstlineno + 5
     assert replayed.beyond == f"run charge at testing/test_replays.py:{line}"
-    assert "3 recorded calls match; then it asks for run charge at" in str(replayed)
+    assert "4 recorded calls match; then it asks for run charge at" in str(replayed)
     with pytest.raises(
-        NonDeterminismError, match=r"its end \(resolved\) after 3 calls.*run charge"
+        NonDeterminismError, match=r"its end \(resolved\) after 4 calls.*run charge"
     ):
         replay(history, longer, runtime=runtime, name="checkout", strict=True)
 
@@ -188,6 +188,18 @@ def test_a_detached_call_of_another_function() -> None:
 
     with pytest.raises(NonDeterminismError, match=r"call-1\.3: .* detached ship .* checkout"):
         replay(history_of(checkout, 7), other, runtime=runtime, name="checkout")
+
+
+def test_a_detached_call_that_is_no_longer_made() -> None:
+    def unattended(ctx: Context, order: int) -> Generator[Any, Any, Any]:
+        receipt = yield ctx.run(charge, order)
+        yield ctx.sleep(60)
+        return receipt
+
+    history = history_of(checkout, 7)
+    attached = tuple(record for record in history.promises if record.id != "call-1.4")
+    with pytest.raises(NonDeterminismError, match=r"call-1\.3: the history holds detached ship"):
+        replay(History("call-1", attached), unattended, runtime=runtime, name="checkout")
 
 
 def test_an_error_of_the_code_is_reported_too() -> None:
@@ -289,7 +301,7 @@ def test_a_part_of_a_call_graph_is_recorded_alone() -> None:
         "call-1.2.3",
         "call-1.2.4",
     ]
-    assert replay(history, checkout) == [Replayed("call-1.2", 3, None, True)]
+    assert replay(history, checkout) == [Replayed("call-1.2", 4, None, True)]
 
 
 def file_of(**changes: Any) -> str:
