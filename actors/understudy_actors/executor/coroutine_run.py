@@ -165,10 +165,13 @@ class CoroutineRun:
         finally:
             self._is_closed = False
             if self._own_waits:
-                self._own_waits = False
-                self._waiting -= 1
+                self._wait_no_longer()
                 self._report_soon()
         return self._routine.step(self._home.now_ms())
+
+    def _wait_no_longer(self) -> None:
+        self._own_waits = False
+        self._waiting -= 1
 
     async def _answer_trap(self, result: StepResult) -> StepResult:
         trap, result.trap = result.trap, NO_TRAP
@@ -221,8 +224,8 @@ class CoroutineRun:
             routine.task_waits = self._waits = TaskWaits(routine.calls)
             routine.replay.find_strand = lambda: self._home.strand_of_caller(self)
             routine.on_news = self._on_news
-        node = self._tasks[task] = TaskNode(self, creator.strand.branch(name))
-        return node
+        self._tasks[task] = TaskNode(self, creator.strand.branch(name))
+        return self._tasks[task]
 
     def task_ended(self, task: object) -> None:
         """Forget a task."""
@@ -313,6 +316,7 @@ class CoroutineRun:
             return
         if self._own_waits and not self._tasks and not self._is_limited:
             # The last of its tasks has ended while it waits at a request: so the step ends.
+            self._wait_no_longer()
             self._report_end(StepResult())
         else:
             self._report_part(StepResult())
