@@ -306,9 +306,15 @@ class CoroutineRun:
 
     def _report_soon(self) -> None:
         """Report once the tasks that can go on have done so, together."""
-        if not self._report_is_due:
-            self._report_is_due = True
-            self._home.events.run_soon(self._report)
+        if self._report_is_due:
+            return
+        self._report_is_due = True
+        events = self._home.events
+        if events.shuffles:
+            # The next turn may call it before some of the tasks have gone on, the one after cannot.
+            events.run_soon(events.run_soon, self._report)
+        else:
+            events.run_soon(self._report)
 
     def _report(self) -> None:
         self._report_is_due = False
@@ -339,6 +345,10 @@ class CoroutineRun:
     def _report_tasks(self) -> None:
         asked, self._asked = self._asked, None
         if asked is not None and _asks(asked):
+            if self._home.events.shuffles:
+                # The same function asks for the same things in the same order each time.
+                asked.commands.sort(key=lambda command: (len(command.id), command.id))
+                asked.locals = sorted(asked.locals, key=lambda start: start.spec.id)
             self._put(StepReport(self._run, asked, False, waits=self._said_that_it_waits))
 
     def _put(self, report: StepReport) -> None:

@@ -44,6 +44,8 @@ class EventLoop(Protocol):
 
     #: how long functions pause without blocking it, for messages: ``trio.to_thread.run_sync``
     in_thread: str
+    #: it runs tasks that are ready at the same time in a random order
+    shuffles: bool
 
     def run(self, on_started: Callable[[], None]) -> None:
         """Run until `stop`, on the calling thread; call `on_started` at the beginning."""
@@ -76,6 +78,7 @@ class TrioLoop:
     """A trio loop (an `EventLoop`)."""
 
     in_thread = "trio.to_thread.run_sync"
+    shuffles = True
 
     def __init__(self, watch: TaskWatch) -> None:
         self._watch = _TrioWatch(watch)
@@ -153,6 +156,7 @@ class AsyncioLoop:
     """An asyncio loop (an `EventLoop`), of whatever kind the policy of the process makes."""
 
     in_thread = "asyncio.to_thread"
+    shuffles = False
 
     def __init__(self, watch: TaskWatch) -> None:
         self._watch = watch

@@ -74,7 +74,11 @@ def are_alike(kind: str | None, other: str | None) -> bool:
 
 
 def left_over(
-    record: PromiseRecord, ended_at: str, raised: BaseException | None = None
+    record: PromiseRecord,
+    ended_at: str,
+    raised: BaseException | None = None,
+    *,
+    waits: bool = False,
 ) -> NonDeterminismError:
     """Return the error of a function that ended without making a call that its history holds.
 
@@ -86,9 +90,13 @@ def left_over(
         Place of the function in the code: ``file.py:12``.
     raised
         The exception that the function ended with; None if it returned.
+    waits
+        It has not ended, but all that it still waits for are other calls.
     """
     site = record.param.headers.get(HEADER_SITE, "?")
-    asked = "nothing: it ended" if raised is None else f"nothing: it ended with {raised!r}"
+    asked = "nothing: it " + ("waits for other calls" if waits else "ended")
+    if raised is not None:
+        asked += f" with {raised!r}"
     error = NonDeterminismError(record.id, describe(record), asked, site, ended_at)
     error.__cause__ = raised
     return error

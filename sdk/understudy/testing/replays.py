@@ -344,6 +344,10 @@ class _ReplaySteps:
                 reports = results.take()
                 if not reports and signal == asked:
                     # Its tasks wait for what the history does not know.
+                    missed = routine.replay.first_unmade()
+                    if missed is not None:
+                        place = place_of(routine.function.fn)
+                        self.mismatch = left_over(missed, place, waits=True)
                     return
                 for report in reports:
                     goes_on = self._goes_on(report.result)
