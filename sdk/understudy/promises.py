@@ -117,7 +117,7 @@ class StoredPromise:
         Returns
         -------
         object
-            The value; None if there is none, or if the promise is a call.
+            The value; None if there is none, or if the promise is a call (see `arguments`).
 
         Raises
         ------
@@ -134,6 +134,35 @@ class StoredPromise:
         if param.data is None or self.function is not None:
             return None
         return self._values.decode_value(param.data)
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Return the arguments of a call.
+
+        Returns
+        -------
+        tuple of tuple and dict, or None
+            The positional and the keyword arguments, without the context. None if the promise is no
+            call, or if it is a step, whose arguments are not stored.
+
+        Raises
+        ------
+        DecodingError
+            The stored data cannot be read in this process.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def pay(ctx, amount, currency="EUR"):
+        ...     return f"{amount} {currency}"
+        >>> runtime.rpc("pay-7", pay, 120, currency="CHF").result()
+        '120 CHF'
+        >>> runtime.promises.get("pay-7").arguments()
+        ((120,), {'currency': 'CHF'})
+        """
+        data = self._record.param.data
+        if data is None or self.function is None:
+            return None
+        return self._values.decode_call(None, data)
 
     @property
     def record(self) -> PromiseRecord:
