@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -57,12 +56,12 @@ def loop(request: pytest.FixtureRequest) -> LoopName:
 
 
 @pytest.fixture
-def runtime(loop: LoopName) -> Iterator[Runtime]:
+def runtime(loop: LoopName) -> Runtime:
     runtime = Runtime(group="shop", url="tcp://127.0.0.1:9", loop=loop)
     runtime.register(step)
     runtime.register(TEAMS[loop], name="team")
     ledger.clear()
-    yield runtime
+    return runtime
 
 
 def test_a_stage_skips_what_tasks_wait_for(runtime: Runtime) -> None:
