@@ -34,7 +34,7 @@ from understudy_actors.interpreter.requests import Request, Subroutine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
 from understudy_actors.interpreter.strands import Strand
 from understudy_actors.interpreter.task_waits import TaskWaits
-from understudy_actors.interpreter.wait import Wait, kept
+from understudy_actors.interpreter.wait import Wait, endless
 
 
 @types.coroutine
@@ -134,8 +134,11 @@ class CoroutineRun:
                 if self._is_over():
                     return
             self._is_limited = self._home.events.has_deadline()
-            if routine.alive and (self._tasks or self._is_limited):
-                routine.on_news = self._on_news
+            goes_on = routine.alive and result.mismatch is None
+            if goes_on and (self._tasks or self._is_limited):
+                self._hear_news()
+                if routine.runnable:
+                    wake.set()
                 self._own_waits = True
                 self._waiting += 1
                 self._report_part(result)
@@ -196,6 +199,13 @@ class CoroutineRun:
         else:
             self.take_news()
 
+    def _hear_news(self) -> None:
+        """Take in what has settled, now and from now on, although no step begins."""
+        if self._routine.on_news is None:
+            self._routine.on_news = self._on_news
+            # Nobody has told of what came before this.
+            self._routine.absorb()
+
     def _on_news(self) -> None:
         """Have news taken in on the loop's thread; called on the thread that brings them."""
         if not self._news_is_due:
@@ -223,7 +233,7 @@ class CoroutineRun:
         if routine.task_waits is None:
             routine.task_waits = self._waits = TaskWaits(routine.calls)
             routine.replay.find_strand = lambda: self._home.strand_of_caller(self)
-            routine.on_news = self._on_news
+            self._hear_news()
         self._tasks[task] = TaskNode(self, creator.strand.branch(name))
         return self._tasks[task]
 
@@ -278,7 +288,7 @@ class CoroutineRun:
             # It is not thrown into the task, which could catch it and go on.
             self._asked = None
             self._report_end(StepResult(mismatch=mismatch))
-            return Wait(("",), 1, kept(None, None))
+            return endless()
         finally:
             self._routine.sent += len(result.commands) - sent
             self._report_soon()

@@ -139,7 +139,7 @@ class _TrioWatch(trio.abc.Instrument):
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         creator = _trio_task()
         if creator is not None:
-            self._watch.task_started(creator, task, lambda: task.name)
+            self._watch.task_started(creator, task, lambda: _name_of(task.coro))
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._watch.task_ended(task)
@@ -211,7 +211,11 @@ class AsyncioLoop:
         timer = self._call_at(when, callback, *args, **options)
         task = self.current_task()
         if task is not None:
-            self._timers[task] = [*self._running_timers(task), timer]
+            timers = self._timers.setdefault(task, [])
+            timers.append(timer)
+            if len(timers) & (len(timers) - 1) == 0:
+                # At each power of two the list loses what is over, so that it stays short.
+                self._timers[task] = self._running_timers(task)
         return timer
 
     def _running_timers(self, task: object) -> list[asyncio.TimerHandle]:
@@ -269,12 +273,18 @@ def _name_of(coroutine: Any) -> str:
     for _ in range(_WRAPPERS_MAX):
         frame = getattr(coroutine, "cr_frame", None)
         arguments = () if frame is None else frame.f_locals.values()
-        held = [getattr(value, "_coro", value) for value in arguments]
-        inner = next((value for value in held if inspect.iscoroutine(value)), None)
+        inner = next((value for each in arguments if (value := _coroutine_in(each))), None)
         if inner is None:
             break
         coroutine = inner
     return getattr(coroutine, "__qualname__", "")
+
+
+def _coroutine_in(argument: Any) -> Any:
+    if type(argument).__module__.partition(".")[0] == "anyio":
+        # Of other objects nothing is read, because that could run users' code.
+        argument = getattr(argument, "_coro", None)
+    return argument if inspect.iscoroutine(argument) else None
 
 
 def make_loop(name: LoopName, watch: TaskWatch) -> EventLoop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from understudy_actors.errors import RequestError
+from understudy_actors.errors import CommandError, RequestError
 from understudy_actors.interpreter.child_commands import (
     CallFrame,
     create_command,
@@ -131,7 +131,17 @@ class ChildCalls:
                     "nothing waits for it: write `yield ctx...` (or await)"
                 )
             if spec.kind != "sleep":
-                self.make(spec)
+                self._make_deferred_call(spec, spec is yielded, alone)
+
+    def _make_deferred_call(self, spec: CallSpec, is_yielded: bool, alone: bool) -> None:
+        try:
+            self.make(spec)
+        except CommandError:
+            if alone or is_yielded:
+                raise
+            # It is another task's, which is told when it awaits the call.
+            spec.made = False
+            self.defer(spec)
 
     def make(self, spec: CallSpec, hint: Any = None) -> Promise[Any]:
         """Make a call, unless it was made or its promise is in the history.

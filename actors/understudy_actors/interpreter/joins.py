@@ -186,6 +186,10 @@ class JoinWait(Wait):
 
     # Counting ------------------------------------------------------------------------------------
 
+    def ids(self) -> list[str]:
+        """Return the ids of all promises that count for the wait."""
+        return [*self._waiting, *self._storing]
+
     def hit(self, id: str) -> None:
         """Count a promise that has settled; once, however often it is told."""
         for join in self._waiting.pop(id, _NONE):

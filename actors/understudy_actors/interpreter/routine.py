@@ -78,7 +78,7 @@ from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.strands import Strand
 from understudy_actors.interpreter.task_waits import TaskWaits
-from understudy_actors.interpreter.wait import GO_ON, Wait, kept
+from understudy_actors.interpreter.wait import GO_ON, Wait, endless, kept
 from understudy_actors.interpreter.yields import answer
 from understudy_store.records import PromiseRecord
 
@@ -367,6 +367,11 @@ class Routine:
             except BaseException as raised:
                 if raised is self.replay.mismatch:
                     # It is not thrown into the function, which could catch it and go on.
+                    if coroutine:
+                        # Its scopes are its loop's, which unwinds them when the run is dropped.
+                        calls.result = StepResult(mismatch=self.replay.mismatch)
+                        self.wait = endless()
+                        return
                     set_aside(stack)
                     self._end(failure(self.env.values, raised, self.attempt))
                     return

@@ -13,18 +13,13 @@ from understudy_actors.interpreter.yields import answer
 
 
 class TaskWaits:
-    """Answers the requests of tasks of one run, and keeps their waits beside that of the function.
-
-    A promise that has settled is looked up among the waits for a single one, and shown to the
-    others (for an ``all`` or a ``race``), of which there are few.
-    """
+    """Answers the requests of the tasks of one run, and keeps what they wait for."""
 
     def __init__(self, calls: ChildCalls) -> None:
         self._calls = calls
-        #: the id of the only promise that a wait needs, if it is of that kind, and whom to wake
-        self._wakes: dict[Wait, tuple[str | None, Callable[[], None]]] = {}
+        #: the ids that count for each wait, and whom to wake
+        self._wakes: dict[Wait, tuple[list[str], Callable[[], None]]] = {}
         self._by_id: dict[str, list[Wait]] = {}
-        self._others: dict[Wait, None] = {}
 
     def ask(self, asked: Request[Any], result: StepResult) -> Any:
         """Return the value of a request, or a `Wait` if it is not known yet.
@@ -60,23 +55,22 @@ class TaskWaits:
 
     def add(self, wait: Wait, wake: Callable[[], None]) -> None:
         """Have `wake` called as soon as `wait` is over, or has something to do."""
-        id = next(iter(wait.remaining)) if len(wait.remaining) == 1 else None
-        self._wakes[wait] = id, wake
-        if id is None:
-            self._others[wait] = None
-        else:
+        ids = wait.ids()
+        self._wakes[wait] = ids, wake
+        for id in ids:
             self._by_id.setdefault(id, []).append(wait)
 
     def discard(self, wait: Wait) -> None:
         """Forget a wait: it is over, or its task goes on without it."""
-        id, _ = self._wakes.pop(wait)
-        self._others.pop(wait, None)
-        if id is not None and id in self._by_id:
-            self._by_id[id].remove(wait)
+        ids, _ = self._wakes.pop(wait)
+        for id in ids:
+            waits = self._by_id.get(id)
+            if waits is not None and wait in waits:
+                waits.remove(wait)
 
     def hit(self, id: str) -> None:
         """Count a promise that has settled."""
-        for wait in (*self._by_id.pop(id, ()), *self._others):
+        for wait in self._by_id.pop(id, ()):
             wait.hit(id)
             if wait.ready:
                 self._wakes[wait][1]()

@@ -27,6 +27,10 @@ class Wait:
         self.need = need
         self.finish = finish
 
+    def ids(self) -> list[str]:
+        """Return the ids of all promises that count for the wait."""
+        return list(self.remaining)
+
     def hit(self, id: str) -> None:
         """Count a promise that has settled; once, however often it is told."""
         if id in self.remaining:
@@ -56,6 +60,11 @@ def kept(value: Any, error: BaseException | None) -> Callable[[], Any]:
         return value
 
     return finish
+
+
+def endless() -> Wait:
+    """Return the wait of somebody who is going to be let go."""
+    return Wait(("",), 1, kept(None, None))
 
 
 #: The end of a step, for the next one to go on at once: on the loop of a coroutine, say.

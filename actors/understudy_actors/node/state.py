@@ -11,9 +11,8 @@ from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.ports import ExecutorPort, Log, LogFailure
 
-#: Activations in the phase HELD at a time, because each keeps its lease for as long as it waits.
-#: Further ones use credit while they wait.
-HELD_MAX: Final = 256
+#: activations in the phase HELD at a time, because each stays in memory for as long as it waits
+HELD_MAX: Final = 1024
 
 
 class NodeState:
@@ -89,11 +88,13 @@ class NodeState:
             if run.routine.inbox:
                 self.schedule(run)
 
-    def hold(self, activation: Activation) -> None:
-        """Move an activation whose tasks wait to the phase HELD, unless too many are there."""
-        if self._held_by_tasks < HELD_MAX:
-            self._held_by_tasks += 1
-            self.leave_running(activation, Phase.HELD)
+    def hold(self, activation: Activation) -> bool:
+        """Move an activation whose tasks wait to the phase HELD; False: too many are there."""
+        if self._held_by_tasks >= HELD_MAX:
+            return False
+        self._held_by_tasks += 1
+        self.leave_running(activation, Phase.HELD)
+        return True
 
     def leave_running(self, activation: Activation, phase: Phase) -> None:
         """Move an activation to a phase that uses no credit."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from understudy_actors.activation import Activation, Phase
-from understudy_actors.node.fencing import Fencing
+from understudy_actors.node.fencing import Fencing, ignore_reply
 from understudy_actors.node.ports import BrokerPort
 from understudy_actors.node.settlements import Settlements
 from understudy_actors.node.state import NodeState
 from understudy_actors.node.timers import Timers
 from understudy_broker.protocol.messages import Refused, Response
-from understudy_store.commands import TaskSuspend
+from understudy_store.commands import TaskRelease, TaskSuspend
+
+#: Milliseconds after which a call goes on that was given back because too many are held.
+CROWDED_MS: Final = 2000
 
 
 class Suspension:
@@ -39,11 +43,22 @@ class Suspension:
             return
         state = self._state
         if any(run.waits for run in activation.runs.values()):
-            state.hold(activation)
+            if not state.hold(activation):
+                self._give_back(activation)
             return
         state.leave_running(activation, Phase.WAITING)
         activation.waiting_since_ms = state.now_ms
         self._timers.add(state.config.linger_ms, partial(self._on_lingered, activation))
+
+    def _give_back(self, activation: Activation) -> None:
+        """Give an activation back that can be neither held nor suspended; it goes on later.
+
+        If it used credit while it waits, nothing might be left for what it waits for.
+        """
+        self._fencing.send()
+        release = TaskRelease(activation.id, activation.version, CROWDED_MS)
+        self._link.request(release, ignore_reply)
+        self._state.drop(activation)
 
     def _on_lingered(self, activation: Activation) -> None:
         waited_ms = self._state.now_ms - activation.waiting_since_ms

@@ -18,7 +18,7 @@ from tests.unit.actors.executor.rig import ExecutorRig
 from tests.unit.actors.interpreter.harness import ROOT, START, answer, root_record, settled
 from understudy.retry import Constant, Retry
 from understudy_actors.activation import Activation, Run, StepReport
-from understudy_actors.errors import RequestError
+from understudy_actors.errors import CommandError, RequestError
 from understudy_actors.executor import AsyncLoop
 from understudy_actors.interpreter.ports import LOOPS, LoopName
 from understudy_actors.interpreter.routine import UNANSWERED_MAX, Routine
@@ -366,6 +366,129 @@ def test_a_changed_call_of_a_task_is_found_before_it_is_made(
     assert "rpc new" in str(mismatch)
     assert not player.ended.result.commands
     assert seen == [], "the task could catch it, and go on"
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_changed_call_under_a_scope_harms_no_other_run(
+    rig: ExecutorRig, play: Play, name: LoopName
+) -> None:
+    called = "old"
+
+    async def root(ctx: Any) -> None:
+        if name == "asyncio":
+            async with asyncio.timeout(3600), asyncio.TaskGroup():
+                await ctx.rfc(called)
+        with trio.move_on_after(3600):
+            async with trio.open_nursery():
+                await ctx.rfc(called)
+
+    async def other(ctx: Any, number: int) -> str:
+        return "fine"
+
+    first = play(name, root)
+    first.turn_until(lambda: first.waits)
+    history = list(first.promises.values())
+    first.stop()
+    called = "new"
+    player = play(name, root, history=history)
+    player.turn_until(player.at_end)
+    assert player.ended is not None
+    assert player.ended.result.mismatch is not None
+    player.routine.dropped = True
+    player.loop.close(player.run)
+    run = rig.run(other)
+    run.routine.function.loop = name  # type: ignore[misc]
+    player.loop.submit(run)
+    assert rig.value(rig.take(1)[0]) == "fine"
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_what_settles_before_there_are_tasks_is_known_to_them(play: Play, name: LoopName) -> None:
+    begun, settled_meanwhile = threading.Event(), threading.Event()
+
+    async def root(ctx: Any) -> str:
+        promise = await ctx.rfi("leaf")
+        await (asyncio.sleep(0) if name == "asyncio" else trio.sleep(0))
+        begun.set()
+        assert settled_meanwhile.wait(10)
+
+        async def part() -> None:
+            with suppress(RuntimeError):
+                await promise
+
+        await gather(name, part)
+        return "done"
+
+    player = play(name, root)
+    player.turn_until(lambda: bool(player.pending))
+    assert begun.wait(10)
+    player.settle(player.pending[0])
+    settled_meanwhile.set()
+    player.turn_until(player.is_done)
+    assert player.value == "done"
+
+
+class Doer:
+    """An object whose repr differs from process to process."""
+
+    async def __call__(self, ctx: Any) -> None:
+        await ctx.rfi("leaf")
+
+
+class Attributes(dict[str, Any]):
+    """A dict whose items are attributes, and that fails for others."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_names_of_tasks_are_those_of_their_code(play: Play, name: LoopName) -> None:
+    async def takes(attributes: Attributes, ctx: Any) -> None:
+        await ctx.rfi("leaf")
+
+    async def root(ctx: Any) -> None:
+        if name == "asyncio":
+            await asyncio.gather(Doer()(ctx), takes(Attributes(), ctx))
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(Doer(), ctx)
+                nursery.start_soon(takes, Attributes(), ctx)
+
+    player = play(name, root)
+    player.turn_until(lambda: len(player.promises) == 2)
+    assert sorted(player.promises) == ["root.__call__-1.1", "root.takes-1.1"]
+
+
+def test_a_refused_call_fails_the_task_that_awaits_it(play: Play) -> None:
+    async def first(ctx: Any) -> str:
+        await (await ctx.rfi("leaf").options(id="mine"))
+        return "first"
+
+    async def second(ctx: Any) -> str:
+        request = ctx.rfi("other").options(id="mine")
+        await asyncio.sleep(0.01)
+        try:
+            await request
+        except CommandError as error:
+            return f"refused {error.status}"
+        return "second"
+
+    async def third(ctx: Any) -> str:
+        with suppress(RuntimeError):
+            await ctx.rfc("leaf")
+        return "third"
+
+    async def root(ctx: Any) -> list[Any]:
+        found = await asyncio.gather(first(ctx), second(ctx), third(ctx), return_exceptions=True)
+        return [str(each) for each in found]
+
+    player = play("asyncio", root)
+    while not player.is_done():
+        player.turn()
+        for id in list(player.pending):
+            player.settle(id)
+    assert player.value[1:] == ["refused 409", "third"]
 
 
 @pytest.mark.parametrize("name", LOOPS)

@@ -74,6 +74,22 @@ def test_a_stage_skips_what_tasks_wait_for(runtime: Runtime) -> None:
     assert set(ledger.values()) == {1}
 
 
+def test_a_time_limit_of_the_loop_does_not_hold_up_a_stage(
+    runtime: Runtime, loop: LoopName
+) -> None:
+    async def limited(ctx: Context) -> int:
+        if loop == "asyncio":
+            async with asyncio.timeout(3600):
+                return await ctx.rpc(step, 21)
+        with trio.fail_after(3600):
+            await ctx.sleep(DAY_S)
+            return await ctx.rpc(step, 21)
+
+    runtime.register(limited)
+    with Stage(runtime):
+        assert runtime.rpc("limited-1", limited).result() == 42
+
+
 def test_tasks_go_on_after_a_crash_at_every_step(runtime: Runtime, loop: LoopName) -> None:
     report = crash_everywhere.on(runtime)(TEAMS[loop], 2)
     assert [values[:2] for values in report.result] == [[8, 8], [4, 4]]
