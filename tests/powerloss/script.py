@@ -238,6 +238,7 @@ class Life:
         with closing(sqlite3.connect(path)) as file:
             for column in ("deaths", "cause"):
                 file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
+            file.execute("DROP INDEX promise_detached")
             file.execute("DELETE FROM meta WHERE key IN ('store', 'commit', 'journal')")
             file.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0001'")
             file.commit()
