@@ -172,9 +172,7 @@ class Routine:
         self.wait: Wait | None = None
         #: how the function ended, if it waits for the calls that it started
         self.ended: Outcome | None = None
-        self._args = args
-        self._kwargs = kwargs
-        self._data = data
+        self._args, self._kwargs, self._data = args, kwargs, data
         self._retry = retry
         self._started = False
         self._inherited = variables
@@ -327,12 +325,11 @@ class Routine:
         if self.ended is not None:
             self._settle(self.ended)
             return
-        value: Any = None
         error: BaseException | None = None
         try:
             value = wait.finish()
         except BaseException as raised:
-            error = raised
+            value, error = None, raised
         if isinstance(value, Wait):
             self.wait = value
         else:
@@ -366,14 +363,12 @@ class Routine:
                 value, error = answer(calls, asked), None
             except BaseException as raised:
                 if raised is self.replay.mismatch:
-                    # It is not thrown into the function, which could catch it and go on.
-                    if coroutine:
-                        # Its scopes are its loop's, which unwinds them when the run is dropped.
-                        calls.result = StepResult(mismatch=self.replay.mismatch)
-                        self.wait = endless()
-                        return
-                    set_aside(stack)
-                    self._end(failure(self.env.values, raised, self.attempt))
+                    # It is not thrown into the function, which could catch it and go on. What a
+                    # coroutine has opened is unwound by its loop, when the run is dropped.
+                    if not coroutine:
+                        set_aside(stack)
+                    calls.result = StepResult(mismatch=self.replay.mismatch)
+                    self.wait = endless()
                     return
                 value, error = None, raised
             if isinstance(value, Wait):

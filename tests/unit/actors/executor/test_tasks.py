@@ -68,7 +68,7 @@ class Player:
                     command.id, PENDING, command.param, Value({}), {}, command.timeout_at, START
                 )
                 self.pending.append(command.id)
-            if self.answers:
+            if self.answers and report.result.commands:
                 self.routine.answered(len(report.result.commands))
             self.waits = report.waits
             if report.final:
