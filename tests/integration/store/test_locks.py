@@ -209,12 +209,13 @@ def test_a_store_is_one_under_all_names_of_its_file(path: Path) -> None:
 def test_a_second_owner_in_one_process_does_not_harm_the_first(path: Path) -> None:
     """The locks of SQLite are lost when the process closes any descriptor of the file."""
 
-    def locks() -> list[str]:
+    def locks() -> set[str]:
         inode = str(path.stat().st_ino)
         lines = Path("/proc/locks").read_text().splitlines()
-        # Each begins with its place in the list of all processes' locks, which changes.
+        # Each begins with its place in the list of all processes' locks, which changes. While other
+        # processes take and release locks, a line may be read twice.
         ours = [line for line in lines if "POSIX" in line and f":{inode} " in line]
-        return [line.partition(":")[2] for line in ours]
+        return {line.partition(":")[2] for line in ours}
 
     engine = SqliteEngine(path)
     before = locks()
