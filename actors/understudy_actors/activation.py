@@ -28,7 +28,7 @@ class Phase(Enum):
     SUSPENDING = "suspending"
     #: kept warm without a lease, until it is resumed or dropped
     SUSPENDED = "suspended"
-    #: its result is on its way
+    #: its result is on its way, or it was dropped
     ENDING = "ending"
 
 

@@ -131,7 +131,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "held-and-counted-for-ever",
         None,
         "a run that goes on makes room for another one that is held",
-        f"{_STATE}._leave_phase",
+        f"{_STATE}.wake",
         drop("self._held_by_tasks -= 1"),
         _HELD,
     ),
@@ -140,7 +140,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a run that only its loop can wake is not suspended",
         "understudy_actors.node.suspension.Suspension.wait_if_idle",
-        swap("any(run.waits for run in activation.runs.values())", "False"),
+        swap("tasks_wait or run.waits", "False"),
         _HELD,
     ),
     _mutant(
@@ -163,8 +163,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "refusal-in-the-wrong-task",
         None,
         "a refused call fails the task that awaits it, and no other",
-        "understudy_actors.interpreter.child_calls.ChildCalls._make_deferred_call",
-        swap("alone or is_yielded", "True"),
+        "understudy_actors.interpreter.child_calls.ChildCalls.make_deferred",
+        swap("alone or spec is yielded", "True"),
         _TASKS,
     ),
     _mutant(

@@ -130,18 +130,16 @@ class ChildCalls:
                     f"{self.function.name}: ctx.{spec.label} at {spec.site} was not yielded, so "
                     "nothing waits for it: write `yield ctx...` (or await)"
                 )
-            if spec.kind != "sleep":
-                self._make_deferred_call(spec, spec is yielded, alone)
-
-    def _make_deferred_call(self, spec: CallSpec, is_yielded: bool, alone: bool) -> None:
-        try:
-            self.make(spec)
-        except CommandError:
-            if alone or is_yielded:
-                raise
-            # It is another task's, which is told when it awaits the call.
-            spec.made = False
-            self.defer(spec)
+            if spec.kind == "sleep":
+                continue
+            try:
+                self.make(spec)
+            except CommandError:
+                if alone or spec is yielded:
+                    raise
+                # It is another task's, which is told when it awaits the call.
+                spec.made = False
+                self.defer(spec)
 
     def make(self, spec: CallSpec, hint: Any = None) -> Promise[Any]:
         """Make a call, unless it was made or its promise is in the history.

@@ -164,7 +164,7 @@ class ReplayState(msgspec.Struct, eq=False):
         raised
             The exception that it ended with; None if it returned.
         """
-        missed = self.first_unmade()
+        missed = self.first_unmade() if self.unmade else None
         if self.mismatch is not None or missed is None:
             return self.mismatch
         return left_over(missed, defined_at(fn), raised)

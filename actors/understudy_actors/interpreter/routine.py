@@ -246,7 +246,8 @@ class Routine:
         calls = self.calls
         calls.now_ms = now_ms
         calls.result = StepResult()
-        self.absorb()
+        if self.inbox:
+            self.absorb()
         wait = self.wait
         if wait is not None:
             if wait.ready and not self._behind:

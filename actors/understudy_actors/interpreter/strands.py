@@ -18,6 +18,8 @@ import random
 import re
 from typing import Final
 
+import msgspec
+
 from understudy_actors.interpreter.child_ids import child_id
 from understudy_actors.interpreter.empty import NO_NAMES
 from understudy_store.limits import ID_CHARS_MAX
@@ -27,7 +29,7 @@ _NAME_CHARS_MAX: Final = 40
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
-class Strand:
+class Strand(msgspec.Struct, eq=False):
     """One line of calls.
 
     Attributes
@@ -43,16 +45,13 @@ class Strand:
         Whether a task that began here, or in the strand of such a task, has made calls.
     """
 
-    __slots__ = ("_random", "_tasks", "calls_made", "id", "tasks_called", "time_ms")
-
-    def __init__(self, id: str, time_ms: int) -> None:
-        self.id = id
-        self.time_ms = time_ms
-        self.calls_made = 0
-        self.tasks_called = False
-        self._random: random.Random | None = None
-        #: number of tasks started so far, by name
-        self._tasks: dict[str, int] = NO_NAMES
+    id: str
+    time_ms: int
+    calls_made: int = 0
+    tasks_called: bool = False
+    _random: random.Random | None = None
+    #: number of tasks started so far, by name
+    _tasks: dict[str, int] = NO_NAMES
 
     def next_id(self) -> str:
         """Number the next call, and return the id that follows from that."""

@@ -75,10 +75,12 @@ class NodeState:
 
     def wake(self, activation: Activation) -> None:
         """End the wait of an activation that lingers."""
-        if activation.phase in (Phase.WAITING, Phase.HELD):
-            self._leave_phase(activation)
-            activation.phase = Phase.RUNNING
-            self.running += 1
+        if activation.phase is Phase.HELD:
+            self._held_by_tasks -= 1
+        elif activation.phase is not Phase.WAITING:
+            return
+        activation.phase = Phase.RUNNING
+        self.running += 1
 
     def resume(self, activation: Activation) -> None:
         """Go on with an activation that is suspended, or about to be, and its runs with news."""
@@ -98,14 +100,11 @@ class NodeState:
 
     def leave_running(self, activation: Activation, phase: Phase) -> None:
         """Move an activation to a phase that uses no credit."""
-        self._leave_phase(activation)
-        activation.phase = phase
-
-    def _leave_phase(self, activation: Activation) -> None:
         if activation.phase is Phase.RUNNING:
             self.running -= 1
         elif activation.phase is Phase.HELD:
             self._held_by_tasks -= 1
+        activation.phase = phase
 
     def keep_warm(self, activation: Activation) -> None:
         """Keep a suspended activation; drop the longest suspended if there are too many."""
@@ -142,7 +141,7 @@ class NodeState:
         activation.dropped = True
         del self.activations[activation.id]
         self.warm.pop(activation.id, None)
-        self._leave_phase(activation)
+        self.leave_running(activation, Phase.ENDING)
         for run in activation.runs.values():
             if run.done:
                 run.routine.flush = None

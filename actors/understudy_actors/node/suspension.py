@@ -39,10 +39,13 @@ class Suspension:
         """Let an activation with nothing to run wait, so that its credit is free for another."""
         if activation.busy or activation.phase is not Phase.RUNNING:
             return
-        if any(run.routine.paused for run in activation.runs.values()):
-            return
         state = self._state
-        if any(run.waits for run in activation.runs.values()):
+        tasks_wait = False
+        for run in activation.runs.values():
+            if run.routine.paused:
+                return
+            tasks_wait = tasks_wait or run.waits
+        if tasks_wait:
             if not state.hold(activation):
                 self._give_back(activation)
             return

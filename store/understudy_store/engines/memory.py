@@ -87,13 +87,17 @@ class MemoryEngine:
 
         So a commit is done wholly or not at all.
         """
-        inserted = {row.promise.id for row in changes.inserted}
-        known = inserted & self._rows.keys()
-        if known or len(inserted) < len(changes.inserted):
-            raise StoreError(f"an inserted promise exists: {sorted(known)[:3]}")
-        missing = {row.promise.id for row in changes.updated} - self._rows.keys() - inserted
-        if missing:
-            raise StoreError(f"an updated promise does not exist: {sorted(missing)[:3]}")
+        rows = self._rows
+        inserted: set[str] = set()
+        for row in changes.inserted:
+            id_ = row.promise.id
+            if id_ in rows or id_ in inserted:
+                raise StoreError(f"an inserted promise exists: {id_}")
+            inserted.add(id_)
+        for row in changes.updated:
+            id_ = row.promise.id
+            if id_ not in rows and id_ not in inserted:
+                raise StoreError(f"an updated promise does not exist: {id_}")
 
     def _write(self, changes: Changes) -> None:
         for row in changes.inserted:
