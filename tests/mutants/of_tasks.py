@@ -82,8 +82,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     _mutant(
         "tasks-survive-a-drop",
         None,
-        "the tasks of a run that is dropped are canceled",
-        f"{_RUN}.drive",
+        "the tasks of a run that has ended, or is dropped, are canceled",
+        f"{_RUN}._step_until_done",
         drop("self._home.events.cancel(self._tasks)"),
         _TASKS,
     ),

@@ -115,7 +115,6 @@ class CoroutineRun:
         try:
             await self._step_until_done()
         finally:
-            self._home.events.cancel(self._tasks)
             if routine.dropped:
                 routine.close()
 
@@ -130,6 +129,7 @@ class CoroutineRun:
             # Made before the report, because the node may answer the report at once.
             wake = self._wake = self._home.events.event()
             if not routine.alive:
+                # Also after a drop, which ends the function by a cancellation.
                 self._home.events.cancel(self._tasks)
                 if self._is_over():
                     return
