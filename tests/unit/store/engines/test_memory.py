@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 import pytest
 
@@ -16,7 +18,8 @@ from understudy_store.records import Row
 class Noticed(str):
     """An id that counts how often one like it is looked at."""
 
-    looks = 0
+    __slots__ = ()
+    looks: ClassVar[int] = 0
 
     def __hash__(self) -> int:
         Noticed.looks += 1
