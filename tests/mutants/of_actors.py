@@ -458,7 +458,7 @@ _INTERPRETER: Final = (
         None,
         "a call that is not yielded is still made",
         "understudy_actors.interpreter.child_calls.ChildCalls.make_deferred",
-        swap('spec.kind != "sleep"', 'spec.kind == "lfi"'),
+        swap('spec.kind == "sleep"', 'spec.kind != "lfi"'),
         _CALLS,
     ),
     _mutant(

@@ -174,8 +174,7 @@ class Routine:
         self.ended: Outcome | None = None
         self._args, self._kwargs, self._data = args, kwargs, data
         self._retry = retry
-        self._started = False
-        self._inherited = variables
+        self._started, self._inherited = False, variables
         #: the function's own generator, and subroutines on top of it
         self._stack: Stack = NO_LIST
         #: commands that were asked for, and answered; two counters because two threads count

@@ -254,6 +254,8 @@ def test_what_must_differ_is_not_the_same_in_each_node(
     args = ("spawn", "state", "--group", "g", "--nodes", "2")
     with Program(*args, cwd=folder, UNDERSTUDY_URL=url) as program:
         program.wait_for("up: ")
+        # What the nodes write may come after it.
+        program.wait_for(" of group g", 2)
         nodes = set(re.findall(r"node (g-\w+) of", program.output))
         assert len(nodes) == 2
         values = []
