@@ -4,6 +4,9 @@ A node performs so many functions at a time (its concurrency). A plain function 
 call to its own group in `Handle.result` would hold a slot that the call may need: with one slot
 neither could ever go on. So whoever blocks a thread until a promise settles does it `while_lent`,
 and the pool to which the thread belongs begins another run in its place.
+
+A coroutine shares the thread of its loop with others. Its lender is found by a context variable,
+which is also set on threads that it starts with `asyncio.to_thread` or `trio.to_thread.run_sync`.
 """
 
 from __future__ import annotations
@@ -11,17 +14,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 
 class Lender(Protocol):
-    """The pool that a worker's thread belongs to."""
+    """The pool that a worker's thread belongs to, or the run of a coroutine."""
 
     def lend(self) -> bool:
-        """Let another run begin while the calling thread waits; False: too many slots are lent."""
+        """Let another run begin while the caller waits; False: too many slots are lent."""
 
     def take_back(self) -> None:
-        """Note that the calling thread goes on."""
+        """Note that the caller goes on."""
 
 
 class _Thread(threading.local):
@@ -36,24 +40,39 @@ class _Thread(threading.local):
 
 _THREAD = _Thread()
 
+#: the run of the coroutine that the caller belongs to
+_RUN: ContextVar[Lender | None] = ContextVar("_RUN", default=None)
+
 
 def join(lender: Lender) -> None:
     """Make the calling thread one of `lender`'s workers."""
     _THREAD.lender = lender
 
 
-def is_worker() -> bool:
-    """Return whether the calling thread has a slot to lend."""
-    return _THREAD.lender is not None
+def join_run(lender: Lender) -> None:
+    """Make what runs with the current context variables a part of a coroutine's run."""
+    _RUN.set(lender)
+
+
+def has_slot() -> bool:
+    """Return whether the caller has a slot to lend."""
+    return _THREAD.lender is not None or _RUN.get() is not None
 
 
 @contextmanager
 def while_lent() -> Iterator[None]:
-    """Lend the slot of the calling thread, if it is a worker's, while the body waits."""
+    """Lend the slot of the caller, if it has one, while the body waits."""
     thread = _THREAD
     lender = thread.lender
     if lender is None:
-        yield
+        run = _RUN.get()
+        if run is None or not run.lend():
+            yield
+            return
+        try:
+            yield
+        finally:
+            run.take_back()
         return
     if thread.waits == 0:
         thread.lent = lender.lend()

@@ -909,7 +909,7 @@ class Context:
     ) -> Call[Any]:
         _check_yielded(kind, args, kwargs, Request)
         run, env = self._run, self._env
-        known = None if isinstance(f, str) else env.registered(f)
+        known = None if isinstance(f, str) and f else env.registered(f)
         spec = run.calls.new_call(kind, f if known is None else known.name, site)
         if spec.id not in run.replay.known:
             spec.data = env.values.encode_call(known, args, kwargs)

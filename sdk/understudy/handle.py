@@ -17,7 +17,7 @@ from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTime
 from understudy.options import check_bool
 from understudy.wait_notices import pauses_s
 from understudy_actors.errors import CommandError
-from understudy_actors.lent_slots import is_worker, while_lent
+from understudy_actors.lent_slots import has_slot, while_lent
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
@@ -421,8 +421,8 @@ def wait_seconds(timeout: float | timedelta) -> float:
 
 
 def _blocking_result(future: Future[T], timeout_s: float | None) -> T:
-    """Wait for a future on this thread, and lend the thread's slot unless it is quick."""
-    if is_worker() and (timeout_s is None or timeout_s > LEND_AFTER_S):
+    """Wait for a future on this thread, and lend the caller's slot unless it is quick."""
+    if has_slot() and (timeout_s is None or timeout_s > LEND_AFTER_S):
         began = time.monotonic()
         with suppress(TimeoutError):
             return future.result(LEND_AFTER_S)

@@ -88,6 +88,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _TASKS,
     ),
     _mutant(
+        "handle-awaited-with-credit",
+        None,
+        "a coroutine that awaits a handle uses no credit meanwhile",
+        f"{_RUN}._count_waiting",
+        drop("self._waiting += more"),
+        _TASKS,
+    ),
+    _mutant(
         "left-behind-and-calling",
         None,
         "a task that outlives its function makes no calls",

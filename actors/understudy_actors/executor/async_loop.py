@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
+from understudy_actors import lent_slots
 from understudy_actors.activation import Run
 from understudy_actors.executor.coroutine_run import CoroutineRun, TaskNode
 from understudy_actors.executor.event_loops import EventLoop, make_loop
@@ -145,6 +146,7 @@ class AsyncLoop:
         running = self._runs[run] = CoroutineRun(self, run)
         variables = run.routine.variables.copy()
         variables.run(answer_with, self)
+        variables.run(lent_slots.join_run, running.slot)
         running.cancel_own = self.events.start(variables, lambda: self._drive(run, running))
 
     async def _drive(self, run: Run, running: CoroutineRun) -> None:

@@ -72,6 +72,35 @@ class TaskNode:
         self.is_own = is_own
 
 
+class RunSlot:
+    """The slot that a run lends while something in it waits for a handle (a `Lender`).
+
+    Its methods may be called on any thread, because what the run has started on threads waits too.
+
+    Parameters
+    ----------
+    events
+        The loop of the run.
+    count_waiting
+        Told on the loop's thread how many more wait.
+    """
+
+    __slots__ = ("_count_waiting", "_events")
+
+    def __init__(self, events: EventLoop, count_waiting: Callable[[int], None]) -> None:
+        self._events = events
+        self._count_waiting = count_waiting
+
+    def lend(self) -> bool:
+        """Note that something in the run waits for a call, which may need this run's credit."""
+        self._events.run_soon(self._count_waiting, 1)
+        return True
+
+    def take_back(self) -> None:
+        """Note that it waits no longer."""
+        self._events.run_soon(self._count_waiting, -1)
+
+
 class CoroutineRun:
     """A run on its event loop. All methods are called on the loop's thread."""
 
@@ -83,7 +112,7 @@ class CoroutineRun:
         self.own = TaskNode(self, run.routine.replay.own, is_own=True)
         #: the tasks that were started, and have not ended
         self._tasks: dict[object, TaskNode] = {}
-        #: number of tasks that wait for promises, the function's own included
+        #: number of tasks, the function's own included, and threads that wait for promises
         self._waiting = 0
         #: what tasks have asked for since the last report
         self._asked: StepResult | None = None
@@ -102,6 +131,7 @@ class CoroutineRun:
         self._own_waits = False
         #: a time limit of the loop may interrupt the wait of the function
         self._is_limited = False
+        self.slot = RunSlot(home.events, self._count_waiting)
         #: cancels the function's own task
         self.cancel_own: Callable[[], None]
 
@@ -300,9 +330,12 @@ class CoroutineRun:
         try:
             yield from event.wait().__await__()
         finally:
-            self._waiting -= 1
             self._waits.discard(wait)
-            self._report_soon()
+            self._count_waiting(-1)
+
+    def _count_waiting(self, more: int) -> None:
+        self._waiting += more
+        self._report_soon()
 
     def _wait_for_room(self) -> Generator[Any, Any, None]:
         event = self._home.events.event()

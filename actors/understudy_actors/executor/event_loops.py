@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import trio
 
 from understudy_actors.interpreter.ports import LoopName
+from understudy_actors.interpreter.requests import Request
 from understudy_broker.transport.loop_lock import LoopThread
 
 #: Wrappers of coroutines that are looked through for the name of a task.
@@ -200,6 +201,9 @@ class AsyncioLoop:
         coroutine: Any,
         **options: Any,
     ) -> asyncio.Task[Any]:
+        if isinstance(coroutine, Request):
+            # `create_task(ctx.rpc(...))` gets here, although only a coroutine makes a task.
+            coroutine = _awaiting(coroutine)
         creator = self.current_task()
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
         if creator is not None:
@@ -262,6 +266,10 @@ class AsyncioLoop:
         for task in tasks:
             assert isinstance(task, asyncio.Task)
             task.cancel()
+
+
+async def _awaiting(request: Request[Any]) -> Any:
+    return await request
 
 
 def _name_of(coroutine: Any) -> str:

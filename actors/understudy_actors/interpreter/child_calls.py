@@ -156,6 +156,13 @@ class ChildCalls:
             promise.local_spec = spec
         if spec.made:
             return promise
+        frame = self.frame
+        if spec.place is not None and spec.id in (frame.id, frame.branch):
+            raise CommandError(
+                400,
+                f"{spec.label} at {spec.site} has the id {spec.id!r}, which is that of the call "
+                "that makes it: give it an id of its own",
+            )
         spec.made = True
         replay = self.replay
         record = replay.match(spec)

@@ -20,6 +20,7 @@ import trio
 
 from tests.support import eventually, finish, start_script
 from understudy import Context, Never, Runtime
+from understudy_actors.interpreter.ports import LOOPS, LoopName
 
 PATIENCE_S = 30
 
@@ -111,6 +112,48 @@ def test_the_other_loop_is_named_to_those_who_need_it(
     with pytest.raises(RuntimeError) as caught:
         runtime.rpc(f"mistaken-{loop}", mistaken).result(PATIENCE_S)
     assert any(f'loop="{other}"' in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_function_that_awaits_a_handle_keeps_no_slot(runtime: Runtime, name: LoopName) -> None:
+    in_thread = asyncio.to_thread if name == "asyncio" else trio.to_thread.run_sync
+
+    @runtime.register(loop=name)
+    async def outer(ctx: Context, way: str) -> int:
+        if way == "direct":
+            return int(await runtime.rpc(f"{ctx.id}.in", "double", 2))
+        if way == "nested":
+            return int(await runtime.rpc(f"{ctx.id}.in", "outer", "direct"))
+        return int(await in_thread(runtime.rpc(f"{ctx.id}.in", "double", 2).result))
+
+    for way in ("direct", "nested", "thread"):
+        assert runtime.rpc(f"wait-{way}", "outer", way).result(PATIENCE_S) == 4
+
+
+def test_handles_may_be_gathered(runtime: Runtime) -> None:
+    @runtime.register
+    async def outer(ctx: Context) -> list[int]:
+        handles = [runtime.rpc(f"{ctx.id}.{number}", "double", number) for number in range(3)]
+        return list(await asyncio.gather(*handles))
+
+    assert runtime.rpc("gather-1", "outer").result(PATIENCE_S) == [0, 2, 4]
+
+
+def test_a_request_may_be_made_a_task(runtime: Runtime) -> None:
+    create_task: Any = asyncio.create_task  # which wants a coroutine, says its type
+
+    @runtime.register
+    async def outer(ctx: Context) -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            begin: Any = group.create_task
+            tasks = [begin(ctx.rpc("double", number)) for number in range(2)]
+        alone = create_task(ctx.rpc("double", 2), name="alone")
+        return [*(task.result() for task in tasks), await alone]
+
+    assert runtime.rpc("tasks-1", "outer").result(PATIENCE_S) == [0, 2, 4]
+    assert sorted(promise.id for promise in runtime.promises.search(prefix="tasks-1.")) == [
+        "tasks-1.1", "tasks-1.2", "tasks-1.3",
+    ]  # fmt: skip
 
 
 def test_a_time_limit_of_the_loop_outlasts_the_linger(runtime: Runtime) -> None:

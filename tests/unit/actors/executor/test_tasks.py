@@ -22,6 +22,7 @@ from understudy_actors.errors import CommandError, RequestError
 from understudy_actors.executor import AsyncLoop
 from understudy_actors.interpreter.ports import LOOPS, LoopName
 from understudy_actors.interpreter.routine import UNANSWERED_MAX, Routine
+from understudy_actors.lent_slots import while_lent
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import PENDING, PromiseRecord, Value
 
@@ -513,6 +514,31 @@ def test_a_drop_cancels_the_tasks(play: Play, name: LoopName) -> None:
     player.routine.dropped = True
     player.loop.close(player.run)
     eventually(lambda: sorted(log) == ["root", "task", "task"])
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_slot_is_lent_for_as_long_as_anything_in_the_run_waits(play: Play, name: str) -> None:
+    gate = threading.Event()
+    lent: list[str] = []
+
+    def block() -> None:
+        with while_lent():
+            lent.append("thread")
+            assert gate.wait(10)
+
+    async def root(ctx: Any) -> int:
+        in_thread = asyncio.to_thread if name == "asyncio" else trio.to_thread.run_sync
+        with while_lent():
+            await in_thread(block)
+        return 3
+
+    player = play(name, root)
+    player.turn_until(lambda: player.waits)
+    eventually(lambda: lent)
+    assert not player.is_done()
+    gate.set()
+    player.turn_until(player.is_done)
+    assert player.value == 3
 
 
 def test_a_drop_cancels_tasks_that_nobody_waits_for(play: Play) -> None:

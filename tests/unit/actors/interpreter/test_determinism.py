@@ -186,6 +186,18 @@ class TestDeterminism:
         again = Harness(fn, env=harness.env, records=harness.promises.values())
         assert again.result == harness.result
 
+    @pytest.mark.parametrize("step", [False, True], ids=["task", "step"])
+    def test_a_call_cannot_have_the_id_of_its_caller(self, step: bool) -> None:
+        def inner(ctx: Any) -> Any:
+            with pytest.raises(CommandError, match=r"rpc a at \S+:\d+ has the id 'root'"):
+                yield ctx.rfc("a").options(id="root")
+            return "refused"
+
+        def outer(ctx: Any) -> Any:
+            return (yield ctx.lfc(inner))
+
+        assert Harness(outer if step else inner).result == "refused"
+
     def test_calls_with_ids_of_their_own_recorded_without_a_place_go_on(self) -> None:
         def fn(ctx: Any) -> Any:
             return (yield ctx.rfc("a").options(id="x"))
