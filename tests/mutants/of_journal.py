@@ -122,6 +122,14 @@ _FORMAT: Final = (
         f"{_JOURNAL}::test_a_journal_that_is_named_must_be_there",
     ),
     _mutant(
+        "cut-journal-accepted",
+        None,
+        "a store is not opened silently with a journal that was cut short",
+        "understudy_store.engines.sqlite.journal_recovery.recover",
+        swap("len(content) < file_bytes()", "len(content) < BLOCK_BYTES"),
+        f"{_JOURNAL}::test_a_journal_that_is_named_must_be_whole",
+    ),
+    _mutant(
         "name-in-the-log-only",
         None,
         "a copy of the file alone shows that it may lack commits",

@@ -45,8 +45,8 @@ class Opening(NamedTuple):
     Attributes
     ----------
     accept_lost_journal
-        Open the store although the journal that it names is missing: the commits that only the
-        journal had are lost.
+        Open the store although the journal that it names is missing or was cut short: the commits
+        that only the missing part had are lost.
     tell
         Called with a sentence for the log, on any thread, while the store waits for another
         program.

@@ -222,6 +222,15 @@ def test_a_copy_of_a_store_that_was_closed_in_order_is_complete(tmp_path: Path) 
     assert found_in(copy) == ["p0"]
 
 
+def test_a_copy_whose_journal_was_cut_short_is_not_opened_silently(left: Path) -> None:
+    journal = journal_of(left)
+    journal.write_bytes(journal.read_bytes()[: 3 * BLOCK_BYTES])
+    with pytest.raises(StoreFormatError, match="was cut short, as by a copy to a full disk"):
+        open_store(str(left))
+    open_store(str(left), Opening(accept_lost_journal=True)).close()
+    assert found_in(left) == IDS[:2]
+
+
 def test_an_older_copy_is_refused_beside_a_newer_journal(left: Path, tmp_path: Path) -> None:
     """The journal has commits that the copy lacks, and those before them are in neither."""
     path, copy = tmp_path / "x.db", tmp_path / "copy.db"

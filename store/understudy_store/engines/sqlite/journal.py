@@ -49,7 +49,8 @@ from zlib import crc32
 
 from understudy_store.engines.sqlite.files import sync_directory
 
-#: size of one half: a second of a busy store, or more
+#: Size of one half: a second of a busy store, or more. Recovery takes a journal that is smaller for
+#: one that was cut short, so with another size the journal's title must be another, too.
 HALF_BYTES: Final = 8 * 1024 * 1024
 #: No disk writes less at once, so no write can harm a record in another block.
 BLOCK_BYTES: Final = 4096
@@ -123,7 +124,7 @@ class Journal:
         self._start = self._at = BLOCK_BYTES
         # Direct writes need memory that begins at a page.
         self._view = memoryview(mmap.mmap(-1, RECORD_BYTES_MAX))
-        _make(path, BLOCK_BYTES + 2 * self._half_bytes, self._view)
+        _make(path, file_bytes(), self._view)
         self._view[: _HEADER.size] = _header(store, self.mark)
         self._fd = _open(path, self._view[:BLOCK_BYTES])
         for at in range(BLOCK_BYTES, RECORD_BYTES_MAX, BLOCK_BYTES):
@@ -164,6 +165,11 @@ class Journal:
         """Close the file, which stays as it is."""
         # The buffer stays too, as long as somebody refers to it: the traceback of an error may.
         os.close(self._fd)
+
+
+def file_bytes() -> int:
+    """Return the size of a journal's file, which it has before a store's file names it."""
+    return BLOCK_BYTES + 2 * HALF_BYTES
 
 
 def data_bytes_max() -> int:

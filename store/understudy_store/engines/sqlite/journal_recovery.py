@@ -2,8 +2,9 @@
 
 The store's file names its journal by the journal's mark for as long as the journal may have commits
 that the file lacks. So there are two cases. A file that names a journal must have exactly that one
-beside it. A file that names none was closed in order, or was about to begin a journal: whatever is
-beside it has nothing that the file lacks, unless the file was exchanged for an older copy.
+beside it, whole: its size never changes, so one that is shorter was cut. A file that names none was
+closed in order, or was about to begin a journal: whatever is beside it has nothing that the file
+lacks, unless the file was exchanged for an older copy.
 
 Each refusal leaves the files as they are.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from understudy_store.engines.sqlite import journal_v1
-from understudy_store.engines.sqlite.journal import BLOCK_BYTES, header_in, record_at
+from understudy_store.engines.sqlite.journal import BLOCK_BYTES, file_bytes, header_in, record_at
 from understudy_store.errors import StoreFormatError
 
 _WITHOUT: Final = (
@@ -42,12 +43,13 @@ def recover(
     mark
         Of the journal that the store's file names; empty if it names none.
     accept_lost
-        Go on without a journal that is named but is not there. What it had is lost.
+        Go on without a journal that is named but is not there, or with what is left of one that was
+        cut. What it had besides is lost.
 
     Raises
     ------
     StoreFormatError
-        The journal is missing, is another one, or lacks a record.
+        The journal is missing, was cut, is another one, or lacks a record.
     """
     with _content(path) as content:
         if content is None:
@@ -68,6 +70,8 @@ def recover(
                 f"{path} is the journal of another store. Put back the one that belongs to the "
                 "store, or move this one away if you can do without its commits"
             )
+        if mark and len(content) < file_bytes() and not accept_lost:
+            raise StoreFormatError(_cut(path, len(content)))
         found = _records(content, header.mark)
     later = _later(found, number)
     if header.mark != mark:
@@ -133,4 +137,13 @@ def _missing(path: Path) -> str:
         "The store was not closed in order, so calls that were acknowledged may be in its journal "
         "alone. Put the journal back beside the store. If you can do without them, start once with "
         "'understudy broker --accept-lost-journal'"
+    )
+
+
+def _cut(path: Path, size: int) -> str:
+    return (
+        f"{path} was cut short, as by a copy to a full disk: it has {size:,} of "
+        f"{file_bytes():,} bytes. The store was not closed in order, so calls that were "
+        "acknowledged may be in the part that is missing. Copy the whole journal again. If you can "
+        "do without what is missing, start once with 'understudy broker --accept-lost-journal'"
     )

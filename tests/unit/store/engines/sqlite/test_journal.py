@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from struct import pack
@@ -250,6 +251,44 @@ def test_a_journal_that_is_named_must_be_there(opened: Journal, path: Path) -> N
         assert recover(path, STORE, 0, opened.mark, accept_lost=True) == []
 
 
+def test_a_journal_that_is_named_must_be_whole(opened: Journal, path: Path) -> None:
+    """Also if each record that is left of it is whole, because they may not be all."""
+    held = [b"a", b"b", b"c"]
+    for data in held:
+        opened.append(data)
+    whole = path.read_bytes()
+    for size, left in ((len(whole) - 1, 3), (4 * BLOCK_BYTES, 3), (3 * BLOCK_BYTES + 9, 2)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(StoreFormatError, match=r"cut short.*--accept-lost-journal") as caught:
+            _recovered(opened, 0)
+        assert f"it has {size:,} of {len(whole):,} bytes" in str(caught.value)
+        assert path.read_bytes() == whole[:size]
+        assert recover(path, STORE, 0, opened.mark, accept_lost=True) == held[:left]
+
+
+def test_a_journal_that_was_cut_before_its_last_commits_says_which_is_missing(
+    opened: Journal, path: Path
+) -> None:
+    """The newer half comes first in the file, so a cut may take the older commits."""
+    opened.append(b"in the file")
+    opened.switch()
+    opened.append(b"cut off")
+    opened.switch()
+    opened.append(b"left")
+    path.write_bytes(path.read_bytes()[: (1 + BLOCKS) * BLOCK_BYTES])
+    with pytest.raises(StoreFormatError, match="commit 2 is in neither"):
+        recover(path, STORE, 1, opened.mark, accept_lost=True)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 5])
+def test_a_journal_that_nothing_names_may_be_half_made(blocks: int, path: Path) -> None:
+    """The process died while it made the file."""
+    made = Journal(path, STORE, 0)
+    made.close()
+    path.write_bytes(path.read_bytes()[: blocks * BLOCK_BYTES])
+    assert recover(path, STORE, 0, b"") == []
+
+
 def test_the_journal_of_another_time_is_refused(opened: Journal, path: Path) -> None:
     """The store's file was exchanged for an older copy, or the journal was."""
     opened.append(b"a")
@@ -444,10 +483,18 @@ class _Life:
         #: the last number that is in the file, and what is there at the next change of halves
         self.held = self.sealed = 0
         self.journal = Journal(path, STORE, 0)
+        self.half_bytes = journal.HALF_BYTES
 
     def check(self) -> None:
-        for held in range(self.held, self.journal.number + 1):
-            assert _recovered(self.journal, held) == self.after(held, self.journal.number)
+        with self.of_this_size():
+            for held in range(self.held, self.journal.number + 1):
+                assert _recovered(self.journal, held) == self.after(held, self.journal.number)
+
+    @contextmanager
+    def of_this_size(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(journal, "HALF_BYTES", self.half_bytes)
+            yield
 
     def after(self, held: int, last: int) -> list[bytes]:
         return [data for number, data in self.written.items() if held < number <= last]
@@ -474,8 +521,8 @@ class _Life:
         """A process has died, and the next one has another idea of how long a half is."""
         self.journal.close()
         self.held = self.sealed = self.journal.number
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(journal, "HALF_BYTES", blocks * BLOCK_BYTES)
+        self.half_bytes = blocks * BLOCK_BYTES
+        with self.of_this_size():
             self.journal = Journal(self.path, STORE, self.held)
         assert self.path.stat().st_size == (1 + 2 * blocks) * BLOCK_BYTES
 
