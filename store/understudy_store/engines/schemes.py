@@ -6,12 +6,16 @@ so a program that keeps nothing on disk does not load SQLAlchemy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from understudy_store.engines.base import OPENING, Engine, Opening
 from understudy_store.errors import StoreAddressError
+
+#: Matches what begins with the scheme of a URL that others take for a database.
+_URL: Final = re.compile(r"(?i)(sqlite|file|memory):").match
 
 
 def open_engine(url: str, opening: Opening = OPENING) -> Engine:
@@ -37,9 +41,19 @@ def open_engine(url: str, opening: Opening = OPENING) -> Engine:
     if engine is None:
         raise StoreAddressError(
             f"{url!r} names no store: use 'memory', 'sqlite:///relative.db', "
-            "'sqlite:////absolute.db' or a path"
+            f"'sqlite:////absolute.db' or a path{_hint(url)}"
         )
     return engine
+
+
+def _hint(url: str) -> str:
+    if "?" in url:
+        return ". A store's URL takes no options after '?'"
+    if url.lower() == "memory":
+        return ". 'memory' is written in small letters"
+    if _URL(url) and "://" not in url:
+        return ". For a file of this very name, write './' before it"
+    return ""
 
 
 def _open_memory(url: str, _: Opening) -> Engine | None:
@@ -52,7 +66,10 @@ def _open_memory(url: str, _: Opening) -> Engine | None:
 
 def _open_sqlite(url: str, opening: Opening) -> Engine | None:
     path = url.removeprefix("sqlite:///")
-    if path in ("", ":memory:") or path.startswith("sqlite://"):
+    # What looks like a URL would else become a file of that name, where nobody would look for it.
+    if path in ("", ":memory:") or url.lower() == "memory" or _URL(path):
+        return None
+    if path != url and "?" in path:
         return None
     from understudy_store.engines.sqlite.engine import SqliteEngine
 

@@ -128,6 +128,23 @@ def test_the_journal_of_another_store_is_not_taken(left: Path, tmp_path: Path) -
     assert found_in(other) == []
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_journal_whose_store_is_gone_is_kept(left: Path, emptied: bool) -> None:
+    content = left.read_bytes()
+    for more in ("", "-wal"):
+        log = Path(f"{left}{more}")
+        log.rename(f"{log}.away")
+    if emptied:
+        left.touch()
+    before = sorted(path.name for path in left.parent.iterdir())
+    with pytest.raises(StoreFormatError, match=r"x\.db is missing or empty, but its journal"):
+        open_store(str(left))
+    assert sorted(path.name for path in left.parent.iterdir()) == before
+    left.write_bytes(content)
+    Path(f"{left}-wal.away").rename(f"{left}-wal")
+    assert found_in(left) == IDS
+
+
 def test_a_journal_whose_commits_are_all_in_the_file_adds_nothing(
     left: Path, tmp_path: Path
 ) -> None:

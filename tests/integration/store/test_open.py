@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -60,12 +62,12 @@ def _schema(path: Path) -> list[tuple[object, ...]]:
     )
 
 
-@pytest.mark.parametrize("form", ["sqlite:///x/y/p%20 é?.db", "x/y/p%20 é?.db"])
+@pytest.mark.parametrize("form", ["sqlite:///x/y/p%20 é.db", "x/y/p%20 é?.db"])
 def test_relative_paths(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x" / "y").mkdir(parents=True)
     store = open_store(form)
-    path = tmp_path / "x" / "y" / "p%20 é?.db"
+    path = tmp_path / form.removeprefix("sqlite:///")
     assert store.description == f"sqlite:///{path} (journal, wal, synchronous=full)"
     store.close()
     assert path.is_file()
@@ -102,6 +104,30 @@ def test_memory_needs_no_database() -> None:
 def test_what_names_no_store_is_refused(url: str) -> None:
     with pytest.raises(StoreAddressError, match="use 'memory'"):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("sqlite:///x.db?mode=ro", "takes no options after '?'"),
+        ("file:x.db?mode=ro", "takes no options after '?'"),
+        ("file:x.db", "For a file of this very name, write './' before it"),
+        ("file:///x.db", "names no store"),
+        ("sqlite:/x.db", "For a file of this very name, write './' before it"),
+        ("SQLite:x.db", "For a file of this very name, write './' before it"),
+        ("Memory", "'memory' is written in small letters"),
+    ],
+)
+def test_what_looks_like_a_url_makes_no_file(
+    url: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreAddressError, match=re.escape(hint)):
+        open_store(url)
+    assert list(tmp_path.iterdir()) == []
+    if "/" not in url:
+        open_store(f"./{url}").close()
+        assert (tmp_path / url).is_file()
 
 
 def test_a_second_owner_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
@@ -254,6 +280,36 @@ def test_a_path_through_a_file_or_to_a_directory_is_refused(tmp_path: Path) -> N
     for path in (tmp_path / "file" / "x.db", tmp_path):
         with pytest.raises(StoreAccessError, match="name another path"):
             open_store(str(path))
+
+
+def _links_in_a_circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _socket(path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "it is a pipe and not a file"),
+        (Path.mkdir, "it is a directory and not a file"),
+        (_socket, "it is a socket and not a file"),
+        (lambda path: path.symlink_to("/dev/null"), "it is a device and not a file"),
+        (_links_in_a_circle, "The links lead in a circle"),
+    ],
+)
+def test_what_is_no_file_is_refused_and_not_opened(
+    make: Callable[[Path], object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a pipe would wait for somebody who writes to it."""
+    monkeypatch.chdir(tmp_path)
+    make(Path("x.db"))
+    with pytest.raises(StoreAccessError, match=f"cannot use .* as a store: .*{words}"):
+        open_store("x.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.db"]
 
 
 def test_a_new_store_is_what_all_migrations_make(

@@ -25,10 +25,11 @@ from understudy_store.engines.sqlite.files import (
     check_directory,
     check_not_open_here,
     check_ours,
+    resolved,
 )
 from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_records import decode
-from understudy_store.engines.sqlite.journal_recovery import recover
+from understudy_store.engines.sqlite.journal_recovery import check_no_journal, recover
 from understudy_store.engines.sqlite.journaled_table import JournaledTable
 from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreError, StoreFormatError, StoreGoneError
@@ -65,11 +66,12 @@ class SqliteEngine:
         self._opening = opening
         self._closed = False
         with explained(path):
-            self._path = path = path.expanduser().resolve()
+            self._path = path = resolved(path)
             check_not_open_here(path)
             exists = check_ours(path)
             if not exists:
                 check_directory(path)
+                check_no_journal(Path(f"{path}.journal"), path)
             self._lock = FileLock(path)
         try:
             with explained(path):

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,14 @@ from understudy_store.errors import (
 _MAGIC = b"SQLite format 3\0"
 #: where SQLite's header keeps PRAGMA application_id
 _APPLICATION_ID_AT = slice(68, 72)
+#: what may be at a path besides a regular file
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,12 +40,27 @@ def access_error(path: Path, error: OSError) -> StoreAccessError:
     """Say `error` in words, and what to do."""
     if error.errno in _NO_ROOM:
         advice = "Make room on the disk"
+    elif error.errno == errno.ELOOP:
+        advice = "The links lead in a circle: mend them"
     else:
         advice = "Give the user of this process the right to write the file and its directory"
     return StoreAccessError(
         f"cannot use {path} as a store: {error.strerror or error}"
         f"{f' ({error.filename})' if error.filename else ''}. {advice}, or name another path"
     )
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path of a store, through all symbolic links.
+
+    Raises
+    ------
+    StoreAccessError
+    """
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:  # links in a circle; since Python 3.13 only `stat` says so
+        raise access_error(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))) from error
 
 
 def check_ours(path: Path) -> bool:
@@ -46,7 +70,10 @@ def check_ours(path: Path) -> bool:
     ------
     StoreFormatError
         It holds something else, which is left as it is.
+    StoreAccessError
+        It is no file, or must not be read.
     """
+    _check_regular(path)
     try:
         with path.open("rb") as file:
             header = file.read(100)
@@ -68,6 +95,21 @@ def check_ours(path: Path) -> bool:
             "It was left as it is: name another path"
         )
     return True
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is no regular file before it is opened: to open a pipe waits for its writer."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise access_error(path, error) from error
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise StoreAccessError(
+            f"cannot use {path} as a store: it is {kind} and not a file, so name another path"
+        )
 
 
 def sync_directory(path: Path) -> None:

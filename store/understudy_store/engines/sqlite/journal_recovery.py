@@ -84,6 +84,22 @@ def recover(
     return _consecutive(later, number, path)
 
 
+def check_no_journal(path: Path, store: Path) -> None:
+    """Refuse to make a `store` where the journal of another one is: its file went away.
+
+    Raises
+    ------
+    StoreFormatError
+    """
+    with _content(path) as content:
+        if content is not None and header_in(content) is not None:
+            raise StoreFormatError(
+                f"{store} is missing or empty, but its journal {path} is there, and may have calls "
+                "that were acknowledged. Put the store's file back. To begin a new store, move the "
+                "journal away, or name another path"
+            )
+
+
 def _later(found: dict[int, bytes], number: int) -> dict[int, bytes]:
     return {each: data for each, data in found.items() if each > number}
 
