@@ -46,7 +46,8 @@ def tasks() -> None:
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Show one task.
 
-    --json prints one object, with the number of deaths and their cause.
+    --json prints one object, with the number of deaths and their cause. Its expires_at is when the
+    lease would have ended without the heartbeats of the node since, which are not stored.
 
     \b
     Example:
@@ -213,8 +214,10 @@ def _next_event(task: TaskRecord, now_ms: int) -> str | None:
     """Return what happens to the task next, and when."""
     from understudy.cli.times import duration
 
-    if task.expires_at is not None:
-        return f"lease ends in {duration(task.expires_at - now_ms)}"
+    if task.pid is not None:
+        # When the lease ends is not known here: the broker prolongs it with each heartbeat of the
+        # node, and stores none of these.
+        return "held while its node beats"
     if task.retry_at is not None and task.retry_at > now_ms:
         return f"offered in {duration(task.retry_at - now_ms)}"
     return None if task.retry_at is None else "due"
