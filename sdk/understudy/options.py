@@ -14,7 +14,7 @@ from understudy.retry import Retry
 from understudy_actors.interpreter.call_options import CallOptions
 from understudy_actors.interpreter.ports import LOOPS, LoopName
 from understudy_store.addresses import InvalidAddressError, canonical, poll
-from understudy_store.limits import Limits
+from understudy_store.limits import DURATION_MS_MAX, Limits
 
 __all__ = ["CallOptions", "Options", "poll"]
 
@@ -104,7 +104,8 @@ def seconds(option: str, value: object, *, zero: bool) -> float:
     Raises
     ------
     ConfigurationError
-        `value` is no finite number of seconds, is negative, or is 0 where that is not allowed.
+        `value` is no finite number of seconds, is negative, is longer than the store's longest
+        duration, or is 0 where that is not allowed.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
@@ -116,6 +117,8 @@ def seconds(option: str, value: object, *, zero: bool) -> float:
     if not math.isfinite(converted) or converted < 0 or (converted == 0 and not zero):
         allowed = "a finite number of seconds, 0 or more" if zero else "finite, and more than 0 s"
         raise _bad(option, value, allowed)
+    if converted * 1000 > DURATION_MS_MAX:
+        raise _bad(option, value, f"at most {DURATION_MS_MAX // 1000:,} s, about 34 years")
     return converted
 
 

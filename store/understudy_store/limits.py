@@ -10,6 +10,8 @@ KIB = 1024
 MIB = 1024 * KIB
 #: The last second that Python has a date for, in seconds since the epoch. The store counts on.
 DATE_MAX_S: Final = 253_402_300_799
+#: the longest timeout, delay or lease in milliseconds: about 34 years
+DURATION_MS_MAX: Final = 2**40
 #: UTF-8 characters in an id, unless the limits of a store say otherwise
 ID_CHARS_MAX = 512
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from understudy_store import addresses
 from understudy_store.commands import Reply
-from understudy_store.limits import Limits
+from understudy_store.limits import DURATION_MS_MAX, Limits
 from understudy_store.machine.transitions import SETTLE_EVENTS, PromiseEvent
 from understudy_store.records import (
     TAG_BRANCH,
@@ -31,8 +31,6 @@ from understudy_store.records import (
 
 #: Times and durations fit a signed 64-bit column, even when a duration is added to a time.
 TIME_MS_MAX: Final = 2**62
-#: about 34 years
-DURATION_MS_MAX: Final = 2**40
 PRIORITY_MAX: Final = 100
 
 _NOT_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -77,7 +75,7 @@ def check_time(at: int, what: str) -> None:
 def check_duration(duration: int, what: str, least: int) -> None:
     """Accept milliseconds from `least` to `DURATION_MS_MAX`."""
     if not least <= duration <= DURATION_MS_MAX:
-        raise Refusal(400, f"{what} {duration} is not a duration of {least} ms or more")
+        raise Refusal(400, f"{what} {duration} is not a duration of {least} to {DURATION_MS_MAX} ms")
 
 
 def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:

@@ -47,6 +47,7 @@ def test_public_spellings(given: dict[str, Any], expected: dict[str, Any]) -> No
         {"id": ""}, {"id": "x" * 513}, {"id": 3},
         {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": float("inf")},
         {"timeout": "30"}, {"timeout": True}, {"timeout": timedelta(-1)}, {"timeout": 10**400},
+        {"timeout": 2**40}, {"delay": timedelta.max}, {"delay": 1e18},
         {"delay": -0.1}, {"delay": "1"},
         {"version": 0}, {"version": 1.0}, {"version": True},
         {"tags": ["a"]}, {"tags": {"a": 1}}, {"tags": {1: "a"}}, {"tags": {"understudy:x": "a"}},
