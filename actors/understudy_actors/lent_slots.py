@@ -11,6 +11,7 @@ which is also set on threads that it starts with `asyncio.to_thread` or `trio.to
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,15 @@ def join(lender: Lender) -> None:
 def join_run(lender: Lender) -> None:
     """Make what runs with the current context variables a part of a coroutine's run."""
     _RUN.set(lender)
+
+
+def _after_fork_in_child() -> None:
+    # Pool and loop stay with the parent. If the child waits, no other run may begin there.
+    _THREAD.lender = None
+    _RUN.set(None)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def has_slot() -> bool:

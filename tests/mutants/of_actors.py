@@ -28,6 +28,7 @@ _VARIABLES: Final = "interpreter/test_variables.py"
 _POOL: Final = "processes/test_restart.py"
 _POLLING: Final = "executor/test_worker_polling.py"
 _LENT_SLOTS: Final = "executor/test_lent_slots.py"
+_FORKED: Final = "tests/integration/actors/test_forked_functions.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _NODE_CORE: Final = (
@@ -617,6 +618,22 @@ _WORKERS: Final = (
         "understudy_actors.executor.worker_pool.WorkerPool.lend",
         swap("lent = self._lent < LENT_MAX", "lent = True"),
         _LENT_SLOTS,
+    ),
+    _mutant(
+        "forked-without-exit-code",
+        None,
+        "a process that a function forks ends with the exit code of a program",
+        "understudy_actors.executor.forked.end_of_step",
+        swap("end_process(ended.error)", "end_process(None)"),
+        _FORKED,
+    ),
+    _mutant(
+        "forked-uses-ctx",
+        None,
+        "a process that a function forks makes no calls in the name of the node",
+        "understudy_actors.executor.worker_pool.WorkerPool._report_part",
+        drop("if self._results.is_copy:\n    end_process(went_on())"),
+        _FORKED,
     ),
     _mutant(
         "lent-for-good",

@@ -13,6 +13,7 @@ from understudy_actors import lent_slots
 from understudy_actors.activation import Run
 from understudy_actors.executor.coroutine_run import CoroutineRun, TaskNode
 from understudy_actors.executor.event_loops import EventLoop, make_loop
+from understudy_actors.executor.forked import tell_copies_of
 from understudy_actors.executor.results import Results
 from understudy_actors.executor.stall_watch import current_line
 from understudy_actors.interpreter.ports import LoopName
@@ -62,6 +63,7 @@ class AsyncLoop:
         # Touched on the loop's thread only.
         self._runs: dict[Run, CoroutineRun] = {}
         self._tasks: dict[object, TaskNode] = {}
+        tell_copies_of(self)
 
     @property
     def remedy(self) -> str:
@@ -129,6 +131,11 @@ class AsyncLoop:
             self._thread.start()
             self._started.wait()
         self.events.run_soon(function, *args)
+
+    def forked(self) -> None:
+        """End a process that was just forked on this loop's thread, once the step is over."""
+        if threading.current_thread() is self._thread:
+            self.events.end_after_step()
 
     # On the loop's thread ------------------------------------------------------------------------
 

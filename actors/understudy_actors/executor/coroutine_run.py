@@ -29,6 +29,7 @@ from typing import Any, Protocol
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.errors import RequestError
 from understudy_actors.executor.event_loops import Event, EventLoop
+from understudy_actors.executor.forked import end_of_step
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.requests import Request, Subroutine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
@@ -154,8 +155,11 @@ class CoroutineRun:
             return
         result = routine.step(self._home.now_ms())
         while True:
-            while result.trap is not NO_TRAP:
+            if self._home.results.is_copy:
+                end_of_step(routine, result)
+            if result.trap is not NO_TRAP:
                 result = await self._answer_trap(result)
+                continue
             # Made before the report, because the node may answer the report at once.
             wake = self._wake = self._home.events.event()
             if not routine.alive:

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import trio
 
+from understudy_actors.executor.forked import end_process, went_on
 from understudy_actors.interpreter.ports import LoopName
 from understudy_actors.interpreter.requests import Request
 from understudy_broker.transport.loop_lock import LoopThread
@@ -73,6 +74,9 @@ class EventLoop(Protocol):
 
     def cancel(self, tasks: Iterable[object]) -> None:
         """Cancel tasks that functions have left behind."""
+
+    def end_after_step(self) -> None:
+        """End this process, which was just forked, once the current task gives up control."""
 
 
 class TrioLoop:
@@ -132,6 +136,10 @@ class TrioLoop:
     def cancel(self, tasks: Iterable[object]) -> None:
         """Leave the tasks alone: each belongs to a nursery, which sees to it."""
 
+    def end_after_step(self) -> None:
+        """End this process, which was just forked, once the current task gives up control."""
+        trio.lowlevel.add_instrument(_EndAfterStep())
+
 
 class _TrioWatch(trio.abc.Instrument):
     def __init__(self, watch: TaskWatch) -> None:
@@ -144,6 +152,17 @@ class _TrioWatch(trio.abc.Instrument):
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._watch.task_ended(task)
+
+
+class _EndAfterStep(trio.abc.Instrument):
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if inspect.getcoroutinestate(task.coro) != inspect.CORO_CLOSED:
+            end_process(went_on())
+        nursery = task.parent_nursery
+        if nursery is not None and nursery.cancel_scope.cancel_called:
+            # A task that fails cancels its nursery.
+            end_process(SystemExit(f"a process was forked in {task.name}, which has failed"))
+        end_process(None)
 
 
 def _trio_task() -> trio.lowlevel.Task | None:
@@ -266,6 +285,17 @@ class AsyncioLoop:
         for task in tasks:
             assert isinstance(task, asyncio.Task)
             task.cancel()
+
+    def end_after_step(self) -> None:
+        """End this process, which was just forked, once the current task gives up control."""
+        # asyncio has made the child forget which loop runs.
+        self._loop.call_soon(_end_copy, asyncio.current_task(self._loop))
+
+
+def _end_copy(task: asyncio.Task[Any] | None) -> None:
+    if task is None or task.cancelled():
+        end_process(None)
+    end_process(task.exception() if task.done() else went_on())
 
 
 async def _awaiting(request: Request[Any]) -> Any:

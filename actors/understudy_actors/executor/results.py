@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from understudy_actors.activation import StepReport
+from understudy_actors.executor.forked import tell_copies_of
 
 
 class Results:
@@ -22,16 +23,27 @@ class Results:
     ----------
     wake
         Called on the thread of the first `put` after a `take`, with its `worker_idle`.
+
+    Attributes
+    ----------
+    is_copy
+        True in a process that was forked from the node's: nobody takes the reports.
     """
 
     def __init__(self, wake: Callable[[bool], None]) -> None:
         self._queue: deque[StepReport] = deque()
         self._wake = wake
         self._signaled = False
+        self.is_copy = False
+        tell_copies_of(self)
         # Several threads add to these without a lock. A lost addition makes the averages, which
         # are estimates, a little less exact.
         self._steps = 0
         self._busy_s = 0.0
+
+    def forked(self) -> None:
+        """Note, in a process that was just forked, that this is a copy."""
+        self.is_copy = True
 
     def __bool__(self) -> bool:
         """True if a report waits."""

@@ -84,6 +84,7 @@ from typing import Final, Protocol
 
 from understudy_actors import lent_slots
 from understudy_actors.activation import Run, StepReport
+from understudy_actors.executor.forked import end_of_step, end_process, went_on
 from understudy_actors.executor.inline import CostEstimate, inline_call
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.routine import Routine
@@ -377,15 +378,22 @@ class WorkerPool:
         if routine.dropped:
             routine.close()
             close_excess()
+            if self._results.is_copy:
+                end_process(None)
 
     def _measured_step(self, routine: Routine) -> StepResult:
         if routine.kind != "plain":
-            return routine.step(self._now_ms())
-        began = time.perf_counter()
-        result = routine.step(self._now_ms())
-        self._costs.observe(routine.function, time.perf_counter() - began)
+            result = routine.step(self._now_ms())
+        else:
+            began = time.perf_counter()
+            result = routine.step(self._now_ms())
+            self._costs.observe(routine.function, time.perf_counter() - began)
+        if self._results.is_copy:
+            end_of_step(routine, result)
         return result
 
     def _report_part(self, run: Run, result: StepResult) -> None:
         """Report the commands of a long step while it goes on."""
+        if self._results.is_copy:
+            end_process(went_on())
         self._results.put(StepReport(run, result, False))
