@@ -636,6 +636,14 @@ _WORKERS: Final = (
         _FORKED,
     ),
     _mutant(
+        "settled-early-unnamed",
+        None,
+        "the note on a failed step is the same before its create is stored as in a replay",
+        "understudy_actors.interpreter.failure_notes._described",
+        swap("not param.headers", "False"),
+        _JOINS,
+    ),
+    _mutant(
         "lent-for-good",
         None,
         "after a slot was lent there are as many as before",

@@ -12,10 +12,11 @@ from contextlib import suppress
 from reprlib import Repr
 from typing import Any, Final
 
-from understudy_actors.interpreter.determinism import describe
+from understudy_actors.interpreter.child_commands import call_param
+from understudy_actors.interpreter.determinism import call_name
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Promise
-from understudy_store.records import HEADER_FUNCTION, HEADER_SITE, PromiseRecord
+from understudy_store.records import HEADER_FUNCTION, HEADER_SITE, HEADER_VERSION, Value
 
 #: Encoded arguments with more bytes are not shown. The broker sends longer ones only once.
 ARGUMENT_BYTES_MAX: Final = 1024
@@ -47,20 +48,27 @@ def note_place(
 
 
 def _described(replay: ReplayState, promise: Promise[Any]) -> str:
-    record = replay.known[promise.id]
-    headers = record.param.headers
-    text = describe(record)
+    param = replay.known[promise.id].param
+    if not param.headers:
+        # It has settled before its create was stored, so only the call itself tells.
+        spec = promise.local_spec or replay.chosen.get(promise.id)
+        param = param if spec is None else call_param(spec)
+    headers = param.headers
+    text = call_name(headers)
     if HEADER_FUNCTION in headers:
-        text += f"({_arguments(replay, promise, record)})"
+        text += f"({_arguments(replay, promise, param)})"
+    version = headers.get(HEADER_VERSION)
+    if version:
+        text += f", version {version}"
     site = headers.get(HEADER_SITE)
     return f"{text}, id {promise.id}" + (f", called at {site}" if site else "")
 
 
-def _arguments(replay: ReplayState, promise: Promise[Any], record: PromiseRecord) -> str:
+def _arguments(replay: ReplayState, promise: Promise[Any], param: Value) -> str:
     if promise.local_spec is not None:
         args, kwargs = promise.local_spec.args, promise.local_spec.kwargs
     else:
-        data = record.param.data
+        data = param.data
         if data is None or len(data) > ARGUMENT_BYTES_MAX:
             return "…"
         try:

@@ -51,7 +51,8 @@ def generator(ctx, how):
     earlier = yield ctx.rfi(nothing)
     yield ctx.run(nothing)
     code = fork(how)
-    yield earlier
+    if code is not None:
+        yield earlier
     return code
 
 @runtime.register

@@ -10,6 +10,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.retry import Never
@@ -20,6 +22,7 @@ from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
+    EMPTY,
     HEADER_KIND,
     PENDING,
     REJECTED,
@@ -172,7 +175,9 @@ class Harness:
             self.log.append(record)
         owner = self.parents.get(id) or self.runs.get(record.tags.get(TAG_PARENT, ROOT))
         if owner is not None:
-            owner.learn(record)
+            # A node tells of its own settle, which holds no param.
+            is_local = id in self.parents
+            owner.learn(msgspec.structs.replace(record, param=EMPTY) if is_local else record)
             if owner is not self.root or self.outcome is None:
                 self.step(owner)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.unit.actors.interpreter.harness import Harness, double
-from understudy_actors.errors import RequestError
+from understudy_actors.errors import CommandError, RequestError
+from understudy_actors.node.fence_replies import failed
 from understudy_store.records import HEADER_KIND, RESOLVED
 
 
@@ -309,6 +310,37 @@ class TestNotes:
         assert "run fail(5, <" in note
         assert " at 0x" not in note
         assert "{'a', 'b'}" in note, "in an order that does not change"
+
+    def test_a_step_is_named_as_in_a_replay(self) -> None:
+        def charge(ctx: Any, price: int) -> None:
+            raise ValueError("no")
+
+        def in_all(ctx: Any) -> Any:
+            yield ctx.all([ctx.run(charge, 3), ctx.sleep(1)])
+
+        def in_race(ctx: Any) -> Any:
+            yield ctx.race([ctx.run(charge, 3), ctx.sleep(1)])
+
+        for fn in (in_all, in_race):
+            (note,) = self.notes(fn, "")
+            assert "counted from 0: run charge(3), id root.1, called at" in note
+
+    def test_the_version_follows_the_arguments(self) -> None:
+        def fn(ctx: Any) -> Any:
+            yield ctx.all([ctx.rfi("price", "pen").options(version=2)])
+
+        (note,) = self.notes(fn, "root.1")
+        assert "counted from 0: rpc price('pen'), version 2, id root.1" in note
+
+    def test_a_call_that_the_store_refuses_is_named(self) -> None:
+        def fn(ctx: Any) -> Any:
+            yield ctx.all([ctx.rfi("price", 1).options(id="mine")])
+
+        harness = Harness(fn)
+        harness.root.learn(failed("mine", CommandError(409, "taken"), harness.env.values))
+        harness.step(harness.root)
+        (note,) = _notes_of(harness)
+        assert "counted from 0: rpc price(1), id mine, called at" in note
 
     def test_long_arguments_are_cut(self) -> None:
         def fn(ctx: Any) -> Any:
