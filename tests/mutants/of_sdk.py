@@ -460,6 +460,14 @@ _VALUES: Final = (
         swap("if text is None:", "if text is None and (text := '') is None:"),
         "values/test_zones.py",
     ),
+    _mutant(
+        "zone-of-pydantic-replaced",
+        None,
+        "a time that pydantic has read arrives with a zone of the same class",
+        "understudy.values.zones._with_pydantic",
+        swap("value.replace(tzinfo=TzInfo(round(offset.total_seconds())))", "value"),
+        "values/test_zones.py",
+    ),
 )
 
 _STATES: Final = (

@@ -298,11 +298,14 @@ def _convert_dict(converter: Converter, value: dict[Any, Any]) -> Any:
 
 
 def _conversion_with_zone(code: int) -> Callable[[Converter, Any], Ext]:
-    def convert(_: Converter, value: dt.datetime | dt.time) -> Ext:
+    def convert(converter: Converter, value: dt.datetime | dt.time) -> Ext:
         try:
             key = zone_text(value)
             return Ext(code, f"{value.fold}|{value.isoformat()}|{key}".encode())
         except (ZoneError, UnicodeEncodeError) as error:
+            if converter.pickle:
+                with contextlib.suppress(Exception):
+                    return Ext(extension_types.PICKLE, pickles.dumps(value))
             problem, *advice = str(error).split(". ", 1)
             raise UnencodableError(
                 f"a time: {problem}", *advice or ["Give the zone another name"]

@@ -8,7 +8,7 @@ code        data
 BIG_INT     two's complement, big-endian
 TUPLE       msgpack array of the items; SET and FROZENSET likewise
 PAIRS       a dict with keys other than str and int: msgpack array [key, value, key, value, …]
-DATETIME    "fold|ISO 8601|zone key", UTF-8; the key is empty unless the zone is a `ZoneInfo`
+DATETIME    "fold|ISO 8601|zone key", UTF-8; `zones` has the keys
 TIME        the same
 DATE        ISO 8601
 TIMEDELTA   msgpack array [days, seconds, microseconds]

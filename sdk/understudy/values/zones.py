@@ -9,10 +9,11 @@ text               zone
 ``pytz:KEY``       a zone of pytz; its ``FixedOffset`` has the minutes as key
 ``dateutil:KEY``   a zone of ``dateutil.tz``: a file's key, ``UTC``, or seconds and name of a
                    ``tzoffset``
+``pydantic:``      the fixed offset that pydantic gives to a time which it reads from text
 ================== ===============================================================================
 
-The offset is in the text of the time itself. Any other zone is refused where it is sent: a fixed
-offset instead of it would change what ``+ timedelta(days=1)`` means.
+The offset is in the text of the time itself. Any other zone is pickled, or refused where it is
+sent: a fixed offset instead of it would change what ``+ timedelta(days=1)`` means.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def with_zone(value: Moment, text: str) -> Moment:
             return _with_pytz(value, key)
         if library == "dateutil":
             return value.replace(tzinfo=_dateutil_zone(key))
+        if library == "pydantic":
+            return _with_pydantic(value)
     except Exception as error:
         raise ZoneError(
             f"time zone {text!r} is not known here ({error}). Install the package "
@@ -101,6 +104,8 @@ def _text(zone: Any) -> str | None:
         return None if key is None else f"pytz:{key}"
     if library == "dateutil":
         return _dateutil_text(zone)
+    if library == "pydantic_core" and kind.__qualname__ == "TzInfo":
+        return "pydantic:"
     return None
 
 
@@ -129,6 +134,13 @@ def _with_pytz(value: Moment, key: str) -> Moment:
         # A zone of pytz is another object for each of its offsets.
         return value.astimezone(zone).replace(fold=value.fold)
     return value.replace(tzinfo=zone)
+
+
+def _with_pydantic(value: Moment) -> Moment:
+    from pydantic_core import TzInfo
+
+    offset = value.utcoffset() or dt.timedelta()
+    return value.replace(tzinfo=TzInfo(round(offset.total_seconds())))
 
 
 def _dateutil_text(zone: Any) -> str | None:

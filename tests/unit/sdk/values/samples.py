@@ -13,7 +13,10 @@ from uuid import UUID
 
 import msgspec
 import pydantic
+import pytz
+from dateutil import tz
 from hypothesis import strategies as st
+from pydantic_core import TzInfo
 
 from understudy.values import Codec
 
@@ -38,12 +41,23 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return same(list(left), list(right)) and same([*left.values()], [*right.values()])
     if isinstance(left, datetime | time):
-        return (left, left.fold, left.utcoffset()) == (right, right.fold, right.utcoffset())
+        return type(left.tzinfo) is type(right.tzinfo) and (
+            (left, left.fold, left.utcoffset(), left.tzname())
+            == (right, right.fold, right.utcoffset(), right.tzname())
+        )
     return bool(left == right)
 
 
 zones = st.none() | st.sampled_from(
-    [UTC, timezone(timedelta(hours=-3, minutes=-30)), zoneinfo.ZoneInfo("Europe/Berlin")]
+    [
+        UTC,
+        timezone(timedelta(hours=-3, minutes=-30)),
+        timezone(timedelta(hours=1), "CET"),
+        zoneinfo.ZoneInfo("Europe/Berlin"),
+        TzInfo(-12_600),
+        pytz.FixedOffset(90),
+        tz.tzoffset("a", 61),
+    ]
 )
 hashables = st.recursive(
     st.none()

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import io
+import sys
+import threading
 import zoneinfo
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 
+import pydantic
 import pytest
 import pytz
 from dateutil import tz
+from pydantic_core import TzInfo
 
-from tests.unit.sdk.values.samples import CODEC, round_trip
-from understudy.errors import EncodingError
+from tests.unit.sdk.values.samples import CODEC, PICKLING, round_trip
+from understudy.errors import DecodingError, EncodingError
 
 #: in Berlin this hour comes twice, and the one of SPRING never
 AUTUMN = datetime(2024, 10, 27, 2, 30)  # noqa: DTZ001 - each test gives it a zone
 SPRING = datetime(2024, 3, 31, 2, 30)  # noqa: DTZ001
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+
+
+class Meeting(pydantic.BaseModel):
+    at: datetime
+    daily: time
 
 
 class Own(tzinfo):
@@ -91,6 +100,21 @@ class TestStandardLibrary:
         with pytest.raises(EncodingError, match=r"\['at'\]: a time: its zone.*Use a zoneinfo"):
             CODEC.encode_value({"at": AUTUMN.replace(tzinfo=zone)})
 
+    def test_zones_that_cannot_be_kept_are_pickled_if_that_is_allowed(self) -> None:
+        value = {"at": AUTUMN.replace(tzinfo=Own(), fold=1)}
+        data = PICKLING.encode_value(value)
+        got = PICKLING.decode_value(data)["at"]
+        assert shown(got)[1:2] + shown(got)[3:] == (1, timedelta(hours=1), "own", timedelta(0))
+        assert type(got.tzinfo) is Own
+        with pytest.raises(DecodingError, match="it is pickled"):
+            CODEC.decode_value(data)
+
+    def test_a_zone_that_cannot_even_be_pickled_is_refused(self) -> None:
+        zone = Own()
+        vars(zone)["lock"] = threading.Lock()
+        with pytest.raises(EncodingError, match=r"\['at'\]: a time: its zone.*Use a zoneinfo"):
+            PICKLING.encode_value({"at": AUTUMN.replace(tzinfo=zone)})
+
     def test_a_name_that_is_no_text(self) -> None:
         zone = timezone(timedelta(0), "\udc80")
         with pytest.raises(EncodingError, match="Give the zone another name"):
@@ -119,3 +143,24 @@ class TestLibraries:
                 assert shown(round_trip(value)) == shown(value)
         with pytest.raises(EncodingError, match="cannot be kept"):
             CODEC.encode_value(AUTUMN.replace(tzinfo=tz.tzlocal()))
+
+    @pytest.mark.parametrize("text", ["Z", "+00:00", "+01:00", "-03:30", "+23:59"])
+    def test_pydantic(self, text: str) -> None:
+        """What pydantic reads from text has a zone of its own class."""
+        read = Meeting.model_validate_json(
+            f'{{"at": "2024-10-27T02:30:00.5{text}", "daily": "10:00:00{text}"}}'
+        )
+        for value in (read.at, read.daily, read.at.replace(fold=1)):
+            assert type(value.tzinfo) is TzInfo
+            got = round_trip(value)
+            assert shown(got) == shown(value)
+            assert type(got.tzinfo) is TzInfo
+            assert got.tzinfo == value.tzinfo
+            assert PICKLING.encode_value(value) == CODEC.encode_value(value)
+        assert round_trip(read, Meeting) == read
+
+    def test_a_reader_without_pydantic(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = CODEC.encode_value(AUTUMN.replace(tzinfo=TzInfo(3600)))
+        monkeypatch.setitem(sys.modules, "pydantic_core", None)
+        with pytest.raises(DecodingError, match=r"not known here .*Install the package pydantic"):
+            CODEC.decode_value(data)
