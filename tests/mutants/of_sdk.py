@@ -445,6 +445,14 @@ _VALUES: Final = (
         _CLASSES,
     ),
     _mutant(
+        "raw-field-becomes-class",
+        None,
+        "a field that held raw data holds it on arrival too",
+        "understudy.values.builders.ClassBuilder.inside_instance",
+        swap("InstanceBuilder(self)", "self"),
+        _CLASSES,
+    ),
+    _mutant(
         "type-parameters-unbound",
         None,
         "the fields of a generic class have the types of its parameters",

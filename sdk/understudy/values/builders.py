@@ -10,6 +10,10 @@ runs, unless a field is missing: then the constructor knows the defaults.
 A value of another class than the annotation's is an error. Only where no annotation names a class
 at all is the raw value read.
 
+Raw data where an annotation names a class comes from other clients and from JSON, and the class is
+made of it. Inside an instance that was sent as one it is what the sender's object had there, and
+stays that (`Builder.inside_instance`).
+
 `structure` chooses the builder for an annotation.
 """
 
@@ -109,6 +113,10 @@ class Builder:
         """Return the value that was sent; raises `MismatchError` or `RefusedError`."""
         return untag(value)
 
+    def inside_instance(self) -> Builder:
+        """Return the builder for this annotation inside an instance that was sent as one."""
+        return self
+
 
 class PlainBuilder(Builder):
     """The builder for data without classes, where a class would not arrive as what it was.
@@ -168,6 +176,9 @@ class UnionBuilder(Builder):
             raise failure
         return PlainBuilder(self.hint).build(value)
 
+    def inside_instance(self) -> Builder:
+        return UnionBuilder(member.inside_instance() for member in self.members)
+
 
 class CollectionBuilder(Builder):
     """The builder for lists, sets and tuples of one kind of item.
@@ -189,6 +200,9 @@ class CollectionBuilder(Builder):
             error.steps.append(f"[{len(items)}]")
             raise
         return make_hashed(type(value), items)
+
+    def inside_instance(self) -> Builder:
+        return CollectionBuilder(self.hint, self.item.inside_instance())
 
 
 class TupleBuilder(Builder):
@@ -219,6 +233,10 @@ class TupleBuilder(Builder):
             raise
         return type(value)(items)
 
+    def inside_instance(self) -> Builder:
+        places = [builder and builder.inside_instance() for builder in self.places]
+        return TupleBuilder(self.hint, places)
+
 
 class MappingBuilder(Builder):
     """The builder for ``dict[K, V]``."""
@@ -241,6 +259,9 @@ class MappingBuilder(Builder):
             raise
         return make_hashed(dict, pairs)
 
+    def inside_instance(self) -> Builder:
+        return MappingBuilder(self.hint, self.key.inside_instance(), self.item.inside_instance())
+
 
 class FieldBuilders:
     """The builders of a class's fields.
@@ -259,6 +280,13 @@ class FieldBuilders:
     def by_name(self) -> dict[str, Builder]:
         """The builders by name of their field."""
         return self._find()
+
+    @functools.cached_property
+    def inside_instance(self) -> FieldBuilders:
+        """The builders of the fields of an instance that was sent as one."""
+        return FieldBuilders(
+            lambda: {name: builder.inside_instance() for name, builder in self.by_name.items()}
+        )
 
     def build(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Build the value of each field; raises as `Builder.build`."""
@@ -300,6 +328,9 @@ class TypedDictBuilder(Builder):
         if type(value) is not dict:
             return PlainBuilder(self.hint).build(value)
         return self.fields.build(value)
+
+    def inside_instance(self) -> Builder:
+        return TypedDictBuilder(self.hint, self.fields.inside_instance, self.required)
 
 
 class ClassBuilder(Builder):
@@ -346,12 +377,37 @@ class ClassBuilder(Builder):
         except Exception as error:
             raise MismatchError(f"cannot be made a {_name(self.hint)}: {error}") from error
 
+    def inside_instance(self) -> Builder:
+        return InstanceBuilder(self)
+
     def make(self, value: Any) -> Any:
         """Make an instance from a `Tagged` of this class, or from raw data."""
         raise NotImplementedError
 
     def _class_named(self, name: str) -> tuple[type | None, Fit]:
         return named_class(self.hint, name)
+
+
+class InstanceBuilder(Builder):
+    """The builder for a class of which instances alone are rebuilt, while raw data stays raw.
+
+    Parameters
+    ----------
+    of_class
+        The builder for the class.
+    """
+
+    def __init__(self, of_class: ClassBuilder) -> None:
+        super().__init__(of_class.hint)
+        self.of_class = of_class
+
+    def fit(self, value: Any) -> int:
+        return self.of_class.fit(value) if type(value) is Tagged else NOT
+
+    def build(self, value: Any) -> Any:
+        if type(value) is Tagged:
+            return self.of_class.build(value)
+        return PlainBuilder(self.hint).build(value)
 
 
 class EnumBuilder(ClassBuilder):
@@ -410,7 +466,11 @@ class NamedTupleBuilder(ClassBuilder):
         return PLAINLY if type(value) in (list, tuple) else NOT
 
     def make(self, value: Any) -> Any:
-        items = value.value if type(value) is Tagged else value
+        items, fields = value, self.fields
+        if type(value) is Tagged:
+            items = value.value
+            if is_full(value.name):
+                fields = fields.inside_instance
         if type(items) not in (list, tuple):
             return PlainBuilder(self.hint).build(items)
         names: tuple[str, ...] = self.hint._fields
@@ -418,7 +478,7 @@ class NamedTupleBuilder(ClassBuilder):
         defaults = self.hint._field_defaults
         if len(items) > len(names) or not defaults.keys() >= set(missing):
             raise MismatchError(f"{len(items)} items where {_name(self.hint)} has {len(names)}")
-        built = self.fields.build(dict(zip(names, items, strict=False)))
+        built = fields.build(dict(zip(names, items, strict=False)))
         return tuple.__new__(self.hint, [*built.values(), *(defaults[name] for name in missing)])
 
 
@@ -451,22 +511,22 @@ class RecordBuilder(ClassBuilder):
             value = value.value
         if type(value) is not dict:
             return PlainBuilder(self.hint).build(value)
-        return self.construct(value)
+        return self.construct(value, self.fields)
 
     def restore(self, tagged: Tagged) -> Any:
         """Make an instance that has the fields which were sent."""
-        return self.construct(tagged.value)
+        return self.construct(tagged.value, self.fields.inside_instance)
 
-    def construct(self, fields: dict[str, Any]) -> Any:
+    def construct(self, fields: dict[str, Any], builders: FieldBuilders) -> Any:
         """Make an instance by its constructor, which knows the defaults."""
         raise NotImplementedError
 
-    def known_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def known_fields(self, fields: dict[str, Any], builders: FieldBuilders) -> dict[str, Any]:
         """Build the fields that the class has."""
         names = self.names
         if not names.issuperset(fields):
             fields = {name: value for name, value in fields.items() if name in names}
-        return self.fields.build(fields)
+        return builders.build(fields)
 
 
 class DataclassBuilder(RecordBuilder):
@@ -474,10 +534,11 @@ class DataclassBuilder(RecordBuilder):
 
     def restore(self, tagged: Tagged) -> Any:
         fields = tagged.value
+        builders = self.fields.inside_instance
         if not self._stored.issubset(fields) or is_instrumented(self.hint):
-            return self.construct(fields)
+            return self.construct(fields, builders)
         made = blank(self.hint)
-        for name, value in self.fields.build(fields).items():
+        for name, value in builders.build(fields).items():
             try:
                 object.__setattr__(made, name, value)
             except AttributeError:  # the class has lost a field, and is made of slots
@@ -485,8 +546,8 @@ class DataclassBuilder(RecordBuilder):
                     raise
         return made
 
-    def construct(self, fields: dict[str, Any]) -> Any:
-        built = self.known_fields(fields)
+    def construct(self, fields: dict[str, Any], builders: FieldBuilders) -> Any:
+        built = self.known_fields(fields, builders)
         late = self._names_outside_init
         made = self.hint(**({k: v for k, v in built.items() if k not in late} if late else built))
         for name in self._stored.intersection(built):
@@ -513,20 +574,21 @@ class StructBuilder(RecordBuilder):
 
     def restore(self, tagged: Tagged) -> Any:
         fields = tagged.value
+        builders = self.fields.inside_instance
         if hasattr(self.hint, "__post_init__"):
             # It may change what it is given, so it gets a copy, and the fields are set again.
-            made = self.construct(copy.deepcopy(fields))
-            for name, value in self.known_fields(fields).items():
+            made = self.construct(copy.deepcopy(fields), builders)
+            for name, value in self.known_fields(fields, builders).items():
                 msgspec.structs.force_setattr(made, name, value)
         else:
-            made = self.construct(fields)
+            made = self.construct(fields, builders)
         others = {name: item for name, item in fields.items() if name not in self.names}
         if others and hasattr(made, "__dict__"):
-            made.__dict__.update(self.fields.build(others))
+            made.__dict__.update(builders.build(others))
         return made
 
-    def construct(self, fields: dict[str, Any]) -> Any:
-        return self.hint(**self.known_fields(fields))
+    def construct(self, fields: dict[str, Any], builders: FieldBuilders) -> Any:
+        return self.hint(**self.known_fields(fields, builders))
 
 
 class ModelBuilder(RecordBuilder):
@@ -542,9 +604,10 @@ class ModelBuilder(RecordBuilder):
             value = value.value
         elif type(value) is not dict and not self._is_root:
             return PlainBuilder(self.hint).build(value)
-        return self.construct(value)
+        return self.construct(value, self.fields)
 
-    def construct(self, fields: Any) -> Any:
+    def construct(self, fields: Any, builders: FieldBuilders) -> Any:
+        del builders  # pydantic has its own
         # A model of an early version's store is read as what it has dumped.
         return self.hint.model_validate(untag(fields), by_alias=True, by_name=True)
 
@@ -553,7 +616,8 @@ class ModelBuilder(RecordBuilder):
         names_set, extra, private = tagged.state
         declared = self.hint.model_fields
         sent = {"root": tagged.value} if self._is_root else tagged.value
-        fields = self.known_fields(sent)
+        builders = self.fields.inside_instance
+        fields = self.known_fields(sent, builders)
         for name, field in declared.items():
             if name not in fields:
                 if field.is_required():
@@ -566,7 +630,7 @@ class ModelBuilder(RecordBuilder):
         )
         allows = self.hint.model_config.get("extra") == "allow"
         object.__setattr__(
-            made, "__pydantic_extra__", self.fields.build(extra or {}) if allows else None
+            made, "__pydantic_extra__", builders.build(extra or {}) if allows else None
         )
         object.__setattr__(made, "__pydantic_private__", self._private(private))
         return made
@@ -575,7 +639,7 @@ class ModelBuilder(RecordBuilder):
         declared = self.hint.__private_attributes__
         if not declared and not sent:
             return None
-        built = self.fields.build(sent or {})
+        built = self.fields.inside_instance.build(sent or {})
         for name, attribute in declared.items():
             if name not in built and (sent is None or name not in sent):
                 default = attribute.get_default()

@@ -1,7 +1,7 @@
 """Instances of classes arrive whole and of their own class, or are refused where they are sent."""
 
 # Types are made of values here, which a type checker cannot follow.
-# mypy: disable-error-code="valid-type, name-defined"
+# mypy: disable-error-code="valid-type, name-defined, arg-type"
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.sdk.values.samples import CODEC, PICKLING, Color, Item, Level, Point
+from tests.unit.sdk.values.samples import CODEC, PICKLING, Color, Item, Level, Point, Row
 from understudy.errors import DecodingError, EncodingError
 from understudy.values import CallTypes, Codec
 
@@ -331,6 +331,39 @@ class TestFields:
         got = arrive(Free(Item("a")), Free, PICKLING)
         assert got == Free(Item("a"))
 
+    @pytest.mark.parametrize(
+        ("value", "hint"),
+        [
+            (Page("red"), Page[Color]),
+            (Page("red", [Color.RED, "blue"]), Page[Color]),
+            (Page({"sku": "a"}, [{"sku": "a", "count": 2}]), Page[Item]),  # type: ignore[misc]  # it holds what it should not
+            (Page({"red": Color.RED, Color.RED: "red"}), Page[dict[Color, Color]]),
+            (Page(("red", {"sku": "a"})), Page[tuple[Color, Item]]),
+            (Page({"item": {"sku": "a"}, "n": 1}), Page[Row]),
+            (Page("red"), Page[Color | None]),
+            (Page((1,)), Page[Left]),
+            (StructPage("red", [Color.RED]), StructPage[Color]),  # type: ignore[misc]
+            (TuplePage("red", [{"sku": "a"}, Color.RED]), TuplePage[Color]),
+            (Drawing({"size": 1}), Drawing),
+            (Items({"sku": "a"}), Page[Item]),
+        ],
+        ids=repr,
+    )
+    def test_raw_data_stays_raw_where_a_class_is_annotated(self, value: Any, hint: Any) -> None:
+        got = arrive(value, hint)
+        assert type(got) is type(value)
+        assert got == value
+        assert repr(got) == repr(value)
+
+    def test_raw_data_in_a_field_that_a_value_lacks_defaults_for(self) -> None:
+        data = CODEC.encode_value(Items("red", [])).replace(b"more", b"less")
+        assert CODEC.decode_value(data, Items) == Items("red", [])
+
+    def test_raw_data_of_other_clients_becomes_the_class_on_all_levels(self) -> None:
+        raw = {"first": {"first": "red", "rest": ["blue"]}}
+        expected = Page(Page(Color.RED, [Color.BLUE]))
+        assert CODEC.decode_value(CODEC.encode_value(raw), Page[Page[Color]]) == expected
+
     def test_a_container_with_fields(self) -> None:
         refuse(ListLike("a"), ListLike, "is not plain data")
 
@@ -358,6 +391,12 @@ class Voucher(pydantic.BaseModel):
 
 class Gift(Voucher):
     giver: str
+
+
+class Valued(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(use_enum_values=True)
+    color: Color
+    colors: list[Color] = []
 
 
 class Payment(pydantic.BaseModel):
@@ -402,6 +441,15 @@ class TestModels:
         value = Payment()
         value._count = 5
         assert arrive(value, Payment)._count == 5
+
+    def test_values_of_enums(self) -> None:
+        value = Valued(color=Color.RED, colors=[Color.BLUE])
+        assert vars(value) == {"color": "red", "colors": ["blue"]}
+        check(value, Valued)
+        check(Page(value), Page[Valued])
+
+    def test_what_no_validator_has_seen(self) -> None:
+        check(Strict.model_construct(color="red", item={"sku": "a"}, numbers=["1"]), Strict)
 
     def test_a_root(self) -> None:
         check(pydantic.RootModel[dict[str, Item]]({"a": Item("a")}), _ROOT)
@@ -491,6 +539,11 @@ leaves: list[Drawn] = [
     (Voucher, st.builds(Voucher, cents=st.integers()) | st.builds(Gift, cents=st.integers())),
 ]
 
+#: data of which classes could be made, where an annotation names one
+raws = st.sampled_from(
+    ["red", 1, {"n": 1}, {"size": 1}, {"x": 1, "y": 2}, {"cents": 1}, {"first": 1}, [1, "red"]]
+)
+
 
 def wider(inner: st.SearchStrategy[Drawn]) -> st.SearchStrategy[Drawn]:
     def of_one(make: Callable[[Any, st.SearchStrategy[Any]], Drawn]) -> st.SearchStrategy[Drawn]:
@@ -505,33 +558,23 @@ def wider(inner: st.SearchStrategy[Drawn]) -> st.SearchStrategy[Drawn]:
         of_one(lambda hint, values: (list[hint], st.lists(values, max_size=3))),
         of_one(lambda hint, values: (dict[str, hint], st.dictionaries(st.text(), values))),
         of_one(lambda hint, values: (hint | None, st.none() | values)),
-        of_one(
-            lambda hint, values: (
-                Page[hint],
-                st.builds(Page, values, st.lists(values, max_size=2)),
-            )
-        ),
+        # A field holds what its object was given, whatever its annotation says.
+        of_one(lambda hint, values: (Page[hint], pages(Page, values | raws))),
+        of_one(lambda hint, values: (StructPage[hint], pages(StructPage, values | raws))),
+        of_one(lambda hint, values: (TuplePage[hint], pages(TuplePage, values | raws))),
         of_one(
             lambda hint, values: (
                 Titled[hint],
-                st.builds(Titled, values, st.lists(values, max_size=2), values),
-            )
-        ),
-        of_one(
-            lambda hint, values: (
-                StructPage[hint],
-                st.builds(StructPage, values, st.lists(values, max_size=2)),
-            )
-        ),
-        of_one(
-            lambda hint, values: (
-                TuplePage[hint],
-                st.builds(TuplePage, values, st.lists(values, max_size=2)),
+                st.builds(Titled, values, st.lists(values | raws, max_size=2), values | raws),
             )
         ),
         of_two(lambda one, ones, two, twos: (tuple[one, two], st.tuples(ones, twos))),
         of_two(lambda one, ones, two, twos: (one | two, ones | twos)),
     )
+
+
+def pages(kind: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(kind, values, st.lists(values, max_size=2))
 
 
 types_and_values = st.recursive(st.sampled_from(leaves), wider, max_leaves=5).flatmap(
