@@ -437,6 +437,14 @@ _VALUES: Final = (
         _CLASSES,
     ),
     _mutant(
+        "protocol-takes-any-class",
+        None,
+        "an instance for which only a protocol is annotated is refused where it is sent",
+        "understudy.values.structure._new_builder_of",
+        swap('getattr(kind, "_is_protocol", False)', "False"),
+        _CLASSES,
+    ),
+    _mutant(
         "arguments-unchecked",
         None,
         "a class that the parameter does not name is refused where it is sent",

@@ -73,7 +73,10 @@ def _new_builder_of(hint: Any) -> Builder | None:
     kind = origin or hint
     if not isinstance(kind, type):
         return None
-    return _class_builder(kind, arguments) or _container_builder(hint, kind, arguments)
+    builder = _class_builder(kind, arguments) or _container_builder(hint, kind, arguments)
+    if builder is None and getattr(kind, "_is_protocol", False):
+        return PlainBuilder(hint, ", because it is a Protocol, which says nothing of classes")
+    return builder
 
 
 def _unwrap(hint: Any) -> Any:
@@ -203,8 +206,22 @@ def classless_fields(kind: Any) -> frozenset[str]:
     return frozenset(
         name
         for name, hint in field_hints(kind).items()
-        if isinstance(builder_of(hint), PlainBuilder | None) and not _has_parameter(hint)
+        if not _names_class(builder_of(hint)) and not _has_parameter(hint)
     )
+
+
+def _names_class(builder: Builder | None) -> bool:
+    """Return whether an annotation names a class, by the builder for it."""
+    match builder:
+        case UnionBuilder():
+            return any(map(_names_class, builder.members))
+        case CollectionBuilder():
+            return _names_class(builder.item)
+        case TupleBuilder():
+            return any(map(_names_class, builder.places))
+        case MappingBuilder():
+            return _names_class(builder.key) or _names_class(builder.item)
+    return isinstance(builder, ClassBuilder | TypedDictBuilder)
 
 
 def _has_parameter(hint: Any) -> bool:

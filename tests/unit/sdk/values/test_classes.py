@@ -12,12 +12,22 @@ import functools
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypedDict, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NamedTuple,
+    Protocol,
+    Self,
+    SupportsInt,
+    TypedDict,
+    TypeVar,
+)
 
 import msgspec
 import pydantic
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V", covariant=True)
 
 
 @dataclasses.dataclass
@@ -284,6 +295,21 @@ class Drawing:
     shape: Shape
 
 
+class Sized(Protocol):
+    size: int
+
+
+class Few(Iterable[V], Protocol[V]):
+    """Some items."""
+
+
+@dataclasses.dataclass
+class Framed:
+    content: Sized
+    others: list[Sized] | None = None
+    named: dict[str, tuple[Sized, int]] = dataclasses.field(default_factory=dict)
+
+
 class Op(enum.Enum):
     ITEM = Item("a")
     PAIR = (1, Decimal(2))
@@ -363,6 +389,24 @@ class TestFields:
         raw = {"first": {"first": "red", "rest": ["blue"]}}
         expected = Page(Page(Color.RED, [Color.BLUE]))
         assert CODEC.decode_value(CODEC.encode_value(raw), Page[Page[Color]]) == expected
+
+    def test_a_protocol(self) -> None:
+        """It names no class, so no instance can be rebuilt, and plain data is as it was."""
+        for value in ("text", [1], {"size": 1}, None):
+            check(value, Sized | None)
+            check(value, Sized)
+            check(Framed(value), Framed)
+        refuse(Round(1), Sized, r"Round was sent, where .*Sized does not .* it is a Protocol")
+        refuse([Round(1)], list[Sized], r"^it at \[0\]: a .*Round was sent.* it is a Protocol")
+        refuse(Round(1), Sized | None, r"Round was sent")
+        refuse(Round(1), SupportsInt, r"Round was sent")
+        refuse(Framed(Round(1)), Framed, r"^it at \.content: .*Annotate the field")
+        refuse(Framed(1, [Round(1)]), Framed, r"^it at \.others: .*Annotate the field")
+        framed = Framed(Round(1), [Round(2)], {"a": (Round(3), 1)})
+        assert arrive(framed, Framed, PICKLING) == framed
+        check([Round(1)], Few[Round])
+        with pytest.raises(DecodingError, match=r"Round was sent.* it is a Protocol"):
+            CODEC.decode_value(CODEC.encode_value(Round(1)), Sized)
 
     def test_a_container_with_fields(self) -> None:
         refuse(ListLike("a"), ListLike, "is not plain data")
