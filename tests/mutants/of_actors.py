@@ -350,6 +350,14 @@ _INTERPRETER: Final = (
         _ERRORS,
     ),
     _mutant(
+        "code-of-a-result-ends-the-thread",
+        None,
+        "whatever a result's class raises while it is encoded is the failure of the call",
+        "understudy_actors.interpreter.routine.Routine._returned",
+        swap("except BaseException", "except Exception"),
+        _ERRORS,
+    ),
+    _mutant(
         "changed-code-unnoticed",
         None,
         "a function whose code no longer matches its history is parked",

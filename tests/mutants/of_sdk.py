@@ -371,6 +371,14 @@ _VALUES: Final = (
         _ERROR_VALUES,
     ),
     _mutant(
+        "notes-by-way-of-the-class",
+        None,
+        "encoding an error survives whatever the code of its class does",
+        "understudy.values.error_encoding._notes",
+        swap('error_dict(error).get("__notes__")', 'getattr(error, "__notes__", None)'),
+        _ERROR_VALUES,
+    ),
+    _mutant(
         "error-past-the-limit",
         None,
         "every error fits into a payload",

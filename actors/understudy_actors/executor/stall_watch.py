@@ -46,10 +46,16 @@ def current_line(thread: threading.Thread) -> str | None:
 
 
 def processor_s(thread: threading.Thread) -> float:
-    """Return the seconds for which a living thread has used a processor."""
+    """Return the seconds for which a thread has used a processor; 0 if it has ended."""
     if thread.ident is None or not hasattr(time, "pthread_getcpuclockid"):
         return 0.0
-    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    if not thread.is_alive():
+        return 0.0
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    except OSError:
+        # It has ended since.
+        return 0.0
 
 
 class StallWatch:
@@ -58,7 +64,7 @@ class StallWatch:
     Parameters
     ----------
     threads
-        Returns the threads that run users' functions; all must live.
+        Returns the threads that run users' functions.
     stalled_s
         Seconds by which a look may be late.
     clock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from understudy_actors.interpreter.ports import LOOPS, Kind, LoopName
@@ -48,7 +49,7 @@ def explain(
     bool
         True if no further attempt can succeed.
     """
-    text = str(error) if type(error) in (RuntimeError, TypeError, AttributeError) else ""
+    text = _message(error) if type(error) in (RuntimeError, TypeError, AttributeError) else ""
     hopeless = kind == "coroutine" and text.startswith(_OF_OTHER_LOOP[loop])
     note = _REQUEST if any(name in text for name in _REQUESTS) else None
     if hopeless:
@@ -67,6 +68,21 @@ def explain(
             "a direct call is an ordinary one, and its first argument is ctx"
         )
     # An error that came from a called function has its note already.
-    if note is not None and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    if note is not None:
+        annotate(error, note)
     return hopeless
+
+
+def annotate(error: BaseException, note: str) -> None:
+    """Add a note, once. An error whose class does not let itself be annotated stays as it is."""
+    with suppress(BaseException):
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:
+        # The message of an error is code of its arguments, which raises what it likes.
+        return ""

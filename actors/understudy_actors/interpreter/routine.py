@@ -42,6 +42,10 @@ of it, begins with a copy of its caller's as of the call. A replay runs the same
 sets the same variables again. A generator or a plain function is entered with `Context.run`; a
 coroutine is a task of a loop, which is started with these variables and enters them itself.
 
+Whatever the user's code raises is the failure of its call, also where it runs on our behalf: the
+``__reduce__`` of a result, the ``__str__`` of an error, a retry policy. Nothing escapes a step,
+because it would end the thread, and with it every other call of the node.
+
 One thread at a time steps a routine. Two methods may be called from another thread meanwhile:
 `learn`, which appends to a deque that only steps empty, and `answered`, which adds to a counter
 that nobody else writes.
@@ -300,7 +304,7 @@ class Routine:
         if kwargs is None:
             try:
                 args, kwargs = self.env.values.decode_call(function, self._data)
-            except Exception as error:
+            except BaseException as error:
                 self._end(failure(self.env.values, error, self.attempt))
                 return
         try:
@@ -399,7 +403,7 @@ class Routine:
             if self.calls.deferred and not isinstance(result, Request):
                 self.calls.make_deferred(None)
             outcome = success(values, self.function, result, self.attempt)
-        except Exception as error:
+        except BaseException as error:
             outcome = failure(values, error, self.attempt)
         self._end(outcome)
 

@@ -27,7 +27,8 @@ def failed_attempt(attempt: int, attempts_max: int | None, error: BaseException)
     name = kind.__qualname__ if kind.__module__ == "builtins" else _dotted(kind)
     try:
         message = str(error).strip().partition("\n")[0]
-    except Exception:
+    except BaseException:
+        # This is code of the error's class. It raises what it likes, and must not end the node.
         message = ""
     of = "" if attempts_max is None else f" of {attempts_max}"
     return printable(f"attempt {attempt}{of} failed: {name}" + (f": {message}" if message else ""))

@@ -61,7 +61,7 @@ class LinkConnection:
         The broker's address.
     session
         The session to carry.
-    hello_factory, on_messages, on_connected, on_disconnected
+    hello_factory, on_messages, on_connected, on_disconnected, leaves
         As in `open_link`.
     context
         The ZeroMQ context for the sockets.
@@ -88,17 +88,18 @@ class LinkConnection:
         context: zmq.Context[zmq.Socket[bytes]],
         on_connected: Callable[[Welcome], None] | None = None,
         on_disconnected: Callable[[str], None] | None = None,
+        leaves: Callable[[], bool] = lambda: True,
     ) -> None:
         self.url = url
         self.session = session
         self.loop = LoopThread()
         self.socket: TrioSocket | None = None
-        self.corked = False
-        self.closed = False
+        self.corked = self.closed = False
         self._hello_factory = hello_factory
         self._on_messages = on_messages
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
+        self._leaves = leaves
         self._context = context
         self._destination = Destination(url)
         #: set at the next change; None while nobody waits for one
@@ -108,8 +109,7 @@ class LinkConnection:
         #: when the loop continues by itself
         self._due_at = 0
         #: whether the hello of this connection was sent, and answered
-        self._greeted = False
-        self._welcomed = False
+        self._greeted = self._welcomed = False
         self._rejoining = False
         #: what shows the broker that this process lives, if it is a node
         self._pulse: Pulse | None = None
@@ -304,7 +304,7 @@ class LinkConnection:
 
     def _say_bye(self, socket: TrioSocket) -> int:
         """Send the last frame, and return how long to wait for it to leave."""
-        if not self.session.connected:
+        if not self.session.connected or not self._leaves():
             return 0
         self.session.send(Bye())
         self._send(socket, monotonic_ns() // _NS_PER_MS)

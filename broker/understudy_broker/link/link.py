@@ -198,6 +198,7 @@ async def open_link(
     on_disconnected: Callable[[str], None] | None = None,
     backlog_max: int = 65_536,
     is_busy: Callable[[], bool] | None = None,
+    leaves: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[Link]:
     """Keep a link to the broker at `url` while the block runs, and say `Bye` at its end.
 
@@ -221,6 +222,9 @@ async def open_link(
     is_busy
         Returns whether this peer holds tasks or waits for settlements. While it does neither,
         heartbeats are rarer. By default it always does.
+    leaves
+        Returns whether this peer leaves in order, if the link ends now. Otherwise it says no `Bye`,
+        and the broker counts the end as a crash during the tasks that the peer holds.
 
     Raises
     ------
@@ -237,6 +241,7 @@ async def open_link(
         context=context or own or zmq.Context(),
         on_connected=on_connected,
         on_disconnected=on_disconnected,
+        leaves=leaves,
     )
     link = Link(connection)
     try:

@@ -299,6 +299,8 @@ class Connection:
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,
                 is_busy=self._peer.is_busy,
+                # If an error ends the thread, a task that it holds may be the reason.
+                leaves=self._stop_requested.is_set,
             ) as link,
             trio.open_nursery() as nursery,
         ):

@@ -1,13 +1,37 @@
-"""Log lines of a connection and its node, on the logger ``understudy``."""
+"""Log lines of a connection and its node, on the logger ``understudy``.
+
+Users' handlers and filters run in them. What those raise must end neither the thread of the
+connection nor the call that is spoken of, so it is printed, as `logging` prints the errors of its
+own handlers.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Final
+import sys
+import traceback
+from contextlib import suppress
+from threading import current_thread, main_thread
+from typing import Any, Final
 
 from understudy.errors import BrokerUnavailableError
+from understudy.values.error_encoding import text as shown
+from understudy.values.tracebacks import traceback_text
 
 _LOG: Final = logging.getLogger("understudy")
+
+
+def say(level: int, text: str, *args: object, **more: Any) -> None:
+    """Log a line; never raises. The parameters are those of `logging.Logger.log`."""
+    try:
+        _LOG.log(level, text, *args, stacklevel=2, **more)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+            raise  # It is the user's Ctrl-C.
+        with suppress(BaseException):
+            print("--- A handler or filter of the logger understudy failed ---", file=sys.stderr)
+            traceback.print_exc()
+            print(f"Message: {text % args}", file=sys.stderr)
 
 
 class ConnectionLog:
@@ -25,7 +49,7 @@ class ConnectionLog:
 
     def warn(self, text: str) -> None:
         """Log a warning."""
-        _LOG.warning("%s", text)
+        say(logging.WARNING, "%s", text)
 
     def failure(self, text: str, error: BaseException, retried: bool) -> None:
         """Log the failure of a function, with a traceback that begins in the function itself.
@@ -35,14 +59,20 @@ class ConnectionLog:
         retried
             There will be another attempt, so nobody else hears of this failure.
         """
+        final = logging.ERROR if self.dedicated else logging.INFO
+        level = logging.WARNING if retried else final
+        try:
+            _ = getattr(error, "__notes__", None)
+        except BaseException:
+            # The code of its class raises, so `logging` could not show the traceback.
+            say(level, "%s\n%s", text, shown(lambda: traceback_text(error), keep_end=True))
+            return
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
             "understudy_actors."
         ):
             frames = frames.tb_next
-        final = logging.ERROR if self.dedicated else logging.INFO
-        level = logging.WARNING if retried else final
-        _LOG.log(level, "%s", text, exc_info=(type(error), error, frames))
+        say(level, "%s", text, exc_info=(type(error), error, frames))
 
     def unavailable(self, url: str, left_s: float | None, reason: str) -> None:
         """Warn that no broker answers yet.
@@ -64,15 +94,21 @@ class ConnectionLog:
             )
         else:
             text = f"{BrokerUnavailableError(url, reason)}. Still trying"
-        _LOG.warning("%s", text, extra={"unavailable_url": url, "left_s": left_s, "reason": reason})
+        say(
+            logging.WARNING,
+            "%s",
+            text,
+            extra={"unavailable_url": url, "left_s": left_s, "reason": reason},
+        )
 
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""
-        _LOG.debug("disconnected: %s", why)
+        say(logging.DEBUG, "disconnected: %s", why)
 
     def stopping(self, calls: int, drain_s: float) -> None:
         """Log that the stop waits for running calls, and for how long."""
-        _LOG.info(
+        say(
+            logging.INFO,
             "stopping once the running calls (%d) have ended, in at most %g s; the rest is then "
             "handed back. A second signal ends this at once",
             calls,

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from understudy.client.log import say
 from understudy.context import Context
 from understudy.errors import (
     CanceledError,
@@ -29,7 +30,6 @@ from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 if TYPE_CHECKING:
     from understudy_actors.interpreter.environment import RunView
 
-_LOG: Final = logging.getLogger("understudy")
 #: Local functions without a registration whose description is kept.
 _LOCAL_MAX: Final = 1024
 
@@ -161,7 +161,7 @@ class NodeEnvironment:
 
     def warn(self, text: str) -> None:
         """Log a warning for the author of a function."""
-        _LOG.warning("%s", text)
+        say(logging.WARNING, "%s", text)
 
     def make_context(self, run: RunView) -> Context:
         """Return the ``ctx`` for a run."""

@@ -8,11 +8,27 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 #: the flag of classes that are allocated, as those of class statements are
 _HEAP_TYPE: Final = 1 << 9
+
+#: What the code of a user's class may raise where it runs on behalf of this package. A
+#: KeyboardInterrupt is left out, because in the main thread it is the user's Ctrl-C.
+OF_USERS_CODE: Final = (Exception, SystemExit, GeneratorExit)
+
+# What Python itself keeps in an exception. Each is read by the descriptor of `BaseException`,
+# because a class may hide it behind a property or a ``__getattr__`` that raises.
+_OF_ERRORS: Final = vars(BaseException)
+error_dict: Final[Callable[[BaseException], dict[str, Any]]] = _OF_ERRORS["__dict__"].__get__
+error_cause: Final[Callable[[BaseException], BaseException | None]] = _OF_ERRORS[
+    "__cause__"
+].__get__
+error_context: Final[Callable[[BaseException], BaseException | None]] = _OF_ERRORS[
+    "__context__"
+].__get__
+hides_context: Final[Callable[[BaseException], bool]] = _OF_ERRORS["__suppress_context__"].__get__
 
 _Descriptor = types.MemberDescriptorType | types.GetSetDescriptorType
 
@@ -37,15 +53,20 @@ def is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def own_attributes(value: Any) -> dict[str, Any]:
+def own_attributes(value: Any, found: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the attributes in the object's ``__dict__``, without Python's own.
 
     What a `functools.cached_property` has kept is left out, because it is computed anew.
+
+    Parameters
+    ----------
+    found
+        That ``__dict__``, if the caller has it.
     """
     kind: Any = type(value)
     return {
         name: item
-        for name, item in getattr(value, "__dict__", {}).items()
+        for name, item in (getattr(value, "__dict__", {}) if found is None else found).items()
         if not (type(name) is str and (is_dunder(name) or _is_cached(kind, name)))
     }
 

@@ -11,7 +11,13 @@ from typing import Any, Final
 
 from understudy.errors import RemoteError, RemoteTraceback
 from understudy.values import pickles
-from understudy.values.attributes import blank, is_dunder, is_made_by_python, slots_of
+from understudy.values.attributes import (
+    blank,
+    error_dict,
+    is_dunder,
+    is_made_by_python,
+    slots_of,
+)
 from understudy.values.class_names import loaded_exception, may_be_raised
 from understudy.values.decoding import Buffer, decoding_error
 from understudy.values.error_encoding import NOTE_CHARS_MAX, text
@@ -124,8 +130,7 @@ def _rebuild(fields: dict[str, Any], decode: Decode, lost: list[str]) -> Excepti
                 descriptor.__set__(made, value)
         except Exception as error:
             lost.append(_loss(name, error))
-    if hasattr(made, "__dict__"):
-        made.__dict__.update(_decoded(fields.get("state", {}), decode, lost))
+    error_dict(made).update(_decoded(fields.get("state", {}), decode, lost))
     return made
 
 
@@ -201,11 +206,7 @@ def _set_causes(made: BaseException, fields: dict[str, Any], decode: Decode) -> 
 
 
 def _set_notes(made: BaseException, notes: list[str]) -> None:
-    if hasattr(made, "__dict__"):
-        made.__dict__["__notes__"] = notes
-    else:
-        for note in notes:
-            made.add_note(note)
+    error_dict(made)["__notes__"] = notes
 
 
 def _chained(data: bytes | None, decode: Decode) -> BaseException | None:

@@ -14,7 +14,9 @@ rest:
 ============== ===================================================================================
 
 What cannot be encoded is left out, and a note says so. The size is bounded whatever the exception
-holds. Encoding never fails, because it runs where something has already gone wrong.
+holds. Encoding never fails, because it runs where something has already gone wrong. So what Python
+keeps in an exception is read past its class, whose ``__getattr__`` or properties may raise, and
+any error of the class's own code (`OF_USERS_CODE`) costs no more than the part that it spoils.
 """
 
 from __future__ import annotations
@@ -26,7 +28,15 @@ from typing import Any, Final
 import msgspec
 
 from understudy.errors import RemoteError, RemoteTraceback
-from understudy.values.attributes import own_attributes, slot_attributes
+from understudy.values.attributes import (
+    OF_USERS_CODE,
+    error_cause,
+    error_context,
+    error_dict,
+    hides_context,
+    own_attributes,
+    slot_attributes,
+)
 from understudy.values.class_names import main_module
 from understudy.values.encoding import Converter, UnencodableError, encode
 from understudy.values.tracebacks import cause_text, traceback_text
@@ -48,7 +58,7 @@ _NOT_MISSED: Final = frozenset({"slots obj"})
 
 
 def encode_error(error: BaseException, *, pickle: bool, payload_bytes_max: int) -> bytes:
-    """Encode `error`; never raises.
+    """Encode `error`; never raises, whatever the code of its class does.
 
     Parameters
     ----------
@@ -58,7 +68,11 @@ def encode_error(error: BaseException, *, pickle: bool, payload_bytes_max: int) 
         The largest encoding allowed, in bytes. The largest arguments and attributes are left out
         first, then the traceback.
     """
-    return _ErrorEncoder(pickle, payload_bytes_max).encode(error, with_traceback=True)
+    try:
+        return _ErrorEncoder(pickle, payload_bytes_max).encode(error, with_traceback=True)
+    except OF_USERS_CODE:
+        # Only code of a class that defies every other precaution gets here.
+        return encode(_essentials(error))
 
 
 class _ErrorEncoder:
@@ -73,19 +87,14 @@ class _ErrorEncoder:
     def encode(self, error: BaseException, *, with_traceback: bool = False) -> bytes:
         if isinstance(error, RemoteError) and error.received is not None:
             return _received(error, error.received)
-        kind = type(error)
-        essentials: dict[str, Any] = {
-            "module": text(lambda: kind.__module__, NOTE_CHARS_MAX),
-            "name": text(lambda: kind.__qualname__, NOTE_CHARS_MAX),
-            "message": text(lambda: str(error)),
-        }
+        essentials = _essentials(error)
         notes = _notes(error)
         described = essentials | {
             # The end of a traceback is the interesting part: the line that raised.
             "traceback": text(lambda: traceback_text(error), keep_end=True)
             if with_traceback
             else "",
-            "args_repr": text(lambda: repr(error.args), NOTE_CHARS_MAX),
+            "args_repr": text(lambda: repr(_args(error)), NOTE_CHARS_MAX),
             "notes": notes,
             "cause": text(lambda: cause_text(error), NOTE_CHARS_MAX) if with_traceback else "",
         }
@@ -110,8 +119,8 @@ class _ErrorEncoder:
                 parts[place] = self._part(value)
             except UnencodableError as problem:
                 lost[place] = f"{''.join(reversed(problem.steps))} {problem.problem}".strip()
-            except Exception as problem:
-                lost[place] = f"{type(problem).__name__}: {problem}"
+            except OF_USERS_CODE as problem:
+                lost[place] = f"{type(problem).__name__}: {text(partial(str, problem))}"
         for place in self._surplus(parts, room):
             lost[place] = f"{len(parts.pop(place)):,} bytes are too large"
         content: dict[str, Any] = {"state": {}, "slots": {}}
@@ -121,7 +130,7 @@ class _ErrorEncoder:
                 content[group][name] = data
             else:
                 content[group] = data
-        if error.__suppress_context__:
+        if hides_context(error):
             content["hides_context"] = True
         return content, {place: why for place, why in lost.items() if place not in _NOT_MISSED}
 
@@ -158,18 +167,31 @@ def _values_of(error: BaseException) -> Iterable[tuple[str, Any]]:
         yield "slots message", error.message
         yield "members", list(error.exceptions)
     else:
-        yield "args", BaseException.args.__get__(error)  # type: ignore[attr-defined]
-    for name, value in own_attributes(error).items():
+        yield "args", _args(error)
+    for name, value in own_attributes(error, error_dict(error)).items():
         yield f"state {text(partial(str, name))}", value
     if not is_validation_error(type(error)):
         for name, value in slot_attributes(error).items():
             yield f"slots {name}", value
-    cause = error.__cause__
+    cause, context = error_cause(error), error_context(error)
     if cause is not None:
         if not isinstance(cause, RemoteTraceback):
             yield "cause_error", cause
-    elif error.__context__ is not None and not error.__suppress_context__:
-        yield "context", error.__context__
+    elif context is not None and not hides_context(error):
+        yield "context", context
+
+
+def _essentials(error: BaseException) -> dict[str, Any]:
+    kind = type(error)
+    return {
+        "module": text(lambda: kind.__module__, NOTE_CHARS_MAX),
+        "name": text(lambda: kind.__qualname__, NOTE_CHARS_MAX),
+        "message": text(lambda: str(error)),
+    }
+
+
+def _args(error: BaseException) -> Any:
+    return BaseException.args.__get__(error)  # type: ignore[attr-defined]
 
 
 def _loss_note(lost: dict[str, str]) -> str:
@@ -192,7 +214,7 @@ def _received(error: RemoteError, data: bytes) -> bytes:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", None)
+    notes = error_dict(error).get("__notes__")
     if not isinstance(notes, list):
         return []
     return [text(partial(str, note), NOTE_CHARS_MAX) for note in notes[:NOTES_MAX]]
@@ -201,11 +223,11 @@ def _notes(error: BaseException) -> list[str]:
 def text(
     make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX, *, keep_end: bool = False
 ) -> str:
-    """Return `make()`, cut to `chars_max` characters; never raises."""
+    """Return `make()`, cut to `chars_max` characters; never raises (see `OF_USERS_CODE`)."""
     try:
         made = str(make())
         if len(made) > chars_max:
             made = f"…{made[1 - chars_max :]}" if keep_end else f"{made[: chars_max - 1]}…"
         return made.encode("utf-8", "backslashreplace").decode()
-    except Exception as error:
+    except OF_USERS_CODE as error:
         return f"<cannot be shown: {type(error).__name__}>"

@@ -29,7 +29,7 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_broker.server.server import serve
 from understudy_broker.transport.socket import TrioSocket
-from understudy_store.commands import PromiseGet, TaskFulfill
+from understudy_store.commands import PromiseGet, TaskFulfill, TaskGet
 from understudy_store.store import open_store
 
 
@@ -157,6 +157,23 @@ async def test_a_peer_that_leaves_says_goodbye() -> None:
             async with joined(running.endpoint, survivor):
                 resume = await survivor.got_one(Resume)
             assert (resume.promise.id, resume.version) == ("p", 2)
+
+
+async def test_a_peer_that_does_not_leave_in_order_has_crashed() -> None:
+    crashing, client = Peer("crashing", credit=1), Peer("c")
+    with broker(config=BrokerConfig(reconnect_grace_ms=10, deaths_max=1)) as running:
+        async with joined(running.endpoint, client):
+            async with joined(running.endpoint, crashing, leaves=lambda: False):
+                await client.create("p")
+                await crashing.got_one(Invoke)
+            with trio.fail_after(DEADLINE_S):
+                while True:
+                    task = (await client.reply(TaskGet("p"))).task
+                    assert task is not None
+                    if task.state == "halted":
+                        break
+                    await trio.sleep(0.005)
+            assert "node crashing" in (task.cause or "")
 
 
 async def test_a_peer_that_came_and_went_between_two_turns_is_not_there(

@@ -21,7 +21,9 @@ from understudy.errors import (
     PayloadTooLargeError,
     RemoteError,
 )
+from understudy.retry import Constant, Never
 from understudy_actors.errors import CommandError
+from understudy_actors.node.core import NodeCore
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.messages import GroupsGet
 from understudy_broker.server.embedded import EmbeddedBroker
@@ -488,3 +490,97 @@ def test_a_refused_call_whose_handle_nobody_awaits_is_logged(
         loop(main)
         eventually(lambda: "the call 'a\\nb' was refused" in caplog.text)
     assert "contains a control character" in caplog.text
+
+
+class Answered(Exception):
+    """An error whose attributes are those of an answer, so that any other raises KeyError."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__("answered")
+        self.fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["fields"][name]
+
+
+class Unprinted(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Unpickled:
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+class TestCodeOfValues:
+    """What a class does when its instance is encoded harms no other call."""
+
+    def test_errors_and_results_that_raise(self) -> None:
+        def fails(ctx: Context, name: str) -> Any:
+            raise {"answered": Answered({"code": 3}), "unprinted": Unprinted()}[name]
+
+        async def fails_later(ctx: Context, name: str) -> Any:
+            raise {"answered": Answered({"code": 3}), "unprinted": Unprinted()}[name]
+
+        def gives(ctx: Context) -> Any:
+            return Unpickled()
+
+        with Runtime.local(retry=Never(), pickle=True) as runtime:
+            for function in (fails, fails_later, gives, double):
+                runtime.register(function)
+            for number, function in enumerate((fails, fails_later)):
+                with pytest.raises(Answered) as caught:
+                    runtime.rpc(f"answered{number}", function, "answered").result(10)
+                assert caught.value.code == 3
+                with pytest.raises(Unprinted):
+                    runtime.rpc(f"unprinted{number}", function, "unprinted").result(10)
+            with pytest.raises(RemoteError, match="KeyboardInterrupt"):
+                runtime.rpc("gives", gives).result(10)
+            assert runtime.rpc("next", double, 4).result(10) == 8
+
+    def test_a_node_that_ends_by_an_error_of_its_own_has_crashed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So a task that ends each node is parked."""
+
+        def broken(*args: Any) -> None:
+            raise AssertionError("a mistake of the node")
+
+        config = BrokerConfig(deaths_max=1, reconnect_grace_ms=10)
+        with EmbeddedBroker("memory", "tcp://127.0.0.1:0", config=config) as broker:
+            client = Runtime("clients", url=broker.endpoint)
+            node = Runtime("g", url=broker.endpoint)
+            node.register(double)
+            node.start()
+            monkeypatch.setattr(NodeCore, "_end", broken)
+            client.options(target="g").rpc("killer", "double", 4)
+            assert "its holder vanished once" in cause_of(client, "killer")
+            client.stop()
+
+    def test_a_log_filter_that_raises(
+        self, runtime: Runtime, client: Runtime, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        class Broken(logging.Filter):
+            def filter(self, record: logging.LogRecord) -> bool:
+                raise RuntimeError("the filter")
+
+        def fails(ctx: Context) -> None:
+            raise LookupError("the reason")
+
+        runtime.register(double)
+        runtime.register(fails, retry=Constant(0.01, max_attempts=2))
+        runtime.start()
+        broken, log = Broken(), logging.getLogger("understudy")
+        log.addFilter(broken)
+        try:
+            with pytest.raises(LookupError, match="the reason"):
+                result(client, "fails", "fails")
+            assert result(client, "next", "double", 4) == 8
+        finally:
+            log.removeFilter(broken)
+        assert "RuntimeError: the filter" in capsys.readouterr().err
+
+
+def double(ctx: Context, number: int) -> int:
+    return 2 * number

@@ -98,3 +98,10 @@ def test_the_processor_time_of_a_thread_grows_with_its_work() -> None:
     before = processor_s(threading.current_thread())
     while processor_s(threading.current_thread()) == before:
         sum(range(1000))
+
+
+def test_a_thread_that_has_ended_uses_no_processor() -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert processor_s(thread) == 0

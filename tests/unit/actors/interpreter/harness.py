@@ -38,8 +38,9 @@ DAY_MS = 86_400_000
 ROOT = "root"
 
 
-def environment() -> NodeEnvironment:
-    return NodeEnvironment(Registry(), Codec(), group="g", timeout_s=3600, retry=Never())
+def environment(*, pickle: bool = False) -> NodeEnvironment:
+    codec = Codec(pickle=pickle)
+    return NodeEnvironment(Registry(), codec, group="g", timeout_s=3600, retry=Never())
 
 
 def root_record(timeout_at: int = START + DAY_MS) -> PromiseRecord:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -25,6 +29,7 @@ from understudy_store.records import (
     CANCELED,
     HEADER_RETRY,
     HEADER_VERSION,
+    REJECTED,
     TAG_DELAY,
     TAG_PRIORITY,
     TAG_TARGET,
@@ -232,6 +237,68 @@ class TestErrors:
         [note] = harness.outcome.error.__notes__
         assert "write `x = yield ctx...`" in note
 
+    @pytest.mark.parametrize("raises", [GeneratorExit(), SystemExit(3), KeyboardInterrupt()])
+    def test_code_of_values_that_would_end_the_thread_fails_the_call(
+        self, raises: BaseException
+    ) -> None:
+        class Result:
+            def __reduce__(self) -> Any:
+                raise raises
+
+        class Text(RuntimeError):
+            def __str__(self) -> str:
+                raise raises
+
+        class Argument:
+            def __str__(self) -> str:
+                raise raises
+
+        def gives(ctx: Any) -> Any:
+            return Result()
+
+        def fails(ctx: Any) -> Any:
+            raise Text
+
+        def fails_with(ctx: Any) -> Any:
+            raise RuntimeError(Argument())
+
+        for fn in (gives, fails, fails_with):
+            harness = Harness(fn, env=environment(pickle=True))
+            assert harness.outcome is not None
+            assert harness.outcome.state == REJECTED
+
+    def test_arguments_whose_pickle_ends_the_program_fail_the_call(self) -> None:
+        class Ends:
+            def __reduce__(self) -> Any:
+                return sys.exit, (5,)
+
+        def fn(ctx: Any, value: Any) -> Any:
+            return value
+
+        harness = Harness(fn, Ends(), env=environment(pickle=True))
+        assert harness.outcome is not None
+        assert isinstance(harness.outcome.error, SystemExit)
+
+    def test_an_error_that_takes_no_note(self) -> None:
+        class Broken:
+            def delay_s(self, attempt: int, error: BaseException) -> float | None:
+                raise SystemExit
+
+            def __repr__(self) -> str:
+                raise KeyError
+
+        class Noteless(Exception):
+            __notes__ = 3  # type: ignore[assignment]
+
+        def leaf(ctx: Any) -> Any:
+            raise Noteless("the reason")
+
+        env = environment()
+        env.registry.register(leaf, retry=Broken())
+        harness = Harness(leaf, env=env)
+        assert harness.outcome is not None
+        assert isinstance(harness.outcome.error, Noteless)
+
     def test_a_failing_retry_policy_does_not_hide_the_error(self) -> None:
         class Broken:
             def delay_s(self, attempt: int, error: BaseException) -> float | None:
@@ -245,3 +312,36 @@ class TestErrors:
         with pytest.raises(OSError, match="the reason") as caught:
             _ = Harness(leaf, env=env).result
         assert "ZeroDivisionError" in caught.value.__notes__[0]
+
+    @pytest.mark.parametrize(
+        "delay", ["soon", "5", b"5", math.nan, math.inf, -1, -0.5, timedelta(seconds=-1), [1], 1j]
+    )
+    def test_a_retry_policy_that_answers_with_no_delay(self, delay: Any) -> None:
+        harness = retried(delay)
+        assert harness.retry_after_s is None
+        assert harness.outcome is not None
+        assert isinstance(harness.outcome.error, OSError)
+        [note] = harness.outcome.error.__notes__
+        assert f"returned {delay!r}: delay_s must return a number of seconds" in note
+
+    @pytest.mark.parametrize(
+        ("delay", "seconds"),
+        [(0, 0.0), (Decimal("1.5"), 1.5), (timedelta(minutes=1), 60.0), (1e300, 3_153_600_000.0)],
+    )
+    def test_delays_of_a_retry_policy(self, delay: Any, seconds: float) -> None:
+        assert retried(delay).retry_after_s == seconds
+
+
+def retried(delay: Any) -> Harness:
+    """Return the run of a leaf that fails, with a policy that answers `delay`."""
+
+    class Policy:
+        def delay_s(self, attempt: int, error: BaseException) -> Any:
+            return delay
+
+    def leaf(ctx: Any) -> Any:
+        raise OSError("the reason")
+
+    env = environment()
+    env.registry.register(leaf, retry=Policy())
+    return Harness(leaf, env=env)

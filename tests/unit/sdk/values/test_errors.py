@@ -7,6 +7,7 @@ import dataclasses
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -48,6 +49,50 @@ class Unprintable(Exception):
         raise RuntimeError("no")
 
     __repr__ = __str__
+
+
+class DictBacked(Exception):
+    """As the errors of many HTTP clients are: attributes come from the answer."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__("api")
+        self.fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["fields"][name]
+
+
+class Hiding(Exception):
+    """All that Python keeps in an exception is hidden by code that raises."""
+
+    @property
+    def _raises(self) -> Any:
+        raise SystemExit("hidden")
+
+    __notes__ = __cause__ = __context__ = __dict__ = __suppress_context__ = args = _raises
+
+
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class InterruptedText(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class ExitingPickle(Exception):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.part = Part()
+
+
+class Part:
+    def __reduce__(self) -> Any:
+        raise SystemExit(4)
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -198,6 +243,32 @@ class TestBounds:
         got = travel(Unprintable(object()))
         assert type(got) is Unprintable
         assert "cannot be shown" in got.args[0]
+
+    @pytest.mark.parametrize("kind", [DictBacked, Hiding, Exiting, ExitingPickle])
+    def test_code_of_the_class_that_raises_costs_no_more_than_its_part(
+        self, kind: Callable[[dict[str, int]], Exception]
+    ) -> None:
+        error = kind({"code": 3})
+        for caught in (raised(error), raised(ValueError("outer"), error), ValueError(error)):
+            PICKLING.decode_error(PICKLING.encode_error(caught))
+        got = PICKLING.decode_error(PICKLING.encode_error(raised(error)))
+        assert type(got) is type(error)
+
+    def test_the_traceback_of_an_error_whose_notes_cannot_be_read(self) -> None:
+        got = travel(DictBacked({"code": 3}))
+        assert isinstance(got, DictBacked)
+        assert got.code == 3
+        text = str(got.__cause__)
+        assert "in raised" in text
+        assert text.rstrip('"\n').endswith("DictBacked: api")
+
+    def test_parts_that_end_the_program_are_named(self) -> None:
+        got = PICKLING.decode_error(PICKLING.encode_error(raised(ExitingPickle())))
+        assert "part did not travel: SystemExit: 4" in got.__notes__[0]
+
+    def test_a_ctrl_c_is_left_to_the_main_thread(self) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            CODEC.encode_error(InterruptedText())
 
     def test_lone_surrogates(self) -> None:
         got = travel(ValueError("bad \udc80"))
