@@ -75,7 +75,9 @@ def check_time(at: int, what: str) -> None:
 def check_duration(duration: int, what: str, least: int) -> None:
     """Accept milliseconds from `least` to `DURATION_MS_MAX`."""
     if not least <= duration <= DURATION_MS_MAX:
-        raise Refusal(400, f"{what} {duration} is not a duration of {least} to {DURATION_MS_MAX} ms")
+        raise Refusal(
+            400, f"{what} {duration} is not a duration of {least} to {DURATION_MS_MAX} ms"
+        )
 
 
 def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:

@@ -139,12 +139,18 @@ class TestCalls:
             scenario.value(scenario.world.finish("x"))
 
     def test_a_fence_refused_as_a_whole_fails_the_call(self, scenario: Scenario) -> None:
-        def own_id(ctx: Any) -> Any:
-            yield ctx.rfc("leaf", 1).options(id=ctx.id)
+        def asks(ctx: Any) -> Any:
+            yield ctx.rfc("leaf", 1)
 
-        scenario.env.registry.register(own_id)
-        with pytest.raises(CommandError, match="cannot touch its own promise"):
-            scenario.call("own_id")
+        scenario.env.registry.register(asks)
+        scenario.world.invoke("x", "asks")
+        scenario.node.deliver_in()
+        scenario.node.run_one()
+        _, on_reply = scenario.node.unanswered.pop()
+        scenario.node.out.clear()
+        on_reply(Response(0, Reply(400, "too many commands")))
+        with pytest.raises(CommandError, match="too many commands"):
+            scenario.value(scenario.world.finish("x"))
         assert scenario.node.core.statistics().running == 0
 
     def test_one_refused_call_of_many_fails_at_its_yield(self, scenario: Scenario) -> None:
