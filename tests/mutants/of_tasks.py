@@ -88,6 +88,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _TASKS,
     ),
     _mutant(
+        "renamed-task-calls-anew",
+        None,
+        "a task that was renamed makes none of its calls a second time",
+        "understudy_actors.executor.doubtful_calls.DoubtfulCalls.check",
+        swap("self._recorded.missing is not None", "False"),
+        _TASKS,
+    ),
+    _mutant(
+        "new-task-parks-its-run",
+        None,
+        "a task without history waits until the recorded ones have begun",
+        "understudy_actors.executor.doubtful_calls.DoubtfulCalls.hold",
+        drop("yield from event.wait().__await__()"),
+        _TASKS,
+    ),
+    _mutant(
         "handle-awaited-with-credit",
         None,
         "a coroutine that awaits a handle uses no credit meanwhile",

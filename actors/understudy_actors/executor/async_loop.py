@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Final
 
 from understudy_actors import lent_slots
 from understudy_actors.activation import Run
@@ -19,6 +19,10 @@ from understudy_actors.executor.stall_watch import current_line
 from understudy_actors.interpreter.ports import LoopName
 from understudy_actors.interpreter.requests import Request, answer_with, awaited_elsewhere
 from understudy_actors.interpreter.strands import Strand
+
+#: Seconds for which a task that the history does not know may not call while recorded tasks have
+#: not begun. The function starts them within moments, unless it waits for something else before.
+HOLD_S: Final = 10.0
 
 
 class AsyncLoop:
@@ -36,6 +40,8 @@ class AsyncLoop:
         The library of the loop.
     on_news
         Called instead of `take_news` when something has settled in the middle of a step.
+    hold_turns
+        Turns of the loop for which a doubtful call is held back (`CoroutineRun`); None: `HOLD_S`.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class AsyncLoop:
         *,
         name: LoopName = "trio",
         on_news: Callable[[Run], None] | None = None,
+        hold_turns: int | None = None,
     ) -> None:
         self.results = results
         self.now_ms = now_ms
@@ -53,6 +60,7 @@ class AsyncLoop:
         self.events: EventLoop = make_loop(name, self)
         self.stopping = False
         self._name = name
+        self._hold_turns = hold_turns
         self._on_submit = on_submit
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
@@ -86,6 +94,13 @@ class AsyncLoop:
             self._run_soon(self.call_after, turns - 1, function)
         else:
             function()
+
+    def call_after_hold(self, function: Callable[[], None]) -> None:
+        """Call `function`, on the loop's thread, when nothing is to be held back any longer."""
+        if self._hold_turns is None:
+            self.events.call_later(HOLD_S, function)
+        else:
+            self.call_after(self._hold_turns, function)
 
     def close(self, run: Run) -> None:
         """Cancel a dropped run, so that it unwinds and is closed."""

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.errors import RequestError
+from understudy_actors.executor.doubtful_calls import DoubtfulCalls
 from understudy_actors.executor.event_loops import Event, EventLoop
 from understudy_actors.executor.forked import end_of_step
 from understudy_actors.executor.results import Results
@@ -57,6 +58,9 @@ class Home(Protocol):
     @property
     def on_news(self) -> Callable[[Run], None]:
         """Has `CoroutineRun.take_news` called on the loop's thread; is called on any thread."""
+
+    def call_after_hold(self, function: Callable[[], None]) -> None:
+        """Call `function`, on the loop's thread, when nothing is to be held back any longer."""
 
     def strand_of_caller(self, run: CoroutineRun) -> Strand | None:
         """Return the strand of the current task, if it belongs to `run`."""
@@ -121,6 +125,8 @@ class CoroutineRun:
         self._wake: Event = home.events.event()
         #: the requests of tasks
         self._waits: TaskWaits
+        #: calls of tasks that may be recorded ones with another name
+        self._doubtful: DoubtfulCalls
         #: tasks that wait until the broker has answered more of what the run has asked for
         self._held_back: dict[Event, None] = {}
         self._report_is_due = False
@@ -265,11 +271,13 @@ class CoroutineRun:
         """Take in a task that `creator` has started."""
         routine = self._routine
         if routine.task_waits is None:
-            routine.task_waits = self._waits = TaskWaits(routine.calls)
+            self._doubtful = DoubtfulCalls(routine.replay, self._home)
+            routine.task_waits = self._waits = TaskWaits(routine.calls, self._doubtful.check)
             routine.replay.find_strand = lambda: self._home.strand_of_caller(self)
             self._hear_news()
-        self._tasks[task] = TaskNode(self, creator.strand.branch(name))
-        return self._tasks[task]
+        node = self._tasks[task] = TaskNode(self, creator.strand.branch(name))
+        self._doubtful.task_began(node.strand.id)
+        return node
 
     def task_ended(self, task: object) -> None:
         """Forget a task."""
@@ -284,6 +292,7 @@ class CoroutineRun:
         routine = self._routine
         while routine.is_overdrawn and not self._is_over():
             yield from self._wait_for_room()
+        yield from self._doubtful.hold(asked)
         if self._is_over() or not routine.alive:
             raise RequestError(
                 f"{asked!r} was awaited by a task that {routine.function.name} has left behind: "

@@ -60,6 +60,9 @@ class EventLoop(Protocol):
     def stop(self) -> None:
         """Cancel all tasks, and end."""
 
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> None:
+        """Call `function` after so many seconds, unless the loop has ended by then."""
+
     def start(
         self, variables: Variables, main: Callable[[], Coroutine[Any, Any, None]]
     ) -> Callable[[], None]:
@@ -107,6 +110,15 @@ class TrioLoop:
     def stop(self) -> None:
         """Cancel all tasks, and end."""
         self._nursery.cancel_scope.cancel()
+
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> None:
+        """Call `function` after so many seconds, unless the loop has ended by then."""
+        # Not from the current task, because the new one would be taken for a task of its function.
+        self.run_soon(self._nursery.start_soon, self._sleep_and_call, delay_s, function)
+
+    async def _sleep_and_call(self, delay_s: float, function: Callable[[], object]) -> None:
+        await trio.sleep(delay_s)
+        function()
 
     def start(
         self, variables: Variables, main: Callable[[], Coroutine[Any, Any, None]]
@@ -258,6 +270,11 @@ class AsyncioLoop:
         """Cancel all tasks, and end."""
         self._stopping = True
         self._loop.stop()
+
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> None:
+        """Call `function` after so many seconds, unless the loop has ended by then."""
+        # Not with `loop.call_later`, whose timers count as time limits of the current task.
+        self._call_at(self._loop.time() + delay_s, function)
 
     def start(
         self, variables: Variables, main: Callable[[], Coroutine[Any, Any, None]]

@@ -102,6 +102,19 @@ def left_over(
     return error
 
 
+def renamed(record: PromiseRecord, spec: CallSpec) -> NonDeterminismError:
+    """Return the error of a task that makes a call while a recorded task has not begun.
+
+    Parameters
+    ----------
+    record
+        A call of the recorded task.
+    """
+    site = record.param.headers.get(HEADER_SITE, "?")
+    asked = f"{spec.label} as {spec.place or spec.id}, in a task that the history does not know"
+    return NonDeterminismError(record.id, describe(record), asked, site, spec.site)
+
+
 def defined_at(fn: Callable[..., Any]) -> str:
     """Return the place where a function is defined (``/app/file.py:12``); ``?`` if unknown."""
     code = getattr(fn, "__code__", None)

@@ -15,11 +15,12 @@ from understudy_actors.interpreter.determinism import (
     difference,
     left_over,
     place_of,
+    renamed,
 )
 from understudy_actors.interpreter.empty import NO_NAMES, NO_SET
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.requests import CallSpec, Promise
-from understudy_actors.interpreter.strands import Strand
+from understudy_actors.interpreter.strands import RecordedStrands, Strand
 from understudy_actors.interpreter.wait import Wait
 from understudy_store.records import PENDING, RESOLVED, PromiseRecord
 
@@ -78,6 +79,25 @@ class ReplayState(msgspec.Struct, eq=False):
     def has_called(self) -> bool:
         """True if the function, or a task that it has started, has made calls."""
         return bool(self.own.calls_made) or self.own.tasks_called
+
+    def recorded_strands(self) -> RecordedStrands:
+        """Return the strands of the recorded calls that the code has not made yet."""
+        return RecordedStrands(self.own.id, (place_of(self.known[id]) for id in self.unmade))
+
+    def check_renamed(self, strands: RecordedStrands, spec: CallSpec) -> None:
+        """Refuse a call of a task that the history does not know, while a recorded one is missing.
+
+        Raises
+        ------
+        NonDeterminismError
+            The task seems to be the recorded one under another name.
+        """
+        if strands.is_doubtful(spec.place or spec.id):
+            prefix = f"{strands.missing}."
+            left = [self.known[id] for id in self.unmade]
+            calls = [record for record in left if place_of(record).startswith(prefix)]
+            self.mismatch = renamed(min(calls, key=_age), spec)
+            raise self.mismatch
 
     def load(self, history: list[PromiseRecord]) -> None:
         """Take in the children that were recorded before this run began."""
@@ -203,4 +223,9 @@ class ReplayState(msgspec.Struct, eq=False):
         if not self.unmade:
             return None
         left = [self.known[id] for id in self.unmade]
-        return min(left, key=lambda record: (record.created_at, record.id))
+        return min(left, key=_age)
+
+
+def _age(record: PromiseRecord) -> tuple[int, str]:
+    """Return what sorts records by when they were made."""
+    return record.created_at, record.id

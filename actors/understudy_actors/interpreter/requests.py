@@ -6,7 +6,7 @@ There are three ways to yield one: ``x = yield request`` in a generator (type ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextvars import Context as Variables
 from contextvars import ContextVar
 from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, Unpack
@@ -310,6 +310,15 @@ class Race(Request[T_co]):
         self.spec = spec
         self.items = items
         self.cancel = cancel
+
+
+def specs_in(request: Request[Any]) -> Iterator[CallSpec]:
+    """Yield the calls that a request makes, if they are not made yet."""
+    if isinstance(request, Call | Sleep | Race):
+        yield request.spec
+    if isinstance(request, All | Race):
+        for item in request.items:
+            yield from specs_in(item)
 
 
 class Gather(Request[None]):

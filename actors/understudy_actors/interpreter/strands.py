@@ -10,12 +10,18 @@ names follow from the order in which one strand starts its tasks, and from nothi
 
 Tasks are counted by name, because a library starts tasks too (to connect, say), and not always the
 same number of them.
+
+A task that was renamed is a new strand, whose calls would be made a second time before the end of
+the function tells that the old ones are left over. So `RecordedStrands` holds back the new calls of
+a strand without history for as long as a strand of the history has not begun. In a true replay that
+is over soon: whatever made the history has begun all of its strands without these calls.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -27,6 +33,8 @@ from understudy_store.limits import ID_CHARS_MAX
 #: characters of a task's name in ids
 _NAME_CHARS_MAX: Final = 40
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9_]+")
+#: Matches what is left of a strand's id in the id of a call that was too long (see `child_ids`).
+_SHORTENED: Final = re.compile(r"~[0-9a-f]{32}$")
 
 
 class Strand(msgspec.Struct, eq=False):
@@ -84,3 +92,44 @@ class Strand(msgspec.Struct, eq=False):
             self._tasks = {}
         count = self._tasks[name] = self._tasks.get(name, 0) + 1
         return Strand(f"{self.id}.{name}-{count}", self.time_ms)
+
+
+class RecordedStrands:
+    """The strands of tasks in a history, some of which have not begun again yet.
+
+    Parameters
+    ----------
+    own
+        The id of the run, whose own strand is always there.
+    places
+        The ids that the recorded calls have by their place.
+    """
+
+    __slots__ = ("_known", "_missing")
+
+    def __init__(self, own: str, places: Iterable[str]) -> None:
+        self._known = {own}
+        self._known.update(strand for place in places if (strand := _strand_of(place)) is not None)
+        self._missing = self._known - {own}
+
+    def begun(self, strand: str) -> None:
+        """Note that a task has begun a strand."""
+        self._missing.discard(strand)
+
+    def is_doubtful(self, place: str) -> bool:
+        """Return whether the call in this place may be made anew because its task was renamed."""
+        if not self._missing:
+            return False
+        strand = _strand_of(place)
+        return strand is not None and strand not in self._known
+
+    @property
+    def missing(self) -> str | None:
+        """One of the strands that have not begun; None: all have."""
+        return min(self._missing, default=None)
+
+
+def _strand_of(place: str) -> str | None:
+    """Return the id of the strand that a place belongs to; None if the place does not tell."""
+    strand = place.rpartition(".")[0]
+    return None if _SHORTENED.search(strand) else strand

@@ -13,10 +13,19 @@ from understudy_actors.interpreter.yields import answer
 
 
 class TaskWaits:
-    """Answers the requests of the tasks of one run, and keeps what they wait for."""
+    """Answers the requests of the tasks of one run, and keeps what they wait for.
 
-    def __init__(self, calls: ChildCalls) -> None:
+    Parameters
+    ----------
+    calls
+        The calls of the run.
+    check
+        Raises if a request must not be answered.
+    """
+
+    def __init__(self, calls: ChildCalls, check: Callable[[Request[Any]], None]) -> None:
         self._calls = calls
+        self._check = check
         #: the ids that count for each wait, and whom to wake
         self._wakes: dict[Wait, tuple[list[str], Callable[[], None]]] = {}
         self._by_id: dict[str, list[Wait]] = {}
@@ -42,6 +51,7 @@ class TaskWaits:
         return self._within(result, wait.finish)
 
     def _answer(self, asked: Request[Any]) -> Any:
+        self._check(asked)
         if self._calls.deferred:
             self._calls.make_deferred(asked, alone=False)
         return answer(self._calls, asked)

@@ -130,7 +130,9 @@ class SimulatedExecutor:
             from understudy_actors.executor.async_loop import AsyncLoop  # loads trio
 
             now_ms = partial(self._loop_now_ms, name)
-            loop = AsyncLoop(self._results, now_ms, name=name, on_news=self._on_news)
+            loop = AsyncLoop(
+                self._results, now_ms, name=name, on_news=self._on_news, hold_turns=QUIET_TURNS
+            )
             self._loops[name] = loop
         self._threads.enter(self._loop_threads.get(name, UNKNOWN_THREAD))
         if run not in self._open:

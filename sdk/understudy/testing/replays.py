@@ -334,7 +334,9 @@ class _ReplaySteps:
         signals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         results = Results(lambda _: signals.put(None))
         routine = self._routine
-        loop = AsyncLoop(results, lambda: now_ms, name=routine.function.loop)
+        loop = AsyncLoop(
+            results, lambda: now_ms, name=routine.function.loop, hold_turns=QUIET_TURNS
+        )
         run = Run(Activation(routine.record, 1), routine, None)
         loop.submit(run)
         asked = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -50,7 +51,7 @@ class Player:
             rig.env, function, record, origin=ROOT, branch=ROOT, data=data, history=history
         )
         self.run = Run(Activation(record, 1), self.routine, None)
-        self.loop = AsyncLoop(rig.results, lambda: START, name=name)
+        self.loop = AsyncLoop(rig.results, lambda: START, name=name, hold_turns=50)
         self.promises = {record.id: record for record in history or ()}
         self.pending = [r.id for r in self.promises.values() if r.state == PENDING]
         self.waits = False
@@ -180,6 +181,7 @@ def tree(name: LoopName, depth: int, chance: random.Random) -> Callable[[Any], A
             seen += [ctx.time, ctx.random.random()]
         return [repr(each) for each in seen]
 
+    branch.__qualname__ = chance.choice(("buy", "pack", "ship"))
     return branch
 
 
@@ -367,6 +369,78 @@ def test_a_changed_call_of_a_task_is_found_before_it_is_made(
     assert "rpc new" in str(mismatch)
     assert not player.ended.result.commands
     assert seen == [], "the task could catch it, and go on"
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_renamed_task_makes_no_calls_and_the_way_back_goes_on(play: Play, name: LoopName) -> None:
+    async def buy(ctx: Any) -> None:
+        for _ in range(2):
+            with suppress(RuntimeError):
+                await ctx.rfc("leaf")
+
+    async def purchase(ctx: Any) -> None:
+        await buy(ctx)
+
+    tasks = [buy]
+
+    async def root(ctx: Any) -> None:
+        if name == "asyncio":
+            await asyncio.gather(*(task(ctx) for task in 2 * tasks))
+            return
+        async with trio.open_nursery() as nursery:
+            for task in 2 * tasks:
+                nursery.start_soon(task, ctx)
+
+    first = play(name, root)
+    first.turn_until(lambda: first.waits)
+    first.settle("root.buy-1.1")
+    first.turn_until(lambda: "root.buy-1.2" in first.promises)
+    history = list(first.promises.values())
+    first.stop()
+    tasks[:] = [purchase]
+    changed = play(name, root, history=history)
+    changed.turn_until(changed.at_end)
+    assert changed.ended is not None
+    mismatch = str(changed.ended.result.mismatch)
+    assert re.search(r"as root\.purchase-\d\.1, in a task that the history does not", mismatch)
+    assert list(changed.promises.values()) == history
+    changed.stop()
+    tasks[:] = [buy]
+    back = play(name, root, history=history)
+    while not back.is_done():
+        if back.pending and back.waits:
+            back.settle(back.pending[0])
+        else:
+            back.turn()
+    assert set(back.promises) == {f"root.buy-{task}.{call}" for task in (1, 2) for call in (1, 2)}
+
+
+def test_a_new_task_may_call_once_the_recorded_ones_have_begun(play: Play) -> None:
+    release = asyncio.Event()
+
+    async def early(ctx: Any) -> Any:
+        return await ctx.rfc("leaf")
+
+    async def late(ctx: Any) -> Any:
+        return await ctx.rfc("leaf")
+
+    async def root(ctx: Any) -> Any:
+        first = asyncio.create_task(early(ctx)) if history else None
+        await release.wait()
+        second = asyncio.create_task(late(ctx))
+        return [await (first or asyncio.create_task(early(ctx))), await second]
+
+    history: list[PromiseRecord] = []
+    release.set()
+    player = play("asyncio", root)
+    player.turn_until(lambda: "root.late-1.1" in player.promises)
+    history.append(player.promises["root.late-1.1"])
+    player.stop()
+    release = asyncio.Event()
+    again = play("asyncio", root, history=history)
+    again.loop.call_after(5, release.set)
+    again.turn_until(lambda: "root.early-1.1" in again.promises)
+    assert again.ended is None
 
 
 @pytest.mark.parametrize("name", LOOPS)
