@@ -14,7 +14,7 @@ from time import monotonic
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: Descriptors that a process asks for at most: far more than it uses.
 DESCRIPTORS_MAX: Final = 1_048_576
@@ -28,12 +28,36 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 _COLLECTION_THRESHOLDS: Final = (50_000, 20, 50)
 
 
+def signals_to_handle() -> list[signal.Signals]:
+    """Return the signals that are to stop this process in order.
+
+    A terminal that closes sends SIGHUP. It is left alone if it has not its default action: `nohup`
+    has it ignored, and an app may have a handler of its own.
+    """
+    is_default = signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    return [number for number in STOP_SIGNALS if number != signal.SIGHUP or is_default]
+
+
+def is_repeated(number: int, first: int, after_s: float) -> bool:
+    """Return whether a signal is no second request, `after_s` seconds after the latest one.
+
+    Of a terminal that closes, the kernel and the shell both tell, some time apart. Nobody is left
+    who could ask for the end twice.
+
+    Parameters
+    ----------
+    first
+        The number of the first signal.
+    """
+    return number == signal.SIGHUP or (number == first and after_s < SAME_REQUEST_S)
+
+
 class StopSignals:
-    """Turns SIGINT and SIGTERM into a request to stop, while the block runs.
+    """Turns SIGINT, SIGTERM and SIGHUP into a request to stop, while the block runs.
 
     The first signal calls `on_stop`. The second ends the process at once, with the exit code that
-    shells use (130 or 143), unless it is the same one within `SAME_REQUEST_S`. Handlers run on the
-    main thread between two instructions, whatever it does; on any other thread this does nothing,
+    shells use (130 or 143), unless `is_repeated` says that it is none. Handlers run on the main
+    thread between two instructions, whatever it does; on any other thread this does nothing,
     because only the main one may set handlers.
 
     A process that is forked from this one gets the handlers back that were there before. It stops
@@ -68,7 +92,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
+            for number in signals_to_handle():
                 self._handlers_before[number] = signal.signal(number, self._handle)
             _active.add(self)
         return self
@@ -91,8 +115,8 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.received:
-            is_same = number == self.received and monotonic() - self._received_at < SAME_REQUEST_S
-            if is_same or not self.kills:
+            after_s = monotonic() - self._received_at
+            if is_repeated(number, self.received, after_s) or not self.kills:
                 return
             if self._on_kill is not None:
                 self._on_kill()

@@ -809,7 +809,7 @@ class Runtime:
         self.session.stop(seconds("timeout", timeout, zero=True))
 
     def serve(self) -> int:
-        """Be a node, and nothing else, until the process gets SIGTERM or SIGINT.
+        """Be a node, and nothing else, until the process gets SIGTERM, SIGINT or SIGHUP.
 
         The first signal lets running functions finish; the second ends the process at once. The
         node keeps trying to reach its broker for as long as it lives.

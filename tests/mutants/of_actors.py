@@ -636,11 +636,14 @@ _WORKERS: Final = (
         _FORKED,
     ),
     _mutant(
-        "forked-uses-ctx",
+        "forked-awaits",
         None,
-        "a process that a function forks makes no calls in the name of the node",
-        "understudy_actors.executor.worker_pool.WorkerPool._report_part",
-        drop("if self._results.is_copy:\n    end_process(went_on())"),
+        "a process that a function forks cannot go on as the node",
+        "understudy_actors.executor.forked.end_of_step",
+        drop(
+            "if result.trap is not NO_TRAP or (routine.wait is not None and ended is None):\n"
+            "    end_process(went_on())"
+        ),
         _FORKED,
     ),
     _mutant(

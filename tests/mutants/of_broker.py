@@ -18,6 +18,7 @@ _CLOCK: Final = "test_clock.py"
 _COALESCER: Final = "core/test_reply_coalescer.py"
 _CORE_RANDOM: Final = "core/test_core_random.py"
 _WATCHES: Final = "core/test_watches.py"
+_STOP_SIGNALS: Final = "tests/integration/broker/test_stop_signals.py"
 _SERVER: Final = "tests/integration/broker/test_server.py"
 
 _BATCHES: Final = (
@@ -594,10 +595,30 @@ _CLOCKS: Final = (
     ),
 )
 
+_SIGNALS: Final = (
+    _mutant(
+        "ignored-hangup-stops",
+        None,
+        "a process that began with SIGHUP ignored, as under nohup, ignores it",
+        "understudy_broker.process.signals_to_handle",
+        swap("number != signal.SIGHUP or is_default", "True"),
+        _STOP_SIGNALS,
+    ),
+    _mutant(
+        "second-hangup-kills",
+        None,
+        "a terminal that closes asks once, however often it says so",
+        "understudy_broker.process.is_repeated",
+        swap("number == signal.SIGHUP", "False"),
+        _STOP_SIGNALS,
+    ),
+)
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *_BATCHES,
     *_FRAMES_IN_ORDER,
     *_DISPATCH,
     *_DELAYED_REPLIES,
     *_CLOCKS,
+    *_SIGNALS,
 )

@@ -49,8 +49,8 @@ WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], Callable[[], None] |
 def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -> int:
     """Run a broker until a signal comes; must be called on the main thread.
 
-    The first SIGINT or SIGTERM stops it in order: what was performed is committed and answered, and
-    peers are told. The second ends the process at once.
+    The first SIGINT, SIGTERM or SIGHUP stops it in order: what was performed is committed and
+    answered, and peers are told. A second SIGINT or SIGTERM ends the process at once.
 
     Under a supervisor (`watch`), a signal only asks the supervisor: if all processes are to stop,
     this broker is the last, because nodes that finish their calls need it.

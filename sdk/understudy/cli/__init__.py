@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     The exit code: 0 for success, 1 for a failure, 2 for wrong usage, 3 for what the broker refuses,
-    4 if none answers, 130 after SIGINT and 143 after SIGTERM.
+    4 if none answers, 130 after SIGINT, 143 after SIGTERM and 129 after SIGHUP.
     """
     if os.getpid() == 1:
         from understudy.processes.init import become_init

@@ -124,7 +124,7 @@ def root(
       2  wrong usage
       3  the broker refused the request
       4  no broker answers
-      130, 143  stopped by SIGINT, SIGTERM
+      129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
 
 

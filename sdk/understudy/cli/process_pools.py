@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
@@ -13,7 +12,7 @@ import trio
 from understudy.cli.client import Client
 from understudy.errors import innermost
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
-from understudy_broker.process import SAME_REQUEST_S
+from understudy_broker.process import is_repeated, signals_to_handle
 
 #: seconds in which a broker must answer after its start
 BROKER_START_S: Final = 30.0
@@ -30,7 +29,7 @@ Body = Callable[[Pool, Say], Awaitable[None]]
 def run_pool(label: str, names: Iterable[str], body: Body) -> int:
     """Run `body`, which starts processes, and keep them running until a signal.
 
-    The first SIGINT or SIGTERM stops the processes in order, the second kills them.
+    The first SIGINT, SIGTERM or SIGHUP stops the processes in order, the second kills them.
 
     Parameters
     ----------
@@ -68,12 +67,12 @@ async def _run_pool(label: str, names: Iterable[str], body: Body) -> int:
 async def _obey_signals(
     pool: Pool, received: list[int], say: Say, task_status: trio.TaskStatus[None]
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*signals_to_handle()) as signals:
         task_status.started()
         requested_at = -math.inf
         async for number in signals:
             now = trio.current_time()
-            if number in received and now - requested_at < SAME_REQUEST_S:
+            if received and is_repeated(number, received[0], now - requested_at):
                 continue
             requested_at = now
             if not received:

@@ -45,7 +45,7 @@ class StopRequest:
 
 @contextmanager
 def stop_at_signal() -> Iterator[StopRequest]:
-    """Give the block a `StopRequest`, set by SIGTERM, by SIGINT and by the death of the parent.
+    """Give the block a `StopRequest`, set by a signal or by the death of the parent.
 
     A second signal ends the process at once, unless it has a supervisor: a service manager may
     signal both, and the supervisor passes it on and kills what takes too long. Signals are received

@@ -81,9 +81,9 @@ def broker(
 ) -> int:
     """Run a broker.
 
-    A broker keeps promises in its store and hands out tasks to nodes. The first SIGTERM or SIGINT
-    stops it in order, the second at once. Neither loses anything, and neither does a crash: nodes
-    reconnect by themselves and continue.
+    A broker keeps promises in its store and hands out tasks to nodes. The first SIGTERM, SIGINT
+    or SIGHUP stops it in order, the second SIGTERM or SIGINT at once. Neither loses anything, and
+    neither does a crash: nodes reconnect by themselves and continue.
 
     \b
     Examples:

@@ -60,9 +60,9 @@ def node(
 ) -> int:
     """Run a node: perform calls with the functions of an app.
 
-    The module is looked up in the working directory first. The first SIGTERM or SIGINT stops the
-    node in order: running functions finish, or are handed back after 10 s. The second stops it at
-    once. Without a broker the node waits until one answers.
+    The module is looked up in the working directory first. The first SIGTERM, SIGINT or SIGHUP
+    stops the node in order: running functions finish, or are handed back after 10 s. The second
+    SIGTERM or SIGINT stops it at once. Without a broker the node waits until one answers.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def node(
     Exit codes:
       1         another node has this id
       2         wrong usage, or the app cannot be imported
-      130, 143  stopped by SIGINT, SIGTERM
+      129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
     from understudy.cli.errors import UsageError
     from understudy.cli.runtime_loader import load_runtime

@@ -45,7 +45,7 @@ def spawn(
     Exit codes:
       1         no broker answers at the start, or a node keeps dying
       2         wrong usage
-      130, 143  stopped by SIGINT, SIGTERM
+      129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
     from understudy.cli.process_pools import Say, count, run_pool, start_all, wait_for_nodes

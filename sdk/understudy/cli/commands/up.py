@@ -56,7 +56,7 @@ def up(
     Exit codes:
       1         the broker's address is in use, no broker answers, or a process keeps dying
       2         wrong usage, or the file is wrong
-      130, 143  stopped by SIGINT, SIGTERM
+      129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
     from understudy.cli.errors import UsageError
