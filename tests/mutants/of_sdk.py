@@ -441,8 +441,16 @@ _VALUES: Final = (
         None,
         "an instance in a field that does not name its class is refused where it is sent",
         "understudy.values.encoding.Converter.convert_fields",
-        swap("self.instances != instances and name in classless", "False"),
+        swap("self.instances != instances\n", "False\n"),
         _CLASSES,
+    ),
+    _mutant(
+        "pickled-member-by-value",
+        None,
+        "a member of an enum whose value is pickled is found by its name",
+        "understudy.values.encoding._convert_enum",
+        swap("converter.pickles != pickles", "False"),
+        "values/test_pickles.py",
     ),
     _mutant(
         "protocol-takes-any-class",

@@ -436,6 +436,8 @@ class EnumBuilder(ClassBuilder):
 
     def make(self, value: Any) -> Any:
         if type(value) is Tagged and value.is_enum:
+            if value.member is not None:
+                return self._member(value.member)
             value = value.value
         if value is None and None not in (member.value for member in self.hint):
             return None
@@ -444,6 +446,12 @@ class EnumBuilder(ClassBuilder):
             return self.hint(raw)
         except (ValueError, TypeError, KeyError) as error:
             raise MismatchError(f"{raw!r} is no value of {_name(self.hint)}") from error
+
+    def _member(self, name: str) -> enum.Enum:
+        member = self.hint.__members__.get(name)
+        if member is None:
+            raise MismatchError(f"{name!r} is no member of {_name(self.hint)}")
+        return member
 
 
 class NamedTupleBuilder(ClassBuilder):
@@ -629,10 +637,14 @@ class ModelBuilder(RecordBuilder):
             made, "__pydantic_fields_set__", set(names_set) & (declared.keys() | (extra or {}))
         )
         allows = self.hint.model_config.get("extra") == "allow"
-        object.__setattr__(
-            made, "__pydantic_extra__", builders.build(extra or {}) if allows else None
-        )
-        object.__setattr__(made, "__pydantic_private__", self._private(private))
+        rest = {
+            "__pydantic_extra__": builders.build(extra or {}) if allows else None,
+            "__pydantic_private__": self._private(private),
+        }
+        for name, item in rest.items():
+            # The class of root models has these itself, and they would go into `__dict__`.
+            if item is not None or not self._is_root:
+                object.__setattr__(made, name, item)
         return made
 
     def _private(self, sent: Any) -> dict[str, Any] | None:

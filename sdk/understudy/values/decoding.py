@@ -39,17 +39,25 @@ class Tagged:
     state
         Of a pydantic model: the names of the fields that were set, the extra fields, and the
         private attributes.
+    member
+        The name of an enum's member, if its value does not tell which it is.
     """
 
-    __slots__ = ("name", "value", "is_enum", "state")
+    __slots__ = ("name", "value", "is_enum", "state", "member")
 
     def __init__(
-        self, name: str, value: Any, is_enum: bool, state: tuple[Any, Any, Any] | None = None
+        self,
+        name: str,
+        value: Any,
+        is_enum: bool,
+        state: tuple[Any, Any, Any] | None = None,
+        member: str | None = None,
     ) -> None:
         self.name = name
         self.value = value
         self.is_enum = is_enum
         self.state = state
+        self.member = member
 
 
 def refuse_pickle(data: memoryview) -> Any:
@@ -111,10 +119,12 @@ class Decoder:
         if code == extension_types.PAIRS:
             return _dict_of_pairs(inner)
         if code in (extension_types.ENUM, extension_types.RECORD):
-            name, value = inner
+            name, value, *member = inner
             if type(name) is not str:
                 raise RefusedError("a class name is not text")
-            return Tagged(name, value, code == extension_types.ENUM) if self._tagged else value
+            if not self._tagged:
+                return value
+            return Tagged(name, value, code == extension_types.ENUM, None, *member)
         if code == extension_types.MODEL:
             return self._model(*inner)
         raise RefusedError(

@@ -16,7 +16,7 @@ import enum
 import functools
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +28,7 @@ from understudy.values.builders import is_instrumented, written_by_pydantic
 from understudy.values.class_kinds import SCALARS, is_model, is_named_tuple
 from understudy.values.class_names import wire_name
 from understudy.values.paths import LocatedError, key_step
-from understudy.values.structure import classless_fields
+from understudy.values.structure import name_classes
 from understudy.values.zones import ZoneError, zone_text
 
 #: writes a plain value as msgpack
@@ -110,7 +110,15 @@ class Converter:
         Encodes an exception among the values.
     """
 
-    __slots__ = ("pickle", "items_left", "depth", "model_depth", "instances", "_encode_error")
+    __slots__ = (
+        "pickle",
+        "items_left",
+        "depth",
+        "model_depth",
+        "instances",
+        "pickles",
+        "_encode_error",
+    )
 
     def __init__(
         self, pickle: bool, items_max: int, encode_error: Callable[[BaseException], bytes]
@@ -123,6 +131,8 @@ class Converter:
         self.model_depth = 0
         #: how many instances of users' classes have been converted
         self.instances = 0
+        #: how many values have been pickled
+        self.pickles = 0
 
     def convert(self, value: Any) -> Any:
         """Return `value` itself if msgpack holds it as it is, else its substitute.
@@ -169,14 +179,16 @@ class Converter:
         return converted
 
     def convert_fields(
-        self, fields: Iterable[tuple[str, Any]], classless: frozenset[str] = frozenset()
+        self, fields: Iterable[tuple[str, Any]], name_classes: Mapping[str, bool] | None = None
     ) -> dict[str, Any]:
         """Convert the values of `fields`; a failure carries the name of its field.
 
         Parameters
         ----------
-        classless
-            The fields of which a reader could not rebuild instances of classes.
+        name_classes
+            Whether the annotation of each field names classes, which a reader can rebuild; None
+            if a reader can always do it. Instances in attributes that have no annotation are
+            pickled too, but are otherwise left to the reader, which may want raw data.
         """
         converted: dict[str, Any] = {}
         name = ""
@@ -184,7 +196,11 @@ class Converter:
             for name, value in fields:
                 instances = self.instances
                 converted[name] = self.convert(value)
-                if self.instances != instances and name in classless:
+                if (
+                    self.instances != instances
+                    and name_classes is not None
+                    and not name_classes.get(name, not self.pickle)
+                ):
                     converted[name] = self._convert_classless(value)
         except UnencodableError as error:
             error.steps.append(f".{name}")
@@ -194,15 +210,20 @@ class Converter:
     def convert_instance(self, value: Any, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the name of the class of an instance, and its fields, converted."""
         kind: Any = type(value)
-        converted = self.convert_fields(fields.items(), classless_fields(kind))
+        converted = self.convert_fields(fields.items(), name_classes(kind))
         self.instances += 1
         return wire_name(kind), converted
+
+    def convert_to_pickle(self, value: Any) -> Ext:
+        """Pickle `value`; may raise any `Exception`."""
+        self.pickles += 1
+        return Ext(extension_types.PICKLE, pickles.dumps(value))
 
     def _convert_classless(self, value: Any) -> Any:
         """Pickle a field's value, because its annotation does not say how to rebuild it."""
         if self.pickle:
             with contextlib.suppress(Exception):
-                return Ext(extension_types.PICKLE, pickles.dumps(value))
+                return self.convert_to_pickle(value)
         raise UnencodableError(
             "an instance of a class, which the annotation of the field does not name, so it could "
             "not be rebuilt",
@@ -216,7 +237,7 @@ class Converter:
         name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
         if self.pickle:
             try:
-                return Ext(extension_types.PICKLE, pickles.dumps(value))
+                return self.convert_to_pickle(value)
             except Exception as error:
                 problem = f"object of type {name} cannot be pickled: {error}"
                 raise UnencodableError(problem, "Pass plain data") from error
@@ -305,7 +326,7 @@ def _conversion_with_zone(code: int) -> Callable[[Converter, Any], Ext]:
         except (ZoneError, UnicodeEncodeError) as error:
             if converter.pickle:
                 with contextlib.suppress(Exception):
-                    return Ext(extension_types.PICKLE, pickles.dumps(value))
+                    return converter.convert_to_pickle(value)
             problem, *advice = str(error).split(". ", 1)
             raise UnencodableError(
                 f"a time: {problem}", *advice or ["Give the zone another name"]
@@ -332,9 +353,13 @@ def _convert_uuid(_: Converter, value: uuid.UUID) -> Ext:
 
 
 def _convert_enum(converter: Converter, value: enum.Enum) -> Ext:
+    pickles = converter.pickles
     raw = converter.convert_fields([("value", value.value)])["value"]
     kind: Any = type(value)
     converter.instances += 1
+    if converter.pickles != pickles and value.name in kind.__members__:
+        # What was pickled arrives as another object, by which the member may not be found.
+        return Ext(extension_types.ENUM, encode((wire_name(kind), raw, value.name)))
     return Ext(extension_types.ENUM, encode((wire_name(kind), raw)))
 
 
@@ -395,16 +420,19 @@ def _convert_model(converter: Converter, value: Any) -> Ext:
             # SQLAlchemy's own attributes stay here, and the constructor makes new ones.
             dumped = value.model_dump(round_trip=True, warnings=False)
             return Ext(extension_types.RECORD, encode(converter.convert_instance(value, dumped)))
-        fields = {name: vars(value)[name] for name in type(value).model_fields}
-        kind, converted = converter.convert_instance(value, fields)
-        if type(value).__pydantic_root_model__:
+        kind: Any = type(value)
+        fields = {name: vars(value)[name] for name in kind.model_fields}
+        wire_kind, converted = converter.convert_instance(value, fields)
+        if kind.__pydantic_root_model__:
             converted = converted["root"]
         extra, private = (
-            None if attributes is None else converter.convert_fields(attributes.items())
+            None
+            if attributes is None
+            else converter.convert_fields(attributes.items(), name_classes(kind))
             for attributes in (value.__pydantic_extra__, value.__pydantic_private__)
         )
         names_set = sorted(value.__pydantic_fields_set__)
-        return Ext(extension_types.MODEL, encode([kind, converted, names_set, extra, private]))
+        return Ext(extension_types.MODEL, encode([wire_kind, converted, names_set, extra, private]))
     finally:
         converter.model_depth -= 1
 

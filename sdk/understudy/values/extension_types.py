@@ -14,7 +14,7 @@ DATE        ISO 8601
 TIMEDELTA   msgpack array [days, seconds, microseconds]
 DECIMAL     its text
 UUID        16 bytes
-ENUM        msgpack array [class, value]
+ENUM        msgpack array [class, value], and the member's name if the value is pickled
 RECORD      msgpack array [class, fields]; dataclasses and Structs. The fields of a named tuple are
             a TUPLE, those of other classes inside a pydantic model are what pydantic reads
 PICKLE      the bytes that cloudpickle made

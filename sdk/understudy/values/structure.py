@@ -198,16 +198,15 @@ def field_hints(kind: Any, arguments: tuple[Any, ...] = ()) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def classless_fields(kind: Any) -> frozenset[str]:
-    """Return the annotated fields of a class whose annotation names no class.
+def name_classes(kind: Any) -> Mapping[str, bool]:
+    """Return whether the annotation of each annotated field of a class names classes.
 
     A type parameter may stand for one.
     """
-    return frozenset(
-        name
+    return {
+        name: _names_class(builder_of(hint)) or _has_parameter(hint)
         for name, hint in field_hints(kind).items()
-        if not _names_class(builder_of(hint)) and not _has_parameter(hint)
-    )
+    }
 
 
 def _names_class(builder: Builder | None) -> bool:

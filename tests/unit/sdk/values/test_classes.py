@@ -496,7 +496,12 @@ class TestModels:
         check(Strict.model_construct(color="red", item={"sku": "a"}, numbers=["1"]), Strict)
 
     def test_a_root(self) -> None:
-        check(pydantic.RootModel[dict[str, Item]]({"a": Item("a")}), _ROOT)
+        value = _ROOT({"a": Item("a")})
+        check(value, _ROOT)
+        assert vars(arrive(value, _ROOT)) == vars(value) == {"root": {"a": Item("a")}}
+        noted = Noted([1])
+        noted._note = "seen"
+        assert arrive(noted, Noted)._note == "seen"
 
     def test_a_class_in_a_field_that_does_not_name_it(self) -> None:
         refuse(Payment(anything=Item("a")), Payment, r"^it at \.anything: ")
@@ -506,6 +511,10 @@ class TestModels:
         inner = msgspec.msgpack.encode(["Payment", {"means": {"cents": 5}, "stripped": "ab"}])
         data = msgspec.msgpack.encode(msgspec.msgpack.Ext(13, inner))
         assert CODEC.decode_value(data, Payment) == Payment(means=Cash(cents=5), stripped="ab")
+
+
+class Noted(pydantic.RootModel[list[int]]):
+    _note: str = pydantic.PrivateAttr(default="")
 
 
 _ROOT = pydantic.RootModel[dict[str, Item]]
