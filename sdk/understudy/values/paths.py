@@ -12,6 +12,8 @@ from typing import Any, Final
 _KEY_CHARS_MAX: Final = 80
 #: above this an int's text is long, and beyond 4,300 digits Python refuses to make it
 _INT_SHOWN_MAX: Final = 2**64 - 1
+#: steps of a path that are shown at each of its ends, if it is longer
+_STEPS_SHOWN: Final = 10
 
 
 class LocatedError(Exception):
@@ -43,7 +45,12 @@ class LocatedError(Exception):
         -------
         ``argument 1 ('order') at order['total']``, or `what` alone if the whole value is at fault.
         """
-        return f"{what} at {root}{''.join(reversed(self.steps))}" if self.steps else what
+        if not self.steps:
+            return what
+        steps = self.steps[::-1]
+        if len(steps) > 2 * _STEPS_SHOWN:
+            steps[_STEPS_SHOWN:-_STEPS_SHOWN] = ["…"]
+        return f"{what} at {root}{''.join(steps)}"
 
 
 def key_step(key: Any) -> str:

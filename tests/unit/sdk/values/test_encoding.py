@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import Any
 
@@ -70,8 +71,9 @@ class TestRefused:
             CODEC.encode_call((cycle,), {})
         item = Item("a")
         item.sku = item  # type: ignore[assignment]
-        with pytest.raises(EncodingError, match="contains itself"):
-            PICKLING.encode_value(item)
+        path = re.escape(f"it at {'.sku' * 10}…{'.sku' * 10}: ")
+        with pytest.raises(EncodingError, match=rf"^{path}.*contains itself"):
+            PICKLING.encode_value(item, "it")
 
     @pytest.mark.parametrize("wrap", [lambda x: [x, x], lambda x: (x, x)])
     def test_exponential_repetition_is_refused(self, wrap: Any) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import OrderedDict, namedtuple
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
@@ -104,6 +105,15 @@ class TestPickle:
             EncodingError, match=r"argument 'g' at g\[0\]: .*generator cannot be pick"
         ):
             PICKLING.encode_call((), {"g": [(i for i in "")]})
+
+    def test_open_files_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with (tmp_path / "file").open("w+") as file:
+            for value in (file, [file], functools.partial(print, file=file)):
+                with pytest.raises(EncodingError, match=r"an open file .*: pass its path"):
+                    PICKLING.encode_value(value)
+            # Every process has an output.
+            monkeypatch.setattr(sys, "stdout", file)
+            assert PICKLING.decode_value(PICKLING.encode_value(file)) is file
 
     def test_damaged_pickles(self) -> None:
         data = PICKLING.encode_value(OrderedDict(a=1))
