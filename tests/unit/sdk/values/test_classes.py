@@ -13,7 +13,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -35,7 +35,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.sdk.values.samples import CODEC, PICKLING, Color, Item, Level, Point, Row
+from tests.unit.sdk.values.samples import CODEC, PICKLING, Color, Item, Level, Point, Row, zones
 from understudy.errors import DecodingError, EncodingError
 from understudy.values import CallTypes, Codec
 
@@ -577,6 +577,7 @@ leaves: list[Drawn] = [
     (bytes, st.binary(max_size=5)),
     (Decimal, st.decimals(allow_nan=False)),
     (date, st.dates()),
+    (datetime, st.datetimes(timezones=zones)),
     (Color, st.sampled_from(Color)),
     (Level, st.sampled_from(Level)),
     (BILLING.State, st.sampled_from(BILLING.State)),
@@ -588,6 +589,10 @@ leaves: list[Drawn] = [
     (Right, st.builds(Right, st.integers())),
     (Circle, st.builds(Circle, st.integers())),
     (Square, st.builds(Square, st.integers())),
+    (
+        Valued,
+        st.builds(Valued, color=st.sampled_from(Color), colors=st.lists(st.sampled_from(Color))),
+    ),
     (Cash, st.builds(Cash, cents=st.integers())),
     (Voucher, st.builds(Voucher, cents=st.integers()) | st.builds(Gift, cents=st.integers())),
 ]
@@ -647,6 +652,8 @@ def same_types(left: Any, right: Any) -> bool:
         return same_types(vars(left), vars(right))
     if isinstance(left, msgspec.Struct):
         return same_types(msgspec.structs.astuple(left), msgspec.structs.astuple(right))
+    if isinstance(left, datetime):
+        return type(left.tzinfo) is type(right.tzinfo) and left.tzname() == right.tzname()
     return True
 
 
