@@ -609,6 +609,8 @@ class ModelBuilder(RecordBuilder):
         if type(value) is Tagged and value.state is not None:
             return self.restore(value)
         if type(value) is Tagged and not value.is_enum:
+            if is_full(value.name) and is_instrumented(self.hint):
+                return self.hint(**self.known_fields(value.value, self.fields.inside_instance))
             value = value.value
         elif type(value) is not dict and not self._is_root:
             return PlainBuilder(self.hint).build(value)
@@ -617,7 +619,12 @@ class ModelBuilder(RecordBuilder):
     def construct(self, fields: Any, builders: FieldBuilders) -> Any:
         del builders  # pydantic has its own
         # A model of an early version's store is read as what it has dumped.
-        return self.hint.model_validate(untag(fields), by_alias=True, by_name=True)
+        validate = self.hint.model_validate
+        pydantic = sys.modules["pydantic.main"]
+        if getattr(validate, "__func__", None) is not pydantic.BaseModel.model_validate.__func__:
+            # That of SQLModel does not take the options.
+            return validate(untag(fields))
+        return validate(untag(fields), by_alias=True, by_name=True)
 
     def restore(self, tagged: Tagged) -> Any:
         assert tagged.state is not None

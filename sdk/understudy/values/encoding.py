@@ -416,11 +416,11 @@ def _convert_struct(converter: Converter, value: msgspec.Struct) -> Ext:
 def _convert_model(converter: Converter, value: Any) -> Ext:
     converter.model_depth += 1
     try:
-        if is_instrumented(type(value)):
-            # SQLAlchemy's own attributes stay here, and the constructor makes new ones.
-            dumped = value.model_dump(round_trip=True, warnings=False)
-            return Ext(extension_types.RECORD, encode(converter.convert_instance(value, dumped)))
         kind: Any = type(value)
+        if is_instrumented(kind):
+            # SQLAlchemy's own attributes stay here, and the constructor makes new ones.
+            loaded = _loaded_fields(value)
+            return Ext(extension_types.RECORD, encode(converter.convert_instance(value, loaded)))
         fields = {name: vars(value)[name] for name in kind.model_fields}
         wire_kind, converted = converter.convert_instance(value, fields)
         if kind.__pydantic_root_model__:
@@ -435,6 +435,18 @@ def _convert_model(converter: Converter, value: Any) -> Ext:
         return Ext(extension_types.MODEL, encode([wire_kind, converted, names_set, extra, private]))
     finally:
         converter.model_depth -= 1
+
+
+def _loaded_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a model that SQLAlchemy maps; what it has not loaded, it loads now."""
+    fields = {}
+    for name in type(value).model_fields:
+        try:
+            fields[name] = getattr(value, name)
+        except Exception as error:
+            problem = f"attribute {name!r} cannot be loaded: {error}"
+            raise UnencodableError(problem, "Refresh the object while it has a session") from error
+    return fields
 
 
 Conversion = Callable[[Converter, Any], Any]

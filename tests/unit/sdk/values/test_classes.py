@@ -13,7 +13,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -32,6 +32,8 @@ from typing import (
 import msgspec
 import pydantic
 import pytest
+import sqlalchemy.orm
+import sqlmodel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -518,6 +520,58 @@ class Noted(pydantic.RootModel[list[int]]):
 
 
 _ROOT = pydantic.RootModel[dict[str, Item]]
+
+
+class Mapped(sqlmodel.SQLModel, registry=sqlalchemy.orm.registry()):
+    """The base of tables that no other test sees."""
+
+
+class Sale(Mapped, table=True):
+    id: int | None = sqlmodel.Field(default=None, primary_key=True)
+    color: Color
+    means: Cash = sqlmodel.Field(sa_column=sqlmodel.Column(sqlmodel.JSON))
+    at: datetime | None = None
+
+
+class Draft(sqlmodel.SQLModel):
+    color: Color
+    means: Cash
+
+
+class TestSQLModel:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            Sale(color=Color.RED, means=Cash(cents=1), at=datetime(2024, 1, 1, tzinfo=UTC)),
+            Sale(id=3, color="red", means={"cents": 1}),
+            Draft(color=Color.RED, means=Cash(cents=1)),
+            Draft.model_construct(color="red", means={"cents": 1}),
+        ],
+        ids=repr,
+    )
+    def test_fields_arrive_as_they_were(self, value: Any) -> None:
+        got = arrive(value, type(value))
+        assert type(got) is type(value)
+        for name in type(value).model_fields:
+            assert getattr(got, name) == getattr(value, name)
+            assert type(getattr(got, name)) is type(getattr(value, name))
+
+    @pytest.mark.parametrize("kind", [Sale, Draft])
+    def test_data_of_other_clients(self, kind: Any) -> None:
+        got = CODEC.decode_value(CODEC.encode_value({"color": "red", "means": {"cents": 1}}), kind)
+        assert (type(got), got.color, got.means) == (kind, Color.RED, Cash(cents=1))
+
+    def test_what_is_not_loaded_is_loaded_or_refused(self) -> None:
+        engine = sqlmodel.create_engine("sqlite://")
+        Mapped.metadata.create_all(engine)
+        with sqlmodel.Session(engine) as session:
+            made = Sale(color=Color.RED, means={"cents": 1})
+            session.add(made)
+            session.commit()
+            got = arrive(made, Sale)
+            assert (got.id, got.color, got.means) == (1, Color.RED, {"cents": 1})
+            session.commit()
+        refuse(made, Sale, r"attribute 'id' cannot be loaded: .*Refresh the object while")
 
 
 class TestOldStores:
