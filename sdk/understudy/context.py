@@ -29,6 +29,7 @@ from typing import (
     Final,
     Literal,
     NamedTuple,
+    NoReturn,
     ParamSpec,
     Protocol,
     TypeAlias,
@@ -664,7 +665,9 @@ class Context:
     def all(
         self, promises: Iterable[Request[T]], *, return_exceptions: bool
     ) -> All[T | BaseException]: ...
-    def all(self, promises: Iterable[Request[Any]], *, return_exceptions: bool = False) -> All[Any]:
+    def all(
+        self, promises: Iterable[Request[Any]], *more: object, return_exceptions: bool = False
+    ) -> All[Any]:
         """Wait for several promises.
 
         Parameters
@@ -673,6 +676,8 @@ class Context:
             What `begin_rpc`, `begin_run`, `detached` or `promise` gave when they were yielded.
             Requests that were not yielded yet may stand there too: calls, sleeps, and whole `all`,
             `race` and (without a window) `map`.
+        *more : object
+            Nothing. Promises that do not stand in one list are refused.
         return_exceptions : bool, optional
             Whether failures stand among the values, as exceptions. By default the first one is
             raised.
@@ -689,7 +694,8 @@ class Context:
         ConfigurationError
             `return_exceptions` is no bool.
         RequestError
-            An item is not a promise; raised where the request is yielded.
+            The promises are not in one list. Or an item is not a promise; raised where the request
+            is yielded.
 
         Examples
         --------
@@ -719,13 +725,16 @@ class Context:
         ['0.25', 'division by zero', '0.5']
         """
         check_bool("return_exceptions", return_exceptions)
-        return All(list(promises), return_exceptions=return_exceptions)
+        items = _refuse_unlisted("all") if more else list(promises)
+        return All(items, return_exceptions=return_exceptions)
 
     @overload
     def race(self, promises: Iterable[Call[Promise[T]]], *, cancel: bool = False) -> Race[T]: ...
     @overload
     def race(self, promises: Iterable[Request[T]], *, cancel: bool = False) -> Race[T]: ...
-    def race(self, promises: Iterable[Request[Any]], *, cancel: bool = False) -> Race[Any]:
+    def race(
+        self, promises: Iterable[Request[Any]], *more: object, cancel: bool = False
+    ) -> Race[Any]:
         """Wait for the first of several promises to settle.
 
         The winner is stored, so a replay sees the same one.
@@ -734,6 +743,8 @@ class Context:
         ----------
         promises : iterable of Promise
             As for `all`. A sleep among them is a time limit.
+        *more : object
+            Nothing, as for `all`.
         cancel : bool, optional
             Whether to cancel the others. By default they go on, and the function does not end
             before they do.
@@ -748,7 +759,8 @@ class Context:
         ConfigurationError
             There are no promises.
         RequestError
-            An item is not a promise; raised where the request is yielded.
+            The promises are not in one list. Or an item is not a promise; raised where the request
+            is yielded.
 
         Examples
         --------
@@ -773,7 +785,7 @@ class Context:
         [0, 1, 4]
         """
         spec = self._run.calls.new_call("race", "", _site(sys._getframe(1)))
-        items = list(promises)
+        items = _refuse_unlisted("race") if more else list(promises)
         if not items:
             raise ConfigurationError("ctx.race needs at least one promise")
         return Race(spec, items, cancel=cancel)
@@ -1049,6 +1061,12 @@ def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
     spec.version = options.version or spec.version
     spec.tags = options.tags or spec.tags
     spec.priority = options.priority or spec.priority
+
+
+def _refuse_unlisted(name: str) -> NoReturn:
+    raise RequestError(
+        f"ctx.{name} takes one list of promises: write ctx.{name}([a, b]), not ctx.{name}(a, b)"
+    )
 
 
 def _site(frame: FrameType) -> str:

@@ -85,6 +85,11 @@ def flaky(ctx: Context) -> int:
     return len(tries)
 
 @runtime.register
+def hold(ctx: Context, until: str) -> None:
+    while not Path(until).exists():
+        time.sleep(0.01)
+
+@runtime.register
 def gate(ctx: Context):
     return (yield (yield ctx.promise(id="gate.open")))
 """

@@ -373,6 +373,22 @@ def test_tasks_are_halted_and_continued(cli: Cli) -> None:
     assert out.splitlines()[1].startswith("halt-1  queued  0        poll://any@idle")
 
 
+def test_a_running_task_is_held_while_its_node_beats(cli: Cli, tmp_path: Path) -> None:
+    """The stored end of its lease says nothing, because no heartbeat since is stored."""
+    until = tmp_path / "until"
+    try:
+        cli("invoke", "hold-1", "hold", "--target", "g", "--arg", str(until))
+        wait_until(
+            lambda: call(cli, "tasks", "get", "hold-1")["state"] == "running",
+            lambda: f"it does not run: {cli('tasks', 'get', 'hold-1')}",
+        )
+        for args in (("get", "hold-1"), ("search", "--state", "running")):
+            [line] = [line for line in cli("tasks", *args)[1].splitlines() if "hold-1" in line]
+            assert re.search(r" g-1 +held while its node beats$", line), line
+    finally:
+        until.touch()
+
+
 def test_schedules(cli: Cli) -> None:
     made = call(
         cli, "schedules", "create", "nightly", "0 3 * * *", "greet", "--arg", "ann", "--target", "g"
@@ -384,6 +400,8 @@ def test_schedules(cli: Cli) -> None:
     assert cli("schedules", "delete", "nightly")[:2] == (0, "nightly: deleted\n")
     code, _, err = cli("schedules", "get", "nightly")
     assert (code, err.count("\n")) == (1, 1)
+    call(cli, "schedules", "create", "weekly", "0 3 * * 0", "greet", "--target", "g")
+    assert call(cli, "schedules", "delete", "weekly") == {"id": "weekly", "deleted": True}
 
 
 def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
@@ -404,6 +422,10 @@ def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
         (("promises", "search", "--state", "done"), "--state 'done'"),
         (("invoke", "x", "f", "--target", "no group!"), "not valid"),
         (("invoke", "x", "f", "--timeout", "soon"), "--timeout 'soon'"),
+        (("invoke", "x", "f", "--timeout", "1e300"), "option timeout=1e+300: it must be at most"),
+        (("invoke", "x", "f", "--delay", "99999999d"), "it must be at most 1,099,511,627 s"),
+        (("promises", "create", "x", "--timeout", "99999d"), "it must be at most 1,099,511,627 s"),
+        (("schedules", "create", "s", "0 0 * * *", "f", "--timeout", "1e18"), "it must be at most"),
         (("invoke", "x", "f", "--kwarg", "y"), "--kwarg NAME=VALUE"),
     ],
 )
@@ -415,10 +437,19 @@ def test_errors_are_one_line(cli: Cli, args: tuple[str, ...], message: str) -> N
     assert (out, err.count("\n")) == ("", 1)
 
 
+@pytest.mark.parametrize("where", ["tcp://*:5577", "tcp://127.0.0.1:0", "http://127.0.0.1:5577"])
+def test_what_is_no_address_of_a_broker_is_wrong_usage(
+    where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["groups", "--url", where]) == 2
+    assert f"url='{where}' is no address of a broker: " in capsys.readouterr().err
+
+
 def test_a_missing_broker_is_reported_soon(tmp_path: Path) -> None:
     where = free_url()
     ran = run("groups", "--url", where, cwd=tmp_path)
     assert ran.returncode == 4
+    assert run("spawn", "app", "--group", "g", "--url", where, cwd=tmp_path).returncode == 4
     first, last = ran.stderr.splitlines()
     assert first.startswith(f"understudy: no broker answers at {where} yet; start one with: ")
     assert first.endswith("; trying for 4 s more")

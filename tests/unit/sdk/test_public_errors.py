@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
@@ -79,6 +80,8 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "runtime: group is no text": lambda r: Runtime(group=3),  # type: ignore[arg-type]
     "runtime: id": lambda r: Runtime(id="a/b"),
     "runtime: url": lambda r: Runtime(url="localhost"),
+    "runtime: url without a port": lambda r: Runtime(url="tcp://127.0.0.1:0"),
+    "runtime: url to listen at": lambda r: Runtime(url="tcp://*:5577"),
     "runtime: url is no text": lambda r: Runtime(url=5577),  # type: ignore[arg-type]
     "runtime: timeout": lambda r: Runtime(timeout=0),
     "runtime: connect timeout": lambda r: Runtime(connect_timeout=-1),
@@ -265,6 +268,26 @@ def test_an_error_can_be_pickled() -> None:
         "'x' is still pending after 1.5 s. It goes on: ask again, or see where it stands with: "
         "understudy tree x"
     )
+
+
+@pytest.mark.parametrize("name", ["all", "race"])
+def test_promises_that_are_in_no_list_are_asked_for_in_one(runtime: Runtime, name: str) -> None:
+    """As ``asyncio.gather`` takes them."""
+    words = f"takes one list of promises: write ctx.{name}([a, b])"
+    with pytest.raises(understudy.RequestError, match=re.escape(words)):
+        perform(runtime, lambda ctx: getattr(ctx, name)(ctx.sleep(1), ctx.sleep(2)))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("tcp://127.0.0.1:0", "a port from 1 to 65535"),
+        ("tcp://*:5577", "Name the machine that it runs on, as in tcp://127.0.0.1:5577"),
+    ],
+)
+def test_where_nobody_can_connect_is_no_address_of_a_broker(url: str, words: str) -> None:
+    with pytest.raises(understudy.ConfigurationError, match=words):
+        Runtime(url=url)
 
 
 @pytest.mark.parametrize("timeout", [-3, 0, timedelta(seconds=-1)])

@@ -130,18 +130,24 @@ def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 
 
 @app.command()
-def delete(id: Id, url: Url = None) -> int:
+def delete(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Delete a schedule. Calls that it has made continue.
+
+    --json prints an object with the id, and with "deleted": true.
 
     \b
     Example:
       understudy schedules delete nightly
     """
     from understudy.cli.client import Client
+    from understudy.cli.json_data import print_json
 
     with Client(url) as client:
         client.runtime.schedules.delete(id)
-    print(f"{id}: deleted")
+    if as_json:
+        print_json({"id": id, "deleted": True})
+    else:
+        print(f"{id}: deleted")
     return 0
 
 

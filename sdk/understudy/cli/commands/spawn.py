@@ -43,8 +43,9 @@ def spawn(
 
     \b
     Exit codes:
-      1         no broker answers at the start, or a node keeps dying
+      1         a node keeps dying
       2         wrong usage
+      4         no broker answers at the start
       129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
