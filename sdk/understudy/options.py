@@ -118,7 +118,7 @@ def seconds(option: str, value: object, *, zero: bool) -> float:
         allowed = "a finite number of seconds, 0 or more" if zero else "finite, and more than 0 s"
         raise _bad(option, value, allowed)
     if converted * 1000 > DURATION_MS_MAX:
-        raise _bad(option, value, f"at most {DURATION_MS_MAX // 1000:,} s, about 34 years")
+        raise _bad(option, value, f"at most {DURATION_MS_MAX // 1000:,} s, 1,000 years")
     return converted
 
 

@@ -10,8 +10,8 @@ KIB = 1024
 MIB = 1024 * KIB
 #: The last second that Python has a date for, in seconds since the epoch. The store counts on.
 DATE_MAX_S: Final = 253_402_300_799
-#: the longest timeout, delay or lease in milliseconds: about 34 years
-DURATION_MS_MAX: Final = 2**40
+#: the longest timeout, delay or lease in milliseconds: 1,000 years, which end before the year 9999
+DURATION_MS_MAX: Final = 365_250 * 86_400_000
 #: UTF-8 characters in an id, unless the limits of a store say otherwise
 ID_CHARS_MAX = 512
 

@@ -423,8 +423,11 @@ def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
         (("invoke", "x", "f", "--target", "no group!"), "not valid"),
         (("invoke", "x", "f", "--timeout", "soon"), "--timeout 'soon'"),
         (("invoke", "x", "f", "--timeout", "1e300"), "option timeout=1e+300: it must be at most"),
-        (("invoke", "x", "f", "--delay", "99999999d"), "it must be at most 1,099,511,627 s"),
-        (("promises", "create", "x", "--timeout", "99999d"), "it must be at most 1,099,511,627 s"),
+        (("invoke", "x", "f", "--delay", "99999999d"), "it must be at most 31,557,600,000 s"),
+        (
+            ("promises", "create", "x", "--timeout", "999999d"),
+            "it must be at most 31,557,600,000 s",
+        ),
         (("schedules", "create", "s", "0 0 * * *", "f", "--timeout", "1e18"), "it must be at most"),
         (("invoke", "x", "f", "--kwarg", "y"), "--kwarg NAME=VALUE"),
     ],
