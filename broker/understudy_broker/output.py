@@ -19,8 +19,8 @@ _OUTPUTS: Final = {"stdout": 1, "stderr": 2}
 class UnfailingFile(io.RawIOBase):
     """A descriptor to write to that raises no error: what cannot be written is lost.
 
-    Once there is room again, later output arrives. A pipe whose reader is gone is replaced by
-    nothing at all, so that the programs that this process starts do not fail either.
+    It is never closed. Once there is room again, later output arrives. A pipe whose reader is gone
+    is replaced by nothing at all, so that the programs that this process starts do not fail either.
     """
 
     def __init__(self, fd: int) -> None:
@@ -33,6 +33,9 @@ class UnfailingFile(io.RawIOBase):
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._fd
+
+    def close(self) -> None:
+        """Do nothing: others print as well."""
 
     def isatty(self) -> bool:
         """Return whether the descriptor is a terminal."""
@@ -53,6 +56,24 @@ class UnfailingFile(io.RawIOBase):
                     _replace_by_null(self._fd)
                 break
         return size
+
+
+class _Buffer(io.BufferedWriter):
+    """A buffer that whoever closes it only flushes."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _Text(io.TextIOWrapper):
+    """A text stream that whoever closes it only flushes.
+
+    Many functions of one process print to it, and one of them may close it: in a program of its own
+    that would harm nobody.
+    """
+
+    def close(self) -> None:
+        self.flush()
 
 
 def open_standard_descriptors() -> None:
@@ -81,7 +102,7 @@ def escape_unencodable() -> None:
 
 
 def protect_output(encoding: str | None = None) -> None:
-    """Make `sys.stdout` and `sys.stderr` raise no errors from here on.
+    """Make `sys.stdout` and `sys.stderr` raise no errors from here on, and never close.
 
     A stream that something else, such as a test, has put in place stays as it is.
 
@@ -116,9 +137,9 @@ def silence_broken_output() -> None:
 def _text(fd: int, encoding: str, *, write_through: bool) -> io.TextIOWrapper:
     raw = UnfailingFile(fd)
     # Unbuffered as Python does it: the text layer writes straight to the descriptor.
-    buffer: Any = raw if write_through else io.BufferedWriter(raw)
+    buffer: Any = raw if write_through else _Buffer(raw)
     line_buffering = fd == _OUTPUTS["stderr"] or raw.isatty()
-    return io.TextIOWrapper(
+    return _Text(
         buffer,
         encoding,
         errors="backslashreplace",

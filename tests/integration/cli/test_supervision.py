@@ -65,6 +65,18 @@ def child_echo(ctx: Context, text: str) -> str:
     subprocess.run(["echo", "child says", text], check=True)
     return echo(ctx, text)
 
+@runtime.register
+def close_output(ctx: Context) -> None:
+    with sys.stdout as stream:
+        stream.write("the last line, it thinks\\n")
+    sys.stdout.buffer.close()
+    with sys.stderr:
+        sys.stderr.buffer.close()
+
+@runtime.register
+def fail(ctx: Context) -> None:
+    raise LookupError("told of")
+
 def dawdle() -> None:
     print("a child", flush=True)
     time.sleep(60)
@@ -324,6 +336,23 @@ def test_no_character_silences_the_output(
         program.wait_for("says three")
         program.wait_for("warns three")
         program.wait_for("says caf", times=2)
+
+
+@pytest.mark.parametrize("command", ["node", "spawn"])
+def test_a_function_that_closes_the_output_closes_it_for_nobody(
+    folder: Path, url: str, command: str
+) -> None:
+    with Program(command, "app", "--group", "g", cwd=folder, UNDERSTUDY_URL=url) as program:
+        program.wait_for("up: " if command == "spawn" else "serves")
+        assert call(folder, url, "close", "close_output").returncode == 0
+        program.wait_for("the last line, it thinks")
+        assert "told of" in call(folder, url, "fail", "fail").stderr
+        program.wait_for("LookupError: told of")
+        assert call(folder, url, "echo", "echo", "--arg", "later").returncode == 0
+        program.wait_for("says later")
+        program.wait_for("warns later")
+        program.process.terminate()
+        assert program.wait_for_exit() == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("command", ["node", "spawn"])
