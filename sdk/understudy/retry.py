@@ -6,11 +6,12 @@ A policy is a value: frozen, comparable, and with a short text form (``exp:0.5:2
 
 from __future__ import annotations
 
+import builtins
 import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
@@ -61,7 +62,7 @@ class Retry(Protocol):
     20.5
     """
 
-    def delay_s(self, attempt: int, error: BaseException) -> float | None:
+    def delay_s(self, attempt: int, error: BaseException) -> float | timedelta | None:
         """Decide how long to wait after a failed attempt.
 
         Parameters
@@ -73,8 +74,10 @@ class Retry(Protocol):
 
         Returns
         -------
-        float or None
-            Seconds until the next attempt, or None to give up.
+        float, datetime.timedelta or None
+            Seconds until the next attempt, finite and not negative, or None to give up. If it is
+            anything else, or an exception is raised, there is no further attempt, and a note of
+            `error` says why.
 
         Examples
         --------
@@ -181,7 +184,8 @@ class Exponential(_Policy):
         How many attempts there may be, including the first; None means until the deadline.
     non_retryable : tuple of type or str, optional
         Exceptions, with their subclasses, after which there is no further attempt: classes, or
-        names such as ``"bank.Refused"``. The same holds for every `NonRetryableError`.
+        names with their module such as ``"bank.Refused"``, which only those of Python itself
+        (``"KeyError"``) need not have. The same holds for every `NonRetryableError`.
     retry_after_max_s : float, optional
         The longest ``Retry-After``, in seconds, that is honored; by default 0, which means none.
         If the error is that of an HTTP library (httpx, requests, aiohttp, urllib) and its response
@@ -381,9 +385,9 @@ def retry_after_s(error: BaseException) -> float | None:
     The errors of httpx and requests have the response, those of aiohttp and urllib the headers. A
     date counts from the date of the response if that is there, because clocks may differ.
     """
-    headers = getattr(getattr(error, "response", None), "headers", None)
+    headers = _attribute(_attribute(error, "response"), "headers")
     if headers is None:
-        headers = getattr(error, "headers", None)
+        headers = _attribute(error, "headers")
     asked = _header(headers, "Retry-After")
     if asked is None:
         return None
@@ -393,6 +397,14 @@ def retry_after_s(error: BaseException) -> float | None:
     if until is None:
         return None
     return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
+
+
+def _attribute(value: object, name: str) -> Any:
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        # The class of a user's error may raise something else for a name that it does not know.
+        return None
 
 
 def _header(headers: Any, name: str) -> str | None:
@@ -425,12 +437,15 @@ def _is_one_of(error: BaseException, kinds: Kinds) -> bool:
     if isinstance(error, RemoteError):
         names.add(error.type_name)
     return any(
-        kind in names if isinstance(kind, str) else isinstance(error, kind) for kind in kinds
+        _dotted(kind) in names if isinstance(kind, str) else isinstance(error, kind)
+        for kind in kinds
     )
 
 
 def _dotted(kind: type | str) -> str:
-    return kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(kind, str):
+        return kind if "." in kind else f"builtins.{kind}"
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _loaded(dotted: str) -> type[BaseException] | str:
@@ -480,10 +495,19 @@ def _check(policy: _Policy) -> None:
         raise _bad(policy, "retry_after_max_s", longest, allowed)
     kinds: object = policy.non_retryable
     if not isinstance(kinds, tuple) or not all(map(_is_kind, kinds)):
-        raise _bad(policy, "non_retryable", kinds, "a tuple of exception classes")
+        raise _bad(
+            policy,
+            "non_retryable",
+            kinds,
+            'a tuple of exception classes, or of names with their module ("bank.Refused"); only '
+            'those of Python itself ("KeyError") need none',
+        )
 
 
 def _is_kind(kind: object) -> bool:
     if isinstance(kind, str):
-        return bool(kind) and not set(kind) & set(",;")
+        if "." in kind:
+            return not set(kind) & set(",;")
+        # Any other name without a module would match no error ever.
+        kind = getattr(builtins, kind, None)
     return isinstance(kind, type) and issubclass(kind, BaseException)

@@ -279,6 +279,14 @@ _POLICIES: Final = (
         _RETRY,
     ),
     _mutant(
+        "non-retryable-name-that-matches-nothing",
+        None,
+        "a name without a module is one of Python's own exceptions",
+        "understudy.retry._dotted",
+        swap('f"builtins.{kind}"', "kind"),
+        _RETRY,
+    ),
+    _mutant(
         "retry-after-without-bound",
         None,
         "a Retry-After is honored up to a bound",

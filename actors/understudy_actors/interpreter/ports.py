@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from understudy_store.records import PromiseRecord
@@ -16,7 +17,7 @@ LOOPS: Final[tuple[LoopName, ...]] = get_args(LoopName)
 class RetryPolicy(Protocol):
     """The rule by which a leaf that raised is tried again."""
 
-    def delay_s(self, attempt: int, error: BaseException) -> float | None:
+    def delay_s(self, attempt: int, error: BaseException) -> float | timedelta | None:
         """Return the seconds until the next attempt after `attempt` (from 1); None: give up."""
 
 

@@ -41,6 +41,7 @@ def pauses(policy: Retry, attempts: int = 20) -> list[float]:
         delay_s = policy.delay_s(attempt, ERROR)
         if delay_s is None:
             break
+        assert isinstance(delay_s, float)
         found.append(delay_s)
     return found
 
@@ -86,6 +87,9 @@ def test_errors_that_are_never_retried(policy: Retry) -> None:
     [
         Constant(1, 5, non_retryable=(LookupError,)),
         Constant(1, 5, non_retryable=("builtins.LookupError",)),
+        Constant(1, 5, non_retryable=("LookupError",)),
+        from_wire(Constant(1, 5, non_retryable=("LookupError",)).to_wire()),
+        from_wire("const:1:5;not=LookupError"),
     ],
     ids=repr,
 )
@@ -136,7 +140,7 @@ def test_any_policy_travels(policy: Retry, attempt: int) -> None:
     assert again == policy
     delay_s = policy.delay_s(attempt, ERROR)
     assert again.delay_s(attempt, ERROR) == delay_s
-    assert delay_s is None or 0 <= delay_s <= 1e9
+    assert delay_s is None or (isinstance(delay_s, float) and 0 <= delay_s <= 1e9)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,10 @@ def test_text_that_is_no_policy(text: str) -> None:
         (Constant, {"non_retryable": KeyError}, "non_retryable="),
         (Constant, {"non_retryable": (int,)}, "non_retryable="),
         (Constant, {"non_retryable": ("a,b",)}, "non_retryable="),
+        (Constant, {"non_retryable": ("a.b,c",)}, "non_retryable="),
+        (Constant, {"non_retryable": ("Refused",)}, "non_retryable=.*with their module"),
+        (Constant, {"non_retryable": ("print",)}, "non_retryable=.*with their module"),
+        (Constant, {"non_retryable": ("",)}, "non_retryable="),
     ],
 )
 def test_arguments_that_make_no_sense(kind: Any, given: dict[str, Any], named: str) -> None:
@@ -310,6 +318,14 @@ def test_errors_that_only_look_like_those_of_http() -> None:
         assert policy.delay_s(1, error) == 2.0
     with pytest.raises(ConfigurationError, match="retry_after_max_s"):
         Constant(retry_after_max_s=-1)
+
+
+def test_an_error_whose_attributes_raise_is_retried_all_the_same() -> None:
+    class Answered(Exception):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+    assert Constant(2, retry_after_max_s=600).delay_s(1, Answered()) == 2.0
 
 
 def test_retry_after_travels() -> None:
