@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 from zlib import crc32
 
+from understudy.log_lines import say
 from understudy.obstacles import halt_text, retry_text, why_queued
 from understudy_broker.protocol.messages import AnyCommand, GroupsGet, Response
 from understudy_store.commands import PromiseSearch, TaskGet
@@ -38,8 +39,6 @@ LOOKED_AT_MAX: Final = 20
 UNANSWERED_MAX: Final = 64
 #: notices to remember, so that each is told once
 TOLD_MAX: Final = 10_000
-
-_LOG: Final = logging.getLogger("understudy")
 
 
 def pauses_s(id: str) -> Iterator[float]:
@@ -87,7 +86,7 @@ class WaitNotices:
         """Log what has arrived; ask about the call `id`, and about what it waits for."""
         while self._arrived:
             about, text = self._arrived.popleft()
-            _LOG.warning("%s", text, extra={"waited_id": about})
+            say(logging.WARNING, "%s", text, extra={"waited_id": about})
         self._ask(TaskGet(id), self._on_root)
 
     # Requests ------------------------------------------------------------------------------------

@@ -1,37 +1,13 @@
-"""Log lines of a connection and its node, on the logger ``understudy``.
-
-Users' handlers and filters run in them. What those raise must end neither the thread of the
-connection nor the call that is spoken of, so it is printed, as `logging` prints the errors of its
-own handlers.
-"""
+"""Log lines of a connection and its node, on the logger ``understudy``."""
 
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
-from contextlib import suppress
-from threading import current_thread, main_thread
-from typing import Any, Final
 
 from understudy.errors import BrokerUnavailableError
+from understudy.log_lines import say
 from understudy.values.error_encoding import text as shown
 from understudy.values.tracebacks import traceback_text
-
-_LOG: Final = logging.getLogger("understudy")
-
-
-def say(level: int, text: str, *args: object, **more: Any) -> None:
-    """Log a line; never raises. The parameters are those of `logging.Logger.log`."""
-    try:
-        _LOG.log(level, text, *args, stacklevel=2, **more)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
-            raise  # It is the user's Ctrl-C.
-        with suppress(BaseException):
-            print("--- A handler or filter of the logger understudy failed ---", file=sys.stderr)
-            traceback.print_exc()
-            print(f"Message: {text % args}", file=sys.stderr)
 
 
 class ConnectionLog:

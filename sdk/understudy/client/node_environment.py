@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from understudy.client.log import say
 from understudy.context import Context
 from understudy.errors import (
     CanceledError,
@@ -18,6 +17,7 @@ from understudy.errors import (
     DeadlineExceededError,
     UnderstudyError,
 )
+from understudy.log_lines import say
 from understudy.registry import Function, Registry, called_already, key_of
 from understudy.retry import Exponential, Retry, from_wire
 from understudy.values import Codec
