@@ -42,6 +42,9 @@ class AsyncLoop:
         Called instead of `take_news` when something has settled in the middle of a step.
     hold_turns
         Turns of the loop for which a doubtful call is held back (`CoroutineRun`); None: `HOLD_S`.
+    lends
+        Whether a run uses no credit while it waits for a handle. A simulation, which knows nothing
+        of handles, would otherwise think that it waits for a promise.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class AsyncLoop:
         name: LoopName = "trio",
         on_news: Callable[[Run], None] | None = None,
         hold_turns: int | None = None,
+        lends: bool = True,
     ) -> None:
         self.results = results
         self.now_ms = now_ms
@@ -61,6 +65,7 @@ class AsyncLoop:
         self.stopping = False
         self._name = name
         self._hold_turns = hold_turns
+        self._lends = lends
         self._on_submit = on_submit
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
@@ -168,7 +173,8 @@ class AsyncLoop:
         running = self._runs[run] = CoroutineRun(self, run)
         variables = run.routine.variables.copy()
         variables.run(answer_with, self)
-        variables.run(lent_slots.join_run, running.slot)
+        if self._lends:
+            variables.run(lent_slots.join_run, running.slot)
         running.cancel_own = self.events.start(variables, lambda: self._drive(run, running))
 
     async def _drive(self, run: Run, running: CoroutineRun) -> None:

@@ -131,7 +131,12 @@ class SimulatedExecutor:
 
             now_ms = partial(self._loop_now_ms, name)
             loop = AsyncLoop(
-                self._results, now_ms, name=name, on_news=self._on_news, hold_turns=QUIET_TURNS
+                self._results,
+                now_ms,
+                name=name,
+                on_news=self._on_news,
+                hold_turns=QUIET_TURNS,
+                lends=False,
             )
             self._loops[name] = loop
         self._threads.enter(self._loop_threads.get(name, UNKNOWN_THREAD))

@@ -335,7 +335,7 @@ class _ReplaySteps:
         results = Results(lambda _: signals.put(None))
         routine = self._routine
         loop = AsyncLoop(
-            results, lambda: now_ms, name=routine.function.loop, hold_turns=QUIET_TURNS
+            results, lambda: now_ms, name=routine.function.loop, hold_turns=QUIET_TURNS, lends=False
         )
         run = Run(Activation(routine.record, 1), routine, None)
         loop.submit(run)

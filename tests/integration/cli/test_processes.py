@@ -114,7 +114,7 @@ def test_a_node_serves_until_a_signal(
     with Program(
         "node", "app", "--id", "g-1", "--concurrency", "2", "--url", broker, cwd=folder
     ) as node:
-        node.wait_for(f"and 3 more at {broker}")
+        node.wait_for(f"and 4 more at {broker}")
         assert invoke(broker, "order-1", "order") == 0
         assert node.stop(number) == code
     assert "Traceback" not in node.output

@@ -115,7 +115,10 @@ def _in_file(path: Path) -> int:
 
 
 @pytest.mark.parametrize("half_kib", [journal.HALF_BYTES // 1024, 64])
-def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, half_kib: int) -> None:
+def test_what_was_acknowledged_survives_a_kill(
+    tmp_path: Path, half_kib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "HALF_BYTES", half_kib * 1024)
     path = tmp_path / "x.db"
     with _start(path, half_bytes=half_kib * 1024) as process:
         assert process.stdout is not None
@@ -135,8 +138,11 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, half_kib: int) ->
     assert not path.with_name("x.db.journal").exists()
 
 
-def test_a_full_disk_stops_the_store_and_harms_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_store_and_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The journal has its room; what has none is SQLite's log, with what was in the journal."""
+    monkeypatch.setattr(journal, "HALF_BYTES", 64 * 1024)
     path = tmp_path / "x.db"
     open_store(str(path)).close()
     with _start(path, bytes_max=400_000, half_bytes=64 * 1024) as process:
