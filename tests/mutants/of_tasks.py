@@ -92,7 +92,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a task that was renamed makes none of its calls a second time",
         "understudy_actors.executor.doubtful_calls.DoubtfulCalls.check",
-        swap("self._recorded.missing is not None", "False"),
+        swap("not self._recorded.all_begun", "False"),
         _TASKS,
     ),
     _mutant(

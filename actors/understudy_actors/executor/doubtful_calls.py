@@ -48,13 +48,13 @@ class DoubtfulCalls:
     def task_began(self, strand: str) -> None:
         """Note that a task has begun a strand; if it was the last, let go of what is held."""
         self._recorded.begun(strand)
-        if self._recorded.missing is None:
+        if self._recorded.all_begun:
             for event in self._held:
                 event.set()
 
     def hold(self, asked: Request[Any]) -> Generator[Any, Any, None]:
         """Wait, on the loop, for as long as calls in a request are to be held back."""
-        if self._recorded.missing is None or not any(map(self._is_doubtful, specs_in(asked))):
+        if self._recorded.all_begun or not any(map(self._is_doubtful, specs_in(asked))):
             return
         event = self._patience.events.event()
         self._held[event] = None
@@ -72,7 +72,7 @@ class DoubtfulCalls:
         NonDeterminismError
             See `ReplayState.check_renamed`.
         """
-        if self._recorded.missing is not None:
+        if not self._recorded.all_begun:
             for spec in specs_in(asked):
                 self._replay.check_renamed(self._recorded, spec)
 

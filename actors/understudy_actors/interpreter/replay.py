@@ -92,11 +92,13 @@ class ReplayState(msgspec.Struct, eq=False):
         NonDeterminismError
             The task seems to be the recorded one under another name.
         """
-        if strands.is_doubtful(spec.place or spec.id):
-            prefix = f"{strands.missing}."
-            left = [self.known[id] for id in self.unmade]
-            calls = [record for record in left if place_of(record).startswith(prefix)]
-            self.mismatch = renamed(min(calls, key=_age), spec)
+        if not strands.is_doubtful(spec.place or spec.id):
+            return
+        left = [self.known[id] for id in self.unmade]
+        # A call with an id of its own may have been made elsewhere meanwhile, so none may be left.
+        missed = min((r for r in left if strands.is_missing(place_of(r))), key=_age, default=None)
+        if missed is not None:
+            self.mismatch = renamed(missed, spec)
             raise self.mismatch
 
     def load(self, history: list[PromiseRecord]) -> None:

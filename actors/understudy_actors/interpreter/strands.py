@@ -13,8 +13,9 @@ same number of them.
 
 A task that was renamed is a new strand, whose calls would be made a second time before the end of
 the function tells that the old ones are left over. So `RecordedStrands` holds back the new calls of
-a strand without history for as long as a strand of the history has not begun. In a true replay that
-is over soon: whatever made the history has begun all of its strands without these calls.
+a strand without history for as long as a strand of the history has not begun. If the code is
+unchanged, that is over soon: the run that made the history has begun all of its strands without
+these calls.
 """
 
 from __future__ import annotations
@@ -124,9 +125,13 @@ class RecordedStrands:
         return strand is not None and strand not in self._known
 
     @property
-    def missing(self) -> str | None:
-        """One of the strands that have not begun; None: all have."""
-        return min(self._missing, default=None)
+    def all_begun(self) -> bool:
+        """True if all of them have begun."""
+        return not self._missing
+
+    def is_missing(self, place: str) -> bool:
+        """Return whether the strand that a place belongs to has not begun."""
+        return _strand_of(place) in self._missing
 
 
 def _strand_of(place: str) -> str | None:

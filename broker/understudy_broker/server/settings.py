@@ -52,7 +52,7 @@ class BrokerSettings(BaseSettings):
     listen: str = DEFAULT_ADDRESS
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``
     store: str = "sqlite:///understudy.db"
-    #: Open the store although its journal is missing. What only the journal had is lost.
+    #: Open the store although its journal is missing or cut short. Its lost commits stay lost.
     accept_lost_journal: bool = False
     #: how long a silent node keeps its tasks
     lease_ttl_s: float = Field(_CORE.lease_ttl_ms / 1000, ge=0.2, le=3600)

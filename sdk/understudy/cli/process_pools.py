@@ -29,7 +29,8 @@ Body = Callable[[Pool, Say], Awaitable[None]]
 def run_pool(label: str, names: Iterable[str], body: Body) -> int:
     """Run `body`, which starts processes, and keep them running until a signal.
 
-    The first SIGINT, SIGTERM or SIGHUP stops the processes in order, the second kills them.
+    The first SIGINT, SIGTERM or SIGHUP stops the processes in order; the second request, which
+    a SIGHUP never is, kills them.
 
     Parameters
     ----------

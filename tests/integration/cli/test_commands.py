@@ -384,7 +384,7 @@ def test_a_running_task_is_held_while_its_node_beats(cli: Cli, tmp_path: Path) -
         )
         for args in (("get", "hold-1"), ("search", "--state", "running")):
             [line] = [line for line in cli("tasks", *args)[1].splitlines() if "hold-1" in line]
-            assert re.search(r" g-1 +held while its node beats$", line), line
+            assert re.search(r" g-1 +held while its node sends heartbeats$", line), line
     finally:
         until.touch()
 

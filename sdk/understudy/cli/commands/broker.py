@@ -32,7 +32,7 @@ AcceptLostJournal = Annotated[
     bool | None,
     typer.Option(
         "--accept-lost-journal",
-        help="Open a store whose journal is missing or cut short. What only that had is lost.",
+        help="Open a store whose journal is missing or cut short. Its lost commits stay lost.",
     ),
 ]
 ConfigFile = Annotated[

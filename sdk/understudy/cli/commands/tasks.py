@@ -217,7 +217,7 @@ def _next_event(task: TaskRecord, now_ms: int) -> str | None:
     if task.pid is not None:
         # When the lease ends is not known here: the broker prolongs it with each heartbeat of the
         # node, and stores none of these.
-        return "held while its node beats"
+        return "held while its node sends heartbeats"
     if task.retry_at is not None and task.retry_at > now_ms:
         return f"offered in {duration(task.retry_at - now_ms)}"
     return None if task.retry_at is None else "due"
