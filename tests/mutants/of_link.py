@@ -12,6 +12,7 @@ _SOCKETS: Final = "tests/integration/broker/test_sockets.py"
 _SESSION: Final = "link/test_session.py"
 _HEARTBEAT: Final = "link/test_heartbeat.py"
 _NAMES: Final = "tests/integration/broker/test_addresses.py"
+_PULSES: Final = "tests/integration/broker/test_pulses.py"
 _HANDOFF: Final = "tests/integration/broker/test_poll_handoff.py"
 
 _SESSIONS: Final = (
@@ -393,9 +394,25 @@ _ADDRESSES: Final = (
         "pulse-over-ipv4-only",
         None,
         "a node shows its pulse also over IPv6",
-        "understudy_broker.link.pulse.Pulse._connect_once",
+        "understudy_broker.link.pulse.Pulse._show",
         swap("int(is_ipv6(self._url))", "0"),
         f"{_NAMES}::test_a_node_shows_its_pulse_over_ipv6",
+    ),
+    _mutant(
+        "pulse-that-fails-ends-the-node",
+        None,
+        "a node whose pulse cannot be shown goes on",
+        "understudy_broker.link.pulse.Pulse.keep",
+        swap("suppress(zmq.ZMQError)", "suppress()"),
+        _PULSES,
+    ),
+    _mutant(
+        "silent-pulse-is-trusted",
+        None,
+        "a lease is not extended for a pulse that fell silent before its first ping",
+        "understudy_broker.server.server.Server._is_silent",
+        swap("silence_ms >= self._core.config.lease_ttl_ms", "False"),
+        _PULSES,
     ),
     _mutant(
         "refused-hello-keeps-its-connection",

@@ -220,6 +220,14 @@ class BrokerCore:
         self._receiver.has_input = True
         self._membership.connection_lost(peer, now, reason)
 
+    def take_relied_on(self) -> set[bytes]:
+        """Return the pulses that leases were extended for since the last call.
+
+        If a shell knows that no data has come over one of them for a lease, it is to report the
+        connection as lost.
+        """
+        return self._membership.stalls.take_relied_on()
+
     # Stepping ------------------------------------------------------------------------------------
 
     @property

@@ -4,7 +4,8 @@ A function that holds Python's interpreter for long (a regular expression, a lar
 node from sending heartbeats. The node's *pulse*, a connection of its own
 (`understudy_broker.link.pulse`), needs no interpreter. While it lives the node's lease is extended,
 up to a bound; the node gets no further tasks meanwhile. If the process is stopped, gone or cut off,
-its pulse ends before the lease counted from then is over.
+its pulse ends before the lease counted from then is over. ZeroMQ notices that only from the first
+ping on, so a shell looks itself at each pulse that a lease was extended for (`take_relied_on`).
 
 What is not perfect: a process whose Python is deadlocked for ever keeps its tasks until the bound,
 because nobody can tell that from long work.
@@ -41,6 +42,8 @@ class Stalls:
         self._config = config
         #: the nodes by the connections of their pulses
         self._pulses: dict[bytes, Session] = {}
+        #: those that leases were extended for since the shell last looked
+        self._relied_on: set[bytes] = set()
 
     # Pulses --------------------------------------------------------------------------------------
 
@@ -55,6 +58,7 @@ class Stalls:
     def end_pulse(self, peer: bytes) -> Session | None:
         """Note that a pulse has ended; return its node if nothing else kept the node alive."""
         session = self._pulses.pop(peer, None)
+        self._relied_on.discard(peer)
         if session is None:
             return None
         session.pulse = None
@@ -64,7 +68,13 @@ class Stalls:
         """Forget the pulse of a session."""
         if session.pulse is not None:
             del self._pulses[session.pulse]
+            self._relied_on.discard(session.pulse)
             session.pulse = None
+
+    def take_relied_on(self) -> set[bytes]:
+        """Return the pulses that leases were extended for since the last call."""
+        taken, self._relied_on = self._relied_on, set()
+        return taken
 
     # Leases --------------------------------------------------------------------------------------
 
@@ -79,6 +89,7 @@ class Stalls:
         stall = session.stall
         if session.pulse is None or not self._config.stall_max_ms:
             return False
+        self._relied_on.add(session.pulse)
         if stall is None:
             stall = session.stall = Stall(now)
             self._dispatcher.pause(session.pid)

@@ -15,6 +15,7 @@ made. Until then, and if none can be made, the node's heartbeats alone keep its 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -62,13 +63,22 @@ class Pulse:
         """Keep a pulse up from `start` on, until canceled."""
         await self._wanted.wait()
         while True:
-            await self._connect_once()
+            # EAGAIN if the connection has closed before the message was sent, EMFILE if there is no
+            # descriptor left: without its pulse a node has its heartbeats.
+            with suppress(zmq.ZMQError):
+                await self._connect_once()
             await trio.sleep(self._lease_ttl_ms / PINGS_PER_LEASE / 1000)
 
     async def _connect_once(self) -> None:
         """Open a connection, and return when it has ended."""
-        interval_ms = max(self._lease_ttl_ms // PINGS_PER_LEASE, 1)
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        try:
+            await self._show(socket)
+        finally:
+            socket.close(0)
+
+    async def _show(self, socket: zmq.Socket[bytes]) -> None:
+        interval_ms = max(self._lease_ttl_ms // PINGS_PER_LEASE, 1)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.IPV6, int(is_ipv6(self._url)))
         # Another connection would be a stranger to the broker, so ZeroMQ must not make one itself.
@@ -83,4 +93,3 @@ class Pulse:
             await monitor.wait()
         finally:
             monitor.close()
-            socket.close(0)

@@ -117,6 +117,8 @@ class Server:
             self._receive(now)
         if self._has_waiting:
             self._lose(self._transport.flush(), now)
+        if relied_on := self._core.take_relied_on():
+            self._lose([peer for peer in relied_on if self._is_silent(peer)], now)
         due_at = self._step(now)
         timeout_s = PAUSE_MAX_S
         if due_at is not None:
@@ -156,6 +158,11 @@ class Server:
             core.receive(peer, frame, now)
         if received.ended:
             self._lose(received.ended, now)
+
+    def _is_silent(self, peer: bytes) -> bool:
+        """Return whether a connection that should bring pings has brought none for a lease."""
+        silence_ms = self._transport.silence_ms(peer)
+        return silence_ms is not None and silence_ms >= self._core.config.lease_ttl_ms
 
     def _lose(self, peers: list[bytes], now: int) -> None:
         for peer in peers:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import socket as sockets
 import struct
+import sys
 from typing import Final, NamedTuple
 
 import zmq
@@ -24,6 +26,9 @@ LIFE_EVENTS: Final = (
 #: The first part of a monitor's message: 16 bits event, 32 bits value. It is decoded here, because
 #: importing pyzmq's own decoder would import asyncio.
 _MESSAGE_HEAD: Final = struct.Struct("=Hi")
+#: where Linux's `struct tcp_info` has `tcpi_last_data_recv`, and how much of it is read
+_SILENCE_AT: Final = 8 + 11 * 4
+_TCP_INFO_BYTES: Final = _SILENCE_AT + 4
 #: events received at a time
 _EVENTS_MAX: Final = 1024
 
@@ -102,3 +107,24 @@ def descriptor_of(frame: zmq.Frame) -> int | None:
     except zmq.ZMQError:
         return None
     return descriptor if descriptor >= 0 else None
+
+
+def silence_ms(descriptor: int) -> int | None:
+    """Return how long no data has come over the TCP connection of a descriptor.
+
+    None if the system does not tell (only Linux does), or if it is no TCP connection.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        # Not `fromfd`, because a copy of the descriptor would keep the connection open.
+        borrowed = sockets.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        info = borrowed.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return None
+    finally:
+        borrowed.detach()
+    return int.from_bytes(info[_SILENCE_AT:_TCP_INFO_BYTES], sys.byteorder)

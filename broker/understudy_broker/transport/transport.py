@@ -80,6 +80,13 @@ class Transport(Protocol):
         """Return whether frames wait for a peer."""
         ...
 
+    def silence_ms(self, peer: bytes) -> int | None:
+        """Return how long no data has come from a peer, be it no more than a ping.
+
+        None if the system does not tell, or the connection has closed.
+        """
+        ...
+
     async def drive(self, turn: Callable[[], Pause | None]) -> None:
         """Call `turn` again after each pause that it returned, until it returns None.
 

@@ -34,7 +34,7 @@ from understudy_broker.transport.host_names import (
     is_ipv6,
     numeric_addresses,
 )
-from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of
+from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of, silence_ms
 from understudy_broker.transport.send_queues import InFlightBytes, Put, SendQueues, Sent
 from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_broker.transport.transport import Received
@@ -247,6 +247,11 @@ class RouterTransport:
                 self._closed.discard(event.value)
                 self._open.add(event.value)
         return lost
+
+    def silence_ms(self, peer: bytes) -> int | None:
+        """Return how long no data has come from a peer; None if the system does not tell."""
+        descriptor = self._descriptors.get(peer)
+        return None if descriptor is None else silence_ms(descriptor)
 
     # Sending -------------------------------------------------------------------------------------
 

@@ -140,9 +140,10 @@ class Proxy:
                 node.close()
                 broker.close()
                 continue
-            self.connections += 1
             connection = _Connection(node, broker)
             self._connections.append(connection)
+            # After it was added, so that whoever sees this number can cut the connection.
+            self.connections += 1
             for way in WAYS:
                 threading.Thread(target=self._pump, args=(connection, way), daemon=True).start()
 
