@@ -1,12 +1,17 @@
-"""What all tests share: how Hypothesis runs, and a fixture that tells that a test has failed."""
+"""What all tests share: signals, how Hypothesis runs, and a fixture that tells of failure."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator
 from typing import Final
 
 import hypothesis
 import pytest
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in the background of a script. Programs that are started would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine, an example may take any time to draw and to run.
 hypothesis.settings.register_profile(

@@ -536,6 +536,14 @@ _STATES: Final = (
         "cli/test_tables.py",
     ),
     _mutant(
+        "signal-missed",
+        None,
+        "a signal that another thread receives wakes the one that waits for it",
+        "understudy.processes.signals.StopRequest.awake_at_signals",
+        swap("signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)", "-1"),
+        "tests/integration/sdk/test_stop_requests.py",
+    ),
+    _mutant(
         "concurrency-unsaid",
         None,
         "a node announces how many functions it runs at a time",

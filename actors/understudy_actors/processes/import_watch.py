@@ -80,6 +80,10 @@ class ImportWatch:
         def urandom(size: int, /) -> Any:
             frame: FrameType | None = sys._getframe(1)
             while frame is not None and _is_stdlib(frame.f_code.co_filename):
+                if frame.f_code.co_name == "<module>":
+                    # Drawn when the module is imported, as by `multiprocessing`, which is no
+                    # value of the app's.
+                    return original(size)
                 frame = frame.f_back
             self._note(frame, "draws random bytes")
             return original(size)

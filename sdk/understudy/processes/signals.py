@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import gc
+import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from understudy_actors.processes.lifeline import WatchedLifeline, watch_lifeline
 from understudy_broker.process import StopSignals, tune_collection, tune_switching
 
 
 class StopRequest:
-    """A wish that the process stops.
+    """A wish that the process stops; to be closed.
+
+    It is waited for at a socket, to which Python writes a byte when a signal comes
+    (`signal.set_wakeup_fd`). A lock would not do: when two signals come at once, the system may
+    hand the first one to another thread. Then nothing wakes the main thread, which is the only one
+    that runs handlers.
 
     Attributes
     ----------
@@ -21,9 +28,23 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_set = False
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
         self._lifeline: WatchedLifeline | None = None
         self.signal = 0
+
+    @contextmanager
+    def awake_at_signals(self) -> Iterator[None]:
+        """Have signals wake the thread that waits; on a thread that gets none this does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def attach(self, lifeline: WatchedLifeline | None) -> None:
         """Take the line to the supervisor of this process, if there is one."""
@@ -35,12 +56,21 @@ class StopRequest:
             self._lifeline.report_ready()
 
     def set(self) -> None:
-        """Ask the process to stop. Any thread may call this."""
-        self._event.set()
+        """Ask the process to stop. Any thread may call this, and signal handlers."""
+        self._is_set = True
+        # A full buffer wakes as well as one more byte; if it is closed, nobody waits any more.
+        with suppress(OSError):
+            self._waker.send(b"\0")
 
     def wait(self) -> None:
         """Return when the process is to stop."""
-        self._event.wait()
+        while not self._is_set:
+            self._woken.recv(1)
+
+    def close(self) -> None:
+        """Close the socket; nobody may wait any more."""
+        self._waker.close()
+        self._woken.close()
 
 
 @contextmanager
@@ -51,13 +81,16 @@ def stop_at_signal() -> Iterator[StopRequest]:
     signal both, and the supervisor passes it on and kills what takes too long. Signals are received
     on the main thread only; on any other one, only the death of the parent sets the request.
     """
-    stop = StopRequest()
 
     def on_stop() -> None:
         stop.signal = signals.received
         stop.set()
 
-    with StopSignals(on_stop) as signals:
+    with (
+        closing(StopRequest()) as stop,
+        stop.awake_at_signals(),
+        StopSignals(on_stop) as signals,
+    ):
         lifeline = watch_lifeline(stop.set)
         signals.kills = lifeline is None
         stop.attach(lifeline)

@@ -62,6 +62,18 @@ def test_a_signal_stops_it_in_order_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_stops_in_order_also_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with under_way(tmp_path, "chain") as process:
+            process.terminate()
+            out, err = process.communicate(timeout=LIMIT_S)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (process.returncode, out, err) == (128 + signal.SIGTERM, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_is_one_object_with_every_run(tmp_path: Path) -> None:
     done = subprocess.run(
         command("payload", "--calls", "20", "--repeat", "2", "--nodes", "1", "--json"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import signal
@@ -19,10 +18,10 @@ from tests.integration.cli.programs import (
     PATIENCE_S,
     Program,
     environment,
-    run,
     wait_until,
 )
 from tests.support import free_url
+from understudy import Runtime
 
 EXIT_HANGUP = 129
 
@@ -68,14 +67,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def url(folder: Path) -> Iterator[str]:
-    address = free_url()
-    with Program("broker", "--listen", address, "--store", "memory", cwd=folder) as program:
-        program.wait_for("listening on")
-        yield address
-
-
 @contextmanager
 def hangups(action: Any) -> Iterator[None]:
     """Have the programs that the block starts begin with this action for SIGHUP."""
@@ -86,21 +77,24 @@ def hangups(action: Any) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def begin(folder: Path, url: str, problem: Callable[[], str]) -> None:
+@pytest.fixture
+def calls(url: str) -> Iterator[Runtime]:
+    """Makes calls to the group of the app, from this process."""
+    with Runtime(group="tests", url=url) as runtime:
+        yield runtime.options(target="g")
+
+
+def begin(folder: Path, calls: Runtime, problem: Callable[[], str]) -> None:
     """Begin a call that goes on until ``go`` exists."""
-    begun = run("invoke", "w-1", "wait", "--target", "g", "--url", url, cwd=folder)
-    assert begun.returncode == 0, begun.stderr
+    calls.rpc("w-1", "wait")
     wait_until((folder / "began").exists, problem)
-
-
-def state(folder: Path, url: str) -> str:
-    read = run("promises", "get", "w-1", "--url", url, "--json", cwd=folder)
-    return str(json.loads(read.stdout)["state"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.skipif(sys.platform != "linux", reason="terminals differ")
-def test_a_terminal_that_closes_stops_in_order(folder: Path, url: str, command: str) -> None:
+def test_a_terminal_that_closes_stops_in_order(
+    folder: Path, url: str, calls: Runtime, command: str
+) -> None:
     terminal, inner = pty.openpty()
     with hangups(signal.SIG_DFL):
         process = subprocess.Popen(
@@ -113,11 +107,11 @@ def test_a_terminal_that_closes_stops_in_order(folder: Path, url: str, command: 
         )
     os.close(inner)
     try:
-        begin(folder, url, lambda: f"{command} has not begun the call")
+        begin(folder, calls, lambda: f"{command} has not begun the call")
         os.close(terminal)
         (folder / "go").touch()
         assert process.wait(PATIENCE_S) == EXIT_HANGUP
-        assert state(folder, url) == "resolved"
+        assert calls.get("w-1").result(PATIENCE_S) == "done"
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -125,34 +119,38 @@ def test_a_terminal_that_closes_stops_in_order(folder: Path, url: str, command: 
 
 
 @pytest.mark.parametrize("command", ["node", "spawn"])
-def test_more_hangups_are_the_same_request(folder: Path, url: str, command: str) -> None:
+def test_more_hangups_are_the_same_request(
+    folder: Path, url: str, calls: Runtime, command: str
+) -> None:
     with hangups(signal.SIG_DFL):
         program = Program(*COMMANDS[command], cwd=folder, UNDERSTUDY_URL=url)
     with program:
-        begin(folder, url, lambda: program.output)
+        begin(folder, calls, lambda: program.output)
         program.process.send_signal(signal.SIGHUP)
         program.wait_for("stopping once the running calls (1) have ended")
         program.process.send_signal(signal.SIGHUP)
         (folder / "go").touch()
         assert program.wait_for_exit() == EXIT_HANGUP
-    assert state(folder, url) == "resolved"
+    assert calls.get("w-1").result(PATIENCE_S) == "done"
 
 
 @pytest.mark.parametrize("command", ["node", "spawn"])
-def test_hangups_that_are_ignored_stay_ignored(folder: Path, url: str, command: str) -> None:
+def test_hangups_that_are_ignored_stay_ignored(
+    folder: Path, url: str, calls: Runtime, command: str
+) -> None:
     with hangups(signal.SIG_IGN):
         program = Program(*COMMANDS[command], cwd=folder, UNDERSTUDY_URL=url)
     with program:
-        begin(folder, url, lambda: program.output)
+        begin(folder, calls, lambda: program.output)
         (folder / "go").touch()
         program.process.send_signal(signal.SIGHUP)
         assert program.stop(signal.SIGTERM) == 128 + signal.SIGTERM  # and not of the first
 
 
-def test_an_app_keeps_its_own_handler(folder: Path, url: str) -> None:
+def test_an_app_keeps_its_own_handler(folder: Path, url: str, calls: Runtime) -> None:
     (folder / "handles").touch()
     with Program("node", "app", cwd=folder, UNDERSTUDY_URL=url) as node:
-        begin(folder, url, lambda: node.output)
+        begin(folder, calls, lambda: node.output)
         node.process.send_signal(signal.SIGHUP)
         wait_until((folder / "handled").exists, lambda: node.output)
         (folder / "go").touch()

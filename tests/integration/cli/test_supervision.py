@@ -26,6 +26,8 @@ from tests.integration.cli.programs import (
     wait_until,
 )
 from tests.support import free_url
+from understudy import RemoteError, Runtime
+from understudy_broker.server.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -113,45 +115,30 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def url(folder: Path) -> Iterator[str]:
-    """The address of a broker with a store in memory."""
-    address = free_url()
-    with Program("broker", "--listen", address, "--store", "memory", cwd=folder) as program:
-        program.wait_for("listening on")
-        yield address
+def calls(url: str) -> Iterator[Runtime]:
+    """Makes calls to the group of the app, from this process."""
+    with Runtime(group="tests", url=url) as runtime:
+        yield runtime.options(target="g")
 
 
-def call(folder: Path, url: str, id: str, *args: str) -> subprocess.CompletedProcess[str]:
-    """Call a function of the app, and wait for its result."""
-    waits = ("--target", "g", "--wait", "--timeout", str(PATIENCE_S))
-    return run("invoke", id, *args, *waits, "--url", url, cwd=folder)
-
-
-def begin(folder: Path, url: str, name: str) -> None:
+def begin(folder: Path, calls: Runtime, name: str) -> None:
     """Begin a call of `wait` that goes on until `name`.go exists."""
-    begun = run("invoke", name, "wait", "--arg", name, "--target", "g", "--url", url, cwd=folder)
-    assert begun.returncode == 0, begun.stderr
+    calls.rpc(name, "wait", name)
     wait_until((folder / f"{name}.began").exists, lambda: f"{name} has not begun")
-
-
-def state(folder: Path, url: str, id: str) -> str:
-    read = run("promises", "get", id, "--url", url, "--json", cwd=folder)
-    return str(json.loads(read.stdout)["state"])
 
 
 def signal_all(program: Program, number: signal.Signals, times: int) -> None:
     """Send a signal to the program and to everything that it has started, as systemd does."""
-    # They are looked up once, since that may take longer than two signals may be apart.
-    for pid in times * [program.process.pid, *descendants(program.process.pid)]:
-        os.kill(pid, number)
+    for pid in [program.process.pid, *descendants(program.process.pid)]:
+        # In a row, because signals to one process that are some time apart are two requests.
+        for _ in range(times):
+            os.kill(pid, number)
 
 
 # Signals ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("forked", "number"), [("0", signal.SIGTERM), ("1", signal.SIGTERM), ("1", signal.SIGINT)]
-)
+@pytest.mark.parametrize(("forked", "number"), [("0", signal.SIGTERM), ("1", signal.SIGINT)])
 def test_a_signal_to_all_processes_drains_once(
     folder: Path, forked: str, number: signal.Signals
 ) -> None:
@@ -162,17 +149,20 @@ def test_a_signal_to_all_processes_drains_once(
     )
     with Program("up", cwd=folder, UNDERSTUDY_FORK=forked) as program:
         program.wait_for("up: ")
-        begin(folder, url, "w-1")
-        begin(folder, url, "w-2")
+        with Runtime(group="tests", url=url) as runtime:
+            for name in ("w-1", "w-2"):
+                begin(folder, runtime.options(target="g"), name)
         signal_all(program, number, times=2)  # which is one request
         program.wait_for("stopping once the running calls", times=2)
         (folder / "w-1.go").touch()
         (folder / "w-2.go").touch()
         assert program.wait_for_exit() == 128 + number
     assert "killing it" not in program.output
-    with Program("broker", "--listen", url, "--store", "sqlite:///calls.db", cwd=folder) as broker:
-        broker.wait_for("listening on")
-        assert [state(folder, url, id) for id in ("w-1", "w-2")] == ["resolved"] * 2
+    with (
+        EmbeddedBroker(f"sqlite:///{folder}/calls.db") as broker,
+        Runtime(group="tests", url=broker.endpoint) as runtime,
+    ):
+        assert [runtime.get(name).result(PATIENCE_S) for name in ("w-1", "w-2")] == ["done"] * 2
 
 
 def test_a_broker_of_a_pool_that_is_signaled_alone_starts_again(folder: Path) -> None:
@@ -187,10 +177,12 @@ def test_a_broker_of_a_pool_that_is_signaled_alone_starts_again(folder: Path) ->
         assert program.stop() == 143
 
 
-def test_children_of_functions_end_at_the_first_signal(folder: Path, url: str) -> None:
+def test_children_of_functions_end_at_the_first_signal(
+    folder: Path, url: str, calls: Runtime
+) -> None:
     with Program("node", "app", cwd=folder, UNDERSTUDY_URL=url) as node:
         node.wait_for("serves")
-        assert json.loads(call(folder, url, "fork-1", "fork").stdout) == [-signal.SIGTERM]
+        assert calls.rpc("fork-1", "fork").result(PATIENCE_S) == [-signal.SIGTERM]
 
 
 # Calls that end their process -------------------------------------------------------------------
@@ -198,30 +190,30 @@ def test_children_of_functions_end_at_the_first_signal(folder: Path, url: str) -
 
 @pytest.mark.parametrize("forked", ["0", "1"])
 def test_a_call_that_ends_its_process_ends_nothing_else(
-    folder: Path, url: str, forked: str
+    folder: Path, url: str, calls: Runtime, forked: str
 ) -> None:
     args = ("spawn", "app", "--group", "g", "--nodes", "2")
     with Program(*args, cwd=folder, UNDERSTUDY_URL=url, UNDERSTUDY_FORK=forked) as program:
         program.wait_for("up: ")
         ends = [("now", 2), ("now", 0), ("now", 1), ("kill", signal.SIGKILL)]
         for how, code in ends:
-            what = ("end", "--arg", how, "--arg", str(int(code)), "--target", "g", "--url", url)
-            assert run("invoke", f"end-{how}-{int(code)}", *what, cwd=folder).returncode == 0
+            calls.rpc(f"end-{how}-{code:d}", "end", how, int(code))
         # More restarts than a process that cannot start is allowed.
         program.wait_for("starting it again", times=11)
-        assert call(folder, url, "echo-1", "echo", "--arg", "alive").returncode == 0
+        assert calls.rpc("echo-1", "echo", "alive").result(PATIENCE_S) == "alive"
         assert "usage error" not in program.output
         assert program.stop() == 143
 
 
-def test_a_leaf_that_exits_fails_and_its_node_goes_on(folder: Path, url: str) -> None:
+def test_a_leaf_that_exits_fails_and_its_node_goes_on(
+    folder: Path, url: str, calls: Runtime
+) -> None:
     with Program("node", "app", cwd=folder, UNDERSTUDY_URL=url) as node:
         node.wait_for("serves")
         for code in (0, 3):
-            ended = call(folder, url, f"end-{code}", "end", "--arg", "exit", "--arg", str(code))
-            assert ended.returncode == 1
-            assert "SystemExit" in ended.stderr
-        assert call(folder, url, "echo-1", "echo", "--arg", "alive").returncode == 0
+            with pytest.raises(RemoteError, match="SystemExit"):
+                calls.rpc(f"end-{code}", "end", "exit", code).result(PATIENCE_S)
+        assert calls.rpc("echo-1", "echo", "alive").result(PATIENCE_S) == "alive"
         assert node.process.poll() is None
 
 
@@ -253,6 +245,7 @@ def values(ctx: Context) -> list[object]:
     [
         ("", "0", None),
         ("import logging", "logging.getLogger().warning('at import')", None),
+        ("import multiprocessing", "0", None),
         ("import os", "os.getpid()", "reads its process id (state.py, line 8)"),
         ("import uuid", "uuid.uuid4()", "draws random bytes (state.py, line 8)"),
         ("import secrets", "secrets.token_hex()", "draws random bytes (state.py, line 8)"),
@@ -260,7 +253,7 @@ def values(ctx: Context) -> list[object]:
     ],
 )
 def test_what_must_differ_is_not_the_same_in_each_node(
-    folder: Path, url: str, imports: str, made: str, said: str | None
+    folder: Path, url: str, calls: Runtime, imports: str, made: str, said: str | None
 ) -> None:
     (folder / "state.py").write_text(STATE.format(imports=imports, made=made))
     args = ("spawn", "state", "--group", "g", "--nodes", "2")
@@ -272,8 +265,8 @@ def test_what_must_differ_is_not_the_same_in_each_node(
         assert len(nodes) == 2
         values = []
         for node in nodes:
-            target = ("--target", f"poll://uni@g/{node}", "--wait", "--url", url)
-            values.append(json.loads(run("invoke", node, "values", *target, cwd=folder).stdout))
+            there = calls.options(target=f"poll://uni@g/{node}")
+            values.append(there.rpc(node, "values").result(PATIENCE_S))
         (chance, text, name, chosen), (chance_2, text_2, name_2, chosen_2) = values
         assert chance != chance_2
         assert name != name_2
@@ -288,7 +281,9 @@ def test_what_must_differ_is_not_the_same_in_each_node(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a PID namespace")
 @pytest.mark.parametrize("command", ["node", "spawn"])
-def test_process_1_reaps_and_stops_in_order(folder: Path, url: str, command: str) -> None:
+def test_process_1_reaps_and_stops_in_order(
+    folder: Path, url: str, calls: Runtime, command: str
+) -> None:
     namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     args = [sys.executable, "-m", "understudy", command, "app", "--group", "g"]
     with subprocess.Popen(
@@ -296,10 +291,11 @@ def test_process_1_reaps_and_stops_in_order(folder: Path, url: str, command: str
     ) as outer:
         try:
             for number in range(3):
-                assert call(folder, url, f"leave-{number}", "leave").returncode == 0
+                calls.rpc(f"leave-{number}", "leave").result(PATIENCE_S)
 
             def reaped() -> bool:
-                states = call(folder, url, f"look-{os.urandom(4).hex()}", "processes").stdout
+                look = calls.rpc(f"look-{os.urandom(4).hex()}", "processes")
+                states = look.result(PATIENCE_S)
                 return "S" in states and "Z" not in states
 
             wait_until(reaped, lambda: "zombies are left")
@@ -313,26 +309,27 @@ def test_process_1_reaps_and_stops_in_order(folder: Path, url: str, command: str
 # Output -----------------------------------------------------------------------------------------
 
 
-def test_prints_do_not_fail_once_the_supervisor_is_killed(folder: Path, url: str) -> None:
+def test_prints_do_not_fail_once_the_supervisor_is_killed(
+    folder: Path, url: str, calls: Runtime
+) -> None:
     with Program("spawn", "app", "--group", "g", cwd=folder, UNDERSTUDY_URL=url) as program:
         program.wait_for("up: ")
-        begin(folder, url, "w-1")
+        begin(folder, calls, "w-1")
         program.process.kill()
         program.process.wait()
         (folder / "w-1.go").touch()
-        wait_until(lambda: state(folder, url, "w-1") != "pending", lambda: "still pending")
-        assert state(folder, url, "w-1") == "resolved"
+        assert calls.get("w-1").result(PATIENCE_S) == "done"
 
 
 @pytest.mark.parametrize(("forked", "encoding"), [("0", "ascii"), ("1", "latin-1")])
 def test_no_character_silences_the_output(
-    folder: Path, url: str, forked: str, encoding: str
+    folder: Path, url: str, calls: Runtime, forked: str, encoding: str
 ) -> None:
     env = {"UNDERSTUDY_URL": url, "UNDERSTUDY_FORK": forked, "PYTHONIOENCODING": encoding}
     with Program("spawn", "app", "--group", "g", cwd=folder, **env) as program:
         program.wait_for("up: ")
         for id, text in (("e-1", "one"), ("e-2", "caf\u00e9 \U0001f600 \ud7ff"), ("e-3", "three")):
-            assert call(folder, url, id, "child_echo", "--arg", text).returncode == 0
+            assert calls.rpc(id, "child_echo", text).result(PATIENCE_S) == text
         program.wait_for("says three")
         program.wait_for("warns three")
         program.wait_for("says caf", times=2)
@@ -340,15 +337,16 @@ def test_no_character_silences_the_output(
 
 @pytest.mark.parametrize("command", ["node", "spawn"])
 def test_a_function_that_closes_the_output_closes_it_for_nobody(
-    folder: Path, url: str, command: str
+    folder: Path, url: str, calls: Runtime, command: str
 ) -> None:
     with Program(command, "app", "--group", "g", cwd=folder, UNDERSTUDY_URL=url) as program:
         program.wait_for("up: " if command == "spawn" else "serves")
-        assert call(folder, url, "close", "close_output").returncode == 0
+        calls.rpc("close", "close_output").result(PATIENCE_S)
         program.wait_for("the last line, it thinks")
-        assert "told of" in call(folder, url, "fail", "fail").stderr
+        with pytest.raises(LookupError, match="told of"):
+            calls.rpc("fail", "fail").result(PATIENCE_S)
         program.wait_for("LookupError: told of")
-        assert call(folder, url, "echo", "echo", "--arg", "later").returncode == 0
+        assert calls.rpc("echo", "echo", "later").result(PATIENCE_S) == "later"
         program.wait_for("says later")
         program.wait_for("warns later")
         program.process.terminate()
@@ -357,7 +355,9 @@ def test_a_function_that_closes_the_output_closes_it_for_nobody(
 
 @pytest.mark.parametrize("command", ["node", "spawn"])
 @pytest.mark.parametrize("redirection", [">&- 2>&- <&-", "> /dev/full 2>&1", "2>&1 | true"])
-def test_no_output_ends_a_node(folder: Path, url: str, command: str, redirection: str) -> None:
+def test_no_output_ends_a_node(
+    folder: Path, url: str, calls: Runtime, command: str, redirection: str
+) -> None:
     line = f"{sys.executable} -m understudy {command} app --group g {redirection}"
     # What a function starts writes to the full disk itself, and says so; a pool reads from a pipe.
     function = "echo" if command == "node" and "full" in redirection else "child_echo"
@@ -370,8 +370,9 @@ def test_no_output_ends_a_node(folder: Path, url: str, command: str, redirection
         start_new_session=True,
     ) as shell:
         try:
-            for id in ("echo-1", "echo-2"):
-                assert call(folder, url, id, function, "--arg", id).returncode == 0
+            # A node notices by its own first output that nobody reads it.
+            for id, name in (("echo-1", "echo"), ("echo-2", function)):
+                assert calls.rpc(id, name, id).result(PATIENCE_S) == id
             assert shell.poll() is None
         finally:
             for pid in [*descendants(shell.pid), shell.pid]:

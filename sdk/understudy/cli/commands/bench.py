@@ -86,6 +86,9 @@ def _stop_on_sigterm() -> Iterator[None]:
     def on_signal(_: int, __: FrameType | None) -> None:
         nonlocal terminated
         terminated = True
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # As a shell has it for commands in the background of a script.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         # trio knows where a KeyboardInterrupt may be raised.
         signal.raise_signal(signal.SIGINT)
 
