@@ -8,6 +8,9 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/actors").mutant
 _TASKS: Final = "executor/test_tasks.py"
+_CHANGED: Final = "executor/test_changed_tasks.py"
+_WAITING: Final = "executor/test_waiting_tasks.py"
+_FAILING: Final = "executor/test_failing_tasks.py"
 _HELD: Final = "node/test_held.py"
 _STRANDS: Final = "understudy_actors.interpreter.strands.Strand"
 _RUN: Final = "understudy_actors.executor.coroutine_run.CoroutineRun"
@@ -53,7 +56,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "what settles in the middle of a step wakes the task that waits for it",
         f"{_RUN}._hear_news",
         swap("self._routine.on_news = self._on_news", "pass"),
-        _TASKS,
+        _WAITING,
     ),
     _mutant(
         "mismatch-thrown-into-a-task",
@@ -61,7 +64,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a task cannot catch that the code has changed",
         f"{_RUN}._ask",
         swap("error is not mismatch", "True"),
-        _TASKS,
+        _CHANGED,
     ),
     _mutant(
         "step-ends-under-a-time-limit",
@@ -69,7 +72,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a wait that a time limit may interrupt keeps the step open, and with it the lease",
         f"{_RUN}._step_until_done",
         swap("self._home.events.has_deadline()", "False"),
-        _TASKS,
+        _WAITING,
     ),
     _mutant(
         "tasks-outrun-the-broker",
@@ -77,7 +80,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "tasks wait while too much of what they have asked for is unanswered",
         f"{_RUN}.steps_of",
         swap("routine.is_overdrawn and not self._is_over()", "False"),
-        _TASKS,
+        _WAITING,
     ),
     _mutant(
         "tasks-survive-a-drop",
@@ -85,7 +88,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "the tasks of a run that has ended, or is dropped, are canceled",
         f"{_RUN}._step_until_done",
         drop("self._home.events.cancel(self._tasks)"),
-        _TASKS,
+        _FAILING,
     ),
     _mutant(
         "renamed-task-calls-anew",
@@ -93,7 +96,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a task that was renamed makes none of its calls a second time",
         "understudy_actors.executor.doubtful_calls.DoubtfulCalls.check",
         swap("not self._recorded.all_begun", "False"),
-        _TASKS,
+        _CHANGED,
     ),
     _mutant(
         "new-task-parks-its-run",
@@ -101,7 +104,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a task without history waits until the recorded ones have begun",
         "understudy_actors.executor.doubtful_calls.DoubtfulCalls.hold",
         drop("yield from event.wait().__await__()"),
-        _TASKS,
+        _CHANGED,
     ),
     _mutant(
         "handle-awaited-with-credit",
@@ -109,7 +112,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a coroutine that awaits a handle uses no credit meanwhile",
         f"{_RUN}._count_waiting",
         drop("self._waiting += more"),
-        _TASKS,
+        _WAITING,
     ),
     _mutant(
         "left-behind-and-calling",
@@ -117,7 +120,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a task that outlives its function makes no calls",
         f"{_RUN}.steps_of",
         swap("self._is_over() or not routine.alive", "self._is_over()"),
-        _TASKS,
+        _FAILING,
     ),
     _mutant(
         "end-of-the-process-ends-the-loop",
@@ -125,7 +128,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a task that raises SystemExit does not end the loop of all others",
         "understudy_actors.executor.event_loops.AsyncioLoop._run_until",
         swap("suppress(SystemExit, KeyboardInterrupt)", "suppress()"),
-        _TASKS,
+        _FAILING,
     ),
     _mutant(
         "calls-of-tasks-forgotten",
@@ -133,7 +136,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a function whose tasks have made calls is not tried again as if it were a leaf",
         "understudy_actors.interpreter.replay.ReplayState.has_called",
         swap("bool(self.own.calls_made) or self.own.tasks_called", "bool(self.own.calls_made)"),
-        _TASKS,
+        _FAILING,
     ),
     _mutant(
         "held-uses-credit",
@@ -181,7 +184,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "what has settled before a function starts its first task is known to its tasks",
         f"{_RUN}._hear_news",
         drop("self._routine.absorb()"),
-        _TASKS,
+        _WAITING,
     ),
     _mutant(
         "refusal-in-the-wrong-task",
@@ -189,7 +192,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a refused call fails the task that awaits it, and no other",
         "understudy_actors.interpreter.child_calls.ChildCalls.make_deferred",
         swap("alone or spec is yielded", "True"),
-        _TASKS,
+        _FAILING,
     ),
     _mutant(
         "held-while-leaving",
