@@ -11,6 +11,7 @@ _ROUND_TRIP: Final = "values/test_round_trip.py::TestRoundTrip"
 _ERROR_VALUES: Final = "values/test_errors.py"
 _ERROR_ATTRIBUTES: Final = "values/test_error_attributes.py"
 _CLASSES: Final = "values/test_classes.py"
+_FIELDS: Final = "values/test_fields.py"
 _RETRY: Final = "test_retry.py"
 _PUBLIC_ERRORS: Final = "test_public_errors.py"
 _LOCAL: Final = "tests/integration/sdk/test_runtime_local.py"
@@ -450,7 +451,7 @@ _VALUES: Final = (
         "an instance in a field that does not name its class is refused where it is sent",
         "understudy.values.encoding.Converter.convert_fields",
         swap("self.instances != instances\n", "False\n"),
-        _CLASSES,
+        _FIELDS,
     ),
     _mutant(
         "pickled-member-by-value",
@@ -466,7 +467,7 @@ _VALUES: Final = (
         "an instance for which only a protocol is annotated is refused where it is sent",
         "understudy.values.structure._new_builder_of",
         swap('getattr(kind, "_is_protocol", False)', "False"),
-        _CLASSES,
+        _FIELDS,
     ),
     _mutant(
         "arguments-unchecked",
@@ -482,7 +483,7 @@ _VALUES: Final = (
         "a field that held raw data holds it on arrival too",
         "understudy.values.builders.ClassBuilder.inside_instance",
         swap("InstanceBuilder(self)", "self"),
-        _CLASSES,
+        _FIELDS,
     ),
     _mutant(
         "type-parameters-unbound",

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import eventually, free_url
-from tests.unit.sdk.values.test_classes import same_types, types_and_values
+from tests.unit.sdk.values.typed_values import same_types, types_and_values
 from understudy import Context, Runtime
 from understudy_broker.server.embedded import EmbeddedBroker
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pydantic
 import pytest
 
+from tests.unit.sdk.values.arrival import Returning
 from tests.unit.sdk.values.samples import (
     CODEC,
     PICKLING,
@@ -22,7 +23,6 @@ from tests.unit.sdk.values.samples import (
     Point,
     same,
 )
-from tests.unit.sdk.values.test_classes import Returning
 from understudy.errors import DecodingError, EncodingError
 
 

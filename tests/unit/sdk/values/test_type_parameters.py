@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.sdk.values.test_classes import arrive, check, refuse
+from tests.unit.sdk.values.arrival import arrive, check, refuse
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="type parameters in brackets came with Python 3.12"
