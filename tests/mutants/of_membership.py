@@ -10,6 +10,9 @@ _mutant = Area("tests/unit/broker").mutant
 _FLOW: Final = "core/test_flow_control.py"
 _HEARTBEAT: Final = "link/test_heartbeat.py"
 _MEMBERS: Final = "core/test_membership.py"
+_LEASES: Final = "core/test_leases.py"
+_PULSES: Final = "core/test_pulses.py"
+_GAPS: Final = "core/test_gaps.py"
 _QUARANTINE: Final = "core/test_quarantine.py"
 
 _MEMBERSHIP: Final = (
@@ -65,7 +68,7 @@ _MEMBERSHIP: Final = (
             "self._polled_at - self._config.lease_ttl_ms",
             "self._polled_at - 3 * self._config.lease_ttl_ms",
         ),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "silent-and-spared",
@@ -73,7 +76,7 @@ _MEMBERSHIP: Final = (
         "only a peer that holds nothing may be late with its heartbeat",
         "understudy_broker.core.membership.Membership._give_up_silent",
         swap("late and not self._machine.view.held_count(session.pid)", "late"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "handed-over-without-a-lease",
@@ -84,7 +87,7 @@ _MEMBERSHIP: Final = (
             "self._machine.view.held_count(session.pid) == 1",
             "self._machine.view.held_count(session.pid) == 0",
         ),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "kept-by-getting-more",
@@ -95,7 +98,7 @@ _MEMBERSHIP: Final = (
             "self._machine.view.held_count(session.pid) == 1",
             "self._machine.view.held_count(session.pid) >= 1",
         ),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "beat-not-answered",
@@ -103,7 +106,7 @@ _MEMBERSHIP: Final = (
         "a broker answers heartbeats",
         "understudy_broker.core.membership.Membership._answer_beats",
         drop("self._outbox.add_urgent(peer, Beat())"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "beat-answered-late",
@@ -111,7 +114,7 @@ _MEMBERSHIP: Final = (
         "a heartbeat is answered before the next one is due",
         "understudy_broker.core.membership.Membership.on_beat",
         swap("self._config.beat_ms // REPLIES_PER_BEAT", "self._config.beat_ms"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "beat-answered-alone",
@@ -119,7 +122,7 @@ _MEMBERSHIP: Final = (
         "heartbeats of many peers are answered together",
         "understudy_broker.core.membership.Membership.on_beat",
         swap("now + wait_ms if len(self._sessions) > FEW_PEERS else now", "now"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "beat-of-few-kept-waiting",
@@ -127,7 +130,7 @@ _MEMBERSHIP: Final = (
         "a broker of few peers does not wake a second time to answer a heartbeat",
         "understudy_broker.core.membership.Membership.on_beat",
         swap("now + wait_ms if len(self._sessions) > FEW_PEERS else now", "now + wait_ms"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "sleep-while-a-task-is-held",
@@ -135,7 +138,7 @@ _MEMBERSHIP: Final = (
         "while a task is held, the broker wakes twice per heartbeat",
         "understudy_broker.core.membership.Membership.next_due",
         swap("self._machine.view.acquired_count or due_at is not None", "due_at is not None"),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "sleep-while-somebody-is-away",
@@ -146,7 +149,7 @@ _MEMBERSHIP: Final = (
             "self._machine.view.acquired_count or due_at is not None",
             "self._machine.view.acquired_count",
         ),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "wakes-for-nothing",
@@ -154,7 +157,7 @@ _MEMBERSHIP: Final = (
         "a broker with nothing at stake sleeps until the next heartbeat of an idle peer",
         "understudy_broker.core.membership.Membership.next_due",
         swap("IDLE_BEATS * beat_ms", "beat_ms // 2"),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "sleep-judged-by-what-came-after",
@@ -166,7 +169,7 @@ _MEMBERSHIP: Final = (
             "now - self._polled_at - (beat_ms // 2 if self._machine.view.acquired_count"
             " or self._sessions.overdue_at is not None else IDLE_BEATS * beat_ms)",
         ),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "nobody-there-taken-for-a-pause",
@@ -174,7 +177,7 @@ _MEMBERSHIP: Final = (
         "sleep without any peer is no gap",
         "understudy_broker.core.membership.Membership.next_due",
         drop("self._sleeps_until = None"),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "pause-after-a-poll-not-seen",
@@ -182,7 +185,7 @@ _MEMBERSHIP: Final = (
         "a gap right after a poll is noticed",
         "understudy_broker.core.membership.Membership.mark_polled",
         swap("now + beat_ms // 2", "None"),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "owed-and-asleep",
@@ -190,7 +193,7 @@ _MEMBERSHIP: Final = (
         "an unblock that is not acknowledged is sent again in time, also by an idle broker",
         "understudy_broker.core.poll_scheme.PollScheme.next_due",
         swap("self._unblocks.owed and", "not self._unblocks.owed and"),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "own-sleep-taken-for-a-pause",
@@ -201,7 +204,7 @@ _MEMBERSHIP: Final = (
             "0 if self._sleeps_until is None else now - self._sleeps_until",
             "now - self._polled_at",
         ),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "idle-beats-at-any-moment",
@@ -225,7 +228,7 @@ _MEMBERSHIP: Final = (
         "a peer that has just sent a heartbeat is the last whose lease lapses",
         "understudy_broker.core.sessions.Sessions.renew",
         drop("self._by_beat.move_to_end(session.peer)"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "unread-beats-are-silence",
@@ -233,7 +236,7 @@ _MEMBERSHIP: Final = (
         "after the broker itself has paused, the silence of a peer proves nothing",
         "understudy_broker.core.membership.Membership.mark_polled",
         swap("self._renew(session, now)", "session.heard_at = now"),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "beat-renews-no-lease",
@@ -241,7 +244,7 @@ _MEMBERSHIP: Final = (
         "a beat renews the lease on all that its sender holds",
         "understudy_broker.core.membership.Membership._renew",
         swap("session.pid", "session.name"),
-        _MEMBERS,
+        _LEASES,
     ),
     _mutant(
         "leaving-is-a-death",
@@ -271,7 +274,7 @@ _MEMBERSHIP: Final = (
             "self._sessions.set_away(pid, now + self._config.boot_grace_ms)",
             "self._sessions.set_away(pid, now)",
         ),
-        _MEMBERS,
+        _GAPS,
     ),
     _mutant(
         "bye-before-its-turn",
@@ -291,7 +294,7 @@ _MEMBERSHIP: Final = (
         "a node whose Python stands still for ever is given up in the end",
         "understudy_broker.core.stalls.Stalls.extend",
         swap("now - stall.since >= self._config.stall_max_ms", "False"),
-        _MEMBERS,
+        _PULSES,
     ),
     _mutant(
         "stall-without-pulse",
@@ -299,7 +302,7 @@ _MEMBERSHIP: Final = (
         "a silent node without a pulse is given up when its lease lapses",
         "understudy_broker.core.stalls.Stalls.extend",
         swap("session.pulse is None or not", "not"),
-        _MEMBERS,
+        _PULSES,
     ),
     _mutant(
         "stall-outlives-pulse",
@@ -307,7 +310,7 @@ _MEMBERSHIP: Final = (
         "a node that only its pulse kept is given up when the pulse ends",
         "understudy_broker.core.stalls.Stalls.end_pulse",
         drop("session.pulse = None"),
-        _MEMBERS,
+        _PULSES,
     ),
     _mutant(
         "stall-gets-work",
@@ -315,7 +318,7 @@ _MEMBERSHIP: Final = (
         "a node whose Python stands still gets no further tasks",
         "understudy_broker.core.stalls.Stalls.extend",
         drop("self._dispatcher.pause(session.pid)"),
-        _MEMBERS,
+        _PULSES,
     ),
     _mutant(
         "stall-extends-once",
@@ -326,7 +329,7 @@ _MEMBERSHIP: Final = (
             "    stall.extended_at = now\n    self._machine.apply(TaskHeartbeat(session.pid), now)",
             "    stall.extended_at = now",
         ),
-        _MEMBERS,
+        _PULSES,
     ),
     _mutant(
         "stall-keeps-credit",
@@ -334,7 +337,7 @@ _MEMBERSHIP: Final = (
         "a node that sends heartbeats again has its credit back",
         "understudy_broker.core.stalls.Stalls.end",
         drop("self._dispatcher.resume(session.pid)"),
-        _MEMBERS,
+        _PULSES,
     ),
 )
 
