@@ -10,6 +10,7 @@ _mutant = Area("tests/unit/broker").mutant
 _CORE: Final = "core/test_core.py"
 _IDLE: Final = "core/test_idle_steps.py"
 _DISPATCHER: Final = "core/test_dispatcher.py"
+_FUNCTIONS: Final = "core/test_dispatcher_functions.py"
 _FRAMES: Final = "protocol/test_frames.py"
 _FLOW: Final = "core/test_flow_control.py"
 _MEMBERS: Final = "core/test_membership.py"
@@ -385,7 +386,7 @@ _DISPATCH: Final = (
         "the warm or preferred node gets a task only if it has the function",
         "understudy_broker.core.dispatcher._can_take",
         swap("node.available > 0 and node.has(entry.callee)", "node.available > 0"),
-        _DISPATCHER,
+        _FUNCTIONS,
     ),
     _mutant(
         "new-function-to-old-node",
@@ -393,7 +394,7 @@ _DISPATCH: Final = (
         "a task goes only to a node that has its function, during a deploy too",
         "understudy_broker.core.dispatcher._Group.distribute",
         swap("frozenset.intersection(*known)", "frozenset().union(*known)"),
-        _DISPATCHER,
+        _FUNCTIONS,
     ),
     _mutant(
         "waits-although-registered",
@@ -401,7 +402,7 @@ _DISPATCH: Final = (
         "a function that is registered later gets the tasks that wait for it",
         "understudy_broker.core.dispatcher.Dispatcher.add_functions",
         drop("self._distribute(group)"),
-        _DISPATCHER,
+        _FUNCTIONS,
     ),
     _mutant(
         "unserved-unheard",
@@ -409,7 +410,7 @@ _DISPATCH: Final = (
         "somebody is told of calls that wait for a function that no node has",
         "understudy_broker.core.dispatcher._Group.take_unserved",
         drop("found.append((self.name, callee, queue.count))"),
-        _DISPATCHER,
+        _FUNCTIONS,
     ),
     _mutant(
         "unicast-starves",
