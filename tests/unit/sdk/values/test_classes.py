@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from tests.unit.sdk.values.samples import Cat, Dog
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 
 class DictPage(TypedDict, Generic[T]):
