@@ -3,70 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import trio
 
-from tests.support import eventually, free_url
+from tests.integration.sdk.calls import cause_of, result
+from tests.support import eventually
 from understudy import Context, Runtime
-from understudy.errors import (
-    BrokerUnavailableError,
-    ConfigurationError,
-    EncodingError,
-    NameInUseError,
-    PayloadTooLargeError,
-    RemoteError,
-)
-from understudy.retry import Constant, Never
+from understudy.errors import ConfigurationError
 from understudy_actors.errors import CommandError
-from understudy_actors.node.core import NodeCore
-from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.messages import GroupsGet
-from understudy_broker.server.embedded import EmbeddedBroker
-from understudy_store.commands import PromiseGet, TaskGet
-from understudy_store.limits import Limits
-
-
-@pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker("memory", "tcp://127.0.0.1:0") as broker:
-        yield broker
-
-
-@pytest.fixture
-def runtime(broker: EmbeddedBroker) -> Iterator[Runtime]:
-    """A node of group `g`."""
-    with Runtime("g", url=broker.endpoint) as runtime:
-        yield runtime
-
-
-@pytest.fixture
-def client(broker: EmbeddedBroker) -> Iterator[Runtime]:
-    """A caller that has no functions registered."""
-    runtime = Runtime("clients", url=broker.endpoint)
-    yield runtime.options(target="g")
-    runtime.stop()
-
-
-def result(client: Runtime, id: str, name: str, *args: Any, **kwargs: Any) -> Any:
-    return client.rpc(id, name, *args, **kwargs).result(timeout=10)
-
-
-def cause_of(client: Runtime, id: str) -> str:
-    """Wait until a call is parked, and return why."""
-
-    def halted() -> bool:
-        task = client.session.command(TaskGet(id)).task
-        return task is not None and task.state == "halted"
-
-    eventually(halted)
-    task = client.session.command(TaskGet(id)).task
-    assert task is not None
-    return task.cause or ""
 
 
 def unserved(client: Runtime) -> list[tuple[str, str | None, int]]:
@@ -74,12 +22,6 @@ def unserved(client: Runtime) -> list[tuple[str, str | None, int]]:
     report = client.session.connected().command(GroupsGet()).result().report
     assert report is not None
     return [each for group in report.groups for each in group.unserved]
-
-
-class Odd(Exception):
-    def __init__(self, a: int, b: object) -> None:
-        super().__init__(f"{a}")
-        self.b = b
 
 
 class TestFunctions:
@@ -161,146 +103,6 @@ class TestFunctions:
         assert not handle.done()
         go.append(1)
         assert handle.result(10) == "end"
-
-
-class TestValues:
-    def test_an_argument_that_cannot_be_encoded(self, runtime: Runtime, client: Runtime) -> None:
-        @runtime.register
-        def f(ctx: Context, when: Any) -> None: ...
-
-        with pytest.raises(EncodingError, match=r"argument 1 \('when'\)"):
-            runtime.rpc("x", f, object())
-        with pytest.raises(EncodingError, match="argument 'when'"):
-            client.rpc("x", "f", when=object())
-        assert list(runtime.promises.search()) == []
-
-    def test_a_result_that_cannot_be_encoded_is_not_retried(self, runtime: Runtime) -> None:
-        ran: list[int] = []
-
-        @runtime.register
-        def f(ctx: Context) -> Any:
-            ran.append(1)
-            return object()
-
-        with pytest.raises(EncodingError, match="the result of f"):
-            runtime.rpc("x", f).result(10)
-        assert ran == [1]
-
-    def test_payloads_over_the_limit(self, runtime: Runtime) -> None:
-        @runtime.register
-        def big(ctx: Context, data: bytes) -> bytes:
-            return b"x" * 5_000_000
-
-        with pytest.raises(PayloadTooLargeError, match="the arguments: 5,000,008 bytes"):
-            runtime.rpc("x", big, b"x" * 5_000_000)
-        with pytest.raises(PayloadTooLargeError, match="the result of big"):
-            runtime.rpc("x", big, b"").result(10)
-
-    def test_payloads_over_the_brokers_smaller_limit(self) -> None:
-        config = BrokerConfig(limits=Limits(payload_bytes_max=2000))
-        with (
-            EmbeddedBroker("memory", "tcp://127.0.0.1:0", config=config) as broker,
-            Runtime("g", url=broker.endpoint) as runtime,
-        ):
-
-            @runtime.register
-            def big(ctx: Context, data: bytes) -> bytes:
-                return b"x" * 3000
-
-            @runtime.register
-            def calls(ctx: Context, local: bool) -> Any:
-                call = ctx.lfc(big, b"") if local else ctx.rfc(big, b"x" * 3000)
-                return len((yield call))
-
-            # The broker's limit is known here since the welcome, so the call itself fails.
-            with pytest.raises(PayloadTooLargeError, match="2,000"):
-                runtime.rpc("a", big, b"x" * 3000)
-            with pytest.raises(PayloadTooLargeError, match="2,000"):
-                runtime.rpc("b", big, b"").result(10)
-            # If an SDK ignores the limit, the broker still refuses.
-            runtime.session.env.values.codec.payload_bytes_max = 10_000
-            with pytest.raises(PayloadTooLargeError, match="2000"):
-                runtime.rpc("c", big, b"x" * 3000)
-            for n, call in enumerate([(big, b""), (calls, True), (calls, False)]):
-                with pytest.raises(CommandError, match="at most 2000"):
-                    runtime.rpc(f"x{n}", *call).result(10)  # type: ignore[call-overload]
-
-    def test_exceptions_arrive_with_their_class(self, runtime: Runtime, client: Runtime) -> None:
-        @runtime.register
-        def f(ctx: Context, kind: str) -> Any:
-            yield ctx.sleep(0)
-            if kind == "known":
-                raise KeyError("k", 3)
-            raise Odd(3, object())
-
-        with pytest.raises(KeyError) as known:
-            result(client, "x", "f", "known")
-        assert known.value.args == ("k", 3)
-        with pytest.raises(Odd) as odd:
-            result(client, "y", "f", "odd")
-        assert str(odd.value) == "3"
-        assert odd.value.__notes__ == ["b did not travel: object of type object is not plain data"]
-        assert "raise Odd(3, object())" in str(odd.value.__cause__)
-
-    @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-    @pytest.mark.parametrize("kind", ["plain", "generator", "coroutine"])
-    def test_an_exception_that_would_end_a_process_fails_the_call(
-        self, runtime: Runtime, error: type[BaseException], kind: str
-    ) -> None:
-        def plain(ctx: Context) -> None:
-            raise error(3)
-
-        def generator(ctx: Context) -> Any:
-            yield ctx.sleep(0)
-            raise error(3)
-
-        async def coroutine(ctx: Context) -> None:
-            await trio.sleep(0)
-            raise error(3)
-
-        fn: Any = {"plain": plain, "generator": generator, "coroutine": coroutine}[kind]
-        runtime.register(fn)
-        runtime.register(lambda ctx: "alive", name="other")
-        with pytest.raises(RemoteError, match=error.__name__):
-            runtime.rpc("x", fn).result(10)
-        assert result(runtime, "y", "other") == "alive"
-
-    def test_recursion_without_end_is_an_error_of_the_call(self, runtime: Runtime) -> None:
-        def deeper(n: int) -> int:
-            return deeper(n + 1)
-
-        @runtime.register
-        def f(ctx: Context) -> Any:
-            yield ctx.sleep(0)
-            return deeper(0)
-
-        with pytest.raises(RecursionError):
-            runtime.rpc("x", f).result(20)
-
-    def test_deep_durable_recursion(self, runtime: Runtime) -> None:
-        @runtime.register
-        def down(ctx: Context, n: int) -> Any:
-            return (yield ctx.rfc(down, n - 1)) + 1 if n else 0
-
-        # An id grows by two characters with each level, until it is shortened.
-        assert runtime.rpc("x", down, 400).result(60) == 400
-        assert sum(1 for _ in runtime.promises.search(prefix="x")) == 401
-
-    def test_a_chain_without_end(self, runtime: Runtime) -> None:
-        """A function that hands over to itself, as long as it likes."""
-
-        @runtime.register
-        def tick(ctx: Context, n: int) -> Any:
-            if n < 400:
-                yield ctx.detached(tick, n + 1)
-            return n
-
-        runtime.rpc("tick", tick, 0)
-
-        def states() -> list[str]:
-            return [found.state for found in runtime.promises.search(prefix="tick")]
-
-        eventually(lambda: states() == ["resolved"] * 401, 60)
 
 
 class TestIds:
@@ -395,87 +197,6 @@ class TestSettings:
             runtime.schedules.create("s", cron, "one")
 
 
-class TestNodes:
-    def test_a_call_to_a_group_without_nodes_waits_for_one(
-        self, broker: EmbeddedBroker, client: Runtime
-    ) -> None:
-        handle = client.options(target="late").rpc("x", "f")
-        with pytest.raises(TimeoutError, match=r"'x' is still pending after 0\.05 s"):
-            handle.result(timeout=0.05)
-        late = Runtime("late", url=broker.endpoint)
-        late.register(lambda ctx: "served", name="f")
-        with late:
-            assert handle.result(timeout=10) == "served"
-
-    def test_two_living_nodes_of_one_id(self, broker: EmbeddedBroker) -> None:
-        with Runtime("g", "one", url=broker.endpoint):
-            second = Runtime("g", "one", url=broker.endpoint)
-            with pytest.raises(NameInUseError, match="'one' in group 'g' belongs to a node"):
-                second.start()
-            second.stop()
-
-    def test_the_id_is_free_again_after_a_stop(self, broker: EmbeddedBroker) -> None:
-        for _ in range(2):
-            with Runtime("g", "one", url=broker.endpoint):
-                pass
-
-
-class TestNoBroker:
-    def test_the_message_says_how_to_start_one(self) -> None:
-        url = free_url()
-        runtime = Runtime(url=url, connect_timeout=0.2)
-        with pytest.raises(BrokerUnavailableError, match=f"{url}.*understudy broker"):
-            runtime.rpc("x", "f")
-        runtime.stop()
-
-    def test_the_reason_of_a_refusal_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.WARNING, "understudy")
-        refusal = (
-            r"refuses this peer for now: it takes no more than 1 peers \(its setting peers_max"
-        )
-        with EmbeddedBroker(config=BrokerConfig(peers_max=1)) as broker:
-            first = Runtime(url=broker.endpoint)
-            second = Runtime(url=broker.endpoint, connect_timeout=1.5)
-            with first:
-                first.promises.create("p")
-                with pytest.raises(BrokerUnavailableError, match=refusal):
-                    second.promises.create("q")
-                assert re.search(refusal + r".*Still trying", caplog.text)
-            # There is room now.
-            second.promises.create("q")
-            second.stop()
-
-    async def test_also_on_an_event_loop(self) -> None:
-        runtime = Runtime(url=free_url(), connect_timeout=0.2)
-        handle = runtime.rpc("x", "f")
-        with trio.fail_after(10), pytest.raises(BrokerUnavailableError):
-            await handle
-        await trio.to_thread.run_sync(runtime.stop)
-
-    def test_it_connects_when_the_broker_starts(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.WARNING, "understudy")
-        url = free_url()
-        runtime = Runtime("g", url=url, connect_timeout=20)
-        runtime.register(lambda ctx: "late", name="f")
-        runtime.session.connection.serve()
-        eventually(lambda: "no broker answers at" in caplog.text)
-        with EmbeddedBroker("memory", url):
-            assert result(runtime, "x", "f") == "late"
-            runtime.stop()
-
-    def test_a_stop_fails_all_waiting_calls(self) -> None:
-        runtime = Runtime(url=free_url())
-        connection = runtime.session.connection
-        future = connection.command(PromiseGet("x"))
-        watched = connection.watch("y")
-        runtime.stop()
-        for each in (future, watched):
-            with pytest.raises(RuntimeError, match="stopped"):
-                each.result(5)
-        with pytest.raises(RuntimeError, match="stopped"):
-            connection.command(PromiseGet("x"))
-
-
 @pytest.mark.parametrize("loop", [trio.run, lambda main: asyncio.run(main())])
 def test_a_refused_call_whose_handle_nobody_awaits_is_logged(
     client: Runtime, loop: Any, caplog: pytest.LogCaptureFixture
@@ -490,97 +211,3 @@ def test_a_refused_call_whose_handle_nobody_awaits_is_logged(
         loop(main)
         eventually(lambda: "the call 'a\\nb' was refused" in caplog.text)
     assert "contains a control character" in caplog.text
-
-
-class Answered(Exception):
-    """An error whose attributes are those of an answer, so that any other raises KeyError."""
-
-    def __init__(self, fields: dict[str, Any]) -> None:
-        super().__init__("answered")
-        self.fields = fields
-
-    def __getattr__(self, name: str) -> Any:
-        return self.__dict__["fields"][name]
-
-
-class Unprinted(Exception):
-    def __str__(self) -> str:
-        raise SystemExit(3)
-
-
-class Unpickled:
-    def __reduce__(self) -> Any:
-        raise KeyboardInterrupt
-
-
-class TestCodeOfValues:
-    """What a class does when its instance is encoded harms no other call."""
-
-    def test_errors_and_results_that_raise(self) -> None:
-        def fails(ctx: Context, name: str) -> Any:
-            raise {"answered": Answered({"code": 3}), "unprinted": Unprinted()}[name]
-
-        async def fails_later(ctx: Context, name: str) -> Any:
-            raise {"answered": Answered({"code": 3}), "unprinted": Unprinted()}[name]
-
-        def gives(ctx: Context) -> Any:
-            return Unpickled()
-
-        with Runtime.local(retry=Never(), pickle=True) as runtime:
-            for function in (fails, fails_later, gives, double):
-                runtime.register(function)
-            for number, function in enumerate((fails, fails_later)):
-                with pytest.raises(Answered) as caught:
-                    runtime.rpc(f"answered{number}", function, "answered").result(10)
-                assert caught.value.code == 3
-                with pytest.raises(Unprinted):
-                    runtime.rpc(f"unprinted{number}", function, "unprinted").result(10)
-            with pytest.raises(RemoteError, match="KeyboardInterrupt"):
-                runtime.rpc("gives", gives).result(10)
-            assert runtime.rpc("next", double, 4).result(10) == 8
-
-    def test_a_node_that_ends_by_an_error_of_its_own_has_crashed(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """So a task that ends each node is parked."""
-
-        def broken(*args: Any) -> None:
-            raise AssertionError("a mistake of the node")
-
-        config = BrokerConfig(deaths_max=1, reconnect_grace_ms=10)
-        with EmbeddedBroker("memory", "tcp://127.0.0.1:0", config=config) as broker:
-            client = Runtime("clients", url=broker.endpoint)
-            node = Runtime("g", url=broker.endpoint)
-            node.register(double)
-            node.start()
-            monkeypatch.setattr(NodeCore, "_end", broken)
-            client.options(target="g").rpc("killer", "double", 4)
-            assert "its holder vanished once" in cause_of(client, "killer")
-            client.stop()
-
-    def test_a_log_filter_that_raises(
-        self, runtime: Runtime, client: Runtime, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        class Broken(logging.Filter):
-            def filter(self, record: logging.LogRecord) -> bool:
-                raise RuntimeError("the filter")
-
-        def fails(ctx: Context) -> None:
-            raise LookupError("the reason")
-
-        runtime.register(double)
-        runtime.register(fails, retry=Constant(0.01, max_attempts=2))
-        runtime.start()
-        broken, log = Broken(), logging.getLogger("understudy")
-        log.addFilter(broken)
-        try:
-            with pytest.raises(LookupError, match="the reason"):
-                result(client, "fails", "fails")
-            assert result(client, "next", "double", 4) == 8
-        finally:
-            log.removeFilter(broken)
-        assert "RuntimeError: the filter" in capsys.readouterr().err
-
-
-def double(ctx: Context, number: int) -> int:
-    return 2 * number
