@@ -593,7 +593,7 @@ _WORKERS: Final = (
         "a function that blocks the coroutines is named, even if none ran when the node started",
         "understudy_actors.node.shell.NodeService._on_coroutine",
         drop("self._loop.run(self._coroutines_run.set)"),
-        "tests/integration/sdk/test_runtime_local.py",
+        "tests/integration/sdk/test_runtime_logs.py",
     ),
     _mutant(
         "two-poll",

@@ -1,56 +1,23 @@
-"""The embedded runtime: broker, store and node in this process."""
+"""The embedded runtime: calls, promises and schedules, with all of it in this process."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from tests.integration.sdk.functions import add, approve, exists, register_all, tree
 from tests.support import eventually
 from understudy import Context, Runtime
-from understudy.errors import (
-    CanceledError,
-    ConfigurationError,
-    DeadlineExceededError,
-    WaitTimeoutError,
-)
-from understudy.retry import Constant, Never
-
-
-def add(ctx: Context, a: int, b: int) -> int:
-    return a + b
-
-
-def tree(ctx: Context, depth: int) -> Any:
-    if depth == 0:
-        return 1
-    left = yield ctx.rfi(tree, depth - 1)
-    right = yield ctx.rfi(tree, depth - 1)
-    return (yield left) + (yield right)
-
-
-def approve(ctx: Context) -> Any:
-    promise = yield ctx.promise(id=f"{ctx.id}/approval")
-    return (yield promise)
-
-
-def register_all(runtime: Runtime) -> Runtime:
-    for fn in (add, tree, approve):
-        runtime.register(fn)
-    return runtime
+from understudy.errors import CanceledError, ConfigurationError, DeadlineExceededError
+from understudy.retry import Constant
 
 
 @pytest.fixture
@@ -240,10 +207,6 @@ class TestCalls:
         assert runtime.rpc("x", outer).result(10) == 3
 
 
-def exists(runtime: Runtime, id: str = "x/approval") -> bool:
-    return any(p.id == id for p in runtime.promises.search(prefix=id))
-
-
 class TestDeadlines:
     def test_of_a_call(self, runtime: Runtime) -> None:
         handle = runtime.options(timeout=0.1).rpc("x", approve)
@@ -352,213 +315,3 @@ def test_schedules(runtime: Runtime) -> None:
     assert [s.id for s in runtime.schedules.search()] == ["s"]
     runtime.schedules.delete("s")
     assert list(runtime.schedules.search()) == []
-
-
-class TestLifetime:
-    def test_a_store_in_a_file_keeps_results(self, tmp_path: Path) -> None:
-        for _ in range(2):
-            with register_all(Runtime.local(str(tmp_path / "store.db"))) as runtime:
-                assert runtime.rpc("x", add, 1, 2).result(10) == 3
-                assert len(list(runtime.promises.search())) == 1
-
-    def test_a_waiting_call_goes_on_after_a_restart(self, tmp_path: Path) -> None:
-        path = str(tmp_path / "store.db")
-        with register_all(Runtime.local(path)) as runtime:
-            runtime.rpc("x", approve)
-            eventually(lambda: exists(runtime))
-        with register_all(Runtime.local(path)) as runtime:
-            runtime.promises.resolve("x/approval", "late")
-            assert runtime.get("x").result(20) == "late"
-
-    def test_stop_and_start_again(self) -> None:
-        runtime = register_all(Runtime.local())
-        for n in range(2):
-            runtime.start()
-            assert runtime.rpc(f"x{n}", add, 1, 2).result(10) == 3
-            runtime.stop()
-        runtime.stop()
-
-    def test_a_stop_lets_functions_finish(self) -> None:
-        finished: list[int] = []
-        begun, go = threading.Event(), threading.Event()
-
-        def f(ctx: Context) -> None:
-            begun.set()
-            go.wait(10)
-            finished.append(1)
-
-        runtime = Runtime.local()
-        runtime.register(f)
-        runtime.start()
-        runtime.rpc("x", f)
-        assert begun.wait(10)
-        threading.Timer(0.05, go.set).start()
-        runtime.stop()
-        assert finished == [1]
-
-
-def test_a_function_that_blocks_the_async_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    runtime = Runtime.local()
-    release = threading.Event()
-
-    @runtime.register
-    async def blocking(_: Context) -> bool:
-        return release.wait(20)
-
-    def named() -> bool:
-        return any(
-            "blocking" in r.getMessage() and "held up" in r.getMessage() for r in caplog.records
-        )
-
-    try:
-        handle = runtime.rpc("blocking", blocking)
-        eventually(named, 20)
-        release.set()
-        assert handle.result(10) is True
-    finally:
-        release.set()
-        runtime.stop()
-
-
-def test_a_final_failure_is_logged_with_its_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fails(_: Context) -> None:
-        raise LookupError("no such order")
-
-    caplog.set_level(logging.INFO)
-    runtime = Runtime.local(retry=Never())
-    runtime.register(fails)
-    try:
-        with pytest.raises(LookupError):
-            runtime.rpc("fails-1", fails).result(20)
-    finally:
-        runtime.stop()
-    [record] = [r for r in caplog.records if r.exc_info is not None]
-    assert "fails fails-1 failed" in record.getMessage()
-    assert record.exc_text is None or "understudy_actors" not in record.exc_text
-    assert record.exc_info is not None
-    assert record.exc_info[2] is not None
-    assert record.exc_info[2].tb_frame.f_code.co_name == "fails"
-
-
-def test_directories_of_killed_processes_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as sockets:
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-
-        def left(name: str, age_s: float, *, alive: bool) -> Path:
-            directory = Path(folder, name)
-            directory.mkdir()
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(str(directory / "broker"))
-            if alive:
-                sockets.enter_context(listener).listen()
-            else:
-                listener.close()
-            long_ago = time.time() - age_s
-            os.utime(directory / "broker", (long_ago, long_ago))
-            return directory
-
-        dead = left(f"understudy-{'0' * 16}", 3600, alive=False)
-        starting = left(f"understudy-{'1' * 16}", 1, alive=False)
-        alive = left(f"understudy-{'2' * 16}", 3600, alive=True)
-        foreign = left("understudy-of-somebody-else", 3600, alive=False)
-        with Runtime.local() as runtime:
-            own = Path(runtime.url.removeprefix("ipc://")).parent
-            assert set(Path(folder).iterdir()) == {own, starting, alive, foreign}
-        assert not dead.exists()
-
-
-def test_a_log_handler_may_make_durable_calls() -> None:
-    """A handler never runs under the lock of the loop, whose work it may wait for."""
-
-    class Reporting(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().endswith("failed"):
-                threads.append(threading.current_thread().name)
-                reports.append(runtime.rpc(f"report-{len(threads)}", add, len(threads), 0))
-
-    def fail(ctx: Context) -> None:
-        raise ValueError("no")
-
-    threads: list[str] = []
-    reports: list[Any] = []
-    runtime = Runtime.local()
-    runtime.register(add)
-    failing = runtime.register(fail, retry=Never())
-    logger, handler = logging.getLogger("understudy"), Reporting()
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        with runtime:
-            for number in range(10):
-                with pytest.raises(ValueError, match="no"):
-                    runtime.rpc(f"fail-{number}", failing).result(10)
-            eventually(lambda: len(reports) == 10)
-            assert [report.result(10) for report in reports] == list(range(1, 11))
-    finally:
-        logger.setLevel(before)
-        logger.removeHandler(handler)
-    assert set(threads) == {"understudy"}
-
-
-class TestFunctionsThatWaitOnTheirThread:
-    """A plain function that waits for a call to its own group lends its slot to it."""
-
-    def test_one_slot_is_enough(self) -> None:
-        runtime = Runtime.local(retry=Never(), concurrency=1)
-
-        @runtime.register
-        def count_down(ctx: Context, n: int) -> int:
-            if n == 0:
-                return 0
-            return runtime.rpc(f"{ctx.id}/{n}", count_down, n - 1).result(20) + 1
-
-        with runtime:
-            assert runtime.rpc("count", count_down, 12).result(30) == 12
-            # Afterwards there is one slot again, and it is free.
-            assert runtime.rpc("again", count_down, 0).result(10) == 0
-
-    @pytest.mark.parametrize("run", [asyncio.run, trio.run])
-    def test_on_a_loop_of_its_own(self, run: Any) -> None:
-        runtime = Runtime.local(retry=Never(), concurrency=1)
-        runtime.register(add)
-
-        @runtime.register
-        def outer(ctx: Context) -> int:
-            async def main() -> int:
-                first = runtime.rpc("first", add, 1, 2)
-                second = runtime.rpc("second", add, 3, 4)
-                return await first + await second
-
-            result: int = run(main) if run is trio.run else run(main())
-            return result
-
-        with runtime:
-            assert runtime.rpc("outer", outer).result(20) == 10
-
-    def test_a_time_limit_counts_from_the_call(self) -> None:
-        runtime = Runtime.local(retry=Never(), concurrency=1)
-
-        @runtime.register
-        def outer(ctx: Context) -> str:
-            runtime.promises.create("never")
-            with pytest.raises(WaitTimeoutError):
-                runtime.get("never").result(0.1)
-            return "on time"
-
-        with runtime:
-            assert runtime.rpc("outer", outer).result(20) == "on time"
-
-    def test_many_at_once(self) -> None:
-        runtime = Runtime.local(retry=Never(), concurrency=2)
-        runtime.register(add)
-
-        @runtime.register
-        def outer(ctx: Context, n: int) -> int:
-            return runtime.rpc(f"inner-{n}", add, n, 1).result(30)
-
-        with runtime:
-            handles = [runtime.rpc(f"outer-{n}", outer, n) for n in range(40)]
-            assert [handle.result(30) for handle in handles] == list(range(1, 41))
