@@ -8,6 +8,9 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/store").mutant
 _JOURNAL: Final = "engines/sqlite/test_journal.py"
+_REFUSED: Final = "engines/sqlite/test_journal_refused.py"
+_PAYLOADS: Final = "engines/sqlite/test_journal_payloads.py"
+_FIRST_FORMAT: Final = "engines/sqlite/test_journal_v1.py"
 _MEMTABLE: Final = "engines/sqlite/test_memtable.py"
 _FOLLOWER: Final = "tests/integration/store/test_follower.py"
 _FAILURES: Final = "tests/integration/store/test_failing.py"
@@ -73,7 +76,7 @@ _FORMAT: Final = (
         "no byte of a payload is where a record is recognized",
         "understudy_store.engines.sqlite.journal",
         swap('_MORE: Final = b"more"', '_MORE: Final = b""'),
-        f"{_JOURNAL}::test_what_an_older_record_left_is_none_whatever_it_holds",
+        f"{_PAYLOADS}::test_what_an_older_record_left_is_none_whatever_it_holds",
     ),
     _mutant(
         "record-of-any-journal",
@@ -103,7 +106,7 @@ _FORMAT: Final = (
         "a store does not replay the journal of another store",
         "understudy_store.engines.sqlite.journal_recovery.recover",
         swap("header.store != store", "len(header.store) != len(store)"),
-        f"{_JOURNAL}::test_the_journal_of_another_store_is_refused",
+        f"{_REFUSED}::test_the_journal_of_another_store_is_refused",
     ),
     _mutant(
         "journal-of-any-time",
@@ -111,7 +114,7 @@ _FORMAT: Final = (
         "a store is not opened beside a journal that is not its own",
         "understudy_store.engines.sqlite.journal_recovery.recover",
         swap("if mark or later:", "if later:"),
-        f"{_JOURNAL}::test_the_journal_of_another_time_is_refused",
+        f"{_REFUSED}::test_the_journal_of_another_time_is_refused",
     ),
     _mutant(
         "missing-journal-accepted",
@@ -119,7 +122,7 @@ _FORMAT: Final = (
         "a store is not opened silently without the journal that it names",
         "understudy_store.engines.sqlite.journal_recovery.recover",
         swap("mark and not accept_lost", "mark and accept_lost"),
-        f"{_JOURNAL}::test_a_journal_that_is_named_must_be_there",
+        f"{_REFUSED}::test_a_journal_that_is_named_must_be_there",
     ),
     _mutant(
         "cut-journal-accepted",
@@ -127,7 +130,7 @@ _FORMAT: Final = (
         "a store is not opened silently with a journal that was cut short",
         "understudy_store.engines.sqlite.journal_recovery.recover",
         swap("len(content) < file_bytes()", "len(content) < BLOCK_BYTES"),
-        f"{_JOURNAL}::test_a_journal_that_is_named_must_be_whole",
+        f"{_REFUSED}::test_a_journal_that_is_named_must_be_whole",
     ),
     _mutant(
         "name-in-the-log-only",
@@ -144,7 +147,7 @@ _FORMAT: Final = (
         "a payload in a journal of the first format is not taken for another store's record",
         "understudy_store.engines.sqlite.journal_v1.records_in",
         swap("owner != store and at in starts", "owner != store"),
-        f"{_JOURNAL}::test_a_payload_in_a_journal_of_the_first_format_is_not_taken_for_one_of"
+        f"{_FIRST_FORMAT}::test_a_payload_in_a_journal_of_the_first_format_is_not_taken_for_one_of"
         "_another_store",
     ),
     _mutant(
