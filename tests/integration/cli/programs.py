@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support import free_url
 
 #: seconds after which a wait fails its test
 PATIENCE_S = 40
@@ -172,6 +174,20 @@ class Program:
                 self.process.kill()
                 self.process.wait()
         self._thread.join(PATIENCE_S)
+
+
+@contextmanager
+def broker_with_node(folder: Path) -> Iterator[str]:
+    """Start a broker with one node of group g, which serves `APP`; yield the broker's address."""
+    (folder / "app.py").write_text(APP)
+    where = free_url()
+    with (
+        Program("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
+        Program("node", "app:runtime", "--id", "g-1", "--url", where, cwd=folder) as node,
+    ):
+        broker.wait_for("listening on")
+        node.wait_for("node g-1 of group g serves add, audit, fail")
+        yield where
 
 
 def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
