@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
 from tests.unit.store.machine import edges
-from tests.unit.store.machine.properties import check_read, check_schedules, check_state
+from tests.unit.store.machine.properties import check_state
+from tests.unit.store.machine.properties_of_steps import check_read, check_schedules
 from understudy_store.addresses import canonical
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.store.machine.properties import check_read
+from tests.unit.store.machine.properties_of_steps import check_read
 from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
 from understudy_store.changes import Changes, Snapshot

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tests.unit.store.machine.properties import Step, View, check_state, check_step, check_swept
+from tests.unit.store.machine.properties import check_state, check_step
+from tests.unit.store.machine.properties_of_states import check_swept
+from tests.unit.store.machine.views import Step, View
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     PromiseCreate,
