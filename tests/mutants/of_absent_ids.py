@@ -12,7 +12,6 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/store").mutant
 _ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
 _ENGINE: Final = "tests/integration/store/test_absent_ids.py"
-_PROPERTY: Final = "tests/integration/store/test_absent_ids_property.py"
 _NEW_IDS: Final = "an id counts as new only if it cannot be in the store"
 _CHILDLESS_IDS: Final = "an id is noted as childless only if it has no descendant anywhere"
 

@@ -1,4 +1,4 @@
-"""Faults of the broker: its core, the core's parts, and frames."""
+"""Faults of the broker: its batches, frames, delayed replies, and signals."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/broker").mutant
 _CORE: Final = "core/test_core.py"
 _IDLE: Final = "core/test_idle_steps.py"
-_DISPATCHER: Final = "core/test_dispatcher.py"
-_FUNCTIONS: Final = "core/test_dispatcher_functions.py"
 _FRAMES: Final = "protocol/test_frames.py"
 _FLOW: Final = "core/test_flow_control.py"
 _MEMBERS: Final = "core/test_membership.py"
-_QUARANTINE: Final = "core/test_quarantine.py"
-_CLOCK: Final = "test_clock.py"
 _COALESCER: Final = "core/test_reply_coalescer.py"
 _CORE_RANDOM: Final = "core/test_core_random.py"
 _WATCHES: Final = "core/test_watches.py"
@@ -306,159 +302,6 @@ _FRAMES_IN_ORDER: Final = (
     ),
 )
 
-_DISPATCH: Final = (
-    _mutant(
-        "credit-never-taken",
-        18,
-        "a node gets no more tasks than it has announced credit for",
-        "understudy_broker.core.dispatcher.Dispatcher._assign_to",
-        drop("node.sent += 1"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "credit-adds-up",
-        18,
-        "credit is a running total, so a repeated total adds no credit",
-        "understudy_broker.core.dispatcher.Dispatcher.credit",
-        swap("node.total:\n    node.total = total", "0:\n    node.total += total"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "refund-lost",
-        18,
-        "a task that could not be acquired uses no credit",
-        "understudy_broker.core.dispatcher.Dispatcher.refund",
-        drop("node.sent -= 1"),
-        _DISPATCHER,
-        _CORE,
-    ),
-    _mutant(
-        "settled-task-handed-out",
-        14,
-        "a task that settles while it waits leaves the queue",
-        "understudy_broker.core.poll_scheme.PollScheme.withdraw",
-        drop("self._dispatcher.withdraw(task_id)"),
-        _CORE,
-    ),
-    _mutant(
-        "older-version-queued",
-        15,
-        "a task that is offered again has the newer version",
-        "understudy_broker.core.dispatcher.Dispatcher.offer",
-        drop("entry.version = task.version"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "last-in-first-out",
-        18,
-        "tasks of one priority are handed out in the order in which they came",
-        "understudy_broker.core.task_queue.Queue.pop",
-        swap("lane.popleft()", "lane.pop()"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "priority-turned-round",
-        None,
-        "the higher priority goes first",
-        "understudy_broker.core.task_queue.Queue.push",
-        swap("priority > self._top", "priority < self._top"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "one-node-gets-all",
-        None,
-        "nodes with room take turns",
-        "understudy_broker.core.dispatcher.Dispatcher._assign_anycast",
-        drop("group.round.rotate(-1)"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "warm-without-room",
-        18,
-        "the warm node is preferred only while it has room",
-        "understudy_broker.core.dispatcher._can_take",
-        swap("node.available > 0 and node.has(entry.callee)", "node.has(entry.callee)"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "preferred-without-function",
-        None,
-        "the warm or preferred node gets a task only if it has the function",
-        "understudy_broker.core.dispatcher._can_take",
-        swap("node.available > 0 and node.has(entry.callee)", "node.available > 0"),
-        _FUNCTIONS,
-    ),
-    _mutant(
-        "new-function-to-old-node",
-        None,
-        "a task goes only to a node that has its function, during a deploy too",
-        "understudy_broker.core.dispatcher._Group.distribute",
-        swap("frozenset.intersection(*known)", "frozenset().union(*known)"),
-        _FUNCTIONS,
-    ),
-    _mutant(
-        "waits-although-registered",
-        None,
-        "a function that is registered later gets the tasks that wait for it",
-        "understudy_broker.core.dispatcher.Dispatcher.add_functions",
-        drop("self._distribute(group)"),
-        _FUNCTIONS,
-    ),
-    _mutant(
-        "unserved-unheard",
-        None,
-        "somebody is told of calls that wait for a function that no node has",
-        "understudy_broker.core.dispatcher._Group.take_unserved",
-        drop("found.append((self.name, callee, queue.count))"),
-        _FUNCTIONS,
-    ),
-    _mutant(
-        "unicast-starves",
-        18,
-        "tasks addressed to one node are not starved by those of its group",
-        "understudy_broker.core.dispatcher.Dispatcher.assign",
-        drop("self._assign_unicast(group, made, fair=True)"),
-        _DISPATCHER,
-    ),
-    _mutant(
-        "suspects-together",
-        19,
-        "a node runs at most one suspect, so that the third crash is certainly caused by it",
-        "understudy_broker.core.dispatcher.Dispatcher._assign_suspects",
-        swap("node.available <= 0 or node.pid in self.suspects", "node.available <= 0"),
-        _DISPATCHER,
-        _QUARANTINE,
-    ),
-    _mutant(
-        "suspects-wait-for-ever",
-        18,
-        "a suspect gives its place to the next after a while",
-        "understudy_broker.core.dispatcher.Dispatcher.release_suspects",
-        swap("now - since < SUSPECT_MS and holds_suspect(pid, id_)", "holds_suspect(pid, id_)"),
-        _DISPATCHER,
-        _QUARANTINE,
-    ),
-    _mutant(
-        "parked-one-late",
-        None,
-        "a task is parked when its crash count reaches the limit",
-        "understudy_broker.core.quarantine.Quarantine.halt_if_poisoned",
-        swap(
-            "execute.crash_count < self._crash_count_max",
-            "execute.crash_count <= self._crash_count_max",
-        ),
-        _QUARANTINE,
-    ),
-    _mutant(
-        "parked-in-name-only",
-        16,
-        "a parked task is halted, by name, and offered to nobody",
-        "understudy_broker.core.quarantine.Quarantine.halt_if_poisoned",
-        drop("if not self._machine.apply(TaskHalt(task.id, cause), now).ok:\n    return False"),
-        _QUARANTINE,
-    ),
-)
-
 _DELAYED_REPLIES: Final = (
     _mutant(
         "reply-delayed-for-ever",
@@ -510,92 +353,6 @@ _DELAYED_REPLIES: Final = (
     ),
 )
 
-_CLOCKS: Final = (
-    _mutant(
-        "any-jump-believed",
-        None,
-        "a wall clock that is set by years is held until a person confirms it",
-        "understudy_broker.clock.Clock.compare",
-        swap("abs(jump_ms) > self._believed_ms", "abs(jump_ms) > 100 * FAR_MS"),
-        _CLOCK,
-    ),
-    _mutant(
-        "schedules-stay-at-the-old-date",
-        None,
-        "schedules follow a wall clock that is set",
-        "understudy_broker.clock.Clock.compare",
-        drop("self.ahead_ms = ahead_ms"),
-        _CLOCK,
-    ),
-    _mutant(
-        "held-for-ever",
-        None,
-        "a wall clock that is right again is followed, however far it was away",
-        "understudy_broker.clock.Clock.compare",
-        swap("abs(ahead_ms) > self._believed_ms", "ahead_ms != 0"),
-        _CLOCK,
-    ),
-    _mutant(
-        "long-absence-doubted-on-any-clock",
-        None,
-        "a wall clock behind the store is wrong, so that it is set by days is believed",
-        "understudy_broker.clock.Clock.__init__",
-        swap("FAR_MS if ahead_ms >= NEAR_MS else JUMP_MS", "JUMP_MS"),
-        _CLOCK,
-    ),
-    _mutant(
-        "started-in-the-far-future",
-        None,
-        "a broker does not start at a time far beyond the store's, if anything would end by it",
-        "understudy_broker.clock.question",
-        swap("wall_ms - latest_ms <= FAR_MS", "latest_ms > 0"),
-        _CLOCK,
-    ),
-    _mutant(
-        "any-date-accepted",
-        None,
-        "a person confirms one date, and no other",
-        "understudy_broker.clock.is_accepted",
-        swap("<= _ACCEPTED_MS", "<= 1000 * _ACCEPTED_MS"),
-        _CLOCK,
-    ),
-    _mutant(
-        "new-store-in-1970",
-        None,
-        "a new store is not begun at an impossible time",
-        "understudy_broker.clock.question",
-        swap("wall_ms >= EARLIEST_MS", "wall_ms >= 0"),
-        _CLOCK,
-    ),
-    _mutant(
-        "date-changed-under-a-lookup",
-        None,
-        "the date of schedules does not change between a lookup and the sweep that needs it",
-        "understudy_broker.core.core.BrokerCore.follow",
-        swap("self._ahead_ms = ahead_ms", "self.machine.follow(ahead_ms, self._now)"),
-        "core/test_late_lookups.py",
-    ),
-    _mutant(
-        "early-deadlines-by-the-second-welcome",
-        None,
-        "deadlines of early calls are amended by what the first welcome has told",
-        "understudy_broker.clock.PeerClock.synchronize",
-        swap("self.unheard_ms is None", "self._base_ns is not None"),
-        _CLOCK,
-    ),
-    _mutant(
-        "amended-and-sent-as-they-were",
-        None,
-        "requests that wait for the first welcome are sent as amended",
-        "understudy_broker.link.session.LinkSession.amend",
-        drop(
-            "self.outgoing = [self._open_requests[message.corr].request "
-            "if type(message) is Request else message for message in self.outgoing]"
-        ),
-        "link/test_session.py",
-    ),
-)
-
 _SIGNALS: Final = (
     _mutant(
         "ignored-hangup-stops",
@@ -615,11 +372,4 @@ _SIGNALS: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (
-    *_BATCHES,
-    *_FRAMES_IN_ORDER,
-    *_DISPATCH,
-    *_DELAYED_REPLIES,
-    *_CLOCKS,
-    *_SIGNALS,
-)
+MUTANTS: Final[tuple[Mutant, ...]] = (*_BATCHES, *_FRAMES_IN_ORDER, *_DELAYED_REPLIES, *_SIGNALS)

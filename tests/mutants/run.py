@@ -19,14 +19,23 @@ from typing import Final
 
 from tests.mutants import (
     of_absent_ids,
-    of_actors,
     of_broker,
+    of_clocks,
+    of_dispatch,
+    of_interpreter,
     of_journal,
     of_link,
     of_membership,
+    of_node,
+    of_promises,
+    of_schedules,
     of_sdk,
+    of_sqlite,
     of_store,
+    of_stored_tasks,
     of_tasks,
+    of_values,
+    of_workers,
 )
 from tests.mutants.mutant import Mutant, Unfit
 from tests.mutants.places import Tree
@@ -34,15 +43,24 @@ from tests.mutants.refresh import refresh
 from tests.mutants.trials import Copy, Trial
 
 _LISTS: Final = (
+    of_promises,
+    of_stored_tasks,
+    of_schedules,
     of_store,
-    of_tasks,
     of_journal,
+    of_sqlite,
     of_absent_ids,
     of_broker,
+    of_dispatch,
+    of_clocks,
     of_membership,
     of_link,
-    of_actors,
+    of_node,
+    of_tasks,
+    of_interpreter,
+    of_workers,
     of_sdk,
+    of_values,
 )
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(mutant for each in _LISTS for mutant in each.MUTANTS)
 

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 FLOORS: Final = ("store", "broker", "actors", "sdk")
 CLASS_LINES_MAX: Final = 300
 CLASS_METHODS_MAX: Final = 25
+#: A longer file of tests has several subjects.
+TEST_FILE_LINES_MAX: Final = 500
 #: A sentence that begins with one of these has no verb or noun to say what the thing is or does.
 _RIDDLES: Final = re.compile(r"(What|Whether|Who|Whoever|Whose|How|That|As|So|Of|Where|Which)\b")
 #: Public in spite of the underscore: the methods of named tuples and enumerations.

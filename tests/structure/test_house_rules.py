@@ -11,6 +11,7 @@ import pytest
 
 from tests.structure.house_rules import (
     CLASS_METHODS_MAX,
+    TEST_FILE_LINES_MAX,
     Finding,
     foreign_private_names,
     large_classes,
@@ -19,6 +20,7 @@ from tests.structure.house_rules import (
 )
 
 ROOT: Final = Path(__file__).parents[2]
+TESTS: Final = ROOT / "tests"
 RULES: Final = (large_classes, foreign_private_names, riddles)
 _MANY: Final = "\n".join(
     f"    def m{number}(self): pass" for number in range(CLASS_METHODS_MAX + 1)
@@ -71,3 +73,13 @@ def test_a_breach_is_found(rule: Callable[[ast.Module], Iterator[Finding]], sour
 )
 def test_sound_code_passes(rule: Callable[[ast.Module], Iterator[Finding]], source: str) -> None:
     assert not list(rule(ast.parse(source)))
+
+
+def test_a_file_of_tests_has_one_subject() -> None:
+    sizes = {path: path.read_text(encoding="utf-8").count("\n") for path in TESTS.rglob("*.py")}
+    long = {
+        str(path.relative_to(ROOT)): size
+        for path, size in sizes.items()
+        if size > TEST_FILE_LINES_MAX
+    }
+    assert not long

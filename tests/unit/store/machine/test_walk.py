@@ -1,6 +1,6 @@
 """Long random walks: a client, nodes and time mostly do what makes sense, and often what does not.
 
-Longer than what hypothesis grows in `test_machine_properties`, and therefore deeper. Each seed is
+Longer than what hypothesis grows in `test_properties`, and therefore deeper. Each seed is
 one walk; a seed that fails once fails again.
 """
 
