@@ -264,6 +264,16 @@ def test_every_property_holds_in_every_state_and_over_every_step(ops: list[Op]) 
     world.settle_down()
 
 
+def test_the_date_is_set_between_two_restarts_and_nothing_is_written() -> None:
+    world = World(CONFIG)
+    world.do(ScheduleCreate("r", "*/2 * * * * *", "r!{timestamp}", 1))
+    world.commit()
+    for ahead in (1500, 0):
+        world.follow(ahead)
+        world.restart()
+    assert world.machine.state.schedules == world.shelf.schedules
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_runs(30))
 def test_the_same_commands_give_the_same_replies(ops: list[Op]) -> None:
