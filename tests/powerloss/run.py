@@ -16,6 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -81,8 +82,7 @@ class Checker:
         folder = self._folder / f"image-{next(self._numbers)}"
         write_files(folder, files)
         url = str(folder / NAME)
-        store = open_store(url)
-        try:
+        with closing(open_store(url)) as store:
             batches = batches_in(states, store.snapshot)
             assert sure.at_least <= batches <= sure.at_most, (
                 f"{batches} batches are there, of {sure.at_least} acknowledged "
@@ -98,11 +98,8 @@ class Checker:
             # The store must also accept another batch.
             more = Changes(store.snapshot.now + 1, inserted=[row(NAME)])
             assert committed(store, more) == []
-        finally:
-            store.close()
-        again = open_store(url)
-        assert [each.promise.id for each in found(again, [NAME])] == [NAME]
-        again.close()
+        with closing(open_store(url)) as again:
+            assert [each.promise.id for each in found(again, [NAME])] == [NAME]
         shutil.rmtree(folder)
         return batches
 

@@ -254,8 +254,7 @@ class Life:
         folder = self._folder / f"session-{number}"
         write_files(folder, disk.visible())
         recorder = Recorder(folder)
-        with recorder.recording():
-            store = open_store(str(folder / NAME))
+        with recorder.recording(), closing(open_store(str(folder / NAME))) as store:
             batches = batches_in(self.maker.states, store.snapshot)
             assert sure.at_least <= batches <= sure.at_most, "not what was committed before"
             recorder.log.append(Opened(batches))
@@ -267,7 +266,6 @@ class Life:
                     follower.follow()
             if follower is not None:
                 follower.leave()
-            store.close()
         self.sessions.append(Session(recorder.log, self.maker.states))
 
     def _now(self) -> tuple[Disk, BatchBounds]:
