@@ -142,12 +142,13 @@ if __name__ == "__main__":
     with runtime:
         runtime.spawn("a")
         runtime.spawn("b")
-        print(runtime.options(target="a").rpc("f", flow).result(30))
+        told = [runtime.options(target="a").rpc("f", flow).result(30)]
         line = Line(Decimal(2))
         try:
             runtime.options(target="b").rpc("c", charge, Order([line, line])).result(30)
         except Refused as error:
-            print(type(error.order) is Order, error.order.lines == [line, line])
+            told.append(f"{type(error.order) is Order} {error.order.lines == [line, line]}")
+    print(*told, sep="\\n")  # once no node is left that could write within a line
 """
 
 FORK = """
