@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # As in the background of a script. Programs that are started would ignore it too.
+    # A script that runs the tests in the background has the shell ignore Ctrl-C for them. The
+    # programs that they start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine, an example may take any time to draw and to run.

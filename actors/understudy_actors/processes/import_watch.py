@@ -81,8 +81,8 @@ class ImportWatch:
             frame: FrameType | None = sys._getframe(1)
             while frame is not None and _is_stdlib(frame.f_code.co_filename):
                 if frame.f_code.co_name == "<module>":
-                    # Drawn when the module is imported, as by `multiprocessing`, which is no
-                    # value of the app's.
+                    # A module of the standard library draws it while it is imported, as
+                    # `multiprocessing` does, and it may be the same in each process.
                     return original(size)
                 frame = frame.f_back
             self._note(frame, "draws random bytes")

@@ -5,7 +5,7 @@ node from sending heartbeats. The node's *pulse*, a connection of its own
 (`understudy_broker.link.pulse`), needs no interpreter. While it lives the node's lease is extended,
 up to a bound; the node gets no further tasks meanwhile. If the process is stopped, gone or cut off,
 its pulse ends before the lease counted from then is over. ZeroMQ notices that only from the first
-ping on, so a shell looks itself at each pulse that a lease was extended for (`take_relied_on`).
+ping on, so the shell itself looks at each pulse that a lease was extended for (`take_relied_on`).
 
 What is not perfect: a process whose Python is deadlocked for ever keeps its tasks until the bound,
 because nobody can tell that from long work.

@@ -64,7 +64,7 @@ class Pulse:
         await self._wanted.wait()
         while True:
             # EAGAIN if the connection has closed before the message was sent, EMFILE if there is no
-            # descriptor left: without its pulse a node has its heartbeats.
+            # descriptor left. The node goes on: its heartbeats alone keep its lease.
             with suppress(zmq.ZMQError):
                 await self._connect_once()
             await trio.sleep(self._lease_ttl_ms / PINGS_PER_LEASE / 1000)

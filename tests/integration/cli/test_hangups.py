@@ -77,13 +77,6 @@ def hangups(action: Any) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.fixture
-def calls(url: str) -> Iterator[Runtime]:
-    """Makes calls to the group of the app, from this process."""
-    with Runtime(group="tests", url=url) as runtime:
-        yield runtime.options(target="g")
-
-
 def begin(folder: Path, calls: Runtime, problem: Callable[[], str]) -> None:
     """Begin a call that goes on until ``go`` exists."""
     calls.rpc("w-1", "wait")

@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -27,10 +26,11 @@ from tests.integration.cli.programs import (
 )
 from tests.support import free_url
 from understudy import RemoteError, Runtime
+from understudy_broker.core.config import BrokerConfig
 from understudy_broker.server.embedded import EmbeddedBroker
 
 #: nodes in a row that a broker lets die of one task
-DEATHS_MAX = 4
+DEATHS_MAX = BrokerConfig().deaths_max
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -115,13 +115,6 @@ def fork(ctx: Context) -> list[int | None]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "app.py").write_text(APP)
     return tmp_path
-
-
-@pytest.fixture
-def calls(url: str) -> Iterator[Runtime]:
-    """Makes calls to the group of the app, from this process."""
-    with Runtime(group="tests", url=url) as runtime:
-        yield runtime.options(target="g")
 
 
 def begin(folder: Path, calls: Runtime, name: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support import eventually
 from understudy.processes.signals import stop_at_signal
 
-#: Has the system hand a signal to another thread than the main one, while that one sleeps.
+#: A process in which another thread than the main one receives a signal, while the main one sleeps.
 STRUCK_ASIDE = """
 import signal, threading, time
 from pathlib import Path

@@ -87,7 +87,7 @@ def _stop_on_sigterm() -> Iterator[None]:
         nonlocal terminated
         terminated = True
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            # As a shell has it for commands in the background of a script.
+            # A script that runs this command in the background has the shell ignore Ctrl-C for it.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         # trio knows where a KeyboardInterrupt may be raised.
         signal.raise_signal(signal.SIGINT)
