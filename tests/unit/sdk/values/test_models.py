@@ -155,3 +155,4 @@ class TestSQLModel:
             assert (got.id, got.color, got.means) == (1, Color.RED, {"cents": 1})
             session.commit()
         refuse(made, Sale, r"attribute 'id' cannot be loaded: .*Refresh the object while")
+        engine.dispose()
