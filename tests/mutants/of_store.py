@@ -17,6 +17,7 @@ _EDGES: Final = "machine/test_edges.py"
 _PACKED: Final = "machine/test_packed.py"
 _SEARCHES: Final = "engines/test_searches.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
+_LOCKS: Final = "tests/integration/store/test_locks.py"
 _WRITER: Final = "tests/integration/store/test_writer.py"
 
 _BATCHES_AND_RESTARTS: Final = (
@@ -215,7 +216,7 @@ _ENGINES: Final = (
         "a store has one owner, so a version has one issuer",
         "understudy_store.engines.sqlite.files.FileLock._lock",
         drop("fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
-        f"{_OPEN}::test_a_second_owner_is_refused_and_told_who_is_first",
+        f"{_LOCKS}::test_a_forked_child_does_not_keep_the_lock",
     ),
     _mutant(
         "commit-error-swallowed",
