@@ -49,7 +49,8 @@ def test_a_node_with_a_wrong_clock_sleeps_as_long_as_it_says(
 
     with runtime:
         slept_s = runtime.options(timeout=20).rpc("nap", nap).result(10)
-        assert 0.28 < slept_s < 5
+        # The broker's time is known as well as half of a round trip allows.
+        assert 0.2 < slept_s < 5
 
 
 @pytest.mark.parametrize("error_ns", [-50 * YEAR_NS, -HOUR_NS, HOUR_NS, 2 * YEAR_NS])
