@@ -231,7 +231,7 @@ _FOLLOWING: Final = (
         "a failed commit is left for the next open to examine",
         "understudy_store.engines.sqlite.engine.SqliteEngine.close",
         swap("failure is None or isinstance(failure, StoreGoneError)", "complete"),
-        f"{_FAILURES}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
+        f"{_FAILURES}::test_a_commit_whose_outcome_is_unknown_is_left_to_the_next_open",
     ),
     _mutant(
         "all-rows-at-once",

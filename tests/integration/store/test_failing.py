@@ -77,6 +77,29 @@ def test_a_disk_that_fails_at_close_leaves_the_journal(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("idle")
+def test_a_commit_whose_outcome_is_unknown_is_left_to_the_next_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SqliteEngine(path)
+    insert(engine, "a")
+    write = journal.write_through
+
+    def write_and_fail(fd: int, data: memoryview, offset: int) -> None:
+        write(fd, data, offset)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_through", write_and_fail)
+        with pytest.raises(StoreError, match="the journal: Input/output error"):
+            insert(engine, "b")
+    assert engine.find(["a", "b"]) == [row("a")]
+    engine.close()
+    reopened = SqliteEngine(path)
+    assert ids_of(reopened) == ["a", "b"], "it has reached the disk"
+    reopened.close()
+
+
+@pytest.mark.usefixtures("idle")
 def test_a_journal_that_cannot_be_written_stops_the_store(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
