@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from understudy_store.engines.sqlite.engine import SqliteEngine
+from understudy_store.slots import slot_of
 
 HOUR_MS = 3_600_000
 #: Calls in one call graph of the history.
@@ -19,40 +20,43 @@ _NUMBERS = (
 _SETTLED = f"""
 {_NUMBERS}
 INSERT INTO promise (id, state, param_headers, param_data, value_headers, value_data, tags,
-    timeout_at, created_at, settled_at, origin, branch, shard, target, group_name, task_state,
+    timeout_at, created_at, settled_at, origin, branch, slot, target, group_name, task_state,
     version, failures, deaths)
 SELECT printf('past-%06d.%d', n / {GRAPH}, n % {GRAPH} + 1), 'resolved',
     '{{"fn":"noop","at":"app.py:40","kind":"rfi"}}', x'9105', '{{}}', x'05',
     printf('{{"understudy:target":"poll://any@bench","understudy:origin":"past-%06d",'
         || '"understudy:branch":"past-%06d"}}', n / {GRAPH}, n / {GRAPH}),
     :now + {HOUR_MS}, :now - 1000, :now - 900, printf('past-%06d', n / {GRAPH}),
-    printf('past-%06d', n / {GRAPH}), n / {GRAPH} % 65536, 'poll://any@bench', 'bench',
-    'fulfilled', 1, 0, 0
+    printf('past-%06d', n / {GRAPH}), slot_of(printf('past-%06d', n / {GRAPH})),
+    'poll://any@bench', 'bench', 'fulfilled', 1, 0, 0
 FROM numbers
 """
 _SLEEPERS = f"""
 {_NUMBERS}
 INSERT INTO promise (id, state, param_headers, param_data, value_headers, tags, timeout_at,
-    created_at, origin, shard, target, group_name, task_state, version, failures, deaths)
+    created_at, origin, slot, target, group_name, task_state, version, failures, deaths)
 SELECT printf('sleeper-%06d', n), 'pending', '{{"fn":"nap","kind":"rpc"}}', x'90', '{{}}',
     '{{"understudy:target":"poll://any@bench"}}', :now + {24 * HOUR_MS}, :now,
-    printf('sleeper-%06d', n), n % 65536, 'poll://any@bench', 'bench', 'suspended', 1, 0, 0
+    printf('sleeper-%06d', n), slot_of(printf('sleeper-%06d', n)),
+    'poll://any@bench', 'bench', 'suspended', 1, 0, 0
 FROM numbers
 """
 _SLEEPS = f"""
 {_NUMBERS}
 INSERT INTO promise (id, state, param_headers, value_headers, tags, timeout_at, created_at,
-    origin, branch, shard)
+    origin, branch, slot)
 SELECT printf('sleeper-%06d.1', n), 'pending', '{{"kind":"sleep","at":"app.py:50"}}', '{{}}',
     printf('{{"understudy:timer":"true","understudy:origin":"sleeper-%06d",'
         || '"understudy:branch":"sleeper-%06d"}}', n, n),
-    :now + {HOUR_MS} + n, :now, printf('sleeper-%06d', n), printf('sleeper-%06d', n), n % 65536
+    :now + {HOUR_MS} + n, :now, printf('sleeper-%06d', n), printf('sleeper-%06d', n),
+    slot_of(printf('sleeper-%06d', n))
 FROM numbers
 """
 _WAITS = f"""
 {_NUMBERS}
-INSERT INTO callback (awaited, awaiter)
-SELECT printf('sleeper-%06d.1', n), printf('sleeper-%06d', n) FROM numbers
+INSERT INTO callback (awaited, awaiter, slot)
+SELECT printf('sleeper-%06d.1', n), printf('sleeper-%06d', n),
+    slot_of(printf('sleeper-%06d', n)) FROM numbers
 """
 
 
@@ -76,6 +80,7 @@ def _fill(path: Path, count: int, *statements: str) -> None:
     if not count:
         return
     connection = sqlite3.connect(path)
+    connection.create_function("slot_of", 1, slot_of, deterministic=True)
     try:
         values = {"count": count, "now": int(time.time() * 1000)}
         with connection:

@@ -63,8 +63,11 @@ class Queries:
         pending = select(*(_promise.c[name] for name in PENDING_COLUMNS)).where(_PENDING)
         #: all that is pending, as `pending_row` takes it
         self.pending = str(pending.compile(dialect=dialect))
-        self.callbacks = str(select(*table(Callback).c).compile(dialect=dialect))
-        self.listeners = str(select(*table(Listener).c).compile(dialect=dialect))
+        callback, listener = table(Callback).c, table(Listener).c
+        callbacks = select(callback.awaited, callback.awaiter)
+        self.callbacks = str(callbacks.compile(dialect=dialect))
+        listeners = select(listener.awaited, listener.address)
+        self.listeners = str(listeners.compile(dialect=dialect))
 
     def preload(self, command: TaskPreload) -> CompoundSelect[Any]:
         """Select all promises that were created under the task: in its call graph, or detached."""

@@ -5,9 +5,8 @@ The columns of a task are those of `pending_row.TASK_COLUMNS`, as one slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
-from zlib import crc32
 
 from understudy_store.addresses import parse_target
 from understudy_store.pending_row import (
@@ -28,11 +27,12 @@ from understudy_store.records import (
     ScheduleRecord,
     TaskRecord,
 )
+from understudy_store.slots import slot_of, slots_of
 
 #: columns of `insert_values` and `row_of`: all
 PROMISE_COLUMNS: Final = (
     *("id", "state", "param_headers", "param_data", "value_headers", "value_data", "tags"),
-    *("timeout_at", "created_at", "settled_at", "origin", "branch", "shard", "group_name"),
+    *("timeout_at", "created_at", "settled_at", "origin", "branch", "slot", "group_name"),
     *TASK_COLUMNS,
 )
 _TARGET: Final = TASK_COLUMNS.index("target")
@@ -44,17 +44,12 @@ TASK_UPDATE_COLUMNS: Final = ("id", *_CHANGING)
 UPDATE_COLUMNS: Final = ("id", "state", "value_headers", "value_data", "settled_at", *_CHANGING)
 SCHEDULE_COLUMNS: Final = (
     *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
-    *("promise_tags", "next_run_at", "created_at", "last_run_at"),
+    *("promise_tags", "next_run_at", "created_at", "last_run_at", "slot"),
 )
 
 #: data up to this size is copied to make binding it quicker
 _COPIED_BYTES_MAX: Final = 16_384
 _NO_CHANGING: Final = (None,) * len(_CHANGING)
-
-
-def shard_of(origin: str) -> int:
-    """Return 16 bits of a hash of a call graph's root. They are stored, so they never change."""
-    return crc32(origin.encode()) & 0xFFFF
 
 
 def _data(data: bytes | None) -> bytes | bytearray | None:
@@ -75,8 +70,8 @@ def _changing_values(task: TaskRecord | None) -> TaskValues:
 def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     """Return the values of `PROMISE_COLUMNS` for each of `rows`.
 
-    The calls of a fan-out share their headers and tags, the very objects: what is derived from them
-    is derived once for all consecutive rows that do.
+    The calls of a fan-out share their headers, tags and target, the very objects: what is derived
+    from them is derived once for all consecutive rows that do.
     """
     made: list[tuple[Any, ...]] = []
     headers: dict[str, str] | None = None
@@ -84,25 +79,34 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     headers_json = tags_json = ""
     origin: str | None = None
     branch: str | None = None
-    shard = 0
-    for row in rows:
+    target: str | None = None
+    group: str | None = None
+    slots = slots_of([row.promise.id for row in rows])
+    for row, slot in zip(rows, slots, strict=True):
         promise, task = row.promise, row.task
         param, value = promise.param, promise.value
         if param.headers is not headers:
             headers = param.headers
             headers_json = texts_to_json(headers)
-        if promise.tags is not tags or origin is None:
+        if promise.tags is not tags:
             tags = promise.tags
             tags_json = texts_to_json(tags)
             origin, branch = tags.get(TAG_ORIGIN), tags.get(TAG_BRANCH)
-            shard = 0 if origin is None else shard_of(origin)
+        if task is None:
+            target = group = None
+            values = NO_TASK
+        else:
+            if task.target is not target:
+                target = task.target
+                group = parse_target(target).group
+            values = task_to_values(task)
         made.append(
             (
                 promise.id,
                 promise.state,
                 headers_json,
                 _data(param.data),
-                texts_to_json(value.headers),
+                texts_to_json(value.headers) if value.headers else "{}",
                 _data(value.data),
                 tags_json,
                 promise.timeout_at,
@@ -110,12 +114,9 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
                 promise.settled_at,
                 promise.id if origin is None else origin,
                 branch,
-                shard_of(promise.id) if origin is None else shard,
-                *(
-                    (None, *NO_TASK)
-                    if task is None
-                    else (parse_target(task.target).group, *task_to_values(task))
-                ),
+                slot,
+                group,
+                *values,
             )
         )
     return made
@@ -154,7 +155,7 @@ def row_of(values: Sequence[Any]) -> Row:
         settled_at,
         _origin,
         _branch,
-        _shard,
+        _slot,
         _group,
         *task,
     ) = values
@@ -184,14 +185,33 @@ def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
         schedule.next_run_at,
         schedule.created_at,
         schedule.last_run_at,
+        slot_of(schedule.id),
     )
+
+
+def slotted(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Return rows of the tables of callbacks, listeners and unblocks.
+
+    The first of each pair is the id of the promise to whose slot the row belongs.
+    """
+    return [(id_, other, slot_of(id_)) for id_, other in pairs]
 
 
 def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
     """Return the schedule whose `SCHEDULE_COLUMNS` hold `values`."""
-    id_, cron, promise_id, timeout, headers, data, tags, next_run_at, created_at, last_run_at = (
-        values
-    )
+    (
+        id_,
+        cron,
+        promise_id,
+        timeout,
+        headers,
+        data,
+        tags,
+        next_run_at,
+        created_at,
+        last_run_at,
+        _slot,
+    ) = values
     return ScheduleRecord(
         id_,
         cron,

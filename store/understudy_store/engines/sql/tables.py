@@ -60,8 +60,8 @@ class Promise(StoreModel, table=True):
     origin: str = Field(sa_type=Text)
     #: id of the task whose preload contains the promise
     branch: str | None = Field(sa_type=Text)
-    #: 16 bits of a stable hash of `origin`: a call graph lives wholly in one shard
-    shard: int
+    #: see `understudy_store.slots`
+    slot: int
     #: canonical address; set exactly when there is a task, as are `task_state` and `version`
     target: str | None = Field(sa_type=Text)
     #: the group within `target`
@@ -93,6 +93,8 @@ class Callback(StoreModel, table=True):
 
     awaited: str = Field(primary_key=True, sa_type=Text)
     awaiter: str = Field(primary_key=True, sa_type=Text)
+    #: that of `awaited`
+    slot: int
 
 
 class Listener(StoreModel, table=True):
@@ -103,6 +105,8 @@ class Listener(StoreModel, table=True):
 
     awaited: str = Field(primary_key=True, sa_type=Text)
     address: str = Field(primary_key=True, sa_type=Text)
+    #: that of `awaited`
+    slot: int
 
 
 class Unblock(StoreModel, table=True):
@@ -113,6 +117,8 @@ class Unblock(StoreModel, table=True):
 
     promise_id: str = Field(primary_key=True, sa_type=Text)
     address: str = Field(primary_key=True, sa_type=Text)
+    #: that of the promise
+    slot: int
 
 
 class Schedule(StoreModel, table=True):
@@ -132,6 +138,8 @@ class Schedule(StoreModel, table=True):
     next_run_at: int = Field(sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
     last_run_at: int | None = Field(sa_type=BigInteger)
+    #: that of its id; its promises are in those of theirs
+    slot: int
 
 
 class Meta(StoreModel, table=True):

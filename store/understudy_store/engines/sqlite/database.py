@@ -45,6 +45,7 @@ from understudy_store.engines.sql.rows import (
     row_of,
     schedule_of,
     schedule_values,
+    slotted,
     task_values,
     update_values,
 )
@@ -357,9 +358,9 @@ class Database:
             if links.removed:
                 remove.run(driver, [(id_,) for id_ in links.removed])
             if added := links.added:
-                add.run(driver, added)
+                add.run(driver, slotted(added))
         if added := [key for key, owed in memtable.unblocks.items() if owed]:
-            STATEMENTS.add_unblocks.run(driver, added)
+            STATEMENTS.add_unblocks.run(driver, slotted(added))
         if removed := [key for key, owed in memtable.unblocks.items() if not owed]:
             STATEMENTS.remove_unblocks.run(driver, removed)
         if put := [schedule for schedule in memtable.schedules.values() if schedule is not None]:

@@ -23,7 +23,6 @@ from understudy_store.commands import (
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Opening, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.searches import prefix_end
-from understudy_store.engines.sql.rows import shard_of
 from understudy_store.engines.sql.statements import BatchStatement
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import QUERIES, STATEMENTS
@@ -58,10 +57,6 @@ def test_prefix_end_bounds_exactly_what_begins_so(prefix: str, text: str) -> Non
     end = prefix_end(prefix)
     assert (prefix <= text and (end is None or text < end)) == text.startswith(prefix)
     assert end is None or prefix < end
-
-
-def test_shards_never_change() -> None:
-    assert (shard_of("root"), shard_of("é"), shard_of("")) == (63835, 36158, 0)
 
 
 def test_pages_follow_each_other(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.unit.store.machine.strategies import batches
 from tests.unit.store.samples import row, settled, targeted
 from understudy_store.changes import Changes
+from understudy_store.engines.sql.rows import slotted
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import _replay
@@ -143,7 +144,7 @@ def test_links_are_added_after_those_that_go(empty: Path) -> None:
     made = Changes(1, inserted=[row("a"), row("b")], callbacks_added=[("a", "x"), ("b", "x")])
     gone = Changes(2, callbacks_removed=["a"])
     again = Changes(3, callbacks_added=[("a", "y")])
-    assert _left(empty, made, gone, again)["callback"] == [("a", "y"), ("b", "x")]
+    assert _left(empty, made, gone, again)["callback"] == slotted([("a", "y"), ("b", "x")])
     links = Links()
     links.remove(["a"], set())
     links.add([("a", "y"), ("a", "y")])
@@ -164,7 +165,7 @@ def test_links_that_the_file_has_go_though_new_ones_follow(empty: Path) -> None:
             file.write(run)
         ways.append(file.close())
     assert ways[0] == ways[1]
-    assert ways[0]["listener"] == [("a", "y")]
+    assert ways[0]["listener"] == slotted([("a", "y")])
 
 
 def test_of_what_the_file_does_not_know_no_links_are_removed_there() -> None:
@@ -186,7 +187,7 @@ def test_the_last_word_on_an_unblock_and_a_schedule_counts(empty: Path) -> None:
         Changes(2, unblocks_removed=owed, schedules_deleted=["s"]),
         Changes(3, unblocks_added=owed, schedules_put=second),
     )
-    assert content["unblock"] == owed
+    assert content["unblock"] == slotted(owed)
     assert [each[:2] for each in content["schedule"]] == [("s", "2")]
     # of one commit the removals come last
     content = _left(
