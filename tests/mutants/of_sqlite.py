@@ -24,9 +24,9 @@ _MEMTABLES: Final = (
             "links.removed:\n"
             "    remove.run(driver, [(id_,) for id_ in links.removed])\n"
             "if added := links.added:\n"
-            "    add.run(driver, added)",
+            "    add.run(driver, slotted(added))",
             "added := links.added:\n"
-            "    add.run(driver, added)\n"
+            "    add.run(driver, slotted(added))\n"
             "if links.removed:\n"
             "    remove.run(driver, [(id_,) for id_ in links.removed])",
         ),

@@ -51,7 +51,8 @@ Modules
 `sweep`            everything that happens because time has passed
 `packed`           idle promises, as bytes
 `batches`          changes out to the engine, history in from it
-`restore`          restart from a snapshot
+`recovery`         restart from a snapshot, and the slots that come to a machine at work
+`expulsion`        the slots that leave it
 `state`, `live`,   the containers, the objects in them, their timers
 `timers`
 `machine`, `view`  the face: commands and debts; questions

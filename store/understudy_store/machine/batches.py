@@ -111,6 +111,7 @@ def take(s: State) -> Changes:
             promise.stored = True
             inserted.append(row)
     changes = Changes(s.now, inserted, updated)
+    s.in_flight += 1
     s.dirty = {}
     # Most batches have little else, so each of the rest is built only if there is any.
     if s.callbacks_new:
@@ -145,6 +146,7 @@ def take(s: State) -> Changes:
 
 def committed(s: State, changes: Changes) -> None:
     """Note that a batch is durable: the promises that settled in it are history."""
+    s.in_flight -= 1
     promises, pinned = s.promises, s.pinned
     for rows in (changes.inserted, changes.updated):
         for row in rows:

@@ -10,6 +10,7 @@ from understudy_store.changes import Changes, Snapshot
 from understudy_store.machine import (
     batches,
     crash_counts,
+    expulsion,
     leases,
     promises,
     recovery,
@@ -88,6 +89,22 @@ class Machine:
         as in `follow`.
         """
         recovery.restore(self.state, snapshot, now, ahead)
+
+    def admit(self, snapshot: Snapshot, now: int) -> None:
+        """Take in the snapshot of more slots, of which nothing is in memory.
+
+        They go on as after `restore`. Schedules run by the date that `follow` was told last.
+        """
+        recovery.admit(self.state, snapshot, now)
+
+    def expel(self, slots: Collection[int]) -> None:
+        """Forget everything of these slots; another machine may have them from here on.
+
+        Only between batches: nothing of these slots has changed since the last ``take``, every
+        batch that was taken is ``committed``, and the messages owed about them were taken. The
+        caller answers no command about these slots any more, also not one that was looked up.
+        """
+        expulsion.expel(self.state, slots)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
         """Return the ids that these commands name and that are not in memory."""

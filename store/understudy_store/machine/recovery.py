@@ -1,5 +1,8 @@
 """Recovery: a machine goes on from what was live when the store was written last.
 
+It begins with all slots of its store (`restore`), and may be given more of them while it works
+(`admit`), which another machine had before; `expulsion` is the way back.
+
 Most promises of a large store are idle: they wait for a deadline, for a person, or for other
 promises. They go from the engine's columns straight to packed bytes, without being decoded; only
 their ids become known to timers, children and counts. Tasks that a node has, or is to get, become
@@ -25,12 +28,22 @@ from understudy_store.records import TAG_BRANCH, TAG_PARENT, TAG_SCOPE, Row, Tas
 
 def restore(s: State, snapshot: Snapshot, now: int, ahead: int) -> None:
     """Go on from `snapshot`; only for a machine that has done nothing yet."""
+    s.ahead = ahead
+    admit(s, snapshot, now)
+
+
+def admit(s: State, snapshot: Snapshot, now: int) -> None:
+    """Take in `snapshot`, of slots of which nothing is in memory."""
     now = s.clock(max(snapshot.now, now))
     callbacks = _by_awaited(snapshot.callbacks)
     listeners = _by_awaited(snapshot.listeners)
+    promises, packed = s.promises, s.packed
+    at_work = bool(promises or packed)
     task_id = ""
     for row in snapshot.live:
         promise_id, task_state = row.id, row.task_state
+        if at_work:
+            assert not (promise_id in promises or promise_id in packed), _twice(promise_id)
         s.pending += 1
         s.deadlines.arm(row.timeout_at, promise_id)
         if task_state is not None:
@@ -42,15 +55,19 @@ def restore(s: State, snapshot: Snapshot, now: int, ahead: int) -> None:
         awaiters = callbacks.pop(promise_id, ())
         addresses = listeners.pop(promise_id, ()) if listeners else ()
         if is_idle(task_state):
-            s.packed[promise_id] = pack(row, awaiters, addresses)
+            packed[promise_id] = pack(row, awaiters, addresses)
         else:
             _restore_active(s, row.row(), awaiters, addresses, now)
     for record, address in snapshot.unblocks:
+        assert (record.id, address) not in s.unblocks, _twice(record.id)
         s.unblocks[record.id, address] = record
     for schedule in snapshot.schedules:
-        s.schedules[schedule.id] = schedule
-        s.occurrences.arm(schedule.next_run_at, schedule.id)
-    schedules.follow(s, ahead, now)
+        assert schedule.id not in s.schedules, _twice(schedule.id)
+        schedules.enter(s, schedule, now)
+
+
+def _twice(id_: str) -> str:
+    return f"{id_} is in memory: a slot is admitted once, and expelled before it comes again"
 
 
 def _by_awaited(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -136,17 +136,23 @@ def follow(s: State, ahead: int, now: int) -> None:
     none of them makes a second promise, unless its promise was purged.
     """
     before, s.ahead = s.ahead, ahead
-    date = now - ahead
     for schedule in list(s.schedules.values()):
         s.occurrences.disarm(schedule.next_run_at + before, schedule.id)
-        last = schedule.last_run_at
-        # Only then can the next occurrence be another one than it was.
-        first = following(schedule.cron, date) if last is None or last > date else None
-        if first is not None and first < schedule.next_run_at:
-            last = None if last is None or last > date else last
-            _put(s, _running(schedule, first, last))
-        else:
-            s.occurrences.arm(schedule.next_run_at + ahead, schedule.id)
+        enter(s, schedule, now)
+
+
+def enter(s: State, schedule: ScheduleRecord, now: int) -> None:
+    """Let a schedule that was stored run by the date of this machine, as it is from now on."""
+    date = now - s.ahead
+    last = schedule.last_run_at
+    # Only then can the next occurrence be another one than it was.
+    first = following(schedule.cron, date) if last is None or last > date else None
+    if first is not None and first < schedule.next_run_at:
+        last = None if last is None or last > date else last
+        _put(s, _running(schedule, first, last))
+    else:
+        s.schedules[schedule.id] = schedule
+        s.occurrences.arm(schedule.next_run_at + s.ahead, schedule.id)
 
 
 def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:

@@ -47,6 +47,7 @@ class State:
         "holders",
         "idle",
         "idle_before",
+        "in_flight",
         "leases",
         "leaving",
         "limits",
@@ -115,6 +116,8 @@ class State:
         #: True if the unblock is added, False if it is removed
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
+        #: batches that were taken and are not durable yet
+        self.in_flight = 0
         # History in memory: settled promises that leave at the next take.
         self.leaving: dict[str, None] = {}
         #: Settled promises that a command of this batch relies on. If the commit of an earlier

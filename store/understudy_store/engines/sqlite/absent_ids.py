@@ -3,8 +3,8 @@
 A function's calls are numbered: ``order-7.1``, ``order-7.2``, ... Nearly every id that is looked up
 is the next number of its parent, and to learn from SQLite's file that it is absent costs more than
 creating it. Once an id is known to have had no descendants, every descendant that it has was
-inserted since, and all inserts are seen here. So the greatest number of each parent's children
-tells which ids are absent.
+inserted since, and all inserts are seen here, those of a slot for as long as the slot is. So the
+greatest number of each parent's children tells which ids are absent.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
+
+from understudy_store.slots import slot_of
 
 #: ids and parents that are known together; the oldest ids are forgotten
 KNOWN_MAX: Final = 65_536
@@ -76,6 +78,11 @@ class AbsentIds:
         if id_ not in self._known and _may_be_learned(id_):
             self._known[id_] = {}
             self._grow()
+
+    def forget(self, slot: int) -> None:
+        """Forget all ids of a slot that leaves: from here on, its inserts are not seen here."""
+        for id_ in [id_ for id_ in self._known if slot_of(id_) == slot]:
+            self._size -= 1 + len(self._known.pop(id_))
 
     def inserted(self, ids: Iterable[str]) -> set[str]:
         """Note that `ids` are in the store from here on.

@@ -8,7 +8,7 @@ from understudy_store.machine.timers import Timers
 from understudy_store.records import PENDING, TAG_BRANCH, TAG_PARENT, TAG_SCOPE
 
 
-def _armed(timers: Timers) -> dict[str, int]:
+def armed(timers: Timers) -> dict[str, int]:
     found = [
         (key, at)
         for at, bucket in timers._buckets.items()
@@ -27,11 +27,11 @@ def check_memory(s: State) -> None:
     live = {key: p.task for key, p in found.items() if p.task is not None and key in pending}
     assert s.packed.keys() <= pending.keys(), "history is cold"
     assert s.pending == len(pending), "count of pending promises"
-    assert _armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
+    assert armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
-    assert _armed(s.offers_due) == offers
+    assert armed(s.offers_due) == offers
     runs = {key: each.next_run_at + s.ahead for key, each in s.schedules.items()}
-    assert _armed(s.occurrences) == runs
+    assert armed(s.occurrences) == runs
     for state, count in s.counts.items():
         actual = sum(t.state == state for t in live.values())
         assert state == "fulfilled" or count == actual, ("count of tasks", state)
@@ -51,7 +51,7 @@ def _check_holders(s: State) -> None:
     warm = {(t.warm, t.id) for t in tasks if t.warm is not None and t.state != "acquired"}
     assert {(pid, key) for pid, h in s.holders.items() for key in h.held} == held
     assert {(pid, key) for pid, h in s.holders.items() for key in h.warm} == warm
-    leases = _armed(s.leases)
+    leases = armed(s.leases)
     assert leases == {pid: h.armed_at for pid, h in s.holders.items() if h.armed_at is not None}
     for pid, holder in s.holders.items():
         assert holder.held or holder.warm or holder.armed_at is not None, ("idle", pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from zlib import crc32
 
 from tests.unit.store.machine.views import View
 from understudy_store.machine import Machine
@@ -16,6 +17,7 @@ from understudy_store.records import (
     ScheduleRecord,
     is_external,
 )
+from understudy_store.slots import home_of, slot_of
 
 
 def p01(v: View) -> None:
@@ -131,7 +133,18 @@ def p25(v: View) -> None:
         assert p.tags.get(TAG_TIMER) != "true" or TAG_TARGET not in p.tags, ("p25", p)
 
 
-ALL: Final = (p01, p02, p03, p07, p08, p09, p12, p18, p19, p22, p23, p24, p25)
+def p26(v: View) -> None:
+    """The home of an id is its text before the first dot, and its slot follows from that."""
+    for key in (*v.promises, *v.schedules):
+        home = key.split(".")[0]
+        assert home_of(key) == home, ("p26", key)
+        assert slot_of(key) == crc32(home.encode()) // 2**24, ("p26", key)
+
+
+ALL: Final = (p01, p02, p03, p07, p08, p09, p12, p18, p19, p22, p23, p24, p25, p26)
+#: those that hold of the part of a store that one of several machines has: a task may wait for a
+#: promise in a slot that another one has
+OF_A_PART: Final = tuple(check for check in ALL if check is not p12)
 
 
 def check_swept(machine: Machine, now: int) -> None:

@@ -44,6 +44,7 @@ from understudy_store.records import (
     ScheduleRecord,
     TaskRecord,
 )
+from understudy_store.slots import slot_of
 
 
 def _settled_between(before: View, after: View) -> list[PromiseRecord]:
@@ -407,6 +408,19 @@ def p24_step(before: View, after: View, step: Step) -> None:
             made = isinstance(step.command, PromiseCreate | TaskCreate | TaskFence)
             assert made, ("p24", p, step)
             assert p.created_at == min(step.now, p.timeout_at), ("p24", p, step)
+
+
+def p27(before: View, after: View, step: Step) -> None:
+    """Slots take what is theirs with them, as it is, and nothing else; and bring it."""
+    if step.name not in ("expel", "admit"):
+        return
+    whole, part = (before, after) if step.name == "expel" else (after, before)
+    for name in ("promises", "tasks", "callbacks", "listeners", "schedules"):
+        all_, rest = getattr(whole, name), getattr(part, name)
+        staying = {key: each for key, each in all_.items() if slot_of(key) not in step.slots}
+        assert rest == staying, ("p27", name, step)
+    staying_unblocks = {key for key in whole.unblocks if slot_of(key[0]) not in step.slots}
+    assert part.unblocks == staying_unblocks, ("p27", step)
 
 
 ALL: Final = (

@@ -34,13 +34,17 @@ class View(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What led from one view to the next, and what came out of it."""
 
-    name: Literal["apply", "sweep", "release", "retract_crashes", "follow", "restart"]
+    name: Literal[
+        "apply", "sweep", "release", "retract_crashes", "follow", "restart", "expel", "admit"
+    ]
     now: int
     command: StoreCommand | None = None
     reply: Reply | None = None
     executes: tuple[Execute, ...] = ()
     #: (address, record)
     unblocks: tuple[tuple[str, PromiseRecord], ...] = ()
+    #: those that leave or come
+    slots: frozenset[int] = frozenset()
 
 
 def view(machine: Machine, history: Mapping[str, Row] | None = None) -> View:

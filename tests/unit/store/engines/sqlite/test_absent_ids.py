@@ -15,6 +15,7 @@ from understudy_store.engines.sqlite.absent_ids import (
     AbsentIds,
     beyond_descendants,
 )
+from understudy_store.slots import slot_of
 
 #: after a dot; what Python takes for a number is one here, too
 _PLAIN: Final = ("1", "2", "3", "10", "11")
@@ -43,7 +44,14 @@ class _Ask(NamedTuple):
     ids: list[str]
 
 
-_Step: TypeAlias = _Insert | _Learn | _Ask
+class _Forget(NamedTuple):
+    """The slot of an id leaves, and comes back with more ids."""
+
+    id_: str
+    ids: list[str]
+
+
+_Step: TypeAlias = _Insert | _Learn | _Ask | _Forget
 
 
 @st.composite
@@ -56,7 +64,8 @@ def _scripts(draw: st.DrawFn) -> tuple[list[str], list[_Step]]:
     some = st.lists(ids, min_size=1, max_size=4)
     learn = st.builds(_Learn, ids)
     steps: st.SearchStrategy[_Step] = st.one_of(
-        st.builds(_Insert, some), st.builds(_Insert, some), learn, st.builds(_Ask, some)
+        *(st.builds(_Insert, some), st.builds(_Insert, some), learn),
+        *(st.builds(_Ask, some), st.builds(_Forget, ids, some)),
     )
     first: list[_Step] = [*draw(st.lists(learn, max_size=3))]
     return universe, first + draw(st.lists(steps, max_size=20))
@@ -89,6 +98,9 @@ def test_what_is_left_out_was_not_inserted(
                 left = absent_ids.possible(ids)
                 assert left == [id_ for id_ in ids if id_ in left]
                 assert inserted.isdisjoint(set(ids) - set(left))
+            case _Forget(id_, ids):
+                absent_ids.forget(slot_of(id_))
+                inserted.update(each for each in ids if slot_of(each) == slot_of(id_))
     assert inserted <= set(absent_ids.possible(universe))
 
 
@@ -190,6 +202,19 @@ def test_one_with_more_children_than_are_kept_is_forgotten() -> None:
     assert absent_ids.possible(["a.1.1", "a.1.2", "a.5"]) == ["a.1.1", "a.1.2", "a.5"]
     absent_ids.learn("b")
     assert absent_ids.possible(["b.1"]) == []
+
+
+def test_a_slot_that_leaves_is_forgotten_and_no_other() -> None:
+    """With the places that its ids took."""
+    absent_ids = AbsentIds(4)
+    for known in ("a", "b", "a.1"):
+        absent_ids.learn(known)
+    absent_ids.inserted(["a.2"])
+    absent_ids.forget(slot_of("a"))
+    assert absent_ids.possible(["a.3", "a.1.1", "b.1"]) == ["a.3", "a.1.1"]
+    for known in ("c", "d", "e"):
+        absent_ids.learn(known)
+    assert absent_ids.possible(["b.1", "c.1", "d.1", "e.1"]) == []
 
 
 def test_what_is_long_or_deep_is_not_learned() -> None:

@@ -1,0 +1,197 @@
+"""Faults of homes and slots: where things live, and what leaves with a slot."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Area, Mutant, drop, swap
+
+_mutant = Area("tests/unit/store").mutant
+_SLOTS: Final = "test_slots.py"
+_STORED: Final = "tests/integration/store/test_slots.py"
+_ROWS: Final = f"{_STORED}::test_each_row_has_the_slot_of_its_home"
+_OLDER: Final = f"{_STORED}::test_a_migration_that_is_killed_half_way_begins_anew"
+_MACHINE: Final = "machine/test_slots.py"
+_ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
+
+_HOMES: Final = (
+    _mutant(
+        "home-is-the-whole-id",
+        26,
+        "everything below a root lives where the root does",
+        "understudy_store.slots.home_of",
+        swap('id_.partition(".")[0]', "id_"),
+        _SLOTS,
+    ),
+    _mutant(
+        "home-up-to-the-last-dot",
+        26,
+        "the home of an id ends at the first dot",
+        "understudy_store.slots.slot_of",
+        swap('id_.partition(".")[0]', 'id_.rpartition(".")[0]'),
+        _SLOTS,
+    ),
+    _mutant(
+        "slot-of-the-row-before",
+        26,
+        "each of many rows has the slot of its own home",
+        "understudy_store.slots.slots_of",
+        swap("home != last", "last is None"),
+        _SLOTS,
+    ),
+    _mutant(
+        "slot-from-the-last-byte",
+        26,
+        "slots never change: they are stored, and others work them out too",
+        "understudy_store.slots.slot_of",
+        swap(">> _SHIFT", "& 255"),
+        _SLOTS,
+    ),
+    _mutant(
+        "slot-stored-from-the-origin",
+        26,
+        "a child with an id of its own is stored in the slot of that id",
+        "understudy_store.engines.sql.rows.insert_values",
+        swap("row.promise.id for row", "row.promise.tags.get(TAG_ORIGIN, row.promise.id) for row"),
+        _ROWS,
+    ),
+    _mutant(
+        "callback-in-the-slot-of-its-awaiter",
+        26,
+        "callbacks are in the slot of what is awaited",
+        "understudy_store.engines.sql.rows.slotted",
+        swap("slot_of(id_)", "slot_of(other)"),
+        _ROWS,
+    ),
+    _mutant(
+        "older-rows-keep-their-shard",
+        26,
+        "a migrated store has the slots that a new one would have",
+        "understudy_store.engines.sql.migrations.versions.0006_slots.upgrade",
+        drop('op.execute("UPDATE promise SET slot = slot_of(id)")'),
+        _OLDER,
+    ),
+)
+
+_MOVES: Final = (
+    _mutant(
+        "expelled-timers-ring",
+        27,
+        "the deadlines of a slot leave with it",
+        "understudy_store.machine.expulsion._forget",
+        drop("s.deadlines.disarm(record.timeout_at, record.id)"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-schedules-run",
+        27,
+        "the schedules of a slot run elsewhere",
+        "understudy_store.machine.expulsion.expel",
+        drop("s.occurrences.disarm(schedule.next_run_at + s.ahead, schedule_id)"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-callbacks-stay",
+        27,
+        "callbacks leave with the promise that is awaited",
+        "understudy_store.machine.expulsion.expel",
+        swap(
+            "_within(wanted, s.promises)",
+            "[i for i in _within(wanted, s.promises) if not getattr(s.promises[i], 'callbacks')]",
+        ),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-sleepers-stay",
+        27,
+        "packed promises leave with their slot",
+        "understudy_store.machine.expulsion.expel",
+        swap("_within(wanted, s.packed)", "_within((), s.packed)"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-unblocks-are-owed",
+        27,
+        "an unblock is owed by the machine that has its promise",
+        "understudy_store.machine.expulsion.expel",
+        drop("del s.unblocks[key]"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-children-are-canceled",
+        27,
+        "nothing is left among the children of what stays",
+        "understudy_store.machine.expulsion._forget",
+        drop("unlink(s, record.id, record.tags)"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-tasks-are-held",
+        27,
+        "a node holds here only what is here",
+        "understudy_store.machine.expulsion._forget_task",
+        drop("del s.holders[task.pid].held[task.id]"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-holders-are-watched",
+        27,
+        "a node without a lease here has no timer here",
+        "understudy_store.machine.expulsion.expel",
+        drop("_forget_holders(s)"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-tasks-are-offered",
+        27,
+        "what has left is not handed out",
+        "understudy_store.machine.expulsion._forget_task",
+        drop("s.offers.pop(task.id, None)"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-promises-are-counted",
+        27,
+        "counts are those of what is here",
+        "understudy_store.machine.expulsion._forget",
+        drop("s.pending -= 1"),
+        _MACHINE,
+    ),
+    _mutant(
+        "expelled-before-the-commit",
+        27,
+        "what leaves is what the engine has",
+        "understudy_store.machine.expulsion._check_settled",
+        drop(
+            "assert not s.in_flight, "
+            '"slots are expelled when no batch is in flight: wait for its commit"'
+        ),
+        _MACHINE,
+    ),
+    _mutant(
+        "admitted-twice",
+        27,
+        "a slot that is here is not admitted",
+        "understudy_store.machine.recovery.admit",
+        swap("if at_work:", "if False:"),
+        _MACHINE,
+    ),
+    _mutant(
+        "absent-ids-outlive-their-slot",
+        None,
+        "what another broker inserts is not taken for absent",
+        "understudy_store.engines.sqlite.absent_ids.AbsentIds.forget",
+        swap("slot_of(id_) == slot", "slot_of(id_) < 0"),
+        _ABSENT_IDS,
+    ),
+    _mutant(
+        "forgotten-ids-keep-their-places",
+        None,
+        "what is forgotten makes room",
+        "understudy_store.engines.sqlite.absent_ids.AbsentIds.forget",
+        swap("1 + len(self._known.pop(id_))", "len(self._known.pop(id_))"),
+        _ABSENT_IDS,
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_HOMES, *_MOVES)
