@@ -38,8 +38,9 @@ from typing import (
 )
 
 from understudy.errors import ConfigurationError, RequestError
-from understudy.options import UNSET, check_bool, check_int, seconds
+from understudy.options import UNSET, check_bool, check_home, check_int, seconds
 from understudy.retry import to_wire
+from understudy_actors.interpreter.child_ids import id_at
 from understudy_actors.interpreter.requests import (
     All,
     Call,
@@ -1018,7 +1019,7 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
 
 
 _MEANINGLESS_FOR_LOCAL_CALLS: Final = (
-    {"target", "send_to", "delay", "priority"},
+    {"home", "target", "send_to", "delay", "priority"},
     "it runs here and now: use ctx.begin_rpc or ctx.rpc",
 )
 #: options that mean nothing for some kinds of calls, with what to do instead
@@ -1026,8 +1027,8 @@ _MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {
     "lfi": _MEANINGLESS_FOR_LOCAL_CALLS,
     "lfc": _MEANINGLESS_FOR_LOCAL_CALLS,
     "sleep": (
-        {"target", "send_to", "timeout", "version", "retry", "delay", "priority"},
-        "its length is the argument of ctx.sleep",
+        {"home", "target", "send_to", "timeout", "version", "retry", "delay", "priority"},
+        "it is a part of this function, and its length is the argument of ctx.sleep",
     ),
     "promise": (
         {"target", "send_to", "version", "retry", "delay", "priority"},
@@ -1048,8 +1049,8 @@ def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"option version={options.version!r} of {spec.label}: pass the function of that version"
         )
-    if options.id is not None:
-        spec.place, spec.id = spec.place or spec.id, options.id
+    if options.id is not None or options.home is not None:
+        _place(spec, options.id, options.home)
     if options.target is not None:
         spec.target = options.target
     if options.timeout_s is not None:
@@ -1061,6 +1062,22 @@ def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
     spec.version = options.version or spec.version
     spec.tags = options.tags or spec.tags
     spec.priority = options.priority or spec.priority
+
+
+def _place(spec: CallSpec, id: str | None, home: str | None) -> None:
+    """Give a call an id of its own, or the one of its place at another home."""
+    place = spec.place or spec.id
+    spec.home, before = home or spec.home, spec.home
+    if id is None and spec.id not in (place, before and id_at(before, place)):
+        # An earlier `options` of this call has chosen it.
+        id = spec.id
+    if id is not None:
+        if spec.home is not None:
+            check_home(spec.home, id)
+        spec.place, spec.id = place, id
+    elif spec.home is not None:
+        spec.id = id_at(spec.home, place)
+        spec.place = None if spec.id == place else place
 
 
 def _refuse_unlisted(name: str) -> NoReturn:

@@ -12,9 +12,11 @@ import msgspec
 from understudy.errors import ConfigurationError, InvalidArgumentsError
 from understudy.retry import Retry
 from understudy_actors.interpreter.call_options import CallOptions
+from understudy_actors.interpreter.child_ids import HOME_CHARS_MAX
 from understudy_actors.interpreter.ports import LOOPS, LoopName
 from understudy_store.addresses import InvalidAddressError, canonical, poll
 from understudy_store.limits import DURATION_MS_MAX, Limits
+from understudy_store.slots import home_of
 
 __all__ = ["CallOptions", "Options", "poll"]
 
@@ -36,6 +38,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     id : str or None
         The promise's id, instead of the one that follows from the place of the call.
+    home : str or None
+        Where the call lives: its id begins with it and a dot.
     target : str or None
         The group or node that performs the call, in its canonical spelling ("poll://any@group").
     timeout_s, delay_s : float or None
@@ -51,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str | None = None
+    home: str | None = None
     target: str | None = None
     timeout_s: float | None = None
     version: int | None = None
@@ -82,6 +87,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 changed[field] = check(option, value)
         if given.get("target") is not None and given.get("send_to") is not None:
             changed["target"] = _one_target(given["target"], given["send_to"])
+        if given.get("id") is not None and given.get("home") is not None:
+            check_home(changed["home"], changed["id"])
         return msgspec.structs.replace(self, **changed) if changed else self
 
 
@@ -184,6 +191,27 @@ def _id(option: str, value: object) -> str:
     return value
 
 
+def _home(option: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= HOME_CHARS_MAX or "." in value:
+        raise _bad(option, value, f"a string of 1 to {HOME_CHARS_MAX} characters without a dot")
+    return value
+
+
+def check_home(home: str, id: str) -> None:
+    """Check that a call with an id of its own is to live where that id does.
+
+    Raises
+    ------
+    ConfigurationError
+        The home is not that of the id.
+    """
+    if home_of(id) != home:
+        raise ConfigurationError(
+            f"option home={home!r}: the id {id!r} has the home {home_of(id)!r}, which is its text "
+            f"before the first dot. Write {f'{home}.{id}'!r} as the id, or leave out the home"
+        )
+
+
 def check_address(option: str, value: object) -> str:
     """Return the canonical spelling of the address of a group or a node."""
     if not isinstance(value, str):
@@ -208,6 +236,7 @@ def _one_target(target: object, send_to: object) -> str:
 #: because the checks return different types.
 _CHECKS: Final[dict[str, tuple[str, Any]]] = {
     "id": ("id", _id),
+    "home": ("home", _home),
     "target": ("target", check_address),
     "send_to": ("target", check_address),
     "timeout": ("timeout_s", lambda option, value: seconds(option, value, zero=False)),

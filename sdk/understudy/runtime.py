@@ -455,6 +455,9 @@ class Runtime:
 
         Parameters
         ----------
+        home : str, optional
+            Where the calls live; their ids must begin with it and a dot. It is only a check,
+            because the id of a call from outside says where it lives.
         target, send_to : str, optional
             The group or node that performs the calls: ``"bank"``, ``poll("bank")``,
             ``"poll://uni@bank/bank-1"``. By default the group of this runtime.

@@ -205,6 +205,12 @@ class Schedules:
             raise ConfigurationError(
                 "option delay: a schedule's calls are due when its cron expression says so"
             )
+        if self._options.home is not None:
+            raise ConfigurationError(
+                f"option home={self._options.home!r}: the calls of a schedule live where their ids "
+                "say. Begin these with the home and a dot: "
+                f"schedules.options(promise_id={self._options.home + '.{id}.{timestamp}'!r})"
+            )
         check_id(id)
         check_text("cron", cron)
         promise_id = self._promise_id_of(f, kwargs)

@@ -265,8 +265,8 @@ _NODE_CORE: Final = (
         "long-ids-collide",
         None,
         "shortened ids of different callers differ",
-        "understudy_actors.interpreter.child_ids.child_id",
-        swap('parent.encode("utf-8"', 'parent[:KEPT_CHARS].encode("utf-8"'),
+        "understudy_actors.interpreter.child_ids._shortened",
+        swap('id.encode("utf-8"', 'id[:KEPT_CHARS].encode("utf-8"'),
         "interpreter/test_child_ids.py",
     ),
     _mutant(

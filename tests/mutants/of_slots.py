@@ -12,6 +12,7 @@ _STORED: Final = "tests/integration/store/test_slots.py"
 _ROWS: Final = f"{_STORED}::test_each_row_has_the_slot_of_its_home"
 _OLDER: Final = f"{_STORED}::test_a_migration_that_is_killed_half_way_begins_anew"
 _MACHINE: Final = "machine/test_slots.py"
+_OF_CALLS: Final = "tests/unit/actors/interpreter/test_homes.py"
 _ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
 
 _HOMES: Final = (
@@ -194,4 +195,55 @@ _MOVES: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_HOMES, *_MOVES)
+_CALLS: Final = (
+    _mutant(
+        "home-without-its-place",
+        26,
+        "a call at another home is found by its place",
+        "understudy.context._place",
+        swap("None if spec.id == place else place", "None"),
+        _OF_CALLS,
+    ),
+    _mutant(
+        "home-that-differs-from-the-id",
+        26,
+        "a call with a chosen id lives at the home of that id",
+        "understudy.options.check_home",
+        swap("home_of(id) != home", "not home"),
+        _OF_CALLS,
+    ),
+    _mutant(
+        "home-forgets-the-chosen-id",
+        None,
+        "a chosen id stays when the home is named later",
+        "understudy.context._place",
+        swap("id is None and spec.id not in (", "id is None and spec.id in (None, "),
+        _OF_CALLS,
+    ),
+    _mutant(
+        "home-of-a-root-unchecked",
+        26,
+        "a call from outside lives at the home of its id",
+        "understudy.client.caller.Caller._create",
+        swap("self.options.home is not None", "self.options.home == ''"),
+        "tests/integration/sdk/test_homes.py",
+    ),
+    _mutant(
+        "home-cut-by-a-long-id",
+        26,
+        "an id that is too long keeps its home",
+        "understudy_actors.interpreter.child_ids._shortened",
+        swap("id[:KEPT_CHARS]", "id[:9]"),
+        "tests/unit/actors/interpreter/test_child_ids.py",
+    ),
+    _mutant(
+        "step-at-another-home",
+        None,
+        "a step is a part of the function that makes it",
+        "understudy.context._MEANINGLESS_FOR_LOCAL_CALLS",
+        swap('"home", "target"', '"target"'),
+        _OF_CALLS,
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_HOMES, *_MOVES, *_CALLS)

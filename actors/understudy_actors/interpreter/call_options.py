@@ -27,6 +27,9 @@ class CallOptions(TypedDict, total=False):
 
     #: the promise's id, instead of the one that follows from its place in the order of calls
     id: str | None
+    #: home of the call: its id is ``{home}.{id}`` of the one that follows from its place, so it
+    #: lives where that home does, with everything that it calls
+    home: str | None
     #: the group or node that performs the call: ``"group"``, ``poll("group")``,
     #: ``"poll://uni@group/node"``
     target: str | None

@@ -151,6 +151,8 @@ class CallSpec(msgspec.Struct, eq=False):
     site: str
     #: the id that follows from the place in the order of calls, if the call has one of its own
     place: str | None = None
+    #: the home that an option asks for
+    home: str | None = None
     #: its command has been made, or its promise was in the history
     made: bool = False
     #: the function of a local call, with its arguments
@@ -207,6 +209,10 @@ class _WithOptions(Request[T_co]):
         ----------
         id : str
             The promise's id, instead of the one that follows from its place in the order of calls.
+        home : str
+            Where the call lives, with everything that it calls: the id that follows from its place
+            comes after the home and a dot. Spreads the calls of one function over brokers. Not for
+            steps and sleeps, which are a part of the function that makes them.
         target, send_to : str
             The group or node that performs the call: ``"group"``, ``poll("group")``,
             ``"poll://uni@group/node"``.

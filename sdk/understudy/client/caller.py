@@ -14,7 +14,7 @@ from understudy.client.calls import check_id, client_call, promise_of
 from understudy.client.session import ClientSession, ConnectionPort
 from understudy.errors import ConfigurationError
 from understudy.handle import Handle, Handles, in_async_code
-from understudy.options import Options
+from understudy.options import Options, check_home
 from understudy.registry import Function, Registry
 from understudy_actors.errors import CommandError
 from understudy_store.addresses import poll
@@ -134,6 +134,8 @@ class Caller:
         env = self._session.env
         if id.__class__ is not str:
             check_id(id)
+        if self.options.home is not None:
+            check_home(self.options.home, id)
         call = client_call(env, self.options, "rpc", f, args, kwargs, target)
         return promise_of(env, call, id), call.function
 

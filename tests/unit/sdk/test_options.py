@@ -21,6 +21,8 @@ def test_nothing_is_set_by_default() -> None:
     ("given", "expected"),
     [
         ({"id": "a"}, {"id": "a"}),
+        ({"home": "a/b"}, {"home": "a/b"}),
+        ({"id": "a.b", "home": "a"}, {"id": "a.b", "home": "a"}),
         ({"timeout": 30}, {"timeout_s": 30.0}),
         ({"timeout": timedelta(minutes=1)}, {"timeout_s": 60.0}),
         ({"delay": 0}, {"delay_s": 0.0}),
@@ -46,6 +48,7 @@ def test_public_spellings(given: dict[str, Any], expected: dict[str, Any]) -> No
     "given",
     [
         {"id": ""}, {"id": "x" * 513}, {"id": 3},
+        {"home": ""}, {"home": "x" * 256}, {"home": 3}, {"home": "a.b"}, {"home": "."},
         {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": float("inf")},
         {"timeout": "30"}, {"timeout": True}, {"timeout": timedelta(-1)}, {"timeout": 10**400},
         {"timeout": 31_557_600_001}, {"delay": timedelta.max}, {"delay": 1e18},
@@ -70,6 +73,13 @@ def test_refusals_name_the_option_and_the_value(given: dict[str, Any]) -> None:
 def test_a_target_given_twice_must_agree() -> None:
     with pytest.raises(ConfigurationError, match="target='a' and send_to='b' differ"):
         Options().merge(target="a", send_to="b")
+
+
+def test_the_home_of_an_id_must_be_the_home_that_is_given() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"option home='a': the id 'b\.a' has the home 'b'"
+    ):
+        Options().merge(id="b.a", home="a")
 
 
 def test_unknown_options_are_refused() -> None:
