@@ -638,10 +638,10 @@ class Context:
         --------
         >>> @runtime.register
         ... def publish(ctx, title):
-        ...     approval = yield ctx.promise(id=f"{ctx.id}/approval")
+        ...     approval = yield ctx.promise(id=f"{ctx.id}.approval")
         ...     return title if (yield approval) == "yes" else None
         >>> handle = runtime.rpc("publish-1", publish, "Durable calls")
-        >>> settled = runtime.promises.resolve("publish-1/approval", "yes")
+        >>> settled = runtime.promises.resolve("publish-1.approval", "yes")
         >>> handle.result()
         'Durable calls'
         """

@@ -233,7 +233,7 @@ _CALLS: Final = (
         26,
         "an id that is too long keeps its home",
         "understudy_actors.interpreter.child_ids._shortened",
-        swap("id[:KEPT_CHARS]", "id[:9]"),
+        swap('f"{id[:KEPT_CHARS]}~{digest.hexdigest()}"', 'f"{id[:9]}~{digest.hexdigest()}"'),
         "tests/unit/actors/interpreter/test_child_ids.py",
     ),
     _mutant(

@@ -43,7 +43,8 @@ def admit(s: State, snapshot: Snapshot, now: int) -> None:
     for row in snapshot.live:
         promise_id, task_state = row.id, row.task_state
         if at_work:
-            assert not (promise_id in promises or promise_id in packed), _twice(promise_id)
+            assert promise_id not in promises, _twice(promise_id)
+            assert promise_id not in packed, _twice(promise_id)
         s.pending += 1
         s.deadlines.arm(row.timeout_at, promise_id)
         if task_state is not None:

@@ -59,6 +59,18 @@ def test_an_id_at_another_home(home: str, other: str, rest: str) -> None:
     assert moved == id if home == other else moved != id_at(home, f"{id}.1")
 
 
+def test_the_longest_home_is_kept_where_ids_are_shortened() -> None:
+    home = "x" * HOME_CHARS_MAX
+    id = home
+    for _ in range(300):
+        id = child_id(id, 1)
+    assert "~" in id
+    assert home_of(id) == home
+    moved = id_at(home, "order-7" + ".1" * 200)
+    assert "~" in moved
+    assert home_of(moved) == home
+
+
 def test_a_home_that_is_too_long_is_not_that_of_calls_far_down() -> None:
     """So no option takes one; a root may have it, as it always could."""
     home = "x" * KEPT_CHARS
