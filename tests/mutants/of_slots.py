@@ -61,7 +61,7 @@ _HOMES: Final = (
         26,
         "callbacks are in the slot of what is awaited",
         "understudy_store.engines.sql.rows.slotted",
-        swap("slot_of(id_)", "slot_of(other)"),
+        swap("[id_ for id_, _ in pairs]", "[other for _, other in pairs]"),
         _ROWS,
     ),
     _mutant(

@@ -5,7 +5,7 @@ The columns of a task are those of `pending_row.TASK_COLUMNS`, as one slice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from understudy_store.addresses import parse_target
@@ -189,12 +189,13 @@ def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
     )
 
 
-def slotted(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
+def slotted(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:
     """Return rows of the tables of callbacks, listeners and unblocks.
 
     The first of each pair is the id of the promise to whose slot the row belongs.
     """
-    return [(id_, other, slot_of(id_)) for id_, other in pairs]
+    slots = slots_of([id_ for id_, _ in pairs])
+    return [(id_, other, slot) for (id_, other), slot in zip(pairs, slots, strict=True)]
 
 
 def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
