@@ -1066,18 +1066,19 @@ def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
 
 def _place(spec: CallSpec, id: str | None, home: str | None) -> None:
     """Give a call an id of its own, or the one of its place at another home."""
-    place = spec.place or spec.id
-    spec.home, before = home or spec.home, spec.home
+    place, before = spec.place or spec.id, spec.home
+    home = home or before
     if id is None and spec.id not in (place, before and id_at(before, place)):
         # An earlier `options` of this call has chosen it.
         id = spec.id
     if id is not None:
-        if spec.home is not None:
-            check_home(spec.home, id)
+        if home is not None:
+            check_home(home, id)
         spec.place, spec.id = place, id
-    elif spec.home is not None:
-        spec.id = id_at(spec.home, place)
+    elif home is not None:
+        spec.id = id_at(home, place)
         spec.place = None if spec.id == place else place
+    spec.home = home
 
 
 def _refuse_unlisted(name: str) -> NoReturn:

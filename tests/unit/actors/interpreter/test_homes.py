@@ -161,7 +161,8 @@ class TestIdAndHome:
             with pytest.raises(ConfigurationError) as caught:
                 call.options(**last)
             said.append(str(caught.value))
-            yield call
+            # It is as it was.
+            yield call.options(**before)
 
         said: list[str] = []
         Harness(fn)
