@@ -189,7 +189,7 @@ class _Node:
                 rest = link.receive(messages, NOW)
             rest = [message for message in rest if type(message) is not Welcome]
             with meter(self.where, "receive"):
-                self.core.receive(rest, NOW)
+                self.core.receive(rest, NOW, self.port.link)
 
     def step(self) -> None:
         with self.meter(self.where, "step"):

@@ -75,6 +75,17 @@ def check_address(
     return address
 
 
+def split_addresses(url: str) -> list[str]:
+    """Return the addresses of a text that may have several, with commas between them.
+
+    Examples
+    --------
+    >>> split_addresses("tcp://a:5577, tcp://b:5577")
+    ['tcp://a:5577', 'tcp://b:5577']
+    """
+    return [address.strip() for address in url.split(",")]
+
+
 def connect_address(listen: str) -> str:
     """Return the address at which this machine reaches a broker that listens at `listen`.
 

@@ -173,7 +173,7 @@ class LinkedHost:
             os_pid=1,
             host="sim",
             sdk="sim",
-            credit=self.core.new_session(),
+            credit=self.core.new_session(self.link),
             claims=self.core.claims(),
             functions=self._functions[0],
             versions=self._functions[1],

@@ -114,7 +114,7 @@ class PeerHost(LinkedHost):
             elif isinstance(message, Unblock):
                 self.link.send(Ack(message.promise.id, message.address))
                 self._resolve([message.promise])
-        self.core.receive(messages, self.now_ms)
+        self.core.receive(messages, self.now_ms, self.link)
         self.core.grant()
         self._wake_node()
 

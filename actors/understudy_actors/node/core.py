@@ -30,7 +30,7 @@ need be; an answer for an activation that was dropped meanwhile is ignored (`Act
 The parts, each with its own state: `NodeState` holds the activations and moves them between phases.
 `Settlements` passes settled promises to the runs that wait for them. `Fencing` sends commands and
 results. `Timers` has the actions that are due later. `Suspension` lets activations linger and
-suspends them. `Intake` makes activations of tasks. `CreditAccount` announces how much more work
+suspends them. `Intake` makes activations of tasks. `CreditAccounts` announces how much more work
 there is room for. A part calls only those before it, and `NodeCore` orders them.
 
 What is not perfect
@@ -56,11 +56,11 @@ from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.node.causes import failed_attempt
 from understudy_actors.node.config import NodeConfig
-from understudy_actors.node.credit import CreditAccount
+from understudy_actors.node.credit import CreditAccounts
 from understudy_actors.node.fencing import Fencing, ignore_reply
 from understudy_actors.node.intake import Intake
-from understudy_actors.node.ports import BrokerPort, ExecutorPort, Log, LogFailure
-from understudy_actors.node.settlements import Settlements
+from understudy_actors.node.ports import BrokerPort, ExecutorPort, Log, LogFailure, SessionPort
+from understudy_actors.node.settlements import IsThere, Settlements, everything
 from understudy_actors.node.state import NodeState
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_actors.node.suspension import Suspension
@@ -103,23 +103,32 @@ class NodeCore:
         self.timers = Timers(state)
         self._suspension = Suspension(state, link, self.timers, self._fencing, self._settlements)
         self._intake = Intake(state, link, self._fencing, self._suspension, self._settlements)
-        self.credit = CreditAccount(state, link)
+        self.credit = CreditAccounts(state)
 
     # The session ---------------------------------------------------------------------------------
 
-    def claims(self) -> tuple[tuple[str, int], ...]:
-        """Return id and version of the tasks whose lease this node has, to be claimed at a join."""
+    def claims(self, is_there: IsThere = everything) -> tuple[tuple[str, int], ...]:
+        """Return id and version of the tasks whose lease this node has, to be claimed at a join.
+
+        Parameters
+        ----------
+        is_there
+            Returns whether the promise of an id is at the broker that is joined. Here and below,
+            every one is by default.
+        """
         return tuple(
             (each.id, each.version)
             for each in self.state.activations.values()
-            if each.phase is not Phase.SUSPENDED
+            if each.phase is not Phase.SUSPENDED and is_there(each.id)
         )
 
-    def new_session(self) -> int:
+    def new_session(self, session: SessionPort) -> int:
         """Count credit anew; return the credit to be announced at the join."""
-        return self.credit.new_session()
+        return self.credit.new_session(session)
 
-    def connected(self, lost: Iterable[str], reconnected: bool) -> None:
+    def connected(
+        self, lost: Iterable[str], reconnected: bool, is_there: IsThere = everything
+    ) -> None:
         """Go on after a join.
 
         Parameters
@@ -134,14 +143,16 @@ class NodeCore:
             state.drop(state.activations.get(id))
         if reconnected:
             for activation in list(state.activations.values()):
-                self._intake.catch_up(activation)
-        self._settlements.watch_again()
+                if is_there(activation.id):
+                    self._intake.catch_up(activation)
+        self._settlements.watch_again(is_there)
 
-    def disconnected(self) -> None:
-        """Drop all suspended activations, because nobody tells this node of settlements now."""
+    def disconnected(self, is_there: IsThere = everything) -> None:
+        """Drop suspended activations, because nobody tells this node of their settlements now."""
         state = self.state
         for id in list(state.warm):
-            state.drop(state.activations.get(id))
+            if is_there(id):
+                state.drop(state.activations.get(id))
 
     # Credit --------------------------------------------------------------------------------------
 
@@ -156,13 +167,15 @@ class NodeCore:
 
     # Messages and time ---------------------------------------------------------------------------
 
-    def receive(self, messages: Iterable[ToPeer], now_ms: int) -> None:
-        """Act on messages of the broker, in order.
+    def receive(self, messages: Iterable[ToPeer], now_ms: int, session: SessionPort) -> None:
+        """Act on messages of a broker, in order.
 
         Parameters
         ----------
         now_ms
             Epoch milliseconds.
+        session
+            The one that they came in.
         """
         self.state.now_ms = now_ms
         for message in messages:
@@ -170,10 +183,10 @@ class NodeCore:
                 for record in message.promises:
                     self._settlements.learn(record)
             elif isinstance(message, Invoke):
-                self.credit.use()
+                self.credit.use(session)
                 self._intake.begin(message.promise, message.version, [])
             elif isinstance(message, Resume):
-                self.credit.use()
+                self.credit.use(session)
                 self._intake.resume(message)
             elif isinstance(message, Revoked):
                 activation = self.state.activations.get(message.id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from understudy_actors.node.ports import BrokerPort
+from understudy_actors.node.ports import SessionPort
 from understudy_actors.node.state import NodeState
 from understudy_broker.protocol.messages import Credit
 
 #: weight of the newest batch in the running mean of service time
 _WEIGHT: Final = 0.2
+#: weight of what was before in the mean of what a broker has sent lately, at each announcement
+_FADING: Final = 0.9
 #: Lower bound of the mean, so that very short steps do not ask for unlimited work.
 _FLOOR_MS: Final = 0.005
 
@@ -62,35 +64,77 @@ class CreditAccount:
     repeated can make it hand out too much.
     """
 
-    def __init__(self, state: NodeState, link: BrokerPort) -> None:
+    __slots__ = ("granted", "lively", "received")
+
+    def __init__(self, granted: int) -> None:
+        self.received = 0
+        self.granted = granted
+        #: the tasks of this session among the last ones, in a mean that fades
+        self.lively = 0.0
+
+    @property
+    def left(self) -> int:
+        """Tasks that the broker may still send."""
+        return self.granted - self.received
+
+
+class CreditAccounts:
+    """The credit of a node at its brokers, of which there is often only one.
+
+    What there is room for is announced to the only broker, or shared out: each broker may send one
+    task at least, since otherwise its tasks would wait for those of others, and the rest goes to
+    them as they have sent tasks lately. So with n brokers a node may get n - 1 tasks more than it
+    has room for.
+    """
+
+    def __init__(self, state: NodeState) -> None:
         config = state.config
         self.policy = CreditPolicy(config.concurrency, config.ahead_ms, config.ahead_max)
         self._state = state
-        self._link = link
         #: slots of functions that wait for other calls: so many more may run
         self.lent = 0
-        self._received = 0
-        self._granted = 0
+        self._accounts: dict[SessionPort, CreditAccount] = {}
 
-    def new_session(self) -> int:
+    def new_session(self, session: SessionPort) -> int:
         """Count anew; return the credit to be announced at the join."""
-        self._received = 0
-        self._granted = self._room if self._state.serving else 0
-        return self._granted
+        account = self._accounts[session] = CreditAccount(0)
+        if self._state.serving:
+            account.granted = self._shares()[session]
+        return account.granted
 
-    def use(self) -> None:
-        """Count a task that the broker has handed over."""
-        self._received += 1
+    def end_session(self, session: SessionPort) -> None:
+        """Forget the session of a broker that is gone for good."""
+        self._accounts.pop(session, None)
+
+    def use(self, session: SessionPort) -> None:
+        """Count a task that a broker has handed over."""
+        account = self._accounts[session]
+        account.received += 1
+        account.lively += 1.0
 
     def grant(self) -> None:
         """Announce room for more tasks, if there is more of it."""
-        state = self._state
-        if not state.serving:
+        if not self._state.serving:
             return
-        total = self._received + self._room
-        # Without a session the announcement is lost, and the next session counts anew.
-        if total > self._granted and self._link.send(Credit(total)) is not False:
-            self._granted = total
+        for session, share in self._shares().items():
+            account = self._accounts[session]
+            total = account.received + share
+            # Without a session the announcement is lost, and the next session counts anew.
+            if total > account.granted and session.send(Credit(total)) is not False:
+                account.granted = total
+
+    def _shares(self) -> dict[SessionPort, int]:
+        """Return the tasks that each broker may send now."""
+        accounts = self._accounts
+        if len(accounts) < 2:
+            return dict.fromkeys(accounts, self._room)
+        # What was announced cannot be taken back, so only the rest is shared out.
+        weights = {session: 1.0 + account.lively for session, account in accounts.items()}
+        for account in accounts.values():
+            account.lively *= _FADING
+        total = sum(weights.values())
+        room = self._room
+        return {session: max(1, int(room * weight / total)) for session, weight in weights.items()}
 
     @property
     def _room(self) -> int:
@@ -98,5 +142,5 @@ class CreditAccount:
 
     @property
     def left(self) -> int:
-        """Tasks that the broker may still send."""
-        return self._granted - self._received
+        """Tasks that the brokers may still send."""
+        return sum(account.left for account in self._accounts.values())

@@ -16,16 +16,23 @@ LogFailure: TypeAlias = Callable[[str, BaseException, bool], None]
 
 
 class BrokerPort(Protocol):
-    """The link. Requests are sent in order and again after a reconnect, until they are answered."""
+    """The way to the brokers, of which there is often only one.
 
-    def request(self, command: AnyCommand, on_reply: OnReply) -> int: ...
-    def send(self, message: ToBroker) -> object:
-        """Send a message that is not answered; False: there is no session, so it is lost."""
+    Requests about one task are sent in order, and again after a reconnect, until they are answered.
+    """
 
+    def request(self, command: AnyCommand, on_reply: OnReply) -> object: ...
     def cork(self) -> None:
         """Hold back requests and messages until `uncork`, because more will follow."""
 
     def uncork(self) -> None: ...
+
+
+class SessionPort(Protocol):
+    """The session with one broker."""
+
+    def send(self, message: ToBroker) -> object:
+        """Send a message that is not answered; False: there is no session, so it is lost."""
 
 
 class ExecutorPort(Protocol):

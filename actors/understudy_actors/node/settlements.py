@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from understudy_actors.activation import LEASED, Activation, Run
 from understudy_actors.node import fence_replies
@@ -10,6 +11,14 @@ from understudy_actors.node.ports import BrokerPort, OnReply
 from understudy_actors.node.state import NodeState
 from understudy_broker.protocol.messages import PromiseWatch, Refused, Response
 from understudy_store.records import TAG_BRANCH, PromiseRecord
+
+#: Returns whether the promise of an id is at a broker.
+IsThere: TypeAlias = Callable[[str], bool]
+
+
+def everything(_: str) -> bool:
+    """Return True: every promise is at the one broker."""
+    return True
 
 
 class Settlements:
@@ -51,10 +60,11 @@ class Settlements:
         self._foreign.setdefault(id, []).append(run)
         self._watch(id)
 
-    def watch_again(self) -> None:
-        """Repeat all watches: the broker forgets them with the session."""
+    def watch_again(self, is_there: IsThere = everything) -> None:
+        """Repeat the watches at a broker, which forgets them with the session."""
         for id in self._foreign:
-            self._watch(id)
+            if is_there(id):
+                self._watch(id)
 
     def catch_up(self, promises: Iterable[PromiseRecord]) -> None:
         """Learn of those among some promises that have settled."""

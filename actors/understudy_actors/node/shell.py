@@ -16,7 +16,7 @@ from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.ports import LOOPS
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
-from understudy_actors.node.ports import BrokerPort, Log, LogFailure
+from understudy_actors.node.ports import BrokerPort, Log, LogFailure, SessionPort
 from understudy_broker.protocol.messages import ToPeer
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_store.records import PromiseRecord
@@ -157,14 +157,15 @@ class NodeService:
             self._broker.uncork()
         self._set_events()
 
-    def receive(self, messages: Sequence[ToPeer]) -> None:
-        """Act on messages of the broker.
+    def receive(self, messages: Sequence[ToPeer], session: SessionPort) -> None:
+        """Act on messages that came in a session with a broker.
 
         Of many messages, the first are worked on while the last are still being read, and their
         results are passed on in between.
         """
         for start in range(0, len(messages), _MESSAGES_MAX):
-            self.core.receive(messages[start : start + _MESSAGES_MAX], self._now_ms())
+            some = messages[start : start + _MESSAGES_MAX]
+            self.core.receive(some, self._now_ms(), session)
             self.core.credit.grant()
             if self._results:
                 self._collect()

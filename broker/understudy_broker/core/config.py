@@ -6,6 +6,7 @@ import msgspec
 
 from understudy_broker.core.authorization import Authorize, permit_all
 from understudy_broker.protocol.frames import FrameLimits
+from understudy_broker.protocol.messages import SlotMap
 from understudy_store.limits import MIB, Limits
 
 
@@ -14,6 +15,10 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     #: name of the broker, told to its peers
     name: str = "broker"
+    #: names the deployment that the broker is one of; see `Welcome.deployment`
+    deployment: str = ""
+    #: who owns which slots; None: this broker owns all, and is the only one
+    slots: SlotMap | None = None
     #: how long a peer keeps its tasks without a heartbeat
     lease_ttl_ms: int = 10_000
     #: how often peers are asked for a heartbeat

@@ -263,7 +263,7 @@ class BrokerCore:
         if not (
             self._receiver.has_input
             or self._queue.waiting
-            or self._outbox.urgent
+            or self._outbox.has_urgent
             or self.flow.budget.sent
         ):
             due_at = self._due_at(now)
@@ -326,7 +326,7 @@ class BrokerCore:
 
     def _finish(self, now: int) -> Step:
         """Make the results of a step, with a batch unless one is being committed."""
-        frames = self._outbox.take_urgent() if self._outbox.urgent else []
+        frames = self._outbox.take_urgent() if self._outbox.has_urgent else []
         batch = None if self.committing else self._take_batch()
         delayed_until = None
         if batch is not None:

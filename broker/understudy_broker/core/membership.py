@@ -168,6 +168,8 @@ class Membership:
             lost=lost,
             now=now,
             routes_functions=True,
+            deployment=config.deployment,
+            slots=config.slots,
         )
 
     # Heartbeats ----------------------------------------------------------------------------------

@@ -16,8 +16,14 @@ import msgspec
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.sessions import Sessions
-from understudy_broker.protocol.frames import FrameLimits, FrameSequence, split
-from understudy_broker.protocol.messages import Message, Refused, Response, Resume
+from understudy_broker.protocol.frames import FrameLimits, FrameSequence, encode, split
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    Message,
+    Refused,
+    Response,
+    Resume,
+)
 from understudy_store.changes import Changes
 from understudy_store.commands import ReadCommand, Reply
 
@@ -101,6 +107,8 @@ class Outbox:
         self._metrics = metrics
         self.urgent: dict[bytes, list[Message]] = {}
         self._batch = BatchOutbox()
+        #: frames to send at once, before those of `urgent`
+        self._frames: list[Frame] = []
 
     # Messages at once ----------------------------------------------------------------------------
 
@@ -113,6 +121,24 @@ class Outbox:
         self._metrics.refused += 1
         self.add_urgent(peer, refused)
 
+    def refuse_older(self, peer: bytes, version: int) -> None:
+        """Refuse a peer that speaks an older version of the protocol, in a frame of its version.
+
+        Refusals have looked the same in every version, so it understands this one.
+        """
+        self._metrics.refused += 1
+        text = (
+            f"this peer speaks protocol version {version}, and the broker version "
+            f"{PROTOCOL_VERSION}: install the same version of understudy on both sides"
+        )
+        frame = encode([Refused(426, text, fatal=True)])
+        self._frames.append((peer, bytes([version]) + frame[1:]))
+
+    @property
+    def has_urgent(self) -> bool:
+        """True if frames may be sent before any commit."""
+        return bool(self.urgent or self._frames)
+
     def flush_delayed(self) -> None:
         """Send the delayed replies at once."""
         for peer, messages in self._coalescer.flush().items():
@@ -122,7 +148,7 @@ class Outbox:
     def take_urgent(self) -> list[Frame]:
         """Return the frames that may be sent before any commit."""
         urgent, self.urgent = self.urgent, {}
-        frames: list[Frame] = []
+        frames, self._frames = self._frames, []
         for peer, messages in urgent.items():
             frames += self._pack(peer, messages)
         return frames

@@ -22,8 +22,10 @@ from understudy_broker.protocol.frames import (
     decode_to_broker,
     number_of,
     salvage,
+    version_of,
 )
 from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
     Ack,
     Beat,
     Bye,
@@ -140,7 +142,10 @@ class Receiver:
             self._outbox.refuse(peer, Refused(400, text, corr=corr))
         if messages or malformed:
             return messages
-        self._outbox.refuse(peer, Refused(error.status, str(error), fatal=error.status == 426))
+        if error.status == 426 and 0 < version_of(frame) < PROTOCOL_VERSION:
+            self._outbox.refuse_older(peer, version_of(frame))
+        else:
+            self._outbox.refuse(peer, Refused(error.status, str(error), fatal=error.status == 426))
         return None
 
     def _on_hello(self, peer: bytes, hello: Hello, now: int) -> Session | None:

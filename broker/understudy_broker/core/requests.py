@@ -33,6 +33,7 @@ from understudy_broker.protocol.messages import (
     Request,
     Response,
 )
+from understudy_broker.protocol.placement import Ownership
 from understudy_store.commands import (
     PromiseGet,
     PromiseSearch,
@@ -89,6 +90,7 @@ class RequestHandlers:
         self._metrics = metrics
         self._config = config
         self._authorize = config.authorize
+        self._ownership = None if config.slots is None else Ownership(config.slots, config.name)
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -109,6 +111,10 @@ class RequestHandlers:
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
+        if self._ownership is not None and not self._ownership.has(command):
+            text = "the slot is another broker's: ask that one"
+            self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
+            return
         refusal = self._authorize(session, command)
         if refusal is not None:
             self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))

@@ -22,11 +22,11 @@ import trio
 import zmq
 
 from understudy_broker.address import DEFAULT_ADDRESS
-from understudy_broker.errors import LinkError
+from understudy_broker.errors import LinkError, ProtocolMismatchError
 from understudy_broker.link.pulse import Pulse
 from understudy_broker.link.session import LinkSession
-from understudy_broker.protocol.frames import FrameError, decode_to_peer
-from understudy_broker.protocol.messages import Bye, Hello, ToPeer, Welcome
+from understudy_broker.protocol.frames import FrameError, decode_to_peer, version_of
+from understudy_broker.protocol.messages import PROTOCOL_VERSION, Bye, Hello, ToPeer, Welcome
 from understudy_broker.transport.host_names import Destination, UnknownHostError, is_ipv6
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_broker.transport.monitor import ConnectionMonitor
@@ -58,7 +58,7 @@ class LinkConnection:
     Parameters
     ----------
     url
-        The broker's address.
+        The broker's address; or several with commas between them, of which any will do.
     session
         The session to carry.
     hello_factory, on_messages, on_connected, on_disconnected, leaves
@@ -159,6 +159,12 @@ class LinkConnection:
             if not socket.send_nowait([frame]):
                 self._unsent = frames[count:]
                 return
+
+    def aim_at(self, url: str) -> None:
+        """Connect to this address from the next connection on."""
+        if url != self.url:
+            self.url = url
+            self._destination = Destination(url)
 
     # Changes -------------------------------------------------------------------------------------
 
@@ -264,7 +270,7 @@ class LinkConnection:
             self.session.last_error = f"{error}: check the address {self.url}"
             self._notify()
             return
-        socket = _new_socket(self._context, address, self._destination.is_name)
+        socket = _new_socket(self._context, address, self._destination.has_others)
         self._unsent = []
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
@@ -351,8 +357,7 @@ class LinkConnection:
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
                 session.last_error = f"no broker answers at {self.url}"
                 self._notify()
-                if self._destination.is_name:
-                    # It may have another address, or get one.
+                if self._destination.has_others:
                     return None
         # Corked, because `_send` below sends what is requested meanwhile.
         self.corked = True
@@ -392,6 +397,8 @@ class LinkConnection:
                 messages = decode_to_peer(frame)
             except FrameError as error:
                 session.last_error = f"the broker at {self.url} sent what is no frame: {error}"
+                if error.status == 426:
+                    session.fail(ProtocolMismatchError(_other_version(self.url, frame)))
                 continue
             rest: list[ToPeer] = []
             for message in session.receive(messages, now):
@@ -431,6 +438,13 @@ def _new_socket(
     if is_one_of_several:
         socket.set(zmq.CONNECT_TIMEOUT, CONNECT_MS)
     return socket
+
+
+def _other_version(url: str, frame: bytes | memoryview) -> str:
+    return (
+        f"the broker at {url} speaks protocol version {version_of(frame)}, and this program "
+        f"version {PROTOCOL_VERSION}: install the same version of understudy on both sides"
+    )
 
 
 def _no_address(url: str, error: zmq.ZMQError) -> LinkError:

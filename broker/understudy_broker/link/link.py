@@ -27,7 +27,7 @@ class Link:
     ----------
     connection
         The connection, which carries the session.
-    amend, cork, uncork, poll, interrupt, rejoin
+    amend, take_back, cork, uncork, poll, interrupt, rejoin
         The methods of `LinkSession` and `LinkConnection`. They are attributes, because a method
         that only calls another would cost each batch of messages as much as processing a message.
     """
@@ -41,6 +41,7 @@ class Link:
         self.rejoin = connection.rejoin
         self._session: LinkSession = connection.session
         self.amend = connection.session.amend
+        self.take_back = connection.session.take_back
         #: events of the tasks in `call`
         self._calls: set[trio.Event] = set()
 
@@ -50,6 +51,11 @@ class Link:
     def connected(self) -> bool:
         """True if the broker has welcomed the present connection."""
         return self._session.connected
+
+    @property
+    def url(self) -> str:
+        """The address of the broker."""
+        return self.connection.url
 
     @property
     def last_error(self) -> str | None:
@@ -205,7 +211,8 @@ async def open_link(
     Parameters
     ----------
     url
-        ``tcp://host:port``, ``ipc://path``, or ``inproc://name`` with the broker's own `context`.
+        ``tcp://host:port``, ``ipc://path``, or ``inproc://name`` with the broker's own `context`;
+        or several with commas between them, of which any will do.
     hello_factory
         Called at each connect. Returns this peer's hello, with its present claims and credit.
     on_messages

@@ -54,6 +54,8 @@ from understudy_broker.protocol.messages import (
     Refused,
     Request,
     Response,
+    SlotMap,
+    Slots,
     ToBroker,
     ToPeer,
     Welcome,
@@ -63,6 +65,8 @@ from understudy_broker.protocol.messages import (
 Answer: TypeAlias = Response | Refused
 OnReply: TypeAlias = Callable[[Answer], None]
 
+#: Status of a reply to a request whose slot is another broker's: nothing was performed.
+MISDIRECTED: Final = 421
 #: errors of a refusal for good, by status
 _FATAL_ERRORS: Final[dict[int, type[LinkError]]] = {409: NameInUseError, 426: ProtocolMismatchError}
 
@@ -109,6 +113,14 @@ class LinkSession:
     is_busy
         Returns whether this peer has anything at stake beside its unanswered requests. While it
         has not, heartbeats are rarer. By default it always has.
+    check_welcome
+        Returns what is wrong with a welcome, if it is not that of the broker that is meant; None:
+        nothing is. By default every broker will do.
+    on_moved
+        Called with the command and the `on_reply` of each request that the broker has not
+        performed, because the slot is another broker's. By default such a refusal is an answer.
+    on_slots
+        Called with each newer map of slots that the broker tells of, before `on_moved`.
 
     Attributes
     ----------
@@ -134,6 +146,9 @@ class LinkSession:
         backlog_max: int = 65_536,
         limits: FrameLimits | None = None,
         is_busy: Callable[[], bool] | None = None,
+        check_welcome: Callable[[Welcome], str | None] | None = None,
+        on_moved: Callable[[AnyCommand, OnReply], None] | None = None,
+        on_slots: Callable[[SlotMap], None] | None = None,
     ) -> None:
         self.backlog_max = backlog_max
         self.limits = limits or FrameLimits()
@@ -145,6 +160,9 @@ class LinkSession:
         self.outgoing: list[ToBroker] = []
         self.round_trip_ms = 0
         self.broker_left = False
+        self._check_welcome = check_welcome
+        self._on_moved = on_moved
+        self._on_slots = on_slots
         self._connections = 0
         self._corr = 0
         #: by correlation number, in the order in which they were made
@@ -208,6 +226,27 @@ class LinkSession:
             self._open_requests[message.corr].request if type(message) is Request else message
             for message in self.outgoing
         ]
+
+    def take_back(
+        self, is_wanted: Callable[[AnyCommand], bool]
+    ) -> list[tuple[AnyCommand, OnReply]]:
+        """Remove the unanswered requests whose commands are wanted, and return them, oldest first.
+
+        Those that were sent may be performed all the same; the answers are ignored then.
+        """
+        requests = self._open_requests
+        found = {corr: each for corr, each in requests.items() if is_wanted(each.request.command)}
+        if found:
+            for corr, opened in found.items():
+                del requests[corr]
+                self._held_count -= opened.held
+                # In `_held` the number is skipped when its turn comes.
+            self.outgoing = [
+                message
+                for message in self.outgoing
+                if type(message) is not Request or message.corr not in found
+            ]
+        return [(each.request.command, each.on_reply) for each in found.values()]
 
     def forget(self, corr: int) -> None:
         """Ignore the answer of a request; the broker may perform it all the same."""
@@ -313,8 +352,11 @@ class LinkSession:
                 self._throttled = False
             elif kind is Welcome:
                 self.round_trip_ms = now - self._opened_at
-                self._welcomed(message)  # type: ignore[arg-type]  # as above
-                rest.append(message)
+                if self._welcomed(message):  # type: ignore[arg-type]  # as above
+                    rest.append(message)
+            elif kind is Slots:
+                if self._on_slots is not None:
+                    self._on_slots(message.slots)  # type: ignore[arg-type, union-attr]  # as above
             elif kind is Refused:
                 if not self._refused(message):  # type: ignore[arg-type]  # as above
                     rest.append(message)
@@ -334,9 +376,22 @@ class LinkSession:
         opened = self._open_requests.pop(answer.corr, None)
         if opened is not None:
             self._held_count -= opened.held
-            opened.on_reply(answer)
+            if (
+                type(answer) is Response
+                and answer.reply.status == MISDIRECTED
+                and self._on_moved is not None
+            ):
+                self._on_moved(opened.request.command, opened.on_reply)
+            else:
+                opened.on_reply(answer)
 
-    def _welcomed(self, welcome: Welcome) -> None:
+    def _welcomed(self, welcome: Welcome) -> bool:
+        """Take a welcome; return False if it is not that of the broker that is meant."""
+        wrong = None if self._check_welcome is None else self._check_welcome(welcome)
+        if wrong is not None:
+            self.last_error = wrong
+            self._must_reconnect = True
+            return False
         self.welcome = welcome
         self.connected = True
         self._connections += 1
@@ -350,6 +405,7 @@ class LinkSession:
         self._held = list(self._open_requests)  # A sorted list is a heap.
         self._held_count = len(self._held)
         self.outgoing.clear()
+        return True
 
     def _refused(self, refused: Refused) -> bool:
         """Process a refusal, and return False if the peer should hear of it."""

@@ -154,6 +154,11 @@ def decode_to_peer(data: bytes | memoryview, limits: FrameLimits = DEFAULT_LIMIT
     return _decode(data, _to_peer, limits.peer_frame_bytes_max, limits.messages_max)
 
 
+def version_of(data: bytes | memoryview) -> int:
+    """Return the protocol version that a frame of at least one byte says it is of."""
+    return data[0] & ~_NUMBERED
+
+
 def _decode(
     data: bytes | memoryview,
     decoder: msgspec.msgpack.Decoder[list[_T]],

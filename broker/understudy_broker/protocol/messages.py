@@ -20,6 +20,9 @@ from understudy_store.records import PromiseRecord
 
 PeerKind: TypeAlias = Literal["node", "client"]
 
+#: in a `SlotMap`, in the place of the broker of slots that nobody owns at the moment
+NOBODY: Final = -1
+
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Base class of all messages."""
@@ -218,6 +221,25 @@ class Bye(Message, tag="bye", frozen=True):
 # Broker to peer ----------------------------------------------------------------------------------
 
 
+class SlotMap(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Says which broker owns which slots (semantics: Homes and slots).
+
+    Attributes
+    ----------
+    version
+        It only grows: of two maps of one deployment, the greater is the newer.
+    brokers
+        Name and address of each broker.
+    runs
+        Slots in order, as runs of equal owners: the last slot of the run, and the owner's place in
+        `brokers`, or `NOBODY`. Slots beyond the last run belong to nobody.
+    """
+
+    version: int
+    brokers: tuple[tuple[str, str], ...]
+    runs: tuple[tuple[int, int], ...]
+
+
 class Welcome(Message, tag="welcome", frozen=True):
     """Takes a peer in, and tells it the terms.
 
@@ -233,6 +255,10 @@ class Welcome(Message, tag="welcome", frozen=True):
         Time of the broker's clock, epoch milliseconds: deadlines are counted by it.
     routes_functions
         The broker hands a task only to nodes that have announced its function.
+    deployment
+        Names what the broker is one of: all brokers of a deployment have the same.
+    slots
+        Which broker owns which slots. None: this one owns all, and there is no other.
     """
 
     protocol: int
@@ -246,6 +272,8 @@ class Welcome(Message, tag="welcome", frozen=True):
     lost: tuple[str, ...] = ()
     now: int = 0
     routes_functions: bool = False
+    deployment: str = ""
+    slots: SlotMap | None = None
 
     @property
     def idle_beat_ms(self) -> int:
@@ -256,8 +284,17 @@ class Welcome(Message, tag="welcome", frozen=True):
         return max(self.beat_ms, min(IDLE_BEATS * self.beat_ms, self.lease_ttl_ms * 3 // 4))
 
 
+class Slots(Message, tag="slots", frozen=True):
+    """Tells of a newer map of slots. It comes before any reply with 421 that follows from it."""
+
+    slots: SlotMap
+
+
 class Response(Message, tag="response", frozen=True):
-    """The reply to the request of the same `corr`."""
+    """The reply to the request of the same `corr`.
+
+    Status 421: the slot is another broker's, so nothing was performed; see `SlotMap`.
+    """
 
     corr: int
     reply: Reply
@@ -333,9 +370,19 @@ class Refused(Message, tag="refused", frozen=True):
 
 ToBroker: TypeAlias = Hello | Functions | Request | Credit | Beat | Ack | Bye | Pulse
 ToPeer: TypeAlias = (
-    Welcome | Response | Invoke | Resume | Settled | Revoked | Unblock | Refused | Beat | Bye
+    Welcome
+    | Slots
+    | Response
+    | Invoke
+    | Resume
+    | Settled
+    | Revoked
+    | Unblock
+    | Refused
+    | Beat
+    | Bye
 )
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 #: A peer with nothing at stake sends every third heartbeat only.
 IDLE_BEATS: Final = 3

@@ -175,6 +175,16 @@ def load_settings(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     # Clients look for their broker there, so it listens there unless told otherwise.
     url = os.environ.get(URL_ENV)
+    if (
+        url
+        and "," in url
+        and "listen" not in {**table, **given}
+        and not os.environ.get(ENV_PREFIX + "LISTEN")
+    ):
+        raise SettingsError(
+            f"{URL_ENV} names several brokers ({url}): say with --listen, or with listen in the "
+            "file, at which address this one listens"
+        )
     file = {"listen": url, **table} if url else table
     try:
         # Of any types: pydantic checks them.

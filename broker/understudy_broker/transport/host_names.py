@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from understudy_broker.address import host_name
+from understudy_broker.address import host_name, split_addresses
 
 #: IPv4 first, because a name such as ``localhost`` often has both, and brokers listen at IPv4
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
@@ -56,43 +56,59 @@ def numeric_addresses(address: str) -> list[str]:
 
 
 class Destination:
-    """The addresses of a broker, tried in turn: a name may have several, and may get others.
+    """The addresses at which a peer may find its broker, tried in turn.
+
+    There are several if the peer was given several, or a name that has several. A name may also get
+    others later.
 
     Parameters
     ----------
     url
-        The broker's address, with a name or a number.
+        An address, or several with commas between them; each with a name or a number.
 
     Attributes
     ----------
-    is_name
-        Whether the address has a name.
+    has_others
+        Whether another address is worth a try if one does not answer.
     """
 
     def __init__(self, url: str) -> None:
-        self.is_name = host_name(url) is not None
-        self._url = url
+        self._urls = split_addresses(url)
+        self._has_names = any(host_name(each) is not None for each in self._urls)
+        self.has_others = self._has_names or len(self._urls) > 1
         self._left: list[str] = []
 
     async def next(self) -> str:
-        """Return the next address to try; a name is looked up again when all have been tried.
+        """Return the next address to try; names are looked up again when all have been tried.
 
         Raises
         ------
         UnknownHostError
-            The name has no address now.
+            No address is known now.
         """
-        if not self.is_name:
-            return self._url
         if not self._left:
-            self._left = await trio.to_thread.run_sync(
-                numeric_addresses, self._url, abandon_on_cancel=True
-            )
+            if self._has_names:
+                self._left = await trio.to_thread.run_sync(self._look_up, abandon_on_cancel=True)
+            else:
+                self._left = list(self._urls)
         return self._left.pop(0)
+
+    def _look_up(self) -> list[str]:
+        """Return the numeric addresses of all; unknown names among others are left out."""
+        found: list[str] = []
+        errors: list[UnknownHostError] = []
+        for url in self._urls:
+            try:
+                found += numeric_addresses(url)
+            except UnknownHostError as error:
+                errors.append(error)
+        if not found:
+            raise UnknownHostError("; ".join(map(str, errors)))
+        return found
 
     def keep(self, address: str) -> None:
         """Try an address first the next time, without a look-up, because it worked."""
-        if self.is_name:
+        if self.has_others:
             self._left.insert(0, address)
 
 

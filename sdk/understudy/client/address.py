@@ -10,11 +10,15 @@ from understudy_broker.address import (
     InvalidBrokerAddressError,
     check_address,
     connect_address,
+    split_addresses,
 )
 
 
 def broker_address(url: str | None) -> str:
     """Return the broker's address: `url`, else UNDERSTUDY_URL, else the default.
+
+    It may be several addresses with commas between them: any broker that answers at one of them
+    will do, and tells the peer of the others.
 
     Raises
     ------
@@ -22,12 +26,22 @@ def broker_address(url: str | None) -> str:
         It is no address of a broker.
     """
     url = url or os.environ.get("UNDERSTUDY_URL") or DEFAULT_ADDRESS
-    try:
-        if url.startswith("tcp://*:"):
-            raise InvalidBrokerAddressError(
-                "'*' is where a broker listens, on all interfaces. Name the machine that it runs "
-                f"on, as in {connect_address(url)}"
-            )
-        return check_address(url, schemes=("tcp", "ipc", "inproc"), port_min=1)
-    except InvalidBrokerAddressError as error:
-        raise ConfigurationError(f"url={url!r} is no address of a broker: {error}") from None
+    addresses = split_addresses(url)
+    for address in addresses:
+        try:
+            _check(address)
+        except InvalidBrokerAddressError as error:
+            which = "" if len(addresses) == 1 else f" ({address!r} in it)"
+            raise ConfigurationError(
+                f"url={url!r} is no address of a broker{which}: {error}"
+            ) from None
+    return ",".join(addresses)
+
+
+def _check(address: str) -> None:
+    if address.startswith("tcp://*:"):
+        raise InvalidBrokerAddressError(
+            "'*' is where a broker listens, on all interfaces. Name the machine that it runs on, "
+            f"as in {connect_address(address)}"
+        )
+    check_address(address, schemes=("tcp", "ipc", "inproc"), port_min=1)

@@ -1,4 +1,4 @@
-"""The state of the broker as seen from here: available, not yet, or not any more."""
+"""The state of the brokers as seen from here: available, not yet, or not any more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import trio
 from understudy.client.log import ConnectionLog
 from understudy.client.requests import PendingRequests
 from understudy.errors import BrokerUnavailableError
+from understudy_actors.node.settlements import IsThere
 from understudy_broker.errors import LinkError
 from understudy_broker.link.link import Link
 
@@ -19,12 +20,12 @@ PATIENCE_S: Final = 1.0
 
 
 class Availability:
-    """Tracks whether the broker answers, and bounds the time that requests wait for it.
+    """Tracks whether brokers answer, and bounds the time that requests wait for them.
 
     Parameters
     ----------
     url
-        The broker's address, for messages.
+        The address that the process was given, for messages.
     connect_timeout_s
         Seconds without a broker after which requests fail with `BrokerUnavailableError`.
     requests
@@ -33,7 +34,7 @@ class Availability:
     Attributes
     ----------
     ready
-        True once the broker has answered, until the connection fails for good. A lost connection
+        True once a broker has answered, until the connection fails for good. A lost connection
         that is being opened again does not count: requests wait for it.
     failure
         The error that has ended the connection for good.
@@ -48,10 +49,11 @@ class Availability:
         self._connect_timeout_s = connect_timeout_s
         self._requests = requests
         self._log = log
-        self._link: Link | None = None
-        #: set when the broker has answered, and when it never will
+        self._nursery: trio.Nursery | None = None
+        #: set when a broker has answered, and when none ever will
         self._decided = threading.Event()
-        self._disconnected = trio.Event()
+        #: set when the connection of a link was lost
+        self._disconnected: dict[Link, trio.Event] = {}
 
     # From any thread -----------------------------------------------------------------------------
 
@@ -59,7 +61,8 @@ class Availability:
         """Return when the broker has answered; see `Connection.wait_connected`."""
         limit_s = self._connect_timeout_s if timeout_s is None else timeout_s
         if not self._decided.wait(limit_s):
-            raise BrokerUnavailableError(self._url, self._reason())
+            reasons = [reason for link in self._disconnected if (reason := _reason(link))]
+            raise BrokerUnavailableError(self._url, "; ".join(reasons))
         self.check()
 
     def check(self) -> None:
@@ -75,41 +78,59 @@ class Availability:
 
     # On the loop ---------------------------------------------------------------------------------
 
+    def open(self, nursery: trio.Nursery) -> None:
+        """Take the nursery in which links are watched."""
+        self._nursery = nursery
+
+    def add(self, link: Link, is_there: IsThere) -> None:
+        """Watch a link, before it connects.
+
+        Parameters
+        ----------
+        is_there
+            Returns whether the promise of an id is at the broker of the link.
+        """
+        self._disconnected[link] = trio.Event()
+        assert self._nursery is not None
+        self._nursery.start_soon(self._watch, link, is_there)
+
     def on_connected(self) -> None:
-        """Note that the broker has answered."""
+        """Note that a broker has answered."""
         if not self.ready:
             self.ready = True
             self._decided.set()
 
-    def on_disconnected(self) -> None:
-        """Note that the connection was lost."""
-        self._disconnected.set()
+    def on_disconnected(self, link: Link) -> None:
+        """Note that a connection was lost."""
+        self._disconnected[link].set()
 
-    async def watch(self, link: Link) -> None:
-        """Log that no broker answers, and fail the requests that have waited for too long."""
-        self._link = link
+    async def _watch(self, link: Link, is_there: IsThere) -> None:
+        """Log that a broker does not answer, and fail the requests that have waited too long."""
         with suppress(LinkError):
             while True:
-                await self._wait_connected(link)
+                await self._wait_connected(link, is_there)
                 while link.connected:
-                    self._disconnected = trio.Event()
-                    await self._disconnected.wait()
+                    self._disconnected[link] = trio.Event()
+                    await self._disconnected[link].wait()
+        del self._disconnected[link]
 
-    async def _wait_connected(self, link: Link) -> None:
+    async def _wait_connected(self, link: Link, is_there: IsThere) -> None:
         with trio.move_on_after(PATIENCE_S):
             await link.wait_connected()
         if not link.connected:
             left_s = max(0.0, self._connect_timeout_s - PATIENCE_S)
-            self._log.unavailable(self._url, None if self.ready else left_s, self._reason())
+            answers = None if self.ready else left_s
+            self._log.unavailable(link.url, answers, _reason(link))
             with trio.move_on_after(left_s):
                 await link.wait_connected()
         if not link.connected:
-            error = BrokerUnavailableError(self._url, self._reason())
-            self._requests.fail_unanswered(error)
+            error = BrokerUnavailableError(link.url, _reason(link))
+            self._requests.fail_unanswered(error, is_there)
             with trio.move_on_after(self._connect_timeout_s):
                 await link.wait_connected()
 
-    def _reason(self) -> str:
-        error = (self._link.last_error if self._link is not None else None) or ""
-        # `BrokerUnavailableError` itself says that no broker answers.
-        return "" if error.startswith("no broker answers") else error
+
+def _reason(link: Link) -> str:
+    error = link.last_error or ""
+    # `BrokerUnavailableError` itself says that no broker answers.
+    return "" if error.startswith("no broker answers") else error

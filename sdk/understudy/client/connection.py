@@ -63,8 +63,8 @@ from understudy.errors import NameInUseError, StoppedError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.shell import NodeService
 from understudy_broker.errors import NameInUseError as NameTakenError
-from understudy_broker.link.link import Link, open_link
-from understudy_broker.protocol.messages import AnyCommand, Response, Welcome
+from understudy_broker.link.router import Router, open_router
+from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import PromiseRecord
@@ -113,14 +113,23 @@ class Connection:
         self._started = False
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
-        self._on_ready: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
         self._log = ConnectionLog()
         self._requests = PendingRequests(DuplicateCalls(env.values.codec, self._log.warn))
-        self._peer = Peer(env, self._requests, name=name, boot=boot, os_pid=self.os_pid)
         self._availability = Availability(url, connect_timeout_s, self._requests, self._log)
+        self._peer = Peer(
+            env,
+            self._requests,
+            self._availability,
+            self._log,
+            # If an error ends the thread, a task that it holds may be the reason.
+            self._stop_requested.is_set,
+            name=name,
+            boot=boot,
+            os_pid=self.os_pid,
+        )
         self._submissions = SubmissionQueue(self._requests)
         env.registry.on_register = self._on_register
 
@@ -246,7 +255,7 @@ class Connection:
         """
         self._log.dedicated = True
         self._on_ended = on_ended
-        self._on_ready = on_ready
+        self._peer.on_ready = on_ready
         self.serve()
 
     def _on_register(self) -> None:
@@ -291,42 +300,30 @@ class Connection:
 
     async def _main(self, started: threading.Event) -> None:
         self._loop = LoopThread()
-        async with (
-            open_link(
-                self.url,
-                self._peer.hello,
-                self._peer.on_messages,
-                on_connected=self._on_connected,
-                on_disconnected=self._on_disconnected,
-                is_busy=self._peer.is_busy,
-                # If an error ends the thread, a task that it holds may be the reason.
-                leaves=self._stop_requested.is_set,
-            ) as link,
-            trio.open_nursery() as nursery,
-        ):
-            node = self._open(link, self._loop)
+        async with trio.open_nursery() as nursery, open_router(self.url, self._peer) as router:
+            self._availability.open(nursery)
+            node = self._open(router, self._loop)
             nursery.start_soon(node.run)
-            nursery.start_soon(self._availability.watch, link)
             started.set()
             await self._stop_requested.wait()
             with trio.CancelScope(shield=True):
                 await self._leave(node)
             nursery.cancel_scope.cancel()
 
-    def _open(self, link: Link, loop: LoopThread) -> NodeService:
-        """Give the parts the link, and make the node."""
+    def _open(self, router: Router, loop: LoopThread) -> NodeService:
+        """Give the parts the router, and make the node."""
         node = NodeService(
             self.env,
-            link,
+            router,
             self._peer.clock,
             self.config,
             log=self._log.warn,
             log_failure=self._log.failure,
             loop_lock=self._loop_lock,
         )
-        self._requests.send = link.request
-        self._submissions.open(link, loop)
-        self._peer.open(link, node)
+        self._requests.send = router.request
+        self._submissions.open(router, loop)
+        self._peer.open(router, node)
         return node
 
     async def _leave(self, node: NodeService) -> None:
@@ -343,17 +340,6 @@ class Connection:
         """Say why the node does not stop at once."""
         await trio.sleep(_SILENT_STOP_S)
         self._log.stopping(node.core.holding, self.config.drain_ms / 1000)
-
-    def _on_connected(self, welcome: Welcome) -> None:
-        if self._on_ready is not None:
-            self._on_ready()
-        self._peer.on_connected(welcome)
-        self._availability.on_connected()
-
-    def _on_disconnected(self, why: str) -> None:
-        self._log.disconnected(why)
-        self._availability.on_disconnected()
-        self._peer.on_disconnected()
 
     def _translate(self, error: BaseException) -> BaseException:
         """Return the public error for the one that has ended the loop."""

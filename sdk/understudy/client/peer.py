@@ -1,19 +1,23 @@
-"""This process as a peer of its broker: a client at first, a node once it serves."""
+"""This process as a peer of its brokers: a client at first, a node once it serves."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from understudy._version import __version__
+from understudy.client.availability import Availability
 from understudy.client.calls import dated
+from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests
 from understudy_actors.node.shell import NodeService
 from understudy_broker.clock import PeerClock
 from understudy_broker.link.link import Link
+from understudy_broker.link.router import Router
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
@@ -31,43 +35,74 @@ from understudy_store.records import PromiseRecord, TaskRecord, pid_of
 _FIRST_LEASE_MS = 10_000
 
 
+class _Session:
+    """What this process has told one broker, and was told by it."""
+
+    def __init__(self) -> None:
+        #: the broker's last welcome; None: it has not answered yet
+        self.welcome: Welcome | None = None
+        #: the kind of peer that the last hello announced
+        self.kind: PeerKind = "client"
+        #: names and versions of the functions that the broker knows
+        self.announced: set[tuple[str, int]] = set()
+
+
 class Peer:
-    """Says hello, follows the session, and passes on messages. Everything is called on the loop.
+    """Says hello, follows the sessions, and passes on messages. Everything is called on the loop.
+
+    Parameters
+    ----------
+    leaves
+        Returns whether the process leaves in order, if its links end now.
 
     Attributes
     ----------
     clock
-        The broker's clock, as far as known. Deadlines are the broker's to enforce, so they are
-        counted by its clock.
+        The brokers' clock, as far as known. Deadlines are theirs to enforce, so they are counted by
+        it.
     wants_to_serve
         True if the process is to be a node from its first hello on. Set before the loop starts.
     serving
         True once the process is a node.
+    on_ready
+        Called with each welcome of a broker, before a task of it comes.
     """
 
     def __init__(
-        self, env: NodeEnvironment, requests: PendingRequests, *, name: str, boot: str, os_pid: int
+        self,
+        env: NodeEnvironment,
+        requests: PendingRequests,
+        availability: Availability,
+        log: ConnectionLog,
+        leaves: Callable[[], bool],
+        *,
+        name: str,
+        boot: str,
+        os_pid: int,
     ) -> None:
         self.clock = PeerClock()
         env.now_ms = self.clock.for_deadlines
         self.wants_to_serve = False
         self.serving = False
+        self.on_ready: Callable[[], None] | None = None
+        self.leaves = leaves
         self._env = env
         self._requests = requests
+        self._availability = availability
+        self._log = log
         self._name = name
         self._boot = boot
         self._os_pid = os_pid
-        self._link: Link | None = None
+        self._router: Router | None = None
         self._node: NodeService | None = None
-        self._welcome: Welcome | None = None
-        #: the kind of peer that the last hello announced
-        self._announced_kind: PeerKind = "client"
-        #: names and versions of the functions that the broker has been told of
-        self._announced: set[tuple[str, int]] = set()
+        self._sessions: dict[Link, _Session] = {}
+        #: the link to the broker whose clock is followed
+        self._clock_link: Link | None = None
+        self._lease_ms = _FIRST_LEASE_MS
 
-    def open(self, link: Link, node: NodeService) -> None:
-        """Take the link and the node; both exist as soon as the loop runs."""
-        self._link = link
+    def open(self, router: Router, node: NodeService) -> None:
+        """Take the router and the node; both exist as soon as the loop runs."""
+        self._router = router
         self._node = node
         if self.wants_to_serve:
             self.serve()
@@ -78,10 +113,9 @@ class Peer:
             return
         self.serving = True
         assert self._node is not None
-        assert self._link is not None
+        assert self._router is not None
         self._node.core.serve()
-        if self._link.connected:
-            self._link.rejoin()
+        self._router.rejoin()
 
     def dated(self, request: Callable[..., None]) -> Callable[..., None]:
         """Return `request` for a command that was made before the broker's time was known.
@@ -103,84 +137,113 @@ class Peer:
     ) -> None:
         """Create a promise, acquire its task and perform it here; see `Connection.perform`."""
         self.serve()
-        welcome = self._welcome
-        ttl_ms = _FIRST_LEASE_MS if welcome is None else welcome.lease_ttl_ms
         pid = pid_of(self._name, self._boot)
-        command = TaskCreate(pid, ttl_ms, create.id, create.timeout_at, create.param, create.tags)
+        command = TaskCreate(
+            pid, self._lease_ms, create.id, create.timeout_at, create.param, create.tags
+        )
         self._requests.perform(command, stored, result, self._perform_task)
 
     def _perform_task(self, promise: PromiseRecord, task: TaskRecord) -> None:
         assert self._node is not None
         self._node.perform(promise, task.version, task.failures)
 
-    # For the link --------------------------------------------------------------------------------
+    # For the router ------------------------------------------------------------------------------
 
-    def hello(self) -> Hello:
+    def on_link(self, link: Link) -> None:
+        """Take a new link, and watch whether its broker answers."""
+        self._availability.add(link, partial(self._is_at, link))
+
+    def _is_at(self, link: Link, id: str) -> bool:
+        """Return whether the promise of an id is at the broker of a link."""
+        assert self._router is not None
+        return self._router.owns(link, id)
+
+    def hello(self, link: Link) -> Hello:
         """Introduce this process, with its tasks and its credit of this moment."""
         node = self._node
-        self._announced_kind = "node" if self.serving else "client"
+        session = self._sessions.setdefault(link, _Session())
+        session.kind = "node" if self.serving else "client"
         functions = self._env.functions.announced()
-        self._announced = set(functions)
+        session.announced = set(functions)
         return Hello(
             protocol=PROTOCOL_VERSION,
-            kind=self._announced_kind,
+            kind=session.kind,
             group=self._env.group,
             name=self._name,
             boot=self._boot,
             os_pid=self._os_pid,
             host=platform.node(),
             sdk=f"python {__version__}",
-            credit=node.core.new_session() if node is not None else 0,
+            credit=node.core.new_session(link) if node is not None else 0,
             functions=tuple(name for name, _ in functions),
-            claims=node.core.claims() if node is not None else (),
+            claims=node.core.claims(partial(self._is_at, link)) if node is not None else (),
             versions=tuple(version for _, version in functions),
             concurrency=node.config.concurrency if node is not None else None,
         )
 
     def announce(self) -> None:
-        """Tell the broker of functions that were registered since the hello."""
-        welcome, link = self._welcome, self._link
-        if link is None or welcome is None or not (self.serving and link.connected):
+        """Tell the brokers of functions that were registered since the hello."""
+        for link in self._sessions:
+            self._announce(link)
+
+    def _announce(self, link: Link) -> None:
+        session = self._sessions[link]
+        welcome = session.welcome
+        if welcome is None or not (self.serving and link.connected):
             # The hello names them all, or `on_connected` makes up for it.
             return
-        new = [each for each in self._env.functions.announced() if each not in self._announced]
+        new = [each for each in self._env.functions.announced() if each not in session.announced]
         if new and welcome.routes_functions:
-            self._announced.update(new)
+            session.announced.update(new)
             names, versions = tuple(name for name, _ in new), tuple(number for _, number in new)
             link.send(Functions(names, versions))
 
     def is_busy(self) -> bool:
-        """Return whether a task or a watch here would be delayed if the broker fell silent."""
+        """Return whether a task or a watch here would be delayed if a broker fell silent."""
         node = self._node
         return bool(self._requests.watches) or (node is not None and bool(node.core.activations))
 
-    def on_connected(self, welcome: Welcome) -> None:
+    def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Take in the terms of a new session."""
+        if self.on_ready is not None:
+            self.on_ready()
         assert self._node is not None
-        reconnected = self._welcome is not None
-        self._welcome = welcome
-        if welcome.now and self._link is not None:
-            self.clock.synchronize(welcome.now, self._link.round_trip_ms)
-            if not reconnected:
-                self._link.amend(self._dated)
+        session, is_there = self._sessions[link], partial(self._is_at, link)
+        reconnected = session.welcome is not None
+        session.welcome = welcome
+        self._lease_ms = welcome.lease_ttl_ms
+        self._follow_clock(link, welcome)
         self._env.values.codec.payload_bytes_max = welcome.payload_bytes_max
-        self._node.core.connected(welcome.lost, reconnected)
-        if self.serving and self._announced_kind == "client":
+        self._node.core.connected(welcome.lost, reconnected, is_there)
+        if self.serving and session.kind == "client":
             # It became a node while its hello was under way, so the broker needs another one.
-            assert self._link is not None
-            self._link.rejoin()
+            link.rejoin()
         elif self.serving:
             self._node.core.grant()
-            self.announce()
+            self._announce(link)
         if reconnected:
-            self._requests.renew_watches()
+            self._requests.renew_watches(is_there)
+        self._availability.on_connected()
 
-    def on_disconnected(self) -> None:
+    def _follow_clock(self, link: Link, welcome: Welcome) -> None:
+        """Follow the clock of the first broker that answered, and of another one if it is away."""
+        followed = self._clock_link
+        if not welcome.now or (followed is not None and followed.connected):
+            return
+        is_first, self._clock_link = followed is None, link
+        self.clock.synchronize(welcome.now, link.round_trip_ms)
+        if is_first:
+            assert self._router is not None
+            self._router.amend(self._dated)
+
+    def on_disconnected(self, link: Link, why: str) -> None:
         """Stop relying on the session that has ended."""
+        self._log.disconnected(why)
+        self._availability.on_disconnected(link)
         if self._node is not None:
-            self._node.core.disconnected()
+            self._node.core.disconnected(partial(self._is_at, link))
 
-    def on_messages(self, messages: list[ToPeer]) -> None:
+    def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         """Settle futures, and pass the messages on to the node."""
         assert self._node is not None
         requests = self._requests
@@ -188,4 +251,4 @@ class Peer:
             for message in messages:
                 if isinstance(message, Settled):
                     requests.resolve(message.promises)
-        self._node.receive(messages)
+        self._node.receive(messages, link)

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from understudy.client.duplicate_calls import DuplicateCalls
 from understudy.handle import refusal
 from understudy_actors.errors import CommandError
+from understudy_actors.node.settlements import IsThere, everything
 from understudy_broker.protocol.messages import (
     AnyCommand,
     PromiseCreateWatched,
@@ -20,6 +21,7 @@ from understudy_broker.protocol.messages import (
     Refused,
     Response,
 )
+from understudy_broker.protocol.placement import routing_id
 from understudy_store.commands import PromiseCreate, TaskCreate
 from understudy_store.records import HEADER_FUNCTION, PromiseRecord, TaskRecord
 
@@ -53,7 +55,8 @@ class PendingRequests:
     watches
         The futures that wait for each promise, by its id.
     unanswered
-        The futures that wait for an answer of the broker. A future leaves it with that answer, even
+        The futures that wait for an answer of a broker, with the id that says of which one; None:
+        of all, or the request is not sent yet. A future leaves it with that answer, even
         if it waits for a promise from then on, for however long.
     """
 
@@ -62,7 +65,7 @@ class PendingRequests:
         if send is not None:
             self.send = send
         self.watches: dict[str, list[Future[PromiseRecord]]] = {}
-        self.unanswered: set[Future[Any]] = set()
+        self.unanswered: dict[Future[Any], str | None] = {}
         self._duplicates = duplicates
 
     # Failures ------------------------------------------------------------------------------------
@@ -70,13 +73,14 @@ class PendingRequests:
     def fail(self, futures: Iterable[Future[Any]], error: BaseException) -> None:
         """Fail `futures`, unless they are done."""
         for future in futures:
-            self.unanswered.discard(future)
+            self.unanswered.pop(future, None)
             if not future.done():
                 future.set_exception(error)
 
-    def fail_unanswered(self, error: BaseException) -> None:
-        """Fail everything that waits for an answer."""
-        self.fail(list(self.unanswered), error)
+    def fail_unanswered(self, error: BaseException, is_there: IsThere = everything) -> None:
+        """Fail everything that waits for an answer of the broker where those promises are."""
+        waiting = [future for future, id in self.unanswered.items() if id is None or is_there(id)]
+        self.fail(waiting, error)
 
     def fail_all(self, error: BaseException) -> None:
         """Fail everything that waits for an answer or for a promise."""
@@ -90,26 +94,34 @@ class PendingRequests:
         """Send a command; `future` gets its response, or the error if it is refused."""
 
         def on_reply(answer: Answer) -> None:
-            self.unanswered.discard(future)
+            self.unanswered.pop(future, None)
             error = refusal(answer)
             if error is not None:
                 self.fail((future,), error)
             elif isinstance(answer, Response) and not future.done():
                 future.set_result(answer)
 
+        self._expect(routing_id(command), future)
         self.send(command, on_reply)
+
+    def _expect(self, id: str | None, *futures: Future[Any]) -> None:
+        """Note which id the request is about that futures wait for."""
+        for future in futures:
+            if future in self.unanswered:
+                self.unanswered[future] = id
 
     # Watches -------------------------------------------------------------------------------------
 
     def watch(self, id: str, future: Future[PromiseRecord]) -> None:
         """Watch a promise; `future` gets it once it has settled."""
+        self._expect(id, future)
         if id not in self.watches:
             self._send_watch((id,))
         self.watches.setdefault(id, []).append(future)
 
-    def renew_watches(self) -> None:
-        """Watch all promises again, because a new session knows of no watches."""
-        ids = tuple(self.watches)
+    def renew_watches(self, is_there: IsThere = everything) -> None:
+        """Watch the promises of a broker again, because a new session knows of no watches."""
+        ids = tuple(filter(is_there, self.watches))
         for start in range(0, len(ids), RENEWED_MAX):
             self._send_watch(ids[start : start + RENEWED_MAX])
 
@@ -117,7 +129,7 @@ class PendingRequests:
         """Hand out promises that have settled to the futures that wait for them."""
         for record in records:
             for future in self.watches.pop(record.id, ()):
-                self.unanswered.discard(future)
+                self.unanswered.pop(future, None)
                 if not future.done():
                     future.set_result(record)
 
@@ -132,7 +144,8 @@ class PendingRequests:
                     self._send_watch((id,))
             elif isinstance(answer, Response):
                 for id in ids:
-                    self.unanswered.difference_update(self.watches.get(id, ()))
+                    for future in self.watches.get(id, ()):
+                        self.unanswered.pop(future, None)
                 self.resolve(answer.reply.promises or ())
 
         self.send(PromiseWatch(ids), on_reply)
@@ -165,6 +178,7 @@ class PendingRequests:
             if found is not None and found.settled:
                 self.resolve((found,))
 
+        self._expect(create.id, stored, result)
         # Sent first: if the request cannot be sent, that is raised and nothing is watched.
         self.send(PromiseCreateWatched(create), on_reply)
         self.watches.setdefault(create.id, []).append(result)
@@ -193,6 +207,7 @@ class PendingRequests:
                 if task is not None and promise is not None and task.pid == command.pid:
                     perform_task(promise, task)
 
+        self._expect(command.id, stored)
         self.send(command, on_reply)
         self.watch(command.id, result)
 
@@ -216,8 +231,8 @@ class PendingRequests:
 
     def _mark_stored(self, stored: Future[None], result: Future[PromiseRecord]) -> None:
         """Note that the promise is stored: from now on `result` waits for its settlement only."""
-        self.unanswered.discard(result)
-        self.unanswered.discard(stored)
+        self.unanswered.pop(result, None)
+        self.unanswered.pop(stored, None)
         if not stored.done():
             stored.set_result(None)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from understudy.client.requests import PendingRequests
 from understudy_broker.errors import LinkError
-from understudy_broker.link.link import Link
+from understudy_broker.link.router import Router
 from understudy_broker.transport.loop_lock import LoopThread
 
 #: a function, its arguments, and the futures that it will settle
@@ -26,12 +26,12 @@ class SubmissionQueue:
         self._requests = requests
         self._queue: deque[_Submission] = deque()
         self._signaled = False
-        self._link: Link
+        self._router: Router
         self._loop: LoopThread
 
-    def open(self, link: Link, loop: LoopThread) -> None:
+    def open(self, router: Router, loop: LoopThread) -> None:
         """Begin to take submissions; nothing may be submitted before."""
-        self._link = link
+        self._router = router
         self._loop = loop
 
     def submit(
@@ -59,15 +59,15 @@ class SubmissionQueue:
     def _run_all(self) -> None:
         """Run what was submitted; on the loop."""
         self._signaled = False
-        queue, requests, link = self._queue, self._requests, self._link
-        link.cork()
+        queue, requests, router = self._queue, self._requests, self._router
+        router.cork()
         try:
             while queue:
                 function, args, futures = queue.popleft()
-                requests.unanswered.update(futures)
+                requests.unanswered.update(dict.fromkeys(futures))
                 try:
                     function(*args)
                 except LinkError as error:
                     requests.fail(futures, error)
         finally:
-            link.uncork()
+            router.uncork()

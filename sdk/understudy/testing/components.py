@@ -234,7 +234,7 @@ class Node(Peer):
     def start(self) -> None:
         """Connect, and ask for work."""
         self._announced = self.env.functions.announced()
-        self.connect(self.core.new_session(), self._announced, NODE_CONFIG.concurrency)
+        self.connect(self.core.new_session(self), self._announced, NODE_CONFIG.concurrency)
 
     def announce(self) -> None:
         """Tell the broker of functions that were registered since the node started."""
@@ -249,7 +249,8 @@ class Node(Peer):
         for message in messages:
             if isinstance(message, Welcome):
                 self.core.connected(message.lost, False)
-        self.core.receive([m for m in messages if not isinstance(m, Welcome)], self.now_ms())
+        rest = [message for message in messages if not isinstance(message, Welcome)]
+        self.core.receive(rest, self.now_ms(), self)
         self.core.grant()
 
     def on_stepped(self, report: StepReport) -> None:

@@ -35,7 +35,7 @@ class TestCredit:
 
     def test_a_node_that_does_not_serve_announces_no_credit(self, scenario: Scenario) -> None:
         scenario.node.core.stop_serving()
-        assert scenario.node.core.new_session() == 0
+        assert scenario.node.core.new_session(scenario.node) == 0
 
     def test_a_lent_slot_is_room_for_one_more(self, scenario: Scenario) -> None:
         node = scenario.node

@@ -46,7 +46,7 @@ class TestLostTasks:
         late = scenario.node.executor.queue.pop()
         output = late.routine.step(START)
         promise = scenario.node.core.activations["x"].promise
-        scenario.node.core.receive([Resume(promise, 2, [])], START)
+        scenario.node.core.receive([Resume(promise, 2, [])], START, scenario.node)
         scenario.node.core.stepped([StepReport(late, output)], START)
         assert scenario.node.unanswered == []
         assert scenario.node.core.statistics().running == 1

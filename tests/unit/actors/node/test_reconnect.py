@@ -99,7 +99,7 @@ class TestReconnect:
             scenario.node.deliver_in()
         scenario.node.cut()
         core = scenario.node.core
-        assert core.new_session() == 0, "all four slots are taken"
+        assert core.new_session(scenario.node) == 0, "all four slots are taken"
         for _ in range(4):
             scenario.node.run_one()
         assert core.statistics().credit == 0, "nobody has heard of it"

@@ -111,7 +111,7 @@ class Node:
 
     def join(self) -> None:
         again = self.total > 0
-        credit, claims = self.core.new_session(), self.core.claims()
+        credit, claims = self.core.new_session(self), self.core.claims()
         lost = self.world.welcome(self, credit, claims)
         self.connected = True
         self.out.extend(self.unanswered)
@@ -145,7 +145,7 @@ class Node:
             self.unanswered = [asked for asked in self.unanswered if asked[1] is not on_reply]
             on_reply(response)
         else:
-            self.core.receive([message], self.world.now)
+            self.core.receive([message], self.world.now, self)
         self.core.grant()
         room = self.core.credit.policy.target - self.core.running
         assert self.core.credit.left <= max(0, room) + self.overdrawn()

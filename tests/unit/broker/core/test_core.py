@@ -300,6 +300,23 @@ def test_bad_frames_are_refused_in_words(rig: Rig, frame: bytes, status: int, fa
     assert rig.create(C, "still").status == 201
 
 
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_peer_of_an_older_version_is_refused_in_a_frame_of_its_own(
+    rig: Rig, numbered: bool
+) -> None:
+    older = PROTOCOL_VERSION - 1
+    frame = bytearray(FrameSequence().stamp(encode([hello("b")])) if numbered else encode([Beat()]))
+    frame[0] -= PROTOCOL_VERSION - older
+    rig.core.receive(B, bytes(frame), rig.now)
+    [(peer, answer)] = rig.core.step(rig.now, rig.find).frames
+    assert (peer, answer[0]) == (B, older)
+    [refused] = decode_to_peer(encode([])[:1] + answer[1:])
+    assert isinstance(refused, Refused)
+    assert (refused.status, refused.fatal) == (426, True)
+    assert "speaks protocol version 1, and the broker version 2" in refused.error
+    assert rig.create(C, "still").status == 201
+
+
 def test_a_frame_that_comes_again_does_nothing(rig: Rig) -> None:
     order = FrameSequence()
     rig.core.receive(B, order.stamp(encode([hello("b", credit=1)])), rig.now)

@@ -274,7 +274,7 @@ class TestWaiting:
         broker = Broker()
         waiting = [broker.watch("p"), broker.watch("p"), broker.watch("q")]
         command: Future[Response] = Future()
-        broker.requests.unanswered.add(command)
+        broker.requests.unanswered[command] = None
         broker.requests.command(PromiseWatch(()), command)
         broker.requests.fail_all(RuntimeError("stopped"))
         errors = [future.exception(0) for future in waiting] + [command.exception(0)]

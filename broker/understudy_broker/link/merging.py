@@ -1,0 +1,113 @@
+"""One answer of several: what brokers reply to a command that concerns all of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    GroupInfo,
+    GroupsGet,
+    GroupsReport,
+    NodeInfo,
+    Refused,
+    Response,
+)
+from understudy_store.commands import PromiseSearch, Reply, ScheduleSearch, TaskSearch
+
+Answer: TypeAlias = Response | Refused
+
+#: the field of a reply that has the page, by the kind of search
+_PAGES: Final[dict[type[Any], str]] = {
+    PromiseSearch: "promises",
+    TaskSearch: "tasks",
+    ScheduleSearch: "schedules",
+}
+_id_of: Final = attrgetter("id")
+
+
+def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
+    """Return the answer of all brokers together; the first refusal, if there is one.
+
+    Parameters
+    ----------
+    command
+        The command that all of them were asked, or had a part of.
+    answers
+        At least one, in any order.
+    """
+    replies: list[Reply] = []
+    for answer in answers:
+        if isinstance(answer, Refused) or not answer.reply.ok:
+            return answer
+        replies.append(answer.reply)
+    if isinstance(command, GroupsGet):
+        reports = [each.report for each in answers if isinstance(each, Response) and each.report]
+        return Response(0, replies[0], merge_reports(reports))
+    field = _PAGES.get(type(command))
+    if field is not None and isinstance(command, (PromiseSearch, TaskSearch, ScheduleSearch)):
+        return Response(0, _merge_pages(field, replies, command.limit))
+    promises = [record for reply in replies for record in reply.promises or ()]
+    return Response(0, Reply(replies[0].status, promises=promises))
+
+
+def _merge_pages(field: str, replies: Sequence[Reply], limit: int) -> Reply:
+    """Merge pages that begin after the same id, so that nothing is skipped, and nothing twice.
+
+    Beyond the end of a page its broker may have more, so nothing later is shown yet.
+    """
+    records = sorted((each for r in replies for each in getattr(r, field) or ()), key=_id_of)
+    ends = [reply.cursor for reply in replies if reply.cursor is not None]
+    cursor = min(ends, default=None)
+    if cursor is not None:
+        records = [each for each in records if each.id <= cursor]
+    if len(records) > limit:
+        records = records[:limit]
+        cursor = records[-1].id
+    reply = Reply(200, cursor=cursor)
+    setattr(reply, field, records)
+    return reply
+
+
+def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:
+    """Return one report on what several brokers see of the same groups."""
+    groups: dict[str, GroupInfo] = {}
+    counters: dict[str, int] = {}
+    for report in reports:
+        for group in report.groups:
+            other = groups.get(group.name)
+            groups[group.name] = group if other is None else _merge_groups(other, group)
+        for name, value in report.counters.items():
+            counters[name] = counters.get(name, 0) + value
+    return GroupsReport(tuple(groups[name] for name in sorted(groups)), counters)
+
+
+def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:
+    nodes = {node.pid: node for node in one.nodes}
+    for node in other.nodes:
+        known = nodes.get(node.pid)
+        nodes[node.pid] = node if known is None else _merge_nodes(known, node)
+    unserved: dict[tuple[str, str | None], int] = {}
+    for name, version, count in one.unserved + other.unserved:
+        unserved[name, version] = unserved.get((name, version), 0) + count
+    return GroupInfo(
+        one.name,
+        tuple(nodes.values()),
+        one.queued + other.queued,
+        max(one.waiting_ms, other.waiting_ms),
+        tuple((name, version, count) for (name, version), count in unserved.items()),
+    )
+
+
+def _merge_nodes(one: NodeInfo, other: NodeInfo) -> NodeInfo:
+    """Merge what two brokers see of one node. It is as silent as to the one that heard it last."""
+    return msgspec.structs.replace(
+        one,
+        credit=one.credit + other.credit,
+        held=one.held + other.held,
+        silent_ms=min(one.silent_ms, other.silent_ms),
+    )

@@ -1,0 +1,272 @@
+"""`Routing`: which broker a request goes to, and what becomes of it when a slot moves. Pure.
+
+How it works
+------------
+A peer has a *port* to each broker of its deployment: a link, or a session in a simulation. The id
+that a command names gives its slot, and the newest `SlotMap` gives the slot's broker.
+
+While there is no map there is one port, and it gets everything. That is also so for good where one
+broker owns all slots, so a peer of a single broker pays for this with one comparison.
+
+A broker that does not own the slot of a request performs nothing and says so (421), after it has
+told of its newer map. The request then goes where that map says. While nobody owns the slot, or its
+broker has no port yet, the request waits here. `take_map` moves requests as well: those that wait
+at a broker for slots which it has lost, because that broker may be dead. They may have been
+performed all the same, which is harmless: every request may be repeated.
+
+Requests for one slot keep their order: a map moves all of them at once, the oldest first, and those
+that come later go to the new broker by the same map. Requests for different slots have no order
+between brokers.
+
+A watch of promises in slots of several brokers becomes one watch for each. A search, and the report
+on groups, ask all brokers; `merging` makes one answer of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from understudy_broker.errors import LinkFullError
+from understudy_broker.link.merging import merge
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    PromiseUnwatch,
+    PromiseWatch,
+    Refused,
+    Response,
+    SlotMap,
+)
+from understudy_broker.protocol.placement import FOR_ALL, WATCHES, owners, routing_id
+from understudy_store.commands import Reply
+from understudy_store.slots import slot_of
+
+#: the answer to a request
+Answer: TypeAlias = Response | Refused
+OnReply: TypeAlias = Callable[[Answer], None]
+
+
+class Port(Protocol):
+    """The way to one broker."""
+
+    def request(self, command: AnyCommand, on_reply: OnReply) -> int: ...
+    def take_back(
+        self, is_wanted: Callable[[AnyCommand], bool]
+    ) -> list[tuple[AnyCommand, OnReply]]:
+        """Remove the unanswered requests that are wanted, and return them, oldest first."""
+
+
+P = TypeVar("P", bound=Port)
+
+
+def _do_nothing() -> None:
+    """Do nothing."""
+
+
+class Routing(Generic[P]):
+    """Sends requests through the ports to the brokers that own their slots.
+
+    Parameters
+    ----------
+    first
+        The port to the broker that was reached first. It gets everything until there is a map.
+    waiting_max
+        Requests that may wait because nobody owns their slot.
+    on_waiting
+        Called when requests wait: `retry` is to be called some time later.
+
+    Attributes
+    ----------
+    slots
+        The newest map; None: there is none, and perhaps never will be.
+    ports
+        By the name of the broker; none while there is no map.
+    """
+
+    def __init__(
+        self,
+        first: P,
+        waiting_max: int = 65_536,
+        on_waiting: Callable[[], object] = _do_nothing,
+    ) -> None:
+        self.slots: SlotMap | None = None
+        self.ports: dict[str, P] = {}
+        #: the only port; None: there is a map
+        self._sole: P | None = first
+        #: by slot; None: nobody owns it, or there is no port to its broker yet
+        self._port_of: list[P | None] = []
+        #: a broker of the map has no port yet
+        self._lacks_ports = False
+        #: requests that no port is for at the moment, oldest first
+        self._waiting: list[tuple[AnyCommand, OnReply]] = []
+        self._waiting_max = waiting_max
+        self._on_waiting = on_waiting
+
+    # The map -------------------------------------------------------------------------------------
+
+    def take_map(self, slots: SlotMap, broker: str | None = None) -> bool:
+        """Route by this map from now on; return False if it is not newer than the last.
+
+        Parameters
+        ----------
+        broker
+            The name of the broker that the first port has turned out to lead to.
+        """
+        first = self._sole
+        if first is not None:
+            assert broker is not None
+            self._sole = None
+            self.ports[broker] = first
+            # All of them, because what concerns all brokers was asked of one.
+            self._waiting += first.take_back(_any)
+        if self.slots is not None and slots.version <= self.slots.version:
+            return False
+        self.slots = slots
+        self._route_anew()
+        return True
+
+    def add(self, broker: str, port: P) -> None:
+        """Use this port for a broker of the map."""
+        self.ports[broker] = port
+        self._route_anew()
+
+    def remove(self, broker: str) -> P | None:
+        """Use the port of a broker no more, and return it; its requests wait or go elsewhere."""
+        port = self.ports.pop(broker, None)
+        if port is not None:
+            for command, on_reply in port.take_back(_any):
+                if isinstance(command, FOR_ALL):
+                    # The others answer for themselves, and this one has nothing any more.
+                    on_reply(Response(0, Reply(200)))
+                else:
+                    self._waiting.append((command, on_reply))
+            self._route_anew()
+        return port
+
+    def owns(self, port: P, id_: str) -> bool:
+        """Return whether requests about this id go through this port."""
+        return self._sole is not None or self._port_of[slot_of(id_)] is port
+
+    def _route_anew(self) -> None:
+        """Find the port of each slot, and send on what waits at none, or at a wrong one."""
+        assert self.slots is not None
+        names = owners(self.slots)
+        self._lacks_ports = any(name not in self.ports for name, _ in self.slots.brokers)
+        self._port_of = [None if name is None else self.ports.get(name) for name in names]
+        for port in self.ports.values():
+            self._waiting += port.take_back(partial(self._is_misplaced, port))
+        self.retry()
+
+    def _is_misplaced(self, port: P, command: AnyCommand) -> bool:
+        """Return whether a command that was sent through a port now concerns another broker."""
+        if isinstance(command, WATCHES):
+            return any(self._port_of[slot_of(id_)] is not port for id_ in command.ids)
+        id_ = routing_id(command)
+        return id_ is not None and self._port_of[slot_of(id_)] is not port
+
+    # Requests ------------------------------------------------------------------------------------
+
+    def request(self, command: AnyCommand, on_reply: OnReply) -> None:
+        """Send a command to the broker, or to the brokers, that it concerns.
+
+        Parameters
+        ----------
+        on_reply
+            Called once with the answer, or with one that is made of the answers of all.
+
+        Raises
+        ------
+        LinkFullError
+            A port has too many unanswered requests.
+        """
+        if self._sole is not None:
+            self._sole.request(command, on_reply)
+            return
+        id_ = routing_id(command)
+        if id_ is not None:
+            self._send(self._port_of[slot_of(id_)], command, on_reply)
+        elif isinstance(command, WATCHES):
+            self._request_parts(command, on_reply)
+        elif self._lacks_ports:
+            # An answer without those brokers would look like one of all.
+            self._send(None, command, on_reply)
+        else:
+            gathering = _Gathering(command, len(self.ports), on_reply)
+            for port in list(self.ports.values()):
+                port.request(command, gathering.take)
+
+    def _request_parts(self, command: PromiseWatch | PromiseUnwatch, on_reply: OnReply) -> None:
+        """Send to each broker the part of a command that concerns it."""
+        ids_of: dict[int, list[str]] = {}
+        port_of: dict[int, P | None] = {}
+        for id_ in command.ids:
+            port = self._port_of[slot_of(id_)]
+            port_of[id(port)] = port
+            ids_of.setdefault(id(port), []).append(id_)
+        gathering = _Gathering(command, len(port_of), on_reply)
+        for key, port in port_of.items():
+            self._send(port, type(command)(tuple(ids_of[key])), gathering.take)
+
+    def _send(self, port: P | None, command: AnyCommand, on_reply: OnReply) -> None:
+        if port is not None:
+            port.request(command, on_reply)
+        elif len(self._waiting) < self._waiting_max:
+            self._wait(command, on_reply)
+        else:
+            raise LinkFullError(
+                f"{self._waiting_max} requests wait for brokers that do not answer: wait until "
+                "some are answered"
+            )
+
+    def moved(self, port: P, command: AnyCommand, on_reply: OnReply) -> None:
+        """Send a command again that was not performed at a port, because the slot is not there.
+
+        If the map still says that it is, a newer one is on its way, and the command waits for it.
+        """
+        if self._sole is None and self._is_misplaced(port, command):
+            self.request(command, on_reply)
+        else:
+            # It was counted before, so it has its place.
+            self._wait(command, on_reply)
+
+    def _wait(self, command: AnyCommand, on_reply: OnReply) -> None:
+        self._waiting.append((command, on_reply))
+        self._on_waiting()
+
+    def retry(self) -> bool:
+        """Send again what waits; return whether something still does."""
+        waiting, self._waiting = self._waiting, []
+        for count, (command, on_reply) in enumerate(waiting):
+            try:
+                self.request(command, on_reply)
+            except LinkFullError:
+                self._waiting += waiting[count:]
+                break
+        return bool(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that go to no broker at the moment."""
+        return len(self._waiting)
+
+
+class _Gathering:
+    """The answers of several brokers, until all are there."""
+
+    def __init__(self, command: AnyCommand, missing: int, on_reply: OnReply) -> None:
+        self._command = command
+        self._missing = missing
+        self._on_reply = on_reply
+        self._answers: list[Answer] = []
+
+    def take(self, answer: Answer) -> None:
+        """Take the answer of one, and reply if it is the last."""
+        self._answers.append(answer)
+        self._missing -= 1
+        if not self._missing:
+            self._on_reply(merge(self._command, self._answers))
+
+
+def _any(_: AnyCommand) -> bool:
+    return True

@@ -1,0 +1,119 @@
+"""Placement: which broker a command concerns, and how slots are shared out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from itertools import groupby
+from typing import Final
+
+from understudy_broker.protocol.messages import (
+    NOBODY,
+    AnyCommand,
+    GroupsGet,
+    PromiseCreateWatched,
+    PromiseUnwatch,
+    PromiseWatch,
+    SlotMap,
+)
+from understudy_store.commands import (
+    PromiseRegisterCallback,
+    PromiseRegisterListener,
+    PromiseSearch,
+    ScheduleSearch,
+    TaskHeartbeat,
+    TaskSearch,
+)
+from understudy_store.slots import SLOTS, slot_of
+
+#: commands that concern all brokers: no id says which
+FOR_ALL: Final = (PromiseSearch, TaskSearch, ScheduleSearch, GroupsGet, TaskHeartbeat)
+#: commands with ids that may be in slots of several brokers
+WATCHES: Final = (PromiseWatch, PromiseUnwatch)
+
+
+def routing_id(command: AnyCommand) -> str | None:
+    """Return the id whose slot a command concerns; None if there is not just one.
+
+    Examples
+    --------
+    >>> from understudy_store.commands import PromiseGet
+    >>> routing_id(PromiseGet("order-7.3")), routing_id(PromiseSearch())
+    ('order-7.3', None)
+    """
+    if isinstance(command, PromiseCreateWatched):
+        return command.create.id
+    if isinstance(command, PromiseRegisterCallback):
+        return command.awaiter
+    if isinstance(command, PromiseRegisterListener):
+        return command.awaited
+    if isinstance(command, WATCHES):
+        return command.ids[0] if len(command.ids) == 1 else None
+    return None if isinstance(command, FOR_ALL) else command.id
+
+
+def owners(slots: SlotMap) -> list[str | None]:
+    """Return the name of the broker that owns each slot; None: nobody does.
+
+    Slots that the map says nothing of, or gives to a broker that it does not list, are nobody's.
+    """
+    names: list[str | None] = []
+    for last, place in slots.runs:
+        known = place != NOBODY and 0 <= place < len(slots.brokers)
+        name = slots.brokers[place][0] if known else None
+        names += [name] * (min(last + 1, SLOTS) - len(names))
+    return names + [None] * (SLOTS - len(names))
+
+
+class Ownership:
+    """The slots of one broker, where several share them."""
+
+    def __init__(self, slots: SlotMap, broker: str) -> None:
+        self._has = [name == broker for name in owners(slots)]
+
+    def has(self, command: AnyCommand) -> bool:
+        """Return whether a command concerns this broker's slots only, or all brokers."""
+        if isinstance(command, WATCHES):
+            return all(self._has[slot_of(id_)] for id_ in command.ids)
+        id_ = routing_id(command)
+        return id_ is None or self._has[slot_of(id_)]
+
+
+def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:
+    """Share all slots out over brokers evenly, by nothing but their names.
+
+    Each slot goes to the broker whose name and the slot's number have the greatest hash
+    (rendezvous hashing), among those that do not have their part yet. So every broker finds the
+    same map by itself, and if one joins or leaves, most of the others' slots stay.
+
+    Parameters
+    ----------
+    brokers
+        Name and address of each, in any order; at least one.
+
+    Examples
+    --------
+    >>> slots = shared_out([("a", "tcp://10.0.0.1:5577"), ("b", "tcp://10.0.0.2:5577")])
+    >>> owners(slots).count("a"), owners(slots).count("b")
+    (128, 128)
+    """
+    ordered = tuple(sorted(brokers))
+    part = -(-SLOTS // len(ordered))
+    room = dict.fromkeys(range(len(ordered)), part)
+    places: list[int] = []
+    for slot in range(SLOTS):
+        place = max(room, key=lambda place: _weight(ordered[place][0], slot))
+        places.append(place)
+        room[place] -= 1
+        if not room[place]:
+            del room[place]
+    runs: list[tuple[int, int]] = []
+    last = -1
+    for place, run in groupby(places):
+        last += len(list(run))
+        runs.append((last, place))
+    return SlotMap(version, ordered, tuple(runs))
+
+
+def _weight(name: str, slot: int) -> bytes:
+    return blake2b(f"{slot}/{name}".encode(), digest_size=8).digest()
