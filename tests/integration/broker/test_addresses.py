@@ -93,6 +93,28 @@ async def test_an_unknown_name_is_named_and_looked_up_again(names: Names) -> Non
                 await link.wait_connected()
 
 
+async def test_of_several_addresses_one_that_answers_is_enough(names: Names) -> None:
+    names.known["b.test"] = [V6, V4]
+    client = Peer("c")
+    with broker("memory") as running:
+        there = renamed(running.endpoint, "b.test")
+        async with joined(f"{free_url()},tcp://unknown.test:5577, {there}", client):
+            await client.create("p")
+
+
+async def test_several_addresses_that_are_all_unknown_are_named(names: Names) -> None:
+    assert names.known == {}
+    client = Peer("c")
+    url = "tcp://a.test:5577,tcp://b.test:5577"
+    async with open_link(url, client.hello, client.on_messages) as link:
+        with trio.fail_after(DEADLINE_S):
+            while link.last_error is None:
+                await trio.sleep(0.01)
+    assert "'a.test' is not known" in link.last_error
+    assert "'b.test' is not known" in link.last_error
+    assert url in link.last_error
+
+
 @pytest.mark.parametrize(
     ("addresses", "bound"), [([V6], "[::1]"), ([V6, V4], V4), ([V4], V4)], ids=repr
 )
