@@ -276,7 +276,7 @@ class LinkConnection:
         with TrioSocket(socket, shared=True) as self.socket:
             monitor = ConnectionMonitor(socket)
             try:
-                self._connect(socket, address)
+                _connect(socket, self.url, address, self.session)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wake_at_events, monitor, self.socket)
                     self._pulse = Pulse(self._context, address)
@@ -299,14 +299,6 @@ class LinkConnection:
                 if self._welcomed:
                     self._destination.keep(address)
                 self._disconnected()
-
-    def _connect(self, socket: zmq.Socket[bytes], address: str) -> None:
-        try:
-            socket.connect(address)
-        except zmq.ZMQError as error:
-            failure = _no_address(self.url, error)
-            self.session.fail(failure)
-            raise failure from None
 
     def _say_bye(self, socket: TrioSocket) -> int:
         """Send the last frame, and return how long to wait for it to leave."""
@@ -396,9 +388,7 @@ class LinkConnection:
             try:
                 messages = decode_to_peer(frame)
             except FrameError as error:
-                session.last_error = f"the broker at {self.url} sent what is no frame: {error}"
-                if error.status == 426:
-                    session.fail(ProtocolMismatchError(_other_version(self.url, frame)))
+                _note_no_frame(session, self.url, frame, error)
                 continue
             rest: list[ToPeer] = []
             for message in session.receive(messages, now):
@@ -440,17 +430,28 @@ def _new_socket(
     return socket
 
 
-def _other_version(url: str, frame: bytes | memoryview) -> str:
-    return (
-        f"the broker at {url} speaks protocol version {version_of(frame)}, and this program "
-        f"version {PROTOCOL_VERSION}: install the same version of understudy on both sides"
-    )
+def _note_no_frame(
+    session: LinkSession, url: str, frame: bytes | memoryview, error: FrameError
+) -> None:
+    """Note what a broker has sent; one of another version ends the link for good."""
+    session.last_error = f"the broker at {url} sent what is no frame: {error}"
+    if error.status == 426:
+        text = (
+            f"the broker at {url} speaks protocol version {version_of(frame)}, and this program "
+            f"version {PROTOCOL_VERSION}: install the same version of understudy on both sides"
+        )
+        session.fail(ProtocolMismatchError(text))
 
 
-def _no_address(url: str, error: zmq.ZMQError) -> LinkError:
-    return LinkError(
-        f"{url!r} is no address of a broker ({error.strerror}): it looks like {DEFAULT_ADDRESS}"
-    )
+def _connect(socket: zmq.Socket[bytes], url: str, address: str, session: LinkSession) -> None:
+    """Begin to connect; an address that ZeroMQ does not take ends the link for good."""
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        text = f"{url!r} is no address of a broker ({error.strerror})"
+        failure = LinkError(f"{text}: it looks like {DEFAULT_ADDRESS}")
+        session.fail(failure)
+        raise failure from None
 
 
 class _Backoff:

@@ -36,7 +36,7 @@ _FIRST_LEASE_MS = 10_000
 
 
 class _Session:
-    """What this process has told one broker, and was told by it."""
+    """The news that this process and one broker have told each other."""
 
     def __init__(self) -> None:
         #: the broker's last welcome; None: it has not answered yet
