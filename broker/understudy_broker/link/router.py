@@ -56,6 +56,9 @@ class PeerPort(Protocol):
     def on_link(self, link: Link) -> None:
         """Take a new link, before it connects; called on the loop's thread."""
 
+    def on_gone(self, link: Link) -> None:
+        """Forget a link, because its broker is none of the deployment any more, or all ends."""
+
     def is_busy(self) -> bool:
         """Return whether this peer holds tasks or waits for settlements."""
 
@@ -186,8 +189,11 @@ class Router:
 
     async def _run(self, link: Link) -> None:
         self._peer.on_link(link)
-        with trio.CancelScope() as self._scopes[link]:
-            await link.run()
+        try:
+            with trio.CancelScope() as self._scopes[link]:
+                await link.run()
+        finally:
+            self._peer.on_gone(link)
 
     def _on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         self._liveliest = link
@@ -216,7 +222,8 @@ class Router:
         for name, address in known.items():
             known_link = self._routing.ports.get(name)
             if known_link is not None:
-                # The first one was opened to any broker; from now on it stays with this one.
+                # The first one was opened to any broker; from now on it stays with this one. And
+                # a broker that was moved has another address.
                 known_link.connection.aim_at(address)
                 continue
             link = self._new_link(address)

@@ -115,7 +115,8 @@ class Routing(Generic[P]):
         """
         first = self._sole
         if first is not None:
-            assert broker is not None
+            if broker is None:
+                return False  # no welcome has said yet where the port leads to
             self._sole = None
             self.ports[broker] = first
             # All of them, because what concerns all brokers was asked of one.

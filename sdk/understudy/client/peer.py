@@ -153,6 +153,12 @@ class Peer:
         """Take a new link, and watch whether its broker answers."""
         self._availability.add(link, partial(self._is_at, link))
 
+    def on_gone(self, link: Link) -> None:
+        """Forget a link and what was said over it."""
+        self._sessions.pop(link, None)
+        if self._node is not None:
+            self._node.core.end_session(link)
+
     def _is_at(self, link: Link, id: str) -> bool:
         """Return whether the promise of an id is at the broker of a link."""
         assert self._router is not None
