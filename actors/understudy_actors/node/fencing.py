@@ -185,15 +185,13 @@ class Fencing:
     def fulfill(
         self, activation: Activation, state: SettleState, value: Value, *, last: bool = False
     ) -> None:
-        """Settle the task's promise.
+        """Settle the task's promise. All that its runs have made is answered by now.
 
         Parameters
         ----------
         last
             The value is an error that stands for a refused one, so no other is tried.
         """
-        if self._gathered:
-            self.send()
         self._state.leave_running(activation, Phase.ENDING)
         self._link.request(
             TaskFulfill(activation.id, activation.version, state, value),
