@@ -37,6 +37,7 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.engines.base import OPENING, Opening, Read
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.queries import Queries
@@ -64,7 +65,6 @@ from understudy_store.engines.sql.tables import (
 )
 from understudy_store.engines.sqlite.files import access_error, sync_directory
 from understudy_store.engines.sqlite.lock_wait import LockWait
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import (
     StoreAccessError,
     StoreClosedError,
