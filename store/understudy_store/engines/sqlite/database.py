@@ -7,6 +7,7 @@ checkpoints.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -225,7 +226,8 @@ class Database:
         if found == migrations.HEAD:
             return
         if found is None:
-            migrations.create(self._writer)
+            facts = {"now": "0", "store": secrets.token_hex(8), "commit": "0", "journal": ""}
+            migrations.create(self._writer, facts)
             return
         if found not in migrations.REVISIONS:
             raise StoreVersionError(

@@ -1,0 +1,293 @@
+"""The opening of a store: from a URL to a writer that has taken over from all before it.
+
+Waits here are without end where the cause will pass (a database that starts, a broker that ends),
+and end as soon as the store's owner does not want it any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import psycopg
+from msgspec import MsgspecError
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import LockNotAvailable
+from psycopg.pq import PGconn, Ping
+from sqlalchemy import Connection as CoreConnection
+from sqlalchemy import Engine as CoreEngine
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from understudy_store.engines.base import Opening
+from understudy_store.engines.journaled.memtable import Memtable
+from understudy_store.engines.journaled.replay import replayed
+from understudy_store.engines.postgres.checks import check_server
+from understudy_store.engines.postgres.connections import (
+    TELL_S,
+    Connection,
+    Connector,
+    message_of,
+    plain,
+)
+from understudy_store.engines.postgres.rows_writer import write_memtable
+from understudy_store.engines.postgres.schema import create, enter, migrate, revision_of
+from understudy_store.engines.postgres.statements import Statements
+from understudy_store.engines.postgres.writer import LEASE_S, Writer, fenced_error, register
+from understudy_store.errors import (
+    OpeningStoppedError,
+    StoreAccessError,
+    StoreFormatError,
+    StoreLockedError,
+)
+
+#: how long a broker that is alive is waited for, since it may be ending
+LIVE_S: Final = 4 * LEASE_S
+#: from one look at the database to the next
+POLL_S: Final = 0.1
+#: how long a takeover waits for a session of the earlier broker before it ends that one again
+_LOCK_MS: Final = 1000
+
+
+class Opener:
+    """One opening of a store.
+
+    Parameters
+    ----------
+    connector
+        Makes the connections. It gets the writer's name.
+    """
+
+    def __init__(self, connector: Connector, statements: Statements, opening: Opening) -> None:
+        self._connector = connector
+        self._statements = statements
+        self._opening = opening
+        self._name = connector.address.name
+        self._schema = connector.address.schema
+
+    def open(self) -> Writer:
+        """Make a writer that has the store for itself.
+
+        Raises
+        ------
+        StoreError
+            The texts of `understudy_store.errors` say what was found and what to do.
+        OpeningStoppedError
+            As `opening` wishes.
+        """
+        try:
+            self._check()
+            self._make()
+            with self._connector.open() as connection:
+                writer = register(connection, self._statements)
+            self._connector.application_name = session_name(self._schema, writer.id)
+            self._take_over(writer)
+        except psycopg.Error as error:
+            raise plain(error) from None
+        return writer
+
+    # ---- the server -----------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Wait until the database can be reached, then check it."""
+        began = time.monotonic()
+        told: float | None = None
+        while True:
+            try:
+                with self._connector.open() as connection:
+                    check_server(connection, self._name, self._opening.tell)
+                return
+            except psycopg.OperationalError as error:
+                if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
+                    raise
+                self._refuse_if_up(error)
+                now = time.monotonic()
+                if told is None or now - told >= TELL_S:
+                    told = now
+                    self._opening.tell(
+                        f"waiting for the database {self._name} for {now - began:.0f} s already: "
+                        f"{message_of(error)}"
+                    )
+            self._pause("the database could not be reached")
+
+    def _refuse_if_up(self, error: psycopg.OperationalError) -> None:
+        """Raise if a server answers and does not want us: waiting would change nothing."""
+        conninfo = self._connector.address.conninfo
+        if PGconn.ping(conninfo.encode()) != Ping.OK:
+            return
+        # Without the wish for one that accepts writes: is it there, then, as a standby?
+        anyhow = make_conninfo(conninfo, target_session_attrs="any")
+        try:
+            connection = psycopg.connect(anyhow, autocommit=True)
+        except psycopg.OperationalError:
+            raise StoreAccessError(
+                f"the database {self._name} cannot be used: {message_of(error)}. Check user, "
+                "password and database in the store's URL, and pg_hba.conf on the server"
+            ) from None
+        with connection:
+            check_server(connection, self._name, self._opening.tell)
+        # It accepts writes by now, so the next attempt will do.
+
+    def _make(self) -> None:
+        """Make the schema if there is none, and refuse what is none of ours."""
+        with self._core() as engine, engine.begin() as connection:
+            enter(connection, self._schema)
+            if revision_of(connection, self._schema, self._name) is None:
+                create(connection, self._schema)
+
+    # ---- the broker before ----------------------------------------------------------------------
+
+    def _take_over(self, writer: Writer) -> None:
+        began = time.monotonic()
+        told = False
+        ending = False
+        while True:
+            with self._connector.open() as connection:
+                rows = connection.execute(self._statements.earlier, writer.keys).fetchall()
+                alive = [name for _, name, age in rows if age is not None and age < LEASE_S]
+                if not alive:
+                    self._end_sessions(connection, [id_ for id_, _, _ in rows])
+            if not alive:
+                try:
+                    if self._fence(writer):
+                        return
+                except LockNotAvailable:
+                    pass  # a session of it has begun since, or holds out
+            elif time.monotonic() - began >= LIVE_S:
+                self._give_up(writer, alive[0])
+            elif not told:
+                told = True
+                self._opening.tell(
+                    f"waiting for {alive[0]}, which has the store {self._name} open: it takes up "
+                    f"to {LEASE_S:.0f} s until it counts as gone if it was killed"
+                )
+            ending = ending or self._opening.is_unwanted()
+            if ending:
+                self._resign(writer)
+            self._pause("another broker has it open")
+
+    def _give_up(self, writer: Writer, name: str) -> NoReturn:
+        self._resign(writer)
+        raise StoreLockedError(
+            f"the store {self._name} is open in {name}, which is alive. Stop that one first, or "
+            "talk to it instead of opening its store; another deployment needs a schema of its "
+            "own, by '?schema=NAME' at the end of the URL"
+        )
+
+    def _resign(self, writer: Writer) -> None:
+        """Leave nothing that the next opening would have to wait for."""
+        with self._connector.open() as connection, connection.transaction():
+            connection.execute(self._statements.resign, writer.keys)
+            connection.execute(self._statements.stop_pulse, writer.keys)
+
+    def _end_sessions(self, connection: Connection, writers: list[int]) -> None:
+        """End what earlier brokers may have open: paused, one could hold its lock for hours.
+
+        The fence does not depend on it, and another role's sessions may not be ended.
+        """
+        names = [session_name(self._schema, id_) for id_ in writers]
+        try:
+            connection.execute(self._statements.end_sessions, {"names": names})
+        except psycopg.errors.InsufficientPrivilege:
+            return
+
+    def _fence(self, writer: Writer) -> bool:
+        """Fence all earlier writers and bring in what they committed; return whether it was done.
+
+        One transaction, at READ COMMITTED. Its own row comes first: a writer that is fenced itself
+        must take nothing. The journal is read in a statement after the fence, which therefore sees
+        whatever was committed before it.
+        """
+        texts, keys = self._statements, writer.keys
+        with self._core() as engine, engine.connect() as core, core.begin() as transaction:
+            enter(core, self._schema)
+            connection = _driver_of(core)
+            connection.execute(f"set local lock_timeout = {_LOCK_MS}")
+            if connection.execute(texts.unfenced, keys).fetchone() is None:
+                raise fenced_error(writer)
+            connection.execute(texts.fence, {**keys, "lease": LEASE_S})
+            if connection.execute(texts.earlier, keys).fetchone() is not None:
+                transaction.rollback()  # one of them lives after all
+                return False
+            self._migrate(core)
+            memtable = self._left(connection, writer)
+            if memtable:
+                connection.execute(texts.make_given)
+                write_memtable(connection, texts, memtable)
+            for text in (texts.forget_journals, texts.forget_pulses, texts.forget_progress):
+                connection.execute(text, keys)
+        return True
+
+    def _migrate(self, core: CoreConnection) -> None:
+        revision = revision_of(core, self._schema, self._name)
+        assert revision is not None
+        migrate(core, revision)
+
+    def _left(self, connection: Connection, writer: Writer) -> Memtable:
+        """Return the commits in the journals of earlier writers."""
+        with connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(self._statements.left_in_journal, writer.keys).fetchall()
+        records: list[bytes] = []
+        last = (0, 0)
+        for id_, applied, number, data in rows:
+            before = last[1] if last[0] == id_ else applied
+            if number != before + 1:
+                raise StoreFormatError(
+                    f"the journal of the store {self._name} lacks commit {before + 1} of writer "
+                    f"{id_}: something else than a broker has changed it. Restore the database "
+                    "from a backup"
+                )
+            last = (id_, number)
+            records.append(data)
+        try:
+            return replayed(records)
+        except (MsgspecError, UnicodeDecodeError) as error:
+            raise StoreFormatError(
+                f"the journal of the store {self._name} is damaged: {error}. Restore the database "
+                "from a backup"
+            ) from error
+
+    # ---- helpers --------------------------------------------------------------------------------
+
+    def _core(self) -> _Core:
+        return _Core(lambda: self._connector.open(autocommit=False))
+
+    def _pause(self, why: str) -> None:
+        if self._opening.is_unwanted():
+            raise OpeningStoppedError(f"the store {self._name} was not opened: {why}")
+        time.sleep(POLL_S)
+
+
+class _Core:
+    """SQLAlchemy's engine over connections of ours, for the schema; its errors are the driver's."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._engine = create_engine(
+            "postgresql+psycopg://",
+            creator=connect,
+            poolclass=NullPool,
+            # It would ask the server for a type that is not used.
+            use_native_hstore=False,
+        )
+
+    def __enter__(self) -> CoreEngine:
+        return self._engine
+
+    def __exit__(self, *exc: Any) -> None:
+        self._engine.dispose()
+        error = exc[1]
+        if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error):
+            raise error.orig from None
+
+
+def session_name(schema: str, writer: int) -> str:
+    """Return the name that the server shows for the connections of a writer."""
+    return f"understudy/{schema}/{writer}"
+
+
+def _driver_of(connection: CoreConnection) -> Connection:
+    """Return the driver's connection, which is in the same transaction."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
