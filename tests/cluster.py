@@ -211,4 +211,7 @@ def rows(url: str, query: str, *values: object) -> Sequence[tuple[Any, ...]]:
     base, _, schema = url.partition("?schema=")
     with psycopg.connect(base, autocommit=True) as connection:
         connection.execute(f"set search_path to {schema or 'understudy'}".encode())
-        return connection.execute(query.encode(), values or None).fetchall()
+        cursor = connection.execute(query.encode(), values or None)
+        while cursor.nextset():
+            pass  # of several statements, the last one counts
+        return cursor.fetchall()

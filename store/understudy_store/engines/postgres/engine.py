@@ -21,7 +21,7 @@ from understudy_store.engines.postgres.opening import Opener
 from understudy_store.engines.postgres.pulse import Pulse
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.table import PostgresTable
-from understudy_store.engines.postgres.writer import Writer, check_complete
+from understudy_store.engines.postgres.writer import Writer, check_complete, resign
 from understudy_store.errors import StoreError, StoreFencedError
 from understudy_store.records import Row
 
@@ -117,17 +117,9 @@ class PostgresEngine:
                     self._resign()
 
     def _resign(self) -> None:
-        """Give the store back: whoever opens it next need not wait for a pulse to grow old."""
-        texts, keys = self._statements, self._writer.keys
-
-        def act(connection: Connection) -> None:
-            with connection.transaction():
-                connection.execute(texts.resign, keys)
-                connection.execute(texts.stop_pulse, keys)
-
         link = Link(self._connector, _nothing_with)
         try:
-            link.run(act)
+            link.run(lambda connection: resign(connection, self._statements, self._writer))
         finally:
             link.close()
 

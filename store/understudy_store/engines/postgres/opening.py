@@ -7,16 +7,16 @@ and end as soon as the store's owner does not want it any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import psycopg
 from msgspec import MsgspecError
 from psycopg.conninfo import make_conninfo
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable
 from psycopg.pq import PGconn, Ping
 from sqlalchemy import Connection as CoreConnection
-from sqlalchemy import Engine as CoreEngine
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
@@ -34,7 +34,7 @@ from understudy_store.engines.postgres.connections import (
 from understudy_store.engines.postgres.rows_writer import write_memtable
 from understudy_store.engines.postgres.schema import create, enter, migrate, revision_of
 from understudy_store.engines.postgres.statements import Statements
-from understudy_store.engines.postgres.writer import LEASE_S, Writer, fenced_error, register
+from understudy_store.engines.postgres.writer import LEASE_S, Writer, fenced_error, register, resign
 from understudy_store.errors import (
     OpeningStoppedError,
     StoreAccessError,
@@ -78,11 +78,9 @@ class Opener:
         """
         try:
             self._check()
-            self._make()
-            with self._connector.open() as connection:
-                writer = register(connection, self._statements)
-            self._connector.application_name = session_name(self._schema, writer.id)
-            self._take_over(writer)
+            with _Core(lambda: self._connector.open(autocommit=False)) as core:
+                writer = self._begin(core)
+                self._take_over(core, writer)
         except psycopg.Error as error:
             raise plain(error) from None
         return writer
@@ -129,70 +127,81 @@ class Opener:
             check_server(connection, self._name, self._opening.tell)
         # It accepts writes by now, so the next attempt will do.
 
-    def _make(self) -> None:
-        """Make the schema if there is none, and refuse what is none of ours."""
-        with self._core() as engine, engine.begin() as connection:
-            enter(connection, self._schema)
-            if revision_of(connection, self._schema, self._name) is None:
-                create(connection, self._schema)
+    def _begin(self, core: CoreConnection) -> Writer:
+        """Make the schema if there is none, refuse what is none of ours, and make the writer."""
+        with core.begin():
+            enter(core, self._schema)
+            if revision_of(core, self._schema, self._name) is None:
+                create(core, self._schema)
+            connection = _driver_of(core)
+            writer = register(connection, self._statements)
+            name = session_name(self._schema, writer.id)
+            connection.execute("select set_config('application_name', %s, false)", (name,))
+        self._connector.application_name = name
+        return writer
 
     # ---- the broker before ----------------------------------------------------------------------
 
-    def _take_over(self, writer: Writer) -> None:
+    def _take_over(self, core: CoreConnection, writer: Writer) -> None:
         began = time.monotonic()
         told = False
-        ending = False
-        while True:
-            with self._connector.open() as connection:
-                rows = connection.execute(self._statements.earlier, writer.keys).fetchall()
-                alive = [name for _, name, age in rows if age is not None and age < LEASE_S]
-                if not alive:
-                    self._end_sessions(connection, [id_ for id_, _, _ in rows])
-            if not alive:
-                try:
-                    if self._fence(writer):
-                        return
-                except LockNotAvailable:
-                    pass  # a session of it has begun since, or holds out
-            elif time.monotonic() - began >= LIVE_S:
-                self._give_up(writer, alive[0])
-            elif not told:
+        while not self._took_over(core, writer):
+            alive = self._alive(core, writer)
+            if alive and time.monotonic() - began >= LIVE_S:
+                self._give_up(core, writer, alive)
+            if alive and not told:
                 told = True
                 self._opening.tell(
-                    f"waiting for {alive[0]}, which has the store {self._name} open: it takes up "
+                    f"waiting for {alive}, which has the store {self._name} open: it takes up "
                     f"to {LEASE_S:.0f} s until it counts as gone if it was killed"
                 )
-            ending = ending or self._opening.is_unwanted()
-            if ending:
-                self._resign(writer)
+            if self._opening.is_unwanted():
+                self._resign(core, writer)
             self._pause("another broker has it open")
 
-    def _give_up(self, writer: Writer, name: str) -> NoReturn:
-        self._resign(writer)
+    def _alive(self, core: CoreConnection, writer: Writer) -> str | None:
+        """Return the name of an earlier broker that lives; else end what they may have open."""
+        with core.begin():
+            connection = _driver_of(core)
+            rows = connection.execute(self._statements.earlier, writer.keys).fetchall()
+            for _, name, age in rows:
+                if age is not None and age < LEASE_S:
+                    return str(name)
+            self._end_sessions(connection, [id_ for id_, _, _ in rows])
+        return None
+
+    def _end_sessions(self, connection: Connection, writers: Sequence[int]) -> None:
+        """End the sessions of earlier brokers: paused, one could hold its lock for hours.
+
+        The fence does not depend on this, and the sessions of another role may not be ended.
+        """
+        names = [session_name(self._schema, id_) for id_ in writers]
+        with suppress(InsufficientPrivilege), connection.transaction():
+            connection.execute(self._statements.end_sessions, {"names": names})
+
+    def _took_over(self, core: CoreConnection, writer: Writer) -> bool:
+        """Try to take over; return whether it was done. It is not while an earlier broker lives."""
+        if self._alive(core, writer):
+            return False
+        try:
+            return self._fence(core, writer)
+        except LockNotAvailable:
+            return False  # a session of it has begun since, or holds out
+
+    def _give_up(self, core: CoreConnection, writer: Writer, name: str) -> NoReturn:
+        self._resign(core, writer)
         raise StoreLockedError(
             f"the store {self._name} is open in {name}, which is alive. Stop that one first, or "
             "talk to it instead of opening its store; another deployment needs a schema of its "
             "own, by '?schema=NAME' at the end of the URL"
         )
 
-    def _resign(self, writer: Writer) -> None:
+    def _resign(self, core: CoreConnection, writer: Writer) -> None:
         """Leave nothing that the next opening would have to wait for."""
-        with self._connector.open() as connection, connection.transaction():
-            connection.execute(self._statements.resign, writer.keys)
-            connection.execute(self._statements.stop_pulse, writer.keys)
+        with core.begin():
+            resign(_driver_of(core), self._statements, writer)
 
-    def _end_sessions(self, connection: Connection, writers: list[int]) -> None:
-        """End what earlier brokers may have open: paused, one could hold its lock for hours.
-
-        The fence does not depend on it, and another role's sessions may not be ended.
-        """
-        names = [session_name(self._schema, id_) for id_ in writers]
-        try:
-            connection.execute(self._statements.end_sessions, {"names": names})
-        except psycopg.errors.InsufficientPrivilege:
-            return
-
-    def _fence(self, writer: Writer) -> bool:
+    def _fence(self, core: CoreConnection, writer: Writer) -> bool:
         """Fence all earlier writers and bring in what they committed; return whether it was done.
 
         One transaction, at READ COMMITTED. Its own row comes first: a writer that is fenced itself
@@ -200,7 +209,7 @@ class Opener:
         whatever was committed before it.
         """
         texts, keys = self._statements, writer.keys
-        with self._core() as engine, engine.connect() as core, core.begin() as transaction:
+        with core.begin() as transaction:
             enter(core, self._schema)
             connection = _driver_of(core)
             connection.execute(f"set local lock_timeout = {_LOCK_MS}")
@@ -250,9 +259,6 @@ class Opener:
 
     # ---- helpers --------------------------------------------------------------------------------
 
-    def _core(self) -> _Core:
-        return _Core(lambda: self._connector.open(autocommit=False))
-
     def _pause(self, why: str) -> None:
         if self._opening.is_unwanted():
             raise OpeningStoppedError(f"the store {self._name} was not opened: {why}")
@@ -260,7 +266,7 @@ class Opener:
 
 
 class _Core:
-    """SQLAlchemy's engine over connections of ours, for the schema; its errors are the driver's."""
+    """A connection of SQLAlchemy over one of ours, for the schema; errors are the driver's."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._engine = create_engine(
@@ -271,10 +277,12 @@ class _Core:
             use_native_hstore=False,
         )
 
-    def __enter__(self) -> CoreEngine:
-        return self._engine
+    def __enter__(self) -> CoreConnection:
+        self._connection = self._engine.connect()
+        return self._connection
 
     def __exit__(self, *exc: Any) -> None:
+        self._connection.close()
         self._engine.dispose()
         error = exc[1]
         if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error):

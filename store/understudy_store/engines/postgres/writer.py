@@ -55,6 +55,13 @@ def register(connection: Connection, statements: Statements) -> Writer:
     return writer
 
 
+def resign(connection: Connection, statements: Statements, writer: Writer) -> None:
+    """Give the store back: whoever opens it next need not wait for a pulse to grow old."""
+    with connection.transaction():
+        connection.execute(statements.resign, writer.keys)
+        connection.execute(statements.stop_pulse, writer.keys)
+
+
 def check_complete(
     connection: Connection, statements: Statements, writer: Writer, acknowledged: int
 ) -> int:
