@@ -137,7 +137,9 @@ class Cluster:
             file.write("".join(f"{setting}\n" for setting in settings))
 
     def start(self) -> None:
-        """Start the server, and return when it can be connected to."""
+        """Start the server if it does not run, and return when it can be connected to."""
+        if self._server is not None:
+            return
         self._server = subprocess.Popen(
             [self._programs / "postgres", "-D", self._data, "-p", str(self.port)],
             **_account(),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.cluster import Cluster, find_programs, rows
+from tests.cluster import Cluster, rows
 from tests.integration.store.postgres_world import (
     commit,
     end_sessions,
@@ -39,17 +39,10 @@ from understudy_store.errors import StoreError
 
 
 @pytest.fixture
-def own() -> Iterator[Cluster]:
-    """A server that the test may stop."""
-    programs = find_programs()
-    assert programs is not None
-    cluster = Cluster(programs)
-    try:
-        cluster.make()
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.remove()
+def own(postgres: Cluster) -> Iterator[Cluster]:
+    """The server, which the test may stop."""
+    yield postgres
+    postgres.start()
 
 
 def cut(engine: PostgresEngine) -> None:
