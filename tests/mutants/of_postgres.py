@@ -40,7 +40,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a takeover sees the commits that it waited for",
         f"{_ENGINE}.connections.Connector.open",
-        swap("psycopg.IsolationLevel.READ_COMMITTED", "psycopg.IsolationLevel.REPEATABLE_READ"),
+        swap("psycopg.IsolationLevel.READ_COMMITTED", "psycopg.IsolationLevel(3)"),
         f"{_FENCE}::test_a_takeover_sees_the_commit_that_it_waited_for",
     ),
     _mutant(
