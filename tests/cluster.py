@@ -25,9 +25,10 @@ from understudy.bench.deployment import free_port
 #: PostgreSQL refuses to run as root, so its programs then run as this user.
 _USER: Final = "nobody"
 ROLE: Final = "understudy"
-#: Memory is for other tests, and a loss of power is not what these are about, but a commit costs
-#: here what it costs elsewhere.
+#: Commits are durable as on a user's server, but for a loss of power: see `_folder`.
 _SETTINGS: Final = (
+    "fsync = on",
+    "max_wal_size = 96MB",
     "listen_addresses = '127.0.0.1'",
     "shared_buffers = 32MB",
     "max_connections = 60",
@@ -36,6 +37,9 @@ _SETTINGS: Final = (
     "log_min_messages = fatal",
     "autovacuum_naptime = 600s",
 )
+
+#: room for some clusters
+_MEMORY_BYTES: Final = 1 << 30
 
 _names = count(1)
 
@@ -63,6 +67,17 @@ def _account() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
+def _folder() -> Path:
+    """Make a folder for a cluster.
+
+    It is in memory where there is much, so that tests do not wait for a busy disk: what they check
+    survives the end of processes, but not a loss of power.
+    """
+    memory = Path("/dev/shm")
+    there = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _MEMORY_BYTES
+    return Path(tempfile.mkdtemp(prefix="understudy-postgres-", dir=memory if there else None))
+
+
 class Cluster:
     """A server, stopped at first, whose files are in a folder of its own.
 
@@ -73,8 +88,9 @@ class Cluster:
     """
 
     def __init__(self, programs: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
+        self.folder = _folder()
         self._own(self.folder)
+        self._install: Path | None = None
         self._programs = self._reachable(programs)
         self.port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
@@ -94,9 +110,11 @@ class Cluster:
         )
         if probe.returncode == 0:
             return programs
-        copy = self.folder / "install"
-        shutil.copytree(programs.parent, copy)
-        return copy / "bin"
+        # Files in memory may not be allowed to run.
+        self._install = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
+        self._install.chmod(0o755)
+        shutil.copytree(programs.parent, self._install / "pginstall")
+        return self._install / "pginstall" / "bin"
 
     def run(self, program: str, *args: str | Path) -> None:
         """Run one of the server's programs."""
@@ -184,6 +202,8 @@ class Cluster:
         """Stop the server and remove its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._install is not None:
+            shutil.rmtree(self._install)
 
     # ---- databases ------------------------------------------------------------------------------
 

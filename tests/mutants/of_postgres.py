@@ -97,8 +97,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "living-broker-fenced",
         None,
         "a broker that lives keeps its store",
-        f"{_ENGINE}.opening.Opener._alive",
-        swap("age < LEASE_S", "age < 0"),
+        f"{_ENGINE}.writer.LEASE_S",
+        swap("3.0", "0.0"),
         f"{_FENCE}::test_a_broker_that_is_alive_is_waited_for_and_named",
     ),
     _mutant(

@@ -36,11 +36,14 @@ TELL_S: Final = 30.0
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
 #: The session is gone, or the server takes none at the moment.
 _LOST: Final = ("08", "57P", "53300")
-#: What the engine relies on, whatever the defaults of the role and the database are.
+#: What the engine relies on, whatever the defaults of the role and the database are. Statements
+#: find their rows by a key or in the order of an index. But the plan of a prepared one is made
+#: once, maybe while the table is so small that reading all of it is quicker, and then kept.
 _SETTINGS: Final = (
     "set default_transaction_isolation = 'read committed'; set statement_timeout = 0; "
     "set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; "
-    "set idle_session_timeout = 0"
+    "set idle_session_timeout = 0; "
+    "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off"
 )
 _ADVICE: Final = {
     "25006": "The server takes no writes: it is a standby now, or was made read only. Name all "
@@ -87,6 +90,8 @@ class Connector:
         try:
             # Several statements go in one round trip, which is why these are not parameters.
             connection.execute(_SETTINGS)
+            # Only what says so is prepared.
+            connection.prepare_threshold = None
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             connection.autocommit = autocommit
         except BaseException:

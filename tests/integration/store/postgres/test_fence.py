@@ -30,9 +30,10 @@ from understudy_store.changes import Changes
 from understudy_store.engines.base import Opening
 from understudy_store.engines.journaled.journal_records import encode
 from understudy_store.engines.postgres import opening as opening_module
-from understudy_store.engines.postgres import pulse
+from understudy_store.engines.postgres import pulse, table
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.postgres.opening import Opener, session_name
+from understudy_store.engines.postgres.rows_writer import write_memtable
 from understudy_store.errors import (
     OpeningStoppedError,
     StoreError,
@@ -159,13 +160,21 @@ def test_a_takeover_waits_for_a_follower(
     insert(engine, "a", "b")
     grow_old(url)
     begun, go = threading.Event(), threading.Event()
+    failed: list[BaseException] = []
 
-    def pause() -> None:
+    def written(*args: Any) -> None:
+        write_memtable(*args)
         begun.set()
         assert go.wait(30)
 
-    engine._table.pause = pause
-    flusher = threading.Thread(target=lambda: flush(engine))
+    def work() -> None:
+        try:
+            flush(engine)
+        except StoreError as error:
+            failed.append(error)
+
+    monkeypatch.setattr(table, "write_memtable", written)
+    flusher = threading.Thread(target=work)
     flusher.start()
     assert begun.wait(10)
     name = next_name(url)
@@ -174,6 +183,7 @@ def test_a_takeover_waits_for_a_follower(
         go.set()
         flusher.join()
         other = taken()
+    assert not failed
     assert ids_of(other) == ["a", "b"]
     other.close()
 
@@ -272,6 +282,7 @@ def test_a_writer_that_was_fenced_takes_nothing_over(
     with pytest.raises(StoreFencedError):
         opened(url)
     monkeypatch.undo()
+    assert in_journal(url) == [(epoch_of(engine), 1)]
     other = opened(url)
     assert ids_of(other) == ["a"]
     other.close()

@@ -134,9 +134,10 @@ def test_a_standby_that_does_not_know_this_broker_is_noticed(
         )
     other = opened(there)
     assert other._writer.id == engine._writer.id
+    for id_ in ("c", "d", "e"):
+        insert(other, id_)
     with pytest.raises(StoreRolledBackError, match="has lost its last 2 commits"):
-        insert(engine, "c")
+        insert(engine, "f")
     engine.close()
-    insert(other, "c")
-    assert ids_of(other) == ["c"]
+    assert ids_of(other) == ["c", "d", "e"]
     other.close()
