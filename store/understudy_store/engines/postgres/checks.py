@@ -1,4 +1,4 @@
-"""What a server must be like: its settings are looked at when a store is opened.
+"""Checks of a server: its settings are looked at when a store is opened.
 
 Each refusal names the setting, why the store needs it, and what to do.
 """

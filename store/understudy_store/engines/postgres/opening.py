@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import psycopg
 from msgspec import MsgspecError
@@ -18,7 +18,7 @@ from psycopg.errors import InsufficientPrivilege, LockNotAvailable
 from psycopg.pq import PGconn, Ping
 from sqlalchemy import Connection as CoreConnection
 from sqlalchemy import NullPool, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from understudy_store.engines.base import Opening
 from understudy_store.engines.journaled.memtable import Memtable
@@ -32,7 +32,7 @@ from understudy_store.engines.postgres.connections import (
     plain,
 )
 from understudy_store.engines.postgres.rows_writer import write_memtable
-from understudy_store.engines.postgres.schema import create, enter, migrate, revision_of
+from understudy_store.engines.postgres.schema import create, is_current, lock, migrate, revision_of
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import LEASE_S, Writer, fenced_error, register, resign
 from understudy_store.errors import (
@@ -80,7 +80,13 @@ class Opener:
             self._check()
             with _Core(lambda: self._connector.open(autocommit=False)) as core:
                 writer = self._begin(core)
-                self._take_over(core, writer)
+                try:
+                    self._take_over(core, writer)
+                except BaseException:
+                    # Nobody is to wait for this one.
+                    with suppress(psycopg.Error, SQLAlchemyError), core.begin():
+                        resign(_driver_of(core), self._statements, writer)
+                    raise
         except psycopg.Error as error:
             raise plain(error) from None
         return writer
@@ -130,9 +136,10 @@ class Opener:
     def _begin(self, core: CoreConnection) -> Writer:
         """Make the schema if there is none, refuse what is none of ours, and make the writer."""
         with core.begin():
-            enter(core, self._schema)
             if revision_of(core, self._schema, self._name) is None:
-                create(core, self._schema)
+                lock(core, self._schema)
+                if revision_of(core, self._schema, self._name) is None:
+                    create(core, self._schema)
             connection = _driver_of(core)
             writer = register(connection, self._statements)
             name = session_name(self._schema, writer.id)
@@ -148,15 +155,17 @@ class Opener:
         while not self._took_over(core, writer):
             alive = self._alive(core, writer)
             if alive and time.monotonic() - began >= LIVE_S:
-                self._give_up(core, writer, alive)
+                raise StoreLockedError(
+                    f"the store {self._name} is open in {alive}, which is alive. Stop that one "
+                    "first, or talk to it instead of opening its store; another deployment needs a "
+                    "schema of its own, by '?schema=NAME' at the end of the URL"
+                )
             if alive and not told:
                 told = True
                 self._opening.tell(
                     f"waiting for {alive}, which has the store {self._name} open: it takes up "
                     f"to {LEASE_S:.0f} s until it counts as gone if it was killed"
                 )
-            if self._opening.is_unwanted():
-                self._resign(core, writer)
             self._pause("another broker has it open")
 
     def _alive(self, core: CoreConnection, writer: Writer) -> str | None:
@@ -188,19 +197,6 @@ class Opener:
         except LockNotAvailable:
             return False  # a session of it has begun since, or holds out
 
-    def _give_up(self, core: CoreConnection, writer: Writer, name: str) -> NoReturn:
-        self._resign(core, writer)
-        raise StoreLockedError(
-            f"the store {self._name} is open in {name}, which is alive. Stop that one first, or "
-            "talk to it instead of opening its store; another deployment needs a schema of its "
-            "own, by '?schema=NAME' at the end of the URL"
-        )
-
-    def _resign(self, core: CoreConnection, writer: Writer) -> None:
-        """Leave nothing that the next opening would have to wait for."""
-        with core.begin():
-            resign(_driver_of(core), self._statements, writer)
-
     def _fence(self, core: CoreConnection, writer: Writer) -> bool:
         """Fence all earlier writers and bring in what they committed; return whether it was done.
 
@@ -210,7 +206,6 @@ class Opener:
         """
         texts, keys = self._statements, writer.keys
         with core.begin() as transaction:
-            enter(core, self._schema)
             connection = _driver_of(core)
             connection.execute(f"set local lock_timeout = {_LOCK_MS}")
             if connection.execute(texts.unfenced, keys).fetchone() is None:
@@ -231,7 +226,9 @@ class Opener:
     def _migrate(self, core: CoreConnection) -> None:
         revision = revision_of(core, self._schema, self._name)
         assert revision is not None
-        migrate(core, revision)
+        if not is_current(revision):
+            lock(core, self._schema)
+            migrate(core)
 
     def _left(self, connection: Connection, writer: Writer) -> Memtable:
         """Return the commits in the journals of earlier writers."""

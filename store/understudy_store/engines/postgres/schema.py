@@ -1,6 +1,8 @@
 """The schema of a PostgreSQL store: the tables of `engines.sql`, and those of the fence.
 
-Made or migrated within the caller's transaction, under a lock that one opener has at a time.
+They are made or migrated within the caller's transaction, under a lock that one opener has at a
+time. An opening that has nothing to change takes no such lock, because a broker that is paused
+while it opens could hold it for hours.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ def metadata_of() -> MetaData:
     return metadata
 
 
-def enter(connection: Connection, schema: str) -> None:
-    """Work in `schema` until the end of the transaction, alone among all that open it."""
+def lock(connection: Connection, schema: str) -> None:
+    """Work in `schema` until the end of the transaction, alone among all that change its tables."""
     key = crc32(f"understudy {schema}".encode())
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key})
     connection.exec_driver_sql(f'set local search_path to "{schema}"')
@@ -111,7 +113,7 @@ def revision_of(connection: Connection, schema: str, name: str) -> str | None:
 
 
 def create(connection: Connection, schema: str) -> None:
-    """Make an empty store in `schema`, which has nothing yet."""
+    """Make an empty store in `schema`, after `lock` and if it still has nothing."""
     exists = text("select 1 from pg_namespace where nspname = :schema")
     if connection.execute(exists, {"schema": schema}).first() is None:
         # A role may be allowed to use the schema that was made for it, and none else.
@@ -122,7 +124,11 @@ def create(connection: Connection, schema: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def migrate(connection: Connection, revision: str) -> None:
-    """Bring the schema up to date, after `enter`."""
-    if revision != migrations.HEAD:
-        migrations.upgrade(connection)
+def is_current(revision: str) -> bool:
+    """Return whether nothing is to be migrated."""
+    return revision == migrations.HEAD
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the tables up to date, after `lock`."""
+    migrations.upgrade(connection)

@@ -21,7 +21,7 @@ from understudy_store.engines.sql.tables import (
 )
 
 #: Name of the temporary table that holds the rows of an update. Every session has its own.
-GIVEN: Final = "understudy_given"
+GIVEN: Final = "pg_temp.understudy_given"
 #: types of columns, as COPY in its binary format is told them
 _TYPES: Final = {Text: "text", BigInteger: "int8", Integer: "int4", LargeBinary: "bytea"}
 

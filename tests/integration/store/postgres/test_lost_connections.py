@@ -155,27 +155,24 @@ def test_a_followers_write_that_was_done_is_not_done_again(
 def test_sessions_are_ended_in_the_middle_of_commits(postgres: Cluster, url: str) -> None:
     """Each commit settles the row of the one before, so each must be there once, in order."""
     engine = opened(url)
-    done = threading.Event()
+    draw = random.Random(7)
     ended: list[int] = []
-
-    def trouble() -> None:
-        draw = random.Random(7)
-        while not done.wait(draw.uniform(0.05, 0.5)):
-            ended.append(end_sessions(postgres, engine))
-
-    thread = threading.Thread(target=trouble)
-    thread.start()
     count = 120
-    try:
-        for n in range(count):
-            before = [settled(row(f"p.{n - 1}"), n)] if n else []
-            commit(engine, Changes(n + 1, inserted=[row(f"p.{n}")], updated=before))
-            if n % 10 == 0:
-                flush(engine)
-            assert [each.promise.id for each in engine.find([f"p.{n}"])] == [f"p.{n}"]
-    finally:
-        done.set()
-        thread.join()
+    timers: list[threading.Timer] = []
+    for n in range(count):
+        if n % 8 == 4:
+            # At any moment of the next commits, and of what the follower does.
+            delay_s = draw.uniform(0.0, 0.02)
+            trouble = threading.Timer(delay_s, lambda: ended.append(end_sessions(postgres, engine)))
+            trouble.start()
+            timers.append(trouble)
+        before = [settled(row(f"p.{n - 1}"), n)] if n else []
+        commit(engine, Changes(n + 1, inserted=[row(f"p.{n}")], updated=before))
+        if n % 10 == 0:
+            flush(engine)
+        assert [each.promise.id for each in engine.find([f"p.{n}"])] == [f"p.{n}"]
+    for trouble in timers:
+        trouble.join()
     kill(engine, url)
     assert sum(ended) > 3
     again = opened(url)

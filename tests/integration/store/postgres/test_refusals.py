@@ -17,6 +17,7 @@ from tests.support import eventually
 from understudy_store.engines.base import Opening
 from understudy_store.engines.postgres import checks, connections
 from understudy_store.engines.postgres.address import parse
+from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.errors import (
     OpeningStoppedError,
     StoreAccessError,
@@ -188,14 +189,15 @@ def test_a_database_that_is_down_is_waited_for(postgres: Cluster, url: str) -> N
     try:
         told: list[str] = []
         opening = Opening(tell=told.append)
-        made: list[object] = []
-        thread = threading.Thread(target=lambda: made.append(opened(url, opening).close()))
+        made: list[PostgresEngine] = []
+        thread = threading.Thread(target=lambda: made.append(opened(url, opening)))
         thread.start()
         eventually(lambda: any("waiting for the database" in text for text in told))
     finally:
         postgres.start()
     thread.join(30)
-    assert made == [None]
+    assert ids_of(made[0]) == []
+    made[0].close()
 
 
 def test_the_wait_for_a_database_ends_when_it_is_unwanted() -> None:

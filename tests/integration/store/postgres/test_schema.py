@@ -6,13 +6,22 @@ import psycopg
 import pytest
 
 from tests.cluster import Cluster, rows
-from tests.integration.store.postgres_world import epoch_of, flush
+from tests.integration.store.postgres_world import (
+    epoch_of,
+    flush,
+    grow_old,
+    ids_of,
+    insert,
+    opened,
+    settle,
+)
 from tests.support import eventually
 from tests.unit.store.samples import settled, targeted
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch, TaskPreload, TaskSearch
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.sql import migrations
+from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.tables import METADATA
 
 
@@ -83,16 +92,7 @@ def test_reads_use_an_index(
     engine: PostgresEngine,
 ) -> None:
     """Where there is a choice, it is that of the server; so all others are taken from it."""
-    queries = engine._table._queries
-    match what:
-        case None:
-            text, values = queries.pending, {}
-        case TaskPreload():
-            text, values = queries.compiled(queries.preload(what))
-        case PromiseSearch():
-            text, values = queries.compiled(queries.search_promises(what, 1))
-        case TaskSearch():
-            text, values = queries.compiled(queries.search_tasks(what, 1))
+    text, values = _compiled(engine._table._queries, what)
     schema = engine._connector.address.schema
     with psycopg.connect(postgres.url_of("postgres")) as connection:
         connection.execute("set enable_seqscan = off; set enable_bitmapscan = off")
@@ -103,3 +103,39 @@ def test_reads_use_an_index(
         plan = connection.execute(f"explain {text}".encode(), values or None).fetchall()
         connection.rollback()
     assert index in "\n".join(line for (line,) in plan)
+
+
+def _compiled(
+    queries: Queries, what: TaskPreload | PromiseSearch | TaskSearch | None
+) -> tuple[str, dict[str, object]]:
+    match what:
+        case None:
+            return queries.pending, {}
+        case TaskPreload():
+            return queries.compiled(queries.preload(what))
+        case PromiseSearch():
+            return queries.compiled(queries.search_promises(what, 1))
+        case TaskSearch():
+            return queries.compiled(queries.search_tasks(what, 1))
+
+
+def test_a_dump_of_a_running_store_is_a_store(
+    postgres: Cluster, engine: PostgresEngine, url: str
+) -> None:
+    """With its journal, as of one moment; it opens like that of a broker that was killed."""
+    insert(engine, "a", "b")
+    flush(engine)
+    settle(engine, 7, "a")
+    schema = engine._connector.address.schema
+    file = postgres.folder / f"{schema}.dump"
+    name = postgres.new_database()
+    source = ("-h", "127.0.0.1", "-p", str(postgres.port), "-U", "understudy")
+    postgres.run("pg_dump", *source, "-Fc", "-n", schema, "-f", file, "postgres")
+    postgres.run("pg_restore", *source, "-d", name, file)
+    copy = f"{postgres.url_of(name)}?schema={schema}"
+    grow_old(copy)
+    restored = opened(copy)
+    assert ids_of(restored) == ["a", "b"]
+    assert [each.promise.settled_at for each in restored.find(["a"])] == [7]
+    assert epoch_of(restored) > epoch_of(engine)
+    restored.close()
