@@ -14,6 +14,7 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,8 @@ _SETTINGS: Final = (
     "max_wal_size = 96MB",
     "listen_addresses = '127.0.0.1'",
     "shared_buffers = 32MB",
+    # in the folder, and so removed with it
+    "dynamic_shared_memory_type = mmap",
     "max_connections = 60",
     "wal_level = replica",
     "max_wal_senders = 4",
@@ -107,16 +110,18 @@ class Cluster:
             os.chown(path, account["user"], account["group"])
 
     def _reachable(self, programs: Path) -> Path:
-        probe = subprocess.run(
-            [programs / "postgres", "--version"], **_account(), cwd="/", capture_output=True
-        )
-        if probe.returncode == 0:
+        command = [programs / "postgres", "--version"]
+        with suppress(PermissionError):
+            subprocess.run(command, **_account(), cwd="/", capture_output=True, check=True)
             return programs
         # Files in memory may not be allowed to run.
         self._install = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
         self._install.chmod(0o755)
-        shutil.copytree(programs.parent, self._install / "pginstall")
-        return self._install / "pginstall" / "bin"
+        package = programs.parents[1]
+        # The programs find their libraries beside the package.
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(folder, self._install / folder.name)
+        return self._install / programs.relative_to(package.parent)
 
     def run(self, program: str, *args: str | Path) -> None:
         """Run one of the server's programs."""
