@@ -110,7 +110,7 @@ class Cluster:
             os.chown(path, account["user"], account["group"])
 
     def _reachable(self, programs: Path) -> Path:
-        command = [programs / "postgres", "--version"]
+        command = [str(programs / "postgres"), "--version"]
         with suppress(PermissionError):
             subprocess.run(command, **_account(), cwd="/", capture_output=True, check=True)
             return programs

@@ -9,6 +9,7 @@ each case is said where the work is. Each new connection is looked over before i
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from threading import Event, Lock
@@ -19,6 +20,10 @@ import psycopg
 from understudy_store.engines.base import Opening
 from understudy_store.engines.postgres.address import Address
 from understudy_store.errors import StoreError
+
+# The driver logs what it cannot undo over a lost connection, which nobody needs to know. Without a
+# handler this would go to the standard error, between the lines of the broker's log.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -218,10 +223,15 @@ class Link:
 
     def _is_lost(self, error: psycopg.Error) -> bool:
         """Return whether the connection is gone, or could not be made."""
-        connection, state = self._connection, error.sqlstate
-        if state is None:
-            return connection is None or connection.closed
-        return state.startswith(_LOST) or (connection is not None and connection.closed)
+        gone = self._connection is not None and self._connection.closed
+        return gone or means_lost(error)
+
+
+def means_lost(error: psycopg.Error) -> bool:
+    """Return whether an error says that a connection is gone, or could not be made."""
+    if error.sqlstate is None:  # the driver's own words; others are about values, for example
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate.startswith(_LOST)
 
 
 def plain(error: psycopg.Error) -> StoreError:

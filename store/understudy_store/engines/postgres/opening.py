@@ -28,6 +28,7 @@ from understudy_store.engines.postgres.connections import (
     TELL_S,
     Connection,
     Connector,
+    means_lost,
     message_of,
     plain,
 )
@@ -65,6 +66,8 @@ class Opener:
         self._opening = opening
         self._name = connector.address.name
         self._schema = connector.address.schema
+        #: the writer of an attempt whose connection was lost
+        self._left_behind: Writer | None = None
 
     def open(self) -> Writer:
         """Make a writer that has the store for itself.
@@ -76,19 +79,29 @@ class Opener:
         OpeningStoppedError
             As `opening` wishes.
         """
-        try:
-            self._check()
-            with _Core(lambda: self._connector.open(autocommit=False)) as core:
-                writer = self._begin(core)
-                try:
-                    self._take_over(core, writer)
-                except BaseException:
-                    # Nobody is to wait for this one.
-                    with suppress(psycopg.Error, SQLAlchemyError), core.begin():
-                        resign(_driver_of(core), self._statements, writer)
+        while True:
+            try:
+                self._check()
+                with _Core(lambda: self._connector.open(autocommit=False)) as core:
+                    return self._open(core)
+            except (psycopg.Error, DBAPIError) as raised:
+                error = raised.orig if isinstance(raised, DBAPIError) else raised
+                if not isinstance(error, psycopg.Error):
                     raise
-        except psycopg.Error as error:
-            raise plain(error) from None
+                if not means_lost(error):
+                    raise plain(error) from None
+            self._pause("the connection to the database was lost")
+
+    def _open(self, core: CoreConnection) -> Writer:
+        writer = self._begin(core)
+        try:
+            self._take_over(core, writer)
+        except BaseException:
+            # Nobody is to wait for this one, and if it cannot be said now, then the next time.
+            self._left_behind = writer
+            with suppress(psycopg.Error, SQLAlchemyError), core.begin():
+                resign(_driver_of(core), self._statements, writer)
+            raise
         return writer
 
     # ---- the server -----------------------------------------------------------------------------
@@ -103,7 +116,7 @@ class Opener:
                     check_server(connection, self._name, self._opening.tell)
                 return
             except psycopg.OperationalError as error:
-                if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
+                if not means_lost(error):
                     raise
                 self._refuse_if_up(error)
                 now = time.monotonic()
@@ -141,6 +154,8 @@ class Opener:
                 if revision_of(core, self._schema, self._name) is None:
                     create(core, self._schema)
             connection = _driver_of(core)
+            if self._left_behind is not None:
+                resign(connection, self._statements, self._left_behind)
             writer = register(connection, self._statements)
             name = session_name(self._schema, writer.id)
             connection.execute("select set_config('application_name', %s, false)", (name,))
@@ -263,7 +278,7 @@ class Opener:
 
 
 class _Core:
-    """A connection of SQLAlchemy over one of ours, for the schema; errors are the driver's."""
+    """A connection of SQLAlchemy over one of ours, for the schema."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._engine = create_engine(
@@ -281,9 +296,6 @@ class _Core:
     def __exit__(self, *exc: Any) -> None:
         self._connection.close()
         self._engine.dispose()
-        error = exc[1]
-        if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error):
-            raise error.orig from None
 
 
 def session_name(schema: str, writer: int) -> str:

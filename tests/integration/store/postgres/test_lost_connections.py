@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from sqlalchemy import Connection as CoreConnection
 
 from tests.cluster import Cluster, rows
 from tests.integration.store.postgres_world import (
@@ -35,6 +36,8 @@ from understudy_store.changes import Changes
 from understudy_store.engines.base import Opening
 from understudy_store.engines.postgres import connections
 from understudy_store.engines.postgres.engine import PostgresEngine
+from understudy_store.engines.postgres.opening import Opener
+from understudy_store.engines.postgres.writer import Writer
 from understudy_store.errors import StoreError
 
 
@@ -183,6 +186,34 @@ def test_sessions_are_ended_in_the_middle_of_commits(postgres: Cluster, url: str
 
 def _numbered(count: int) -> list[str]:
     return [f"p.{n}" for n in range(count)]
+
+
+def test_a_connection_that_is_lost_while_the_store_is_opened(
+    postgres: Cluster, url: str, idle: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The opening begins anew, and does not wait for its own first attempt."""
+    fence = Opener._fence
+    attempts: list[int] = []
+
+    def lost_once(self: Opener, core: CoreConnection, writer: Writer) -> bool:
+        attempts.append(writer.id)
+        if len(attempts) == 1:
+            with postgres.admin() as admin:
+                query = (
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where application_name = %s"
+                )
+                admin.execute(query, (self._connector.application_name,))
+        return fence(self, core, writer)
+
+    monkeypatch.setattr(Opener, "_fence", lost_once)
+    told: list[str] = []
+    engine = opened(url, Opening(tell=told.append))
+    first, second = attempts
+    assert second > first
+    assert not any("waiting" in text for text in told)
+    assert rows(url, "select id from writer where not fenced") == [(second,)]
+    engine.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
