@@ -25,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: agents help demo test check lint types unit crashes simulate differential powerloss fuzz mutants chaos format lock clean
+.PHONY: agents help demo test check lint types unit crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos format lock clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -57,6 +57,12 @@ simulate: $(READY) ## Simulate whole systems with faults of all kinds: SEEDS=n o
 
 differential: $(READY) ## Compare the store in memory with the one over SQLite: COMMANDS=1000000 SEED=1
 	@$(BIN)/python -m tests.differential --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1) $(ARGS)
+
+differential-postgres: $(READY) ## Compare the store in memory with the one over PostgreSQL: COMMANDS=50000 SEED=1
+	@$(BIN)/python -m tests.differential --postgres --commands $(or $(COMMANDS),50000) --seed $(or $(SEED),1) $(ARGS)
+
+takeovers: $(READY) ## Kill, stop and cut off brokers over one PostgreSQL at random: MINUTES=1 SEED=1
+	@$(BIN)/python -m tests.takeovers --minutes $(or $(MINUTES),1) --seed $(or $(SEED),1) $(ARGS)
 
 powerloss: $(READY) ## Cut the power at any moment of a store's life: IMAGES=10000 SEED=1
 	@$(BIN)/python -m tests.powerloss --images $(or $(IMAGES),10000) --seed $(or $(SEED),1) $(ARGS)

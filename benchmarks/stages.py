@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from benchmarks.cores import BROKER, CALLEE, DISPATCH, PARENT, FanOut, Meter, Steps
 from understudy_store.changes import Changes
+from understudy_store.engines.journaled.journal_records import encode
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.journal import Journal
-from understudy_store.engines.sqlite.journal_records import encode
-from understudy_store.engines.sqlite.memtable import Memtable
 
 STORE: Final = "store"
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable, Generator
-from typing import Final
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.cluster import Cluster
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A script that runs the tests in the background has the shell ignore Ctrl-C for them. The
@@ -34,6 +38,35 @@ def pytest_runtest_makereport(
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
     return report
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server of these tests' own, in which each makes a schema.
+
+    Where none is installed, the tests are skipped; in CI that is a failure.
+    """
+    # Imported here, because most tests do without.
+    try:
+        from tests.cluster import Cluster, find_programs
+    except ImportError as error:
+        _without_postgres(str(error))
+    programs = find_programs()
+    if programs is None:
+        _without_postgres("no PostgreSQL: install the development dependencies")
+    cluster = Cluster(programs)
+    try:
+        cluster.make()
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+def _without_postgres(why: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @pytest.fixture

@@ -49,6 +49,10 @@ class StoreFencedError(StoreError):
     """Another broker has taken the store over, so this one may not write any more."""
 
 
+class StoreRolledBackError(StoreError):
+    """The database no longer has commits that it had acknowledged."""
+
+
 class StoreClosedError(StoreError):
     """The store was closed before the call."""
 

@@ -27,6 +27,7 @@ from understudy_store.errors import (
     StoreFencedError,
     StoreFormatError,
     StoreGoneError,
+    StoreRolledBackError,
 )
 from understudy_store.limits import KIB
 from understudy_store.records import Row, payload_bytes
@@ -315,6 +316,12 @@ def _is_small(changes: Changes) -> bool:
 def _advice(error: Exception) -> str:
     if isinstance(error, StoreFencedError):
         return "Another broker goes on with it: stop this one, nothing is to be mended"
+    if isinstance(error, StoreRolledBackError):
+        return (
+            "If the server that had them still exists, stop everything and make it the primary "
+            "again. Otherwise these calls are lost: start again to go on without them, and "
+            "replicate synchronously from now on"
+        )
     if isinstance(error, StoreGoneError):
         return "Put back what was there, if you can, then start again"
     if isinstance(error, StoreFormatError):
@@ -334,7 +341,8 @@ def open_store(url: str, opening: Opening = OPENING) -> Store:
     Parameters
     ----------
     url
-        ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or a plain path.
+        ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, a plain path, or
+        ``postgresql://user@host/database``.
     opening
         The owner's wishes.
 

@@ -1,4 +1,4 @@
-"""Two stores that get the same commands: one keeps everything in memory, the other uses SQLite.
+"""Two stores that get the same commands: one keeps everything in memory, the other a database.
 
 The first is the reference. Its machine is never told that a batch is durable, so it forgets nothing
 until it is opened again, and it gets one command at a time. The second is driven as the broker
@@ -17,7 +17,7 @@ import msgspec
 from tests.unit.store.machine.properties import check_state
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
-from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
+from understudy_store.engines.base import Engine, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.machine.packed import all_promises
@@ -27,7 +27,7 @@ from understudy_store.records import Row
 Move: TypeAlias = Callable[[Machine], object]
 Moment: TypeAlias = Literal["early", "middle", "late"]
 #: After one batch in so many the snapshots are compared. To load one brings the journal into the
-#: file, so between two of them the journal has something to recover from.
+#: tables, so between two of them the journal has something to recover from.
 COMPARED_BATCHES = 4
 
 
@@ -35,20 +35,20 @@ class Difference(AssertionError):
     """The two stores differ."""
 
 
-def same(what: str, memory: object, sqlite: object) -> None:
+def same(what: str, memory: object, stored: object) -> None:
     """Raise `Difference` unless the two are equal."""
-    if memory == sqlite:
+    if memory == stored:
         return
-    if isinstance(memory, list) and isinstance(sqlite, list) and len(memory) == len(sqlite):
-        for n, (one, other) in enumerate(zip(memory, sqlite, strict=True)):
+    if isinstance(memory, list) and isinstance(stored, list) and len(memory) == len(stored):
+        for n, (one, other) in enumerate(zip(memory, stored, strict=True)):
             same(f"{what}[{n}]", one, other)
-    if isinstance(memory, Mapping) and isinstance(sqlite, Mapping):
-        for key in [*memory, *sqlite]:
-            same(f"{what}[{key!r}]", memory.get(key), sqlite.get(key))
-    if isinstance(memory, msgspec.Struct) and type(memory) is type(sqlite):
+    if isinstance(memory, Mapping) and isinstance(stored, Mapping):
+        for key in [*memory, *stored]:
+            same(f"{what}[{key!r}]", memory.get(key), stored.get(key))
+    if isinstance(memory, msgspec.Struct) and type(memory) is type(stored):
         for name in memory.__struct_fields__:
-            same(f"{what}.{name}", getattr(memory, name), getattr(sqlite, name))
-    raise Difference(f"{what}: in memory {memory!r}, by SQLite {sqlite!r}")
+            same(f"{what}.{name}", getattr(memory, name), getattr(stored, name))
+    raise Difference(f"{what}: in memory {memory!r}, in the database {stored!r}")
 
 
 def in_order(snapshot: Snapshot) -> Snapshot:
@@ -63,14 +63,17 @@ def in_order(snapshot: Snapshot) -> Snapshot:
     )
 
 
-class Files(Protocol):
-    """The files of the store over SQLite."""
+class Place(Protocol):
+    """The place of the store with a database: files, or a schema."""
 
     def open(self) -> Engine:
-        """Open the files as they are now."""
+        """Open it as it is now."""
 
     def leave(self, engine: Engine) -> None:
-        """Keep a copy for the next `open`, whatever happens to `engine`, which has them open."""
+        """Keep for the next `open` what SIGKILL would leave; `engine` has it open until now."""
+
+    def remove(self) -> None:
+        """Remove all of it."""
 
 
 class Side:
@@ -79,13 +82,19 @@ class Side:
     def __init__(self, engine: Engine, config: MachineConfig, now: int) -> None:
         self.engine = engine
         self.machine = Machine(config)
-        self.machine.restore(in_order(engine.load()), now)
+        snapshot = engine.load()
+        self._epoch = snapshot.epoch
+        self.machine.restore(in_order(snapshot), now)
 
     def load(self, ids: Iterable[str]) -> None:
         """Load the rows of `ids` from the engine into the machine."""
         wanted = sorted(ids)
         if wanted:
             self.machine.load(sorted(self.engine.find(wanted), key=lambda row: row.promise.id))
+
+    def commit(self, changes: Changes, reads: Sequence[Read]) -> list[Reply]:
+        """Commit to the engine; return its replies."""
+        return self.engine.commit(changes, reads, self._epoch)
 
     def owed(self) -> dict[str, Any]:
         """Take the messages that the machine owes."""
@@ -131,17 +140,17 @@ class Pair:
 
     Parameters
     ----------
-    files
-        The files of the store over SQLite.
+    place
+        The place of the other store.
     """
 
-    def __init__(self, files: Files, config: MachineConfig, now: int) -> None:
-        self._files = files
+    def __init__(self, place: Place, config: MachineConfig, now: int) -> None:
+        self._place = place
         self._config = msgspec.structs.replace(config, pack_after_ms=0)
         # Idle promises are packed at once on one side, and never on the other.
         self._warm = msgspec.structs.replace(config, pack_after_ms=2**62)
         self.memory = Side(MemoryEngine(), self._warm, now)
-        self.sqlite = Side(files.open(), self._config, now)
+        self.stored = Side(place.open(), self._config, now)
         #: All durable rows.
         self.rows: dict[str, Row] = {}
         self._flight: tuple[Changes, list[Read]] | None = None
@@ -173,9 +182,9 @@ class Pair:
         """
         if land == "early":
             self.land()
-        machine = self.sqlite.machine
+        machine = self.stored.machine
         commands = [step for step in steps if isinstance(step, Command)]
-        self.sqlite.load(machine.lookups(commands) | machine.due_lookups(now))
+        self.stored.load(machine.lookups(commands) | machine.due_lookups(now))
         if land == "middle":
             self.land()
         same(
@@ -189,9 +198,9 @@ class Pair:
         reference = self.memory.machine
         self.memory.load(reference.due_lookups(now))
         same("more is due", reference.sweep(now), machine.sweep(now))
-        same("owed", self.memory.owed(), self.sqlite.owed())
+        same("owed", self.memory.owed(), self.stored.owed())
         self.land()
-        changes = self.sqlite.machine.take()
+        changes = self.stored.machine.take()
         same("changes", reference.take(), changes)
         reads = [
             Read(step, now)
@@ -199,7 +208,7 @@ class Pair:
             if isinstance(step, ReadCommand) and reply.status == 200
         ]
         self._flight = changes, reads
-        same("live", self.memory.live(), self.sqlite.live())
+        same("live", self.memory.live(), self.stored.live())
         return changes
 
     def land(self) -> None:
@@ -209,20 +218,20 @@ class Pair:
         (changes, reads), self._flight = self._flight, None
         same(
             "reads",
-            self.memory.engine.commit(changes, reads, SOLE_EPOCH),
-            self.sqlite.engine.commit(changes, reads, SOLE_EPOCH),
+            self.memory.commit(changes, reads),
+            self.stored.commit(changes, reads),
         )
-        self.sqlite.machine.committed(changes)
+        self.stored.machine.committed(changes)
         written = {row.promise.id: row for row in (*changes.inserted, *changes.updated)}
         self.rows |= written
-        same("rows written", written, self._found(self.sqlite, written))
+        same("rows written", written, self._found(self.stored, written))
         self._landed += 1
         if self._landed % COMPARED_BATCHES == 0:
             self.compare_snapshots()
 
     def compare_snapshots(self) -> None:
         """Compare all that the two engines keep for a restart."""
-        same("snapshot", in_order(self.memory.engine.load()), in_order(self.sqlite.engine.load()))
+        same("snapshot", in_order(self.memory.engine.load()), in_order(self.stored.engine.load()))
 
     # ---- a restart ------------------------------------------------------------------------------
 
@@ -233,25 +242,25 @@ class Pair:
         """
         self._flight = None
         if killed:
-            self._files.leave(self.sqlite.engine)
-        self.sqlite.engine.close()
-        self.sqlite = Side(self._files.open(), self._config, now)
+            self._place.leave(self.stored.engine)
+        self.stored.engine.close()
+        self.stored = Side(self._place.open(), self._config, now)
         self.memory = Side(self.memory.engine, self._warm, now)
         self.compare_all()
-        same("live", self.memory.live(), self.sqlite.live())
+        same("live", self.memory.live(), self.stored.live())
 
     def compare_all(self) -> None:
         """Compare every row that ever became durable; check the properties of both machines."""
         self.compare_snapshots()
         same("rows", self.rows, self._found(self.memory, self.rows))
-        same("rows", self.rows, self._found(self.sqlite, self.rows))
+        same("rows", self.rows, self._found(self.stored, self.rows))
         check_state(self.memory.machine)
-        check_state(self.sqlite.machine, self.rows)
+        check_state(self.stored.machine, self.rows)
 
     @staticmethod
     def _found(side: Side, ids: Iterable[str]) -> dict[str, Row]:
         return {row.promise.id: row for row in side.engine.find(list(ids))}
 
     def close(self) -> None:
-        """Close the files."""
-        self.sqlite.engine.close()
+        """Close the store with the database."""
+        self.stored.engine.close()

@@ -15,13 +15,14 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.differential.author import Author
-from tests.differential.pair import Moment, Move, Pair
+from tests.differential.pair import Moment, Move, Pair, Place
 from understudy_store.commands import StoreCommand, TaskFence
 from understudy_store.engines.base import Engine
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -50,6 +51,10 @@ class Folder:
     def open(self) -> Engine:
         return SqliteEngine(self._path)
 
+    def remove(self) -> None:
+        """Remove the files."""
+        shutil.rmtree(self._folder)
+
     def leave(self, engine: Engine) -> None:
         """Copy the files as SIGKILL would leave them.
 
@@ -62,16 +67,44 @@ class Folder:
                 shutil.copy(f"{left}{end}", f"{self._path}{end}")
 
 
+class Schema:
+    """A schema of its own in a PostgreSQL database."""
+
+    def __init__(self, database: str, seed: int) -> None:
+        self._url = f"{database}?schema=play_{os.getpid()}_{seed}"
+        self.remove()
+
+    def open(self) -> Engine:
+        """Open the store, which is made if need be."""
+        from understudy_store.engines.postgres.engine import PostgresEngine
+
+        return PostgresEngine(self._url)
+
+    def leave(self, engine: Engine) -> None:
+        """End the engine as SIGKILL does; closing it does nothing then."""
+        from tests.integration.store.postgres_world import kill
+        from understudy_store.engines.postgres.engine import PostgresEngine
+
+        assert isinstance(engine, PostgresEngine)
+        kill(engine, self._url)
+
+    def remove(self) -> None:
+        """Drop the schema."""
+        from tests.cluster import rows
+
+        rows(self._url, f"drop schema if exists {self._url.partition('=')[2]} cascade; select 1")
+
+
 class Play:
     """The commands of one seed, in batches."""
 
-    def __init__(self, seed: int, folder: Path, empty: Path) -> None:
+    def __init__(self, seed: int, place: Place) -> None:
         self.author = author = Author(seed)
         draw = author.random
         config = MachineConfig(
             retry_timeout_ms=20, sweep_max=draw.choice([5, 1000]), missed_max=draw.choice([1, 3])
         )
-        self.pair = Pair(Folder(folder, empty), config, author.now)
+        self.pair = Pair(place, config, author.now)
         self.counts: Counter[str] = Counter()
 
     def play(self, commands: int) -> None:
@@ -157,11 +190,27 @@ class Play:
 
 
 class Task(NamedTuple):
-    """A sequence to play."""
+    """A sequence to play.
+
+    Attributes
+    ----------
+    empty
+        An empty store over SQLite to copy from.
+    database
+        The URL of a PostgreSQL database, which is then compared with memory instead of SQLite.
+    """
 
     seed: int
     commands: int
     empty: Path
+    database: str = ""
+
+    def place(self) -> Place:
+        """Return a new place for the store with the database."""
+        if self.database:
+            return Schema(self.database, self.seed)
+        folder = Path(tempfile.mkdtemp(prefix=f"{self.seed}-", dir=self.empty.parent))
+        return Folder(folder, self.empty)
 
 
 class Outcome(NamedTuple):
@@ -173,7 +222,8 @@ class Outcome(NamedTuple):
 
 def command(task: Task) -> str:
     """Return the command that repeats a difference."""
-    return f"make differential COMMANDS={task.commands} SEED={task.seed}"
+    target = "differential-postgres" if task.database else "differential"
+    return f"make {target} COMMANDS={task.commands} SEED={task.seed}"
 
 
 def make_empty(folder: Path) -> Path:
@@ -184,30 +234,36 @@ def make_empty(folder: Path) -> Path:
 
 
 def play_one(task: Task) -> Outcome:
-    """Play one sequence in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{task.seed}-", dir=task.empty.parent))
+    """Play one sequence in a place of its own."""
+    place = task.place()
     failures: list[tuple[Task, str]] = []
-    play = Play(task.seed, folder, task.empty)
+    play = Play(task.seed, place)
     try:
         play.play(task.commands)
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
         what = f"after {play.counts['commands']} commands, {type(error).__name__} at {where}: "
         failures.append((task, what + str(error)))
         play.pair.close()
-    shutil.rmtree(folder)
+    place.remove()
     return Outcome(play.counts, failures)
 
 
-def tasks_of(commands: int, seed: int, empty: Path) -> list[Task]:
+def tasks_of(commands: int, seed: int, empty: Path, database: str = "") -> list[Task]:
     """Return sequences with `commands` commands in all."""
     starts = range(0, commands, SEQUENCE)
-    return [Task(seed + n, min(SEQUENCE, commands - at), empty) for n, at in enumerate(starts)]
+    return [
+        Task(seed + n, min(SEQUENCE, commands - at), empty, database) for n, at in enumerate(starts)
+    ]
 
 
 def play_many(
-    commands: int, seed: int, processes: int, progress: Callable[[Outcome], None] | None = None
+    commands: int,
+    seed: int,
+    processes: int,
+    progress: Callable[[Outcome], None] | None = None,
+    database: str = "",
 ) -> Outcome:
     """Play sequences in several processes; now and then call `progress` with the sum so far."""
     total = Outcome(Counter(), [])
@@ -215,7 +271,7 @@ def play_many(
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="understudy-differential-", dir=memory) as name:
-        tasks = tasks_of(commands, seed, make_empty(Path(name)))
+        tasks = tasks_of(commands, seed, make_empty(Path(name)), database)
         with context.Pool(min(processes, len(tasks))) as pool:
             for part in pool.imap_unordered(play_one, tasks):
                 total.counts.update(part.counts)
@@ -256,15 +312,34 @@ class _Progress:
             )
 
 
+@contextmanager
+def _database() -> Iterator[str]:
+    """Give the URL of a database on a server that is made for it."""
+    from tests.cluster import Cluster, find_programs
+
+    programs = find_programs()
+    if programs is None:
+        raise SystemExit("no PostgreSQL is installed: install the development dependencies")
+    cluster = Cluster(programs)
+    try:
+        cluster.make()
+        cluster.start()
+        yield cluster.url_of("postgres")
+    finally:
+        cluster.remove()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
     parser.add_argument("--commands", type=int, default=100_000, help="commands to play in all")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first sequence")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--postgres", action="store_true", help="compare with PostgreSQL")
     given = parser.parse_args(arguments)
     began = time.monotonic()
     progress = _Progress(given.commands)
-    total = play_many(given.commands, given.seed, given.processes, progress)
+    with _database() if given.postgres else nullcontext("") as database:
+        total = play_many(given.commands, given.seed, given.processes, progress, database)
     print(report(total, time.monotonic() - began))
     return 1 if total.failures else 0

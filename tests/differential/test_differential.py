@@ -1,4 +1,4 @@
-"""The store over SQLite equals the one in memory, and the comparison finds differences."""
+"""The stores over databases equal the one in memory, and the comparison finds differences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.cluster import Cluster
 from tests.differential import run
 from tests.differential.run import Outcome, Task, command, make_empty, play_one, tasks_of
 from understudy_store.changes import Changes
@@ -32,6 +33,17 @@ def test_the_two_stores_are_equal(empty: Path, seed: int) -> None:
     assert outcome.counts["commands"] == 1000
     assert outcome.counts["rows"] > 100
     assert {f"replies {status}" for status in (200, 201, 300, 400, 404, 409)} <= {*outcome.counts}
+
+
+def test_the_store_over_postgresql_is_equal_too(
+    postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make differential-postgres` plays 50,000 commands like these."""
+    monkeypatch.setattr(run, "REOPEN", 0.2)
+    outcome = play_one(Task(5, 500, tmp_path, postgres.url_of("postgres")))
+    assert outcome.failures == []
+    assert outcome.counts["commands"] == 500
+    assert outcome.counts["reopenings"] > 0
 
 
 def test_a_store_that_was_killed_recovers_from_its_journal(

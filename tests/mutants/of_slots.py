@@ -13,7 +13,7 @@ _ROWS: Final = f"{_STORED}::test_each_row_has_the_slot_of_its_home"
 _OLDER: Final = f"{_STORED}::test_a_migration_that_is_killed_half_way_begins_anew"
 _MACHINE: Final = "machine/test_slots.py"
 _OF_CALLS: Final = "tests/unit/actors/interpreter/test_homes.py"
-_ABSENT_IDS: Final = "engines/sqlite/test_absent_ids.py"
+_ABSENT_IDS: Final = "engines/journaled/test_absent_ids.py"
 
 _HOMES: Final = (
     _mutant(
@@ -181,7 +181,7 @@ _MOVES: Final = (
         "absent-ids-outlive-their-slot",
         None,
         "what another broker inserts is not taken for absent",
-        "understudy_store.engines.sqlite.absent_ids.AbsentIds.forget",
+        "understudy_store.engines.journaled.absent_ids.AbsentIds.forget",
         swap("slot_of(id_) == slot", "slot_of(id_) < 0"),
         _ABSENT_IDS,
     ),
@@ -189,7 +189,7 @@ _MOVES: Final = (
         "forgotten-ids-keep-their-places",
         None,
         "what is forgotten makes room",
-        "understudy_store.engines.sqlite.absent_ids.AbsentIds.forget",
+        "understudy_store.engines.journaled.absent_ids.AbsentIds.forget",
         swap("1 + len(self._known.pop(id_))", "len(self._known.pop(id_))"),
         _ABSENT_IDS,
     ),

@@ -35,9 +35,10 @@ from tests.unit.store.answers import commits_by_writer, committed
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
+from understudy_store.engines.journaled import journaled_table
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sql import migrations
-from understudy_store.engines.sqlite import database, journal, journaled_table
+from understudy_store.engines.sqlite import database, journal
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.pending_row import to_pending_row

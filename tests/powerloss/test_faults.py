@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.powerloss.run import PER_LIFE, Task, command, play_one
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.sqlite import database, engine, journal
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_recovery import recover
-from understudy_store.engines.sqlite.memtable import Memtable
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 

@@ -11,7 +11,18 @@ import pytest
 PACKAGES = ("understudy_store", "understudy_broker", "understudy_actors", "understudy")
 
 #: What only a broker, an HTTP edge or the command line needs: a client must not pay for it.
-HEAVY = ("alembic", "hypercorn", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "typer")
+HEAVY = (
+    *(
+        "alembic",
+        "hypercorn",
+        "psycopg",
+        "pydantic",
+        "sqlalchemy",
+        "sqlmodel",
+        "starlette",
+        "typer",
+    ),
+)
 
 
 def _modules_after(statement: str) -> set[str]:

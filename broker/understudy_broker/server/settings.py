@@ -50,7 +50,8 @@ class BrokerSettings(BaseSettings):
 
     #: ZeroMQ address for nodes and clients; with port 0 the system chooses a free one
     listen: str = DEFAULT_ADDRESS
-    #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``
+    #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+    #: ``postgresql://user@host/database``
     store: str = "sqlite:///understudy.db"
     #: Open the store although its journal is missing or cut short. Its lost commits stay lost.
     accept_lost_journal: bool = False

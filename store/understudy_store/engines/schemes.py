@@ -15,7 +15,7 @@ from understudy_store.engines.base import OPENING, Engine, Opening
 from understudy_store.errors import StoreAddressError
 
 #: Matches what begins with the scheme of a URL that others take for a database.
-_URL: Final = re.compile(r"(?i)(sqlite|file|memory):").match
+_URL: Final = re.compile(r"(?i)(sqlite|file|memory|postgres|postgresql):").match
 
 
 def open_engine(url: str, opening: Opening = OPENING) -> Engine:
@@ -24,7 +24,8 @@ def open_engine(url: str, opening: Opening = OPENING) -> Engine:
     Parameters
     ----------
     url
-        ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or a plain path.
+        ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, a plain path, or
+        ``postgresql://user@host/database``.
 
     Raises
     ------
@@ -40,10 +41,16 @@ def open_engine(url: str, opening: Opening = OPENING) -> Engine:
     engine = None if opener is None else opener(url, opening)
     if engine is None:
         raise StoreAddressError(
-            f"{url!r} names no store: use 'memory', 'sqlite:///relative.db', "
-            f"'sqlite:////absolute.db' or a path{_hint(url)}"
+            f"{_shown(url)!r} names no store: use 'memory', 'sqlite:///relative.db', "
+            f"'sqlite:////absolute.db', a path or 'postgresql://user@host/database'{_hint(url)}"
         )
     return engine
+
+
+def _shown(url: str) -> str:
+    """Return the URL without what may be a password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
 
 
 def _hint(url: str) -> str:
@@ -76,8 +83,23 @@ def _open_sqlite(url: str, opening: Opening) -> Engine | None:
     return SqliteEngine(Path(path), opening)
 
 
+def _open_postgres(url: str, opening: Opening) -> Engine:
+    try:
+        import psycopg  # noqa: F401 - it is missing where the extra was not installed
+    except ImportError as error:
+        raise StoreAddressError(
+            "a store over PostgreSQL needs a driver that is not installed here "
+            f"({error}): pip install 'understudy[postgres]'"
+        ) from error
+    from understudy_store.engines.postgres.engine import PostgresEngine
+
+    return PostgresEngine(url, opening)
+
+
 #: Scheme of the URL, and the function that opens the store. It returns None if the URL names none.
 ENGINES: Final[Mapping[str, Callable[[str, Opening], Engine | None]]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }

@@ -16,7 +16,8 @@ from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import SOLE_EPOCH, Read
-from understudy_store.engines.sqlite import journal, journaled_table
+from understudy_store.engines.journaled import journaled_table
+from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.engines.sqlite.journal import BLOCK_BYTES
 from understudy_store.records import Row

@@ -25,10 +25,10 @@ from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
-from understudy_store.engines.sqlite.absent_ids import AbsentIds
+from understudy_store.engines.journaled.absent_ids import AbsentIds
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.records import Row
 
 pytestmark = pytest.mark.usefixtures("small_halves", "idle")

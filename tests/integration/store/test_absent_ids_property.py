@@ -20,10 +20,10 @@ from tests.integration.store.journal_world import (
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
-from understudy_store.engines.sqlite.absent_ids import KNOWN_MAX, AbsentIds
+from understudy_store.engines.journaled.absent_ids import KNOWN_MAX, AbsentIds
+from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
-from understudy_store.engines.sqlite.journaled_table import JournaledTable
 from understudy_store.records import Row
 
 pytestmark = pytest.mark.usefixtures("small_halves", "idle")

@@ -27,7 +27,7 @@ WRITER = """
 import os, resource, sys
 from understudy_store import store as store_module
 from understudy_store.engines.sqlite import journal
-from understudy_store.engines.sqlite import journaled_table
+from understudy_store.engines.journaled import journaled_table
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.errors import StoreFailedError

@@ -19,11 +19,11 @@ from tests.support import eventually
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
+from understudy_store.engines.journaled.journaled_table import JournaledTable
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
-from understudy_store.engines.sqlite.journaled_table import JournaledTable
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreClosedError, StoreError
 
 pytestmark = pytest.mark.usefixtures("small_halves")

@@ -29,12 +29,12 @@ from tests.support import eventually
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
+from understudy_store.engines.journaled import journaled_table
+from understudy_store.engines.journaled.journaled_table import JournaledTable
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.sql import statements
-from understudy_store.engines.sqlite import journaled_table
 from understudy_store.engines.sqlite.database import STATEMENTS, Database
 from understudy_store.engines.sqlite.engine import SqliteEngine
-from understudy_store.engines.sqlite.journaled_table import JournaledTable
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.records import Row
 
 ROUNDS: Final = 100

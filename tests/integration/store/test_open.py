@@ -318,7 +318,9 @@ def test_a_new_store_is_what_all_migrations_make(
     new, migrated = tmp_path / "new.db", tmp_path / "migrated.db"
     _make(new)
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "create", migrations.upgrade)
+        patch.setattr(
+            migrations, "create", lambda connection, facts: migrations.upgrade(connection)
+        )
         _make(migrated)
     assert _schema(new) == _schema(migrated)
     for name in (*METADATA.tables, migrations.VERSION_TABLE):

@@ -25,8 +25,8 @@ from tests.integration.store.journal_world import (
 from tests.support import eventually
 from understudy_store.changes import Changes
 from understudy_store.engines.base import SOLE_EPOCH
+from understudy_store.engines.journaled import journaled_table
 from understudy_store.engines.sqlite import database as database_module
-from understudy_store.engines.sqlite import journaled_table
 from understudy_store.engines.sqlite.engine import SqliteEngine
 
 pytestmark = pytest.mark.usefixtures("small_halves", "idle")

@@ -15,9 +15,9 @@ from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch, Reply
 from understudy_store.engines.base import Read
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.sqlite.database import Database
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreClosedError, StoreError, StoreFailedError
 from understudy_store.store import CommitResult, Store, open_store
 
@@ -88,8 +88,8 @@ def eager_follower(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         runs.append(pending.commits)
 
     monkeypatch.setattr(Database, "write", write)
-    monkeypatch.setattr("understudy_store.engines.sqlite.journaled_table.LAG_S", 0.0)
-    monkeypatch.setattr("understudy_store.engines.sqlite.journaled_table.LAG_ROWS", 2)
+    monkeypatch.setattr("understudy_store.engines.journaled.journaled_table.LAG_S", 0.0)
+    monkeypatch.setattr("understudy_store.engines.journaled.journaled_table.LAG_ROWS", 2)
     return runs
 
 

@@ -24,7 +24,8 @@ StoreUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where to keep promises, tasks and schedules: memory, a path, or sqlite:///PATH. "
+        help="Where to keep promises, tasks and schedules: memory, a path, sqlite:///PATH, "
+        "or postgresql://USER@HOST/DATABASE. "
         "[default: sqlite:///understudy.db]",
     ),
 ]

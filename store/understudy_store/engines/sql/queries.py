@@ -1,8 +1,8 @@
 """Reads of history: preloads and pages, projected in SQL (semantics: Projection).
 
-Queries are SQLAlchemy Core objects; the connection that executes one compiles it. Two things depend
-on the dialect: the text of the long reads at start, which the driver executes, and the search for a
-tag, because each database has its own functions for JSON.
+Queries are SQLAlchemy Core objects; the connection that executes one compiles it, or `compiled`
+does for a driver. Two things depend on the dialect: the text of the long reads at start, which the
+driver executes, and the search for a tag, because each database has its own functions for JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    cast,
     exists,
     func,
     literal_column,
@@ -49,25 +50,48 @@ def _tagged_sqlite(key: str, text: str) -> ColumnElement[bool]:
     return exists(select(1).select_from(tag).where(tag.c.key == key, tag.c.value == text))
 
 
+def _tagged_postgresql(key: str, text: str) -> ColumnElement[bool]:
+    # Imported here, because a store over SQLite does without.
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    return cast(_promise.c.tags, JSONB).contains(func.jsonb_build_object(key, text))
+
+
 #: dialect, and the condition that a promise has a tag with a text
 _TAGGED: Final[Mapping[str, Callable[[str, str], ColumnElement[bool]]]] = {
     "sqlite": _tagged_sqlite,
+    "postgresql": _tagged_postgresql,
 }
 
 
 class Queries:
-    """The reads of one dialect. Make it once, because it compiles them."""
+    """The reads of one dialect. Make it once, because it compiles them.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Parameters
+    ----------
+    schema
+        The schema of the tables; None: that of the connection.
+    """
+
+    def __init__(self, dialect: Dialect, schema: str | None = None) -> None:
+        self._dialect = dialect
+        self._schemas = None if schema is None else {None: schema}
         self._tagged = _TAGGED[dialect.name]
         pending = select(*(_promise.c[name] for name in PENDING_COLUMNS)).where(_PENDING)
         #: all that is pending, as `pending_row` takes it
-        self.pending = str(pending.compile(dialect=dialect))
+        self.pending, _ = self.compiled(pending)
         callback, listener = table(Callback).c, table(Listener).c
-        callbacks = select(callback.awaited, callback.awaiter)
-        self.callbacks = str(callbacks.compile(dialect=dialect))
-        listeners = select(listener.awaited, listener.address)
-        self.listeners = str(listeners.compile(dialect=dialect))
+        self.callbacks, _ = self.compiled(select(callback.awaited, callback.awaiter))
+        self.listeners, _ = self.compiled(select(listener.awaited, listener.address))
+
+    def compiled(self, query: Select[Any] | CompoundSelect[Any]) -> tuple[str, dict[str, Any]]:
+        """Return the text of a query and its parameters by name, for the driver."""
+        made = query.compile(
+            dialect=self._dialect,
+            schema_translate_map=self._schemas,
+            render_schema_translate=self._schemas is not None,
+        )
+        return str(made), made.params
 
     def preload(self, command: TaskPreload) -> CompoundSelect[Any]:
         """Select all promises that were created under the task: in its call graph, or detached."""

@@ -1,7 +1,7 @@
 """The tables. A promise and its task are one row, so that a call is one insert and one update.
 
-Times are epoch milliseconds. Texts are compared byte by byte (SQLite's default): pages are in the
-order of ids, and an id finds only itself.
+Times are epoch milliseconds. Texts are compared byte by byte (SQLite's default; other databases are
+told): pages are in the order of ids, and an id finds only itself.
 
 These classes describe; on the hot path the engines run Core statements over their tables, with
 plain tuples (`understudy_store.engines.sql.statements`).
@@ -23,6 +23,12 @@ APPLICATION_ID = 0x756E6472
 DETACHED = "branch IS NOT NULL AND origin = id"
 
 
+def _partial(name: str, column: str, condition: str) -> Index:
+    """Describe an index of those rows that meet a condition."""
+    where = text(condition)
+    return Index(name, column, sqlite_where=where, postgresql_where=where)
+
+
 class StoreModel(SQLModel, registry=registry()):
     """Base of the tables, with its own registry, because embedding programs have tables too."""
 
@@ -34,11 +40,11 @@ class Promise(StoreModel, table=True):
     # Any here and below, as SQLModel declares it.
     __table_args__: ClassVar[Any] = (
         # For restarts, and for searches of pending promises: neither reads history.
-        Index("promise_live", "id", sqlite_where=text("state = 'pending'")),
+        _partial("promise_live", "id", "state = 'pending'"),
         # For preloads, and for searches within one call graph.
         Index("promise_graph", "origin", "branch"),
         # For preloads, which hold detached calls too. No other promise is in it.
-        Index("promise_detached", "branch", sqlite_where=text(DETACHED)),
+        _partial("promise_detached", "branch", DETACHED),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

@@ -7,6 +7,7 @@ checkpoints.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.engines.base import OPENING, Opening, Read
+from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.queries import Queries
@@ -65,7 +67,6 @@ from understudy_store.engines.sql.tables import (
 )
 from understudy_store.engines.sqlite.files import access_error, sync_directory
 from understudy_store.engines.sqlite.lock_wait import LockWait
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import (
     StoreAccessError,
     StoreClosedError,
@@ -226,7 +227,8 @@ class Database:
         if found == migrations.HEAD:
             return
         if found is None:
-            migrations.create(self._writer)
+            facts = {"now": "0", "store": secrets.token_hex(8), "commit": "0", "journal": ""}
+            migrations.create(self._writer, facts)
             return
         if found not in migrations.REVISIONS:
             raise StoreVersionError(

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
 from msgspec import MsgspecError
-from msgspec.structs import replace
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, SOLE_EPOCH, Opening, Read, fenced
+from understudy_store.engines.journaled.journaled_table import JournaledTable
+from understudy_store.engines.journaled.replay import replayed
 from understudy_store.engines.sqlite.database import Database, explained
 from understudy_store.engines.sqlite.files import (
     FileLock,
@@ -28,10 +29,7 @@ from understudy_store.engines.sqlite.files import (
     resolved,
 )
 from understudy_store.engines.sqlite.journal import Journal
-from understudy_store.engines.sqlite.journal_records import decode
 from understudy_store.engines.sqlite.journal_recovery import check_no_journal, recover
-from understudy_store.engines.sqlite.journaled_table import JournaledTable
-from understudy_store.engines.sqlite.memtable import Memtable
 from understudy_store.errors import StoreError, StoreFormatError, StoreGoneError
 from understudy_store.records import Row
 
@@ -176,30 +174,11 @@ class SqliteEngine:
 
 def _replay(left: Sequence[bytes], database: Database, path: Path) -> None:
     """Write the commits that a dead process has left in its journal to the file."""
-    memtable = Memtable()
-    number = database.number
     try:
-        for data in left:
-            memtable.add(_completed(decode(data), memtable.rows))
-            number += 1
-        if memtable:
-            database.write(memtable, number)
+        if memtable := replayed(left):
+            database.write(memtable, database.number + len(left))
     except (MsgspecError, UnicodeDecodeError, StoreError) as error:
         raise StoreFormatError(
             f"the commits in {path} do not follow those in the store beside it: {error}. "
             "Restore both from a copy"
         ) from error
-
-
-def _completed(changes: Changes, rows: Mapping[str, Row]) -> Changes:
-    """Fill in the fields that updates in a journal leave out, where the file lacks the row."""
-    return replace(changes, updated=[_over(row, rows) for row in changes.updated])
-
-
-def _over(row: Row, rows: Mapping[str, Row]) -> Row:
-    before = rows.get(row.promise.id)
-    if before is None:
-        return row
-    new = row.promise
-    promise = replace(before.promise, state=new.state, value=new.value, settled_at=new.settled_at)
-    return Row(promise, row.task)

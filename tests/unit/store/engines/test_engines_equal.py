@@ -17,8 +17,9 @@ from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Read
+from understudy_store.engines.journaled import journaled_table
 from understudy_store.engines.memory import MemoryEngine
-from understudy_store.engines.sqlite import journal, journaled_table
+from understudy_store.engines.sqlite import journal
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.records import Row
 

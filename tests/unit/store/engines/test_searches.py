@@ -22,6 +22,7 @@ from understudy_store.commands import (
 )
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Opening, Read
 from understudy_store.engines.memory import MemoryEngine
+from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.searches import prefix_end
 from understudy_store.engines.sql.statements import BatchStatement
 from understudy_store.engines.sql.tables import METADATA
@@ -42,14 +43,22 @@ from understudy_store.records import (
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    engine: Engine = (
-        MemoryEngine() if request.param == "memory" else SqliteEngine(tmp_path / "x.db")
-    )
-    engine.load()
+    engine: Engine
+    if request.param == "memory":
+        engine = MemoryEngine()
+    elif request.param == "sqlite":
+        engine = SqliteEngine(tmp_path / "x.db")
+    else:
+        engine = open_engine(request.getfixturevalue("postgres").new_schema())
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def epoch(engine: Engine) -> int:
+    return engine.load().epoch
 
 
 @given(prefix=texts, text=texts)
@@ -59,15 +68,13 @@ def test_prefix_end_bounds_exactly_what_begins_so(prefix: str, text: str) -> Non
     assert end is None or prefix < end
 
 
-def test_pages_follow_each_other(engine: Engine) -> None:
+def test_pages_follow_each_other(engine: Engine, epoch: int) -> None:
     ids = [f"p.{n:02}" for n in range(10)]
-    engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [], SOLE_EPOCH)
+    engine.commit(Changes(1, inserted=[row(id_) for id_ in ids]), [], epoch)
     found: list[str] = []
     cursor, pages_count = None, 0
     while True:
-        [reply] = engine.commit(
-            Changes(0), [Read(PromiseSearch(limit=5, cursor=cursor), 1)], SOLE_EPOCH
-        )
+        [reply] = engine.commit(Changes(0), [Read(PromiseSearch(limit=5, cursor=cursor), 1)], epoch)
         assert reply.promises is not None
         found += [promise.id for promise in reply.promises]
         cursor, pages_count = reply.cursor, pages_count + 1
@@ -77,20 +84,20 @@ def test_pages_follow_each_other(engine: Engine) -> None:
     assert pages_count == 2  # the last page knows that it is the last, also where it is full
 
 
-def test_reads_see_their_own_commit(engine: Engine) -> None:
+def test_reads_see_their_own_commit(engine: Engine, epoch: int) -> None:
     child = row("a.1", **{TAG_ORIGIN: "a", TAG_BRANCH: "a"})
     reads = [Read(TaskPreload("a", 1), 2), Read(PromiseSearch(prefix="a"), 2)]
     detached = row("a.2", **{TAG_BRANCH: "a"})
     other = row("a.3", **{TAG_ORIGIN: "b", TAG_BRANCH: "a"})
     inserted = [targeted("a"), child, detached, other]
-    preload, search = engine.commit(Changes(1, inserted=inserted), reads, SOLE_EPOCH)
+    preload, search = engine.commit(Changes(1, inserted=inserted), reads, epoch)
     assert preload.promises == [child.promise, detached.promise]  # the other is of another graph
     assert search.promises == [row.promise for row in inserted]
-    [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1], SOLE_EPOCH)
+    [preload] = engine.commit(Changes(2, updated=[settled(child)]), reads[:1], epoch)
     assert preload.promises == [settled(child).promise, detached.promise]
 
 
-def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
+def test_empty_data_is_not_the_same_as_none(engine: Engine, epoch: int) -> None:
     promise = row("a").promise
     values = [Value({}, b""), Value({}, None), Value({"h": "1"}, b""), Value({"h": "1"}, None)]
     rows = [
@@ -99,14 +106,14 @@ def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
     ]
     # the searches have them in the file, where the finds look then
     reads = [Read(PromiseSearch(), 1)]
-    [all_of_them] = engine.commit(Changes(1, inserted=rows), reads, SOLE_EPOCH)
+    [all_of_them] = engine.commit(Changes(1, inserted=rows), reads, epoch)
     assert all_of_them.promises == [each.promise for each in rows]
     assert [engine.find([each.promise.id]) for each in rows] == [[each] for each in rows]
     swapped = [
         Row(msgspec.structs.replace(each.promise, value=value, state="resolved", settled_at=2))
         for each, value in zip(rows, reversed(values), strict=True)
     ]
-    engine.commit(Changes(2, updated=swapped), reads, SOLE_EPOCH)
+    engine.commit(Changes(2, updated=swapped), reads, epoch)
     assert engine.find([each.promise.id for each in swapped]) == swapped
 
 
@@ -119,12 +126,12 @@ def test_empty_data_is_not_the_same_as_none(engine: Engine) -> None:
     ],
     ids=["exists", "twice", "missing"],
 )
-def test_a_refused_commit_leaves_nothing(engine: Engine, changes: Changes) -> None:
-    engine.commit(Changes(1, inserted=[row("a")]), [], SOLE_EPOCH)
-    if changes.updated and isinstance(engine, SqliteEngine):
-        pytest.skip("only the file knows what is missing: see below")
+def test_a_refused_commit_leaves_nothing(engine: Engine, epoch: int, changes: Changes) -> None:
+    engine.commit(Changes(1, inserted=[row("a")]), [], epoch)
+    if changes.updated and not isinstance(engine, MemoryEngine):
+        pytest.skip("only the table knows what is missing: see below")
     with pytest.raises(StoreError):
-        engine.commit(changes, [], SOLE_EPOCH)
+        engine.commit(changes, [], epoch)
     assert engine.find(["a", "b"]) == [row("a")]
     assert engine.load().now == 1
 
@@ -157,21 +164,23 @@ def test_what_the_file_refuses_is_said_later_and_again(tmp_path: Path, changes: 
     engine.close()
 
 
-def test_empty_changes_write_nothing(engine: Engine) -> None:
-    assert engine.commit(Changes(99), [], SOLE_EPOCH) == []
+def test_empty_changes_write_nothing(engine: Engine, epoch: int) -> None:
+    assert engine.commit(Changes(99), [], epoch) == []
     assert engine.load().now == 0
 
 
-def test_time_never_goes_back(engine: Engine) -> None:
-    engine.commit(Changes(7, inserted=[row("a")]), [], SOLE_EPOCH)
-    engine.commit(Changes(5, inserted=[row("b")]), [], SOLE_EPOCH)
+def test_time_never_goes_back(engine: Engine, epoch: int) -> None:
+    engine.commit(Changes(7, inserted=[row("a")]), [], epoch)
+    engine.commit(Changes(5, inserted=[row("b")]), [], epoch)
     assert engine.load().now == 7
 
 
 @pytest.mark.parametrize(
     ("tags", "state"), [({}, "rejected_timedout"), ({TAG_TIMER: "true"}, "resolved")]
 )
-def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state: str) -> None:
+def test_searches_see_the_projection(
+    engine: Engine, epoch: int, tags: dict[str, str], state: str
+) -> None:
     """At its deadline, not a moment before, a promise is settled, whatever the row says."""
     made = targeted("a", **tags)
     assert made.task is not None
@@ -183,7 +192,7 @@ def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state
     ]
     before = [Read(command, DEADLINE - 1) for command in commands]
     after = [Read(command, DEADLINE) for command in commands]
-    replies = engine.commit(Changes(1, inserted=[made]), [*before, *after], SOLE_EPOCH)
+    replies = engine.commit(Changes(1, inserted=[made]), [*before, *after], epoch)
     found = [reply.promises if reply.tasks is None else reply.tasks for reply in replies]
     gone = TaskRecord("a", "fulfilled", 1, made.task.target)
     lapsed = projected(made.promise, DEADLINE)
@@ -194,15 +203,15 @@ def test_searches_see_the_projection(engine: Engine, tags: dict[str, str], state
     ]
 
 
-def test_preloads_see_the_projection(engine: Engine) -> None:
+def test_preloads_see_the_projection(engine: Engine, epoch: int) -> None:
     tags = {TAG_ORIGIN: "a", TAG_BRANCH: "a"}
     children = [row("a.1", **tags, **{TAG_TIMER: "true"}), row("a.2", **tags)]
-    engine.commit(Changes(1, inserted=[targeted("a"), *children]), [], SOLE_EPOCH)
+    engine.commit(Changes(1, inserted=[targeted("a"), *children]), [], epoch)
     for now, states in (
         (DEADLINE - 1, ["pending", "pending"]),
         (DEADLINE, ["resolved", "rejected_timedout"]),
     ):
-        [preload] = engine.commit(Changes(now), [Read(TaskPreload("a", 1), now)], SOLE_EPOCH)
+        [preload] = engine.commit(Changes(now), [Read(TaskPreload("a", 1), now)], epoch)
         assert [promise.state for promise in preload.promises or ()] == states
 
 

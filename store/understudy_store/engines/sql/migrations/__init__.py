@@ -2,6 +2,10 @@
 
 alembic is heavy and rarely needed. A plain SELECT reads the revision of a store, a new store is
 made from the models, and alembic is imported only to migrate an older one.
+
+Stores of all databases have the same revisions. The first that a PostgreSQL store can have is
+`FIRST_POSTGRESQL`, so the revisions after it run on both; one that is about a single database looks
+at `op.get_bind().dialect.name`.
 """
 
 from __future__ import annotations
@@ -9,14 +13,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from understudy_store.engines.sql.tables import METADATA
+from sqlalchemy import insert
+
+from understudy_store.engines.sql.tables import METADATA, Meta, table
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection, MetaData
 
 #: every revision, oldest first
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD: Final = REVISIONS[-1]
+#: the revision in which stores over PostgreSQL begin
+FIRST_POSTGRESQL: Final = "0005"
 #: identity of the store, and the number of the last commit in its tables
 JOURNALED: Final = (
     "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"
@@ -27,20 +37,27 @@ NO_JOURNAL: Final = "INSERT INTO meta (key, value) VALUES ('journal', '')"
 VERSION_TABLE: Final = "alembic_version"
 
 
-def create(connection: Connection) -> None:
+def create(connection: Connection, facts: Mapping[str, str], metadata: MetaData = METADATA) -> None:
     """Make the latest schema in an empty store, within `connection`'s transaction.
 
     The tests compare it with the schema that all migrations together make.
+
+    Parameters
+    ----------
+    facts
+        The rows of `Meta`.
+    metadata
+        The tables, where a database needs them in a form of its own.
     """
-    METADATA.create_all(connection, checkfirst=False)
-    connection.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('now', '0')")
-    connection.exec_driver_sql(JOURNALED)
-    connection.exec_driver_sql(NO_JOURNAL)
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(
+        insert(table(Meta)), [{"key": key, "value": value} for key, value in facts.items()]
+    )
     connection.exec_driver_sql(
         f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
         f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
     )
-    connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (HEAD,))
+    connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')")
 
 
 def upgrade(connection: Connection) -> None:

@@ -1,7 +1,7 @@
-"""The memtable: consecutive commits merged into one, until the file has them.
+"""The memtable: consecutive commits merged into one, until the table has them.
 
 Most rows are written again soon: a promise is created, handed out and settled within milliseconds.
-Only the last state of each is kept here, so the file sees one row instead of three. No I/O, no
+Only the last state of each is kept here, so the table sees one row instead of three. No I/O, no
 clock.
 """
 
@@ -18,7 +18,7 @@ class Links:
     """Pairs of an awaited id and another text: callbacks, or listeners."""
 
     def __init__(self) -> None:
-        #: awaited ids whose pairs are to be deleted from the file, before others are added
+        #: awaited ids whose pairs are to be deleted from the table, before others are added
         self.removed: dict[str, None] = {}
         self._added: dict[str, dict[str, None]] = {}
 
@@ -28,7 +28,7 @@ class Links:
             self._added.setdefault(awaited, {})[other] = None
 
     def remove(self, ids: Iterable[str], new: set[str]) -> None:
-        """Remove all pairs of `ids`; of the `new` ones the file has none."""
+        """Remove all pairs of `ids`; of the `new` ones the table has none."""
         for awaited in ids:
             self._added.pop(awaited, None)
             if awaited not in new:
@@ -49,7 +49,7 @@ class Memtable:
         self.now = 0
         #: last state of each promise, by id
         self.rows: dict[str, Row] = {}
-        #: ids of rows that the file does not have
+        #: ids of rows that the table does not have
         self.new: set[str] = set()
         #: ids with descendants among the inserted ones, as far as `AbsentIds` may learn them
         self.ancestors: set[str] = set()
@@ -69,7 +69,7 @@ class Memtable:
         Raises
         ------
         StoreError
-            It inserts a row that is here already. Only the file knows which rows it has.
+            It inserts a row that is here already. Only the table knows which rows it has.
         """
         inserted = {row.promise.id for row in changes.inserted}
         known = inserted & self.rows.keys()

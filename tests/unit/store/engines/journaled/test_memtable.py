@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from tests.unit.store.machine.strategies import batches
 from tests.unit.store.samples import row, settled, targeted
 from understudy_store.changes import Changes
+from understudy_store.engines.journaled.journal_records import decode, encode
+from understudy_store.engines.journaled.memtable import Links, Memtable, memtable_of
 from understudy_store.engines.sql.rows import slotted
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import Database
 from understudy_store.engines.sqlite.engine import _replay
-from understudy_store.engines.sqlite.journal_records import decode, encode
-from understudy_store.engines.sqlite.memtable import Links, Memtable, memtable_of
 from understudy_store.errors import StoreError
 from understudy_store.records import EMPTY, Row, ScheduleRecord
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy_store.engines.sqlite.absent_ids import (
+from understudy_store.engines.journaled.absent_ids import (
     CHARS_MAX,
     DOTS_MAX,
     KNOWN_MAX,

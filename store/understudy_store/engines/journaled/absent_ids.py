@@ -1,7 +1,7 @@
 """Ids that are known to be absent from the store: those of children that are yet to come.
 
 A function's calls are numbered: ``order-7.1``, ``order-7.2``, ... Nearly every id that is looked up
-is the next number of its parent, and to learn from SQLite's file that it is absent costs more than
+is the next number of its parent, and to learn from a database that it is absent costs more than
 creating it. Once an id is known to have had no descendants, every descendant that it has was
 inserted since, and all inserts are seen here, those of a slot for as long as the slot is. So the
 greatest number of each parent's children tells which ids are absent.

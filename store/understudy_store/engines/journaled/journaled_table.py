@@ -1,7 +1,7 @@
 """A table that lags behind its journal: commits are quick, and searches see all of them.
 
-See the package for the theory of operation. Nothing here knows of files or of SQLite: the journal
-is a `Log`, the file a `Table`.
+See the package for the theory of operation. Nothing here knows of files or of SQL: the journal is a
+`Log`, the rows are in a `Table`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final, Protocol
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
-from understudy_store.engines.sqlite.absent_ids import AbsentIds, beyond_descendants
-from understudy_store.engines.sqlite.journal_records import encode
-from understudy_store.engines.sqlite.memtable import Memtable, memtable_of
+from understudy_store.engines.journaled.absent_ids import AbsentIds, beyond_descendants
+from understudy_store.engines.journaled.journal_records import encode
+from understudy_store.engines.journaled.memtable import Memtable, memtable_of
 from understudy_store.errors import StoreClosedError, StoreError
 from understudy_store.records import Row
 

@@ -1,0 +1,103 @@
+"""The URL of a store over PostgreSQL: what libpq takes, and the schema that holds the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from understudy_store.errors import StoreAddressError
+
+SCHEMA: Final = "understudy"
+#: Unquoted identifiers only, and so short that the name of a connection that has them is not cut.
+_SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,31}").fullmatch
+#: Parameters that a URL may set otherwise. A host that is gone without a word is noticed after
+#: seconds and not hours, and of several hosts the one is taken that accepts writes.
+_DEFAULTS: Final = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "target_session_attrs": "read-write",
+}
+
+
+class Address(NamedTuple):
+    """A database and a schema in it.
+
+    Attributes
+    ----------
+    conninfo
+        The parameters for libpq. They may hold a password.
+    schema
+        The name of the schema.
+    name
+        The same for people, without the password.
+    """
+
+    conninfo: str
+    schema: str
+    name: str
+
+
+def parse(url: str) -> Address:
+    """Return the address that a URL names.
+
+    Parameters
+    ----------
+    url
+        ``postgresql://user:password@host:port/database?schema=understudy``, with whatever else
+        libpq knows. Several hosts are separated by commas.
+
+    Raises
+    ------
+    StoreAddressError
+        It is no such URL. The text does not repeat it, because it may hold a password.
+    """
+    base, _, query = url.partition("?")
+    pairs = [pair for pair in query.split("&") if pair]
+    schemas = [unquote(pair.partition("=")[2]) for pair in pairs if pair.startswith("schema=")]
+    rest = "&".join(pair for pair in pairs if not pair.startswith("schema="))
+    schema = schemas[-1] if schemas else SCHEMA
+    if not _SCHEMA(schema):
+        raise StoreAddressError(
+            f"{schema!r} cannot be the schema of a store: use up to 32 small letters, digits and "
+            "'_', beginning with a letter, and not with 'pg_'"
+        )
+    try:
+        given = conninfo_to_dict(f"{base}?{rest}" if rest else base)
+    except psycopg.ProgrammingError:
+        raise _unreadable() from None
+    ports = str(given.get("port", ""))
+    # A password with a '/' or '@' in plain spelling ends up in these.
+    if re.search(r"[^0-9,]", ports) or "@" in str(given.get("dbname", "")):
+        raise _unreadable()
+    conninfo = make_conninfo("", **{**_DEFAULTS, **given, "client_encoding": "UTF8"})
+    return Address(conninfo, schema, _name(given, schema))
+
+
+def _unreadable() -> StoreAddressError:
+    return StoreAddressError(
+        "the URL of the PostgreSQL store cannot be read. It is "
+        "postgresql://user:password@host:port/database, followed by '?' and parameters of libpq if "
+        "need be; in user and password, write '/', '@', ':', '?', '#', '%' and spaces as %2F, %40, "
+        "%3A, %3F, %23, %25 and %20"
+    )
+
+
+def _name(given: Mapping[str, object], schema: str) -> str:
+    user = f"{given['user']}@" if "user" in given else ""
+    hosts = str(given.get("host", "") or "").split(",")
+    ports = str(given.get("port", "") or "").split(",")
+    if len(ports) < len(hosts):
+        ports = ports[:1] * len(hosts)
+    where = ",".join(
+        f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False)
+    )
+    shown = "" if schema == SCHEMA else f"?schema={schema}"
+    return f"postgresql://{user}{where}/{given.get('dbname', '')}{shown}"

@@ -1,0 +1,138 @@
+"""The PostgreSQL engine: a schema of a database, and the fence that keeps other brokers away.
+
+See the package for the theory of operation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
+from threading import Lock
+
+from understudy_store.changes import Changes, Snapshot
+from understudy_store.commands import Reply
+from understudy_store.engines.base import OPENING, Opening, Read
+from understudy_store.engines.journaled.journaled_table import JournaledTable
+from understudy_store.engines.postgres.address import parse
+from understudy_store.engines.postgres.connections import Connection, Connector, Link
+from understudy_store.engines.postgres.log import PostgresLog
+from understudy_store.engines.postgres.opening import Opener
+from understudy_store.engines.postgres.pulse import Pulse
+from understudy_store.engines.postgres.statements import Statements
+from understudy_store.engines.postgres.table import PostgresTable
+from understudy_store.engines.postgres.writer import Writer, check_complete, resign
+from understudy_store.errors import StoreError, StoreFencedError
+from understudy_store.records import Row
+
+
+class PostgresEngine:
+    """The engine over one schema of a PostgreSQL database.
+
+    Parameters
+    ----------
+    url
+        ``postgresql://user@host/database``; see `address.parse`. The schema is made if it does not
+        exist.
+
+    Raises
+    ------
+    StoreAddressError, StoreAccessError, StoreFormatError, StoreVersionError, StoreLockedError
+        See their texts; the database is left as it was found.
+    OpeningStoppedError
+        As `opening` wishes.
+    """
+
+    def __init__(self, url: str, opening: Opening = OPENING) -> None:
+        address = parse(url)
+        self._name = address.name
+        self._pid = os.getpid()
+        self._closed = False
+        self._connector = Connector(address, opening)
+        self._statements = Statements(address.schema)
+        self._writer: Writer = Opener(self._connector, self._statements, opening).open()
+        self._on_failure: Callable[[StoreError], None] | None = None
+        self._failure_lock = Lock()
+        self._log = PostgresLog(self._connector, self._statements, self._writer)
+        self._table = PostgresTable(
+            self._connector, self._statements, self._writer, self._check, self._acknowledged
+        )
+        self._pulse = Pulse(
+            self._connector, self._statements, self._writer, self._check, self._acknowledged
+        )
+        #: public for tests, which make it wait and look at its locks
+        self.journaled = JournaledTable(self._log, self._table, self._name, _nothing)
+
+    @property
+    def description(self) -> str:
+        return f"{self._name} (journal, writer {self._writer.id})"
+
+    @property
+    def inline(self) -> bool:
+        return False
+
+    def load(self) -> Snapshot:
+        return self.journaled.load()
+
+    def find(self, ids: Collection[str]) -> list[Row]:
+        return self.journaled.find(ids)
+
+    def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
+        if epoch != self._writer.id:
+            raise StoreFencedError(
+                f"a commit of epoch {epoch} came to a store of epoch {self._writer.id}"
+            )
+        return self.journaled.commit(changes, reads)
+
+    def watch(self, on_failure: Callable[[StoreError], None]) -> None:
+        self._on_failure = on_failure
+        self.journaled.watch(self._failed)
+        self._pulse.watch(self._failed)
+
+    def _failed(self, error: StoreError) -> None:
+        """Tell the owner, once, whichever thread fails first."""
+        with self._failure_lock:
+            on_failure, self._on_failure = self._on_failure, None
+        if on_failure is not None:
+            on_failure(error)
+
+    def stop_waiting(self) -> None:
+        self._connector.stop_waiting()
+
+    def close(self) -> None:
+        # A forked child has no part in its parent's store.
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        self.stop_waiting()
+        with ExitStack() as stack:
+            stack.callback(self._table.close)
+            stack.callback(self._log.close)
+            complete = self.journaled.close()
+            self._pulse.close()
+            # With commits left in the journal, the next start takes over as from a broker that was
+            # killed.
+            if complete and self.journaled.failure is None:
+                with suppress(StoreError):
+                    self._resign()
+
+    def _resign(self) -> None:
+        link = Link(self._connector, _nothing_with)
+        try:
+            link.run(lambda connection: resign(connection, self._statements, self._writer))
+        finally:
+            link.close()
+
+    def _acknowledged(self) -> int:
+        return self._log.acknowledged
+
+    def _check(self, connection: Connection) -> None:
+        check_complete(connection, self._statements, self._writer, self._log.acknowledged)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _nothing_with(_: Connection) -> None:
+    """Do nothing."""

@@ -1,0 +1,109 @@
+"""The journal of a PostgreSQL store: a table with one row for each commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from psycopg.errors import UniqueViolation
+
+from understudy_store.engines.postgres.connections import Connection, Connector, Link
+from understudy_store.engines.postgres.statements import Statements
+from understudy_store.engines.postgres.writer import Writer, next_session, refusal
+
+#: Bytes of commits between two writes to the tables. It bounds what the memtables hold, and what a
+#: takeover has to bring in.
+HALF_BYTES: Final = 32 * 1024 * 1024
+#: Larger commits go to the tables at once.
+RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+class PostgresLog:
+    """The journal of one writer: a `Log` whose halves are a bound and no place.
+
+    Attributes
+    ----------
+    number
+        Of the last commit.
+    acknowledged
+        Of the last commit that the database has acknowledged here.
+    """
+
+    def __init__(self, connector: Connector, statements: Statements, writer: Writer) -> None:
+        self._statements = statements
+        self._writer = writer
+        self._link = Link(connector, self._begin_session)
+        self._session = writer.session
+        #: the last commit that the database had when the session began
+        self._found = 0
+        self._bytes = 0
+        self.number = 0
+        self.acknowledged = 0
+
+    @property
+    def has_room(self) -> bool:
+        """True if any record that the log takes has room in this half."""
+        return self._bytes + RECORD_BYTES_MAX <= HALF_BYTES
+
+    def takes(self, data: bytes) -> bool:
+        """Return whether a record can hold `data` at all."""
+        return len(data) <= RECORD_BYTES_MAX
+
+    def fits(self, data: bytes) -> bool:
+        """Return whether a record of `data` has room in this half."""
+        return self.takes(data) and self._bytes + len(data) <= HALF_BYTES
+
+    def append(self, data: bytes) -> None:
+        """Write a record with the next number, durable on return.
+
+        If the connection is lost, it is unknown whether the record was written. A new session
+        makes that final: the record is there, or can come from nowhere any more and is sent again.
+
+        Raises
+        ------
+        StoreFencedError
+            Another broker has taken over; nothing was written.
+        StoreRolledBackError
+            The database lacks commits that it had acknowledged.
+        StoreError
+        """
+        number = self.number + 1
+        self._link.run(self._appending(number, data))
+        self.number = self.acknowledged = number
+        self._bytes += len(data)
+
+    def _appending(self, number: int, data: bytes) -> Callable[[Connection], None]:
+        def act(connection: Connection) -> None:
+            if self._found >= number:
+                return
+            values = {
+                "writer": self._writer.id,
+                "session": self._session,
+                "number": number,
+                "data": data,
+            }
+            try:
+                done = connection.execute(self._statements.commit, values, prepare=True)
+            except UniqueViolation:
+                return  # by the attempt before
+            if done.rowcount != 1:
+                raise refusal(connection, self._statements, self._writer, self.number)
+
+        return act
+
+    def skip(self) -> None:
+        """Count a commit that goes straight to the tables, which have all before it."""
+        self.number += 1
+
+    def switch(self) -> None:
+        """Begin the other half."""
+        self._bytes = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+    def _begin_session(self, connection: Connection) -> None:
+        self._session, self._found = next_session(
+            connection, self._statements, self._writer, self.number
+        )

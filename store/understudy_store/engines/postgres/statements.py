@@ -1,0 +1,179 @@
+"""The statements that are written by hand: of the fence, the journal and the follower.
+
+The columns of promises and schedules come from `engines.sql`. Names are qualified by the schema,
+because a search path is a setting of the session.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Text
+
+from understudy_store.engines.sql.rows import PROMISE_COLUMNS, SCHEDULE_COLUMNS, UPDATE_COLUMNS
+from understudy_store.engines.sql.tables import (
+    Callback,
+    Listener,
+    Promise,
+    StoreModel,
+    Unblock,
+    table,
+)
+
+#: Name of the temporary table that holds the rows of an update. Every session has its own.
+GIVEN: Final = "pg_temp.understudy_given"
+#: types of columns, as COPY in its binary format is told them
+_TYPES: Final = {Text: "text", BigInteger: "int8", Integer: "int4", LargeBinary: "bytea"}
+
+
+def type_of(column: Column[object]) -> str:
+    """Return PostgreSQL's name of a column's type."""
+    for kind, name in _TYPES.items():
+        if isinstance(column.type, kind):
+            return name
+    raise TypeError(f"column {column.name} has a type that the engine does not copy")
+
+
+def types_of(model: type[StoreModel], names: tuple[str, ...]) -> list[str]:
+    """Return the types of columns, in their order."""
+    return [type_of(table(model).c[name]) for name in names]
+
+
+def _listed(names: tuple[str, ...] | list[str], prefix: str = "") -> str:
+    return ", ".join(f"{prefix}{name}" for name in names)
+
+
+class Statements:
+    """The texts for one schema. Parameters are those of psycopg.
+
+    Parameters
+    ----------
+    schema
+        A plain identifier.
+    """
+
+    def __init__(self, schema: str) -> None:
+        # In quotes, because it may be a word of SQL.
+        quoted = f'"{schema}"'
+        self._texts_of_fence(quoted)
+        self._texts_of_takeover(quoted)
+        self._texts_of_rows(quoted)
+
+    def _texts_of_fence(self, s: str) -> None:
+        #: The commit: one row is durable, no row is refused. The share lock is what the fence and
+        #: the next session wait for.
+        self.commit = (
+            f"insert into {s}.journal (writer, number, data) "
+            f"select w.id, %(number)s, %(data)b from {s}.writer w "
+            f"where w.id = %(writer)s and w.session = %(session)s and not w.fenced for share"
+        )
+        #: A writer's start draws its first session at random, so that a start which another server
+        #: numbered the same is told apart.
+        self.next_session = (
+            f"update {s}.writer set session = session + 1 where id = %(writer)s and not fenced "
+            "and session between %(session)s and %(session)s + 1000000 returning session"
+        )
+        #: the last commit that the database has of a writer, and whether it is fenced
+        self.last_commit = (
+            "select w.fenced, greatest(p.applied, "
+            f"(select max(j.number) from {s}.journal j where j.writer = w.id)) "
+            f"from {s}.writer w left join {s}.progress p on p.writer = w.id "
+            "where w.id = %(writer)s and w.session between %(session)s and %(session)s + 1000000"
+        )
+        self.unfenced = f"select 1 from {s}.writer where id = %(writer)s and not fenced for share"
+        self.is_fenced = f"select fenced from {s}.writer where id = %(writer)s"
+        self.advance = (
+            f"update {s}.progress set applied = %(number)s "
+            "where writer = %(writer)s and applied = %(before)s"
+        )
+        self.applied = f"select applied from {s}.progress where writer = %(writer)s"
+        self.forget_commits = (
+            f"delete from {s}.journal where writer = %(writer)s and number <= %(number)s"
+        )
+        self.vacuum = f"vacuum (truncate off, index_cleanup on) {s}.journal"
+        self.beat = (
+            f"update {s}.pulse p set seen_at = clock_timestamp() from {s}.writer w "
+            "where p.writer = %(writer)s and w.id = p.writer and not w.fenced"
+        )
+        self.resign = f"update {s}.writer set fenced = true where id = %(writer)s and not fenced"
+        self.stop_pulse = f"delete from {s}.pulse where writer = %(writer)s"
+
+    def _texts_of_takeover(self, s: str) -> None:
+        self.register = (
+            f"insert into {s}.writer (name, session) values (%(name)s, %(session)s) returning id"
+        )
+        self.first_pulse = f"insert into {s}.pulse values (%(writer)s, clock_timestamp())"
+        self.first_progress = f"insert into {s}.progress values (%(writer)s, 0)"
+        #: earlier writers that are not fenced, the latest first, with the ages of their pulses in s
+        self.earlier = (
+            "select w.id, w.name, extract(epoch from clock_timestamp() - p.seen_at)::float8 "
+            f"from {s}.writer w left join {s}.pulse p on p.writer = w.id "
+            "where w.id < %(writer)s and not w.fenced order by w.id desc"
+        )
+        self.end_sessions = (
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and application_name = any(%(names)s)"
+        )
+        self.fence = (
+            f"update {s}.writer w set fenced = true where w.id < %(writer)s and not w.fenced "
+            f"and not exists (select 1 from {s}.pulse p where p.writer = w.id "
+            "and p.seen_at > clock_timestamp() - make_interval(secs => %(lease)s))"
+        )
+        self.left_in_journal = (
+            f"select j.writer, p.applied, j.number, j.data from {s}.journal j "
+            f"join {s}.progress p on p.writer = j.writer "
+            "where j.writer < %(writer)s order by j.writer, j.number"
+        )
+        self.forget_journals = f"delete from {s}.journal where writer < %(writer)s"
+        self.forget_pulses = f"delete from {s}.pulse where writer < %(writer)s"
+        self.forget_progress = f"delete from {s}.progress where writer < %(writer)s"
+
+    def _texts_of_rows(self, s: str) -> None:
+        key, *others = UPDATE_COLUMNS
+        given = [f"{name} {type_of(table(Promise).c[name])}" for name in UPDATE_COLUMNS]
+        self.make_given = (
+            f"create temporary table if not exists {GIVEN} ({', '.join(given)}) "
+            "on commit delete rows"
+        )
+        self.copy_promises = (
+            f"copy {s}.promise ({_listed(PROMISE_COLUMNS)}) from stdin (format binary)"
+        )
+        self.copy_given = f"copy {GIVEN} ({_listed(UPDATE_COLUMNS)}) from stdin (format binary)"
+        sets = ", ".join(f"{name} = g.{name}" for name in others)
+        self.update_promises = (
+            f"update {s}.promise p set {sets} from {GIVEN} g where p.{key} = g.{key}"
+        )
+        self.add_callbacks = _add(s, Callback)
+        self.add_listeners = _add(s, Listener)
+        self.add_unblocks = _add(s, Unblock)
+        self.remove_callbacks = f"delete from {s}.callback where awaited = any(%s)"
+        self.remove_listeners = f"delete from {s}.listener where awaited = any(%s)"
+        self.remove_unblock = f"delete from {s}.unblock where promise_id = %s and address = %s"
+        self.delete_schedules = f"delete from {s}.schedule where id = any(%s)"
+        self.put_schedule = (
+            f"insert into {s}.schedule ({_listed(SCHEDULE_COLUMNS)}) "
+            f"values ({', '.join(['%s'] * len(SCHEDULE_COLUMNS))})"
+        )
+        self.set_now = (
+            f"update {s}.meta set value = %(now)s where key = 'now' "
+            "and value::bigint < %(now)s::bigint"
+        )
+        self.now = f"select value::bigint from {s}.meta where key = 'now'"
+        self.find_promises = (
+            f"select {_listed(PROMISE_COLUMNS)} from {s}.promise where id = any(%s)"
+        )
+        self.first_id = f"select min(id) from {s}.promise where id >= %s"
+        self.unblocks = (
+            f"select {_listed(PROMISE_COLUMNS, 'p.')}, u.address from {s}.unblock u "
+            f"join {s}.promise p on p.id = u.promise_id"
+        )
+        self.schedules = f"select {_listed(SCHEDULE_COLUMNS)} from {s}.schedule"
+
+
+def _add(schema: str, model: type[StoreModel]) -> str:
+    target = table(model)
+    names = [column.name for column in target.c]
+    return (
+        f"insert into {schema}.{target.name} ({_listed(names)}) "
+        f"values ({', '.join(['%s'] * len(names))}) on conflict do nothing"
+    )
