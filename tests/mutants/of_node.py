@@ -184,14 +184,6 @@ _NODE_CORE: Final = (
         _LOST_TASKS,
     ),
     _mutant(
-        "end-before-started-calls",
-        None,
-        "the calls that a function made are stored before its result, which ends its lease",
-        "understudy_actors.node.fencing.Fencing.fulfill",
-        drop("if self._gathered:\n    self.send()"),
-        _TASKS,
-    ),
-    _mutant(
         "refused-result-for-ever",
         None,
         "a result that is refused becomes an error, so that the call ends",

@@ -10,6 +10,7 @@ from tests.unit.actors.interpreter.harness import (
     Harness,
     double,
 )
+from understudy_actors.interpreter.wait import Wait, kept
 from understudy_store.records import (
     HEADER_KIND,
     TAG_TARGET,
@@ -140,8 +141,19 @@ class TestCombinators:
             return (yield ctx.map("f", range(4), window=2))
 
         harness = Harness(fn)
+        assert harness.awaited == ["root.1", "root.2"], "any of them will do"
         harness.resolve("root.2")
         assert harness.open() == ["root.1", "root.3"]
+        assert harness.awaited == ["root.1", "root.3"]
+
+    def test_a_settlement_that_is_told_twice_counts_once(self) -> None:
+        wait = Wait(("a", "b", "c"), 2, kept(None, None))
+        wait.hit("a")
+        wait.hit("a")
+        assert not wait.ready
+        assert wait.wake_on() == ["b", "c"]
+        wait.hit("c")
+        assert wait.ready
 
     def test_map_inside_map_of_a_coroutine(self) -> None:
         async def fn(ctx: Any) -> Any:
