@@ -112,7 +112,7 @@ _WAITING: Final = (
         None,
         "after a reconnect a process watches the promises that it waits for again",
         "understudy.client.peer.Peer.on_connected",
-        drop("if reconnected:\n    self._requests.renew_watches()"),
+        drop("if reconnected:\n    self._requests.renew_watches(is_there)"),
         "tests/integration/sdk/test_runtime_processes.py::test_calls_outlive_the_broker",
     ),
     _mutant(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
-FIRST_POSTGRESQL: Final = "0005"
+FIRST_POSTGRESQL: Final = "0006"
 #: identity of the store, and the number of the last commit in its tables
 JOURNALED: Final = (
     "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"

@@ -14,6 +14,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return  # Stores over PostgreSQL begin with this revision.
     # Any, because only SQLite's driver takes functions.
     driver: Any = op.get_bind().connection.driver_connection
     driver.create_function("slot_of", 1, slot_of, deterministic=True)
