@@ -176,7 +176,8 @@ class _Node:
 
     def hello(self) -> list[bytes]:
         name = self.where.replace(" ", "-")
-        hello = Hello(PROTOCOL_VERSION, "node", "bench", name, "1", 1, "host", "0")
+        credit = self.core.new_session(self.port.link)
+        hello = Hello(PROTOCOL_VERSION, "node", "bench", name, "1", 1, "host", "0", credit)
         return [self.port.link.open(hello, NOW)]
 
     def take(self, frames: Sequence[bytes]) -> None:

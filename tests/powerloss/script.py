@@ -240,6 +240,9 @@ class Life:
             for column in ("deaths", "cause"):
                 file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
             file.execute("DROP INDEX promise_detached")
+            file.execute("ALTER TABLE promise RENAME COLUMN slot TO shard")
+            for table in ("callback", "listener", "unblock", "schedule"):
+                file.execute(f"ALTER TABLE {table} DROP COLUMN slot")
             file.execute("DELETE FROM meta WHERE key IN ('store', 'commit', 'journal')")
             file.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0001'")
             file.commit()

@@ -126,10 +126,6 @@ class NodeCore:
         """Count credit anew; return the credit to be announced at the join."""
         return self.credit.new_session(session)
 
-    def end_session(self, session: SessionPort) -> None:
-        """Ask for no more tasks in a session with a broker that is gone for good."""
-        self.credit.end_session(session)
-
     def connected(
         self, lost: Iterable[str], reconnected: bool, is_there: IsThere = everything
     ) -> None:

@@ -157,7 +157,7 @@ class Peer:
         """Forget a link and what was said over it."""
         self._sessions.pop(link, None)
         if self._node is not None:
-            self._node.core.end_session(link)
+            self._node.core.credit.end_session(link)
 
     def _is_at(self, link: Link, id: str) -> bool:
         """Return whether the promise of an id is at the broker of a link."""
@@ -234,7 +234,10 @@ class Peer:
     def _follow_clock(self, link: Link, welcome: Welcome) -> None:
         """Follow the clock of the first broker that answered, and of another one if it is away."""
         followed = self._clock_link
-        if not welcome.now or (followed is not None and followed.connected):
+        # The followed one may have started again, with another time.
+        if not welcome.now:
+            return
+        if followed is not None and followed is not link and followed.connected:
             return
         is_first, self._clock_link = followed is None, link
         self.clock.synchronize(welcome.now, link.round_trip_ms)

@@ -345,7 +345,7 @@ def test_a_worker_sets_the_nodes_timers_through_the_loop(draining: bool) -> None
         loop.acquire()
         node._draining = draining
         node.core.timers.add(0, Mock())
-        node.receive(())
+        node.receive((), Mock())
         # Only the loop's own thread may set a trio event.
         assert not node._ticks_needed.is_set()
         assert not node._idle.is_set()
