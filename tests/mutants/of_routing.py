@@ -1,0 +1,77 @@
+"""Faults of the links to several brokers, and of where requests go."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Area, Mutant, swap
+
+_mutant = Area("tests/unit/broker").mutant
+_ROUTING: Final = "link/test_routing.py"
+_ROUTER: Final = "tests/integration/broker/test_router.py"
+_SESSION: Final = "link/test_session_of_several.py"
+_CLOCK: Final = "tests/integration/recovery/test_clock.py"
+_TWO: Final = "tests/integration/sdk/test_two_brokers.py"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    _mutant(
+        "slot-elsewhere-is-an-answer",
+        None,
+        "a request whose slot is another broker's is asked there",
+        "understudy_broker.link.session.LinkSession._answer",
+        swap("answer.reply.status == MISDIRECTED", "answer.reply.status == 0"),
+        _SESSION,
+    ),
+    _mutant(
+        "moved-requests-stay",
+        None,
+        "what waits at a broker that has lost the slot goes to the new owner",
+        "understudy_broker.link.routing.Routing._is_misplaced",
+        swap(
+            "id_ is not None and self._port_of[slot_of(id_)] is not port",
+            "id_ is None and self._port_of[0] is not port",
+        ),
+        _ROUTING,
+    ),
+    _mutant(
+        "an-older-map-counts",
+        None,
+        "of two maps of slots the newer one counts",
+        "understudy_broker.link.routing.Routing.take_map",
+        swap("slots.version <= self.slots.version", "slots.version == self.slots.version"),
+        _ROUTING,
+    ),
+    _mutant(
+        "search-of-those-that-are-linked",
+        None,
+        "a search that does not ask all brokers is not answered",
+        "understudy_broker.link.routing.Routing.request",
+        swap("self._lacks_ports", "not self.ports"),
+        _ROUTING,
+    ),
+    _mutant(
+        "any-deployment-will-do",
+        None,
+        "a broker of another deployment gets nothing",
+        "understudy_broker.link.router.Router._check_welcome",
+        swap("welcome.deployment != self._deployment", "welcome.deployment is None"),
+        _ROUTER,
+        _TWO,
+    ),
+    _mutant(
+        "every-slot-is-here",
+        None,
+        "a broker performs nothing about slots of others",
+        "understudy_broker.protocol.placement.Ownership.has",
+        swap("id_ is None or self._has[slot_of(id_)]", "True"),
+        "protocol/test_placement.py",
+    ),
+    _mutant(
+        "clock-of-the-first-welcome-for-ever",
+        None,
+        "a broker that starts again with another time is followed",
+        "understudy.client.peer.Peer._follow_clock",
+        swap("followed is not link", "True"),
+        f"{_CLOCK}::test_forth_while_the_broker_was_away_and_back_again",
+    ),
+)
