@@ -18,6 +18,22 @@ _SCHEDULES: Final = "node/test_schedules.py"
 
 _NODE_CORE: Final = (
     _mutant(
+        "quiet-broker-waits-for-the-busy-one",
+        None,
+        "each broker may always send one task",
+        "understudy_actors.node.credit.CreditAccounts._totals",
+        swap("max(1, round(share))", "round(share)"),
+        "node/test_credit_of_several.py",
+    ),
+    _mutant(
+        "room-kept-for-a-broker-that-is-away",
+        None,
+        "the room of a broker that is away goes to the others",
+        "understudy_actors.node.credit.CreditAccounts._totals",
+        swap("session.connected or session is joining", "session is not None"),
+        "node/test_credit_of_several.py",
+    ),
+    _mutant(
         "credit-not-used-up",
         18,
         "tasks that were handed over count against the announced credit",

@@ -10,7 +10,7 @@ from understudy_broker.protocol.messages import Credit
 
 #: weight of the newest batch in the running mean of service time
 _WEIGHT: Final = 0.2
-#: weight of what was before in the mean of what a broker has sent lately, at each announcement
+#: what remains of the tasks sent lately at each announcement
 _FADING: Final = 0.9
 #: Lower bound of the mean, so that very short steps do not ask for unlimited work.
 _FLOOR_MS: Final = 0.005
@@ -64,13 +64,13 @@ class CreditAccount:
     repeated can make it hand out too much.
     """
 
-    __slots__ = ("granted", "lively", "received")
+    __slots__ = ("granted", "received", "recent")
 
-    def __init__(self, granted: int) -> None:
+    def __init__(self) -> None:
         self.received = 0
-        self.granted = granted
-        #: the tasks of this session among the last ones, in a mean that fades
-        self.lively = 0.0
+        self.granted = 0
+        #: how many tasks the broker has sent lately: a sum that fades
+        self.recent = 0.0
 
     @property
     def left(self) -> int:
@@ -81,10 +81,14 @@ class CreditAccount:
 class CreditAccounts:
     """The credit of a node at its brokers, of which there is often only one.
 
-    What there is room for is announced to the only broker, or shared out: each broker may send one
-    task at least, since otherwise its tasks would wait for those of others, and the rest goes to
-    them as they have sent tasks lately. So with n brokers a node may get n - 1 tasks more than it
-    has room for.
+    A single broker is told of all the room there is. Several share it, as they have sent tasks
+    lately. Each may always send one task, because otherwise its tasks would wait for those of
+    others.
+
+    What is not perfect: an announcement cannot be taken back. If the tasks come from other brokers
+    than before, more of them may arrive than there is room for, up to the whole room from each.
+    Those that have to wait are then offered to other nodes (`NodeCore.give_back`). To count what is
+    promised to quiet brokers as taken would be worse, because the busy ones could not send.
     """
 
     def __init__(self, state: NodeState) -> None:
@@ -97,9 +101,9 @@ class CreditAccounts:
 
     def new_session(self, session: SessionPort) -> int:
         """Count anew; return the credit to be announced at the join."""
-        account = self._accounts[session] = CreditAccount(0)
+        account = self._accounts[session] = CreditAccount()
         if self._state.serving:
-            account.granted = self._shares()[session]
+            account.granted = self._totals(joining=session)[session]
         return account.granted
 
     def end_session(self, session: SessionPort) -> None:
@@ -110,31 +114,34 @@ class CreditAccounts:
         """Count a task that a broker has handed over."""
         account = self._accounts[session]
         account.received += 1
-        account.lively += 1.0
+        account.recent += 1.0
 
     def grant(self) -> None:
         """Announce room for more tasks, if there is more of it."""
         if not self._state.serving:
             return
-        for session, share in self._shares().items():
+        for session, total in self._totals().items():
             account = self._accounts[session]
-            total = account.received + share
             # Without a session the announcement is lost, and the next session counts anew.
             if total > account.granted and session.send(Credit(total)) is not False:
                 account.granted = total
 
-    def _shares(self) -> dict[SessionPort, int]:
-        """Return the tasks that each broker may send now."""
-        accounts = self._accounts
+    def _totals(self, joining: SessionPort | None = None) -> dict[SessionPort, int]:
+        """Return the total to announce in each session, `joining` included."""
+        accounts = {
+            session: account
+            for session, account in self._accounts.items()
+            if session.connected or session is joining
+        }
         if len(accounts) < 2:
-            return dict.fromkeys(accounts, self._room)
-        # What was announced cannot be taken back, so only the rest is shared out.
-        weights = {session: 1.0 + account.lively for session, account in accounts.items()}
-        for account in accounts.values():
-            account.lively *= _FADING
-        total = sum(weights.values())
-        room = self._room
-        return {session: max(1, int(room * weight / total)) for session, weight in weights.items()}
+            return {session: each.received + self._room for session, each in accounts.items()}
+        sum_of_weights = sum(1.0 + account.recent for account in accounts.values())
+        totals: dict[SessionPort, int] = {}
+        for session, account in accounts.items():
+            share = self._room * (1.0 + account.recent) / sum_of_weights
+            account.recent *= _FADING
+            totals[session] = account.received + max(1, round(share))
+        return totals
 
     @property
     def _room(self) -> int:

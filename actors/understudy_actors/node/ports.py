@@ -31,6 +31,10 @@ class BrokerPort(Protocol):
 class SessionPort(Protocol):
     """The session with one broker."""
 
+    @property
+    def connected(self) -> bool:
+        """True from the broker's welcome to the end of the connection."""
+
     def send(self, message: ToBroker) -> object:
         """Send a message that is not answered; False: there is no session, so it is lost."""
 

@@ -155,6 +155,11 @@ class Peer:
         """The bytes by which the broker's socket would tell this peer from others."""
         return pid_of(self.name, self.boot).encode()
 
+    @property
+    def connected(self) -> bool:
+        """True once the broker has welcomed this peer."""
+        return self.link.connected
+
     def connect(
         self,
         credit: int = 0,
