@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Area, Mutant, swap
+from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit/broker").mutant
 _ROUTING: Final = "link/test_routing.py"
@@ -47,6 +47,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a search that does not ask all brokers is not answered",
         "understudy_broker.link.routing.Routing.request",
         swap("self._lacks_ports", "not self.ports"),
+        _ROUTING,
+    ),
+    _mutant(
+        "nobody-tries-again",
+        None,
+        "requests that find no room at a broker are sent again",
+        "understudy_broker.link.routing.Routing.retry",
+        drop("self._on_waiting()"),
         _ROUTING,
     ),
     _mutant(

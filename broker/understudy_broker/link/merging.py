@@ -1,13 +1,14 @@
-"""One answer of several: what brokers reply to a command that concerns all of them. Pure."""
+"""Merges the answers of several brokers to one command into a single answer. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
+from understudy_broker.link.session import Answer
 from understudy_broker.protocol.messages import (
     AnyCommand,
     GroupInfo,
@@ -18,8 +19,6 @@ from understudy_broker.protocol.messages import (
     Response,
 )
 from understudy_store.commands import PromiseSearch, Reply, ScheduleSearch, TaskSearch
-
-Answer: TypeAlias = Response | Refused
 
 #: the field of a reply that has the page, by the kind of search
 _PAGES: Final[dict[type[Any], str]] = {
@@ -48,9 +47,8 @@ def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
     if isinstance(command, GroupsGet):
         reports = [each.report for each in answers if isinstance(each, Response) and each.report]
         return Response(0, replies[0], merge_reports(reports))
-    field = _PAGES.get(type(command))
-    if field is not None and isinstance(command, (PromiseSearch, TaskSearch, ScheduleSearch)):
-        return Response(0, _merge_pages(field, replies, command.limit))
+    if isinstance(command, PromiseSearch | TaskSearch | ScheduleSearch):
+        return Response(0, _merge_pages(_PAGES[type(command)], replies, command.limit))
     promises = [record for reply in replies for record in reply.promises or ()]
     return Response(0, Reply(replies[0].status, promises=promises))
 
@@ -74,7 +72,7 @@ def _merge_pages(field: str, replies: Sequence[Reply], limit: int) -> Reply:
 
 
 def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:
-    """Return one report on what several brokers see of the same groups."""
+    """Return one report on the groups, from those of several brokers."""
     groups: dict[str, GroupInfo] = {}
     counters: dict[str, int] = {}
     for report in reports:
@@ -104,7 +102,7 @@ def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:
 
 
 def _merge_nodes(one: NodeInfo, other: NodeInfo) -> NodeInfo:
-    """Merge what two brokers see of one node. It is as silent as to the one that heard it last."""
+    """Merge the views that two brokers have of one node; the one that heard it last knows best."""
     return msgspec.structs.replace(
         one,
         credit=one.credit + other.credit,

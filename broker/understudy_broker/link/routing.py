@@ -1,4 +1,4 @@
-"""`Routing`: which broker a request goes to, and what becomes of it when a slot moves. Pure.
+"""`Routing`: sends each request to the broker of its slot, also when the slot moves. Pure.
 
 How it works
 ------------
@@ -26,25 +26,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.merging import merge
+from understudy_broker.link.session import Answer, OnReply
 from understudy_broker.protocol.messages import (
     AnyCommand,
     PromiseUnwatch,
     PromiseWatch,
-    Refused,
     Response,
     SlotMap,
 )
 from understudy_broker.protocol.placement import FOR_ALL, WATCHES, owners, routing_id
 from understudy_store.commands import Reply
 from understudy_store.slots import slot_of
-
-#: the answer to a request
-Answer: TypeAlias = Response | Refused
-OnReply: TypeAlias = Callable[[Answer], None]
 
 
 class Port(Protocol):
@@ -119,7 +115,7 @@ class Routing(Generic[P]):
                 return False  # no welcome has said yet where the port leads to
             self._sole = None
             self.ports[broker] = first
-            # All of them, because what concerns all brokers was asked of one.
+            # All of them, because searches were sent to this broker alone.
             self._waiting += first.take_back(_any)
         if self.slots is not None and slots.version <= self.slots.version:
             return False
@@ -150,7 +146,7 @@ class Routing(Generic[P]):
         return self._sole is not None or self._port_of[slot_of(id_)] is port
 
     def _route_anew(self) -> None:
-        """Find the port of each slot, and send on what waits at none, or at a wrong one."""
+        """Find the port of each slot, and send on the requests that are at a wrong one, or none."""
         assert self.slots is not None
         names = owners(self.slots)
         self._lacks_ports = any(name not in self.ports for name, _ in self.slots.brokers)
@@ -236,13 +232,14 @@ class Routing(Generic[P]):
         self._on_waiting()
 
     def retry(self) -> bool:
-        """Send again what waits; return whether something still does."""
+        """Send the waiting requests again; return whether some still wait."""
         waiting, self._waiting = self._waiting, []
         for count, (command, on_reply) in enumerate(waiting):
             try:
                 self.request(command, on_reply)
             except LinkFullError:
                 self._waiting += waiting[count:]
+                self._on_waiting()
                 break
         return bool(self._waiting)
 

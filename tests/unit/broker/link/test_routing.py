@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from understudy_broker.errors import LinkFullError
-from understudy_broker.link.routing import Answer, OnReply, Routing
+from understudy_broker.link.routing import Routing
+from understudy_broker.link.session import Answer, OnReply
 from understudy_broker.protocol.messages import (
     NOBODY,
     AnyCommand,
@@ -183,12 +184,15 @@ class TestSeveralBrokers:
 
     def test_what_has_no_room_at_a_port_waits_for_it(self) -> None:
         a, b = Port("a"), Port("b", room=1)
-        routing = Routing(a)
+        told: list[None] = []
+        routing = Routing(a, on_waiting=lambda: told.append(None))
         for id_ in IDS:
             routing.request(PromiseGet(id_), print)
         routing.take_map(slots_of(1, 1, 1), "a")
+        told.clear()
         routing.add("b", b)
         assert (len(b.open), routing.waiting) == (1, 2)
+        assert told, "somebody has to try again"
         b.open.clear()
         assert routing.retry()
         b.open.clear()
