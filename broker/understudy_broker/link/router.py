@@ -5,8 +5,8 @@ the work, its welcome has the map of slots, and the router opens a link to each 
 `routing` says which request goes where. A deployment of one broker has one link, and its messages
 take the same way as if there were no router.
 
-Each link lives by itself: if a broker is away, the peer goes on with the others. What it asks of
-that broker waits until it is back, or until a newer map says who has its slots.
+Each link lives by itself: if a broker is away, the peer goes on with the others. Requests to that
+broker wait until it is back, or until a newer map gives its slots to others.
 
 All methods belong to the loop that opened the router, or to a thread that holds its `LoopLock`, as
 those of `Link`.
@@ -57,7 +57,7 @@ class PeerPort(Protocol):
         """Take a new link, before it connects; called on the loop's thread."""
 
     def on_gone(self, link: Link) -> None:
-        """Forget a link, because its broker is none of the deployment any more, or all ends."""
+        """Forget a link: its broker has left the deployment, or the router ends."""
 
     def is_busy(self) -> bool:
         """Return whether this peer holds tasks or waits for settlements."""
@@ -240,7 +240,7 @@ class Router:
         self._loop.run(self._retry_needed.set)
 
     async def _retry(self) -> None:
-        """Try again what waits for an owner of its slot."""
+        """Send requests again that wait for an owner of their slot."""
         while True:
             await self._retry_needed.wait()
             self._retry_needed = trio.Event()

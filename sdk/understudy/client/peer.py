@@ -36,7 +36,7 @@ _FIRST_LEASE_MS = 10_000
 
 
 class _Session:
-    """The news that this process and one broker have told each other."""
+    """The terms that this process and one broker have told each other."""
 
     def __init__(self) -> None:
         #: the broker's last welcome; None: it has not answered yet
@@ -65,7 +65,7 @@ class Peer:
     serving
         True once the process is a node.
     on_ready
-        Called with each welcome of a broker, before a task of it comes.
+        Called with each welcome of a broker, before any of its tasks comes.
     """
 
     def __init__(
