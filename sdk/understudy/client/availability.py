@@ -61,7 +61,8 @@ class Availability:
         """Return when the broker has answered; see `Connection.wait_connected`."""
         limit_s = self._connect_timeout_s if timeout_s is None else timeout_s
         if not self._decided.wait(limit_s):
-            reasons = [reason for link in self._disconnected if (reason := _reason(link))]
+            # A copy, because the loop may add a link meanwhile.
+            reasons = [reason for link in list(self._disconnected) if (reason := _reason(link))]
             raise BrokerUnavailableError(self._url, "; ".join(reasons))
         self.check()
 

@@ -55,9 +55,9 @@ class PendingRequests:
     watches
         The futures that wait for each promise, by its id.
     unanswered
-        The futures that wait for an answer of a broker, with the id that says of which one; None:
-        of all, or the request is not sent yet. A future leaves it with that answer, even
-        if it waits for a promise from then on, for however long.
+        The futures that wait for an answer, each with the id that tells which broker is to give it;
+        None: all of them are, or the request is not sent yet. A future leaves it with that answer,
+        even if it waits for a promise from then on, for however long.
     """
 
     def __init__(self, duplicates: DuplicateCalls, send: SendRequest | None = None) -> None:
@@ -105,7 +105,7 @@ class PendingRequests:
         self.send(command, on_reply)
 
     def _expect(self, id: str | None, *futures: Future[Any]) -> None:
-        """Note which id the request is about that futures wait for."""
+        """Note the id that the request of these futures is about."""
         for future in futures:
             if future in self.unanswered:
                 self.unanswered[future] = id
