@@ -14,11 +14,13 @@ from typing import Literal
 import msgspec
 
 from understudy_store.errors import UnderstudyError
+from understudy_store.slots import SLOTS
 
 Cast = Literal["any", "uni"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]{0,127}\Z")
 _SCHEME = "poll://"
+_SLOT_SCHEME = "slot://"
 
 
 class InvalidAddressError(UnderstudyError, ValueError):
@@ -105,6 +107,32 @@ def poll(group: str, node: str | None = None) -> str:
     ('poll://any@bank', 'poll://any@bank/bank-1')
     """
     return str(Target("any", check_name(group, "group"), node and check_name(node, "node")))
+
+
+def slot_address(slot: int) -> str:
+    """Return the address at which the broker of a slot hears of promises in other slots.
+
+    Examples
+    --------
+    >>> slot_address(17)
+    'slot://17'
+    """
+    return f"{_SLOT_SCHEME}{slot}"
+
+
+def slot_of_address(text: str) -> int | None:
+    """Return the slot of an address that `slot_address` has made; None for any other text.
+
+    Examples
+    --------
+    >>> slot_of_address("slot://17"), slot_of_address("slot://256"), slot_of_address("bank")
+    (17, None, None)
+    """
+    if not text.startswith(_SLOT_SCHEME):
+        return None
+    number = text.removeprefix(_SLOT_SCHEME)
+    slot = int(number) if number.isascii() and number.isdecimal() and len(number) <= 3 else SLOTS
+    return slot if slot < SLOTS and slot_address(slot) == text else None
 
 
 def canonical(text: str) -> str:

@@ -58,6 +58,13 @@ class PromiseRegisterListener(Command, tag="promise.register_listener", frozen=T
     address: str
 
 
+class PromiseAnnounce(Command, tag="promise.announce", frozen=True):
+    """Tell a slot that a promise of another slot has settled: see `machine.elsewhere`."""
+
+    slot: int
+    promise: PromiseRecord
+
+
 class PromiseSearch(Command, tag="promise.search", frozen=True):
     """A page of promises in the order of ids; `cursor` is the last page's ``reply.cursor``."""
 
@@ -201,6 +208,7 @@ StoreCommand: TypeAlias = (
     | PromiseCancel
     | PromiseRegisterCallback
     | PromiseRegisterListener
+    | PromiseAnnounce
     | PromiseSearch
     | TaskCreate
     | TaskAcquire

@@ -36,7 +36,9 @@ TaskValues: TypeAlias = tuple[Any, ...]
 NO_TASK: Final[TaskValues] = (None,) * len(TASK_COLUMNS)
 
 _STATE: Final = TASK_COLUMNS.index("task_state")
-_RESUMES: Final = TASK_COLUMNS.index("resumes")
+_AWAITS: Final = TASK_COLUMNS.index("awaits")
+#: columns that are JSON arrays of ids; NULL for none
+_IDS: Final = tuple(TASK_COLUMNS.index(name) for name in ("resumes", "awaits"))
 #: Columns that older rows have as NULL, and the value that NULL stands for.
 _DEFAULTS: Final = {TASK_COLUMNS.index(name): 0 for name in ("failures", "deaths")}
 
@@ -66,7 +68,9 @@ def task_to_values(task: TaskRecord) -> TaskValues:
     """Encode a task as the values of `TASK_COLUMNS`."""
     values = list(astuple(task))
     del values[0]
-    values[_RESUMES] = _encode(task.resumes).decode() if task.resumes else None
+    for place in _IDS:
+        ids = values[place]
+        values[place] = _encode(ids).decode() if ids else None
     return tuple(values)
 
 
@@ -75,12 +79,19 @@ def task_from_values(task_id: str, values: Sequence[Any]) -> TaskRecord | None:
     if values[_STATE] is None:
         return None
     fields = list(values)
-    resumes = fields[_RESUMES]
-    fields[_RESUMES] = () if resumes is None else _decode_ids(resumes)
+    for place in _IDS:
+        ids = fields[place]
+        fields[place] = () if ids is None else _decode_ids(ids)
     for place, default in _DEFAULTS.items():
         if fields[place] is None:
             fields[place] = default
     return TaskRecord(task_id, *fields)
+
+
+def task_awaits(values: TaskValues) -> tuple[str, ...]:
+    """Return the ids in other slots that a task waits for, from the values of `TASK_COLUMNS`."""
+    awaits: str | None = values[_AWAITS]
+    return () if awaits is None else _decode_ids(awaits)
 
 
 class PendingRow(msgspec.Struct, frozen=True, gc=False):

@@ -140,6 +140,8 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: How the last of them vanished; of a parked task, the reason why it is halted; of one that is
     #: tried again, the failure.
     cause: str | None = None
+    #: awaited ids in other slots, where these are shared out over brokers
+    awaits: tuple[str, ...] = ()
 
 
 class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -207,7 +207,7 @@ class Watched(Machine):
 
     def apply(self, command: StoreCommand, now: int) -> Reply:
         reply = super().apply(command, now)
-        named: Iterable[str] = touched(command)
+        named: Iterable[str] = touched(self.state, command)
         if type(command) is TaskHeartbeat:
             holder = self.state.holders.get(command.pid)
             named = () if holder is None else tuple(holder.held)

@@ -33,6 +33,7 @@ from understudy_store.records import (
     SettleState,
     Value,
 )
+from understudy_store.slots import slot_of
 
 T = TypeVar("T")
 
@@ -126,11 +127,18 @@ class Fencing:
             return
         reply = answer.reply
         replies: Sequence[Reply | None] = reply.replies or [None] * len(batch)
+        created_elsewhere: list[str] = []
         for command, inner in zip(batch, replies, strict=True):
             if inner is not None:
+                if inner.status == 201 and inner.promise is None:
+                    created_elsewhere.append(command.id)
+                    continue
                 self._on_command_reply(run, command, inner)
             elif isinstance(command, PromiseSettle):
                 self._settlements.tell(run, fence_replies.settled_by(command, reply))
+        if created_elsewhere:
+            # Their brokers do not know who holds this task.
+            self._settlements.watch_for(run, created_elsewhere)
         routine = run.routine
         paused = routine.paused
         routine.answered(counted)
@@ -175,10 +183,11 @@ class Fencing:
             if wrong is not None:
                 self._refuse(run, command, wrong)
                 return
+        task_id = run.activation.id
         if record.settled:
             self._settlements.tell(run, record)
-        elif record.tags.get(TAG_BRANCH) != run.activation.id:
-            self._settlements.watch_for(record.id, run)
+        elif record.tags.get(TAG_BRANCH) != task_id or slot_of(record.id) != slot_of(task_id):
+            self._settlements.watch_for(run, (record.id,))
 
     # The end of a task ---------------------------------------------------------------------------
 

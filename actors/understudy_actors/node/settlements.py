@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from understudy_actors.activation import LEASED, Activation, Run
@@ -25,13 +25,14 @@ class Settlements:
     """Passes each settled promise to the runs that wait for it.
 
     The broker tells the holder of a task, unasked, when a promise settles that the task has made.
-    Promises that another function made (awaited by an id of the user's own) must be watched.
+    Promises that another function made (awaited by an id of the user's own), and those in another
+    slot than the task, must be watched.
     """
 
     def __init__(self, state: NodeState, link: BrokerPort) -> None:
         self._state = state
         self._link = link
-        #: runs that wait for promises that another function made, by the promise's id
+        #: runs that wait for promises that must be watched, by the promise's id
         self._foreign: dict[str, list[Run]] = {}
 
     def learn(self, record: PromiseRecord) -> None:
@@ -55,16 +56,17 @@ class Settlements:
             self._state.wake(activation)
             self._state.schedule(run)
 
-    def watch_for(self, id: str, run: Run) -> None:
-        """Wake a run when a promise settles that another function made."""
-        self._foreign.setdefault(id, []).append(run)
-        self._watch(id)
+    def watch_for(self, run: Run, ids: Sequence[str]) -> None:
+        """Wake a run when promises settle of which the broker would not tell unasked."""
+        for id in ids:
+            self._foreign.setdefault(id, []).append(run)
+        self._watch(ids)
 
     def watch_again(self, is_there: IsThere = everything) -> None:
         """Repeat the watches at a broker, which forgets them with the session."""
         for id in self._foreign:
             if is_there(id):
-                self._watch(id)
+                self._watch((id,))
 
     def catch_up(self, promises: Iterable[PromiseRecord]) -> None:
         """Learn of those among some promises that have settled."""
@@ -99,10 +101,14 @@ class Settlements:
 
         return on_reply
 
-    def _watch(self, id: str) -> None:
+    def _watch(self, ids: Sequence[str]) -> None:
         def on_reply(answer: Response | Refused) -> None:
-            if isinstance(answer, Response):
+            if isinstance(answer, Response) and answer.reply.ok:
                 for record in answer.reply.promises or ():
                     self.learn(record)
+            elif len(ids) > 1:
+                # Together they may be too large for a reply.
+                for id in ids:
+                    self._watch((id,))
 
-        self._link.request(PromiseWatch((id,)), on_reply)
+        self._link.request(PromiseWatch(tuple(ids)), on_reply)

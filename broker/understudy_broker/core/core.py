@@ -7,6 +7,7 @@ Three verbs drive it, and every shell and simulator calls the same three::
     send(step.frames)
     ...                                          # commit step.batch.changes, make step.batch.reads
     send(core.committed(step.batch, replies))
+    request(core.take_requests(now))             # of the owners of other slots; see `between_slots`
 
 Theory of operation
 ===================
@@ -63,8 +64,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from understudy_broker.core.between_slots import BetweenSlots
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery
+from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery, Scheme
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event, EventLog
 from understudy_broker.core.flow_control import FlowControl
@@ -80,7 +82,7 @@ from understudy_broker.core.requests import RequestHandlers
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.frames import encode
-from understudy_broker.protocol.messages import Bye
+from understudy_broker.protocol.messages import Bye, Refused, Response, SlotCommand
 from understudy_store.changes import Snapshot
 from understudy_store.commands import Reply
 from understudy_store.machine import Machine
@@ -146,7 +148,13 @@ class BrokerCore:
             machine, dispatcher, sessions, membership, outbox, events, metrics, config
         )
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
-        schemes = {DEFAULT_SCHEME: self._poll}
+        schemes: dict[str, Scheme] = {DEFAULT_SCHEME: self._poll}
+        #: None: this broker owns all slots, for good
+        self._between: BetweenSlots | None = None
+        if config.slots is not None:
+            self._between = schemes["slot"] = BetweenSlots(
+                machine, quarantine, events, metrics, config.unblock_retry_ms
+            )
         self._delivery = Delivery(
             machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
@@ -319,6 +327,8 @@ class BrokerCore:
         self._more_due = self.machine.sweep(now, looked_up_at)
         self._delivery.settle()
         self._delivery.dispatch(now)
+        if self._between is not None:
+            self._between.collect()
 
     def _tick(self, now: int) -> None:
         self._membership.tick(now)
@@ -352,10 +362,26 @@ class BrokerCore:
             at = self.machine.next_due()
             if at is not None and (due_at is None or at < due_at):
                 due_at = at
-        for at in (self._poll.next_due(), self._coalescer.due_at):
+        between_due_at = None if self._between is None else self._between.next_due()
+        for at in (self._poll.next_due(), self._coalescer.due_at, between_due_at):
             if at is not None and (due_at is None or at < due_at):
                 due_at = at
         return due_at
+
+    # Between slots -------------------------------------------------------------------------------
+
+    def take_requests(self, now: int) -> list[SlotCommand]:
+        """Return requests to the owners of slots, for the shell to send.
+
+        To be called after each step and each commit. The answer to each is given to `answered`.
+        """
+        return [] if self._between is None else self._between.take(now)
+
+    def answered(self, command: SlotCommand, answer: Response | Refused, now: int) -> None:
+        """Take the answer to a request that `take_requests` has returned."""
+        assert self._between is not None
+        self._receiver.has_input = True
+        self._between.answered(command, answer, now)
 
     # Committing ----------------------------------------------------------------------------------
 
@@ -363,14 +389,15 @@ class BrokerCore:
         """Return everything since the last batch; None if there is nothing."""
         changes = self.machine.take()
         outbox = self._outbox.take_batch()
+        requests = [] if self._between is None else self._between.take_new()
         if outbox is None:
-            if not changes:
+            if not changes and not requests:
                 self.machine.committed(changes)
                 self._receiver.has_input = False
                 return None
             outbox = BatchOutbox()
         request_bytes, reply_bytes = self.flow.take_batch(len(self._queue.waiting))
-        return Batch(changes, outbox, request_bytes, reply_bytes)
+        return Batch(changes, outbox, request_bytes, reply_bytes, requests)
 
     def committed(self, batch: Batch, replies: list[Reply]) -> list[Frame]:
         """Take note that a batch is durable, and return the frames that may leave now.
@@ -385,6 +412,8 @@ class BrokerCore:
         if batch.changes:
             self.metrics.commits += 1
         self.flow.on_committed(batch)
+        if batch.requests and self._between is not None:
+            self._between.release(batch.requests)
         if batch.outbox.reads:
             batch.outbox.fill(replies)
         return self._outbox.frames_of(batch.outbox, self._now)

@@ -338,7 +338,7 @@ class Membership:
         return due_at
 
     def _add_event(self, level: str, text: str, session: Session, **fields: object) -> None:
-        if session.kind == "client" and level == "info":
+        if session.kind != "node" and level == "info":
             # Each command that a person enters is a client of its own.
             level = "debug"
         identity = {"name": session.name, "group": session.group, "kind": session.kind}

@@ -23,6 +23,7 @@ from understudy_broker.protocol.messages import (
     Refused,
     Response,
     Resume,
+    SlotCommand,
 )
 from understudy_store.changes import Changes
 from understudy_store.commands import ReadCommand, Reply
@@ -76,12 +77,15 @@ class Batch(msgspec.Struct):
         To be made durable.
     request_bytes, reply_bytes
         Bytes by peer that the commit releases; see `FlowControl.take_batch`.
+    requests
+        To the owners of other slots, after the commit.
     """
 
     changes: Changes
     outbox: BatchOutbox
     request_bytes: dict[bytes, int]
     reply_bytes: dict[bytes, int]
+    requests: list[SlotCommand] = []
 
     @property
     def reads(self) -> list[PendingRead]:

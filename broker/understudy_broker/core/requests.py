@@ -34,8 +34,11 @@ from understudy_broker.protocol.messages import (
     Response,
 )
 from understudy_broker.protocol.placement import Ownership
+from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
+    PromiseAnnounce,
     PromiseGet,
+    PromiseRegisterListener,
     PromiseSearch,
     ReadCommand,
     Reply,
@@ -97,6 +100,8 @@ class RequestHandlers:
             PromiseCreateWatched: self._create_watched,
             PromiseWatch: self._watch,
             PromiseUnwatch: self._unwatch,
+            PromiseAnnounce: self._apply_for_broker,
+            PromiseRegisterListener: self._register_listener,
             GroupsGet: self._report,
             TaskPreload: self._read,
             PromiseSearch: self._read,
@@ -136,6 +141,22 @@ class RequestHandlers:
                 self._metrics.stale_writes += 1
         delayed = self._delays_replies and may_be_delayed(session, command, reply)
         self._reply(session, corr, reply, may_be_delayed=delayed)
+
+    def _apply_for_broker(self, session: Session, corr: int, command: Any, now: int) -> None:
+        """Apply a command of brokers among themselves."""
+        if session.kind == "broker":
+            self._apply(session, corr, command, now)
+        else:
+            text = "only a broker of this deployment may send this command"
+            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+
+    def _register_listener(
+        self, session: Session, corr: int, command: PromiseRegisterListener, now: int
+    ) -> None:
+        if slot_of_address(command.address) is None:
+            self._apply(session, corr, command, now)
+        else:
+            self._apply_for_broker(session, corr, command, now)
 
     def _halt(self, session: Session, corr: int, command: TaskHalt, now: int) -> None:
         """Halt a task; if its holder asks for it, the task is parked."""

@@ -18,7 +18,8 @@ Requests for one slot keep their order: a map moves all of them at once, the old
 that come later go to the new broker by the same map. Requests for different slots have no order
 between brokers.
 
-A watch of promises in slots of several brokers becomes one watch for each. A search, and the report
+A watch of promises in slots of several brokers becomes one watch for each, and of a fence only the
+part of its task's slot is sent as a fence (`split_fence`). A search, and the report
 on groups, ask all brokers; `merging` makes one answer of theirs.
 """
 
@@ -31,6 +32,7 @@ from typing import Generic, Protocol, TypeVar
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.merging import merge
 from understudy_broker.link.session import Answer, OnReply
+from understudy_broker.link.split_fence import SplitFence, elsewhere
 from understudy_broker.protocol.messages import (
     AnyCommand,
     PromiseUnwatch,
@@ -38,8 +40,8 @@ from understudy_broker.protocol.messages import (
     Response,
     SlotMap,
 )
-from understudy_broker.protocol.placement import FOR_ALL, WATCHES, owners, routing_id
-from understudy_store.commands import Reply
+from understudy_broker.protocol.placement import FOR_ALL, WATCHES, owners, slot_concerned
+from understudy_store.commands import Reply, TaskFence
 from understudy_store.slots import slot_of
 
 
@@ -159,8 +161,8 @@ class Routing(Generic[P]):
         """Return whether a command that was sent through a port now concerns another broker."""
         if isinstance(command, WATCHES):
             return any(self._port_of[slot_of(id_)] is not port for id_ in command.ids)
-        id_ = routing_id(command)
-        return id_ is not None and self._port_of[slot_of(id_)] is not port
+        slot = slot_concerned(command)
+        return slot is not None and self._port_of[slot] is not port
 
     # Requests ------------------------------------------------------------------------------------
 
@@ -180,9 +182,12 @@ class Routing(Generic[P]):
         if self._sole is not None:
             self._sole.request(command, on_reply)
             return
-        id_ = routing_id(command)
-        if id_ is not None:
-            self._send(self._port_of[slot_of(id_)], command, on_reply)
+        if type(command) is TaskFence and (there := elsewhere(command)):
+            split = SplitFence(command, there, self._send_part, on_reply)
+            command, on_reply = split.first, split.take_first
+        slot = slot_concerned(command)
+        if slot is not None:
+            self._send(self._port_of[slot], command, on_reply)
         elif isinstance(command, WATCHES):
             self._request_parts(command, on_reply)
         elif self._lacks_ports:
@@ -204,6 +209,13 @@ class Routing(Generic[P]):
         gathering = _Gathering(command, len(port_of), on_reply)
         for key, port in port_of.items():
             self._send(port, type(command)(tuple(ids_of[key])), gathering.take)
+
+    def _send_part(self, command: AnyCommand, on_reply: OnReply) -> None:
+        """Send a command, or let it wait if there is no room for it at its broker."""
+        try:
+            self.request(command, on_reply)
+        except LinkFullError:
+            self._wait(command, on_reply)
 
     def _send(self, port: P | None, command: AnyCommand, on_reply: OnReply) -> None:
         if port is not None:

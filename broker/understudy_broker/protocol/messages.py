@@ -1,6 +1,7 @@
 """Messages between a broker and its peers.
 
-A peer is a *node*, which serves the functions of a group, or a *client*, which only calls. One
+A peer is a *node*, which serves the functions of a group, a *client*, which only calls, or another
+*broker* of the deployment. One
 ZeroMQ frame carries a list of messages in order; see `frames`. A connection begins with `Hello`,
 which is answered by `Welcome` or `Refused`.
 
@@ -15,10 +16,16 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from understudy_store.commands import PromiseCreate, Reply, StoreCommand
+from understudy_store.commands import (
+    PromiseAnnounce,
+    PromiseCreate,
+    PromiseRegisterListener,
+    Reply,
+    StoreCommand,
+)
 from understudy_store.records import PromiseRecord
 
-PeerKind: TypeAlias = Literal["node", "client"]
+PeerKind: TypeAlias = Literal["node", "client", "broker"]
 
 #: in a `SlotMap`, in the place of the broker of slots that nobody owns at the moment
 NOBODY: Final = -1
@@ -112,6 +119,9 @@ class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
 AnyCommand: TypeAlias = (
     StoreCommand | PromiseCreateWatched | PromiseWatch | PromiseUnwatch | GroupsGet
 )
+
+#: commands of brokers among themselves: see `core.between_slots`
+SlotCommand: TypeAlias = PromiseAnnounce | PromiseRegisterListener
 
 # Peer to broker ----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from understudy_broker.protocol.messages import (
     SlotMap,
 )
 from understudy_store.commands import (
+    PromiseAnnounce,
     PromiseRegisterCallback,
     PromiseRegisterListener,
     PromiseSearch,
@@ -33,7 +34,7 @@ WATCHES: Final = (PromiseWatch, PromiseUnwatch)
 
 
 def routing_id(command: AnyCommand) -> str | None:
-    """Return the id whose slot a command concerns; None if there is not just one.
+    """Return the id that a command is about; None if there is not just one.
 
     Examples
     --------
@@ -47,9 +48,26 @@ def routing_id(command: AnyCommand) -> str | None:
         return command.awaiter
     if isinstance(command, PromiseRegisterListener):
         return command.awaited
+    if isinstance(command, PromiseAnnounce):
+        return command.promise.id
     if isinstance(command, WATCHES):
         return command.ids[0] if len(command.ids) == 1 else None
     return None if isinstance(command, FOR_ALL) else command.id
+
+
+def slot_concerned(command: AnyCommand) -> int | None:
+    """Return the slot in which a command is performed; None if there is not just one.
+
+    Examples
+    --------
+    >>> from understudy_store.commands import PromiseGet
+    >>> slot_concerned(PromiseGet("order-7.3")), slot_concerned(PromiseSearch())
+    (9, None)
+    """
+    if isinstance(command, PromiseAnnounce):
+        return command.slot
+    id_ = routing_id(command)
+    return None if id_ is None else slot_of(id_)
 
 
 def owners(slots: SlotMap) -> list[str | None]:
@@ -75,8 +93,8 @@ class Ownership:
         """Return whether a command concerns this broker's slots only, or all brokers."""
         if isinstance(command, WATCHES):
             return all(self._has[slot_of(id_)] for id_ in command.ids)
-        id_ = routing_id(command)
-        return id_ is None or self._has[slot_of(id_)]
+        slot = slot_concerned(command)
+        return slot is None or (0 <= slot < SLOTS and self._has[slot])
 
 
 def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:

@@ -22,8 +22,8 @@ that this broker leaves. Requests that were not performed are asked again by the
 What is not perfect
 ===================
 
-Frames and commits share one thread. Under full load it is the broker's limit; further processors
-serve the nodes, SQLite's file and ZeroMQ's own thread only.
+Frames and commits share one thread, as do the links to other brokers. Under full load it is the
+broker's limit; further processors serve the nodes, SQLite's file and ZeroMQ's own thread only.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Frame
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.logs import Log, log_to_logging
+from understudy_broker.server.slot_link import SlotLink
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.socket import Pause
 from understudy_broker.transport.transport import Transport
@@ -76,7 +77,7 @@ class Server:
     ) -> None:
         snapshot = store.snapshot
         self._clock = Clock(snapshot.now, accepted=accepted)
-        machine = Machine(MachineConfig(limits=config.limits))
+        machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
         self._store = store
@@ -85,6 +86,10 @@ class Server:
         self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
         self._commits = GroupCommit(store, self._core, self._wake)
+        #: None: this broker owns all slots
+        self.slot_link: SlotLink | None = None
+        if config.slots is not None:
+            self.slot_link = SlotLink(config, log, transport.wake)
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
@@ -120,6 +125,8 @@ class Server:
         if relied_on := self._core.take_relied_on():
             self._lose([peer for peer in relied_on if self._is_silent(peer)], now)
         due_at = self._step(now)
+        if self.slot_link is not None:
+            self.slot_link.send(self._core.take_requests(now))
         timeout_s = PAUSE_MAX_S
         if due_at is not None:
             timeout_s = min(timeout_s, max(0, due_at - self._clock()) / 1000)
@@ -224,6 +231,9 @@ class Server:
             self._core.found(found)
         if self._commits.result is not None:
             self._send(self._commits.take_result())
+        if self.slot_link is not None:
+            for command, answer in self.slot_link.take_answers():
+                self._core.answered(command, answer, self._clock())
 
     # Stopping ------------------------------------------------------------------------------------
 
@@ -289,7 +299,7 @@ async def serve(
         )
         try:
             server = Server(store, config, transport, log, accepted_clock)
-            await _serve(server, transport, stop, on_started, task_status)
+            await _serve(server, transport, context, stop, on_started, task_status)
         finally:
             transport.close()
     finally:
@@ -300,6 +310,7 @@ async def serve(
 async def _serve(
     server: Server,
     transport: Transport,
+    context: zmq.Context[zmq.Socket[bytes]],
     stop: trio.Event | None,
     on_started: Callable[[str], None] | None,
     task_status: trio.TaskStatus[str],
@@ -310,6 +321,8 @@ async def _serve(
             nursery.start_soon(transport.watch)
             if stop is not None:
                 nursery.start_soon(_stop_at, stop, server)
+            if server.slot_link is not None:
+                nursery.start_soon(server.slot_link.run, context)
             if on_started is not None:
                 on_started(transport.address)
             task_status.started(transport.address)

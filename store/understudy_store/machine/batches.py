@@ -30,9 +30,11 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
+from understudy_store.machine import elsewhere
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.state import State
 from understudy_store.records import Row
+from understudy_store.slots import slot_of
 
 #: commands that name one promise, by the id that they carry
 _BY_ID: Final = frozenset(
@@ -53,15 +55,20 @@ _BY_ID: Final = frozenset(
 )
 
 
-def touched(command: StoreCommand) -> Iterable[str]:
-    """Return the ids of promises that a command names."""
+def touched(s: State, command: StoreCommand) -> Iterable[str]:
+    """Return the ids of promises that a command names, and that may be here."""
     if type(command) in _BY_ID:
         return (command.id,)  # type: ignore[union-attr]  # a set of types narrows nothing
     if isinstance(command, TaskFence):
         return (command.id, *[inner.id for inner in command.commands])
     if isinstance(command, TaskSuspend):
-        return (command.id, *command.awaited)
+        if not s.config.sharded:
+            return (command.id, *command.awaited)
+        slot = slot_of(command.id)
+        return (command.id, *[each for each in command.awaited if slot_of(each) == slot])
     if isinstance(command, PromiseRegisterCallback):
+        if elsewhere.is_elsewhere(s, command.awaited, slot_of(command.awaiter)):
+            return (command.awaiter,)
         return (command.awaited, command.awaiter)
     if isinstance(command, PromiseRegisterListener):
         return (command.awaited,)
@@ -76,7 +83,7 @@ def lookups(s: State, commands: Iterable[StoreCommand]) -> set[str]:
     missing: set[str] = set()
     known, packed = s.promises, s.packed
     for command in commands:
-        for each in touched(command):
+        for each in touched(s, command):
             promise = known.get(each)
             if promise is None:
                 if each not in packed:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from understudy_store.machine import task_moves
+from understudy_store.machine import elsewhere, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.packed import unpack
 from understudy_store.machine.state import State, unlink
@@ -45,6 +45,8 @@ def expel(s: State, slots: Collection[int]) -> None:
     for schedule_id in _within(wanted, s.schedules):
         schedule = s.schedules.pop(schedule_id)
         s.occurrences.disarm(schedule.next_run_at + s.ahead, schedule_id)
+    for asked in [key for key in s.asked if key[1] in wanted]:
+        del s.asked[asked]
     _forget_holders(s)
     s.pack_round = _without(wanted, s.pack_round)
     for ids in (s.idle_before, s.idle):
@@ -71,6 +73,8 @@ def _check_settled(s: State, slots: Collection[int]) -> None:
     ):
         left = _within(slots, ids)
         assert not left, f"{what} of slots that are expelled, to be taken before: {left[:3]}"
+    asks = [promise_id for promise_id, slot in s.asks if slot in slots]
+    assert not asks, f"questions of slots that are expelled, to be taken before: {asks[:3]}"
 
 
 def _within(slots: Collection[int], ids: Iterable[str]) -> list[str]:
@@ -109,6 +113,7 @@ def _forget_task(s: State, task: Task) -> None:
     elif held == "lease":
         assert task.pid is not None
         del s.holders[task.pid].held[task.id]
+    elsewhere.forget(s, task)
     if task.warm is not None and task.pid is None:
         del s.holders[task.warm].warm[task.id]
 

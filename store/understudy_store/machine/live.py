@@ -28,6 +28,8 @@ class MachineConfig(msgspec.Struct, frozen=True):
     missed_max: int = 100
     #: a promise that was idle this long, or at most twice as long, is packed: see `packed`
     pack_after_ms: int = 30_000
+    #: Slots are shared out over brokers: see `elsewhere`. False: this machine has all, for good.
+    sharded: bool = False
     limits: Limits = Limits()
 
 
@@ -93,6 +95,7 @@ class Task:
     """A live task; its state says which fields are set (semantics: property 9)."""
 
     __slots__ = (
+        "awaits",
         "cause",
         "crash_count",
         "due_at",
@@ -133,6 +136,8 @@ class Task:
         self.due_at: int | None = None
         #: in order, each once
         self.resumes: dict[str, None] | None = None
+        #: promises elsewhere that it waits for: see `elsewhere`
+        self.awaits: dict[str, None] | None = None
         #: the node that may have its activation: the holder, or the last one if it suspended
         self.warm: str | None = None
 
@@ -146,6 +151,7 @@ class Task:
         task.crash_count = record.deaths
         task.cause = record.cause
         task.resumes = dict.fromkeys(record.resumes) if record.resumes else None
+        task.awaits = dict.fromkeys(record.awaits) if record.awaits else None
         return task
 
     def record(self, *, stored: bool = False) -> TaskRecord:
@@ -166,6 +172,7 @@ class Task:
             self.failures,
             self.crash_count,
             self.cause,
+            tuple(self.awaits) if self.awaits else (),
         )
 
 

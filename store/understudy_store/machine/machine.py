@@ -8,6 +8,7 @@ from typing import Any, Final
 from understudy_store import commands as c
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.machine import (
+    announcements,
     batches,
     crash_counts,
     expulsion,
@@ -31,6 +32,7 @@ from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
 from understudy_store.records import HEADER_FUNCTION, HEADER_VERSION, PromiseRecord, Row
+from understudy_store.slots import slot_of
 
 # Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
@@ -40,6 +42,7 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.PromiseCancel: promises.cancel_,
     c.PromiseRegisterCallback: promises.register_callback,
     c.PromiseRegisterListener: promises.register_listener,
+    c.PromiseAnnounce: announcements.announce,
     c.PromiseSearch: promises.search,
     c.TaskCreate: tasks.create,
     c.TaskAcquire: tasks.acquire,
@@ -249,6 +252,25 @@ class Machine:
         """Return the tasks that nodes have lost since the last call, in order."""
         revoked, self.state.revoked = self.state.revoked, []
         return revoked
+
+    def take_asks(self) -> list[tuple[str, int]]:
+        """Return (promise id, slot) of each slot that is to listen to a promise of another slot.
+
+        The owner of the promise is to be asked, until it answers: see `elsewhere`.
+        """
+        asks, self.state.asks = self.state.asks, []
+        return asks
+
+    def forget_ask(self, promise_id: str, slot: int) -> list[str]:
+        """Note that a promise does not exist that a slot was to listen to.
+
+        Returns
+        -------
+        The ids of the tasks that wait for it. Who waits for it from now on asks again.
+        """
+        s = self.state
+        s.asked.pop((promise_id, slot), None)
+        return [each for each in s.awaiters_elsewhere.get(promise_id, ()) if slot_of(each) == slot]
 
     def acknowledge(self, promise_id: str, address: str) -> None:
         """Note that the receiver has an unblock; it is owed no longer."""

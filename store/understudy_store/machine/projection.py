@@ -47,6 +47,7 @@ def projected_task(task: TaskRecord, promise: PromiseRecord, now: int) -> TaskRe
         expires_at=None,
         retry_at=None,
         resumes=(),
+        awaits=(),
     )
 
 

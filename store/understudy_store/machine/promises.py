@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -12,7 +13,7 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
 )
-from understudy_store.machine import task_moves
+from understudy_store.machine import elsewhere, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.projection import projected
 from understudy_store.machine.settlement import cancel, find, note_settlement, settle
@@ -42,6 +43,7 @@ from understudy_store.records import (
     is_external,
     is_local,
 )
+from understudy_store.slots import slot_of
 
 
 def require(s: State, promise_id: str, now: int) -> Promise:
@@ -106,6 +108,8 @@ def add(
     s.deadlines.arm(timeout_at, promise_id)
     if tags:
         link(s, promise_id, tags)
+        if s.config.sharded:
+            elsewhere.ask_for_callers(s, promise_id, tags)
     return promise
 
 
@@ -191,11 +195,10 @@ def register_callback(s: State, c: PromiseRegisterCallback, now: int) -> Reply:
     """Have the awaiter's task resumed once the awaited promise settles."""
     if c.awaited == c.awaiter:
         raise Refusal(400, f"promise {c.awaited!r} cannot wait for itself")
+    if elsewhere.is_elsewhere(s, c.awaited, slot_of(c.awaiter)):
+        return _wait_elsewhere(s, c, now)
     awaited = require(s, c.awaited, now)
-    awaiter = find(s, c.awaiter, now)
-    if awaiter is None or awaiter.task is None:
-        why = "does not exist" if awaiter is None else "has no target, so it has no task to resume"
-        raise Refusal(422, f"awaiter {c.awaiter!r} {why}")
+    awaiter = _require_awaiter(s, c.awaiter, now)
     check_awaitable(awaited, c.awaiter)
     settled = awaited.record.settled_at is not None or awaiter.record.settled_at is not None
     if settled or (awaited.callbacks is not None and c.awaiter in awaited.callbacks):
@@ -205,16 +208,39 @@ def register_callback(s: State, c: PromiseRegisterCallback, now: int) -> Reply:
     return Reply(201, None, awaited.record)
 
 
+def _require_awaiter(s: State, promise_id: str, now: int) -> Promise:
+    awaiter = find(s, promise_id, now)
+    if awaiter is None or awaiter.task is None:
+        why = "does not exist" if awaiter is None else "has no target, so it has no task to resume"
+        raise Refusal(422, f"awaiter {promise_id!r} {why}")
+    return awaiter
+
+
+def _wait_elsewhere(s: State, c: PromiseRegisterCallback, now: int) -> Reply:
+    """Let a task wait for a promise of another slot, of which nothing is known here."""
+    awaiter = _require_awaiter(s, c.awaiter, now)
+    task = awaiter.task
+    assert task is not None
+    if awaiter.record.settled_at is not None or c.awaited in (task.awaits or ()):
+        return Reply(200)
+    elsewhere.wait(s, task, (c.awaited,))
+    return Reply(201)
+
+
 def register_listener(s: State, c: PromiseRegisterListener, now: int) -> Reply:
     """Owe the address an unblock once the promise settles."""
-    address = check_address(c.address)
+    # A slot may listen to any promise, and always finds room: there are few of them.
+    is_slot = slot_of_address(c.address) is not None
+    address = c.address if is_slot else check_address(c.address)
     awaited = require(s, c.awaited, now)
-    check_awaitable(awaited, None)
+    if not is_slot:
+        check_awaitable(awaited, None)
     if awaited.record.settled_at is not None or (
         awaited.listeners is not None and address in awaited.listeners
     ):
         return Reply(200, None, awaited.record)
-    check_room(s, awaited)
+    if not is_slot:
+        check_room(s, awaited)
     if awaited.listeners is None:
         awaited.listeners = {}
     awaited.listeners[address] = None

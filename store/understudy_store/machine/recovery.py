@@ -8,6 +8,8 @@ promises. They go from the engine's columns straight to packed bytes, without be
 their ids become known to timers, children and counts. Tasks that a node has, or is to get, become
 objects.
 
+Where slots are shared out, what depends on promises elsewhere is asked for again (`elsewhere`).
+
 Two things differ from the moment of the last commit. Leases run on from now, because renewals were
 in memory only; and what is due is offered again, because offers are not stored.
 """
@@ -17,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from understudy_store.changes import Snapshot
-from understudy_store.machine import leases, schedules
+from understudy_store.machine import elsewhere, leases, schedules
 from understudy_store.machine.live import Promise, Task
-from understudy_store.machine.packed import is_idle, pack
+from understudy_store.machine.packed import get, is_idle, pack
 from understudy_store.machine.state import State, link
 from understudy_store.machine.transitions import HOLDS
-from understudy_store.pending_row import PendingRow, texts_from_json
+from understudy_store.pending_row import PendingRow, task_awaits, texts_from_json
 from understudy_store.records import TAG_BRANCH, TAG_PARENT, TAG_SCOPE, Row, TaskRecord
+from understudy_store.slots import slot_of
 
 
 def restore(s: State, snapshot: Snapshot, now: int, ahead: int) -> None:
@@ -35,11 +38,13 @@ def restore(s: State, snapshot: Snapshot, now: int, ahead: int) -> None:
 def admit(s: State, snapshot: Snapshot, now: int) -> None:
     """Take in `snapshot`, of slots of which nothing is in memory."""
     now = s.clock(max(snapshot.now, now))
+    sharded = s.config.sharded
     callbacks = _by_awaited(snapshot.callbacks)
     listeners = _by_awaited(snapshot.listeners)
     promises, packed = s.promises, s.packed
     at_work = bool(promises or packed)
     task_id = ""
+    across: list[tuple[str, str]] = []
     for row in snapshot.live:
         promise_id, task_state = row.id, row.task_state
         if at_work:
@@ -54,17 +59,45 @@ def admit(s: State, snapshot: Snapshot, now: int) -> None:
         # is then kept as the one text object.
         _restore_link(s, row, task_id if row.branch == task_id else row.branch)
         awaiters = callbacks.pop(promise_id, ())
+        if row.task is not None:
+            for awaited in task_awaits(row.task):
+                elsewhere.enter(s, awaited, promise_id)
+        if sharded:
+            across += _across_slots(s, row, awaiters)
         addresses = listeners.pop(promise_id, ()) if listeners else ()
         if is_idle(task_state):
             packed[promise_id] = pack(row, awaiters, addresses)
         else:
             _restore_active(s, row.row(), awaiters, addresses, now)
+    for awaited, awaiter in across:
+        _wait_elsewhere(s, awaited, awaiter)
     for record, address in snapshot.unblocks:
         assert (record.id, address) not in s.unblocks, _twice(record.id)
         s.unblocks[record.id, address] = record
     for schedule in snapshot.schedules:
         assert schedule.id not in s.schedules, _twice(schedule.id)
         schedules.enter(s, schedule, now)
+
+
+def _across_slots(s: State, row: PendingRow, awaiters: Sequence[str]) -> list[tuple[str, str]]:
+    """Ask for what a promise depends on elsewhere; return the callbacks that cross slots.
+
+    Those were stored before slots were shared out.
+    """
+    slot = slot_of(row.id)
+    if row.branch is not None:
+        elsewhere.ask_for_callers(s, row.id, texts_from_json(row.tags))
+    if row.task is not None:
+        for awaited in task_awaits(row.task):
+            elsewhere.ask(s, awaited, slot)
+    return [(row.id, awaiter) for awaiter in awaiters if slot_of(awaiter) != slot]
+
+
+def _wait_elsewhere(s: State, awaited: str, awaiter: str) -> None:
+    """Let a task wait for a promise elsewhere that has its callback."""
+    waiting = get(s, awaiter)
+    if waiting is not None and waiting.task is not None:
+        elsewhere.wait(s, waiting.task, (awaited,))
 
 
 def _twice(id_: str) -> str:

@@ -8,6 +8,8 @@ thousands: hence a work list instead of recursion.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from understudy_store.machine import crash_counts, packed, task_moves
 from understudy_store.machine.live import Promise, Reason, Settlement, Task
 from understudy_store.machine.state import State, children_of, unlink
@@ -140,7 +142,21 @@ def _consume_callbacks(s: State, promise: Promise, now: int, overdue: list[Promi
     promise.callbacks = None
     if len(s.callbacks_new.pop(awaited, ())) < len(callbacks):
         s.callbacks_removed.append(awaited)
-    for awaiter in callbacks:
+    _resume(s, awaited, callbacks, now, overdue)
+
+
+def resume_awaiters(s: State, awaited: str, awaiters: Iterable[str], now: int) -> None:
+    """Resume tasks that have waited for a promise which has settled."""
+    overdue: list[Promise] = []
+    _resume(s, awaited, awaiters, now, overdue)
+    if overdue:
+        _expire_all(s, overdue, now)
+
+
+def _resume(
+    s: State, awaited: str, awaiters: Iterable[str], now: int, overdue: list[Promise]
+) -> None:
+    for awaiter in awaiters:
         waiting = packed.get(s, awaiter)
         if waiting is None or waiting.record.settled_at is not None:
             continue

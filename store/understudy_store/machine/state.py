@@ -37,6 +37,9 @@ class State:
     __slots__ = (
         "accepted",
         "ahead",
+        "asked",
+        "asks",
+        "awaiters_elsewhere",
         "callbacks_new",
         "callbacks_removed",
         "children",
@@ -94,6 +97,10 @@ class State:
         self.schedules: dict[str, ScheduleRecord] = {}
         #: pending attached children, by branch and by parent; a single one stands for itself
         self.children: dict[str, str | dict[str, None]] = {}
+        # Between slots (see `elsewhere`): the tasks that wait for a promise elsewhere, by its id;
+        # and the slots that are, or are asked to become, its listeners.
+        self.awaiters_elsewhere: dict[str, dict[str, None]] = {}
+        self.asked: dict[tuple[str, int], None] = {}
         self.pending = 0
         self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)
         # Timers; keys are ids, those of `leases` pids.
@@ -107,6 +114,7 @@ class State:
         self.revoked: list[Revocation] = []
         self.unblocks: dict[tuple[str, str], PromiseRecord] = {}
         self.unblocks_new: dict[tuple[str, str], None] = {}
+        self.asks: list[tuple[str, int]] = []
         # Owed to the engine.
         self.dirty: dict[str, Promise] = {}
         self.callbacks_new: dict[str, list[str]] = {}

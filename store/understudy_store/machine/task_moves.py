@@ -8,6 +8,7 @@ move to ``acquired`` is in `leases`.
 
 from __future__ import annotations
 
+from understudy_store.machine import elsewhere
 from understudy_store.machine.live import Holder, Reason, Revocation, Task
 from understudy_store.machine.state import State
 from understudy_store.machine.transitions import HOLDS, TASK_TRANSITIONS, TaskEvent
@@ -95,6 +96,8 @@ def fulfill(s: State, task: Task, reason: Reason | None) -> None:
         forget_warm_node(s, task, reason)
     move(s, task, "settle")
     task.resumes = None
+    if task.awaits is not None:
+        elsewhere.forget(s, task)
 
 
 def remember(s: State, task: Task, awaited: str) -> None:

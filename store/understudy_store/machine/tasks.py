@@ -21,7 +21,7 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.machine import crash_counts, leases, promises, task_moves
+from understudy_store.machine import crash_counts, elsewhere, leases, promises, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.settlement import find, settle
 from understudy_store.machine.state import State
@@ -44,6 +44,7 @@ from understudy_store.records import (
     TASK_WORDS,
     PromiseRecord,
 )
+from understudy_store.slots import slot_of
 
 
 def require(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
@@ -133,6 +134,12 @@ def fence(s: State, c: TaskFence, now: int) -> Reply:
     for inner in c.commands:
         if inner.id == c.id:
             raise Refusal(400, f"a fence of task {c.id!r} cannot touch its own promise")
+        if s.config.sharded and slot_of(inner.id) != slot_of(c.id):
+            raise Refusal(
+                400,
+                f"promise {inner.id!r} is in another slot than task {c.id!r}: a fence concerns one "
+                "slot, so send the command by itself once the fence is answered",
+            )
     _, task = require_held(s, c.id, c.version, "fence", now)
     replies = [_inner(s, task, inner, now) for inner in c.commands]
     if task.cause is not None and None in replies:
@@ -175,7 +182,8 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
     if c.id in c.awaited:
         raise Refusal(400, f"task {c.id!r} cannot wait for its own promise")
     promise, task = require_held(s, c.id, c.version, "suspend", now)
-    awaited = [_require_awaited(s, each, now) for each in c.awaited]
+    here, there = _by_place(s, c)
+    awaited = [_require_awaited(s, each, now) for each in here]
     settled: list[PromiseRecord] = []
     for each in awaited:
         promises.check_awaitable(each, c.id)
@@ -190,10 +198,21 @@ def suspend(s: State, c: TaskSuspend, now: int) -> Reply:
         promises.check_room(s, each)
     for each in missing:
         promises.add_callback(s, each, c.id)
+    if there:
+        elsewhere.wait(s, task, there)
     if task.cause is not None:
         crash_counts.reset(s, task)
     task_moves.suspend(s, task)
     return Reply(200)
+
+
+def _by_place(s: State, c: TaskSuspend) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the awaited ids that are known here, and those that are elsewhere."""
+    if not s.config.sharded:
+        return c.awaited, ()
+    slot = slot_of(c.id)
+    here = tuple(each for each in c.awaited if slot_of(each) == slot)
+    return here, tuple(each for each in c.awaited if slot_of(each) != slot)
 
 
 def _require_awaited(s: State, promise_id: str, now: int) -> Promise:

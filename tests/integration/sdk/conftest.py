@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.integration.sdk.brokers import Two
+from tests.support import free_url
 from understudy import Runtime
+from understudy_broker.protocol.placement import shared_out
 from understudy_broker.server.embedded import EmbeddedBroker
 
 
@@ -29,3 +33,14 @@ def client(broker: EmbeddedBroker) -> Iterator[Runtime]:
     runtime = Runtime("clients", url=broker.endpoint)
     yield runtime.options(target="g")
     runtime.stop()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    slots = shared_out([("a", free_url()), ("b", free_url())])
+    two = Two(slots, tmp_path, {})
+    for name in "ab":
+        two.start(name)
+    yield two
+    for broker in two.running.values():
+        broker.stop()

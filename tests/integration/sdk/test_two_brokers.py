@@ -5,55 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from tests.support import eventually, free_url
+from tests.integration.sdk.brokers import Two
+from tests.support import eventually
 from understudy import Context, Runtime
 from understudy.errors import BrokerUnavailableError
-from understudy_broker.core.config import BrokerConfig
-from understudy_broker.protocol.messages import SlotMap
-from understudy_broker.protocol.placement import owners, shared_out
-from understudy_broker.server.embedded import EmbeddedBroker
-from understudy_store.slots import slot_of
-
-
-class Two(NamedTuple):
-    """Two brokers, and ids that live at each."""
-
-    slots: SlotMap
-    directory: Path
-    running: dict[str, EmbeddedBroker]
-
-    def start(self, name: str, deployment: str = "shop") -> EmbeddedBroker:
-        config = BrokerConfig(name=name, deployment=deployment, slots=self.slots)
-        store = f"sqlite:///{self.directory}/{name}.db"
-        broker = self.running[name] = EmbeddedBroker(store, self.url(name), config=config)
-        broker.start()
-        return broker
-
-    def url(self, name: str) -> str:
-        return dict(self.slots.brokers)[name]
-
-    def ids(self, name: str, count: int, prefix: str = "call") -> list[str]:
-        """Return ids whose slots a broker owns."""
-        names = owners(self.slots)
-        found = (f"{prefix}-{number}" for number in range(10_000))
-        mine = (id_ for id_ in found if names[slot_of(id_)] == name)
-        return [next(mine) for _ in range(count)]
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> Iterator[Two]:
-    slots = shared_out([("a", free_url()), ("b", free_url())])
-    two = Two(slots, tmp_path, {})
-    for name in "ab":
-        two.start(name)
-    yield two
-    for broker in two.running.values():
-        broker.stop()
 
 
 def shop(url: str, name: str) -> Runtime:

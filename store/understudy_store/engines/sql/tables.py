@@ -89,6 +89,8 @@ class Promise(StoreModel, table=True):
     deaths: int | None = Field(sa_type=BigInteger)
     #: how the last of them vanished, why the task was halted, or the failure that is retried
     cause: str | None = Field(sa_type=Text)
+    #: JSON array of ids in other slots that it waits for; NULL for none
+    awaits: str | None = Field(sa_type=Text)
 
 
 class Callback(StoreModel, table=True):

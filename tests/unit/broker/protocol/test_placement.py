@@ -15,8 +15,15 @@ from understudy_broker.protocol.messages import (
     PromiseWatch,
     SlotMap,
 )
-from understudy_broker.protocol.placement import Ownership, owners, routing_id, shared_out
+from understudy_broker.protocol.placement import (
+    Ownership,
+    owners,
+    routing_id,
+    shared_out,
+    slot_concerned,
+)
 from understudy_store import commands as c
+from understudy_store.records import EMPTY, PromiseRecord
 from understudy_store.slots import SLOTS, slot_of
 
 NAMES = st.lists(st.text("abc-123", min_size=1, max_size=6), min_size=1, max_size=12, unique=True)
@@ -90,11 +97,21 @@ COMMANDS: list[tuple[AnyCommand, str | None]] = [
 @pytest.mark.parametrize(("command", "id_"), COMMANDS, ids=lambda each: type(each).__name__)
 def test_the_id_that_decides(command: AnyCommand, id_: str | None) -> None:
     assert routing_id(command) == id_
+    assert slot_concerned(command) == (None if id_ is None else slot_of(id_))
     if id_ is not None:
         first, last = slot_of(id_), slot_of(id_)
         mine = SlotMap(1, (("a", ""), ("b", "")), ((first - 1, 1), (last, 0), (255, 1)))
         assert Ownership(mine, "a").has(command)
         assert not Ownership(mine, "b").has(command)
+
+
+def test_an_announcement_concerns_the_slot_that_hears_it() -> None:
+    settled = PromiseRecord("q", "resolved", EMPTY, EMPTY, {}, 9, 1, 5)
+    for slot in (slot_of("q") + 1, -1, SLOTS):
+        command = c.PromiseAnnounce(slot, settled)
+        assert slot_concerned(command) == slot
+        mine = SlotMap(1, (("a", ""),), ((SLOTS - 1, 0),))
+        assert Ownership(mine, "a").has(command) == (0 <= slot < SLOTS)
 
 
 def test_a_watch_is_a_brokers_own_if_all_its_promises_are() -> None:
