@@ -65,6 +65,26 @@ class PromiseAnnounce(Command, tag="promise.announce", frozen=True):
     promise: PromiseRecord
 
 
+class PromiseOccur(Command, tag="promise.occur", frozen=True):
+    """Create the promise of an occurrence of a schedule that is in another slot.
+
+    Attributes
+    ----------
+    schedule, date
+        The schedule, and the occurrence by its dates.
+    created_at
+        The occurrence by the machine's time.
+    """
+
+    schedule: str
+    date: int
+    id: str
+    created_at: int
+    timeout_at: int
+    param: Value
+    tags: dict[str, str]
+
+
 class PromiseSearch(Command, tag="promise.search", frozen=True):
     """A page of promises in the order of ids; `cursor` is the last page's ``reply.cursor``."""
 
@@ -209,6 +229,7 @@ StoreCommand: TypeAlias = (
     | PromiseRegisterCallback
     | PromiseRegisterListener
     | PromiseAnnounce
+    | PromiseOccur
     | PromiseSearch
     | TaskCreate
     | TaskAcquire

@@ -24,6 +24,7 @@ from understudy_broker.protocol.messages import Refused, Response, SlotCommand
 from understudy_store.addresses import slot_address, slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
+    PromiseOccur,
     PromiseRegisterListener,
     Reply,
     TaskHalt,
@@ -87,8 +88,7 @@ class BetweenSlots:
 
     def collect(self) -> None:
         """Make requests of what the machine wants to hear of."""
-        for promise_id, slot in self._machine.take_asks():
-            self._new.append(PromiseRegisterListener(promise_id, slot_address(slot)))
+        self._new += self._machine.take_requests()
 
     def take_new(self) -> list[SlotCommand]:
         """Return the requests since the last call, for `release` after the commit."""
@@ -121,6 +121,10 @@ class BetweenSlots:
             done = reply.ok
             if done:
                 self._machine.acknowledge(command.promise.id, slot_address(command.slot))
+        elif isinstance(command, PromiseOccur):
+            done = reply.ok
+            if done:
+                self._machine.occurred(command.schedule, command.date)
         else:
             done = self._on_registered(command, reply, now)
         if not done:
@@ -133,8 +137,9 @@ class BetweenSlots:
         slot = slot_of_address(command.address)
         assert slot is not None, command.address
         if reply.status == 404:
-            for task_id in self._machine.forget_ask(command.awaited, slot):
+            for task_id in self._machine.view.awaiters(command.awaited, slot):
                 self._park(task_id, command.awaited, now)
+            self._machine.forget_ask(command.awaited, slot)
             return True
         promise = reply.promise
         if reply.ok and promise is not None and promise.settled:

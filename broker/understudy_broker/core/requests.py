@@ -38,6 +38,7 @@ from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
     PromiseGet,
+    PromiseOccur,
     PromiseRegisterListener,
     PromiseSearch,
     ReadCommand,
@@ -101,6 +102,7 @@ class RequestHandlers:
             PromiseWatch: self._watch,
             PromiseUnwatch: self._unwatch,
             PromiseAnnounce: self._apply_for_broker,
+            PromiseOccur: self._apply_for_broker,
             PromiseRegisterListener: self._register_listener,
             GroupsGet: self._report,
             TaskPreload: self._read,
