@@ -325,8 +325,8 @@ def test_the_reference_topology_is_one(tmp_path: Path) -> None:
     (tmp_path / "services").mkdir()
     (tmp_path / "topology.toml").write_text(text)
     topology = load_topology(tmp_path / "topology.toml")
-    assert topology.broker is not None
-    assert set(topology.broker.settings) <= set(BrokerSettings.model_fields)
+    [broker] = topology.brokers
+    assert set(broker.settings) <= set(BrokerSettings.model_fields)
     assert [group.name for group in topology.groups] == ["orders"]
 
 

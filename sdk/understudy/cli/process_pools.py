@@ -97,6 +97,11 @@ async def wait_for_broker(client: Client) -> None:
     await trio.to_thread.run_sync(client.connect, BROKER_START_S, abandon_on_cancel=True)
 
 
+async def wait_for_all_brokers(client: Client) -> None:
+    """Wait until every broker of the deployment answers, once one has; raises as above."""
+    await trio.to_thread.run_sync(client.groups, abandon_on_cancel=True)
+
+
 async def wait_for_nodes(pool: Pool, client: Client, wanted: Mapping[str, int], say: Say) -> None:
     """Wait until each group has its nodes. Nodes that this pool does not run do not count.
 
