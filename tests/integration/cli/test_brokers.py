@@ -273,3 +273,22 @@ def test_up_does_not_start_where_one_of_the_addresses_is_in_use(
     ran = run("up", cwd=tmp_path)
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"understudy: the address {two.url('b')} is in use by another")
+
+
+def test_nodes_are_spawned_although_one_of_the_brokers_is_down(
+    tmp_path: Path, two: Two, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    two.running.pop("b").stop()
+    args = ("spawn", "app:runtime", "--group", "g", "--nodes", "2")
+    with Program(*args, cwd=tmp_path, UNDERSTUDY_URL=two.url("a")) as spawn:
+        spawn.wait_for("up: ")
+        a, _ = json.loads(printed(capsys, 1, "brokers", "--url", two.url("a"), "--json"))
+        assert a["nodes"] == 2
+        two.running["b"] = two.start("b", two.slots)
+        client = Runtime(group="tests", url=two.url("a"), connect_timeout=PATIENCE_S)
+        with stopped_at_the_end(client):
+            [there] = ids_of("b", 1)
+            call = client.options(target="g").rpc(there, "greet", "there")
+            assert call.result(PATIENCE_S) == "hello there"
+        assert spawn.stop() == 143
