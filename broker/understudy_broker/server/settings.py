@@ -109,7 +109,7 @@ class BrokerSettings(BaseSettings):
     #: bytes that wait for one peer to read them; beyond, the peer is dropped
     outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
-    #: who has which slots; no setting, because it follows from the tables of all brokers
+    #: which broker has which slots; no setting, because it follows from the tables of all brokers
     _slots: SlotMap | None = PrivateAttr(None)
 
     @field_validator("listen")

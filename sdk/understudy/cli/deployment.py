@@ -40,7 +40,7 @@ _NO_ANSWER: Final = "no broker answers"
 
 
 class Placement(NamedTuple):
-    """The brokers of a deployment, and who has which slot.
+    """The brokers of a deployment, and the owner of each slot.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class _Answer(NamedTuple):
 
 
 def read_placement(url: str | None) -> Placement:
-    """Ask the first broker that answers who has which slot.
+    """Ask the first broker that answers for the owners of all slots.
 
     Parameters
     ----------

@@ -142,6 +142,25 @@ def test_another_broker_in_the_place_of_one_does_not_count(
     )
 
 
+def test_the_newest_map_counts(two: Two, capsys: pytest.CaptureFixture[str]) -> None:
+    two.running.pop("b").stop()
+    all_of_b = SlotMap(2, two.slots.brokers, ((255, 1),))
+    two.running["b"] = two.start("b", all_of_b)
+    rows = json.loads(printed(capsys, 0, "brokers", "--url", two.url("a"), "--json"))
+    assert [(row["name"], row["slots"]) for row in rows] == [("a", 0), ("b", 256)]
+
+
+def test_a_broker_that_refuses_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    config = BrokerConfig(peers_max=1)
+    with EmbeddedBroker("memory", free_url(), config=config) as broker:
+        client = Runtime(group="tests", url=broker.endpoint)
+        with stopped_at_the_end(client):
+            client.promises.create("p")
+            error = printed(capsys, 4, "brokers", "--url", broker.endpoint)
+    assert f"the broker at {broker.endpoint} is not available: " in error
+    assert "peers_max" in error
+
+
 def test_a_single_broker_has_all_slots(capsys: pytest.CaptureFixture[str]) -> None:
     with EmbeddedBroker("memory", free_url(), config=BrokerConfig(name="solo")) as broker:
         [row] = json.loads(printed(capsys, 0, "brokers", "--url", broker.endpoint, "--json"))
