@@ -160,11 +160,15 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         )
         log("warning", text, {})
 
+    config = settings.broker_config()
+
     def on_started(address: str) -> None:
         text = (
             f"understudy broker {_version()} listening on {address}, "
             f"store {store.description}, process {os.getpid()}"
         )
+        if config.slots is not None:
+            text += f", broker {config.name} of the deployment {config.deployment}"
         log("info", text, {})
         tune_collection()
         gc.enable()
@@ -176,7 +180,7 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         return
     await serve(
         store,
-        _within_descriptors(settings.broker_config(), log),
+        _within_descriptors(config, log),
         settings.listen,
         stop=stop,
         log=log,
