@@ -13,6 +13,7 @@ that tasks wait for, these are parked.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -31,6 +32,7 @@ from understudy_store.commands import (
 )
 from understudy_store.machine import Execute, Machine
 from understudy_store.records import EMPTY, PromiseRecord
+from understudy_store.slots import slot_of
 
 #: requests that may be unanswered
 OUTSTANDING_MAX: Final = 4_096
@@ -107,6 +109,12 @@ class BetweenSlots:
         self._outstanding += count
         return [self._ready.popleft() for _ in range(count)]
 
+    def forget(self, slots: Collection[int]) -> None:
+        """Ask for nothing in the name of these slots any more; another broker does from now on."""
+        self._new = [each for each in self._new if _asker(each) not in slots]
+        self._ready = deque(each for each in self._ready if _asker(each) not in slots)
+        self._refused = deque(each for each in self._refused if _asker(each[1]) not in slots)
+
     def next_due(self) -> int | None:
         """Return when `take` has a request that was refused; None: none was."""
         return self._refused[0][0] if self._refused else None
@@ -154,3 +162,12 @@ class BetweenSlots:
         cause = f"it waits for promise {awaited!r}, which does not exist"
         if self._machine.apply(TaskHalt(task_id, cause), now).ok:
             self._quarantine.note_parked(task, cause)
+
+
+def _asker(command: SlotCommand) -> int | None:
+    """Return the slot in whose name a request is made."""
+    if isinstance(command, PromiseAnnounce):
+        return slot_of(command.promise.id)
+    if isinstance(command, PromiseOccur):
+        return slot_of(command.schedule)
+    return slot_of_address(command.address)

@@ -32,6 +32,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.protocol.placement import owners
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 
 #: how long a request for a slot that nobody owns waits until it is tried again
@@ -93,6 +94,8 @@ class Router:
         #: of the first broker that answered; the others must have the same
         self._deployment: str | None = None
         self._scopes: dict[Link, trio.CancelScope] = {}
+        #: the slots of the broker of each link, as it has said itself
+        self._slots_at: dict[Link, frozenset[int]] = {}
         #: set while requests wait for an owner of their slot
         self._retry_needed = trio.Event()
         first = self._new_link(url)
@@ -152,7 +155,7 @@ class Router:
             backlog_max=self._backlog_max,
             is_busy=peer.is_busy,
             check_welcome=lambda welcome: self._check_welcome(link, welcome),
-            on_slots=self._take_map,
+            on_slots=lambda slots: self._on_slots(link, slots),
             on_moved=lambda command, on_reply: self._routing.moved(link, command, on_reply),
         )
         link = Link(
@@ -193,6 +196,7 @@ class Router:
             with trio.CancelScope() as self._scopes[link]:
                 await link.run()
         finally:
+            self._slots_at.pop(link, None)
             self._peer.on_gone(link)
 
     def _on_messages(self, link: Link, messages: list[ToPeer]) -> None:
@@ -201,6 +205,7 @@ class Router:
 
     def _on_connected(self, link: Link, welcome: Welcome) -> None:
         if welcome.slots is not None:
+            self._slots_at[link] = _slots_of(welcome.slots, welcome.broker)
             self._take_map(welcome.slots, welcome.broker)
         if self._deployment is None:
             # From now on, a broker that answers in the place of this one is no substitute.
@@ -208,6 +213,21 @@ class Router:
         self._peer.on_connected(link, welcome)
 
     # The map -------------------------------------------------------------------------------------
+
+    def _on_slots(self, link: Link, slots: SlotMap) -> None:
+        """Take a map that a broker tells; join that broker anew if more slots have come to it.
+
+        Its hello then has the claims of the tasks in these slots, and all that this peer watches in
+        them is asked for again. Only the broker itself knows when it has them.
+        """
+        self._take_map(slots)
+        before = self._slots_at.get(link)
+        welcome = link.connection.session.welcome
+        if before is None or welcome is None:
+            return
+        self._slots_at[link] = now_there = _slots_of(slots, welcome.broker)
+        if not now_there <= before:
+            link.rejoin()
 
     def _take_map(self, slots: SlotMap, broker: str | None = None) -> None:
         """Route by a newer map. Links are opened and ended on the loop's thread."""
@@ -247,6 +267,10 @@ class Router:
             await trio.sleep(RETRY_S)
             if self._routing.retry():
                 self._retry_needed.set()
+
+
+def _slots_of(slots: SlotMap, broker: str) -> frozenset[int]:
+    return frozenset(slot for slot, name in enumerate(owners(slots)) if name == broker)
 
 
 @asynccontextmanager

@@ -32,12 +32,16 @@ from understudy_store.machine.transitions import HOLDS
 from understudy_store.slots import slot_of, slots_of
 
 
-def expel(s: State, slots: Collection[int]) -> None:
-    """Forget everything of `slots`; see `Machine.expel` for when that is allowed."""
+def expel(s: State, slots: Collection[int]) -> list[str]:
+    """Forget everything of `slots`; see `Machine.expel`."""
     wanted = frozenset(slots)
     _check_settled(s, wanted)
+    offered: list[str] = []
     for promise_id in _within(wanted, s.promises):
-        _forget(s, s.promises.pop(promise_id))
+        promise = s.promises.pop(promise_id)
+        if promise.task is not None and HOLDS.get(promise.task.state) == "offer":
+            offered.append(promise_id)
+        _forget(s, promise)
     for promise_id in _within(wanted, s.packed):
         _forget(s, unpack(promise_id, s.packed.pop(promise_id)))
     for key in [key for key in s.unblocks if slot_of(key[0]) in wanted]:
@@ -54,6 +58,7 @@ def expel(s: State, slots: Collection[int]) -> None:
             del ids[promise_id]
     for promise_id in _within(wanted, s.pinned):
         s.pinned.remove(promise_id)
+    return offered
 
 
 def _check_settled(s: State, slots: Collection[int]) -> None:

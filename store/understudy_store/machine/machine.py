@@ -102,14 +102,18 @@ class Machine:
         """
         recovery.admit(self.state, snapshot, now)
 
-    def expel(self, slots: Collection[int]) -> None:
+    def expel(self, slots: Collection[int]) -> list[str]:
         """Forget everything of these slots; another machine may have them from here on.
 
         Only between batches: nothing of these slots has changed since the last ``take``, every
         batch that was taken is ``committed``, and the messages owed about them were taken. The
         caller answers no command about these slots any more, also not one that was looked up.
+
+        Returns
+        -------
+        The ids of their tasks that wait for a node.
         """
-        expulsion.expel(self.state, slots)
+        return expulsion.expel(self.state, slots)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
         """Return the ids that these commands name and that are not in memory."""

@@ -9,6 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.routing import Routing
 from understudy_broker.link.session import Answer, OnReply
@@ -21,7 +23,7 @@ from understudy_broker.protocol.messages import (
     Response,
     SlotMap,
 )
-from understudy_broker.protocol.placement import Ownership, shared_out
+from understudy_broker.protocol.placement import shared_out
 from understudy_store.commands import PromiseGet, PromiseSearch, Reply
 from understudy_store.slots import slot_of
 
@@ -277,7 +279,7 @@ class MovingSlots(RuleBasedStateMachine):
         command, on_reply = port.open[0]
         assert isinstance(command, PromiseGet)
         id_, _, number = command.id.partition(".")
-        if Ownership(self.truth, name).has(command):
+        if OwnSlots(BrokerConfig(name=name, slots=self.truth)).has(command):
             self.performed[id_].append(int(number))
             if not is_lost:
                 port.open.pop(0)

@@ -1,0 +1,30 @@
+"""The slots of this broker, and the map of slots that its peers are told. Pure."""
+
+from __future__ import annotations
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.protocol.messages import AnyCommand
+from understudy_broker.protocol.placement import owners, slots_concerned
+
+
+class OwnSlots:
+    """Says which slots are this broker's, and which map its peers are told.
+
+    Attributes
+    ----------
+    map
+        The map that peers are told; None: this broker owns all slots, for good.
+    mine
+        The slots whose requests are performed here; to be read only.
+    """
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self.map = config.slots
+        self.mine: set[int] = set()
+        if config.slots is not None:
+            names = owners(config.slots)
+            self.mine = {slot for slot, name in enumerate(names) if name == config.name}
+
+    def has(self, command: AnyCommand) -> bool:
+        """Return whether a command concerns slots of this broker only, or all brokers."""
+        return self.map is None or self.mine.issuperset(slots_concerned(command))
