@@ -128,12 +128,23 @@ def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:
         room[place] -= 1
         if not room[place]:
             del room[place]
+    return SlotMap(version, ordered, runs_of(places))
+
+
+def runs_of(places: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return the place of each slot as runs of equal ones, as a `SlotMap` has them.
+
+    Examples
+    --------
+    >>> runs_of([0, 0, 1, 0])
+    ((1, 0), (2, 1), (3, 0))
+    """
     runs: list[tuple[int, int]] = []
     last = -1
     for place, run in groupby(places):
         last += len(list(run))
         runs.append((last, place))
-    return SlotMap(version, ordered, tuple(runs))
+    return tuple(runs)
 
 
 def _weight(name: str, slot: int) -> bytes:
