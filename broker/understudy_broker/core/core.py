@@ -180,7 +180,7 @@ class BrokerCore:
         self._handlers = RequestHandlers(
             machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own, config
         )
-        self._queue = RequestQueue(machine, flow)
+        self._queue = RequestQueue(machine, flow, own)
         self._receiver = Receiver(
             dispatcher,
             sessions,

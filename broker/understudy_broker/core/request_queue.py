@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from understudy_broker.core.flow_control import FlowControl, SessionRequest
+from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.protocol.messages import (
     Bye,
     PromiseCreateWatched,
@@ -43,8 +44,9 @@ class RequestQueue:
         For the step that is under way; `BrokerCore` performs and clears it.
     """
 
-    def __init__(self, machine: Machine, flow: FlowControl) -> None:
+    def __init__(self, machine: Machine, flow: FlowControl, own: OwnSlots) -> None:
         self._machine = machine
+        self._own = own
         self._flow = flow
         self.waiting: list[SessionRequest] = []
         self.selected: list[SessionRequest] = []
@@ -75,6 +77,9 @@ class RequestQueue:
             if isinstance(request, Bye):
                 continue
             command = request.command
+            if self._own.map is not None and not self._own.has(command):
+                # It will be refused. What is stored about it is another broker's.
+                continue
             if isinstance(command, PromiseCreateWatched):
                 command = command.create
             count += len(command.commands) if type(command) is TaskFence else 1

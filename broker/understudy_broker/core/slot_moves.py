@@ -78,7 +78,11 @@ class SlotMoves:
             self._outbox.add_urgent(session.peer, Slots(slots))
 
     def admit(self, slots: Collection[int], snapshot: Snapshot, now: int) -> None:
-        """Take in slots, of which `snapshot` has everything that is live."""
+        """Take in slots, of which `snapshot` has everything that is live.
+
+        Not while the core looks rows up: requests that it has selected were not looked up if they
+        concern these slots.
+        """
         assert not self._own.mine.intersection(slots)
         self._note_input()
         self._machine.admit(snapshot, now)
