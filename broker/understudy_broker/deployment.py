@@ -28,9 +28,9 @@ NAME_CHARACTERS_MAX: Final = 64
 #: Each broker has at least one slot.
 BROKERS_MAX: Final = SLOTS
 
-DATABASE_SHARED: Final = (
-    "several brokers over one database are not there yet. Give each broker a SQLite store of its "
-    "own, or run a single broker over PostgreSQL"
+MIXED_STORES: Final = (
+    "either all brokers of a file share one PostgreSQL database, or each has a SQLite store of its "
+    "own"
 )
 
 
@@ -67,7 +67,7 @@ class Deployment(NamedTuple):
     Attributes
     ----------
     slots
-        Which broker has which slots. None: there is one broker, which has all of them.
+        Which broker has which slots. None: there is one broker, or a database says it.
     """
 
     brokers: tuple[BrokerTable, ...]
@@ -118,12 +118,12 @@ def read_deployment(tables: object) -> Deployment:
         )
     brokers = [_broker(table, index) for index, table in enumerate(tables, 1)]
     _check_differ(brokers)
-    name = _deployment_name(tables, brokers)
+    is_shared = _check_stores(brokers)
+    name = _deployment_name(tables, brokers, is_shared=is_shared)
     for broker in brokers:
         broker.settings["deployment"] = name
     slots = None
-    if len(brokers) > 1:
-        _check_stores(brokers)
+    if len(brokers) > 1 and not is_shared:
         slots = shared_out([(broker.name, broker.address) for broker in brokers])
     return Deployment(tuple(brokers), slots)
 
@@ -202,12 +202,17 @@ def _check_differ(brokers: Sequence[BrokerTable]) -> None:
             )
 
 
-def _deployment_name(tables: Sequence[Mapping[str, Any]], brokers: Sequence[BrokerTable]) -> str:
+def _deployment_name(
+    tables: Sequence[Mapping[str, Any]], brokers: Sequence[BrokerTable], *, is_shared: bool
+) -> str:
     """Return the name of the deployment: the one that all tables give, or one made of the names.
 
-    A single broker has none by default, because a standby in its place may have another name.
+    Brokers of one database have none by default, because others may come, and neither has a single
+    one.
     """
-    default = ",".join(sorted(broker.name for broker in brokers)) if len(brokers) > 1 else ""
+    default = ",".join(sorted(broker.name for broker in brokers))
+    if is_shared or len(brokers) == 1:
+        default = ""
     first = tables[0].get("deployment", default)
     for index, (table, broker) in enumerate(zip(tables, brokers, strict=True), 1):
         where = f"broker[{index}] {broker.name!r}.deployment"
@@ -222,12 +227,16 @@ def _deployment_name(tables: Sequence[Mapping[str, Any]], brokers: Sequence[Brok
     return str(first)
 
 
-def _check_stores(brokers: Sequence[BrokerTable]) -> None:
+def _check_stores(brokers: Sequence[BrokerTable]) -> bool:
+    """Check that no two brokers have the same file; return whether they share a database."""
     users: dict[str, str] = {}
+    is_shared = is_database(brokers[0].settings["store"])
     for index, broker in enumerate(brokers, 1):
         store = broker.settings["store"]
-        if is_database(store):
-            raise DeploymentError(f"broker[{index}] {broker.name!r}.store: {DATABASE_SHARED}")
+        if is_database(store) != is_shared:
+            raise DeploymentError(f"broker[{index}] {broker.name!r}.store: {MIXED_STORES}")
+        if is_shared:
+            continue
         if not isinstance(store, str) or store == "memory":
             continue
         path = posixpath.join(broker.cwd or "", store.removeprefix("sqlite:///"))
@@ -237,3 +246,4 @@ def _check_stores(brokers: Sequence[BrokerTable]) -> None:
                 f"broker: {other!r} and {broker.name!r} have the same store, {store}; each broker "
                 "needs its own. Without `store`, it is sqlite:///understudy-NAME.db"
             )
+    return is_shared

@@ -119,7 +119,9 @@ class TaskFence(Command, tag="task.fence", frozen=True):
 
     The contract names one inner command; a fence here carries a batch of them (semantics: Ours, on
     top, batches). ``reply.replies`` has one entry for each: None where it did just what was asked
-    (created, or settled with the state asked for), else the reply that it would have had alone.
+    (created, or settled with the state asked for), else the reply that it would have had alone. A
+    reply with status 201 and no promise means that it was created in another slot, whose broker
+    tells only those who watch it of its settlement.
     """
 
     id: str

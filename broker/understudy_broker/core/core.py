@@ -203,6 +203,9 @@ class BrokerCore:
         self._ahead_ms: int | None = None
         #: A batch was handed out and is not committed yet; to be read by shells.
         self.committing = False
+        #: Set by a shell whose store may be another broker's by now: nothing is performed or read
+        #: meanwhile, but peers join and leave, and heartbeats are answered.
+        self.held = False
 
     def start(self, snapshot: Snapshot, now: int, ahead_ms: int = 0) -> None:
         """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back.
@@ -301,6 +304,9 @@ class BrokerCore:
             if due_at is None or due_at > now:
                 return Step([], [], None, due_at)
         self._now = now
+        if self.held:
+            self._tick(now)
+            return Step(self._outbox.take_urgent(), self._events.take(), None, self._due_at(now))
         if self._lookup_at is None:
             if self.moves is not None and self.moves.leaving:
                 return self._settle_slots(self.moves, now)

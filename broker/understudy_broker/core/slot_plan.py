@@ -97,20 +97,32 @@ class SlotPlan:
 
     def next_gift(self) -> dict[int, int]:
         """Return the slots to be given away now, each with its new writer, for `given`."""
-        if self._loading or self._giving or self._holdings is None:
+        if self._loading or self._giving:
             return {}
-        writer_of = {name: writer for writer, name, _ in self._holdings.brokers}
-        leaving = self._holdings.leaving | ({self._writer} if self.is_leaving else set())
-        writer_of = {name: each for name, each in writer_of.items() if each not in leaving}
-        if not writer_of or (len(writer_of) == 1 and self._writer in writer_of.values()):
-            return {}
-        names = owners(shared_out([(name, "") for name in writer_of]))
-        wanted = {slot: writer_of[name] for slot, name in enumerate(names) if name is not None}
-        gifts = {slot: wanted[slot] for slot in sorted(self.mine) if wanted[slot] != self._writer}
+        gifts = self._gifts()
         if not self.is_leaving:
             gifts = dict(list(gifts.items())[:GIFT_SLOTS_MAX])
         self._giving = gifts
         return gifts
+
+    @property
+    def has_gifts(self) -> bool:
+        """True if others are to have slots that are this broker's, or are being loaded."""
+        return bool(self._loading or self._gifts())
+
+    def _gifts(self) -> dict[int, int]:
+        """Return all slots that others are to have, each with its new writer."""
+        if self._holdings is None:
+            return {}
+        leaving = self._holdings.leaving | ({self._writer} if self.is_leaving else set())
+        writer_of = {
+            name: writer for writer, name, _ in self._holdings.brokers if writer not in leaving
+        }
+        if not writer_of:
+            return {}
+        names = owners(shared_out([(name, "") for name in writer_of]))
+        wanted = {slot: writer_of[name] for slot, name in enumerate(names) if name is not None}
+        return {slot: wanted[slot] for slot in sorted(self.mine) if wanted[slot] != self._writer}
 
     def given(self) -> None:
         """Note that the database has the slots of the last `next_gift` as others', or refused it.

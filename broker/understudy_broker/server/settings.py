@@ -23,10 +23,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from understudy_broker.address import DEFAULT_ADDRESS, check_address, is_reachable_by_others
+from understudy_broker.address import (
+    DEFAULT_ADDRESS,
+    check_address,
+    connect_address,
+    is_any_interface,
+    is_reachable_by_others,
+)
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import (
-    DATABASE_SHARED,
+    MIXED_STORES,
     BrokerTable,
     DeploymentError,
     is_database,
@@ -35,6 +41,7 @@ from understudy_broker.deployment import (
 from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
+from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
@@ -58,7 +65,8 @@ class BrokerSettings(BaseSettings):
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    #: the name of the broker among those of its deployment; None: it is made of the process id
+    #: The name of the broker among those of its deployment; None: it is made of the process id.
+    #: With a name, it shares a PostgreSQL database with others; without one it has it for itself.
     name: str | None = None
     #: ZeroMQ address for nodes and clients; with port 0 the system chooses a free one
     listen: str = DEFAULT_ADDRESS
@@ -163,14 +171,24 @@ class BrokerSettings(BaseSettings):
         settings._slots = slots
         return settings
 
+    @property
+    def shares_database(self) -> bool:
+        """True if other brokers may have the same store open, each with slots of its own."""
+        return self.name is not None and is_database(self.store)
+
     def broker_config(self) -> BrokerConfig:
         """Return the configuration of the core."""
+        slots = self._slots
+        if self.shares_database:
+            assert self.name is not None
+            # It has no slots until the database says so.
+            slots = SlotMap(0, ((self.name, self.address or connect_address(self.listen)),), ())
         lease_ttl_ms = round(self.lease_ttl_s * 1000)
         beat_ms = lease_ttl_ms // 4 if self.beat_s is None else round(self.beat_s * 1000)
         return BrokerConfig(
             name=self.name or f"broker-{os.getpid()}",
             deployment=self.deployment or "",
-            slots=self._slots,
+            slots=slots,
             lease_ttl_ms=lease_ttl_ms,
             beat_ms=beat_ms,
             stall_max_ms=round(self.stall_max_s * 1000),
@@ -207,7 +225,8 @@ def load_settings(
     path = Path(config) if config is not None else Path(DEFAULT_FILE)
     raw = _read_file(path) if config is not None or path.is_file() else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    found = _find_table(raw, given.get("name") or os.environ.get(ENV_PREFIX + "NAME"), path)
+    wanted = given.get("name") or os.environ.get(ENV_PREFIX + "NAME")
+    found = _find_table(raw, None if wanted is None else str(wanted), path)
     sources = _Sources(given, found.settings, path)
     # Clients look for their broker there, so it listens there unless told otherwise.
     url = os.environ.get(URL_ENV)
@@ -227,9 +246,19 @@ def load_settings(
         settings = BrokerSettings(_file=file, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         raise SettingsError(_explain(error, sources)) from None
+    is_here = found.broker is not None or found.settings.get("name") == wanted
+    if wanted is not None and not is_here and not settings.shares_database:
+        # It would own all slots, and take what belongs to the brokers of the deployment.
+        reason = f"{path} has no [[broker]] tables" if path.is_file() else f"{path} is missing"
+        raise SettingsError(
+            f"there is no broker {str(wanted)!r}: {reason}. Name the file that has them with "
+            "--config, start the broker without a name, or name a PostgreSQL store that it shares"
+        )
     if found.slots is not None:
         assert found.broker is not None
         _check_agreed(settings, found.broker, sources)
+    if settings.shares_database:
+        _check_reachable(settings, sources)
     return settings.sharing(found.slots)
 
 
@@ -260,17 +289,9 @@ def _read_file(path: Path) -> object:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
 
 
-def _find_table(raw: object, name: object, path: Path) -> _Found:
+def _find_table(raw: object, wanted: str | None, path: Path) -> _Found:
     """Return the settings of the broker of this name."""
-    wanted = None if name is None else str(name)
     if isinstance(raw, dict):
-        if wanted is not None and raw.get("name") != wanted:
-            # It would own all slots, and take what belongs to the brokers of the deployment.
-            reason = f"{path} has no [[broker]] tables" if path.is_file() else f"{path} is missing"
-            raise SettingsError(
-                f"there is no broker {wanted!r}: {reason}. Name the file that has them with "
-                "--config, or start the broker without a name"
-            )
         return _Found(raw)
     try:
         deployment = read_deployment(raw)
@@ -290,7 +311,24 @@ def _check_agreed(settings: BrokerSettings, broker: BrokerTable, sources: _Sourc
                 f"it by the tables of their file, so remove it there and change {sources.path}"
             )
     if is_database(settings.store):
-        raise SettingsError(f"setting 'store'{sources.source_of('store')}: {DATABASE_SHARED}")
+        raise SettingsError(f"setting 'store'{sources.source_of('store')}: {MIXED_STORES}")
+
+
+def _check_reachable(settings: BrokerSettings, sources: _Sources) -> None:
+    """Check that the others can be told where this broker is."""
+    assert settings.name is not None
+    try:
+        check_name(settings.name, "it")
+    except InvalidAddressError as error:
+        raise SettingsError(f"setting 'name'{sources.source_of('name')}: {error}") from None
+    if settings.address is not None:
+        return
+    if is_any_interface(settings.listen) or settings.listen.endswith(":0"):
+        raise SettingsError(
+            f"setting 'listen'{sources.source_of('listen')}: it is {settings.listen!r}, so say "
+            "where the other brokers and all peers reach this one, by the setting address, as in "
+            "--set address=tcp://10.0.0.5:5577, and let it have a port of its own"
+        )
 
 
 # Errors ------------------------------------------------------------------------------------------

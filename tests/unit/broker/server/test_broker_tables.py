@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.protocol.placement import shared_out
 from understudy_broker.server.settings import BrokerSettings, SettingsError, load_settings
 
@@ -155,7 +156,7 @@ def test_other_settings_may_come_from_the_environment_and_from_flags(
         ),
         (
             table() + second(store='"postgresql://ann:secret@db/calls"'),
-            "broker[2] 'b'.store: several brokers over one database are not there yet. Give each",
+            "broker[2] 'b'.store: either all brokers of a file share one PostgreSQL database, or",
         ),
     ],
 )
@@ -180,7 +181,8 @@ def test_a_name_without_tables_starts_no_broker_that_owns_everything(
 ) -> None:
     assert error("[broker]", name="a") == (
         "there is no broker 'a': brokers.toml has no [[broker]] tables. Name the file that has "
-        "them with --config, or start the broker without a name"
+        "them with --config, start the broker without a name, or name a PostgreSQL store that it "
+        "shares"
     )
     monkeypatch.setenv("UNDERSTUDY_BROKER__NAME", "b")
     with pytest.raises(SettingsError, match=r"no broker 'b': understudy\.toml is missing"):
@@ -216,12 +218,43 @@ def test_nothing_overrides_what_the_brokers_agree_on(
     )
 
 
+class TestSharedDatabase:
+    STORE = "postgresql://db/calls"
+
+    def test_brokers_of_one_database_are_told_the_slots_by_it(self) -> None:
+        text = table(store=f'"{self.STORE}"') + second(store=f'"{self.STORE}"')
+        config = load(text, name="b").broker_config()
+        assert (config.name, config.deployment) == ("b", "")
+        assert config.slots == SlotMap(0, (("b", "tcp://127.0.0.1:5578"),), ())
+
+    def test_a_name_is_enough_without_tables(self) -> None:
+        settings = load("[broker]", name="b", store=self.STORE, listen="tcp://10.0.0.7:5577")
+        assert settings.shares_database
+        assert settings.broker_config().slots == SlotMap(0, (("b", "tcp://10.0.0.7:5577"),), ())
+
+    def test_without_a_name_a_broker_has_the_database_for_itself(self) -> None:
+        settings = load("[broker]", store=self.STORE)
+        assert not settings.shares_database
+        assert settings.broker_config().slots is None
+
+    @pytest.mark.parametrize("listen", ["tcp://*:5577", "tcp://127.0.0.1:0"])
+    def test_the_others_must_be_told_where_it_is(self, listen: str) -> None:
+        flags = {"name": "b", "store": self.STORE, "listen": listen}
+        assert "so say where the other brokers and all peers reach" in error("[broker]", **flags)
+        settings = load("[broker]", address="tcp://10.0.0.7:5577", **flags)
+        assert settings.broker_config().slots == SlotMap(0, (("b", "tcp://10.0.0.7:5577"),), ())
+
+    def test_the_name_is_one(self) -> None:
+        assert "setting 'name' (flag --name): it 'a b'" in error(
+            "[broker]", name="a b", store=self.STORE
+        )
+
+
 def test_the_store_of_one_of_several_is_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_BROKER__STORE", "postgres://ann:secret@db/calls")
     assert error(TWO, name="a") == (
-        "setting 'store' (environment UNDERSTUDY_BROKER__STORE): several brokers over one "
-        "database are not there yet. Give each broker a SQLite store of its own, or run a single "
-        "broker over PostgreSQL"
+        "setting 'store' (environment UNDERSTUDY_BROKER__STORE): either all brokers of a file "
+        "share one PostgreSQL database, or each has a SQLite store of its own"
     )
 
 
