@@ -17,10 +17,12 @@ from understudy_broker.address import (
     connect_address,
     is_any_interface,
 )
+from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.protocol.placement import shared_out
 from understudy_store.addresses import InvalidAddressError, check_name
+from understudy_store.engines.base import Share
 from understudy_store.slots import SLOTS
 
 #: characters of the name of a broker
@@ -126,6 +128,13 @@ def read_deployment(tables: object) -> Deployment:
     if len(brokers) > 1 and not is_shared:
         slots = shared_out([(broker.name, broker.address) for broker in brokers])
     return Deployment(tuple(brokers), slots)
+
+
+def share_of(config: BrokerConfig, store: str) -> Share | None:
+    """Return the part of a broker in the store that it shares; None: it shares none."""
+    if config.slots is None or not is_database(store):
+        return None
+    return Share(config.name, dict(config.slots.brokers)[config.name])
 
 
 def is_database(store: object) -> bool:

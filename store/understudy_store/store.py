@@ -185,7 +185,11 @@ class Store:
         reader.put(job)
 
     def hand_over(
-        self, slots: Mapping[int, int], on_done: Callable[[HandOverResult], None]
+        self,
+        slots: Mapping[int, int],
+        on_done: Callable[[HandOverResult], None],
+        *,
+        leaving: bool = False,
     ) -> None:
         """Give slots to other brokers, after all commits so far; see `SharedEngine.hand_over`.
 
@@ -196,6 +200,8 @@ class Store:
         on_done
             Called once with the holdings after that, as for `commit`. Slots that are still this
             broker's have stayed here, as they were.
+        leaving
+            This broker is about to end: the others give it no slots any more.
 
         Raises
         ------
@@ -207,7 +213,7 @@ class Store:
 
         def job() -> Callable[[], None]:
             with self._engine_lock:
-                result = self._unless_failed(lambda: share.hand_over(slots))
+                result = self._unless_failed(lambda: share.hand_over(slots, leaving=leaving))
             return lambda: self._report(result, on_done)
 
         self._writer.put(job)

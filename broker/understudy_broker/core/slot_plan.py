@@ -59,11 +59,7 @@ class SlotPlan:
         known = self._holdings
         if known is not None and (
             holdings.version < known.version
-            or (
-                holdings.version == known.version
-                and holdings.brokers == known.brokers
-                and holdings.leaving == known.leaving
-            )
+            or (holdings.version == known.version and holdings.brokers == known.brokers)
         ):
             return False
         self._holdings = holdings
@@ -114,10 +110,9 @@ class SlotPlan:
         """Return all slots that others are to have, each with its new writer."""
         if self._holdings is None:
             return {}
-        leaving = self._holdings.leaving | ({self._writer} if self.is_leaving else set())
-        writer_of = {
-            name: writer for writer, name, _ in self._holdings.brokers if writer not in leaving
-        }
+        writer_of = {name: writer for writer, name, _ in self._holdings.brokers}
+        if self.is_leaving:
+            writer_of = {name: each for name, each in writer_of.items() if each != self._writer}
         if not writer_of:
             return {}
         names = owners(shared_out([(name, "") for name in writer_of]))

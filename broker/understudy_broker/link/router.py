@@ -63,6 +63,9 @@ class PeerPort(Protocol):
     def is_busy(self) -> bool:
         """Return whether this peer holds tasks or waits for settlements."""
 
+    def minds_moves(self) -> bool:
+        """Return whether a broker is to be joined anew to which more slots have come."""
+
     def leaves(self) -> bool:
         """Return whether this peer leaves in order, if its links end now."""
 
@@ -217,8 +220,8 @@ class Router:
     def _on_slots(self, link: Link, slots: SlotMap) -> None:
         """Take a map that a broker tells; join that broker anew if more slots have come to it.
 
-        Its hello then has the claims of the tasks in these slots, and all that this peer watches in
-        them is asked for again. Only the broker itself knows when it has them.
+        The new hello has the claims of the tasks in these slots, and what this peer watches in them
+        is asked for again. Only the broker itself knows when it has them.
         """
         self._take_map(slots)
         before = self._slots_at.get(link)
@@ -226,7 +229,7 @@ class Router:
         if before is None or welcome is None:
             return
         self._slots_at[link] = now_there = _slots_of(slots, welcome.broker)
-        if not now_there <= before:
+        if not now_there <= before and self._peer.minds_moves():
             link.rejoin()
 
     def _take_map(self, slots: SlotMap, broker: str | None = None) -> None:

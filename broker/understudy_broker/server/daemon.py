@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.deployment import share_of
 from understudy_broker.errors import BrokerError
 from understudy_broker.process import (
     StopSignals,
@@ -78,6 +79,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
                     settings.accept_lost_journal,
                     lambda text: log("warning", text, {}),
                     lambda: stopper.requested,
+                    share_of(settings.broker_config(), settings.store),
                 ),
             )
             try:
@@ -168,7 +170,9 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
             f"store {store.description}, process {os.getpid()}"
         )
         if config.slots is not None:
-            text += f", broker {config.name} of the deployment {config.deployment}"
+            text += f", broker {config.name}"
+            if config.deployment:
+                text += f" of the deployment {config.deployment}"
         log("info", text, {})
         tune_collection()
         gc.enable()

@@ -151,6 +151,10 @@ class SlotLink:
         """Return False: only unanswered requests are at stake, and a link knows of those."""
         return False
 
+    def minds_moves(self) -> bool:
+        """Return False: a broker holds no tasks of others, and watches nothing."""
+        return False
+
     def leaves(self) -> bool:
         """Return False: other brokers need not be told, and this one answers no goodbye by now."""
         return False

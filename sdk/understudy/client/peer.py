@@ -209,6 +209,10 @@ class Peer:
         node = self._node
         return bool(self._requests.watches) or (node is not None and bool(node.core.activations))
 
+    def minds_moves(self) -> bool:
+        """Return whether tasks or watches of this peer may be in slots that move."""
+        return self.serving or self.is_busy()
+
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Take in the terms of a new session."""
         if self.on_ready is not None:

@@ -79,7 +79,7 @@ class SharedEngine(Engine, Protocol):
             A slot is another broker's, by the database.
         """
 
-    def hand_over(self, slots: Mapping[int, int]) -> Holdings:
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
         """Give slots away, after all commits so far; return the holdings after that.
 
         A slot whose receiver does not live any more, or which is not this broker's, stays where it
@@ -89,6 +89,8 @@ class SharedEngine(Engine, Protocol):
         ----------
         slots
             Slot, and the writer id of its new owner. Nothing is committed to them any more.
+        leaving
+            This broker is about to end: the others give it no slots any more.
 
         Raises
         ------

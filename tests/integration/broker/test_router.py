@@ -103,6 +103,9 @@ class Peer:
     def on_gone(self, link: Link) -> None:
         self.links.remove(link)
 
+    def minds_moves(self) -> bool:
+        return True
+
     def is_busy(self) -> bool:
         return True
 

@@ -93,9 +93,9 @@ class PostgresEngine:
         self.journaled.forget(slots)
         return self._table.load_slots(slots)
 
-    def hand_over(self, slots: Mapping[int, int]) -> Holdings:
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
         """See `SharedEngine`."""
-        return self.journaled.give_away(slots, lambda: self._log.hand_over(slots))
+        return self.journaled.give_away(slots, lambda: self._log.hand_over(slots, leaving=leaving))
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)

@@ -93,24 +93,33 @@ class PostgresLog:
 
         return act
 
-    def hand_over(self, slots: Mapping[int, int]) -> Holdings:
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool) -> Holdings:
         """Give slots to other writers; the tables have every commit to them.
 
         If the connection is lost, it is unknown whether they are given. A new session makes that
         final, as it does for a commit.
 
+        Parameters
+        ----------
+        leaving
+            Nobody gives slots to this writer any more.
+
         Returns
         -------
         The holdings after that: a slot whose receiver is fenced has stayed here.
         """
-        return self._link.run(lambda connection: self._hand_over(connection, slots))
+        return self._link.run(lambda connection: self._hand_over(connection, slots, leaving))
 
-    def _hand_over(self, connection: Connection, slots: Mapping[int, int]) -> Holdings:
+    def _hand_over(
+        self, connection: Connection, slots: Mapping[int, int], leaving: bool
+    ) -> Holdings:
         texts = self._statements
         with connection.transaction():
             keys = {"writer": self._writer.id, "session": self._session}
             if connection.execute(texts.unfenced_session, keys).fetchone() is None:
                 raise refusal(connection, texts, self._writer, self.number)
+            if leaving:
+                connection.execute(texts.leave, keys)
             living = {id_ for id_, _ in connection.execute(texts.receivers)}
             given = sorted((slot, to) for slot, to in slots.items() if to in living)
             moves = {"slots": [slot for slot, _ in given], "writers": [to for _, to in given]}

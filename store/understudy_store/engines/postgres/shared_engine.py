@@ -65,8 +65,8 @@ class SharedPostgresEngine:
     def load_slots(self, slots: Collection[int]) -> Snapshot:
         return self.engine.load_slots(slots)
 
-    def hand_over(self, slots: Mapping[int, int]) -> Holdings:
-        holdings = self.engine.hand_over(slots)
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
+        holdings = self.engine.hand_over(slots, leaving=leaving)
         self._keeper.learn(holdings)
         return holdings
 

@@ -176,6 +176,8 @@ class Statements:
             f"select 1 from {s}.writer where id = %(writer)s and session = %(session)s "
             "and not fenced for share"
         )
+        #: It still has its slots, and nobody gives it others.
+        self.leave = f"update {s}.writer set joined = false where id = %(writer)s"
         #: Brokers that can be given slots, kept from being fenced meanwhile. One whose row is
         #: locked is being fenced, most often, and is left out.
         self.receivers = f"select id, name {living} order by id for share skip locked"

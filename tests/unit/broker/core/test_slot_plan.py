@@ -133,9 +133,12 @@ class Database:
     def holdings(self) -> Holdings:
         return Holdings(
             self.version,
-            tuple((n, name, f"tcp://{name}:1") for n, name in sorted(self.alive.items())),
+            tuple(
+                (n, name, f"tcp://{name}:1")
+                for n, name in sorted(self.alive.items())
+                if n not in self.leaving
+            ),
             tuple(self.slots.get(slot) for slot in range(SLOTS)),
-            frozenset(self.leaving),
         )
 
     def join(self, name: str) -> int:
