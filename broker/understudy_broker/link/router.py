@@ -63,6 +63,9 @@ class PeerPort(Protocol):
     def is_busy(self) -> bool:
         """Return whether this peer holds tasks or waits for settlements."""
 
+    def on_map(self, link: Link, slots: SlotMap) -> None:
+        """Take a map of slots, newer or not, as the broker of a link tells it."""
+
     def minds_moves(self) -> bool:
         """Return whether a broker is to be joined anew to which more slots have come."""
 
@@ -224,6 +227,7 @@ class Router:
         is asked for again. Only the broker itself knows when it has them.
         """
         self._take_map(slots)
+        self._peer.on_map(link, slots)
         before = self._slots_at.get(link)
         welcome = link.connection.session.welcome
         if before is None or welcome is None:

@@ -88,6 +88,16 @@ class Sharing:
         self._handed = result
         self._wake()
 
+    def on_other_map(self, slots: SlotMap) -> None:
+        """Take the map that another broker tells; on the loop.
+
+        If it has something for this broker, that has just been given to it: it need not be found
+        out later.
+        """
+        told = self._told
+        if told is None or slots.version // 2 > told.version // 2:
+            self._share.look()
+
     # The loop ------------------------------------------------------------------------------------
 
     @property

@@ -66,6 +66,9 @@ class SharedEngine(Engine, Protocol):
         back from one call to the next.
         """
 
+    def look(self) -> None:
+        """Read the holdings soon, because they have probably changed. Returns at once."""
+
     def load_slots(self, slots: Collection[int]) -> Snapshot:
         """Return all that a machine needs to go on with `slots`, which are this broker's.
 

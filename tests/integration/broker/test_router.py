@@ -103,6 +103,9 @@ class Peer:
     def on_gone(self, link: Link) -> None:
         self.links.remove(link)
 
+    def on_map(self, link: Link, slots: SlotMap) -> None:
+        pass
+
     def minds_moves(self) -> bool:
         return True
 

@@ -228,6 +228,10 @@ class Keeper:
         self._on_change, self._told = on_change, None
         self._wake.set()
 
+    def look_soon(self) -> None:
+        """Look at once, instead of when it is due."""
+        self._wake.set()
+
     def learn(self, holdings: Holdings) -> None:
         """Take holdings that were read elsewhere, unless later ones are known."""
         with self._lock:

@@ -62,6 +62,9 @@ class SharedPostgresEngine:
     def watch_holdings(self, on_change: Callable[[Holdings], None]) -> None:
         self._keeper.watch_holdings(on_change)
 
+    def look(self) -> None:
+        self._keeper.look_soon()
+
     def load_slots(self, slots: Collection[int]) -> Snapshot:
         return self.engine.load_slots(slots)
 
