@@ -73,11 +73,11 @@ class RequestQueue:
         record = self._machine.view.record
         loads = count = 0
         end = len(queue)
-        for place, (_, request) in enumerate(queue):
+        for place, (session, request) in enumerate(queue):
             if isinstance(request, Bye):
                 continue
             command = request.command
-            if self._own.map is not None and not self._own.has(command):
+            if self._own.map is not None and self._own.refuses(session, command):
                 # It will be refused. What is stored about it is another broker's.
                 continue
             if isinstance(command, PromiseCreateWatched):

@@ -119,7 +119,7 @@ class RequestHandlers:
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
-        if self._own.map is not None and not self._own.has(command):
+        if self._own.map is not None and self._own.refuses(session, command):
             text = "the slot is another broker's: ask that one"
             self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
             return

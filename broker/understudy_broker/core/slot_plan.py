@@ -8,8 +8,9 @@ By the names of the brokers that live, everybody finds the same shares (`shared_
 broker joins, each of the others gives it a part of its own slots, and keeps the rest; when one
 leaves, it gives each of the others a part.
 
-The version of the map that peers are told is twice that of the holdings, and one more once this
-broker has loaded all that is its own. Until then it says of those slots that they are nobody's.
+The version of the map that peers are told is twice that of the holdings, and one more while this
+broker performs everything in the slots that are its own. Otherwise it says of those that it has not
+loaded yet, or is giving away, that they are nobody's.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class SlotPlan:
         place_of: dict[int | None, int] = {
             writer_of[name]: place for place, (name, _) in enumerate(brokers)
         }
-        absent = self._owned() - self.mine
+        absent = self._owned() - (self.mine - self._giving.keys())
         places = [
             NOBODY if slot in absent else place_of.get(writer, NOBODY)
             for slot, writer in enumerate(holdings.slots)

@@ -24,7 +24,7 @@ import zmq
 from understudy_broker.link.connection import LinkConnection
 from understudy_broker.link.link import Link
 from understudy_broker.link.routing import Routing
-from understudy_broker.link.session import LinkSession
+from understudy_broker.link.session import LinkSession, OnReply
 from understudy_broker.protocol.messages import (
     AnyCommand,
     Hello,
@@ -32,7 +32,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_broker.protocol.placement import owners
+from understudy_broker.protocol.placement import owners, slots_concerned
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 
 #: how long a request for a slot that nobody owns waits until it is tried again
@@ -162,7 +162,7 @@ class Router:
             is_busy=peer.is_busy,
             check_welcome=lambda welcome: self._check_welcome(link, welcome),
             on_slots=lambda slots: self._on_slots(link, slots),
-            on_moved=lambda command, on_reply: self._routing.moved(link, command, on_reply),
+            on_moved=lambda command, on_reply: self._on_moved(link, command, on_reply),
         )
         link = Link(
             LinkConnection(
@@ -217,6 +217,7 @@ class Router:
             # From now on, a broker that answers in the place of this one is no substitute.
             self._deployment = welcome.deployment
         self._peer.on_connected(link, welcome)
+        self._routing.retry()
 
     # The map -------------------------------------------------------------------------------------
 
@@ -233,7 +234,18 @@ class Router:
         if before is None or welcome is None:
             return
         self._slots_at[link] = now_there = _slots_of(slots, welcome.broker)
-        if not now_there <= before and self._peer.minds_moves():
+        come = now_there - before
+        if come and (self._peer.minds_moves() or self._routing.waits_for(come)):
+            link.rejoin()
+
+    def _on_moved(self, link: Link, command: AnyCommand, on_reply: OnReply) -> None:
+        """Let a command that was refused go to another broker, or wait.
+
+        A broker that has said that it has the slot, and refuses, has refused an earlier command in
+        this session: only in a new one it can be sure of their order.
+        """
+        self._routing.moved(link, command, on_reply)
+        if not self._slots_at.get(link, frozenset()).isdisjoint(slots_concerned(command)):
             link.rejoin()
 
     def _take_map(self, slots: SlotMap, broker: str | None = None) -> None:

@@ -156,6 +156,9 @@ class TestComing:
         assert b.reply(b"u", PromiseGet(MOVES)).status == 421
         move(a, b)
         assert [each.slots for each in b.take(b"u", Slots)] == [MOVED]
+        # It has refused one in this session, which is to come again before any other.
+        assert b.reply(b"u", PromiseGet(MOVES)).status == 421
+        b.join(b"u", "user", kind="client", group="users")
         assert b.reply(b"u", PromiseGet(MOVES)).status == 200
         assert b.reply(b"u", PromiseGet(STAYS)).status == 421
         assert b.join(b"x", "another", kind="client").slots == MOVED
