@@ -118,9 +118,10 @@ class BrokerHost:
         world.counts["broker crashes"] += 1
         self.count()
         self.alive = False
-        for host in world.peers:
-            if host.connection is not None and host.connection.epoch == self.epoch:
-                host.connection.left_by_broker()
+        for link in world.links:
+            connection = link.connection
+            if link.broker is self and connection is not None and connection.epoch == self.epoch:
+                connection.left_by_broker()
         self.epoch += 1
         world.after(1 if world.fair else world.pick((1, 30, 300, 3_000)), self.start)
 
@@ -218,7 +219,7 @@ class BrokerHost:
         for peer, frame in frames:
             connection = self.world.connections.get(peer)
             if connection is not None:
-                self.world.say_frame("broker", connection.host.name, frame)
+                self.world.say_frame("broker", connection.link.host.name, frame)
                 connection.send_down(frame)
 
     # The disk ------------------------------------------------------------------------------------

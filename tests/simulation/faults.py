@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tests.simulation.plan import FAULTS
 
 if TYPE_CHECKING:
-    from tests.simulation.peers import PeerHost
     from tests.simulation.wire import Connection
     from tests.simulation.world import World
 
+
+T = TypeVar("T")
 
 #: A jump that a broker does not believe.
 YEARS_MS: Final = 3 * 365 * 24 * 3_600_000
@@ -38,8 +39,9 @@ def heal(world: World) -> None:
     world.broker.frozen_until = min(world.broker.frozen_until, world.now)
     if not world.broker.alive:
         world.after(0, world.broker.start)
+    for link in world.links:
+        link.partitioned_until = 0
     for host in world.peers:
-        host.partitioned_until = 0
         host.frozen_until = min(host.frozen_until, world.now)
         if not host.alive:
             world.after(0, host.start)
@@ -47,12 +49,12 @@ def heal(world: World) -> None:
         connection.stalled_until = 0
 
 
-def _one(world: World, hosts: list[PeerHost]) -> PeerHost:
-    return hosts[int(world.rng.random() * len(hosts))]
+def _one(world: World, among: list[T]) -> T:
+    return among[int(world.rng.random() * len(among))]
 
 
 def _connection(world: World) -> Connection | None:
-    return _one(world, world.peers).connection
+    return _one(world, world.links).connection
 
 
 def _node_crash(world: World) -> None:
@@ -108,12 +110,12 @@ def _half_open(world: World) -> None:
 def _partition(world: World) -> None:
     """Cut some hosts off from the broker for a while, in both directions."""
     ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
-    for host in world.peers:
+    for link in world.links:
         if world.rng.random() < 0.5:
             world.counts["partitions"] += 1
-            host.partitioned_until = world.now + ms
-            if host.connection is not None:
-                host.connection.deafen()
+            link.partitioned_until = world.now + ms
+            if link.connection is not None:
+                link.connection.deafen()
 
 
 def _stall(world: World) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from tests.simulation import faults
 from tests.simulation.broker import BrokerHost
 from tests.simulation.checks import Disk, Memory, Violation, hold
-from tests.simulation.linked import LinkedHost
+from tests.simulation.linked import Linked
+from tests.simulation.links import Link
 from tests.simulation.peers import PeerHost
 from tests.simulation.people import People
 from tests.simulation.plan import Plan
@@ -93,11 +94,13 @@ class World:
         self.disk = Disk(self.memory)
         self.connections: dict[bytes, Connection] = {}
         self.broker = BrokerHost(self)
+        self.brokers = [self.broker]
         self.peers = [PeerHost(self, place, group) for place, group in enumerate(plan.nodes)]
         self.nodes = list(self.peers)
         for _ in range(plan.clients):
             self.peers.append(PeerHost(self, len(self.peers), None))
         self.clients = self.peers[len(self.nodes) :]
+        self.links = [link for host in self.peers for link in host.links]
         for root in plan.roots:
             for owner in root.owners:
                 self.peers[owner].roots.append(root)
@@ -209,12 +212,12 @@ class World:
 
     # What hosts call -----------------------------------------------------------------------------
 
-    def connect(self, host: LinkedHost) -> Connection:
-        """Make a connection to the broker, which must be alive."""
+    def connect(self, link: Link) -> Connection:
+        """Make a connection to a broker, which must be alive."""
         self.counts["connections"] += 1
-        connection = Connection(self, host, self.counts["connections"])
+        connection = Connection(self, link, self.counts["connections"])
         self.connections[connection.id] = connection
-        self.say(host.name, "connects", connection.id)
+        self.say(link.host.name, "connects", connection.id)
         return connection
 
     def say(self, who: str, what: str, *about: Any) -> None:
@@ -244,7 +247,7 @@ class World:
         finally:
             self._run = None
 
-    def received(self, host: LinkedHost, messages: Sequence[ToPeer]) -> None:
+    def received(self, host: Linked, messages: Sequence[ToPeer]) -> None:
         """Check messages to a peer: their content is on the disk; each version has one holder."""
         rows = self.disk.rows
         for message in messages:
@@ -345,7 +348,9 @@ class World:
                 found.append(f"{host.name} is down")
             elif not host.idle:
                 held = [(a.id, a.phase.value) for a in host.core.activations.values()]
-                found.append(f"{host.name} is not idle: {held} {host.link.statistics()}")
+                found.append(
+                    f"{host.name} is not idle: {held} {[link.session.statistics() for link in host.links]}"
+                )
         if self.broker.alive:
             # The address of a client that is gone is nobody else's, so its unblocks stay owed.
             here = {host.address for host in self.clients}
