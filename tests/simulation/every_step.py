@@ -79,7 +79,7 @@ def play(name: str, stops: Iterable[Stop] = (), seed: int = 0) -> Ending:
     world = World(plan_of(name, seed), stops=dict(stops))
     world.run()
     states: dict[str, str] = {
-        id_: row.promise.state for id_, row in world.disk.rows.items() if not id_.startswith("s.")
+        id_: row.promise.state for id_, row in world.rows.items() if not id_.startswith("s.")
     }
     if name == "race":
         # The loser may be canceled, or may have ended before.

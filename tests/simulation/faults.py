@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from tests.simulation.plan import FAULTS
 
 if TYPE_CHECKING:
+    from tests.simulation.broker import BrokerHost
     from tests.simulation.wire import Connection
     from tests.simulation.world import World
 
@@ -33,12 +34,13 @@ def strike(world: World) -> None:
 
 def heal(world: World) -> None:
     """Start all processes, restore all connections and the disk; and clocks that are far off."""
-    if abs(world.broker.skew_ms) >= YEARS_MS:
-        world.broker.skew_ms = 0
-    world.broker.disk_fault = None
-    world.broker.frozen_until = min(world.broker.frozen_until, world.now)
-    if not world.broker.alive:
-        world.after(0, world.broker.start)
+    for broker in world.brokers:
+        if abs(broker.skew_ms) >= YEARS_MS:
+            broker.skew_ms = 0
+        broker.disk_fault = None
+        broker.freeze(min(broker.frozen_until, world.now))
+        if not broker.alive:
+            world.after(0, broker.start)
     for link in world.links:
         link.partitioned_until = 0
     for host in world.peers:
@@ -51,6 +53,11 @@ def heal(world: World) -> None:
 
 def _one(world: World, among: list[T]) -> T:
     return among[int(world.rng.random() * len(among))]
+
+
+def _broker(world: World) -> BrokerHost:
+    """Return one of the brokers; a world with one draws no number for it."""
+    return world.brokers[0] if len(world.brokers) == 1 else _one(world, world.brokers)
 
 
 def _connection(world: World) -> Connection | None:
@@ -84,13 +91,14 @@ def _node_freeze(world: World) -> None:
 
 
 def _broker_crash(world: World) -> None:
-    world.broker.crash()
+    _broker(world).crash()
 
 
 def _broker_freeze(world: World) -> None:
     ttl_ms = world.plan.lease_ttl_ms
     world.counts["freezes"] += 1
-    world.broker.frozen_until = world.now + world.pick((30, ttl_ms // 2, 2 * ttl_ms))
+    ms = world.pick((30, ttl_ms // 2, 2 * ttl_ms))
+    _broker(world).freeze(world.now + ms)
 
 
 def _close(world: World) -> None:
@@ -108,7 +116,7 @@ def _half_open(world: World) -> None:
 
 
 def _partition(world: World) -> None:
-    """Cut some hosts off from the broker for a while, in both directions."""
+    """Cut some hosts off from brokers for a while, in both directions."""
     ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
     for link in world.links:
         if world.rng.random() < 0.5:
@@ -128,7 +136,8 @@ def _stall(world: World) -> None:
 
 
 def _disk(world: World) -> None:
-    world.broker.disk_fault = ("before", "after", "read")[int(world.rng.random() * 3)]
+    fault = ("before", "after", "read")[int(world.rng.random() * 3)]
+    _broker(world).disk_fault = fault
 
 
 def _clock(world: World) -> None:
@@ -138,10 +147,11 @@ def _clock(world: World) -> None:
     if world.rng.random() < 0.3:
         if world.rng.random() < 0.3:
             ms = world.pick((-YEARS_MS, YEARS_MS))
-        world.broker.skew_ms = ms
-        world.broker.was_set = True
-        if world.broker.alive:
-            world.broker.wake(0)
+        broker = _broker(world)
+        broker.skew_ms = ms
+        broker.was_set = True
+        if broker.alive:
+            broker.wake(0)
     else:
         _one(world, world.peers).skew_ms = ms
 

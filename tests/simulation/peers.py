@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from tests.simulation.checks import hold
 from tests.simulation.linked import Linked
 from tests.simulation.links import Link
+from tests.simulation.observations import hold
 from tests.simulation.plan import Root
 from tests.simulation.programs import environment_of
 from understudy_actors.activation import Run, StepReport

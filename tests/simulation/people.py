@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.simulation.checks import hold
+from tests.simulation.observations import hold
 from tests.simulation.programs import GROUPS, environment_of
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import (
@@ -21,12 +21,14 @@ from understudy_store.commands import (
 )
 from understudy_store.machine.schedules import following
 from understudy_store.records import (
+    CANCELED,
     HEADER_FUNCTION,
     HEADER_KIND,
     RESOLVED,
     TAG_TARGET,
     ScheduleRecord,
     Value,
+    origin_of,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class People:
             host = hosts[int(world.rng.random() * len(hosts))]
             values = environment_of(GROUPS[0]).values if self._wanted else None
             for id_, value in self._wanted.items():
-                if id_ not in self._done and values is not None:
+                if id_ not in self._done and values is not None and not self._is_left(id_):
                     data = values.encode_value(value, "it")
                     settle = PromiseSettle(id_, RESOLVED, Value({}, data))
                     host.ask(settle, self._settled(id_))
@@ -84,6 +86,17 @@ class People:
     def want(self, id_: str, value: int) -> None:
         self._wanted.setdefault(id_, value)
 
+    def _is_left(self, id_: str) -> bool:
+        """Return whether a promise is to end with its canceled call, and by nothing else.
+
+        That is so where there are several brokers, because these must tell one another.
+        """
+        row = self.world.row(id_)
+        if row is None or len(self.world.brokers) == 1:
+            return False
+        root = self.world.row(origin_of(row.promise))
+        return root is not None and root.promise.state == CANCELED
+
     def _settled(self, id_: str) -> Callable[[Response | Refused], None]:
         def on_reply(answer: Response | Refused) -> None:
             # 404 means that the create of the promise has not arrived yet.
@@ -105,7 +118,7 @@ class People:
 
     def _due(self) -> bool:
         """True if the schedule has come due at least once."""
-        return any(id_.startswith("s.") for id_ in self.world.disk.rows)
+        return any(id_.startswith("s.") for id_ in self.world.rows)
 
     def _unscheduled(self, answer: Response | Refused) -> None:
         if isinstance(answer, Response) and answer.reply.status in (200, 404):
@@ -128,8 +141,9 @@ class People:
     def halt(self) -> None:
         """Halt a task for a while."""
         world = self.world
-        ids = [row.task.id for row in world.disk.rows.values() if row.task and row.task.retry_at]
-        ids += [row.task.id for row in world.disk.rows.values() if row.task and row.task.pid]
+        tasks = [row.task for row in world.rows.values() if row.task is not None]
+        ids = [task.id for task in tasks if task.retry_at]
+        ids += [task.id for task in tasks if task.pid]
         hosts = [host for host in world.clients if host.alive]
         if ids and hosts:
             id_ = ids[int(world.rng.random() * len(ids))]
@@ -138,14 +152,16 @@ class People:
 
     def _halted(self) -> list[str]:
         """Return the tasks that are halted, by a person or after too many crashes."""
-        tasks = (row.task for row in self.world.disk.rows.values())
+        tasks = (row.task for row in self.world.rows.values())
         return [task.id for task in tasks if task is not None and task.state == "halted"]
 
     def _unserved(self) -> bool:
         """Return whether calls wait for a function that no node of their group has."""
-        broker = self.world.broker
-        return broker.alive and any(
-            group.unserved for group in broker.core.dispatcher.statistics().groups
+        return any(
+            group.unserved
+            for broker in self.world.brokers
+            if broker.alive
+            for group in broker.core.dispatcher.statistics().groups
         )
 
     def _roll(self) -> None:
@@ -160,7 +176,7 @@ class People:
 
     def unfinished(self) -> list[str]:
         """Return the wishes that are left."""
-        broker = self.world.broker
+        broker = self.world.owner("s")
         if self._deleted and self.world.plan.schedule and broker.alive:
             # Another client's create may arrive after the delete.
             self._deleted = not broker.machine.state.schedules
@@ -170,7 +186,7 @@ class People:
 
     def check_end(self) -> None:
         """Check that each occurrence of the schedule was one call, and none is missing."""
-        rows = self.world.disk.rows
+        rows = self.world.rows
         made = sorted(int(id_[2:]) for id_ in rows if id_.startswith("s."))
         for each in made:
             record = rows[f"s.{each}"].promise

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.simulation.programs import GROUPS, Program, make
+from tests.simulation.programs import GROUPS, Program, make, spread
 
 #: Kinds of faults, and how often each is drawn in a world that has it.
 FAULTS: Final[dict[str, int]] = {
@@ -57,6 +57,8 @@ class Plan(msgspec.Struct, kw_only=True):
     nodes: list[str]
     clients: int
     roots: list[Root]
+    #: Several share the slots.
+    brokers: int = 1
     schedule: bool = False
     faults: list[str] = []
     #: The chance of a fault after each event, and the number of faults before the fair phase.
@@ -99,8 +101,15 @@ class Plan(msgspec.Struct, kw_only=True):
         return self.lease_ttl_ms // 4
 
 
-def draw(seed: int) -> Plan:
-    """Draw the plan of a seed."""
+#: Homes of what does not live with its caller.
+HOMES: Final = tuple(f"part-{number}" for number in range(12))
+#: How many worlds have several brokers, and how many they have.
+SHARED_OUT: Final = 0.25
+BROKERS: Final = (2, 2, 3)
+
+
+def draw(seed: int, brokers: int | None = None) -> Plan:
+    """Draw the plan of a seed; with `brokers`, it has so many."""
     rng = random.Random(seed)
     one = rng.random() < 0.3
     nodes = [GROUPS[0]] * rng.choice((1, 2, 2, 3))
@@ -145,7 +154,18 @@ def draw(seed: int) -> Plan:
     plan.lookup_ms = rng.choice(((0,), (0,), (0, 1, 20), (1, 2, 8), (0, 0, 300)))
     if plan.faults and rng.random() < 0.15:
         plan.faults.append("deploy")
+    drawn = rng.choice(BROKERS) if rng.random() < SHARED_OUT else 1
+    plan.brokers = drawn if brokers is None else brokers
+    if plan.brokers > 1:
+        _share_out(rng, plan)
     return plan
+
+
+def _share_out(rng: random.Random, plan: Plan) -> None:
+    """Spread the work of a plan over slots, by the ids of its calls."""
+    for number, root in enumerate(plan.roots):
+        root.id = f"r{number}-{int(rng.random() * 100)}"
+        spread(rng, root.program, HOMES)
 
 
 def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> list[Root]:
