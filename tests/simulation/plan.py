@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.simulation.programs import GROUPS, Program, make, spread
+from tests.simulation.programs import AT_HOMES, GROUPS, OF_RELEASES, Program, make, spread
 
 #: Kinds of faults, and how often each is drawn in a world that has it.
 FAULTS: Final[dict[str, int]] = {
@@ -163,9 +163,10 @@ def draw(seed: int, brokers: int | None = None) -> Plan:
 
 def _share_out(rng: random.Random, plan: Plan) -> None:
     """Spread the work of a plan over slots, by the ids of its calls."""
+    kinds = AT_HOMES - OF_RELEASES if "deploy" in plan.faults else AT_HOMES
     for number, root in enumerate(plan.roots):
         root.id = f"r{number}-{int(rng.random() * 100)}"
-        spread(rng, root.program, HOMES)
+        spread(rng, root.program, HOMES, kinds)
 
 
 def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> list[Root]:

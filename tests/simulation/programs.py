@@ -14,7 +14,7 @@ of `leaf`. So a call that began under one release may need a node of it.
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -39,8 +39,11 @@ SELDOM: Final = ("promise", "detached", "fib")
 SHARED: Final = "shared"
 #: Operations whose promises may be put under another home.
 AT_HOMES: Final = frozenset(
-    {*LEAVES, *NESTED, *SELDOM, SHARED} - {"flaky step", "sleep", "here", "fan", "fan here"}
+    {*LEAVES, *NESTED, *SELDOM, SHARED} - {"flaky step", "sleep", "here", "fan", "fan here", "step"}
 )
+#: Operations that are not the same in each release. A history has only what is in the slot of its
+#: task, so the other release would not be noticed elsewhere.
+OF_RELEASES: Final = frozenset({"leaf", "detached"})
 #: What the ids of detached calls contain, by release.
 OWN_LETTERS: Final = ("d", "e")
 #: The duration of a durable sleep for each unit of its number.
@@ -351,15 +354,17 @@ def make(rng: random.Random, depth: int, budget: int, *, shared: bool) -> Progra
     return program
 
 
-def spread(rng: random.Random, program: Program, homes: Sequence[str]) -> None:
-    """Let some of the operations of a program make their promises at other homes."""
+def spread(
+    rng: random.Random, program: Program, homes: Sequence[str], kinds: Collection[str] = AT_HOMES
+) -> None:
+    """Let some of the operations of a program, of these kinds, make promises at other homes."""
     for place, operation in enumerate(program):
-        if operation[0] in AT_HOMES and rng.random() < 0.5:
+        if operation[0] in kinds and rng.random() < 0.5:
             home = homes[int(rng.random() * len(homes))]
             # A step has an id of its own, and so may not be like another of its program.
             operation.append(f"{home}.{place}" if operation[0] == "step" else home)
         for inner in operation[2]:
-            spread(rng, inner, homes)
+            spread(rng, inner, homes, kinds)
 
 
 def environment(release: int) -> NodeEnvironment:

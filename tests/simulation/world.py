@@ -128,6 +128,8 @@ class World:
         #: How often each leaf was performed, and the current run.
         self.effects: Counter[str] = Counter()
         self._run: Run | None = None
+        #: What a function has seen that must not be.
+        self._violation: Violation | None = None
         #: The time at which each durable sleep first began.
         self._slept_since: dict[str, int] = {}
         #: The largest difference between the clocks of peers and broker.
@@ -196,6 +198,8 @@ class World:
         self.now = at
         self.events += 1
         act()
+        if self._violation is not None:
+            raise self._violation
         if not self.fair:
             if self._random() < self.plan.fault_rate:
                 self._disturb()
@@ -353,10 +357,11 @@ class World:
         activation = run.activation
         stored = self.owner(promise_id).memory.settled.get(promise_id)
         given = self.owner(activation.id).memory.acquired.get((activation.id, activation.version))
-        hold(
-            stored is None or given is None or stored >= given,
-            "a stored step is performed again", promise_id, activation.version,
-        )  # fmt: skip
+        if stored is not None and given is not None and stored < given:
+            # Raised here, it would be taken for an error of the function.
+            self._violation = Violation(
+                f"a stored step is performed again: {promise_id}, {activation.version}"
+            )
 
     def wants(self, promise_id: str, value: int) -> None:
         self.people.want(promise_id, value)
@@ -369,7 +374,8 @@ class World:
         slept_ms = self.now - self._slept_since[place]
         early = slept_ms < ms - self.lag_ms
         was_set = any(broker.was_set for broker in self.brokers)
-        hold(was_set or not early, "a sleep ends early", place, ms, slept_ms)
+        if early and not was_set:
+            self._violation = Violation(f"a sleep ends early: {place}, {ms}, {slept_ms}")
 
     def detaches(self, promise_id: str, program: Program) -> None:
         self.expected[promise_id] = program
