@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tests.simulation.plan import FAULTS
+from tests.simulation.slot_peer import SlotPeer
 
 if TYPE_CHECKING:
     from tests.simulation.broker import BrokerHost
@@ -126,6 +127,26 @@ def _partition(world: World) -> None:
                 link.connection.deafen()
 
 
+def _brokers_apart(world: World) -> None:
+    """Cut one broker off from the others for a while; another crash may come in this time."""
+    broker = _broker(world)
+    ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
+    for link in world.links:
+        if isinstance(link.host, SlotPeer) and broker in (link.broker, link.host.broker):
+            world.counts["partitions"] += 1
+            link.partitioned_until = world.now + ms
+            if link.connection is not None:
+                link.connection.deafen()
+    if world.rng.random() < 0.7:
+        world.after(int(world.rng.random() * ms), lambda: _crash_in_time(world, _broker(world)))
+
+
+def _crash_in_time(world: World, broker: BrokerHost) -> None:
+    """Crash a broker, unless the fair phase has begun."""
+    if not world.fair:
+        broker.crash()
+
+
 def _stall(world: World) -> None:
     """Delay packets, as if they were lost and sent again: all of them arrive, late."""
     ms = world.pick((50, world.plan.lease_ttl_ms // 2, 2 * world.plan.lease_ttl_ms))
@@ -185,6 +206,7 @@ _STRIKES: Final[dict[str, Callable[[World], None]]] = {
     "half-open": _half_open,
     "partition": _partition,
     "stall": _stall,
+    "brokers apart": _brokers_apart,
     "disk": _disk,
     "clock": _clock,
     "give back": _give_back,

@@ -46,6 +46,8 @@ class People:
     def __init__(self, world: World) -> None:
         self.world = world
         self._wanted: dict[str, int] = {}
+        #: When they may settle a promise, if they let it wait.
+        self._not_before: dict[str, int] = {}
         self._done: set[str] = set()
         #: Schedules by time of creation, because a late create may create the schedule again.
         self._begun: dict[int, ScheduleRecord] = {}
@@ -84,13 +86,19 @@ class People:
     # Promises that wait for a person -------------------------------------------------------------
 
     def want(self, id_: str, value: int) -> None:
+        world = self.world
+        if id_ not in self._wanted and len(world.brokers) > 1 and world.may_cancel:
+            # Its call may be canceled first.
+            self._not_before[id_] = world.now + world.pick((0, 0, 300, 3_000))
         self._wanted.setdefault(id_, value)
 
     def _is_left(self, id_: str) -> bool:
-        """Return whether a promise is to end with its canceled call, and by nothing else.
+        """Return whether a promise is left alone, for a while or because its call is canceled.
 
-        That is so where there are several brokers, because these must tell one another.
+        If there are several brokers, a canceled call must end it, because these tell one another.
         """
+        if self.world.now < self._not_before.get(id_, 0):
+            return True
         row = self.world.row(id_)
         if row is None or len(self.world.brokers) == 1:
             return False
@@ -133,6 +141,9 @@ class People:
         """Cancel a call."""
         world = self.world
         ids = [id_ for id_ in sorted(world.may_cancel) if id_ in world.acked]
+        if len(world.brokers) > 1:
+            rows = {id_: world.row(id_) for id_ in ids}
+            ids = [id_ for id_, row in rows.items() if row is None or not row.promise.settled]
         hosts = [host for host in world.clients if host.alive]
         if ids and hosts:
             world.counts["cancels"] += 1

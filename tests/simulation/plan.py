@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.simulation.programs import AT_HOMES, GROUPS, OF_RELEASES, Program, make, spread
+from tests.simulation.programs import AT_HOMES, CUT_OFF, GROUPS, OF_RELEASES, Program, make, spread
 
 #: Kinds of faults, and how often each is drawn in a world that has it.
 FAULTS: Final[dict[str, int]] = {
@@ -31,7 +31,10 @@ FAULTS: Final[dict[str, int]] = {
     "cancel": 1,
     "halt": 1,
     "deploy": 6,
+    "brokers apart": 8,
 }
+#: Kinds that are not drawn as the others are, because they came later or need several brokers.
+_APART: Final = ("deploy", "brokers apart")
 
 
 class Root(msgspec.Struct):
@@ -60,6 +63,7 @@ class Plan(msgspec.Struct, kw_only=True):
     #: Several share the slots.
     brokers: int = 1
     schedule: bool = False
+    #: Kinds; one that is there several times strikes more often.
     faults: list[str] = []
     #: The chance of a fault after each event, and the number of faults before the fair phase.
     fault_rate: float = 0.0
@@ -116,7 +120,7 @@ def draw(seed: int, brokers: int | None = None) -> Plan:
     # Any program may make calls to the second group.
     nodes += [GROUPS[1]] * rng.choice((1, 1, 2))
     clients = 1 if one else 2
-    kinds = [kind for kind in FAULTS if kind != "deploy" and rng.random() < 0.45]
+    kinds = [kind for kind in FAULTS if kind not in _APART and rng.random() < 0.45]
     roots = _roots(rng, len(nodes), clients, shared="cancel" not in kinds)
     fair = rng.random() < 0.04 or not kinds
     plan = Plan(
@@ -166,7 +170,17 @@ def _share_out(rng: random.Random, plan: Plan) -> None:
     kinds = AT_HOMES - OF_RELEASES if "deploy" in plan.faults else AT_HOMES
     for number, root in enumerate(plan.roots):
         root.id = f"r{number}-{int(rng.random() * 100)}"
+        if rng.random() < 0.5:
+            homes = rng.sample(HOMES, 3)
+            root.program.append([CUT_OFF, number, [], "", homes[0], homes[1:]])
+        if root.cancel:
+            # Something that waits for long, so that brokers must tell one another of the end.
+            root.program.append(["call", 0, [[["promise", number, [], ""]]], ""])
         spread(rng, root.program, HOMES, kinds)
+    if plan.faults and rng.random() < 0.5:
+        plan.faults.append("brokers apart")
+    if "cancel" in plan.faults:
+        plan.faults += ["cancel"] * 8
 
 
 def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> list[Root]:

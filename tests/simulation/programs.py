@@ -25,7 +25,7 @@ from understudy.registry import Registry
 from understudy.retry import Constant, Never
 from understudy.values import Codec
 
-#: The kind, a number, the inner programs, a group or "", and perhaps a home.
+#: The kind, a number, the inner programs, a group or "", and perhaps a home and more homes.
 Operation: TypeAlias = list[Any]
 Program: TypeAlias = list[Operation]
 
@@ -44,6 +44,8 @@ AT_HOMES: Final = frozenset(
 #: Operations that are not the same in each release. A history has only what is in the slot of its
 #: task, so the other release would not be noticed elsewhere.
 OF_RELEASES: Final = frozenset({"leaf", "detached"})
+#: A race that is won by a leaf, against calls at several homes that only a cancel can end.
+CUT_OFF: Final = "cut off"
 #: What the ids of detached calls contain, by release.
 OWN_LETTERS: Final = ("d", "e")
 #: The duration of a durable sleep for each unit of its number.
@@ -138,6 +140,13 @@ def fib(ctx: Context, n: int) -> Generator[Any, Any, int]:
     return int((yield there) + (yield here))
 
 
+def stranded(ctx: Context, homes: list[str]) -> Generator[Any, Any, Any]:
+    """Wait for a promise that nobody settles, through a call at each of these homes."""
+    if homes:
+        return (yield ctx.rfc(stranded, homes[1:]).options(home=homes[0]))
+    return (yield (yield ctx.promise()))
+
+
 def body(ctx: Context, program: Program) -> Generator[Any, Any, list[Any]]:
     """Perform a program; return the result of each operation."""
     seen: list[Any] = []
@@ -218,6 +227,9 @@ def _request(ctx: Context, operation: Operation) -> Any:
         )
     if kind == "race":
         return ctx.race([_to(ctx.rfi(leaf, n), group, home), ctx.lfi(leaf, n)])
+    if kind == CUT_OFF:
+        waits = ctx.rfi(stranded, operation[5]).options(home=home)
+        return ctx.race([_to(ctx.rfi(leaf, n), group), waits], cancel=True)
     if kind == "cut race":
         return ctx.race([_to(ctx.rfi(leaf, n), group, home), ctx.rfi(leaf, n)], cancel=True)
     assert kind == "fib", kind
@@ -304,7 +316,17 @@ def plain(program: Program) -> list[Any]:
 
 
 def _plainly(kind: str, n: int, inner: list[Program]) -> Any:
-    if kind in ("leaf", "step", "delayed", "flaky", "flaky step", "race", "cut race", SHARED):
+    if kind in (
+        "leaf",
+        "step",
+        "delayed",
+        "flaky",
+        "flaky step",
+        "race",
+        "cut race",
+        CUT_OFF,
+        SHARED,
+    ):
         return n + 1
     if kind == "broken":
         return f"no {n}"
@@ -370,7 +392,16 @@ def spread(
 def environment(release: int) -> NodeEnvironment:
     """Make the functions, codec and defaults. They have no state, so all worlds share them."""
     registry = Registry()
-    for function in (leaf, flaky, broken, fib, body, async_body, (single, fresh)[release]):
+    for function in (
+        leaf,
+        flaky,
+        broken,
+        fib,
+        stranded,
+        body,
+        async_body,
+        (single, fresh)[release],
+    ):
         registry.register(function)
     if release:
         registry.register(leaf_anew, name="leaf", version=2)

@@ -24,7 +24,7 @@ class SlotPeer(Linked):
 
     def __init__(self, world: World, broker: BrokerHost) -> None:
         super().__init__(world, broker.name)
-        self._broker = broker
+        self.broker = broker
         self._answers: list[tuple[SlotCommand, Answer]] = []
 
     def start(self) -> None:
@@ -32,10 +32,10 @@ class SlotPeer(Linked):
         self.epoch += 1
         self.alive = True
         # The name is new at each start, so that nobody else has it.
-        self.name = f"{self._broker.name}.{self._broker.epoch}"
-        self.frozen_until = self._broker.frozen_until
+        self.name = f"{self.broker.name}.{self.broker.epoch}"
+        self.frozen_until = self.broker.frozen_until
         self._answers = []
-        self.open_links(self.world.brokers.index(self._broker))
+        self.open_links(self.world.brokers.index(self.broker))
 
     def end(self) -> None:
         """Close the connections, because the broker's process has ended."""
@@ -55,7 +55,7 @@ class SlotPeer(Linked):
 
     def _take(self, command: SlotCommand, answer: Answer) -> None:
         self._answers.append((command, answer))
-        self._broker.wake(0)
+        self.broker.wake(0)
 
     def take_answers(self) -> list[tuple[SlotCommand, Answer]]:
         """Return the commands that were answered since the last call, with their answers."""
@@ -75,7 +75,7 @@ class SlotPeer(Linked):
             kind="broker",
             group=GROUP,
             name=self.name,
-            boot=str(self._broker.epoch),
+            boot=str(self.broker.epoch),
             os_pid=1,
             host="sim",
             sdk="broker",
