@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import Watched
+from tests.simulation.observations import Disk, Memory, hold
+from tests.simulation.slot_peer import SlotPeer
 from understudy_broker.clock import Clock, question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.protocol.frames import FrameLimits
-from understudy_store.commands import Reply
+from understudy_broker.protocol.messages import SlotCommand, SlotMap
+from understudy_store.commands import PromiseAnnounce, Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.machine import MachineConfig
 from understudy_store.records import Row
@@ -38,9 +41,13 @@ class DiskError(Exception):
 class BrokerHost:
     """A broker that may crash or freeze, and whose disk may fail."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, name: str, slots: SlotMap | None) -> None:
         self.world = world
-        self.name = "broker"
+        self.name = name
+        self.memory = Memory(world.count)
+        self.disk = Disk(self.memory, lambda id_: world.owner(id_) is self)
+        #: The links to all brokers, if there are several.
+        self.peer: SlotPeer | None = None
         #: The number of the current process; events of an earlier one have no effect.
         self.epoch = 0
         self.alive = False
@@ -52,6 +59,8 @@ class BrokerHost:
         self.disk_fault: str | None = None
         plan = world.plan
         self.config = BrokerConfig(
+            name=name,
+            slots=slots,
             lease_ttl_ms=plan.lease_ttl_ms,
             beat_ms=plan.beat_ms,
             reconnect_grace_ms=plan.grace_ms,
@@ -68,10 +77,12 @@ class BrokerHost:
         if self.alive:
             return
         world, plan = self.world, self.world.plan
-        snapshot = world.disk.load()
+        snapshot = self.disk.load()
         wall_ms = world.now + self.skew_ms
-        # A new store is not begun at an impossible time. Here that is long before the world began.
-        doubtful = wall_ms < world.began - YEAR_MS
+        # A new store is not begun at an impossible time. Here that is long before the world began,
+        # or where there are others, whose clocks must agree, long after it, too.
+        ahead_ms = wall_ms - world.began
+        doubtful = ahead_ms < -YEAR_MS or (self.peer is not None and ahead_ms > YEAR_MS)
         if question(snapshot, None, wall_ms) if snapshot.now else doubtful:
             world.counts["starts with a doubtful clock"] += 1
             self.epoch += 1
@@ -85,9 +96,13 @@ class BrokerHost:
             elapsed_ns=lambda: world.now * NS,
         )
         self.machine = Watched(
-            MachineConfig(retry_timeout_ms=plan.retry_timeout_ms, pack_after_ms=COOL_AFTER_MS),
-            world.memory,
-            world.disk,
+            MachineConfig(
+                retry_timeout_ms=plan.retry_timeout_ms,
+                pack_after_ms=COOL_AFTER_MS,
+                sharded=self.config.slots is not None,
+            ),
+            self.memory,
+            self.disk,
         )
         self.core = BrokerCore(self.machine, Dispatcher(self.config.credit_max), self.config)
         self.core.start(snapshot, self.clock(), self.clock.ahead_ms)
@@ -98,6 +113,8 @@ class BrokerHost:
         self._found: list[Row] | None = None
         self._due: int | None = None
         self.wake(0)
+        if self.peer is not None:
+            self.peer.start()
 
     def _after_start(self, ms: int) -> None:
         """Try to start again in `ms`, unless something else starts it before."""
@@ -114,15 +131,24 @@ class BrokerHost:
         if not self.alive:
             return
         world = self.world
-        world.say("broker", why)
+        world.say(self.name, why)
         world.counts["broker crashes"] += 1
         self.count()
         self.alive = False
-        for host in world.peers:
-            if host.connection is not None and host.connection.epoch == self.epoch:
-                host.connection.left_by_broker()
+        for link in world.links:
+            connection = link.connection
+            if link.broker is self and connection is not None and connection.epoch == self.epoch:
+                connection.left_by_broker()
         self.epoch += 1
+        if self.peer is not None:
+            self.peer.end()
         world.after(1 if world.fair else world.pick((1, 30, 300, 3_000)), self.start)
+
+    def freeze(self, until: int) -> None:
+        """Stop the process until this time."""
+        self.frozen_until = until
+        if self.peer is not None:
+            self.peer.frozen_until = until
 
     def count(self) -> None:
         """Add the metrics of this process to the world's sums."""
@@ -131,10 +157,19 @@ class BrokerHost:
             self.world.counts[name.replace("_", " ")] += counters[name]
 
     @property
+    def disk_name(self) -> str:
+        """The name of the disk in a trace."""
+        return "disk" if self.peer is None else f"disk of {self.name}"
+
+    @property
     def idle(self) -> bool:
         """True if everything that was received has been processed."""
         return (
-            self.alive and self._committing is None and not self.core.looking_up and not self._inbox
+            self.alive
+            and self._committing is None
+            and not self.core.looking_up
+            and not self._inbox
+            and (self.peer is None or self.peer.idle)
         )
 
     # The network --------------------------------------------------------------------------------
@@ -174,7 +209,7 @@ class BrokerHost:
         self._take_results()
         ahead_ms, text = self.clock.ahead_ms, self.clock.compare()
         if text is not None:
-            self.world.say("broker", text)
+            self.world.say(self.name, text)
             if self.clock.ahead_ms != ahead_ms:
                 self.core.follow(self.clock.ahead_ms)
         now = self.clock()
@@ -188,9 +223,10 @@ class BrokerHost:
             return
         self._send(step.frames)
         for event in step.events:
-            self.world.say("broker", event.text, event.fields)
+            self.world.say(self.name, event.text, event.fields)
         if step.batch is not None:
             self._commit(step.batch)
+        self._send_requests(core.take_requests(now))
         if self._committing is not None and core.full:
             return
         if self._inbox:
@@ -218,8 +254,20 @@ class BrokerHost:
         for peer, frame in frames:
             connection = self.world.connections.get(peer)
             if connection is not None:
-                self.world.say_frame("broker", connection.host.name, frame)
+                self.world.say_frame(self.name, connection.link.host.name, frame)
                 connection.send_down(frame)
+
+    def _send_requests(self, requests: list[SlotCommand]) -> None:
+        """Ask the owners of other slots; what they are told must be on the disk."""
+        if not requests:
+            return
+        assert self.peer is not None
+        for request in requests:
+            if isinstance(request, PromiseAnnounce):
+                told, stored = request.promise, self.disk.rows[request.promise.id].promise
+                same = (told.state, told.value) == (stored.state, stored.value)
+                hold(same, "announced before it is on the disk", told, stored)
+        self.peer.send(requests)
 
     # The disk ------------------------------------------------------------------------------------
 
@@ -234,7 +282,7 @@ class BrokerHost:
     def _read(self, ids: set[str]) -> list[Row]:
         if self.disk_fault == "read":
             raise DiskError("a read failed")
-        return self.world.disk.find(ids)
+        return self.disk.find(ids)
 
     def _read_later(self, ids: set[str]) -> None:
         try:
@@ -267,10 +315,10 @@ class BrokerHost:
             self._disk_failed("a write failed")
             return
         reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        result = self.world.disk.commit(batch.changes, reads, SOLE_EPOCH)
+        result = self.disk.commit(batch.changes, reads, SOLE_EPOCH)
         self.world.counts["commits"] += 1
         self.world.told_at = self.world.events
-        self.world.say("disk", "commits", batch.changes)
+        self.world.say(self.disk_name, "commits", batch.changes)
         if self.disk_fault == "after":
             self._disk_failed("written, but reported as failed")
             return
@@ -292,3 +340,6 @@ class BrokerHost:
         if result is not None and batch is not None:
             self._result = self._committing = None
             self._send(self.core.committed(batch, result))
+        if self.peer is not None:
+            for command, answer in self.peer.take_answers():
+                self.core.answered(command, answer, self.clock())

@@ -3,20 +3,22 @@
 `tests.unit.store.machine.properties` states them for whole states; this module states them for
 single objects, so that the cost of a check depends on the transition and not on the size of the
 state. The whole state is still checked after each restart and at the end. `Watched` is the machine
-with these checks; `Memory` keeps the observations, which outlive brokers.
+with these checks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from tests.simulation.observations import Disk, Memory, Seen, Violation, hold, look
 from tests.unit.store.machine import edges
 from tests.unit.store.machine.properties import check_state
-from tests.unit.store.machine.properties_of_steps import check_read, check_schedules
-from understudy_store.addresses import canonical
+from tests.unit.store.machine.properties_of_steps import check_schedules
+from understudy_store.addresses import canonical, slot_of_address
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
+    PromiseAnnounce,
     PromiseRegisterListener,
     PromiseSettle,
     Reply,
@@ -27,8 +29,6 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.engines.base import Read
-from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Assigned, Execute, Machine, MachineConfig
 from understudy_store.machine.batches import touched
 from understudy_store.machine.live import Promise
@@ -44,119 +44,10 @@ from understudy_store.records import (
     TAG_TARGET,
     TIMEDOUT,
     PromiseRecord,
-    Row,
     ScheduleRecord,
-    TaskState,
     is_external,
     is_timer,
 )
-
-
-class Violation(AssertionError):
-    """A property does not hold; the text has its name and the observed values."""
-
-
-def hold(true: bool, name: str, *seen: object) -> None:
-    """Raise `Violation` unless `true`."""
-    if not true:
-        raise Violation(f"{name}: {', '.join(map(repr, seen))}")
-
-
-class Seen(NamedTuple):
-    """A promise and its task as they were after the last transition that touched them."""
-
-    record: PromiseRecord
-    state: TaskState | None
-    version: int
-    pid: str | None
-    ttl: int | None
-    expires_at: int | None
-    resumes: tuple[str, ...]
-    callbacks: tuple[str, ...]
-    listeners: tuple[str, ...]
-
-
-def look(promise: Promise) -> Seen:
-    """Return the visible state of a live object."""
-    callbacks = tuple(promise.callbacks) if promise.callbacks else ()
-    listeners = tuple(promise.listeners) if promise.listeners else ()
-    task = promise.task
-    if task is None:
-        return Seen(promise.record, None, 0, None, None, None, (), callbacks, listeners)
-    return Seen(
-        promise.record,
-        task.state,
-        task.version,
-        task.pid,
-        task.ttl,
-        task.expires_at,
-        tuple(task.resumes) if task.resumes else (),
-        callbacks,
-        listeners,
-    )
-
-
-class Memory:
-    """The observations in one world, across all its brokers."""
-
-    def __init__(self) -> None:
-        #: The number of transitions since the world began.
-        self.transitions = 0
-        self.seen: dict[str, Seen] = {}
-        #: The transition that handed out each (id, version).
-        self.acquired: dict[tuple[str, int], int] = {}
-        #: The last transition before each settlement was on the disk.
-        self.settled: dict[str, int] = {}
-        #: The holder of each (id, version) whose acquisition is on the disk.
-        self.holders: dict[tuple[str, int], str] = {}
-        #: Acquisitions that are not on the disk yet: (version, pid), by id.
-        self.handed: dict[str, list[tuple[int, str]]] = {}
-
-    def hand(self, id_: str, version: int, pid: str) -> None:
-        """Note that a task was acquired, in memory."""
-        self.acquired[id_, version] = self.transitions
-        self.handed.setdefault(id_, []).append((version, pid))
-
-    def stored(self, id_: str, version: int) -> None:
-        """Note that all acquisitions of a task up to this version are on the disk."""
-        handed = self.handed.pop(id_, None)
-        while handed and handed[0][0] <= version:
-            given, pid = handed.pop(0)
-            known = self.holders.setdefault((id_, given), pid)
-            hold(known == pid, "p10: two holders of one version", id_, given, known, pid)
-        if handed:
-            self.handed[id_] = handed
-
-
-class Disk(MemoryEngine):
-    """The disk, which survives a broker. It notes holders of tasks, and when rows are durable."""
-
-    def __init__(self, memory: Memory) -> None:
-        super().__init__()
-        self._memory = memory
-
-    @property
-    def rows(self) -> dict[str, Row]:
-        return self._rows
-
-    def _write(self, changes: Changes) -> None:
-        memory = self._memory
-        hold(changes.now >= self._now, "time in the store goes back", changes.now, self._now)
-        for row in (*changes.inserted, *changes.updated):
-            record, task = row.promise, row.task
-            if record.settled_at is not None:
-                memory.settled.setdefault(record.id, memory.transitions)
-            if task is not None and task.id in memory.handed:
-                memory.stored(task.id, task.version)
-            old = self._rows.get(record.id)
-            if old is not None and old.promise.settled_at is not None:
-                hold(old.promise == record, "p05: settled on disk, and changed", old, record)
-        super()._write(changes)
-
-    def _answer(self, read: Read) -> Reply:
-        reply = super()._answer(read)
-        check_read(self._rows, read, reply)
-        return reply
 
 
 class _Touched(dict[str, Promise]):
@@ -272,7 +163,7 @@ class Watched(Machine):
         reply: Reply | None = None,
     ) -> None:
         memory = self._memory
-        memory.transitions += 1
+        memory.count.transitions += 1
         promises, seen, now = self.state.promises, memory.seen, self.state.now
         ids, self._touched.ids = self._touched.ids, {}
         ids.update(dict.fromkeys(named))
@@ -303,6 +194,13 @@ class Watched(Machine):
             if awaiter not in new.callbacks
         }
         for key, old, new in changed:
+            if (
+                old is not None
+                and old.awaits != new.awaits
+                and _check_awaits(key, old, new, command)
+            ):
+                resumed.add(key)
+        for key, old, new in changed:
             _check_edge(kind, key, old, new, command, reply, resumed=key in resumed)
             self._check_waiting(key, old, new, command, reply)
         if self._schedules or self.state.schedules:
@@ -330,7 +228,8 @@ class Watched(Machine):
         reply: Reply | None,
     ) -> None:
         if new.state == "suspended":
-            hold(bool(self._waits.get(key)), "p12: nothing would resume it", key, new)
+            waits = bool(self._waits.get(key) or new.awaits)
+            hold(waits, "p12: nothing would resume it", key, new)
         if old is None:
             return
         for awaiter in old.callbacks:
@@ -394,7 +293,7 @@ def _check_state(key: str, new: Seen, now: int) -> None:
         hold(not new.callbacks and not new.listeners, "p18", new)
         hold(new.state in _SETTLED, "p08", new)
     hold((new.state is not None) == (TAG_TARGET in p.tags), "p08", new)
-    if new.callbacks or new.listeners:
+    if new.callbacks or any(slot_of_address(each) is None for each in new.listeners):
         hold(is_external(p), "p07", new)
         hold(key not in new.callbacks, "p07", new)
     hold(p.created_at <= now and (p.settled_at or 0) <= now, "p24", p, now)
@@ -456,6 +355,17 @@ def _check_edge(
         edges.check_own(command, reply, edge, expired=settled and p.settled_at == p.timeout_at)
     elif edge[0] != edge[1]:
         edges.check_other(kind, command, key, edge, settled=settled, resumed=resumed)
+
+
+def _check_awaits(key: str, old: Seen, new: Seen, command: StoreCommand | None) -> bool:
+    """Check p12 and p13 for a task that waits elsewhere; return whether it has heard of an end."""
+    ended = [awaited for awaited in old.awaits if awaited not in new.awaits]
+    if not ended or new.state == "fulfilled":
+        return False
+    heard = type(command) is PromiseAnnounce and ended == [command.promise.id]
+    hold(heard, "p12: a wait elsewhere vanished", key, ended, command)
+    hold(set(ended) <= set(new.resumes), "p13: an awaiter does not learn", key, ended, new)
+    return True
 
 
 def _check_resumes(key: str, old: Seen | None, new: Seen, command: StoreCommand | None) -> None:

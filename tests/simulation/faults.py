@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tests.simulation.plan import FAULTS
+from tests.simulation.slot_peer import SlotPeer
 
 if TYPE_CHECKING:
-    from tests.simulation.peers import PeerHost
+    from tests.simulation.broker import BrokerHost
     from tests.simulation.wire import Connection
     from tests.simulation.world import World
 
+
+T = TypeVar("T")
 
 #: A jump that a broker does not believe.
 YEARS_MS: Final = 3 * 365 * 24 * 3_600_000
@@ -32,14 +35,16 @@ def strike(world: World) -> None:
 
 def heal(world: World) -> None:
     """Start all processes, restore all connections and the disk; and clocks that are far off."""
-    if abs(world.broker.skew_ms) >= YEARS_MS:
-        world.broker.skew_ms = 0
-    world.broker.disk_fault = None
-    world.broker.frozen_until = min(world.broker.frozen_until, world.now)
-    if not world.broker.alive:
-        world.after(0, world.broker.start)
+    for broker in world.brokers:
+        if abs(broker.skew_ms) >= YEARS_MS:
+            broker.skew_ms = 0
+        broker.disk_fault = None
+        broker.freeze(min(broker.frozen_until, world.now))
+        if not broker.alive:
+            world.after(0, broker.start)
+    for link in world.links:
+        link.partitioned_until = 0
     for host in world.peers:
-        host.partitioned_until = 0
         host.frozen_until = min(host.frozen_until, world.now)
         if not host.alive:
             world.after(0, host.start)
@@ -47,12 +52,17 @@ def heal(world: World) -> None:
         connection.stalled_until = 0
 
 
-def _one(world: World, hosts: list[PeerHost]) -> PeerHost:
-    return hosts[int(world.rng.random() * len(hosts))]
+def _one(world: World, among: list[T]) -> T:
+    return among[int(world.rng.random() * len(among))]
+
+
+def _broker(world: World) -> BrokerHost:
+    """Return one of the brokers; a world with one draws no number for it."""
+    return world.brokers[0] if len(world.brokers) == 1 else _one(world, world.brokers)
 
 
 def _connection(world: World) -> Connection | None:
-    return _one(world, world.peers).connection
+    return _one(world, world.links).connection
 
 
 def _node_crash(world: World) -> None:
@@ -82,13 +92,14 @@ def _node_freeze(world: World) -> None:
 
 
 def _broker_crash(world: World) -> None:
-    world.broker.crash()
+    _broker(world).crash()
 
 
 def _broker_freeze(world: World) -> None:
     ttl_ms = world.plan.lease_ttl_ms
     world.counts["freezes"] += 1
-    world.broker.frozen_until = world.now + world.pick((30, ttl_ms // 2, 2 * ttl_ms))
+    ms = world.pick((30, ttl_ms // 2, 2 * ttl_ms))
+    _broker(world).freeze(world.now + ms)
 
 
 def _close(world: World) -> None:
@@ -106,14 +117,34 @@ def _half_open(world: World) -> None:
 
 
 def _partition(world: World) -> None:
-    """Cut some hosts off from the broker for a while, in both directions."""
+    """Cut some hosts off from brokers for a while, in both directions."""
     ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
-    for host in world.peers:
+    for link in world.links:
         if world.rng.random() < 0.5:
             world.counts["partitions"] += 1
-            host.partitioned_until = world.now + ms
-            if host.connection is not None:
-                host.connection.deafen()
+            link.partitioned_until = world.now + ms
+            if link.connection is not None:
+                link.connection.deafen()
+
+
+def _brokers_apart(world: World) -> None:
+    """Cut one broker off from the others for a while; another crash may come in this time."""
+    broker = _broker(world)
+    ms = world.pick((100, world.plan.lease_ttl_ms, 2 * world.plan.lease_ttl_ms))
+    for link in world.links:
+        if isinstance(link.host, SlotPeer) and broker in (link.broker, link.host.broker):
+            world.counts["partitions"] += 1
+            link.partitioned_until = world.now + ms
+            if link.connection is not None:
+                link.connection.deafen()
+    if world.rng.random() < 0.7:
+        world.after(int(world.rng.random() * ms), lambda: _crash_in_time(world, _broker(world)))
+
+
+def _crash_in_time(world: World, broker: BrokerHost) -> None:
+    """Crash a broker, unless the fair phase has begun."""
+    if not world.fair:
+        broker.crash()
 
 
 def _stall(world: World) -> None:
@@ -126,7 +157,8 @@ def _stall(world: World) -> None:
 
 
 def _disk(world: World) -> None:
-    world.broker.disk_fault = ("before", "after", "read")[int(world.rng.random() * 3)]
+    fault = ("before", "after", "read")[int(world.rng.random() * 3)]
+    _broker(world).disk_fault = fault
 
 
 def _clock(world: World) -> None:
@@ -136,10 +168,11 @@ def _clock(world: World) -> None:
     if world.rng.random() < 0.3:
         if world.rng.random() < 0.3:
             ms = world.pick((-YEARS_MS, YEARS_MS))
-        world.broker.skew_ms = ms
-        world.broker.was_set = True
-        if world.broker.alive:
-            world.broker.wake(0)
+        broker = _broker(world)
+        broker.skew_ms = ms
+        broker.was_set = True
+        if broker.alive:
+            broker.wake(0)
     else:
         _one(world, world.peers).skew_ms = ms
 
@@ -173,6 +206,7 @@ _STRIKES: Final[dict[str, Callable[[World], None]]] = {
     "half-open": _half_open,
     "partition": _partition,
     "stall": _stall,
+    "brokers apart": _brokers_apart,
     "disk": _disk,
     "clock": _clock,
     "give back": _give_back,

@@ -11,25 +11,32 @@ from functools import partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from tests.simulation.checks import hold
-from tests.simulation.linked import CALLERS, LinkedHost
+from tests.simulation.linked import Linked
+from tests.simulation.links import Link
+from tests.simulation.observations import hold
 from tests.simulation.plan import Root
+from tests.simulation.programs import environment_of
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.interpreter.step_result import StepResult
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
+from understudy_broker.clock import PeerClock
+from understudy_broker.core.sessions import callees
+from understudy_broker.errors import LinkError
 from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
     Ack,
     AnyCommand,
     Bye,
+    Hello,
     PromiseCreateWatched,
     PromiseWatch,
     Refused,
     Response,
     Settled,
-    ToBroker,
     ToPeer,
     Unblock,
+    Welcome,
 )
 from understudy_store.commands import PromiseCreate, PromiseRegisterListener, TaskCreate
 from understudy_store.records import (
@@ -43,25 +50,91 @@ from understudy_store.records import (
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+NS = 1_000_000
 DAY_MS = 86_400_000
+#: The group of the clients.
+CALLERS = "callers"
 #: The interval between checks of the node's timers, if there are any.
 TICK_MS = 20
 
 OnReply = Callable[[Response | Refused], None]
 
 
-class PeerHost(LinkedHost):
+class PeerHost(Linked):
     """A client, or a node that may be a client as well."""
 
+    #: The core of the current process.
+    core: NodeCore
+
     def __init__(self, world: World, place: int, group: str | None) -> None:
-        super().__init__(world, place, group)
+        super().__init__(world, f"n{place}" if group else f"c{place}")
+        self.place = place
+        #: The group of a node; None for a client.
+        self.group = group
+        #: The release of the code that the next process will have.
+        self.release = 0
+        self.env = environment_of(group or CALLERS)
+        self.skew_ms = 0
         #: True for a node that is leaving or has left.
         self.draining = False
         self.roots: list[Root] = []
         #: Roots whose results any process of this host has received.
         self.told: set[str] = set()
 
+    # Life ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start a new process, which knows nothing of the one before it."""
+        if self.alive:
+            return
+        world = self.world
+        self.epoch += 1
+        self.alive = True
+        if self.group is None:
+            # A client that calls again is another process, with another name.
+            self.name = f"c{self.place}-{self.epoch}"
+        elif world.rng.random() < 0.3:
+            # The new node has another name, so only silence tells that the old one is dead.
+            self.name = f"n{self.place}-{self.epoch}"
+        self.env = environment_of(self.group or CALLERS, self.release)
+        self._functions = tuple(zip(*self.env.functions.announced(), strict=True))
+        self.callees = callees(*self._functions)
+        self._clock = PeerClock(
+            wall_ns=lambda: (world.now + self.skew_ms) * NS, elapsed_ns=lambda: world.now * NS
+        )
+        #: The link to the broker whose clock is followed.
+        self._clock_link: Link | None = None
+        self._begin()
+        self.open_links(self.place % len(self.links))
+
+    def crash(self, why: str = "killed", away_ms: int | None = None) -> None:
+        """End the process between two steps; the kernel closes its connections."""
+        if not self.alive:
+            return
+        world = self.world
+        world.say(self.name, why)
+        world.counts["node crashes" if self.group else "client crashes"] += 1
+        self.alive = False
+        self.epoch += 1
+        for link in self.links:
+            connection = link.end()
+            if connection is not None:
+                connection.left_by_peer()
+        if away_ms is None:
+            away_ms = world.pick((1, 20, 100, 1_000))
+        world.after(away_ms, self.start)
+
+    def refused(self, error: LinkError) -> None:
+        """End the process, because a broker refuses it."""
+        self.crash(f"ends: {error}", self.world.pick((100, 1_000)))
+
+    @property
+    def now_ms(self) -> int:
+        """Return the time by the clock of this process."""
+        return self._clock()
+
     def _begin(self) -> None:
+        """Make the parts of a new process."""
         world, plan = self.world, self.world.plan
         self.draining = False
         self.queue: list[Run] = []
@@ -93,38 +166,62 @@ class PeerHost(LinkedHost):
         return (
             self.alive
             and not self.core.activations
-            and not self.link.unanswered
-            and not (self.queue or self.stepping or self.results or self._inbox)
+            and not self.unanswered
+            and not (self.queue or self.stepping or self.results)
+            and not any(link.has_unread for link in self.links)
             and self.told.issuperset(root.id for root in self.roots)
         )
 
-    def _is_busy(self) -> bool:
+    # The links -----------------------------------------------------------------------------------
+
+    def hello(self, link: Link) -> Hello:
+        return Hello(
+            protocol=PROTOCOL_VERSION,
+            kind="node" if self.group else "client",
+            group=self.group or CALLERS,
+            name=self.name,
+            boot=str(self.epoch),
+            os_pid=1,
+            host="sim",
+            sdk="sim",
+            credit=self.core.new_session(link.session),
+            claims=self.core.claims(self.is_at(link)),
+            functions=self._functions[0],
+            versions=self._functions[1],
+        )
+
+    def is_busy(self) -> bool:
         return bool(self.core.activations or self._watches)
 
-    def _on_connected(self, reconnected: bool) -> None:
+    def on_welcome(self, link: Link, welcome: Welcome, reconnected: bool) -> None:
+        is_there, session = self.is_at(link), link.session
+        followed = self._clock_link
+        if followed is None or followed is link or not followed.session.connected:
+            self._clock_link = link
+            self._clock.synchronize(welcome.now, session.round_trip_ms)
+            self.world.lag_ms = max(self.world.lag_ms, 1 + session.round_trip_ms // 2)
+        self.core.connected(welcome.lost, reconnected, is_there)
         if self.group is not None:
             self.core.grant()
-        if reconnected and self._watches:
-            self._send_watch(tuple(sorted(self._watches)))
+        watched = tuple(filter(is_there, sorted(self._watches)))
+        if reconnected and watched:
+            self._send_watch(watched)
 
-    def _on_messages(self, messages: list[ToPeer]) -> None:
+    def on_disconnected(self, link: Link) -> None:
+        self.core.disconnected(self.is_at(link))
+
+    def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         for message in messages:
             if isinstance(message, Settled):
                 self._resolve(message.promises)
             elif isinstance(message, Unblock):
-                self.link.send(Ack(message.promise.id, message.address))
+                link.session.send(Ack(message.promise.id, message.address))
                 self._resolve([message.promise])
-        self.core.receive(messages, self.now_ms, self.link)
+        self.core.receive(messages, self.now_ms, link.session)
         self.core.grant()
         self._wake_node()
 
     # The port of the node's core -----------------------------------------------------------------
-
-    def request(self, command: AnyCommand, on_reply: OnReply) -> int:
-        return self.link.request(command, on_reply)
-
-    def send(self, message: ToBroker) -> bool:
-        return self.link.send(message)
 
     def cork(self) -> None:
         """Do nothing, because all requests of one event are sent together anyway."""
@@ -225,15 +322,17 @@ class PeerHost(LinkedHost):
         if not self.draining:
             return
         self.draining = False
-        if self.connection is not None:
-            self.link.send(Bye())
-            self.flush()
+        for link in self.links:
+            if link.connection is not None:
+                link.session.send(Bye())
+                link.flush()
         self.world.say(self.name, "leaves")
         self.alive = False
         self.epoch += 1
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.bye()
+        for link in self.links:
+            connection = link.end()
+            if connection is not None:
+                connection.bye()
         self.world.after(self.world.pick((1, 100)), self.start)
 
     def deploy(self, release: int, *, in_order: bool = True) -> None:

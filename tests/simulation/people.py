@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.simulation.checks import hold
+from tests.simulation.observations import hold
 from tests.simulation.programs import GROUPS, environment_of
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import (
@@ -21,12 +21,14 @@ from understudy_store.commands import (
 )
 from understudy_store.machine.schedules import following
 from understudy_store.records import (
+    CANCELED,
     HEADER_FUNCTION,
     HEADER_KIND,
     RESOLVED,
     TAG_TARGET,
     ScheduleRecord,
     Value,
+    origin_of,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class People:
     def __init__(self, world: World) -> None:
         self.world = world
         self._wanted: dict[str, int] = {}
+        #: When they may settle a promise, if they let it wait.
+        self._not_before: dict[str, int] = {}
         self._done: set[str] = set()
         #: Schedules by time of creation, because a late create may create the schedule again.
         self._begun: dict[int, ScheduleRecord] = {}
@@ -59,7 +63,7 @@ class People:
             host = hosts[int(world.rng.random() * len(hosts))]
             values = environment_of(GROUPS[0]).values if self._wanted else None
             for id_, value in self._wanted.items():
-                if id_ not in self._done and values is not None:
+                if id_ not in self._done and values is not None and not self._is_left(id_):
                     data = values.encode_value(value, "it")
                     settle = PromiseSettle(id_, RESOLVED, Value({}, data))
                     host.ask(settle, self._settled(id_))
@@ -82,7 +86,24 @@ class People:
     # Promises that wait for a person -------------------------------------------------------------
 
     def want(self, id_: str, value: int) -> None:
+        world = self.world
+        if id_ not in self._wanted and len(world.brokers) > 1 and world.may_cancel:
+            # Its call may be canceled first.
+            self._not_before[id_] = world.now + world.pick((0, 0, 300, 3_000))
         self._wanted.setdefault(id_, value)
+
+    def _is_left(self, id_: str) -> bool:
+        """Return whether a promise is left alone, for a while or because its call is canceled.
+
+        If there are several brokers, a canceled call must end it, because these tell one another.
+        """
+        if self.world.now < self._not_before.get(id_, 0):
+            return True
+        row = self.world.row(id_)
+        if row is None or len(self.world.brokers) == 1:
+            return False
+        root = self.world.row(origin_of(row.promise))
+        return root is not None and root.promise.state == CANCELED
 
     def _settled(self, id_: str) -> Callable[[Response | Refused], None]:
         def on_reply(answer: Response | Refused) -> None:
@@ -105,7 +126,7 @@ class People:
 
     def _due(self) -> bool:
         """True if the schedule has come due at least once."""
-        return any(id_.startswith("s.") for id_ in self.world.disk.rows)
+        return any(id_.startswith("s.") for id_ in self.world.rows)
 
     def _unscheduled(self, answer: Response | Refused) -> None:
         if isinstance(answer, Response) and answer.reply.status in (200, 404):
@@ -120,6 +141,9 @@ class People:
         """Cancel a call."""
         world = self.world
         ids = [id_ for id_ in sorted(world.may_cancel) if id_ in world.acked]
+        if len(world.brokers) > 1:
+            rows = {id_: world.row(id_) for id_ in ids}
+            ids = [id_ for id_, row in rows.items() if row is None or not row.promise.settled]
         hosts = [host for host in world.clients if host.alive]
         if ids and hosts:
             world.counts["cancels"] += 1
@@ -128,8 +152,9 @@ class People:
     def halt(self) -> None:
         """Halt a task for a while."""
         world = self.world
-        ids = [row.task.id for row in world.disk.rows.values() if row.task and row.task.retry_at]
-        ids += [row.task.id for row in world.disk.rows.values() if row.task and row.task.pid]
+        tasks = [row.task for row in world.rows.values() if row.task is not None]
+        ids = [task.id for task in tasks if task.retry_at]
+        ids += [task.id for task in tasks if task.pid]
         hosts = [host for host in world.clients if host.alive]
         if ids and hosts:
             id_ = ids[int(world.rng.random() * len(ids))]
@@ -138,14 +163,16 @@ class People:
 
     def _halted(self) -> list[str]:
         """Return the tasks that are halted, by a person or after too many crashes."""
-        tasks = (row.task for row in self.world.disk.rows.values())
+        tasks = (row.task for row in self.world.rows.values())
         return [task.id for task in tasks if task is not None and task.state == "halted"]
 
     def _unserved(self) -> bool:
         """Return whether calls wait for a function that no node of their group has."""
-        broker = self.world.broker
-        return broker.alive and any(
-            group.unserved for group in broker.core.dispatcher.statistics().groups
+        return any(
+            group.unserved
+            for broker in self.world.brokers
+            if broker.alive
+            for group in broker.core.dispatcher.statistics().groups
         )
 
     def _roll(self) -> None:
@@ -160,7 +187,7 @@ class People:
 
     def unfinished(self) -> list[str]:
         """Return the wishes that are left."""
-        broker = self.world.broker
+        broker = self.world.owner("s")
         if self._deleted and self.world.plan.schedule and broker.alive:
             # Another client's create may arrive after the delete.
             self._deleted = not broker.machine.state.schedules
@@ -170,7 +197,7 @@ class People:
 
     def check_end(self) -> None:
         """Check that each occurrence of the schedule was one call, and none is missing."""
-        rows = self.world.disk.rows
+        rows = self.world.rows
         made = sorted(int(id_[2:]) for id_ in rows if id_.startswith("s."))
         for each in made:
             record = rows[f"s.{each}"].promise

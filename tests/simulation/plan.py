@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.simulation.programs import GROUPS, Program, make
+from tests.simulation.programs import AT_HOMES, CUT_OFF, GROUPS, OF_RELEASES, Program, make, spread
 
 #: Kinds of faults, and how often each is drawn in a world that has it.
 FAULTS: Final[dict[str, int]] = {
@@ -31,7 +31,10 @@ FAULTS: Final[dict[str, int]] = {
     "cancel": 1,
     "halt": 1,
     "deploy": 6,
+    "brokers apart": 8,
 }
+#: Kinds that are not drawn as the others are, because they came later or need several brokers.
+_APART: Final = ("deploy", "brokers apart")
 
 
 class Root(msgspec.Struct):
@@ -57,7 +60,10 @@ class Plan(msgspec.Struct, kw_only=True):
     nodes: list[str]
     clients: int
     roots: list[Root]
+    #: Several share the slots.
+    brokers: int = 1
     schedule: bool = False
+    #: Kinds; one that is there several times strikes more often.
     faults: list[str] = []
     #: The chance of a fault after each event, and the number of faults before the fair phase.
     fault_rate: float = 0.0
@@ -99,15 +105,22 @@ class Plan(msgspec.Struct, kw_only=True):
         return self.lease_ttl_ms // 4
 
 
-def draw(seed: int) -> Plan:
-    """Draw the plan of a seed."""
+#: Homes of what does not live with its caller.
+HOMES: Final = tuple(f"part-{number}" for number in range(12))
+#: How many worlds have several brokers, and how many they have.
+SHARED_OUT: Final = 0.25
+BROKERS: Final = (2, 2, 3)
+
+
+def draw(seed: int, brokers: int | None = None) -> Plan:
+    """Draw the plan of a seed; with `brokers`, it has so many."""
     rng = random.Random(seed)
     one = rng.random() < 0.3
     nodes = [GROUPS[0]] * rng.choice((1, 2, 2, 3))
     # Any program may make calls to the second group.
     nodes += [GROUPS[1]] * rng.choice((1, 1, 2))
     clients = 1 if one else 2
-    kinds = [kind for kind in FAULTS if kind != "deploy" and rng.random() < 0.45]
+    kinds = [kind for kind in FAULTS if kind not in _APART and rng.random() < 0.45]
     roots = _roots(rng, len(nodes), clients, shared="cancel" not in kinds)
     fair = rng.random() < 0.04 or not kinds
     plan = Plan(
@@ -145,7 +158,29 @@ def draw(seed: int) -> Plan:
     plan.lookup_ms = rng.choice(((0,), (0,), (0, 1, 20), (1, 2, 8), (0, 0, 300)))
     if plan.faults and rng.random() < 0.15:
         plan.faults.append("deploy")
+    drawn = rng.choice(BROKERS) if rng.random() < SHARED_OUT else 1
+    plan.brokers = drawn if brokers is None else brokers
+    if plan.brokers > 1:
+        _share_out(rng, plan)
     return plan
+
+
+def _share_out(rng: random.Random, plan: Plan) -> None:
+    """Spread the work of a plan over slots, by the ids of its calls."""
+    kinds = AT_HOMES - OF_RELEASES if "deploy" in plan.faults else AT_HOMES
+    for number, root in enumerate(plan.roots):
+        root.id = f"r{number}-{int(rng.random() * 100)}"
+        if rng.random() < 0.5:
+            homes = rng.sample(HOMES, 3)
+            root.program.append([CUT_OFF, number, [], "", homes[0], homes[1:]])
+        if root.cancel:
+            # Something that waits for long, so that brokers must tell one another of the end.
+            root.program.append(["call", 0, [[["promise", number, [], ""]]], ""])
+        spread(rng, root.program, HOMES, kinds)
+    if plan.faults and rng.random() < 0.5:
+        plan.faults.append("brokers apart")
+    if "cancel" in plan.faults:
+        plan.faults += ["cancel"] * 8
 
 
 def _roots(rng: random.Random, nodes: int, clients: int, *, shared: bool) -> list[Root]:

@@ -1,8 +1,9 @@
 """Programs that the simulator plays, and their results when computed by plain Python.
 
-A program is data: a list of operations, each ``[kind, number, inner programs, group]``. The durable
-function `body` performs it with `ctx`; `plain` computes the same by ordinary recursion. So every
-result of a simulated world can be compared with one that no crash has affected.
+A program is data: a list of operations, each ``[kind, number, inner programs, group]``, with a home
+as a fifth element if what it makes lives elsewhere. The durable function `body` performs it with
+`ctx`; `plain` computes the same by ordinary recursion. So every result of a simulated world can be
+compared with one that no crash has affected.
 
 There are two *releases* of the functions, with equal results. For the operation "leaf", `body`
 calls another function in each, which the other release does not have, and in the second one it
@@ -13,7 +14,7 @@ of `leaf`. So a call that began under one release may need a node of it.
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -24,7 +25,7 @@ from understudy.registry import Registry
 from understudy.retry import Constant, Never
 from understudy.values import Codec
 
-#: The kind, a number, the inner programs, and a group or "".
+#: The kind, a number, the inner programs, a group or "", and perhaps a home and more homes.
 Operation: TypeAlias = list[Any]
 Program: TypeAlias = list[Operation]
 
@@ -36,6 +37,15 @@ NESTED: Final = ("call", "here", "async", "fan", "fan here", "tree", "ahead", "r
 SELDOM: Final = ("promise", "detached", "fib")
 #: A call with an explicit id, which other places in the same call graph may make too.
 SHARED: Final = "shared"
+#: Operations whose promises may be put under another home.
+AT_HOMES: Final = frozenset(
+    {*LEAVES, *NESTED, *SELDOM, SHARED} - {"flaky step", "sleep", "here", "fan", "fan here", "step"}
+)
+#: Operations that are not the same in each release. A history has only what is in the slot of its
+#: task, so the other release would not be noticed elsewhere.
+OF_RELEASES: Final = frozenset({"leaf", "detached"})
+#: A race that is won by a leaf, against calls at several homes that only a cancel can end.
+CUT_OFF: Final = "cut off"
 #: What the ids of detached calls contain, by release.
 OWN_LETTERS: Final = ("d", "e")
 #: The duration of a durable sleep for each unit of its number.
@@ -130,6 +140,13 @@ def fib(ctx: Context, n: int) -> Generator[Any, Any, int]:
     return int((yield there) + (yield here))
 
 
+def stranded(ctx: Context, homes: list[str]) -> Generator[Any, Any, Any]:
+    """Wait for a promise that nobody settles, through a call at each of these homes."""
+    if homes:
+        return (yield ctx.rfc(stranded, homes[1:]).options(home=homes[0]))
+    return (yield (yield ctx.promise()))
+
+
 def body(ctx: Context, program: Program) -> Generator[Any, Any, list[Any]]:
     """Perform a program; return the result of each operation."""
     seen: list[Any] = []
@@ -169,52 +186,70 @@ def _is_checked(ctx: Context, operation: Operation) -> bool:
 
 
 def _request(ctx: Context, operation: Operation) -> Any:
-    kind, n, inner, group = operation
+    kind, n, inner, group = operation[:4]
+    home = _home(operation)
     if kind == "leaf":
-        return _to(ctx.rfc(OWN_LEAVES[ctx.get_dependency("release")], n), group)
+        return _to(ctx.rfc(OWN_LEAVES[ctx.get_dependency("release")], n), group, home)
     if kind == "step":
-        return ctx.lfc(leaf, n)
+        step = ctx.lfc(leaf, n)
+        return step.options(id=f"{home}.{ctx.id}.s{n}") if home else step
     if kind == "delayed":
         latest = leaf_anew if ctx.get_dependency("release") else leaf
         call = ctx.rfc(latest, n).options(delay=n * SLEEP_UNIT_S, priority=n - 5)
         # The node is preferred, but the call does not wait for it.
-        return call.options(target=f"poll://any@{group or GROUPS[0]}/n1")
+        return _to(call, f"poll://any@{group or GROUPS[0]}/n1", home)
     if kind == "flaky":
-        call = _to(ctx.rfc(flaky, n, n % 3), group)
+        call = _to(ctx.rfc(flaky, n, n % 3), group, home)
         return call.options(retry=Constant(0.01 * n, max_attempts=3))
     if kind == "flaky step":
         return ctx.lfc(flaky, n, n % 3).options(retry=Constant(0.01 * n, max_attempts=3))
     if kind == SHARED:
-        return ctx.rfc(leaf, n).options(id=f"{ctx.id.partition('.')[0]}.x{n}", target=GROUPS[0])
+        root = home or ctx.id.partition(".")[0]
+        return ctx.rfc(leaf, n).options(id=f"{root}.x{n}", target=GROUPS[0])
     if kind == "broken":
-        return _to(ctx.rfc(broken, n), group).options(retry=Never())
+        return _to(ctx.rfc(broken, n), group, home).options(retry=Never())
     if kind == "call":
-        return _to(ctx.rfc(body, inner[0]), group)
+        return _to(ctx.rfc(body, inner[0]), group, home)
     if kind == "here":
         return ctx.lfc(body, inner[0])
     if kind == "async":
-        return _to(ctx.rfc(async_body, _simple(inner[0])), group)
+        return _to(ctx.rfc(async_body, _simple(inner[0])), group, home)
     if kind == "fan":
         return ctx.map(body, inner, window=2, target=group or None)
     if kind == "fan here":
         return ctx.all([ctx.lfi(body, each) for each in inner])
     if kind == "tree":
-        return ctx.all([_to(ctx.rfi(body, each), group) for each in inner])
+        return ctx.all(
+            [
+                _to(ctx.rfi(body, each), group, home if place % 2 == 0 else "")
+                for place, each in enumerate(inner)
+            ]
+        )
     if kind == "race":
-        return ctx.race([_to(ctx.rfi(leaf, n), group), ctx.lfi(leaf, n)])
+        return ctx.race([_to(ctx.rfi(leaf, n), group, home), ctx.lfi(leaf, n)])
+    if kind == CUT_OFF:
+        waits = ctx.rfi(stranded, operation[5]).options(home=home)
+        return ctx.race([_to(ctx.rfi(leaf, n), group), waits], cancel=True)
     if kind == "cut race":
-        return ctx.race([_to(ctx.rfi(leaf, n), group), ctx.rfi(leaf, n)], cancel=True)
+        return ctx.race([_to(ctx.rfi(leaf, n), group, home), ctx.rfi(leaf, n)], cancel=True)
     assert kind == "fib", kind
-    return _to(ctx.rfc(fib, n % 4), group)
+    return _to(ctx.rfc(fib, n % 4), group, home)
 
 
-def _to(call: Any, group: str) -> Any:
-    return call.options(target=group) if group else call
+def _home(operation: Operation) -> str:
+    """Return where the promise of an operation lives; "": with its caller."""
+    return operation[4] if len(operation) > 4 else ""
+
+
+def _to(call: Any, group: str, home: str = "") -> Any:
+    if group:
+        call = call.options(target=group)
+    return call.options(home=home) if home else call
 
 
 def _promise(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, Any]:
     del place
-    promise = yield ctx.promise()
+    promise = yield _to(ctx.promise(), "", _home(operation))
     CAST.stage.wants(promise.id, operation[1] + 100)
     return (yield promise)
 
@@ -229,13 +264,16 @@ def _sleep(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any
 
 def _late(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, Any]:
     del place
-    promise = yield ctx.promise(timeout=0.01 + operation[1] * SLEEP_UNIT_S)
+    timeout_s = 0.01 + operation[1] * SLEEP_UNIT_S
+    promise = yield _to(ctx.promise(timeout=timeout_s), "", _home(operation))
     return (yield promise)
 
 
 def _detached(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any, None]:
     release: int = ctx.get_dependency("release")
     id_ = f"{ctx.id}.{OWN_LETTERS[release]}{place}"
+    if home := _home(operation):
+        id_ = f"{home}.{id_}"
     program = operation[2][0]
     CAST.stage.detaches(id_, program)
     yield _to(ctx.detached(body, program), operation[3]).options(id=id_)
@@ -246,7 +284,7 @@ def _ahead(ctx: Context, place: int, operation: Operation) -> Generator[Any, Any
     del place
     promises: list[Any] = []
     for inner in operation[2]:
-        promise = yield _to(ctx.rfi(body, inner), operation[3])
+        promise = yield _to(ctx.rfi(body, inner), operation[3], _home(operation))
         promises.append(promise)
     values = [(yield ctx.lfc(leaf, operation[1]))]
     for promise in reversed(promises):
@@ -278,7 +316,17 @@ def plain(program: Program) -> list[Any]:
 
 
 def _plainly(kind: str, n: int, inner: list[Program]) -> Any:
-    if kind in ("leaf", "step", "delayed", "flaky", "flaky step", "race", "cut race", SHARED):
+    if kind in (
+        "leaf",
+        "step",
+        "delayed",
+        "flaky",
+        "flaky step",
+        "race",
+        "cut race",
+        CUT_OFF,
+        SHARED,
+    ):
         return n + 1
     if kind == "broken":
         return f"no {n}"
@@ -328,10 +376,32 @@ def make(rng: random.Random, depth: int, budget: int, *, shared: bool) -> Progra
     return program
 
 
+def spread(
+    rng: random.Random, program: Program, homes: Sequence[str], kinds: Collection[str] = AT_HOMES
+) -> None:
+    """Let some of the operations of a program, of these kinds, make promises at other homes."""
+    for place, operation in enumerate(program):
+        if operation[0] in kinds and rng.random() < 0.5:
+            home = homes[int(rng.random() * len(homes))]
+            # A step has an id of its own, and so may not be like another of its program.
+            operation.append(f"{home}.{place}" if operation[0] == "step" else home)
+        for inner in operation[2]:
+            spread(rng, inner, homes, kinds)
+
+
 def environment(release: int) -> NodeEnvironment:
     """Make the functions, codec and defaults. They have no state, so all worlds share them."""
     registry = Registry()
-    for function in (leaf, flaky, broken, fib, body, async_body, (single, fresh)[release]):
+    for function in (
+        leaf,
+        flaky,
+        broken,
+        fib,
+        stranded,
+        body,
+        async_body,
+        (single, fresh)[release],
+    ):
         registry.register(function)
     if release:
         registry.register(leaf_anew, name="leaf", version=2)

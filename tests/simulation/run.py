@@ -14,6 +14,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,14 +33,15 @@ class Outcome(NamedTuple):
     failures: list[tuple[int, str]]
 
 
-def command(seed: int) -> str:
+def command(seed: int, brokers: int | None = None) -> str:
     """Return the command that plays a seed again."""
-    return f"make simulate SEED={seed}"
+    forced = "" if brokers is None else f" ARGS='--brokers {brokers}'"
+    return f"make simulate SEED={seed}{forced}"
 
 
-def trace_of(seed: int) -> str:
+def trace_of(seed: int, brokers: int | None = None) -> str:
     """Return all events of a seed's world as text, which is the same in every play."""
-    world = World(draw(seed), trace=True)
+    world = World(draw(seed, brokers), trace=True)
     failure = None
     try:
         world.run()
@@ -50,12 +52,12 @@ def trace_of(seed: int) -> str:
     return "\n".join([*world.trace, end]) + "\n"
 
 
-def play_block(seeds: Sequence[int]) -> Outcome:
-    """Play some seeds, one after the other."""
+def play_block(seeds: Sequence[int], brokers: int | None = None) -> Outcome:
+    """Play some seeds, one after the other; with `brokers`, each world has so many."""
     counts: Counter[str] = Counter()
     failures: list[tuple[int, str]] = []
     for seed in seeds:
-        world = World(draw(seed))
+        world = World(draw(seed, brokers))
         try:
             world.run()
         except Exception as error:
@@ -63,23 +65,27 @@ def play_block(seeds: Sequence[int]) -> Outcome:
             where = f"{Path(place.filename).name}:{place.lineno}"
             failures.append((seed, f"{type(error).__name__} at {where}: {error}"))
         counts.update(world.counts)
+        counts["worlds of several brokers"] += len(world.brokers) > 1
         counts["events"] += world.events
-        counts["transitions"] += world.memory.transitions
-        counts["promises"] += len(world.disk.rows)
+        counts["transitions"] += world.count.transitions
+        counts["promises"] += len(world.rows)
         counts["performed"] += sum(world.effects.values())
         counts["performed again"] += sum(n - 1 for n in world.effects.values())
     return Outcome(len(seeds), counts, failures)
 
 
 def play_many(
-    seeds: Sequence[int], processes: int, progress: Callable[[Outcome], None] | None = None
+    seeds: Sequence[int],
+    processes: int,
+    progress: Callable[[Outcome], None] | None = None,
+    brokers: int | None = None,
 ) -> Outcome:
     """Play seeds in several processes; now and then call `progress` with the sum so far."""
     blocks = [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
     total = Outcome(0, Counter(), [])
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes) as pool:
-        for part in pool.imap_unordered(play_block, blocks):
+        for part in pool.imap_unordered(partial(play_block, brokers=brokers), blocks):
             total.counts.update(part.counts)
             total = Outcome(
                 total.seeds + part.seeds, total.counts, sorted(total.failures + part.failures)
@@ -89,7 +95,7 @@ def play_many(
     return total
 
 
-def report(total: Outcome, took_s: float) -> str:
+def report(total: Outcome, took_s: float, brokers: int | None = None) -> str:
     """Return the sums as text."""
     each_ms = 1000 * took_s / max(1, total.seeds)
     head = f"seeds {total.seeds:,} in {took_s:.0f} s ({each_ms:.1f} ms each), "
@@ -97,20 +103,21 @@ def report(total: Outcome, took_s: float) -> str:
     shown = dict(sorted(total.counts.items(), key=lambda item: -item[1]))
     lines += [f"  {count:>14,}  {name}" for name, count in shown.items()]
     for seed, text in total.failures[:20]:
-        lines.append(failed(seed, text))
+        lines.append(failed(seed, text, brokers))
     return "\n".join(lines)
 
 
-def failed(seed: int, text: str) -> str:
+def failed(seed: int, text: str, brokers: int | None = None) -> str:
     """Return the failure of a seed, and the command that plays it again."""
-    return f"seed {seed}: {text[:400]}\n  again: {command(seed)}"
+    return f"seed {seed}: {text[:400]}\n  again: {command(seed, brokers)}"
 
 
 class _Progress:
     """Print a line on the terminal now and then."""
 
-    def __init__(self, seeds: int) -> None:
+    def __init__(self, seeds: int, brokers: int | None) -> None:
         self._seeds = seeds
+        self._brokers = brokers
         self._began = self._shown = time.monotonic()
         self._failures = 0
 
@@ -118,7 +125,11 @@ class _Progress:
         now = time.monotonic()
         if len(total.failures) > self._failures:
             self._failures = len(total.failures)
-            print(*(failed(*failure) for failure in total.failures), sep="\n", file=sys.stderr)
+            print(
+                *(failed(*each, self._brokers) for each in total.failures),
+                sep="\n",
+                file=sys.stderr,
+            )
         if now - self._shown >= 5 or total.seeds == self._seeds:
             self._shown = now
             left_s = (now - self._began) / total.seeds * (self._seeds - total.seeds)
@@ -130,11 +141,11 @@ class _Progress:
             )
 
 
-def one(seed: int) -> int:
+def one(seed: int, brokers: int | None = None) -> int:
     """Play one seed and show everything."""
-    for name, value in described(draw(seed)).items():
+    for name, value in described(draw(seed, brokers)).items():
         print(f"{name}: {value}")
-    text = trace_of(seed)
+    text = trace_of(seed, brokers)
     sys.stdout.write(text)
     return 0 if text.endswith("no violation\n") else 1
 
@@ -145,12 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds to play")
     parser.add_argument("--first", type=int, default=0, help="first seed to play")
     parser.add_argument("--seed", type=int, help="play only this seed, and show its trace")
+    parser.add_argument("--brokers", type=int, help="brokers of each world, if not as drawn")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
     if given.seed is not None:
-        return one(given.seed)
+        return one(given.seed, given.brokers)
     began = time.monotonic()
     seeds = range(given.first, given.first + given.seeds)
-    total = play_many(seeds, given.processes, _Progress(given.seeds))
-    print(report(total, time.monotonic() - began))
+    progress = _Progress(given.seeds, given.brokers)
+    total = play_many(seeds, given.processes, progress, given.brokers)
+    print(report(total, time.monotonic() - began, given.brokers))
     return 1 if total.failures else 0

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.linked import LinkedHost
+    from tests.simulation.links import Link
     from tests.simulation.world import World
 
 #: The longest time for which a peer that leaves in order waits for the answer to its goodbye.
@@ -19,17 +19,17 @@ BYE_MS = 250
 
 
 class Connection:
-    """A connection between a peer and one broker process."""
+    """A connection between a peer's process and that of a broker."""
 
-    __slots__ = ("down", "epoch", "host", "id", "open", "stalled_until", "up", "world")
+    __slots__ = ("down", "epoch", "id", "link", "open", "stalled_until", "up", "world")
 
-    def __init__(self, world: World, host: LinkedHost, number: int) -> None:
+    def __init__(self, world: World, link: Link, number: int) -> None:
         self.world = world
-        self.host = host
+        self.link = link
         #: The routing id by which the broker knows the connection.
         self.id = b"c%d" % number
         #: The number of the broker's process; no other process knows the connection.
-        self.epoch = world.broker.epoch
+        self.epoch = link.broker.epoch
         #: True if it accepts new frames. Frames on their way may still arrive after it is closed.
         self.open = True
         self.stalled_until = 0
@@ -76,7 +76,7 @@ class Connection:
         if not self.up or self._stalls(self._arrive_up):
             return
         frame = self.up.popleft()
-        broker = self.world.broker
+        broker = self.link.broker
         if broker.alive and broker.epoch == self.epoch:
             broker.take(self.id, frame)
         else:
@@ -86,8 +86,8 @@ class Connection:
         if not self.down or self._stalls(self._arrive_down):
             return
         frame = self.down.popleft()
-        if self.host.connection is self:
-            self.host.take(frame)
+        if self.link.connection is self:
+            self.link.take(frame)
         else:
             self.world.counts["frames lost"] += 1
 
@@ -150,9 +150,9 @@ class Connection:
             self.world.counts["frames lost"] += 1
 
     def _tell_broker(self) -> None:
-        broker = self.world.broker
+        broker = self.link.broker
         if broker.alive and broker.epoch == self.epoch:
             broker.lose(self.id)
 
     def _tell_peer(self) -> None:
-        self.host.lose(self)
+        self.link.lose(self)

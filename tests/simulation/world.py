@@ -1,4 +1,4 @@
-"""A world: hosts, a broker, a network and a disk with one clock and one random generator.
+"""A world: hosts, brokers, a network and disks with one clock and one random generator.
 
 Everything that can happen is an event on a heap. Events happen one at a time, and between any two
 of them a process may die. `run` plays a plan: first with faults, then, in the fair phase, without,
@@ -14,22 +14,24 @@ from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any
 
-from tests.simulation import faults
+import msgspec
+
+from tests.simulation import ending, faults
 from tests.simulation.broker import BrokerHost
-from tests.simulation.checks import Disk, Memory, Violation, hold
-from tests.simulation.linked import LinkedHost
+from tests.simulation.linked import Linked
+from tests.simulation.links import Link
+from tests.simulation.observations import Count, Violation, hold
 from tests.simulation.peers import PeerHost
 from tests.simulation.people import People
 from tests.simulation.plan import Plan
 from tests.simulation.programs import (
     CAST,
     GROUPS,
-    OWN_LEAVES,
-    OWN_LETTERS,
     Program,
     environment_of,
     plain,
 )
+from tests.simulation.slot_peer import SlotPeer
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
 from understudy_actors.activation import Run, StepReport
@@ -37,17 +39,21 @@ from understudy_actors.executor.inline import inline_call
 from understudy_actors.interpreter import routine
 from understudy_broker.core.task_queue import Callee
 from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
+from understudy_broker.protocol.placement import owners, shared_out
 from understudy_store.records import (
     CANCELED,
+    EMPTY,
     HEADER_FUNCTION,
     HEADER_VERSION,
     PENDING,
     RESOLVED,
-    TAG_BRANCH,
-    TAG_PARENT,
     PromiseRecord,
+    Row,
 )
+from understudy_store.slots import slot_of
 
+#: The names of the brokers, where there are several. They decide who has which slots.
+NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
 #: One second before a full minute, when cron expressions come due.
 START_MS = 1_700_000_039_000
 #: Bounds for worlds that would not end.
@@ -89,15 +95,25 @@ class World:
         self._heap: list[tuple[int, float, int, Act]] = []
         self._serial = 0
         self._random = self.rng.random
-        self.memory = Memory()
-        self.disk = Disk(self.memory)
+        self.count = Count()
         self.connections: dict[bytes, Connection] = {}
-        self.broker = BrokerHost(self)
+        names = NAMES[: plan.brokers] if plan.brokers > 1 else ("broker",)
+        slots = shared_out([(name, f"sim://{name}") for name in names])
+        self.brokers = [
+            BrokerHost(self, name, slots if plan.brokers > 1 else None) for name in names
+        ]
+        by_name = {broker.name: broker for broker in self.brokers}
+        self._owners = [by_name[name or ""] for name in owners(slots)]
         self.peers = [PeerHost(self, place, group) for place, group in enumerate(plan.nodes)]
         self.nodes = list(self.peers)
         for _ in range(plan.clients):
             self.peers.append(PeerHost(self, len(self.peers), None))
         self.clients = self.peers[len(self.nodes) :]
+        hosts: list[Linked] = list(self.peers)
+        for broker in self.brokers if plan.brokers > 1 else ():
+            broker.peer = SlotPeer(self, broker)
+            hosts.append(broker.peer)
+        self.links = [link for host in hosts for link in host.links]
         for root in plan.roots:
             for owner in root.owners:
                 self.peers[owner].roots.append(root)
@@ -112,11 +128,30 @@ class World:
         #: How often each leaf was performed, and the current run.
         self.effects: Counter[str] = Counter()
         self._run: Run | None = None
+        #: What a function has seen that must not be.
+        self._violation: Violation | None = None
         #: The time at which each durable sleep first began.
         self._slept_since: dict[str, int] = {}
         #: The largest difference between the clocks of peers and broker.
         self.lag_ms = 0
         self._faults_left = plan.faults_max
+
+    # Places --------------------------------------------------------------------------------------
+
+    def owner(self, id_: str) -> BrokerHost:
+        """Return the broker that has the slot of an id."""
+        return self._owners[slot_of(id_)]
+
+    def row(self, id_: str) -> Row | None:
+        """Return a promise and its task as they are on the disk; None: they are on none."""
+        return self.owner(id_).disk.rows.get(id_)
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """All that is on the disks."""
+        if len(self.brokers) == 1:
+            return self.brokers[0].disk.rows
+        return {id_: row for broker in self.brokers for id_, row in broker.disk.rows.items()}
 
     # Time and chance -----------------------------------------------------------------------------
 
@@ -145,7 +180,8 @@ class World:
     def start(self) -> None:
         """Start all hosts."""
         CAST.stage = self
-        self.broker.start()
+        for broker in self.brokers:
+            broker.start()
         for host in self.peers:
             self.after(self.frame_ms(), host.start)
         self.after(20, self.people.begin)
@@ -162,6 +198,8 @@ class World:
         self.now = at
         self.events += 1
         act()
+        if self._violation is not None:
+            raise self._violation
         if not self.fair:
             if self._random() < self.plan.fault_rate:
                 self._disturb()
@@ -172,7 +210,7 @@ class World:
             # same place of the cycle each time.
             self._look_at = self.events + 5 + int(self._random() * 7)
         if self.events >= EVENTS_MAX:
-            raise Violation(f"p18: the world does not end: {self.unfinished()}")
+            raise Violation(f"p18: the world does not end: {ending.unfinished(self)}")
         return True
 
     def run(self) -> None:
@@ -181,11 +219,12 @@ class World:
             self.start()
             while self.step():
                 pass
-        self.check_end()
+        ending.check(self)
 
     def _stop(self, victim: str | None) -> None:
-        if victim == "broker":
-            self.broker.crash()
+        broker = next((each for each in self.brokers if each.name == victim), None)
+        if broker is not None:
+            broker.crash()
         elif victim is not None:
             # "n0" and "c3" are places, which stay the same when a new process has a new name.
             self.peers[int(victim[1:])].crash(away_ms=500)
@@ -209,12 +248,12 @@ class World:
 
     # What hosts call -----------------------------------------------------------------------------
 
-    def connect(self, host: LinkedHost) -> Connection:
-        """Make a connection to the broker, which must be alive."""
+    def connect(self, link: Link) -> Connection:
+        """Make a connection to a broker, which must be alive."""
         self.counts["connections"] += 1
-        connection = Connection(self, host, self.counts["connections"])
+        connection = Connection(self, link, self.counts["connections"])
         self.connections[connection.id] = connection
-        self.say(host.name, "connects", connection.id)
+        self.say(link.host.name, "connects", connection.id)
         return connection
 
     def say(self, who: str, what: str, *about: Any) -> None:
@@ -244,9 +283,8 @@ class World:
         finally:
             self._run = None
 
-    def received(self, host: LinkedHost, messages: Sequence[ToPeer]) -> None:
+    def received(self, host: Linked, messages: Sequence[ToPeer]) -> None:
         """Check messages to a peer: their content is on the disk; each version has one holder."""
-        rows = self.disk.rows
         for message in messages:
             if isinstance(message, Response):
                 reply = message.reply
@@ -261,19 +299,24 @@ class World:
                 self._told(message.promise)
             elif isinstance(message, Invoke | Resume):
                 self.counts["invokes" if isinstance(message, Invoke) else "resumes"] += 1
-                task = rows[message.promise.id].task
                 key = (message.promise.id, message.version)
+                row = self.row(message.promise.id)
+                task = None if row is None else row.task
                 hold(task is not None and task.version >= message.version, "p15", message, task)
                 hold(_callee(message.promise) in host.callees, "handed to a node without it", key)
-                pid = self.memory.holders.get(key)
+                pid = self.owner(message.promise.id).memory.holders.get(key)
                 hold(pid == f"{host.name}#{host.epoch}", "p10: given to another", key, pid)
                 self._told(message.promise)
 
     def _told(self, record: PromiseRecord) -> None:
-        row = self.disk.rows.get(record.id)
+        row = self.row(record.id)
         hold(row is not None, "told before it is on the disk", record)
         if row is not None and record.state != PENDING:
-            on_time = row.promise == record or (
+            stored = row.promise
+            if record.param == EMPTY:
+                # What was called with is not told between slots.
+                stored = msgspec.structs.replace(stored, param=EMPTY)
+            on_time = stored == record or (
                 # The state is projected: the row follows with the next sweep.
                 row.promise.state == PENDING and record.settled_at == record.timeout_at
             )
@@ -281,7 +324,7 @@ class World:
 
     def acknowledged(self, id_: str) -> None:
         """Note that a caller was told that its call is stored."""
-        hold(id_ in self.disk.rows, "acknowledged and not on the disk", id_)
+        hold(self.row(id_) is not None, "acknowledged and not on the disk", id_)
         self.acked[id_] = None
 
     def result(self, host: PeerHost, record: PromiseRecord) -> None:
@@ -290,9 +333,10 @@ class World:
         hold(known == record, "p17: another result", known, record)
         self.say(host.name, "is told", record.id, record.state)
         self.told_at = self.events
-        self._check_result(record)
+        self.check_result(record)
 
-    def _check_result(self, record: PromiseRecord) -> None:
+    def check_result(self, record: PromiseRecord) -> None:
+        """Check that a call ended as the plain program does, or was canceled and may be."""
         if record.state == CANCELED and record.id in self.may_cancel:
             return
         hold(record.state == RESOLVED, "failed", record, self._error(record))
@@ -310,12 +354,14 @@ class World:
         self.effects[promise_id] += 1
         run = self._run
         assert run is not None
-        stored = self.memory.settled.get(promise_id)
-        given = self.memory.acquired.get((run.activation.id, run.activation.version))
-        hold(
-            stored is None or given is None or stored >= given,
-            "a stored step is performed again", promise_id, run.activation.version,
-        )  # fmt: skip
+        activation = run.activation
+        stored = self.owner(promise_id).memory.settled.get(promise_id)
+        given = self.owner(activation.id).memory.acquired.get((activation.id, activation.version))
+        if stored is not None and given is not None and stored < given:
+            # Raised here, it would be taken for an error of the function.
+            self._violation = Violation(
+                f"a stored step is performed again: {promise_id}, {activation.version}"
+            )
 
     def wants(self, promise_id: str, value: int) -> None:
         self.people.want(promise_id, value)
@@ -324,97 +370,26 @@ class World:
         self._slept_since.setdefault(place, self.now)
 
     def sleep_ends(self, place: str, ms: int) -> None:
-        """Check that no sleep ends early, unless the broker's clock was set between two starts."""
+        """Check that no sleep ends early, unless a broker's clock was set between two starts."""
         slept_ms = self.now - self._slept_since[place]
         early = slept_ms < ms - self.lag_ms
-        hold(self.broker.was_set or not early, "a sleep ends early", place, ms, slept_ms)
+        was_set = any(broker.was_set for broker in self.brokers)
+        if early and not was_set:
+            self._violation = Violation(f"a sleep ends early: {place}, {ms}, {slept_ms}")
 
     def detaches(self, promise_id: str, program: Program) -> None:
         self.expected[promise_id] = program
 
     # The end -------------------------------------------------------------------------------------
 
-    def unfinished(self) -> list[str]:
-        """Return the work that is left, in words."""
-        found = []
-        for host in self.peers:
-            missing = [root.id for root in host.roots if root.id not in host.told]
-            if missing:
-                found.append(f"{host.name} has not been told of {missing}")
-            elif not host.alive:
-                found.append(f"{host.name} is down")
-            elif not host.idle:
-                held = [(a.id, a.phase.value) for a in host.core.activations.values()]
-                found.append(f"{host.name} is not idle: {held} {host.link.statistics()}")
-        if self.broker.alive:
-            # The address of a client that is gone is nobody else's, so its unblocks stay owed.
-            here = {host.address for host in self.clients}
-            owed = [key for key in self.broker.machine.state.unblocks if key[1] in here]
-            pending = [r.promise.id for r in self.disk.rows.values() if not r.promise.settled]
-            if pending or owed or self.broker.machine.state.pending or not self.broker.idle:
-                found.append(f"the store has {pending}, owes {owed}, idle: {self.broker.idle}")
-        else:
-            found.append("the broker is down")
-        found += self.people.unfinished()
-        return found or self._credit_lost()
-
-    def _credit_lost(self) -> list[str]:
-        """Return the idle nodes whose credit the broker counts differently."""
-        found = []
-        for host in self.nodes:
-            credit = host.core.statistics().credit
-            available = self.broker.core.dispatcher.available(f"{host.name}#{host.epoch}")
-            if credit != available:
-                found.append(
-                    f"{host.name} has announced {credit}, but the broker counts {available}"
-                )
-        return found
-
     def finished(self) -> bool:
         """Return whether everything is done and every process is idle."""
         if self.now >= self._fair_until:
-            raise Violation(f"p18: not done in time: {self.unfinished()}")
-        if not self.broker.idle or self.broker.machine.state.pending:
-            return False
-        return not self.unfinished()
-
-    def check_end(self) -> None:
-        """Check that no acknowledged call is missing, and that every call ended correctly."""
-        self.broker.count()
-        self.broker.machine.check_all()
-        rows = self.disk.rows
-        for id_ in self.acked:
-            hold(id_ in rows, "p06: acknowledged, and lost", id_)
-        for id_, row in rows.items():
-            hold(row.promise.state != PENDING, "p18: pending at the end", row)
-            if id_ in self.expected:
-                under = any(id_.startswith(f"{each}.") for each in self.may_cancel)
-                if not (under and row.promise.state == CANCELED):
-                    self._check_result(row.promise)
-        self._check_releases()
-        for id_ in self.results:
-            hold(rows[id_].promise == self.results[id_], "p05: changed", id_)
-        dispatcher = self.broker.core.dispatcher
-        hold(dispatcher.statistics().queued == 0, "queued and over", dispatcher.statistics())
-        for host in self.nodes:
-            statistics = host.core.statistics()
-            hold(statistics.running == 0, "credit lost", host.name, statistics)
-        self.people.check_end()
-
-    def _check_releases(self) -> None:
-        """Check that each history is that of one release: a mismatch is found before a call."""
-        by_caller: dict[str, int] = {}
-        for row in self.disk.rows.values():
-            name, tags = row.promise.param.headers.get(HEADER_FUNCTION), row.promise.tags
-            caller, _, last = row.promise.id.rpartition(".")
-            release = None
-            if name in OWN_LEAVES:
-                caller, release = tags.get(TAG_PARENT) or tags[TAG_BRANCH], OWN_LEAVES.index(name)
-            elif last[:1] in OWN_LETTERS:
-                release = OWN_LETTERS.index(last[0])
-            if release is not None:
-                other = by_caller.setdefault(caller, release)
-                hold(release == other, "calls of two releases in one history", caller)
+            raise Violation(f"p18: not done in time: {ending.unfinished(self)}")
+        for broker in self.brokers:
+            if not broker.idle or broker.machine.state.pending:
+                return False
+        return not ending.unfinished(self)
 
 
 def _callee(promise: PromiseRecord) -> Callee:

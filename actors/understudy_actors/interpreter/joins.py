@@ -153,7 +153,7 @@ class JoinWait(Wait):
     def _arm(self, join: Join) -> None:
         """Begin to wait for the parts of a join that have not settled."""
         if join.winner is not None:
-            self._end(join)
+            self._arm_decided(join, join.parts[join.winner])
             return
         missing = 0
         for part in join.parts:
@@ -173,6 +173,21 @@ class JoinWait(Wait):
             self._turned.append(join)
         else:
             join.missing = 1
+
+    def _arm_decided(self, race: Join, won: Promise[Any] | Join) -> None:
+        """Wait for the winner of a race that the history has decided, if its value is not there.
+
+        The history has only what was made in the slot of the task. The rest is heard of when the
+        calls are made again.
+        """
+        if isinstance(won, Join):
+            self._arm(won)
+        elif not self._has_settled(won):
+            self._file(won.id, race)
+        if self._has_settled(won):
+            self._end(race)
+        else:
+            race.missing = 1
 
     def _file(self, id: str, join: Join) -> None:
         waiting = self._waiting

@@ -119,6 +119,28 @@ class TestNesting:
         harness.resolve("root.2", 2)
         assert harness.result == [1, 1]
 
+    @pytest.mark.parametrize("first", ["root.1", "root.2", "root.4"])
+    def test_the_winner_is_waited_for_if_only_the_history_of_its_slot_is_there(
+        self, first: str
+    ) -> None:
+        """A history has the decision of a race, and not the calls of other slots."""
+
+        def fn(ctx: Any) -> Any:
+            inner = ctx.race([ctx.rfi("b"), ctx.rfi("c")])
+            return (yield ctx.race([ctx.rfi("a"), inner]))
+
+        harness = Harness(fn)
+        calls = ["root.1", "root.2", "root.4"]
+        for id in dict.fromkeys([first, *calls]):
+            harness.resolve(id, id)
+        assert harness.result == first
+        races = [r for r in harness.promises.values() if r.param.headers[HEADER_KIND] == "race"]
+        again = Harness(fn, env=harness.env, records=races)
+        assert again.outcome is None
+        for id in calls:
+            again.resolve(id, id)
+        assert again.result == first
+
     def test_map_stands_in_both(self) -> None:
         def fn(ctx: Any) -> Any:
             maps = ctx.all([ctx.map("f", range(2)), ctx.map("g", range(1))])
