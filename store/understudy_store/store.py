@@ -23,7 +23,6 @@ from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
     StoreClosedError,
-    StoreError,
     StoreFailedError,
     StoreFencedError,
     StoreFormatError,
@@ -286,7 +285,7 @@ class Store:
             return ask()
         except StoreClosedError:
             raise
-        except StoreError as error:
+        except Exception as error:
             return self._fail(error)
 
     def _enqueue(

@@ -252,10 +252,9 @@ class Opener:
             "Give this broker a name of its own and an address, so that it shares the store, or "
             "name another schema, by '?schema=NAME' at the end of the URL"
         )
-        others = connection.execute(self._statements.others, {"writer": 0}).fetchall()
         alive = [
             f"{each.name!r} at {each.address}"
-            for each in map(_Other._make, others)
+            for each in self._others(connection, Writer(0, 0))
             if each.address is not None and each.joined and each.is_alive
         ]
         if alive:
@@ -286,23 +285,26 @@ class Opener:
             self._pause("another broker has it open")
 
     def _alive(self, core: CoreConnection, writer: Writer) -> _Other | None:
-        """Return a broker that lives and is in the way; else end what those may have open."""
+        """Return a broker that lives and is in the way; else end what the dead may have open."""
         with core.begin():
             connection = _driver_of(core)
-            in_the_way = self._in_the_way(connection, writer)
-            for other in in_the_way:
+            others = self._others(connection, writer)
+            for other in self._in_the_way(others, writer):
                 if other.is_alive:
                     return other
-            self._end_sessions(connection, [other.id for other in in_the_way])
+            # One that is in nobody's way may have the lock of all openings.
+            self._end_sessions(connection, [each.id for each in others if not each.is_alive])
         return None
 
-    def _in_the_way(self, connection: Connection, writer: Writer) -> list[_Other]:
+    def _others(self, connection: Connection, writer: Writer) -> list[_Other]:
+        rows = connection.execute(self._statements.others, writer.keys).fetchall()
+        return [_Other._make(row) for row in rows]
+
+    def _in_the_way(self, others: Sequence[_Other], writer: Writer) -> list[_Other]:
         """Return the other brokers, dead or alive, that the store cannot be opened beside.
 
         Those that are still opening it give way to earlier ones.
         """
-        rows = connection.execute(self._statements.others, writer.keys).fetchall()
-        others = [_Other._make(row) for row in rows]
         share = self._share
         return [
             other
@@ -339,9 +341,10 @@ class Opener:
                 raise fenced_error(writer)
             lock(core, self._schema)
             self._refuse_if_shared(connection)
-            ids = [other.id for other in self._in_the_way(connection, writer)]
+            before = self._in_the_way(self._others(connection, writer), writer)
+            ids = [other.id for other in before]
             fenced = connection.execute(texts.fence, {"ids": ids, "lease": LEASE_S}).fetchall()
-            if self._in_the_way(connection, writer):
+            if self._in_the_way(self._others(connection, writer), writer):
                 transaction.rollback()  # one of them lives after all
                 return False
             self._migrate(core, writer)
@@ -350,6 +353,8 @@ class Opener:
             if self._share is not None:
                 connection.execute(texts.mark_shared)
                 give_orphans(connection, texts)
+            # The beats may have waited for this transaction.
+            connection.execute(texts.beat, keys)
         return True
 
     def _migrate(self, core: CoreConnection, writer: Writer) -> None:
@@ -364,8 +369,8 @@ class Opener:
         assert revision is not None
         if is_current(revision):
             return
-        rows = _driver_of(core).execute(self._statements.others, writer.keys).fetchall()
-        joined = sorted(other.name for other in map(_Other._make, rows) if other.joined)
+        others = self._others(_driver_of(core), writer)
+        joined = sorted(other.name for other in others if other.joined)
         if joined and not is_additive(revision):
             raise StoreLockedError(
                 f"the store {self._name} has schema {revision} and brokers that work with it: "
