@@ -111,7 +111,7 @@ class PostgresLog:
         return self._link.run(lambda connection: self._hand_over(connection, slots, leaving))
 
     def _hand_over(
-        self, connection: Connection, slots: Mapping[int, int], leaving: bool
+        self, connection: Connection, slots: Mapping[int, int], leaving: bool = False
     ) -> Holdings:
         texts = self._statements
         with connection.transaction():
