@@ -53,7 +53,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "nobody-tries-again",
         None,
         "requests that find no room at a broker are sent again",
-        "understudy_broker.link.routing.Routing.retry",
+        "understudy_broker.link.routing.Routing._wait",
         drop("self._on_waiting()"),
         _ROUTING,
     ),
