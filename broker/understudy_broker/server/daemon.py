@@ -144,7 +144,8 @@ async def _wait_for_clock(
     """
     repeat_at = 0.0
     while not stop.is_set():
-        text = question(store.snapshot, settings.accept_clock, time.time_ns() // 1_000_000)
+        wall_ns = time.time_ns() if store.share is None else store.share.wall_ns()
+        text = question(store.snapshot, settings.accept_clock, wall_ns // 1_000_000)
         if text is None:
             return
         if trio.current_time() >= repeat_at:

@@ -30,6 +30,7 @@ broker's limit; further processors serve the nodes, SQLite's file and ZeroMQ's o
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -79,7 +80,8 @@ class Server:
         accepted: date | None,
     ) -> None:
         snapshot = store.snapshot
-        self._clock = Clock(snapshot.now, accepted=accepted)
+        wall_ns = time.time_ns if store.share is None else store.share.wall_ns
+        self._clock = Clock(snapshot.now, accepted=accepted, wall_ns=wall_ns)
         machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)

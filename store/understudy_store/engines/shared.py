@@ -101,6 +101,13 @@ class SharedEngine(Engine, Protocol):
             As for `commit`.
         """
 
+    def wall_ns(self) -> int:
+        """Return what the clock of the database shows, nanoseconds of the epoch.
+
+        Brokers of one store go by it, because times that one has stored are read by others. It
+        asks nobody.
+        """
+
     def is_fresh(self) -> bool:
         """Return whether nobody can have taken over from this broker yet.
 

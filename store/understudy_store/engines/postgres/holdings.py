@@ -18,12 +18,15 @@ class Look(NamedTuple):
 
     Attributes
     ----------
+    time_ns
+        What the clock of the database showed, nanoseconds of the epoch.
     beaten
         False if the writer is fenced.
     dead
         Writers whose pulse is older than the lease, and that nobody has fenced.
     """
 
+    time_ns: int
     beaten: bool
     holdings: Holdings
     dead: tuple[int, ...]
@@ -50,9 +53,9 @@ def look(
     values = {"writer": writer.id, "known": known.version, "lease": lease_s}
     row = connection.execute(statements.look, values, prepare=True).fetchone()
     assert row is not None
-    beats, version, brokers, owners, dead = row
+    time_ns, beats, version, brokers, owners, dead = row
     holdings = _holdings(version, brokers, known.slots if owners is None else owners)
-    return Look(beats == 1, holdings, tuple(dead or ()))
+    return Look(int(time_ns), beats == 1, holdings, tuple(dead or ()))
 
 
 def _holdings(version: int, brokers: _Brokers, owners: Sequence[int | None]) -> Holdings:

@@ -193,6 +193,8 @@ class Keeper:
         self._on_failure: Callable[[StoreError], None] = _ignore
         #: when the last beat that the database confirmed was sent
         self._beaten_at = -math.inf
+        #: how far the clock of the database is ahead of this machine's
+        self._ahead_ns = 0
         #: nobody is judged before
         self._judges_from = elapsed_s() + LEASE_S
         self._soon_until = -math.inf
@@ -216,6 +218,10 @@ class Keeper:
         pulse it may happen in the next.
         """
         return elapsed_s() - self._beaten_at < FRESH * LEASE_S
+
+    def wall_ns(self) -> int:
+        """Return what the clock of the database shows, as the last look has found."""
+        return time.time_ns() + self._ahead_ns
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         """Call `on_failure`, on a thread of the keeper, if the writer is fenced, or was."""
@@ -291,8 +297,9 @@ class Keeper:
 
     def _seen(self, connection: Connection) -> tuple[Look, float]:
         acknowledged, known = self._acknowledged(), self.holdings
-        sent_at = elapsed_s()
+        sent_at, asked_ns = elapsed_s(), time.time_ns()
         seen = look(connection, self._statements, self._writer, known, LEASE_S)
+        self._ahead_ns = seen.time_ns - (asked_ns + time.time_ns()) // 2
         if not seen.beaten:
             raise refusal(connection, self._statements, self._writer, acknowledged)
         if seen.holdings.version < known.version:

@@ -73,6 +73,9 @@ class SharedPostgresEngine:
         self._keeper.learn(holdings)
         return holdings
 
+    def wall_ns(self) -> int:
+        return self._keeper.wall_ns()
+
     def is_fresh(self) -> bool:
         return self._keeper.is_fresh
 

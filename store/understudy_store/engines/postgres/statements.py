@@ -126,6 +126,15 @@ class Statements:
         self.mark_shared = (
             f"insert into {s}.meta (key, value) values ('shared', '1') on conflict do nothing"
         )
+        #: What tasks wait for in other slots than their own, which callbacks alone said so far. The
+        #: callbacks stay with what is awaited, and do no harm there.
+        self.part_waits = (
+            f"update {s}.promise p set awaits = w.ids from ("
+            "select c.awaiter, jsonb_agg(c.awaited order by c.awaited)::text as ids "
+            f"from {s}.callback c join {s}.promise a on a.id = c.awaiter "
+            "where a.state = 'pending' and a.slot <> c.slot group by c.awaiter"
+            ") w where p.id = w.awaiter"
+        )
         self.join = (
             f"update {s}.writer set joined = true, name = %(name)s, address = %(address)s "
             "where id = %(writer)s"
@@ -160,11 +169,13 @@ class Statements:
         owners = f"select array_agg(writer order by slot) from {s}.slot"
         #: the holdings, as one statement sees them
         self.holdings = f"select {holdings} ({owners})"
-        #: The same with a beat: the number of beats, the holdings, of which the owners only if they
-        #: are others than those known, and the writers whose pulse is too old.
+        #: The same with a beat: the time in ns, the number of beats, the holdings, of which
+        #: the owners only if they are others than those known, and the writers whose pulse is too
+        #: old.
         self.look = (
             f"with beaten as ({self.beat} returning 1) "
-            f"select (select count(*) from beaten), {holdings} "
+            "select (extract(epoch from clock_timestamp()) * 1e9)::int8, "
+            f"(select count(*) from beaten), {holdings} "
             f"(case when (select sum(epoch) from {s}.slot) <> %(known)s then ({owners}) end), "
             f"(select array_agg(w.id order by w.id) from {s}.writer w "
             f"left join {s}.pulse p on p.writer = w.id "
