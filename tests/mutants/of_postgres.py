@@ -224,7 +224,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "slots are handed over to brokers that live",
         f"{_ENGINE}.log.PostgresLog._hand_over",
-        swap("if to in living", "if living"),
+        swap("if slots[slot] in living", "if living"),
         f"{_SHARED}::test_only_own_slots_are_handed_over_and_only_to_the_living",
     ),
     _mutant(
@@ -232,7 +232,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a broker hands its own slots over, and no others",
         f"{_ENGINE}.statements.Statements._texts_of_slots",
-        swap('f"{moved} and k.writer = %(writer)s"', "moved"),
+        (
+            swap(
+                'self.epochs = f"select slot, epoch from {s}.slot where writer = %(writer)s"',
+                'self.epochs = f"select slot, epoch from {s}.slot"',
+            ),
+            swap(
+                '"where k.slot = g.slot and k.epoch = g.epoch and k.writer = %(writer)s"',
+                '"where k.slot = g.slot and k.epoch = g.epoch and %(writer)s > 0"',
+            ),
+        ),
         f"{_SHARED}::test_only_own_slots_are_handed_over_and_only_to_the_living",
     ),
     _mutant(
@@ -286,7 +295,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a store that is shared is not opened by a broker that wants it for itself",
         f"{_ENGINE}.opening.Opener._fence",
-        drop("connection.execute(texts.mark_shared)"),
+        swap("connection.execute(texts.mark_shared).rowcount", "False"),
         f"{_OPENED}::test_a_store_that_was_shared_is_not_opened_by_a_broker_without_a_name",
     ),
     _mutant(
@@ -296,5 +305,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         f"{_ENGINE}.pulse.Pulse._run",
         swap("while not self._closed.wait(BEAT_S)", "while not self._closed.wait(9e9)"),
         f"{_OPENED}::test_an_opening_beats_while_it_waits",
+    ),
+    _mutant(
+        "back-as-if-it-had-stayed",
+        None,
+        "a slot that has left and come back is not taken for one that has stayed",
+        f"{_ENGINE}.shared_engine.SharedPostgresEngine.hand_over",
+        swap("if not back:", "if True:"),
+        f"{_SHARED}::test_a_slot_that_is_back_already_has_left_all_the_same",
     ),
 )

@@ -313,6 +313,9 @@ def play_sharing(
     counts["opened"], counts["left"] = told.opened, told.left
     counts["handed over"] = told.handed_over
     counts["reads"] = len(told.reads)
+    with cluster.admin() as connection:
+        query = "select deadlocks from pg_stat_database where datname = 'postgres'"
+        [counts["deadlocks"]] = connection.execute(query).fetchone() or (0,)
     taken = "select count(*) from writer where joined and fenced"
     # The first one, and those that left, resigned.
     counts["takeovers"] = rows(url, taken)[0][0] - told.left - 1

@@ -32,12 +32,16 @@ class Look(NamedTuple):
     dead: tuple[int, ...]
 
 
-def read_holdings(connection: Connection, statements: Statements) -> Holdings:
-    """Read all of it, as of one moment."""
+def read_holdings(connection: Connection, statements: Statements) -> tuple[Holdings, Sequence[int]]:
+    """Read all of it, as of one moment, and the epoch of each slot.
+
+    Not in a transaction that has moved slots: another one could be about to. Of states that are
+    committed, two with the same version are the same.
+    """
     row = connection.execute(statements.holdings).fetchone()
     assert row is not None
-    version, brokers, owners = row
-    return _holdings(version, brokers, owners)
+    version, brokers, owners, epochs = row
+    return _holdings(version, brokers, owners), epochs
 
 
 def look(

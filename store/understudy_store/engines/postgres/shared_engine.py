@@ -69,9 +69,17 @@ class SharedPostgresEngine:
         return self.engine.load_slots(slots)
 
     def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
-        holdings = self.engine.hand_over(slots, leaving=leaving)
+        holdings, gone = self.engine.hand_over(slots, leaving=leaving)
         self._keeper.learn(holdings)
-        return holdings
+        back = [slot for slot in gone if holdings.slots[slot] == self.writer]
+        if not back:
+            return holdings
+        # They have left and come back already, and are to be loaded anew. The caller hears of that
+        # by the holdings that it is told next, which are later than these.
+        owners = list(holdings.slots)
+        for slot in back:
+            owners[slot] = slots[slot]
+        return Holdings(holdings.version - 1, holdings.brokers, tuple(owners))
 
     def wall_ns(self) -> int:
         return self._keeper.wall_ns()

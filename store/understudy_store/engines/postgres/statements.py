@@ -167,11 +167,12 @@ class Statements:
             f"(select array_agg(array[id::text, name, address] order by id) {living}), "
         )
         owners = f"select array_agg(writer order by slot) from {s}.slot"
-        #: the holdings, as one statement sees them
-        self.holdings = f"select {holdings} ({owners})"
-        #: The same with a beat: the time in ns, the number of beats, the holdings, of which
-        #: the owners only if they are others than those known, and the writers whose pulse is too
-        #: old.
+        #: the holdings, as one statement sees them, and the epoch of each slot
+        self.holdings = (
+            f"select {holdings} ({owners}), (select array_agg(epoch order by slot) from {s}.slot)"
+        )
+        #: The same with a beat: the time in ns, the number of beats, the holdings, of which the
+        #: owners only if they are others than those known, and the writers whose pulse is too old.
         self.look = (
             f"with beaten as ({self.beat} returning 1) "
             "select (extract(epoch from clock_timestamp()) * 1e9)::int8, "
@@ -198,13 +199,18 @@ class Statements:
             f"select slot, writer from {s}.slot where writer is null "
             f"or writer in (select id from {s}.writer where fenced) order by slot for update"
         )
-        moved = (
+        self.give_orphans = (
             f"update {s}.slot k set writer = g.writer, epoch = k.epoch + 1 "
             "from unnest(%(slots)s::int4[], %(writers)s::int8[]) as g (slot, writer) "
             "where k.slot = g.slot"
         )
-        self.give_orphans = moved
-        self.hand_over = f"{moved} and k.writer = %(writer)s"
+        self.epochs = f"select slot, epoch from {s}.slot where writer = %(writer)s"
+        self.hand_over = (
+            f"update {s}.slot k set writer = g.writer, epoch = k.epoch + 1 "
+            "from unnest(%(slots)s::int4[], %(epochs)s::int8[], %(writers)s::int8[]) "
+            "as g (slot, epoch, writer) "
+            "where k.slot = g.slot and k.epoch = g.epoch and k.writer = %(writer)s"
+        )
         given = "slot = any(%(slots)s)"
         self.own = f"select count(*) from {s}.slot where {given} and writer = %(writer)s"
         self.load_promises = (
