@@ -102,6 +102,7 @@ class Server:
             self._sharing = Sharing(store, store.share, self._core, self._clock, log, self._wake)
             assert self.slot_link is not None
             self.slot_link.on_other_map = self._sharing.on_other_map
+            self.slot_link.on_reachable = self._sharing.on_reachable
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None

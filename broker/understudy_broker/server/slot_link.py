@@ -56,6 +56,8 @@ class SlotLink:
         #: of this broker
         self._url = dict(config.slots.brokers)[config.name]
         self._boot = secrets.token_hex(4)
+        #: called with the address of another broker when it can be reached, or not any more
+        self.on_reachable: Callable[[str, bool], None] | None = None
         #: called with each map that a broker tells; None: nobody wants to know
         self.on_other_map: Callable[[SlotMap], None] | None = None
         self._router: Router | None = None
@@ -137,11 +139,15 @@ class SlotLink:
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Log that another broker is there."""
         if welcome.broker != self._config.name:
+            if self.on_reachable is not None:
+                self.on_reachable(link.url, True)
             self._log("info", "linked with a broker", {"broker": welcome.broker, "url": link.url})
 
     def on_disconnected(self, link: Link, why: str) -> None:
         """Log that a link to another broker has ended; it is opened again by itself."""
         if link.url != self._url:
+            if self.on_reachable is not None:
+                self.on_reachable(link.url, False)
             self._log("warning", "a link to a broker has ended", {"url": link.url, "reason": why})
 
     def on_link(self, link: Link) -> None:

@@ -101,6 +101,15 @@ class SharedEngine(Engine, Protocol):
             As for `commit`.
         """
 
+    def suspect(self, writer: int) -> None:
+        """Note that another broker seems to have died, before its lease says so.
+
+        It is taken over from at once if the database finds that all its connections are gone.
+        """
+
+    def trust(self, writer: int) -> None:
+        """Note that a broker that was suspected is there."""
+
     def wall_ns(self) -> int:
         """Return what the clock of the database shows, nanoseconds of the epoch.
 

@@ -81,6 +81,12 @@ class SharedPostgresEngine:
             owners[slot] = slots[slot]
         return Holdings(holdings.version - 1, holdings.brokers, tuple(owners))
 
+    def suspect(self, writer: int) -> None:
+        self._keeper.suspect(writer)
+
+    def trust(self, writer: int) -> None:
+        self._keeper.trust(writer)
+
     def wall_ns(self) -> int:
         return self._keeper.wall_ns()
 

@@ -145,6 +145,11 @@ class Statements:
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = any(%(names)s)"
         )
+        #: Sessions of other roles show no name, so no broker counts as gone that was never seen.
+        self.sessions = (
+            "select distinct application_name from pg_stat_activity "
+            "where datname = current_database() and application_name = any(%(names)s)"
+        )
         self.fence = (
             f"update {s}.writer w set fenced = true where w.id = any(%(ids)s) and not w.fenced "
             f"and not exists (select 1 from {s}.pulse p where p.writer = w.id "
