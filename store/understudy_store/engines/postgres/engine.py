@@ -74,6 +74,14 @@ class PostgresEngine:
     def load(self) -> Snapshot:
         return self.journaled.load()
 
+    def fact(self, key: str) -> str | None:
+        del key
+        return None
+
+    def put_fact(self, key: str, text: str) -> None:
+        del text
+        raise StoreError(f"a store over PostgreSQL keeps no {key} of a single broker")
+
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)
 

@@ -99,6 +99,8 @@ _WRITER_PRAGMAS = (
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA cache_size=-16384",
 )
+#: in `Meta`, before the keys of texts that are the owner's and not the engine's
+OWNERS_FACT: Final = "owner."
 _READER_PRAGMAS = ("PRAGMA query_only=ON",)
 
 STATEMENTS: Final = Statements(sqlite.dialect())
@@ -306,14 +308,25 @@ class Database:
 
     def write(self, memtable: Memtable, number: int) -> None:
         """Write all of `memtable` or nothing, durable on return. Its last commit is `number`."""
+        with self.transaction():
+            self._write(memtable)
+            self._set("commit", number)
+            if memtable.now > self._now:
+                self._set("now", memtable.now)
+        self.number = number
+        self._now = max(self._now, memtable.now)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that writes; all that the block does is kept, or nothing of it.
+
+        It is durable when the block is over.
+        """
         driver = self._driver
         try:
             self._lock_wait.until_free(lambda: driver.execute("BEGIN IMMEDIATE"))
             try:
-                self._write(memtable)
-                self._set("commit", number)
-                if memtable.now > self._now:
-                    self._set("now", memtable.now)
+                yield driver
                 driver.execute("COMMIT")
             except BaseException:
                 # After some errors, a full disk among them, SQLite has rolled back by itself.
@@ -323,8 +336,35 @@ class Database:
                 raise
         except sqlite3.Error as error:
             raise _plain(error) from None
-        self.number = number
-        self._now = max(self._now, memtable.now)
+
+    @contextmanager
+    def attached(self, other: Path, name: str) -> Iterator[None]:
+        """Let transactions in the block see another file, as the schema `name`."""
+        try:
+            self._driver.execute(f"ATTACH DATABASE ? AS {name}", (str(other),))
+        except sqlite3.Error as error:
+            raise _plain(error) from None
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._driver.execute(f"DETACH DATABASE {name}")
+
+    # ---- facts ----------------------------------------------------------------------------------
+
+    def fact(self, key: str) -> str | None:
+        """Return the text that the store's owner has kept under `key`; None if there is none."""
+        query = "SELECT value FROM meta WHERE key = ?"
+        try:
+            found = self._driver.execute(query, (f"{OWNERS_FACT}{key}",)).fetchone()
+        except sqlite3.Error as error:
+            raise _plain(error) from None
+        return None if found is None else str(found[0])
+
+    def put_fact(self, key: str, text: str) -> None:
+        """Keep a text of the store's owner, durable on return."""
+        with self.transaction() as driver:
+            put_fact(driver, key, text)
 
     def name_journal(self, mark: bytes) -> None:
         """Name the journal that has later commits from now on; with no mark: none has.
@@ -447,6 +487,15 @@ class Database:
             for connection in reversed(self._connections):
                 with suppress(SQLAlchemyError):
                     connection.close()
+
+
+def put_fact(driver: sqlite3.Connection, key: str, text: str) -> None:
+    """Keep a text of the store's owner, in the transaction that `driver` is in."""
+    driver.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (f"{OWNERS_FACT}{key}", text),
+    )
 
 
 def _prepare(connection: Connection, path: Path) -> None:

@@ -119,6 +119,16 @@ class SqliteEngine:
         self.journaled = JournaledTable(self._journal, database, str(self._path), self._check_files)
 
     @property
+    def database(self) -> Database:
+        """The table, for `slot_rows`, which moves rows between two of them."""
+        return self._database
+
+    @property
+    def path(self) -> Path:
+        """The file, through all symbolic links."""
+        return self._path
+
+    @property
     def description(self) -> str:
         return f"sqlite:///{self._path} (journal, wal, synchronous=full)"
 
@@ -128,6 +138,12 @@ class SqliteEngine:
 
     def load(self) -> Snapshot:
         return self.journaled.load()
+
+    def fact(self, key: str) -> str | None:
+        return self._database.fact(key)
+
+    def put_fact(self, key: str, text: str) -> None:
+        self._database.put_fact(key, text)
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)
