@@ -1,8 +1,9 @@
 """Deployments: the brokers that a file describes, each in a table ``[[broker]]``.
 
 Several brokers share the promises of a deployment by their slots. Each of them reads the same
-tables, takes one as its own, and finds the same map of slots by itself, because the map follows
-from the names (`shared_out`). So the tables have to be the same wherever one of the brokers runs.
+tables, and takes one as its own. The tables say which brokers there are and where; the stores say
+which broker has which slots (`server.start`). The tables have to be the same wherever one of the
+brokers runs.
 """
 
 from __future__ import annotations
@@ -67,11 +68,14 @@ class Deployment(NamedTuple):
     Attributes
     ----------
     slots
-        Which broker has which slots. None: there is one broker, which has all of them.
+        Which broker has which slots when the deployment begins. None: there is one broker.
+    given_name
+        The name of the deployment; None: the tables give none, and `brokers` have a default.
     """
 
     brokers: tuple[BrokerTable, ...]
     slots: SlotMap | None
+    given_name: str | None = None
 
     def pick(self, name: str | None) -> BrokerTable:
         """Return the table of a broker; of the only one, if no name is given.
@@ -125,7 +129,7 @@ def read_deployment(tables: object) -> Deployment:
     if len(brokers) > 1:
         _check_stores(brokers)
         slots = shared_out([(broker.name, broker.address) for broker in brokers])
-    return Deployment(tuple(brokers), slots)
+    return Deployment(tuple(brokers), slots, tables[0].get("deployment"))
 
 
 def is_database(store: object) -> bool:

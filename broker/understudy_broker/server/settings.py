@@ -28,13 +28,14 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import (
     DATABASE_SHARED,
     BrokerTable,
+    Deployment,
     DeploymentError,
     is_database,
     read_deployment,
 )
 from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
-from understudy_broker.protocol.messages import SlotMap
+from understudy_broker.server.start import Wanted
 from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
@@ -109,8 +110,8 @@ class BrokerSettings(BaseSettings):
     #: bytes that wait for one peer to read them; beyond, the peer is dropped
     outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
-    #: which broker has which slots; no setting, because it follows from the tables of all brokers
-    _slots: SlotMap | None = PrivateAttr(None)
+    #: the brokers of the file's ``[[broker]]`` tables; None: it has none
+    _deployment: Deployment | None = PrivateAttr(None)
 
     @field_validator("listen")
     @classmethod
@@ -157,20 +158,28 @@ class BrokerSettings(BaseSettings):
         """True if other machines can connect."""
         return is_reachable_by_others(self.listen)
 
-    def sharing(self, slots: SlotMap | None) -> Self:
-        """Return the same settings for a broker that has its part of the slots."""
+    def one_of(self, deployment: Deployment | None) -> Self:
+        """Return the same settings for one of the brokers of a file's ``[[broker]]`` tables."""
         settings = self.model_copy()
-        settings._slots = slots
+        settings._deployment = deployment
         return settings
 
+    def wanted(self) -> Wanted:
+        """Return the broker as the settings have it, for `start`, which looks into the store."""
+        tables = self._deployment
+        if tables is None:
+            return Wanted(self.name, self.deployment or None, self.deployment or "", {})
+        addresses = {broker.name: broker.address for broker in tables.brokers}
+        return Wanted(self.name, tables.given_name or None, self.deployment or "", addresses)
+
     def broker_config(self) -> BrokerConfig:
-        """Return the configuration of the core."""
+        """Return the configuration of the core; of several brokers, as of one that is new."""
         lease_ttl_ms = round(self.lease_ttl_s * 1000)
         beat_ms = lease_ttl_ms // 4 if self.beat_s is None else round(self.beat_s * 1000)
         return BrokerConfig(
             name=self.name or f"broker-{os.getpid()}",
             deployment=self.deployment or "",
-            slots=self._slots,
+            slots=None if self._deployment is None else self._deployment.slots,
             lease_ttl_ms=lease_ttl_ms,
             beat_ms=beat_ms,
             stall_max_ms=round(self.stall_max_s * 1000),
@@ -227,10 +236,10 @@ def load_settings(
         settings = BrokerSettings(_file=file, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         raise SettingsError(_explain(error, sources)) from None
-    if found.slots is not None:
+    if found.deployment is not None and found.deployment.slots is not None:
         assert found.broker is not None
         _check_agreed(settings, found.broker, sources)
-    return settings.sharing(found.slots)
+    return settings.one_of(found.deployment)
 
 
 # The file ----------------------------------------------------------------------------------------
@@ -241,13 +250,13 @@ class _Found(NamedTuple):
 
     Attributes
     ----------
-    broker, slots
-        Its ``[[broker]]`` table, and the map of slots if there are several such tables.
+    broker, deployment
+        Its ``[[broker]]`` table, and all of them; None: there is a plain table ``[broker]``.
     """
 
     settings: dict[str, Any]
     broker: BrokerTable | None = None
-    slots: SlotMap | None = None
+    deployment: Deployment | None = None
 
 
 def _read_file(path: Path) -> object:
@@ -277,7 +286,7 @@ def _find_table(raw: object, name: object, path: Path) -> _Found:
         broker = deployment.pick(wanted)
     except DeploymentError as error:
         raise SettingsError(f"{path}: {error}") from None
-    return _Found(broker.settings, broker, deployment.slots)
+    return _Found(broker.settings, broker, deployment)
 
 
 def _check_agreed(settings: BrokerSettings, broker: BrokerTable, sources: _Sources) -> None:
