@@ -70,6 +70,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         The version in which each slot came to its owner.
     leaving
         Slots whose promises are here, and which nobody owns until they are at another broker.
+    arrivals
+        Slots that are here while their source perhaps still has them as leaving; and that source.
     """
 
     deployment: str
@@ -79,6 +81,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     owners: tuple[str | None, ...]
     since: tuple[int, ...]
     leaving: dict[int, Leaving] = {}
+    arrivals: dict[int, str] = {}
 
     @property
     def own(self) -> list[int]:
@@ -146,6 +149,7 @@ def learned(placement: Placement, other: Placement) -> Placement:
             for slot, version in enumerate(found.since)
         ),
         leaving=placement.leaving,
+        arrivals=placement.arrivals,
     )
 
 
@@ -179,7 +183,8 @@ def left_behind(source: Placement, slots: Collection[int], to: Placement) -> Pla
 def arrived(target: Placement, source: Placement, slots: Iterable[int]) -> Placement:
     """Return the target's placement once it has slots that are leaving the source."""
     since = {slot: source.leaving[slot].version for slot in slots}
-    return _changed(learned(target, source), since, target.broker)
+    arrivals = {**target.arrivals, **dict.fromkeys(since, source.broker)}
+    return _changed(learned(target, source), since, target.broker, arrivals=arrivals)
 
 
 def departed(source: Placement, target: Placement, slots: Collection[int]) -> Placement:
@@ -188,6 +193,12 @@ def departed(source: Placement, target: Placement, slots: Collection[int]) -> Pl
     since = {slot: source.leaving[slot].version for slot in slots}
     known = learned(replace(source, leaving=leaving), target)
     return _changed(known, since, target.broker)
+
+
+def settled(target: Placement, slots: Collection[int]) -> Placement:
+    """Return the target's placement once its source has deleted slots that are at the target."""
+    arrivals = {slot: name for slot, name in target.arrivals.items() if slot not in slots}
+    return replace(target, arrivals=arrivals)
 
 
 def _changed(

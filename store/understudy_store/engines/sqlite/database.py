@@ -99,8 +99,6 @@ _WRITER_PRAGMAS = (
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA cache_size=-16384",
 )
-#: in `Meta`, before the keys of texts that are the owner's and not the engine's
-OWNERS_FACT: Final = "owner."
 _READER_PRAGMAS = ("PRAGMA query_only=ON",)
 
 STATEMENTS: Final = Statements(sqlite.dialect())
@@ -350,22 +348,6 @@ class Database:
             with suppress(sqlite3.Error):
                 self._driver.execute(f"DETACH DATABASE {name}")
 
-    # ---- facts ----------------------------------------------------------------------------------
-
-    def fact(self, key: str) -> str | None:
-        """Return the text that the store's owner has kept under `key`; None if there is none."""
-        query = "SELECT value FROM meta WHERE key = ?"
-        try:
-            found = self._driver.execute(query, (f"{OWNERS_FACT}{key}",)).fetchone()
-        except sqlite3.Error as error:
-            raise _plain(error) from None
-        return None if found is None else str(found[0])
-
-    def put_fact(self, key: str, text: str) -> None:
-        """Keep a text of the store's owner, durable on return."""
-        with self.transaction() as driver:
-            put_fact(driver, key, text)
-
     def name_journal(self, mark: bytes) -> None:
         """Name the journal that has later commits from now on; with no mark: none has.
 
@@ -487,15 +469,6 @@ class Database:
             for connection in reversed(self._connections):
                 with suppress(SQLAlchemyError):
                     connection.close()
-
-
-def put_fact(driver: sqlite3.Connection, key: str, text: str) -> None:
-    """Keep a text of the store's owner, in the transaction that `driver` is in."""
-    driver.execute(
-        "INSERT INTO meta (key, value) VALUES (?, ?) "
-        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        (f"{OWNERS_FACT}{key}", text),
-    )
 
 
 def _prepare(connection: Connection, path: Path) -> None:

@@ -19,6 +19,7 @@ from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, SOLE_EPOCH, Opening, Read, fenced
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.journaled.replay import replayed
+from understudy_store.engines.sqlite import facts
 from understudy_store.engines.sqlite.database import Database, explained
 from understudy_store.engines.sqlite.files import (
     FileLock,
@@ -140,10 +141,12 @@ class SqliteEngine:
         return self.journaled.load()
 
     def fact(self, key: str) -> str | None:
-        return self._database.fact(key)
+        with self._database.transaction() as driver:
+            return facts.get(driver, key)
 
     def put_fact(self, key: str, text: str) -> None:
-        self._database.put_fact(key, text)
+        with self._database.transaction() as driver:
+            facts.put(driver, key, text)
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)

@@ -28,7 +28,7 @@ from understudy_store.engines.sql.tables import (
     Unblock,
     table,
 )
-from understudy_store.engines.sqlite.database import put_fact
+from understudy_store.engines.sqlite import facts
 from understudy_store.engines.sqlite.engine import SqliteEngine
 
 #: rows of promises that are looked at between two reports on the progress
@@ -89,7 +89,7 @@ def copy(
             "WHERE main.meta.key = 'now' AND source.key = 'now' "
             "AND CAST(source.value AS INTEGER) > CAST(main.meta.value AS INTEGER)"
         )
-        put_fact(driver, *fact)
+        facts.put(driver, *fact)
     return copied
 
 
@@ -97,7 +97,7 @@ def drop(store: SqliteEngine, slots: Collection[int], fact: tuple[str, str]) -> 
     """Delete everything of some slots, and keep a fact with that; durable on return."""
     with store.database.transaction() as driver:
         _delete(driver, slots)
-        put_fact(driver, *fact)
+        facts.put(driver, *fact)
 
 
 def _delete(driver: sqlite3.Connection, slots: Collection[int]) -> None:
