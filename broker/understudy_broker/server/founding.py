@@ -39,7 +39,9 @@ TOO_EARLY: Final = 425
 #: how long another broker may take to answer, and how long to wait before all are asked again
 ANSWER_S: Final = 2.0
 ASK_AGAIN_S: Final = 0.25
-#: how often the log says what is waited for
+#: when the log first says what is waited for, because the others may be about to start, and how
+#: often it says so again
+FIRST_S: Final = 1.5
 REPEAT_S: Final = 30.0
 #: of the frames of peers that are to be refused anyway
 _LIMITS: Final = FrameLimits(frame_bytes_max=1 * MIB)
@@ -121,7 +123,7 @@ class _Founding:
         self._context = context
         self._transport = transport
         self._log = log
-        self._repeat_at = 0.0
+        self._repeat_at = trio.current_time() + FIRST_S
         #: as the refusals say it
         self._why = f"the broker {wanted.name!r} is new, and asks the others which slots it has"
 

@@ -187,12 +187,21 @@ def arrived(target: Placement, source: Placement, slots: Iterable[int]) -> Place
     return _changed(learned(target, source), since, target.broker, arrivals=arrivals)
 
 
+def not_arrived(target: Placement, source: Placement, slots: Iterable[int]) -> list[int]:
+    """Return those of the slots that are leaving the source which the target has never had.
+
+    It may have had them before a move was cut short, and have passed them on since.
+    """
+    return [slot for slot in slots if target.since[slot] < source.leaving[slot].version]
+
+
 def departed(source: Placement, target: Placement, slots: Collection[int]) -> Placement:
-    """Return the source's placement once slots that were leaving are at the target."""
+    """Return the source's placement once slots that were leaving are, or have been, at the target.
+
+    It takes the owner of those slots from the target, which may have passed them on.
+    """
     leaving = {slot: way for slot, way in source.leaving.items() if slot not in slots}
-    since = {slot: source.leaving[slot].version for slot in slots}
-    known = learned(replace(source, leaving=leaving), target)
-    return _changed(known, since, target.broker)
+    return learned(replace(source, leaving=leaving), target)
 
 
 def settled(target: Placement, slots: Collection[int]) -> Placement:

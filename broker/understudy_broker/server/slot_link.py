@@ -7,6 +7,7 @@ in a task beside the broker's loop and never touch its core: answers are left fo
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
@@ -168,7 +169,9 @@ class SlotLink:
 
     def on_disconnected(self, link: Link, why: str) -> None:
         """Log that a link to another broker has ended; it is opened again by itself."""
-        if link.url != self._url:
+        # While this broker itself stops, in the last moments of a task that is canceled, all end.
+        stopping = trio.current_effective_deadline() == -math.inf
+        if link.url != self._url and not stopping:
             # A broker that says goodbye stops in order, and is expected back.
             level = "info" if link.broker_left else "warning"
             self._log(level, "a link to a broker has ended", {"url": link.url, "reason": why})

@@ -31,6 +31,7 @@ from understudy_broker.server.placement import (
     departed,
     from_text,
     left_behind,
+    not_arrived,
     runs_text,
     settled,
     to_text,
@@ -126,7 +127,9 @@ class SlotMoves:
         for slot in slots:
             if target.owners[slot] != to:
                 wanted.setdefault(source or self._source_of(slot, target), []).append(slot)
-            elif (last := target.arrivals.get(slot)) is not None and self._has_leaving(last, slot):
+                continue
+            last = source or target.arrivals.get(slot)
+            if last is not None and self._has_leaving(last, slot):
                 # Its promises are here, but a move was cut short before its source deleted them.
                 wanted.setdefault(last, []).append(slot)
         return self._parts(wanted, to)
@@ -211,8 +214,7 @@ class SlotMoves:
             self._put(part.source, left_behind(source.placement, part.staying, target.placement))
             yield 0
         source, target = self._opened(part.source), self._opened(to)
-        here = set(target.placement.own)
-        rest = [slot for slot in part.slots if slot not in here]
+        rest = not_arrived(target.placement, source.placement, part.slots)
         if rest:
             placement = arrived(target.placement, source.placement, rest)
             copied = slot_rows.copy(
