@@ -23,7 +23,7 @@ from understudy_broker.process import (
     tune_collection,
     tune_switching,
 )
-from understudy_broker.server.founding import first_placement
+from understudy_broker.server.founding import ask_others
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.placement import KEY, from_text, runs_text, to_text
 from understudy_broker.server.server import serve
@@ -205,7 +205,7 @@ async def _placed(
         return config
     placement = at_start(wanted, stored, is_empty=not store.snapshot.now)
     if placement is None:
-        placement = await first_placement(wanted, settings.listen, log, stop)
+        placement = await ask_others(wanted, stored, settings.listen, log, stop)
         if placement is None:
             return None
     if placement != stored:

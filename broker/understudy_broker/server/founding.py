@@ -1,9 +1,9 @@
-"""The start of a broker that is new: it asks the others which slots it has, and waits for them.
+"""The start of a broker that must ask the others, most often because it is new.
 
-`start.of_new` decides; here are the sockets. A new broker asks all others again and again, each
-over a link of its own. Meanwhile it listens at its own address and refuses every peer for now
-(425), so that other new brokers hear that it is there and has nothing, and people hear what it
-waits for.
+`start.after_answers` decides; here are the sockets. The broker asks all others again and again,
+each over a link of its own. Meanwhile it listens at its own address and refuses every peer for now.
+If it is new (425), other new brokers hear from that that it is there and has nothing, and people
+hear what it waits for.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_broker.server.logs import Log
 from understudy_broker.server.placement import Placement
-from understudy_broker.server.start import Answer, Map, New, Silent, Wait, Wanted, of_new
+from understudy_broker.server.start import Answer, Map, New, Silent, Wait, Wanted, after_answers
 from understudy_broker.transport.socket import Pause
 from understudy_broker.transport.zeromq_router import RouterTransport
 from understudy_store.limits import KIB, MIB
 
-#: Status of the refusal by a broker that is new.
+#: Status of the refusal by a broker that is new, and by one that has slots but does not serve yet.
 TOO_EARLY: Final = 425
+UNAVAILABLE: Final = 503
 #: how long another broker may take to answer, and how long to wait before all are asked again
 ANSWER_S: Final = 2.0
 ASK_AGAIN_S: Final = 0.25
@@ -47,13 +48,15 @@ REPEAT_S: Final = 30.0
 _LIMITS: Final = FrameLimits(frame_bytes_max=1 * MIB)
 
 
-async def first_placement(
-    wanted: Wanted, listen: str, log: Log, stop: trio.Event
+async def ask_others(
+    wanted: Wanted, stored: Placement | None, listen: str, log: Log, stop: trio.Event
 ) -> Placement | None:
-    """Return the placement of a new broker, as soon as the others have said enough.
+    """Return the placement of a broker, as soon as the others have said enough.
 
     Parameters
     ----------
+    stored
+        The placement of its store; None: it is new.
     listen
         Its own address; the broker listens there meanwhile, and not any more on return.
 
@@ -64,7 +67,7 @@ async def first_placement(
     Raises
     ------
     PlacementError
-        As of `start.of_new`.
+        As of `start.after_answers`.
     ListenError
         It cannot listen at its address.
     """
@@ -78,14 +81,15 @@ async def first_placement(
             busy_poll_s=0,
         )
         try:
-            return await _first_placement(_Founding(wanted, context, transport, log), stop)
+            founding = _Founding(wanted, stored, context, transport, log)
+            return await _found(founding, stop)
         finally:
             transport.close()
     finally:
         context.term()
 
 
-async def _first_placement(founding: _Founding, stop: trio.Event) -> Placement | None:
+async def _found(founding: _Founding, stop: trio.Event) -> Placement | None:
     found: list[Placement] = []
     failures: list[Exception] = []
     async with trio.open_nursery() as nursery:
@@ -110,43 +114,54 @@ async def _first_placement(founding: _Founding, stop: trio.Event) -> Placement |
 
 
 class _Founding:
-    """A new broker, until it knows which slots it has."""
+    """A broker that asks the others, until they have said enough."""
 
     def __init__(
         self,
         wanted: Wanted,
+        stored: Placement | None,
         context: zmq.Context[zmq.Socket[bytes]],
         transport: RouterTransport,
         log: Log,
     ) -> None:
         self._wanted = wanted
+        self._stored = stored
         self._context = context
         self._transport = transport
         self._log = log
         self._repeat_at = trio.current_time() + FIRST_S
         #: as the refusals say it
-        self._why = f"the broker {wanted.name!r} is new, and asks the others which slots it has"
+        self._who = f"the broker {wanted.name!r} is {'new' if stored is None else 'not up to date'}"
+        self._why = f"{self._who} and asks the others which broker has which slots"
 
     async def find(self) -> Placement:
         """Ask the others until they have said enough."""
         while True:
-            step = of_new(self._wanted, await self._ask_all())
+            step = after_answers(self._wanted, self._stored, await self._ask_all())
             if isinstance(step, Placement):
-                own = len(step.own)
-                text = "this broker is new; the others say which slots it has"
-                if own and step.version == 1 and min(step.brokers) == step.broker:
-                    text = "all brokers are new; this one shares the slots out"
-                self._log("info", text, {"deployment": step.deployment, "slots": own})
+                self._tell_result(step)
                 return step
             self._tell(step)
             await trio.sleep(ASK_AGAIN_S)
 
+    def _tell_result(self, placement: Placement) -> None:
+        text = "the other brokers have said which broker has which slots"
+        if self._stored is None and placement.version == 1:
+            founder = min(placement.brokers) == placement.broker and placement.own
+            text = "this broker is new; the others say which slots it has"
+            if founder:
+                text = "all brokers are new; this one shares the slots out"
+        fields = {"deployment": placement.deployment, "slots": len(placement.own)}
+        self._log("info", text, {**fields})
+
     def _tell(self, wait: Wait) -> None:
         text = "; ".join(f"{name!r} ({why})" for name, why in wait.reasons.items())
-        self._why = f"the broker {self._wanted.name!r} is new and waits for {text}"
+        self._why = f"{self._who} and waits for {text}"
         if trio.current_time() >= self._repeat_at:
             self._repeat_at = trio.current_time() + REPEAT_S
-            more = "a new broker must hear from each of the others that nobody has its slots"
+            more = "it must hear from them who has slots of brokers without a table"
+            if self._stored is None:
+                more = "a new broker must hear from each of the others that nobody has its slots"
             self._log("warning", f"not started: {self._why}. {more}", {})
 
     # Asking --------------------------------------------------------------------------------------
@@ -227,7 +242,8 @@ class _Founding:
     def _turn(self) -> Pause:
         for peer, frame in self._transport.receive().frames:
             if _says_hello(frame):
-                self._transport.send(peer, encode([Refused(TOO_EARLY, self._why)]))
+                status = TOO_EARLY if self._stored is None else UNAVAILABLE
+                self._transport.send(peer, encode([Refused(status, self._why)]))
         return Pause()
 
 

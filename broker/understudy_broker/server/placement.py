@@ -140,6 +140,7 @@ def learned(placement: Placement, other: Placement) -> Placement:
     kept = {*placement.own, *placement.leaving}
     return replace(
         found,
+        brokers=tuple(sorted({*found.brokers, *placement.brokers})),
         owners=tuple(
             placement.owners[slot] if slot in kept else owner
             for slot, owner in enumerate(found.owners)

@@ -9,8 +9,8 @@ one                        is of the same name, has  goes on with a map that nam
 one                        has another placement     is refused
 several                    is of another deployment  is refused
                            or broker
-several                    gives slots to a broker   is refused
-                           that is not in the
+several                    gives slots to a broker   must hear from the others that the slots have
+                           that is not in the        moved since, else it is refused
                            settings
 several                    has another placement     goes on with it; brokers that have come and
                                                      gone make a newer version
@@ -44,6 +44,7 @@ from understudy_broker.protocol.placement import merged, shared_out
 from understudy_broker.server.placement import (
     Placement,
     PlacementError,
+    learned,
     placement_of,
     runs_text,
     sole_placement,
@@ -101,7 +102,7 @@ class Wait(NamedTuple):
 
 
 def at_start(wanted: Wanted, stored: Placement | None, is_empty: bool) -> Placement | None:
-    """Return the placement that a broker starts with; None: it must hear from the others.
+    """Return the placement that a broker starts with; None: it must `ask` the others.
 
     A broker that is the only one, with a store that has never been one of several, needs none:
     ask `is_sole` first.
@@ -139,7 +140,9 @@ def at_start(wanted: Wanted, stored: Placement | None, is_empty: bool) -> Placem
             f"this one is {wanted.deployment!r}: give each broker its own store, or write "
             f'deployment = "{stored.deployment}" into each [[broker]] table'
         )
-    _check_gone(stored, names)
+    _check_targets(stored, names)
+    if gone(stored, names):
+        return None
     return with_brokers(stored, names)
 
 
@@ -169,16 +172,29 @@ def _check_alone(wanted: Wanted, stored: Placement) -> None:
     )
 
 
-def _check_gone(placement: Placement, names: Iterable[str]) -> None:
-    """Check that brokers without a table have no slots, and are not to get any."""
+def gone(placement: Placement, names: Iterable[str]) -> dict[str, list[int]]:
+    """Return the slots of brokers that have no table any more, as far as a store knows."""
     known = set(names)
-    for name in sorted({owner for owner in placement.owners if owner is not None} - known):
-        theirs = [slot for slot, owner in enumerate(placement.owners) if owner == name]
+    found: dict[str, list[int]] = {}
+    for slot, owner in enumerate(placement.owners):
+        if owner is not None and owner not in known:
+            found.setdefault(owner, []).append(slot)
+    return found
+
+
+def _check_gone(placement: Placement, names: Iterable[str]) -> None:
+    """Check that brokers without a table have no slots."""
+    for name, slots in sorted(gone(placement, names).items()):
         raise PlacementError(
-            f"the broker {name!r} has the slots {runs_text(theirs)}, and no [[broker]] table any "
+            f"the broker {name!r} has the slots {runs_text(slots)}, and no [[broker]] table any "
             "more: put its table back, and move its slots to others before you remove it, with: "
             f"understudy slots move --all --from {name} --to NAME"
         )
+
+
+def _check_targets(placement: Placement, names: Iterable[str]) -> None:
+    """Check that brokers without a table are not to get slots."""
+    known = set(names)
     for slot, way in sorted(placement.leaving.items()):
         if way.to not in known:
             raise PlacementError(
@@ -186,6 +202,46 @@ def _check_gone(placement: Placement, names: Iterable[str]) -> None:
                 "any more: put its table back, and complete the move with: "
                 f"understudy slots move {slot} --to {way.to}"
             )
+
+
+def after_answers(
+    wanted: Wanted, stored: Placement | None, answers: Mapping[str, Answer]
+) -> Placement | Wait:
+    """Return the placement of a broker that has asked the others, or for whom it must wait.
+
+    Parameters
+    ----------
+    stored
+        The placement of its store; None: it is new.
+    answers
+        Those of all others of the file, by name.
+
+    Raises
+    ------
+    PlacementError
+        The others are of another deployment, or there are slots of a broker without a table.
+    """
+    return of_new(wanted, answers) if stored is None else _caught_up(wanted, stored, answers)
+
+
+def _caught_up(
+    wanted: Wanted, stored: Placement, answers: Mapping[str, Answer]
+) -> Placement | Wait:
+    """Return the placement of a broker whose store knows slots of brokers that are gone."""
+    found = stored
+    for answer in answers.values():
+        if isinstance(answer, Map) and answer.deployment == stored.deployment:
+            theirs = placement_of(answer.slots, stored.deployment, stored.broker)
+            found = learned(found, theirs)
+    if left := gone(found, wanted.addresses):
+        silent = {name: each.why for name, each in answers.items() if isinstance(each, Silent)}
+        if silent:
+            names = " and ".join(map(repr, sorted(left)))
+            return Wait(
+                {name: f"{why}; it may have slots of {names}" for name, why in silent.items()}
+            )
+        _check_gone(found, wanted.addresses)
+    return with_brokers(found, wanted.addresses)
 
 
 def of_new(wanted: Wanted, answers: Mapping[str, Answer]) -> Placement | Wait:

@@ -127,6 +127,20 @@ def test_a_broker_that_comes_or_goes_makes_a_newer_map() -> None:
     assert set(versions(slots)) == {1}
 
 
+def test_slots_move_to_a_broker_of_which_the_source_has_not_heard() -> None:
+    stores = of_all()
+    stores["d"] = p.with_brokers(
+        p.placement_of(shared_out(list(ADDRESSES.items())), "shop", "d"), "abcd"
+    )
+    own = stores["a"].own
+    moved(stores, "a", "b", own[:1])
+    moved(stores, "a", "d", own[1:3])
+    for name in "ad":
+        assert stores[name].brokers == ("a", "b", "c", "d")
+        assert [stores[name].owners[slot] for slot in own[:4]] == ["b", "d", "d", "a"]
+    check(stores)
+
+
 def test_two_brokers_with_the_stores_of_single_ones_are_found_out() -> None:
     a, b = (p.sole_placement("shop", name, NAMES) for name in "ab")
     assert p.conflict(a.slots(ADDRESSES), "a", b.slots(ADDRESSES)) == list(range(SLOTS))

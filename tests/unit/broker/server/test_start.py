@@ -14,6 +14,7 @@ from understudy_broker.server.start import (
     Silent,
     Wait,
     Wanted,
+    after_answers,
     at_start,
     is_sole,
     of_new,
@@ -106,11 +107,37 @@ def test_new_names_come_without_slots_and_names_without_slots_may_go() -> None:
 
 
 def test_a_broker_that_has_slots_does_not_go() -> None:
-    store = shared("a", "ab")
+    store = shared("a", "abc")
+    assert at_start(wanted("a", "ac"), store, is_empty=False) is None
     with pytest.raises(p.PlacementError) as caught:
-        at_start(wanted("a", "ac"), store, is_empty=False)
-    assert "the broker 'b' has the slots 0-4, 6" in str(caught.value)
+        after_answers(wanted("a", "ac"), store, {"c": Map("a,b", slots("abc"))})
+    assert f"the broker 'b' has the slots {p.runs_text(shared('b', 'abc').own)}" in str(
+        caught.value
+    )
     assert "understudy slots move --all --from b" in str(caught.value)
+
+
+def test_a_broker_may_go_if_others_know_that_its_slots_have_moved() -> None:
+    a, b, c = (shared(name, "abc") for name in "abc")
+    b = p.left_behind(b, b.own, c)
+    c = p.arrived(c, b, list(b.leaving))
+    answers: dict[str, Answer] = {"c": Map("a,b", c.slots(addresses("abc")))}
+    found = after_answers(wanted("a", "ac"), a, answers)
+    assert isinstance(found, p.Placement)
+    assert (found.brokers, found.own) == (("a", "c"), a.own)
+    assert found.version > c.version
+    assert p.conflict(found.slots(addresses("ac")), "a", c.slots(addresses("ac"))) == []
+    # A map of another deployment says nothing.
+    with pytest.raises(p.PlacementError):
+        after_answers(wanted("a", "ac"), a, {"c": Map("other", c.slots(addresses("abc")))})
+
+
+def test_a_broker_waits_for_those_that_may_know_where_slots_have_gone() -> None:
+    store = shared("a", "abc")
+    answers: dict[str, Answer] = {"c": Silent("nothing there")}
+    assert after_answers(wanted("a", "ac"), store, answers) == Wait(
+        {"c": "nothing there; it may have slots of 'b'"}
+    )
 
 
 def test_a_broker_that_is_to_get_slots_does_not_go() -> None:
