@@ -182,10 +182,15 @@ def left_behind(source: Placement, slots: Collection[int], to: Placement) -> Pla
 
 
 def arrived(target: Placement, source: Placement, slots: Iterable[int]) -> Placement:
-    """Return the target's placement once it has slots that are leaving the source."""
+    """Return the target's placement once it has slots that are leaving the source.
+
+    They may have left the target itself before, in a move that was never completed.
+    """
     since = {slot: source.leaving[slot].version for slot in slots}
     arrivals = {**target.arrivals, **dict.fromkeys(since, source.broker)}
-    return _changed(learned(target, source), since, target.broker, arrivals=arrivals)
+    leaving = {slot: way for slot, way in target.leaving.items() if slot not in since}
+    known = learned(replace(target, leaving=leaving), source)
+    return _changed(known, since, target.broker, arrivals=arrivals)
 
 
 def not_arrived(target: Placement, source: Placement, slots: Iterable[int]) -> list[int]:

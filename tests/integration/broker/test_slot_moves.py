@@ -229,6 +229,15 @@ def test_slots_that_were_passed_on_do_not_come_back_old(tmp_path: Path) -> None:
     assert placement_in(path_of(tmp_path, "a")).owners[own[0]] == "c"
 
 
+def test_slots_that_come_back_before_their_move_was_completed(tmp_path: Path, before: Rows) -> None:
+    own = placement_in(path_of(tmp_path, "a")).own
+    die(tmp_path, "after step 2")
+    move(tmp_path, own[:9], "b", "a")
+    assert placement_in(path_of(tmp_path, "a")).own == own[:9]
+    move(tmp_path, own[9:], None, "b")
+    check_complete(tmp_path, before)
+
+
 def test_a_failed_copy_leaves_the_target_as_it_was(tmp_path: Path) -> None:
     make_stores(tmp_path)
     rows = rows_in(path_of(tmp_path, "b"))

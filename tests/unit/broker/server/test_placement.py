@@ -59,6 +59,7 @@ def check(stores: dict[str, p.Placement]) -> None:
     for slot in range(SLOTS):
         having = [name for name, store in stores.items() if slot in store.own]
         assert len(having) <= 1
+        assert not [n for n in having if slot in stores[n].leaving], "own, and to be deleted"
         having += [name for name, store in stores.items() if slot in store.leaving]
         assert having, f"nobody has slot {slot}"
     found = {tuple(owners(reduce(merged, order))) for order in permutations(maps)}
@@ -94,7 +95,8 @@ def test_a_copy_of_a_store_from_before_a_move_is_found_out(
         if number <= at:
             copy = stores[name]
         moved(stores, source, to, slots, steps)
-    gone = [slot for slot in copy.own if slot not in stores[name].own]
+    now = stores[name]
+    gone = [s for s in copy.own if s not in now.own or now.since[s] != copy.since[s]]
     elsewhere = [slot for slot in gone if any(slot in each.own for each in stores.values())]
     others = [each for each in stores.values() if each.broker != name]
     mine = copy.slots(ADDRESSES)
