@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.broker.slot_stores import rows_in
 from tests.integration.broker.test_slot_moves import DIES
 from tests.integration.cli.deployments import Brokers, ids_at
 from tests.integration.cli.programs import PATIENCE_S, run
@@ -149,6 +150,8 @@ def test_between_the_steps_of_a_move_calls_wait(
         brokers.stop("ab")
         script = [sys.executable, "-c", DIES, str(tmp_path), point]
         assert subprocess.run(script, timeout=PATIENCE_S).returncode == 9
+        leaving = set(brokers.placement("a").leaving)
+        left = rows_in(brokers.store("a"), leaving)
         brokers.start("ab")
         there = client.rpc(other, "double", 1)
         assert there.result(PATIENCE_S) == 2
@@ -164,6 +167,8 @@ def test_between_the_steps_of_a_move_calls_wait(
         time_of_due = time.monotonic() + 1.2
         eventually(lambda: time.monotonic() > time_of_due)
         brokers.stop("ab")
+        # Nobody has touched them there, whatever was due.
+        assert rows_in(brokers.store("a"), leaving) == left
         assert "from a to b" in brokers.move("--all", "--from", "a", "--to", "b")
         brokers.start("ab")
         if point != "after step 2":
