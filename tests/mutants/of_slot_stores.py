@@ -173,7 +173,13 @@ _STEPS: Final = (
         None,
         "the target's time is not before the source's",
         "understudy_store.engines.sqlite.slot_rows.copy",
-        swap("source.key = 'now'", "source.key = 'never'"),
+        drop(
+            "driver.execute(\n"
+            '    "UPDATE main.meta SET value = source.value FROM source.meta AS source "\n'
+            "    \"WHERE main.meta.key = 'now' AND source.key = 'now' \"\n"
+            '    "AND CAST(source.value AS INTEGER) > CAST(main.meta.value AS INTEGER)"\n'
+            ")"
+        ),
         f"{_MOVES}::test_the_time_of_the_target_is_not_before_that_of_the_source",
     ),
 )
