@@ -38,7 +38,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "of two maps of slots the newer one counts",
         "understudy_broker.link.routing.Routing.take_map",
-        swap("slots.version <= self.slots.version", "slots.version == self.slots.version"),
+        swap("merged(self.slots, slots)", "slots"),
         _ROUTING,
     ),
     _mutant(

@@ -56,6 +56,10 @@ class SharedEngine(Engine, Protocol):
     def writer(self) -> int:
         """The id of this broker's start among the owners."""
 
+    @property
+    def identity(self) -> str:
+        """A text that no other store has, for as long as this one exists."""
+
     def holdings(self) -> Holdings:
         """Return the owners as last read, without waiting."""
 

@@ -96,6 +96,25 @@ class PostgresEngine:
         """See `SharedEngine`."""
         return self.journaled.give_away(slots, lambda: self._log.hand_over(slots, leaving=leaving))
 
+    @property
+    def identity(self) -> str:
+        """See `SharedEngine`."""
+        link = Link(self._connector, _nothing_with)
+        try:
+            row = link.run(lambda c: c.execute(self._statements.identity).fetchone())
+        finally:
+            link.close()
+        assert row is not None
+        return str(row[0])
+
+    def fact(self, key: str) -> str | None:
+        del key
+        return None
+
+    def put_fact(self, key: str, text: str) -> None:
+        del text
+        raise StoreError(f"a store over PostgreSQL keeps no {key} of a single broker")
+
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)
 

@@ -50,6 +50,16 @@ class SharedPostgresEngine:
     def load(self) -> Snapshot:
         return self.engine.load()
 
+    @property
+    def identity(self) -> str:
+        return self.engine.identity
+
+    def fact(self, key: str) -> str | None:
+        return self.engine.fact(key)
+
+    def put_fact(self, key: str, text: str) -> None:
+        self.engine.put_fact(key, text)
+
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.engine.find(ids)
 
