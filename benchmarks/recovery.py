@@ -100,10 +100,12 @@ def topology(folder: Path) -> Topology:
     url = f"tcp://127.0.0.1:{free_port()}"
     return Topology(
         folder=Path.cwd(),
-        broker=BrokerEntry(
-            listen=url,
-            store=f"sqlite:///{folder}/calls.db",
-            settings={"lease_ttl_s": str(LEASE_S), "deaths_max": "0", "log_format": "json"},
+        brokers=(
+            BrokerEntry(
+                listen=url,
+                store=f"sqlite:///{folder}/calls.db",
+                settings={"lease_ttl_s": str(LEASE_S), "deaths_max": "0", "log_format": "json"},
+            ),
         ),
         url=url,
         groups=(GroupEntry(name=GROUP, app="benchmarks.restarts:runtime", nodes=NODES),),

@@ -136,7 +136,7 @@ async def main(nodes: int, kills: int, fork: bool) -> None:
         url = f"tcp://127.0.0.1:{free_port()}"
         topology = Topology(
             folder=Path.cwd(),
-            broker=BrokerEntry(listen=url, store=f"sqlite:///{folder}/calls.db"),
+            brokers=(BrokerEntry(listen=url, store=f"sqlite:///{folder}/calls.db"),),
             url=url,
             groups=(GroupEntry(name=GROUP, app="benchmarks.restarts:runtime", nodes=nodes),),
         )

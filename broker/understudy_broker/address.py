@@ -99,6 +99,17 @@ def connect_address(listen: str) -> str:
     return listen if known is None else f"tcp://{known}:{port}"
 
 
+def is_any_interface(address: str) -> bool:
+    """Return whether an address stands for all interfaces, so that only a listener can use it.
+
+    Examples
+    --------
+    >>> is_any_interface("tcp://0.0.0.0:5577"), is_any_interface("tcp://10.0.0.5:5577")
+    (True, False)
+    """
+    return address.startswith("tcp://") and _host_and_port(address)[0] in _ANY_INTERFACE
+
+
 def host_name(address: str) -> str | None:
     """Return the host's name in an address; None if it has a number, a wildcard, or no host.
 

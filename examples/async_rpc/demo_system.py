@@ -159,13 +159,13 @@ class DemoSystem:
 
 def _adapt(topology: Topology, port: int, url: str, folder: Path) -> Topology:
     """Return the topology with the addresses and files of this run."""
-    assert topology.broker is not None
+    [broker] = topology.brokers
     replace = msgspec.structs.replace
     ledger = {"ASYNC_RPC_LEDGER": str(folder / "ledger.txt")}
     return replace(
         topology,
         url=url,
-        broker=replace(topology.broker, listen=url, store=f"sqlite:///{folder / 'store.db'}"),
+        brokers=(replace(broker, listen=url, store=f"sqlite:///{folder / 'store.db'}"),),
         groups=tuple(replace(group, env=group.env | ledger) for group in topology.groups),
         processes=tuple(
             replace(process, env=process.env | {"PORT": str(port)})

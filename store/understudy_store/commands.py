@@ -65,6 +65,26 @@ class PromiseAnnounce(Command, tag="promise.announce", frozen=True):
     promise: PromiseRecord
 
 
+class PromiseOccur(Command, tag="promise.occur", frozen=True):
+    """Create the promise of an occurrence of a schedule that is in another slot.
+
+    Attributes
+    ----------
+    schedule, date
+        The schedule, and the occurrence by its dates.
+    created_at
+        The occurrence by the machine's time.
+    """
+
+    schedule: str
+    date: int
+    id: str
+    created_at: int
+    timeout_at: int
+    param: Value
+    tags: dict[str, str]
+
+
 class PromiseSearch(Command, tag="promise.search", frozen=True):
     """A page of promises in the order of ids; `cursor` is the last page's ``reply.cursor``."""
 
@@ -99,7 +119,9 @@ class TaskFence(Command, tag="task.fence", frozen=True):
 
     The contract names one inner command; a fence here carries a batch of them (semantics: Ours, on
     top, batches). ``reply.replies`` has one entry for each: None where it did just what was asked
-    (created, or settled with the state asked for), else the reply that it would have had alone.
+    (created, or settled with the state asked for), else the reply that it would have had alone. A
+    reply with status 201 and no promise means that it was created in another slot, whose broker
+    tells only those who watch it of its settlement.
     """
 
     id: str
@@ -209,6 +231,7 @@ StoreCommand: TypeAlias = (
     | PromiseRegisterCallback
     | PromiseRegisterListener
     | PromiseAnnounce
+    | PromiseOccur
     | PromiseSearch
     | TaskCreate
     | TaskAcquire

@@ -29,6 +29,10 @@ class StoreLockedError(StoreError):
     """Another process has the store open; a store has one owner at a time."""
 
 
+class StoreSharedError(StoreError):
+    """Several brokers share the store, or did; this one wants it for itself."""
+
+
 class StoreFormatError(StoreError):
     """The file is something else than a store, or is damaged."""
 

@@ -20,7 +20,8 @@ share a slot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Final
 from zlib import crc32
 
@@ -75,3 +76,41 @@ def slots_of(ids: Iterable[str]) -> list[int]:
             slot = crc32(home.encode()) >> _SHIFT
         slots.append(slot)
     return slots
+
+
+def shared_out(names: Sequence[str]) -> list[int]:
+    """Share all slots out over brokers evenly, by nothing but their names.
+
+    Each slot goes to the broker whose name and the slot's number have the greatest hash (rendezvous
+    hashing), among those that do not have their part yet. So every broker finds the same by itself,
+    and if one joins or leaves, most of the others' slots stay.
+
+    Parameters
+    ----------
+    names
+        Of the brokers; at least one. The order counts only if a name is there twice.
+
+    Returns
+    -------
+    For each slot, the index in `names` of its broker.
+
+    Examples
+    --------
+    >>> places = shared_out(["a", "b"])
+    >>> places.count(0), places.count(1)
+    (128, 128)
+    """
+    part = -(-SLOTS // len(names))
+    room = dict.fromkeys(sorted(range(len(names)), key=lambda place: names[place]), part)
+    places: list[int] = []
+    for slot in range(SLOTS):
+        place = max(room, key=lambda place: _weight(names[place], slot))
+        places.append(place)
+        room[place] -= 1
+        if not room[place]:
+            del room[place]
+    return places
+
+
+def _weight(name: str, slot: int) -> bytes:
+    return blake2b(f"{slot}/{name}".encode(), digest_size=8).digest()

@@ -11,7 +11,7 @@ again from what the disk holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, TypeAlias, TypeVar
@@ -20,9 +20,9 @@ from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Engine, Opening, Read
 from understudy_store.engines.schemes import open_engine
+from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
     StoreClosedError,
-    StoreError,
     StoreFailedError,
     StoreFencedError,
     StoreFormatError,
@@ -38,6 +38,10 @@ _T = TypeVar("_T")
 LookupResult: TypeAlias = list[Row] | StoreFailedError
 #: the replies to the reads, in their order; or the reason why nothing was done
 CommitResult: TypeAlias = list[Reply] | StoreFailedError
+#: live work in some slots; or the reason why the store cannot be read any more
+SlotsResult: TypeAlias = Snapshot | StoreFailedError
+#: the owners of all slots after a hand-over; or the reason why nothing more is done
+HandOverResult: TypeAlias = Holdings | StoreFailedError
 
 #: Rows, and bytes of their payload, that are committed on the caller's own thread: such a commit is
 #: over before the writer thread could have been woken for it.
@@ -62,6 +66,8 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        #: the engine's part that knows who has which slots; None: this store has all of them
+        self.share: SharedEngine | None = engine if isinstance(engine, SharedEngine) else None
         #: live work at the moment in which the store was opened
         self.snapshot: Snapshot = engine.load()
         self._epoch = self.snapshot.epoch
@@ -152,6 +158,65 @@ class Store:
         self._enqueue(changes, reads, on_done)
         return None
 
+    def load_slots(self, slots: Collection[int], on_done: Callable[[SlotsResult], None]) -> None:
+        """Load what a machine needs to go on with slots that this broker has by the holdings.
+
+        It is done after the lookups that were asked for before; see `SharedEngine.load_slots`.
+
+        Parameters
+        ----------
+        on_done
+            Called once with the answer, as for `lookup`. Nothing in the snapshot is read later.
+
+        Raises
+        ------
+        StoreClosedError
+        """
+        self._check_open()
+        share, reader = self.share, self._reader
+        assert share is not None, "this store has all slots"
+        assert reader is not None, "no engine that is shared is inline"
+
+        def job() -> Callable[[], None]:
+            loaded = self._unless_failed(lambda: share.load_slots(slots))
+            return lambda: on_done(loaded)
+
+        reader.put(job)
+
+    def hand_over(
+        self,
+        slots: Mapping[int, int],
+        on_done: Callable[[HandOverResult], None],
+        *,
+        leaving: bool = False,
+    ) -> None:
+        """Give slots to other brokers, after all commits so far; see `SharedEngine.hand_over`.
+
+        Parameters
+        ----------
+        slots
+            Slot, and the writer id of its new owner. Commits after this call concern none of them.
+        on_done
+            Called once with the holdings after that, as for `commit`. Slots that are still this
+            broker's have stayed here, as they were.
+        leaving
+            This broker is about to end: the others give it no slots any more.
+
+        Raises
+        ------
+        StoreClosedError
+        """
+        self._check_open()
+        share = self.share
+        assert share is not None, "this store has all slots"
+
+        def job() -> Callable[[], None]:
+            with self._engine_lock:
+                result = self._unless_failed(lambda: share.hand_over(slots, leaving=leaving))
+            return lambda: self._report(result, on_done)
+
+        self._writer.put(job)
+
     def find(self, ids: Collection[str]) -> list[Row]:
         """Look up on the calling thread, which waits: for programs without a loop.
 
@@ -211,13 +276,16 @@ class Store:
             raise StoreClosedError(f"the store {self.description} is closed")
 
     def _find(self, ids: Collection[str]) -> LookupResult:
+        return self._unless_failed(lambda: self._engine.find(ids))
+
+    def _unless_failed(self, ask: Callable[[], _T]) -> _T | StoreFailedError:
         if self._failure is not None:
             return self._failure
         try:
-            return self._engine.find(ids)
+            return ask()
         except StoreClosedError:
             raise
-        except StoreError as error:
+        except Exception as error:
             return self._fail(error)
 
     def _enqueue(
@@ -230,7 +298,7 @@ class Store:
 
         self._writer.put(job)
 
-    def _report(self, result: CommitResult, on_done: Callable[[CommitResult], None]) -> None:
+    def _report(self, result: _T, on_done: Callable[[_T], None]) -> None:
         try:
             on_done(result)
         except Exception as error:

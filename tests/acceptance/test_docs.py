@@ -32,7 +32,7 @@ from understudy.promises import Promises
 from understudy.schedules import Schedules
 from understudy_actors.interpreter.requests import Call
 from understudy_actors.processes.topology import load_topology
-from understudy_broker.server.settings import ENV_PREFIX, BrokerSettings
+from understudy_broker.server.settings import ENV_PREFIX, BrokerSettings, load_settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -325,9 +325,25 @@ def test_the_reference_topology_is_one(tmp_path: Path) -> None:
     (tmp_path / "services").mkdir()
     (tmp_path / "topology.toml").write_text(text)
     topology = load_topology(tmp_path / "topology.toml")
-    assert topology.broker is not None
-    assert set(topology.broker.settings) <= set(BrokerSettings.model_fields)
+    [broker] = topology.brokers
+    assert set(broker.settings) <= set(BrokerSettings.model_fields)
     assert [group.name for group in topology.groups] == ["orders"]
+
+
+def test_the_tables_of_several_brokers_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNDERSTUDY_URL", raising=False)
+    tables, topology = [b.text for b in blocks("docs/scaling.md") if b.language == "toml"]
+    (tmp_path / "brokers.toml").write_text(tables)
+    for name in "ab":
+        settings = load_settings(tmp_path / "brokers.toml", {"name": name})
+        assert settings.broker_config().slots is not None
+    (tmp_path / "topology.toml").write_text(topology)
+    assert [broker.name for broker in load_topology(tmp_path / "topology.toml").brokers] == [
+        "a",
+        "b",
+    ]
 
 
 def slug(heading: str) -> str:

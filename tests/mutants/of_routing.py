@@ -28,8 +28,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "what waits at a broker that has lost the slot goes to the new owner",
         "understudy_broker.link.routing.Routing._is_misplaced",
         swap(
-            "id_ is not None and self._port_of[slot_of(id_)] is not port",
-            "id_ is None and self._port_of[0] is not port",
+            "slot is not None and self._port_of[slot] is not port",
+            "slot is None and self._port_of[0] is not port",
         ),
         _ROUTING,
     ),
@@ -70,8 +70,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "every-slot-is-here",
         None,
         "a broker performs nothing about slots of others",
-        "understudy_broker.protocol.placement.Ownership.has",
-        swap("id_ is None or self._has[slot_of(id_)]", "True"),
+        "understudy_broker.core.own_slots.OwnSlots.has",
+        swap("self.map is None or self.mine.issuperset(slots_concerned(command))", "True"),
         "protocol/test_placement.py",
     ),
     _mutant(

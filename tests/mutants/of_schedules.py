@@ -40,7 +40,7 @@ _OWN_TRANSITIONS: Final = (
         None,
         "each missed occurrence of a schedule creates one promise",
         "understudy_store.machine.schedules.run",
-        swap("or TIME_MS_MAX, last)", "or TIME_MS_MAX, now)"),
+        swap("_advance(s, schedule, last)", "_advance(s, schedule, now)"),
         _SCHEDULES,
     ),
     _mutant(

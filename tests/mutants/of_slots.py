@@ -88,7 +88,7 @@ _MOVES: Final = (
         27,
         "the schedules of a slot run elsewhere",
         "understudy_store.machine.expulsion.expel",
-        drop("s.occurrences.disarm(schedule.next_run_at + s.ahead, schedule_id)"),
+        drop("schedules.disarm(s, schedule, s.ahead)"),
         _MACHINE,
     ),
     _mutant(

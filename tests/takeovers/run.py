@@ -1,6 +1,8 @@
 """Kill, stop and cut off brokers over one PostgreSQL schema; then look for what was lost.
 
-``python -m tests.takeovers --minutes 5 --seed 1``. Several writers want the store, and one has it.
+``python -m tests.takeovers --minutes 5 --seed 1``. First, several writers want the store, and one
+has it; then brokers share one (`sharing`), half of the time each.
+
 Each of them may be killed, stopped for longer than its lease and woken again, or lose its sessions
 at any moment. In the end the store must be one chain with everything that was acknowledged, each
 link by the one that was told so. See docs/proof.md.
@@ -10,20 +12,20 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import random
 import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.cluster import Cluster, find_programs, rows
 from tests.takeovers import writer
+from tests.takeovers.sharing import play_sharing
+from tests.takeovers.signals import pid_of, send
 from understudy_store.engines.postgres import engine
 from understudy_store.store import open_store
 
@@ -104,7 +106,7 @@ class World:
         for process in list(self._running):
             if process.exitcode is not None:
                 self._running.remove(process)
-                self._stopped.pop(_pid(process), None)
+                self._stopped.pop(pid_of(process), None)
                 self.counts["fenced"] += process.exitcode == writer.FENCED
         while len(self._running) < WRITERS:
             self._started += 1
@@ -116,11 +118,11 @@ class World:
     def _wake(self) -> None:
         for pid, until in list(self._stopped.items()):
             if time.monotonic() > until:
-                _signal(pid, signal.SIGCONT)
+                send(pid, signal.SIGCONT)
                 del self._stopped[pid]
 
     def _trouble(self) -> None:
-        awake = [each for each in self._running if _pid(each) not in self._stopped]
+        awake = [each for each in self._running if pid_of(each) not in self._stopped]
         if not awake:
             return
         victim = self._random.choice(awake)
@@ -129,8 +131,10 @@ class World:
         if kind == "kill":
             victim.kill()
         elif kind == "stop":
-            _signal(_pid(victim), signal.SIGSTOP)
-            self._stopped[_pid(victim)] = time.monotonic() + self._random.uniform(0.5, 4) * LEASE_S
+            send(pid_of(victim), signal.SIGSTOP)
+            self._stopped[pid_of(victim)] = (
+                time.monotonic() + self._random.uniform(0.5, 4) * LEASE_S
+            )
         else:
             self._cut()
 
@@ -141,16 +145,6 @@ class World:
         )
         with self._cluster.admin() as connection:
             connection.execute(query, (self._random.randint(1, 4),))
-
-
-def _pid(process: ForkServerProcess) -> int:
-    assert process.pid is not None
-    return process.pid
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended by itself
-        os.kill(pid, number)
 
 
 def play(cluster: Cluster, folder: Path, seed: int, seconds: float) -> Outcome:
@@ -222,8 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cluster.make()
         cluster.start()
         with tempfile.TemporaryDirectory() as name:
-            outcome = play(cluster, Path(name), given.seed, given.minutes * 60)
+            outcome = play(cluster, Path(name), given.seed, given.minutes * 30)
+        print(outcome.report(), flush=True)
+        with tempfile.TemporaryDirectory() as name:
+            sharing = play_sharing(cluster, Path(name), given.seed, given.minutes * 30)
+        print(sharing.report())
     finally:
         cluster.remove()
-    print(outcome.report())
-    return 1 if outcome.lost or outcome.broken or outcome.errors else 0
+    return 1 if outcome.lost or outcome.broken or outcome.errors or sharing.faults else 0

@@ -1,4 +1,4 @@
-"""Topologies: a TOML file that names a broker, groups of nodes, and other programs to run.
+"""Topologies: a TOML file that names brokers, groups of nodes, and other programs to run.
 
 ::
 
@@ -15,6 +15,9 @@
     name = "gateway"
     command = ["python", "-m", "examples.async_rpc.gateway"]
 
+Instead of ``[broker]`` there may be a table ``[[broker]]`` for each of several brokers, which share
+the work (`understudy_broker.deployment`). Each of them reads its table from the same file.
+
 Everything runs in the folder of the file, or in the `cwd` given at its top or in an entry.
 Every key is checked before anything starts, and an error names the file, the key and what is
 allowed.
@@ -25,6 +28,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -39,6 +43,7 @@ from understudy_broker.address import (
     check_address,
     connect_address,
 )
+from understudy_broker.deployment import BrokerTable, DeploymentError, read_deployment
 from understudy_store.addresses import InvalidAddressError, check_name
 
 #: Bound of the nodes of one group on one machine.
@@ -59,14 +64,29 @@ class TopologyError(ActorError, ValueError):
 
 
 class BrokerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """The ``[broker]`` table."""
+    """The ``[broker]`` table, or one of several ``[[broker]]``.
 
+    Attributes
+    ----------
+    name, config
+        Of one of several: its name, and the file that it reads.
+    """
+
+    name: str | None = None
+    config: Path | None = None
     listen: str = DEFAULT_ADDRESS
+    #: where peers reach it; None: as `listen` says
+    address: str | None = None
     #: the store's address; None: the broker's own default
     store: str | None = None
     #: other settings of the broker, as text, by their names
     settings: dict[str, str] = {}
     cwd: str | None = None
+
+    @property
+    def process_name(self) -> str:
+        """The name of the process."""
+        return _BROKER_NAME if self.name is None else f"{_BROKER_NAME}-{self.name}"
 
 
 class GroupEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +115,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
 
     #: the folder where entries without a `cwd` run
     folder: Path
-    broker: BrokerEntry | None = None
-    #: the broker's address for nodes and processes; None: as UNDERSTUDY_URL says
+    brokers: tuple[BrokerEntry, ...] = ()
+    #: the address for nodes and processes, or several with commas; None: as UNDERSTUDY_URL says
     url: str | None = None
     groups: tuple[GroupEntry, ...] = ()
     processes: tuple[ProcessEntry, ...] = ()
@@ -118,17 +138,15 @@ def load_topology(path: str | Path) -> Topology:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise TopologyError(f"{file}: is not TOML: {exc}") from exc
     try:
-        return _topology(raw, file.resolve().parent)
+        return _topology(raw, file.resolve())
     except TopologyError as exc:
         raise TopologyError(f"{file}: {exc}") from exc
 
 
 def processes(topology: Topology) -> list[ProcessSpec]:
-    """Return the processes to start, in order: broker, nodes group by group, other programs."""
+    """Return the processes to start, in order: brokers, nodes group by group, other programs."""
     url_env = {} if topology.url is None else {"UNDERSTUDY_URL": topology.url}
-    specs = []
-    if topology.broker is not None:
-        specs.append(_broker_spec(topology.broker, topology.folder))
+    specs = [_broker_spec(broker, topology.folder) for broker in topology.brokers]
     for group in topology.groups:
         specs += [_node_spec(group, n, topology.folder, url_env) for n in range(1, group.nodes + 1)]
     for process in topology.processes:
@@ -148,21 +166,34 @@ def processes(topology: Topology) -> list[ProcessSpec]:
 
 
 def _broker_spec(broker: BrokerEntry, folder: Path) -> ProcessSpec:
-    argv = [sys.executable, "-m", "understudy", "broker", "--listen", broker.listen]
+    argv = [sys.executable, "-m", "understudy", "broker"]
+    argv += _named_arguments(broker) if broker.name is not None else _arguments(broker)
+    # The environment would override the file, so a format that the file has is repeated there.
+    log_format = broker.settings.get("log_format") if broker.name is not None else None
+    return ProcessSpec(
+        name=broker.process_name,
+        argv=argv,
+        env={} if log_format is None else {"UNDERSTUDY_BROKER__LOG_FORMAT": log_format},
+        cwd=_folder(folder, broker.cwd),
+        stage=_BROKER_STAGE,
+        watches_lifeline=True,
+    )
+
+
+def _named_arguments(broker: BrokerEntry) -> list[str]:
+    # It reads the tables of all brokers, because the map of slots follows from them.
+    return ["--name", str(broker.name), "--config", str(broker.config)]
+
+
+def _arguments(broker: BrokerEntry) -> list[str]:
+    argv = ["--listen", broker.listen]
     if broker.store is not None:
         argv += ["--store", broker.store]
     for name, text in broker.settings.items():
         # Passed as flags, because an unknown name is an error there. In the environment it would be
         # ignored.
         argv += ["--set", f"{name}={text}"]
-    return ProcessSpec(
-        name=_BROKER_NAME,
-        argv=argv,
-        env={},
-        cwd=_folder(folder, broker.cwd),
-        stage=_BROKER_STAGE,
-        watches_lifeline=True,
-    )
+    return argv
 
 
 def _node_spec(group: GroupEntry, number: int, folder: Path, env: dict[str, str]) -> ProcessSpec:
@@ -196,20 +227,20 @@ def _folder(folder: Path, cwd: str | None) -> Path:
 # From TOML to entries --------------------------------------------------------------------------
 
 
-def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
+def _topology(raw: dict[str, Any], file: Path) -> Topology:
     _check_keys(raw, ("broker", "url", "cwd", "group", "process"), "the top of the file")
     _check_texts(raw, "")
-    folder = _checked_folder(file_folder, raw.get("cwd"), "cwd")
-    broker = None
-    if "broker" in raw:
-        broker = _broker(raw["broker"], folder)
+    folder = _checked_folder(file.parent, raw.get("cwd"), "cwd")
+    brokers = _brokers(raw["broker"], file, folder) if "broker" in raw else ()
+    url = raw.get("url")
     if "url" in raw:
-        if broker is not None:
+        if brokers:
             raise TopologyError(
                 "url: remove it, because there is a [broker] whose `listen` is the address"
             )
-        _check_address(raw["url"], "url")
-    url = raw.get("url") if broker is None else connect_address(broker.listen)
+        _check_address(url, "url")
+    if brokers:
+        url = ",".join(each.address or connect_address(each.listen) for each in brokers)
     groups = tuple(
         _group(table, where, folder) for table, where in _tables(raw.get("group", []), "group")
     )
@@ -217,10 +248,10 @@ def _topology(raw: dict[str, Any], file_folder: Path) -> Topology:
         _process(table, where, folder)
         for table, where in _tables(raw.get("process", []), "process")
     )
-    if broker is None and not groups and not others:
+    if not brokers and not groups and not others:
         raise TopologyError("there is nothing to run: add [broker], [[group]] or [[process]]")
-    _check_unique([group.name for group in groups] + [other.name for other in others])
-    return Topology(folder=folder, broker=broker, url=url, groups=groups, processes=others)
+    _check_unique([group.name for group in groups] + [other.name for other in others], brokers)
+    return Topology(folder=folder, brokers=brokers, url=url, groups=groups, processes=others)
 
 
 def _tables(raw: Any, name: str) -> list[tuple[Any, str]]:
@@ -235,23 +266,63 @@ def _tables(raw: Any, name: str) -> list[tuple[Any, str]]:
     return places
 
 
-def _broker(raw: Any, folder: Path) -> BrokerEntry:
-    if not isinstance(raw, dict):
-        raise TopologyError("broker: must be a table, written [broker]")
-    known = {key: raw[key] for key in ("listen", "store", "cwd") if key in raw}
-    settings = {}
-    for key, value in raw.items():
-        if key in known:
-            continue
-        if not _SETTING.fullmatch(key) or not isinstance(value, str | int | float):
+def _brokers(raw: Any, file: Path, folder: Path) -> tuple[BrokerEntry, ...]:
+    if isinstance(raw, dict):
+        return (_broker(raw, folder),)
+    try:
+        deployment = read_deployment(raw)
+    except DeploymentError as exc:
+        raise TopologyError(str(exc)) from exc
+    entries = tuple(
+        _named_broker(table, f"broker[{index}] {table.name!r}", file, folder)
+        for index, table in enumerate(deployment.brokers, 1)
+    )
+    listens: dict[str, str | None] = {}
+    for entry in entries:
+        other = listens.setdefault(entry.listen, entry.name)
+        if other != entry.name:
             raise TopologyError(
-                f"broker.{key}: a setting is a lower-case name with a string, number or boolean"
+                f"broker: {other!r} and {entry.name!r} both listen at {entry.listen}, on this "
+                "machine; each broker needs a port of its own"
             )
-        settings[key] = str(value).lower() if isinstance(value, bool) else str(value)
-    entry = _convert(known | {"settings": settings}, BrokerEntry, "broker")
+    return entries
+
+
+def _broker(raw: dict[str, Any], folder: Path) -> BrokerEntry:
+    if "name" in raw:
+        raise TopologyError(
+            "broker.name: remove it, because a single [broker] needs no name. Several brokers are "
+            "written [[broker]], each with its name"
+        )
+    known = {key: raw[key] for key in ("listen", "store", "cwd") if key in raw}
+    others = {key: value for key, value in raw.items() if key not in known}
+    entry = _convert(known | {"settings": _settings(others, "broker")}, BrokerEntry, "broker")
     _check_address(entry.listen, "broker.listen")
     _checked_folder(folder, entry.cwd, "broker.cwd")
     return entry
+
+
+def _named_broker(table: BrokerTable, where: str, file: Path, folder: Path) -> BrokerEntry:
+    _checked_folder(folder, table.cwd, f"{where}.cwd")
+    return BrokerEntry(
+        name=table.name,
+        config=file,
+        listen=table.listen,
+        address=table.address,
+        settings=_settings(table.settings, where),
+        cwd=table.cwd,
+    )
+
+
+def _settings(raw: dict[str, Any], where: str) -> dict[str, str]:
+    settings = {}
+    for key, value in raw.items():
+        if not _SETTING.fullmatch(key) or not isinstance(value, str | int | float):
+            raise TopologyError(
+                f"{where}.{key}: a setting is a lower-case name with a string, number or boolean"
+            )
+        settings[key] = str(value).lower() if isinstance(value, bool) else str(value)
+    return settings
 
 
 def _group(raw: Any, where: str, folder: Path) -> GroupEntry:
@@ -323,9 +394,12 @@ def _check_entry_name(name: str, where: str) -> None:
         raise TopologyError(f"{where}.name: {name!r} is taken; choose another")
 
 
-def _check_unique(names: list[str]) -> None:
+def _check_unique(names: list[str], brokers: Sequence[BrokerEntry]) -> None:
+    taken = {broker.process_name for broker in brokers}
     seen: set[str] = set()
     for name in names:
+        if name in taken:
+            raise TopologyError(f"the name {name!r} is that of a broker's process; choose another")
         if name in seen:
             raise TopologyError(
                 f"the name {name!r} is used twice; groups and processes need names of their own"

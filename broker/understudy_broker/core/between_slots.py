@@ -13,6 +13,7 @@ that tasks wait for, these are parked.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -24,12 +25,14 @@ from understudy_broker.protocol.messages import Refused, Response, SlotCommand
 from understudy_store.addresses import slot_address, slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
+    PromiseOccur,
     PromiseRegisterListener,
     Reply,
     TaskHalt,
 )
 from understudy_store.machine import Execute, Machine
 from understudy_store.records import EMPTY, PromiseRecord
+from understudy_store.slots import slot_of
 
 #: requests that may be unanswered
 OUTSTANDING_MAX: Final = 4_096
@@ -87,8 +90,7 @@ class BetweenSlots:
 
     def collect(self) -> None:
         """Make requests of what the machine wants to hear of."""
-        for promise_id, slot in self._machine.take_asks():
-            self._new.append(PromiseRegisterListener(promise_id, slot_address(slot)))
+        self._new += self._machine.take_requests()
 
     def take_new(self) -> list[SlotCommand]:
         """Return the requests since the last call, for `release` after the commit."""
@@ -107,6 +109,12 @@ class BetweenSlots:
         self._outstanding += count
         return [self._ready.popleft() for _ in range(count)]
 
+    def forget(self, slots: Collection[int]) -> None:
+        """Ask for nothing in the name of these slots any more; another broker does from now on."""
+        self._new = [each for each in self._new if _asker(each) not in slots]
+        self._ready = deque(each for each in self._ready if _asker(each) not in slots)
+        self._refused = deque(each for each in self._refused if _asker(each[1]) not in slots)
+
     def next_due(self) -> int | None:
         """Return when `take` has a request that was refused; None: none was."""
         return self._refused[0][0] if self._refused else None
@@ -121,6 +129,10 @@ class BetweenSlots:
             done = reply.ok
             if done:
                 self._machine.acknowledge(command.promise.id, slot_address(command.slot))
+        elif isinstance(command, PromiseOccur):
+            done = reply.ok
+            if done:
+                self._machine.occurred(command.schedule, command.date)
         else:
             done = self._on_registered(command, reply, now)
         if not done:
@@ -133,8 +145,9 @@ class BetweenSlots:
         slot = slot_of_address(command.address)
         assert slot is not None, command.address
         if reply.status == 404:
-            for task_id in self._machine.forget_ask(command.awaited, slot):
+            for task_id in self._machine.view.awaiters(command.awaited, slot):
                 self._park(task_id, command.awaited, now)
+            self._machine.forget_ask(command.awaited, slot)
             return True
         promise = reply.promise
         if reply.ok and promise is not None and promise.settled:
@@ -149,3 +162,12 @@ class BetweenSlots:
         cause = f"it waits for promise {awaited!r}, which does not exist"
         if self._machine.apply(TaskHalt(task_id, cause), now).ok:
             self._quarantine.note_parked(task, cause)
+
+
+def _asker(command: SlotCommand) -> int | None:
+    """Return the slot in whose name a request is made."""
+    if isinstance(command, PromiseAnnounce):
+        return slot_of(command.promise.id)
+    if isinstance(command, PromiseOccur):
+        return slot_of(command.schedule)
+    return slot_of_address(command.address)

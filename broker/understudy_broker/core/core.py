@@ -73,6 +73,7 @@ from understudy_broker.core.flow_control import FlowControl
 from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Batch, BatchOutbox, Frame, Outbox
+from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.receiver import Receiver
@@ -80,6 +81,7 @@ from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
 from understudy_broker.core.sessions import Sessions
+from understudy_broker.core.slot_moves import SlotMoves
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye, Refused, Response, SlotCommand
@@ -126,6 +128,8 @@ class BrokerCore:
     ----------
     sessions, dispatcher, metrics
         For shells and reports, which read them; a shell counts `metrics.peers_too_slow` itself.
+    moves
+        For shells that let slots come and leave; None: this broker owns all slots, for good.
     """
 
     def __init__(self, machine: Machine, dispatcher: Dispatcher, config: BrokerConfig) -> None:
@@ -141,8 +145,9 @@ class BrokerCore:
         self._coalescer = ReplyCoalescer(config.reply_delay_ms)
         self._outbox = outbox = Outbox(sessions, self._coalescer, config.frames, metrics)
         watches = Watches()
+        own = OwnSlots(config)
         self._membership = membership = Membership(
-            machine, dispatcher, sessions, outbox, watches, events, metrics, config
+            machine, dispatcher, sessions, outbox, watches, events, metrics, own, config
         )
         self._poll = PollScheme(
             machine, dispatcher, sessions, membership, outbox, events, metrics, config
@@ -158,10 +163,24 @@ class BrokerCore:
         self._delivery = Delivery(
             machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
+        self.moves: SlotMoves | None = None
+        if self._between is not None:
+            self.moves = SlotMoves(
+                own,
+                machine,
+                sessions,
+                watches,
+                outbox,
+                self._poll,
+                self._between,
+                self._delivery,
+                self._note_input,
+                config,
+            )
         self._handlers = RequestHandlers(
-            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, config
+            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own, config
         )
-        self._queue = RequestQueue(machine, flow)
+        self._queue = RequestQueue(machine, flow, own)
         self._receiver = Receiver(
             dispatcher,
             sessions,
@@ -184,6 +203,9 @@ class BrokerCore:
         self._ahead_ms: int | None = None
         #: A batch was handed out and is not committed yet; to be read by shells.
         self.committing = False
+        #: Set by a shell whose store may be another broker's by now: nothing is performed or read
+        #: meanwhile, but peers join and leave, and heartbeats are answered.
+        self.held = False
 
     def start(self, snapshot: Snapshot, now: int, ahead_ms: int = 0) -> None:
         """Go on from a snapshot; holders of tasks get `boot_grace_ms` to come back.
@@ -202,6 +224,10 @@ class BrokerCore:
         The shell calls it when the wall clock was set: the core's own time goes on as before.
         """
         self._ahead_ms = ahead_ms
+        self._receiver.has_input = True
+
+    def _note_input(self) -> None:
+        """Note that the next step has something to do."""
         self._receiver.has_input = True
 
     # Receiving -----------------------------------------------------------------------------------
@@ -278,7 +304,12 @@ class BrokerCore:
             if due_at is None or due_at > now:
                 return Step([], [], None, due_at)
         self._now = now
+        if self.held:
+            self._tick(now)
+            return Step(self._outbox.take_urgent(), self._events.take(), None, self._due_at(now))
         if self._lookup_at is None:
+            if self.moves is not None and self.moves.leaving:
+                return self._settle_slots(self.moves, now)
             if self._ahead_ms is not None:
                 self.machine.follow(self._ahead_ms, now)
                 self._ahead_ms = None
@@ -296,6 +327,18 @@ class BrokerCore:
             return Step(frames, self._events.take(), None, self._due_at(now))
         self._perform(now)
         return self._finish(now)
+
+    def _settle_slots(self, moves: SlotMoves, now: int) -> Step:
+        """Have everything committed that was performed, and then forget the slots that leave."""
+        self._delivery.settle()
+        if self._between is not None:
+            self._between.collect()
+        step = self._finish(now)
+        if self.committing:
+            return step
+        moves.expel()
+        # Requests have waited for it.
+        return Step(step.frames, step.events, None, now)
 
     def found(self, rows: list[Row]) -> None:
         """Take the rows for which the `find` of a step returned None."""

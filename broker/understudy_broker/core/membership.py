@@ -22,6 +22,7 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.sessions import Session, Sessions, callees
 from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
@@ -66,8 +67,10 @@ class Membership:
         watches: Watches,
         events: EventLog,
         metrics: Metrics,
+        own: OwnSlots,
         config: BrokerConfig,
     ) -> None:
+        self._own = own
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -169,7 +172,7 @@ class Membership:
             now=now,
             routes_functions=True,
             deployment=config.deployment,
-            slots=config.slots,
+            slots=self._own.map,
         )
 
     # Heartbeats ----------------------------------------------------------------------------------

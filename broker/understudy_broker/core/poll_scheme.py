@@ -7,6 +7,8 @@ address, when one joins, and again at intervals until it is acknowledged.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, Dispatcher
 from understudy_broker.core.events import EventLog
@@ -117,6 +119,10 @@ class PollScheme:
         """Owe an unblock no longer."""
         if self._unblocks.acknowledge(ack.id, ack.address):
             self._machine.acknowledge(ack.id, ack.address)
+
+    def forget(self, slots: Collection[int]) -> None:
+        """Owe nothing about promises of these slots; another broker does from now on."""
+        self._unblocks.forget(slots)
 
     def send_owed(self, session: Session) -> None:
         """Send a peer that has just joined the unblocks that now go to it."""

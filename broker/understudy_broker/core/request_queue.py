@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from understudy_broker.core.flow_control import FlowControl, SessionRequest
+from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.protocol.messages import (
     Bye,
     PromiseCreateWatched,
@@ -43,8 +44,9 @@ class RequestQueue:
         For the step that is under way; `BrokerCore` performs and clears it.
     """
 
-    def __init__(self, machine: Machine, flow: FlowControl) -> None:
+    def __init__(self, machine: Machine, flow: FlowControl, own: OwnSlots) -> None:
         self._machine = machine
+        self._own = own
         self._flow = flow
         self.waiting: list[SessionRequest] = []
         self.selected: list[SessionRequest] = []
@@ -71,10 +73,13 @@ class RequestQueue:
         record = self._machine.view.record
         loads = count = 0
         end = len(queue)
-        for place, (_, request) in enumerate(queue):
+        for place, (session, request) in enumerate(queue):
             if isinstance(request, Bye):
                 continue
             command = request.command
+            if self._own.map is not None and self._own.refuses(session, command):
+                # It will be refused. What is stored about it is another broker's.
+                continue
             if isinstance(command, PromiseCreateWatched):
                 command = command.create
             count += len(command.commands) if type(command) is TaskFence else 1

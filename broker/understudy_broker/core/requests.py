@@ -20,6 +20,7 @@ from understudy_broker.core.flow_control import (
 )
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.reply_coalescer import may_be_delayed
 from understudy_broker.core.report import groups_report
@@ -33,11 +34,11 @@ from understudy_broker.protocol.messages import (
     Request,
     Response,
 )
-from understudy_broker.protocol.placement import Ownership
 from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
     PromiseGet,
+    PromiseOccur,
     PromiseRegisterListener,
     PromiseSearch,
     ReadCommand,
@@ -81,6 +82,7 @@ class RequestHandlers:
         flow: FlowControl,
         quarantine: Quarantine,
         metrics: Metrics,
+        own: OwnSlots,
         config: BrokerConfig,
     ) -> None:
         self._machine = machine
@@ -88,12 +90,12 @@ class RequestHandlers:
         self._sessions = sessions
         self._outbox = outbox
         self._watches = watches
+        self._own = own
         self._flow = flow
         self._quarantine = quarantine
         self._metrics = metrics
         self._config = config
         self._authorize = config.authorize
-        self._ownership = None if config.slots is None else Ownership(config.slots, config.name)
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -101,6 +103,7 @@ class RequestHandlers:
             PromiseWatch: self._watch,
             PromiseUnwatch: self._unwatch,
             PromiseAnnounce: self._apply_for_broker,
+            PromiseOccur: self._apply_for_broker,
             PromiseRegisterListener: self._register_listener,
             GroupsGet: self._report,
             TaskPreload: self._read,
@@ -116,7 +119,7 @@ class RequestHandlers:
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
-        if self._ownership is not None and not self._ownership.has(command):
+        if self._own.map is not None and self._own.refuses(session, command):
             text = "the slot is another broker's: ask that one"
             self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
             return

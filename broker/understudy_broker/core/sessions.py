@@ -38,7 +38,7 @@ class Session:
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
         "concurrency", "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes",
-        "watches", "sequence",
+        "watches", "sequence", "refused_slots",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -66,6 +66,8 @@ class Session:
         self.watches: set[str] = set()
         #: numbers of the frames on this connection; None: the peer does not number its own
         self.sequence: FrameSequence | None = None
+        #: slots of requests that were refused because another broker has them; None: none was
+        self.refused_slots: set[int] | None = None
 
 
 def check_hello(hello: Hello, config: BrokerConfig) -> str | None:

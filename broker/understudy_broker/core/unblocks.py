@@ -7,10 +7,13 @@ address names a group (any connected peer of it will do, a preferred one first) 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import Unblock
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.records import PromiseRecord
+from understudy_store.slots import slot_of
 
 
 class Unblocks:
@@ -45,6 +48,12 @@ class Unblocks:
         if not owed:
             del self.owed[group]
         return True
+
+    def forget(self, slots: Collection[int]) -> None:
+        """Owe nothing about promises of these slots any more."""
+        keys = [key for owed in self.owed.values() for key in owed if slot_of(key[0]) in slots]
+        for id_, address in keys:
+            self.acknowledge(id_, address)
 
     def route(self, address: str, sessions: Sessions) -> Session | None:
         """Return the connected peer that an address means at this moment; None if none is."""

@@ -6,9 +6,10 @@ asks again (semantics: Ours, on top, watching).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from understudy_broker.core.sessions import Session
+from understudy_store.slots import slot_of
 
 
 class Watches:
@@ -44,6 +45,11 @@ class Watches:
     def drop(self, session: Session) -> None:
         """End all watches of a session, because its connection is gone."""
         self.remove(session, list(session.watches))
+
+    def forget(self, slots: Collection[int]) -> None:
+        """End all watches on promises of these slots; another broker has them from now on."""
+        for id_ in [each for each in self._watchers if slot_of(each) in slots]:
+            self.settle(id_)
 
     def settle(self, id_: str) -> dict[Session, None] | None:
         """End all watches on a promise; return the sessions that had one."""

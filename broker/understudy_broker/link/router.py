@@ -24,7 +24,7 @@ import zmq
 from understudy_broker.link.connection import LinkConnection
 from understudy_broker.link.link import Link
 from understudy_broker.link.routing import Routing
-from understudy_broker.link.session import LinkSession
+from understudy_broker.link.session import LinkSession, OnReply
 from understudy_broker.protocol.messages import (
     AnyCommand,
     Hello,
@@ -32,6 +32,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.protocol.placement import owners, slots_concerned
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 
 #: how long a request for a slot that nobody owns waits until it is tried again
@@ -61,6 +62,12 @@ class PeerPort(Protocol):
 
     def is_busy(self) -> bool:
         """Return whether this peer holds tasks or waits for settlements."""
+
+    def on_map(self, link: Link, slots: SlotMap) -> None:
+        """Take a map of slots, newer or not, as the broker of a link tells it."""
+
+    def minds_moves(self) -> bool:
+        """Return whether a broker is to be joined anew to which more slots have come."""
 
     def leaves(self) -> bool:
         """Return whether this peer leaves in order, if its links end now."""
@@ -93,6 +100,8 @@ class Router:
         #: of the first broker that answered; the others must have the same
         self._deployment: str | None = None
         self._scopes: dict[Link, trio.CancelScope] = {}
+        #: the slots of the broker of each link, as it has said itself
+        self._slots_at: dict[Link, frozenset[int]] = {}
         #: set while requests wait for an owner of their slot
         self._retry_needed = trio.Event()
         first = self._new_link(url)
@@ -152,8 +161,8 @@ class Router:
             backlog_max=self._backlog_max,
             is_busy=peer.is_busy,
             check_welcome=lambda welcome: self._check_welcome(link, welcome),
-            on_slots=self._take_map,
-            on_moved=lambda command, on_reply: self._routing.moved(link, command, on_reply),
+            on_slots=lambda slots: self._on_slots(link, slots),
+            on_moved=lambda command, on_reply: self._on_moved(link, command, on_reply),
         )
         link = Link(
             LinkConnection(
@@ -193,6 +202,7 @@ class Router:
             with trio.CancelScope() as self._scopes[link]:
                 await link.run()
         finally:
+            self._slots_at.pop(link, None)
             self._peer.on_gone(link)
 
     def _on_messages(self, link: Link, messages: list[ToPeer]) -> None:
@@ -201,13 +211,42 @@ class Router:
 
     def _on_connected(self, link: Link, welcome: Welcome) -> None:
         if welcome.slots is not None:
+            self._slots_at[link] = _slots_of(welcome.slots, welcome.broker)
             self._take_map(welcome.slots, welcome.broker)
         if self._deployment is None:
             # From now on, a broker that answers in the place of this one is no substitute.
             self._deployment = welcome.deployment
         self._peer.on_connected(link, welcome)
+        self._routing.retry()
 
     # The map -------------------------------------------------------------------------------------
+
+    def _on_slots(self, link: Link, slots: SlotMap) -> None:
+        """Take a map that a broker tells; join that broker anew if more slots have come to it.
+
+        The new hello has the claims of the tasks in these slots, and what this peer watches in them
+        is asked for again. Only the broker itself knows when it has them.
+        """
+        self._take_map(slots)
+        self._peer.on_map(link, slots)
+        before = self._slots_at.get(link)
+        welcome = link.connection.session.welcome
+        if before is None or welcome is None:
+            return
+        self._slots_at[link] = now_there = _slots_of(slots, welcome.broker)
+        come = now_there - before
+        if come and (self._peer.minds_moves() or self._routing.waits_for(come)):
+            link.rejoin()
+
+    def _on_moved(self, link: Link, command: AnyCommand, on_reply: OnReply) -> None:
+        """Let a command that was refused go to another broker, or wait.
+
+        A broker that has said that it has the slot, and refuses, has refused an earlier command in
+        this session: only in a new one it can be sure of their order.
+        """
+        self._routing.moved(link, command, on_reply)
+        if not self._slots_at.get(link, frozenset()).isdisjoint(slots_concerned(command)):
+            link.rejoin()
 
     def _take_map(self, slots: SlotMap, broker: str | None = None) -> None:
         """Route by a newer map. Links are opened and ended on the loop's thread."""
@@ -247,6 +286,10 @@ class Router:
             await trio.sleep(RETRY_S)
             if self._routing.retry():
                 self._retry_needed.set()
+
+
+def _slots_of(slots: SlotMap, broker: str) -> frozenset[int]:
+    return frozenset(slot for slot, name in enumerate(owners(slots)) if name == broker)
 
 
 @asynccontextmanager

@@ -15,8 +15,10 @@ at a broker for slots which it has lost, because that broker may be dead. They m
 performed all the same, which is harmless: every request may be repeated.
 
 Requests for one slot keep their order: a map moves all of them at once, the oldest first, and those
-that come later go to the new broker by the same map. Requests for different slots have no order
-between brokers.
+that come later go to the new broker by the same map. As long as one of them waits here, those that
+come later wait behind it. When a broker refuses one, it refuses all that come after it in the same
+session, so these are taken back and wait, too, until the peer has joined that broker anew or
+another one has the slot. Requests for different slots have no order between brokers.
 
 A watch of promises in slots of several brokers becomes one watch for each, and of a fence only the
 part of its task's slot is sent as a fence (`split_fence`). A search, and the report
@@ -25,7 +27,7 @@ on groups, ask all brokers; `merging` makes one answer of theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -40,7 +42,13 @@ from understudy_broker.protocol.messages import (
     Response,
     SlotMap,
 )
-from understudy_broker.protocol.placement import FOR_ALL, WATCHES, owners, slot_concerned
+from understudy_broker.protocol.placement import (
+    FOR_ALL,
+    WATCHES,
+    owners,
+    slot_concerned,
+    slots_concerned,
+)
 from understudy_store.commands import Reply, TaskFence
 from understudy_store.slots import slot_of
 
@@ -96,8 +104,9 @@ class Routing(Generic[P]):
         self._port_of: list[P | None] = []
         #: a broker of the map has no port yet
         self._lacks_ports = False
-        #: requests that no port is for at the moment, oldest first
+        #: requests that no port is for at the moment, oldest first, and their slots
         self._waiting: list[tuple[AnyCommand, OnReply]] = []
+        self._waiting_slots: set[int] = set()
         self._waiting_max = waiting_max
         self._on_waiting = on_waiting
 
@@ -218,7 +227,9 @@ class Routing(Generic[P]):
             self._wait(command, on_reply)
 
     def _send(self, port: P | None, command: AnyCommand, on_reply: OnReply) -> None:
-        if port is not None:
+        if port is not None and not (
+            self._waiting_slots and self.waits_for(slots_concerned(command))
+        ):
             port.request(command, on_reply)
         elif len(self._waiting) < self._waiting_max:
             self._wait(command, on_reply)
@@ -231,27 +242,36 @@ class Routing(Generic[P]):
     def moved(self, port: P, command: AnyCommand, on_reply: OnReply) -> None:
         """Send a command again that was not performed at a port, because the slot is not there.
 
-        If the map still says that it is, a newer one is on its way, and the command waits for it.
+        If the map still says that it is, a newer one is on its way, and the command waits for it,
+        with those about the same slot that were sent after it.
         """
+        slots = frozenset(slots_concerned(command))
+        # They were counted before, so they have their places.
+        self._wait(command, on_reply)
+        for later in port.take_back(lambda each: not slots.isdisjoint(slots_concerned(each))):
+            self._wait(*later)
         if self._sole is None and self._is_misplaced(port, command):
-            self.request(command, on_reply)
-        else:
-            # It was counted before, so it has its place.
-            self._wait(command, on_reply)
+            self.retry()
+
+    def waits_for(self, slots: Iterable[int]) -> bool:
+        """Return whether requests about some of these slots wait here."""
+        return not self._waiting_slots.isdisjoint(slots)
 
     def _wait(self, command: AnyCommand, on_reply: OnReply) -> None:
         self._waiting.append((command, on_reply))
+        self._waiting_slots.update(slots_concerned(command))
         self._on_waiting()
 
     def retry(self) -> bool:
         """Send the waiting requests again; return whether some still wait."""
         waiting, self._waiting = self._waiting, []
+        self._waiting_slots = set()
         for count, (command, on_reply) in enumerate(waiting):
             try:
                 self.request(command, on_reply)
             except LinkFullError:
-                self._waiting += waiting[count:]
-                self._on_waiting()
+                for left in waiting[count:]:
+                    self._wait(*left)
                 break
         return bool(self._waiting)
 

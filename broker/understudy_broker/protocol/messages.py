@@ -19,6 +19,7 @@ import msgspec
 from understudy_store.commands import (
     PromiseAnnounce,
     PromiseCreate,
+    PromiseOccur,
     PromiseRegisterListener,
     Reply,
     StoreCommand,
@@ -121,7 +122,7 @@ AnyCommand: TypeAlias = (
 )
 
 #: commands of brokers among themselves: see `core.between_slots`
-SlotCommand: TypeAlias = PromiseAnnounce | PromiseRegisterListener
+SlotCommand: TypeAlias = PromiseAnnounce | PromiseOccur | PromiseRegisterListener
 
 # Peer to broker ----------------------------------------------------------------------------------
 

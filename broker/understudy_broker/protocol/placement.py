@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import groupby
 from typing import Final
@@ -25,7 +25,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskSearch,
 )
-from understudy_store.slots import SLOTS, slot_of
+from understudy_store.slots import SLOTS, slot_of, slots_of
 
 #: commands that concern all brokers: no id says which
 FOR_ALL: Final = (PromiseSearch, TaskSearch, ScheduleSearch, GroupsGet, TaskHeartbeat)
@@ -70,6 +70,23 @@ def slot_concerned(command: AnyCommand) -> int | None:
     return None if id_ is None else slot_of(id_)
 
 
+def slots_concerned(command: AnyCommand) -> Iterable[int]:
+    """Return the slots in which a command is performed; none, if it concerns all brokers.
+
+    Examples
+    --------
+    >>> from understudy_store.commands import PromiseSearch
+    >>> [*slots_concerned(PromiseWatch(("order-7", "order-8")))]
+    [9, 153]
+    >>> [*slots_concerned(PromiseSearch())]
+    []
+    """
+    if isinstance(command, WATCHES):
+        return slots_of(command.ids)
+    slot = slot_concerned(command)
+    return () if slot is None else (slot,)
+
+
 def owners(slots: SlotMap) -> list[str | None]:
     """Return the name of the broker that owns each slot; None: nobody does.
 
@@ -81,20 +98,6 @@ def owners(slots: SlotMap) -> list[str | None]:
         name = slots.brokers[place][0] if known else None
         names += [name] * (min(last + 1, SLOTS) - len(names))
     return names + [None] * (SLOTS - len(names))
-
-
-class Ownership:
-    """The slots of one broker, where several share them."""
-
-    def __init__(self, slots: SlotMap, broker: str) -> None:
-        self._has = [name == broker for name in owners(slots)]
-
-    def has(self, command: AnyCommand) -> bool:
-        """Return whether a command concerns this broker's slots only, or all brokers."""
-        if isinstance(command, WATCHES):
-            return all(self._has[slot_of(id_)] for id_ in command.ids)
-        slot = slot_concerned(command)
-        return slot is None or (0 <= slot < SLOTS and self._has[slot])
 
 
 def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:
@@ -125,12 +128,23 @@ def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:
         room[place] -= 1
         if not room[place]:
             del room[place]
+    return SlotMap(version, ordered, runs_of(places))
+
+
+def runs_of(places: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return the place of each slot as runs of equal ones, as a `SlotMap` has them.
+
+    Examples
+    --------
+    >>> runs_of([0, 0, 1, 0])
+    ((1, 0), (2, 1), (3, 0))
+    """
     runs: list[tuple[int, int]] = []
     last = -1
     for place, run in groupby(places):
         last += len(list(run))
         runs.append((last, place))
-    return SlotMap(version, ordered, tuple(runs))
+    return tuple(runs)
 
 
 def _weight(name: str, slot: int) -> bytes:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.deployment import share_of
 from understudy_broker.errors import BrokerError
 from understudy_broker.process import (
     StopSignals,
@@ -78,6 +79,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
                     settings.accept_lost_journal,
                     lambda text: log("warning", text, {}),
                     lambda: stopper.requested,
+                    share_of(settings.broker_config(), settings.store),
                 ),
             )
             try:
@@ -160,11 +162,17 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         )
         log("warning", text, {})
 
+    config = settings.broker_config()
+
     def on_started(address: str) -> None:
         text = (
             f"understudy broker {_version()} listening on {address}, "
             f"store {store.description}, process {os.getpid()}"
         )
+        if config.slots is not None:
+            text += f", broker {config.name}"
+            if config.deployment:
+                text += f" of the deployment {config.deployment}"
         log("info", text, {})
         tune_collection()
         gc.enable()
@@ -176,7 +184,7 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         return
     await serve(
         store,
-        _within_descriptors(settings.broker_config(), log),
+        _within_descriptors(config, log),
         settings.listen,
         stop=stop,
         log=log,

@@ -14,6 +14,7 @@ import zmq
 
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.deployment import share_of
 from understudy_broker.errors import BrokerStartError, ClockError
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.server import serve
@@ -134,8 +135,11 @@ class EmbeddedBroker:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
-        tell = Opening(tell=lambda text: self._log("warning", text, {}))
-        store = open_store(self._store_url, tell)
+        opening = Opening(
+            tell=lambda text: self._log("warning", text, {}),
+            share=share_of(self._config, self._store_url),
+        )
+        store = open_store(self._store_url, opening)
         try:
             if store.snapshot.now:
                 self._check_clock(store.snapshot)

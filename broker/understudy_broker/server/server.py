@@ -16,8 +16,9 @@ loop reads no more frames until the commit is done; peers then wait, as their so
 once and sends nothing more: no peer is told what may not be there. `serve` raises the reason. The
 store may also fail by itself, while it brings older commits to its file; it then wakes the loop.
 
-**Stopping in order.** A batch under way is committed, and its messages are sent; peers are told
-that this broker leaves. Requests that were not performed are asked again by their peers.
+**Stopping in order.** A broker of a shared store first gives its slots to the others. Then a batch
+under way is committed, and its messages are sent; peers are told that this broker leaves. Requests
+that were not performed are asked again by their peers.
 
 What is not perfect
 ===================
@@ -28,6 +29,7 @@ broker's limit; further processors serve the nodes, SQLite's file and ZeroMQ's o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -44,6 +46,7 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Frame
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.logs import Log, log_to_logging
+from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.socket import Pause
@@ -80,16 +83,23 @@ class Server:
         machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
+        #: None: no other broker has the store open
+        self._sharing: Sharing | None = None
         self._store = store
         self._transport = transport
         self._log = log
         self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
+        self._leave_until = math.inf
         self._commits = GroupCommit(store, self._core, self._wake)
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
         if config.slots is not None:
             self.slot_link = SlotLink(config, log, transport.wake)
+        if store.share is not None:
+            self._sharing = Sharing(store, store.share, self._core, self._clock, log, self._wake)
+            assert self.slot_link is not None
+            self.slot_link.on_other_map = self._sharing.on_other_map
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
@@ -106,14 +116,25 @@ class Server:
         await self._transport.drive(self._turn)
 
     def request_stop(self) -> None:
-        """End `run` after the turn that is under way."""
+        """End `run` after the turn that is under way, or once others have the slots."""
         self._stopping = True
+        if self._sharing is not None:
+            self._sharing.leave()
+            self._leave_until = trio.current_time() + LEAVE_S
         self._transport.wake()
 
+    @property
+    def _may_stop(self) -> bool:
+        sharing = self._sharing
+        return sharing is None or sharing.has_left or trio.current_time() >= self._leave_until
+
     def _turn(self) -> Pause | None:
-        if self._stopping:
+        if self._stopping and self._may_stop:
             return None
         self._take_answers()
+        if self._sharing is not None:
+            self._sharing.turn()
+            self._core.held = not self._sharing.is_fresh
         self._compare_clocks()
         now = self._clock()
         if self._commits.batch is not None and self._core.full:
@@ -127,7 +148,7 @@ class Server:
         due_at = self._step(now)
         if self.slot_link is not None:
             self.slot_link.send(self._core.take_requests(now))
-        timeout_s = PAUSE_MAX_S
+        timeout_s = PAUSE_MAX_S if not (self._core.held or self._stopping) else STALE_S
         if due_at is not None:
             timeout_s = min(timeout_s, max(0, due_at - self._clock()) / 1000)
         self._has_waiting = self._transport.has_waiting

@@ -1,7 +1,9 @@
 """Settings of the broker: defaults < TOML file < environment < flags.
 
-The file is ``--config``, or ``understudy.toml`` in the working directory if that exists; its table
-is ``[broker]``. The environment names are ``UNDERSTUDY_BROKER__LISTEN`` and so on.
+The file is ``--config``, or ``understudy.toml`` in the working directory if that exists. It has one
+table ``[broker]``, or a table ``[[broker]]`` for each broker of a deployment, of which ``--name``
+picks one (`understudy_broker.deployment`). The environment names are ``UNDERSTUDY_BROKER__LISTEN``
+and so on.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,10 +23,25 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from understudy_broker.address import DEFAULT_ADDRESS, check_address, is_reachable_by_others
+from understudy_broker.address import (
+    DEFAULT_ADDRESS,
+    check_address,
+    connect_address,
+    is_any_interface,
+    is_reachable_by_others,
+)
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.deployment import (
+    MIXED_STORES,
+    BrokerTable,
+    DeploymentError,
+    is_database,
+    read_deployment,
+)
 from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
+from understudy_broker.protocol.messages import SlotMap
+from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
@@ -48,8 +65,15 @@ class BrokerSettings(BaseSettings):
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
+    #: The name of the broker among those of its deployment; None: it is made of the process id.
+    #: With a name, it shares a PostgreSQL database with others; without one it has it for itself.
+    name: str | None = None
     #: ZeroMQ address for nodes and clients; with port 0 the system chooses a free one
     listen: str = DEFAULT_ADDRESS
+    #: where peers reach the broker, for the map of a deployment; None: as `listen` says
+    address: str | None = None
+    #: names the deployment; all its brokers have the same
+    deployment: str | None = None
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
     #: ``postgresql://user@host/database``
     store: str = "sqlite:///understudy.db"
@@ -93,10 +117,18 @@ class BrokerSettings(BaseSettings):
     #: bytes that wait for one peer to read them; beyond, the peer is dropped
     outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
+    #: which broker has which slots; no setting, because it follows from the tables of all brokers
+    _slots: SlotMap | None = PrivateAttr(None)
+
     @field_validator("listen")
     @classmethod
     def _listen(cls, value: str) -> str:
         return check_address(value)
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        return None if value is None else check_address(value, port_min=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> BrokerSettings:
@@ -133,12 +165,30 @@ class BrokerSettings(BaseSettings):
         """True if other machines can connect."""
         return is_reachable_by_others(self.listen)
 
+    def sharing(self, slots: SlotMap | None) -> Self:
+        """Return the same settings for a broker that has its part of the slots."""
+        settings = self.model_copy()
+        settings._slots = slots
+        return settings
+
+    @property
+    def shares_database(self) -> bool:
+        """True if other brokers may have the same store open, each with slots of its own."""
+        return self.name is not None and is_database(self.store)
+
     def broker_config(self) -> BrokerConfig:
         """Return the configuration of the core."""
+        slots = self._slots
+        if self.shares_database:
+            assert self.name is not None
+            # It has no slots until the database says so.
+            slots = SlotMap(0, ((self.name, self.address or connect_address(self.listen)),), ())
         lease_ttl_ms = round(self.lease_ttl_s * 1000)
         beat_ms = lease_ttl_ms // 4 if self.beat_s is None else round(self.beat_s * 1000)
         return BrokerConfig(
-            name=f"broker-{os.getpid()}",
+            name=self.name or f"broker-{os.getpid()}",
+            deployment=self.deployment or "",
+            slots=slots,
             lease_ttl_ms=lease_ttl_ms,
             beat_ms=beat_ms,
             stall_max_ms=round(self.stall_max_s * 1000),
@@ -164,7 +214,8 @@ def load_settings(
     config
         A TOML file; None: ``understudy.toml`` in the working directory, if there is one.
     flags
-        Settings given on the command line; None as a value: not given.
+        Settings given on the command line; None as a value: not given. `name` picks the table of
+        the file, as UNDERSTUDY_BROKER__NAME does.
 
     Raises
     ------
@@ -172,59 +223,143 @@ def load_settings(
         A setting is wrong or unknown, or the file cannot be read.
     """
     path = Path(config) if config is not None else Path(DEFAULT_FILE)
-    table = _read_table(path) if config is not None or path.is_file() else {}
+    raw = _read_file(path) if config is not None or path.is_file() else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+    wanted = given.get("name") or os.environ.get(ENV_PREFIX + "NAME")
+    found = _find_table(raw, None if wanted is None else str(wanted), path)
+    sources = _Sources(given, found.settings, path)
     # Clients look for their broker there, so it listens there unless told otherwise.
     url = os.environ.get(URL_ENV)
     if (
         url
         and "," in url
-        and "listen" not in {**table, **given}
+        and "listen" not in {**found.settings, **given}
         and not os.environ.get(ENV_PREFIX + "LISTEN")
     ):
         raise SettingsError(
             f"{URL_ENV} names several brokers ({url}): say with --listen, or with listen in the "
             "file, at which address this one listens"
         )
-    file = {"listen": url, **table} if url else table
+    file = {"listen": url, **found.settings} if url else found.settings
     try:
         # Of any types: pydantic checks them.
-        return BrokerSettings(_file=file, **given)  # type: ignore[call-arg, arg-type]
+        settings = BrokerSettings(_file=file, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
-        raise SettingsError(_explain(error, given, table, path)) from None
+        raise SettingsError(_explain(error, sources)) from None
+    is_here = found.broker is not None or found.settings.get("name") == wanted
+    if wanted is not None and not is_here and not settings.shares_database:
+        # It would own all slots, and take what belongs to the brokers of the deployment.
+        reason = f"{path} has no [[broker]] tables" if path.is_file() else f"{path} is missing"
+        raise SettingsError(
+            f"there is no broker {str(wanted)!r}: {reason}. Name the file that has them with "
+            "--config, start the broker without a name, or name a PostgreSQL store that it shares"
+        )
+    if found.slots is not None:
+        assert found.broker is not None
+        _check_agreed(settings, found.broker, sources)
+    if settings.shares_database:
+        _check_reachable(settings, sources)
+    return settings.sharing(found.slots)
 
 
-def _read_table(path: Path) -> dict[str, Any]:
+# The file ----------------------------------------------------------------------------------------
+
+
+class _Found(NamedTuple):
+    """The settings that a file has for this broker.
+
+    Attributes
+    ----------
+    broker, slots
+        Its ``[[broker]]`` table, and the map of slots if there are several such tables.
+    """
+
+    settings: dict[str, Any]
+    broker: BrokerTable | None = None
+    slots: SlotMap | None = None
+
+
+def _read_file(path: Path) -> object:
+    """Return what a file has under ``broker``: a table, an array of tables, or something wrong."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("broker", {})
+        return tomllib.loads(path.read_text(encoding="utf-8")).get("broker", {})
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    if not isinstance(table, dict):
-        raise SettingsError(f"{path}: 'broker' must be a table: [broker]")
-    return table
 
 
-def _explain(
-    error: ValidationError, flags: Mapping[str, object], table: Mapping[str, object], path: Path
-) -> str:
+def _find_table(raw: object, wanted: str | None, path: Path) -> _Found:
+    """Return the settings of the broker of this name."""
+    if isinstance(raw, dict):
+        return _Found(raw)
+    try:
+        deployment = read_deployment(raw)
+        broker = deployment.pick(wanted)
+    except DeploymentError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    return _Found(broker.settings, broker, deployment.slots)
+
+
+def _check_agreed(settings: BrokerSettings, broker: BrokerTable, sources: _Sources) -> None:
+    """Check that neither flags nor the environment changed what all brokers must agree on."""
+    for name in ("listen", "address", "deployment"):
+        moves_freely = name == "listen" and broker.has_address
+        if getattr(settings, name) != broker.settings[name] and not moves_freely:
+            raise SettingsError(
+                f"setting {name!r}{sources.source_of(name)}: the brokers of a deployment agree on "
+                f"it by the tables of their file, so remove it there and change {sources.path}"
+            )
+    if is_database(settings.store):
+        raise SettingsError(f"setting 'store'{sources.source_of('store')}: {MIXED_STORES}")
+
+
+def _check_reachable(settings: BrokerSettings, sources: _Sources) -> None:
+    """Check that the others can be told where this broker is."""
+    assert settings.name is not None
+    try:
+        check_name(settings.name, "it")
+    except InvalidAddressError as error:
+        raise SettingsError(f"setting 'name'{sources.source_of('name')}: {error}") from None
+    if settings.address is not None:
+        return
+    if is_any_interface(settings.listen) or settings.listen.endswith(":0"):
+        raise SettingsError(
+            f"setting 'listen'{sources.source_of('listen')}: it is {settings.listen!r}, so say "
+            "where the other brokers and all peers reach this one, by the setting address, as in "
+            "--set address=tcp://10.0.0.5:5577, and let it have a port of its own"
+        )
+
+
+# Errors ------------------------------------------------------------------------------------------
+
+
+class _Sources(NamedTuple):
+    """The sources of the settings, to say where a wrong one came from."""
+
+    flags: Mapping[str, object]
+    table: Mapping[str, object]
+    path: Path
+
+    def source_of(self, name: str) -> str:
+        """Return the source of a setting in brackets; nothing if it has its default."""
+        variable = ENV_PREFIX + name.upper()
+        if name in self.flags:
+            return f" (flag --{name.replace('_', '-')})"
+        if os.environ.get(variable):
+            return f" (environment {variable})"
+        if name in self.table:
+            return f" ({self.path})"
+        if name == "listen" and os.environ.get(URL_ENV):
+            return f" (environment {URL_ENV})"
+        return ""
+
+
+def _explain(error: ValidationError, sources: _Sources) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(map(str, problem["loc"]))
-        variable = ENV_PREFIX + name.upper()
-        if not name:
-            source = ""
-        elif name in flags:
-            source = f" (flag --{name.replace('_', '-')})"
-        elif os.environ.get(variable):
-            source = f" (environment {variable})"
-        elif name in table:
-            source = f" ({path})"
-        elif name == "listen" and os.environ.get(URL_ENV):
-            source = f" (environment {URL_ENV})"
-        else:
-            source = ""
+        source = sources.source_of(name) if name else ""
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(BrokerSettings.model_fields))

@@ -27,6 +27,7 @@ from understudy_broker.protocol.messages import (
     Hello,
     Refused,
     SlotCommand,
+    SlotMap,
     ToPeer,
     Welcome,
 )
@@ -55,6 +56,8 @@ class SlotLink:
         #: of this broker
         self._url = dict(config.slots.brokers)[config.name]
         self._boot = secrets.token_hex(4)
+        #: called with each map that a broker tells; None: nobody wants to know
+        self.on_other_map: Callable[[SlotMap], None] | None = None
         self._router: Router | None = None
         #: sent to no router yet, and those that have no answer
         self._waiting: list[SlotCommand] = []
@@ -149,6 +152,15 @@ class SlotLink:
 
     def is_busy(self) -> bool:
         """Return False: only unanswered requests are at stake, and a link knows of those."""
+        return False
+
+    def on_map(self, _link: Link, slots: SlotMap) -> None:
+        """Pass on the map that another broker tells."""
+        if self.on_other_map is not None:
+            self.on_other_map(slots)
+
+    def minds_moves(self) -> bool:
+        """Return False: a broker holds no tasks of others, and watches nothing."""
         return False
 
     def leaves(self) -> bool:

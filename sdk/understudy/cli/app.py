@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
     "groups": "understudy.cli.commands.groups",
+    "brokers": "understudy.cli.commands.brokers",
+    "slots": "understudy.cli.commands.slots",
     "promises": "understudy.cli.commands.promises",
     "tasks": "understudy.cli.commands.tasks",
     "schedules": "understudy.cli.commands.schedules",

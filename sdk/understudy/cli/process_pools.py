@@ -10,9 +10,12 @@ from typing import Final
 import trio
 
 from understudy.cli.client import Client
-from understudy.errors import innermost
+from understudy.cli.deployment import read_statuses
+from understudy.errors import BrokerUnavailableError, innermost
 from understudy_actors.processes import LinePrinter, Pool, ProcessSpec, open_pool
+from understudy_broker.link.merging import merge_reports
 from understudy_broker.process import is_repeated, signals_to_handle
+from understudy_broker.protocol.messages import GroupsReport
 
 #: seconds in which a broker must answer after its start
 BROKER_START_S: Final = 30.0
@@ -97,6 +100,11 @@ async def wait_for_broker(client: Client) -> None:
     await trio.to_thread.run_sync(client.connect, BROKER_START_S, abandon_on_cancel=True)
 
 
+async def wait_for_all_brokers(client: Client) -> None:
+    """Wait until every broker of the deployment answers, once one has; raises as above."""
+    await trio.to_thread.run_sync(client.groups, abandon_on_cancel=True)
+
+
 async def wait_for_nodes(pool: Pool, client: Client, wanted: Mapping[str, int], say: Say) -> None:
     """Wait until each group has its nodes. Nodes that this pool does not run do not count.
 
@@ -107,7 +115,7 @@ async def wait_for_nodes(pool: Pool, client: Client, wanted: Mapping[str, int], 
     """
     said_at = trio.current_time()
     while True:
-        report = await trio.to_thread.run_sync(client.groups, abandon_on_cancel=True)
+        report = await trio.to_thread.run_sync(_read_groups, client, abandon_on_cancel=True)
         ours = {process.pid for process in pool.statistics().processes}
         joined = {
             group.name: sum(node.os_pid in ours for node in group.nodes) for group in report.groups
@@ -123,6 +131,19 @@ async def wait_for_nodes(pool: Pool, client: Client, wanted: Mapping[str, int], 
             )
             say(f"still waiting at {client.url} for: {', '.join(counts)}")
         await trio.sleep(_POLL_S)
+
+
+def _read_groups(client: Client) -> GroupsReport:
+    """Return the groups of all brokers, or of those that answer if others are away."""
+    try:
+        return client.groups()
+    except BrokerUnavailableError:
+        # The nodes are connected to the others too, so they need not wait for this one.
+        reports = [status.report for status in read_statuses(client.url)]
+        answers = [report for report in reports if report is not None]
+        if not answers:
+            raise
+        return merge_reports(answers)
 
 
 def count(number: int, noun: str) -> str:

@@ -25,6 +25,7 @@ from understudy_broker.protocol.messages import (
     Hello,
     PeerKind,
     Settled,
+    SlotMap,
     ToPeer,
     Welcome,
 )
@@ -208,6 +209,13 @@ class Peer:
         """Return whether a task or a watch here would be delayed if a broker fell silent."""
         node = self._node
         return bool(self._requests.watches) or (node is not None and bool(node.core.activations))
+
+    def on_map(self, link: Link, slots: SlotMap) -> None:
+        """Do nothing: the router follows the map."""
+
+    def minds_moves(self) -> bool:
+        """Return whether tasks or watches of this peer may be in slots that move."""
+        return self.serving or self.is_busy()
 
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Take in the terms of a new session."""

@@ -39,6 +39,21 @@ def _never() -> bool:
     return False
 
 
+class Share(NamedTuple):
+    """A broker's part in a store that several brokers have open at a time.
+
+    Attributes
+    ----------
+    name
+        Of this broker; no other that lives has it. It decides which slots the broker is given.
+    address
+        Where peers reach it.
+    """
+
+    name: str
+    address: str
+
+
 class Opening(NamedTuple):
     """The wishes of a store's owner when the store is opened.
 
@@ -53,11 +68,14 @@ class Opening(NamedTuple):
     is_unwanted
         Returns whether the store is not to be opened any more. Asked now and then while the opening
         waits for another program; `OpeningStoppedError` ends it then.
+    share
+        Open the store beside other brokers, each with slots of its own. None: for this one alone.
     """
 
     accept_lost_journal: bool = False
     tell: Callable[[str], object] = _ignore
     is_unwanted: Callable[[], bool] = _never
+    share: Share | None = None
 
 
 #: without any wish

@@ -38,6 +38,11 @@ def open_engine(url: str, opening: Opening = OPENING) -> Engine:
     if not separator:
         scheme = "memory" if url == "memory" else "sqlite"
     opener = ENGINES.get(scheme)
+    if opening.share is not None and opener not in (None, _open_postgres):
+        raise StoreAddressError(
+            f"{_shown(url)!r} cannot be shared by several brokers: use a store over PostgreSQL, "
+            "'postgresql://user@host/database', or leave the broker's name out"
+        )
     engine = None if opener is None else opener(url, opening)
     if engine is None:
         raise StoreAddressError(
@@ -91,6 +96,10 @@ def _open_postgres(url: str, opening: Opening) -> Engine:
             "a store over PostgreSQL needs a driver that is not installed here "
             f"({error}): pip install 'understudy[postgres]'"
         ) from error
+    if opening.share is not None:
+        from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
+
+        return SharedPostgresEngine(url, opening)
     from understudy_store.engines.postgres.engine import PostgresEngine
 
     return PostgresEngine(url, opening)

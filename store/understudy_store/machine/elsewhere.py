@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from understudy_store.machine import packed
 from understudy_store.machine.live import Task
 from understudy_store.machine.state import State
 from understudy_store.records import DETACHED, TAG_BRANCH, TAG_PARENT, TAG_SCOPE
@@ -59,11 +60,36 @@ def forget(s: State, task: Task) -> None:
     """Note that a task waits for nothing elsewhere any more, or leaves memory."""
     awaits, task.awaits = task.awaits, None
     for awaited in awaits or ():
-        awaiters = s.awaiters_elsewhere.get(awaited)
-        if awaiters is not None:
-            awaiters.pop(task.id, None)
-            if not awaiters:
-                del s.awaiters_elsewhere[awaited]
+        _leave(s, awaited, task.id)
+
+
+def _leave(s: State, awaited: str, awaiter: str) -> None:
+    awaiters = s.awaiters_elsewhere[awaited]
+    del awaiters[awaiter]
+    if not awaiters:
+        del s.awaiters_elsewhere[awaited]
+
+
+def awaiters(s: State, awaited: str, slot: int) -> list[str]:
+    """Return the tasks of a slot that wait for a promise elsewhere."""
+    return [each for each in s.awaiters_elsewhere.get(awaited, ()) if slot_of(each) == slot]
+
+
+def take_awaiters(s: State, awaited: str, slot: int) -> list[Task]:
+    """Return the tasks of a slot that wait for a promise elsewhere; they do so no longer."""
+    s.asked.pop((awaited, slot), None)
+    tasks: list[Task] = []
+    for awaiter in awaiters(s, awaited, slot):
+        waiting = packed.get(s, awaiter)
+        assert waiting is not None
+        task = waiting.task
+        assert task is not None
+        assert task.awaits is not None
+        del task.awaits[awaited]
+        s.dirty[awaiter] = waiting
+        _leave(s, awaited, awaiter)
+        tasks.append(task)
+    return tasks
 
 
 def ask(s: State, promise_id: str, slot: int) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from understudy_store.machine import elsewhere, task_moves
+from understudy_store.machine import elsewhere, schedules, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.packed import unpack
 from understudy_store.machine.state import State, unlink
@@ -32,19 +32,23 @@ from understudy_store.machine.transitions import HOLDS
 from understudy_store.slots import slot_of, slots_of
 
 
-def expel(s: State, slots: Collection[int]) -> None:
-    """Forget everything of `slots`; see `Machine.expel` for when that is allowed."""
+def expel(s: State, slots: Collection[int]) -> list[str]:
+    """Forget everything of `slots`; see `Machine.expel`."""
     wanted = frozenset(slots)
     _check_settled(s, wanted)
+    offered: list[str] = []
     for promise_id in _within(wanted, s.promises):
-        _forget(s, s.promises.pop(promise_id))
+        promise = s.promises.pop(promise_id)
+        if promise.task is not None and HOLDS.get(promise.task.state) == "offer":
+            offered.append(promise_id)
+        _forget(s, promise)
     for promise_id in _within(wanted, s.packed):
         _forget(s, unpack(promise_id, s.packed.pop(promise_id)))
     for key in [key for key in s.unblocks if slot_of(key[0]) in wanted]:
         del s.unblocks[key]
     for schedule_id in _within(wanted, s.schedules):
         schedule = s.schedules.pop(schedule_id)
-        s.occurrences.disarm(schedule.next_run_at + s.ahead, schedule_id)
+        schedules.disarm(s, schedule, s.ahead)
     for asked in [key for key in s.asked if key[1] in wanted]:
         del s.asked[asked]
     _forget_holders(s)
@@ -54,6 +58,7 @@ def expel(s: State, slots: Collection[int]) -> None:
             del ids[promise_id]
     for promise_id in _within(wanted, s.pinned):
         s.pinned.remove(promise_id)
+    return offered
 
 
 def _check_settled(s: State, slots: Collection[int]) -> None:
@@ -74,6 +79,7 @@ def _check_settled(s: State, slots: Collection[int]) -> None:
         left = _within(slots, ids)
         assert not left, f"{what} of slots that are expelled, to be taken before: {left[:3]}"
     asks = [promise_id for promise_id, slot in s.asks if slot in slots]
+    asks += _within(slots, [each.schedule for each in s.occurrences_elsewhere])
     assert not asks, f"questions of slots that are expelled, to be taken before: {asks[:3]}"
 
 

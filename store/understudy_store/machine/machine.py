@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from understudy_store import commands as c
+from understudy_store.addresses import slot_address
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.machine import (
     announcements,
     batches,
     crash_counts,
+    elsewhere,
     expulsion,
     leases,
     promises,
@@ -32,7 +34,6 @@ from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
 from understudy_store.records import HEADER_FUNCTION, HEADER_VERSION, PromiseRecord, Row
-from understudy_store.slots import slot_of
 
 # Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
@@ -43,6 +44,7 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.PromiseRegisterCallback: promises.register_callback,
     c.PromiseRegisterListener: promises.register_listener,
     c.PromiseAnnounce: announcements.announce,
+    c.PromiseOccur: schedules.occur,
     c.PromiseSearch: promises.search,
     c.TaskCreate: tasks.create,
     c.TaskAcquire: tasks.acquire,
@@ -100,14 +102,18 @@ class Machine:
         """
         recovery.admit(self.state, snapshot, now)
 
-    def expel(self, slots: Collection[int]) -> None:
+    def expel(self, slots: Collection[int]) -> list[str]:
         """Forget everything of these slots; another machine may have them from here on.
 
         Only between batches: nothing of these slots has changed since the last ``take``, every
         batch that was taken is ``committed``, and the messages owed about them were taken. The
         caller answers no command about these slots any more, also not one that was looked up.
+
+        Returns
+        -------
+        The ids of their tasks that wait for a node.
         """
-        expulsion.expel(self.state, slots)
+        return expulsion.expel(self.state, slots)
 
     def lookups(self, commands: Iterable[c.StoreCommand]) -> set[str]:
         """Return the ids that these commands name and that are not in memory."""
@@ -253,24 +259,28 @@ class Machine:
         revoked, self.state.revoked = self.state.revoked, []
         return revoked
 
-    def take_asks(self) -> list[tuple[str, int]]:
-        """Return (promise id, slot) of each slot that is to listen to a promise of another slot.
+    def take_requests(self) -> list[c.PromiseRegisterListener | c.PromiseOccur]:
+        """Return what the owners of other slots are to be asked for, until they answer.
 
-        The owner of the promise is to be asked, until it answers: see `elsewhere`.
-        """
-        asks, self.state.asks = self.state.asks, []
-        return asks
-
-    def forget_ask(self, promise_id: str, slot: int) -> list[str]:
-        """Note that a promise does not exist that a slot was to listen to.
-
-        Returns
-        -------
-        The ids of the tasks that wait for it. Who waits for it from now on asks again.
+        See `elsewhere` and `schedules`. What becomes of an answer is said to `occurred` and
+        `forget_ask`, and by a `PromiseAnnounce`.
         """
         s = self.state
-        s.asked.pop((promise_id, slot), None)
-        return [each for each in s.awaiters_elsewhere.get(promise_id, ()) if slot_of(each) == slot]
+        asks, s.asks = s.asks, []
+        occurrences, s.occurrences_elsewhere = s.occurrences_elsewhere, []
+        listeners = [c.PromiseRegisterListener(id_, slot_address(slot)) for id_, slot in asks]
+        return [*listeners, *occurrences]
+
+    def occurred(self, schedule_id: str, date: int) -> None:
+        """Note that the promise of an occurrence exists; `date` is that of its `PromiseOccur`."""
+        schedules.occurred(self.state, schedule_id, date)
+
+    def forget_ask(self, promise_id: str, slot: int) -> None:
+        """Note that a promise does not exist that a slot was to listen to.
+
+        No task waits for it any more; one that does so again asks again.
+        """
+        elsewhere.take_awaiters(self.state, promise_id, slot)
 
     def acknowledge(self, promise_id: str, address: str) -> None:
         """Note that the receiver has an unblock; it is owed no longer."""

@@ -1,5 +1,8 @@
 """Schedules: their commands, and the promises that they make.
 
+Where slots are shared out, a promise may be in another slot than its schedule. It is then asked for
+there, again after a restart, and the schedule goes on when it is known to exist.
+
 An occurrence is a time of the cron line, in UTC. Its promise is created at the occurrence and times
 out `promise_timeout` after it, however late the sweep is that makes it; one that is made after its
 deadline is born settled.
@@ -20,6 +23,7 @@ from typing import Final
 from cronsim import CronSim, CronSimError
 
 from understudy_store.commands import (
+    PromiseOccur,
     Reply,
     ScheduleCreate,
     ScheduleDelete,
@@ -27,6 +31,8 @@ from understudy_store.commands import (
     ScheduleSearch,
 )
 from understudy_store.machine import promises
+from understudy_store.machine.elsewhere import is_elsewhere
+from understudy_store.machine.settlement import find
 from understudy_store.machine.state import State
 from understudy_store.machine.validation import (
     TIME_MS_MAX,
@@ -35,8 +41,10 @@ from understudy_store.machine.validation import (
     check_id,
     check_page,
     check_promise,
+    check_time,
 )
 from understudy_store.records import ScheduleRecord
+from understudy_store.slots import slot_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -137,8 +145,14 @@ def follow(s: State, ahead: int, now: int) -> None:
     """
     before, s.ahead = s.ahead, ahead
     for schedule in list(s.schedules.values()):
-        s.occurrences.disarm(schedule.next_run_at + before, schedule.id)
+        disarm(s, schedule, before)
         enter(s, schedule, now)
+
+
+def disarm(s: State, schedule: ScheduleRecord, ahead: int) -> None:
+    """Undo what makes a schedule come due; `ahead` is that of the time when it was armed."""
+    if s.occurring.pop(schedule.id, None) is None:
+        s.occurrences.disarm(schedule.next_run_at + ahead, schedule.id)
 
 
 def enter(s: State, schedule: ScheduleRecord, now: int) -> None:
@@ -160,7 +174,7 @@ def delete(s: State, c: ScheduleDelete, _now: int) -> Reply:
     schedule = _require(s, c.id)
     del s.schedules[c.id]
     s.schedules_dirty[c.id] = None
-    s.occurrences.disarm(schedule.next_run_at + s.ahead, c.id)
+    disarm(s, schedule, s.ahead)
     return Reply(200, schedule=schedule)
 
 
@@ -185,9 +199,10 @@ def due_lookups(s: State, now: int) -> set[str]:
         return set()
     # Any due schedule may be the first that the sweep runs, so each is read up to the whole bound.
     ids = {
-        promise_id(schedule, at)
+        id_
         for schedule in s.schedules.values()
         for at in missed(schedule, now - s.ahead, s.config.missed_max)
+        if not is_elsewhere(s, id_ := promise_id(schedule, at), slot_of(schedule.id))
     }
     s.pinned.update(ids)
     return {each for each in ids if each not in s.promises and each not in s.packed}
@@ -201,14 +216,65 @@ def run(s: State, now: int, until: int, limit: int) -> int:
     left = limit
     while left > 0 and (due := s.occurrences.first(until, 1)):
         schedule = s.schedules[due[0]]
-        last = schedule.next_run_at
+        slot = slot_of(schedule.id)
+        last: int | None = None
         for at in missed(schedule, until - s.ahead, left):
+            if is_elsewhere(s, promise_id(schedule, at), slot):
+                break
             _occur(s, schedule, at, now)
             last = at
             left -= 1
         s.occurrences.disarm(schedule.next_run_at + s.ahead, schedule.id)
-        _put(s, _running(schedule, following(schedule.cron, last) or TIME_MS_MAX, last))
+        if last is None:
+            _occur_elsewhere(s, schedule)
+            left -= 1
+        else:
+            _advance(s, schedule, last)
     return limit - left
+
+
+def _advance(s: State, schedule: ScheduleRecord, last: int) -> None:
+    """Let a schedule come due at the first occurrence after `last`."""
+    _put(s, _running(schedule, following(schedule.cron, last) or TIME_MS_MAX, last))
+
+
+def _occur_elsewhere(s: State, schedule: ScheduleRecord) -> None:
+    """Have the next promise created in its own slot; the schedule goes on once it is."""
+    at = schedule.next_run_at
+    occurred_at = at + s.ahead
+    s.occurring[schedule.id] = at
+    s.occurrences_elsewhere.append(
+        PromiseOccur(
+            schedule.id,
+            at,
+            promise_id(schedule, at),
+            occurred_at,
+            occurred_at + schedule.promise_timeout,
+            schedule.promise_param,
+            schedule.promise_tags,
+        )
+    )
+
+
+def occurred(s: State, schedule_id: str, date: int) -> None:
+    """Note that the promise of an occurrence was created elsewhere."""
+    if s.occurring.get(schedule_id) == date:
+        del s.occurring[schedule_id]
+        _advance(s, s.schedules[schedule_id], date)
+
+
+def occur(s: State, c: PromiseOccur, now: int) -> Reply:
+    """Create the promise of an occurrence of a schedule in another slot, unless it exists."""
+    check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
+    check_time(c.created_at, "created_at")
+    promise = find(s, c.id, now)
+    if promise is not None:
+        return Reply(200)
+    # Brokers' clocks may differ by a little, and nothing was created later than now.
+    created_at = min(c.created_at, now)
+    timeout_at = max(c.timeout_at, created_at)
+    promises.add(s, c.id, timeout_at, c.param, c.tags, now, created_at)
+    return Reply(201)
 
 
 def _occur(s: State, schedule: ScheduleRecord, at: int, now: int) -> None:

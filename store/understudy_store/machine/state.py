@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from understudy_store.commands import PromiseOccur
 from understudy_store.machine.live import (
     Holder,
     MachineConfig,
@@ -58,6 +59,8 @@ class State:
         "listeners_removed",
         "now",
         "occurrences",
+        "occurrences_elsewhere",
+        "occurring",
         "offers",
         "offers_due",
         "pack_round",
@@ -101,6 +104,8 @@ class State:
         # and the slots that are, or are asked to become, its listeners.
         self.awaiters_elsewhere: dict[str, dict[str, None]] = {}
         self.asked: dict[tuple[str, int], None] = {}
+        #: schedules whose next promise is to be created elsewhere, and the occurrence
+        self.occurring: dict[str, int] = {}
         self.pending = 0
         self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)
         # Timers; keys are ids, those of `leases` pids.
@@ -115,6 +120,7 @@ class State:
         self.unblocks: dict[tuple[str, str], PromiseRecord] = {}
         self.unblocks_new: dict[tuple[str, str], None] = {}
         self.asks: list[tuple[str, int]] = []
+        self.occurrences_elsewhere: list[PromiseOccur] = []
         # Owed to the engine.
         self.dirty: dict[str, Promise] = {}
         self.callbacks_new: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from understudy_store.machine import packed
+from understudy_store.machine import elsewhere, packed
 from understudy_store.machine.live import Statistics
 from understudy_store.machine.state import State
 from understudy_store.records import PromiseRecord, TaskRecord
@@ -59,6 +59,10 @@ class MachineView:
         holder = self._state.holders.get(pid)
         task = None if holder is None else holder.held.get(id)
         return task is not None and task.version == version
+
+    def awaiters(self, promise_id: str, slot: int) -> list[str]:
+        """Return the tasks of a slot that wait for a promise of another one."""
+        return elsewhere.awaiters(self._state, promise_id, slot)
 
     def statistics(self) -> Statistics:
         """Return counts of what is in memory."""

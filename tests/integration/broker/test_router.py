@@ -103,6 +103,12 @@ class Peer:
     def on_gone(self, link: Link) -> None:
         self.links.remove(link)
 
+    def on_map(self, link: Link, slots: SlotMap) -> None:
+        pass
+
+    def minds_moves(self) -> bool:
+        return True
+
     def is_busy(self) -> bool:
         return True
 

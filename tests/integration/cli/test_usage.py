@@ -42,7 +42,7 @@ def test_a_broker_that_starts_late_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("brok",), "understudy: No such command 'brok'. Did you mean 'broker'?"),
+        (("invok",), "understudy: No such command 'invok'. Did you mean 'invoke'?"),
         (("invoke", "x"), "understudy invoke: Missing argument 'FUNC'."),
         (("node", "a", "--nope"), "understudy node: No such option"),
         (("spawn", "a", "--nodes", "0"), "understudy spawn: Invalid value"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Final
 
 import psycopg
@@ -15,6 +16,8 @@ from understudy_store.changes import Changes
 from understudy_store.commands import PromiseSearch
 from understudy_store.engines.base import OPENING, Opening, Read
 from understudy_store.engines.postgres.engine import PostgresEngine
+from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
+from understudy_store.slots import slot_of
 
 SEARCH: Final = [Read(PromiseSearch(limit=1000), 1)]
 
@@ -72,6 +75,12 @@ def empty(url: str) -> None:
 
 def kill(engine: PostgresEngine, url: str) -> None:
     """Leave all as a process leaves it that is killed; then its lease runs out."""
+    stop(engine)
+    grow_old(url)
+
+
+def stop(engine: PostgresEngine) -> None:
+    """End the threads and connections of `engine`, and nothing else."""
     journaled = engine.journaled
     with journaled._append_lock, journaled._table_lock:
         engine._closed = journaled._closed = True
@@ -81,7 +90,6 @@ def kill(engine: PostgresEngine, url: str) -> None:
     engine._pulse.close()
     engine._table.close()
     engine._log.close()
-    grow_old(url)
 
 
 @contextmanager
@@ -125,3 +133,53 @@ def wait_until_waiting(cluster: Cluster, application_name: str) -> None:
             "where application_name = %s and cardinality(pg_blocking_pids(pid)) > 0"
         )
         eventually(lambda: connection.execute(query, (application_name,)).fetchone() != (0,))
+
+
+# ---- a store that is shared ---------------------------------------------------------------------
+
+
+def kill_shared(engine: SharedPostgresEngine, url: str) -> None:
+    """Leave all as a process leaves it that is killed; its lease has run out then."""
+    stop(engine.engine)
+    age(url, engine.writer)
+
+
+def age(url: str, *writers: int) -> None:
+    """Let the time of a lease pass for the pulses of some writers."""
+    query = (
+        "update pulse set seen_at = seen_at - interval '1 day' where writer = any(%s) returning 1"
+    )
+    rows(url, query, list(writers))
+
+
+def owners(url: str) -> list[int | None]:
+    """The owner of each slot, as the database has it."""
+    return [writer for (writer,) in rows(url, "select writer from slot order by slot")]
+
+
+def id_in(slot: int, beginning: str = "x") -> str:
+    """An id that is in a slot."""
+    return next(id_ for n in count() if slot_of(id_ := f"{beginning}{n}") == slot)
+
+
+def slot_at(engine: SharedPostgresEngine, place: int) -> int:
+    """One of the slots that the engine has."""
+    return engine.holdings().of(engine.writer)[place]
+
+
+def split(giver: SharedPostgresEngine, receiver: SharedPostgresEngine) -> None:
+    """Hand half of the slots over."""
+    mine = giver.holdings().of(giver.writer)
+    giver.hand_over(dict.fromkeys(mine[::2], receiver.writer))
+    eventually(lambda: receiver.holdings() == giver.holdings())
+
+
+def put(engine: SharedPostgresEngine, *ids: str, now: int = 1) -> None:
+    """Commit new promises."""
+    engine.commit(Changes(now, inserted=[row(id_) for id_ in ids]), [], engine.writer)
+
+
+def judge(engine: SharedPostgresEngine) -> None:
+    """Have the keeper judge from now on, though it has only just begun."""
+    engine.engine.keeper._judges_from = 0.0  # type: ignore[union-attr]  # there is one
+    engine.engine.keeper._wake.set()  # type: ignore[union-attr]

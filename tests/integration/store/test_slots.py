@@ -170,6 +170,6 @@ def test_an_older_release_refuses_a_store_with_slots(
     before = path.read_bytes()
     monkeypatch.setattr(migrations, "REVISIONS", migrations.REVISIONS[:-1])
     monkeypatch.setattr(migrations, "HEAD", migrations.REVISIONS[-1])
-    with pytest.raises(StoreVersionError, match=r"schema 0006; .* up to 0005.*upgrade understudy"):
+    with pytest.raises(StoreVersionError, match=r"schema 0008; .* up to 0007.*upgrade understudy"):
         SqliteEngine(path)
     assert path.read_bytes() == before

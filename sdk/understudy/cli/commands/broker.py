@@ -13,6 +13,13 @@ from understudy_broker.address import DEFAULT_ADDRESS
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+Name = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which of the [[broker]] tables of the file to run, where there are several.",
+    ),
+]
 Listen = Annotated[
     str | None,
     typer.Option(
@@ -40,7 +47,8 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="A TOML file with a [broker] table. [default: understudy.toml, if it exists]",
+        help="A TOML file with a [broker] table, or with several [[broker]] tables. "
+        "[default: understudy.toml, if it exists]",
     ),
 ]
 LogLevel = Annotated[
@@ -71,6 +79,7 @@ Settings = Annotated[
 
 @app.command()
 def broker(
+    name: Name = None,
     listen: Listen = None,
     store: StoreUrl = None,
     accept_lost_journal: AcceptLostJournal = None,
@@ -91,6 +100,10 @@ def broker(
       understudy broker
       understudy broker --store memory --listen tcp://127.0.0.1:6000
       understudy broker --config production.toml --set lease_ttl_s=5
+      understudy broker --config production.toml --name a
+
+    Several brokers share the work if the file has a [[broker]] table for each, with its name and
+    the address where it listens. Run each of them with the same file and its own --name.
 
     Flags override environment variables (UNDERSTUDY_BROKER__STORE and so on), which override the
     file. If none of them says where to listen, UNDERSTUDY_URL does. There is no authentication:
@@ -111,6 +124,7 @@ def broker(
 
     protect_output()
     flags: dict[str, object] = {
+        "name": name,
         "listen": listen,
         "store": store,
         "accept_lost_journal": accept_lost_journal,

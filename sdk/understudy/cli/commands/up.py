@@ -24,7 +24,7 @@ def up(
         Path, typer.Argument(metavar="TOPOLOGY", help="The topology file.", show_default=True)
     ] = Path("topology.toml"),
 ) -> int:
-    """Run broker, nodes and programs from one file.
+    """Run brokers, nodes and programs from one file.
 
     Processes that die are restarted. If one keeps dying, all are stopped and its last lines are
     shown. When every group has its nodes, a line says "up: ...". Ctrl-C stops programs, nodes and
@@ -52,9 +52,11 @@ def up(
       name = "gateway"
       command = ["python", "-m", "shop.gateway"]
 
+    Several brokers, each written [[broker]] with a name and its own listen, share the work.
+
     \b
     Exit codes:
-      1         the broker's address is in use, no broker answers, or a process keeps dying
+      1         a broker's address is in use, no broker answers, or a process keeps dying
       2         wrong usage, or the file is wrong
       129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
@@ -65,6 +67,7 @@ def up(
         Say,
         run_pool,
         start_all,
+        wait_for_all_brokers,
         wait_for_broker,
         wait_for_nodes,
     )
@@ -79,13 +82,12 @@ def up(
             "one like the example in understudy up --help"
         )
     topology = load_topology(file)
-    if topology.broker is not None:
-        check_address_is_free(topology.broker.listen)
+    for broker in topology.brokers:
+        check_address_is_free(broker.listen)
     specs = [
         with_readable_log(spec) if sys.stdout.isatty() else spec for spec in processes(topology)
     ]
-    brokers = [spec for spec in specs if topology.broker is not None and spec.name == "broker"]
-    others = specs[len(brokers) :]
+    brokers, others = specs[: len(topology.brokers)], specs[len(topology.brokers) :]
     wanted = {group.name: group.nodes for group in topology.groups}
 
     async def body(pool: Pool, say: Say) -> None:
@@ -94,13 +96,15 @@ def up(
         await pool.prepare(others)
         if brokers or wanted:
             await wait_for_broker(client)
+        if len(brokers) > 1:
+            await wait_for_all_brokers(client)
         await start_all(pool, others)
         if wanted:
             await wait_for_nodes(pool, client, wanted, say)
         say(f"up: {summary(topology, client.url)}")
 
     advice = None
-    if topology.broker is None:
+    if not topology.brokers:
         advice = f"start one with: understudy broker; or add a [broker] table to {file}"
     with Client(topology.url, BROKER_START_S, advice) as client:
         return run_pool("up", [spec.name for spec in specs], body)
@@ -144,7 +148,10 @@ def summary(topology: Topology, url: str) -> str:
     """Describe a topology: ``broker at tcp://…, service-a 2 nodes, gateway``."""
     from understudy.cli.process_pools import count
 
-    parts = [f"broker at {url}"] if topology.broker is not None else []
+    names = [broker.name for broker in topology.brokers if broker.name is not None]
+    parts = [f"broker at {url}"] if topology.brokers else []
+    if names:
+        parts = [f"{'broker' if len(names) == 1 else 'brokers'} {', '.join(names)} at {url}"]
     parts += [f"{group.name} {count(group.nodes, 'node')}" for group in topology.groups]
     parts += [process.name for process in topology.processes]
     return ", ".join(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
@@ -19,6 +19,8 @@ from understudy_store.engines.journaled.journal_records import encode
 from understudy_store.engines.journaled.memtable import Memtable, memtable_of
 from understudy_store.errors import StoreClosedError, StoreError
 from understudy_store.records import Row
+
+T = TypeVar("T")
 
 #: how much later than the journal the table has a commit, if nothing asks for it sooner
 LAG_S: Final = 1.0
@@ -105,7 +107,7 @@ class JournaledTable:
         #: number of the last commit in the sealed one
         self._sealed_number = log.number
         self._absent = AbsentIds()
-        #: writes to the table that have begun
+        #: writes to the table that have begun, and slots' comings and goings
         self._table_writes = 0
         #: held while the five above change; a find sees no half of a commit
         self._view_lock = Lock()
@@ -216,6 +218,33 @@ class JournaledTable:
             except Exception as error:
                 self._failure = _as_store_error(error)
                 raise self._failure from error
+
+    def give_away(self, slots: Collection[int], give: Callable[[], T]) -> T:
+        """Write every commit to the table, then call `give`, which gives `slots` to others.
+
+        Nothing is committed meanwhile. Nothing about the slots is known here any more after that.
+        """
+        with self._append_lock:
+            self._check_open()
+            if self._failure is not None:
+                raise self._failure
+            try:
+                with self._locked_table():
+                    self._write_memtables()
+                given = give()
+            except StoreError as error:
+                self._failure = error
+                raise
+        self.forget(slots)
+        return given
+
+    def forget(self, slots: Collection[int]) -> None:
+        """Know nothing of `slots`, which come from others or go to them."""
+        with self._view_lock:
+            # A find that has looked at the table before this learns nothing from it.
+            self._table_writes += 1
+            for slot in slots:
+                self._absent.forget(slot)
 
     def _commit(self, changes: Changes) -> None:
         self._before_commit()

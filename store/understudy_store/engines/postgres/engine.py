@@ -6,7 +6,7 @@ See the package for the theory of operation.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
 
@@ -16,12 +16,15 @@ from understudy_store.engines.base import OPENING, Opening, Read
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.postgres.address import parse
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
+from understudy_store.engines.postgres.keeper import Keeper
 from understudy_store.engines.postgres.log import PostgresLog
 from understudy_store.engines.postgres.opening import Opener
 from understudy_store.engines.postgres.pulse import Pulse
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.table import PostgresTable
+from understudy_store.engines.postgres.takeover import give_orphans
 from understudy_store.engines.postgres.writer import Writer, check_complete, resign
+from understudy_store.engines.shared import Holdings
 from understudy_store.errors import StoreError, StoreFencedError
 from understudy_store.records import Row
 
@@ -55,11 +58,17 @@ class PostgresEngine:
         self._failure_lock = Lock()
         self._log = PostgresLog(self._connector, self._statements, self._writer)
         self._table = PostgresTable(
-            self._connector, self._statements, self._writer, self._check, self._acknowledged
+            self._connector,
+            self._statements,
+            self._writer,
+            self._check,
+            self._acknowledged,
+            shared=opening.share is not None,
         )
-        self._pulse = Pulse(
-            self._connector, self._statements, self._writer, self._check, self._acknowledged
-        )
+        parts = self._connector, self._statements, self._writer, self._check, self._acknowledged
+        #: of a store that is shared; None: this broker has it alone
+        self.keeper = None if opening.share is None else Keeper(*parts, opening.tell)
+        self._pulse = self.keeper or Pulse(*parts)
         #: public for tests, which make it wait and look at its locks
         self.journaled = JournaledTable(self._log, self._table, self._name, _nothing)
 
@@ -71,8 +80,22 @@ class PostgresEngine:
     def inline(self) -> bool:
         return False
 
+    @property
+    def writer(self) -> int:
+        """The number of this start, the epoch of its commits."""
+        return self._writer.id
+
     def load(self) -> Snapshot:
-        return self.journaled.load()
+        return self.journaled.load() if self.keeper is None else self._table.load_none()
+
+    def load_slots(self, slots: Collection[int]) -> Snapshot:
+        """See `SharedEngine`."""
+        self.journaled.forget(slots)
+        return self._table.load_slots(slots)
+
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
+        """See `SharedEngine`."""
+        return self.journaled.give_away(slots, lambda: self._log.hand_over(slots, leaving=leaving))
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)
@@ -119,9 +142,16 @@ class PostgresEngine:
     def _resign(self) -> None:
         link = Link(self._connector, _nothing_with)
         try:
-            link.run(lambda connection: resign(connection, self._statements, self._writer))
+            link.run(self._resigning)
         finally:
             link.close()
+
+    def _resigning(self, connection: Connection) -> None:
+        with connection.transaction():
+            resign(connection, self._statements, self._writer)
+            if self.keeper is not None:
+                # What this broker still has goes to those that live.
+                give_orphans(connection, self._statements)
 
     def _acknowledged(self) -> int:
         return self._log.acknowledged

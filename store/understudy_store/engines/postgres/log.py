@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from psycopg.errors import UniqueViolation
 
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
+from understudy_store.engines.postgres.holdings import read_holdings
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import Writer, next_session, refusal
+from understudy_store.engines.shared import Holdings
 
 #: Bytes of commits between two writes to the tables. It bounds what the memtables hold, and what a
 #: takeover has to bring in.
@@ -90,6 +92,39 @@ class PostgresLog:
                 raise refusal(connection, self._statements, self._writer, self.number)
 
         return act
+
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool) -> Holdings:
+        """Give slots to other writers; the tables have every commit to them.
+
+        If the connection is lost, it is unknown whether they are given. A new session makes that
+        final, as it does for a commit.
+
+        Parameters
+        ----------
+        leaving
+            Nobody gives slots to this writer any more.
+
+        Returns
+        -------
+        The holdings after that: a slot whose receiver is fenced has stayed here.
+        """
+        return self._link.run(lambda connection: self._hand_over(connection, slots, leaving))
+
+    def _hand_over(
+        self, connection: Connection, slots: Mapping[int, int], leaving: bool = False
+    ) -> Holdings:
+        texts = self._statements
+        with connection.transaction():
+            keys = {"writer": self._writer.id, "session": self._session}
+            if connection.execute(texts.unfenced_session, keys).fetchone() is None:
+                raise refusal(connection, texts, self._writer, self.number)
+            if leaving:
+                connection.execute(texts.leave, keys)
+            living = {id_ for id_, _ in connection.execute(texts.receivers)}
+            given = sorted((slot, to) for slot, to in slots.items() if to in living)
+            moves = {"slots": [slot for slot, _ in given], "writers": [to for _, to in given]}
+            connection.execute(texts.hand_over, {**keys, **moves})
+            return read_holdings(connection, texts)
 
     def skip(self) -> None:
         """Count a commit that goes straight to the tables, which have all before it."""

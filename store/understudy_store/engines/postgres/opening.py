@@ -1,4 +1,7 @@
-"""The opening of a store: from a URL to a writer that has taken over from all before it.
+"""The opening of a store: from a URL to a writer that may write.
+
+A broker that wants the store for itself takes over from all before it. One that shares it takes
+over from a broker that had it for itself, and from an earlier start of its own name.
 
 Waits here are without end where the cause will pass (a database that starts, a broker that ends),
 and end as soon as the store's owner does not want it any more.
@@ -9,20 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
-from msgspec import MsgspecError
 from psycopg.conninfo import make_conninfo
-from psycopg.errors import InsufficientPrivilege, LockNotAvailable
+from psycopg.errors import LockNotAvailable
 from psycopg.pq import PGconn, Ping
 from sqlalchemy import Connection as CoreConnection
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from understudy_store.engines.base import Opening
-from understudy_store.engines.journaled.memtable import Memtable
-from understudy_store.engines.journaled.replay import replayed
 from understudy_store.engines.postgres.checks import check_server
 from understudy_store.engines.postgres.connections import (
     TELL_S,
@@ -32,23 +32,89 @@ from understudy_store.engines.postgres.connections import (
     message_of,
     plain,
 )
-from understudy_store.engines.postgres.rows_writer import write_memtable
-from understudy_store.engines.postgres.schema import create, is_current, lock, migrate, revision_of
+from understudy_store.engines.postgres.pulse import Pulse
+from understudy_store.engines.postgres.schema import (
+    create,
+    has_slots,
+    is_additive,
+    is_current,
+    lock,
+    migrate,
+    revision_of,
+)
 from understudy_store.engines.postgres.statements import Statements
-from understudy_store.engines.postgres.writer import LEASE_S, Writer, fenced_error, register, resign
+from understudy_store.engines.postgres.takeover import (
+    LOCK_MS,
+    bring_in,
+    end_sessions,
+    give_orphans,
+    session_name,
+)
+from understudy_store.engines.postgres.writer import (
+    LEASE_S,
+    Writer,
+    fenced_error,
+    register,
+    resign,
+    shown_as,
+)
+from understudy_store.engines.sql import migrations
 from understudy_store.errors import (
     OpeningStoppedError,
     StoreAccessError,
-    StoreFormatError,
     StoreLockedError,
+    StoreSharedError,
 )
 
 #: how long a broker that is alive is waited for, since it may be ending
 LIVE_S: Final = 4 * LEASE_S
 #: from one look at the database to the next
 POLL_S: Final = 0.1
-#: how long a takeover waits for a session of the earlier broker before it ends that one again
-_LOCK_MS: Final = 1000
+#: The pulse of an opening gives up when the database is away, as the opening itself begins anew.
+PULSE_PATIENCE_S: Final = 1.0
+
+
+class _Other(NamedTuple):
+    """Another start of a broker, which nobody has fenced.
+
+    Attributes
+    ----------
+    address
+        None: it has the store for itself, or wants it.
+    joined
+        True once its opening is over.
+    age_s
+        Of its pulse; None: it has none.
+    """
+
+    id: int
+    name: str
+    address: str | None
+    joined: bool
+    age_s: float | None
+
+    @property
+    def is_alive(self) -> bool:
+        return self.age_s is not None and self.age_s < LEASE_S
+
+    @property
+    def shown(self) -> str:
+        """The broker, for people."""
+        return self.name if self.address is None else f"the broker {self.name!r} at {self.address}"
+
+    @property
+    def refusal(self) -> str:
+        """The reason why another broker cannot have the store, and what to do."""
+        if self.address is None:
+            return (
+                f"is open in {self.name}, which is alive. Stop that one first, or talk to it "
+                "instead of opening its store; another deployment needs a schema of its own, by "
+                "'?schema=NAME' at the end of the URL"
+            )
+        return (
+            f"is open in the broker {self.name!r} at {self.address}, which is alive. Stop that one "
+            "first, or give this one another name"
+        )
 
 
 class Opener:
@@ -64,13 +130,14 @@ class Opener:
         self._connector = connector
         self._statements = statements
         self._opening = opening
+        self._share = opening.share
         self._name = connector.address.name
         self._schema = connector.address.schema
         #: the writer of an attempt whose connection was lost
         self._left_behind: Writer | None = None
 
     def open(self) -> Writer:
-        """Make a writer that has the store for itself.
+        """Make a writer that has the store, for itself or beside others, as the opening wishes.
 
         Raises
         ------
@@ -94,6 +161,8 @@ class Opener:
 
     def _open(self, core: CoreConnection) -> Writer:
         writer = self._begin(core)
+        # Whoever waits here for another broker, or brings in much, is not to count as gone.
+        pulse = Pulse(self._connector, self._statements, writer, patience_s=PULSE_PATIENCE_S)
         try:
             self._take_over(core, writer)
         except BaseException:
@@ -102,6 +171,8 @@ class Opener:
             with suppress(psycopg.Error, SQLAlchemyError), core.begin():
                 resign(_driver_of(core), self._statements, writer)
             raise
+        finally:
+            pulse.close()
         return writer
 
     # ---- the server -----------------------------------------------------------------------------
@@ -149,18 +220,52 @@ class Opener:
     def _begin(self, core: CoreConnection) -> Writer:
         """Make the schema if there is none, refuse what is none of ours, and make the writer."""
         with core.begin():
-            if revision_of(core, self._schema, self._name) is None:
+            revision = revision_of(core, self._schema, self._name)
+            if revision is None:
                 lock(core, self._schema)
-                if revision_of(core, self._schema, self._name) is None:
+                revision = revision_of(core, self._schema, self._name)
+                if revision is None:
                     create(core, self._schema)
             connection = _driver_of(core)
             if self._left_behind is not None:
                 resign(connection, self._statements, self._left_behind)
-            writer = register(connection, self._statements)
+            self._refuse_if_shared(connection)
+            writer = register(
+                connection,
+                self._statements,
+                self._share,
+                has_slots=revision is None or has_slots(revision),
+            )
             name = session_name(self._schema, writer.id)
             connection.execute("select set_config('application_name', %s, false)", (name,))
         self._connector.application_name = name
         return writer
+
+    def _refuse_if_shared(self, connection: Connection) -> None:
+        """Refuse a broker that wants the store for itself, if brokers share it, or did.
+
+        What waits between slots then needs brokers that share them.
+        """
+        if self._share is not None or not connection.execute(self._statements.is_shared).fetchone():
+            return
+        text = (
+            "Give this broker a name of its own and an address, so that it shares the store, or "
+            "name another schema, by '?schema=NAME' at the end of the URL"
+        )
+        alive = [
+            f"{each.name!r} at {each.address}"
+            for each in self._others(connection, Writer(0, 0))
+            if each.address is not None and each.joined and each.is_alive
+        ]
+        if alive:
+            raise StoreLockedError(
+                f"the store {self._name} is shared by brokers that are alive: "
+                f"{', '.join(sorted(alive))}. {text}"
+            )
+        raise StoreSharedError(
+            f"the store {self._name} has been shared by several brokers, and is opened by brokers "
+            f"with a name from then on. {text}"
+        )
 
     # ---- the broker before ----------------------------------------------------------------------
 
@@ -170,41 +275,49 @@ class Opener:
         while not self._took_over(core, writer):
             alive = self._alive(core, writer)
             if alive and time.monotonic() - began >= LIVE_S:
-                raise StoreLockedError(
-                    f"the store {self._name} is open in {alive}, which is alive. Stop that one "
-                    "first, or talk to it instead of opening its store; another deployment needs a "
-                    "schema of its own, by '?schema=NAME' at the end of the URL"
-                )
+                raise StoreLockedError(f"the store {self._name} {alive.refusal}")
             if alive and not told:
                 told = True
                 self._opening.tell(
-                    f"waiting for {alive}, which has the store {self._name} open: it takes up "
-                    f"to {LEASE_S:.0f} s until it counts as gone if it was killed"
+                    f"waiting for {alive.shown}, which has the store {self._name} open: it takes "
+                    f"up to {LEASE_S:.0f} s until it counts as gone if it was killed"
                 )
             self._pause("another broker has it open")
 
-    def _alive(self, core: CoreConnection, writer: Writer) -> str | None:
-        """Return the name of an earlier broker that lives; else end what they may have open."""
+    def _alive(self, core: CoreConnection, writer: Writer) -> _Other | None:
+        """Return a broker that lives and is in the way; else end what the dead may have open."""
         with core.begin():
             connection = _driver_of(core)
-            rows = connection.execute(self._statements.earlier, writer.keys).fetchall()
-            for _, name, age in rows:
-                if age is not None and age < LEASE_S:
-                    return str(name)
-            self._end_sessions(connection, [id_ for id_, _, _ in rows])
+            others = self._others(connection, writer)
+            for other in self._in_the_way(others, writer):
+                if other.is_alive:
+                    return other
+            # One that is in nobody's way may have the lock of all openings.
+            self._end_sessions(connection, [each.id for each in others if not each.is_alive])
         return None
 
-    def _end_sessions(self, connection: Connection, writers: Sequence[int]) -> None:
-        """End the sessions of earlier brokers: paused, one could hold its lock for hours.
+    def _others(self, connection: Connection, writer: Writer) -> list[_Other]:
+        rows = connection.execute(self._statements.others, writer.keys).fetchall()
+        return [_Other._make(row) for row in rows]
 
-        The fence does not depend on this, and the sessions of another role may not be ended.
+    def _in_the_way(self, others: Sequence[_Other], writer: Writer) -> list[_Other]:
+        """Return the other brokers, dead or alive, that the store cannot be opened beside.
+
+        Those that are still opening it give way to earlier ones.
         """
-        names = [session_name(self._schema, id_) for id_ in writers]
-        with suppress(InsufficientPrivilege), connection.transaction():
-            connection.execute(self._statements.end_sessions, {"names": names})
+        share = self._share
+        return [
+            other
+            for other in others
+            if (other.joined or other.id < writer.id)
+            and (share is None or other.address is None or other.name == share.name)
+        ]
+
+    def _end_sessions(self, connection: Connection, writers: Sequence[int]) -> None:
+        end_sessions(connection, self._statements, self._schema, writers)
 
     def _took_over(self, core: CoreConnection, writer: Writer) -> bool:
-        """Try to take over; return whether it was done. It is not while an earlier broker lives."""
+        """Try to take over; return whether it was done. It is not while one in the way lives."""
         if self._alive(core, writer):
             return False
         try:
@@ -213,61 +326,58 @@ class Opener:
             return False  # a session of it has begun since, or holds out
 
     def _fence(self, core: CoreConnection, writer: Writer) -> bool:
-        """Fence all earlier writers and bring in what they committed; return whether it was done.
+        """Fence all writers in the way and bring in what they committed; return if it was done.
 
         One transaction, at READ COMMITTED. Its own row comes first: a writer that is fenced itself
-        must take nothing. The journal is read in a statement after the fence, which therefore sees
-        whatever was committed before it.
+        must take nothing. Then comes the lock of all openings, so that of two that cannot both have
+        the store, the second finds that the first has joined. The journal is read in a statement
+        after the fence, which therefore sees whatever was committed before it.
         """
         texts, keys = self._statements, writer.keys
         with core.begin() as transaction:
             connection = _driver_of(core)
-            connection.execute(f"set local lock_timeout = {_LOCK_MS}")
+            connection.execute(f"set local lock_timeout = {LOCK_MS}")
             if connection.execute(texts.unfenced, keys).fetchone() is None:
                 raise fenced_error(writer)
-            connection.execute(texts.fence, {**keys, "lease": LEASE_S})
-            if connection.execute(texts.earlier, keys).fetchone() is not None:
+            lock(core, self._schema)
+            self._refuse_if_shared(connection)
+            before = self._in_the_way(self._others(connection, writer), writer)
+            ids = [other.id for other in before]
+            fenced = connection.execute(texts.fence, {"ids": ids, "lease": LEASE_S}).fetchall()
+            if self._in_the_way(self._others(connection, writer), writer):
                 transaction.rollback()  # one of them lives after all
                 return False
-            self._migrate(core)
-            memtable = self._left(connection, writer)
-            if memtable:
-                connection.execute(texts.make_given)
-                write_memtable(connection, texts, memtable)
-            for text in (texts.forget_journals, texts.forget_pulses, texts.forget_progress):
-                connection.execute(text, keys)
+            self._migrate(core, writer)
+            bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])
+            connection.execute(texts.join, {**keys, **shown_as(self._share)})
+            if self._share is not None:
+                connection.execute(texts.mark_shared)
+                give_orphans(connection, texts)
+            # The beats may have waited for this transaction.
+            connection.execute(texts.beat, keys)
         return True
 
-    def _migrate(self, core: CoreConnection) -> None:
+    def _migrate(self, core: CoreConnection, writer: Writer) -> None:
+        """Bring the tables up to date, unless brokers that live know only the older ones.
+
+        Raises
+        ------
+        StoreLockedError
+            There are such brokers.
+        """
         revision = revision_of(core, self._schema, self._name)
         assert revision is not None
-        if not is_current(revision):
-            lock(core, self._schema)
-            migrate(core)
-
-    def _left(self, connection: Connection, writer: Writer) -> Memtable:
-        """Return the commits in the journals of earlier writers."""
-        with connection.cursor(binary=True) as cursor:
-            rows = cursor.execute(self._statements.left_in_journal, writer.keys).fetchall()
-        records: list[bytes] = []
-        last = (0, 0)
-        for id_, applied, number, data in rows:
-            before = last[1] if last[0] == id_ else applied
-            if number != before + 1:
-                raise StoreFormatError(
-                    f"the journal of the store {self._name} lacks commit {before + 1} of writer "
-                    f"{id_}: something else than a broker has changed it. Restore the database "
-                    "from a backup"
-                )
-            last = (id_, number)
-            records.append(data)
-        try:
-            return replayed(records)
-        except (MsgspecError, UnicodeDecodeError) as error:
-            raise StoreFormatError(
-                f"the journal of the store {self._name} is damaged: {error}. Restore the database "
-                "from a backup"
-            ) from error
+        if is_current(revision):
+            return
+        others = self._others(_driver_of(core), writer)
+        joined = sorted(other.name for other in others if other.joined)
+        if joined and not is_additive(revision):
+            raise StoreLockedError(
+                f"the store {self._name} has schema {revision} and brokers that work with it: "
+                f"{', '.join(map(repr, joined))}. This understudy brings it to schema "
+                f"{migrations.HEAD}, which they do not know: stop all of them first"
+            )
+        migrate(core)
 
     # ---- helpers --------------------------------------------------------------------------------
 
@@ -298,11 +408,6 @@ class _Core:
     def __exit__(self, *exc: Any) -> None:
         self._connection.close()
         self._engine.dispose()
-
-
-def session_name(schema: str, writer: int) -> str:
-    """Return the name that the server shows for the connections of a writer."""
-    return f"understudy/{schema}/{writer}"
 
 
 def _driver_of(connection: CoreConnection) -> Connection:

@@ -27,9 +27,12 @@ class Pulse:
     Parameters
     ----------
     check
-        Checks that a new connection leads to the database with every commit.
+        Checks that a new connection leads to the database with every commit; None: there are none.
     acknowledged
         Returns the number of the last commit that the database has acknowledged.
+    patience_s
+        How long a beat waits for a database that is away: a broker that has nothing to write does
+        not mind.
     """
 
     def __init__(
@@ -37,14 +40,14 @@ class Pulse:
         connector: Connector,
         statements: Statements,
         writer: Writer,
-        check: Callable[[Connection], object],
-        acknowledged: Callable[[], int],
+        check: Callable[[Connection], object] | None = None,
+        acknowledged: Callable[[], int] = int,
+        patience_s: float = math.inf,
     ) -> None:
         self._statements = statements
         self._writer = writer
         self._acknowledged = acknowledged
-        # A broker that has nothing to write does not mind how long the database is away.
-        self._link = Link(connector, check, math.inf)
+        self._link = Link(connector, check or _no_check, patience_s)
         self._closed = Event()
         self._failure: StoreError | None = None
         self._on_failure: Callable[[StoreError], None] = _ignore
@@ -76,6 +79,10 @@ class Pulse:
         acknowledged = self._acknowledged()
         if connection.execute(self._statements.beat, self._writer.keys).rowcount != 1:
             raise refusal(connection, self._statements, self._writer, acknowledged)
+
+
+def _no_check(_: Connection) -> None:
+    """Do nothing."""
 
 
 def _ignore(_: StoreError) -> None:

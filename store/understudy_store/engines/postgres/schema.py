@@ -19,13 +19,17 @@ from understudy_store.errors import StoreFormatError, StoreVersionError
 #: The tables that a store over SQLite has no use for. The journal's rows live for about a second:
 #: its bytes are not compressed on the way, and the server's vacuum comes often and at full speed.
 #: Pages of rows that are updated all the time keep room for the next version beside the last.
+#: A writer has an address if it shares the store, and has joined once its opening is over.
 _FENCE = """
 create table writer (
     id bigint generated always as identity primary key,
     name text not null,
     session bigint not null,
-    fenced boolean not null default false
+    fenced boolean not null default false,
+    address text,
+    joined boolean not null default true
 ) with (fillfactor = 10);
+create index writer_living on writer (id) where not fenced;
 create table pulse (
     writer bigint primary key,
     seen_at timestamptz not null
@@ -45,8 +49,20 @@ create table journal (
     toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000,
     toast.autovacuum_vacuum_cost_delay = 0
 );
-alter table journal alter column data set storage external
+alter table journal alter column data set storage external;
+create table slot (
+    slot integer primary key,
+    writer bigint,
+    epoch bigint not null default 0
+) with (fillfactor = 50);
+insert into slot (slot) select generate_series(0, 255);
+create index promise_slot on promise (slot) where state = 'pending';
+create index callback_slot on callback (slot);
+create index listener_slot on listener (slot);
+create index unblock_slot on unblock (slot);
+create index schedule_slot on schedule (slot)
 """
+#: Of every revision. The table of slots came later.
 _NAMES = ("writer", "pulse", "progress", "journal", *METADATA.tables)
 
 
@@ -127,6 +143,17 @@ def create(connection: Connection, schema: str) -> None:
 def is_current(revision: str) -> bool:
     """Return whether nothing is to be migrated."""
     return revision == migrations.HEAD
+
+
+def has_slots(revision: str) -> bool:
+    """Return whether a store of this revision can say that brokers share it."""
+    return revision >= migrations.FIRST_SHARED
+
+
+def is_additive(revision: str) -> bool:
+    """Return whether brokers of `revision` can go on while the tables are brought up to date."""
+    later = migrations.REVISIONS[migrations.REVISIONS.index(revision) + 1 :]
+    return migrations.ADDITIVE.issuperset(later)
 
 
 def migrate(connection: Connection) -> None:

@@ -19,6 +19,7 @@ from understudy_store.engines.sql.tables import (
     Unblock,
     table,
 )
+from understudy_store.pending_row import PENDING_COLUMNS
 
 #: Name of the temporary table that holds the rows of an update. Every session has its own.
 GIVEN: Final = "pg_temp.understudy_given"
@@ -56,8 +57,10 @@ class Statements:
         # In quotes, because it may be a word of SQL.
         quoted = f'"{schema}"'
         self._texts_of_fence(quoted)
+        self._texts_of_opening(quoted)
         self._texts_of_takeover(quoted)
         self._texts_of_rows(quoted)
+        self._texts_of_slots(quoted)
 
     def _texts_of_fence(self, s: str) -> None:
         #: The commit: one row is durable, no row is refused. The share lock is what the fence and
@@ -90,7 +93,8 @@ class Statements:
         self.forget_commits = (
             f"delete from {s}.journal where writer = %(writer)s and number <= %(number)s"
         )
-        self.vacuum = f"vacuum (truncate off, index_cleanup on) {s}.journal"
+        #: not while another broker does it
+        self.vacuum = f"vacuum (truncate off, index_cleanup on, skip_locked) {s}.journal"
         self.beat = (
             f"update {s}.pulse p set seen_at = clock_timestamp() from {s}.writer w "
             "where p.writer = %(writer)s and w.id = p.writer and not w.fenced"
@@ -98,35 +102,108 @@ class Statements:
         self.resign = f"update {s}.writer set fenced = true where id = %(writer)s and not fenced"
         self.stop_pulse = f"delete from {s}.pulse where writer = %(writer)s"
 
-    def _texts_of_takeover(self, s: str) -> None:
+    def _texts_of_opening(self, s: str) -> None:
         self.register = (
+            f"insert into {s}.writer (name, session, address, joined) "
+            "values (%(name)s, %(session)s, %(address)s, false) returning id"
+        )
+        #: the same in a store that is still to be migrated
+        self.register_before = (
             f"insert into {s}.writer (name, session) values (%(name)s, %(session)s) returning id"
         )
         self.first_pulse = f"insert into {s}.pulse values (%(writer)s, clock_timestamp())"
         self.first_progress = f"insert into {s}.progress values (%(writer)s, 0)"
-        #: earlier writers that are not fenced, the latest first, with the ages of their pulses in s
-        self.earlier = (
-            "select w.id, w.name, extract(epoch from clock_timestamp() - p.seen_at)::float8 "
+        #: Other writers that are not fenced, the latest first, with the ages of their pulses in s.
+        #: In a store that is still to be migrated they have no address, and count as joined.
+        self.others = (
+            "select w.id, w.name, to_jsonb(w) ->> 'address', "
+            "coalesce((to_jsonb(w) ->> 'joined')::boolean, true), "
+            "extract(epoch from clock_timestamp() - p.seen_at)::float8 "
             f"from {s}.writer w left join {s}.pulse p on p.writer = w.id "
-            "where w.id < %(writer)s and not w.fenced order by w.id desc"
+            "where w.id <> %(writer)s and not w.fenced order by w.id desc"
         )
+        self.is_shared = f"select 1 from {s}.meta where key = 'shared'"
+        self.mark_shared = (
+            f"insert into {s}.meta (key, value) values ('shared', '1') on conflict do nothing"
+        )
+        self.join = (
+            f"update {s}.writer set joined = true, name = %(name)s, address = %(address)s "
+            "where id = %(writer)s"
+        )
+
+    def _texts_of_takeover(self, s: str) -> None:
         self.end_sessions = (
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and application_name = any(%(names)s)"
         )
         self.fence = (
-            f"update {s}.writer w set fenced = true where w.id < %(writer)s and not w.fenced "
+            f"update {s}.writer w set fenced = true where w.id = any(%(ids)s) and not w.fenced "
             f"and not exists (select 1 from {s}.pulse p where p.writer = w.id "
-            "and p.seen_at > clock_timestamp() - make_interval(secs => %(lease)s))"
+            "and p.seen_at > clock_timestamp() - make_interval(secs => %(lease)s)) returning w.id"
         )
         self.left_in_journal = (
             f"select j.writer, p.applied, j.number, j.data from {s}.journal j "
             f"join {s}.progress p on p.writer = j.writer "
-            "where j.writer < %(writer)s order by j.writer, j.number"
+            "where j.writer = any(%(ids)s) order by j.writer, j.number"
         )
-        self.forget_journals = f"delete from {s}.journal where writer < %(writer)s"
-        self.forget_pulses = f"delete from {s}.pulse where writer < %(writer)s"
-        self.forget_progress = f"delete from {s}.progress where writer < %(writer)s"
+        self.forget_journals = f"delete from {s}.journal where writer = any(%(ids)s)"
+        self.forget_pulses = f"delete from {s}.pulse where writer = any(%(ids)s)"
+        self.forget_progress = f"delete from {s}.progress where writer = any(%(ids)s)"
+
+    def _texts_of_slots(self, s: str) -> None:
+        #: brokers that have slots or may be given some
+        living = f"from {s}.writer where joined and not fenced and address is not null"
+        holdings = (
+            f"(select sum(epoch)::int8 from {s}.slot), "
+            f"(select array_agg(array[id::text, name, address] order by id) {living}), "
+        )
+        owners = f"select array_agg(writer order by slot) from {s}.slot"
+        #: the holdings, as one statement sees them
+        self.holdings = f"select {holdings} ({owners})"
+        #: The same with a beat: the number of beats, the holdings, of which the owners only if they
+        #: are others than those known, and the writers whose pulse is too old.
+        self.look = (
+            f"with beaten as ({self.beat} returning 1) "
+            f"select (select count(*) from beaten), {holdings} "
+            f"(case when (select sum(epoch) from {s}.slot) <> %(known)s then ({owners}) end), "
+            f"(select array_agg(w.id order by w.id) from {s}.writer w "
+            f"left join {s}.pulse p on p.writer = w.id "
+            "where not w.fenced and w.id <> %(writer)s and (p.seen_at is null or "
+            "p.seen_at <= clock_timestamp() - make_interval(secs => %(lease)s)))"
+        )
+        #: Of this session: an attempt whose answer was lost can do nothing later.
+        self.unfenced_session = (
+            f"select 1 from {s}.writer where id = %(writer)s and session = %(session)s "
+            "and not fenced for share"
+        )
+        #: It still has its slots, and nobody gives it others.
+        self.leave = f"update {s}.writer set joined = false where id = %(writer)s"
+        #: Brokers that can be given slots, kept from being fenced meanwhile. One whose row is
+        #: locked is being fenced, most often, and is left out.
+        self.receivers = f"select id, name {living} order by id for share skip locked"
+        #: Slots of nobody, or of fenced writers. Not those of all but the living: the owner of a
+        #: slot that has just changed hands may be newer than what this statement sees.
+        self.orphans = (
+            f"select slot, writer from {s}.slot where writer is null "
+            f"or writer in (select id from {s}.writer where fenced) order by slot for update"
+        )
+        moved = (
+            f"update {s}.slot k set writer = g.writer, epoch = k.epoch + 1 "
+            "from unnest(%(slots)s::int4[], %(writers)s::int8[]) as g (slot, writer) "
+            "where k.slot = g.slot"
+        )
+        self.give_orphans = moved
+        self.hand_over = f"{moved} and k.writer = %(writer)s"
+        given = "slot = any(%(slots)s)"
+        self.own = f"select count(*) from {s}.slot where {given} and writer = %(writer)s"
+        self.load_promises = (
+            f"select {_listed(PENDING_COLUMNS)} from {s}.promise "
+            f"where state = 'pending' and {given}"
+        )
+        self.load_callbacks = f"select awaited, awaiter from {s}.callback where {given}"
+        self.load_listeners = f"select awaited, address from {s}.listener where {given}"
+        self.load_unblocks = f"{self.unblocks} where u.{given}"
+        self.load_schedules = f"{self.schedules} where {given}"
 
     def _texts_of_rows(self, s: str) -> None:
         key, *others = UPDATE_COLUMNS

@@ -29,7 +29,7 @@ from understudy_store.engines.postgres.writer import Writer, refusal
 from understudy_store.engines.searches import Rereading, page
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import row_of, schedule_of
-from understudy_store.errors import StoreClosedError
+from understudy_store.errors import StoreClosedError, StoreError
 from understudy_store.machine.projection import projected, projected_row
 from understudy_store.pending_row import pending_row
 from understudy_store.records import Row
@@ -54,6 +54,8 @@ class PostgresTable:
         Checks that a new connection leads to the database with every commit.
     acknowledged
         Returns the number of the last commit that the database has acknowledged.
+    shared
+        Answers are about this writer's slots only.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class PostgresTable:
         writer: Writer,
         check: Callable[[Connection], object],
         acknowledged: Callable[[], int],
+        *,
+        shared: bool,
     ) -> None:
         #: called after every few rows of a write, to let other threads go on; None: no pauses
         self.pause: Callable[[], object] | None = None
@@ -72,7 +76,9 @@ class PostgresTable:
         self._check = check
         self._acknowledged = acknowledged
         self._queries = Queries(
-            URL.create("postgresql+psycopg").get_dialect()(), connector.address.schema
+            URL.create("postgresql+psycopg").get_dialect()(),
+            connector.address.schema,
+            writer.id if shared else None,
         )
         self._writing = Link(connector, self._prepare)
         self._finding = Link(connector, check)
@@ -123,6 +129,58 @@ class PostgresTable:
                 yield from map(make, cursor.execute(text, binary=True))
         except psycopg.Error as error:
             raise plain(error) from None
+
+    def load_slots(self, slots: Collection[int]) -> Snapshot:
+        """Return all that a machine needs of `slots`, beside whatever another thread does.
+
+        They are this writer's, and it has no commits to them that the tables lack. So nobody else
+        changes them meanwhile, and the statements need no common view of the database.
+
+        Raises
+        ------
+        StoreError
+            One of them is not this writer's.
+        """
+        texts = self._statements
+        wanted = sorted(slots)
+        values = {"slots": wanted, "writer": self._writer.id}
+
+        def act(connection: Connection) -> Snapshot:
+            if connection.execute(texts.own, values).fetchone() != (len(wanted),):
+                self._check(connection)
+                raise StoreError(f"slots to load are not those of writer {self._writer.id}")
+            with connection.cursor(binary=True) as cursor:
+                [now] = cursor.execute(texts.now).fetchone() or (0,)
+                live, callbacks, listeners, owed, schedules = (
+                    cursor.execute(text, values).fetchall()
+                    for text in (
+                        texts.load_promises,
+                        texts.load_callbacks,
+                        texts.load_listeners,
+                        texts.load_unblocks,
+                        texts.load_schedules,
+                    )
+                )
+            return Snapshot(
+                now=now,
+                live=[pending_row(row) for row in live],
+                callbacks=[_pair(row) for row in callbacks],
+                listeners=[_pair(row) for row in listeners],
+                unblocks=[(row_of(row[:-1]).promise, row[-1]) for row in owed],
+                schedules=[schedule_of(row) for row in schedules],
+                epoch=self._writer.id,
+            )
+
+        return self._found(act)
+
+    def load_none(self) -> Snapshot:
+        """Return a snapshot of no slots."""
+        return self._found(
+            lambda connection: Snapshot(
+                now=(connection.execute(self._statements.now).fetchone() or (0,))[0],
+                epoch=self._writer.id,
+            )
+        )
 
     # ---- finding --------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import secrets
 import socket
 from typing import Final, NamedTuple
 
+from understudy_store.engines.base import Share
 from understudy_store.engines.postgres.connections import Connection
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.errors import StoreError, StoreFencedError, StoreRolledBackError
@@ -42,12 +43,27 @@ class Writer(NamedTuple):
         return {"writer": self.id, "session": self.session}
 
 
-def register(connection: Connection, statements: Statements) -> Writer:
-    """Make the row of a new writer, which has not taken anything over yet."""
+def shown_as(share: Share | None) -> dict[str, str | None]:
+    """Return name and address of a writer; one that has the store alone has no address."""
+    if share is not None:
+        return {"name": share.name, "address": share.address}
+    return {"name": f"process {os.getpid()} on {socket.gethostname()}", "address": None}
+
+
+def register(
+    connection: Connection, statements: Statements, share: Share | None, *, has_slots: bool
+) -> Writer:
+    """Make the row of a new writer, which has not taken anything over yet.
+
+    Parameters
+    ----------
+    has_slots
+        The store's revision is not one from before brokers could share a store.
+    """
     session = secrets.randbelow(_SESSION_MAX)
-    name = f"process {os.getpid()} on {socket.gethostname()}"
+    text = statements.register if has_slots else statements.register_before
     with connection.transaction():
-        found = connection.execute(statements.register, {"name": name, "session": session})
+        found = connection.execute(text, {**shown_as(share), "session": session})
         [id_] = found.fetchone() or [0]
         writer = Writer(id_, session)
         connection.execute(statements.first_pulse, writer.keys)
@@ -60,6 +76,7 @@ def resign(connection: Connection, statements: Statements, writer: Writer) -> No
     with connection.transaction():
         connection.execute(statements.resign, writer.keys)
         connection.execute(statements.stop_pulse, writer.keys)
+        connection.execute(statements.forget_progress, {"ids": [writer.id]})
 
 
 def check_complete(

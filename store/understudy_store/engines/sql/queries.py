@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     CompoundSelect,
     Dialect,
+    Integer,
+    MetaData,
     Select,
+    Table,
     and_,
+    any_,
     case,
     cast,
     exists,
@@ -37,6 +42,8 @@ from understudy_store.records import PENDING, RESOLVED, TAG_TIMER, TIMEDOUT, TRU
 
 _promise = table(Promise)
 _schedule = table(Schedule)
+#: owners of slots, in a store that brokers share
+_slot: Final = Table("slot", MetaData(), Column("slot", Integer), Column("writer", BigInteger))
 
 #: As a literal and not as a parameter, so that the database sees that it may use the index of
 #: pending promises.
@@ -71,11 +78,16 @@ class Queries:
     ----------
     schema
         The schema of the tables; None: that of the connection.
+    owner
+        The writer whose slots preloads and pages are about; None: all slots.
     """
 
-    def __init__(self, dialect: Dialect, schema: str | None = None) -> None:
+    def __init__(
+        self, dialect: Dialect, schema: str | None = None, owner: int | None = None
+    ) -> None:
         self._dialect = dialect
         self._schemas = None if schema is None else {None: schema}
+        self._owner = owner
         self._tagged = _TAGGED[dialect.name]
         pending = select(*(_promise.c[name] for name in PENDING_COLUMNS)).where(_PENDING)
         #: all that is pending, as `pending_row` takes it
@@ -97,7 +109,9 @@ class Queries:
         """Select all promises that were created under the task: in its call graph, or detached."""
         task = _promise.alias("task")
         origin = select(task.c.origin).where(task.c.id == command.id).scalar_subquery()
-        made = select(*promise_columns).where(_promise.c.branch == command.id)
+        made = self._owned(select(*promise_columns), _promise).where(
+            _promise.c.branch == command.id
+        )
         # Spelled as in the index of detached calls, so that the database sees that it may use it.
         is_root = and_(_promise.c.branch.is_not(None), _promise.c.origin == _promise.c.id)
         return union_all(
@@ -107,7 +121,7 @@ class Queries:
 
     def search_promises(self, command: PromiseSearch, now: int) -> Select[Any]:
         """Select a page of promises."""
-        query = select(*promise_columns)
+        query = self._owned(select(*promise_columns), _promise)
         if command.origin is not None:
             query = query.where(_promise.c.origin == command.origin)
         if command.state is not None:
@@ -118,7 +132,8 @@ class Queries:
 
     def search_tasks(self, command: TaskSearch, now: int) -> Select[Any]:
         """Select a page of the promises that have a task."""
-        query = select(*promise_columns).where(_promise.c.target.is_not(None))
+        query = self._owned(select(*promise_columns), _promise)
+        query = query.where(_promise.c.target.is_not(None))
         if command.group is not None:
             query = query.where(_promise.c.group_name == command.group)
         if command.state == _FULFILLED:
@@ -130,8 +145,17 @@ class Queries:
 
     def search_schedules(self, command: ScheduleSearch) -> Select[Any]:
         """Select a page of schedules."""
-        query = select(*schedule_columns)
+        query = self._owned(select(*schedule_columns), _schedule)
         return _page(query, _schedule.c.id, command.prefix, command.cursor, command.limit)
+
+    def _owned(self, query: Select[Any], target: Table) -> Select[Any]:
+        """Leave out the rows of slots that other brokers have: here they may be out of date."""
+        if self._owner is None:
+            return query
+        own = select(_slot.c.slot).where(_slot.c.writer == self._owner)
+        # As an array that is made once. A join would be one more way to get at the rows, which is
+        # slower than the order of ids.
+        return query.where(target.c.slot == any_(func.array(own.scalar_subquery())))
 
     def _in_state(self, state: str, now: int) -> ColumnElement[bool]:
         """Return the condition that the projected state of a promise is `state`."""

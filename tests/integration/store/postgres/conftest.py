@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from understudy_store.engines.base import Opening, Share
 from understudy_store.engines.journaled import journaled_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cluster import Cluster
     from understudy_store.engines.postgres.engine import PostgresEngine
+    from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
 
 
 @pytest.fixture
@@ -33,3 +37,25 @@ def engine(url: str, idle: None) -> Iterator[PostgresEngine]:
     engine = opened(url)
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def join(
+    url: str, idle: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], SharedPostgresEngine]]:
+    """Open the store beside the others that the test has; all are closed at its end."""
+    from understudy_store.engines.postgres import keeper
+    from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
+
+    monkeypatch.setattr(keeper, "LOOK_S", 0.05)
+    made: list[SharedPostgresEngine] = []
+
+    def joined(name: str, tell: Callable[[str], object] = str) -> SharedPostgresEngine:
+        share = Share(name, f"tcp://{name}:1")
+        made.append(SharedPostgresEngine(url, Opening(share=share, tell=tell)))
+        made[-1].load()
+        return made[-1]
+
+    yield joined
+    for engine in made:
+        engine.close()

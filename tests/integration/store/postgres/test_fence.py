@@ -32,8 +32,9 @@ from understudy_store.engines.journaled.journal_records import encode
 from understudy_store.engines.postgres import opening as opening_module
 from understudy_store.engines.postgres import pulse, table
 from understudy_store.engines.postgres.engine import PostgresEngine
-from understudy_store.engines.postgres.opening import Opener, session_name
+from understudy_store.engines.postgres.opening import Opener
 from understudy_store.engines.postgres.rows_writer import write_memtable
+from understudy_store.engines.postgres.takeover import session_name
 from understudy_store.errors import (
     OpeningStoppedError,
     StoreError,
@@ -274,7 +275,7 @@ def test_a_writer_that_was_fenced_takes_nothing_over(
     kill(engine, url)
     alive = Opener._alive
 
-    def paused(self: Opener, *args: Any) -> str | None:
+    def paused(self: Opener, *args: Any) -> Any:
         rows(url, f"update writer set fenced = true where id > {epoch_of(engine)} returning id")
         return alive(self, *args)
 

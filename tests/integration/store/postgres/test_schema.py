@@ -12,7 +12,6 @@ from tests.integration.store.postgres_world import (
     grow_old,
     ids_of,
     insert,
-    kill,
     opened,
     settle,
 )
@@ -38,19 +37,6 @@ def test_texts_are_in_the_order_of_bytes(url: str, engine: PostgresEngine) -> No
 
 def test_every_revision_that_postgresql_may_have_is_known() -> None:
     assert migrations.FIRST_POSTGRESQL in migrations.REVISIONS
-
-
-def test_an_older_store_is_migrated_by_whoever_takes_it_over(
-    url: str, engine: PostgresEngine
-) -> None:
-    """In the transaction that also brings in the journal; here with a revision of no effect."""
-    insert(engine, "a")
-    kill(engine, url)
-    rows(url, "update alembic_version set version_num = %s returning 1", migrations.REVISIONS[-2])
-    again = opened(url)
-    assert ids_of(again) == ["a"]
-    assert rows(url, "select version_num from alembic_version") == [(migrations.HEAD,)]
-    again.close()
 
 
 def test_what_a_journal_holds_is_not_compressed(url: str, engine: PostgresEngine) -> None:
@@ -84,7 +70,7 @@ def test_a_store_that_grows_is_never_read_as_a_whole(url: str, engine: PostgresE
     )
     # The statistics of a session are there once it has ended. To make an index is to read, too.
     eventually(lambda: rows(url, query)[0][0] > 1000)
-    assert max(whole for _, whole in rows(url, query)) < 5
+    assert max(whole for _, whole in rows(url, query)) < 6
 
 
 @pytest.mark.parametrize(
@@ -110,7 +96,7 @@ def test_reads_use_an_index(
     schema = engine._connector.address.schema
     with psycopg.connect(postgres.url_of("postgres")) as connection:
         connection.execute("set enable_seqscan = off; set enable_bitmapscan = off")
-        others = {"promise_live", "promise_graph", "promise_detached"} - {index}
+        others = {"promise_live", "promise_slot", "promise_graph", "promise_detached"} - {index}
         if what is None or index == "promise_live":
             for other in others:
                 connection.execute(f"drop index {schema}.{other}".encode())

@@ -48,8 +48,8 @@ def hello(
 class CountingMachine(Machine):
     """A machine that counts its sweeps: each step that is not idle makes one."""
 
-    def __init__(self) -> None:
-        super().__init__(MachineConfig())
+    def __init__(self, *, sharded: bool = False) -> None:
+        super().__init__(MachineConfig(sharded=sharded))
         self.sweeps = 0
 
     def sweep(self, now: int, looked_up_at: int | None = None) -> bool:
@@ -67,7 +67,7 @@ class Rig:
         self.engine = engine or MemoryEngine()
         # Replies come with the commit that they belong to, unless a test says otherwise.
         self.config = BrokerConfig(**{"reply_delay_ms": 0, **config})  # type: ignore[arg-type]
-        self.machine = CountingMachine()
+        self.machine = CountingMachine(sharded=self.config.slots is not None)
         self.core = BrokerCore(self.machine, Dispatcher(), self.config)
         self.core.start(self.engine.load(), self.now)
         self.inbox: dict[bytes, list[ToPeer]] = {}

@@ -21,7 +21,7 @@ from understudy_broker.protocol.messages import (
     Response,
     SlotMap,
 )
-from understudy_broker.protocol.placement import Ownership, shared_out
+from understudy_broker.protocol.placement import owners
 from understudy_store.commands import PromiseGet, PromiseSearch, Reply
 from understudy_store.slots import slot_of
 
@@ -222,9 +222,10 @@ class TestSeveralBrokers:
 class MovingSlots(RuleBasedStateMachine):
     """Slots move between brokers while requests are under way.
 
-    A broker performs a request if it owns the slot at that moment, and knows of a move before any
-    peer does. So whatever the peer knows, each request is performed by an owner, those for one slot
-    in their order, and answered once.
+    A broker gives a slot up before another one has it, and that one takes it in some time after
+    everybody may know the map. In a session in which it has refused a request it refuses all later
+    ones about the same slot. Whatever the peer knows, each request is performed by an owner, those
+    for one slot in their order, and answered once.
     """
 
     names = ("a", "b", "c")
@@ -233,13 +234,24 @@ class MovingSlots(RuleBasedStateMachine):
         super().__init__()
         self.ports = {name: Port(name) for name in self.names}
         self.routing = Routing(self.ports["a"])
-        self.version = 0
-        self.truth = shared_out([(name, "") for name in self.names], version=1)
+        self.truth = slots_of(0, 1, 2, names="abc")
+        #: slots that each broker performs, has said that it does, and has refused in the session
+        self.mine: dict[str, set[int]] = {name: set() for name in self.names}
+        self.said: dict[str, set[int]] = {name: set() for name in self.names}
+        self.refused: dict[str, set[int]] = {name: set() for name in self.names}
         self.known = False
         self.count = 0
         self.made: dict[str, list[int]] = {id_: [] for id_ in IDS}
         self.performed: dict[str, list[int]] = {id_: [] for id_ in IDS}
         self.answered: list[int] = []
+
+    def owned(self, name: str) -> set[int]:
+        return {slot for slot, owner in enumerate(owners(self.truth)) if owner == name}
+
+    def rejoin(self, name: str) -> None:
+        """Join a broker anew; then what waits is sent again, after what its link has kept."""
+        self.refused[name].clear()
+        self.routing.retry()
 
     @rule(id_=st.sampled_from(IDS))
     def request(self, id_: str) -> None:
@@ -256,8 +268,10 @@ class MovingSlots(RuleBasedStateMachine):
 
     @rule(places=st.tuples(*[st.integers(-1, 2)] * 3))
     def move(self, places: tuple[int, int, int]) -> None:
-        version = self.truth.version + 1
-        self.truth = slots_of(*places, version=version, names="abc")
+        self.truth = slots_of(*places, version=self.truth.version + 1, names="abc")
+        for name in self.names:
+            self.mine[name] &= self.owned(name)
+            self.said[name] &= self.owned(name)
 
     @rule()
     def tell(self) -> None:
@@ -268,26 +282,41 @@ class MovingSlots(RuleBasedStateMachine):
             if name not in self.routing.ports:
                 self.routing.add(name, port)
 
+    @rule(name=st.sampled_from(names))
+    def admit(self, name: str) -> None:
+        """Let a broker take in what is its own."""
+        self.mine[name] = self.owned(name)
+
+    @precondition(lambda self: self.known)
+    @rule(name=st.sampled_from(names))
+    def say(self, name: str) -> None:
+        """Let a broker say what it has; the peer joins it anew if it has waited for that."""
+        come = self.mine[name] - self.said[name]
+        self.said[name] = set(self.mine[name])
+        if self.routing.waits_for(come):
+            self.rejoin(name)
+
     @rule(name=st.sampled_from(names), is_lost=st.booleans())
     def perform(self, name: str, is_lost: bool) -> None:
         """Let a broker perform the oldest request at it; the answer may get lost on the way."""
         port = self.ports[name]
-        if not port.open:
+        if not port.open or not self.known:
             return
         command, on_reply = port.open[0]
         assert isinstance(command, PromiseGet)
         id_, _, number = command.id.partition(".")
-        if Ownership(self.truth, name).has(command):
+        slot = slot_of(id_)
+        if slot in self.mine[name] and slot not in self.refused[name]:
             self.performed[id_].append(int(number))
             if not is_lost:
                 port.open.pop(0)
                 on_reply(Response(0, Reply(200)))
-        elif self.known:
-            # The push of the newer map comes first.
-            self.tell()
-            if (command, on_reply) in port.open:
-                port.open.remove((command, on_reply))
-                self.routing.moved(port, command, on_reply)
+        else:
+            self.refused[name].add(slot)
+            port.open.pop(0)
+            self.routing.moved(port, command, on_reply)
+            if slot in self.said[name]:
+                self.rejoin(name)
 
     @rule()
     def retry(self) -> None:
@@ -304,6 +333,9 @@ class MovingSlots(RuleBasedStateMachine):
     def all_is_answered_in_the_end(self) -> None:
         self.move((0, 1, 2))
         self.tell()
+        for name in self.names:
+            self.admit(name)
+            self.say(name)
         self.retry()
         while any(port.open for port in self.ports.values()):
             for name in self.names:

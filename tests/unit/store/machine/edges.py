@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
+    PromiseOccur,
     PromiseSettle,
     Reply,
     StoreCommand,
@@ -43,6 +44,7 @@ RESUMED: Final = ("suspended", "pending")
 #: status has done nothing to it, and neither has a command that is not here.
 OF_COMMANDS: Final[dict[tuple[type, int], frozenset[Edge]]] = {
     (PromiseCreate, 201): frozenset({(None, "pending"), (None, "fulfilled")}),
+    (PromiseOccur, 201): frozenset({(None, "pending"), (None, "fulfilled")}),
     (PromiseSettle, 200): SETTLED | {("fulfilled", "fulfilled")},
     (PromiseCancel, 200): SETTLED | {("fulfilled", "fulfilled")},
     (TaskCreate, 201): frozenset({(None, "acquired"), (None, "fulfilled")}),

@@ -31,7 +31,14 @@ def check_memory(s: State) -> None:
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
     assert armed(s.offers_due) == offers
     runs = {key: each.next_run_at + s.ahead for key, each in s.schedules.items()}
-    assert armed(s.occurrences) == runs
+    assert armed(s.occurrences) == {key: at for key, at in runs.items() if key not in s.occurring}
+    for key, date in s.occurring.items():
+        assert s.schedules[key].next_run_at == date, ("asked for elsewhere", key)
+    elsewhere: dict[str, set[str]] = {}
+    for key, t in live.items():
+        for awaited in t.awaits or ():
+            elsewhere.setdefault(awaited, set()).add(key)
+    assert {key: set(those) for key, those in s.awaiters_elsewhere.items()} == elsewhere
     for state, count in s.counts.items():
         actual = sum(t.state == state for t in live.values())
         assert state == "fulfilled" or count == actual, ("count of tasks", state)

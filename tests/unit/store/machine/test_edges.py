@@ -11,6 +11,7 @@ from tests.unit.store.machine.world import World, create
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
+    PromiseOccur,
     PromiseRegisterCallback,
     PromiseSettle,
     StoreCommand,
@@ -24,7 +25,7 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.records import TAG_TARGET
+from understudy_store.records import EMPTY, TAG_TARGET
 
 SPAN = 100_000
 
@@ -74,6 +75,7 @@ def _commands(now: int) -> list[StoreCommand]:
     return [
         *(PromiseCreate("a", now + span, tags=tags) for span in (-1, SPAN)),
         *(TaskCreate("n2", 5000, "a", now + span, tags=tags) for span in (-1, SPAN)),
+        *(PromiseOccur("s", now, "a", now, now + span, EMPTY, tags) for span in (-1, SPAN)),
         PromiseSettle("a", "resolved"),
         PromiseCancel("a"),
         TaskAcquire("a", 1, "n2", 5000),
@@ -113,7 +115,7 @@ def test_the_edges_are_those_of_the_table_and_all_of_them() -> None:
     assert made == {key: set(edge) for key, edge in edges.OF_COMMANDS.items()}
     others = {key: edge for key, edge in found.items() if key not in edges.OF_COMMANDS}
     # The create of a promise that exists is the only other command that is not refused.
-    assert {key for key in others if key[1] < 400} == {(PromiseCreate, 200)}
+    assert {key for key in others if key[1] < 400} == {(PromiseCreate, 200), (PromiseOccur, 200)}
     assert all(before == after for edge in others.values() for before, after in edge)
 
 

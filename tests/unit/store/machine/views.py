@@ -35,7 +35,16 @@ class Step(msgspec.Struct, frozen=True):
     """What led from one view to the next, and what came out of it."""
 
     name: Literal[
-        "apply", "sweep", "release", "retract_crashes", "follow", "restart", "expel", "admit"
+        "apply",
+        "sweep",
+        "release",
+        "retract_crashes",
+        "follow",
+        "occurred",
+        "forget_ask",
+        "restart",
+        "expel",
+        "admit",
     ]
     now: int
     command: StoreCommand | None = None

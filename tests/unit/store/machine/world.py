@@ -183,6 +183,16 @@ class World:
         self.machine.follow(ahead, self.now)
         self._done(Step("follow", self.now))
 
+    def occurred(self, schedule_id: str, date: int) -> None:
+        """The promise of an occurrence is known to exist in another slot."""
+        self.machine.occurred(schedule_id, date)
+        self._done(Step("occurred", self.now))
+
+    def forget_ask(self, promise_id: str, slot: int) -> None:
+        """A promise does not exist that a slot was to listen to."""
+        self.machine.forget_ask(promise_id, slot)
+        self._done(Step("forget_ask", self.now))
+
     def depart(self) -> Changes:
         """Take a batch; it is in flight until `land`. One batch may be in flight."""
         self.land()

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
 
 #: every revision, oldest first
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
 FIRST_POSTGRESQL: Final = "0006"
+#: the revision from which on a store may be shared by several brokers
+FIRST_SHARED: Final = "0008"
+#: Revisions that only add: brokers of the revision before go on beside them.
+ADDITIVE: Final = frozenset({"0008"})
 #: identity of the store, and the number of the last commit in its tables
 JOURNALED: Final = (
     "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"

@@ -1,0 +1,150 @@
+"""`SlotPlan`: what a broker of a shared store does next about its slots. Pure.
+
+The database says who has which slots (`Holdings`). A broker takes in what is its own there and it
+has not loaded yet, gives to others what they are to have, one part at a time, and tells its peers a
+map of what is so. It does one thing at a time: it loads, or it gives away.
+
+By the names of the brokers that live, everybody finds the same shares (`shared_out`). So when a
+broker joins, each of the others gives it a part of its own slots, and keeps the rest; when one
+leaves, it gives each of the others a part.
+
+The version of the map that peers are told is twice that of the holdings, and one more while this
+broker performs everything in the slots that are its own. Otherwise it says of those that it has not
+loaded yet, or is giving away, that they are nobody's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from understudy_broker.protocol.messages import NOBODY, SlotMap
+from understudy_broker.protocol.placement import owners, runs_of, shared_out
+from understudy_store.engines.shared import Holdings
+
+#: Slots that are given away together. Their callers wait for as long as that takes.
+GIFT_SLOTS_MAX: Final = 16
+
+
+class SlotPlan:
+    """The slots of one broker, and its next step.
+
+    Parameters
+    ----------
+    writer
+        The number by which the database knows this broker.
+
+    Attributes
+    ----------
+    mine
+        Slots that are loaded, and not given away.
+    is_leaving
+        The broker is about to end: all its slots are for the others.
+    """
+
+    def __init__(self, writer: int) -> None:
+        self._writer = writer
+        self._holdings: Holdings | None = None
+        self.mine: frozenset[int] = frozenset()
+        self.is_leaving = False
+        self._loading: frozenset[int] = frozenset()
+        self._giving: dict[int, int] = {}
+
+    # What the database says ----------------------------------------------------------------------
+
+    def take(self, holdings: Holdings) -> bool:
+        """Take newer holdings; return False if they are no news.
+
+        Slots that were given away, and are not this broker's any more, are forgotten. The database
+        takes no others from a broker that lives.
+        """
+        known = self._holdings
+        if known is not None and (
+            holdings.version < known.version
+            or (holdings.version == known.version and holdings.brokers == known.brokers)
+        ):
+            return False
+        self._holdings = holdings
+        return True
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Slots that the database has taken from this broker against its will."""
+        return self.mine - self._owned() - self._giving.keys()
+
+    def _owned(self) -> frozenset[int]:
+        if self._holdings is None:
+            return frozenset()
+        slots = self._holdings.slots
+        return frozenset(slot for slot, writer in enumerate(slots) if writer == self._writer)
+
+    # The next step -------------------------------------------------------------------------------
+
+    def next_load(self) -> frozenset[int]:
+        """Return the slots to be loaded now, for `loaded`; none if there are none, or not now."""
+        if self._loading or self._giving:
+            return frozenset()
+        self._loading = self._owned() - self.mine
+        return self._loading
+
+    def loaded(self) -> frozenset[int]:
+        """Note that the slots of the last `next_load` are taken in; return them."""
+        loaded, self._loading = self._loading, frozenset()
+        self.mine |= loaded
+        return loaded
+
+    def next_gift(self) -> dict[int, int]:
+        """Return the slots to be given away now, each with its new writer, for `given`."""
+        if self._loading or self._giving:
+            return {}
+        gifts = self._gifts()
+        if not self.is_leaving:
+            gifts = dict(list(gifts.items())[:GIFT_SLOTS_MAX])
+        self._giving = gifts
+        return gifts
+
+    @property
+    def has_gifts(self) -> bool:
+        """True if others are to have slots that are this broker's, or are being loaded."""
+        return bool(self._loading or self._gifts())
+
+    def _gifts(self) -> dict[int, int]:
+        """Return all slots that others are to have, each with its new writer."""
+        if self._holdings is None:
+            return {}
+        writer_of = {name: writer for writer, name, _ in self._holdings.brokers}
+        if self.is_leaving:
+            writer_of = {name: each for name, each in writer_of.items() if each != self._writer}
+        if not writer_of:
+            return {}
+        names = owners(shared_out([(name, "") for name in writer_of]))
+        wanted = {slot: writer_of[name] for slot, name in enumerate(names) if name is not None}
+        return {slot: wanted[slot] for slot in sorted(self.mine) if wanted[slot] != self._writer}
+
+    def given(self) -> None:
+        """Note that the database has the slots of the last `next_gift` as others', or refused it.
+
+        What it has left with this broker is loaded again.
+        """
+        self.mine -= self._giving.keys()
+        self._giving = {}
+
+    # The map -------------------------------------------------------------------------------------
+
+    def slot_map(self) -> SlotMap | None:
+        """Return the map that peers are told; None before the first holdings."""
+        holdings = self._holdings
+        if holdings is None:
+            return None
+        address_of = {name: address for _, name, address in holdings.brokers}
+        writer_of = {name: writer for writer, name, _ in holdings.brokers}
+        brokers = tuple(sorted(address_of.items()))
+        place_of: dict[int | None, int] = {
+            writer_of[name]: place for place, (name, _) in enumerate(brokers)
+        }
+        absent = self._owned() - (self.mine - self._giving.keys())
+        places = [
+            NOBODY if slot in absent else place_of.get(writer, NOBODY)
+            for slot, writer in enumerate(holdings.slots)
+        ]
+        version = 2 * holdings.version + (not absent)
+        return SlotMap(version, brokers, runs_of(places))

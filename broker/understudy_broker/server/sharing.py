@@ -1,0 +1,179 @@
+"""`Sharing`: lets slots of a shared store come to this broker and leave it, as its database says.
+
+The database says who has which slots, on a thread of the store. The plan (`core.slot_plan`) says
+what to do about it, the core takes slots in and gives them up (`core.slot_moves`), and the store
+loads them and hands them over. This part carries from one to the other, in the broker's own turns:
+threads of the store only leave an answer here and wake the loop.
+
+A slot that is handed over is performed by nobody from the moment in which the core gives it up
+until the other broker has loaded it. So slots go in parts, and what the journal still has is
+brought to the tables before.
+
+**Stopping in order.** A broker that ends gives all its slots to the others first, for as long as
+`LEAVE_S`. What is left then, or after a crash, others take over once its pulse is too old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from understudy_broker.core.core import BrokerCore
+from understudy_broker.core.slot_plan import SlotPlan
+from understudy_broker.protocol.messages import SlotMap
+from understudy_broker.server.logs import Log
+from understudy_store.changes import Snapshot
+from understudy_store.engines.shared import Holdings, SharedEngine
+from understudy_store.errors import StoreFailedError
+from understudy_store.store import Store
+
+#: how long a broker that ends may take to hand its slots over
+LEAVE_S: Final = 10.0
+#: how soon to look again whether the store may be read, while it may not
+STALE_S: Final = 0.05
+
+
+class Sharing:
+    """The slots of one broker of a shared store. All but the `_on_` methods belong to the loop.
+
+    Parameters
+    ----------
+    share
+        The engine of `store`.
+    clock
+        The broker's clock, epoch milliseconds.
+    wake
+        Ends the pause of the loop; called on threads of the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        share: SharedEngine,
+        core: BrokerCore,
+        clock: Callable[[], int],
+        log: Log,
+        wake: Callable[[], None],
+    ) -> None:
+        assert core.moves is not None
+        self._store = store
+        self._share = share
+        self._core = core
+        self._moves = core.moves
+        self._clock = clock
+        self._log = log
+        self._wake = wake
+        self._plan = SlotPlan(share.writer)
+        self._told: SlotMap | None = None
+        #: what is being given away, or None; and whether the store is at work on it
+        self._gift: dict[int, int] | None = None
+        self._is_handing = False
+        # Answers of the store's threads, until the next turn. One thread writes each at a time.
+        self._news: Holdings | None = None
+        self._loaded: Snapshot | StoreFailedError | None = None
+        self._handed: Holdings | StoreFailedError | None = None
+        share.watch_holdings(self._on_news)
+
+    # The store's threads -------------------------------------------------------------------------
+
+    def _on_news(self, holdings: Holdings) -> None:
+        self._news = holdings
+        self._wake()
+
+    def _on_loaded(self, result: Snapshot | StoreFailedError) -> None:
+        self._loaded = result
+        self._wake()
+
+    def _on_handed(self, result: Holdings | StoreFailedError) -> None:
+        self._handed = result
+        self._wake()
+
+    def on_other_map(self, slots: SlotMap) -> None:
+        """Take the map that another broker tells; on the loop.
+
+        If it has something for this broker, that has just been given to it: it need not be found
+        out later.
+        """
+        told = self._told
+        if told is None or slots.version // 2 > told.version // 2:
+            self._share.look()
+
+    # The loop ------------------------------------------------------------------------------------
+
+    @property
+    def is_fresh(self) -> bool:
+        """True if nobody else can have taken over from this broker without its knowing."""
+        return self._share.is_fresh()
+
+    def leave(self) -> None:
+        """Give all slots to the other brokers from now on; see `has_left`."""
+        if not self._plan.is_leaving:
+            self._plan.is_leaving = True
+            self._wake()
+
+    @property
+    def has_left(self) -> bool:
+        """True if this broker has nothing to give away, or nobody to give it to."""
+        return self._plan.is_leaving and self._gift is None and not self._plan.has_gifts
+
+    def turn(self) -> None:
+        """Take the answers of the store, and do what is next. Called before each step of the core.
+
+        Raises
+        ------
+        StoreFailedError
+            The store has failed, or slots were taken away from this broker.
+        """
+        self._take_answers()
+        plan = self._plan
+        if slots := plan.next_load():
+            self._store.load_slots(slots, self._on_loaded)
+        elif self._gift is None and (gift := plan.next_gift()):
+            self._gift = gift
+            self._moves.give_up(gift.keys())
+        if self._gift is not None and not self._moves.leaving and not self._is_handing:
+            self._is_handing = True
+            self._store.hand_over(self._gift, self._on_handed, leaving=plan.is_leaving)
+        self._tell()
+
+    def _take_answers(self) -> None:
+        plan = self._plan
+        news, self._news = self._news, None
+        if news is not None:
+            self._take(news)
+        # Requests that are being looked up were selected before these slots were here.
+        if self._loaded is not None and not self._core.looking_up:
+            snapshot, self._loaded = self._loaded, None
+            if isinstance(snapshot, StoreFailedError):
+                raise snapshot
+            slots = plan.loaded()
+            self._moves.admit(slots, snapshot, self._clock())
+            self._log("info", "slots have come", {"slots": len(slots), "has": len(plan.mine)})
+        if self._handed is not None:
+            handed, self._handed = self._handed, None
+            if isinstance(handed, StoreFailedError):
+                raise handed
+            self._take(handed)
+            assert self._gift is not None
+            count = len(self._gift)
+            plan.given()
+            self._gift, self._is_handing = None, False
+            self._log("info", "slots have left", {"slots": count, "has": len(plan.mine)})
+        if plan.lost:
+            raise StoreFailedError(
+                f"the database has given slots of this broker to another one "
+                f"({sorted(plan.lost)[:3]} and so on): it takes this broker for dead"
+            )
+
+    def _take(self, holdings: Holdings) -> None:
+        before = self._plan.slot_map()
+        if self._plan.take(holdings):
+            names = sorted(name for _, name, _ in holdings.brokers)
+            if before is None or names != [name for name, _ in before.brokers]:
+                self._log("info", "brokers of this store", {"brokers": ", ".join(names)})
+
+    def _tell(self) -> None:
+        slots = self._plan.slot_map()
+        if slots is not None and slots != self._told:
+            self._told = slots
+            self._moves.tell(slots)

@@ -1,0 +1,119 @@
+"""``understudy brokers``: the brokers of a deployment, each as it answers itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from understudy.cli.options import AsJson, Url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from understudy.cli.deployment import BrokerStatus
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+#: headers of the numbers, by their names in JSON
+_HEADERS: Final = {
+    "nodes": "NODES",
+    "promises_pending": "PENDING",
+    "tasks_queued": "QUEUED",
+    "unblocks_owed": "OWED",
+    "commands": "COMMANDS",
+    "commits": "COMMITS",
+}
+
+
+@app.command()
+def brokers(as_json: AsJson = False, url: Url = None) -> int:
+    """Show the brokers of the deployment, and whether each of them answers.
+
+    Each broker is asked by itself, for at most a second or two, so the others are shown if one is
+    down. A single broker has all 256 slots.
+
+    \b
+    SLOTS     slots that the broker has; "understudy slots" shows which
+    NODES     nodes that are connected to it; each node connects to every broker
+    PENDING   promises that are not settled
+    QUEUED    tasks that wait for a node
+    OWED      settlements that a listener has not acknowledged yet
+    COMMANDS  commands performed since its start
+    COMMITS   commits since its start
+
+    --json prints a list of objects; the numbers of a broker that does not answer are null there.
+
+    \b
+    Examples:
+      understudy brokers
+      understudy brokers --json | jq -r '.[] | select(.answers | not) | .name'
+
+    \b
+    Exit codes:
+      0  all of them answer
+      1  one of them does not answer
+      4  no broker answers at the given address
+    """
+    from understudy.cli.deployment import read_statuses
+    from understudy.cli.errors import EXIT_FAILED
+    from understudy.cli.json_data import print_json
+
+    found = read_statuses(url)
+    if as_json:
+        print_json([status_json(status) for status in found])
+    else:
+        print(statuses_text(found))
+    return 0 if all(status.report is not None for status in found) else EXIT_FAILED
+
+
+def status_json(status: BrokerStatus) -> dict[str, Any]:
+    """Return the row of one broker as JSON data."""
+    return {
+        "name": status.name,
+        "address": status.address,
+        "answers": status.report is not None,
+        "problem": status.problem,
+        "slots": len(status.slots),
+        **_numbers(status),
+    }
+
+
+def statuses_text(statuses: Sequence[BrokerStatus]) -> str:
+    """Return a table with a line for each broker, and below it what to do about those down."""
+    from understudy.cli.tables import table
+
+    rows = [
+        (
+            status.name,
+            status.address,
+            "answers" if status.report is not None else "does not answer",
+            len(status.slots),
+            *_numbers(status).values(),
+        )
+        for status in statuses
+    ]
+    lines = [table(("BROKER", "ADDRESS", "STATE", "SLOTS", *_HEADERS.values()), rows)]
+    lines += [_advice(status) for status in statuses if status.report is None]
+    return "\n".join(lines)
+
+
+def _numbers(status: BrokerStatus) -> dict[str, int | None]:
+    report = status.report
+    if report is None:
+        return dict.fromkeys(_HEADERS)
+    sums = {
+        "nodes": sum(len(group.nodes) for group in report.groups),
+        "tasks_queued": sum(group.queued for group in report.groups),
+    }
+    return {name: sums.get(name, report.counters.get(name)) for name in _HEADERS}
+
+
+def _advice(status: BrokerStatus) -> str:
+    if status.problem is not None:
+        return f"Broker {status.name}: {status.problem}"
+    return (
+        f"Broker {status.name} does not answer at {status.address}, so calls in its "
+        f"{len(status.slots)} slots wait. Start it with: understudy broker --name {status.name} "
+        "--config FILE"
+    )

@@ -1,0 +1,225 @@
+"""The brokers of a deployment as they answer by themselves, also if some of them are down.
+
+Other commands ask through a router, which makes one answer of all and waits for each broker. Here
+each is asked over a link of its own, for a short time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import trio
+
+from understudy._version import __version__
+from understudy.client.address import broker_address
+from understudy.errors import BrokerUnavailableError, innermost
+from understudy_broker.address import split_addresses
+from understudy_broker.errors import LinkError
+from understudy_broker.link.link import Link, open_link
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    GroupsGet,
+    GroupsReport,
+    Hello,
+    Response,
+    SlotMap,
+    ToPeer,
+    Welcome,
+)
+from understudy_broker.protocol.placement import owners
+from understudy_store.slots import SLOTS
+
+#: seconds in which a broker must answer; short, because a person is waiting
+PATIENCE_S: Final = 1.5
+
+_NO_ANSWER: Final = "no broker answers"
+
+
+class Placement(NamedTuple):
+    """The brokers of a deployment, and the owner of each slot.
+
+    Attributes
+    ----------
+    deployment
+        The name of the deployment; empty for a single broker that has none.
+    version
+        The version of the map of slots. None: there is one broker, which has all slots.
+    brokers
+        Name and address of each.
+    owners
+        The name of the broker of each slot; None: nobody has it at the moment.
+    """
+
+    deployment: str
+    version: int | None
+    brokers: tuple[tuple[str, str], ...]
+    owners: list[str | None]
+
+    def slots_of(self, broker: str | None) -> list[int]:
+        """Return the slots of a broker, in order."""
+        return [slot for slot, owner in enumerate(self.owners) if owner == broker]
+
+
+class BrokerStatus(NamedTuple):
+    """One broker of a deployment.
+
+    Attributes
+    ----------
+    report
+        Its own report on its groups, with its counters. None: it has not answered.
+    problem
+        Why not, in words, if more is known than that nothing answers there.
+    """
+
+    name: str
+    address: str
+    slots: list[int]
+    report: GroupsReport | None
+    problem: str | None
+
+
+class _Answer(NamedTuple):
+    welcome: Welcome | None
+    report: GroupsReport | None
+    problem: str | None
+
+
+def read_placement(url: str | None) -> Placement:
+    """Ask the first broker that answers for the owners of all slots.
+
+    Parameters
+    ----------
+    url
+        The address of a broker, or several; by default that of the environment.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        None of them answers in time.
+    """
+    return trio.run(_read_placement, broker_address(url))
+
+
+def read_statuses(url: str | None) -> list[BrokerStatus]:
+    """Ask each broker of the deployment for its report, all at the same time; raises as above."""
+    return trio.run(_read_statuses, broker_address(url))
+
+
+async def _read_placement(url: str) -> Placement:
+    address, welcome = await _first_welcome(url)
+    return _placement(address, welcome, [])
+
+
+async def _read_statuses(url: str) -> list[BrokerStatus]:
+    address, welcome = await _first_welcome(url)
+    brokers = _placement(address, welcome, []).brokers
+    answers: dict[str, _Answer] = {}
+
+    async def ask(name: str, address: str) -> None:
+        answers[name] = await _ask(address, wants_report=True)
+
+    async with trio.open_nursery() as nursery:
+        for broker in brokers:
+            nursery.start_soon(ask, *broker)
+    # A broker may know a newer map than the one that answered first.
+    placement = _placement(address, welcome, [each.welcome for each in answers.values()])
+    return [_status(name, address, placement, welcome, answers[name]) for name, address in brokers]
+
+
+def _placement(address: str, first: Welcome, others: Iterable[Welcome | None]) -> Placement:
+    """Return the placement by the newest map in the welcomes of a deployment."""
+    if first.slots is None:
+        sole = first.broker
+        return Placement(first.deployment, None, ((sole, address),), [sole] * SLOTS)
+    newest: SlotMap = first.slots
+    for other in others:
+        if other is None or other.slots is None or other.deployment != first.deployment:
+            continue
+        if other.slots.version > newest.version:
+            newest = other.slots
+    return Placement(first.deployment, newest.version, newest.brokers, owners(newest))
+
+
+def _status(
+    name: str, address: str, placement: Placement, first: Welcome, answer: _Answer
+) -> BrokerStatus:
+    found, report, problem = answer
+    if found is not None and (found.broker, found.deployment) != (name, first.deployment):
+        report = None
+        problem = (
+            f"the broker at {address} is {found.broker!r} of the deployment {found.deployment!r}, "
+            f"and not {name!r} of {first.deployment!r}: check the addresses"
+        )
+    return BrokerStatus(name, address, placement.slots_of(name), report, problem)
+
+
+# Links -------------------------------------------------------------------------------------------
+
+
+async def _first_welcome(url: str) -> tuple[str, Welcome]:
+    """Ask all addresses at the same time; return the first that answers, and its welcome."""
+    found: list[tuple[str, Welcome]] = []
+    problems: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def ask(address: str) -> None:
+            answer = await _ask(address)
+            if answer.welcome is not None:
+                found.append((address, answer.welcome))
+                nursery.cancel_scope.cancel()
+            elif answer.problem is not None:
+                problems.append(answer.problem)
+
+        for address in split_addresses(url):
+            nursery.start_soon(ask, address)
+    if not found:
+        raise BrokerUnavailableError(url, "; ".join(problems))
+    return found[0]
+
+
+async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
+    """Ask one broker for its welcome, and for its report."""
+    welcome: Welcome | None = None
+    report: GroupsReport | None = None
+    problem: str | None = None
+    links: list[Link] = []
+    try:
+        with trio.move_on_after(PATIENCE_S):
+            async with open_link(address, _hello, _ignore) as link:
+                links.append(link)
+                welcome = await link.wait_connected()
+                if wants_report:
+                    answer = await link.call(GroupsGet())
+                    if isinstance(answer, Response):
+                        report = answer.report
+                    else:
+                        problem = answer.error
+    except* LinkError as errors:
+        problem = str(innermost(errors))
+    if problem is None and welcome is None and links:
+        problem = links[0].last_error
+    if problem is not None and problem.startswith(_NO_ANSWER):
+        problem = None
+    return _Answer(welcome, report, problem)
+
+
+def _hello() -> Hello:
+    return Hello(
+        protocol=PROTOCOL_VERSION,
+        kind="client",
+        group="default",
+        # Another name for each link, because a name may be in use only once at a broker.
+        name=f"cli-{secrets.token_hex(4)}",
+        boot=secrets.token_hex(4),
+        os_pid=os.getpid(),
+        host=platform.node(),
+        sdk=f"python {__version__}",
+    )
+
+
+def _ignore(messages: Sequence[ToPeer]) -> None:
+    """Ignore what is no answer to a request."""

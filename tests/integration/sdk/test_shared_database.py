@@ -1,0 +1,134 @@
+"""Brokers that share one PostgreSQL: they join, leave and die, and calls go on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import eventually, free_url
+from understudy import Context, Runtime
+from understudy.cli.deployment import read_placement
+
+if TYPE_CHECKING:
+    from tests.cluster import Cluster
+
+
+class Brokers:
+    """Processes of brokers with one store."""
+
+    def __init__(self, store: str, logs: Path) -> None:
+        self.store = store
+        self.logs = logs
+        self.urls = {name: free_url() for name in "abc"}
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        return ",".join(self.urls.values())
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            command = [
+                *(sys.executable, "-m", "understudy", "broker", "--name", name),
+                *("--listen", self.urls[name], "--store", self.store),
+            ]
+            with (self.logs / f"{name}.log").open("ab") as log:
+                self.running[name] = subprocess.Popen(command, stderr=log)
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        process = self.running.pop(name)
+        process.send_signal(number)
+        process.wait(20)
+
+    def log(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text()
+
+
+@pytest.fixture
+def brokers(postgres: Cluster, tmp_path: Path) -> Iterator[Brokers]:
+    brokers = Brokers(postgres.new_schema(), tmp_path)
+    yield brokers
+    for process in brokers.running.values():
+        process.kill()
+        process.wait()
+
+
+def shop(url: str, name: str) -> Runtime:
+    runtime = Runtime("shop", name, url=url, connect_timeout=30)
+
+    @runtime.register
+    def double(_: Context, n: int) -> int:
+        return 2 * n
+
+    @runtime.register
+    def total(ctx: Context, n: int) -> Any:
+        numbers = yield ctx.all([ctx.rpc(double, each) for each in range(n)])
+        yield ctx.sleep(0.2)
+        there = yield ctx.rpc(double, 1).options(home=f"there-{ctx.id}")
+        return sum(numbers) + there
+
+    @runtime.register
+    def asks(ctx: Context) -> Any:
+        return (yield (yield ctx.promise().options(home=f"people-{ctx.id}")))
+
+    return runtime
+
+
+@pytest.fixture
+def node(brokers: Brokers) -> Iterator[Runtime]:
+    brokers.start("a", "b")
+    with shop(brokers.url, "node") as node:
+        yield node
+
+
+def shares(brokers: Brokers) -> dict[str | None, int]:
+    """Return how many slots each broker has, as a peer that has just come is told."""
+    names = read_placement(brokers.url).owners
+    return {name: names.count(name) for name in {*names}}
+
+
+def test_calls_go_on_while_brokers_join_and_leave(brokers: Brokers, node: Runtime) -> None:
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
+    handles = [node.rpc(f"first-{n}", "total", 5) for n in range(60)]
+    brokers.start("c")
+    handles += [node.rpc(f"second-{n}", "total", 5) for n in range(60)]
+    eventually(lambda: sorted(shares(brokers).values()) == [84, 86, 86], 30)
+    handles += [node.rpc(f"third-{n}", "total", 5) for n in range(60)]
+    brokers.end("a", signal.SIGTERM)
+    eventually(lambda: shares(brokers) == {"b": 128, "c": 128}, 10)
+    handles += [node.rpc(f"fourth-{n}", "total", 5) for n in range(60)]
+    assert [handle.result(timeout=60) for handle in handles] == [22] * 240
+    assert len(list(node.promises.search(limit=500))) == 240 * 8
+
+
+def test_another_broker_takes_over_from_one_that_is_killed(brokers: Brokers, node: Runtime) -> None:
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
+    waiting = [node.rpc(f"waits-{n}", "asks") for n in range(20)]
+    working = [node.rpc(f"works-{n}", "total", 5) for n in range(60)]
+    brokers.end("a", signal.SIGKILL)
+    assert [handle.result(timeout=60) for handle in working] == [22] * 60
+    eventually(lambda: shares(brokers) == {"b": 256}, 20)
+    for n in range(20):
+        node.promises.resolve(f"people-waits-{n}.waits-{n}.1", n)
+    assert [handle.result(timeout=60) for handle in waiting] == list(range(20))
+    brokers.start("a")
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 30)
+    assert node.get("works-7").result(timeout=10) == 22
+
+
+def test_a_broker_that_was_paused_for_longer_than_its_lease_ends(
+    brokers: Brokers, node: Runtime
+) -> None:
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
+    brokers.running["a"].send_signal(signal.SIGSTOP)
+    working = [node.rpc(f"works-{n}", "total", 5) for n in range(60)]
+    assert [handle.result(timeout=60) for handle in working] == [22] * 60
+    brokers.running["a"].send_signal(signal.SIGCONT)
+    assert brokers.running.pop("a").wait(20) == 1
+    assert "another broker has taken over from this one" in brokers.log("a")
