@@ -32,7 +32,7 @@ def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
     assert tried.points > 50
 
 
-@pytest.mark.parametrize("name", BETWEEN)
+@pytest.mark.parametrize("name", BETWEEN, ids=lambda name: name.replace(" ", "-"))
 def test_a_crash_of_either_broker_changes_nothing(name: str) -> None:
     """The nodes and the caller have their turns as well."""
     others = [victim for victim in VICTIMS_OF_TWO if victim not in ("a", "b")]
