@@ -82,12 +82,12 @@ class Activation:
     __slots__ = (
         "busy",
         "dropped",
-        "fences_open",
         "history",
         "id",
         "origin",
         "phase",
         "promise",
+        "requests_open",
         "root",
         "runs",
         "version",
@@ -110,8 +110,8 @@ class Activation:
         self.history: dict[str, list[PromiseRecord]] = NO_NAMES
         #: Scheduled runs, and retries that are due later; while there are any, it is not waiting.
         self.busy = 0
-        #: fences that the broker has not answered
-        self.fences_open = 0
+        #: fences, and cancels in other slots, that have not been answered
+        self.requests_open = 0
         #: epoch milliseconds
         self.waiting_since_ms = 0
 

@@ -123,6 +123,14 @@ _INTERPRETER: Final = (
         _REPLAYS_OF_HISTORIES,
     ),
     _mutant(
+        "race-won-elsewhere-is-over-at-once",
+        None,
+        "a race that the history has decided waits for the value of its winner",
+        "understudy_actors.interpreter.joins.JoinWait._arm",
+        swap("self._arm_decided(join, join.parts[join.winner])", "self._end(join)"),
+        _JOINS,
+    ),
+    _mutant(
         "race-decided-anew",
         None,
         "the winner of a race is stored before anyone acts on it",

@@ -19,6 +19,7 @@ from typing import Final
 
 from tests.mutants import (
     of_absent_ids,
+    of_between_slots,
     of_broker,
     of_clocks,
     of_dispatch,
@@ -54,6 +55,7 @@ _LISTS: Final = (
     of_store,
     of_slot_moves,
     of_slots,
+    of_between_slots,
     of_journal,
     of_sqlite,
     of_absent_ids,

@@ -36,7 +36,9 @@ def test_each_mutant_fits_once_and_changes_the_code(mutant: Mutant, tree: Tree) 
     for test in mutant.tests:
         path, *names = test.split("::")
         assert (ROOT / path).exists(), test
-        assert not names or f"def {names[-1]}(" in (ROOT / path).read_text(), test
+        # One case of a test that has several may be named.
+        name = names[-1].partition("[")[0] if names else ""
+        assert not names or f"def {name}(" in (ROOT / path).read_text(), test
 
 
 def test_there_are_enough_mutants_and_each_property_is_broken() -> None:

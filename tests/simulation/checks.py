@@ -119,6 +119,10 @@ class Watched(Machine):
         super().follow(ahead, now)
         self._check("follow", ())
 
+    def occurred(self, schedule_id: str, date: int) -> None:
+        super().occurred(schedule_id, date)
+        self._check("occurred", ())
+
     def release_pid(
         self,
         pid: str,

@@ -91,7 +91,7 @@ def _check_broker(broker: BrokerHost) -> None:
     statistics = broker.core.dispatcher.statistics()
     hold(statistics.queued == 0, "queued and over", statistics)
     state = broker.machine.state
-    between = (state.asks, state.asked, state.awaiters_elsewhere)
+    between = (state.asks, state.asked, state.awaiters_elsewhere, state.occurring)
     hold(not any(between), "p18: it waits for other slots at the end", broker.name, *between)
     waiting = [pair for pair in broker.disk.waiting if not pair[1].startswith("poll://")]
     hold(not waiting, "p18: somebody is to hear of what is over", broker.name, waiting)

@@ -52,6 +52,8 @@ class People:
         #: Schedules by time of creation, because a late create may create the schedule again.
         self._begun: dict[int, ScheduleRecord] = {}
         self._made = self._deleted = not world.plan.schedule
+        #: How the ids of the schedule's promises begin.
+        self._prefix = f"{world.plan.schedule_home}.s.".removeprefix(".")
         self._rolls_at = 0
         self._release = 0
 
@@ -118,7 +120,8 @@ class People:
     def _line(self) -> ScheduleCreate:
         data = environment_of(GROUPS[0]).values.encode_call(None, (7,), {})
         param = Value({HEADER_KIND: "schedule", HEADER_FUNCTION: "leaf"}, data)
-        return ScheduleCreate("s", CRON, "s.{timestamp}", HOUR_MS, param, {TAG_TARGET: GROUPS[0]})
+        template = self._prefix + "{timestamp}"
+        return ScheduleCreate("s", CRON, template, HOUR_MS, param, {TAG_TARGET: GROUPS[0]})
 
     def _scheduled(self, answer: Response | Refused) -> None:
         if isinstance(answer, Response) and answer.reply.ok:
@@ -126,7 +129,7 @@ class People:
 
     def _due(self) -> bool:
         """True if the schedule has come due at least once."""
-        return any(id_.startswith("s.") for id_ in self.world.rows)
+        return any(id_.startswith(self._prefix) for id_ in self.world.rows)
 
     def _unscheduled(self, answer: Response | Refused) -> None:
         if isinstance(answer, Response) and answer.reply.status in (200, 404):
@@ -198,9 +201,10 @@ class People:
     def check_end(self) -> None:
         """Check that each occurrence of the schedule was one call, and none is missing."""
         rows = self.world.rows
-        made = sorted(int(id_[2:]) for id_ in rows if id_.startswith("s."))
+        prefix = self._prefix
+        made = sorted(int(id_.removeprefix(prefix)) for id_ in rows if id_.startswith(prefix))
         for each in made:
-            record = rows[f"s.{each}"].promise
+            record = rows[f"{prefix}{each}"].promise
             hold(record.state == RESOLVED, "an occurrence failed", record)
         due: set[int] = set()
         for schedule in self._begun.values():

@@ -63,6 +63,8 @@ class Plan(msgspec.Struct, kw_only=True):
     #: Several share the slots.
     brokers: int = 1
     schedule: bool = False
+    #: The home of its promises, if it is not that of the schedule.
+    schedule_home: str = ""
     #: Kinds; one that is there several times strikes more often.
     faults: list[str] = []
     #: The chance of a fault after each event, and the number of faults before the fair phase.
@@ -177,6 +179,9 @@ def _share_out(rng: random.Random, plan: Plan) -> None:
             # Something that waits for long, so that brokers must tell one another of the end.
             root.program.append(["call", 0, [[["promise", number, [], ""]]], ""])
         spread(rng, root.program, HOMES, kinds)
+    if rng.random() < 0.15:
+        plan.schedule = True
+        plan.schedule_home = rng.choice(HOMES)
     if plan.faults and rng.random() < 0.5:
         plan.faults.append("brokers apart")
     if "cancel" in plan.faults:

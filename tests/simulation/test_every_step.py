@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.every_step import (
-    ALL,
     BETWEEN,
+    PROGRAMS,
     VICTIMS,
     VICTIMS_OF_TWO,
     Stop,
@@ -16,20 +16,15 @@ from tests.simulation.every_step import (
     try_stops,
 )
 
-#: The brokers among the victims.
-BROKERS = ("broker", "a", "b")
 
-
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
-    """At each point one process is killed: a broker and the others take turns."""
-    victims = VICTIMS_OF_TWO if name in BETWEEN else VICTIMS
-    brokers = [victim for victim in victims if victim in BROKERS]
-    others = [victim for victim in victims if victim not in BROKERS]
+    """At each point one process is killed: the broker and the others take turns."""
+    others = [victim for victim in VICTIMS if victim != "broker"]
     stops = [
         stop
         for stop in singles(name)
-        if stop[0][1] == _turn(others if stop[0][0] % 2 else brokers, stop[0][0])
+        if stop[0][1] == (others[stop[0][0] // 2 % len(others)] if stop[0][0] % 2 else "broker")
     ]
     tried = try_stops(name, stops)
     assert not tried.wrong, "\n".join(tried.wrong[:5])
@@ -37,9 +32,19 @@ def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
     assert tried.points > 50
 
 
-def _turn(victims: list[str], at: int) -> str:
-    """Return whose turn it is at a point."""
-    return victims[at // 2 % len(victims)]
+@pytest.mark.parametrize("name", BETWEEN, ids=lambda name: name.replace(" ", "-"))
+def test_a_crash_of_either_broker_changes_nothing(name: str) -> None:
+    """The nodes and the caller have their turns as well."""
+    others = [victim for victim in VICTIMS_OF_TWO if victim not in ("a", "b")]
+    stops = [
+        stop
+        for stop in singles(name)
+        if stop[0][1] in ("a", "b") or stop[0][1] == others[stop[0][0] % len(others)]
+    ]
+    tried = try_stops(name, stops)
+    assert not tried.wrong, "\n".join(tried.wrong[:5])
+    assert tried.plays == 3 * tried.points
+    assert tried.points > 50
 
 
 def test_crashes_repeat_steps_that_are_under_way() -> None:

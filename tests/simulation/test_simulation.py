@@ -44,6 +44,24 @@ def test_deploys_leave_calls_that_need_the_other_release() -> None:
     assert counts["parked"] > 5
 
 
+@pytest.mark.parametrize("brokers", [2, 3])
+def test_brokers_that_share_the_slots(brokers: int) -> None:
+    """Much happens between them; otherwise these worlds would prove little."""
+    outcome = play_block(range(SEEDS, SEEDS + 100), brokers)
+    told = [f"{command(seed, brokers)}: {text}" for seed, text in outcome.failures]
+    assert not told, "\n".join(told)
+    counts = outcome.counts
+    assert counts["worlds of several brokers"] == 100
+    assert counts["requests between slots"] > 500
+    assert counts["broker crashes"] > 20
+    assert counts["partitions"] > 20
+
+
+def test_some_worlds_have_several_brokers() -> None:
+    drawn = {draw(seed).brokers for seed in range(SEEDS)}
+    assert drawn == {1, 2, 3}
+
+
 def test_a_seed_is_the_same_every_time() -> None:
     for seed in range(0, SEEDS, 50):
         assert trace_of(seed) == trace_of(seed)

@@ -66,7 +66,7 @@ from understudy_actors.node.statistics import NodeStatistics
 from understudy_actors.node.suspension import Suspension
 from understudy_actors.node.timers import Timers
 from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, ToPeer
-from understudy_store.commands import PromiseCancel, PromiseSettle, TaskRelease
+from understudy_store.commands import PromiseSettle, TaskRelease
 from understudy_store.records import PromiseRecord
 
 #: reasons of a revocation for which the task's promise has settled
@@ -259,7 +259,7 @@ class NodeCore:
         if result.cancels:
             self._fencing.send()
             for id in result.cancels:
-                self._link.request(PromiseCancel(id), ignore_reply)
+                self._fencing.cancel(run.activation, id)
         if result.done is not None:
             self._end(run, result.done)
         elif result.retry_after_s is not None:

@@ -16,6 +16,7 @@ from understudy_actors.node.settlements import Settlements
 from understudy_actors.node.state import NodeState
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import (
+    PromiseCancel,
     PromiseCreate,
     PromiseSettle,
     Reply,
@@ -109,7 +110,7 @@ class Fencing:
         for batch in _batches(commands, config.fence_commands_max, config.fence_bytes_max):
             counted = min(uncounted, len(batch))
             uncounted -= counted
-            activation.fences_open += 1
+            activation.requests_open += 1
             self._link.request(
                 TaskFence(activation.id, activation.version, batch),
                 partial(self._on_fence_reply, run, batch, counted),
@@ -119,7 +120,7 @@ class Fencing:
         self, run: Run, batch: Batch, counted: int, answer: Response | Refused
     ) -> None:
         activation = run.activation
-        activation.fences_open -= 1
+        activation.requests_open -= 1
         if activation.dropped:
             return
         if isinstance(answer, Refused) or not answer.reply.ok:
@@ -188,6 +189,24 @@ class Fencing:
             self._settlements.tell(run, record)
         elif record.tags.get(TAG_BRANCH) != task_id or slot_of(record.id) != slot_of(task_id):
             self._settlements.watch_for(run, (record.id,))
+
+    # Cancels -------------------------------------------------------------------------------------
+
+    def cancel(self, activation: Activation, id: str) -> None:
+        """Cancel a promise, in its order among the requests about the task.
+
+        In another slot that order is not kept. So the task is not suspended before the answer: once
+        it is, a cancel that ends with this process would be made by nobody.
+        """
+        if slot_of(id) == slot_of(activation.id):
+            self._link.request(PromiseCancel(id), ignore_reply)
+            return
+
+        def on_reply(_: Response | Refused) -> None:
+            activation.requests_open -= 1
+
+        activation.requests_open += 1
+        self._link.request(PromiseCancel(id), on_reply)
 
     # The end of a task ---------------------------------------------------------------------------
 

@@ -72,8 +72,9 @@ class Suspension:
     def suspend(self, activation: Activation) -> None:
         """Give up the lease of a waiting activation; the store notes what it waits for."""
         state = self._state
-        if activation.fences_open:
-            # The answer to a fence may wake it, and would come too late after the suspend.
+        if activation.requests_open:
+            # The answer to a fence may wake it, and would come too late after the suspend; and a
+            # cancel elsewhere may not have been performed.
             linger_ms = max(1, state.config.linger_ms)
             self._timers.add(linger_ms, partial(self._on_lingered, activation))
             return

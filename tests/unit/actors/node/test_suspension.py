@@ -12,9 +12,11 @@ from understudy_actors.errors import CommandError
 from understudy_actors.node.config import NodeConfig
 from understudy_broker.protocol.messages import Refused, Resume
 from understudy_store.commands import (
+    PromiseCancel,
     TaskPreload,
     TaskSuspend,
 )
+from understudy_store.records import CANCELED
 
 
 def _sleeper(ctx: Any) -> Any:
@@ -127,6 +129,40 @@ class TestSuspension:
         assert not any(isinstance(asked, TaskSuspend) for asked, _ in scenario.node.unanswered)
         scenario.world.rest(CONFIG.linger_ms)
         assert scenario.value(scenario.world.record("x")) == 2
+
+    def test_no_suspend_before_a_cancel_in_another_slot_is_answered(
+        self, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its broker may be away; if this node dies then, the next one cancels only if it runs."""
+
+        def races(ctx: Any) -> Any:
+            calls = [ctx.lfi(scenario.leaf, 1), ctx.promise(id="loser")]
+            yield ctx.race(calls, cancel=True)
+            promise = yield ctx.promise(id="person")
+            return (yield promise)
+
+        scenario.env.registry.register(races)
+        node = scenario.node
+        held: list[tuple[PromiseCancel, Any]] = []
+        request = node.request
+
+        def hold(command: Any, on_reply: Any) -> int:
+            if isinstance(command, PromiseCancel):
+                held.append((command, on_reply))
+                return 0
+            return request(command, on_reply)
+
+        monkeypatch.setattr(node, "request", hold)
+        scenario.world.invoke("x", "races")
+        for _ in range(5):
+            scenario.world.rest(CONFIG.linger_ms)
+        assert [command.id for command, _ in held] == ["loser"]
+        assert scenario.task_state == "acquired"
+        request(*held.pop())
+        for _ in range(5):
+            scenario.world.rest(CONFIG.linger_ms)
+        assert scenario.world.record("loser").state == CANCELED
+        assert scenario.task_state == "suspended"
 
     def test_waiting_activations_use_no_credit(self, scenario: Scenario) -> None:
         for n in range(20):
