@@ -211,6 +211,7 @@ class SlotMoves:
         """Make one step after the other, each durable; yield the promises that it has moved."""
         if part.staying:
             source, target = self._opened(part.source), self._opened(to)
+            slot_rows.part_waits(source.engine)
             self._put(part.source, left_behind(source.placement, part.staying, target.placement))
             yield 0
         source, target = self._opened(part.source), self._opened(to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -326,3 +327,29 @@ def test_slots_that_nobody_is_known_to_have_need_the_name_of_their_broker(tmp_pa
         move(tmp_path, [slot], None, "c", "abc")
     move(tmp_path, [slot], "a", "c", "abc")
     assert slot in placement_in(path_of(tmp_path, "c")).own
+
+
+def test_a_wait_of_a_single_broker_across_slots_goes_along(tmp_path: Path) -> None:
+    """Until the move one machine had both ends of it, and a callback alone said so."""
+    make_stores(tmp_path)
+    waits, awaited = "p0", "p2"
+    with sqlite3.connect(path_of(tmp_path, "a")) as driver:
+        for id_, task_state in ((waits, "suspended"), (awaited, None)):
+            driver.execute(
+                "INSERT INTO promise (id, state, param_headers, value_headers, tags, timeout_at, "
+                "created_at, origin, slot, target, group_name, task_state, version) "
+                "VALUES (?, 'pending', '{}', '{}', '{}', 9000, 1, ?, ?, ?, ?, ?, ?)",
+                (
+                    id_,
+                    id_,
+                    slot_of(id_),
+                    *(("g", "g", task_state, 1) if task_state else [None] * 4),
+                ),
+            )
+        driver.execute("INSERT INTO callback VALUES (?, ?, ?)", (awaited, waits, slot_of(awaited)))
+    driver.close()
+    move(tmp_path, [slot_of(awaited)], None, "b")
+    with sqlite3.connect(path_of(tmp_path, "a")) as driver:
+        [(awaits,)] = driver.execute("SELECT awaits FROM promise WHERE id = ?", (waits,))
+    driver.close()
+    assert awaits == '["p2"]'

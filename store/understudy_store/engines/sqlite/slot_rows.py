@@ -51,6 +51,22 @@ def count(store: SqliteEngine, slots: Collection[int]) -> int:
         return int(number)
 
 
+def part_waits(store: SqliteEngine) -> None:
+    """Let tasks await what callbacks alone said so far, while one machine had both ends of a wait.
+
+    It is done for the whole store, once more if need be. The callbacks stay with what is awaited,
+    and do no harm there.
+    """
+    across = "callback.awaiter = promise.id AND callback.slot <> promise.slot"
+    with store.database.transaction() as driver:
+        driver.execute(
+            "UPDATE promise SET awaits = "
+            f"(SELECT json_group_array(callback.awaited) FROM callback WHERE {across}) "
+            "WHERE state = 'pending' AND awaits IS NULL "
+            f"AND EXISTS (SELECT 1 FROM callback WHERE {across})"
+        )
+
+
 def copy(
     source: SqliteEngine,
     target: SqliteEngine,
