@@ -334,17 +334,12 @@ def test_a_wait_of_a_single_broker_across_slots_goes_along(tmp_path: Path) -> No
     make_stores(tmp_path)
     waits, awaited = "p0", "p2"
     with sqlite3.connect(path_of(tmp_path, "a")) as driver:
-        for id_, task_state in ((waits, "suspended"), (awaited, None)):
+        for id_, task in ((waits, ("g", "g", "suspended", 1)), (awaited, (None,) * 4)):
             driver.execute(
                 "INSERT INTO promise (id, state, param_headers, value_headers, tags, timeout_at, "
                 "created_at, origin, slot, target, group_name, task_state, version) "
                 "VALUES (?, 'pending', '{}', '{}', '{}', 9000, 1, ?, ?, ?, ?, ?, ?)",
-                (
-                    id_,
-                    id_,
-                    slot_of(id_),
-                    *(("g", "g", task_state, 1) if task_state else [None] * 4),
-                ),
+                (id_, id_, slot_of(id_), *task),
             )
         driver.execute("INSERT INTO callback VALUES (?, ?, ?)", (awaited, waits, slot_of(awaited)))
     driver.close()
