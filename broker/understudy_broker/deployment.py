@@ -1,8 +1,9 @@
 """Deployments: the brokers that a file describes, each in a table ``[[broker]]``.
 
 Several brokers share the promises of a deployment by their slots. Each of them reads the same
-tables, takes one as its own, and finds the same map of slots by itself, because the map follows
-from the names (`shared_out`). So the tables have to be the same wherever one of the brokers runs.
+tables, and takes one as its own. The tables say which brokers there are and where; the stores say
+which broker has which slots (`server.start`). The tables have to be the same wherever one of the
+brokers runs.
 """
 
 from __future__ import annotations
@@ -69,11 +70,15 @@ class Deployment(NamedTuple):
     Attributes
     ----------
     slots
-        Which broker has which slots. None: there is one broker, or a database says it.
+        Which broker has which slots when the deployment begins. None: there is one broker, or a
+        database says it.
+    given_name
+        The name of the deployment; None: the tables give none, and `brokers` have a default.
     """
 
     brokers: tuple[BrokerTable, ...]
     slots: SlotMap | None
+    given_name: str | None = None
 
     def pick(self, name: str | None) -> BrokerTable:
         """Return the table of a broker; of the only one, if no name is given.
@@ -127,7 +132,7 @@ def read_deployment(tables: object) -> Deployment:
     slots = None
     if len(brokers) > 1 and not is_shared:
         slots = shared_out([(broker.name, broker.address) for broker in brokers])
-    return Deployment(tuple(brokers), slots)
+    return Deployment(tuple(brokers), slots, tables[0].get("deployment"))
 
 
 def share_of(config: BrokerConfig, store: str) -> Share | None:

@@ -7,12 +7,17 @@ already applies the next batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from understudy_store.pending_row import PendingRow
 from understudy_store.records import PromiseRecord, Row, ScheduleRecord
+from understudy_store.slots import slot_of
+
+T = TypeVar("T")
 
 
 class Changes(msgspec.Struct):
@@ -71,3 +76,35 @@ class Snapshot(msgspec.Struct):
     schedules: list[ScheduleRecord] = []
     #: fencing epoch of this start of a broker; each commit repeats it (see `Engine`)
     epoch: int = 1
+
+
+class _Within(Generic[T]):
+    """The items whose ids are in some slots, read anew each time."""
+
+    __slots__ = ("_id_of", "_items", "_slots")
+
+    def __init__(
+        self, items: Iterable[T], slots: Collection[int], id_of: Callable[[T], str]
+    ) -> None:
+        self._items = items
+        self._slots = slots
+        self._id_of = id_of
+
+    def __iter__(self) -> Iterator[T]:
+        return (item for item in self._items if slot_of(self._id_of(item)) in self._slots)
+
+
+def within(snapshot: Snapshot, slots: Collection[int]) -> Snapshot:
+    """Return a snapshot without what is in other slots; long parts stay unread until needed."""
+    return replace(
+        snapshot,
+        live=_Within(snapshot.live, slots, lambda row: row.id),
+        callbacks=_Within(snapshot.callbacks, slots, _first),
+        listeners=_Within(snapshot.listeners, slots, _first),
+        unblocks=list(_Within(snapshot.unblocks, slots, lambda owed: owed[0].id)),
+        schedules=list(_Within(snapshot.schedules, slots, lambda schedule: schedule.id)),
+    )
+
+
+def _first(pair: tuple[str, str]) -> str:
+    return pair[0]

@@ -16,13 +16,14 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, TypeAlias, TypeVar
 
-from understudy_store.changes import Changes, Snapshot
+from understudy_store.changes import Changes, Snapshot, within
 from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Engine, Opening, Read
 from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
     StoreClosedError,
+    StoreError,
     StoreFailedError,
     StoreFencedError,
     StoreFormatError,
@@ -75,6 +76,8 @@ class Store:
         self._engine_lock = Lock()
         self._failure: StoreFailedError | None = None
         self._closed = False
+        #: a commit was asked for
+        self._at_work = False
         self._writer = _Worker("understudy-store-writer")
         self._reader = None if engine.inline else _Worker("understudy-store-reader")
 
@@ -82,6 +85,31 @@ class Store:
     def description(self) -> str:
         """Kind and place of the store: ``sqlite:////path/x.db (wal, synchronous=full)``."""
         return self._engine.description
+
+    # ---- before the first commit ----------------------------------------------------------------
+
+    def fact(self, key: str) -> str | None:
+        """Return the text that `put_fact` has kept under `key`; None if there is none."""
+        self._check_open()
+        return self._engine.fact(key)
+
+    def put_fact(self, key: str, text: str) -> None:
+        """Keep a text about this store, durable on return: for its owner, before the first commit.
+
+        Raises
+        ------
+        StoreError
+            The store is at work already, or the engine keeps no such texts.
+        """
+        self._check_open()
+        if self._at_work:
+            raise StoreError(f"the store {self.description} is at work: {key} stays as it is")
+        with self._engine_lock:
+            self._engine.put_fact(key, text)
+
+    def keep_only(self, slots: Collection[int]) -> None:
+        """Leave everything out of `snapshot` that is in other slots than these."""
+        self.snapshot = within(self.snapshot, frozenset(slots))
 
     # ---- asking ---------------------------------------------------------------------------------
 
@@ -150,6 +178,7 @@ class Store:
         StoreClosedError
         """
         self._check_open()
+        self._at_work = True
         # Handing a batch to the writer thread and back costs as much as its fsync, and two threads
         # that both want the interpreter slow each other down.
         if not reads and self._engine.inline and self._writer.idle and _is_small(changes):
@@ -248,6 +277,7 @@ class Store:
             What became of the commit is unknown; the store does nothing more.
         """
         self._check_open()
+        self._at_work = True
         with self._engine_lock:
             return _or_raise(self._commit(changes, reads))
 

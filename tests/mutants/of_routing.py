@@ -38,7 +38,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "of two maps of slots the newer one counts",
         "understudy_broker.link.routing.Routing.take_map",
-        swap("slots.version <= self.slots.version", "slots.version == self.slots.version"),
+        swap("merged(self.slots, slots)", "slots"),
         _ROUTING,
     ),
     _mutant(
@@ -53,7 +53,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "nobody-tries-again",
         None,
         "requests that find no room at a broker are sent again",
-        "understudy_broker.link.routing.Routing.retry",
+        "understudy_broker.link.routing.Routing._wait",
         drop("self._on_waiting()"),
         _ROUTING,
     ),

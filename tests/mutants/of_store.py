@@ -238,7 +238,7 @@ _ENGINES: Final = (
         "half-a-commit-kept",
         None,
         "a batch is written wholly or not at all",
-        "understudy_store.engines.sqlite.database.Database.write",
+        "understudy_store.engines.sqlite.database.Database.transaction",
         swap('driver.execute("ROLLBACK")', 'driver.execute("COMMIT")'),
         f"{_SEARCHES}::test_what_the_file_refuses_is_said_later_and_again",
     ),

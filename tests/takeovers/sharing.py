@@ -31,6 +31,8 @@ BROKERS_MAX: Final = 6
 LEASE_S: Final = 0.4
 #: from the end of the trouble until every slot has taken a write
 PROGRESS_S: Final = LEASE_S + 2.0
+#: what shows soonest that there is no fence
+_STOPS: Final = ["stop", "stop", "stop", "join"]
 #: trouble between two checks of that
 EPISODE_S: Final = 8.0
 
@@ -82,7 +84,7 @@ class Outcome(NamedTuple):
         slowest = max(self.progress_s, default=0.0)
         lines = [
             f"shared: {done}, acknowledged {self.acknowledged:,}",
-            f"every slot wrote again after {slowest:.1f} s at most, in {len(self.progress_s)} checks",
+            f"{len(self.progress_s)} checks: every slot wrote again after {slowest:.1f} s at most",
             ", ".join(
                 f"{name} {len(getattr(self, name))}"
                 for name in ("lost", "forks", "stale", "broken", "standing", "errors")
@@ -139,6 +141,15 @@ def told_in(folder: Path) -> Told:
     return Told(commits, reads, handed_over, opened, left, errors)
 
 
+def forks_in(told: Told) -> list[str]:
+    """Return the commits that two brokers were told of."""
+    return [
+        f"commit {number} of slot {slot} was acknowledged to {', '.join(log for _, log in acks)}"
+        for (slot, number), acks in told.commits.items()
+        if len(acks) > 1
+    ]
+
+
 class SharingWorld:
     """The brokers of one run, and the faults that they suffer.
 
@@ -170,19 +181,23 @@ class SharingWorld:
         self.progress_s: list[float] = []
 
     def run(self, seconds: float) -> None:
-        """Start brokers and trouble them for some time, then end all."""
+        """Start brokers and trouble them for some time, or until there are forks; then end all."""
         until = time.monotonic() + seconds
         try:
             while time.monotonic() < until:
                 self._episode(min(EPISODE_S, until - time.monotonic()))
                 if self._fenced:
                     self._check_progress()
+                elif forks_in(told_in(self._folder)):
+                    return
         finally:
             for process in self._running.values():
                 process.kill()
                 process.join()
 
     def _episode(self, seconds: float) -> None:
+        self._keep_running()
+        eventually(self._one_has_opened, 20.0)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._keep_running()
@@ -222,7 +237,8 @@ class SharingWorld:
 
     def _trouble(self) -> None:
         awake = [each for each in self._running.values() if pid_of(each) not in self._stopped]
-        kind = self._random.choice(["kill", "stop", "cut", "cut", "leave", "join"])
+        kinds = ["kill", "stop", "cut", "cut", "leave", "join"] if self._fenced else _STOPS
+        kind = self._random.choice(kinds)
         if kind == "join" and len(self._running) < BROKERS_MAX:
             self._start()
         elif not awake or kind == "join":
@@ -292,16 +308,14 @@ def play_sharing(
     world = SharingWorld(cluster, url, folder, seed, fenced=fenced)
     world.run(seconds)
     told = told_in(folder)
-    forks = [
-        f"commit {number} of slot {slot} was acknowledged to {', '.join(log for _, log in acks)}"
-        for (slot, number), acks in told.commits.items()
-        if len(acks) > 1
-    ]
     lost, broken = _compared(url, told) if fenced else ([], [])
     counts = world.counts
     counts["opened"], counts["left"] = told.opened, told.left
     counts["handed over"] = told.handed_over
     counts["reads"] = len(told.reads)
+    with cluster.admin() as connection:
+        query = "select deadlocks from pg_stat_database where datname = 'postgres'"
+        [counts["deadlocks"]] = connection.execute(query).fetchone() or (0,)
     taken = "select count(*) from writer where joined and fenced"
     # The first one, and those that left, resigned.
     counts["takeovers"] = rows(url, taken)[0][0] - told.left - 1
@@ -309,7 +323,7 @@ def play_sharing(
         counts,
         sum(map(len, told.commits.values())),
         lost,
-        forks,
+        forks_in(told),
         _stale(told),
         broken,
         world.standing,

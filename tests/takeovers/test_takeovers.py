@@ -56,5 +56,5 @@ def test_nothing_is_lost_whichever_brokers_die_that_share_a_store(
 @pytest.mark.usefixtures("settings_stay")
 def test_without_the_fence_there_are_forks(postgres: Cluster, tmp_path: Path) -> None:
     """A check of the check."""
-    outcome = play_sharing(postgres, tmp_path, seed=5, seconds=8, fenced=False)
+    outcome = play_sharing(postgres, tmp_path, seed=5, seconds=60, fenced=False)
     assert outcome.forks, outcome.report()

@@ -19,6 +19,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str = ""
     #: who owns which slots; None: this broker owns all, and is the only one
     slots: SlotMap | None = None
+    #: `slots` comes from this broker's store, which says for certain which slots are its own
+    slots_are_stored: bool = False
     #: how long a peer keeps its tasks without a heartbeat
     lease_ttl_ms: int = 10_000
     #: how often peers are asked for a heartbeat

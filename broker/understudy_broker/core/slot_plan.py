@@ -77,6 +77,11 @@ class SlotPlan:
         slots = self._holdings.slots
         return frozenset(slot for slot, writer in enumerate(slots) if writer == self._writer)
 
+    def writers_at(self, address: str) -> list[int]:
+        """Return the writers whose peers reach them at an address."""
+        brokers = () if self._holdings is None else self._holdings.brokers
+        return [writer for writer, _, each in brokers if each == address]
+
     # The next step -------------------------------------------------------------------------------
 
     def next_load(self) -> frozenset[int]:

@@ -63,6 +63,11 @@ class Link:
         return self._session.last_error
 
     @property
+    def broker_left(self) -> bool:
+        """True if the broker has said goodbye on the present connection, or on the last one."""
+        return self._session.broker_left
+
+    @property
     def welcome(self) -> Welcome | None:
         """The broker's last welcome: this peer's pid, lease, and bounds."""
         return self._session.welcome

@@ -3,7 +3,8 @@
 How it works
 ------------
 A peer has a *port* to each broker of its deployment: a link, or a session in a simulation. The id
-that a command names gives its slot, and the newest `SlotMap` gives the slot's broker.
+that a command names gives its slot, and the maps of slots that brokers have told of, `merged`, give
+the slot's broker.
 
 While there is no map there is one port, and it gets everything. That is also so for good where one
 broker owns all slots, so a peer of a single broker pays for this with one comparison.
@@ -45,6 +46,7 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.protocol.placement import (
     FOR_ALL,
     WATCHES,
+    merged,
     owners,
     slot_concerned,
     slots_concerned,
@@ -85,7 +87,7 @@ class Routing(Generic[P]):
     Attributes
     ----------
     slots
-        The newest map; None: there is none, and perhaps never will be.
+        All maps so far, merged; None: there is none, and perhaps never will be.
     ports
         By the name of the broker; none while there is no map.
     """
@@ -113,7 +115,7 @@ class Routing(Generic[P]):
     # The map -------------------------------------------------------------------------------------
 
     def take_map(self, slots: SlotMap, broker: str | None = None) -> bool:
-        """Route by this map from now on; return False if it is not newer than the last.
+        """Route by this map from now on; return False if it has nothing newer than the last.
 
         Parameters
         ----------
@@ -128,9 +130,10 @@ class Routing(Generic[P]):
             self.ports[broker] = first
             # All of them, because searches were sent to this broker alone.
             self._waiting += first.take_back(_any)
-        if self.slots is not None and slots.version <= self.slots.version:
+        newest = slots if self.slots is None else merged(self.slots, slots)
+        if newest is self.slots:
             return False
-        self.slots = slots
+        self.slots = newest
         self._route_anew()
         return True
 

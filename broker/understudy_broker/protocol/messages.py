@@ -244,11 +244,16 @@ class SlotMap(msgspec.Struct, array_like=True, frozen=True, gc=False):
     runs
         Slots in order, as runs of equal owners: the last slot of the run, and the owner's place in
         `brokers`, or `NOBODY`. Slots beyond the last run belong to nobody.
+    since
+        Slots in order, as runs: the last slot of the run, and the version in which they came to
+        their owner. Slots beyond the last run have `version`. Brokers without a database in common
+        learn of each other's moves late, so each slot is judged by itself (`placement.merged`).
     """
 
     version: int
     brokers: tuple[tuple[str, str], ...]
     runs: tuple[tuple[int, int], ...]
+    since: tuple[tuple[int, int], ...] = ()
 
 
 class Welcome(Message, tag="welcome", frozen=True):
@@ -367,8 +372,9 @@ class Refused(Message, tag="refused", frozen=True):
     Attributes
     ----------
     status
-        400 malformed, 409 name in use, 412 unknown connection (say `Hello`), 413 too large, 426
-        another protocol version, 429 too many unanswered.
+        400 malformed, 409 name in use, 412 unknown connection (say `Hello`), 413 too large, 425 the
+        broker is new and waits for the others of its deployment (`server.founding`), 426 another
+        protocol version, 429 too many unanswered.
     corr
         Of the request that is refused; None: the frame is.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby
 from typing import Final
@@ -98,6 +98,77 @@ def owners(slots: SlotMap) -> list[str | None]:
         name = slots.brokers[place][0] if known else None
         names += [name] * (min(last + 1, SLOTS) - len(names))
     return names + [None] * (SLOTS - len(names))
+
+
+def versions(slots: SlotMap) -> list[int]:
+    """Return the version in which each slot came to its owner, or to nobody."""
+    since: list[int] = []
+    for last, version in slots.since:
+        since += [version] * (min(last + 1, SLOTS) - len(since))
+    return since + [slots.version] * (SLOTS - len(since))
+
+
+def slot_map(
+    version: int,
+    brokers: Mapping[str, str],
+    names: Sequence[str | None],
+    since: Sequence[int],
+) -> SlotMap:
+    """Return a map of slots; the way back from `owners` and `versions`.
+
+    Parameters
+    ----------
+    brokers
+        The address of each broker.
+    names, since
+        The owner of each slot, one of `brokers`, and the version in which it came there.
+    """
+    place_of: dict[str | None, int] = {name: place for place, name in enumerate(brokers)}
+    place_of[None] = NOBODY
+    runs = runs_of(place_of[name] for name in names)
+    ages = runs_of(since)
+    return SlotMap(version, tuple(brokers.items()), runs, () if ages == _all(version) else ages)
+
+
+def _all(value: int) -> tuple[tuple[int, int], ...]:
+    return ((SLOTS - 1, value),)
+
+
+def merged(known: SlotMap, other: SlotMap) -> SlotMap:
+    """Return the map that knows of every move of which one of two maps of a deployment knows.
+
+    A slot goes from owner to owner, and each gives it a greater version than the last. So of what
+    two maps say of a slot, the greater version is right, whichever map is the newer one as a whole.
+    The brokers are those of the newer map, and those of the other one that have slots.
+
+    Returns
+    -------
+    `known` itself, if the other one has no news.
+
+    Examples
+    --------
+    >>> first = shared_out([("a", "tcp://a:1"), ("b", "tcp://b:1")])
+    >>> all_of_b = SlotMap(2, first.brokers, ((255, 1),))
+    >>> merged(first, all_of_b) is all_of_b, merged(all_of_b, first) is all_of_b
+    (True, True)
+    """
+    known_since, other_since = versions(known), versions(other)
+    pairs = list(zip(known_since, other_since, strict=True))
+    if other.version <= known.version and all(mine >= its for mine, its in pairs):
+        return known
+    if other.version > known.version and all(mine <= its for mine, its in pairs):
+        return other
+    is_news = [its > mine for mine, its in pairs]
+    names = [
+        its if news else mine
+        for news, mine, its in zip(is_news, owners(known), owners(other), strict=True)
+    ]
+    newer, older = (other, known) if other.version > known.version else (known, other)
+    owning = set(names)
+    brokers = {name: address for name, address in older.brokers if name in owning}
+    brokers.update(newer.brokers)
+    since = [max(pair) for pair in pairs]
+    return slot_map(newer.version, dict(sorted(brokers.items())), names, since)
 
 
 def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.deployment import share_of
+from understudy_broker.deployment import is_database, share_of
 from understudy_broker.errors import BrokerError
 from understudy_broker.process import (
     StopSignals,
@@ -23,9 +23,12 @@ from understudy_broker.process import (
     tune_collection,
     tune_switching,
 )
+from understudy_broker.server.founding import ask_others
 from understudy_broker.server.logs import Log, make_log
+from understudy_broker.server.placement import KEY, from_text, runs_text, to_text
 from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
+from understudy_broker.server.start import at_start, is_sole
 from understudy_broker.transport.loop_lock import LoopThread
 from understudy_store.engines.base import Opening
 from understudy_store.errors import OpeningStoppedError, StoreError
@@ -144,7 +147,8 @@ async def _wait_for_clock(
     """
     repeat_at = 0.0
     while not stop.is_set():
-        text = question(store.snapshot, settings.accept_clock, time.time_ns() // 1_000_000)
+        wall_ns = time.time_ns() if store.share is None else store.share.wall_ns()
+        text = question(store.snapshot, settings.accept_clock, wall_ns // 1_000_000)
         if text is None:
             return
         if trio.current_time() >= repeat_at:
@@ -161,8 +165,6 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
             "anyone who can reach it can call, read and cancel everything"
         )
         log("warning", text, {})
-
-    config = settings.broker_config()
 
     def on_started(address: str) -> None:
         text = (
@@ -182,6 +184,10 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
     await _wait_for_clock(settings, store, stop, log)
     if stop.is_set():
         return
+    placed = await _placed(settings, store, stop, log)
+    if placed is None:
+        return
+    config = placed
     await serve(
         store,
         _within_descriptors(config, log),
@@ -190,6 +196,36 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
         log=log,
         accepted_clock=settings.accept_clock,
         on_started=on_started,
+    )
+
+
+async def _placed(
+    settings: BrokerSettings, store: Store, stop: trio.Event, log: Log
+) -> BrokerConfig | None:
+    """Return the configuration with the slots that are this broker's; None at a stop."""
+    config, wanted = settings.broker_config(), settings.wanted()
+    stored = from_text(store.fact(KEY), store.description)
+    if store.share is not None:
+        return replace(config, deployment=config.deployment or store.share.identity)
+    if is_sole(wanted, stored) or is_database(settings.store):
+        return config
+    placement = at_start(wanted, stored, is_empty=not store.snapshot.now)
+    if placement is None:
+        placement = await ask_others(wanted, stored, settings.listen, log, stop)
+        if placement is None:
+            return None
+    if placement != stored:
+        store.put_fact(KEY, to_text(placement))
+    if placement.leaving:
+        text = "slots are leaving this broker; until the move is completed, their calls wait"
+        ways = {way.to for way in placement.leaving.values()}
+        log("warning", text, {"slots": runs_text(sorted(placement.leaving)), "to": sorted(ways)})
+    store.keep_only(placement.own)
+    return replace(
+        config,
+        deployment=placement.deployment,
+        slots=placement.slots(wanted.addresses),
+        slots_are_stored=True,
     )
 
 

@@ -30,6 +30,7 @@ broker's limit; further processors serve the nodes, SQLite's file and ZeroMQ's o
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -79,7 +80,8 @@ class Server:
         accepted: date | None,
     ) -> None:
         snapshot = store.snapshot
-        self._clock = Clock(snapshot.now, accepted=accepted)
+        wall_ns = time.time_ns if store.share is None else store.share.wall_ns
+        self._clock = Clock(snapshot.now, accepted=accepted, wall_ns=wall_ns)
         machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
@@ -100,6 +102,7 @@ class Server:
             self._sharing = Sharing(store, store.share, self._core, self._clock, log, self._wake)
             assert self.slot_link is not None
             self.slot_link.on_other_map = self._sharing.on_other_map
+            self.slot_link.on_reachable = self._sharing.on_reachable
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None

@@ -34,6 +34,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import (
     MIXED_STORES,
     BrokerTable,
+    Deployment,
     DeploymentError,
     is_database,
     read_deployment,
@@ -41,6 +42,7 @@ from understudy_broker.deployment import (
 from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
+from understudy_broker.server.start import Wanted
 from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.limits import KIB, MIB, Limits
 
@@ -117,8 +119,8 @@ class BrokerSettings(BaseSettings):
     #: bytes that wait for one peer to read them; beyond, the peer is dropped
     outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
-    #: which broker has which slots; no setting, because it follows from the tables of all brokers
-    _slots: SlotMap | None = PrivateAttr(None)
+    #: the brokers of the file's ``[[broker]]`` tables; None: it has none
+    _deployment: Deployment | None = PrivateAttr(None)
 
     @field_validator("listen")
     @classmethod
@@ -165,10 +167,10 @@ class BrokerSettings(BaseSettings):
         """True if other machines can connect."""
         return is_reachable_by_others(self.listen)
 
-    def sharing(self, slots: SlotMap | None) -> Self:
-        """Return the same settings for a broker that has its part of the slots."""
+    def one_of(self, deployment: Deployment | None) -> Self:
+        """Return the same settings for one of the brokers of a file's ``[[broker]]`` tables."""
         settings = self.model_copy()
-        settings._slots = slots
+        settings._deployment = deployment
         return settings
 
     @property
@@ -176,9 +178,17 @@ class BrokerSettings(BaseSettings):
         """True if other brokers may have the same store open, each with slots of its own."""
         return self.name is not None and is_database(self.store)
 
+    def wanted(self) -> Wanted:
+        """Return the broker as the settings have it, for `start`, which looks into the store."""
+        tables = self._deployment
+        if tables is None:
+            return Wanted(self.name, self.deployment or None, self.deployment or "", {})
+        addresses = {broker.name: broker.address for broker in tables.brokers}
+        return Wanted(self.name, tables.given_name or None, self.deployment or "", addresses)
+
     def broker_config(self) -> BrokerConfig:
-        """Return the configuration of the core."""
-        slots = self._slots
+        """Return the configuration of the core; of several brokers, as of one that is new."""
+        slots = None if self._deployment is None else self._deployment.slots
         if self.shares_database:
             assert self.name is not None
             # It has no slots until the database says so.
@@ -254,12 +264,12 @@ def load_settings(
             f"there is no broker {str(wanted)!r}: {reason}. Name the file that has them with "
             "--config, start the broker without a name, or name a PostgreSQL store that it shares"
         )
-    if found.slots is not None:
+    if found.deployment is not None and found.deployment.slots is not None:
         assert found.broker is not None
         _check_agreed(settings, found.broker, sources)
     if settings.shares_database:
         _check_reachable(settings, sources)
-    return settings.sharing(found.slots)
+    return settings.one_of(found.deployment)
 
 
 # The file ----------------------------------------------------------------------------------------
@@ -270,13 +280,13 @@ class _Found(NamedTuple):
 
     Attributes
     ----------
-    broker, slots
-        Its ``[[broker]]`` table, and the map of slots if there are several such tables.
+    broker, deployment
+        Its ``[[broker]]`` table, and all of them; None: there is a plain table ``[broker]``.
     """
 
     settings: dict[str, Any]
     broker: BrokerTable | None = None
-    slots: SlotMap | None = None
+    deployment: Deployment | None = None
 
 
 def _read_file(path: Path) -> object:
@@ -298,7 +308,7 @@ def _find_table(raw: object, wanted: str | None, path: Path) -> _Found:
         broker = deployment.pick(wanted)
     except DeploymentError as error:
         raise SettingsError(f"{path}: {error}") from None
-    return _Found(broker.settings, broker, deployment.slots)
+    return _Found(broker.settings, broker, deployment)
 
 
 def _check_agreed(settings: BrokerSettings, broker: BrokerTable, sources: _Sources) -> None:

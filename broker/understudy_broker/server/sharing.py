@@ -98,6 +98,14 @@ class Sharing:
         if told is None or slots.version // 2 > told.version // 2:
             self._share.look()
 
+    def on_reachable(self, address: str, is_reachable: bool) -> None:
+        """Note that another broker can be reached, or not any more; on the loop.
+
+        One that was killed is found out sooner by that than by its lease.
+        """
+        for writer in self._plan.writers_at(address):
+            (self._share.trust if is_reachable else self._share.suspect)(writer)
+
     # The loop ------------------------------------------------------------------------------------
 
     @property

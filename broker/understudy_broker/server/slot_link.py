@@ -7,6 +7,7 @@ in a task beside the broker's loop and never touch its core: answers are left fo
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
@@ -31,7 +32,9 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.protocol.placement import owners
 from understudy_broker.server.logs import Log
+from understudy_broker.server.placement import SlotConflictError, conflict, runs_text
 
 #: the group of all brokers; no function is in it
 GROUP: Final = "understudy.brokers"
@@ -56,6 +59,8 @@ class SlotLink:
         #: of this broker
         self._url = dict(config.slots.brokers)[config.name]
         self._boot = secrets.token_hex(4)
+        #: called with the address of another broker when it can be reached, or not any more
+        self.on_reachable: Callable[[str, bool], None] | None = None
         #: called with each map that a broker tells; None: nobody wants to know
         self.on_other_map: Callable[[SlotMap], None] | None = None
         self._router: Router | None = None
@@ -63,6 +68,8 @@ class SlotLink:
         self._waiting: list[SlotCommand] = []
         self._unanswered: dict[int, SlotCommand] = {}
         self._answers: list[tuple[SlotCommand, Answer]] = []
+        #: why this broker must not go on; None: it may
+        self._conflict: SlotConflictError | None = None
 
     # The broker's loop ---------------------------------------------------------------------------
 
@@ -73,7 +80,15 @@ class SlotLink:
             self._send_waiting(self._router)
 
     def take_answers(self) -> list[tuple[SlotCommand, Answer]]:
-        """Return the commands that were answered since the last call, with their answers."""
+        """Return the commands that were answered since the last call, with their answers.
+
+        Raises
+        ------
+        SlotConflictError
+            Another broker has slots that this one has.
+        """
+        if self._conflict is not None:
+            raise self._conflict
         answers, self._answers = self._answers, []
         return answers
 
@@ -137,12 +152,38 @@ class SlotLink:
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Log that another broker is there."""
         if welcome.broker != self._config.name:
+            if self.on_reachable is not None:
+                self.on_reachable(link.url, True)
             self._log("info", "linked with a broker", {"broker": welcome.broker, "url": link.url})
+            self._compare(welcome)
+
+    def _compare(self, welcome: Welcome) -> None:
+        """Have this broker stop if another one says that slots of this one are not its own."""
+        mine, theirs, name = self._config.slots, welcome.slots, self._config.name
+        if not self._config.slots_are_stored or mine is None or theirs is None:
+            return
+        if welcome.deployment != self._config.deployment:
+            return
+        if taken := conflict(mine, name, theirs):
+            others = sorted({owners(theirs)[slot] or "nobody" for slot in taken})
+            self._conflict = SlotConflictError(
+                f"the store of this broker, {name!r}, has the slots {runs_text(taken)}, but the "
+                f"broker {welcome.broker!r} knows that {' and '.join(others)} has them since the "
+                "same time or a later one. This broker stops, so that no call is made twice: was "
+                "its store put back from a copy, or is it that of a single broker, beside others?"
+            )
+            self._wake()
 
     def on_disconnected(self, link: Link, why: str) -> None:
         """Log that a link to another broker has ended; it is opened again by itself."""
-        if link.url != self._url:
-            self._log("warning", "a link to a broker has ended", {"url": link.url, "reason": why})
+        # While this broker itself stops, in the last moments of a task that is canceled, all end.
+        stopping = trio.current_effective_deadline() == -math.inf
+        if link.url != self._url and not stopping:
+            if self.on_reachable is not None:
+                self.on_reachable(link.url, False)
+            # A broker that says goodbye stops in order, and is expected back.
+            level = "info" if link.broker_left else "warning"
+            self._log(level, "a link to a broker has ended", {"url": link.url, "reason": why})
 
     def on_link(self, link: Link) -> None:
         """Do nothing: all links are the router's."""

@@ -30,7 +30,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_broker.protocol.placement import owners
+from understudy_broker.protocol.placement import merged, owners
 from understudy_store.slots import SLOTS
 
 #: seconds in which a broker must answer; short, because a person is waiting
@@ -89,7 +89,7 @@ class _Answer(NamedTuple):
 
 
 def read_placement(url: str | None) -> Placement:
-    """Ask the first broker that answers for the owners of all slots.
+    """Ask for the owners of all slots: the first broker that answers, and then the others.
 
     Parameters
     ----------
@@ -111,37 +111,33 @@ def read_statuses(url: str | None) -> list[BrokerStatus]:
 
 async def _read_placement(url: str) -> Placement:
     address, welcome = await _first_welcome(url)
-    return _placement(address, welcome, [])
+    # A slot may have moved without the knowledge of the broker that answered first.
+    answers = await _ask_all(_placement(address, welcome, []).brokers, wants_report=False)
+    return _placement(address, welcome, [each.welcome for each in answers.values()])
 
 
 async def _read_statuses(url: str) -> list[BrokerStatus]:
     address, welcome = await _first_welcome(url)
     brokers = _placement(address, welcome, []).brokers
-    answers: dict[str, _Answer] = {}
-
-    async def ask(name: str, address: str) -> None:
-        answers[name] = await _ask(address, wants_report=True)
-
-    async with trio.open_nursery() as nursery:
-        for broker in brokers:
-            nursery.start_soon(ask, *broker)
-    # A broker may know a newer map than the one that answered first.
+    answers = await _ask_all(brokers, wants_report=True)
     placement = _placement(address, welcome, [each.welcome for each in answers.values()])
+    if unknown := [broker for broker in placement.brokers if broker not in brokers]:
+        answers.update(await _ask_all(unknown, wants_report=True))
+        brokers = placement.brokers
     return [_status(name, address, placement, welcome, answers[name]) for name, address in brokers]
 
 
 def _placement(address: str, first: Welcome, others: Iterable[Welcome | None]) -> Placement:
-    """Return the placement by the newest map in the welcomes of a deployment."""
+    """Return the placement by all maps in the welcomes of a deployment."""
     if first.slots is None:
         sole = first.broker
         return Placement(first.deployment, None, ((sole, address),), [sole] * SLOTS)
-    newest: SlotMap = first.slots
+    known: SlotMap = first.slots
     for other in others:
         if other is None or other.slots is None or other.deployment != first.deployment:
             continue
-        if other.slots.version > newest.version:
-            newest = other.slots
-    return Placement(first.deployment, newest.version, newest.brokers, owners(newest))
+        known = merged(known, other.slots)
+    return Placement(first.deployment, known.version, known.brokers, owners(known))
 
 
 def _status(
@@ -179,6 +175,19 @@ async def _first_welcome(url: str) -> tuple[str, Welcome]:
     if not found:
         raise BrokerUnavailableError(url, "; ".join(problems))
     return found[0]
+
+
+async def _ask_all(brokers: Iterable[tuple[str, str]], *, wants_report: bool) -> dict[str, _Answer]:
+    """Ask brokers at the same time, each at its address; return the answers by name."""
+    answers: dict[str, _Answer] = {}
+
+    async def ask(name: str, address: str) -> None:
+        answers[name] = await _ask(address, wants_report=wants_report)
+
+    async with trio.open_nursery() as nursery:
+        for broker in brokers:
+            nursery.start_soon(ask, *broker)
+    return answers
 
 
 async def _ask(address: str, *, wants_report: bool = False) -> _Answer:

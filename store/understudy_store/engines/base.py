@@ -115,6 +115,20 @@ class Engine(Protocol):
     def load(self) -> Snapshot:
         """Return all that a machine needs to go on. Called once, before any `commit`."""
 
+    def fact(self, key: str) -> str | None:
+        """Return the text that `put_fact` has kept under `key`; None if there is none."""
+
+    def put_fact(self, key: str, text: str) -> None:
+        """Keep a text of the store's owner, durable on return. Called before any `commit`.
+
+        The engine has no opinion about its meaning.
+
+        Raises
+        ------
+        StoreError
+            It was not kept; an engine over a database that brokers share keeps no such texts.
+        """
+
     def find(self, ids: Collection[str]) -> list[Row]:
         """Return the rows of `ids` as last committed, unprojected, in any order.
 

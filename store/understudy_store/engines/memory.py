@@ -40,6 +40,7 @@ class MemoryEngine:
         self._listeners: dict[str, dict[str, None]] = {}
         self._unblocks: dict[tuple[str, str], None] = {}
         self._schedules: dict[str, ScheduleRecord] = {}
+        self._facts: dict[str, str] = {}
 
     @property
     def description(self) -> str:
@@ -58,6 +59,12 @@ class MemoryEngine:
             unblocks=[(self._rows[id_].promise, address) for id_, address in self._unblocks],
             schedules=list(self._schedules.values()),
         )
+
+    def fact(self, key: str) -> str | None:
+        return self._facts.get(key)
+
+    def put_fact(self, key: str, text: str) -> None:
+        self._facts[key] = text
 
     def find(self, ids: Collection[str]) -> list[Row]:
         with self._lock:

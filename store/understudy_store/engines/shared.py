@@ -56,6 +56,10 @@ class SharedEngine(Engine, Protocol):
     def writer(self) -> int:
         """The id of this broker's start among the owners."""
 
+    @property
+    def identity(self) -> str:
+        """A text that no other store has, for as long as this one exists."""
+
     def holdings(self) -> Holdings:
         """Return the owners as last read, without waiting."""
 
@@ -99,6 +103,22 @@ class SharedEngine(Engine, Protocol):
         ------
         StoreError
             As for `commit`.
+        """
+
+    def suspect(self, writer: int) -> None:
+        """Note that another broker seems to have died, before its lease says so.
+
+        It is taken over from at once if the database finds that all its connections are gone.
+        """
+
+    def trust(self, writer: int) -> None:
+        """Note that a broker that was suspected is there."""
+
+    def wall_ns(self) -> int:
+        """Return what the clock of the database shows, nanoseconds of the epoch.
+
+        Brokers of one store go by it, because times that one has stored are read by others. It
+        asks nobody.
         """
 
     def is_fresh(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,6 +14,10 @@ from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
     from understudy.cli.deployment import Placement
+    from understudy_broker.server.slot_moves import Part, SlotMoves
+
+#: how often a long move says how far it is
+PROGRESS_S: Final = 2.0
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -23,6 +28,28 @@ Ids = Annotated[
         help="Ids of promises, tasks or schedules. They need not exist.",
         autocompletion=completion.promise_ids,
     ),
+]
+
+Slots = Annotated[
+    str | None,
+    typer.Argument(metavar="[SLOTS]", help="Numbers and runs of numbers, as 0-17,40."),
+]
+To = Annotated[str, typer.Option("--to", metavar="NAME", help="The broker that is to have them.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME",
+        help="The broker that has them. [default: the one that has them by the stores]",
+    ),
+]
+ConfigFile = Annotated[
+    Path,
+    typer.Option(metavar="FILE", help="The file with the [[broker]] tables of all brokers."),
+]
+All = Annotated[bool, typer.Option("--all", help="Move all slots of --from.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say how many promises would move, and move nothing.")
 ]
 
 
@@ -91,6 +118,99 @@ def of_ids(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
     return 0
 
 
+@app.command()
+def move(
+    to: To,
+    config: ConfigFile,
+    slots: Slots = None,
+    source: From = None,
+    all_slots: All = False,
+    dry_run: DryRun = False,
+) -> int:
+    """Move slots, with all promises in them, to the store of another broker.
+
+    Stop the brokers that have the slots and the one that is to have them first: all their stores
+    are SQLite files on this machine, and only this command may have them open. Other brokers may
+    run. A move that is cut short loses nothing: the same command completes it.
+
+    \b
+    Examples:
+      understudy slots move 128-255 --to b --config brokers.toml
+      understudy slots move --all --from c --to a --config brokers.toml --dry-run
+
+    \b
+    Exit codes:
+      0  moved, or there already
+      1  a store cannot be opened, or another broker has the slots
+      2  wrong usage, or the file is wrong
+    """
+    from understudy.cli.store_files import store_files
+    from understudy_broker.server.slot_moves import ALL, SlotMoves, all_of
+
+    if all_slots == (slots is not None):
+        raise UsageError("name the slots, as in 0-17,40, or say --all --from NAME")
+    if all_slots and source is None:
+        raise UsageError("--all needs --from: the broker whose slots are to be moved")
+    wanted = ALL if slots is None else parse_slots(slots)
+    with SlotMoves(store_files(config)) as moves:
+        parts = moves.plan(wanted, source, to)
+        if not parts:
+            which = f"all slots of {source}" if slots is None else f"the slots {slots}"
+            print(f"nothing to do: {which} are at {to} already")
+        elif dry_run:
+            for part in parts:
+                promises = f"{moves.count(part):,} promises"
+                print(f"would move {_names(part)} from {part.source} to {to}: {promises}")
+        else:
+            for part in parts:
+                _move(moves, part, to)
+            print(f"moved the slots {all_of(parts)} to {to}. Start the brokers again")
+    return 0
+
+
+def _move(moves: SlotMoves, part: Part, to: str) -> None:
+    total = moves.count(part)
+    print(f"moving {_names(part)} from {part.source} to {to}: {total:,} promises", flush=True)
+    say_at = monotonic() + PROGRESS_S
+
+    def on_progress(_: str, copied: int) -> None:
+        nonlocal say_at
+        if monotonic() >= say_at:
+            say_at = monotonic() + PROGRESS_S
+            print(f"{copied:,} of {total:,} promises copied", flush=True)
+
+    moves.move(part, to, on_progress)
+
+
+def _names(part: Part) -> str:
+    from understudy_broker.server.placement import runs_text
+
+    return f"the slots {runs_text(part.slots)}"
+
+
+def parse_slots(text: str) -> list[int]:
+    """Return the slots that a text names, in order: ``0-17, 40``.
+
+    Raises
+    ------
+    UsageError
+        It names none, or is something else.
+    """
+    from understudy_store.slots import SLOTS
+
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        numbers = (first, last if dash else first)
+        if not all(number.isascii() and number.isdigit() for number in numbers):
+            raise UsageError(f"{part.strip()!r} is no slot and no run of slots, as in 0-17,40")
+        begin, end = map(int, numbers)
+        if not begin <= end < SLOTS:
+            raise UsageError(f"{part.strip()!r}: slots go from 0 to {SLOTS - 1}")
+        found.update(range(begin, end + 1))
+    return sorted(found)
+
+
 def _show(as_json: bool, url: str | None) -> int:
     from understudy.cli.deployment import read_placement
     from understudy.cli.json_data import print_json
@@ -119,6 +239,7 @@ def placement_json(placement: Placement) -> dict[str, Any]:
 def placement_text(placement: Placement) -> str:
     """Return a table with a line for each broker."""
     from understudy.cli.tables import table
+    from understudy_broker.server.placement import runs_text
 
     of = placement.slots_of
     rows: list[tuple[object, ...]] = [
@@ -127,14 +248,3 @@ def placement_text(placement: Placement) -> str:
     if of(None):
         rows.append(("(nobody)", len(of(None)), runs_text(of(None))))
     return table(("BROKER", "SLOTS", "WHICH"), rows)
-
-
-def runs_text(numbers: Sequence[int]) -> str:
-    """Return numbers in order as text, with runs that follow each other joined: ``0-17, 40``."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number - 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -17,14 +17,13 @@ from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.postgres.address import parse
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
 from understudy_store.engines.postgres.keeper import Keeper
-from understudy_store.engines.postgres.log import PostgresLog
+from understudy_store.engines.postgres.log import HandOver, PostgresLog
 from understudy_store.engines.postgres.opening import Opener
 from understudy_store.engines.postgres.pulse import Pulse
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.table import PostgresTable
 from understudy_store.engines.postgres.takeover import give_orphans
 from understudy_store.engines.postgres.writer import Writer, check_complete, resign
-from understudy_store.engines.shared import Holdings
 from understudy_store.errors import StoreError, StoreFencedError
 from understudy_store.records import Row
 
@@ -93,9 +92,28 @@ class PostgresEngine:
         self.journaled.forget(slots)
         return self._table.load_slots(slots)
 
-    def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> HandOver:
         """See `SharedEngine`."""
         return self.journaled.give_away(slots, lambda: self._log.hand_over(slots, leaving=leaving))
+
+    @property
+    def identity(self) -> str:
+        """See `SharedEngine`."""
+        link = Link(self._connector, _nothing_with)
+        try:
+            row = link.run(lambda c: c.execute(self._statements.identity).fetchone())
+        finally:
+            link.close()
+        assert row is not None
+        return str(row[0])
+
+    def fact(self, key: str) -> str | None:
+        del key
+        return None
+
+    def put_fact(self, key: str, text: str) -> None:
+        del text
+        raise StoreError(f"a store over PostgreSQL keeps no {key} of a single broker")
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)

@@ -18,23 +18,30 @@ class Look(NamedTuple):
 
     Attributes
     ----------
+    time_ns
+        What the clock of the database showed, nanoseconds of the epoch.
     beaten
         False if the writer is fenced.
     dead
         Writers whose pulse is older than the lease, and that nobody has fenced.
     """
 
+    time_ns: int
     beaten: bool
     holdings: Holdings
     dead: tuple[int, ...]
 
 
-def read_holdings(connection: Connection, statements: Statements) -> Holdings:
-    """Read all of it, as of one moment."""
+def read_holdings(connection: Connection, statements: Statements) -> tuple[Holdings, Sequence[int]]:
+    """Read all of it, as of one moment, and the epoch of each slot.
+
+    Not in a transaction that has moved slots: another one could be about to. Of states that are
+    committed, two with the same version are the same.
+    """
     row = connection.execute(statements.holdings).fetchone()
     assert row is not None
-    version, brokers, owners = row
-    return _holdings(version, brokers, owners)
+    version, brokers, owners, epochs = row
+    return _holdings(version, brokers, owners), epochs
 
 
 def look(
@@ -50,9 +57,9 @@ def look(
     values = {"writer": writer.id, "known": known.version, "lease": lease_s}
     row = connection.execute(statements.look, values, prepare=True).fetchone()
     assert row is not None
-    beats, version, brokers, owners, dead = row
+    time_ns, beats, version, brokers, owners, dead = row
     holdings = _holdings(version, brokers, known.slots if owners is None else owners)
-    return Look(beats == 1, holdings, tuple(dead or ()))
+    return Look(int(time_ns), beats == 1, holdings, tuple(dead or ()))
 
 
 def _holdings(version: int, brokers: _Brokers, owners: Sequence[int | None]) -> Holdings:

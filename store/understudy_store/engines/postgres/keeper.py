@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import Final
@@ -25,6 +25,7 @@ from understudy_store.engines.postgres.takeover import (
     bring_in,
     end_sessions,
     give_orphans,
+    session_name,
 )
 from understudy_store.engines.postgres.writer import LEASE_S, Writer, refusal
 from understudy_store.engines.shared import NO_HOLDINGS, Holdings
@@ -87,7 +88,8 @@ class Taker:
         self._on_done = on_done
         self._link = Link(connector, check)
         self._asked = Event()
-        self._dead: tuple[int, ...] = ()
+        #: writers, and the age that their pulse must have at least, seconds
+        self._dead: dict[int, float] = {}
         self._closed = Event()
         self._told_at = -math.inf
         self._thread = Thread(target=self._run, name="understudy-store-taker", daemon=True)
@@ -98,9 +100,15 @@ class Taker:
         """True from when it is asked until it has done that."""
         return self._asked.is_set()
 
-    def ask(self, dead: Sequence[int]) -> None:
-        """Take over from `dead`, then give away what nobody has. Not while it `is_busy`."""
-        self._dead = tuple(dead)
+    def ask(self, dead: Mapping[int, float]) -> None:
+        """Take over from `dead`, then give away what nobody has. Not while it `is_busy`.
+
+        Parameters
+        ----------
+        dead
+            Writers, and the age that the pulse of each must have at least, seconds.
+        """
+        self._dead = dict(dead)
         self._asked.set()
 
     def close(self) -> None:
@@ -122,7 +130,7 @@ class Taker:
     def _take_all(self) -> StoreError | None:
         # One by one, so that two brokers that take over from the same ones wait for each other in
         # the same order.
-        for writers in [[id_] for id_ in self._dead] or [[]]:
+        for writers in [{id_: age_s} for id_, age_s in self._dead.items()] or [{}]:
             try:
                 self._link.run(partial(self._take, dead=writers))
             except (StoreFencedError, StoreRolledBackError) as error:
@@ -134,9 +142,9 @@ class Taker:
                     self._tell(f"slots of a broker that is gone could not be taken over: {error}")
         return None
 
-    def _take(self, connection: Connection, dead: Sequence[int]) -> None:
+    def _take(self, connection: Connection, dead: Mapping[int, float]) -> None:
         if dead:
-            end_sessions(connection, self._statements, self._schema, dead)
+            end_sessions(connection, self._statements, self._schema, list(dead))
         try:
             with connection.transaction():
                 connection.execute(f"set local lock_timeout = {LOCK_MS}")
@@ -144,7 +152,7 @@ class Taker:
         except LockNotAvailable:
             pass  # The next look comes soon.
 
-    def _take_over(self, connection: Connection, dead: Sequence[int]) -> None:
+    def _take_over(self, connection: Connection, dead: Mapping[int, float]) -> None:
         """Fence, bring in the journal, give the slots away: in one transaction, at READ COMMITTED.
 
         Its own row comes first: a writer that is fenced itself must take nothing. The journal is
@@ -154,7 +162,7 @@ class Taker:
         if connection.execute(texts.unfenced, self._writer.keys).fetchone() is None:
             raise refusal(connection, texts, self._writer, self._acknowledged())
         if dead:
-            fence = {"ids": list(dead), "lease": LEASE_S}
+            fence = {"ids": list(dead), "lease": min(dead.values())}
             fenced = connection.execute(texts.fence, fence).fetchall()
             bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])
         give_orphans(connection, texts)
@@ -193,9 +201,15 @@ class Keeper:
         self._on_failure: Callable[[StoreError], None] = _ignore
         #: when the last beat that the database confirmed was sent
         self._beaten_at = -math.inf
+        #: how far the clock of the database is ahead of this machine's
+        self._ahead_ns = 0
         #: nobody is judged before
         self._judges_from = elapsed_s() + LEASE_S
         self._soon_until = -math.inf
+        self._schema = connector.address.schema
+        #: writers that seem to have died, and those whose sessions were ever seen
+        self._suspects: frozenset[int] = frozenset()
+        self._visible: set[int] = set()
         self._closed = False
         self._wake = Event()
         self._taker = Taker(connector, statements, writer, check, acknowledged, tell, self._taken)
@@ -217,6 +231,10 @@ class Keeper:
         """
         return elapsed_s() - self._beaten_at < FRESH * LEASE_S
 
+    def wall_ns(self) -> int:
+        """Return what the clock of the database shows, as the last look has found."""
+        return time.time_ns() + self._ahead_ns
+
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         """Call `on_failure`, on a thread of the keeper, if the writer is fenced, or was."""
         self._on_failure = on_failure
@@ -231,6 +249,17 @@ class Keeper:
     def look_soon(self) -> None:
         """Look at once, instead of when it is due."""
         self._wake.set()
+
+    def suspect(self, writer: int) -> None:
+        """Take over from a writer as soon as none of its sessions is left."""
+        with self._lock:
+            self._suspects |= {writer}
+        self._wake.set()
+
+    def trust(self, writer: int) -> None:
+        """Suspect a writer no longer."""
+        with self._lock:
+            self._suspects -= {writer}
 
     def learn(self, holdings: Holdings) -> None:
         """Take holdings that were read elsewhere, unless later ones are known."""
@@ -278,6 +307,7 @@ class Keeper:
 
     def _look(self) -> None:
         seen, sent_at = self._link.run(self._seen)
+        gone = self._gone(seen.holdings)
         now = elapsed_s()
         if now - self._beaten_at > AWAY * LEASE_S:
             self._judges_from = now + LEASE_S
@@ -287,12 +317,30 @@ class Keeper:
             if seen.holdings.version >= self.holdings.version:
                 self._expect(seen, now)
                 self.holdings = seen.holdings
-        self._judge(seen, now)
+        self._judge(seen, gone, now)
+
+    def _gone(self, holdings: Holdings) -> frozenset[int]:
+        """Return the suspects that have no session any more."""
+        others = {id_ for id_, _, _ in holdings.brokers} - {self._writer.id}
+        self._visible &= others
+        asked = (others - self._visible) | (others & self._suspects)
+        if not asked:
+            return frozenset()
+        names = {session_name(self._schema, id_): id_ for id_ in asked}
+        values = {"names": list(names)}
+        rows = self._link.run(
+            lambda connection: connection.execute(self._statements.sessions, values).fetchall()
+        )
+        present = {names[name] for (name,) in rows}
+        gone = (asked & self._suspects & self._visible) - present
+        self._visible |= present
+        return frozenset(gone)
 
     def _seen(self, connection: Connection) -> tuple[Look, float]:
         acknowledged, known = self._acknowledged(), self.holdings
-        sent_at = elapsed_s()
+        sent_at, asked_ns = elapsed_s(), time.time_ns()
         seen = look(connection, self._statements, self._writer, known, LEASE_S)
+        self._ahead_ns = seen.time_ns - (asked_ns + time.time_ns()) // 2
         if not seen.beaten:
             raise refusal(connection, self._statements, self._writer, acknowledged)
         if seen.holdings.version < known.version:
@@ -310,9 +358,13 @@ class Keeper:
         if not part.issubset(seen.holdings.of(self._writer.id)):
             self._soon_until = now + SOON_FOR_S
 
-    def _judge(self, seen: Look, now: float) -> None:
+    def _judge(self, seen: Look, gone: Collection[int], now: float) -> None:
         """Have dead writers taken over from, and slots of nobody given away."""
-        dead = seen.dead if now >= self._judges_from else ()
+        dead: dict[int, float] = {}
+        if now >= self._judges_from:
+            dead = dict.fromkeys(seen.dead, LEASE_S) | dict.fromkeys(gone, 0.0)
+        if self._suspects:
+            self._soon_until = max(self._soon_until, now + LOOK_S)
         living = {id_ for id_, _, _ in seen.holdings.brokers}
         orphans = any(owner not in living for owner in seen.holdings.slots)
         if dead or orphans:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg.errors import UniqueViolation
 
@@ -18,6 +18,13 @@ from understudy_store.engines.shared import Holdings
 HALF_BYTES: Final = 32 * 1024 * 1024
 #: Larger commits go to the tables at once.
 RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+class HandOver(NamedTuple):
+    """The end of a hand-over: the holdings some time after it, and the slots that have left."""
+
+    holdings: Holdings
+    gone: frozenset[int]
 
 
 class PostgresLog:
@@ -93,26 +100,40 @@ class PostgresLog:
 
         return act
 
-    def hand_over(self, slots: Mapping[int, int], *, leaving: bool) -> Holdings:
+    def hand_over(self, slots: Mapping[int, int], *, leaving: bool) -> HandOver:
         """Give slots to other writers; the tables have every commit to them.
 
         If the connection is lost, it is unknown whether they are given. A new session makes that
-        final, as it does for a commit.
+        final, as it does for a commit; then the epochs tell which ones have left. Whose slot it is
+        now does not tell that: it may have come back already.
 
         Parameters
         ----------
         leaving
             Nobody gives slots to this writer any more.
-
-        Returns
-        -------
-        The holdings after that: a slot whose receiver is fenced has stayed here.
         """
-        return self._link.run(lambda connection: self._hand_over(connection, slots, leaving))
+        texts, keys = self._statements, self._writer.keys
+        rows = self._link.run(lambda connection: connection.execute(texts.epochs, keys).fetchall())
+        mine = {slot: epoch for slot, epoch in rows if slot in slots}
+
+        def act(connection: Connection) -> HandOver:
+            self._hand_over(connection, slots, mine, leaving=leaving)
+            holdings, epochs = read_holdings(connection, texts)
+            return HandOver(
+                holdings, frozenset(slot for slot, epoch in mine.items() if epochs[slot] != epoch)
+            )
+
+        return self._link.run(act)
 
     def _hand_over(
-        self, connection: Connection, slots: Mapping[int, int], leaving: bool = False
-    ) -> Holdings:
+        self,
+        connection: Connection,
+        slots: Mapping[int, int],
+        mine: Mapping[int, int],
+        *,
+        leaving: bool = False,
+    ) -> None:
+        """Try to give the slots that are `mine`, with their epochs."""
         texts = self._statements
         with connection.transaction():
             keys = {"writer": self._writer.id, "session": self._session}
@@ -121,10 +142,13 @@ class PostgresLog:
             if leaving:
                 connection.execute(texts.leave, keys)
             living = {id_ for id_, _ in connection.execute(texts.receivers)}
-            given = sorted((slot, to) for slot, to in slots.items() if to in living)
-            moves = {"slots": [slot for slot, _ in given], "writers": [to for _, to in given]}
+            given = sorted(slot for slot in mine if slots[slot] in living)
+            moves = {
+                "slots": given,
+                "epochs": [mine[slot] for slot in given],
+                "writers": [slots[slot] for slot in given],
+            }
             connection.execute(texts.hand_over, {**keys, **moves})
-            return read_holdings(connection, texts)
 
     def skip(self) -> None:
         """Count a commit that goes straight to the tables, which have all before it."""

@@ -351,7 +351,9 @@ class Opener:
             bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])
             connection.execute(texts.join, {**keys, **shown_as(self._share)})
             if self._share is not None:
-                connection.execute(texts.mark_shared)
+                if connection.execute(texts.mark_shared).rowcount:
+                    # Until now one broker had both ends of each wait.
+                    connection.execute(texts.part_waits)
                 give_orphans(connection, texts)
             # The beats may have waited for this transaction.
             connection.execute(texts.beat, keys)

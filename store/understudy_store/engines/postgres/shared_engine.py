@@ -50,6 +50,16 @@ class SharedPostgresEngine:
     def load(self) -> Snapshot:
         return self.engine.load()
 
+    @property
+    def identity(self) -> str:
+        return self.engine.identity
+
+    def fact(self, key: str) -> str | None:
+        return self.engine.fact(key)
+
+    def put_fact(self, key: str, text: str) -> None:
+        self.engine.put_fact(key, text)
+
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.engine.find(ids)
 
@@ -69,9 +79,26 @@ class SharedPostgresEngine:
         return self.engine.load_slots(slots)
 
     def hand_over(self, slots: Mapping[int, int], *, leaving: bool = False) -> Holdings:
-        holdings = self.engine.hand_over(slots, leaving=leaving)
+        holdings, gone = self.engine.hand_over(slots, leaving=leaving)
         self._keeper.learn(holdings)
-        return holdings
+        back = [slot for slot in gone if holdings.slots[slot] == self.writer]
+        if not back:
+            return holdings
+        # They have left and come back already, and are to be loaded anew. The caller hears of that
+        # by the holdings that it is told next, which are later than these.
+        owners = list(holdings.slots)
+        for slot in back:
+            owners[slot] = slots[slot]
+        return Holdings(holdings.version - 1, holdings.brokers, tuple(owners))
+
+    def suspect(self, writer: int) -> None:
+        self._keeper.suspect(writer)
+
+    def trust(self, writer: int) -> None:
+        self._keeper.trust(writer)
+
+    def wall_ns(self) -> int:
+        return self._keeper.wall_ns()
 
     def is_fresh(self) -> bool:
         return self._keeper.is_fresh

@@ -122,9 +122,19 @@ class Statements:
             f"from {s}.writer w left join {s}.pulse p on p.writer = w.id "
             "where w.id <> %(writer)s and not w.fenced order by w.id desc"
         )
+        self.identity = f"select value from {s}.meta where key = 'store'"
         self.is_shared = f"select 1 from {s}.meta where key = 'shared'"
         self.mark_shared = (
             f"insert into {s}.meta (key, value) values ('shared', '1') on conflict do nothing"
+        )
+        #: What tasks wait for in other slots than their own, which callbacks alone said so far. The
+        #: callbacks stay with what is awaited, and do no harm there.
+        self.part_waits = (
+            f"update {s}.promise p set awaits = w.ids from ("
+            "select c.awaiter, jsonb_agg(c.awaited order by c.awaited)::text as ids "
+            f"from {s}.callback c join {s}.promise a on a.id = c.awaiter "
+            "where a.state = 'pending' and a.slot <> c.slot group by c.awaiter"
+            ") w where p.id = w.awaiter"
         )
         self.join = (
             f"update {s}.writer set joined = true, name = %(name)s, address = %(address)s "
@@ -134,6 +144,11 @@ class Statements:
     def _texts_of_takeover(self, s: str) -> None:
         self.end_sessions = (
             "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and application_name = any(%(names)s)"
+        )
+        #: Sessions of other roles show no name, so no broker counts as gone that was never seen.
+        self.sessions = (
+            "select distinct application_name from pg_stat_activity "
             "where datname = current_database() and application_name = any(%(names)s)"
         )
         self.fence = (
@@ -158,13 +173,16 @@ class Statements:
             f"(select array_agg(array[id::text, name, address] order by id) {living}), "
         )
         owners = f"select array_agg(writer order by slot) from {s}.slot"
-        #: the holdings, as one statement sees them
-        self.holdings = f"select {holdings} ({owners})"
-        #: The same with a beat: the number of beats, the holdings, of which the owners only if they
-        #: are others than those known, and the writers whose pulse is too old.
+        #: the holdings, as one statement sees them, and the epoch of each slot
+        self.holdings = (
+            f"select {holdings} ({owners}), (select array_agg(epoch order by slot) from {s}.slot)"
+        )
+        #: The same with a beat: the time in ns, the number of beats, the holdings, of which the
+        #: owners only if they are others than those known, and the writers whose pulse is too old.
         self.look = (
             f"with beaten as ({self.beat} returning 1) "
-            f"select (select count(*) from beaten), {holdings} "
+            "select (extract(epoch from clock_timestamp()) * 1e9)::int8, "
+            f"(select count(*) from beaten), {holdings} "
             f"(case when (select sum(epoch) from {s}.slot) <> %(known)s then ({owners}) end), "
             f"(select array_agg(w.id order by w.id) from {s}.writer w "
             f"left join {s}.pulse p on p.writer = w.id "
@@ -187,13 +205,18 @@ class Statements:
             f"select slot, writer from {s}.slot where writer is null "
             f"or writer in (select id from {s}.writer where fenced) order by slot for update"
         )
-        moved = (
+        self.give_orphans = (
             f"update {s}.slot k set writer = g.writer, epoch = k.epoch + 1 "
             "from unnest(%(slots)s::int4[], %(writers)s::int8[]) as g (slot, writer) "
             "where k.slot = g.slot"
         )
-        self.give_orphans = moved
-        self.hand_over = f"{moved} and k.writer = %(writer)s"
+        self.epochs = f"select slot, epoch from {s}.slot where writer = %(writer)s"
+        self.hand_over = (
+            f"update {s}.slot k set writer = g.writer, epoch = k.epoch + 1 "
+            "from unnest(%(slots)s::int4[], %(epochs)s::int8[], %(writers)s::int8[]) "
+            "as g (slot, epoch, writer) "
+            "where k.slot = g.slot and k.epoch = g.epoch and k.writer = %(writer)s"
+        )
         given = "slot = any(%(slots)s)"
         self.own = f"select count(*) from {s}.slot where {given} and writer = %(writer)s"
         self.load_promises = (

@@ -156,6 +156,7 @@ class Meta(StoreModel, table=True):
     ``now``: greatest time ever committed. ``store``: 8 random bytes in hex, which its journal
     repeats. ``commit``: number of the last commit in the tables; later ones are in the journal.
     ``journal``: the journal's mark, 8 random bytes in hex; empty if the tables have every commit.
+    ``owner.`` and a key: a text of the store's owner (`Engine.put_fact`).
     """
 
     __tablename__ = "meta"

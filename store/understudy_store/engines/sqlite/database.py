@@ -306,14 +306,25 @@ class Database:
 
     def write(self, memtable: Memtable, number: int) -> None:
         """Write all of `memtable` or nothing, durable on return. Its last commit is `number`."""
+        with self.transaction():
+            self._write(memtable)
+            self._set("commit", number)
+            if memtable.now > self._now:
+                self._set("now", memtable.now)
+        self.number = number
+        self._now = max(self._now, memtable.now)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that writes; all that the block does is kept, or nothing of it.
+
+        It is durable when the block is over.
+        """
         driver = self._driver
         try:
             self._lock_wait.until_free(lambda: driver.execute("BEGIN IMMEDIATE"))
             try:
-                self._write(memtable)
-                self._set("commit", number)
-                if memtable.now > self._now:
-                    self._set("now", memtable.now)
+                yield driver
                 driver.execute("COMMIT")
             except BaseException:
                 # After some errors, a full disk among them, SQLite has rolled back by itself.
@@ -323,8 +334,19 @@ class Database:
                 raise
         except sqlite3.Error as error:
             raise _plain(error) from None
-        self.number = number
-        self._now = max(self._now, memtable.now)
+
+    @contextmanager
+    def attached(self, other: Path, name: str) -> Iterator[None]:
+        """Let transactions in the block see another file, as the schema `name`."""
+        try:
+            self._driver.execute(f"ATTACH DATABASE ? AS {name}", (str(other),))
+        except sqlite3.Error as error:
+            raise _plain(error) from None
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._driver.execute(f"DETACH DATABASE {name}")
 
     def name_journal(self, mark: bytes) -> None:
         """Name the journal that has later commits from now on; with no mark: none has.

@@ -19,6 +19,7 @@ from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, SOLE_EPOCH, Opening, Read, fenced
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.journaled.replay import replayed
+from understudy_store.engines.sqlite import facts
 from understudy_store.engines.sqlite.database import Database, explained
 from understudy_store.engines.sqlite.files import (
     FileLock,
@@ -119,6 +120,16 @@ class SqliteEngine:
         self.journaled = JournaledTable(self._journal, database, str(self._path), self._check_files)
 
     @property
+    def database(self) -> Database:
+        """The table, for `slot_rows`, which moves rows between two of them."""
+        return self._database
+
+    @property
+    def path(self) -> Path:
+        """The file, through all symbolic links."""
+        return self._path
+
+    @property
     def description(self) -> str:
         return f"sqlite:///{self._path} (journal, wal, synchronous=full)"
 
@@ -128,6 +139,14 @@ class SqliteEngine:
 
     def load(self) -> Snapshot:
         return self.journaled.load()
+
+    def fact(self, key: str) -> str | None:
+        with self._database.transaction() as driver:
+            return facts.get(driver, key)
+
+    def put_fact(self, key: str, text: str) -> None:
+        with self._database.transaction() as driver:
+            facts.put(driver, key, text)
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)

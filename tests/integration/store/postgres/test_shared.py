@@ -221,30 +221,24 @@ def test_a_connection_that_is_lost_during_a_hand_over(
 ) -> None:
     """Whether the first attempt was done or not: in the end the slots are there, once."""
     a, b = join("a"), join("b")
-    read = read_holdings
-    act = a.engine._log._hand_over
+    inner = a.engine._log
+    act = inner._hand_over
     attempts: list[int] = []
 
-    def lost(*args: Any) -> Holdings:
-        if not attempts and not is_done:
-            attempts.append(1)
+    def lost(connection: Any, *args: Any, **options: Any) -> None:
+        attempts.append(1)
+        if len(attempts) == 1 and not is_done:
             raise psycopg.OperationalError("the connection was lost")
-        return read(*args)
-
-    def answer_lost(*args: Any) -> Holdings:
-        done = act(*args)
-        if not attempts and is_done:
-            attempts.append(1)
+        act(connection, *args, **options)
+        if len(attempts) == 1:
             raise psycopg.OperationalError("the answer was lost")
-        return done
 
-    monkeypatch.setattr(log, "read_holdings", lost)
-    monkeypatch.setattr(a.engine._log, "_hand_over", answer_lost)
+    monkeypatch.setattr(inner, "_hand_over", lost)
     monkeypatch.setattr(Link, "_is_lost", lambda *_: True)
     slot = slot_at(a, 0)
     put(a, id_in(slot))
     holdings = a.hand_over({slot: b.writer})
-    assert attempts
+    assert len(attempts) == 2
     assert holdings.of(b.writer) == [slot]
     assert holdings.version == SLOTS + 1
     put(a, id_in(slot_at(a, 0)))
@@ -265,8 +259,30 @@ def test_an_attempt_to_hand_over_that_comes_late_does_nothing(
         put(a, id_in(slot, "y"))
         monkeypatch.setattr(inner, "_session", session)
         with pytest.raises(StoreFencedError):
-            inner._hand_over(late, {slot: b.writer})
+            inner._hand_over(late, {slot: b.writer}, {slot: 1})
     assert owners(url)[slot] == a.writer
+
+
+def test_a_slot_that_is_back_already_has_left_all_the_same(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What memory has of it is out of date: the other one may have written."""
+    a, b = join("a"), join("b")
+    slot, other = slot_at(a, 0), slot_at(a, 1)
+    seen: list[Holdings] = []
+    a.watch_holdings(seen.append)
+
+    def returned(*args: Any) -> Any:
+        monkeypatch.undo()
+        put(b, id_in(slot))
+        b.hand_over({slot: a.writer})
+        return read_holdings(*args)
+
+    monkeypatch.setattr(log, "read_holdings", returned)
+    after = a.hand_over({slot: b.writer, other: 4711})
+    assert (after.slots[slot], after.slots[other]) == (b.writer, a.writer)
+    eventually(lambda: seen and seen[-1].version > after.version)
+    assert seen[-1].slots[slot] == a.writer
 
 
 # ---- loading and reading ------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.integration.store.postgres_world import (
     put,
     slot_at,
     split,
+    stop,
     wait_until_waiting,
 )
 from tests.support import eventually
@@ -69,7 +70,8 @@ def take(engine: SharedPostgresEngine, *dead: SharedPostgresEngine) -> None:
     """Take over by hand, as the taker's thread does."""
     taker = keeper_of(engine)._taker
     try:
-        taker._link.run(lambda connection: taker._take(connection, [each.writer for each in dead]))
+        writers = {each.writer: LEASE_S for each in dead}
+        taker._link.run(lambda connection: taker._take(connection, writers))
     finally:
         taker._link.close()
 
@@ -275,8 +277,8 @@ def seen_by(engine: SharedPostgresEngine, monkeypatch: pytest.MonkeyPatch) -> li
     made = keeper_of(engine)
     judged = made._judge
 
-    def seen(look: Look, now: float) -> None:
-        judged(look, now)
+    def seen(look: Look, gone: Collection[int], now: float) -> None:
+        judged(look, gone, now)
         looks.append(look)
 
     monkeypatch.setattr(made, "_judge", seen)
@@ -391,3 +393,45 @@ def test_a_damaged_journal_stops_only_its_own_slots(join: Join, url: str) -> Non
     put(a, id_in(slot_at(a, 0)))
     assert not fenced(url, b)
     assert owners(url).count(b.writer) == SLOTS // 2
+
+
+# ---- sooner than the lease ----------------------------------------------------------------------
+
+
+def test_a_broker_whose_sessions_are_all_gone_is_taken_over_from_when_it_is_suspected(
+    join: Join, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = join("a"), join("b")
+    split(a, b)
+    looks = seen_by(a, monkeypatch)
+    monkeypatch.setattr(keeper_of(a), "_judges_from", 0.0)
+    eventually(lambda: b.writer in keeper_of(a)._visible)
+    stop(b.engine)
+    until = len(looks) + 2
+    eventually(lambda: len(looks) > until)
+    assert not fenced(url, b), "nobody suspects it, and its pulse is young"
+    a.suspect(b.writer)
+    eventually(lambda: fenced(url, b), LEASE_S / 2)
+    assert {*owners(url)} == {a.writer}
+
+
+def test_a_suspect_that_has_sessions_or_was_never_seen_keeps_its_lease(
+    join: Join, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = join("a"), join("b")
+    looks = seen_by(a, monkeypatch)
+    monkeypatch.setattr(keeper_of(a), "_judges_from", 0.0)
+    a.suspect(b.writer)
+    until = len(looks) + 5
+    eventually(lambda: len(looks) > until)
+    assert not fenced(url, b)
+    a.trust(b.writer)
+    # As if its sessions were another role's, which show no name.
+    monkeypatch.setattr(
+        keeper_of(a)._statements, "sessions", "select '' where %(names)s::text[] is null"
+    )
+    keeper_of(a)._visible.clear()
+    a.suspect(b.writer)
+    until = len(looks) + 5
+    eventually(lambda: len(looks) > until)
+    assert not fenced(url, b)

@@ -210,6 +210,29 @@ class TestSeveralBrokers:
         routing.take_map(slots_of(1, 1, 1, version=2))
         assert b.commands == [PromiseGet("p0")]
 
+    def test_what_is_asked_after_a_reply_421_waits_behind_it(self) -> None:
+        a = Port("a")
+        routing = Routing(a)
+        routing.take_map(slots_of(0, 0, 0), "a")
+        for id_ in ("p0.1", "p1.1", "p0.2"):
+            routing.request(PromiseGet(id_), print)
+        routing.moved(a, *a.open.pop(0))
+        routing.request(PromiseGet("p0.3"), print)
+        routing.request(PromiseWatch(("p1.2", "p0.4")), print)
+        routing.request(PromiseGet("p1.3"), print)
+        assert a.commands == [PromiseGet("p1.1")]
+        assert routing.waits_for({slot_of("p0")})
+        routing.retry()
+        assert a.commands == [
+            PromiseGet("p1.1"),
+            PromiseGet("p0.1"),
+            PromiseGet("p0.2"),
+            PromiseGet("p0.3"),
+            PromiseWatch(("p1.2", "p0.4")),
+            PromiseGet("p1.3"),
+        ]
+        assert not routing.waits_for({slot_of("p0")})
+
     def test_a_reply_421_after_the_newer_map_goes_on_at_once(self) -> None:
         a, b = Port("a"), Port("b")
         routing = Routing(a)

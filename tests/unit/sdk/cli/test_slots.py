@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from understudy.cli.commands.slots import placement_json, placement_text, runs_text
+from understudy.cli.commands.slots import placement_json, placement_text
 from understudy.cli.deployment import Placement
+from understudy_broker.server.placement import runs_text
 
 BROKERS = (("a", "tcp://one:1"), ("b", "tcp://two:1"))
 OWNERS: list[str | None] = ["a"] * 18 + ["b"] * 22 + ["a"] + [None] * 2 + ["b"] * 213

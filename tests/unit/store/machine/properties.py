@@ -1,4 +1,4 @@
-"""The properties of the semantics, one function each: p01 to p27.
+"""The properties of the semantics, one function each: p01 to p28.
 
 A property of states (S) takes a `View`, one of steps (T) the views before and after and the `Step`
 between them; where the contract has both under one number, the second is ``pNN_step``. They are in
