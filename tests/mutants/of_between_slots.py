@@ -84,4 +84,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
         _CALL,
     ),
+    _mutant(
+        "suspended-before-the-cancel",
+        None,
+        "a task is not suspended before its cancels in other slots are answered",
+        "understudy_actors.node.fencing.Fencing.cancel",
+        drop("activation.requests_open += 1"),
+        "tests/unit/actors/node/test_suspension.py",
+    ),
 )
