@@ -136,7 +136,8 @@ class Taker:
 
     def _take(self, connection: Connection, dead: Sequence[int]) -> None:
         if dead:
-            end_sessions(connection, self._statements, self._schema, dead)
+            # Of all: one may have been paused in a takeover from another.
+            end_sessions(connection, self._statements, self._schema, self._dead or dead)
         try:
             with connection.transaction():
                 connection.execute(f"set local lock_timeout = {LOCK_MS}")
@@ -194,7 +195,7 @@ class Keeper:
         #: when the last beat that the database confirmed was sent
         self._beaten_at = -math.inf
         #: nobody is judged before
-        self._judges_from = elapsed_s() + LEASE_S
+        self._judges_from = -math.inf
         self._soon_until = -math.inf
         self._closed = False
         self._wake = Event()
