@@ -193,7 +193,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a broker that has just begun judges nobody for a lease",
         f"{_ENGINE}.keeper.Keeper.__init__",
-        swap("self._judges_from = elapsed_s() + LEASE_S", "self._judges_from = elapsed_s()"),
+        swap("self._beaten_at = -math.inf", "self._beaten_at = elapsed_s()"),
         f"{_TAKEN}::test_a_broker_that_has_just_begun_judges_nobody_for_a_lease",
     ),
     _mutant(
@@ -303,7 +303,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a broker that waits while it opens the store does not count as gone",
         f"{_ENGINE}.pulse.Pulse._run",
-        swap("while not self._closed.wait(BEAT_S)", "while not self._closed.wait(9e9)"),
+        swap("while not self._closed.wait(BEAT_S)", "while not self._closed.wait(3600.0)"),
         f"{_OPENED}::test_an_opening_beats_while_it_waits",
     ),
     _mutant(

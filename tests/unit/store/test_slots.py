@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy_store.slots import SLOTS, home_of, slot_of, slots_of
+from understudy_broker.protocol.placement import owners
+from understudy_broker.protocol.placement import shared_out as shared_map
+from understudy_store.slots import SLOTS, home_of, shared_out, slot_of, slots_of
 
 ids = st.text(st.characters(exclude_categories=["Cs"]) | st.just("."), max_size=12)
 
@@ -57,3 +59,11 @@ def test_counted_homes_spread_evenly(home: str) -> None:
     counts = Counter(slots_of(home.format(number) for number in range(10_000)))
     assert len(counts) == SLOTS
     assert max(counts.values()) <= 1.37 * 10_000 / SLOTS
+
+
+@given(st.lists(st.text(max_size=4), min_size=1, max_size=9, unique=True))
+def test_brokers_and_stores_share_slots_out_alike(names: list[str]) -> None:
+    """Otherwise a broker gives away what its store has just given it, for ever."""
+    places = shared_out(names)
+    assert [names[place] for place in places] == owners(shared_map([(name, "") for name in names]))
+    assert max(Counter(places).values()) <= -(-SLOTS // len(names))

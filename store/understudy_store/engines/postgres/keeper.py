@@ -144,7 +144,9 @@ class Taker:
 
     def _take(self, connection: Connection, dead: Mapping[int, float]) -> None:
         if dead:
-            end_sessions(connection, self._statements, self._schema, list(dead))
+            # Of all: one may have been paused in a takeover from another.
+            ended = list(self._dead or dead)
+            end_sessions(connection, self._statements, self._schema, ended)
         try:
             with connection.transaction():
                 connection.execute(f"set local lock_timeout = {LOCK_MS}")
@@ -204,7 +206,7 @@ class Keeper:
         #: how far the clock of the database is ahead of this machine's
         self._ahead_ns = 0
         #: nobody is judged before
-        self._judges_from = elapsed_s() + LEASE_S
+        self._judges_from = -math.inf
         self._soon_until = -math.inf
         self._schema = connector.address.schema
         #: writers that seem to have died, and those whose sessions were ever seen

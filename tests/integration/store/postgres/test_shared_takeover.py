@@ -204,6 +204,8 @@ def test_a_fenced_broker_takes_nothing_over(join: Join, url: str) -> None:
     a, b, c = join("a"), join("b"), join("c")
     a.hand_over(dict.fromkeys(a.holdings().of(a.writer)[:9], c.writer))
     kill_shared(c, url)
+    # Its connection is there already, and was looked over.
+    keeper_of(b)._taker._link.run(lambda _: None)
     rows(url, f"update writer set fenced = true where id = {b.writer} returning id")
     with pytest.raises(StoreFencedError):
         take(b, c)
