@@ -105,8 +105,7 @@ _STEPS: Final = (
         "slots that the target has passed on do not come back",
         "understudy_broker.server.placement.not_arrived",
         swap("target.since[slot] < source.leaving[slot].version", "slot not in target.own"),
-        _PLACEMENT,
-        _MOVES,
+        f"{_MOVES}::test_slots_that_were_passed_on_do_not_come_back_old",
     ),
     _mutant(
         "slots-come-back-and-are-deleted",
@@ -114,7 +113,7 @@ _STEPS: Final = (
         "a slot that has come back is not leaving",
         "understudy_broker.server.placement.arrived",
         swap("replace(target, leaving=leaving)", "target"),
-        _PLACEMENT,
+        f"{_MOVES}::test_slots_that_come_back_before_their_move_was_completed",
     ),
     _mutant(
         "slots-by-the-version-of-the-map",
@@ -122,7 +121,7 @@ _STEPS: Final = (
         "of two maps each slot counts by itself",
         "understudy_broker.protocol.placement.merged",
         swap("its > mine for", "other.version > known.version for"),
-        _PLACEMENT,
+        _START,
     ),
     _mutant(
         "copy-of-a-store-goes-on",
@@ -130,7 +129,7 @@ _STEPS: Final = (
         "two brokers do not have the same slot",
         "understudy_broker.server.placement.conflict",
         swap("its_version >= my_version", "its_version < 0"),
-        _PLACEMENT,
+        f"{_PLACEMENT}::test_two_brokers_with_the_stores_of_single_ones_are_found_out",
     ),
     _mutant(
         "deleted-before-copied",

@@ -14,6 +14,9 @@ so calls of theirs wait.
 
 Other brokers need not know of a move: the source and the target know of it, and whoever asks one of
 them is told (`protocol.placement.merged`).
+
+What is not perfect: a broker that is started after step 2 and before step 3 finds the old rows in
+searches, so a search shows such promises twice, once as they were.
 """
 
 from __future__ import annotations
