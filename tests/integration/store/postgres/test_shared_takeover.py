@@ -261,10 +261,11 @@ def test_a_broker_that_was_away_itself_judges_nobody_for_a_lease(
     after_s = 0.0
     monkeypatch.setattr(keeper, "elapsed_s", lambda: now + after_s)
     looks = seen_by(a, monkeypatch)
-    age(url, b.writer)
+    monkeypatch.setattr(keeper_of(a), "_beaten_at", now - 0.6 * LEASE_S)
+    # From its next look on it judges nobody, and only then is there somebody to judge.
+    eventually(lambda: keeper_of(a)._judges_from > now)
     keeper_of(b).close()
     age(url, b.writer)
-    monkeypatch.setattr(keeper_of(a), "_beaten_at", now - 0.6 * LEASE_S)
     until = len(looks) + 5
     eventually(lambda: len(looks) > until)
     assert not fenced(url, b)
