@@ -271,7 +271,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "nothing is known of the ids of a slot that comes back",
         "understudy_store.engines.journaled.journaled_table.JournaledTable.forget",
-        drop("for slot in slots:\n    self._absent.forget(slot)"),
+        drop("self._absent.forget(frozenset(slots))"),
         f"{_SHARED}::test_nothing_is_known_of_slots_that_were_away",
     ),
     _mutant(

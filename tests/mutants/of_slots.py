@@ -182,7 +182,7 @@ _MOVES: Final = (
         None,
         "what another broker inserts is not taken for absent",
         "understudy_store.engines.journaled.absent_ids.AbsentIds.forget",
-        swap("slot_of(id_) == slot", "slot_of(id_) < 0"),
+        swap("if slot in slots", "if slot < 0"),
         _ABSENT_IDS,
     ),
     _mutant(

@@ -10,10 +10,10 @@ greatest number of each parent's children tells which ids are absent.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
-from understudy_store.slots import slot_of
+from understudy_store.slots import slots_of
 
 #: ids and parents that are known together; the oldest ids are forgotten
 KNOWN_MAX: Final = 65_536
@@ -79,10 +79,12 @@ class AbsentIds:
             self._known[id_] = {}
             self._grow()
 
-    def forget(self, slot: int) -> None:
-        """Forget all ids of a slot that leaves: from here on, its inserts are not seen here."""
-        for id_ in [id_ for id_ in self._known if slot_of(id_) == slot]:
-            self._size -= 1 + len(self._known.pop(id_))
+    def forget(self, slots: Collection[int]) -> None:
+        """Forget all ids of slots that leave: from here on, their inserts are not seen here."""
+        known = list(self._known)
+        for id_, slot in zip(known, slots_of(known), strict=True):
+            if slot in slots:
+                self._size -= 1 + len(self._known.pop(id_))
 
     def inserted(self, ids: Iterable[str]) -> set[str]:
         """Note that `ids` are in the store from here on.

@@ -243,8 +243,7 @@ class JournaledTable:
         with self._view_lock:
             # A find that has looked at the table before this learns nothing from it.
             self._table_writes += 1
-            for slot in slots:
-                self._absent.forget(slot)
+            self._absent.forget(frozenset(slots))
 
     def _commit(self, changes: Changes) -> None:
         self._before_commit()

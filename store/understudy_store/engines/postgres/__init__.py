@@ -132,8 +132,10 @@ What is not perfect: a broker that has the store for itself and was fenced while
 answer reads from its memory after it wakes, until its next commit or beat. The rows of a commit are
 written twice, to the journal and to the tables. While the primary waits for a synchronous standby
 that is gone, commits wait without end, because PostgreSQL does. If the clock of the database's
-machine is set forward by more than a lease, brokers that live may take over from each other;
-nothing is lost, and those that were taken over from end. If the journal of a dead broker is
+machine is set forward by more than a lease, or another server with such a clock takes its place,
+brokers that live may take over from each other; nothing is lost, and those that were taken over
+from end. Then, and in a virtual machine that is halted from outside with its clock, answers from
+memory may be out of date until the next beat. If the journal of a dead broker is
 damaged, its slots stand still until somebody mends it; the others go on, and say so. A database
 that came back without its last hand-over or takeover is noticed only by brokers that knew of it.
 All followers raise the one row `now`, and so wait for each other for as long as one of them needs

@@ -92,6 +92,8 @@ class Taker:
         self._dead: dict[int, float] = {}
         self._closed = Event()
         self._told_at = -math.inf
+        #: how long it does nothing after it was asked
+        self._rest_s = 0.0
         self._thread = Thread(target=self._run, name="understudy-store-taker", daemon=True)
         self._thread.start()
 
@@ -122,8 +124,10 @@ class Taker:
             self._asked.wait()
             if self._closed.is_set():
                 return
+            self._rest_s = SOON_S
             error = self._take_all()
             self._link.close()
+            self._closed.wait(self._rest_s)
             self._asked.clear()
             self._on_done(error)
 
@@ -137,6 +141,7 @@ class Taker:
                 return error
             except StoreError as error:
                 # Another broker may do better. The slots stay where they are meanwhile.
+                self._rest_s = LEASE_S
                 if time.monotonic() - self._told_at >= TELL_S:
                     self._told_at = time.monotonic()
                     self._tell(f"slots of a broker that is gone could not be taken over: {error}")
@@ -152,7 +157,7 @@ class Taker:
                 connection.execute(f"set local lock_timeout = {LOCK_MS}")
                 self._take_over(connection, dead)
         except LockNotAvailable:
-            pass  # The next look comes soon.
+            pass  # It will be asked again.
 
     def _take_over(self, connection: Connection, dead: Mapping[int, float]) -> None:
         """Fence, bring in the journal, give the slots away: in one transaction, at READ COMMITTED.
@@ -369,10 +374,9 @@ class Keeper:
             self._soon_until = max(self._soon_until, now + LOOK_S)
         living = {id_ for id_, _, _ in seen.holdings.brokers}
         orphans = any(owner not in living for owner in seen.holdings.slots)
-        if dead or orphans:
-            self._soon_until = max(self._soon_until, now + LOOK_S)
-            if not self._taker.is_busy:
-                self._taker.ask(dead)
+        if (dead or orphans) and not self._taker.is_busy:
+            # It wakes this thread when it has done that, or is to be asked again.
+            self._taker.ask(dead)
 
 
 def _part(holdings: Holdings, writer: int) -> set[int]:

@@ -99,7 +99,7 @@ def test_what_is_left_out_was_not_inserted(
                 assert left == [id_ for id_ in ids if id_ in left]
                 assert inserted.isdisjoint(set(ids) - set(left))
             case _Forget(id_, ids):
-                absent_ids.forget(slot_of(id_))
+                absent_ids.forget({slot_of(id_)})
                 inserted.update(each for each in ids if slot_of(each) == slot_of(id_))
     assert inserted <= set(absent_ids.possible(universe))
 
@@ -210,7 +210,7 @@ def test_a_slot_that_leaves_is_forgotten_and_no_other() -> None:
     for known in ("a", "b", "a.1"):
         absent_ids.learn(known)
     absent_ids.inserted(["a.2"])
-    absent_ids.forget(slot_of("a"))
+    absent_ids.forget({slot_of("a")})
     assert absent_ids.possible(["a.3", "a.1.1", "b.1"]) == ["a.3", "a.1.1"]
     for known in ("c", "d", "e"):
         absent_ids.learn(known)
