@@ -121,7 +121,7 @@ _STEPS: Final = (
         "of two maps each slot counts by itself",
         "understudy_broker.protocol.placement.merged",
         swap("its > mine for", "other.version > known.version for"),
-        _START,
+        f"{_PLACEMENT}::test_moves_of_which_different_brokers_know_are_all_found",
     ),
     _mutant(
         "copy-of-a-store-goes-on",
@@ -141,7 +141,7 @@ _STEPS: Final = (
             "slot_rows.drop(self._opened(part.source).engine, part.slots, (KEY, KEY))\n"
             "if part.staying:",
         ),
-        _MOVES,
+        f"{_MOVES}::test_everything_of_slots_moves_and_nothing_else",
     ),
     _mutant(
         "copied-without-the-placement",
@@ -149,7 +149,7 @@ _STEPS: Final = (
         "rows and placement change together",
         "understudy_store.engines.sqlite.slot_rows.copy",
         drop("facts.put(driver, *fact)"),
-        _MOVES,
+        f"{_MOVES}::test_everything_of_slots_moves_and_nothing_else",
     ),
     _mutant(
         "copied-beside-older-rows",
@@ -157,7 +157,7 @@ _STEPS: Final = (
         "what the target had of the slots is replaced",
         "understudy_store.engines.sqlite.slot_rows.copy",
         drop("_delete(driver, slots)"),
-        _MOVES,
+        f"{_MOVES}::test_rows_that_the_target_has_of_such_slots_are_replaced",
     ),
     _mutant(
         "copied-without-schedules",
@@ -165,7 +165,7 @@ _STEPS: Final = (
         "everything in a slot moves",
         "understudy_store.engines.sqlite.slot_rows._OTHERS",
         swap("(Callback, Listener, Unblock, Schedule)", "(Callback, Listener, Unblock)"),
-        _MOVES,
+        f"{_MOVES}::test_everything_of_slots_moves_and_nothing_else",
     ),
     _mutant(
         "time-goes-back-with-a-slot",

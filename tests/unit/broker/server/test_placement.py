@@ -143,6 +143,19 @@ def test_slots_move_to_a_broker_of_which_the_source_has_not_heard() -> None:
     check(stores)
 
 
+def test_moves_of_which_different_brokers_know_are_all_found() -> None:
+    """Although both maps have the same version."""
+    stores = of_all()
+    back, there = stores["b"].own[0], stores["a"].own[0]
+    others = of_all()
+    moved(stores, "a", "b", [there])
+    moved(others, "b", "c", [back])
+    one, other = stores["a"].slots(ADDRESSES), others["c"].slots(ADDRESSES)
+    assert one.version == other.version
+    for found in (owners(merged(one, other)), owners(merged(other, one))):
+        assert (found[there], found[back]) == ("b", "c")
+
+
 def test_two_brokers_with_the_stores_of_single_ones_are_found_out() -> None:
     a, b = (p.sole_placement("shop", name, NAMES) for name in "ab")
     assert p.conflict(a.slots(ADDRESSES), "a", b.slots(ADDRESSES)) == list(range(SLOTS))
