@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support import eventually, free_url
 from understudy import Context, Runtime
+from understudy.cli import main
 from understudy.cli.deployment import read_placement
 
 if TYPE_CHECKING:
@@ -105,6 +107,22 @@ def test_calls_go_on_while_brokers_join_and_leave(brokers: Brokers, node: Runtim
     handles += [node.rpc(f"fourth-{n}", "total", 5) for n in range(60)]
     assert [handle.result(timeout=60) for handle in handles] == [22] * 240
     assert len(list(node.promises.search(limit=500))) == 240 * 8
+
+
+def test_the_command_line_shows_what_each_has(
+    brokers: Brokers, node: Runtime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
+    assert node.rpc("call", "total", 3).result(timeout=20) == 8
+    assert main(["brokers", "--json", "--url", brokers.url]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [(each["name"], each["slots"], each["nodes"]) for each in shown] == [
+        ("a", 128, 1),
+        ("b", 128, 1),
+    ]
+    assert all(0 <= each["beat_age_ms"] < 3_000 for each in shown)
+    assert main(["brokers", "--url", brokers.url]) == 0
+    assert "BEAT ms" in capsys.readouterr().out
 
 
 def test_another_broker_takes_over_from_one_that_is_killed(brokers: Brokers, node: Runtime) -> None:

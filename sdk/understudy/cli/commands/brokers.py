@@ -23,7 +23,12 @@ _HEADERS: Final = {
     "unblocks_owed": "OWED",
     "commands": "COMMANDS",
     "commits": "COMMITS",
+    "journal_rows": "LAG",
+    "beat_age_ms": "BEAT ms",
 }
+
+#: those of brokers that share a database
+_SHARED = frozenset({"journal_rows", "beat_age_ms"})
 
 
 @app.command()
@@ -41,6 +46,9 @@ def brokers(as_json: AsJson = False, url: Url = None) -> int:
     OWED      settlements that a listener has not acknowledged yet
     COMMANDS  commands performed since its start
     COMMITS   commits since its start
+    LAG       rows in the journal of a PostgreSQL store that the tables lack yet
+    BEAT ms   how long ago the broker has shown the database that it lives; after 3000, others take
+              its slots over
 
     --json prints a list of objects; the numbers of a broker that does not answer are null there.
 
@@ -83,17 +91,21 @@ def statuses_text(statuses: Sequence[BrokerStatus]) -> str:
     """Return a table with a line for each broker, and below it what to do about those down."""
     from understudy.cli.tables import table
 
+    numbers = [_numbers(status) for status in statuses]
+    shared = any(each["beat_age_ms"] is not None for each in numbers)
+    names = [name for name in _HEADERS if shared or name not in _SHARED]
     rows = [
         (
             status.name,
             status.address,
             "answers" if status.report is not None else "does not answer",
             len(status.slots),
-            *_numbers(status).values(),
+            *[each[name] for name in names],
         )
-        for status in statuses
+        for status, each in zip(statuses, numbers, strict=True)
     ]
-    lines = [table(("BROKER", "ADDRESS", "STATE", "SLOTS", *_HEADERS.values()), rows)]
+    headers = [_HEADERS[name] for name in names]
+    lines = [table(("BROKER", "ADDRESS", "STATE", "SLOTS", *headers), rows)]
     lines += [_advice(status) for status in statuses if status.report is None]
     return "\n".join(lines)
 

@@ -140,6 +140,11 @@ class JournaledTable:
         return not self._sealed or self._log.has_room
 
     @property
+    def rows_in_log(self) -> int:
+        """The number of rows that the log has and the table has not."""
+        return len(self._active.rows) + len(self._sealed.rows)
+
+    @property
     def failure(self) -> StoreError | None:
         """The reason why nothing is committed any more; None: there is none."""
         return self._failure

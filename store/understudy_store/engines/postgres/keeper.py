@@ -238,6 +238,10 @@ class Keeper:
         """
         return elapsed_s() - self._beaten_at < FRESH * LEASE_S
 
+    def beat_age_ms(self) -> int:
+        """Return how long ago the last beat was sent that the database has confirmed."""
+        return round((elapsed_s() - self._beaten_at) * 1000)
+
     def wall_ns(self) -> int:
         """Return what the clock of the database shows, as the last look has found."""
         return time.time_ns() + self._ahead_ns

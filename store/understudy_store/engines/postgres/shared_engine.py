@@ -91,6 +91,12 @@ class SharedPostgresEngine:
             owners[slot] = slots[slot]
         return Holdings(holdings.version - 1, holdings.brokers, tuple(owners))
 
+    def rows_in_journal(self) -> int:
+        return self.engine.journaled.rows_in_log
+
+    def beat_age_ms(self) -> int:
+        return self._keeper.beat_age_ms()
+
     def suspect(self, writer: int) -> None:
         self._keeper.suspect(writer)
 
