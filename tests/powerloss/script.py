@@ -241,6 +241,7 @@ class Life:
                 file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
             file.execute("DROP INDEX promise_detached")
             file.execute("ALTER TABLE promise RENAME COLUMN slot TO shard")
+            file.execute("ALTER TABLE promise DROP COLUMN awaits")
             for table in ("callback", "listener", "unblock", "schedule"):
                 file.execute(f"ALTER TABLE {table} DROP COLUMN slot")
             file.execute("DELETE FROM meta WHERE key IN ('store', 'commit', 'journal')")
