@@ -5,6 +5,7 @@ Both the node, which decides, and the executor, which steps, build on this modul
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -82,6 +83,7 @@ class Activation:
     __slots__ = (
         "busy",
         "dropped",
+        "held_starts",
         "history",
         "id",
         "origin",
@@ -112,6 +114,8 @@ class Activation:
         self.busy = 0
         #: fences, and cancels in other slots, that have not been answered
         self.requests_open = 0
+        #: what starts a step in another slot once its create is answered, by its id
+        self.held_starts: dict[str, Callable[[], None]] = {}
         #: epoch milliseconds
         self.waiting_since_ms = 0
 

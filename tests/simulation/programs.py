@@ -39,7 +39,7 @@ SELDOM: Final = ("promise", "detached", "fib")
 SHARED: Final = "shared"
 #: Operations whose promises may be put under another home.
 AT_HOMES: Final = frozenset(
-    {*LEAVES, *NESTED, *SELDOM, SHARED} - {"flaky step", "sleep", "here", "fan", "fan here", "step"}
+    {*LEAVES, *NESTED, *SELDOM, SHARED} - {"flaky step", "sleep", "here", "fan", "fan here"}
 )
 #: Operations that are not the same in each release. A history has only what is in the slot of its
 #: task, so the other release would not be noticed elsewhere.

@@ -22,6 +22,7 @@ from typing import Final
 from understudy_actors.interpreter.ports import FunctionLike
 from understudy_actors.interpreter.routine import Routine, local_routine
 from understudy_actors.interpreter.step_result import StepResult
+from understudy_store.slots import slot_of
 
 #: Seconds up to which a function is quick: two switches of threads take a good part of this time.
 QUICK_S: Final = 0.000_5
@@ -69,6 +70,8 @@ def inline_call(
         and caller.wait is not None
         and list(caller.wait.remaining) == [start.spec.id]
         and not caller.dropped
+        # One of another slot may have been performed before: see `NodeCore`.
+        and slot_of(start.spec.id) == slot_of(caller.calls.frame.branch)
         and is_quick(start.function)
     ):
         routine = local_routine(caller, start)

@@ -68,6 +68,7 @@ from understudy_actors.node.timers import Timers
 from understudy_broker.protocol.messages import Invoke, Resume, Revoked, Settled, ToPeer
 from understudy_store.commands import PromiseSettle, TaskRelease
 from understudy_store.records import PromiseRecord
+from understudy_store.slots import slot_of
 
 #: reasons of a revocation for which the task's promise has settled
 _SETTLED: Final = frozenset({"settled", "canceled", "deadline"})
@@ -255,7 +256,12 @@ class NodeCore:
         if result.commands:
             self._fencing.add(run, result.commands)
         for start in result.locals:
-            self._start_local(run, start, inlined)
+            id, task_id = start.spec.id, run.activation.id
+            if slot_of(id) != slot_of(task_id) and any(id == each.id for each in result.commands):
+                # The history has nothing of other slots: it may have been performed already.
+                run.activation.held_starts[id] = partial(self._start_local, run, start, None)
+            else:
+                self._start_local(run, start, inlined)
         if result.cancels:
             self._fencing.send()
             for id in result.cancels:

@@ -130,13 +130,14 @@ class Fencing:
         replies: Sequence[Reply | None] = reply.replies or [None] * len(batch)
         created_elsewhere: list[str] = []
         for command, inner in zip(batch, replies, strict=True):
-            if inner is not None:
-                if inner.status == 201 and inner.promise is None:
-                    created_elsewhere.append(command.id)
-                    continue
+            if inner is not None and inner.status == 201 and inner.promise is None:
+                created_elsewhere.append(command.id)
+            elif inner is not None:
                 self._on_command_reply(run, command, inner)
             elif isinstance(command, PromiseSettle):
                 self._settlements.tell(run, fence_replies.settled_by(command, reply))
+            if activation.held_starts and isinstance(command, PromiseCreate):
+                self._start_held(activation, command.id, inner)
         if created_elsewhere:
             # Their brokers do not know who holds this task.
             self._settlements.watch_for(run, created_elsewhere)
@@ -146,6 +147,15 @@ class Fencing:
         if paused and not routine.paused and not run.scheduled:
             self._state.wake(activation)
             self._state.schedule(run)
+
+    def _start_held(self, activation: Activation, id: str, reply: Reply | None) -> None:
+        """Start a step that has waited for its create, unless it has been performed before."""
+        start = activation.held_starts.pop(id, None)
+        if start is None or activation.phase is Phase.ENDING:
+            return
+        if reply is None or (reply.ok and not (reply.promise and reply.promise.settled)):
+            self._state.wake(activation)
+            start()
 
     def _on_command_reply(self, run: Run, command: ChildCommand, reply: Reply) -> None:
         """Act on the reply to one command, which is not the expected one."""
