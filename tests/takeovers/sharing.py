@@ -9,6 +9,7 @@ nothing moves any more loses nothing either.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import signal
 import time
@@ -174,6 +175,8 @@ class SharingWorld:
         self._context.set_forkserver_preload([sharer.__name__, shared_engine.__name__])
         self._running: dict[str, ForkServerProcess] = {}
         self._stopped: dict[int, float] = {}
+        #: told to leave
+        self._leaving: set[int] = set()
         self._old_names: list[str] = []
         self._started = 0
         self.counts: Counter[str] = Counter()
@@ -215,6 +218,14 @@ class SharingWorld:
         while len(self._running) < BROKERS_MIN:
             self._start()
 
+    def _awake(self) -> list[ForkServerProcess]:
+        """Return the brokers that are to work."""
+        return [
+            each
+            for each in self._running.values()
+            if each.exitcode is None and pid_of(each) not in {*self._stopped, *self._leaving}
+        ]
+
     def _start(self) -> None:
         self._started += 1
         again = self._old_names and self._random.random() < 0.5
@@ -236,7 +247,7 @@ class SharingWorld:
                 del self._stopped[pid]
 
     def _trouble(self) -> None:
-        awake = [each for each in self._running.values() if pid_of(each) not in self._stopped]
+        awake = self._awake()
         kinds = ["kill", "stop", "cut", "cut", "leave", "join"] if self._fenced else _STOPS
         kind = self._random.choice(kinds)
         if kind == "join" and len(self._running) < BROKERS_MAX:
@@ -250,8 +261,11 @@ class SharingWorld:
             if kind == "stop":
                 send(pid, signal.SIGSTOP)
                 self._stopped[pid] = time.monotonic() + self._random.uniform(0.5, 4) * LEASE_S
+            elif kind == "kill":
+                send(pid, signal.SIGKILL)
             else:
-                send(pid, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
+                send(pid, signal.SIGTERM)
+                self._leaving.add(pid)
         self.counts[kind] += 1
 
     def _cut(self) -> None:
@@ -265,6 +279,8 @@ class SharingWorld:
     def _check_progress(self) -> None:
         """End the trouble, but for brokers that are stopped, and see that every slot is written."""
         self._keep_running()
+        while len(self._awake()) < 2:
+            self._start()
         # Somebody has begun; it is about those that are there.
         eventually(self._one_has_opened, 20.0)
         began = time.monotonic()
@@ -277,14 +293,16 @@ class SharingWorld:
         if took > PROGRESS_S:
             where = rows(self._url, "select writer, count(*) from slot group by 1 order by 1")
             self.standing.append(
-                f"after {took:.1f} s {len(waiting)} slots had no write; owners were {where}"
+                f"after {took:.1f} s {len(waiting)} slots had no write; owners were {where}, "
+                f"{len(self._awake())} brokers ran, {len(self._stopped)} were stopped, "
+                f"and the load was {os.getloadavg()[0]:.1f}"
             )
 
     def _one_has_opened(self) -> bool:
-        living = "select count(*) from writer where joined and not fenced"
-        return any(p.exitcode is None for p in self._running.values()) and rows(
-            self._url, living
-        ) != [(0,)]
+        """Return whether one of those that are to work has opened the store."""
+        awake = {name for name, each in self._running.items() if each in self._awake()}
+        joined = rows(self._url, "select name from writer where joined and not fenced")
+        return any(name in awake for (name,) in joined)
 
     def _written_since(self, began: float) -> set[int]:
         written: set[int] = set()

@@ -67,6 +67,10 @@ def rows(count: int, data: bytes | None = None) -> Changes:
 # ---- engines that answer at once -----------------------------------------------------------------
 
 
+def test_a_store_that_only_one_broker_can_open_has_no_share(store: Store) -> None:
+    assert store.share is None
+
+
 def test_a_lookup_is_answered_at_once(store: Store) -> None:
     assert store.commit(rows(1), [], never) == []
     assert store.lookup(["p.0", "nobody"], never) == rows(1).inserted

@@ -303,13 +303,13 @@ class Opener:
     def _in_the_way(self, others: Sequence[_Other], writer: Writer) -> list[_Other]:
         """Return the other brokers, dead or alive, that the store cannot be opened beside.
 
-        Those that are still opening it give way to earlier ones.
+        Those that are still opening it are not: they will find that this one has joined.
         """
         share = self._share
         return [
             other
             for other in others
-            if (other.joined or other.id < writer.id)
+            if (other.joined or (other.id < writer.id and not other.is_alive))
             and (share is None or other.address is None or other.name == share.name)
         ]
 
