@@ -92,4 +92,20 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         drop("activation.requests_open += 1"),
         "tests/unit/actors/node/test_suspension.py",
     ),
+    _mutant(
+        "step-of-another-slot-not-held",
+        None,
+        "a step of another slot begins once its create is answered",
+        "understudy_actors.node.core.NodeCore._perform",
+        swap("slot_of(id) != slot_of(task_id)", "False"),
+        "tests/unit/actors/node/test_steps_elsewhere.py",
+    ),
+    _mutant(
+        "step-of-another-slot-performed-again",
+        None,
+        "a step whose create finds another promise, or its result, is not performed",
+        "understudy_actors.node.fencing.Fencing._start_held",
+        swap("if taken or not reply.ok", "if not reply.ok"),
+        "tests/unit/actors/node/test_steps_elsewhere.py",
+    ),
 )

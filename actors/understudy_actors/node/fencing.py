@@ -137,7 +137,7 @@ class Fencing:
             elif isinstance(command, PromiseSettle):
                 self._settlements.tell(run, fence_replies.settled_by(command, reply))
             if activation.held_starts and isinstance(command, PromiseCreate):
-                self._start_held(activation, command.id, inner)
+                self._start_held(activation, command, inner)
         if created_elsewhere:
             # Their brokers do not know who holds this task.
             self._settlements.watch_for(run, created_elsewhere)
@@ -148,14 +148,20 @@ class Fencing:
             self._state.wake(activation)
             self._state.schedule(run)
 
-    def _start_held(self, activation: Activation, id: str, reply: Reply | None) -> None:
-        """Start a step that has waited for its create, unless it has been performed before."""
-        start = activation.held_starts.pop(id, None)
+    def _start_held(
+        self, activation: Activation, create: PromiseCreate, reply: Reply | None
+    ) -> None:
+        """Start a step that has waited for its create, unless its id is another's, or settled."""
+        start = activation.held_starts.pop(create.id, None)
         if start is None or activation.phase is Phase.ENDING:
             return
-        if reply is None or (reply.ok and not (reply.promise and reply.promise.settled)):
-            self._state.wake(activation)
-            start()
+        if reply is not None:
+            found = reply.promise
+            taken = found and (found.settled or fence_replies.conflict(create, found))
+            if taken or not reply.ok:
+                return
+        self._state.wake(activation)
+        start()
 
     def _on_command_reply(self, run: Run, command: ChildCommand, reply: Reply) -> None:
         """Act on the reply to one command, which is not the expected one."""

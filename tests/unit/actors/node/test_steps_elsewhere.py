@@ -1,0 +1,63 @@
+"""A step whose id is of another slot is performed only once its create has been answered.
+
+The history of a task has nothing of other slots, so the step may have been performed already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.actors.node.scenario import Scenario
+from understudy_store.commands import PromiseCreate
+from understudy_store.records import HEADER_KIND, TAG_BRANCH, Value
+from understudy_store.slots import slot_of
+
+#: the id of the step, of another slot than the task ``x`` that makes it
+STEP = "away"
+
+
+@pytest.fixture
+def away(scenario: Scenario) -> Scenario:
+    assert slot_of(STEP) != slot_of("x")
+
+    def far(ctx: Any) -> Any:
+        return (yield ctx.lfc(scenario.leaf, 1).options(id=STEP))
+
+    scenario.env.registry.register(far)
+    return scenario
+
+
+def until_the_create_is_sent(scenario: Scenario) -> None:
+    scenario.world.invoke("x", "far")
+    node = scenario.node
+    while node.inbox:
+        node.deliver_in()
+    node.run_one()
+
+
+class TestStepsElsewhere:
+    def test_it_starts_once_its_create_is_answered(self, away: Scenario) -> None:
+        until_the_create_is_sent(away)
+        assert away.node.out, "the create is on its way"
+        assert not away.node.executor.queue, "nothing may be performed yet"
+        assert away.value(away.world.finish("x")) == 2
+        assert away.ran == {STEP: 1}
+
+    def test_what_has_been_performed_is_not_performed_again(self, away: Scenario) -> None:
+        created = PromiseCreate(STEP, away.world.now + 1_000_000, Value({}, b""), {TAG_BRANCH: "x"})
+        assert away.world.machine.apply(created, away.world.now).ok
+        away.settle(STEP, 7)
+        assert away.call("far") == 7
+        assert away.ran == {}
+
+    def test_another_call_under_its_id_is_refused_and_left_alone(self, away: Scenario) -> None:
+        created = PromiseCreate(
+            STEP, away.world.now + 1_000_000, Value({HEADER_KIND: "promise"}, b""), {}
+        )
+        assert away.world.machine.apply(created, away.world.now).ok
+        with pytest.raises(Exception, match=STEP):
+            away.call("far")
+        assert away.ran == {}
+        assert not away.world.record(STEP).settled
