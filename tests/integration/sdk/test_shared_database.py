@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from tests.support import eventually, free_url
 from understudy import Context, Runtime
 from understudy.cli import main
 from understudy.cli.deployment import read_placement
+from understudy_store.engines.postgres.writer import LEASE_S
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
@@ -123,6 +126,27 @@ def test_the_command_line_shows_what_each_has(
     assert all(0 <= each["beat_age_ms"] < 3_000 for each in shown)
     assert main(["brokers", "--url", brokers.url]) == 0
     assert "BEAT ms" in capsys.readouterr().out
+
+
+def test_the_database_is_away_for_longer_than_a_lease(
+    postgres: Cluster, brokers: Brokers, node: Runtime
+) -> None:
+    """Then each pulse is too old, but nobody is to blame: the same brokers go on."""
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
+    before = [node.rpc(f"before-{n}", "total", 5) for n in range(60)]
+    with ThreadPoolExecutor() as callers:
+        postgres.stop(signal.SIGQUIT)
+        try:
+            back_at = time.monotonic() + 2 * LEASE_S
+            others = [callers.submit(node.rpc, f"while-{n}", "total", 5) for n in range(2)]
+            eventually(lambda: time.monotonic() > back_at, 3 * LEASE_S)
+            assert not any(call.done() for call in others), "nothing can be stored"
+        finally:
+            postgres.start()
+        handles = before + [call.result() for call in others]
+    assert [handle.result(timeout=60) for handle in handles] == [22] * 62
+    assert [process.poll() for process in brokers.running.values()] == [None, None]
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
 
 
 def test_another_broker_takes_over_from_one_that_is_killed(brokers: Brokers, node: Runtime) -> None:
