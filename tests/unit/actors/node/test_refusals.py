@@ -10,9 +10,10 @@ from tests.unit.actors.node.scenario import Scenario
 from understudy_actors.errors import CommandError
 from understudy_store.commands import PromiseCreate, TaskFence
 from understudy_store.limits import ID_CHARS_MAX
+from understudy_store.slots import slot_of
 
-#: an id that no store takes
-BAD = "a\nb"
+#: an id that no store takes, in the slot of the task "x": of another slot, a step would wait for it
+BAD = next(id for n in range(5_000) if slot_of(id := f"a\nb{n}") == slot_of("x"))
 REASON = r"contains a control character"
 
 
