@@ -18,8 +18,9 @@ from __future__ import annotations
 from typing import Final
 
 from understudy_broker.protocol.messages import NOBODY, SlotMap
-from understudy_broker.protocol.placement import owners, runs_of, shared_out
+from understudy_broker.protocol.placement import runs_of
 from understudy_store.engines.shared import Holdings
+from understudy_store.slots import shared_out
 
 #: Slots that are given away together. Their callers wait for as long as that takes.
 GIFT_SLOTS_MAX: Final = 16
@@ -121,8 +122,8 @@ class SlotPlan:
             writer_of = {name: each for name, each in writer_of.items() if each != self._writer}
         if not writer_of:
             return {}
-        names = owners(shared_out([(name, "") for name in writer_of]))
-        wanted = {slot: writer_of[name] for slot, name in enumerate(names) if name is not None}
+        writers = list(writer_of.values())
+        wanted = [writers[place] for place in shared_out(list(writer_of))]
         return {slot: wanted[slot] for slot in sorted(self.mine) if wanted[slot] != self._writer}
 
     def given(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from itertools import groupby
 from typing import Final
 
@@ -26,6 +25,7 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.slots import SLOTS, slot_of, slots_of
+from understudy_store.slots import shared_out as places_shared_out
 
 #: commands that concern all brokers: no id says which
 FOR_ALL: Final = (PromiseSearch, TaskSearch, ScheduleSearch, GroupsGet, TaskHeartbeat)
@@ -172,11 +172,9 @@ def merged(known: SlotMap, other: SlotMap) -> SlotMap:
 
 
 def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:
-    """Share all slots out over brokers evenly, by nothing but their names.
+    """Return the map in which all slots are shared out over brokers, by nothing but their names.
 
-    Each slot goes to the broker whose name and the slot's number have the greatest hash
-    (rendezvous hashing), among those that do not have their part yet. So every broker finds the
-    same map by itself, and if one joins or leaves, most of the others' slots stay.
+    `understudy_store.slots.shared_out` says how.
 
     Parameters
     ----------
@@ -190,15 +188,7 @@ def shared_out(brokers: Sequence[tuple[str, str]], version: int = 1) -> SlotMap:
     (128, 128)
     """
     ordered = tuple(sorted(brokers))
-    part = -(-SLOTS // len(ordered))
-    room = dict.fromkeys(range(len(ordered)), part)
-    places: list[int] = []
-    for slot in range(SLOTS):
-        place = max(room, key=lambda place: _weight(ordered[place][0], slot))
-        places.append(place)
-        room[place] -= 1
-        if not room[place]:
-            del room[place]
+    places = places_shared_out([name for name, _ in ordered])
     return SlotMap(version, ordered, runs_of(places))
 
 
@@ -216,7 +206,3 @@ def runs_of(places: Iterable[int]) -> tuple[tuple[int, int], ...]:
         last += len(list(run))
         runs.append((last, place))
     return tuple(runs)
-
-
-def _weight(name: str, slot: int) -> bytes:
-    return blake2b(f"{slot}/{name}".encode(), digest_size=8).digest()
