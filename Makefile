@@ -87,6 +87,10 @@ bench-guard: $(READY) ## Compare the ratio to the bare pipeline with the recorde
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks guard $(ARGS)
 
+bench-brokers: $(READY) ## Measure one broker and several, over SQLite and over PostgreSQL
+	@$(COMPILE)
+	@$(BIN)/python -m benchmarks brokers $(ARGS)
+
 bench-peers: $(READY) ## Measure speed beside other systems, which it installs; goes on after an interruption
 	@$(COMPILE)
 	@$(BIN)/python -m benchmarks peers $(ARGS)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from benchmarks import charts, guard, profile, publish, report
-from benchmarks.harness import Figures, Harness, Journal, Workload, read, write
+from benchmarks.brokers import BROKER_WORKLOADS, Brokers
+from benchmarks.brokers import WARM_UP as BROKER_WARM_UP
+from benchmarks.harness import Figures, Harness, Journal, Subject, Workload, read, write
 from benchmarks.host import BUSY_MAX, busy_cores
 from benchmarks.peers.adapters import peers as all_peers
 from benchmarks.subjects import BarePipeline, Understudy
@@ -71,6 +73,23 @@ interruption, the same command goes on where it stopped.
 examples:
   make bench-peers
   make bench-peers ARGS="--only ray --only celery --rounds 1"
+"""
+
+
+BROKERS_HELP: Final = """\
+Measure one broker and several, over SQLite and over PostgreSQL, taking turns.
+
+A PostgreSQL is started for each deployment that needs one, on this machine, with
+its files on a disk. Beside each figure stand the processor time of all processes
+for each durable call, in µs, that of the database alone, and the bytes of WAL.
+
+One function's calls are all at one broker, so brokers share `fan_outs`, `chain`
+and `chains`, and not `fan_out` and `steps`.
+
+examples:
+  make bench-brokers
+  make bench-brokers ARGS="--counts 2 3 --no-polling --only fan_outs --only chains"
+  python -m benchmarks publish --brokers benchmarks/results/brokers.json
 """
 
 
@@ -204,6 +223,35 @@ def peers(options: argparse.Namespace) -> int:
     return 0
 
 
+def brokers(options: argparse.Namespace) -> int:
+    """Measure one broker and several, over SQLite and over PostgreSQL."""
+    busy = _busy_cores()
+    if busy > BUSY_MAX:
+        print(f"· {_others(busy)}: the figures will be lower", file=sys.stderr)
+    poll_us = 0 if options.no_polling else None
+    subjects: list[Subject] = [
+        Brokers(count, on_postgres, poll_us)
+        for count in dict.fromkeys([1, *options.counts])
+        for on_postgres in (False, True)
+    ]
+    chosen = [BROKER_WORKLOADS[name] for name in options.only or BROKER_WORKLOADS]
+    harness = Harness(
+        chosen,
+        [subjects],
+        warm_up=BROKER_WARM_UP,
+        on_run=Progress().show,
+        reference=subjects[0].name,
+    )
+    harness.busy_before = busy
+    for _ in range(options.rounds):
+        harness.round()
+    result = harness.result()
+    write(options.out, result)
+    report.show(result)
+    print(f"\n{options.out}")
+    return 0
+
+
 def draw(options: argparse.Namespace) -> int:
     """Draw the charts of a stored result."""
     for path in charts.draw(read(options.result), options.folder):
@@ -219,7 +267,7 @@ def table(options: argparse.Namespace) -> int:
 
 def publish_results(options: argparse.Namespace) -> int:
     """Write results into docs/performance.md."""
-    for name in ("ours", "peers"):
+    for name in ("ours", "peers", "brokers"):
         path = getattr(options, name)
         if path is not None:
             drawn = publish.publish(name, read(path))
@@ -280,6 +328,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_guard(commands)
     _add_peers(commands)
+    _add_brokers(commands)
     _add_charts(commands)
     _add_publish(commands)
     _add_profile(commands)
@@ -360,6 +409,46 @@ def _add_peers(commands: Commands) -> None:
     command.set_defaults(do=peers)
 
 
+def _add_brokers(commands: Commands) -> None:
+    command = commands.add_parser(
+        "brokers",
+        help="measure one broker and several, over SQLite and over PostgreSQL",
+        description=BROKERS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--only",
+        action="append",
+        choices=BROKER_WORKLOADS,
+        metavar="WORKLOAD",
+        help="measure only this workload; may be repeated [default: all]",
+    )
+    command.add_argument(
+        "--counts",
+        type=_count,
+        nargs="*",
+        default=[2],
+        metavar="N",
+        help="measure deployments of N brokers too [default: 2]",
+    )
+    command.add_argument(
+        "--no-polling",
+        action="store_true",
+        help="set busy_poll_us = 0: where cores are few, a broker that polls takes what another "
+        "one needs",
+    )
+    command.add_argument(
+        "--rounds", type=_count, default=ROUNDS, help="rounds to measure [default: %(default)s]"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "brokers.json",
+        help="file for the result [default: %(default)s]",
+    )
+    command.set_defaults(do=brokers)
+
+
 def _add_charts(commands: Commands) -> None:
     command = commands.add_parser("charts", help="draw the charts of a result")
     command.add_argument("result", type=Path, help="result file")
@@ -373,6 +462,7 @@ def _add_publish(commands: Commands) -> None:
     command = commands.add_parser("publish", help="write results into docs/performance.md")
     command.add_argument("--ours", type=Path, help="result file of `run`")
     command.add_argument("--peers", type=Path, help="result file of `peers`")
+    command.add_argument("--brokers", type=Path, help="result file of `brokers`")
     command.add_argument("--profile", type=Path, help="result file of `profile`")
     command.set_defaults(do=publish_results)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 from understudy import BrokerUnavailableError, Runtime
 from understudy.bench.deployment import free_port, node_count
 from understudy.bench.runner import GROUP
+from understudy.cli.deployment import read_placement
+from understudy_store.slots import SLOTS
 
 APP = "benchmarks.app:runtime"
 #: Seconds that anything may take for which a benchmark waits.
@@ -24,20 +26,73 @@ ROOT = Path(__file__).parent.parent
 
 
 class Deployment:
-    """A broker and its nodes as processes, which `processes` has by name."""
+    """A broker, or several, and nodes as processes, which `processes` has by name.
 
-    def __init__(self, folder: Path, store: Path | None = None) -> None:
+    Parameters
+    ----------
+    store
+        A file, or the URL of a store; if there is none, a file in the folder.
+    names
+        Of the brokers, if there are several. They share the store if it is a URL; otherwise each
+        has a file in the folder.
+    settings
+        Of the brokers, each as ``name=value``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Path | str | None = None,
+        names: Sequence[str] = (),
+        settings: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
-        self.store = store or folder / "bench.db"
-        self.url = f"tcp://127.0.0.1:{free_port()}"
+        self.addresses = {name: f"tcp://127.0.0.1:{free_port()}" for name in names or ("broker",)}
+        self.url = ",".join(self.addresses.values())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._store = store
+        self._settings = settings
         self._log_path = folder / "processes.txt"
         self._log = self._log_path.open("ab")
         self._number = 0
 
     def start_broker(self) -> None:
-        """Start the broker; clients wait until it answers."""
-        self.start("broker", "broker", "--listen", self.url, "--store", f"sqlite:///{self.store}")
+        """Start the broker, or all of them; clients wait until they answer."""
+        settings = [argument for each in self._settings for argument in ("--set", each)]
+        if len(self.addresses) > 1 and not isinstance(self._store, str):
+            file = self._write_tables()
+            for name in self.addresses:
+                self.start(name, "broker", "--config", str(file), "--name", name, *settings)
+            return
+        store = self._store or self.folder / "bench.db"
+        url = store if isinstance(store, str) else f"sqlite:///{store}"
+        for name, address in self.addresses.items():
+            named = ("--name", name) if len(self.addresses) > 1 else ()
+            self.start(name, "broker", *named, "--listen", address, "--store", url, *settings)
+
+    def _write_tables(self) -> Path:
+        """Write a file with a table for each broker."""
+        path = self.folder / "brokers.toml"
+        path.write_text(
+            "".join(
+                f'[[broker]]\nname = "{name}"\nlisten = "{address}"\n'
+                f'store = "sqlite:///{self.folder / name}.db"\n'
+                for name, address in self.addresses.items()
+            )
+        )
+        return path
+
+    def wait_for_shares(self) -> None:
+        """Wait until each broker has its share of the slots."""
+        count = len(self.addresses)
+
+        def are_even() -> bool:
+            owners = read_placement(self.url).owners
+            shares = [owners.count(name) for name in {*owners} - {None}]
+            return len(shares) == count and max(shares) <= -(-SLOTS // count)
+
+        if count > 1:
+            until(are_even, f"slots of {count} brokers")
 
     def start_node(self) -> str:
         """Start one more node; return its name."""

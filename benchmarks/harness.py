@@ -21,6 +21,8 @@ from typing import Any, Final, Protocol
 from benchmarks.host import host, load_average, versions
 
 FORMAT: Final = 1
+#: The subject that others are compared with, where nothing else is said.
+BARE_PIPELINE: Final = "bare pipeline"
 #: Values by name; a name ends with its unit.
 Figures = dict[str, float]
 
@@ -74,9 +76,14 @@ class Runner(Protocol):
 class Subject(Protocol):
     """A system that can be measured."""
 
-    name: str
-    #: The failures that an acknowledged result survives, in words.
-    durability: str
+    @property
+    def name(self) -> str:
+        """Its name in results."""
+
+    @property
+    def durability(self) -> str:
+        """The failures that an acknowledged result survives, in words."""
+
     #: Whether a result is on the disk when it is acknowledged, so that it survives a power loss.
     synced: bool
 
@@ -174,6 +181,8 @@ class Harness:
         Subjects; those of one group are open together and take turns.
     warm_up
         Sizes of a first run that is not counted, by workload; none for those absent.
+    reference
+        The name of the subject that the others are compared with.
     """
 
     def __init__(
@@ -184,7 +193,9 @@ class Harness:
         warm_up: Mapping[str, int] = {},
         on_run: OnRun | None = None,
         journal: Journal | None = None,
+        reference: str = BARE_PIPELINE,
     ) -> None:
+        self.reference = reference
         self.workloads = workloads
         self.groups = groups
         self.warm_up = warm_up
@@ -328,6 +339,7 @@ class Harness:
                 if s.name not in self.absent or s.name in measured
             },
             "absent": self.absent,
+            "reference": self.reference,
             "results": [series.summary() for series in self.series.values() if series.runs],
         }
 

@@ -14,14 +14,11 @@ from typing import Any, Final
 from benchmarks import charts, profile
 from benchmarks.host import BUSY_MAX
 from benchmarks.report import (
-    BARE_PIPELINE,
     beside,
     number_and_unit,
     ordered,
-    ratio,
-    ratio_worded,
+    ratio_cell,
     rounds_of,
-    same,
     worded,
 )
 
@@ -38,6 +35,7 @@ SHOWN: Final = {
         *("growth-payloads", "growth-replay", "growth-history"),
     ),
     "peers": ("fan-out", "chain-latency", "chains", "memory"),
+    "brokers": (),
 }
 
 
@@ -142,20 +140,17 @@ def table(result: dict[str, Any]) -> str:
             number_and_unit(name, entry[which][name])[0] for which in ("lowest", "highest")
         )
         median = worded(name, entry["median"][name], workload)
-        bare = [e for e in same(result, entry) if e["subject"] == BARE_PIPELINE]
-        to_bare = (
-            ratio_worded(ratio(entry, bare[0]))
-            if bare and entry["subject"] != BARE_PIPELINE
-            else ""
-        )
         what = ", ".join(part for part in (workload, entry["label"]) if part)
-        cells = (what, entry["subject"], median, f"{lowest} – {highest}", to_bare, beside(entry))
+        compared = ratio_cell(result, entry)
+        cells = (what, entry["subject"], median, f"{lowest} – {highest}", compared, beside(entry))
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
 def _charts(name: str, result: dict[str, Any], folder: Path) -> list[Path]:
     """Draw all, keep those that the page shows, under names of this result."""
+    if not SHOWN[name]:
+        return []
     scratch = folder / f".{name}"
     drawn = {path.stem: path for path in charts.draw(result, scratch)}
     kept: list[Path] = []

@@ -8,6 +8,8 @@ from typing import Any, Final
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from benchmarks.harness import BARE_PIPELINE
+
 #: Unit and digits after the point, by the end of a figure's name; the longest match counts.
 UNITS = {
     "calls_per_s": ("calls/s", 0),
@@ -19,6 +21,8 @@ UNITS = {
     "bytes_per_sleep": ("bytes each", 0),
     "bytes_per_timer": ("bytes", 0),
     "us_per_step": ("µs/step", 1),
+    "us": ("µs", 1),
+    "wal_bytes": ("bytes", 0),
     "ratio": ("×", 2),
     "s": ("s", 3),
     "seconds": ("s", 3),
@@ -32,6 +36,7 @@ BESIDE = (
     "import_ratio",
     "broker_mib",
     *("server_mib", "bytes_per_timer", "open_timers_s"),
+    *("processor_us", "database_us", "wal_bytes"),
 )
 WIDTH = 200
 #: headings of the table, and to which side their cells are set
@@ -45,8 +50,6 @@ _COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
     ("ratio", "right"),
     ("", "left"),
 )
-#: The subject that others are compared with.
-BARE_PIPELINE = "bare pipeline"
 
 
 def number_and_unit(name: str, value: float, workload: str = "") -> tuple[str, str]:
@@ -117,8 +120,10 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     for name, why in result["absent"].items():
         console.print(f"without {name}: {why}", highlight=False)
     machine = result["machine"]
-    if any(entry["subject"] == BARE_PIPELINE for entry in result["results"]):
-        console.print("ratio: to the bare pipeline; more than 1 is faster, or takes less")
+    reference = reference_of(result)
+    if any(entry["subject"] == reference for entry in result["results"]):
+        name = "the bare pipeline" if reference == BARE_PIPELINE else reference
+        console.print(f"ratio: to {name}; more than 1 is faster, or takes less")
     console.print(
         f"\n{rounds_of(result)} in {result['seconds']:.0f} s on {machine['cores']} cores "
         f"({machine['processor']}), Python {result['versions']['python']}, "
@@ -139,11 +144,21 @@ def _cells(result: dict[str, Any], entry: dict[str, Any]) -> list[str]:
         worded(name, entry[which][name], entry["workload"])
         for which in ("median", "lowest", "highest")
     ]
-    bare = [other for other in same(result, entry) if other["subject"] == BARE_PIPELINE]
-    to_bare = (
-        ratio_worded(ratio(entry, bare[0])) if bare and entry["subject"] != BARE_PIPELINE else ""
-    )
-    return [*figures, to_bare, beside(entry)]
+    return [*figures, ratio_cell(result, entry), beside(entry)]
+
+
+def reference_of(result: dict[str, Any]) -> str:
+    """Return the subject that the others are compared with."""
+    return str(result.get("reference", BARE_PIPELINE))
+
+
+def ratio_cell(result: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Return the ratio of an entry to that of the reference, as text; empty if there is none."""
+    reference = reference_of(result)
+    others = [other for other in same(result, entry) if other["subject"] == reference]
+    if not others or entry["subject"] == reference:
+        return ""
+    return ratio_worded(ratio(entry, others[0]))
 
 
 def ordered(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -76,14 +76,18 @@ def _account() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _folder() -> Path:
+def _folder(on_disk: bool) -> Path:
     """Make a folder for a cluster.
 
     It is in memory where there is much, so that tests do not wait for a busy disk: what they check
     survives the end of processes, but not a loss of power.
     """
     memory = Path("/dev/shm")
-    there = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _MEMORY_BYTES
+    there = (
+        not on_disk
+        and os.access(memory, os.W_OK)
+        and shutil.disk_usage(memory).free > _MEMORY_BYTES
+    )
     return Path(tempfile.mkdtemp(prefix="understudy-postgres-", dir=memory if there else None))
 
 
@@ -100,10 +104,12 @@ class Cluster:
     ----------
     programs
         The folder of the server's programs. Root makes a copy of it if others may not enter it.
+    on_disk
+        Whether its files are on a disk in any case, as for measurements.
     """
 
-    def __init__(self, programs: Path) -> None:
-        self.folder = _folder()
+    def __init__(self, programs: Path, *, on_disk: bool = False) -> None:
+        self.folder = _folder(on_disk)
         self._own(self.folder)
         self._install: Path | None = None
         self._programs = self._reachable(programs)
@@ -113,6 +119,12 @@ class Cluster:
     @property
     def _data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def pid(self) -> int:
+        """The first process of the server, which runs."""
+        assert self._server is not None
+        return self._server.pid
 
     def _own(self, path: Path) -> None:
         account = _account()

@@ -83,7 +83,7 @@ def begun(create: Create, holder: str, now: int) -> Cells:
         *(create.timeout_at, now, None),
         *_place(create.id, create.tags),
         *("bench", "acquired", 1, "poll://any@bench", holder, LEASE_MS, now + LEASE_MS, None, None),
-        *(0, 0, None),
+        *(0, 0, None, None),
     )
 
 
@@ -92,7 +92,7 @@ def ended(fulfill: Fulfill, now: int) -> Cells:
     return (
         fulfill.id,
         *(fulfill.state, _headers(fulfill.value.headers), fulfill.value.data, now, "fulfilled"),
-        *(fulfill.version, None, None, None, None, None, 0, 0, None),
+        *(fulfill.version, None, None, None, None, None, 0, 0, None, None),
     )
 
 
@@ -103,7 +103,7 @@ def stepped(step: Step, now: int) -> Cells:
         *_head(step.id, "resolved", step.param, _headers(value.headers), value.data, step.tags),
         *(step.timeout_at, now, now),
         *_place(step.id, step.tags),
-        *(None,) * 12,
+        *(None,) * 13,
     )
 
 
