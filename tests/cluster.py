@@ -111,7 +111,8 @@ class Cluster:
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
+        """The files of the server itself."""
         return self.folder / "data"
 
     def _own(self, path: Path) -> None:
@@ -149,7 +150,7 @@ class Cluster:
     def make(self) -> None:
         """Make the files of an empty server."""
         self.run(
-            *("initdb", "-D", self._data, "-U", ROLE, "-A", "trust", "--no-sync"),
+            *("initdb", "-D", self.data, "-U", ROLE, "-A", "trust", "--no-sync"),
             *("--encoding=UTF8", "--locale=C"),
         )
         self.configure(*_SETTINGS, f"unix_socket_directories = '{self.folder}'")
@@ -158,7 +159,7 @@ class Cluster:
         """Make the files of a standby that follows `primary` from here on."""
         self.run(
             *("pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port), "-U", ROLE),
-            *("-D", self._data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"),
+            *("-D", self.data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"),
         )
         self.configure(
             f"unix_socket_directories = '{self.folder}'",
@@ -168,7 +169,7 @@ class Cluster:
 
     def configure(self, *settings: str) -> None:
         """Append to the configuration; a server that runs needs `reload`."""
-        with (self._data / "postgresql.auto.conf").open("a") as file:
+        with (self.data / "postgresql.auto.conf").open("a") as file:
             file.write("".join(f"{setting}\n" for setting in settings))
 
     def start(self) -> None:
@@ -176,7 +177,7 @@ class Cluster:
         if self._server is not None:
             return
         self._server = subprocess.Popen(
-            [self._programs / "postgres", "-D", self._data, "-p", str(self.port)],
+            [self._programs / "postgres", "-D", self.data, "-p", str(self.port)],
             **_account(),
             cwd="/",
             stdout=subprocess.DEVNULL,
@@ -214,7 +215,7 @@ class Cluster:
 
     def promote(self) -> None:
         """Make a standby a primary, and return when it is."""
-        self.run("pg_ctl", "promote", "-D", self._data, "-w")
+        self.run("pg_ctl", "promote", "-D", self.data, "-w")
 
     def remove(self) -> None:
         """Stop the server and remove its files."""
