@@ -46,9 +46,9 @@ class StandbyPair:
 
     def __enter__(self) -> Self:
         try:
-            self._thread.submit(self._start).result()
+            self._thread.submit(self.start).result()
         except BaseException:
-            self._remove()
+            self.remove()
             raise
         return self
 
@@ -58,7 +58,7 @@ class StandbyPair:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._remove()
+        self.remove()
 
     @property
     def primary(self) -> Cluster:
@@ -82,7 +82,8 @@ class StandbyPair:
         # Not abandoned: the function is at work on the servers.
         return await trio.to_thread.run_sync(future.result)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Make and start both servers."""
         for _ in range(2):
             self._clusters.append(Cluster(self._programs))
         self.primary.make()
@@ -146,7 +147,8 @@ class StandbyPair:
         )
         return len(self.rows(query, count))
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Stop both servers and remove their files, whatever has become of them."""
         self._thread.shutdown()
         for cluster in self._clusters:
             cluster.remove()
