@@ -30,6 +30,9 @@ FORGOTTEN_MS: Final = 30_000.0
 #: A broker that is stopped for longer may have been taken over from.
 _LEASE_S: Final = 3.0
 
+#: how a broker ends that was taken over from
+TAKEN_OVER: Final = "exited with code 1"
+
 _OF_BROKERS: Final = ("kill", "term", "stop", "joining", "leaving", "cut", "down")
 
 
@@ -109,7 +112,9 @@ def ends_without_fault(world: Sequence[Event]) -> list[str]:
         if not event.id.startswith("broker/"):
             continue
         if event.kind in ("kill", "term", "stop"):
-            last[event.id] = event
+            # One that slept for too long, and is stopped again before it has ended, ends for that.
+            if not (event.kind == "stop" and _explains(last.get(event.id), TAKEN_OVER)):
+                last[event.id] = event
         elif event.kind == "ended":
             fault = last.pop(event.id, None)
             if not _explains(fault, event.text):
@@ -121,7 +126,7 @@ def _explains(fault: Event | None, text: str) -> bool:
     if fault is None:
         return False
     if fault.kind == "stop":
-        return text == "exited with code 1" and float(fault.text) >= _LEASE_S
+        return text == TAKEN_OVER and float(fault.text) >= _LEASE_S
     return text == {"kill": "was killed by SIGKILL", "term": "exited with code 0"}[fault.kind]
 
 

@@ -111,6 +111,7 @@ def test_the_end_of_a_broker_needs_a_reason() -> None:
     stop = _event(10, "stop", "broker/a", "4")
     assert may_end("exited with code 1", stop)
     assert not may_end("exited with code 1", _event(10, "stop", "broker/a", "1"))
+    assert may_end("exited with code 1", stop, _event(15, "stop", "broker/a", "1"))
     assert not may_end("exited with code 0", stop)
     assert not may_end("exited with code 1")
     assert may_end("exited with code 0", _event(10, "term", "broker/a"))
