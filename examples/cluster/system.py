@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -148,7 +149,7 @@ class ClusterSystem:
         pid = self._pid(VICTIM)
         if pid is None:
             raise DemoError(f"broker {VICTIM} is not running, so it cannot be killed")
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
         return pid
 
     def _pid(self, name: str) -> int | None:
