@@ -30,9 +30,6 @@ FORGOTTEN_MS: Final = 30_000.0
 #: A broker that is stopped for longer may have been taken over from.
 _LEASE_S: Final = 3.0
 
-#: how a broker ends that was taken over from
-TAKEN_OVER: Final = "exited with code 1"
-
 _OF_BROKERS: Final = ("kill", "term", "stop", "joining", "leaving", "cut", "down")
 
 
@@ -107,26 +104,23 @@ def stands(evidence: Evidence) -> list[str]:
 def ends_without_fault(world: Sequence[Event]) -> list[str]:
     """Return the ends of brokers that no fault explains."""
     found = []
-    last: dict[str, Event] = {}
+    # One that is asked to end, or has slept for too long, may be stopped again before it ends.
+    since: dict[str, list[Event]] = defaultdict(list)
     for event in world:
         if not event.id.startswith("broker/"):
             continue
         if event.kind in ("kill", "term", "stop"):
-            # One that slept for too long, and is stopped again before it has ended, ends for that.
-            if not (event.kind == "stop" and _explains(last.get(event.id), TAKEN_OVER)):
-                last[event.id] = event
+            since[event.id].append(event)
         elif event.kind == "ended":
-            fault = last.pop(event.id, None)
-            if not _explains(fault, event.text):
-                found.append(f"{event.id} {event.text} at {event.at_ms:.0f}, after {fault}")
+            faults = since.pop(event.id, [])
+            if not any(_explains(fault, event.text) for fault in faults):
+                found.append(f"{event.id} {event.text} at {event.at_ms:.0f}, after {faults}")
     return found
 
 
-def _explains(fault: Event | None, text: str) -> bool:
-    if fault is None:
-        return False
+def _explains(fault: Event, text: str) -> bool:
     if fault.kind == "stop":
-        return text == TAKEN_OVER and float(fault.text) >= _LEASE_S
+        return text == "exited with code 1" and float(fault.text) >= _LEASE_S
     return text == {"kill": "was killed by SIGKILL", "term": "exited with code 0"}[fault.kind]
 
 

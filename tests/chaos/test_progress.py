@@ -115,6 +115,7 @@ def test_the_end_of_a_broker_needs_a_reason() -> None:
     assert not may_end("exited with code 0", stop)
     assert not may_end("exited with code 1")
     assert may_end("exited with code 0", _event(10, "term", "broker/a"))
+    assert may_end("exited with code 0", _event(10, "term", "broker/a"), stop)
     assert not may_end("exited with code 1", _event(10, "term", "broker/a"))
     assert not may_end("exited with code 1", _event(10, "kill", "broker/a"))
 
