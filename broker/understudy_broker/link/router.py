@@ -112,7 +112,7 @@ class Router:
         self.owns = self._routing.owns
         #: the link that the last message came over: the next one probably comes over it, too
         self._liveliest = first
-        nursery.start_soon(self._run, first)
+        self._start(first)
         nursery.start_soon(self._retry)
 
     # State ---------------------------------------------------------------------------------------
@@ -197,10 +197,15 @@ class Router:
             )
         return None
 
-    async def _run(self, link: Link) -> None:
+    def _start(self, link: Link) -> None:
+        # Made here, because the next map may end the link before it has begun to run.
+        scope = self._scopes[link] = trio.CancelScope()
+        self._nursery.start_soon(self._run, link, scope)
+
+    async def _run(self, link: Link, scope: trio.CancelScope) -> None:
         self._peer.on_link(link)
         try:
-            with trio.CancelScope() as self._scopes[link]:
+            with scope:
                 await link.run()
         finally:
             self._slots_at.pop(link, None)
@@ -275,7 +280,7 @@ class Router:
             link = self._new_link(address)
             self.links.append(link)
             self._routing.add(name, link)
-            self._nursery.start_soon(self._run, link)
+            self._start(link)
         for name in [name for name in self._routing.ports if name not in known]:
             gone = self._routing.remove(name)
             if gone is not None:

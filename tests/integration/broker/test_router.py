@@ -190,6 +190,19 @@ async def test_a_newer_map_ends_the_link_to_a_broker_that_is_gone() -> None:
         assert len(r.router.links) == 1
 
 
+async def test_a_broker_that_came_and_went_meanwhile_gets_no_link() -> None:
+    """A process that was stopped reads of both at once."""
+    async with rig() as r:
+        r.a.slots = r.map_of(1, "a")
+        await until(lambda: r.peer.welcomed)
+        r.a.send(Slots(r.map_of(2, "a", "b")), Slots(r.map_of(3, "a")))
+        await until(lambda: r.peer.maps == [2, 3])
+        r.request()
+        await until(lambda: r.answers)
+        await until(lambda: len(r.peer.links) == 1)
+        assert len(r.router.links) == 1
+
+
 async def test_a_slot_that_has_moved_is_asked_for_where_the_newer_map_says() -> None:
     async with rig() as r:
         r.a.slots = r.map_of(1, "a", "b")
