@@ -25,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: agents help demo test check lint types unit crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos format lock clean
+.PHONY: agents help demo demo-cluster test check lint types unit crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -38,6 +38,9 @@ help: ## Show this list
 
 demo: $(READY) ## Run nine services and a gateway, kill a service and the gateway, and see the calls return
 	@$(BIN)/python -m examples.async_rpc.demo $(ARGS)
+
+demo-cluster: $(READY) ## Kill brokers and a database server under load, and see that no call is lost
+	@$(BIN)/python -m examples.cluster.demo $(ARGS)
 
 test: check ## Run everything that CI runs: check, then all tests
 	@echo '· tests, in three processes: many of them wait most of the time'
@@ -78,6 +81,9 @@ agents: .venv/.agents ## Run agents of pydantic-ai, the OpenAI agents SDK and La
 
 chaos: $(READY) ## Kill and stop real processes at random, and check every call: MINUTES=10 SEED=1
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
+
+chaos-brokers: $(READY) ## The same with brokers that share one PostgreSQL, which dies too: MINUTES=10 SEED=1
+	@$(BIN)/python -m tests.chaos --brokers --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
 
 bench: $(READY) ## Measure speed beside the bare pipeline: a table, benchmarks/results/latest.json and charts
 	@$(COMPILE)

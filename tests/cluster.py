@@ -117,7 +117,8 @@ class Cluster:
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
+        """The files of the server itself."""
         return self.folder / "data"
 
     @property
@@ -161,7 +162,7 @@ class Cluster:
     def make(self) -> None:
         """Make the files of an empty server."""
         self.run(
-            *("initdb", "-D", self._data, "-U", ROLE, "-A", "trust", "--no-sync"),
+            *("initdb", "-D", self.data, "-U", ROLE, "-A", "trust", "--no-sync"),
             *("--encoding=UTF8", "--locale=C"),
         )
         self.configure(*_SETTINGS, f"unix_socket_directories = '{self.folder}'")
@@ -170,7 +171,7 @@ class Cluster:
         """Make the files of a standby that follows `primary` from here on."""
         self.run(
             *("pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port), "-U", ROLE),
-            *("-D", self._data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"),
+            *("-D", self.data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"),
         )
         self.configure(
             f"unix_socket_directories = '{self.folder}'",
@@ -180,7 +181,7 @@ class Cluster:
 
     def configure(self, *settings: str) -> None:
         """Append to the configuration; a server that runs needs `reload`."""
-        with (self._data / "postgresql.auto.conf").open("a") as file:
+        with (self.data / "postgresql.auto.conf").open("a") as file:
             file.write("".join(f"{setting}\n" for setting in settings))
 
     def start(self) -> None:
@@ -188,7 +189,7 @@ class Cluster:
         if self._server is not None:
             return
         self._server = subprocess.Popen(
-            [self._programs / "postgres", "-D", self._data, "-p", str(self.port)],
+            [self._programs / "postgres", "-D", self.data, "-p", str(self.port)],
             **_account(),
             cwd="/",
             stdout=subprocess.DEVNULL,
@@ -226,7 +227,7 @@ class Cluster:
 
     def promote(self) -> None:
         """Make a standby a primary, and return when it is."""
-        self.run("pg_ctl", "promote", "-D", self._data, "-w")
+        self.run("pg_ctl", "promote", "-D", self.data, "-w")
 
     def remove(self) -> None:
         """Stop the server and remove its files."""

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
-import uuid
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.demo_run import Run, empty_folder
 from tests.acceptance.system import until
 
-ROOT = Path(__file__).parents[2]
 DEMO = ["-m", "examples.async_rpc.demo"]
-
-#: seconds after which the demo counts as hung; it needs about fifteen
-PATIENCE_S = 180
 
 #: a line of each part of the story, in order
 KEY_LINES = [
@@ -47,56 +40,9 @@ KEY_LINES = [
 ]
 
 
-class Run:
-    """One run of the demo, with a folder of its own for temporary files."""
-
-    def __init__(self, folder: Path, arguments: list[str]) -> None:
-        self.folder = folder
-        self.mark = uuid.uuid4().hex
-        self._out, self._err = folder.parent / "out.txt", folder.parent / "err.txt"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env={**os.environ, "TMPDIR": str(folder), "UNDERSTUDY_TEST_MARK": self.mark},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-
-    @property
-    def out(self) -> str:
-        return self._out.read_text(encoding="utf-8")
-
-    @property
-    def err(self) -> str:
-        return self._err.read_text(encoding="utf-8")
-
-    def ends_with(self, code: int) -> None:
-        """Wait for the end; check the exit code, and that all processes have ended."""
-        found = self.process.wait(PATIENCE_S)
-        assert found == code, self.out + self.err
-        assert self.processes() == []
-
-    def processes(self) -> list[str]:
-        """Return the running processes that this run has started, however indirectly."""
-        found = []
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark.encode() in environ.read_bytes():
-                    found.append(environ.with_name("cmdline").read_bytes().decode())
-            except OSError:  # it has ended, or belongs to another user
-                continue
-        return found
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("needs /proc, to see which processes are left")
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    return folder
+    return empty_folder(tmp_path)
 
 
 def test_the_demo_tells_its_story_and_leaves_nothing(folder: Path) -> None:
@@ -104,12 +50,8 @@ def test_the_demo_tells_its_story_and_leaves_nothing(folder: Path) -> None:
     run.ends_with(0)
     assert list(folder.iterdir()) == []
     assert run.err == ""
-    lines = run.out.splitlines()
-    assert len(lines) <= 60, run.out
-    rest = iter(lines)
-    for pattern in KEY_LINES:
-        # `any` consumes the lines up to the match, so the order counts.
-        assert any(re.search(pattern, line) for line in rest), f"{pattern}\n{run.out}"
+    assert len(run.out.splitlines()) <= 60, run.out
+    run.tells(KEY_LINES)
 
 
 def test_a_failure_is_reported_with_the_logs(folder: Path) -> None:

@@ -10,51 +10,30 @@ import argparse
 import json
 import logging
 import shutil
-import sqlite3
 import sys
 import tempfile
-from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 
-import trio
-
-from tests.chaos import ledger
-from tests.chaos.recovery import deeds, recovery
-from tests.chaos.verdict import Evidence, Row, Verdict, judge
-from tests.chaos.world import LEASE_S, STORE, World
-from understudy.values import Codec
+from tests.chaos import ledger, one_broker, several_brokers
+from tests.chaos.recovery import deeds
+from tests.chaos.verdict import Evidence, Verdict, judge
 
 #: Violations that are printed; the file has all of them.
 SHOWN_MAX = 20
 
 
-def rows_of(store: Path) -> dict[str, Row]:
-    """Read the promises of a store, with decoded values."""
-    codec = Codec()
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
-        found = database.execute("SELECT id, state, value_data, settled_at FROM promise")
-        return {
-            id: Row(state, codec.decode_value(value) if state == "resolved" else None, settled_at)
-            for id, state, value, settled_at in found
-        }
-
-
-def run(folder: Path, seed: int, seconds: float) -> Verdict:
+def run(folder: Path, seed: int, seconds: float, setting: ModuleType = one_broker) -> Verdict:
     """Run chaos with all data in `folder`; return the verdict."""
-    trio.run(World(folder, seed, seconds).run)
-    return judged(folder, seed)
+    setting.run(folder, seed, seconds)
+    return judged(folder, seed, setting)
 
 
-def judged(folder: Path, seed: int) -> Verdict:
+def judged(folder: Path, seed: int, setting: ModuleType = one_broker) -> Verdict:
     """Judge the data in `folder`."""
-    events = ledger.read(folder.glob("*.log"))
-    rows = rows_of(folder / STORE)
-    verdict = judge(events, rows, seed)
-    evidence = Evidence(events, rows, seed)
-    verdict.figures |= {"done to processes": deeds(evidence.world)}
-    (refused,) = [event.text for event in evidence.world if event.kind == "refused"]
-    verdict.figures["stale writes refused, at least"] = int(refused)
-    verdict.figures |= recovery(evidence, LEASE_S * 1000)
+    evidence = Evidence(ledger.read(folder.glob("*.log")), setting.rows(folder), seed)
+    verdict = judge(evidence, setting.violations(evidence))
+    verdict.figures |= {"done to processes": deeds(evidence.world)} | setting.figures(evidence)
     (folder / "verdict.json").write_text(
         json.dumps({"figures": verdict.figures, "violations": verdict.violations}, indent=1)
     )
@@ -74,6 +53,9 @@ def main() -> int:
         "--seed", type=int, default=1, help="decides which faults come when [default: 1]"
     )
     parser.add_argument(
+        "--brokers", action="store_true", help="several brokers that share one PostgreSQL"
+    )
+    parser.add_argument(
         "--judge",
         type=Path,
         metavar="FOLDER",
@@ -85,13 +67,16 @@ def main() -> int:
     options = parser.parse_args()
     # The broker is killed on purpose, so clients need not log that it is unreachable.
     logging.getLogger("understudy").addHandler(logging.NullHandler())
+    setting, target = (
+        (several_brokers, "chaos-brokers") if options.brokers else (one_broker, "chaos")
+    )
     folder = options.judge or Path(tempfile.mkdtemp(prefix=f"understudy-chaos-{options.seed}-"))
     print(f"chaos: {options.minutes:g} min, seed {options.seed}, data in {folder}", flush=True)
     if options.judge:
-        verdict = judged(folder, options.seed)
+        verdict = judged(folder, options.seed, setting)
     else:
         try:
-            verdict = run(folder, options.seed, options.minutes * 60)
+            verdict = run(folder, options.seed, options.minutes * 60, setting)
         except KeyboardInterrupt:
             print(f"interrupted; the data are in {folder}")
             return 130
@@ -103,7 +88,7 @@ def main() -> int:
     for text in verdict.violations[:SHOWN_MAX]:
         print(f"VIOLATION {text}")
     if verdict.violations:
-        again = f"make chaos MINUTES={options.minutes:g} SEED={options.seed}"
+        again = f"make {target} MINUTES={options.minutes:g} SEED={options.seed}"
         print(f"{len(verdict.violations)} violations; the data are in {folder}; {again}")
         return 1
     if not options.keep and not options.judge:

@@ -20,6 +20,10 @@ from tests.chaos.ledger import Ledger
 from understudy import Constant, Context, Runtime
 
 LEFT, RIGHT = "left", "right"
+#: The group whose nodes suffer nothing, so that its calls show what brokers alone make them wait.
+STEADY: Final = "steady"
+#: The first letters of the ids of its calls.
+PROBE: Final = "probe"
 #: The environment variable with the path of the nodes' ledger.
 LEDGER_ENV: Final = "CHAOS_LEDGER"
 #: The shortest and the longest duration of an attempt in milliseconds; its id decides.
@@ -39,7 +43,8 @@ def leaf(ctx: Context, failures: int = 0) -> str:
     token = f"{ctx.id} {secrets.token_hex(6)}"
     _ledger.write("begin", ctx.id, token)
     low, high = WORK_MS
-    time.sleep((low + zlib.crc32(ctx.id.encode()) % (high - low)) / 1000)
+    if not ctx.id.startswith(PROBE):
+        time.sleep((low + zlib.crc32(ctx.id.encode()) % (high - low)) / 1000)
     if ctx.info.attempt <= failures:
         _ledger.write("raise", ctx.id, token)
         raise ConnectionError("not yet")
@@ -66,6 +71,23 @@ def fan_out(ctx: Context, width: int) -> Program:
         promises.append((yield ctx.rfi("leaf").options(target=target)))
     tokens: list[str] = yield ctx.all(promises)
     return tokens
+
+
+@runtime.register
+def scattered(ctx: Context, width: int) -> Program:
+    """Make calls whose promises have homes of their own, and so are at any broker."""
+    promises = []
+    for number in range(width):
+        home = f"far{number}-{ctx.id}"
+        promises.append((yield ctx.rfi("leaf").options(target=RIGHT, home=home)))
+    tokens: list[str] = yield ctx.all(promises)
+    return tokens
+
+
+@runtime.register
+def probe(ctx: Context, count: int) -> Program:
+    """Run quick steps, to see how long a call takes."""
+    return (yield from steps(ctx, count))
 
 
 @runtime.register
@@ -139,6 +161,7 @@ def _tree_ids(id: str, depth: int) -> list[str]:
 PROGRAMS: Final[list[tuple[str, int, Callable[[str], list[str]]]]] = [
     ("chain", 3, lambda id: [f"{id}.1.1.1.1"]),
     ("fan_out", 5, lambda id: [f"{id}.{n}" for n in range(1, 6)]),
+    ("scattered", 3, lambda id: [f"far{n - 1}-{id}.{id}.{n}" for n in range(1, 4)]),
     ("steps", 4, lambda id: [f"{id}.{n}" for n in range(1, 5)]),
     ("sleeper", 150, lambda id: [f"{id}.1", f"{id}.3"]),
     ("stubborn", FAILURES, lambda id: [f"{id}.1", f"{id}.2"]),
@@ -150,7 +173,16 @@ PROGRAMS: Final[list[tuple[str, int, Callable[[str], list[str]]]]] = [
 
 def program_of(id: str, seed: int) -> tuple[str, int, Callable[[str], list[str]]]:
     """Return the program of the call `id`, which depends on the id alone."""
+    if id.startswith(PROBE):
+        return "probe", 1, lambda id: [f"{id}.1"]
     return PROGRAMS[zlib.crc32(f"{seed} {id}".encode()) % len(PROGRAMS)]
+
+
+def target_of(id: str) -> str:
+    """Return the group that performs the call `id`."""
+    if id.startswith(PROBE):
+        return STEADY
+    return LEFT if len(id) % 2 else RIGHT
 
 
 def expected_ids(id: str, seed: int) -> list[str]:

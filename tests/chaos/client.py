@@ -1,7 +1,7 @@
 """A client: makes calls, waits, and records each reply; after its death it continues its calls.
 
-Run as ``python -m tests.chaos.client NUMBER``. It has several threads, each of which makes one call
-after the other.
+Run as ``python -m tests.chaos.client NAME``. It has several threads, each of which makes one call
+after the other. The one of the name ``probe`` makes short calls, from more threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tests.chaos import ledger
-from tests.chaos.app import LEFT, RIGHT, program_of
+from tests.chaos.app import PROBE, program_of, target_of
 from understudy import BrokerUnavailableError, Runtime, UnderstudyError
 from understudy_actors.processes.fork_server import fork_point
 from understudy_actors.processes.lifeline import watch_lifeline
@@ -27,8 +27,11 @@ SEED_ENV: Final = "CHAOS_SEED"
 FOLDER_ENV: Final = "CHAOS_FOLDER"
 #: Threads of each client, and so its calls at a time.
 THREADS: Final = 5
+#: The same of the client that probes.
+PROBES: Final = 12
 #: The longest pause between the end of a call and the next, in seconds.
 PAUSE_S: Final = 0.15
+PROBE_PAUSE_S: Final = 0.5
 #: The file whose existence stops new calls.
 STOP_FILE: Final = "stop"
 
@@ -44,6 +47,7 @@ class Caller:
         self._name = name
         self._seed = seed
         self._random = random.Random()
+        self._pause_s = PROBE_PAUSE_S if name.startswith(PROBE) else PAUSE_S
         path = folder / f"client-{name}.log"
         known = ledger.read([path]) if path.exists() else []
         self._finished = sum(event.kind in ("result", "failed") for event in known)
@@ -57,12 +61,12 @@ class Caller:
             self._call(f"{self._name}-{self._finished}")
             if self._finished % 4 == 0:
                 self._look_again(f"{self._name}-{self._random.randrange(self._finished)}")
-            time.sleep(self._random.uniform(0, PAUSE_S))
+            time.sleep(self._random.uniform(0, self._pause_s))
         self._log.write("done", self._name)
 
     def _call(self, id: str) -> None:
         program, argument, _ = program_of(id, self._seed)
-        group = self._runtime.options(target=LEFT if len(id) % 2 else RIGHT)
+        group = self._runtime.options(target=target_of(id))
         if not self._inherited:
             self._log.write("asked", id, program)
         handle = self._until_answered(lambda: group.rpc(id, program, argument))
@@ -90,13 +94,13 @@ class Caller:
 def main() -> int:
     """Call with several threads until a signal comes."""
     own_args = fork_point("understudy.client.connection")
-    number = (own_args or sys.argv[1:])[0]
+    name = (own_args or sys.argv[1:])[0]
     folder, seed = Path(os.environ[FOLDER_ENV]), int(os.environ[SEED_ENV])
     watch_lifeline(lambda: os._exit(0))
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     runtime = Runtime(group="clients")
-    for thread in range(THREADS):
-        caller = Caller(runtime, folder, f"c{number}-{thread}", seed)
+    for thread in range(PROBES if name == PROBE else THREADS):
+        caller = Caller(runtime, folder, f"{name}-{thread}", seed)
         threading.Thread(target=caller.run, daemon=True).start()
     while True:
         signal.pause()

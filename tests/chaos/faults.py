@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 #: Mean seconds between two faults of a kind.
@@ -34,17 +35,30 @@ class Act(NamedTuple):
     hold_s: float
 
 
-def plan(seed: int, seconds: float, lease_s: float) -> list[Act]:
-    """Return the faults of a run, in order; the same for the same arguments."""
+def plan(
+    seed: int,
+    seconds: float,
+    every_s: Mapping[str, float],
+    stop_s: Callable[[random.Random], float],
+) -> list[Act]:
+    """Return the faults of a run, in order; the same for the same arguments.
+
+    Parameters
+    ----------
+    every_s
+        Mean seconds between two faults of each kind.
+    stop_s
+        Draws how long a stopped process sleeps.
+    """
     acts = []
-    for name, every_s in EVERY_S.items():
+    for name, mean_s in every_s.items():
         # Each kind has a random sequence of its own, so that a change of one kind leaves the
         # others as they are.
         dice = random.Random(f"{seed} {name}")
         verb, kind = name.split()
-        at_s = dice.expovariate(1 / every_s)
+        at_s = dice.expovariate(1 / mean_s)
         while at_s < seconds:
-            hold_s = lease_s * dice.uniform(*STOPPED_LEASES) if verb == "stop" else 0.0
+            hold_s = stop_s(dice) if verb == "stop" else 0.0
             acts.append(Act(at_s, verb, kind, dice.randrange(1000), hold_s))
-            at_s += dice.expovariate(1 / every_s)
+            at_s += dice.expovariate(1 / mean_s)
     return sorted(acts)

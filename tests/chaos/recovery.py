@@ -15,6 +15,8 @@ BACK_MS: Final = 2_000.0
 #: A node that had a fault so shortly before its broker's return is still starting.
 _STRUCK_MS: Final = 500.0
 _BROKER: Final = "broker"
+#: What is done to processes and to the database: see `world` and `several_brokers`.
+FAULTS: Final = ("kill", "stop", "term", "joining", "leaving", "cut", "promoted")
 
 
 def recovery(evidence: Evidence, lease_ms: float) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def deeds(world: Sequence[Event]) -> dict[str, int]:
     """Count the faults by kind of process and of fault: ``node kill: 3000``."""
     counts: dict[str, int] = defaultdict(int)
     for event in world:
-        if event.kind in ("kill", "stop", "term"):
+        if event.kind in FAULTS:
             counts[f"{event.id.partition('/')[0]} {event.kind}"] += 1
     return dict(sorted(counts.items()))
 

@@ -47,11 +47,13 @@ def _good() -> tuple[list[Event], dict[str, Row]]:
 
 
 def _violations(events: list[Event], rows: dict[str, Row]) -> list[str]:
-    return [text.partition(":")[0] for text in judge(sorted(events), rows, SEED).violations]
+    return [
+        text.partition(":")[0] for text in judge(Evidence(sorted(events), rows, SEED)).violations
+    ]
 
 
 def test_a_good_run() -> None:
-    verdict = judge(*_good(), SEED)
+    verdict = judge(Evidence(*_good(), SEED))
     assert verdict.violations == []
     figures = verdict.figures
     assert (figures["calls asked"], figures["calls acknowledged"], figures["lost"]) == (1, 1, 0)
@@ -184,9 +186,11 @@ def test_the_time_in_which_nodes_come_back_to_their_broker() -> None:
 
 
 def test_the_plan_follows_from_the_seed() -> None:
-    acts = plan(5, 600, 1.0)
-    assert acts == plan(5, 600, 1.0)
-    assert acts != plan(6, 600, 1.0)
+    acts, same, other = (
+        plan(seed, 600, EVERY_S, lambda dice: dice.uniform(0.1, 2.5)) for seed in (5, 5, 6)
+    )
+    assert acts == same
+    assert acts != other
     assert [act.at_s for act in acts] == sorted(act.at_s for act in acts)
     kills = sum(act.verb == "kill" and act.kind == "node" for act in acts)
     assert kills > 3000

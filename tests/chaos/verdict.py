@@ -14,6 +14,8 @@ stale writes applied
 repeated
     A step began although it was already stored, on a node that was never stopped. (A stopped node
     may have lost its lease without knowing it.)
+incomplete
+    A result has a step that the store does not have, or has not settled.
 wrong
     A call failed, or its result does not consist of one attempt of each of its steps, in order.
 """
@@ -75,9 +77,14 @@ class Evidence:
         self.stopped = {event.pid for event in self.world if event.kind == "stop"}
 
 
-def judge(events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> Verdict:
-    """Return the violations and figures of a run that has ended."""
-    evidence = Evidence(events, rows, seed)
+def judge(evidence: Evidence, others: Mapping[str, list[str]] | None = None) -> Verdict:
+    """Return the violations and figures of a run that has ended.
+
+    Parameters
+    ----------
+    others
+        Violations of further rules, by the name of the rule.
+    """
     verdict = Verdict()
     checks = {
         "lost": _lost(evidence),
@@ -85,6 +92,8 @@ def judge(events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> Verdic
         "settled twice": _settled_twice(evidence),
         "stale writes applied": _stale(evidence),
         "stored steps repeated": _repeated(evidence),
+        "steps that are not in the store": _incomplete(evidence),
+        **(others or {}),
     }
     calls = evidence.calls
     acked = {event.id for event in calls["acked"]}
@@ -94,7 +103,7 @@ def judge(events: Iterable[Event], rows: Mapping[str, Row], seed: int) -> Verdic
     for what, found in checks.items():
         verdict.figures[what] = len(found)
         verdict.violations += [f"{what}: {text}" for text in found]
-    verdict.figures["promises in the store"] = len(rows)
+    verdict.figures["promises in the store"] = len(evidence.rows)
     verdict.figures |= _attempts(evidence)
     return verdict
 
@@ -171,6 +180,21 @@ def _repeated(evidence: Evidence) -> list[str]:
             if begin.at_ms > row.settled_at + _BATCH_MS
             and begin.text != row.value
             and begin.pid not in evidence.stopped
+        ]
+    return found
+
+
+def _incomplete(evidence: Evidence) -> list[str]:
+    """Find steps that a result consists of and the store does not have."""
+    found = []
+    for id in sorted({event.id for event in evidence.calls["acked"]}):
+        row = evidence.rows.get(id)
+        if row is None or row.state != "resolved":
+            continue
+        found += [
+            f"{id} has a result, but its step {step} is not settled"
+            for step in expected_ids(id, evidence.seed)
+            if step not in evidence.rows or evidence.rows[step].settled_at is None
         ]
     return found
 

@@ -100,7 +100,8 @@ class Router:
         #: of the first broker that answered; the others must have the same
         self._deployment: str | None = None
         self._scopes: dict[Link, trio.CancelScope] = {}
-        #: the slots of the broker of each link, as it has said itself
+        #: the slots that the broker of each link has, as it has said itself, and that are routed to
+        #: it: what this peer has told it is about no others
         self._slots_at: dict[Link, frozenset[int]] = {}
         #: set while requests wait for an owner of their slot
         self._retry_needed = trio.Event()
@@ -111,7 +112,7 @@ class Router:
         self.owns = self._routing.owns
         #: the link that the last message came over: the next one probably comes over it, too
         self._liveliest = first
-        nursery.start_soon(self._run, first)
+        self._start(first)
         nursery.start_soon(self._retry)
 
     # State ---------------------------------------------------------------------------------------
@@ -196,10 +197,15 @@ class Router:
             )
         return None
 
-    async def _run(self, link: Link) -> None:
+    def _start(self, link: Link) -> None:
+        # Made here, because the next map may end the link before it has begun to run.
+        scope = self._scopes[link] = trio.CancelScope()
+        self._nursery.start_soon(self._run, link, scope)
+
+    async def _run(self, link: Link, scope: trio.CancelScope) -> None:
         self._peer.on_link(link)
         try:
-            with trio.CancelScope() as self._scopes[link]:
+            with scope:
                 await link.run()
         finally:
             self._slots_at.pop(link, None)
@@ -211,8 +217,8 @@ class Router:
 
     def _on_connected(self, link: Link, welcome: Welcome) -> None:
         if welcome.slots is not None:
-            self._slots_at[link] = _slots_of(welcome.slots, welcome.broker)
             self._take_map(welcome.slots, welcome.broker)
+            self._slots_at[link] = self._slots_of(link, welcome.slots, welcome.broker)
         if self._deployment is None:
             # From now on, a broker that answers in the place of this one is no substitute.
             self._deployment = welcome.deployment
@@ -225,7 +231,9 @@ class Router:
         """Take a map that a broker tells; join that broker anew if more slots have come to it.
 
         The new hello has the claims of the tasks in these slots, and what this peer watches in them
-        is asked for again. Only the broker itself knows when it has them.
+        is asked for again. Only the broker itself knows when it has them. And if it says so in a
+        map that is no newer than the last one of another broker, which does not say so, the slots
+        have not come yet: the hello would leave out their tasks and watches.
         """
         self._take_map(slots)
         self._peer.on_map(link, slots)
@@ -233,10 +241,14 @@ class Router:
         welcome = link.connection.session.welcome
         if before is None or welcome is None:
             return
-        self._slots_at[link] = now_there = _slots_of(slots, welcome.broker)
+        self._slots_at[link] = now_there = self._slots_of(link, slots, welcome.broker)
         come = now_there - before
         if come and (self._peer.minds_moves() or self._routing.waits_for(come)):
             link.rejoin()
+
+    def _slots_of(self, link: Link, slots: SlotMap, broker: str) -> frozenset[int]:
+        its_own = frozenset(slot for slot, name in enumerate(owners(slots)) if name == broker)
+        return its_own & self._routing.slots_at(link)
 
     def _on_moved(self, link: Link, command: AnyCommand, on_reply: OnReply) -> None:
         """Let a command that was refused go to another broker, or wait.
@@ -268,7 +280,7 @@ class Router:
             link = self._new_link(address)
             self.links.append(link)
             self._routing.add(name, link)
-            self._nursery.start_soon(self._run, link)
+            self._start(link)
         for name in [name for name in self._routing.ports if name not in known]:
             gone = self._routing.remove(name)
             if gone is not None:
@@ -286,10 +298,6 @@ class Router:
             await trio.sleep(RETRY_S)
             if self._routing.retry():
                 self._retry_needed.set()
-
-
-def _slots_of(slots: SlotMap, broker: str) -> frozenset[int]:
-    return frozenset(slot for slot, name in enumerate(owners(slots)) if name == broker)
 
 
 @asynccontextmanager

@@ -159,6 +159,10 @@ class Routing(Generic[P]):
         """Return whether requests about this id go through this port."""
         return self._sole is not None or self._port_of[slot_of(id_)] is port
 
+    def slots_at(self, port: P) -> frozenset[int]:
+        """Return the slots whose requests go through this port by the map; none without one."""
+        return frozenset(slot for slot, each in enumerate(self._port_of) if each is port)
+
     def _route_anew(self) -> None:
         """Find the port of each slot, and send on the requests that are at a wrong one, or none."""
         assert self.slots is not None

@@ -97,6 +97,8 @@ class Peer:
         self._router: Router | None = None
         self._node: NodeService | None = None
         self._sessions: dict[Link, _Session] = {}
+        #: a broker has welcomed this process: its tasks and watches may be at any from then on
+        self._has_met = False
         #: the link to the broker whose clock is followed
         self._clock_link: Link | None = None
         self._lease_ms = _FIRST_LEASE_MS
@@ -223,7 +225,8 @@ class Peer:
             self.on_ready()
         assert self._node is not None
         session, is_there = self._sessions[link], partial(self._is_at, link)
-        reconnected = session.welcome is not None
+        # A broker that is new to this process may have slots by now that another one had.
+        reconnected, self._has_met = self._has_met, True
         session.welcome = welcome
         self._lease_ms = welcome.lease_ttl_ms
         self._follow_clock(link, welcome)

@@ -17,6 +17,7 @@ from understudy_broker.link.router import Router, open_router
 from understudy_broker.link.session import Answer
 from understudy_broker.protocol.frames import FrameLimits, decode_to_broker, encode
 from understudy_broker.protocol.messages import (
+    NOBODY,
     PROTOCOL_VERSION,
     Bye,
     Hello,
@@ -84,6 +85,10 @@ class Peer:
     def __init__(self) -> None:
         self.welcomed: list[str] = []
         self.links: list[Link] = []
+        self.router: Router | None = None
+        #: brokers whose requests went to them when they welcomed this peer, as far as `p` tells
+        self.owned: list[str] = []
+        self.maps: list[int] = []
 
     def hello(self, _: Link) -> Hello:
         return hello("a")
@@ -91,8 +96,10 @@ class Peer:
     def on_messages(self, _: Link, messages: list[ToPeer]) -> None:
         raise AssertionError(messages)
 
-    def on_connected(self, _: Link, welcome: Welcome) -> None:
+    def on_connected(self, link: Link, welcome: Welcome) -> None:
         self.welcomed.append(welcome.broker)
+        if self.router is not None and self.router.owns(link, "p"):
+            self.owned.append(welcome.broker)
 
     def on_disconnected(self, link: Link, why: str) -> None:
         pass
@@ -104,7 +111,7 @@ class Peer:
         self.links.remove(link)
 
     def on_map(self, link: Link, slots: SlotMap) -> None:
-        pass
+        self.maps.append(slots.version)
 
     def minds_moves(self) -> bool:
         return True
@@ -141,6 +148,7 @@ async def rig() -> AsyncIterator[Rig]:
             nursery.start_soon(a.run)
             nursery.start_soon(b.run)
             async with open_router(a.url, peer, context=context) as router:
+                peer.router = router
                 yield Rig(peer, router, a, b)
             nursery.cancel_scope.cancel()
 
@@ -182,6 +190,19 @@ async def test_a_newer_map_ends_the_link_to_a_broker_that_is_gone() -> None:
         assert len(r.router.links) == 1
 
 
+async def test_a_broker_that_came_and_went_meanwhile_gets_no_link() -> None:
+    """A process that was stopped reads of both at once."""
+    async with rig() as r:
+        r.a.slots = r.map_of(1, "a")
+        await until(lambda: r.peer.welcomed)
+        r.a.send(Slots(r.map_of(2, "a", "b")), Slots(r.map_of(3, "a")))
+        await until(lambda: r.peer.maps == [2, 3])
+        r.request()
+        await until(lambda: r.answers)
+        await until(lambda: len(r.peer.links) == 1)
+        assert len(r.router.links) == 1
+
+
 async def test_a_slot_that_has_moved_is_asked_for_where_the_newer_map_says() -> None:
     async with rig() as r:
         r.a.slots = r.map_of(1, "a", "b")
@@ -203,6 +224,28 @@ async def test_a_slot_that_nobody_owns_is_asked_for_again() -> None:
         await until(lambda: len(r.a.asked) >= 2)
         r.a.reply = Reply(200)
         await until(lambda: r.answers)
+
+
+async def test_a_broker_is_joined_anew_once_the_slots_that_came_are_routed_to_it() -> None:
+    """It says that it has them in a map of the version of an earlier one, which says otherwise."""
+    async with rig() as r:
+        r.a.slots = r.b.slots = r.map_of(1, "a", "b")
+        await until(lambda: sorted(r.peer.welcomed) == ["a", "b"])
+        of_nobody = SlotMap(2, r.a.slots.brokers, ((255, NOBODY),))
+        r.a.send(Slots(of_nobody))
+        await until(lambda: r.peer.maps == [2])
+        r.b.slots = r.map_of(2, "b", "a")
+        r.b.send(Slots(r.b.slots))
+        await until(lambda: r.peer.maps == [2, 2])
+        # It is answered over the connection that there is after that.
+        answers: list[Answer] = []
+        r.peer.links[1].request(PromiseGet("q"), answers.append)
+        await until(lambda: answers)
+        r.b.slots = r.map_of(3, "b", "a")
+        r.b.send(Slots(r.b.slots))
+        # Soon: a broker that answers no heartbeats is joined anew after some seconds anyway.
+        with trio.fail_after(4):
+            await until(lambda: "b" in r.peer.owned)
 
 
 @pytest.mark.parametrize(("name", "deployment"), [("c", "d"), ("b", "another")])

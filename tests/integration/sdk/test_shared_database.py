@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import eventually, free_url
+from tests.support import eventually, finish, free_url, start_script
 from understudy import Context, Runtime
 from understudy.cli import main
 from understudy.cli.deployment import read_placement
@@ -22,6 +23,18 @@ from understudy_store.engines.postgres.writer import LEASE_S
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
+
+
+#: waits for calls of `asks`
+CLIENT = """
+import sys
+from understudy import Runtime
+
+with Runtime("clients", url=sys.argv[1]) as runtime:
+    shop = runtime.options(target="shop")
+    handles = [shop.rpc(f"waits-{n}", "asks") for n in range(30)]
+    print([handle.result(timeout=60) for handle in handles])
+"""
 
 
 class Brokers:
@@ -162,6 +175,26 @@ def test_another_broker_takes_over_from_one_that_is_killed(brokers: Brokers, nod
     brokers.start("a")
     eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 30)
     assert node.get("works-7").result(timeout=10) == 22
+
+
+def test_a_client_hears_of_results_from_a_broker_that_it_meets_late(
+    brokers: Brokers, node: Runtime, tmp_path: Path
+) -> None:
+    """All slots that another broker was to get are there before the client connects to it."""
+    eventually(lambda: shares(brokers) == {"a": 128, "b": 128}, 20)
+    client = start_script(tmp_path / "client.py", CLIENT, brokers.url)
+    try:
+        eventually(lambda: len(list(node.promises.search(prefix="people-"))) == 30, 20)
+        client.send_signal(signal.SIGSTOP)
+        brokers.start("c")
+        eventually(lambda: re.search(r"\bhas\W+8[46]\b", brokers.log("c")), 30)
+        client.send_signal(signal.SIGCONT)
+        for n in range(30):
+            node.promises.resolve(f"people-waits-{n}.waits-{n}.1", n)
+    finally:
+        client.send_signal(signal.SIGCONT)
+        code, out, err = finish(client)
+    assert (code, out) == (0, f"{list(range(30))}\n"), err
 
 
 def test_a_broker_that_was_paused_for_longer_than_its_lease_ends(

@@ -1,0 +1,1 @@
+"""Three brokers that share one PostgreSQL, and what happens when parts of it die (see demo.py)."""
