@@ -16,18 +16,21 @@ from understudy_broker.server.placement import runs_text
 
 def test_new_brokers_wait_for_all_others_and_then_have_one_map(tmp_path: Path) -> None:
     with Brokers(tmp_path, "abc") as brokers:
+        first = brokers.launch("a")
+        first.wait_for(
+            f"not started: the broker 'a' is new and waits for 'b' (no broker answers at "
+            f"{brokers.urls['b']}); 'c' (no broker answers at {brokers.urls['c']}). a new broker "
+            "must hear from each of the others that nobody has its slots"
+        )
+        # Peers are told what it still waits for, and Ctrl-C works.
+        brokers.launch("b")
         for name in "ab":
-            brokers.launch(name).wait_for(
-                f"not started: the broker '{name}' is new and waits for 'c' (no broker answers at "
-                f"{brokers.urls['c']})"
+            _wait_for_refusal(
+                brokers,
+                name,
+                f"the broker '{name}' is new and waits for 'c' (no broker answers at ",
             )
-        text = brokers.running["a"].output
-        assert "a new broker must hear from each of the others that nobody has its slots" in text
-        assert "listening on" not in text
-        # Peers are told, and Ctrl-C works.
-        ran = run("slots", "--url", brokers.urls["a"], cwd=tmp_path)
-        assert ran.returncode == 4
-        assert "the broker 'a' is new and waits for 'c'" in ran.stderr
+        assert "listening on" not in first.output
         assert brokers.running.pop("b").stop(signal.SIGINT) == 0
         brokers.start("cb")
         brokers.running["a"].wait_for("listening on")
@@ -42,6 +45,17 @@ def test_new_brokers_wait_for_all_others_and_then_have_one_map(tmp_path: Path) -
         assert {brokers.placement(name).owners for name in "abc"} == {expected}
         # Each knows what it has by now.
         brokers.start("b")
+
+
+def _wait_for_refusal(brokers: Brokers, name: str, text: str) -> None:
+    wait_until(lambda: text in _refusal(brokers, name), lambda: _refusal(brokers, name))
+
+
+def _refusal(brokers: Brokers, name: str) -> str:
+    """Return what a command is told by a broker that does not work yet."""
+    ran = run("slots", "--url", brokers.urls[name], cwd=brokers.directory)
+    assert ran.returncode == 4, ran.stdout
+    return ran.stderr
 
 
 def test_a_single_broker_grows(tmp_path: Path) -> None:
