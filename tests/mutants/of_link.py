@@ -415,6 +415,14 @@ _ADDRESSES: Final = (
         _PULSES,
     ),
     _mutant(
+        "polls-while-the-store-looks-up",
+        None,
+        "the loop does not poll while a thread of the store is about to wake it",
+        "understudy_broker.server.server.Server._turn",
+        swap("is_brief and not self._is_looking_up", "is_brief"),
+        "server/test_pauses.py",
+    ),
+    _mutant(
         "refused-hello-keeps-its-connection",
         None,
         "a peer that is refused for now frees its descriptor, and tries again",
