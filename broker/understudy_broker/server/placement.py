@@ -159,13 +159,15 @@ def conflict(mine: SlotMap, broker: str, theirs: SlotMap) -> list[int]:
 
     A slot has a greater version at each owner than at the one before. So if another map gives a
     slot of this broker to another one, at the same or a greater version, two brokers have it: most
-    often, one of them was started with a copy of a store from before the slot was moved.
+    often, one of them was started with a copy of a store from before the slot was moved. The slot
+    may also have come back since: then others know a greater version of it than this broker itself.
     """
     rows = zip(owners(mine), versions(mine), owners(theirs), versions(theirs), strict=True)
     return [
         slot
         for slot, (my_owner, my_version, its_owner, its_version) in enumerate(rows)
-        if my_owner == broker != its_owner and its_version >= my_version
+        if my_owner == broker
+        and (its_version > my_version or (its_version == my_version and its_owner != broker))
     ]
 
 

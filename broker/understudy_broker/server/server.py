@@ -106,7 +106,7 @@ class Server:
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
-        #: a thread of the store looks something up; the core asks for nothing more until it is found
+        #: a thread of the store looks something up; the core asks for nothing more meanwhile
         self._is_looking_up = False
         #: The reason why the store failed by itself. Only a thread of the store writes it.
         self._store_failure: StoreFailedError | None = None

@@ -9,7 +9,7 @@ from functools import reduce
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -86,6 +86,8 @@ def test_whatever_moves_are_made_or_cut_short_each_slot_has_one_owner_that_all_f
 
 @settings(max_examples=30, deadline=None)
 @given(Moves, st.integers(0, 11), st.sampled_from(NAMES))
+# Slots that went and came back: no other broker has them, but one knows that they came later.
+@example([(("a", "b"), [0], 1), (("c", "b"), [2, 10], 2), (("b", "c"), [2, 10], 3)], 0, "c")
 def test_a_copy_of_a_store_from_before_a_move_is_found_out(
     moves: list[tuple[tuple[str, str], list[int], int]], at: int, name: str
 ) -> None:
