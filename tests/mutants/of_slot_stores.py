@@ -128,8 +128,19 @@ _STEPS: Final = (
         None,
         "two brokers do not have the same slot",
         "understudy_broker.server.placement.conflict",
-        swap("its_version >= my_version", "its_version < 0"),
+        swap("its_version == my_version and its_owner != broker", "False"),
         f"{_PLACEMENT}::test_two_brokers_with_the_stores_of_single_ones_are_found_out",
+    ),
+    _mutant(
+        "copy-of-a-store-whose-slots-came-back-goes-on",
+        None,
+        "a broker that knows less of its own slots than another one does has an old store",
+        "understudy_broker.server.placement.conflict",
+        swap(
+            "its_version > my_version or",
+            "(its_version > my_version and its_owner != broker) or",
+        ),
+        f"{_PLACEMENT}::test_a_copy_of_a_store_from_before_a_move_is_found_out",
     ),
     _mutant(
         "deleted-before-copied",
