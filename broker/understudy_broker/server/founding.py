@@ -1,9 +1,9 @@
 """The start of a broker that must ask the others, most often because it is new.
 
 `start.after_answers` decides; here are the sockets. The broker asks all others again and again,
-each over a link of its own. Meanwhile it listens at its own address and refuses every peer for now.
-If it is new (425), other new brokers hear from that that it is there and has nothing, and people
-hear what it waits for.
+each over a link of its own. Meanwhile it listens at its own address, and tells every peer to come
+back later. If it is new (425), the refusal tells other new brokers that it is there and has no
+slots. To a person, it names the brokers that this one waits for.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ UNAVAILABLE: Final = 503
 #: how long another broker may take to answer, and how long to wait before all are asked again
 ANSWER_S: Final = 2.0
 ASK_AGAIN_S: Final = 0.25
-#: when the log first says what is waited for, because the others may be about to start, and how
-#: often it says so again
+#: how long to wait before the log says which brokers are missing, because they may be about to
+#: start, and how often it repeats that
 FIRST_S: Final = 1.5
 REPEAT_S: Final = 30.0
-#: of the frames of peers that are to be refused anyway
+#: for frames of peers, all of which are refused
 _LIMITS: Final = FrameLimits(frame_bytes_max=1 * MIB)
 
 
@@ -235,7 +235,7 @@ class _Founding:
     # Being asked ---------------------------------------------------------------------------------
 
     async def refuse_peers(self) -> None:
-        """Refuse every peer for now, for ever."""
+        """Tell every peer to come back later, until this is canceled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._transport.watch)
             await self._transport.drive(self._turn)

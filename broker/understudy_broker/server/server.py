@@ -106,8 +106,6 @@ class Server:
         #: An answer that came from the store's thread, until the next turn. Only the loop takes it
         #: away, and only then asks the store again, so one thread writes the field at a time.
         self._lookup_result: LookupResult | None = None
-        #: a thread of the store looks something up; the core asks for nothing more meanwhile
-        self._is_looking_up = False
         #: The reason why the store failed by itself. Only a thread of the store writes it.
         self._store_failure: StoreFailedError | None = None
         #: open connections, as the core knows
@@ -164,7 +162,7 @@ class Server:
         # Shortly after work was handed out the next frame is on its way: it may be polled for. Not
         # while the store looks something up: its thread wakes the loop, which polling would miss.
         is_brief = perf_counter() - self._commits.committed_at < SHORT_WAIT_S
-        return Pause(timeout_s, brief=is_brief and not self._is_looking_up)
+        return Pause(timeout_s, brief=is_brief and not self._core.looking_up)
 
     def _compare_clocks(self) -> None:
         ahead_ms = self._clock.ahead_ms
@@ -229,7 +227,6 @@ class Server:
 
     def _find(self, ids: set[str]) -> list[Row] | None:
         result = self._store.lookup(ids, self._on_lookup_done)
-        self._is_looking_up = result is None
         if isinstance(result, StoreFailedError):
             raise result
         return result
@@ -255,7 +252,6 @@ class Server:
         found = self._lookup_result
         if found is not None:
             self._lookup_result = None
-            self._is_looking_up = False
             if isinstance(found, StoreFailedError):
                 raise found
             self._core.found(found)
