@@ -9,31 +9,36 @@ stopped and removed at the end.
 from __future__ import annotations
 
 import http.client
-import os
-import shutil
-import signal
 import sys
-import tempfile
 import time
 import urllib.error
 from pathlib import Path
 
 import trio
 
-from examples.async_rpc.demo_system import DemoError, DemoSystem, ProcessLog
+from examples.async_rpc.demo_program import DemoError, ProcessLog, play, say, since
+from examples.async_rpc.demo_system import DemoSystem
 from understudy_actors.processes import open_pool
 
 #: Seconds for which service-c works while another process is killed.
 WORK_S = 4
 #: The response to the await chain.
 AWAIT_CHAIN_RESPONSE = '{"message": 3}'
-#: Lines of the processes' output that are shown if the demo fails.
-TAIL_LINES = 40
 
 # The story --------------------------------------------------------------------------------------
 
 
-async def tell(system: DemoSystem) -> None:
+async def tell(folder: Path, log: ProcessLog) -> None:
+    """Play all parts of the demo with a pool of processes, which stops at its end."""
+    async with open_pool(on_line=log.add) as pool:
+        system = DemoSystem(folder, pool, log)
+        try:
+            await tell_parts(system)
+        finally:
+            system.runtime.stop()
+
+
+async def tell_parts(system: DemoSystem) -> None:
     """Play all parts of the demo, in order."""
     say("understudy: durable calls between processes, and how they survive crashes\n")
     say("Starting a broker, nine services and a gateway, each in a process of its own ...\n")
@@ -133,82 +138,9 @@ async def show_command(system: DemoSystem, *arguments: str) -> None:
         say(f"   {line}".rstrip())
 
 
-def say(text: str) -> None:
-    """Print a line of the story at once, even into a pipe."""
-    print(text, flush=True)
-
-
-def since(start: float) -> str:
-    """Return the time since `start`, as text."""
-    return f"{time.monotonic() - start:.2f} s"
-
-
-# The program ------------------------------------------------------------------------------------
-
-
 def main() -> int:
-    """Run the demo; return 0 on success, 1 on failure, 128 + its number after a signal."""
-    started_at = time.monotonic()
-    received: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="understudy-demo-") as name:
-        log = ProcessLog(Path(name, "demo.log"))
-        try:
-            trio.run(run, Path(name), log, received)
-        except Exception as error:
-            report_failure(error, log)
-            return 1
-        finally:
-            log.close()
-    if received:
-        say("\ninterrupted: everything is stopped")
-        return 128 + received[0]
-    say(f"\nEverything is stopped. The demo took {time.monotonic() - started_at:.0f} s.")
-    return 0
-
-
-async def run(folder: Path, log: ProcessLog, received: list[int]) -> None:
-    """Tell the story with a pool of processes that stops at its end, or at the first signal."""
-    async with open_pool(on_line=log.add) as pool:
-        system = DemoSystem(folder, pool, log)
-        failure: Exception | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(cancel_on_signal, nursery.cancel_scope, received)
-                try:
-                    await tell(system)
-                except Exception as error:
-                    # Raised below, because the nursery would wrap it in an exception group.
-                    failure = error
-                nursery.cancel_scope.cancel()
-        finally:
-            system.runtime.stop()
-        if failure is not None:
-            raise failure
-
-
-async def cancel_on_signal(
-    scope: trio.CancelScope,
-    received: list[int],
-    task_status: trio.TaskStatus[None],
-) -> None:
-    """Cancel `scope` on SIGINT or SIGTERM, and add the signal to `received`."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            received.append(number)
-            scope.cancel()
-
-
-def report_failure(error: BaseException, log: ProcessLog) -> None:
-    """Print the failure and the last lines of the processes; keep all lines in a file."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    kept = Path(tempfile.gettempdir(), f"understudy-demo-{os.getpid()}.log")
-    shutil.copyfile(log.path, kept)
-    tail = kept.read_text(encoding="utf-8").splitlines()[-TAIL_LINES:]
-    print("\n".join(["", *tail]), file=sys.stderr)
-    print(f"\nThe demo failed: {str(error) or type(error).__name__}", file=sys.stderr)
-    print(f"Above are the last lines of its processes; all lines are in {kept}", file=sys.stderr)
+    """Run the demo; return its exit code."""
+    return play(tell)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from examples.async_rpc.demo_program import DemoError, ProcessLog
 from understudy import Runtime
 from understudy.bench.deployment import free_port
 from understudy_actors.processes import Pool
@@ -29,33 +30,6 @@ POLL_S = 0.02
 
 #: The environment may name a proxy, which could not reach 127.0.0.1.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class DemoError(Exception):
-    """The demo has failed; the message says why."""
-
-
-class ProcessLog:
-    """The lines that the processes write, kept in a file, and in memory to search."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("w", encoding="utf-8")
-        self._lines: list[tuple[str, str]] = []
-
-    def add(self, name: str, line: str) -> None:
-        """Add a line of the process `name`."""
-        self._lines.append((name, line))
-        self._file.write(f"{name:<11} | {line}\n")
-        self._file.flush()
-
-    def has(self, name: str, text: str) -> bool:
-        """Return whether the process `name` has written a line that contains `text`."""
-        return any(text in line for writer, line in self._lines if writer == name)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class DemoSystem:

@@ -8,17 +8,14 @@ Everything is stopped and removed.
 
 from __future__ import annotations
 
-import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from examples.async_rpc.demo import report_failure, say, since
-from examples.async_rpc.demo_system import DemoError, ProcessLog
+from examples.async_rpc.demo_program import DemoError, ProcessLog, play, say, since
 from examples.cluster.load import THREADS, Load
 from examples.cluster.system import (
     BROKERS,
@@ -166,63 +163,9 @@ async def tell(folder: Path, log: ProcessLog) -> None:
         pair.remove()
 
 
-# The program ------------------------------------------------------------------------------------
-
-
 def main() -> int:
-    """Run the demo; return 0 on success, 1 on failure, 128 + its number after a signal."""
-    started_at = time.monotonic()
-    received: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="understudy-demo-") as name:
-        log = ProcessLog(Path(name, "demo.log"))
-        try:
-            trio.run(run, Path(name), log, received)
-        except Exception as error:
-            report_failure(error, log)
-            return 1
-        finally:
-            log.close()
-    if received:
-        say("\ninterrupted: everything is stopped")
-        return 128 + received[0]
-    say(f"\nEverything is stopped. The demo took {time.monotonic() - started_at:.0f} s.")
-    return 0
-
-
-async def run(folder: Path, log: ProcessLog, received: list[int]) -> None:
-    """Tell the story until its end, or until the first signal."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        story = trio.CancelScope()
-        listening: trio.CancelScope = await nursery.start(cancel_on_signal, story, received)
-        with story:
-            try:
-                await tell(folder, log)
-            except Exception as error:
-                # Raised below, because the nursery would wrap it in an exception group.
-                failure = error
-        listening.cancel()
-    if failure is not None:
-        raise failure
-
-
-async def cancel_on_signal(
-    scope: trio.CancelScope,
-    received: list[int],
-    task_status: trio.TaskStatus[trio.CancelScope],
-) -> None:
-    """Cancel `scope` on SIGINT or SIGTERM, and add the signal to `received`.
-
-    It goes on listening, since a second signal must not keep this program from cleaning up.
-    """
-    with (
-        trio.CancelScope() as own,
-        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
-    ):
-        task_status.started(own)
-        async for number in signals:
-            received.append(number)
-            scope.cancel()
+    """Run the demo; return its exit code."""
+    return play(tell)
 
 
 if __name__ == "__main__":

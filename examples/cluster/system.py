@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from examples.async_rpc.demo_system import DemoError, ProcessLog
+from examples.async_rpc.demo_program import DemoError, ProcessLog
 from examples.cluster.app import LEDGER_ENV
 from tests.standby_pair import StandbyPair
 from understudy import Runtime, UnderstudyError

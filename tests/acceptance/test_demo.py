@@ -69,9 +69,13 @@ def test_a_failure_is_reported_with_the_logs(folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_everything(folder: Path, number: signal.Signals) -> None:
+    """Also if another one comes meanwhile, as from a supervisor after Ctrl-C at a terminal."""
     run = Run(folder, DEMO)
     until("some processes run", lambda: len(run.processes()) > 3)
+    count = len(run.processes())
     run.process.send_signal(number)
+    until("it stops", lambda: len(run.processes()) < count)
+    run.process.send_signal(signal.SIGTERM)
     run.ends_with(128 + number)
     assert "interrupted: everything is stopped" in run.out
     assert list(folder.iterdir()) == []
