@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from examples.async_rpc.demo_program import DemoError, ProcessLog
 from examples.cluster.app import LEDGER_ENV
+from tests.cluster import rows
 from tests.standby_pair import StandbyPair
 from understudy import Runtime, UnderstudyError
 from understudy.bench.deployment import free_port
@@ -144,13 +145,28 @@ class ClusterSystem:
 
     # What is done to it --------------------------------------------------------------------------
 
-    def kill_broker(self) -> int:
-        """Kill a broker with SIGKILL; return its process id."""
+    async def kill_broker(self) -> tuple[int, int]:
+        """Kill a broker with SIGKILL; return its process id, and its number in the database."""
+        [(writer,)] = await self._rows("select max(id) from writer where name = %s", VICTIM)
         pid = self._pid(VICTIM)
         if pid is None:
             raise DemoError(f"broker {VICTIM} is not running, so it cannot be killed")
         os.kill(pid, signal.SIGKILL)
-        return pid
+        return pid, writer
+
+    async def wait_for_takeover(self, writer: int) -> None:
+        """Wait until others have the slots of a broker that was killed.
+
+        The database says it, because brokers are asked in turn, and the dead one is waited for.
+        """
+        with trio.move_on_after(PATIENCE_S):
+            while await self._rows("select 1 from slot where writer = %s limit 1", writer):
+                await trio.sleep(POLL_S)
+            return
+        raise DemoError(f"nobody has taken over from broker {VICTIM} within {PATIENCE_S:g} s")
+
+    async def _rows(self, query: str, value: str | int) -> Sequence[tuple[Any, ...]]:
+        return await trio.to_thread.run_sync(rows, self._store, query, value)
 
     def _pid(self, name: str) -> int | None:
         processes = self._pool.statistics().processes
