@@ -202,7 +202,7 @@ def processor_s(pids: Iterable[int], *, ended: bool = False) -> float:
     for pid in pids:
         try:
             text = Path(f"/proc/{pid}/stat").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
         # The name before may have spaces. These are utime, stime, cutime and cstime.
         counts = text.rpartition(")")[2].split()[11:15]
@@ -217,6 +217,6 @@ def with_children(pid: int) -> list[int]:
         try:
             for task in Path(f"/proc/{each}/task").iterdir():
                 found += map(int, (task / "children").read_text().split())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
     return found

@@ -2,7 +2,8 @@
 
 `Store.lookup` and `Store.commit` answer at once where the engine is on this machine and little is
 asked, and later from a thread of their own where it is not. The caller has one way to ask and one
-way to take the answer; which of the two happens is decided here alone.
+way to take the answer; which of the two happens is decided here alone. A caller that can wait for a
+descriptor saves small commits to a distant engine the thread (`Store.descriptor`).
 
 Fail-stop (semantics: Ours, on top; design: the hot path): after a commit has failed, what is on the
 disk is unknown, so nothing after it is written or reported as done. The owner ends, and starts
@@ -19,6 +20,7 @@ from typing import Final, TypeAlias, TypeVar
 from understudy_store.changes import Changes, Snapshot, within
 from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Engine, Opening, Read
+from understudy_store.engines.remote import BegunCommit, RemoteEngine
 from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
@@ -72,6 +74,12 @@ class Store:
         #: live work at the moment in which the store was opened
         self.snapshot: Snapshot = engine.load()
         self._epoch = self.snapshot.epoch
+        #: None: the engine waits by itself
+        self._remote: RemoteEngine | None = engine if isinstance(engine, RemoteEngine) else None
+        #: the commit that the caller attends to; None: there is none
+        self._begun: BegunCommit | None = None
+        #: told its result, if a thread has to complete it
+        self._on_attended: Callable[[CommitResult], None] = _ignore
         #: one commit at a time, whichever thread does it
         self._engine_lock = Lock()
         self._failure: StoreFailedError | None = None
@@ -129,8 +137,8 @@ class Store:
 
         Returns
         -------
-        The answer, if the engine gives it at once (SQLite, memory): then `on_done` is not called.
-        None, if it comes later.
+        The answer, if the engine gives it at once (SQLite, memory, and what the memory of another
+        engine tells): then `on_done` is not called. None, if it comes later.
 
         Raises
         ------
@@ -139,6 +147,10 @@ class Store:
         self._check_open()
         if self._reader is None:
             return self._find(ids)
+        if self._remote is not None and self._failure is None:
+            known = self._remote.find_known(ids)
+            if known is not None:
+                return known
 
         def job() -> Callable[[], None]:
             found = self._find(ids)
@@ -152,6 +164,8 @@ class Store:
         changes: Changes,
         reads: Sequence[Read],
         on_done: Callable[[CommitResult], None],
+        *,
+        attended: bool = False,
     ) -> CommitResult | None:
         """Commit `changes`, then answer `reads`. Commits are done in the order of these calls.
 
@@ -165,6 +179,10 @@ class Store:
             Called once, with the result, if this returns None: on the writer thread, possibly
             before this has returned. It must be quick and must not raise: a commit that cannot be
             reported is the last one.
+        attended
+            The caller looks at `descriptor` after this call, and asks for nothing more to be
+            committed before it has the result. If there is a descriptor, `advance` gives the
+            result, or `on_done` does.
 
         Returns
         -------
@@ -181,11 +199,61 @@ class Store:
         self._at_work = True
         # Handing a batch to the writer thread and back costs as much as its fsync, and two threads
         # that both want the interpreter slow each other down.
-        if not reads and self._engine.inline and self._writer.idle and _is_small(changes):
-            with self._engine_lock:
-                return self._commit(changes, reads)
+        if not reads and self._writer.idle and _is_small(changes):
+            if self._engine.inline:
+                with self._engine_lock:
+                    return self._commit(changes, reads)
+            if attended and self._begin(changes, on_done):
+                return None
         self._enqueue(changes, reads, on_done)
         return None
+
+    def _begin(self, changes: Changes, on_done: Callable[[CommitResult], None]) -> bool:
+        """Begin a commit that the caller attends to, if that is possible."""
+        if self._remote is None or self._failure is not None or not changes:
+            return False
+        self._begun = self._remote.begin(changes, self._epoch)
+        self._on_attended = on_done
+        return self._begun is not None
+
+    @property
+    def descriptor(self) -> int | None:
+        """When it becomes readable, `advance` is to be called; None: no commit is attended to."""
+        return None if self._begun is None else self._begun.descriptor
+
+    def advance(self) -> CommitResult | None:
+        """Look at the commit that `descriptor` is about, without waiting. There must be one.
+
+        Returns
+        -------
+        The result, as that of `commit`; None, if it is not there yet. If something has come
+        between, the writer thread completes the commit and calls `on_done`.
+        """
+        assert self._begun is not None
+        written = self._begun.advance()
+        if written is None:
+            self._leave_to_writer()
+        if not written:
+            return None
+        self._begun = None
+        return []
+
+    def _leave_to_writer(self) -> None:
+        """Have the writer thread complete the commit that is attended to, if there is one."""
+        (begun, self._begun), on_done = (self._begun, None), self._on_attended
+        if begun is None:
+            return
+
+        def complete() -> list[Reply]:
+            begun.complete()
+            return []
+
+        def job() -> Callable[[], None]:
+            with self._engine_lock:
+                result = self._unless_failed(complete)
+            return lambda: self._report(result, on_done)
+
+        self._writer.put(job)
 
     def load_slots(self, slots: Collection[int], on_done: Callable[[SlotsResult], None]) -> None:
         """Load what a machine needs to go on with slots that this broker has by the holdings.
@@ -238,6 +306,7 @@ class Store:
         self._check_open()
         share = self.share
         assert share is not None, "this store has all slots"
+        self._leave_to_writer()
 
         def job() -> Callable[[], None]:
             with self._engine_lock:
@@ -295,6 +364,7 @@ class Store:
         """Do all that is queued, then give the engine back. A second call does nothing."""
         self._closed = True
         self._engine.stop_waiting()
+        self._leave_to_writer()
         self._writer.stop()
         if self._reader is not None:
             self._reader.stop()
@@ -351,6 +421,10 @@ class Store:
             )
             self._failure.__cause__ = error
         return self._failure
+
+
+def _ignore(_: CommitResult) -> None:
+    """Do nothing."""
 
 
 class _Worker:

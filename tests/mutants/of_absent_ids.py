@@ -163,7 +163,7 @@ _KNOWN_BY_FINDS: Final = (
         "learned-though-there-are-descendants",
         None,
         _CHILDLESS_IDS,
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._is_absent",
+        "understudy_store.engines.journaled.view.View._is_absent",
         swap("first >= beyond_descendants(id_)", "first > id_"),
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",
     ),
@@ -171,7 +171,7 @@ _KNOWN_BY_FINDS: Final = (
         "learned-past-a-write",
         None,
         "rows brought into the file since the file was searched count",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._is_absent",
+        "understudy_store.engines.journaled.view.View._is_absent",
         swap(
             "writes == self._table_writes and not self._has_descendants(id_)",
             "not self._has_descendants(id_)",
@@ -182,7 +182,7 @@ _KNOWN_BY_FINDS: Final = (
         "learned-past-a-commit",
         None,
         "rows committed since the file was searched count",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._is_absent",
+        "understudy_store.engines.journaled.view.View._is_absent",
         swap(
             "writes == self._table_writes and not self._has_descendants(id_)",
             "writes == self._table_writes",
@@ -193,7 +193,7 @@ _KNOWN_BY_FINDS: Final = (
         "learned-during-a-write",
         None,
         "rows on their way into the file when a find begins count",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable.find",
+        "understudy_store.engines.journaled.view.View.find",
         swap(
             "len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])",
             "len(elsewhere) == 1",
@@ -204,10 +204,10 @@ _KNOWN_BY_FINDS: Final = (
         "active-half-not-asked",
         None,
         "records in the half that is being written count",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._has_descendants",
+        "understudy_store.engines.journaled.view.View._has_descendants",
         swap(
-            "id_ in self._active.ancestors or id_ in self._sealed.ancestors",
-            "id_ in self._sealed.ancestors",
+            "id_ in self.active.ancestors or id_ in self.sealed.ancestors",
+            "id_ in self.sealed.ancestors",
         ),
         f"{_ENGINE}::test_a_child_that_was_there_before_its_parent",
     ),
@@ -215,10 +215,10 @@ _KNOWN_BY_FINDS: Final = (
         "sealed-half-not-asked",
         None,
         "records in the half that is being brought into the file count",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._has_descendants",
+        "understudy_store.engines.journaled.view.View._has_descendants",
         swap(
-            "id_ in self._active.ancestors or id_ in self._sealed.ancestors",
-            "id_ in self._active.ancestors",
+            "id_ in self.active.ancestors or id_ in self.sealed.ancestors",
+            "id_ in self.active.ancestors",
         ),
         f"{_ENGINE}::test_a_child_that_was_there_before_its_parent",
     ),
@@ -227,17 +227,12 @@ _KNOWN_BY_FINDS: Final = (
         None,
         "a commit that bypasses the journal counts before it is in the file",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._commit_to_table",
-        swap(
-            "with self._view_lock:\n"
-            "    self._note_inserts(changes, self._sealed)\n"
-            "self._log.skip()\n"
-            "self._write(memtable_of(changes), self._log.number)\n"
-            "with",
-            "self._log.skip()\n"
-            "self._write(memtable_of(changes), self._log.number)\n"
-            "with self._view_lock:\n"
-            "    self._note_inserts(changes, self._sealed)\n"
-            "with",
+        (
+            swap("self.view.passing_by(changes)", "View(self._table).passing_by(changes)"),
+            swap(
+                "self._table.write(memtable, self._log.number)",
+                "self._table.write(memtable, self._log.number)\nself.view.passing_by(changes)",
+            ),
         ),
         f"{_ENGINE}::test_a_find_while_the_file_is_written",
     ),
@@ -245,23 +240,23 @@ _KNOWN_BY_FINDS: Final = (
         "large-ones-not-noted",
         None,
         "a commit that bypasses the journal counts",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._commit_to_table",
-        drop("self._note_inserts(changes, self._sealed)"),
+        "understudy_store.engines.journaled.view.View.passing_by",
+        drop("self._note_inserts(changes, self.sealed)"),
         f"{_ENGINE}::test_finds_before_and_after_each_write_of_the_file",
     ),
     _mutant(
         "small-ones-not-noted",
         None,
         "a committed change counts",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._commit",
-        drop("self._note_inserts(changes, self._active)"),
+        "understudy_store.engines.journaled.view.View.add",
+        drop("self._note_inserts(changes, self.active)"),
         f"{_ENGINE}::test_a_child_comes_after_the_look_at_the_file",
     ),
     _mutant(
         "no-descendants-so-new",
         None,
         "a row in the file is found",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._is_absent",
+        "understudy_store.engines.journaled.view.View._is_absent",
         swap("first != id_", "True"),
         f"{_ENGINE}::test_a_root_that_had_children_before_is_not_taken_for_new",
     ),
@@ -269,7 +264,7 @@ _KNOWN_BY_FINDS: Final = (
         "half-a-commit-beside-a-new-one",
         None,
         "a find sees a commit whole or not at all, even if it does not search for all its rows",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable.find",
+        "understudy_store.engines.journaled.view.View.find",
         swap("len(elsewhere) == len(wanted)", "not found"),
         f"{_ENGINE}::test_what_is_taken_for_new_is_not_missing_beside_what_came_with_it",
     ),

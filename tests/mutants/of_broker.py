@@ -118,7 +118,8 @@ _BATCHES: Final = (
         "the server sends the messages of a batch when its commit has returned",
         "understudy_broker.server.group_commit.GroupCommit.commit",
         swap(
-            "result = self._store.commit(batch.changes, reads, self._on_done)\n"
+            "result = self._store.commit(batch.changes, reads, self._on_done, "
+            "attended=self._attended)\n"
             "return None if result is None else self._finish(result)",
             "frames = self._finish([])\n"
             "self._store.commit(batch.changes, reads, self._on_done)\n"

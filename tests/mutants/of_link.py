@@ -419,7 +419,7 @@ _ADDRESSES: Final = (
         None,
         "the loop does not poll while a thread of the store is about to wake it",
         "understudy_broker.server.server.Server._turn",
-        swap("is_brief and not self._core.looking_up", "is_brief"),
+        swap("may_poll = not self._core.looking_up", "may_poll = True"),
         "server/test_pauses.py",
     ),
     _mutant(

@@ -9,6 +9,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/integration/store/postgres").mutant
 _ENGINE: Final = "understudy_store.engines.postgres"
 _FENCE: Final = "test_fence.py"
+_ATTENDED: Final = "test_attended_commits.py"
 _SHARED: Final = "test_shared.py"
 _TAKEN: Final = "test_shared_takeover.py"
 _OPENED: Final = "test_shared_openings.py"
@@ -22,8 +23,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a broker that another one has taken over writes nothing more",
         f"{_ENGINE}.statements.Statements._texts_of_fence",
         swap(
-            'f"where w.id = %(writer)s and w.session = %(session)s and not w.fenced for share"',
-            'f"where w.id = %(writer)s and w.session = %(session)s for share"',
+            'f"where w.id = $1 and w.session = $2 and not w.fenced for share"',
+            'f"where w.id = $1 and w.session = $2 for share"',
         ),
         f"{_FENCE}::test_a_fenced_broker_writes_nothing",
     ),
@@ -33,8 +34,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a takeover waits for commits that are under way",
         f"{_ENGINE}.statements.Statements._texts_of_fence",
         swap(
-            'f"where w.id = %(writer)s and w.session = %(session)s and not w.fenced for share"',
-            'f"where w.id = %(writer)s and w.session = %(session)s and not w.fenced"',
+            'f"where w.id = $1 and w.session = $2 and not w.fenced for share"',
+            'f"where w.id = $1 and w.session = $2 and not w.fenced"',
         ),
         f"{_FENCE}::test_a_takeover_sees_the_commit_that_it_waited_for",
     ),
@@ -66,8 +67,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a commit that was sent again is not written a second time by an old session",
         f"{_ENGINE}.statements.Statements._texts_of_fence",
         swap(
-            'f"where w.id = %(writer)s and w.session = %(session)s and not w.fenced for share"',
-            'f"where w.id = %(writer)s and %(session)s > 0 and not w.fenced for share"',
+            'f"where w.id = $1 and w.session = $2 and not w.fenced for share"',
+            'f"where w.id = $1 and $2 > 0 and not w.fenced for share"',
         ),
         f"{_LOST}::test_a_commit_that_comes_late_writes_nothing",
     ),
@@ -86,6 +87,30 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         f"{_ENGINE}.table.PostgresTable._write",
         swap("connection.execute(texts.advance, advanced).rowcount != 1", "not advanced"),
         f"{_LOST}::test_a_followers_write_that_was_done_is_not_done_again",
+    ),
+    _mutant(
+        "told-before-the-commit",
+        None,
+        "a commit is reported once the server has committed, not once its statement has a result",
+        f"{_ENGINE}.prepared_commit.PreparedCommit.advance",
+        swap("self._results.append(result)", "self._results.append(result)\nreturn True"),
+        f"{_ATTENDED}::test_a_commit_that_fails_after_its_statement_does_not_count",
+    ),
+    _mutant(
+        "sent-twice",
+        None,
+        "who completes a commit first waits for what was sent already",
+        f"{_ENGINE}.prepared_commit.PreparedCommit.run",
+        swap("if not self._is_under_way:", "if True:"),
+        f"{_ATTENDED}::test_what_the_wire_does_not_take_at_once_is_sent_by_who_can_wait",
+    ),
+    _mutant(
+        "refused-counts-as-written",
+        None,
+        "a commit that the fence refuses is not reported as done",
+        f"{_ENGINE}.log.PostgresLog.advance",
+        swap("if not written:", "if False:"),
+        f"{_FENCE}::test_a_fenced_broker_writes_nothing",
     ),
     _mutant(
         "taken-by-the-fenced",
@@ -270,7 +295,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "known-of-slots-that-were-away",
         None,
         "nothing is known of the ids of a slot that comes back",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable.forget",
+        "understudy_store.engines.journaled.view.View.forget",
         drop("self._absent.forget(frozenset(slots))"),
         f"{_SHARED}::test_nothing_is_known_of_slots_that_were_away",
     ),
@@ -278,7 +303,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "learned-of-slots-that-left",
         None,
         "a find that was under way when a slot left learns nothing",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable.forget",
+        "understudy_store.engines.journaled.view.View.forget",
         drop("self._table_writes += 1"),
         f"{_SHARED}::test_a_find_during_a_hand_over_learns_nothing",
     ),

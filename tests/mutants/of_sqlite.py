@@ -95,8 +95,8 @@ _FOLLOWING: Final = (
         "the file states exactly the last commit that it holds",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed",
         swap(
-            "self._write(self._sealed, self._sealed_number)",
-            "self._write(self._sealed, self._log.number)",
+            "self._table.write(self.view.sealed, self._sealed_number)",
+            "self._table.write(self.view.sealed, self._log.number)",
         ),
         f"{_FOLLOWER}::test_find_sees_the_last_state_wherever_it_is",
     ),
@@ -105,14 +105,14 @@ _FOLLOWING: Final = (
         None,
         "a half is overwritten only when its records are in the file",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._commit",
-        swap("self._write_sealed()", "self._sealed = Memtable()"),
+        swap("self._write_sealed()", "self.view.sealed = Memtable()"),
         f"{_FOLLOWER}::test_a_half_that_is_full_goes_to_the_file",
     ),
     _mutant(
         "older-state-first",
         None,
         "a find sees the latest state of each row",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable.find",
+        "understudy_store.engines.journaled.view.View._find_in_memory",
         swap("active.get(id_) or sealed.get(id_)", "sealed.get(id_) or active.get(id_)"),
         f"{_FOLLOWER}::test_find_sees_the_last_state_wherever_it_is",
     ),
@@ -120,16 +120,11 @@ _FOLLOWING: Final = (
         "unseen-while-it-is-written",
         None,
         "an acknowledged change is visible at all times",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable",
+        "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed",
         swap(
-            "        self._write(self._sealed, self._sealed_number)\n"
-            "        with self._view_lock:\n"
-            "            self._sealed = Memtable()\n"
-            "def",
-            "        with self._view_lock:\n"
-            "            sealed, self._sealed = self._sealed, Memtable()\n"
-            "        self._write(sealed, self._sealed_number)\n"
-            "def",
+            "self._table.write(self.view.sealed, self._sealed_number)\nself.view.written()",
+            "sealed = self.view.sealed\nself.view.written()\n"
+            "self._table.write(sealed, self._sealed_number)",
         ),
         f"{_FOLLOWER}::test_what_is_being_written_to_the_file_is_seen_meanwhile",
     ),
@@ -137,7 +132,7 @@ _FOLLOWING: Final = (
         "half-a-commit-found",
         None,
         "a find sees a commit whole or not at all",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable.find",
+        "understudy_store.engines.journaled.view.View.find",
         swap(
             "not rest or len(elsewhere) == len(wanted) or writes == self._table_writes",
             "writes >= 0",
@@ -172,8 +167,11 @@ _FOLLOWING: Final = (
         "many-rows-wait-too",
         None,
         "many rows are brought into the file sooner",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._commit",
-        swap("len(self._active.rows) >= LAG_ROWS and not self._sealed", "not self._active.rows"),
+        "understudy_store.engines.journaled.journaled_table.JournaledTable._add",
+        swap(
+            "len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed",
+            "not self.view.active.rows",
+        ),
         f"{_FOLLOWER}::test_many_rows_are_brought_in_sooner",
     ),
     _mutant(
@@ -238,7 +236,7 @@ _FOLLOWING: Final = (
         None,
         "under low load, rows are brought into the file a few at a time",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed_with_pauses",
-        swap("len(self._sealed.rows) <= PAUSED_ROWS_MAX", "not self._sealed.rows"),
+        swap("len(self.view.sealed.rows) <= PAUSED_ROWS_MAX", "not self.view.sealed.rows"),
         _PAUSES,
     ),
     _mutant(
@@ -246,7 +244,7 @@ _FOLLOWING: Final = (
         None,
         "under high load, rows are brought into the file without pauses",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed_with_pauses",
-        swap("len(self._sealed.rows) <= PAUSED_ROWS_MAX", "self._sealed.rows"),
+        swap("len(self.view.sealed.rows) <= PAUSED_ROWS_MAX", "self.view.sealed.rows"),
         f"{_PAUSES}::test_many_rows_are_brought_in_without_pauses",
     ),
     _mutant(
@@ -337,7 +335,7 @@ _LOCKING: Final = (
         None,
         "a commit that may have to wait for another program is not made on the owner's loop",
         "understudy_store.engines.journaled.journaled_table.JournaledTable.commits_at_once",
-        swap("not self._sealed or self._log.has_room", "True"),
+        swap("not self.view.sealed or self._log.has_room", "True"),
         f"{_LOCKS}::test_the_journal_takes_what_it_can_and_then_commits_wait_elsewhere",
     ),
 )

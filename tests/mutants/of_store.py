@@ -18,6 +18,7 @@ _PACKED: Final = "machine/test_packed.py"
 _SEARCHES: Final = "engines/test_searches.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
 _LOCKS: Final = "tests/integration/store/test_locks.py"
+_ATTENDED: Final = "test_attended_commits.py"
 _WRITER: Final = "tests/integration/store/test_writer.py"
 
 _BATCHES_AND_RESTARTS: Final = (
@@ -268,6 +269,39 @@ _ENGINES: Final = (
             '"param_headers", "param_data"',
         ),
         f"{_SEARCHES}::test_reads_see_their_own_commit",
+    ),
+    _mutant(
+        "attended-overtakes",
+        None,
+        "commits are done in the order in which they are asked for",
+        "understudy_store.store.Store.commit",
+        swap("self._writer.idle", "True"),
+        f"{_ATTENDED}::test_a_commit_does_not_overtake_those_of_the_writer_thread",
+    ),
+    _mutant(
+        "begun-after-a-failure",
+        None,
+        "after a commit has failed nothing more is committed",
+        "understudy_store.store.Store._begin",
+        swap("self._failure is not None", "False"),
+        f"{_ATTENDED}::test_a_commit_that_fails_while_it_is_completed_is_the_last",
+    ),
+    _mutant(
+        "closed-before-it-is-complete",
+        None,
+        "a store that closes does all that it was asked for",
+        "understudy_store.store.Store.close",
+        drop("self._leave_to_writer()"),
+        f"{_ATTENDED}::test_close_completes_it",
+    ),
+    _mutant(
+        "handed-over-in-front-of-a-commit",
+        None,
+        "slots are handed over after all commits to them, also if one of these is cut",
+        "understudy_store.store.Store.hand_over",
+        drop("self._leave_to_writer()"),
+        "tests/integration/store/postgres/test_attended_commits.py"
+        "::test_slots_are_handed_over_after_a_commit_that_is_cut_meanwhile",
     ),
     _mutant(
         "preload-without-the-settled",

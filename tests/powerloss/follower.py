@@ -36,7 +36,7 @@ class Follower:
 
         Returns when the rows are in SQLite's file.
         """
-        if not (self._engine.journaled._sealed or self._engine.journaled._active):
+        if not (self._engine.journaled.view.sealed or self._engine.journaled.view.active):
             return
         self._enough.held = False
         self._enough.set()
@@ -50,4 +50,4 @@ class Follower:
     def _busy(self) -> bool:
         engine = self._engine
         with engine.journaled._append_lock, engine.journaled._table_lock:
-            return bool(engine.journaled._sealed) or self._enough.is_set()
+            return bool(engine.journaled.view.sealed) or self._enough.is_set()

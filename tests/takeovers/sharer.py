@@ -26,6 +26,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from tests.attending import commit_attended
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.base import Opening, Share
@@ -183,7 +184,7 @@ class Sharer:
         ended = [settled(head, number_of(head) + 1) for head in before]
         if not made:
             return False
-        self._engine.commit(Changes(1, inserted=made, updated=ended), [], self._me)
+        commit_attended(self._engine, Changes(1, inserted=made, updated=ended), self._me)
         # Only now is anybody told.
         told = " ".join(
             f"{slot}:{number_of(each)}" for slot, each in zip(chosen, made, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from tests.attending import commit_in_a_loop
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.journaled import journaled_table
@@ -46,7 +47,7 @@ def main(url: str, log: str, lease_s: float) -> None:
         while True:
             made = link(number, by)
             ended = [settled(each, number) for each in before]
-            store.commit_here(Changes(number + 1, inserted=[made], updated=ended), [])
+            commit_in_a_loop(store, Changes(number + 1, inserted=[made], updated=ended))
             # Only now is anybody told.
             os.write(out, f"{number}\n".encode())
             if number % 7 == 0:

@@ -11,9 +11,10 @@ requests share the next. Nothing is delayed to make a batch larger, so a single 
 at once.
 
 **Where it is done.** `Store.commit` does a small commit on the loop's own thread, because that is
-over before another thread could have been woken. A larger one is done by the store's writer thread,
-and the loop goes on receiving and performing. The writer leaves its result here and wakes the loop,
-which calls `take_result` in its next turn.
+over before another thread could have been woken. Where the store is behind a network, a small
+commit is sent, and the loop's pauses end when there is an answer at `descriptor`. A larger one is
+done by the store's writer thread, which leaves its result here and wakes the loop. In both cases
+the loop goes on receiving and performing, and calls `take_result` once there is a result.
 
 **Order.** Batches are committed in the order in which the core made them, and each holds its
 changes and the messages that tell of them. The reads of a batch are answered after its changes and
@@ -54,6 +55,8 @@ class GroupCommit:
     ----------
     wake
         Wakes the loop. Called on a thread of the store.
+    attended
+        The loop can wait for a descriptor beside its own.
 
     Attributes
     ----------
@@ -67,10 +70,13 @@ class GroupCommit:
         When the last commit ended, in seconds of `perf_counter`.
     """
 
-    def __init__(self, store: Store, core: BrokerCore, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, core: BrokerCore, wake: Callable[[], None], *, attended: bool = False
+    ) -> None:
         self._store = store
         self._core = core
         self._wake = wake
+        self._attended = attended
         self.batch: Batch | None = None
         self.result: CommitResult | None = None
         self.committed_at = 0.0
@@ -91,8 +97,18 @@ class GroupCommit:
         self.batch = batch
         pending = batch.outbox.reads
         reads = [Read(read.command, read.now) for read in pending] if pending else []
-        result = self._store.commit(batch.changes, reads, self._on_done)
+        result = self._store.commit(batch.changes, reads, self._on_done, attended=self._attended)
         return None if result is None else self._finish(result)
+
+    @property
+    def descriptor(self) -> int | None:
+        """Readable when `advance` may have news of the batch; None: nothing is to be waited for."""
+        return self._store.descriptor
+
+    def advance(self) -> None:
+        """Take the store's answer as `result`, if it has come to `descriptor`."""
+        if self._store.descriptor is not None:
+            self.result = self._store.advance()
 
     def take_result(self) -> list[Frame]:
         """Take `result`, which must be there, and return the frames that may leave now.

@@ -50,7 +50,7 @@ from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
 from understudy_broker.transport.polling import SHORT_WAIT_S
-from understudy_broker.transport.socket import Pause
+from understudy_broker.transport.socket import POLLIN, Pause
 from understudy_broker.transport.transport import Transport
 from understudy_broker.transport.zeromq_router import RouterTransport
 from understudy_store.errors import StoreFailedError
@@ -93,7 +93,9 @@ class Server:
         self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
         self._leave_until = math.inf
-        self._commits = GroupCommit(store, self._core, self._wake)
+        self._commits = GroupCommit(
+            store, self._core, self._wake, attended=transport.waits_for_descriptors
+        )
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
         if config.slots is not None:
@@ -157,12 +159,14 @@ class Server:
         self._has_waiting = self._transport.has_waiting
         if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
+        # A thread of the store wakes the loop, which polling would miss.
+        may_poll = not self._core.looking_up
         if self._commits.batch is not None:
-            return Pause(timeout_s, 0) if self._core.full else Pause(timeout_s)
-        # Shortly after work was handed out the next frame is on its way: it may be polled for. Not
-        # while the store looks something up: its thread wakes the loop, which polling would miss.
+            events, descriptor = 0 if self._core.full else POLLIN, self._commits.descriptor
+            return Pause(timeout_s, events, may_poll and descriptor is not None, descriptor)
+        # Shortly after work was handed out the next frame is on its way: it may be polled for.
         is_brief = perf_counter() - self._commits.committed_at < SHORT_WAIT_S
-        return Pause(timeout_s, brief=is_brief and not self._core.looking_up)
+        return Pause(timeout_s, brief=is_brief and may_poll)
 
     def _compare_clocks(self) -> None:
         ahead_ms = self._clock.ahead_ms
@@ -255,6 +259,7 @@ class Server:
             if isinstance(found, StoreFailedError):
                 raise found
             self._core.found(found)
+        self._commits.advance()
         if self._commits.result is not None:
             self._send(self._commits.take_result())
         if self.slot_link is not None:

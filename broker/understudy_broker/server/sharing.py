@@ -72,9 +72,7 @@ class Sharing:
         self._news: Holdings | None = None
         self._loaded: Snapshot | StoreFailedError | None = None
         self._handed: Holdings | StoreFailedError | None = None
-        core.metrics.add_source(
-            lambda: {"journal_rows": share.rows_in_journal(), "beat_age_ms": share.beat_age_ms()}
-        )
+        core.metrics.add_source(share.numbers)
         share.watch_holdings(self._on_news)
 
     # The store's threads -------------------------------------------------------------------------

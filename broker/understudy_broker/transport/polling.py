@@ -1,7 +1,8 @@
 """Polling a socket: which thread does it (`PollHandoff`), and when it spins first (`BusyPoll`).
 
-Both save the wake-up of a sleeping thread, which takes 20 to 50 µs and on a virtual machine more.
-A hop of a call takes about as long, so wake-ups would be half of its time.
+`JointPoll` waits for another descriptor beside the socket's. All of them save the wake-up of a
+sleeping thread, which takes 20 to 50 µs and on a virtual machine more. A hop of a call takes about
+as long, so wake-ups would be half of its time.
 
 Poll hand-off
 -------------
@@ -51,6 +52,7 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 from threading import Lock
 from time import perf_counter
 from typing import Final
@@ -168,6 +170,60 @@ class PollHandoff:
     def _close_descriptors(self) -> None:
         self._epoll.close()
         os.close(self._interruption_fd)
+
+
+def joint_poll_for(fd: int) -> JointPoll | None:
+    """Return a `JointPoll` for a socket's descriptor; None as for `poll_handoff_for`."""
+    if not hasattr(select, "epoll"):
+        return None
+    try:
+        return JointPoll(fd)
+    except OSError:
+        return None
+
+
+class JointPoll:
+    """Waits for a socket's descriptor, and for another one that may change from time to time.
+
+    Parameters
+    ----------
+    fd
+        The socket's descriptor. It must stay open until `close`.
+
+    Attributes
+    ----------
+    fd
+        The descriptor of both: readable when one of them is.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._epoll = select.epoll()
+        self._epoll.register(fd, select.EPOLLIN)
+        self.fd = self._epoll.fileno()
+        self._other: int | None = None
+
+    def join(self, other: int) -> None:
+        """Wait for `other` from now on, and not for the one before."""
+        if self._other is not None and self._other != other:
+            with suppress(OSError):  # it is closed, and so has left by itself
+                self._epoll.unregister(self._other)
+        self._other = other
+        # A number may be that of another file by now, which has taken the place of a closed one.
+        try:
+            self._epoll.modify(other, select.EPOLLIN)
+        except FileNotFoundError:
+            self._epoll.register(other, select.EPOLLIN)
+
+    def poll(self, timeout_s: float) -> bool:
+        """Sleep until one of the two is readable, for `SHORT_WAIT_S` at most; return whether it is.
+
+        The calling thread sleeps, so nothing else that is its business goes on meanwhile.
+        """
+        return bool(self._epoll.poll(min(timeout_s, SHORT_WAIT_S)))
+
+    def close(self) -> None:
+        """Wait for nothing any more; called before the socket is closed."""
+        self._epoll.close()
 
 
 class BusyPoll:

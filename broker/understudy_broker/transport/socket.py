@@ -19,10 +19,11 @@ import trio
 import zmq
 
 from understudy_broker.transport.loop_lock import LoopThread
-from understudy_broker.transport.polling import BusyPoll, poll_handoff_for
+from understudy_broker.transport.polling import BusyPoll, joint_poll_for, poll_handoff_for
 
 # Plain numbers, because an operation on an enum costs as much as the system call it is for.
-_POLLIN: Final = int(zmq.POLLIN)
+#: an event of a pause: something can be received
+POLLIN: Final = int(zmq.POLLIN)
 _EVENTS: Final = int(zmq.EVENTS)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _RCVMORE: Final = int(zmq.RCVMORE)
@@ -36,12 +37,14 @@ class Pause(NamedTuple):
     """A wait until something can be received, or one of `events` occurs, or `timeout_s` is over.
 
     `brief` says that the wait will probably be short and that no other thread calls `wake`
-    meanwhile; then busy polling is allowed.
+    meanwhile; then busy polling is allowed. `descriptor` is one more that ends the pause when it
+    becomes readable, where `waits_for_descriptors` holds.
     """
 
     timeout_s: float = math.inf
-    events: int = _POLLIN
+    events: int = POLLIN
     brief: bool = False
+    descriptor: int | None = None
 
 
 class TrioSocket:
@@ -55,6 +58,8 @@ class TrioSocket:
         How long to poll without sleeping in a pause that is brief; 0 for never.
     shared
         Whether another thread may poll in the task's place, if the system supports that.
+    joint
+        Whether pauses may have another descriptor, if the system supports that.
 
     Attributes
     ----------
@@ -66,7 +71,12 @@ class TrioSocket:
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0, *, shared: bool = False
+        self,
+        socket: zmq.Socket[bytes],
+        busy_poll_s: float = 0.0,
+        *,
+        shared: bool = False,
+        joint: bool = False,
     ) -> None:
         self.socket = socket
         #: bound once, because each message takes several calls; every option read here is a number
@@ -77,6 +87,7 @@ class TrioSocket:
         #: the descriptor that the task waits for
         self._fd = fd if self.handoff is None else self.handoff.loop_fd
         self._busy_poll = BusyPoll(fd, busy_poll_s)
+        self._joint_poll = joint_poll_for(self._fd) if joint else None
         #: set when the owning task pauses for the first time
         self._loop: LoopThread | None = None
         self._waiting: trio.CancelScope | None = None
@@ -93,10 +104,17 @@ class TrioSocket:
     def close(self, linger_ms: int = 0) -> None:
         """Close the socket. Frames that are not sent within `linger_ms` are dropped."""
         if not self.socket.closed:
+            if self._joint_poll is not None:
+                self._joint_poll.close()
             if self.handoff is not None:
                 self.handoff.close()
             self.socket.close(linger_ms)
         self.wake()
+
+    @property
+    def waits_for_descriptors(self) -> bool:
+        """True if a pause may have another descriptor."""
+        return self._joint_poll is not None
 
     def wake(self) -> None:
         """Make the task in `wait` go on, or else its next `wait` return at once.
@@ -110,7 +128,7 @@ class TrioSocket:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def wait(self, timeout_s: float = math.inf, *, events: int = _POLLIN) -> None:
+    async def wait(self, timeout_s: float = math.inf, *, events: int = POLLIN) -> None:
         """Return when something can be received, when woken, or after `timeout_s`.
 
         Always a checkpoint. It may return early, so callers check for themselves.
@@ -143,7 +161,15 @@ class TrioSocket:
             await trio.lowlevel.checkpoint()
             return
         began = trio.current_time()
-        if pause.brief and self._busy_poll.poll(pause.timeout_s):
+        fd = self._fd
+        if pause.descriptor is None:
+            is_ready = pause.brief and self._busy_poll.poll(pause.timeout_s)
+        else:
+            assert self._joint_poll is not None
+            fd = self._joint_poll.fd
+            self._joint_poll.join(pause.descriptor)
+            is_ready = pause.brief and self._joint_poll.poll(pause.timeout_s)
+        if is_ready:
             if began - self._yielded_at > _OTHER_TASKS_WAIT_S:
                 self._yielded_at = began
                 await trio.lowlevel.checkpoint()
@@ -155,11 +181,11 @@ class TrioSocket:
             scope.deadline = until
         self._waiting = scope
         try:
-            await trio.lowlevel.wait_readable(self._fd)
+            await trio.lowlevel.wait_readable(fd)
         finally:
             self._waiting = None
             self._woken = False
-            if pause.brief and (now := trio.current_time()) < until:
+            if pause.brief and pause.descriptor is None and (now := trio.current_time()) < until:
                 self._busy_poll.record_sleep(now - began)
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
@@ -176,7 +202,7 @@ class TrioSocket:
                     parts.append(receive(_NOBLOCK))
                 size += len(parts[-1])
                 # Most often there is one frame. Reading EVENTS is cheaper than a `recv` that fails.
-                if len(received) == 1 and not get(_EVENTS) & _POLLIN:
+                if len(received) == 1 and not get(_EVENTS) & POLLIN:
                     break
             else:
                 self.has_unread = True
@@ -210,7 +236,7 @@ class TrioSocket:
                         pass
                 else:
                     received.append((peer, frame))
-                if len(received) == 1 and not get(_EVENTS) & _POLLIN:
+                if len(received) == 1 and not get(_EVENTS) & POLLIN:
                     return received, True
         except zmq.Again:
             return received, True
@@ -234,7 +260,7 @@ class TrioSocket:
             # Only the first part can fail: once it is taken, all of them are.
             sent = False
         # The send may have reset the descriptor that the task waits for.
-        if self._waiting is not None and self._get(_EVENTS) & _POLLIN:
+        if self._waiting is not None and self._get(_EVENTS) & POLLIN:
             self.wake()
         return sent
 
@@ -248,6 +274,6 @@ class TrioSocket:
             tracker = self.socket.send_multipart(parts, _NOBLOCK, copy=False, track=True)
         except zmq.Again:
             tracker = None
-        if self._waiting is not None and self._get(_EVENTS) & _POLLIN:
+        if self._waiting is not None and self._get(_EVENTS) & POLLIN:
             self.wake()
         return tracker

@@ -53,6 +53,11 @@ class Transport(Protocol):
         ...
 
     @property
+    def waits_for_descriptors(self) -> bool:
+        """True if a pause may have another descriptor, which ends it when it becomes readable."""
+        ...
+
+    @property
     def has_waiting(self) -> bool:
         """True if frames wait for peers that do not take them; `flush` tries them again."""
         ...

@@ -145,7 +145,7 @@ class RouterTransport:
     def __init__(
         self, router: zmq.Socket[bytes], *, busy_poll_s: float, outgoing_bytes_max: int
     ) -> None:
-        self._router = TrioSocket(router, busy_poll_s)
+        self._router = TrioSocket(router, busy_poll_s, joint=True)
         self._monitor = ConnectionMonitor(router)
         self._queues = SendQueues(self._try_send, outgoing_bytes_max)
         self._in_flight = InFlightBytes(PIPE_BYTES_MAX)
@@ -188,6 +188,11 @@ class RouterTransport:
     def connections(self) -> int:
         """The number of open connections, those of strangers included; 0 within a process."""
         return len(self._open)
+
+    @property
+    def waits_for_descriptors(self) -> bool:
+        """True if a pause may have another descriptor."""
+        return self._router.waits_for_descriptors
 
     # Receiving -----------------------------------------------------------------------------------
 

@@ -105,11 +105,13 @@ class SharedEngine(Engine, Protocol):
             As for `commit`.
         """
 
-    def rows_in_journal(self) -> int:
-        """Return how many rows of commits are in the journal, and not in the tables yet."""
+    def numbers(self) -> dict[str, int]:
+        """Return figures for people, without waiting.
 
-    def beat_age_ms(self) -> int:
-        """Return how long ago the last sign of life was sent that the database has confirmed."""
+        ``journal_rows``: rows of commits that are in the journal, and not in the tables yet.
+        ``beat_age_ms``: how long ago the last sign of life was sent that the database has
+        confirmed.
+        """
 
     def suspect(self, writer: int) -> None:
         """Note that another broker seems to have died, before its lease says so.

@@ -195,9 +195,11 @@ async def test_the_limit_of_busy_polling_is_a_setting_of_the_broker(
     given: list[float] = []
 
     class Recorded(TrioSocket):
-        def __init__(self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0) -> None:
+        def __init__(
+            self, socket: zmq.Socket[bytes], busy_poll_s: float = 0.0, *, joint: bool = False
+        ) -> None:
             given.append(busy_poll_s)
-            super().__init__(socket, busy_poll_s)
+            super().__init__(socket, busy_poll_s, joint=joint)
 
     monkeypatch.setattr(zeromq_router, "TrioSocket", Recorded)
     config = load_settings(flags={"busy_poll_us": microseconds}).broker_config()

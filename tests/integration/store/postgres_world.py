@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -9,6 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
+from tests.attending import commit_attended
 from tests.cluster import Cluster, rows
 from tests.support import eventually
 from tests.unit.store.samples import row, settled
@@ -19,6 +22,14 @@ from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
 from understudy_store.slots import slot_of
 
+
+class Ways:
+    """How commits are made."""
+
+    attended = False
+
+
+ways: Final = Ways()
 SEARCH: Final = [Read(PromiseSearch(limit=1000), 1)]
 
 
@@ -34,7 +45,11 @@ def epoch_of(engine: PostgresEngine) -> int:
 
 
 def commit(engine: PostgresEngine, changes: Changes) -> None:
-    assert engine.commit(changes, [], epoch_of(engine)) == []
+    """Commit, one way or the other; see the fixture `way`."""
+    if ways.attended:
+        commit_attended(engine, changes, epoch_of(engine))
+    else:
+        assert engine.commit(changes, [], epoch_of(engine)) == []
 
 
 def insert(engine: PostgresEngine, *ids: str) -> None:
@@ -110,6 +125,14 @@ def sessions(cluster: Cluster, engine: PostgresEngine) -> list[int]:
         query = "select pid from pg_stat_activity where application_name = %s"
         found = connection.execute(query, (engine._connector.application_name,))
         return [pid for (pid,) in found]
+
+
+def cut(engine: PostgresEngine) -> None:
+    """Hang up the connection that commits, as a firewall does; the server does not know yet."""
+    connection = engine._log._link._connection
+    assert connection is not None
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def end_sessions(cluster: Cluster, engine: PostgresEngine) -> int:

@@ -47,7 +47,7 @@ def _insert_large(engine: SqliteEngine, id_: str) -> None:
 def _seal(engine: SqliteEngine) -> None:
     """What was committed is about to be brought in, and is not yet."""
     with engine.journaled._append_lock:
-        if engine.journaled._active and not engine.journaled._sealed:
+        if engine.journaled.view.active and not engine.journaled.view.sealed:
             engine.journaled._seal()
 
 
@@ -115,7 +115,7 @@ def test_a_child_that_was_there_before_its_parent(
 ) -> None:
     """It counts as the parent's though an id above both was known; and also once that one is
     forgotten."""
-    engine.journaled._absent = AbsentIds(6)
+    engine.journaled.view._absent = AbsentIds(6)
     if known:
         assert _found(engine, "a") == []
     # the parent is no longer beyond all that its own parent has
@@ -136,7 +136,7 @@ def test_a_child_that_was_there_before_its_parent(
 def test_what_was_known_is_forgotten_before_the_file_has_its_children(
     place: str, engine: SqliteEngine
 ) -> None:
-    engine.journaled._absent = AbsentIds(2)
+    engine.journaled.view._absent = AbsentIds(2)
     assert _found(engine, "a") == []
     insert(engine, "a.1")
     if place == "sealed":

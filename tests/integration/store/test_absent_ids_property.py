@@ -36,7 +36,7 @@ _numbers = count()
 def _seal(engine: SqliteEngine) -> None:
     """What was committed is about to be brought in, and is not yet."""
     with engine.journaled._append_lock:
-        if engine.journaled._active and not engine.journaled._sealed:
+        if engine.journaled.view.active and not engine.journaled.view.sealed:
             engine.journaled._seal()
 
 
@@ -129,7 +129,7 @@ class _Model:
     def _open(self) -> None:
         self.engine = SqliteEngine(self._path)
         self.engine.load()
-        self.engine.journaled._absent = AbsentIds(self._known_max)
+        self.engine.journaled.view._absent = AbsentIds(self._known_max)
 
     def play(self, step: _Any) -> None:
         engine = self.engine

@@ -49,7 +49,7 @@ def test_after_a_failure_in_the_background_nothing_is_acknowledged(
     eventually(lambda: number_in_file(path) == 1)
     with _broken_disk():
         insert(engine, "b")
-        eventually(lambda: engine.journaled._failure is not None)
+        eventually(lambda: engine.journaled.failure is not None)
         for _ in range(2):
             with pytest.raises(StoreError, match="disk on fire"):
                 insert(engine, "c")

@@ -50,20 +50,23 @@ def test_find_sees_the_last_state_wherever_it_is(engine: SqliteEngine, path: Pat
     with engine.journaled._table_lock:
         settle(engine, 5, "a", "b")
         engine.journaled._flush_now.set()
-        eventually(lambda: engine.journaled._sealed)
+        eventually(lambda: engine.journaled.view.sealed)
         settle(engine, 6, "a")
-        assert (engine.journaled._sealed.commits, engine.journaled._active.commits) == (1, 1)
+        assert (engine.journaled.view.sealed.commits, engine.journaled.view.active.commits) == (
+            1,
+            1,
+        )
         assert settled_at(engine, "a", "b", "c") == [6, 5, None]
         assert engine.find(["c", "nobody", "a"]) == [settled(row("a"), 6), row("c")]
         assert number_in_file(path) == 1
-    eventually(lambda: not engine.journaled._sealed)
+    eventually(lambda: not engine.journaled.view.sealed)
     assert settled_at(engine, "a", "b", "c") == [6, 5, None]
     # it says of itself no more than it holds, or the rest would not be looked for
     assert number_in_file(path) == 2
     with after_a_kill(engine, path) as reopened:
         assert settled_at(reopened, "a", "b", "c") == [6, 5, None]
     flush(engine)
-    assert not engine.journaled._active
+    assert not engine.journaled.view.active
     assert settled_at(engine, "a", "b", "c") == [6, 5, None]
     assert number_in_file(path) == 3
 
@@ -149,7 +152,7 @@ def test_the_file_has_a_commit_soon_without_being_asked(
         insert(engine, id_)
         eventually(lambda: number_in_file(path) == engine._journal.number)
     assert in_file(path) == ["a", "b", "c"]
-    eventually(lambda: not engine.journaled._sealed)
+    eventually(lambda: not engine.journaled.view.sealed)
     # it rests: nothing wakes it but the next commit
     eventually(lambda: not engine.journaled._has_commits.is_set())
     engine.close()
@@ -278,5 +281,5 @@ def test_commits_of_a_busy_store_are_all_there(path: Path, monkeypatch: pytest.M
         assert settled_at(reopened, "a", "b") == [2 * ROUNDS + 1, 2 * ROUNDS]
         assert reopened._journal.number == 1 + 2 * ROUNDS + ROUNDS // 20
     # merged on the way, and not only because somebody searched
-    assert engine.journaled._table_writes > 2 * (ROUNDS // 20)
+    assert engine.journaled.view._table_writes > 2 * (ROUNDS // 20)
     engine.close()

@@ -280,7 +280,7 @@ def test_what_cannot_be_brought_in_stops_the_store_at_the_next_commit(tmp_path: 
         engine = SqliteEngine(path)
         store = Store(engine)
         commit(store, Changes(1, inserted=[row("p0")]))
-        eventually(lambda: engine.journaled._failure)
+        eventually(lambda: engine.journaled.failure)
         result = committed(store, Changes(2, inserted=[row("p1")]))
         assert isinstance(result, StoreFailedError)
         assert "failed: database or disk is full. All that was acknowledged is safe" in str(result)

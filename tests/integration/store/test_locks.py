@@ -129,7 +129,7 @@ def test_the_journal_takes_what_it_can_and_then_commits_wait_elsewhere(
     engine = SqliteEngine(path)
     with _locked(path) as program:
         insert(engine, "0")
-        eventually(lambda: engine.journaled._sealed)
+        eventually(lambda: engine.journaled.view.sealed)
         number = 1
         while engine.inline and number <= BLOCKS:
             insert(engine, str(number))

@@ -47,6 +47,7 @@ What is not perfect: after a failed write of the follower the store's owner is t
 commits could not be written. They are durable in the journal, so nothing is lost: the store stops,
 and recovery brings them to the table.
 
-Modules: `journaled_table` is all of the above, without any file or SQL; `journal_records` is the
-form of a commit in a journal; `replay` reads a journal again; `memtable` and `absent_ids` are pure.
+Modules: `journaled_table` commits and follows, and `view` finds, without any file or SQL;
+`journal_records` is the form of a commit in a journal; `replay` reads a journal again; `memtable`
+and `absent_ids` are pure.
 """

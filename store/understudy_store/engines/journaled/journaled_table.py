@@ -14,9 +14,9 @@ from typing import Final, Protocol, TypeVar
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
-from understudy_store.engines.journaled.absent_ids import AbsentIds, beyond_descendants
 from understudy_store.engines.journaled.journal_records import encode
-from understudy_store.engines.journaled.memtable import Memtable, memtable_of
+from understudy_store.engines.journaled.memtable import Memtable
+from understudy_store.engines.journaled.view import Findable, View
 from understudy_store.errors import StoreClosedError, StoreError
 from understudy_store.records import Row
 
@@ -58,20 +58,14 @@ class Log(Protocol):
         """Go on in the other half, and write over its content."""
 
 
-class Table(Protocol):
-    """The rows themselves. `find` and `first_from` may be called beside everything else."""
+class Table(Findable, Protocol):
+    """The rows themselves."""
 
     #: called after every few rows of a write, to let other threads go on; None: no pauses
     pause: Callable[[], object] | None
 
     def load(self) -> Snapshot:
         """Return all that a machine needs to go on."""
-
-    def find(self, ids: Collection[str]) -> list[Row]:
-        """Return the rows of `ids`, each named once."""
-
-    def first_from(self, id_: str) -> str | None:
-        """Return the first id from `id_` on, in the order of bytes; None if there is none."""
 
     def write(self, memtable: Memtable, number: int) -> None:
         """Write all of `memtable` or nothing, durable on return. Its last commit is `number`."""
@@ -99,18 +93,13 @@ class JournaledTable:
         self._name = name
         self._before_commit = before_commit
         self._closed = False
-        self._failure: StoreError | None = None
+        #: the reason why nothing is committed any more; None: there is none
+        self.failure: StoreError | None = None
         self._on_failure: Callable[[StoreError], None] = _ignore
-        #: commits in the half of the log that is being written, and in the other one
-        self._active = Memtable()
-        self._sealed = Memtable()
+        #: public for tests
+        self.view = View(table)
         #: number of the last commit in the sealed one
         self._sealed_number = log.number
-        self._absent = AbsentIds()
-        #: writes to the table that have begun, and slots' comings and goings
-        self._table_writes = 0
-        #: held while the five above change; a find sees no half of a commit
-        self._view_lock = Lock()
         #: held to append to the log or to switch its half; taken before `_table_lock`
         self._append_lock = Lock()
         #: held to write to the table, and to answer from it
@@ -137,68 +126,25 @@ class JournaledTable:
         Otherwise it may have to wait for the table to free the other half, and the table may be
         waiting for a lock of another program.
         """
-        return not self._sealed or self._log.has_room
+        return not self.view.sealed or self._log.has_room
 
     @property
     def rows_in_log(self) -> int:
         """The number of rows that the log has and the table has not."""
-        return len(self._active.rows) + len(self._sealed.rows)
-
-    @property
-    def failure(self) -> StoreError | None:
-        """The reason why nothing is committed any more; None: there is none."""
-        return self._failure
+        return len(self.view.active.rows) + len(self.view.sealed.rows)
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         """Call `on_failure`, on the follower's thread, if the follower fails, or has failed."""
         self._on_failure = on_failure
-        if self._failure is not None:
-            on_failure(self._failure)
+        if self.failure is not None:
+            on_failure(self.failure)
 
     # ---- finding --------------------------------------------------------------------------------
 
     def find(self, ids: Collection[str]) -> list[Row]:
         """Return the rows of `ids` as last committed."""
         self._check_open()
-        wanted = dict.fromkeys(ids)
-        while True:
-            found: list[Row] = []
-            elsewhere: list[str] = []
-            with self._view_lock:
-                writes = self._table_writes
-                active, sealed = self._active.rows, self._sealed.rows
-                for id_ in wanted:
-                    row = active.get(id_) or sealed.get(id_)
-                    if row is None:
-                        elsewhere.append(id_)
-                    else:
-                        found.append(row)
-                elsewhere = self._absent.possible(elsewhere)
-                single = len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])
-            # If this one was sealed above and has been written to the table since, it was found
-            # above.
-            if single and self._is_absent(elsewhere[0], writes):
-                return found
-            rest = self._table.find(elsewhere) if elsewhere else []
-            # If some were answered from memory and the rest from the table, both must show the same
-            # moment. If the table was written meanwhile, the rest may show a later commit.
-            if not rest or len(elsewhere) == len(wanted) or writes == self._table_writes:
-                return found + rest
-
-    def _is_absent(self, id_: str, writes: int) -> bool:
-        """Return whether the table lacks an id; learn it if its descendants are lacking too."""
-        first = self._table.first_from(id_)
-        if first is None or first >= beyond_descendants(id_):
-            with self._view_lock:
-                # Not if a descendant was inserted meanwhile, or is in the table already. Before
-                # that there was none, because `find` saw none in the memtables.
-                if writes == self._table_writes and not self._has_descendants(id_):
-                    self._absent.learn(id_)
-        return first != id_
-
-    def _has_descendants(self, id_: str) -> bool:
-        """Return whether a memtable inserts a descendant of `id_`."""
-        return id_ in self._active.ancestors or id_ in self._sealed.ancestors
+        return self.view.find(ids)
 
     # ---- committing -----------------------------------------------------------------------------
 
@@ -207,9 +153,9 @@ class JournaledTable:
         with self._append_lock:
             # The log's file descriptor may be another file's by now.
             self._check_open()
-            if self._failure is not None:
-                raise self._failure
-            try:
+            if self.failure is not None:
+                raise self.failure
+            with self._noting_failure():
                 if changes:
                     self._commit(changes)
                 if not reads:
@@ -217,12 +163,55 @@ class JournaledTable:
                 with self._locked_table():
                     self._write_memtables()
                     return self._table.answer(reads)
-            except StoreError as error:
-                self._failure = error
-                raise
-            except Exception as error:
-                self._failure = _as_store_error(error)
-                raise self._failure from error
+
+    def begin(self, changes: Changes, send: Callable[[bytes], int | None]) -> int | None:
+        """Begin a commit without waiting for anything. Until `ending`, nothing else is committed.
+
+        Parameters
+        ----------
+        send
+            Begins to append a record to the log; returns None if that takes a wait.
+
+        Returns
+        -------
+        What `send` has returned. None: nothing was begun; `commit` may have to wait, or tells what
+        is wrong.
+        """
+        if not self._append_lock.acquire(blocking=False):
+            return None
+        begun = None
+        try:
+            if not self._closed and self.failure is None:
+                data = self._record(changes)
+                begun = send(data) if self._log.fits(data) else None
+        except Exception:
+            begun = None  # `commit` meets it again, and tells
+        finally:
+            if begun is None:
+                self._append_lock.release()
+        return begun
+
+    @contextmanager
+    def ending(self, changes: Changes) -> Iterator[None]:
+        """End a commit that was begun: the log has its record, or the body sees to that."""
+        try:
+            with self._noting_failure():
+                yield
+                self._add(changes)
+        finally:
+            self._append_lock.release()
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """After an error nothing is committed any more."""
+        try:
+            yield
+        except StoreError as error:
+            self.failure = error
+            raise
+        except Exception as error:
+            self.failure = _as_store_error(error)
+            raise self.failure from error
 
     def give_away(self, slots: Collection[int], give: Callable[[], T]) -> T:
         """Write every commit to the table, then call `give`, which gives `slots` to others.
@@ -231,29 +220,28 @@ class JournaledTable:
         """
         with self._append_lock:
             self._check_open()
-            if self._failure is not None:
-                raise self._failure
-            try:
+            if self.failure is not None:
+                raise self.failure
+            with self._noting_failure():
                 with self._locked_table():
                     self._write_memtables()
                 given = give()
-            except StoreError as error:
-                self._failure = error
-                raise
         self.forget(slots)
         return given
 
     def forget(self, slots: Collection[int]) -> None:
         """Know nothing of `slots`, which come from others or go to them."""
-        with self._view_lock:
-            # A find that has looked at the table before this learns nothing from it.
-            self._table_writes += 1
-            self._absent.forget(frozenset(slots))
+        self.view.forget(slots)
 
-    def _commit(self, changes: Changes) -> None:
+    def _record(self, changes: Changes) -> bytes:
+        """Return the record of a commit, which nothing speaks against."""
         self._before_commit()
         data = encode(changes)
-        self._active.check(changes)
+        self.view.active.check(changes)
+        return data
+
+    def _commit(self, changes: Changes) -> None:
+        data = self._record(changes)
         if not self._log.fits(data):
             if not self._log.takes(data):
                 self._commit_to_table(changes)
@@ -263,30 +251,26 @@ class JournaledTable:
                 self._seal()
             self._flush_now.set()
         self._log.append(data)
-        with self._view_lock:
-            self._active.add(changes)
-            self._note_inserts(changes, self._active)
-        if self._active.commits == 1:
+        self._add(changes)
+
+    def _add(self, changes: Changes) -> None:
+        """Have finds see a commit that the log has, and the follower write it."""
+        self.view.add(changes)
+        if self.view.active.commits == 1:
             self._has_commits.set()
-        if len(self._active.rows) >= LAG_ROWS and not self._sealed:
+        if len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed:
             self._flush_now.set()
 
     def _commit_to_table(self, changes: Changes) -> None:
         """Write a commit that is too large for the log straight to the table, after all others."""
         with self._locked_table():
             self._write_memtables()
-            with self._view_lock:
-                self._note_inserts(changes, self._sealed)
+            memtable = self.view.passing_by(changes)
             # It has a number too, and the log is empty but for records that no longer count.
             self._log.skip()
-            self._write(memtable_of(changes), self._log.number)
-            with self._view_lock:
-                self._sealed = Memtable()
-
-    def _note_inserts(self, changes: Changes, memtable: Memtable) -> None:
-        """Keep the absent ids true; `memtable` holds the rows until the table has them."""
-        ids = [row.promise.id for row in changes.inserted]
-        memtable.ancestors |= self._absent.inserted(ids)
+            self.view.writing()
+            self._table.write(memtable, self._log.number)
+            self.view.written()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -300,8 +284,8 @@ class JournaledTable:
             while self._follow_once():
                 pass
         except Exception as error:
-            self._failure = _as_store_error(error)
-            self._on_failure(self._failure)
+            self.failure = _as_store_error(error)
+            self._on_failure(self.failure)
 
     def _follow_once(self) -> bool:
         """Wait for commits, and write them to the table; return False at the end."""
@@ -311,9 +295,9 @@ class JournaledTable:
             if self._closed:
                 return False
             self._flush_now.clear()
-            if self._active and not self._sealed:
+            if self.view.active and not self.view.sealed:
                 self._seal()
-            if not self._active:
+            if not self.view.active:
                 self._has_commits.clear()
             # Everybody who asks for the table holds the append lock too, so nobody has asked
             # yet. From here on, whoever does ends the pauses.
@@ -334,14 +318,13 @@ class JournaledTable:
 
         That half is free, because nothing is sealed: the table has all that it held.
         """
-        assert not self._sealed
-        with self._view_lock:
-            self._sealed, self._active = self._active, Memtable()
+        assert not self.view.sealed
+        self.view.seal()
         self._log.switch()
         self._sealed_number = self._log.number
 
     def _write_sealed_with_pauses(self) -> None:
-        if len(self._sealed.rows) <= PAUSED_ROWS_MAX:
+        if len(self.view.sealed.rows) <= PAUSED_ROWS_MAX:
             self._table.pause = lambda: self._table_wanted.wait(PAUSE_S)
         try:
             self._write_sealed()
@@ -349,21 +332,17 @@ class JournaledTable:
             self._table.pause = None
 
     def _write_sealed(self) -> None:
-        if self._sealed:
-            self._write(self._sealed, self._sealed_number)
-            with self._view_lock:
-                self._sealed = Memtable()
+        if self.view.sealed:
+            self.view.writing()
+            self._table.write(self.view.sealed, self._sealed_number)
+            self.view.written()
 
     def _write_memtables(self) -> None:
         """Write everything that is committed to the table."""
         self._write_sealed()
-        if self._active:
+        if self.view.active:
             self._seal()
             self._write_sealed()
-
-    def _write(self, memtable: Memtable, number: int) -> None:
-        self._table_writes += 1
-        self._table.write(memtable, number)
 
     def close(self) -> bool:
         """End the follower and write everything to the table.

@@ -10,7 +10,9 @@ the rows that the follower writes go into tables of the same schema.
 
 **A commit** is one statement, and so one round trip. It inserts its record into `journal`, but only
 if the row of this broker's start in `writer` is there, of this session, and not fenced. It writes
-one row, and is durable; or it writes none, and the broker stops without a word to anybody.
+one row, and is durable; or it writes none, and the broker stops without a word to anybody. A small
+one is sent by the broker's loop, which goes on with other things and takes the answer when it has
+come (`RemoteEngine`); if anything comes between, the store's writer thread completes it.
 
 **A start** of a broker is a **writer**: a row whose number is never used again, which is the epoch
 of all its commits. A broker that has the store for itself takes over from the writers before it in
@@ -144,6 +146,7 @@ to flush. Rows of `writer` are never removed: there is one for each start.
 Modules: `engine` opens and closes, and `shared_engine` is the same as one of several; `address`
 reads the URL; `connections` makes connections again; `opening` takes over and `writer` is what it
 gets; `checks` and `schema` look at the server and make the tables; `log` and `table` are the ports,
-`rows_writer` writes to the tables, and `pulse` beats. For several brokers, `keeper` looks at the
-others, `holdings` is what it sees, and `takeover` brings in what a dead one has left.
+`prepared_commit` is a commit on the wire, `rows_writer` writes to the tables, and `pulse` beats.
+For several brokers, `keeper` looks at the others, `holdings` is what it sees, and `takeover` brings
+in what a dead one has left.
 """

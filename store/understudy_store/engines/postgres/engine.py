@@ -15,6 +15,7 @@ from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Opening, Read
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.postgres.address import parse
+from understudy_store.engines.postgres.begun_commit import BegunCommit, begin
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
 from understudy_store.engines.postgres.keeper import Keeper
 from understudy_store.engines.postgres.log import HandOver, PostgresLog
@@ -117,6 +118,16 @@ class PostgresEngine:
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)
+
+    def find_known(self, ids: Collection[str]) -> list[Row] | None:
+        """See `RemoteEngine`."""
+        return self.journaled.view.find_known(ids)
+
+    def begin(self, changes: Changes, epoch: int) -> BegunCommit | None:
+        """See `RemoteEngine`."""
+        if epoch != self._writer.id:
+            return None
+        return begin(self.journaled, self._log, changes)
 
     def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
         if epoch != self._writer.id:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from psycopg.errors import UniqueViolation
+from psycopg import Error
 
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
 from understudy_store.engines.postgres.holdings import read_holdings
+from understudy_store.engines.postgres.prepared_commit import PreparedCommit
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import Writer, next_session, refusal
 from understudy_store.engines.shared import Holdings
@@ -45,6 +46,8 @@ class PostgresLog:
         self._session = writer.session
         #: the last commit that the database had when the session began
         self._found = 0
+        #: over the connection of the session; None: there has been none yet
+        self._commit: PreparedCommit | None = None
         self._bytes = 0
         self.number = 0
         self.acknowledged = 0
@@ -76,29 +79,58 @@ class PostgresLog:
             The database lacks commits that it had acknowledged.
         StoreError
         """
-        number = self.number + 1
-        self._link.run(self._appending(number, data))
-        self.number = self.acknowledged = number
-        self._bytes += len(data)
 
-    def _appending(self, number: int, data: bytes) -> Callable[[Connection], None]:
         def act(connection: Connection) -> None:
+            assert self._commit is not None
+            number = self.number + 1
             if self._found >= number:
                 return
-            values = {
-                "writer": self._writer.id,
-                "session": self._session,
-                "number": number,
-                "data": data,
-            }
-            try:
-                done = connection.execute(self._statements.commit, values, prepare=True)
-            except UniqueViolation:
-                return  # by the attempt before
-            if done.rowcount != 1:
+            if not self._commit.run(self._writer.id, self._session, number, data):
                 raise refusal(connection, self._statements, self._writer, self.number)
 
-        return act
+        self._link.run(act)
+        self._appended(data)
+
+    def begin(self, data: bytes) -> int | None:
+        """Send a record with the next number, and wait for nothing. It `fits`.
+
+        Then `advance` until it is written, or `append` the same record.
+
+        Returns
+        -------
+        A descriptor that becomes readable when there is news. None: `append` it.
+        """
+        if self._commit is None:
+            return None
+        try:
+            all_sent = self._commit.send(self._writer.id, self._session, self.number + 1, data)
+        except Error:
+            return None
+        return self._commit.descriptor if all_sent else None
+
+    def advance(self, data: bytes) -> bool | None:
+        """Look whether the record that was sent is written, without waiting.
+
+        Returns
+        -------
+        True: it is, durably. False: that is not known yet. None: `append` it, which finds out what
+        has become of it.
+        """
+        assert self._commit is not None
+        try:
+            if not self._commit.advance():
+                return False
+            written = self._commit.is_written()
+        except Error:
+            return None
+        if not written:
+            return None
+        self._appended(data)
+        return True
+
+    def _appended(self, data: bytes) -> None:
+        self.number = self.acknowledged = self.number + 1
+        self._bytes += len(data)
 
     def hand_over(self, slots: Mapping[int, int], *, leaving: bool) -> HandOver:
         """Give slots to other writers; the tables have every commit to them.
@@ -163,6 +195,7 @@ class PostgresLog:
         self._link.close()
 
     def _begin_session(self, connection: Connection) -> None:
+        self._commit = PreparedCommit(connection, self._statements.commit)
         self._session, self._found = next_session(
             connection, self._statements, self._writer, self.number
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Opening, Read
+from understudy_store.engines.postgres.begun_commit import BegunCommit
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.shared import Holdings
 from understudy_store.errors import StoreError
@@ -63,6 +64,12 @@ class SharedPostgresEngine:
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.engine.find(ids)
 
+    def find_known(self, ids: Collection[str]) -> list[Row] | None:
+        return self.engine.find_known(ids)
+
+    def begin(self, changes: Changes, epoch: int) -> BegunCommit | None:
+        return self.engine.begin(changes, epoch)
+
     def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
         return self.engine.commit(changes, reads, epoch)
 
@@ -91,11 +98,9 @@ class SharedPostgresEngine:
             owners[slot] = slots[slot]
         return Holdings(holdings.version - 1, holdings.brokers, tuple(owners))
 
-    def rows_in_journal(self) -> int:
-        return self.engine.journaled.rows_in_log
-
-    def beat_age_ms(self) -> int:
-        return self._keeper.beat_age_ms()
+    def numbers(self) -> dict[str, int]:
+        rows = self.engine.journaled.rows_in_log
+        return {"journal_rows": rows, "beat_age_ms": self._keeper.beat_age_ms()}
 
     def suspect(self, writer: int) -> None:
         self._keeper.suspect(writer)

@@ -64,11 +64,12 @@ class Statements:
 
     def _texts_of_fence(self, s: str) -> None:
         #: The commit: one row is durable, no row is refused. The share lock is what the fence and
-        #: the next session wait for.
+        #: the next session wait for. Its parameters are in libpq's notation (`PreparedCommit`):
+        #: writer, session, number, data.
         self.commit = (
             f"insert into {s}.journal (writer, number, data) "
-            f"select w.id, %(number)s, %(data)b from {s}.writer w "
-            f"where w.id = %(writer)s and w.session = %(session)s and not w.fenced for share"
+            f"select w.id, $3, $4 from {s}.writer w "
+            f"where w.id = $1 and w.session = $2 and not w.fenced for share"
         )
         #: A writer's start draws its first session at random, so that a start which another server
         #: numbered the same is told apart.

@@ -30,6 +30,14 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journaled_table, "LAG_S", 3600.0)
 
 
+@pytest.fixture(params=["waited for", "attended"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits are made both ways, in one run each."""
+    from tests.integration.store.postgres_world import ways
+
+    monkeypatch.setattr(ways, "attended", request.param == "attended")
+
+
 @pytest.fixture
 def engine(url: str, idle: None) -> Iterator[PostgresEngine]:
     from tests.integration.store.postgres_world import opened

@@ -69,7 +69,7 @@ def test_engines_are_equal(shared: str, data: st.DataObject) -> None:
         for read, reply in zip(reads, replies, strict=True):
             check_read(known, read, reply)
         assert _found(stored) == _found(memory) == known
-        assert len(in_journal(url)) == stored.journaled._active.commits
+        assert len(in_journal(url)) == stored.journaled.view.active.commits
         if data.draw(st.integers(0, 2)) == 0:
             kill(stored, url)
             stored = opened(url)

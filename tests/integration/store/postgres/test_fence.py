@@ -43,6 +43,8 @@ from understudy_store.errors import (
     StoreLockedError,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 @pytest.fixture
 def sessions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,13 +101,8 @@ def commit_in_flight(
 ) -> Iterator[psycopg.Connection[Any]]:
     """A session that has sent a commit of `engine`; it is there once the connection commits."""
     base = url.partition("?")[0]
-    with psycopg.connect(base) as connection:
-        values = {
-            **engine._writer.keys,
-            "session": engine._log._session,
-            "number": number,
-            "data": encode(changes),
-        }
+    with psycopg.connect(base, cursor_factory=psycopg.RawCursor) as connection:
+        values = epoch_of(engine), engine._log._session, number, encode(changes)
         assert connection.execute(engine._statements.commit, values).rowcount == 1
         yield connection
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from sqlalchemy import Connection as CoreConnection
 from tests.cluster import Cluster, rows
 from tests.integration.store.postgres_world import (
     commit,
+    cut,
     end_sessions,
     epoch_of,
     flush,
@@ -40,20 +40,14 @@ from understudy_store.engines.postgres.opening import Opener
 from understudy_store.engines.postgres.writer import Writer
 from understudy_store.errors import StoreError
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 @pytest.fixture
 def own(postgres: Cluster) -> Iterator[Cluster]:
     """The server, which the test may stop."""
     yield postgres
     postgres.start()
-
-
-def cut(engine: PostgresEngine) -> None:
-    """Hang up the connection that commits, as a firewall does; the server does not know yet."""
-    connection = engine._log._link._connection
-    assert connection is not None
-    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
-        wire.shutdown(socket.SHUT_RDWR)
 
 
 def backend_of(engine: PostgresEngine) -> int:

@@ -82,13 +82,9 @@ def commit_in_flight(
 ) -> Iterator[psycopg.Connection[Any]]:
     """A session that has sent a commit of `engine`; it is there once the connection commits."""
     inner = engine.engine
-    with psycopg.connect(url.partition("?")[0]) as connection:
-        values = {
-            "writer": engine.writer,
-            "session": inner._log._session,
-            "number": number,
-            "data": encode(changes),
-        }
+    base = url.partition("?")[0]
+    with psycopg.connect(base, cursor_factory=psycopg.RawCursor) as connection:
+        values = engine.writer, inner._log._session, number, encode(changes)
         assert connection.execute(inner._statements.commit, values).rowcount == 1
         yield connection
 

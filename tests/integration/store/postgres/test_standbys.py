@@ -18,6 +18,8 @@ from understudy_store.errors import StoreAccessError, StoreError, StoreRolledBac
 
 pytestmark = pytest.mark.usefixtures("idle")
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 @pytest.fixture
 def pair(postgres: Cluster) -> Iterator[tuple[Cluster, Cluster]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.broker.core.rig import hello
+from tests.unit.store.attended_engine import AttendedEngine
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Message, Request
@@ -28,10 +29,11 @@ class Frames:
     address = "inproc://test"
     connections = 1
     has_waiting = False
+    waits_for_descriptors = True
 
     def __init__(self) -> None:
         self.coming: list[tuple[bytes, bytes | memoryview]] = []
-        self.pauses: list[Pause] = []
+        self.sent = 0
         self.turn: Callable[[], Pause | None]
 
     def put(self, *messages: Message) -> Pause:
@@ -53,6 +55,7 @@ class Frames:
         return []
 
     def send(self, peer: bytes, frame: bytes) -> Put:
+        self.sent += 1
         return "sent"
 
     def flush(self) -> list[bytes]:
@@ -127,3 +130,27 @@ async def test_nothing_is_polled_for_while_the_store_looks_up(
     assert not frames.pause().brief
     slow.answers.pop()()
     assert frames.pause().brief
+
+
+async def test_while_the_loop_attends_to_a_commit_it_pauses_for_the_answer() -> None:
+    engine = AttendedEngine()
+    store = Store(engine)
+    frames = await served(store)
+    engine.known = {"p1"}
+    pause = frames.put(create(1))
+    assert (pause.descriptor, pause.brief) == (store.descriptor, True)
+    assert store.descriptor is not None
+    assert frames.sent == 1
+    engine.answer()
+    pause = frames.pause()
+    assert (pause.descriptor, pause.brief) == (None, True)
+    assert frames.sent == 2
+    # A thread of the store wakes the loop, once it has completed what was cut.
+    engine.known.add("p2")
+    frames.put(create(2))
+    engine.cut()
+    pause = frames.pause()
+    assert (pause.descriptor, pause.brief) == (None, False)
+    store.close()
+    frames.pause()
+    assert frames.sent == 3

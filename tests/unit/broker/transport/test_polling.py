@@ -13,7 +13,12 @@ from typing import Final
 import pytest
 
 from understudy_broker.transport import polling
-from understudy_broker.transport.polling import SHORT_WAIT_S, BusyPoll, available_processors
+from understudy_broker.transport.polling import (
+    SHORT_WAIT_S,
+    BusyPoll,
+    JointPoll,
+    available_processors,
+)
 
 LONG_S: Final = 30.0
 
@@ -167,3 +172,58 @@ def test_processors_that_this_process_may_not_use_do_not_count(
     assert available_processors() == 64
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert available_processors() == 1
+
+
+@pytest.fixture
+def joint(ends: tuple[socket.socket, socket.socket]) -> Iterator[JointPoll]:
+    joint = JointPoll(ends[0].fileno())
+    yield joint
+    joint.close()
+
+
+def is_readable(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+def test_a_joint_poll_waits_for_both(
+    ends: tuple[socket.socket, socket.socket], joint: JointPoll
+) -> None:
+    other, others = socket.socketpair()
+    with other, others:
+        joint.join(other.fileno())
+        assert not joint.poll(0)
+        others.send(b"x")
+        assert joint.poll(LONG_S)
+        assert is_readable(joint.fd)
+        other.recv(1)
+        assert not joint.poll(0)
+        ends[1].send(b"x")
+        assert joint.poll(LONG_S)
+
+
+def test_a_joint_poll_forgets_the_descriptor_of_before(joint: JointPoll) -> None:
+    first, firsts = socket.socketpair()
+    second, seconds = socket.socketpair()
+    with first, firsts, second, seconds:
+        joint.join(first.fileno())
+        joint.join(second.fileno())
+        firsts.send(b"x")
+        assert not joint.poll(0)
+        joint.join(first.fileno())
+        assert joint.poll(0)
+
+
+def test_a_descriptor_may_be_another_files_by_now(joint: JointPoll) -> None:
+    """A connection was closed, and the next one has its number."""
+    first, firsts = socket.socketpair()
+    number = first.fileno()
+    joint.join(number)
+    first.close()
+    firsts.close()
+    second, seconds = socket.socketpair()
+    with second, seconds:
+        assert second.fileno() == number
+        joint.join(number)
+        assert not joint.poll(0)
+        seconds.send(b"x")
+        assert joint.poll(LONG_S)

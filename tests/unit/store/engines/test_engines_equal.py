@@ -106,7 +106,7 @@ def test_engines_are_equal(empty_store: Path, data: st.DataObject) -> None:
             check_read(known, read, reply)
         assert _found(sqlite) == _found(memory) == known
         in_journal = 0 if reads else in_journal + bool(changes)
-        assert sqlite.journaled._active.commits == in_journal
+        assert sqlite.journaled.view.active.commits == in_journal
         if data.draw(st.booleans()):
             assert _left(_killed(sqlite, path)) == (_sorted(memory.load()), known)
     sqlite.close()

@@ -1,0 +1,176 @@
+"""Commits that no thread waits for: when they count, and what becomes of those that are cut."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from queue import Queue
+
+import pytest
+from msgspec.structs import replace
+
+from tests.attending import attend
+from tests.cluster import Cluster, rows
+from tests.integration.store.postgres_world import (
+    cut,
+    end_sessions,
+    epoch_of,
+    flush,
+    id_in,
+    ids_of,
+    in_journal,
+    insert,
+    locked_writer,
+    put,
+    slot_at,
+)
+from tests.unit.store.samples import row
+from understudy_store.changes import Changes
+from understudy_store.engines.postgres.begun_commit import BegunCommit
+from understudy_store.engines.postgres.engine import PostgresEngine
+from understudy_store.engines.postgres.log import RECORD_BYTES_MAX
+from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
+from understudy_store.engines.shared import Holdings
+from understudy_store.errors import StoreError
+from understudy_store.records import Row, Value
+from understudy_store.store import Store
+
+
+def begin(engine: PostgresEngine, changes: Changes) -> BegunCommit:
+    """Begin a commit, which is possible."""
+    begun = engine.begin(changes, epoch_of(engine))
+    assert begun is not None
+    return begun
+
+
+def new(*ids: str) -> Changes:
+    return Changes(1, inserted=[row(id_) for id_ in ids])
+
+
+def large(id_: str) -> Changes:
+    data = b"x" * (RECORD_BYTES_MAX - 10_000)
+    return Changes(1, inserted=[Row(replace(row(id_).promise, param=Value({}, data)))])
+
+
+def test_a_commit_is_seen_once_it_is_durable(url: str, engine: PostgresEngine) -> None:
+    insert(engine, "a")
+    with locked_writer(url, engine) as holder:
+        begun = begin(engine, new("a.1"))
+        assert begun.advance() is False
+        assert engine.find_known(["a.1"]) != [row("a.1")]
+        holder.commit()
+    attend(begun)
+    assert engine.find_known(["a.1"]) == [row("a.1")]
+    assert in_journal(url) == [(epoch_of(engine), 1), (epoch_of(engine), 2)]
+
+
+def test_a_commit_that_fails_after_its_statement_does_not_count(
+    url: str, engine: PostgresEngine
+) -> None:
+    """The server tells the result of a statement first, and only then commits."""
+    insert(engine, "a")
+    schema = url.partition("?schema=")[2]
+    rows(
+        url,
+        f"create function {schema}.refuse() returns trigger language plpgsql as "
+        "'begin raise exception ''the commit fails''; end'; "
+        f"create constraint trigger late after insert on {schema}.journal "
+        f"deferrable initially deferred for each row execute function {schema}.refuse(); select 1",
+    )
+    begun = begin(engine, new("b"))
+    with pytest.raises(StoreError, match="the commit fails"):
+        attend(begun)
+    rows(url, f"drop trigger late on {schema}.journal; select 1")
+    assert in_journal(url) == [(epoch_of(engine), 1)]
+    assert engine.begin(new("c"), epoch_of(engine)) is None
+    with pytest.raises(StoreError, match="the commit fails"):
+        insert(engine, "c")
+
+
+def test_nothing_else_is_committed_or_brought_to_the_tables_meanwhile(
+    url: str, engine: PostgresEngine
+) -> None:
+    insert(engine, "a")
+    with locked_writer(url, engine) as holder:
+        begun = begin(engine, new("b"))
+        assert engine.begin(new("c"), epoch_of(engine)) is None
+        holder.commit()
+    attend(begun)
+    assert ids_of(engine) == ["a", "b"]
+
+
+def test_what_the_wire_does_not_take_at_once_is_sent_by_who_can_wait(
+    url: str, engine: PostgresEngine
+) -> None:
+    insert(engine, "a")
+    connection = engine._log._link._connection
+    assert connection is not None
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    changes = large("b")
+    assert engine.begin(changes, epoch_of(engine)) is None
+    engine.commit(changes, [], epoch_of(engine))
+    # It was sent once, over this connection.
+    assert engine._log._link._connection is connection
+    assert engine._log._commit is not None
+    assert len(engine._log._commit._results) == 1
+    assert in_journal(url) == [(epoch_of(engine), 1), (epoch_of(engine), 2)]
+    flush(engine)
+    assert engine.find(["b"]) == changes.inserted
+
+
+def test_a_commit_that_is_not_for_this_store_is_not_begun(engine: PostgresEngine) -> None:
+    assert engine.begin(new("a"), epoch_of(engine) + 1) is None
+    insert(engine, "a")
+    again = new("a")  # it exists
+    assert engine.begin(again, epoch_of(engine)) is None
+    with pytest.raises(StoreError, match="exists"):
+        engine.commit(again, [], epoch_of(engine))
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile", "afterwards"])
+def test_sessions_that_are_ended_around_a_commit(
+    postgres: Cluster, url: str, engine: PostgresEngine, when: str
+) -> None:
+    insert(engine, "a")
+    if when == "before":
+        assert end_sessions(postgres, engine) > 0
+        begun = engine.begin(new("b"), epoch_of(engine))
+    elif when == "meanwhile":
+        with locked_writer(url, engine) as holder:
+            begun = begin(engine, new("b"))
+            assert end_sessions(postgres, engine) > 0
+            holder.commit()
+    else:
+        begun = begin(engine, new("b"))
+        assert end_sessions(postgres, engine) > 0
+    if begun is None:
+        insert(engine, "b")
+    else:
+        attend(begun)
+    assert in_journal(url) == [(epoch_of(engine), 1), (epoch_of(engine), 2)]
+    assert ids_of(engine) == ["a", "b"]
+
+
+def test_slots_are_handed_over_after_a_commit_that_is_cut_meanwhile(
+    join: Callable[[str], SharedPostgresEngine], url: str
+) -> None:
+    a, b = join("a"), join("b")
+    slot = slot_at(a, 0)
+    put(a, id_in(slot, "first"))  # over the connection that commits are sent on from here on
+    store = Store(a)
+    done: Queue[object] = Queue()
+    with locked_writer(url, a.engine) as holder:
+        changes = new(id_in(slot))
+        assert store.commit(changes, [], done.put, attended=True) is None
+        assert store.descriptor is not None
+        store.hand_over({slot: b.writer}, done.put)
+        cut(a.engine)
+        holder.commit()
+    assert done.get(timeout=30) == []
+    holdings = done.get(timeout=30)
+    assert isinstance(holdings, Holdings)
+    assert holdings.slots[slot] == b.writer
+    assert b.find([id_in(slot)]) == changes.inserted
+    store.close()
