@@ -9,6 +9,7 @@ from psycopg import Error
 
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
 from understudy_store.engines.postgres.holdings import read_holdings
+from understudy_store.engines.postgres.packing import packed
 from understudy_store.engines.postgres.prepared_commit import PreparedCommit
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import Writer, next_session, refusal
@@ -19,6 +20,8 @@ from understudy_store.engines.shared import Holdings
 HALF_BYTES: Final = 32 * 1024 * 1024
 #: Larger commits go to the tables at once.
 RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
+#: Larger ones are not packed on a thread that must not wait.
+BEGUN_BYTES_MAX: Final = 32 * 1024
 
 
 class HandOver(NamedTuple):
@@ -79,13 +82,14 @@ class PostgresLog:
             The database lacks commits that it had acknowledged.
         StoreError
         """
+        packed_data = packed(data)
 
         def act(connection: Connection) -> None:
             assert self._commit is not None
             number = self.number + 1
             if self._found >= number:
                 return
-            if not self._commit.run(self._writer.id, self._session, number, data):
+            if not self._commit.run(self._writer.id, self._session, number, packed_data):
                 raise refusal(connection, self._statements, self._writer, self.number)
 
         self._link.run(act)
@@ -98,12 +102,14 @@ class PostgresLog:
 
         Returns
         -------
-        A descriptor that becomes readable when there is news. None: `append` it.
+        A descriptor that becomes readable when there is news. None: `append` it; it is large, or
+        the connection is not there or does not take it.
         """
-        if self._commit is None:
+        if self._commit is None or len(data) > BEGUN_BYTES_MAX:
             return None
+        number = self.number + 1
         try:
-            all_sent = self._commit.send(self._writer.id, self._session, self.number + 1, data)
+            all_sent = self._commit.send(self._writer.id, self._session, number, packed(data))
         except Error:
             return None
         return self._commit.descriptor if all_sent else None

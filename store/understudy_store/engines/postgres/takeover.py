@@ -7,6 +7,7 @@ why that is safe.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -17,6 +18,7 @@ from psycopg.errors import InsufficientPrivilege
 from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.journaled.replay import replayed
 from understudy_store.engines.postgres.connections import Connection
+from understudy_store.engines.postgres.packing import unpacked
 from understudy_store.engines.postgres.rows_writer import write_memtable
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.errors import StoreFormatError
@@ -86,8 +88,8 @@ def _left(
         last = (id_, number)
         records.append(data)
     try:
-        return replayed(records)
-    except (MsgspecError, UnicodeDecodeError) as error:
+        return replayed(map(unpacked, records))
+    except (MsgspecError, UnicodeDecodeError, zlib.error) as error:
         raise StoreFormatError(
             f"the journal of the store {name} is damaged: {error}. Restore the database from a "
             "backup"

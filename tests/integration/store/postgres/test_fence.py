@@ -344,6 +344,30 @@ def test_a_journal_with_a_gap_is_refused(url: str, engine: PostgresEngine) -> No
     assert [number for _, number in in_journal(url)] == [1, 3]
 
 
+def test_a_large_commit_is_packed_in_the_journal_and_brought_in(
+    url: str, engine: PostgresEngine
+) -> None:
+    ids = [f"a.{n}" for n in range(200)]
+    insert(engine, "a")
+    insert(engine, *ids)
+    settle(engine, 7, *ids)
+    query = "select length(data) from journal where number > 1"
+    assert all(size < 200 * len(ids) // 10 for (size,) in rows(url, query))
+    kill(engine, url)
+    other = opened(url)
+    assert {each.promise.settled_at for each in other.find(ids)} == {7}
+    other.close()
+
+
+def test_a_packed_commit_that_is_damaged_is_refused(url: str, engine: PostgresEngine) -> None:
+    insert(engine, "a")
+    insert(engine, *(f"a.{n}" for n in range(200)))
+    rows(url, "update journal set data = substr(data, 1, 100) where number = 2 returning number")
+    kill(engine, url)
+    with pytest.raises(StoreFormatError, match="is damaged"):
+        opened(url)
+
+
 def test_an_epoch_of_another_store_is_refused(engine: PostgresEngine) -> None:
     with pytest.raises(StoreFencedError):
         engine.commit(Changes(1, inserted=[row("a")]), [], epoch_of(engine) + 1)
