@@ -193,6 +193,14 @@ _MOVING: Final = (
         swap("(self.mine - self._giving.keys())", "self.mine"),
         _PLAN,
     ),
+    _mutant(
+        "tells-no-map-between-a-load-and-a-gift",
+        None,
+        "of two maps that a broker tells in a row, the second is newer",
+        "understudy_broker.server.sharing.Sharing._take_answers",
+        drop("self._tell()"),
+        "broker/server/test_sharing.py",
+    ),
 )
 
 MUTANTS: Final = (*_WAITS, *_REQUESTS, *_MOVING)

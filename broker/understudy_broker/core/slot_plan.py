@@ -10,7 +10,9 @@ leaves, it gives each of the others a part.
 
 The version of the map that peers are told is twice that of the holdings, and one more while this
 broker performs everything in the slots that are its own. Otherwise it says of those that it has not
-loaded yet, or is giving away, that they are nobody's.
+loaded yet, or is giving away, that they are nobody's. Two such maps may have the same version, one
+from before a load and one of a gift after it. So the map in between must be told: it is newer than
+both, and its readers take neither for news after it.
 """
 
 from __future__ import annotations

@@ -160,6 +160,8 @@ class Sharing:
             slots = plan.loaded()
             self._moves.admit(slots, snapshot, self._clock())
             self._log("info", "slots have come", {"slots": len(slots), "has": len(plan.mine)})
+            # Before others of these slots are given away: that map has the version of the last one.
+            self._tell()
         if self._handed is not None:
             handed, self._handed = self._handed, None
             if isinstance(handed, StoreFailedError):
