@@ -307,6 +307,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         f"{_OPENED}::test_an_opening_beats_while_it_waits",
     ),
     _mutant(
+        "refuses-whom-it-has-no-room-for",
+        None,
+        "a database that has no connection left is waited for at the start",
+        f"{_ENGINE}.opening.Opener._refuse_if_up",
+        swap("!= Ping.OK or means_full(message_of(error))", "!= Ping.OK"),
+        "test_advice.py::test_no_connection_left_at_the_start_is_waited_for",
+    ),
+    _mutant(
+        "every-trouble-is-an-absence",
+        None,
+        "a server that answers is not said to be away",
+        f"{_ENGINE}.connections.trouble_of",
+        swap("if PGconn.ping(conninfo.encode()) != Ping.OK:", "if True:"),
+        "test_advice.py",
+    ),
+    _mutant(
         "back-as-if-it-had-stayed",
         None,
         "a slot that has left and come back is not taken for one that has stayed",

@@ -23,6 +23,7 @@ from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from understudy_store.engines.base import Opening
+from understudy_store.engines.postgres.advice import FULL, REFUSED, means_full
 from understudy_store.engines.postgres.checks import check_server
 from understudy_store.engines.postgres.connections import (
     TELL_S,
@@ -193,16 +194,20 @@ class Opener:
                 now = time.monotonic()
                 if told is None or now - told >= TELL_S:
                     told = now
+                    what = f". {FULL}" if means_full(message_of(error)) else ""
                     self._opening.tell(
                         f"waiting for the database {self._name} for {now - began:.0f} s already: "
-                        f"{message_of(error)}"
+                        f"{message_of(error)}{what}"
                     )
             self._pause("the database could not be reached")
 
     def _refuse_if_up(self, error: psycopg.OperationalError) -> None:
-        """Raise if a server answers and does not want us: waiting would change nothing."""
+        """Raise if a server answers and does not want us: waiting would change nothing.
+
+        One that has too many connections at the moment is waited for.
+        """
         conninfo = self._connector.address.conninfo
-        if PGconn.ping(conninfo.encode()) != Ping.OK:
+        if PGconn.ping(conninfo.encode()) != Ping.OK or means_full(message_of(error)):
             return
         # Without the wish for one that accepts writes: is it there, then, as a standby?
         anyhow = make_conninfo(conninfo, target_session_attrs="any")
@@ -210,8 +215,7 @@ class Opener:
             connection = psycopg.connect(anyhow, autocommit=True)
         except psycopg.OperationalError:
             raise StoreAccessError(
-                f"the database {self._name} cannot be used: {message_of(error)}. Check user, "
-                "password and database in the store's URL, and pg_hba.conf on the server"
+                f"the database {self._name} cannot be used: {message_of(error)}. {REFUSED}"
             ) from None
         with connection:
             check_server(connection, self._name, self._opening.tell)
