@@ -323,6 +323,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "test_advice.py",
     ),
     _mutant(
+        "read-only-is-the-end",
+        None,
+        "a database that takes no writes for a while is waited for",
+        f"{_ENGINE}.connections._LOST",
+        swap('"53300", "25006"', '"53300"'),
+        "tests/integration/sdk/test_shared_trouble.py",
+    ),
+    _mutant(
+        "standby-is-refused-beside-others",
+        None,
+        "of several servers the one that takes writes is waited for",
+        f"{_ENGINE}.opening.Opener._refuse_if_up",
+        swap("self._connector.address.has_others and is_standby(connection)", "False"),
+        _STANDBYS,
+    ),
+    _mutant(
         "back-as-if-it-had-stayed",
         None,
         "a slot that has left and come back is not taken for one that has stayed",

@@ -6,7 +6,7 @@ from typing import Final
 
 AWAY: Final = (
     "Start the database, or mend the way to it (host, port, firewall, name service); a broker that "
-    "is started before that waits for it"
+    "is started waits for it"
 )
 #: The server answers, and makes no connection. It says why in a language of its own.
 REFUSED: Final = (

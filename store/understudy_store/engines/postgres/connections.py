@@ -42,8 +42,9 @@ PAUSE_MAX_S: Final = 1.0
 TELL_S: Final = 30.0
 #: Two transactions were in each other's way, and the server has undone one: it is done again.
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
-#: The session is gone, or the server takes none at the moment.
-_LOST: Final = ("08", "57P", "53300")
+#: The session is gone, or the server takes none at the moment. Or it takes no writes any more: then
+#: a new session finds the server that does, and waits until there is one.
+_LOST: Final = ("08", "57P", "53300", "25006")
 #: What the engine relies on, whatever the defaults of the role and the database are. Statements
 #: find their rows by a key or in the order of an index. But the plan of a prepared one is made
 #: once, maybe while the table is so small that reading all of it is quicker, and then kept.
@@ -230,7 +231,7 @@ class Link:
 
 
 def means_lost(error: psycopg.Error) -> bool:
-    """Return whether an error says that a connection is gone, or could not be made."""
+    """Return whether an error says that a connection is gone or of no use, or could not be made."""
     if error.sqlstate is None:  # the driver's own words; others are about values, for example
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return error.sqlstate.startswith(_LOST)

@@ -23,8 +23,8 @@ from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from understudy_store.engines.base import Opening
-from understudy_store.engines.postgres.advice import FULL, REFUSED, means_full
-from understudy_store.engines.postgres.checks import check_server
+from understudy_store.engines.postgres.advice import REFUSED, means_full
+from understudy_store.engines.postgres.checks import check_server, is_standby
 from understudy_store.engines.postgres.connections import (
     TELL_S,
     Connection,
@@ -32,6 +32,7 @@ from understudy_store.engines.postgres.connections import (
     means_lost,
     message_of,
     plain,
+    trouble_of,
 )
 from understudy_store.engines.postgres.pulse import Pulse
 from understudy_store.engines.postgres.schema import (
@@ -194,17 +195,18 @@ class Opener:
                 now = time.monotonic()
                 if told is None or now - told >= TELL_S:
                     told = now
-                    what = f". {FULL}" if means_full(message_of(error)) else ""
+                    _, what = trouble_of(self._connector.address.conninfo, error)
                     self._opening.tell(
                         f"waiting for the database {self._name} for {now - began:.0f} s already: "
-                        f"{message_of(error)}{what}"
+                        f"{message_of(error)}. {what}"
                     )
             self._pause("the database could not be reached")
 
     def _refuse_if_up(self, error: psycopg.OperationalError) -> None:
         """Raise if a server answers and does not want us: waiting would change nothing.
 
-        One that has too many connections at the moment is waited for.
+        One that has too many connections at the moment is waited for, and of several servers the
+        one that takes writes: after a failure of the primary, a standby becomes that.
         """
         conninfo = self._connector.address.conninfo
         if PGconn.ping(conninfo.encode()) != Ping.OK or means_full(message_of(error)):
@@ -218,7 +220,8 @@ class Opener:
                 f"the database {self._name} cannot be used: {message_of(error)}. {REFUSED}"
             ) from None
         with connection:
-            check_server(connection, self._name, self._opening.tell)
+            if not (self._connector.address.has_others and is_standby(connection)):
+                check_server(connection, self._name, self._opening.tell)
         # It accepts writes by now, so the next attempt will do.
 
     def _begin(self, core: CoreConnection) -> Writer:

@@ -132,7 +132,6 @@ def test_a_server_that_takes_no_writes_any_more(postgres: Cluster, role: str) ->
     ("state", "said"),
     [
         ("53100", "Make room on the disk of the database"),
-        ("25006", "The server takes no writes"),
         ("42501", "Give the role of the store the right"),
         ("58030", "The disk of the database fails"),
         ("XX001", "The database is damaged"),
