@@ -323,6 +323,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "test_advice.py",
     ),
     _mutant(
+        "two-deployments-in-one-schema",
+        None,
+        "brokers of one store are of one deployment",
+        f"{_ENGINE}.opening.Opener._agree",
+        swap("if row is not None:", "if False:"),
+        f"{_OPENED}::test_a_broker_of_another_deployment_is_refused",
+    ),
+    _mutant(
+        "named-while-others-work",
+        None,
+        "a deployment gets no name while brokers work that know of none",
+        f"{_ENGINE}.opening.Opener._agree",
+        swap("each.joined and each.is_alive", "False"),
+        f"{_OPENED}::test_a_deployment_gets_its_name_while_no_broker_works_without_one",
+    ),
+    _mutant(
         "read-only-is-the-end",
         None,
         "a database that takes no writes for a while is waited for",

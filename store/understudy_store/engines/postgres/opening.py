@@ -355,6 +355,7 @@ class Opener:
                 transaction.rollback()  # one of them lives after all
                 return False
             self._migrate(core, writer)
+            self._agree(connection, writer)
             bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])
             connection.execute(texts.join, {**keys, **shown_as(self._share)})
             if self._share is not None:
@@ -365,6 +366,38 @@ class Opener:
             # The beats may have waited for this transaction.
             connection.execute(texts.beat, keys)
         return True
+
+    def _agree(self, connection: Connection, writer: Writer) -> None:
+        """Refuse a broker of another deployment; the first one that has a name for it gives it.
+
+        Raises
+        ------
+        StoreSharedError
+            The store has another name, or brokers that live have none.
+        """
+        wanted = None if self._share is None else self._share.deployment
+        if wanted is None:
+            return
+        row = connection.execute(self._statements.deployment).fetchone()
+        if row == (wanted,):
+            return
+        text = (
+            "check the store's URL, because another deployment needs a schema of its own, by "
+            "'?schema=NAME' at the end of it"
+        )
+        if row is not None:
+            raise StoreSharedError(
+                f"the store {self._name} is that of the deployment {row[0]!r}, and this broker is "
+                f"one of {wanted!r}: {text}; or give all brokers the same deployment"
+            )
+        others = self._others(connection, writer)
+        if names := sorted(each.name for each in others if each.joined and each.is_alive):
+            raise StoreSharedError(
+                f"the store {self._name} has brokers that were given no deployment "
+                f"({', '.join(map(repr, names))}), and this broker is one of {wanted!r}: {text}; "
+                "or stop those, and start them again with the same deployment"
+            )
+        connection.execute(self._statements.name_deployment, {"deployment": wanted})
 
     def _migrate(self, core: CoreConnection, writer: Writer) -> None:
         """Bring the tables up to date, unless brokers that live know only the older ones.

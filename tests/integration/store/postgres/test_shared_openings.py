@@ -136,6 +136,44 @@ def test_two_that_want_it_otherwise_do_not_both_get_it(url: str, idle: None) -> 
         rows(url, "update slot set writer = null returning slot")
 
 
+# ---- deployments --------------------------------------------------------------------------------
+
+
+def of(deployment: str | None, name: str = "b") -> Opening:
+    return Opening(share=Share(name, f"tcp://{name}:1", deployment))
+
+
+def test_a_broker_of_another_deployment_is_refused(url: str) -> None:
+    store = open_store(url, of("shop", "a"))
+    for wanted in ("shop", None):
+        other = open_store(url, of(wanted))
+        assert other.share is not None
+        assert other.share.identity == "shop", "or peers of the others would refuse it"
+        other.close()
+    with pytest.raises(
+        StoreSharedError, match=r"is that of the deployment 'shop', .* one of 'test': check .*URL"
+    ):
+        open_store(url, of("test"))
+    assert store.share is not None
+    assert set(owners(url)) == {store.share.writer}
+    store.close()
+    with pytest.raises(StoreSharedError, match="is that of the deployment 'shop'"):
+        open_store(url, of("test"))
+
+
+def test_a_deployment_gets_its_name_while_no_broker_works_without_one(join: Join, url: str) -> None:
+    a = join("a")
+    before = a.identity
+    with pytest.raises(StoreSharedError, match=r"no deployment \('a'\), .* or stop those"):
+        open_store(url, of("shop"))
+    assert a.identity == before
+    a.close()
+    b = open_store(url, of("shop"))
+    assert b.share is not None
+    assert b.share.identity == "shop"
+    b.close()
+
+
 # ---- names --------------------------------------------------------------------------------------
 
 
