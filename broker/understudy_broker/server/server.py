@@ -133,6 +133,8 @@ class Server:
 
     def _turn(self) -> Pause | None:
         if self._stopping and self._may_stop:
+            if self._sharing is not None:
+                self._sharing.tell_what_is_left()
             return None
         self._take_answers()
         if self._sharing is not None:

@@ -127,6 +127,12 @@ class Sharing:
         """True if this broker has nothing to give away, or nobody to give it to."""
         return self._plan.is_leaving and self._gift is None and not self._plan.has_gifts
 
+    def tell_what_is_left(self) -> None:
+        """Log the slots that could not be given to others before this broker ends."""
+        if not self.has_left:
+            text = "ends with slots that it could not hand over; others take over from it"
+            self._log("warning", text, {"slots": len(self._plan.mine)})
+
     def turn(self) -> None:
         """Take the answers of the store, and do what is next. Called before each step of the core.
 

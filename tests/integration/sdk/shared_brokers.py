@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tests.support import free_url
-from understudy import Context, Runtime
+from understudy import BrokerUnavailableError, Context, Runtime
 from understudy.cli.deployment import read_placement
 
 
@@ -39,6 +41,11 @@ class Brokers:
         process = self.running.pop(name)
         process.send_signal(number)
         process.wait(20)
+
+    def kill(self) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.wait()
 
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
@@ -73,3 +80,10 @@ def shares(brokers: Brokers) -> dict[str | None, int]:
     """Return how many slots each broker has, as a peer that has just come is told."""
     names = read_placement(brokers.url).owners
     return {name: names.count(name) for name in {*names}}
+
+
+def has_shares(brokers: Brokers, counts: Sequence[int]) -> bool:
+    """Return whether the brokers that have slots have so many each, least first."""
+    with suppress(BrokerUnavailableError):
+        return sorted(shares(brokers).values()) == counts
+    return False

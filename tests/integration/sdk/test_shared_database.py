@@ -39,9 +39,7 @@ with Runtime("clients", url=sys.argv[1]) as runtime:
 def brokers(postgres: Cluster, tmp_path: Path) -> Iterator[Brokers]:
     brokers = Brokers(postgres.new_schema(), tmp_path)
     yield brokers
-    for process in brokers.running.values():
-        process.kill()
-        process.wait()
+    brokers.kill()
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from typing import Final
 import pytest
 
 from tests.cluster import Cluster, rows
-from tests.integration.sdk.shared_brokers import Brokers, shares, shop
+from tests.integration.sdk.shared_brokers import Brokers, has_shares, shop
 from tests.support import eventually
-from understudy import BrokerUnavailableError
 from understudy_store.engines.postgres.writer import LEASE_S
 
 #: room for a database, and some hundred calls
@@ -25,24 +24,15 @@ DISK_MIB: Final = 64
 EVEN: Final = [84, 86, 86]
 
 
-def is_even(brokers: Brokers) -> bool:
-    """Whether three brokers are there, and each has its share."""
-    with suppress(BrokerUnavailableError):
-        return sorted(shares(brokers).values()) == EVEN
-    return False
-
-
 @contextmanager
 def three(store: str, logs: Path) -> Iterator[Brokers]:
     brokers = Brokers(store, logs)
     brokers.start("a", "b", "c")
     try:
-        eventually(lambda: is_even(brokers), 30)
+        eventually(lambda: has_shares(brokers, EVEN), 30)
         yield brokers
     finally:
-        for process in brokers.running.values():
-            process.kill()
-            process.wait()
+        brokers.kill()
 
 
 def lasts(seconds: float) -> Callable[[], bool]:
@@ -77,7 +67,7 @@ def test_a_database_takes_no_writes_for_longer_than_a_lease(
             handles = before + [call.result() for call in others]
         assert [handle.result(timeout=60) for handle in handles] == [22] * 80
         assert fenced(brokers) == []
-        assert is_even(brokers)
+        assert has_shares(brokers, EVEN)
 
 
 def test_a_broker_that_is_started_meanwhile_is_refused_in_words(
@@ -95,7 +85,7 @@ def test_a_broker_that_is_started_meanwhile_is_refused_in_words(
             postgres.reload()
         assert "default_transaction_read_only is on. Set it to off" in brokers.log("c")
         brokers.start("c")
-        eventually(lambda: is_even(brokers), 30)
+        eventually(lambda: has_shares(brokers, EVEN), 30)
 
 
 @pytest.fixture
@@ -155,4 +145,4 @@ def are_restarted(brokers: Brokers) -> bool:
         process = brokers.running.get(name)
         if process is None or process.poll() is not None:
             brokers.start(name)
-    return is_even(brokers)
+    return has_shares(brokers, EVEN)

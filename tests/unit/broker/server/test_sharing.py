@@ -76,12 +76,13 @@ class Broker(Rig):
         super().__init__(name="a", slots=SlotMap(0, (("a", "tcp://a:1"),), ((SLOTS - 1, NOBODY),)))
         self.join(b"u", "user", kind="client", group="users")
         self.inbox = {}
+        self.logged: list[str] = []
         self.sharing = Sharing(
             cast(Store, database),
             cast(SharedEngine, database),
             self.core,
             lambda: self.now,
-            lambda *_: None,
+            lambda level, text, _: self.logged.append(f"{level}: {text}"),
             lambda: None,
         )
         database.on_change(database.holdings())
@@ -121,6 +122,23 @@ def test_a_peer_knows_of_each_slot_that_is_here() -> None:
         plan = broker.sharing._plan
         here = {slot for slot, name in enumerate(owners(known)) if name == "a"}
         assert here >= plan.mine - plan._giving.keys()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_broker_that_ends_says_whether_it_has_slots_left(answers: bool) -> None:
+    database = Database()
+    broker = Broker(database)
+    broker.go_on()
+    database.answer()
+    broker.go_on()
+    broker.sharing.leave()
+    for _ in range(30):
+        broker.go_on()
+        if answers:
+            database.answer()
+    broker.sharing.tell_what_is_left()
+    assert broker.sharing.has_left == answers
+    assert ("warning: ends with slots" in broker.logged[-1]) != answers
 
 
 def test_a_load_that_fails_stops_the_broker() -> None:
