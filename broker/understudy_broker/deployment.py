@@ -139,7 +139,8 @@ def share_of(config: BrokerConfig, store: str) -> Share | None:
     """Return the part of a broker in the store that it shares; None: it shares none."""
     if config.slots is None or not is_database(store):
         return None
-    return Share(config.name, dict(config.slots.brokers)[config.name])
+    address = dict(config.slots.brokers)[config.name]
+    return Share(config.name, address, config.deployment or None)
 
 
 def is_database(store: object) -> bool:

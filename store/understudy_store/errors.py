@@ -53,6 +53,10 @@ class StoreFencedError(StoreError):
     """Another broker has taken the store over, so this one may not write any more."""
 
 
+class StoreDatabaseError(StoreError):
+    """The database of a store refuses what is asked of it, or stays away."""
+
+
 class StoreRolledBackError(StoreError):
     """The database no longer has commits that it had acknowledged."""
 

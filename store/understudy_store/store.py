@@ -25,6 +25,7 @@ from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
     StoreClosedError,
+    StoreDatabaseError,
     StoreError,
     StoreFailedError,
     StoreFencedError,
@@ -501,10 +502,10 @@ def _advice(error: Exception) -> str:
             "Something else than this store has written to its files, or the disk is damaged. "
             "Restore them from a copy, or move them away, then start again"
         )
-    return (
-        "All that was acknowledged is safe; what was not must be asked again. Mend the cause "
-        "(a full or failing disk, most often), then start again"
-    )
+    safe = "All that was acknowledged is safe; what was not must be asked again"
+    if isinstance(error, StoreDatabaseError):
+        return f"Then start again. {safe}"
+    return f"{safe}. Mend the cause (a full or failing disk, most often), then start again"
 
 
 def open_store(url: str, opening: Opening = OPENING) -> Store:

@@ -13,6 +13,7 @@ _ATTENDED: Final = "test_attended_commits.py"
 _SHARED: Final = "test_shared.py"
 _TAKEN: Final = "test_shared_takeover.py"
 _OPENED: Final = "test_shared_openings.py"
+_UPGRADED: Final = "test_upgrades.py"
 _LOST: Final = "test_lost_connections.py"
 _STANDBYS: Final = "test_standbys.py"
 
@@ -330,6 +331,70 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         f"{_ENGINE}.pulse.Pulse._run",
         swap("while not self._closed.wait(BEAT_S)", "while not self._closed.wait(3600.0)"),
         f"{_OPENED}::test_an_opening_beats_while_it_waits",
+    ),
+    _mutant(
+        "refuses-whom-it-has-no-room-for",
+        None,
+        "a database that has no connection left is waited for at the start",
+        f"{_ENGINE}.opening.Opener._refuse_if_up",
+        swap("!= Ping.OK or means_full(message_of(error))", "!= Ping.OK"),
+        "test_advice.py::test_no_connection_left_at_the_start_is_waited_for",
+    ),
+    _mutant(
+        "every-trouble-is-an-absence",
+        None,
+        "a server that answers is not said to be away",
+        f"{_ENGINE}.connections.trouble_of",
+        swap("if PGconn.ping(conninfo.encode()) != Ping.OK:", "if True:"),
+        "test_advice.py",
+    ),
+    _mutant(
+        "migrates-under-brokers-that-live",
+        None,
+        "tables change only when no broker lives that does not know them",
+        f"{_ENGINE}.opening.Opener._in_the_way",
+        swap("self._breaks is not None", "False"),
+        _UPGRADED,
+    ),
+    _mutant(
+        "no-way-back",
+        None,
+        "an older broker opens a store to which a newer one has only added",
+        f"{_ENGINE}.schema.revision_of",
+        swap("if oldest in migrations.REVISIONS:", "if False:"),
+        _UPGRADED,
+    ),
+    _mutant(
+        "two-deployments-in-one-schema",
+        None,
+        "brokers of one store are of one deployment",
+        f"{_ENGINE}.opening.Opener._agree",
+        swap("if row is not None:", "if False:"),
+        f"{_OPENED}::test_a_broker_of_another_deployment_is_refused",
+    ),
+    _mutant(
+        "named-while-others-work",
+        None,
+        "a deployment gets no name while brokers work that know of none",
+        f"{_ENGINE}.opening.Opener._agree",
+        swap("each.joined and each.is_alive", "False"),
+        f"{_OPENED}::test_a_deployment_gets_its_name_while_no_broker_works_without_one",
+    ),
+    _mutant(
+        "read-only-is-the-end",
+        None,
+        "a database that takes no writes for a while is waited for",
+        f"{_ENGINE}.connections._LOST",
+        swap('"53300", "25006"', '"53300"'),
+        "tests/integration/sdk/test_shared_trouble.py",
+    ),
+    _mutant(
+        "standby-is-refused-beside-others",
+        None,
+        "of several servers the one that takes writes is waited for",
+        f"{_ENGINE}.opening.Opener._refuse_if_up",
+        swap("self._connector.address.has_others and is_standby(connection)", "False"),
+        _STANDBYS,
     ),
     _mutant(
         "back-as-if-it-had-stayed",

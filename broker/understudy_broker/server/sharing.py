@@ -117,13 +117,19 @@ class Sharing:
     def leave(self) -> None:
         """Give all slots to the other brokers from now on; see `has_left`."""
         if not self._plan.is_leaving:
-            self._plan.is_leaving = True
+            self._plan.leave()
             self._wake()
 
     @property
     def has_left(self) -> bool:
         """True if this broker has nothing to give away, or nobody to give it to."""
         return self._plan.is_leaving and self._gift is None and not self._plan.has_gifts
+
+    def tell_what_is_left(self) -> None:
+        """Log the slots that could not be given to others before this broker ends."""
+        if not self.has_left:
+            text = "ends with slots that it could not hand over; others take over from it"
+            self._log("warning", text, {"slots": len(self._plan.mine)})
 
     def turn(self) -> None:
         """Take the answers of the store, and do what is next. Called before each step of the core.
@@ -158,6 +164,8 @@ class Sharing:
             slots = plan.loaded()
             self._moves.admit(slots, snapshot, self._clock())
             self._log("info", "slots have come", {"slots": len(slots), "has": len(plan.mine)})
+            # Before others of these slots are given away: that map has the version of the last one.
+            self._tell()
         if self._handed is not None:
             handed, self._handed = self._handed, None
             if isinstance(handed, StoreFailedError):
@@ -183,6 +191,6 @@ class Sharing:
 
     def _tell(self) -> None:
         slots = self._plan.slot_map()
-        if slots is not None and slots != self._told:
+        if slots is not self._told and slots is not None and slots != self._told:
             self._told = slots
             self._moves.tell(slots)

@@ -48,10 +48,14 @@ class Share(NamedTuple):
         Of this broker; no other that lives has it. It decides which slots the broker is given.
     address
         Where peers reach it.
+    deployment
+        The name of what the brokers of the store are together, if this one was told it. Brokers of
+        one store do not differ in it.
     """
 
     name: str
     address: str
+    deployment: str | None = None
 
 
 class Opening(NamedTuple):

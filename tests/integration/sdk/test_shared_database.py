@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import eventually, finish, free_url, start_script
-from understudy import Context, Runtime
+from tests.integration.sdk.shared_brokers import Brokers, shares, shop
+from tests.support import eventually, finish, start_script
+from understudy import Runtime
 from understudy.cli import main
-from understudy.cli.deployment import read_placement
 from understudy_store.engines.postgres.writer import LEASE_S
 
 if TYPE_CHECKING:
@@ -37,65 +35,11 @@ with Runtime("clients", url=sys.argv[1]) as runtime:
 """
 
 
-class Brokers:
-    """Processes of brokers with one store."""
-
-    def __init__(self, store: str, logs: Path) -> None:
-        self.store = store
-        self.logs = logs
-        self.urls = {name: free_url() for name in "abc"}
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def url(self) -> str:
-        return ",".join(self.urls.values())
-
-    def start(self, *names: str) -> None:
-        for name in names:
-            command = [
-                *(sys.executable, "-m", "understudy", "broker", "--name", name),
-                *("--listen", self.urls[name], "--store", self.store),
-            ]
-            with (self.logs / f"{name}.log").open("ab") as log:
-                self.running[name] = subprocess.Popen(command, stderr=log)
-
-    def end(self, name: str, number: signal.Signals) -> None:
-        process = self.running.pop(name)
-        process.send_signal(number)
-        process.wait(20)
-
-    def log(self, name: str) -> str:
-        return (self.logs / f"{name}.log").read_text()
-
-
 @pytest.fixture
 def brokers(postgres: Cluster, tmp_path: Path) -> Iterator[Brokers]:
     brokers = Brokers(postgres.new_schema(), tmp_path)
     yield brokers
-    for process in brokers.running.values():
-        process.kill()
-        process.wait()
-
-
-def shop(url: str, name: str) -> Runtime:
-    runtime = Runtime("shop", name, url=url, connect_timeout=30)
-
-    @runtime.register
-    def double(_: Context, n: int) -> int:
-        return 2 * n
-
-    @runtime.register
-    def total(ctx: Context, n: int) -> Any:
-        numbers = yield ctx.all([ctx.rpc(double, each) for each in range(n)])
-        yield ctx.sleep(0.2)
-        there = yield ctx.rpc(double, 1).options(home=f"there-{ctx.id}")
-        return sum(numbers) + there
-
-    @runtime.register
-    def asks(ctx: Context) -> Any:
-        return (yield (yield ctx.promise().options(home=f"people-{ctx.id}")))
-
-    return runtime
+    brokers.kill()
 
 
 @pytest.fixture
@@ -103,12 +47,6 @@ def node(brokers: Brokers) -> Iterator[Runtime]:
     brokers.start("a", "b")
     with shop(brokers.url, "node") as node:
         yield node
-
-
-def shares(brokers: Brokers) -> dict[str | None, int]:
-    """Return how many slots each broker has, as a peer that has just come is told."""
-    names = read_placement(brokers.url).owners
-    return {name: names.count(name) for name in {*names}}
 
 
 def test_calls_go_on_while_brokers_join_and_leave(brokers: Brokers, node: Runtime) -> None:

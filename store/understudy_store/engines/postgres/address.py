@@ -38,11 +38,14 @@ class Address(NamedTuple):
         The name of the schema.
     name
         The same for people, without the password.
+    has_others
+        It names several servers, of which one takes writes.
     """
 
     conninfo: str
     schema: str
     name: str
+    has_others: bool
 
 
 def parse(url: str) -> Address:
@@ -78,7 +81,8 @@ def parse(url: str) -> Address:
     if re.search(r"[^0-9,]", ports) or "@" in str(given.get("dbname", "")):
         raise _unreadable()
     conninfo = make_conninfo("", **{**_DEFAULTS, **given, "client_encoding": "UTF8"})
-    return Address(conninfo, schema, _name(given, schema))
+    has_others = "," in str(given.get("host", "") or "")
+    return Address(conninfo, schema, _name(given, schema), has_others)
 
 
 def _unreadable() -> StoreAddressError:

@@ -56,6 +56,11 @@ def check_server(connection: Connection, name: str, tell: Callable[[str], object
         )
 
 
+def is_standby(connection: Connection) -> bool:
+    """Return whether a server follows another one, which takes the writes."""
+    return connection.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
 def _check_settings(name: str, isolation: str, commit: str, fsync: str, encoding: str) -> None:
     if isolation != "read committed":
         raise StoreError(

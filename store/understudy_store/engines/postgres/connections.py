@@ -16,10 +16,13 @@ from threading import Event, Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from understudy_store.engines.base import Opening
+from understudy_store.engines.postgres import advice
 from understudy_store.engines.postgres.address import Address
-from understudy_store.errors import StoreError
+from understudy_store.errors import StoreDatabaseError
 
 # The driver logs what it cannot undo over a lost connection, which nobody needs to know. Without a
 # handler this would go to the standard error, between the lines of the broker's log.
@@ -39,8 +42,9 @@ PAUSE_MAX_S: Final = 1.0
 TELL_S: Final = 30.0
 #: Two transactions were in each other's way, and the server has undone one: it is done again.
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
-#: The session is gone, or the server takes none at the moment.
-_LOST: Final = ("08", "57P", "53300")
+#: The session is gone, or the server takes none at the moment. Or it takes no writes any more: then
+#: a new session finds the server that does, and waits until there is one.
+_LOST: Final = ("08", "57P", "53300", "25006")
 #: What the engine relies on, whatever the defaults of the role and the database are. Statements
 #: find their rows by a key or in the order of an index. But the plan of a prepared one is made
 #: once, maybe while the table is so small that reading all of it is quicker, and then kept.
@@ -50,12 +54,8 @@ _SETTINGS: Final = (
     "set idle_session_timeout = 0; "
     "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off"
 )
-_ADVICE: Final = {
-    "25006": "The server takes no writes: it is a standby now, or was made read only. Name all "
-    "hosts in the store's URL, so that the one that takes writes is found",
-    "42501": "Give the role of the store the right to do this",
-    "53100": "Make room on the disk of the database",
-}
+#: what keeps a database from being used, and what to do, if it does not answer
+_AWAY: Final = ("been away", advice.AWAY)
 
 
 class Connector:
@@ -122,27 +122,30 @@ class Connector:
         now = time.monotonic()
         with self._lock:
             if now - since >= patience_s or (self._until is not None and now >= self._until):
-                raise StoreError(
-                    f"the database {self.address.name} has been away for {now - since:.0f} s: "
-                    f"{message_of(error)}"
-                )
+                raise StoreDatabaseError(self._said(now - since, error, advises=True))
             self._away_since = min(since, self._away_since or since)
             # The first attempts often succeed, as when one session was ended.
-            text = None
-            if now - since >= PAUSE_MAX_S and (
+            is_told = now - since >= PAUSE_MAX_S and (
                 self._told_at is None or now - self._told_at >= TELL_S
-            ):
+            )
+            if is_told:
                 self._told_at = now
-                text = (
-                    f"the database {self.address.name} has been away for {now - since:.0f} s: "
-                    f"{message_of(error)}. Commits wait for it up to {PATIENCE_S:.0f} s"
-                )
-        if text is not None:
-            self._tell(text)
+        if is_told:
+            said = self._said(now - since, error)
+            self._tell(f"{said}. Commits wait for it up to {PATIENCE_S:.0f} s")
         if self._stopped.is_set():
             time.sleep(pause_s)
         else:
             self._stopped.wait(pause_s)
+
+    def _said(self, away_s: float, error: psycopg.Error, *, advises: bool = False) -> str:
+        """Return for how long which trouble has lasted, and why; and perhaps what to do."""
+        # At the end nobody waits for one more answer.
+        is_asked = not self._stopped.is_set()
+        trouble, what = trouble_of(self.address.conninfo, error) if is_asked else _AWAY
+        text = f"the database {self.address.name} has {trouble} for {away_s:.0f} s"
+        more = f". {what}" if advises else ""
+        return f"{text}: {message_of(error)}{more}"
 
     def is_back(self) -> None:
         """Note that a call has got through after it had waited."""
@@ -228,17 +231,38 @@ class Link:
 
 
 def means_lost(error: psycopg.Error) -> bool:
-    """Return whether an error says that a connection is gone, or could not be made."""
+    """Return whether an error says that a connection is gone or of no use, or could not be made."""
     if error.sqlstate is None:  # the driver's own words; others are about values, for example
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return error.sqlstate.startswith(_LOST)
 
 
-def plain(error: psycopg.Error) -> StoreError:
+def trouble_of(conninfo: str, error: psycopg.Error) -> tuple[str, str]:
+    """Return what keeps a database from being used, after "has", and what to do about it.
+
+    It asks the server, because libpq does not say why a connection could not be made.
+    """
+    if error.sqlstate is not None and not means_lost(error):
+        return "refused this", advice.advice_for(error.sqlstate)
+    if PGconn.ping(conninfo.encode()) != Ping.OK:
+        return _AWAY
+    if advice.means_full(message_of(error)):
+        return "had no connection left", advice.FULL
+    # Without the wish for one that accepts writes: is it there, then, as a standby?
+    anyhow = make_conninfo(conninfo, target_session_attrs="any")
+    try:
+        with psycopg.connect(anyhow, autocommit=True) as connection:
+            row = connection.execute("show transaction_read_only").fetchone()
+    except psycopg.Error:
+        return "refused connections", advice.REFUSED
+    return ("taken no writes", advice.READ_ONLY) if row == ("on",) else _AWAY
+
+
+def plain(error: psycopg.Error) -> StoreDatabaseError:
     """Return the server's words, and what to do; nothing of the statement and its values."""
-    advice = _ADVICE.get(error.sqlstate or "", "")
     code = f" ({error.sqlstate})" if error.sqlstate else ""
-    return StoreError(f"the database: {message_of(error)}{code}{'. ' if advice else ''}{advice}")
+    what = advice.advice_for(error.sqlstate)
+    return StoreDatabaseError(f"the database: {message_of(error)}{code}. {what}")
 
 
 def message_of(error: psycopg.Error) -> str:

@@ -23,7 +23,8 @@ from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from understudy_store.engines.base import Opening
-from understudy_store.engines.postgres.checks import check_server
+from understudy_store.engines.postgres.advice import REFUSED, means_full
+from understudy_store.engines.postgres.checks import check_server, is_standby
 from understudy_store.engines.postgres.connections import (
     TELL_S,
     Connection,
@@ -31,6 +32,7 @@ from understudy_store.engines.postgres.connections import (
     means_lost,
     message_of,
     plain,
+    trouble_of,
 )
 from understudy_store.engines.postgres.pulse import Pulse
 from understudy_store.engines.postgres.schema import (
@@ -133,6 +135,8 @@ class Opener:
         self._share = opening.share
         self._name = connector.address.name
         self._schema = connector.address.schema
+        #: the revision of a store whose migration ends what brokers of that revision can do
+        self._breaks: str | None = None
         #: the writer of an attempt whose connection was lost
         self._left_behind: Writer | None = None
 
@@ -193,16 +197,21 @@ class Opener:
                 now = time.monotonic()
                 if told is None or now - told >= TELL_S:
                     told = now
+                    _, what = trouble_of(self._connector.address.conninfo, error)
                     self._opening.tell(
                         f"waiting for the database {self._name} for {now - began:.0f} s already: "
-                        f"{message_of(error)}"
+                        f"{message_of(error)}. {what}"
                     )
             self._pause("the database could not be reached")
 
     def _refuse_if_up(self, error: psycopg.OperationalError) -> None:
-        """Raise if a server answers and does not want us: waiting would change nothing."""
+        """Raise if a server answers and does not want us: waiting would change nothing.
+
+        One that has too many connections at the moment is waited for, and of several servers the
+        one that takes writes: after a failure of the primary, a standby becomes that.
+        """
         conninfo = self._connector.address.conninfo
-        if PGconn.ping(conninfo.encode()) != Ping.OK:
+        if PGconn.ping(conninfo.encode()) != Ping.OK or means_full(message_of(error)):
             return
         # Without the wish for one that accepts writes: is it there, then, as a standby?
         anyhow = make_conninfo(conninfo, target_session_attrs="any")
@@ -210,11 +219,11 @@ class Opener:
             connection = psycopg.connect(anyhow, autocommit=True)
         except psycopg.OperationalError:
             raise StoreAccessError(
-                f"the database {self._name} cannot be used: {message_of(error)}. Check user, "
-                "password and database in the store's URL, and pg_hba.conf on the server"
+                f"the database {self._name} cannot be used: {message_of(error)}. {REFUSED}"
             ) from None
         with connection:
-            check_server(connection, self._name, self._opening.tell)
+            if not (self._connector.address.has_others and is_standby(connection)):
+                check_server(connection, self._name, self._opening.tell)
         # It accepts writes by now, so the next attempt will do.
 
     def _begin(self, core: CoreConnection) -> Writer:
@@ -275,7 +284,7 @@ class Opener:
         while not self._took_over(core, writer):
             alive = self._alive(core, writer)
             if alive and time.monotonic() - began >= LIVE_S:
-                raise StoreLockedError(f"the store {self._name} {alive.refusal}")
+                raise self._refused(core, writer, alive)
             if alive and not told:
                 told = True
                 self._opening.tell(
@@ -284,10 +293,24 @@ class Opener:
                 )
             self._pause("another broker has it open")
 
+    def _refused(self, core: CoreConnection, writer: Writer, alive: _Other) -> StoreLockedError:
+        """Return the error of an opening that has waited in vain for brokers that live."""
+        if self._breaks is None or alive.address is None:
+            return StoreLockedError(f"the store {self._name} {alive.refusal}")
+        with core.begin():
+            others = self._others(_driver_of(core), writer)
+        living = sorted(other.shown for other in others if other.joined and other.is_alive)
+        return StoreLockedError(
+            f"the store {self._name} has schema {self._breaks} and brokers that work with it: "
+            f"{', '.join(living)}. This understudy brings it to schema {migrations.HEAD}, which "
+            "they do not know: stop all of them, and start only newer ones from then on"
+        )
+
     def _alive(self, core: CoreConnection, writer: Writer) -> _Other | None:
         """Return a broker that lives and is in the way; else end what the dead may have open."""
         with core.begin():
             connection = _driver_of(core)
+            self._revision(core)
             others = self._others(connection, writer)
             for other in self._in_the_way(others, writer):
                 if other.is_alive:
@@ -310,7 +333,12 @@ class Opener:
             other
             for other in others
             if (other.joined or (other.id < writer.id and not other.is_alive))
-            and (share is None or other.address is None or other.name == share.name)
+            and (
+                share is None
+                or other.address is None
+                or other.name == share.name
+                or self._breaks is not None
+            )
         ]
 
     def _end_sessions(self, connection: Connection, writers: Sequence[int]) -> None:
@@ -340,6 +368,7 @@ class Opener:
             if connection.execute(texts.unfenced, keys).fetchone() is None:
                 raise fenced_error(writer)
             lock(core, self._schema)
+            self._revision(core)
             self._refuse_if_shared(connection)
             before = self._in_the_way(self._others(connection, writer), writer)
             ids = [other.id for other in before]
@@ -347,7 +376,9 @@ class Opener:
             if self._in_the_way(self._others(connection, writer), writer):
                 transaction.rollback()  # one of them lives after all
                 return False
-            self._migrate(core, writer)
+            if not is_current(self._revision(core)):
+                migrate(core)
+            self._agree(connection, writer)
             bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])
             connection.execute(texts.join, {**keys, **shown_as(self._share)})
             if self._share is not None:
@@ -359,27 +390,47 @@ class Opener:
             connection.execute(texts.beat, keys)
         return True
 
-    def _migrate(self, core: CoreConnection, writer: Writer) -> None:
-        """Bring the tables up to date, unless brokers that live know only the older ones.
+    def _agree(self, connection: Connection, writer: Writer) -> None:
+        """Refuse a broker of another deployment; the first one that has a name for it gives it.
 
         Raises
         ------
-        StoreLockedError
-            There are such brokers.
+        StoreSharedError
+            The store has another name, or brokers that live have none.
+        """
+        wanted = None if self._share is None else self._share.deployment
+        if wanted is None:
+            return
+        row = connection.execute(self._statements.deployment).fetchone()
+        if row == (wanted,):
+            return
+        text = (
+            "check the store's URL, because another deployment needs a schema of its own, by "
+            "'?schema=NAME' at the end of it"
+        )
+        if row is not None:
+            raise StoreSharedError(
+                f"the store {self._name} is that of the deployment {row[0]!r}, and this broker is "
+                f"one of {wanted!r}: {text}; or give all brokers the same deployment"
+            )
+        others = self._others(connection, writer)
+        if names := sorted(each.name for each in others if each.joined and each.is_alive):
+            raise StoreSharedError(
+                f"the store {self._name} has brokers that were given no deployment "
+                f"({', '.join(map(repr, names))}), and this broker is one of {wanted!r}: {text}; "
+                "or stop those, and start them again with the same deployment"
+            )
+        connection.execute(self._statements.name_deployment, {"deployment": wanted})
+
+    def _revision(self, core: CoreConnection) -> str:
+        """Return the revision of the store, and note whether its brokers can go on beside this one.
+
+        Another opening may have migrated it since the last look.
         """
         revision = revision_of(core, self._schema, self._name)
         assert revision is not None
-        if is_current(revision):
-            return
-        others = self._others(_driver_of(core), writer)
-        joined = sorted(other.name for other in others if other.joined)
-        if joined and not is_additive(revision):
-            raise StoreLockedError(
-                f"the store {self._name} has schema {revision} and brokers that work with it: "
-                f"{', '.join(map(repr, joined))}. This understudy brings it to schema "
-                f"{migrations.HEAD}, which they do not know: stop all of them first"
-            )
-        migrate(core)
+        self._breaks = None if is_current(revision) or is_additive(revision) else revision
+        return revision
 
     # ---- helpers --------------------------------------------------------------------------------
 

@@ -123,7 +123,13 @@ class Statements:
             f"from {s}.writer w left join {s}.pulse p on p.writer = w.id "
             "where w.id <> %(writer)s and not w.fenced order by w.id desc"
         )
-        self.identity = f"select value from {s}.meta where key = 'store'"
+        self.identity = (
+            f"select value from {s}.meta where key in ('deployment', 'store') order by key limit 1"
+        )
+        self.deployment = f"select value from {s}.meta where key = 'deployment'"
+        self.name_deployment = (
+            f"insert into {s}.meta (key, value) values ('deployment', %(deployment)s)"
+        )
         self.is_shared = f"select 1 from {s}.meta where key = 'shared'"
         self.mark_shared = (
             f"insert into {s}.meta (key, value) values ('shared', '1') on conflict do nothing"

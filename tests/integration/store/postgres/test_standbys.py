@@ -14,6 +14,8 @@ from tests.cluster import Cluster, find_programs
 from tests.integration.store.postgres_world import grow_old, ids_of, insert, opened
 from tests.support import eventually
 from understudy_store.engines.base import Opening
+from understudy_store.engines.postgres.advice import READ_ONLY
+from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.errors import StoreAccessError, StoreError, StoreRolledBackError
 
 pytestmark = pytest.mark.usefixtures("idle")
@@ -80,6 +82,27 @@ def test_a_synchronous_standby_takes_over_without_a_loss(
     again = opened(url)
     assert len(ids_of(again)) == 21
     again.close()
+
+
+def test_of_several_servers_the_one_that_takes_writes_is_waited_for(
+    pair: tuple[Cluster, Cluster],
+) -> None:
+    """A broker may be started after the primary has failed, and before the standby is promoted."""
+    primary, standby = pair
+    url = url_of(primary, standby)
+    opened(url).close()
+    eventually(lambda: has(standby, url, 0))
+    primary.stop(signal.SIGQUIT)
+    told: list[str] = []
+    made: list[PostgresEngine] = []
+    thread = threading.Thread(target=lambda: made.append(opened(url, Opening(tell=told.append))))
+    thread.start()
+    eventually(lambda: any("waiting for the database" in text for text in told))
+    assert any(READ_ONLY in text for text in told)
+    standby.promote()
+    thread.join(30)
+    insert(made[0], "a")
+    made[0].close()
 
 
 def test_a_standby_that_lacks_commits_is_noticed(pair: tuple[Cluster, Cluster]) -> None:
