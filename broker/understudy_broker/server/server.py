@@ -64,8 +64,10 @@ RETRY_FULL_S: Final = 0.02
 #: The longest pause. It bounds how late schedules follow a wall clock that is set, and what a
 #: mistake about `due_at` could cost.
 PAUSE_MAX_S: Final = 10.0
-#: how long a stop in order may take to commit what was performed
+#: how long a stop in order may take to commit what was performed, from the request on
 STOP_S: Final = 10.0
+#: the same, at least, once this broker has tried to give its slots away
+STOP_AT_LEAST_S: Final = 1.0
 
 
 class Server:
@@ -93,6 +95,8 @@ class Server:
         self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
         self._leave_until = math.inf
+        #: when a stop in order ends at the latest; infinite, if nothing asks for time before it
+        self._stop_until = math.inf
         self._commits = GroupCommit(
             store, self._core, self._wake, attended=transport.waits_for_descriptors
         )
@@ -126,6 +130,7 @@ class Server:
         if self._sharing is not None:
             self._sharing.leave()
             self._leave_until = trio.current_time() + LEAVE_S
+            self._stop_until = trio.current_time() + STOP_S
         self._transport.wake()
 
     @property
@@ -275,7 +280,10 @@ class Server:
 
     async def stop(self) -> None:
         """Commit what was performed, and tell the peers that this broker leaves."""
-        with trio.move_on_after(STOP_S, shield=True):
+        now = trio.current_time()
+        until = max(min(self._stop_until, now + STOP_S), now + STOP_AT_LEAST_S)
+        with trio.move_on_at(until) as scope:
+            scope.shield = True
             while self._commits.batch is not None or self._core.looking_up:
                 if self._commits.result is None and self._lookup_result is None:
                     await self._transport.wait(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,17 +90,18 @@ def test_a_broker_that_is_started_meanwhile_is_refused_in_words(
 
 
 @pytest.fixture
-def small(postgres: Cluster, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def small(postgres: Cluster) -> Iterator[tuple[str, Path]]:
     """The URL of a store in a database that is on a small disk, and the folder of that disk."""
-    disk = tmp_path / "disk"
+    # The server is another user, if root runs the tests, and may not enter their own folders.
+    top = Path(tempfile.mkdtemp(prefix="understudy-disk-"))
+    top.chmod(0o755)
+    disk = top / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
     options = ["-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", str(disk)]
     if mount is None or subprocess.run([mount, *options], capture_output=True).returncode:
+        shutil.rmtree(top)
         pytest.skip("a file system of its own cannot be mounted here")
-    # The server is another user, if root runs the tests.
-    for folder in tmp_path, *tmp_path.parents[:2]:
-        folder.chmod(0o755)
     place = disk / "tables"
     place.mkdir(0o700)
     shutil.chown(place, postgres.data.owner())
@@ -112,6 +114,7 @@ def small(postgres: Cluster, tmp_path: Path) -> Iterator[tuple[str, Path]]:
             admin.execute(f"drop database {name} (force)".encode())
             admin.execute("drop tablespace small")
             subprocess.run(["umount", "--lazy", str(disk)], check=True)
+            shutil.rmtree(top)
 
 
 def test_the_disk_of_the_database_is_full(small: tuple[str, Path], tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_an_empty_schema_that_was_made_for_the_store(postgres: Cluster, url: str
 def test_a_store_of_a_newer_understudy(url: str) -> None:
     opened(url).close()
     rows(url, "update alembic_version set version_num = '9999' returning 1")
+    rows(url, "update meta set value = '9998' where key = 'oldest' returning 1")
     with pytest.raises(StoreVersionError, match="has schema 9999"):
         opened(url)
 

@@ -36,6 +36,9 @@ class Database:
         self.load: Callable[[SlotsResult], None] | None = None
         self.gift: tuple[Mapping[int, int], Callable[[HandOverResult], None]] | None = None
 
+    def numbers(self) -> dict[str, int]:
+        return {}
+
     def holdings(self) -> Holdings:
         return Holdings(self.version, BROKERS, tuple(self.slots))
 
