@@ -1,15 +1,19 @@
-"""Commits as a broker's loop makes them: no thread waits for them, where the engine allows it."""
+"""Finds and commits as a broker's loop makes them: no thread waits, where the engine allows it."""
 
 from __future__ import annotations
 
 import select
+from collections.abc import Collection
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, TypeVar
 
 from understudy_store.changes import Changes
-from understudy_store.engines.remote import BegunCommit, RemoteEngine
+from understudy_store.engines.remote import Begun, RemoteEngine
 from understudy_store.errors import StoreFailedError
+from understudy_store.records import Row
 from understudy_store.store import CommitResult, Store
+
+T = TypeVar("T")
 
 #: seconds after which a commit is stuck
 LIMIT_S: Final = 120.0
@@ -24,9 +28,9 @@ def commit_in_a_loop(store: Store, changes: Changes) -> None:
     """
     results: SimpleQueue[CommitResult] = SimpleQueue()
     result = store.commit(changes, [], results.put, attended=True)
-    while result is None and store.descriptor is not None:
-        _wait_for(store.descriptor)
-        result = store.advance()
+    while result is None and (descriptor := store.attended_commit.descriptor) is not None:
+        _wait_for(descriptor)
+        result = store.attended_commit.advance()
     if result is None:
         result = results.get(timeout=LIMIT_S)
     if isinstance(result, StoreFailedError):
@@ -47,17 +51,30 @@ def commit_attended(engine: RemoteEngine, changes: Changes, epoch: int) -> None:
         attend(begun)
 
 
-def attend(begun: BegunCommit) -> None:
-    """Wait for a commit that was begun.
+def attend(begun: Begun[T]) -> T:
+    """Wait for what was begun, and return the answer.
 
     Raises
     ------
     StoreError
     """
-    while (written := begun.advance()) is False:
+    while (done := begun.advance()) is False:
         _wait_for(begun.descriptor)
-    if written is None:
-        begun.complete()
+    return begun.result if done else begun.complete()
+
+
+def find_attended(engine: RemoteEngine, ids: Collection[str]) -> list[Row]:
+    """Find as the loop of a broker does.
+
+    Raises
+    ------
+    StoreError
+    """
+    known = engine.find_known(ids)
+    if known is not None:
+        return known
+    begun = engine.begin_find(ids)
+    return engine.find(ids) if begun is None else attend(begun)
 
 
 def _wait_for(descriptor: int) -> None:

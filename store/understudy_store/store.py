@@ -3,7 +3,7 @@
 `Store.lookup` and `Store.commit` answer at once where the engine is on this machine and little is
 asked, and later from a thread of their own where it is not. The caller has one way to ask and one
 way to take the answer; which of the two happens is decided here alone. A caller that can wait for a
-descriptor saves small commits to a distant engine the thread (`Store.descriptor`).
+descriptor needs no thread for a small question to a distant engine (`Attended`).
 
 Fail-stop (semantics: Ours, on top; design: the hot path): after a commit has failed, what is on the
 disk is unknown, so nothing after it is written or reported as done. The owner ends, and starts
@@ -17,10 +17,11 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, TypeAlias, TypeVar
 
+from understudy_store.attended import Attended
 from understudy_store.changes import Changes, Snapshot, within
 from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Engine, Opening, Read
-from understudy_store.engines.remote import BegunCommit, RemoteEngine
+from understudy_store.engines.remote import Begun, RemoteEngine
 from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
@@ -77,10 +78,9 @@ class Store:
         self._epoch = self.snapshot.epoch
         #: None: the engine waits by itself
         self._remote: RemoteEngine | None = engine if isinstance(engine, RemoteEngine) else None
-        #: the commit that the caller attends to; None: there is none
-        self._begun: BegunCommit | None = None
-        #: told its result, if a thread has to complete it
-        self._on_attended: Callable[[CommitResult], None] = _ignore
+        #: what the caller's loop attends to, where it said so
+        self.attended_lookup: Attended[list[Row]] = Attended(self._complete_lookup)
+        self.attended_commit: Attended[list[Reply]] = Attended(self._complete_commit)
         #: one commit at a time, whichever thread does it
         self._engine_lock = Lock()
         self._failure: StoreFailedError | None = None
@@ -123,7 +123,11 @@ class Store:
     # ---- asking ---------------------------------------------------------------------------------
 
     def lookup(
-        self, ids: Collection[str], on_done: Callable[[LookupResult], None]
+        self,
+        ids: Collection[str],
+        on_done: Callable[[LookupResult], None],
+        *,
+        attended: bool = False,
     ) -> LookupResult | None:
         """Find the rows of `ids` as last committed, not projected; unknown ids have none.
 
@@ -135,6 +139,10 @@ class Store:
             Called once, with the answer, if this returns None: on a thread of the store, possibly
             before this has returned. It must be quick and must not raise; usually it wakes the
             caller's loop. Answers come in the order of these calls.
+        attended
+            The caller looks at `attended_lookup` after this call, and looks up nothing more before
+            it has the answer. If there is a descriptor, its `advance` gives the answer, or
+            `on_done` does.
 
         Returns
         -------
@@ -148,17 +156,20 @@ class Store:
         self._check_open()
         if self._reader is None:
             return self._find(ids)
-        if self._remote is not None and self._failure is None:
-            known = self._remote.find_known(ids)
+        if (remote := self._remote) is not None and self._failure is None:
+            known = remote.find_known(ids)
             if known is not None:
                 return known
-
-        def job() -> Callable[[], None]:
-            found = self._find(ids)
-            return lambda: on_done(found)
-
-        self._reader.put(job)
+            if attended and self.attended_lookup.attend(remote.begin_find(ids), on_done):
+                return None
+        self._reader.put(_job(lambda: self._find(ids), on_done))
         return None
+
+    def _complete_lookup(
+        self, begun: Begun[list[Row]], on_done: Callable[[LookupResult], None]
+    ) -> None:
+        assert self._reader is not None, "no engine that is remote is inline"
+        self._reader.put(_job(lambda: self._unless_failed(begun.complete), on_done))
 
     def commit(
         self,
@@ -181,9 +192,7 @@ class Store:
             before this has returned. It must be quick and must not raise: a commit that cannot be
             reported is the last one.
         attended
-            The caller looks at `descriptor` after this call, and asks for nothing more to be
-            committed before it has the result. If there is a descriptor, `advance` gives the
-            result, or `on_done` does.
+            As for `lookup`, with `attended_commit`.
 
         Returns
         -------
@@ -206,55 +215,19 @@ class Store:
                     return self._commit(changes, reads)
             if attended and self._begin(changes, on_done):
                 return None
-        self._enqueue(changes, reads, on_done)
+        self._enqueue(lambda: self._commit(changes, reads), on_done)
         return None
 
     def _begin(self, changes: Changes, on_done: Callable[[CommitResult], None]) -> bool:
         """Begin a commit that the caller attends to, if that is possible."""
         if self._remote is None or self._failure is not None or not changes:
             return False
-        self._begun = self._remote.begin(changes, self._epoch)
-        self._on_attended = on_done
-        return self._begun is not None
+        return self.attended_commit.attend(self._remote.begin(changes, self._epoch), on_done)
 
-    @property
-    def descriptor(self) -> int | None:
-        """When it becomes readable, `advance` is to be called; None: no commit is attended to."""
-        return None if self._begun is None else self._begun.descriptor
-
-    def advance(self) -> CommitResult | None:
-        """Look at the commit that `descriptor` is about, without waiting. There must be one.
-
-        Returns
-        -------
-        The result, as that of `commit`; None, if it is not there yet. If something has come
-        between, the writer thread completes the commit and calls `on_done`.
-        """
-        assert self._begun is not None
-        written = self._begun.advance()
-        if written is None:
-            self._leave_to_writer()
-        if not written:
-            return None
-        self._begun = None
-        return []
-
-    def _leave_to_writer(self) -> None:
-        """Have the writer thread complete the commit that is attended to, if there is one."""
-        (begun, self._begun), on_done = (self._begun, None), self._on_attended
-        if begun is None:
-            return
-
-        def complete() -> list[Reply]:
-            begun.complete()
-            return []
-
-        def job() -> Callable[[], None]:
-            with self._engine_lock:
-                result = self._unless_failed(complete)
-            return lambda: self._report(result, on_done)
-
-        self._writer.put(job)
+    def _complete_commit(
+        self, begun: Begun[list[Reply]], on_done: Callable[[CommitResult], None]
+    ) -> None:
+        self._enqueue(lambda: self._unless_failed(begun.complete), on_done)
 
     def load_slots(self, slots: Collection[int], on_done: Callable[[SlotsResult], None]) -> None:
         """Load what a machine needs to go on with slots that this broker has by the holdings.
@@ -275,11 +248,8 @@ class Store:
         assert share is not None, "this store has all slots"
         assert reader is not None, "no engine that is shared is inline"
 
-        def job() -> Callable[[], None]:
-            loaded = self._unless_failed(lambda: share.load_slots(slots))
-            return lambda: on_done(loaded)
-
-        reader.put(job)
+        self.attended_lookup.leave()
+        reader.put(_job(lambda: self._unless_failed(lambda: share.load_slots(slots)), on_done))
 
     def hand_over(
         self,
@@ -307,14 +277,10 @@ class Store:
         self._check_open()
         share = self.share
         assert share is not None, "this store has all slots"
-        self._leave_to_writer()
-
-        def job() -> Callable[[], None]:
-            with self._engine_lock:
-                result = self._unless_failed(lambda: share.hand_over(slots, leaving=leaving))
-            return lambda: self._report(result, on_done)
-
-        self._writer.put(job)
+        self.attended_commit.leave()
+        self._enqueue(
+            lambda: self._unless_failed(lambda: share.hand_over(slots, leaving=leaving)), on_done
+        )
 
     def find(self, ids: Collection[str]) -> list[Row]:
         """Look up on the calling thread, which waits: for programs without a loop.
@@ -365,7 +331,8 @@ class Store:
         """Do all that is queued, then give the engine back. A second call does nothing."""
         self._closed = True
         self._engine.stop_waiting()
-        self._leave_to_writer()
+        self.attended_commit.leave()
+        self.attended_lookup.leave()
         self._writer.stop()
         if self._reader is not None:
             self._reader.stop()
@@ -389,15 +356,14 @@ class Store:
         except Exception as error:
             return self._fail(error)
 
-    def _enqueue(
-        self, changes: Changes, reads: Sequence[Read], on_done: Callable[[CommitResult], None]
-    ) -> None:
-        def job() -> Callable[[], None]:
-            with self._engine_lock:
-                result = self._commit(changes, reads)
-            return lambda: self._report(result, on_done)
+    def _enqueue(self, write: Callable[[], _T], on_done: Callable[[_T], None]) -> None:
+        """Have the writer thread write, and then report."""
 
-        self._writer.put(job)
+        def locked() -> _T:
+            with self._engine_lock:
+                return write()
+
+        self._writer.put(_job(locked, lambda result: self._report(result, on_done)))
 
     def _report(self, result: _T, on_done: Callable[[_T], None]) -> None:
         try:
@@ -422,10 +388,6 @@ class Store:
             )
             self._failure.__cause__ = error
         return self._failure
-
-
-def _ignore(_: CommitResult) -> None:
-    """Do nothing."""
 
 
 class _Worker:
@@ -467,6 +429,16 @@ class _Worker:
             report = job()
             self._done_count += 1
             report()
+
+
+def _job(work: Callable[[], _T], report: Callable[[_T], None]) -> Callable[[], Callable[[], None]]:
+    """Return a job for a worker: it works, and returns what reports it."""
+
+    def job() -> Callable[[], None]:
+        result = work()
+        return lambda: report(result)
+
+    return job
 
 
 def _or_raise(result: list[_T] | StoreFailedError) -> list[_T]:

@@ -418,8 +418,8 @@ _ADDRESSES: Final = (
         "polls-while-the-store-looks-up",
         None,
         "the loop does not poll while a thread of the store is about to wake it",
-        "understudy_broker.server.server.Server._turn",
-        swap("may_poll = not self._core.looking_up", "may_poll = True"),
+        "understudy_broker.server.server.Server._pause",
+        swap("lookup is not None or not self._core.looking_up", "True"),
         "server/test_pauses.py",
     ),
     _mutant(

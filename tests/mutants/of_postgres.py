@@ -9,7 +9,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/integration/store/postgres").mutant
 _ENGINE: Final = "understudy_store.engines.postgres"
 _FENCE: Final = "test_fence.py"
-_ATTENDED: Final = "test_attended_commits.py"
+_ATTENDED: Final = "test_attended.py"
 _SHARED: Final = "test_shared.py"
 _TAKEN: Final = "test_shared_takeover.py"
 _OPENED: Final = "test_shared_openings.py"
@@ -93,7 +93,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "told-before-the-commit",
         None,
         "a commit is reported once the server has committed, not once its statement has a result",
-        f"{_ENGINE}.prepared_commit.PreparedCommit.advance",
+        f"{_ENGINE}.prepared.Prepared.advance",
         swap("self._results.append(result)", "self._results.append(result)\nreturn True"),
         f"{_ATTENDED}::test_a_commit_that_fails_after_its_statement_does_not_count",
     ),
@@ -101,8 +101,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "sent-twice",
         None,
         "who completes a commit first waits for what was sent already",
-        f"{_ENGINE}.prepared_commit.PreparedCommit.run",
-        swap("if not self._is_under_way:", "if True:"),
+        f"{_ENGINE}.log.PostgresLog.append",
+        swap("if not self._commit.is_under_way:", "if True:"),
         f"{_ATTENDED}::test_what_the_wire_does_not_take_at_once_is_sent_by_who_can_wait",
     ),
     _mutant(

@@ -134,8 +134,8 @@ _FOLLOWING: Final = (
         "a find sees a commit whole or not at all",
         "understudy_store.engines.journaled.view.View.find",
         swap(
-            "not rest or len(elsewhere) == len(wanted) or writes == self._table_writes",
-            "writes >= 0",
+            "not rest or len(elsewhere) == len(wanted) or look.writes == self._table_writes",
+            "look.writes >= 0",
         ),
         f"{_FOLLOWER}::test_a_find_sees_no_half_of_what_is_written_meanwhile",
     ),

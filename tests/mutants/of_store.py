@@ -18,7 +18,7 @@ _PACKED: Final = "machine/test_packed.py"
 _SEARCHES: Final = "engines/test_searches.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
 _LOCKS: Final = "tests/integration/store/test_locks.py"
-_ATTENDED: Final = "test_attended_commits.py"
+_ATTENDED: Final = "test_attended.py"
 _WRITER: Final = "tests/integration/store/test_writer.py"
 
 _BATCHES_AND_RESTARTS: Final = (
@@ -291,16 +291,24 @@ _ENGINES: Final = (
         None,
         "a store that closes does all that it was asked for",
         "understudy_store.store.Store.close",
-        drop("self._leave_to_writer()"),
+        drop("self.attended_commit.leave()"),
         f"{_ATTENDED}::test_close_completes_it",
+    ),
+    _mutant(
+        "closed-in-the-middle-of-a-lookup",
+        None,
+        "a store that closes answers all that it was asked",
+        "understudy_store.store.Store.close",
+        drop("self.attended_lookup.leave()"),
+        f"{_ATTENDED}::test_close_completes_a_lookup",
     ),
     _mutant(
         "handed-over-in-front-of-a-commit",
         None,
         "slots are handed over after all commits to them, also if one of these is cut",
         "understudy_store.store.Store.hand_over",
-        drop("self._leave_to_writer()"),
-        "tests/integration/store/postgres/test_attended_commits.py"
+        drop("self.attended_commit.leave()"),
+        "tests/integration/store/postgres/test_attended.py"
         "::test_slots_are_handed_over_after_a_commit_that_is_cut_meanwhile",
     ),
     _mutant(

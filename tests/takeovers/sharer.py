@@ -26,7 +26,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from tests.attending import commit_attended
+from tests.attending import commit_attended, find_attended
 from tests.unit.store.samples import row, settled
 from understudy_store.changes import Changes
 from understudy_store.engines.base import Opening, Share
@@ -191,8 +191,8 @@ class Sharer:
         )
         self.say(f"c {time.monotonic():.6f} {told}")
         self._heads.update(zip(chosen, made, strict=True))
-        if self._random.random() < 0.05:
-            assert self._engine.find([made[0].promise.id, f"{HOMES[chosen[0]]}.x"])
+        if self._random.random() < 0.1:
+            assert find_attended(self._engine, [made[0].promise.id, f"{HOMES[chosen[0]]}.x"])
         return True
 
     def _following(self) -> int | None:

@@ -12,9 +12,10 @@ at once.
 
 **Where it is done.** `Store.commit` does a small commit on the loop's own thread, because that is
 over before another thread could have been woken. Where the store is behind a network, a small
-commit is sent, and the loop's pauses end when there is an answer at `descriptor`. A larger one is
-done by the store's writer thread, which leaves its result here and wakes the loop. In both cases
-the loop goes on receiving and performing, and calls `take_result` once there is a result.
+commit is sent, and the loop's pauses end when there is an answer (`Store.attended_commit`). A
+larger one is done by the store's writer thread, which leaves its result here and wakes the loop. In
+both cases the loop goes on receiving and performing, and calls `take_result` once there is a
+result.
 
 **Order.** Batches are committed in the order in which the core made them, and each holds its
 changes and the messages that tell of them. The reads of a batch are answered after its changes and
@@ -100,15 +101,11 @@ class GroupCommit:
         result = self._store.commit(batch.changes, reads, self._on_done, attended=self._attended)
         return None if result is None else self._finish(result)
 
-    @property
-    def descriptor(self) -> int | None:
-        """Readable when `advance` may have news of the batch; None: nothing is to be waited for."""
-        return self._store.descriptor
-
     def advance(self) -> None:
-        """Take the store's answer as `result`, if it has come to `descriptor`."""
-        if self._store.descriptor is not None:
-            self.result = self._store.advance()
+        """Take the store's answer as `result`, if it has come to the loop."""
+        answer = self._store.attended_commit.advance()
+        if answer is not None:
+            self.result = answer
 
     def take_result(self) -> list[Frame]:
         """Take `result`, which must be there, and return the frames that may leave now.

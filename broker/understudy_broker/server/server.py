@@ -97,9 +97,9 @@ class Server:
         self._leave_until = math.inf
         #: when a stop in order ends at the latest; infinite, if nothing asks for time before it
         self._stop_until = math.inf
-        self._commits = GroupCommit(
-            store, self._core, self._wake, attended=transport.waits_for_descriptors
-        )
+        #: the loop attends to what is asked of a distant store
+        self._attends = transport.waits_for_descriptors
+        self._commits = GroupCommit(store, self._core, self._wake, attended=self._attends)
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
         if config.slots is not None:
@@ -169,14 +169,25 @@ class Server:
         self._has_waiting = self._transport.has_waiting
         if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
-        # A thread of the store wakes the loop, which polling would miss.
-        may_poll = not self._core.looking_up
-        if self._commits.batch is not None:
-            events, descriptor = 0 if self._core.full else POLLIN, self._commits.descriptor
-            return Pause(timeout_s, events, may_poll and descriptor is not None, descriptor)
-        # Shortly after work was handed out the next frame is on its way: it may be polled for.
-        is_brief = perf_counter() - self._commits.committed_at < SHORT_WAIT_S
-        return Pause(timeout_s, brief=is_brief and may_poll)
+        return self._pause(timeout_s)
+
+    def _pause(self, timeout_s: float) -> Pause:
+        """Return the pause after a turn, which may be brief if no thread is about to wake the loop.
+
+        What the loop attends to comes soon. Shortly after work was handed out, the next frame is on
+        its way, too.
+        """
+        commits, lookup = self._commits, self._store.attended_lookup.descriptor
+        descriptors: tuple[int, ...] = () if lookup is None else (lookup,)
+        may_poll = lookup is not None or not self._core.looking_up
+        if commits.batch is None:
+            is_brief = perf_counter() - commits.committed_at < SHORT_WAIT_S
+            return Pause(timeout_s, POLLIN, may_poll and is_brief, descriptors)
+        commit = self._store.attended_commit.descriptor
+        if commit is not None:
+            descriptors += (commit,)
+        events = 0 if self._core.full else POLLIN
+        return Pause(timeout_s, events, may_poll and commit is not None, descriptors)
 
     def _compare_clocks(self) -> None:
         ahead_ms = self._clock.ahead_ms
@@ -240,7 +251,7 @@ class Server:
     # The store -----------------------------------------------------------------------------------
 
     def _find(self, ids: set[str]) -> list[Row] | None:
-        result = self._store.lookup(ids, self._on_lookup_done)
+        result = self._store.lookup(ids, self._on_lookup_done, attended=self._attends)
         if isinstance(result, StoreFailedError):
             raise result
         return result
@@ -263,7 +274,9 @@ class Server:
         """Take what the store's threads have answered since the last turn."""
         if self._store_failure is not None:
             raise self._store_failure
-        found = self._lookup_result
+        found: LookupResult | None = self._store.attended_lookup.advance()
+        if found is None:
+            found = self._lookup_result
         if found is not None:
             self._lookup_result = None
             if isinstance(found, StoreFailedError):

@@ -1,6 +1,6 @@
 """Polling a socket: which thread does it (`PollHandoff`), and when it spins first (`BusyPoll`).
 
-`JointPoll` waits for another descriptor beside the socket's. All of them save the wake-up of a
+`JointPoll` waits for other descriptors beside the socket's. All of them save the wake-up of a
 sleeping thread, which takes 20 to 50 µs and on a virtual machine more. A hop of a call takes about
 as long, so wake-ups would be half of its time.
 
@@ -183,7 +183,7 @@ def joint_poll_for(fd: int) -> JointPoll | None:
 
 
 class JointPoll:
-    """Waits for a socket's descriptor, and for another one that may change from time to time.
+    """Waits for a socket's descriptor, and for others that may change from time to time.
 
     Parameters
     ----------
@@ -193,29 +193,31 @@ class JointPoll:
     Attributes
     ----------
     fd
-        The descriptor of both: readable when one of them is.
+        The descriptor of all: readable when one of them is.
     """
 
     def __init__(self, fd: int) -> None:
         self._epoll = select.epoll()
         self._epoll.register(fd, select.EPOLLIN)
         self.fd = self._epoll.fileno()
-        self._other: int | None = None
+        self._others: tuple[int, ...] = ()
 
-    def join(self, other: int) -> None:
-        """Wait for `other` from now on, and not for the one before."""
-        if self._other is not None and self._other != other:
-            with suppress(OSError):  # it is closed, and so has left by itself
-                self._epoll.unregister(self._other)
-        self._other = other
-        # A number may be that of another file by now, which has taken the place of a closed one.
-        try:
-            self._epoll.modify(other, select.EPOLLIN)
-        except FileNotFoundError:
-            self._epoll.register(other, select.EPOLLIN)
+    def join(self, others: tuple[int, ...]) -> None:
+        """Wait for `others` from now on, and not for those before."""
+        for other in self._others:
+            if other not in others:
+                with suppress(OSError):  # it is closed, and so has left by itself
+                    self._epoll.unregister(other)
+        self._others = others
+        for other in others:
+            # By now a number may be that of another file, in the place of one that was closed.
+            try:
+                self._epoll.modify(other, select.EPOLLIN)
+            except FileNotFoundError:
+                self._epoll.register(other, select.EPOLLIN)
 
     def poll(self, timeout_s: float) -> bool:
-        """Sleep until one of the two is readable, for `SHORT_WAIT_S` at most; return whether it is.
+        """Sleep until one of them is readable, for `SHORT_WAIT_S` at most; return whether it is.
 
         The calling thread sleeps, so nothing else that is its business goes on meanwhile.
         """

@@ -37,14 +37,14 @@ class Pause(NamedTuple):
     """A wait until something can be received, or one of `events` occurs, or `timeout_s` is over.
 
     `brief` says that the wait will probably be short and that no other thread calls `wake`
-    meanwhile; then busy polling is allowed. `descriptor` is one more that ends the pause when it
-    becomes readable, where `waits_for_descriptors` holds.
+    meanwhile; then busy polling is allowed. `descriptors` are more that end the pause when one of
+    them becomes readable, where `waits_for_descriptors` holds.
     """
 
     timeout_s: float = math.inf
     events: int = POLLIN
     brief: bool = False
-    descriptor: int | None = None
+    descriptors: tuple[int, ...] = ()
 
 
 class TrioSocket:
@@ -59,7 +59,7 @@ class TrioSocket:
     shared
         Whether another thread may poll in the task's place, if the system supports that.
     joint
-        Whether pauses may have another descriptor, if the system supports that.
+        Whether pauses may have other descriptors, if the system supports that.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class TrioSocket:
 
     @property
     def waits_for_descriptors(self) -> bool:
-        """True if a pause may have another descriptor."""
+        """True if a pause may have other descriptors."""
         return self._joint_poll is not None
 
     def wake(self) -> None:
@@ -162,12 +162,12 @@ class TrioSocket:
             return
         began = trio.current_time()
         fd = self._fd
-        if pause.descriptor is None:
+        if not pause.descriptors:
             is_ready = pause.brief and self._busy_poll.poll(pause.timeout_s)
         else:
             assert self._joint_poll is not None
             fd = self._joint_poll.fd
-            self._joint_poll.join(pause.descriptor)
+            self._joint_poll.join(pause.descriptors)
             is_ready = pause.brief and self._joint_poll.poll(pause.timeout_s)
         if is_ready:
             if began - self._yielded_at > _OTHER_TASKS_WAIT_S:
@@ -185,7 +185,7 @@ class TrioSocket:
         finally:
             self._waiting = None
             self._woken = False
-            if pause.brief and pause.descriptor is None and (now := trio.current_time()) < until:
+            if pause.brief and not pause.descriptors and (now := trio.current_time()) < until:
                 self._busy_poll.record_sleep(now - began)
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:

@@ -54,7 +54,7 @@ class Transport(Protocol):
 
     @property
     def waits_for_descriptors(self) -> bool:
-        """True if a pause may have another descriptor, which ends it when it becomes readable."""
+        """True if a pause may have other descriptors, which end it when they become readable."""
         ...
 
     @property

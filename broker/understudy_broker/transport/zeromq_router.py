@@ -191,7 +191,7 @@ class RouterTransport:
 
     @property
     def waits_for_descriptors(self) -> bool:
-        """True if a pause may have another descriptor."""
+        """True if a pause may have other descriptors."""
         return self._router.waits_for_descriptors
 
     # Receiving -----------------------------------------------------------------------------------

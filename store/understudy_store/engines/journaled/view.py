@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from understudy_store.changes import Changes
 from understudy_store.engines.journaled.absent_ids import AbsentIds, beyond_descendants
@@ -24,6 +24,28 @@ class Findable(Protocol):
 
     def first_from(self, id_: str) -> str | None:
         """Return the first id from `id_` on, in the order of bytes; None if there is none."""
+
+
+class Look(NamedTuple):
+    """The answer of memory about some ids, at one moment.
+
+    Attributes
+    ----------
+    found
+        The rows of those that it has.
+    elsewhere
+        Those that the table may have.
+    is_single
+        There is one such id, and no memtable inserts a descendant of it.
+    writes
+        How often the table had been written.
+    """
+
+    ids: Collection[str]
+    found: list[Row]
+    elsewhere: list[str]
+    is_single: bool
+    writes: int
 
 
 class View:
@@ -59,19 +81,44 @@ class View:
         """Return the rows of `ids` as last committed."""
         wanted = dict.fromkeys(ids)
         while True:
-            with self._lock:
-                writes = self._table_writes
-                found, elsewhere = self._find_in_memory(wanted)
-                single = len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])
-            # If this one was sealed above and has been written to the table since, it was found
-            # above.
-            if single and self._is_absent(elsewhere[0], writes):
-                return found
+            look = self.look(wanted)
+            found, elsewhere = look.found, look.elsewhere
+            if look.is_single:
+                concluded = self.conclude(look, self._table.first_from(elsewhere[0]))
+                if concluded is not None:
+                    return concluded
             rest = self._table.find(elsewhere) if elsewhere else []
             # If some were answered from memory and the rest from the table, both must show the same
             # moment. If the table was written meanwhile, the rest may show a later commit.
-            if not rest or len(elsewhere) == len(wanted) or writes == self._table_writes:
+            if not rest or len(elsewhere) == len(wanted) or look.writes == self._table_writes:
                 return found + rest
+
+    def look(self, ids: Collection[str]) -> Look:
+        """Return what memory tells of `ids`."""
+        with self._lock:
+            found, elsewhere = self._find_in_memory(dict.fromkeys(ids))
+            is_single = len(elsewhere) == 1 and not self._has_descendants(elsewhere[0])
+            return Look(ids, found, elsewhere, is_single, self._table_writes)
+
+    def conclude(self, look: Look, first: str | None) -> list[Row] | None:
+        """Return the rows of a look that left a single id, if the table lacks that; else None.
+
+        Learn the id if its descendants are lacking too.
+
+        Parameters
+        ----------
+        first
+            The first id from that one on which the table had some time after the look.
+        """
+        [id_] = look.elsewhere
+        if first is None or first >= beyond_descendants(id_):
+            with self._lock:
+                # Not if a descendant was inserted meanwhile, or is in the table already. Before
+                # that there was none, because the look saw none in the memtables.
+                if look.writes == self._table_writes and not self._has_descendants(id_):
+                    self._absent.learn(id_)
+        # If it was sealed at the look and has been written to the table since, it was found.
+        return None if first == id_ else look.found
 
     def _find_in_memory(self, ids: Iterable[str]) -> tuple[list[Row], list[str]]:
         """Return the rows that memory has, and the ids that the table may have."""
@@ -85,17 +132,6 @@ class View:
             else:
                 found.append(row)
         return found, self._absent.possible(elsewhere)
-
-    def _is_absent(self, id_: str, writes: int) -> bool:
-        """Return whether the table lacks an id; learn it if its descendants are lacking too."""
-        first = self._table.first_from(id_)
-        if first is None or first >= beyond_descendants(id_):
-            with self._lock:
-                # Not if a descendant was inserted meanwhile, or is in the table already. Before
-                # that there was none, because `find` saw none in the memtables.
-                if writes == self._table_writes and not self._has_descendants(id_):
-                    self._absent.learn(id_)
-        return first != id_
 
     def _has_descendants(self, id_: str) -> bool:
         """Return whether a memtable inserts a descendant of `id_`."""

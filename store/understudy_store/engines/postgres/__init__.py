@@ -146,8 +146,8 @@ to flush. Rows of `writer` are never removed: there is one for each start.
 Modules: `engine` opens and closes, and `shared_engine` is the same as one of several; `address`
 reads the URL; `connections` makes connections again, and `advice` says what to do if that does not
 help; `opening` takes over and `writer` is what it gets; `checks` and `schema` look at the server
-and make the tables; `log` and `table` are the ports, `prepared_commit` is a commit on the wire and
-`begun_commit` one that nobody waits for, `packing` makes large ones small, `rows_writer` writes to
+and make the tables; `log` and `table` are the ports, `prepared` is a statement on the wire, `begun`
+what no thread waits for, `packing` makes large records small, `rows_writer` writes to
 the tables, and `pulse` beats. For several brokers, `keeper` looks at the others, `holdings` is what
 it sees, and `takeover` brings in what a dead one has left.
 """

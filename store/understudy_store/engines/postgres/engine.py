@@ -15,7 +15,7 @@ from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Opening, Read
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.postgres.address import parse
-from understudy_store.engines.postgres.begun_commit import BegunCommit, begin
+from understudy_store.engines.postgres.begun import BegunCommit, BegunFind, begin, begin_find
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
 from understudy_store.engines.postgres.keeper import Keeper
 from understudy_store.engines.postgres.log import HandOver, PostgresLog
@@ -122,6 +122,10 @@ class PostgresEngine:
     def find_known(self, ids: Collection[str]) -> list[Row] | None:
         """See `RemoteEngine`."""
         return self.journaled.view.find_known(ids)
+
+    def begin_find(self, ids: Collection[str]) -> BegunFind | None:
+        """See `RemoteEngine`."""
+        return begin_find(self.journaled.view, self._table, ids)
 
     def begin(self, changes: Changes, epoch: int) -> BegunCommit | None:
         """See `RemoteEngine`."""

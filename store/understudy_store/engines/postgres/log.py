@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from psycopg import Error
+from psycopg.errors import UniqueViolation
 
 from understudy_store.engines.postgres.connections import Connection, Connector, Link
 from understudy_store.engines.postgres.holdings import read_holdings
 from understudy_store.engines.postgres.packing import packed
-from understudy_store.engines.postgres.prepared_commit import PreparedCommit
+from understudy_store.engines.postgres.prepared import Prepared, Type, int8
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import Writer, next_session, refusal
 from understudy_store.engines.shared import Holdings
@@ -50,7 +51,7 @@ class PostgresLog:
         #: the last commit that the database had when the session began
         self._found = 0
         #: over the connection of the session; None: there has been none yet
-        self._commit: PreparedCommit | None = None
+        self._commit: Prepared | None = None
         self._bytes = 0
         self.number = 0
         self.acknowledged = 0
@@ -89,7 +90,11 @@ class PostgresLog:
             number = self.number + 1
             if self._found >= number:
                 return
-            if not self._commit.run(self._writer.id, self._session, number, packed_data):
+            # It may have been sent already, by `begin`.
+            if not self._commit.is_under_way:
+                self._send(self._commit, number, packed_data)
+            self._commit.wait()
+            if not _is_written(self._commit):
                 raise refusal(connection, self._statements, self._writer, self.number)
 
         self._link.run(act)
@@ -109,7 +114,7 @@ class PostgresLog:
             return None
         number = self.number + 1
         try:
-            all_sent = self._commit.send(self._writer.id, self._session, number, packed(data))
+            all_sent = self._send(self._commit, number, packed(data))
         except Error:
             return None
         return self._commit.descriptor if all_sent else None
@@ -126,13 +131,16 @@ class PostgresLog:
         try:
             if not self._commit.advance():
                 return False
-            written = self._commit.is_written()
+            written = _is_written(self._commit)
         except Error:
             return None
         if not written:
             return None
         self._appended(data)
         return True
+
+    def _send(self, commit: Prepared, number: int, data: bytes) -> bool:
+        return commit.send(int8(self._writer.id), int8(self._session), int8(number), data)
 
     def _appended(self, data: bytes) -> None:
         self.number = self.acknowledged = self.number + 1
@@ -201,7 +209,21 @@ class PostgresLog:
         self._link.close()
 
     def _begin_session(self, connection: Connection) -> None:
-        self._commit = PreparedCommit(connection, self._statements.commit)
+        types = [Type.INT8, Type.INT8, Type.INT8, Type.BYTEA]
+        self._commit = Prepared(connection, "understudy_commit", self._statements.commit, types)
         self._session, self._found = next_session(
             connection, self._statements, self._writer, self.number
         )
+
+
+def _is_written(commit: Prepared) -> bool:
+    """Return whether the row of a commit is there, by the attempt that is done or an earlier one.
+
+    Raises
+    ------
+    psycopg.Error
+    """
+    try:
+        return commit.rows_written == 1
+    except UniqueViolation:
+        return True

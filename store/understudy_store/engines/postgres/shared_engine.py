@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
 from understudy_store.engines.base import Opening, Read
-from understudy_store.engines.postgres.begun_commit import BegunCommit
+from understudy_store.engines.postgres.begun import BegunCommit, BegunFind
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.shared import Holdings
 from understudy_store.errors import StoreError
@@ -35,18 +35,9 @@ class SharedPostgresEngine:
         keeper = self.engine.keeper
         assert keeper is not None
         self._keeper = keeper
-
-    @property
-    def description(self) -> str:
-        return self.engine.description
-
-    @property
-    def inline(self) -> bool:
-        return self.engine.inline
-
-    @property
-    def writer(self) -> int:
-        return self.engine.writer
+        self.description = self.engine.description
+        self.inline = self.engine.inline
+        self.writer = self.engine.writer
 
     def load(self) -> Snapshot:
         return self.engine.load()
@@ -66,6 +57,9 @@ class SharedPostgresEngine:
 
     def find_known(self, ids: Collection[str]) -> list[Row] | None:
         return self.engine.find_known(ids)
+
+    def begin_find(self, ids: Collection[str]) -> BegunFind | None:
+        return self.engine.begin_find(ids)
 
     def begin(self, changes: Changes, epoch: int) -> BegunCommit | None:
         return self.engine.begin(changes, epoch)

@@ -64,7 +64,7 @@ class Statements:
 
     def _texts_of_fence(self, s: str) -> None:
         #: The commit: one row is durable, no row is refused. The share lock is what the fence and
-        #: the next session wait for. Its parameters are in libpq's notation (`PreparedCommit`):
+        #: the next session wait for. Its parameters are in libpq's notation (`Prepared`):
         #: writer, session, number, data.
         self.commit = (
             f"insert into {s}.journal (writer, number, data) "
@@ -269,7 +269,7 @@ class Statements:
         self.find_promises = (
             f"select {_listed(PROMISE_COLUMNS)} from {s}.promise where id = any(%s)"
         )
-        self.first_id = f"select min(id) from {s}.promise where id >= %s"
+        self.first_id = f"select min(id) from {s}.promise where id >= $1"
         self.unblocks = (
             f"select {_listed(PROMISE_COLUMNS, 'p.')}, u.address from {s}.unblock u "
             f"join {s}.promise p on p.id = u.promise_id"

@@ -85,7 +85,9 @@ class Slow:
     def __init__(self) -> None:
         self.answers: list[Callable[[], None]] = []
 
-    def lookup(self, ids: set[str], on_done: Callable[[LookupResult], None]) -> LookupResult | None:
+    def lookup(
+        self, ids: set[str], on_done: Callable[[LookupResult], None], *, attended: bool
+    ) -> LookupResult | None:
         self.answers.append(lambda: on_done([]))
         return None
 
@@ -138,19 +140,37 @@ async def test_while_the_loop_attends_to_a_commit_it_pauses_for_the_answer() -> 
     frames = await served(store)
     engine.known = {"p1"}
     pause = frames.put(create(1))
-    assert (pause.descriptor, pause.brief) == (store.descriptor, True)
-    assert store.descriptor is not None
+    assert (pause.descriptors, pause.brief) == ((store.attended_commit.descriptor,), True)
     assert frames.sent == 1
-    engine.answer()
+    engine.begun_commit.answer()
     pause = frames.pause()
-    assert (pause.descriptor, pause.brief) == (None, True)
+    assert (pause.descriptors, pause.brief) == ((), True)
     assert frames.sent == 2
     # A thread of the store wakes the loop, once it has completed what was cut.
     engine.known.add("p2")
     frames.put(create(2))
-    engine.cut()
+    engine.begun_commit.cut()
     pause = frames.pause()
-    assert (pause.descriptor, pause.brief) == (None, False)
+    assert (pause.descriptors, pause.brief) == ((), False)
     store.close()
     frames.pause()
     assert frames.sent == 3
+
+
+async def test_while_the_loop_attends_to_a_lookup_it_pauses_for_the_answer() -> None:
+    engine = AttendedEngine()
+    store = Store(engine)
+    frames = await served(store)
+    assert frames.put(create(1)).descriptors == (engine.begun_find.descriptor,)
+    engine.begun_find.answer()
+    assert frames.pause().descriptors == (engine.begun_commit.descriptor,)
+    pause = frames.put(create(2))
+    assert pause.descriptors == (engine.begun_find.descriptor, engine.begun_commit.descriptor)
+    assert pause.brief
+    # The reader's thread wakes the loop, once it has completed what was cut.
+    engine.begun_find.cut()
+    engine.begun_commit.answer()
+    pause = frames.pause()
+    assert (pause.descriptors, pause.brief) == ((), False)
+    store.close()
+    assert frames.sent == 2

@@ -190,7 +190,7 @@ def test_a_joint_poll_waits_for_both(
 ) -> None:
     other, others = socket.socketpair()
     with other, others:
-        joint.join(other.fileno())
+        joint.join((other.fileno(),))
         assert not joint.poll(0)
         others.send(b"x")
         assert joint.poll(LONG_S)
@@ -201,15 +201,31 @@ def test_a_joint_poll_waits_for_both(
         assert joint.poll(LONG_S)
 
 
+def test_a_joint_poll_waits_for_several_others(joint: JointPoll) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    joint.join(tuple(ours.fileno() for ours, _ in pairs))
+    for ours, theirs in pairs:
+        assert not joint.poll(0)
+        theirs.send(b"x")
+        assert joint.poll(LONG_S)
+        ours.recv(1)
+    joint.join(())
+    for ours, theirs in pairs:
+        theirs.send(b"x")
+        assert not joint.poll(0)
+        ours.close()
+        theirs.close()
+
+
 def test_a_joint_poll_forgets_the_descriptor_of_before(joint: JointPoll) -> None:
     first, firsts = socket.socketpair()
     second, seconds = socket.socketpair()
     with first, firsts, second, seconds:
-        joint.join(first.fileno())
-        joint.join(second.fileno())
+        joint.join((first.fileno(),))
+        joint.join((second.fileno(),))
         firsts.send(b"x")
         assert not joint.poll(0)
-        joint.join(first.fileno())
+        joint.join((first.fileno(),))
         assert joint.poll(0)
 
 
@@ -217,13 +233,13 @@ def test_a_descriptor_may_be_another_files_by_now(joint: JointPoll) -> None:
     """A connection was closed, and the next one has its number."""
     first, firsts = socket.socketpair()
     number = first.fileno()
-    joint.join(number)
+    joint.join((number,))
     first.close()
     firsts.close()
     second, seconds = socket.socketpair()
     with second, seconds:
         assert second.fileno() == number
-        joint.join(number)
+        joint.join((number,))
         assert not joint.poll(0)
         seconds.send(b"x")
         assert joint.poll(LONG_S)

@@ -1,4 +1,4 @@
-"""Commits that no thread waits for: when they count, and what becomes of those that are cut."""
+"""Finds and commits that no thread waits for: when they count, and what becomes of those cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.integration.store.postgres_world import (
 )
 from tests.unit.store.samples import row
 from understudy_store.changes import Changes
-from understudy_store.engines.postgres.begun_commit import BegunCommit
+from understudy_store.engines.postgres.begun import BegunCommit, BegunFind
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.postgres.log import RECORD_BYTES_MAX
 from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
@@ -164,7 +164,7 @@ def test_slots_are_handed_over_after_a_commit_that_is_cut_meanwhile(
     with locked_writer(url, a.engine) as holder:
         changes = new(id_in(slot))
         assert store.commit(changes, [], done.put, attended=True) is None
-        assert store.descriptor is not None
+        assert store.attended_commit.descriptor is not None
         store.hand_over({slot: b.writer}, done.put)
         cut(a.engine)
         holder.commit()
@@ -174,3 +174,75 @@ def test_slots_are_handed_over_after_a_commit_that_is_cut_meanwhile(
     assert holdings.slots[slot] == b.writer
     assert b.find([id_in(slot)]) == changes.inserted
     store.close()
+
+
+# ---- finds ---------------------------------------------------------------------------------------
+
+
+def begin_find(engine: PostgresEngine, *ids: str) -> BegunFind:
+    """Begin a find, which is possible."""
+    begun = engine.begin_find(ids)
+    assert begun is not None
+    return begun
+
+
+@pytest.fixture
+def asked(engine: PostgresEngine) -> PostgresEngine:
+    """A store that has a connection for finds."""
+    insert(engine, "a", "b.1")
+    flush(engine)
+    assert engine.find(["x", "y"]) == []
+    return engine
+
+
+def test_an_id_that_the_tables_lack_is_known_to_be_new_from_then_on(asked: PostgresEngine) -> None:
+    assert attend(begin_find(asked, "c")) == []
+    assert asked.find_known(["c.1", "c.2"]) == []
+    insert(asked, "d")
+    assert attend(begin_find(asked, "d", "e")) == [row("d")]
+
+
+@pytest.mark.parametrize("id_", ["b", "b.2", "a\0", "0"])
+def test_an_id_before_others_is_not_taken_for_them(asked: PostgresEngine, id_: str) -> None:
+    assert attend(begin_find(asked, id_)) == []
+    assert asked.find(["a", "b.1"]) == [row("a"), row("b.1")]
+
+
+def test_an_id_that_the_tables_have_takes_a_thread(asked: PostgresEngine) -> None:
+    begun = begin_find(asked, "a")
+    assert attend(begun) == [row("a")]
+    assert attend(begin_find(asked, "a")) == [row("a")]
+
+
+def test_several_ids_take_a_thread(asked: PostgresEngine) -> None:
+    assert asked.begin_find(["c", "d"]) is None
+    assert asked.find(["c", "d"]) == []
+
+
+def test_what_was_inserted_meanwhile_is_not_taken_for_new(asked: PostgresEngine) -> None:
+    begun = begin_find(asked, "c")
+    insert(asked, "c.1")
+    assert attend(begun) == []
+    flush(asked)
+    assert asked.find(["c.1"]) == [row("c.1")]
+
+
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_sessions_that_are_ended_around_a_find(
+    postgres: Cluster, asked: PostgresEngine, when: str
+) -> None:
+    if when == "before":
+        assert end_sessions(postgres, asked) > 0
+    begun = asked.begin_find(["c"])
+    if when == "afterwards":
+        assert end_sessions(postgres, asked) > 0
+    assert (asked.find(["c"]) if begun is None else attend(begun)) == []
+    assert asked.find(["a", "c"]) == [row("a")]
+    assert attend(begin_find(asked, "d")) == []
+
+
+def test_others_find_once_a_find_is_given_up(asked: PostgresEngine) -> None:
+    begun = begin_find(asked, "c")
+    assert asked.begin_find(["d"]) is None
+    assert begun.complete() == []
+    assert attend(begin_find(asked, "d")) == []

@@ -1,4 +1,4 @@
-"""Commits to a distant engine that the caller's loop attends to, instead of a thread."""
+"""Lookups and commits that the caller's loop attends to, instead of a thread."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ def never(_result: object) -> None:
 
 
 def is_readable(store: Store) -> bool:
-    assert store.descriptor is not None
-    return bool(select.select([store.descriptor], [], [], 0)[0])
+    descriptor = store.attended_commit.descriptor
+    assert descriptor is not None
+    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 def test_a_small_commit_is_attended_to(store: Store, engine: AttendedEngine) -> None:
     assert store.commit(SMALL, [], never, attended=True) is None
     assert not is_readable(store)
-    assert store.advance() is None
-    engine.answer()
+    assert store.attended_commit.advance() is None
+    engine.begun_commit.answer()
     assert is_readable(store)
-    assert store.advance() == []
-    assert store.descriptor is None
+    assert store.attended_commit.advance() == []
+    assert store.attended_commit.descriptor is None
     engine.let_find()
     assert store.find(["a"]) == SMALL.inserted
 
@@ -71,16 +72,16 @@ def test_other_commits_are_done_by_the_writer_thread(
 ) -> None:
     results: Queue[CommitResult] = Queue()
     assert store.commit(changes, reads, results.put, attended=attended) is None
-    assert store.descriptor is None
+    assert store.attended_commit.descriptor is None
     engine.let_commit()
     assert len(results.get(timeout=WAIT_S)) == len(reads)  # type: ignore[arg-type]  # or it fails
 
 
 def test_so_is_one_that_cannot_be_begun(store: Store, engine: AttendedEngine) -> None:
-    engine.takes_any = False
+    engine.begins = False
     results: Queue[CommitResult] = Queue()
     assert store.commit(SMALL, [], results.put, attended=True) is None
-    assert store.descriptor is None
+    assert store.attended_commit.descriptor is None
     engine.let_commit()
     assert results.get(timeout=WAIT_S) == []
 
@@ -91,7 +92,7 @@ def test_a_commit_does_not_overtake_those_of_the_writer_thread(
     results: Queue[CommitResult] = Queue()
     assert store.commit(SMALL, [], results.put) is None
     assert store.commit(Changes(2, inserted=[row("b")]), [], results.put, attended=True) is None
-    assert store.descriptor is None
+    assert store.attended_commit.descriptor is None
     engine.let_commit(2)
     assert [results.get(timeout=WAIT_S) for _ in range(2)] == [[], []]
 
@@ -99,9 +100,9 @@ def test_a_commit_does_not_overtake_those_of_the_writer_thread(
 def test_the_writer_thread_completes_what_is_cut(store: Store, engine: AttendedEngine) -> None:
     results: Queue[CommitResult] = Queue()
     assert store.commit(SMALL, [], results.put, attended=True) is None
-    engine.cut()
-    assert store.advance() is None
-    assert store.descriptor is None
+    engine.begun_commit.cut()
+    assert store.attended_commit.advance() is None
+    assert store.attended_commit.descriptor is None
     assert results.get(timeout=WAIT_S) == []
     engine.let_find()
     assert store.find(["a"]) == SMALL.inserted
@@ -112,16 +113,16 @@ def test_a_commit_that_fails_while_it_is_completed_is_the_last(
 ) -> None:
     results: Queue[CommitResult] = Queue()
     assert store.commit(SMALL, [], never, attended=True) is None
-    engine.answer()
-    assert store.advance() == []
+    engine.begun_commit.answer()
+    assert store.attended_commit.advance() == []
     assert store.commit(SMALL, [], results.put, attended=True) is None
-    engine.cut()
-    assert store.advance() is None
+    engine.begun_commit.cut()
+    assert store.attended_commit.advance() is None
     failure = results.get(timeout=WAIT_S)
     assert isinstance(failure, StoreFailedError)
     later = Changes(2, inserted=[row("b")])
     assert store.commit(later, [], results.put, attended=True) is None
-    assert store.descriptor is None
+    assert store.attended_commit.descriptor is None
     assert results.get(timeout=WAIT_S) is failure
     found: Queue[LookupResult] = Queue()
     assert store.lookup(["a"], found.put) is None
@@ -134,13 +135,55 @@ def test_close_completes_it(engine: AttendedEngine) -> None:
     assert store.commit(SMALL, [], results.put, attended=True) is None
     store.close()
     assert results.get(timeout=WAIT_S) == []
-    assert not engine.is_under_way
+    assert not engine.begun_commit.is_under_way
+
+
+# ---- lookups -------------------------------------------------------------------------------------
 
 
 def test_what_memory_tells_is_answered_at_once(store: Store, engine: AttendedEngine) -> None:
-    found: Queue[LookupResult] = Queue()
     engine.known = {"a", "b"}
-    assert store.lookup(["a", "b"], found.put) == []
-    assert store.lookup(["a", "c"], found.put) is None
+    assert store.lookup(["a", "b"], never) == []
+
+
+def test_a_lookup_is_attended_to(store: Store, engine: AttendedEngine) -> None:
+    assert store.commit(SMALL, [], never, attended=True) is None
+    engine.begun_commit.answer()
+    assert store.attended_commit.advance() == []
+    assert store.lookup(["a"], never, attended=True) is None
+    assert store.attended_lookup.descriptor is not None
+    assert store.attended_lookup.advance() is None
+    engine.begun_find.answer()
+    assert store.attended_lookup.advance() == SMALL.inserted
+    assert store.attended_lookup.descriptor is None
+
+
+@pytest.mark.parametrize("attended", [True, False])
+def test_other_lookups_are_done_by_the_reader_thread(
+    store: Store, engine: AttendedEngine, attended: bool
+) -> None:
+    engine.begins = not attended
+    found: Queue[LookupResult] = Queue()
+    assert store.lookup(["a"], found.put, attended=attended) is None
+    assert store.attended_lookup.descriptor is None
     engine.let_find()
     assert found.get(timeout=WAIT_S) == []
+
+
+def test_the_reader_thread_completes_a_lookup_that_is_cut(
+    store: Store, engine: AttendedEngine
+) -> None:
+    found: Queue[LookupResult] = Queue()
+    assert store.lookup(["a"], found.put, attended=True) is None
+    engine.begun_find.cut()
+    assert store.attended_lookup.advance() is None
+    assert found.get(timeout=WAIT_S) == []
+
+
+def test_close_completes_a_lookup(engine: AttendedEngine) -> None:
+    store = Store(engine)
+    found: Queue[LookupResult] = Queue()
+    assert store.lookup(["a"], found.put, attended=True) is None
+    store.close()
+    assert found.get(timeout=WAIT_S) == []
+    assert not engine.begun_find.is_under_way
