@@ -216,13 +216,6 @@ class JointPoll:
             except FileNotFoundError:
                 self._epoll.register(other, select.EPOLLIN)
 
-    def poll(self, timeout_s: float) -> bool:
-        """Sleep until one of them is readable, for `SHORT_WAIT_S` at most; return whether it is.
-
-        The calling thread sleeps, so nothing else that is its business goes on meanwhile.
-        """
-        return bool(self._epoll.poll(min(timeout_s, SHORT_WAIT_S)))
-
     def close(self) -> None:
         """Wait for nothing any more; called before the socket is closed."""
         self._epoll.close()

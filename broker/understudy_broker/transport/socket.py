@@ -88,6 +88,9 @@ class TrioSocket:
         self._fd = fd if self.handoff is None else self.handoff.loop_fd
         self._busy_poll = BusyPoll(fd, busy_poll_s)
         self._joint_poll = joint_poll_for(self._fd) if joint else None
+        self._joint_busy_poll: BusyPoll | None = None
+        if self._joint_poll is not None:
+            self._joint_busy_poll = BusyPoll(self._joint_poll.fd, busy_poll_s)
         #: set when the owning task pauses for the first time
         self._loop: LoopThread | None = None
         self._waiting: trio.CancelScope | None = None
@@ -161,15 +164,13 @@ class TrioSocket:
             await trio.lowlevel.checkpoint()
             return
         began = trio.current_time()
-        fd = self._fd
-        if not pause.descriptors:
-            is_ready = pause.brief and self._busy_poll.poll(pause.timeout_s)
-        else:
+        fd, busy_poll = self._fd, self._busy_poll
+        if pause.descriptors:
             assert self._joint_poll is not None
-            fd = self._joint_poll.fd
+            assert self._joint_busy_poll is not None
+            fd, busy_poll = self._joint_poll.fd, self._joint_busy_poll
             self._joint_poll.join(pause.descriptors)
-            is_ready = pause.brief and self._joint_poll.poll(pause.timeout_s)
-        if is_ready:
+        if pause.brief and busy_poll.poll(pause.timeout_s):
             if began - self._yielded_at > _OTHER_TASKS_WAIT_S:
                 self._yielded_at = began
                 await trio.lowlevel.checkpoint()
@@ -185,8 +186,8 @@ class TrioSocket:
         finally:
             self._waiting = None
             self._woken = False
-            if pause.brief and not pause.descriptors and (now := trio.current_time()) < until:
-                self._busy_poll.record_sleep(now - began)
+            if pause.brief and (now := trio.current_time()) < until:
+                busy_poll.record_sleep(now - began)
 
     def receive_nowait(self, frames_max: int = 1024, bytes_max: int = 1 << 26) -> list[list[bytes]]:
         """Receive what has arrived, up to a bound, as lists of parts. Never blocks."""
