@@ -60,6 +60,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.protocol.placement import flaw
 
 #: the answer to a request
 Answer: TypeAlias = Response | Refused
@@ -355,8 +356,7 @@ class LinkSession:
                 if self._welcomed(message):  # type: ignore[arg-type]  # as above
                     rest.append(message)
             elif kind is Slots:
-                if self._on_slots is not None:
-                    self._on_slots(message.slots)  # type: ignore[arg-type, union-attr]  # as above
+                self._take_slots(message.slots)  # type: ignore[arg-type, union-attr]  # as above
             elif kind is Refused:
                 if not self._refused(message):  # type: ignore[arg-type]  # as above
                     rest.append(message)
@@ -385,9 +385,22 @@ class LinkSession:
             else:
                 opened.on_reply(answer)
 
+    def _take_slots(self, slots: SlotMap) -> None:
+        """Pass a map on. If it cannot be used, the broker is left alone until it tells a better."""
+        if self._on_slots is None:
+            return
+        wrong = flaw(slots)
+        if wrong is None:
+            self._on_slots(slots)
+        else:
+            self.last_error = _told_nonsense(wrong)
+            self._must_reconnect = True
+
     def _welcomed(self, welcome: Welcome) -> bool:
         """Take a welcome; return False if it is not that of the broker that is meant."""
         wrong = None if self._check_welcome is None else self._check_welcome(welcome)
+        if wrong is None and welcome.slots is not None and (found := flaw(welcome.slots)):
+            wrong = _told_nonsense(found)
         if wrong is not None:
             self.last_error = wrong
             self._must_reconnect = True
@@ -465,6 +478,13 @@ class LinkSession:
             self._answer(Refused(413, text, corr=message.corr))
         else:
             self._answer(Refused(400, f"the request cannot be sent: {reason}", corr=message.corr))
+
+
+def _told_nonsense(wrong: str) -> str:
+    return (
+        f"the broker tells a map of slots that cannot be ({wrong}): install the same version of "
+        "understudy on both sides"
+    )
 
 
 def _ignore(_: Answer) -> None:

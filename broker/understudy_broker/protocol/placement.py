@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
+from understudy_broker.address import InvalidBrokerAddressError, check_address
 from understudy_broker.protocol.messages import (
     NOBODY,
     AnyCommand,
@@ -29,6 +30,8 @@ from understudy_store.slots import shared_out as places_shared_out
 
 #: commands that concern all brokers: no id says which
 FOR_ALL: Final = (PromiseSearch, TaskSearch, ScheduleSearch, GroupsGet, TaskHeartbeat)
+#: A map that says more is nonsense, and no later one could be newer.
+VERSION_MAX: Final = 2**53
 #: commands with ids that may be in slots of several brokers
 WATCHES: Final = (PromiseWatch, PromiseUnwatch)
 
@@ -106,6 +109,52 @@ def versions(slots: SlotMap) -> list[int]:
     for last, version in slots.since:
         since += [version] * (min(last + 1, SLOTS) - len(since))
     return since + [slots.version] * (SLOTS - len(since))
+
+
+def flaw(slots: SlotMap) -> str | None:
+    """Return what is wrong with a map that a broker tells; None: it can be used.
+
+    Slots that belong to nobody are no flaw. But nothing may be left to guess, as with runs that
+    overlap or a broker that is not listed: peers that guess otherwise ask different brokers.
+
+    Examples
+    --------
+    >>> flaw(SlotMap(1, (("a", "tcp://a:5577"),), ((255, 0),)))
+    >>> flaw(SlotMap(1, (("a", "tcp://a:5577"),), ((255, 1),)))
+    'a run of slots up to 255 is that of broker 1, and there are 1, from 0 on'
+    """
+    if not 0 <= slots.version <= VERSION_MAX:
+        return f"its version is {slots.version}"
+    names = [name for name, _ in slots.brokers]
+    if not all(names) or len({*names}) < len(names):
+        return f"its brokers have no names of their own: {names}"
+    for name, address in slots.brokers:
+        try:
+            check_address(address, schemes=("tcp", "ipc", "inproc"), port_min=1)
+        except InvalidBrokerAddressError as error:
+            return f"the address of the broker {name!r} is {address!r}: {error}"
+    for what, runs in (("a run", slots.runs), ("a run of versions", slots.since)):
+        if wrong := _flaw_of_runs(what, runs):
+            return wrong
+    for last, place in slots.runs:
+        if place != NOBODY and not 0 <= place < len(names):
+            return (
+                f"a run of slots up to {last} is that of broker {place}, and there are "
+                f"{len(names)}, from 0 on"
+            )
+    for last, version in slots.since:
+        if not 0 <= version <= slots.version:
+            return f"slots up to {last} have version {version}, and the map {slots.version}"
+    return None
+
+
+def _flaw_of_runs(what: str, runs: Iterable[tuple[int, int]]) -> str | None:
+    before = -1
+    for last, _ in runs:
+        if not before < last < SLOTS:
+            return f"{what} of slots ends with {last} after one that ends with {before}"
+        before = last
+    return None
 
 
 def slot_map(

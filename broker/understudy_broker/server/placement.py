@@ -262,6 +262,14 @@ def from_text(text: str | None, store: str) -> Placement | None:
             f"the store {store} says of {len(placement.owners)} slots which broker has them, "
             f"instead of {SLOTS}: restore it from a copy"
         )
+    known = {*placement.brokers, None}
+    for slot, (owner, since) in enumerate(zip(placement.owners, placement.since, strict=True)):
+        if owner not in known or not 0 <= since <= placement.version:
+            raise PlacementError(
+                f"the store {store} says that {owner!r} has slot {slot} since version {since}; it "
+                f"knows the brokers {', '.join(placement.brokers)} and version "
+                f"{placement.version}: restore it from a copy"
+            )
     return placement
 
 

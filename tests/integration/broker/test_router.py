@@ -248,6 +248,22 @@ async def test_a_broker_is_joined_anew_once_the_slots_that_came_are_routed_to_it
             await until(lambda: "b" in r.peer.owned)
 
 
+async def test_a_map_that_cannot_be_harms_nobody() -> None:
+    """The peer says why it leaves that broker alone, and goes on as soon as it tells a better."""
+    async with rig() as r:
+        r.a.slots = r.map_of(1, "a", "b")
+        await until(lambda: r.peer.welcomed == ["a", "b"])
+        r.a.slots = SlotMap(2, (("a", "nowhere"), ("b", "tcp://b")), ((300, 7), (2, 1)))
+        r.a.send(Slots(r.a.slots))
+        await until(lambda: "a map of slots that cannot be" in str(r.router.links[0].last_error))
+        assert r.peer.maps == []
+        r.request()
+        r.a.slots = r.map_of(3, "b", "a")
+        await until(lambda: r.answers)
+        assert r.b.asked == ["p"]
+        assert r.a.asked == []
+
+
 @pytest.mark.parametrize(("name", "deployment"), [("c", "d"), ("b", "another")])
 async def test_another_broker_in_the_place_of_one_gets_nothing(name: str, deployment: str) -> None:
     async with rig() as r:

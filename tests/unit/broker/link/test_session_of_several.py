@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.broker.core.rig import hello
@@ -19,6 +20,9 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.protocol.placement import shared_out
 from understudy_store.commands import PromiseGet, Reply
 
+BROKERS = (("a", "tcp://a:5577"), ("b", "tcp://b:5577"))
+#: the address would end the whole peer
+NONSENSE = SlotMap(7, (*BROKERS, ("c", "nowhere")), ((255, 2),))
 MOVED = Reply(421, "the slot is another broker's")
 
 
@@ -60,7 +64,7 @@ def test_a_reply_that_the_slot_is_elsewhere_is_no_answer() -> None:
     one = One()
     one.connect()
     [corr] = one.request("p")
-    slots = shared_out([("a", ""), ("b", "")], version=3)
+    slots = shared_out(BROKERS, version=3)
     one.session.receive([Slots(slots), Response(corr, MOVED)], 0)
     assert one.told == [slots, PromiseGet("p")], "the map comes first"
     assert not one.answers
@@ -127,6 +131,31 @@ def test_a_broker_that_is_not_meant_gets_nothing() -> None:
     assert "another deployment" in one.session.last_error
     assert one.sent() == []
     assert one.session.unanswered == 1
+
+
+def test_a_map_that_cannot_be_is_not_passed_on_and_the_connection_is_given_up() -> None:
+    one = One()
+    one.connect()
+    one.request("p")
+    one.session.receive([Slots(NONSENSE)], 0)
+    assert one.told == []
+    assert one.session.is_broken(0)
+    assert one.session.last_error is not None
+    assert "'c' is 'nowhere'" in one.session.last_error
+    assert "install the same version" in one.session.last_error
+    assert one.session.unanswered == 1, "what was asked is asked again"
+
+
+def test_a_welcome_with_a_map_that_cannot_be_is_none() -> None:
+    one = One()
+    one.session.open(hello("a"), 0)
+    assert one.session.receive([msgspec.structs.replace(welcome(), slots=NONSENSE)], 0) == []
+    assert not one.session.connected
+    assert one.session.is_broken(0)
+    assert "a map of slots that cannot be" in str(one.session.last_error)
+    one.session.close("cut")
+    one.connect()
+    assert one.session.connected
 
 
 @pytest.mark.parametrize("status", [421, 429])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import reduce
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -188,6 +189,21 @@ def test_a_text_that_is_no_placement_is_refused_in_words(text: str) -> None:
 def test_a_placement_of_other_slots_is_refused_in_words() -> None:
     placement = replace(of_all()["a"], owners=("a",))
     with pytest.raises(p.PlacementError, match="of 1 slots"):
+        p.from_text(p.to_text(placement), "x.db")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"brokers": ("a",)},
+        {"owners": ("nobody we know",) * SLOTS},
+        {"since": (2,) * SLOTS},
+        {"since": (-1,) * SLOTS},
+    ],
+)
+def test_a_placement_that_contradicts_itself_is_refused_in_words(changes: dict[str, Any]) -> None:
+    placement = replace(of_all()["a"], **changes)
+    with pytest.raises(p.PlacementError, match=r"the store x\.db says that .* has slot"):
         p.from_text(p.to_text(placement), "x.db")
 
 
