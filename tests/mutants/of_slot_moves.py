@@ -194,6 +194,14 @@ _MOVING: Final = (
         _PLAN,
     ),
     _mutant(
+        "answers-from-memory-after-a-pause",
+        None,
+        "a broker that was taken over from answers nothing from memory",
+        "understudy_broker.server.server.Server._turn",
+        swap("self._core.held = not self._sharing.is_fresh", "self._core.held = False"),
+        "tests/integration/sdk/test_shared_pauses.py",
+    ),
+    _mutant(
         "tells-no-map-between-a-load-and-a-gift",
         None,
         "of two maps that a broker tells in a row, the second is newer",

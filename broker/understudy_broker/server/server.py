@@ -139,7 +139,6 @@ class Server:
         self._take_answers()
         if self._sharing is not None:
             self._sharing.turn()
-            self._core.held = not self._sharing.is_fresh
         self._compare_clocks()
         now = self._clock()
         if self._commits.batch is not None and self._core.full:
@@ -150,6 +149,10 @@ class Server:
             self._lose(self._transport.flush(), now)
         if relied_on := self._core.take_relied_on():
             self._lose([peer for peer in relied_on if self._is_silent(peer)], now)
+        if self._sharing is not None:
+            # After the frames are there: if the process is paused from here on, its answers are
+            # late, but they are as of a moment at which they had been asked for.
+            self._core.held = not self._sharing.is_fresh
         due_at = self._step(now)
         if self.slot_link is not None:
             self.slot_link.send(self._core.take_requests(now))
