@@ -12,6 +12,7 @@ _FENCE: Final = "test_fence.py"
 _SHARED: Final = "test_shared.py"
 _TAKEN: Final = "test_shared_takeover.py"
 _OPENED: Final = "test_shared_openings.py"
+_UPGRADED: Final = "test_upgrades.py"
 _LOST: Final = "test_lost_connections.py"
 _STANDBYS: Final = "test_standbys.py"
 
@@ -321,6 +322,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         f"{_ENGINE}.connections.trouble_of",
         swap("if PGconn.ping(conninfo.encode()) != Ping.OK:", "if True:"),
         "test_advice.py",
+    ),
+    _mutant(
+        "migrates-under-brokers-that-live",
+        None,
+        "tables change only when no broker lives that does not know them",
+        f"{_ENGINE}.opening.Opener._in_the_way",
+        swap("self._breaks is not None", "False"),
+        _UPGRADED,
+    ),
+    _mutant(
+        "no-way-back",
+        None,
+        "an older broker opens a store to which a newer one has only added",
+        f"{_ENGINE}.schema.revision_of",
+        swap("if oldest in migrations.REVISIONS:", "if False:"),
+        _UPGRADED,
     ),
     _mutant(
         "two-deployments-in-one-schema",

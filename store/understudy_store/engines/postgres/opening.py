@@ -135,6 +135,8 @@ class Opener:
         self._share = opening.share
         self._name = connector.address.name
         self._schema = connector.address.schema
+        #: the revision of a store whose migration ends what brokers of that revision can do
+        self._breaks: str | None = None
         #: the writer of an attempt whose connection was lost
         self._left_behind: Writer | None = None
 
@@ -282,7 +284,7 @@ class Opener:
         while not self._took_over(core, writer):
             alive = self._alive(core, writer)
             if alive and time.monotonic() - began >= LIVE_S:
-                raise StoreLockedError(f"the store {self._name} {alive.refusal}")
+                raise self._refused(core, writer, alive)
             if alive and not told:
                 told = True
                 self._opening.tell(
@@ -291,10 +293,24 @@ class Opener:
                 )
             self._pause("another broker has it open")
 
+    def _refused(self, core: CoreConnection, writer: Writer, alive: _Other) -> StoreLockedError:
+        """Return the error of an opening that has waited in vain for brokers that live."""
+        if self._breaks is None or alive.address is None:
+            return StoreLockedError(f"the store {self._name} {alive.refusal}")
+        with core.begin():
+            others = self._others(_driver_of(core), writer)
+        living = sorted(other.shown for other in others if other.joined and other.is_alive)
+        return StoreLockedError(
+            f"the store {self._name} has schema {self._breaks} and brokers that work with it: "
+            f"{', '.join(living)}. This understudy brings it to schema {migrations.HEAD}, which "
+            "they do not know: stop all of them, and start only newer ones from then on"
+        )
+
     def _alive(self, core: CoreConnection, writer: Writer) -> _Other | None:
         """Return a broker that lives and is in the way; else end what the dead may have open."""
         with core.begin():
             connection = _driver_of(core)
+            self._revision(core)
             others = self._others(connection, writer)
             for other in self._in_the_way(others, writer):
                 if other.is_alive:
@@ -317,7 +333,12 @@ class Opener:
             other
             for other in others
             if (other.joined or (other.id < writer.id and not other.is_alive))
-            and (share is None or other.address is None or other.name == share.name)
+            and (
+                share is None
+                or other.address is None
+                or other.name == share.name
+                or self._breaks is not None
+            )
         ]
 
     def _end_sessions(self, connection: Connection, writers: Sequence[int]) -> None:
@@ -347,6 +368,7 @@ class Opener:
             if connection.execute(texts.unfenced, keys).fetchone() is None:
                 raise fenced_error(writer)
             lock(core, self._schema)
+            self._revision(core)
             self._refuse_if_shared(connection)
             before = self._in_the_way(self._others(connection, writer), writer)
             ids = [other.id for other in before]
@@ -354,7 +376,8 @@ class Opener:
             if self._in_the_way(self._others(connection, writer), writer):
                 transaction.rollback()  # one of them lives after all
                 return False
-            self._migrate(core, writer)
+            if not is_current(self._revision(core)):
+                migrate(core)
             self._agree(connection, writer)
             bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])
             connection.execute(texts.join, {**keys, **shown_as(self._share)})
@@ -399,27 +422,15 @@ class Opener:
             )
         connection.execute(self._statements.name_deployment, {"deployment": wanted})
 
-    def _migrate(self, core: CoreConnection, writer: Writer) -> None:
-        """Bring the tables up to date, unless brokers that live know only the older ones.
+    def _revision(self, core: CoreConnection) -> str:
+        """Return the revision of the store, and note whether its brokers can go on beside this one.
 
-        Raises
-        ------
-        StoreLockedError
-            There are such brokers.
+        Another opening may have migrated it since the last look.
         """
         revision = revision_of(core, self._schema, self._name)
         assert revision is not None
-        if is_current(revision):
-            return
-        others = self._others(_driver_of(core), writer)
-        joined = sorted(other.name for other in others if other.joined)
-        if joined and not is_additive(revision):
-            raise StoreLockedError(
-                f"the store {self._name} has schema {revision} and brokers that work with it: "
-                f"{', '.join(map(repr, joined))}. This understudy brings it to schema "
-                f"{migrations.HEAD}, which they do not know: stop all of them first"
-            )
-        migrate(core)
+        self._breaks = None if is_current(revision) or is_additive(revision) else revision
+        return revision
 
     # ---- helpers --------------------------------------------------------------------------------
 

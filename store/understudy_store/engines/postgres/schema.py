@@ -94,6 +94,9 @@ def lock(connection: Connection, schema: str) -> None:
 def revision_of(connection: Connection, schema: str, name: str) -> str | None:
     """Return the revision of the store in `schema`; None if there is none yet.
 
+    A store of a later revision counts as one of the latest that is known here, if brokers of that
+    can work with it.
+
     Raises
     ------
     StoreFormatError
@@ -121,6 +124,10 @@ def revision_of(connection: Connection, schema: str, name: str) -> str | None:
     version = f'select version_num from "{schema}".{migrations.VERSION_TABLE}'
     revision = connection.execute(text(version)).scalar()
     if revision not in migrations.REVISIONS:
+        fact = text(f'select value from "{schema}".meta where key = :key')
+        oldest = connection.execute(fact, {"key": migrations.OLDEST_KEY}).scalar()
+        if oldest in migrations.REVISIONS:
+            return migrations.HEAD  # What is newer was only added.
         raise StoreVersionError(
             f"the store {name} has schema {revision}; this understudy knows schemas up to "
             f"{migrations.HEAD}. A newer one made it: upgrade understudy, or name another store"
@@ -134,7 +141,11 @@ def create(connection: Connection, schema: str) -> None:
     if connection.execute(exists, {"schema": schema}).first() is None:
         # A role may be allowed to use the schema that was made for it, and none else.
         connection.exec_driver_sql(f'create schema "{schema}"')
-    facts = {"now": "0", "store": secrets.token_hex(8)}
+    facts = {
+        "now": "0",
+        "store": secrets.token_hex(8),
+        migrations.OLDEST_KEY: migrations.oldest(),
+    }
     migrations.create(connection, facts, metadata_of())
     for statement in _FENCE.split(";"):
         connection.exec_driver_sql(statement)
@@ -159,3 +170,10 @@ def is_additive(revision: str) -> bool:
 def migrate(connection: Connection) -> None:
     """Bring the tables up to date, after `lock`."""
     migrations.upgrade(connection)
+    connection.execute(
+        text(
+            "insert into meta (key, value) values (:key, :value) "
+            "on conflict (key) do update set value = excluded.value"
+        ),
+        {"key": migrations.OLDEST_KEY, "value": migrations.oldest()},
+    )

@@ -29,7 +29,6 @@ from tests.integration.store.postgres_world import (
 from tests.support import eventually
 from understudy_store.engines.base import Opening, Share
 from understudy_store.engines.postgres import opening as opening_module
-from understudy_store.engines.postgres import schema
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.postgres.opening import Opener
 from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
@@ -353,29 +352,3 @@ def test_an_older_store_is_migrated_by_whoever_takes_it_over(
     new = postgres.new_schema()
     opened(new).close()
     assert shape(url) == shape(new)
-
-
-@pytest.mark.parametrize("is_additive", [True, False])
-def test_a_store_of_living_brokers_is_migrated_only_if_they_can_go_on(
-    is_additive: bool, join: Join, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a = join("a")
-    rows(url, "update alembic_version set version_num = '0007' returning 1")
-    done: list[str] = []
-    monkeypatch.setattr(opening_module, "has_slots", lambda _: True)
-    monkeypatch.setattr(opening_module, "migrate", lambda _: done.append("migrated"))
-    if not is_additive:
-        monkeypatch.setattr(migrations, "ADDITIVE", frozenset())
-        with pytest.raises(StoreLockedError, match=r"brokers that work with it: 'a'\. .* stop all"):
-            join("b")
-    else:
-        join("b")
-    assert done == ["migrated"] * is_additive
-    put(a, id_in(slot_at(a, 0)))
-
-
-def test_the_revision_that_made_slots_is_known() -> None:
-    assert migrations.FIRST_SHARED in migrations.REVISIONS
-    assert migrations.ADDITIVE.issubset(migrations.REVISIONS)
-    assert not schema.has_slots("0007")
-    assert schema.has_slots(migrations.HEAD)

@@ -29,8 +29,12 @@ HEAD: Final = REVISIONS[-1]
 FIRST_POSTGRESQL: Final = "0006"
 #: the revision from which on a store may be shared by several brokers
 FIRST_SHARED: Final = "0008"
-#: Revisions that only add: brokers of the revision before go on beside them.
+#: Revisions that only add: brokers of the revision before go on beside them, and may be started
+#: again after them.
 ADDITIVE: Final = frozenset({"0008"})
+#: In the facts of a store, the oldest revision whose brokers can work with its tables: so a program
+#: that does not know the latest revisions knows whether it may open the store all the same.
+OLDEST_KEY: Final = "oldest"
 #: identity of the store, and the number of the last commit in its tables
 JOURNALED: Final = (
     "INSERT INTO meta (key, value) VALUES ('store', lower(hex(randomblob(8)))), ('commit', '0')"
@@ -39,6 +43,14 @@ JOURNALED: Final = (
 NO_JOURNAL: Final = "INSERT INTO meta (key, value) VALUES ('journal', '')"
 #: where alembic keeps the revision
 VERSION_TABLE: Final = "alembic_version"
+
+
+def oldest() -> str:
+    """Return the oldest revision whose brokers can work with the tables of `HEAD`."""
+    place = len(REVISIONS) - 1
+    while REVISIONS[place] in ADDITIVE:
+        place -= 1
+    return REVISIONS[place]
 
 
 def create(connection: Connection, facts: Mapping[str, str], metadata: MetaData = METADATA) -> None:
