@@ -2,7 +2,8 @@
 
 The database says who has which slots (`Holdings`). A broker takes in what is its own there and it
 has not loaded yet, gives to others what they are to have, one part at a time, and tells its peers a
-map of what is so. It does one thing at a time: it loads, or it gives away.
+map of what is so. It does one thing at a time: it loads, or it gives away. It is asked in each turn
+of the broker's loop, so what it has found is kept until something changes.
 
 By the names of the brokers that live, everybody finds the same shares (`shared_out`). So when a
 broker joins, each of the others gives it a part of its own slots, and keeps the rest; when one
@@ -49,8 +50,21 @@ class SlotPlan:
         self._holdings: Holdings | None = None
         self.mine: frozenset[int] = frozenset()
         self.is_leaving = False
+        #: this broker's slots, by the holdings
+        self._owned: frozenset[int] = frozenset()
         self._loading: frozenset[int] = frozenset()
         self._giving: dict[int, int] = {}
+        # What was found since the last change; None: to be found.
+        self._gifts: dict[int, int] | None = None
+        self._map: SlotMap | None = None
+
+    def _changed(self) -> None:
+        self._gifts = self._map = None
+
+    def leave(self) -> None:
+        """Have all slots given to the others from now on."""
+        self.is_leaving = True
+        self._changed()
 
     # What the database says ----------------------------------------------------------------------
 
@@ -67,18 +81,14 @@ class SlotPlan:
         ):
             return False
         self._holdings = holdings
+        self._owned = frozenset(holdings.of(self._writer))
+        self._changed()
         return True
 
     @property
     def lost(self) -> frozenset[int]:
         """Slots that the database has taken from this broker against its will."""
-        return self.mine - self._owned() - self._giving.keys()
-
-    def _owned(self) -> frozenset[int]:
-        if self._holdings is None:
-            return frozenset()
-        slots = self._holdings.slots
-        return frozenset(slot for slot, writer in enumerate(slots) if writer == self._writer)
+        return self.mine - self._owned - self._giving.keys()
 
     def writers_at(self, address: str) -> list[int]:
         """Return the writers whose peers reach them at an address."""
@@ -91,32 +101,38 @@ class SlotPlan:
         """Return the slots to be loaded now, for `loaded`; none if there are none, or not now."""
         if self._loading or self._giving:
             return frozenset()
-        self._loading = self._owned() - self.mine
+        self._loading = self._owned - self.mine
         return self._loading
 
     def loaded(self) -> frozenset[int]:
         """Note that the slots of the last `next_load` are taken in; return them."""
         loaded, self._loading = self._loading, frozenset()
         self.mine |= loaded
+        self._changed()
         return loaded
 
     def next_gift(self) -> dict[int, int]:
         """Return the slots to be given away now, each with its new writer, for `given`."""
-        if self._loading or self._giving:
+        if self._loading or self._giving or not (gifts := self._find_gifts()):
             return {}
-        gifts = self._gifts()
         if not self.is_leaving:
             gifts = dict(list(gifts.items())[:GIFT_SLOTS_MAX])
         self._giving = gifts
+        self._changed()
         return gifts
 
     @property
     def has_gifts(self) -> bool:
         """True if others are to have slots that are this broker's, or are being loaded."""
-        return bool(self._loading or self._gifts())
+        return bool(self._loading or self._find_gifts())
 
-    def _gifts(self) -> dict[int, int]:
+    def _find_gifts(self) -> dict[int, int]:
         """Return all slots that others are to have, each with its new writer."""
+        if self._gifts is None:
+            self._gifts = self._gifts_now()
+        return self._gifts
+
+    def _gifts_now(self) -> dict[int, int]:
         if self._holdings is None:
             return {}
         writer_of = {name: writer for writer, name, _ in self._holdings.brokers}
@@ -135,21 +151,24 @@ class SlotPlan:
         """
         self.mine -= self._giving.keys()
         self._giving = {}
+        self._changed()
 
     # The map -------------------------------------------------------------------------------------
 
     def slot_map(self) -> SlotMap | None:
         """Return the map that peers are told; None before the first holdings."""
-        holdings = self._holdings
-        if holdings is None:
-            return None
+        if self._map is None and self._holdings is not None:
+            self._map = self._map_of(self._holdings)
+        return self._map
+
+    def _map_of(self, holdings: Holdings) -> SlotMap:
         address_of = {name: address for _, name, address in holdings.brokers}
         writer_of = {name: writer for writer, name, _ in holdings.brokers}
         brokers = tuple(sorted(address_of.items()))
         place_of: dict[int | None, int] = {
             writer_of[name]: place for place, (name, _) in enumerate(brokers)
         }
-        absent = self._owned() - (self.mine - self._giving.keys())
+        absent = self._owned - (self.mine - self._giving.keys())
         places = [
             NOBODY if slot in absent else place_of.get(writer, NOBODY)
             for slot, writer in enumerate(holdings.slots)

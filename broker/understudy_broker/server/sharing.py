@@ -119,7 +119,7 @@ class Sharing:
     def leave(self) -> None:
         """Give all slots to the other brokers from now on; see `has_left`."""
         if not self._plan.is_leaving:
-            self._plan.is_leaving = True
+            self._plan.leave()
             self._wake()
 
     @property
@@ -193,6 +193,6 @@ class Sharing:
 
     def _tell(self) -> None:
         slots = self._plan.slot_map()
-        if slots is not None and slots != self._told:
+        if slots is not self._told and slots is not None and slots != self._told:
             self._told = slots
             self._moves.tell(slots)

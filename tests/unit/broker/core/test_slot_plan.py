@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from understudy_broker.core import slot_plan
 from understudy_broker.core.slot_plan import GIFT_SLOTS_MAX, SlotPlan
 from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.protocol.placement import owners, shared_out
@@ -62,7 +63,7 @@ class TestOneBroker:
     def test_nobody_is_there_to_take_the_slots_of_one_that_leaves(self) -> None:
         plan = SlotPlan(1)
         plan.take(holdings(4, everything(1), "a"))
-        loaded(plan).is_leaving = True
+        loaded(plan).leave()
         assert plan.next_gift() == {}
 
     def test_what_is_taken_away_is_lost(self) -> None:
@@ -72,6 +73,23 @@ class TestOneBroker:
         assert not plan.lost
         plan.take(holdings(5, {**everything(1), 7: 2}, "a", "b"))
         assert plan.lost == {7}
+
+    def test_nothing_is_worked_out_again_before_something_changes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is asked in each turn of the broker's loop, thousands of times in a second."""
+        plan = SlotPlan(1)
+        plan.take(holdings(4, everything(1), "a"))
+        loaded(plan)
+        assert (plan.next_gift(), told(plan).version) == ({}, 9)
+        looked: list[object] = []
+        for name in ("shared_out", "runs_of"):
+            monkeypatch.setattr(slot_plan, name, looked.append)
+        for _ in range(9):
+            assert not plan.take(holdings(4, everything(1), "a"))
+            assert (plan.next_load(), plan.next_gift(), plan.has_gifts) == (frozenset(), {}, False)
+            assert told(plan).version == 9
+        assert not looked
 
 
 class TestTwoBrokers:
@@ -112,7 +130,7 @@ class TestTwoBrokers:
     def test_one_that_leaves_gives_all_of_it_at_once(self) -> None:
         plan = SlotPlan(1)
         plan.take(holdings(4, everything(1), "a", "b", "c"))
-        loaded(plan).is_leaving = True
+        loaded(plan).leave()
         gift = plan.next_gift()
         assert {*gift} == {*range(SLOTS)}
         assert {*gift.values()} == {2, 3}
@@ -231,7 +249,7 @@ def test_whatever_happens_nobody_has_a_slot_twice_and_all_are_shared_out(seed: i
         return
     leaver = random.choice(list(plans))
     if len(plans) > 1:
-        plans[leaver].is_leaving = True
+        plans[leaver].leave()
         database.leaving.add(leaver)
     for _ in range(2_000):
         moved = [step(writer) for writer in plans]
