@@ -133,6 +133,10 @@ class Sharing:
             text = "ends with slots that it could not hand over; others take over from it"
             self._log("warning", text, {"slots": len(self._plan.mine)})
 
+    @property
+    def _pending(self) -> int:
+        return self._core.machine.view.statistics().promises_pending
+
     def turn(self) -> None:
         """Take the answers of the store, and do what is next. Called before each step of the core.
 
@@ -145,7 +149,7 @@ class Sharing:
         plan = self._plan
         if slots := plan.next_load():
             self._store.load_slots(slots, self._on_loaded)
-        elif self._gift is None and (gift := plan.next_gift()):
+        elif self._gift is None and (gift := plan.next_gift(self._pending)):
             self._gift = gift
             self._moves.give_up(gift.keys())
         if self._gift is not None and not self._moves.leaving and not self._is_handing:

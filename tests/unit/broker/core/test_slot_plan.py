@@ -116,6 +116,24 @@ class TestTwoBrokers:
         assert plan.mine == {*range(SLOTS)} - {*given}
         assert owners(told(plan)) == share
 
+    @pytest.mark.parametrize(
+        ("pending", "count"),
+        [(0, 16), (2_000, 16), (20_000, 12), (32_000, 8), (128_000, 8), (10**9, 8)],
+    )
+    def test_the_more_there_is_the_smaller_are_the_parts_but_not_too_small(
+        self, pending: int, count: int
+    ) -> None:
+        plan = SlotPlan(1)
+        plan.take(holdings(4, dict.fromkeys(range(128), 1), "a", "b"))
+        assert len(loaded(plan).next_gift(pending)) == count
+
+    def test_a_part_has_a_slot_at_least(self) -> None:
+        plan = SlotPlan(1)
+        others = shared_out([("a", ""), ("b", "")])
+        [slot] = [slot for slot, name in enumerate(owners(others)) if name == "b"][:1]
+        plan.take(holdings(4, {slot: 1}, "a", "b"))
+        assert loaded(plan).next_gift(10**6) == {slot: 2}
+
     def test_what_comes_meanwhile_is_loaded_after_that(self) -> None:
         plan = SlotPlan(1)
         plan.take(holdings(4, {**everything(1), 7: 2}, "a", "b"))
