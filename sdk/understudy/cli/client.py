@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
-from understudy_broker.protocol.messages import AnyCommand, GroupsGet, GroupsReport
+from understudy_broker.protocol.messages import AnyCommand, GroupsGet, GroupsReport, Response
 from understudy_store.commands import (
     PromiseGet,
     PromiseSearch,
@@ -27,6 +27,8 @@ from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
 
 #: short, because a person is waiting
 CONNECT_TIMEOUT_S: Final = 5.0
+#: how long a broker may take to answer before the user is told
+SILENT_S: Final = 5.0
 #: records of one request
 PAGE_MAX: Final = 1000
 #: seconds in which the client stops
@@ -132,8 +134,7 @@ class Client:
 
     def command(self, command: AnyCommand) -> Reply:
         """Send one command; raises `CommandError` if it is refused."""
-        reply: Reply = self.runtime.session.command(command)
-        return reply
+        return _answer(self.runtime.session.connected().command(command)).reply
 
     def commands(self, commands: Sequence[AnyCommand]) -> Iterator[Reply | CommandError]:
         """Send many commands without waiting for each; yield their replies in order."""
@@ -143,13 +144,13 @@ class Client:
             futures = [connection.command(command) for command in page]
             for future in futures:
                 try:
-                    yield future.result().reply
+                    yield _answer(future).reply
                 except CommandError as error:
                     yield error
 
     def groups(self) -> GroupsReport:
         """Read the groups with their nodes, and the broker's counters."""
-        report = self.runtime.session.connected().command(GroupsGet()).result().report
+        report = _answer(self.runtime.session.connected().command(GroupsGet())).report
         assert report is not None
         return report
 
@@ -242,6 +243,32 @@ class Client:
             Returns the records in a reply.
         """
         size = PAGE_MAX if limit is None else min(PAGE_MAX, limit)
-        pages = self.runtime.session.pages(lambda cursor: search(size, cursor))
+        pages = self._pages(lambda cursor: search(size, cursor))
         found = chain.from_iterable(records_of(reply) or () for reply in pages)
         return islice(found, limit)
+
+    def _pages(self, search: Callable[[str | None], AnyCommand]) -> Iterator[Reply]:
+        """Read page after page, each when it is asked for."""
+        cursor: str | None = None
+        while True:
+            reply = self.command(search(cursor))
+            yield reply
+            cursor = reply.cursor
+            if cursor is None:
+                return
+
+
+def _answer(future: Future[Response]) -> Response:
+    """Wait for an answer without end, and tell the user if it takes long."""
+    try:
+        return future.result(SILENT_S)
+    except TimeoutError:
+        if future.done():
+            raise  # of the broker itself
+    print(
+        f"understudy: the broker has not answered for {SILENT_S:.0f} s: it waits for its database "
+        "or disk, most often, or has too much to do. Waiting for it; see: understudy brokers",
+        file=sys.stderr,
+        flush=True,
+    )
+    return future.result()

@@ -19,7 +19,7 @@ from understudy.client.address import broker_address
 from understudy.errors import BrokerUnavailableError, innermost
 from understudy_broker.address import split_addresses
 from understudy_broker.errors import LinkError
-from understudy_broker.link.link import Link, open_link
+from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     GroupsGet,
@@ -73,6 +73,8 @@ class BrokerStatus(NamedTuple):
         Its own report on its groups, with its counters. None: it has not answered.
     problem
         Why not, in words, if more is known than that nothing answers there.
+    is_there
+        It takes peers in, whether it has answered the question or not.
     """
 
     name: str
@@ -80,6 +82,7 @@ class BrokerStatus(NamedTuple):
     slots: list[int]
     report: GroupsReport | None
     problem: str | None
+    is_there: bool
 
 
 class _Answer(NamedTuple):
@@ -150,7 +153,13 @@ def _status(
             f"the broker at {address} is {found.broker!r} of the deployment {found.deployment!r}, "
             f"and not {name!r} of {first.deployment!r}: check the addresses"
         )
-    return BrokerStatus(name, address, placement.slots_of(name), report, problem)
+    is_there = found is not None and problem is None
+    if is_there and report is None:
+        problem = (
+            f"it takes peers in at {address}, and does not answer: it waits for its database or "
+            "disk, most often, or has too much to do. Its log says which"
+        )
+    return BrokerStatus(name, address, placement.slots_of(name), report, problem, is_there)
 
 
 # Links -------------------------------------------------------------------------------------------
@@ -195,11 +204,10 @@ async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
     welcome: Welcome | None = None
     report: GroupsReport | None = None
     problem: str | None = None
-    links: list[Link] = []
+    last_error: str | None = None
     try:
-        with trio.move_on_after(PATIENCE_S):
-            async with open_link(address, _hello, _ignore) as link:
-                links.append(link)
+        async with open_link(address, _hello, _ignore) as link:
+            with trio.move_on_after(PATIENCE_S):
                 welcome = await link.wait_connected()
                 if wants_report:
                     answer = await link.call(GroupsGet())
@@ -207,10 +215,11 @@ async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
                         report = answer.report
                     else:
                         problem = answer.error
+            last_error = link.last_error
     except* LinkError as errors:
         problem = str(innermost(errors))
-    if problem is None and welcome is None and links:
-        problem = links[0].last_error
+    if problem is None and welcome is None:
+        problem = last_error
     if problem is not None and problem.startswith(_NO_ANSWER):
         problem = None
     return _Answer(welcome, report, problem)

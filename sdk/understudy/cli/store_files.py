@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.cli.errors import CliError, UsageError
-from understudy_broker.deployment import DeploymentError, read_deployment
+from understudy_broker.deployment import DeploymentError, is_database, read_deployment
 
 
 def store_files(file: Path) -> dict[str, Path]:
@@ -41,6 +41,12 @@ def store_files(file: Path) -> dict[str, Path]:
     found = {}
     for broker in brokers:
         store = broker.settings["store"]
+        if is_database(store):
+            raise UsageError(
+                f"{file}: the store of the broker {broker.name!r} is a database, and no file. "
+                "Brokers that share a database share the slots out by themselves, when one of them "
+                "is started or stopped"
+            )
         if isinstance(store, str) and store != "memory":
             places = dict.fromkeys(_places(file, raw.get("cwd"), broker.cwd))
             found[broker.name] = _file(broker.name, store.removeprefix("sqlite:///"), list(places))

@@ -50,7 +50,10 @@ def brokers(as_json: AsJson = False, url: Url = None) -> int:
     BEAT ms   how long ago the broker has shown the database that it lives; after 3000, others take
               its slots over
 
-    --json prints a list of objects; the numbers of a broker that does not answer are null there.
+    STATE is "waits" if the broker takes peers in and does not answer, because its database is away.
+
+    --json prints a list of objects; the numbers of a broker that does not answer are null there,
+    and "problem" says why, if it is known.
 
     \b
     Examples:
@@ -98,7 +101,7 @@ def statuses_text(statuses: Sequence[BrokerStatus]) -> str:
         (
             status.name,
             status.address,
-            "answers" if status.report is not None else "does not answer",
+            _state(status),
             len(status.slots),
             *[each[name] for name in names],
         )
@@ -106,8 +109,14 @@ def statuses_text(statuses: Sequence[BrokerStatus]) -> str:
     ]
     headers = [_HEADERS[name] for name in names]
     lines = [table(("BROKER", "ADDRESS", "STATE", "SLOTS", *headers), rows)]
-    lines += [_advice(status) for status in statuses if status.report is None]
+    lines += [_advice(status, shared=shared) for status in statuses if status.report is None]
     return "\n".join(lines)
+
+
+def _state(status: BrokerStatus) -> str:
+    if status.report is not None:
+        return "answers"
+    return "waits" if status.is_there else "does not answer"
 
 
 def _numbers(status: BrokerStatus) -> dict[str, int | None]:
@@ -121,11 +130,13 @@ def _numbers(status: BrokerStatus) -> dict[str, int | None]:
     return {name: sums.get(name, report.counters.get(name)) for name in _HEADERS}
 
 
-def _advice(status: BrokerStatus) -> str:
+def _advice(status: BrokerStatus, *, shared: bool) -> str:
     if status.problem is not None:
         return f"Broker {status.name}: {status.problem}"
-    return (
+    wait = (
         f"Broker {status.name} does not answer at {status.address}, so calls in its "
-        f"{len(status.slots)} slots wait. Start it with: understudy broker --name {status.name} "
-        "--config FILE"
+        f"{len(status.slots)} slots wait"
     )
+    if shared:
+        return f"{wait} until the others have taken them over, which takes some seconds"
+    return f"{wait}. Start it with: understudy broker --name {status.name} --config FILE"
