@@ -28,10 +28,12 @@ class Brokers:
     def url(self) -> str:
         return ",".join(self.urls.values())
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, before: str = "") -> None:
+        """Start brokers by their names, each after the statements `before`."""
+        main = f"import sys, time\n{before}\nfrom understudy.cli import main\nsys.exit(main())"
         for name in names:
             command = [
-                *(sys.executable, "-m", "understudy", "broker", "--name", name),
+                *(sys.executable, "-c", main, "broker", "--name", name),
                 *("--listen", self.urls[name], "--store", self.store),
             ]
             with (self.logs / f"{name}.log").open("ab") as log:
