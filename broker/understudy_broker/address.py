@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import sys
 from collections.abc import Collection
@@ -60,10 +59,10 @@ def check_address(
         raise InvalidBrokerAddressError(
             f"an address looks like {DEFAULT_ADDRESS} or ipc:///run/understudy"
         )
-    if scheme == "ipc" and len(os.fsencode(rest)) > SOCKET_PATH_BYTES_MAX:
+    if scheme == "ipc" and _bytes_of(rest) > SOCKET_PATH_BYTES_MAX:
         raise InvalidBrokerAddressError(
             f"the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, and this one has "
-            f"{len(os.fsencode(rest))}: choose a shorter one, such as ipc:///run/understudy"
+            f"{_bytes_of(rest)}: choose a shorter one, such as ipc:///run/understudy"
         )
     if scheme == "tcp":
         match = _HOST_AND_PORT.fullmatch(rest)
@@ -73,6 +72,11 @@ def check_address(
                 f"{DEFAULT_ADDRESS}"
             )
     return address
+
+
+def _bytes_of(path: str) -> int:
+    """Return the bytes of a path as the system has it, which may be no text."""
+    return len(path.encode(sys.getfilesystemencoding(), "surrogateescape"))
 
 
 def split_addresses(url: str) -> list[str]:

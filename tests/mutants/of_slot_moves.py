@@ -194,6 +194,14 @@ _MOVING: Final = (
         _PLAN,
     ),
     _mutant(
+        "joins-before-it-can-listen",
+        None,
+        "a broker that cannot listen is given no slots",
+        "understudy_broker.server.daemon.run_broker",
+        drop("_wait_for_address(settings.listen, stopper)"),
+        "tests/integration/sdk/test_shared_strangers.py::test_a_broker_that_cannot_listen_is_given_no_slots",
+    ),
+    _mutant(
         "answers-from-memory-after-a-pause",
         None,
         "a broker that was taken over from answers nothing from memory",

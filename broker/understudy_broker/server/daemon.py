@@ -11,18 +11,20 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias
 
 import trio
+import zmq
 from msgspec.structs import replace
 
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import is_database, share_of
-from understudy_broker.errors import BrokerError
+from understudy_broker.errors import BrokerError, ListenError
 from understudy_broker.process import (
     StopSignals,
     raise_descriptor_limit,
     tune_collection,
     tune_switching,
 )
+from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.server.founding import ask_others
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.placement import KEY, from_text, runs_text, to_text
@@ -30,6 +32,7 @@ from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
 from understudy_broker.server.start import at_start, is_sole
 from understudy_broker.transport.loop_lock import LoopThread
+from understudy_broker.transport.zeromq_router import bind_router
 from understudy_store.engines.base import Opening
 from understudy_store.errors import OpeningStoppedError, StoreError
 from understudy_store.store import Store, open_store
@@ -40,6 +43,9 @@ EXIT_FAILED: Final = 1
 #: nothing so far: so many, or this part of all
 DESCRIPTORS_SPARE: Final = 32
 DESCRIPTORS_SPARE_PART: Final = 8
+#: how long an address that is in use is waited for, and how often it is tried
+ADDRESS_S: Final = 12.0
+POLL_ADDRESS_S: Final = 0.25
 #: how often a doubtful clock is looked at before the start, and how often the log says so
 POLL_CLOCK_S: Final = 1.0
 REPEAT_S: Final = 60.0
@@ -76,13 +82,16 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
             if watch is not None:
                 stopper.ask = watch(stopper.request)
                 signals.kills = stopper.ask is None
+            share = share_of(settings.broker_config(), settings.store)
+            if share is not None:
+                _wait_for_address(settings.listen, stopper)
             store = open_store(
                 settings.store,
                 Opening(
                     settings.accept_lost_journal,
                     lambda text: log("warning", text, {}),
                     lambda: stopper.requested,
-                    share_of(settings.broker_config(), settings.store),
+                    share,
                 ),
             )
             try:
@@ -135,6 +144,34 @@ class _Stopper:
         self.requested = True
         if self._loop is not None and self._event is not None:
             self._loop.run_soon(self._event.set)
+
+
+def _wait_for_address(listen: str, stopper: _Stopper) -> None:
+    """Return when the broker can listen at its address.
+
+    A broker that has joined the others is given slots at once. If it ended then, again and again,
+    because it cannot listen, their calls would wait each time.
+
+    Raises
+    ------
+    ListenError
+        It cannot, also not once an earlier start of it, most often, has had time to end.
+    OpeningStoppedError
+        It is not to begin any more.
+    """
+    give_up_at = time.monotonic() + ADDRESS_S
+    while not stopper.requested:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            bind_router(context, listen, FrameLimits().frame_bytes_max).close(0)
+            return
+        except ListenError:
+            if time.monotonic() >= give_up_at:
+                raise
+        finally:
+            context.term()
+        time.sleep(POLL_ADDRESS_S)
+    raise OpeningStoppedError(f"it did not begin: {listen} was in use")
 
 
 async def _wait_for_clock(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from tests.cluster import Cluster
 
 HOUR_S = 3_600
+#: as if nobody waited for an address
+HASTY = "from understudy_broker.server import daemon; daemon.ADDRESS_S = 0.3"
 #: as if the clock of a machine were off
 OFF = "right = time.time_ns\ntime.time_ns = lambda: right() + {} * 1_000_000_000"
 
@@ -54,6 +58,27 @@ def test_a_broker_of_another_store_in_the_place_of_one_that_died_is_left_alone(
             assert rows(strangers.store, "select count(*) from promise") == [(0,)]
         finally:
             strangers.kill()
+
+
+def test_a_broker_that_cannot_listen_is_given_no_slots(brokers: Brokers) -> None:
+    """A supervisor starts it again and again, and each time calls of the others would wait."""
+    brokers.start("a", "b")
+    eventually(lambda: has_shares(brokers, [128, 128]), 30)
+    query = "select sum(epoch) from slot"
+    moves = rows(brokers.store, query)
+    with socket.create_server(("127.0.0.1", int(brokers.urls["c"].rpartition(":")[2]))):
+        for _ in range(3):
+            brokers.start("c", before=HASTY)
+            assert brokers.running.pop("c").wait(20) == 1
+        assert f"the address {brokers.urls['c']} is in use" in brokers.log("c")
+        names = rows(brokers.store, "select distinct name from writer order by name")
+        assert (names, rows(brokers.store, query)) == ([("a",), ("b",)], moves)
+        # An earlier start of it may be about to end.
+        brokers.start("c")
+        with pytest.raises(subprocess.TimeoutExpired):
+            brokers.running["c"].wait(2)
+    eventually(lambda: has_shares(brokers, [84, 86, 86]), 30)
+    assert rows(brokers.store, query) != moves
 
 
 @pytest.mark.parametrize("off_s", [-HOUR_S, HOUR_S])
