@@ -105,7 +105,7 @@ class PeerHost(Linked):
         #: The link to the broker whose clock is followed.
         self._clock_link: Link | None = None
         self._begin()
-        self.open_links(self.place % len(self.links))
+        self.open_links(world.brokers[self.place % len(world.brokers)])
 
     def crash(self, why: str = "killed", away_ms: int | None = None) -> None:
         """End the process between two steps; the kernel closes its connections."""
@@ -209,6 +209,12 @@ class PeerHost(Linked):
 
     def on_disconnected(self, link: Link) -> None:
         self.core.disconnected(self.is_at(link))
+
+    def on_gone(self, link: Link) -> None:
+        self.core.credit.end_session(link.session)
+
+    def minds_moves(self) -> bool:
+        return self.group is not None or self.is_busy()
 
     def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         for message in messages:

@@ -62,6 +62,8 @@ class Plan(msgspec.Struct, kw_only=True):
     roots: list[Root]
     #: Several share the slots.
     brokers: int = 1
+    #: They share one database as well, and slots move between them.
+    shared: bool = False
     schedule: bool = False
     #: The home of its promises, if it is not that of the schedule.
     schedule_home: str = ""

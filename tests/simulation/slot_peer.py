@@ -22,6 +22,8 @@ GROUP = "understudy.brokers"
 class SlotPeer(Linked):
     """Sends the requests of a broker to the owners of slots, and keeps the answers for its loop."""
 
+    knows_all = False
+
     def __init__(self, world: World, broker: BrokerHost) -> None:
         super().__init__(world, broker.name)
         self.broker = broker
@@ -35,7 +37,7 @@ class SlotPeer(Linked):
         self.name = f"{self.broker.name}.{self.broker.epoch}"
         self.frozen_until = self.broker.frozen_until
         self._answers = []
-        self.open_links(self.world.brokers.index(self.broker))
+        self.open_links(self.broker)
 
     def end(self) -> None:
         """Close the connections, because the broker's process has ended."""

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 import trio
 import zmq
 
+from understudy_broker.link.arrivals import Arrivals
 from understudy_broker.link.connection import LinkConnection
 from understudy_broker.link.link import Link
 from understudy_broker.link.routing import Routing
@@ -32,7 +33,6 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_broker.protocol.placement import owners, slots_concerned
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 
 #: how long a request for a slot that nobody owns waits until it is tried again
@@ -100,14 +100,12 @@ class Router:
         #: of the first broker that answered; the others must have the same
         self._deployment: str | None = None
         self._scopes: dict[Link, trio.CancelScope] = {}
-        #: the slots that the broker of each link has, as it has said itself, and that are routed to
-        #: it: what this peer has told it is about no others
-        self._slots_at: dict[Link, frozenset[int]] = {}
         #: set while requests wait for an owner of their slot
         self._retry_needed = trio.Event()
         first = self._new_link(url)
         self.links = [first]
         self._routing = Routing(first, backlog_max, self._on_waiting)
+        self._arrivals = Arrivals(self._routing)
         self.request = self._routing.request
         self.owns = self._routing.owns
         #: the link that the last message came over: the next one probably comes over it, too
@@ -208,7 +206,7 @@ class Router:
             with scope:
                 await link.run()
         finally:
-            self._slots_at.pop(link, None)
+            self._arrivals.forget(link)
             self._peer.on_gone(link)
 
     def _on_messages(self, link: Link, messages: list[ToPeer]) -> None:
@@ -218,7 +216,7 @@ class Router:
     def _on_connected(self, link: Link, welcome: Welcome) -> None:
         if welcome.slots is not None:
             self._take_map(welcome.slots, welcome.broker)
-            self._slots_at[link] = self._slots_of(link, welcome.slots, welcome.broker)
+            self._arrivals.welcomed(link, welcome.slots, welcome.broker)
         if self._deployment is None:
             # From now on, a broker that answers in the place of this one is no substitute.
             self._deployment = welcome.deployment
@@ -228,36 +226,20 @@ class Router:
     # The map -------------------------------------------------------------------------------------
 
     def _on_slots(self, link: Link, slots: SlotMap) -> None:
-        """Take a map that a broker tells; join that broker anew if more slots have come to it.
-
-        The new hello has the claims of the tasks in these slots, and what this peer watches in them
-        is asked for again. Only the broker itself knows when it has them. And if it says so in a
-        map that is no newer than the last one of another broker, which does not say so, the slots
-        have not come yet: the hello would leave out their tasks and watches.
-        """
+        """Take a map that a broker tells; join that broker anew if more slots have come to it."""
         self._take_map(slots)
         self._peer.on_map(link, slots)
-        before = self._slots_at.get(link)
         welcome = link.connection.session.welcome
-        if before is None or welcome is None:
+        if welcome is None:
             return
-        self._slots_at[link] = now_there = self._slots_of(link, slots, welcome.broker)
-        come = now_there - before
+        come = self._arrivals.told(link, slots, welcome.broker)
         if come and (self._peer.minds_moves() or self._routing.waits_for(come)):
             link.rejoin()
 
-    def _slots_of(self, link: Link, slots: SlotMap, broker: str) -> frozenset[int]:
-        its_own = frozenset(slot for slot, name in enumerate(owners(slots)) if name == broker)
-        return its_own & self._routing.slots_at(link)
-
     def _on_moved(self, link: Link, command: AnyCommand, on_reply: OnReply) -> None:
-        """Let a command that was refused go to another broker, or wait.
-
-        A broker that has said that it has the slot, and refuses, has refused an earlier command in
-        this session: only in a new one it can be sure of their order.
-        """
+        """Let a command that was refused go to another broker, or wait."""
         self._routing.moved(link, command, on_reply)
-        if not self._slots_at.get(link, frozenset()).isdisjoint(slots_concerned(command)):
+        if self._arrivals.contradicts(link, command):
             link.rejoin()
 
     def _take_map(self, slots: SlotMap, broker: str | None = None) -> None:
