@@ -181,7 +181,7 @@ _MOVING: Final = (
         "keeps-slots-when-it-leaves",
         None,
         "a broker that leaves gives everything to the others",
-        f"{_CORE}.slot_plan.SlotPlan._gifts",
+        f"{_CORE}.slot_plan.SlotPlan._find_gifts",
         swap("if self.is_leaving:", "if False:"),
         _PLAN,
     ),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The time after which requests are sent again for which there was no broker.
 RETRY_MS = 100
+#: How long no broker answers until others are asked than those of the map.
+SEEK_MS = 2_000
 
 
 class Linked:
@@ -88,19 +90,53 @@ class Linked:
         [begun] = [link for link in self.links if link.broker is first]
         self.routing = Routing(begun.session, on_waiting=self._on_waiting)
         self._arrivals = Arrivals(self.routing)
-        self._has_met = self._retries = False
+        self._has_met = self._retries = self._seeks = False
+        self._sought = 0
         begun.connect()
 
-    def aim_elsewhere(self, link: Link) -> None:
-        """Let a first link that was not answered lead to another broker, if this one may be gone.
+    def on_unreachable(self, link: Link) -> None:
+        """Ask other brokers, if none answers that this process knows of.
 
-        A process has the addresses of all brokers.
+        It has the addresses of all of them.
         """
-        if self.routing.slots is None and self.world.plan.shared and self.knows_all:
-            other = self.links[(self.links.index(link) + 1) % len(self.links)]
-            link.broker, other.broker = other.broker, link.broker
-            at, to = self.links.index(link), self.links.index(other)
-            self.links[at], self.links[to] = other, link
+        if not (self.world.plan.shared and self.knows_all):
+            return
+        if self.routing.slots is None:
+            self._swap(link, self.links[(self.links.index(link) + 1) % len(self.links)])
+        elif not self._seeks and not self._is_connected:
+            self._seeks = True
+            self.later(SEEK_MS, self._seek)
+
+    @property
+    def _is_connected(self) -> bool:
+        return any(link.session.connected for link in self.links)
+
+    def _swap(self, link: Link, other: Link) -> None:
+        """Let a first link that was not answered lead to another broker."""
+        link.broker, other.broker = other.broker, link.broker
+        at, to = self.links.index(link), self.links.index(other)
+        self.links[at], self.links[to] = other, link
+
+    def _seek(self) -> None:
+        ports = [link for link in self.links if link.broker.name in self.routing.ports]
+        for link in ports:
+            link.aimed = None
+        self._seeks = not self._is_connected
+        if self._seeks:
+            self.world.counts["asked for unknown brokers"] += 1
+            ports[0].aimed = self.world.brokers[self._sought % len(self.world.brokers)]
+            self._sought += 1
+            self.later(SEEK_MS, self._seek)
+
+    def check_welcome(self, link: Link, welcome: Welcome) -> str | None:
+        """Return what is wrong if another broker answers than the one that is meant."""
+        ports = self.routing.ports
+        name = next((name for name, port in ports.items() if port is link.session), None)
+        if link.aimed is not None:
+            link.aimed = None
+            if welcome.slots is not None:
+                self._take_map(welcome.slots)
+        return None if name in (None, welcome.broker) else "it is another broker"
 
     def welcomed(self, link: Link, welcome: Welcome) -> None:
         """Take the welcome of a broker."""
@@ -138,7 +174,7 @@ class Linked:
             return
         assert routing.slots is not None
         known = dict(routing.slots.brokers)
-        for link in self.links:
+        for link in self.links if known else ():
             name = link.broker.name
             if name in known and name not in routing.ports:
                 if link.has_left:

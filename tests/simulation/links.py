@@ -36,6 +36,8 @@ class Link:
         self.broker = broker
         self.partitioned_until = 0
         self.connection: Connection | None = None
+        #: The broker that is asked for the newest map, in the place of this link's own.
+        self.aimed: BrokerHost | None = None
         #: The number of the session; events of an earlier one have no effect.
         self._number = 0
 
@@ -44,10 +46,12 @@ class Link:
         self.session = LinkSession(
             limits=FrameLimits(messages_max=self.world.plan.frame_messages),
             is_busy=self.host.is_busy,
+            check_welcome=lambda welcome: self.host.check_welcome(self, welcome),
             on_slots=lambda slots: self.host.on_map(self, slots),
             on_moved=lambda command, on_reply: self.host.on_moved(self, command, on_reply),
         )
         self._number += 1
+        self.aimed = None
         self.has_left = self._rejoins = False
         self._inbox: deque[bytes] = deque()
         self._due: int | None = None
@@ -79,6 +83,11 @@ class Link:
         self._later(0, self.flush)
 
     @property
+    def target(self) -> BrokerHost:
+        """The broker that the next connection leads to."""
+        return self.aimed or self.broker
+
+    @property
     def has_unread(self) -> bool:
         """True if frames have arrived that the process has not read."""
         return bool(self._inbox)
@@ -100,8 +109,8 @@ class Link:
     def _connected(self) -> None:
         world = self.world
         self._connecting = False
-        if not self.broker.alive or self.partitioned_until > world.now:
-            self.host.aim_elsewhere(self)
+        if not self.target.alive or self.partitioned_until > world.now:
+            self.host.on_unreachable(self)
             self._retry()
             return
         self._welcomed_here = self._rejoins = False
@@ -133,6 +142,7 @@ class Link:
         self._inbox.clear()
         if self.session.close(why):
             self.host.on_disconnected(self)
+            self.host.on_unreachable(self)
         lasted_ms = self.world.now - self._connected_at
         if self._rejoins or (self._welcomed_here and lasted_ms >= BACKOFF_MS[1]):
             self._backoff_ms = BACKOFF_MS[0]
@@ -186,7 +196,7 @@ class Link:
             self._give_up(session.last_error or "silent")
             return
         for frame in session.take_frames(now):
-            self.world.say_frame(self.host.name, self.broker.name, frame)
+            self.world.say_frame(self.host.name, connection.broker.name, frame)
             connection.send_up(frame)
         self._wake()
 

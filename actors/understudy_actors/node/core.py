@@ -143,6 +143,8 @@ class NodeCore:
         for id in lost:
             state.drop(state.activations.get(id))
         if reconnected:
+            # This broker tells nobody of what was suspended under another one.
+            self.disconnected(is_there)
             for activation in list(state.activations.values()):
                 if is_there(activation.id):
                     self._intake.catch_up(activation)

@@ -8,6 +8,9 @@ By the names of the brokers that live, everybody finds the same shares (`shared_
 broker joins, each of the others gives it a part of its own slots, and keeps the rest; when one
 leaves, it gives each of the others a part.
 
+A broker that leaves is among the living no more, but its peers are told of it until others have its
+slots: it performs what concerns them, and a peer that knows of no broker would find none again.
+
 The version of the map that peers are told is twice that of the holdings, and one more while this
 broker performs everything in the slots that are its own. Otherwise it says of those that it has not
 loaded yet, or is giving away, that they are nobody's.
@@ -49,6 +52,12 @@ class SlotPlan:
         self.is_leaving = False
         self._loading: frozenset[int] = frozenset()
         self._giving: dict[int, int] = {}
+        # What follows from all that, until it changes: it is asked for at each turn of a loop.
+        self._owned: frozenset[int] = frozenset()
+        #: this broker, as the database has last named it among the living
+        self._me: tuple[int, str, str] | None = None
+        self._gifts: dict[int, int] | None = None
+        self._map: SlotMap | None = None
 
     # What the database says ----------------------------------------------------------------------
 
@@ -65,18 +74,23 @@ class SlotPlan:
         ):
             return False
         self._holdings = holdings
+        self._owned = frozenset(holdings.of(self._writer))
+        self._me = next((each for each in holdings.brokers if each[0] == self._writer), self._me)
+        self._changed()
         return True
+
+    def leave(self) -> None:
+        """Note that the broker is about to end."""
+        self.is_leaving = True
+        self._changed()
+
+    def _changed(self) -> None:
+        self._gifts = self._map = None
 
     @property
     def lost(self) -> frozenset[int]:
         """Slots that the database has taken from this broker against its will."""
-        return self.mine - self._owned() - self._giving.keys()
-
-    def _owned(self) -> frozenset[int]:
-        if self._holdings is None:
-            return frozenset()
-        slots = self._holdings.slots
-        return frozenset(slot for slot, writer in enumerate(slots) if writer == self._writer)
+        return self.mine - self._owned - self._giving.keys()
 
     def writers_at(self, address: str) -> list[int]:
         """Return the writers whose peers reach them at an address."""
@@ -89,32 +103,46 @@ class SlotPlan:
         """Return the slots to be loaded now, for `loaded`; none if there are none, or not now."""
         if self._loading or self._giving:
             return frozenset()
-        self._loading = self._owned() - self.mine
+        self._loading = self._owned - self.mine
         return self._loading
 
     def loaded(self) -> frozenset[int]:
         """Note that the slots of the last `next_load` are taken in; return them."""
         loaded, self._loading = self._loading, frozenset()
         self.mine |= loaded
+        self._changed()
         return loaded
 
     def next_gift(self) -> dict[int, int]:
         """Return the slots to be given away now, each with its new writer, for `given`."""
         if self._loading or self._giving:
             return {}
-        gifts = self._gifts()
+        gifts = self._all_gifts()
+        if not gifts:
+            return {}
         if not self.is_leaving:
             gifts = dict(list(gifts.items())[:GIFT_SLOTS_MAX])
         self._giving = gifts
+        self._changed()
         return gifts
+
+    @property
+    def is_loading(self) -> bool:
+        """True from `next_load` to `loaded`."""
+        return bool(self._loading)
 
     @property
     def has_gifts(self) -> bool:
         """True if others are to have slots that are this broker's, or are being loaded."""
-        return bool(self._loading or self._gifts())
+        return bool(self._loading or self._all_gifts())
 
-    def _gifts(self) -> dict[int, int]:
+    def _all_gifts(self) -> dict[int, int]:
         """Return all slots that others are to have, each with its new writer."""
+        if self._gifts is None:
+            self._gifts = self._find_gifts()
+        return self._gifts
+
+    def _find_gifts(self) -> dict[int, int]:
         if self._holdings is None:
             return {}
         writer_of = {name: writer for writer, name, _ in self._holdings.brokers}
@@ -126,28 +154,40 @@ class SlotPlan:
         wanted = [writers[place] for place in shared_out(list(writer_of))]
         return {slot: wanted[slot] for slot in sorted(self.mine) if wanted[slot] != self._writer}
 
-    def given(self) -> None:
+    def given(self) -> int:
         """Note that the database has the slots of the last `next_gift` as others', or refused it.
 
         What it has left with this broker is loaded again.
+
+        Returns
+        -------
+        The number of those that have left.
         """
+        left = len(self._giving.keys() - self._owned)
         self.mine -= self._giving.keys()
         self._giving = {}
+        self._changed()
+        return left
 
     # The map -------------------------------------------------------------------------------------
 
     def slot_map(self) -> SlotMap | None:
         """Return the map that peers are told; None before the first holdings."""
-        holdings = self._holdings
-        if holdings is None:
-            return None
-        address_of = {name: address for _, name, address in holdings.brokers}
-        writer_of = {name: writer for writer, name, _ in holdings.brokers}
+        if self._map is None and self._holdings is not None:
+            self._map = self._find_map(self._holdings)
+        return self._map
+
+    def _find_map(self, holdings: Holdings) -> SlotMap:
+        living = list(holdings.brokers)
+        if self._me is not None and self._me not in living and (self._owned or not living):
+            living.append(self._me)
+        address_of = {name: address for _, name, address in living}
+        writer_of = {name: writer for writer, name, _ in living}
         brokers = tuple(sorted(address_of.items()))
         place_of: dict[int | None, int] = {
             writer_of[name]: place for place, (name, _) in enumerate(brokers)
         }
-        absent = self._owned() - (self.mine - self._giving.keys())
+        absent = self._owned - (self.mine - self._giving.keys())
         places = [
             NOBODY if slot in absent else place_of.get(writer, NOBODY)
             for slot, writer in enumerate(holdings.slots)

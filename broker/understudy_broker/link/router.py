@@ -8,6 +8,10 @@ take the same way as if there were no router.
 Each link lives by itself: if a broker is away, the peer goes on with the others. Requests to that
 broker wait until it is back, or until a newer map gives its slots to others.
 
+If no broker answers that the peer knows of, others may have taken their places before it was told.
+So it then also asks the addresses that it was given at first. Whoever answers there tells the
+newest map, and that is all it is asked for: the links to the brokers of the map are others.
+
 All methods belong to the loop that opened the router, or to a thread that holds its `LoopLock`, as
 those of `Link`.
 """
@@ -37,6 +41,8 @@ from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 
 #: how long a request for a slot that nobody owns waits until it is tried again
 RETRY_S: Final = 0.1
+#: how long no broker answers until the addresses are asked that were given at first
+SEEK_S: Final = 2.0
 
 
 class PeerPort(Protocol):
@@ -97,6 +103,12 @@ class Router:
         self._nursery = nursery
         self._backlog_max = backlog_max
         self._loop = LoopThread()
+        #: as it was given
+        self._url = url
+        #: set when a connection has ended
+        self._lost = trio.Event()
+        #: the link that asks there whoever answers
+        self._seeker: Link | None = None
         #: of the first broker that answered; the others must have the same
         self._deployment: str | None = None
         self._scopes: dict[Link, trio.CancelScope] = {}
@@ -112,6 +124,7 @@ class Router:
         self._liveliest = first
         self._start(first)
         nursery.start_soon(self._retry)
+        nursery.start_soon(self._seek)
 
     # State ---------------------------------------------------------------------------------------
 
@@ -171,7 +184,7 @@ class Router:
                 lambda messages: self._on_messages(link, messages),
                 context=self._context,
                 on_connected=lambda welcome: self._on_connected(link, welcome),
-                on_disconnected=lambda why: peer.on_disconnected(link, why),
+                on_disconnected=lambda why: self._on_disconnected(link, why),
                 leaves=peer.leaves,
             )
         )
@@ -188,6 +201,8 @@ class Router:
                 f"and not {self._deployment!r}): check the address"
             )
         name = next((name for name, port in self._routing.ports.items() if port is link), None)
+        if link is self._seeker:
+            self._found(welcome)
         if name is not None and welcome.broker != name:
             return (
                 f"the broker at {link.url} is {welcome.broker!r}, but the map of slots says that "
@@ -223,6 +238,40 @@ class Router:
         self._peer.on_connected(link, welcome)
         self._routing.retry()
 
+    def _on_disconnected(self, link: Link, why: str) -> None:
+        self._loop.run(self._lost.set)
+        self._peer.on_disconnected(link, why)
+
+    # Brokers that nobody has told of -------------------------------------------------------------
+
+    async def _seek(self) -> None:
+        """Ask the addresses that were given at first while no broker of the map answers."""
+        while True:
+            await self._lost.wait()
+            self._lost = trio.Event()
+            await trio.sleep(SEEK_S)
+            while self._routing.ports and not self.connected:
+                if self._seeker not in self.links:
+                    link = self._seeker = self.links[0]
+                    link.connection.aim_at(f"{link.url},{self._url}")
+                await trio.sleep(SEEK_S)
+            self._end_seek()
+
+    def _found(self, welcome: Welcome) -> None:
+        """Take the map of whoever has answered."""
+        if welcome.slots is not None:
+            self._take_map(welcome.slots)
+        self._end_seek()
+
+    def _end_seek(self) -> None:
+        """Let the link lead to its own broker again."""
+        link, self._seeker = self._seeker, None
+        name = next((name for name, port in self._routing.ports.items() if port is link), None)
+        slots = self._routing.slots
+        address = None if slots is None or name is None else dict(slots.brokers).get(name)
+        if link is not None and address is not None:
+            link.connection.aim_at(address)
+
     # The map -------------------------------------------------------------------------------------
 
     def _on_slots(self, link: Link, slots: SlotMap) -> None:
@@ -252,6 +301,8 @@ class Router:
         slots = self._routing.slots
         assert slots is not None
         known = dict(slots.brokers)
+        if not known:
+            return  # those that there were may come back, and no others can be found by now
         for name, address in known.items():
             known_link = self._routing.ports.get(name)
             if known_link is not None:

@@ -19,7 +19,9 @@ Requests for one slot keep their order: a map moves all of them at once, the old
 that come later go to the new broker by the same map. As long as one of them waits here, those that
 come later wait behind it. When a broker refuses one, it refuses all that come after it in the same
 session, so these are taken back and wait, too, until the peer has joined that broker anew or
-another one has the slot. Requests for different slots have no order between brokers.
+another one has the slot. If a watch is among them that concerns other slots as well, so are the
+requests for those: it must not overtake them. Requests for different slots have no order between
+brokers.
 
 A watch of promises in slots of several brokers becomes one watch for each, and of a fence only the
 part of its task's slot is sent as a fence (`split_fence`). A search, and the report
@@ -252,7 +254,7 @@ class Routing(Generic[P]):
         If the map still says that it is, a newer one is on its way, and the command waits for it,
         with those about the same slot that were sent after it.
         """
-        slots = frozenset(slots_concerned(command))
+        slots = _tied(port, set(slots_concerned(command)))
         # They were counted before, so they have their places.
         self._wait(command, on_reply)
         for later in port.take_back(lambda each: not slots.isdisjoint(slots_concerned(each))):
@@ -286,6 +288,23 @@ class Routing(Generic[P]):
     def waiting(self) -> int:
         """The number of requests that go to no broker at the moment."""
         return len(self._waiting)
+
+
+def _tied(port: Port, slots: set[int]) -> set[int]:
+    """Return slots together with those that watches at a port tie to them."""
+    watches: list[set[int]] = []
+
+    def note(command: AnyCommand) -> bool:
+        if isinstance(command, WATCHES):
+            watches.append(set(slots_concerned(command)))
+        return False
+
+    port.take_back(note)
+    tied = [each for each in watches if len(each) > 1]
+    while reached := [each for each in tied if not slots.isdisjoint(each)]:
+        tied = [each for each in tied if slots.isdisjoint(each)]
+        slots = slots.union(*reached)
+    return slots
 
 
 class _Gathering:

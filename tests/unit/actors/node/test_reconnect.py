@@ -36,6 +36,13 @@ class TestReconnect:
         scenario.suspended()
         assert scenario.node.core.claims() == ()
 
+    def test_what_was_suspended_under_another_broker_is_dropped(self, scenario: Scenario) -> None:
+        """Its slot has come to this broker, which does not know who keeps it warm."""
+        scenario.suspended()
+        assert scenario.node.core.activations
+        scenario.node.core.connected((), reconnected=True)
+        assert not scenario.node.core.activations
+
     def test_lost_claims_are_dropped(self, scenario: Scenario) -> None:
         scenario.world.invoke("x", "person")
         scenario.world.rest(0)
