@@ -142,6 +142,8 @@ class PeerHost(Linked):
         self.results: list[StepReport] = []
         self._ticking = False
         self._watches: set[str] = set()
+        #: The tasks that the last hello over each link has claimed, with their versions.
+        self._claims: dict[Link, dict[str, int]] = {}
         config = NodeConfig(
             concurrency=plan.concurrency,
             linger_ms=plan.linger_ms,
@@ -175,6 +177,8 @@ class PeerHost(Linked):
     # The links -----------------------------------------------------------------------------------
 
     def hello(self, link: Link) -> Hello:
+        claims = self.core.claims(self.is_at(link))
+        self._claims[link] = dict(claims)
         return Hello(
             protocol=PROTOCOL_VERSION,
             kind="node" if self.group else "client",
@@ -185,7 +189,7 @@ class PeerHost(Linked):
             host="sim",
             sdk="sim",
             credit=self.core.new_session(link.session),
-            claims=self.core.claims(self.is_at(link)),
+            claims=claims,
             functions=self._functions[0],
             versions=self._functions[1],
         )
@@ -200,7 +204,9 @@ class PeerHost(Linked):
             self._clock_link = link
             self._clock.synchronize(welcome.now, session.round_trip_ms)
             self.world.lag_ms = max(self.world.lag_ms, 1 + session.round_trip_ms // 2)
-        self.core.connected(welcome.lost, reconnected, is_there)
+        claims = self._claims[link]
+        lost = [(id_, claims[id_]) for id_ in welcome.lost if id_ in claims]
+        self.core.connected(lost, reconnected, is_there)
         if self.group is not None:
             self.core.grant()
         watched = tuple(filter(is_there, sorted(self._watches)))

@@ -65,6 +65,10 @@ class Ledger:
         row = row_of(values)
         hold(self.disk.rows.get(row.promise.id) == row, "p17: read something else", row)
 
+    def on_answer(self, writer: int) -> None:
+        """Check that a broker which answers from its slots has them: otherwise nothing is there."""
+        hold(not self.is_fenced(writer), "p17: a fenced broker answers a read", writer)
+
     # Commits -------------------------------------------------------------------------------------
 
     def on_commit(self, before: Tables, wrote: Mapping[str, Table], taken: Sequence[int]) -> None:

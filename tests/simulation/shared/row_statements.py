@@ -156,6 +156,7 @@ def _put_schedule(s: Session, many: Iterable[Sequence[Any]]) -> Result:
 
 def _preload(s: Session, v: Values) -> Result:
     """Do what `Queries.preload` selects."""
+    s.server.ledger.on_answer(v["owner"])
     task = s.get("promise", v["id"])
     if task is None:
         return Result(0)

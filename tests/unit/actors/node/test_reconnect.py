@@ -57,6 +57,17 @@ class TestReconnect:
         assert scenario.ran["x"] == 2
         assert scenario.ran["x.1"] == 1
 
+    def test_a_claim_that_is_lost_says_nothing_of_a_later_version(self, scenario: Scenario) -> None:
+        """A broker that has the slot by now has handed the task out again meanwhile."""
+        scenario.world.invoke("x", "person")
+        scenario.world.rest(0)
+        [activation] = scenario.node.core.activations.values()
+        activation.version = 2
+        scenario.node.core.connected([("x", 1)], reconnected=True)
+        assert scenario.node.core.activations == {"x": activation}
+        scenario.node.core.connected([("x", 2)], reconnected=True)
+        assert scenario.node.core.activations == {}
+
     def test_unanswered_requests_go_out_again(self, scenario: Scenario) -> None:
         scenario.world.invoke("x", "leaf", 1)
         scenario.node.deliver_in()

@@ -135,6 +135,12 @@ class TestLeaving:
         a.step()
         assert a.take(b"n", Beat), "heartbeats are answered, however long the commit takes"
 
+    def test_claims_in_it_are_for_the_other_broker_to_judge(self) -> None:
+        a, _ = pair()
+        give_up(a)
+        claims = ((MOVES, 1), (STAYS, 1))
+        assert a.join(b"n2", "node-2", claims=claims).lost == (STAYS,)
+
     def test_its_tasks_are_offered_no_more(self) -> None:
         a, _ = pair()
         a.reply(b"u", PromiseCreate(MOVES, 10**12, tags={TAG_TARGET: "later"}))
