@@ -55,7 +55,7 @@ def _credit_lost(world: World) -> list[str]:
     """Return the idle nodes whose credit the brokers count differently."""
     found = []
     for host in world.nodes:
-        credit = host.core.statistics().credit
+        credit = host.connected_credit
         pid = f"{host.name}#{host.epoch}"
         available = sum(broker.core.dispatcher.available(pid) for broker in _present(world))
         if credit != available:

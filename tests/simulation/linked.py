@@ -10,13 +10,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.simulation.links import Link
+from tests.simulation.observations import hold
 from understudy_actors.node.settlements import IsThere
 from understudy_broker.core.task_queue import Callee
 from understudy_broker.errors import LinkError
 from understudy_broker.link.arrivals import Arrivals
 from understudy_broker.link.routing import Routing
 from understudy_broker.link.session import LinkSession, OnReply
-from understudy_broker.protocol.messages import AnyCommand, Hello, SlotMap, ToPeer, Welcome
+from understudy_broker.protocol.messages import (
+    AnyCommand,
+    Hello,
+    Refused,
+    Response,
+    SlotMap,
+    ToPeer,
+    Welcome,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.broker import BrokerHost
@@ -90,6 +99,7 @@ class Linked:
         [begun] = [link for link in self.links if link.broker is first]
         self.routing = Routing(begun.session, on_waiting=self._on_waiting)
         self._arrivals = Arrivals(self.routing)
+        self._settled: set[str] = set()
         self._has_met = self._retries = self._seeks = False
         self._sought = 0
         begun.connect()
@@ -209,7 +219,24 @@ class Linked:
 
     def request(self, command: AnyCommand, on_reply: OnReply) -> None:
         """Ask the broker that a command concerns, or several."""
-        self.routing.request(command, on_reply)
+        epoch = self.epoch
+
+        def answered(answer: Response | Refused) -> None:
+            if isinstance(answer, Response) and self.epoch == epoch:
+                self._learn(answer)
+            on_reply(answer)
+
+        self.routing.request(command, answered if self.world.plan.shared else on_reply)
+
+    def _learn(self, answer: Response) -> None:
+        """Check that a promise which this process has seen settled is not pending again."""
+        promise = answer.reply.promise
+        if promise is None:
+            return
+        if promise.settled:
+            self._settled.add(promise.id)
+        else:
+            hold(promise.id not in self._settled, "p17: pending again", self.name, promise.id)
 
     def flush(self) -> None:
         """Send all pending messages; give up silent connections."""

@@ -163,6 +163,12 @@ class PeerHost(Linked):
         return f"poll://uni@{CALLERS}/{self.name}"
 
     @property
+    def connected_credit(self) -> int:
+        """The tasks that connected brokers may still send."""
+        left = self.core.credit.left_of
+        return sum(left(link.session) for link in self.links if link.session.connected)
+
+    @property
     def idle(self) -> bool:
         """True if the process holds no task, runs nothing and awaits no reply."""
         return (

@@ -25,7 +25,8 @@ brokers.
 
 A watch of promises in slots of several brokers becomes one watch for each, and of a fence only the
 part of its task's slot is sent as a fence (`split_fence`). A search, and the report
-on groups, ask all brokers; `merging` makes one answer of theirs.
+on groups, ask all brokers that have slots; `merging` makes one answer of theirs. One without any
+may be gone already: a map that only leaves it out is no newer than the last.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class Routing(Generic[P]):
         self._sole: P | None = first
         #: by slot; None: nobody owns it, or there is no port to its broker yet
         self._port_of: list[P | None] = []
-        #: a broker of the map has no port yet
+        #: the ports to the brokers that have slots; and whether one of these has no port yet
+        self._asked: list[P] = []
         self._lacks_ports = False
         #: requests that no port is for at the moment, oldest first, and their slots
         self._waiting: list[tuple[AnyCommand, OnReply]] = []
@@ -169,7 +171,9 @@ class Routing(Generic[P]):
         """Find the port of each slot, and send on the requests that are at a wrong one, or none."""
         assert self.slots is not None
         names = owners(self.slots)
-        self._lacks_ports = any(name not in self.ports for name, _ in self.slots.brokers)
+        asked = {name for name in names if name is not None} or {n for n, _ in self.slots.brokers}
+        self._lacks_ports = not asked <= self.ports.keys()
+        self._asked = [port for name, port in self.ports.items() if name in asked]
         self._port_of = [None if name is None else self.ports.get(name) for name in names]
         for port in self.ports.values():
             self._waiting += port.take_back(partial(self._is_misplaced, port))
@@ -212,8 +216,8 @@ class Routing(Generic[P]):
             # An answer without those brokers would look like one of all.
             self._send(None, command, on_reply)
         else:
-            gathering = _Gathering(command, len(self.ports), on_reply)
-            for port in list(self.ports.values()):
+            gathering = _Gathering(command, len(self._asked), on_reply)
+            for port in list(self._asked):
                 port.request(command, gathering.take)
 
     def _request_parts(self, command: PromiseWatch | PromiseUnwatch, on_reply: OnReply) -> None:

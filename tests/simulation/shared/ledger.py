@@ -7,7 +7,7 @@ the tables, and of who reads them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.observations import Disk, Durable, Memory, hold
 from tests.simulation.shared.server import Server, SlotRow, Table, Tables, WriterRow
@@ -19,7 +19,12 @@ from understudy_store.records import Row
 from understudy_store.slots import slot_of
 
 if TYPE_CHECKING:
+    from tests.simulation.shared.threads import Process
     from tests.simulation.world import World
+
+#: A broker that was neither stopped nor cut off for so long has beaten, whatever the database did:
+#: a lease, and the pause between two attempts to connect.
+UNHINDERED_MS: Final = 5_000
 
 
 class Ledger:
@@ -40,6 +45,8 @@ class Ledger:
         self.server: Server
         self.disk = Disk(durable, self.memory_of, lambda _: True, one_clock=False)
         self.writers: dict[int, Memory] = {}
+        #: The process of each writer.
+        self.processes: dict[int, Process] = {}
         #: The writer of the commit that is being looked at.
         self._writer = 0
         #: The last commit of each writer, and the greatest time in each slot.
@@ -68,6 +75,15 @@ class Ledger:
     def on_answer(self, writer: int) -> None:
         """Check that a broker which answers from its slots has them: otherwise nothing is there."""
         hold(not self.is_fenced(writer), "p17: a fenced broker answers a read", writer)
+
+    def on_late(self, writer: int) -> None:
+        """Check that a broker whose pulse is old could not beat: whoever can is left alone."""
+        process = self.processes.get(writer)
+        if process is not None and process.alive:
+            since = self.world.now - process.hindered_until
+            hold(
+                since < UNHINDERED_MS, "p28: a broker that lives is taken over from", writer, since
+            )
 
     # Commits -------------------------------------------------------------------------------------
 

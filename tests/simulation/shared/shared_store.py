@@ -91,7 +91,7 @@ class SharedStore:
         self._commits: GroupCommit | None = None
         self.is_stopping = False
         self.process = process = Process(host.world, host.name, lambda: host.skew_ms)
-        process.frozen_until = host.frozen_until
+        process.freeze(host.frozen_until)
         process.spawn(partial(self._open, process))
 
     def _open(self, process: Process) -> None:
@@ -106,6 +106,7 @@ class SharedStore:
             engine = WatchedEngine(opening, self._ledger)
             self.writer = engine.writer
             self._ledger.writers[engine.writer] = self.memory
+            self._ledger.processes[engine.writer] = process
             store = Store(engine)
         except StoreError as error:
             why = f"has not opened its store: {error}"
@@ -181,7 +182,7 @@ class SharedStore:
 
     def freeze(self, until: int) -> None:
         if self.process is not None:
-            self.process.frozen_until = until
+            self.process.freeze(until)
 
     def leave(self) -> bool:
         world, process = self._host.world, self.process

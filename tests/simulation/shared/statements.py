@@ -233,6 +233,8 @@ def _fence(s: Session, v: Values) -> Steps:
             s.put("writer", id_, row._replace(fenced=True))
             s.server.world.counts["takeovers"] += row.joined
             s.taken.append(id_)
+            if v["lease"]:
+                s.server.ledger.on_late(id_)
             fenced.append((id_,))
     return Result(len(fenced), fenced)
 

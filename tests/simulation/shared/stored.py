@@ -104,6 +104,8 @@ class SharedDatabase:
         ms = world.pick((50, 1_500, 4_000, 9_000))
         self.database.cut_off[broker.name] = world.now + ms
         process = self._stores[broker.name].process
+        if process is not None:
+            process.hindered_until = max(process.hindered_until, world.now + ms)
         for connection in list(self.database.connections):
             if connection.process is process:
                 self.database.cut(connection)

@@ -38,8 +38,15 @@ class Process:
         self.skew_ms = skew_ms
         self.alive = True
         self.frozen_until = 0
+        #: Until when it was stopped, or could not reach the database, the last time.
+        self.hindered_until = world.now
         self._hub = getcurrent()
         self._threads: dict[_Strand, None] = {}
+
+    def freeze(self, until: int) -> None:
+        """Stop it until this time."""
+        self.frozen_until = until
+        self.hindered_until = max(self.hindered_until, until)
 
     def spawn(self, target: Callable[[], object]) -> _Strand:
         """Begin a thread soon."""

@@ -154,6 +154,20 @@ class TestSeveralBrokers:
         b.open[0][1](Response(1, Reply(200, promises=[])))
         assert len(answers) == 1
 
+    def test_a_search_does_not_wait_for_a_broker_without_slots(self) -> None:
+        """It may be gone: a map that leaves it out and says nothing else is no newer."""
+        a, b = Port("a"), Port("b")
+        routing = Routing(a)
+        routing.take_map(slots_of(0, 0, 0), "a")
+        routing.request(PromiseSearch(), print)
+        assert a.commands == [PromiseSearch()], "not even if there is no port to it"
+        routing.add("b", b)
+        routing.request(GroupsGet(), print)
+        assert (a.commands, b.commands) == ([PromiseSearch(), GroupsGet()], [])
+        routing.take_map(slots_of(0, 1, 0, version=2))
+        routing.request(GroupsGet(), print)
+        assert b.commands == [GroupsGet()]
+
     def test_a_broker_that_is_gone_answers_nothing_more(self) -> None:
         a, b = Port("a"), Port("b")
         routing = Routing(a)
