@@ -13,7 +13,7 @@ import msgspec
 
 from understudy_actors.interpreter.empty import NO_NAMES
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import StepResult
+from understudy_actors.interpreter.step_result import ChildCommand, StepResult
 from understudy_store.records import TAG_PARENT, PromiseRecord, origin_of
 
 
@@ -83,6 +83,8 @@ class Activation:
     __slots__ = (
         "busy",
         "dropped",
+        "fences_open",
+        "held_cancels",
         "held_starts",
         "history",
         "id",
@@ -114,6 +116,10 @@ class Activation:
         self.busy = 0
         #: fences, and cancels in other slots, that have not been answered
         self.requests_open = 0
+        #: commands of the fences among them, by identity
+        self.fences_open: dict[int, tuple[ChildCommand, ...]] = {}
+        #: promises of other slots that are to be canceled once their creates are answered
+        self.held_cancels: set[str] = set()
         #: what starts a step in another slot once its create is answered, by its id
         self.held_starts: dict[str, Callable[[], None]] = {}
         #: epoch milliseconds

@@ -21,6 +21,7 @@ share a slot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 from zlib import crc32
@@ -100,6 +101,12 @@ def shared_out(names: Sequence[str]) -> list[int]:
     >>> places.count(0), places.count(1)
     (128, 128)
     """
+    return list(_shared_out(tuple(names)))
+
+
+# It takes a millisecond, and is asked for again and again about the same few names.
+@lru_cache(maxsize=64)
+def _shared_out(names: tuple[str, ...]) -> tuple[int, ...]:
     part = -(-SLOTS // len(names))
     room = dict.fromkeys(sorted(range(len(names)), key=lambda place: names[place]), part)
     places: list[int] = []
@@ -109,7 +116,7 @@ def shared_out(names: Sequence[str]) -> list[int]:
         room[place] -= 1
         if not room[place]:
             del room[place]
-    return places
+    return tuple(places)
 
 
 def _weight(name: str, slot: int) -> bytes:

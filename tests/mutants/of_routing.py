@@ -91,6 +91,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _TWO,
     ),
     _mutant(
+        "arrivals-before-the-slots",
+        None,
+        "a peer joins a broker anew once the slots that came are routed to it",
+        "understudy_broker.link.arrivals.Arrivals._slots_of",
+        swap("its_own & self._routing.slots_at(port)", "its_own"),
+        "link/test_arrivals.py",
+    ),
+    _mutant(
+        "arrivals-of-once",
+        None,
+        "slots come once, and their tasks are claimed once",
+        "understudy_broker.link.arrivals.Arrivals.told",
+        swap("self._slots_at[port] = now_there = ", "now_there = "),
+        "link/test_arrivals.py",
+    ),
+    _mutant(
         "every-slot-is-here",
         None,
         "a broker performs nothing about slots of others",

@@ -1,4 +1,4 @@
-"""A broker's process: the real core on a simulated disk, driven as `Server` drives it."""
+"""A broker's process: the real core on a simulated store, driven as `Server` drives it."""
 
 from __future__ import annotations
 
@@ -7,56 +7,62 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import Watched
-from tests.simulation.observations import Disk, Memory, hold
+from tests.simulation.observations import hold
+from tests.simulation.own_disk import DiskError
 from tests.simulation.slot_peer import SlotPeer
-from understudy_broker.clock import Clock, question
+from tests.simulation.storage import Storage
+from understudy_broker.clock import Clock
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
-from understudy_broker.core.outbox import Batch, Frame
+from understudy_broker.core.outbox import Frame
+from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotCommand, SlotMap
-from understudy_store.commands import PromiseAnnounce, Reply
-from understudy_store.engines.base import SOLE_EPOCH, Read
+from understudy_store.changes import Snapshot
+from understudy_store.commands import PromiseAnnounce
+from understudy_store.errors import StoreError
 from understudy_store.machine import MachineConfig
-from understudy_store.records import Row
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NS = 1_000_000
-YEAR_MS = 365 * 24 * 3_600_000
 #: Short, so that promises that are idle for a moment are packed.
 COOL_AFTER_MS = 500
+#: How soon to look again at a store that may not be read, or while others are to have the slots.
+STALE_MS = 50
+#: How long a broker that ends may take until it is killed.
+LEAVE_MS = 30_000
 #: Metrics of the core that show how many faults reached it.
 _COUNTED = (
     "stale_writes", "frames_repeated", "frames_missing", "leases_lapsed", "refused", "parked",
 )  # fmt: skip
 
 
-class DiskError(Exception):
-    """The disk is full, or fails."""
-
-
 class BrokerHost:
-    """A broker that may crash or freeze, and whose disk may fail."""
+    """A broker that may crash or freeze, and whose store may fail."""
+
+    #: Where the promises are.
+    storage: Storage
 
     def __init__(self, world: World, name: str, slots: SlotMap | None) -> None:
         self.world = world
         self.name = name
-        self.memory = Memory(world.count)
-        self.disk = Disk(self.memory, lambda id_: world.owner(id_) is self)
         #: The links to all brokers, if there are several.
         self.peer: SlotPeer | None = None
         #: The number of the current process; events of an earlier one have no effect.
         self.epoch = 0
         self.alive = False
+        #: True if a process has begun, but is not there for its peers yet, or any more.
+        self.is_busy = False
+        #: True if it has left, and is not to come back.
+        self.has_retired = False
         self.frozen_until = 0
         #: The offset of the machine's wall clock.
         self.skew_ms = 0
         self.was_set = False
-        #: The next fault of the disk: "before" or "after" a write, or at a "read".
-        self.disk_fault: str | None = None
+        self._is_leaving = False
         plan = world.plan
         self.config = BrokerConfig(
             name=name,
@@ -72,51 +78,43 @@ class BrokerHost:
             frames=FrameLimits(frame_bytes_soft=plan.frame_bytes),
         )
 
+    # The process ---------------------------------------------------------------------------------
+
     def start(self) -> None:
-        """Start a process, which continues from the state on the disk."""
-        if self.alive:
-            return
-        world, plan = self.world, self.world.plan
-        snapshot = self.disk.load()
-        wall_ms = world.now + self.skew_ms
-        # A new store is not begun at an impossible time. Here that is long before the world began,
-        # or where there are others, whose clocks must agree, long after it, too.
-        ahead_ms = wall_ms - world.began
-        doubtful = ahead_ms < -YEAR_MS or (self.peer is not None and ahead_ms > YEAR_MS)
-        if question(snapshot, None, wall_ms) if snapshot.now else doubtful:
-            world.counts["starts with a doubtful clock"] += 1
-            self.epoch += 1
-            self._after_start(1_000)
+        """Start a process, which continues from what is stored."""
+        if self.alive or self.is_busy or self.has_retired:
             return
         self.epoch += 1
-        self.alive = True
-        self.clock = Clock(
-            snapshot.now,
-            wall_ns=lambda: (world.now + self.skew_ms) * NS,
-            elapsed_ns=lambda: world.now * NS,
-        )
+        self._is_leaving = False
+        self.storage.open()
+
+    def begin(self, snapshot: Snapshot, wall_ns: Callable[[], int]) -> None:
+        """Be there for peers from now on: the store is open."""
+        world, plan = self.world, self.world.plan
+        self.alive, self.is_busy = True, False
+        self.clock = Clock(snapshot.now, wall_ns=wall_ns, elapsed_ns=lambda: world.now * NS)
         self.machine = Watched(
             MachineConfig(
                 retry_timeout_ms=plan.retry_timeout_ms,
                 pack_after_ms=COOL_AFTER_MS,
                 sharded=self.config.slots is not None,
             ),
-            self.memory,
-            self.disk,
+            self.storage.memory,
+            self.storage.history,
         )
         self.core = BrokerCore(self.machine, Dispatcher(self.config.credit_max), self.config)
         self.core.start(snapshot, self.clock(), self.clock.ahead_ms)
         self._inbox: deque[tuple[bytes, bytes]] = deque()
         self._lost: list[bytes] = []
-        self._committing: Batch | None = None
-        self._result: list[Reply] | None = None
-        self._found: list[Row] | None = None
         self._due: int | None = None
+        self.storage.attach()
+        # Brokers of one store go by its clock, which they read with the delay of a round trip.
+        world.lag_ms = max(world.lag_ms, abs(self.clock() - world.now - self.skew_ms))
         self.wake(0)
         if self.peer is not None:
             self.peer.start()
 
-    def _after_start(self, ms: int) -> None:
+    def start_after(self, ms: int) -> None:
         """Try to start again in `ms`, unless something else starts it before."""
         epoch = self.epoch
 
@@ -127,46 +125,85 @@ class BrokerHost:
         self.world.after(ms, again)
 
     def crash(self, why: str = "killed") -> None:
-        """Kill the process; the disk stays as it is."""
+        """Kill the process; what is stored stays as it is."""
+        if not self.alive and not self.is_busy:
+            return
+        self.world.counts["broker crashes"] += 1
+        self._end(why)
+        world = self.world
+        world.after(1 if world.fair else world.pick((1, 30, 300, 3_000)), self.start)
+
+    def _end(self, why: str) -> None:
+        """End the process, with its connections."""
+        self.close_connections(why)
+        self.epoch += 1
+        self.is_busy = False
+        self.storage.end()
+
+    def over(self) -> None:
+        """Take note that the process has ended by itself, and start another one."""
+        world = self.world
+        self.is_busy = False
+        self.epoch += 1
+        if self._is_leaving and not world.fair and world.rng.random() < 0.3:
+            # Peers must know one that stays.
+            self.has_retired = any(each.alive for each in world.brokers)
+        if not self.has_retired:
+            world.after(1 if world.fair else world.pick((1, 100, 1_000)), self.start)
+
+    def close_connections(self, why: str) -> None:
+        """Be there for peers no more."""
+        self.world.say(self.name, why)
         if not self.alive:
             return
-        world = self.world
-        world.say(self.name, why)
-        world.counts["broker crashes"] += 1
         self.count()
         self.alive = False
-        for link in world.links:
+        for link in self.world.links:
             connection = link.connection
-            if link.broker is self and connection is not None and connection.epoch == self.epoch:
+            if (
+                connection is not None
+                and connection.broker is self
+                and connection.epoch == self.epoch
+            ):
                 connection.left_by_broker()
-        self.epoch += 1
         if self.peer is not None:
             self.peer.end()
-        world.after(1 if world.fair else world.pick((1, 30, 300, 3_000)), self.start)
 
     def freeze(self, until: int) -> None:
         """Stop the process until this time."""
         self.frozen_until = until
+        self.storage.freeze(until)
         if self.peer is not None:
             self.peer.frozen_until = until
 
+    def leave(self) -> None:
+        """Handle SIGTERM."""
+        if not self.alive or self._is_leaving:
+            return
+        if self.storage.leave():
+            self.world.say(self.name, "is told to leave")
+            self.world.counts["brokers told to leave"] += 1
+            self._is_leaving = True
+            self.wake(0)
+        else:
+            self.crash()
+
+    def say_goodbye(self) -> None:
+        """Tell the peers that this broker leaves, as the last thing."""
+        self.send(self.core.stop())
+
     def count(self) -> None:
         """Add the metrics of this process to the world's sums."""
-        counters = self.core.metrics.read()
+        counters = self.storage.within(self.core.metrics.read)
         for name in _COUNTED:
             self.world.counts[name.replace("_", " ")] += counters[name]
-
-    @property
-    def disk_name(self) -> str:
-        """The name of the disk in a trace."""
-        return "disk" if self.peer is None else f"disk of {self.name}"
 
     @property
     def idle(self) -> bool:
         """True if everything that was received has been processed."""
         return (
             self.alive
-            and self._committing is None
+            and self.storage.is_idle
             and not self.core.looking_up
             and not self._inbox
             and (self.peer is None or self.peer.idle)
@@ -198,38 +235,63 @@ class BrokerHost:
                 if self.frozen_until > self.world.now:
                     self.wake(0)
                 else:
-                    self._turn()
+                    self._try_turn()
 
         return turn
 
     # Turns ----------------------------------------------------------------------------------------
 
+    def _try_turn(self) -> None:
+        try:
+            self._turn()
+        except (DiskError, BrokerError, StoreError) as error:
+            # It stops at once, and sends nothing more.
+            self.storage.failed(error)
+
     def _turn(self) -> None:
-        core = self.core
-        self._take_results()
+        core, storage = self.core, self.storage
+        storage.take()
+        if not self._goes_on():
+            return
+        if self.peer is not None:
+            for command, answer in self.peer.take_answers():
+                core.answered(command, answer, self.clock())
+        storage.turn()
+        if not self._goes_on():
+            return
+        core.held = not storage.is_fresh
         ahead_ms, text = self.clock.ahead_ms, self.clock.compare()
         if text is not None:
             self.world.say(self.name, text)
             if self.clock.ahead_ms != ahead_ms:
-                self.core.follow(self.clock.ahead_ms)
+                core.follow(self.clock.ahead_ms)
         now = self.clock()
-        if not (core.full and self._committing is not None):
+        if not (core.full and storage.committing is not None):
             self._take_in(now)
         self._lose_connections(now)
-        try:
-            step = core.step(now, self._find)
-        except DiskError as error:
-            self._disk_failed(str(error))
-            return
-        self._send(step.frames)
+        self.step(now)
+
+    def _goes_on(self) -> bool:
+        """Return whether the process has not ended, and does not end."""
+        return self.alive and not self.storage.is_stopping
+
+    def step(self, now: int) -> None:
+        """Let the core make a step, and do what follows from it."""
+        core, storage = self.core, self.storage
+        step = core.step(now, storage.find)
+        self.send(step.frames)
         for event in step.events:
             self.world.say(self.name, event.text, event.fields)
         if step.batch is not None:
-            self._commit(step.batch)
+            storage.commit(step.batch)
         self._send_requests(core.take_requests(now))
-        if self._committing is not None and core.full:
+        if core.held or self._is_leaving:
+            self.wake(STALE_MS)
+        if storage.committing is not None and core.full:
             return
-        if self._inbox:
+        if storage.is_stopping:
+            self.wake(STALE_MS)
+        elif self._inbox:
             self.wake(0)
         elif step.due_at is not None:
             self.wake(max(0, step.due_at - now))
@@ -250,7 +312,8 @@ class BrokerHost:
             for peer in lost:
                 self.core.connection_lost(peer, now)
 
-    def _send(self, frames: list[Frame]) -> None:
+    def send(self, frames: list[Frame]) -> None:
+        """Send frames to peers."""
         for peer, frame in frames:
             connection = self.world.connections.get(peer)
             if connection is not None:
@@ -264,82 +327,10 @@ class BrokerHost:
         assert self.peer is not None
         for request in requests:
             if isinstance(request, PromiseAnnounce):
-                told, stored = request.promise, self.disk.rows[request.promise.id].promise
-                same = (told.state, told.value) == (stored.state, stored.value)
+                row = self.world.row(request.promise.id)
+                told, stored = request.promise, None if row is None else row.promise
+                same = stored is not None and (told.state, told.value) == (
+                    stored.state, stored.value
+                )  # fmt: skip
                 hold(same, "announced before it is on the disk", told, stored)
         self.peer.send(requests)
-
-    # The disk ------------------------------------------------------------------------------------
-
-    def _find(self, ids: set[str]) -> list[Row] | None:
-        """Answer at once, as SQLite does, or later, as a database behind a network would."""
-        delay_ms = self.world.lookup_ms()
-        if not delay_ms:
-            return self._read(ids)
-        self._after(delay_ms, lambda: self._read_later(ids))
-        return None
-
-    def _read(self, ids: set[str]) -> list[Row]:
-        if self.disk_fault == "read":
-            raise DiskError("a read failed")
-        return self.disk.find(ids)
-
-    def _read_later(self, ids: set[str]) -> None:
-        try:
-            self._found = self._read(ids)
-        except DiskError as error:
-            self._disk_failed(str(error))
-        else:
-            self.wake(0)
-
-    def _commit(self, batch: Batch) -> None:
-        self._committing = batch
-        self._after(self.world.disk_ms(), lambda: self._write(batch))
-
-    def _after(self, ms: int, act: Callable[[], None]) -> None:
-        """Call `act` in `ms`, or when the broker thaws, if this process is still alive then."""
-        epoch = self.epoch
-
-        def due() -> None:
-            if not self.alive or self.epoch != epoch:
-                return
-            if self.frozen_until > self.world.now:
-                self.world.after(self.frozen_until - self.world.now, due)
-            else:
-                act()
-
-        self.world.after(ms, due)
-
-    def _write(self, batch: Batch) -> None:
-        if self.disk_fault == "before":
-            self._disk_failed("a write failed")
-            return
-        reads = [Read(owed.command, owed.now) for owed in batch.reads]
-        result = self.disk.commit(batch.changes, reads, SOLE_EPOCH)
-        self.world.counts["commits"] += 1
-        self.world.told_at = self.world.events
-        self.world.say(self.disk_name, "commits", batch.changes)
-        if self.disk_fault == "after":
-            self._disk_failed("written, but reported as failed")
-            return
-        self._result = result
-        self.wake(0)
-
-    def _disk_failed(self, why: str) -> None:
-        """Stop at once, and send nothing more."""
-        self.disk_fault = None
-        self.world.counts["disk failures"] += 1
-        self.crash(why)
-
-    def _take_results(self) -> None:
-        """Take the answers of the disk since the last turn."""
-        if self._found is not None:
-            found, self._found = self._found, None
-            self.core.found(found)
-        result, batch = self._result, self._committing
-        if result is not None and batch is not None:
-            self._result = self._committing = None
-            self._send(self.core.committed(batch, result))
-        if self.peer is not None:
-            for command, answer in self.peer.take_answers():
-                self.core.answered(command, answer, self.clock())

@@ -8,10 +8,10 @@ with these checks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from tests.simulation.observations import Disk, Memory, Seen, Violation, hold, look
+from tests.simulation.observations import Memory, Seen, Violation, as_stored, hold, look
 from tests.unit.store.machine import edges
 from tests.unit.store.machine.properties import check_state
 from tests.unit.store.machine.properties_of_steps import check_schedules
@@ -44,10 +44,12 @@ from understudy_store.records import (
     TAG_TARGET,
     TIMEDOUT,
     PromiseRecord,
+    Row,
     ScheduleRecord,
     is_external,
     is_timer,
 )
+from understudy_store.slots import slot_of
 
 
 class _Touched(dict[str, Promise]):
@@ -63,12 +65,20 @@ class _Touched(dict[str, Promise]):
 
 
 class Watched(Machine):
-    """The real machine, which checks the properties after each transition."""
+    """The real machine, which checks the properties after each transition.
 
-    def __init__(self, config: MachineConfig, memory: Memory, disk: Disk) -> None:
+    Parameters
+    ----------
+    history
+        Returns all that is stored of the slots of this machine.
+    """
+
+    def __init__(
+        self, config: MachineConfig, memory: Memory, history: Callable[[], Mapping[str, Row]]
+    ) -> None:
         super().__init__(config)
         self._memory = memory
-        self._disk = disk
+        self._history = history
         self._touched = _Touched()
         self.state.dirty = self._touched
         #: The promises whose callbacks contain an awaiter, by awaiter.
@@ -77,24 +87,39 @@ class Watched(Machine):
 
     def restore(self, snapshot: Snapshot, now: int, ahead: int = 0) -> None:
         super().restore(snapshot, now, ahead)
-        check_state(self, self._disk.rows)
-        self._schedules = dict(self.state.schedules)
         memory = self._memory
         memory.handed = {}
-        memory.seen = {
-            key: Seen(
-                row.promise,
-                None if row.task is None else row.task.state,
-                0 if row.task is None else row.task.version,
-                None, None, None, (), (), (),
-            )
-            for key, row in self._disk.rows.items()
-        }  # fmt: skip
+        memory.seen = {}
+        self._begin(self._history())
+
+    def admitted(self, rows: Mapping[str, Row]) -> None:
+        """Note what is stored of slots that have come."""
+        self._begin(rows)
+
+    def _begin(self, rows: Mapping[str, Row]) -> None:
+        self.check_all()
+        self._touched.ids = {}
+        self._schedules = dict(self.state.schedules)
+        seen = self._memory.seen
+        for key, row in rows.items():
+            seen[key] = as_stored(row)
         for promise in all_promises(self.state):
             key = promise.record.id
-            seen = memory.seen[key] = look(promise)
-            for awaiter in seen.callbacks:
-                self._waits.setdefault(awaiter, set()).add(key)
+            if key in rows:
+                now_seen = seen[key] = look(promise)
+                for awaiter in now_seen.callbacks:
+                    self._waits.setdefault(awaiter, set()).add(key)
+
+    def expel(self, slots: Collection[int]) -> list[str]:
+        offered = super().expel(slots)
+        memory = self._memory
+        for key in [key for key in memory.seen if slot_of(key) in slots]:
+            del memory.seen[key]
+            self._waits.pop(key, None)
+            hold(key not in memory.handed, "p27: expelled before it is on the disk", key)
+        self._touched.ids = {}
+        self._schedules = dict(self.state.schedules)
+        return offered
 
     def apply(self, command: StoreCommand, now: int) -> Reply:
         reply = super().apply(command, now)
@@ -155,7 +180,7 @@ class Watched(Machine):
 
     def check_all(self) -> None:
         """Check the whole state as the unit tests do."""
-        check_state(self, self._disk.rows)
+        check_state(self, self._history())
 
     # One transition ----------------------------------------------------------------------------
 
@@ -400,4 +425,4 @@ def _check_made(old: PromiseRecord, new: PromiseRecord) -> None:
     hold(same == (new.param, new.tags, new.timeout_at, new.created_at), "p05", old, new)
 
 
-__all__ = ["CANCELED", "Disk", "Memory", "Violation", "Watched", "hold"]
+__all__ = ["CANCELED", "Memory", "Violation", "Watched", "hold"]

@@ -27,6 +27,7 @@ def unfinished(world: World) -> list[str]:
             held = [(a.id, a.phase.value) for a in host.core.activations.values()]
             links = [link.session.statistics() for link in host.links]
             found.append(f"{host.name} is not idle: {held} {links}")
+    found += world.stored.unfinished()
     for broker in world.brokers:
         found += _unfinished_at(world, broker)
     found += world.people.unfinished()
@@ -35,16 +36,18 @@ def unfinished(world: World) -> list[str]:
 
 def _unfinished_at(world: World, broker: BrokerHost) -> list[str]:
     """Return the work that is left at a broker."""
+    if broker.has_retired:
+        return []
     if not broker.alive:
         return [f"{broker.name} is down"]
     # The address of a client that is gone is nobody else's, so its unblocks stay owed.
     here = {host.address for host in world.clients}
     state = broker.machine.state
     owed = [key for key in state.unblocks if key[1] in here or slot_of_address(key[1]) is not None]
-    pending = [id_ for id_, row in broker.disk.rows.items() if not row.promise.settled]
+    pending = broker.storage.unfinished()
     if pending or owed or state.pending or not broker.idle:
-        return [f"the store of {broker.name} has {pending}, owes {owed}, idle: {broker.idle}"]
-    requests = broker.core.metrics.read().get("slot_requests", 0)
+        return [*pending, f"{broker.name} owes {owed}, idle: {broker.idle}"]
+    requests = broker.storage.within(broker.core.metrics.read).get("slot_requests", 0)
     return [f"{broker.name} has {requests} requests to other slots"] if requests else []
 
 
@@ -52,17 +55,22 @@ def _credit_lost(world: World) -> list[str]:
     """Return the idle nodes whose credit the brokers count differently."""
     found = []
     for host in world.nodes:
-        credit = host.core.statistics().credit
+        credit = host.connected_credit
         pid = f"{host.name}#{host.epoch}"
-        available = sum(broker.core.dispatcher.available(pid) for broker in world.brokers)
+        available = sum(broker.core.dispatcher.available(pid) for broker in _present(world))
         if credit != available:
             found.append(f"{host.name} has announced {credit}, but the brokers count {available}")
     return found
 
 
+def _present(world: World) -> list[BrokerHost]:
+    """Return the brokers that have not left for good."""
+    return [broker for broker in world.brokers if not broker.has_retired]
+
+
 def check(world: World) -> None:
     """Check that no acknowledged call is missing, and that every call ended correctly."""
-    for broker in world.brokers:
+    for broker in _present(world):
         broker.count()
         broker.machine.check_all()
     rows = world.rows
@@ -78,7 +86,7 @@ def check(world: World) -> None:
     _check_releases(world)
     for id_ in world.results:
         hold(rows[id_].promise == world.results[id_], "p05: changed", id_)
-    for broker in world.brokers:
+    for broker in _present(world):
         _check_broker(broker)
     for host in world.nodes:
         statistics = host.core.statistics()
@@ -93,7 +101,7 @@ def _check_broker(broker: BrokerHost) -> None:
     state = broker.machine.state
     between = (state.asks, state.asked, state.awaiters_elsewhere, state.occurring)
     hold(not any(between), "p18: it waits for other slots at the end", broker.name, *between)
-    waiting = [pair for pair in broker.disk.waiting if not pair[1].startswith("poll://")]
+    waiting = [pair for pair in broker.storage.waiting() if not pair[1].startswith("poll://")]
     hold(not waiting, "p18: somebody is to hear of what is over", broker.name, waiting)
 
 

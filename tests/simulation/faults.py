@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tests.simulation.plan import FAULTS
+from tests.simulation.shared.stored import SharedDatabase
 from tests.simulation.slot_peer import SlotPeer
+from tests.simulation.stored import OwnDisks
 
 if TYPE_CHECKING:
     from tests.simulation.broker import BrokerHost
@@ -38,10 +40,10 @@ def heal(world: World) -> None:
     for broker in world.brokers:
         if abs(broker.skew_ms) >= YEARS_MS:
             broker.skew_ms = 0
-        broker.disk_fault = None
         broker.freeze(min(broker.frozen_until, world.now))
         if not broker.alive:
             world.after(0, broker.start)
+    world.stored.heal()
     for link in world.links:
         link.partitioned_until = 0
     for host in world.peers:
@@ -99,6 +101,9 @@ def _broker_freeze(world: World) -> None:
     ttl_ms = world.plan.lease_ttl_ms
     world.counts["freezes"] += 1
     ms = world.pick((30, ttl_ms // 2, 2 * ttl_ms))
+    if world.plan.shared:
+        # Shorter or longer than the lease of a broker.
+        ms = world.pick((30, 2_000, 4_000, 9_000))
     _broker(world).freeze(world.now + ms)
 
 
@@ -158,7 +163,32 @@ def _stall(world: World) -> None:
 
 def _disk(world: World) -> None:
     fault = ("before", "after", "read")[int(world.rng.random() * 3)]
-    _broker(world).disk_fault = fault
+    if isinstance(world.stored, OwnDisks):
+        world.stored.strike(_broker(world), fault)
+
+
+def _broker_leave(world: World) -> None:
+    _broker(world).leave()
+
+
+def _database_cut(world: World) -> None:
+    if isinstance(world.stored, SharedDatabase):
+        world.stored.cut()
+
+
+def _database_apart(world: World) -> None:
+    if isinstance(world.stored, SharedDatabase):
+        world.stored.cut_off(_broker(world))
+
+
+def _database_away(world: World) -> None:
+    if isinstance(world.stored, SharedDatabase):
+        world.stored.stop(fails_over=False)
+
+
+def _failover(world: World) -> None:
+    if isinstance(world.stored, SharedDatabase):
+        world.stored.stop(fails_over=True)
 
 
 def _clock(world: World) -> None:
@@ -213,4 +243,9 @@ _STRIKES: Final[dict[str, Callable[[World], None]]] = {
     "cancel": _cancel,
     "halt": _halt,
     "deploy": _deploy,
+    "broker leave": _broker_leave,
+    "database cut": _database_cut,
+    "database apart": _database_apart,
+    "database away": _database_away,
+    "failover": _failover,
 }

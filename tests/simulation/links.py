@@ -36,29 +36,56 @@ class Link:
         self.broker = broker
         self.partitioned_until = 0
         self.connection: Connection | None = None
+        #: The broker that is asked for the newest map, in the place of this link's own.
+        self.aimed: BrokerHost | None = None
+        #: The number of the session; events of an earlier one have no effect.
+        self._number = 0
 
     def begin(self) -> None:
-        """Make the session of a new process."""
+        """Make the session of a new process, or of a broker that has come back."""
         self.session = LinkSession(
             limits=FrameLimits(messages_max=self.world.plan.frame_messages),
             is_busy=self.host.is_busy,
-            on_slots=self.host.take_map,
-            on_moved=lambda command, on_reply: self.host.routing.moved(
-                self.session, command, on_reply
-            ),
+            check_welcome=lambda welcome: self.host.check_welcome(self, welcome),
+            on_slots=lambda slots: self.host.on_map(self, slots),
+            on_moved=lambda command, on_reply: self.host.on_moved(self, command, on_reply),
         )
+        self._number += 1
+        self.aimed = None
+        self.has_left = self._rejoins = False
         self._inbox: deque[bytes] = deque()
         self._due: int | None = None
         self._connecting = False
         self._welcomed_here = False
         self._backoff_ms = BACKOFF_MS[0]
         self._connected_at = 0
-        self._welcomes = 0
 
     def end(self) -> Connection | None:
         """Forget the connection, because the process ends, and return it."""
         connection, self.connection = self.connection, None
         return connection
+
+    def leave(self) -> None:
+        """End the session for good, because the broker is gone; `begin` makes another one."""
+        self.has_left = True
+        connection = self.end()
+        self._number += 1
+        self._inbox.clear()
+        if connection is not None:
+            connection.left_by_peer()
+        if self.session.close("the broker is gone"):
+            self.host.on_disconnected(self)
+
+    def rejoin(self) -> None:
+        """Replace the connection by a new one at once."""
+        self._rejoins = True
+        self.session.rejoin()
+        self._later(0, self.flush)
+
+    @property
+    def target(self) -> BrokerHost:
+        """The broker that the next connection leads to."""
+        return self.aimed or self.broker
 
     @property
     def has_unread(self) -> bool:
@@ -72,15 +99,21 @@ class Link:
         if self._connecting or self.connection is not None:
             return
         self._connecting = True
-        self.host.later(self.world.frame_ms(), self._connected)
+        self._later(self.world.frame_ms(), self._connected)
+
+    def _later(self, ms: int, act: Callable[[], None]) -> None:
+        """Call `act` in `ms`, if this session goes on."""
+        number = self._number
+        self.host.later(ms, lambda: act() if self._number == number else None)
 
     def _connected(self) -> None:
         world = self.world
         self._connecting = False
-        if not self.broker.alive or self.partitioned_until > world.now:
+        if not self.target.alive or self.partitioned_until > world.now:
+            self.host.on_unreachable(self)
             self._retry()
             return
-        self._welcomed_here = False
+        self._welcomed_here = self._rejoins = False
         self._connected_at = world.now
         self.connection = world.connect(self)
         self.connection.send_up(self.session.open(self.host.hello(self), world.now))
@@ -90,7 +123,7 @@ class Link:
         self._connecting = True
         wait_ms = int(self._backoff_ms * (0.5 + self.world.rng.random() / 2))
         self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MS[1])
-        self.host.later(wait_ms, self._connected)
+        self._later(wait_ms, self._connected)
 
     def lose(self, connection: Connection) -> None:
         """Handle the kernel's report that this connection is closed."""
@@ -100,7 +133,7 @@ class Link:
                 self._give_up("closed")
 
         if self.host.alive:
-            self.host.later(0, lost)
+            self._later(0, lost)
 
     def _give_up(self, why: str) -> None:
         connection, self.connection = self.connection, None
@@ -109,8 +142,9 @@ class Link:
         self._inbox.clear()
         if self.session.close(why):
             self.host.on_disconnected(self)
+            self.host.on_unreachable(self)
         lasted_ms = self.world.now - self._connected_at
-        if self._welcomed_here and lasted_ms >= BACKOFF_MS[1]:
+        if self._rejoins or (self._welcomed_here and lasted_ms >= BACKOFF_MS[1]):
             self._backoff_ms = BACKOFF_MS[0]
             self.connect()
         else:
@@ -122,7 +156,7 @@ class Link:
         """Receive a frame."""
         self._inbox.append(frame)
         if self.host.frozen_until > self.world.now:
-            self.host.later(0, self._read)
+            self._later(0, self._read)
         else:
             self._read()
 
@@ -151,10 +185,7 @@ class Link:
 
     def _welcomed(self, welcome: Welcome) -> None:
         self._welcomed_here = True
-        self._welcomes += 1
-        if welcome.slots is not None:
-            self.host.take_map(welcome.slots, welcome.broker)
-        self.host.on_welcome(self, welcome, self._welcomes > 1)
+        self.host.welcomed(self, welcome)
 
     def flush(self) -> None:
         """Send all pending messages; give up a silent connection."""
@@ -165,7 +196,7 @@ class Link:
             self._give_up(session.last_error or "silent")
             return
         for frame in session.take_frames(now):
-            self.world.say_frame(self.host.name, self.broker.name, frame)
+            self.world.say_frame(self.host.name, connection.broker.name, frame)
             connection.send_up(frame)
         self._wake()
 
@@ -173,7 +204,7 @@ class Link:
         due = self.session.next_due()
         if self._due is None or due < self._due:
             self._due = due
-            self.host.later(max(0, due - self.world.now), self._timed(due))
+            self._later(max(0, due - self.world.now), self._timed(due))
 
     def _timed(self, due: int) -> Callable[[], None]:
         def act() -> None:

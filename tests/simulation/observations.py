@@ -68,24 +68,35 @@ class Count:
         self.transitions = 0
 
 
-class Memory:
-    """The observations on one broker's machine, across all its processes."""
+class Durable:
+    """The observations on what is on the disks, or was once on its way there."""
 
     def __init__(self, count: Count) -> None:
         self.count = count
-        self.seen: dict[str, Seen] = {}
         #: The transition that handed out each (id, version).
         self.acquired: dict[tuple[str, int], int] = {}
         #: The last transition before each settlement was on the disk.
         self.settled: dict[str, int] = {}
         #: The holder of each (id, version) whose acquisition is on the disk.
         self.holders: dict[tuple[str, int], str] = {}
+
+
+class Memory:
+    """The observations on one broker's machine."""
+
+    def __init__(self, durable: Durable) -> None:
+        self.durable = durable
+        self.seen: dict[str, Seen] = {}
         #: Acquisitions that are not on the disk yet: (version, pid), by id.
         self.handed: dict[str, list[tuple[int, str]]] = {}
 
+    @property
+    def count(self) -> Count:
+        return self.durable.count
+
     def hand(self, id_: str, version: int, pid: str) -> None:
         """Note that a task was acquired, in memory."""
-        self.acquired[id_, version] = self.count.transitions
+        self.durable.acquired[id_, version] = self.count.transitions
         self.handed.setdefault(id_, []).append((version, pid))
 
     def stored(self, id_: str, version: int) -> None:
@@ -93,25 +104,46 @@ class Memory:
         handed = self.handed.pop(id_, None)
         while handed and handed[0][0] <= version:
             given, pid = handed.pop(0)
-            known = self.holders.setdefault((id_, given), pid)
+            known = self.durable.holders.setdefault((id_, given), pid)
             hold(known == pid, "p10: two holders of one version", id_, given, known, pid)
         if handed:
             self.handed[id_] = handed
 
 
+def as_stored(row: Row) -> Seen:
+    """Return the visible state of a promise that is not in memory."""
+    task = row.task
+    if task is None:
+        return Seen(row.promise, None, 0, None, None, None, (), (), ())
+    return Seen(row.promise, task.state, task.version, None, None, None, (), (), ())
+
+
 class Disk(MemoryEngine):
-    """The disk, which survives a broker. It notes holders of tasks, and when rows are durable.
+    """A disk, which survives brokers. It notes holders of tasks, and when rows are durable.
 
     Parameters
     ----------
+    memory_of
+        Returns the observations on the machine that writes the promise of an id.
     has
         Returns whether the promise of an id belongs on this disk.
+    one_clock
+        All is written by one clock.
     """
 
-    def __init__(self, memory: Memory, has: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        durable: Durable,
+        memory_of: Callable[[str], Memory],
+        has: Callable[[str], bool],
+        *,
+        one_clock: bool = True,
+    ) -> None:
         super().__init__()
-        self._memory = memory
+        self._durable = durable
+        self._memory_of = memory_of
         self._has = has
+        self._one_clock = one_clock
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -125,16 +157,24 @@ class Disk(MemoryEngine):
             waiting += [(key, other) for key, others in each.items() for other in others]
         return waiting
 
+    def keep(self, changes: Changes) -> None:
+        """Write changes which another store has written."""
+        self._check(changes)
+        self._write(changes)
+
     def _write(self, changes: Changes) -> None:
-        memory = self._memory
-        hold(changes.now >= self._now, "time in the store goes back", changes.now, self._now)
+        durable = self._durable
+        on_time = changes.now >= self._now or not self._one_clock
+        hold(on_time, "time in the store goes back", changes.now, self._now)
         for row in (*changes.inserted, *changes.updated):
             record, task = row.promise, row.task
             hold(self._has(record.id), "p26: on the disk of another broker", record.id)
             if record.settled_at is not None:
-                memory.settled.setdefault(record.id, memory.count.transitions)
-            if task is not None and task.id in memory.handed:
-                memory.stored(task.id, task.version)
+                durable.settled.setdefault(record.id, durable.count.transitions)
+            if task is not None:
+                memory = self._memory_of(record.id)
+                if task.id in memory.handed:
+                    memory.stored(task.id, task.version)
             old = self._rows.get(record.id)
             if old is not None and old.promise.settled_at is not None:
                 hold(old.promise == record, "p05: settled on disk, and changed", old, record)

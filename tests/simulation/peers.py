@@ -105,7 +105,7 @@ class PeerHost(Linked):
         #: The link to the broker whose clock is followed.
         self._clock_link: Link | None = None
         self._begin()
-        self.open_links(self.place % len(self.links))
+        self.open_links(world.brokers[self.place % len(world.brokers)])
 
     def crash(self, why: str = "killed", away_ms: int | None = None) -> None:
         """End the process between two steps; the kernel closes its connections."""
@@ -142,6 +142,8 @@ class PeerHost(Linked):
         self.results: list[StepReport] = []
         self._ticking = False
         self._watches: set[str] = set()
+        #: The tasks that the last hello over each link has claimed, with their versions.
+        self._claims: dict[Link, dict[str, int]] = {}
         config = NodeConfig(
             concurrency=plan.concurrency,
             linger_ms=plan.linger_ms,
@@ -161,6 +163,12 @@ class PeerHost(Linked):
         return f"poll://uni@{CALLERS}/{self.name}"
 
     @property
+    def connected_credit(self) -> int:
+        """The tasks that connected brokers may still send."""
+        left = self.core.credit.left_of
+        return sum(left(link.session) for link in self.links if link.session.connected)
+
+    @property
     def idle(self) -> bool:
         """True if the process holds no task, runs nothing and awaits no reply."""
         return (
@@ -175,6 +183,8 @@ class PeerHost(Linked):
     # The links -----------------------------------------------------------------------------------
 
     def hello(self, link: Link) -> Hello:
+        claims = self.core.claims(self.is_at(link))
+        self._claims[link] = dict(claims)
         return Hello(
             protocol=PROTOCOL_VERSION,
             kind="node" if self.group else "client",
@@ -185,7 +195,7 @@ class PeerHost(Linked):
             host="sim",
             sdk="sim",
             credit=self.core.new_session(link.session),
-            claims=self.core.claims(self.is_at(link)),
+            claims=claims,
             functions=self._functions[0],
             versions=self._functions[1],
         )
@@ -200,7 +210,9 @@ class PeerHost(Linked):
             self._clock_link = link
             self._clock.synchronize(welcome.now, session.round_trip_ms)
             self.world.lag_ms = max(self.world.lag_ms, 1 + session.round_trip_ms // 2)
-        self.core.connected(welcome.lost, reconnected, is_there)
+        claims = self._claims[link]
+        lost = [(id_, claims[id_]) for id_ in welcome.lost if id_ in claims]
+        self.core.connected(lost, reconnected, is_there)
         if self.group is not None:
             self.core.grant()
         watched = tuple(filter(is_there, sorted(self._watches)))
@@ -209,6 +221,12 @@ class PeerHost(Linked):
 
     def on_disconnected(self, link: Link) -> None:
         self.core.disconnected(self.is_at(link))
+
+    def on_gone(self, link: Link) -> None:
+        self.core.credit.end_session(link.session)
+
+    def minds_moves(self) -> bool:
+        return self.group is not None or self.is_busy()
 
     def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         for message in messages:

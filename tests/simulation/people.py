@@ -190,8 +190,8 @@ class People:
 
     def unfinished(self) -> list[str]:
         """Return the wishes that are left."""
-        broker = self.world.owner("s")
-        if self._deleted and self.world.plan.schedule and broker.alive:
+        broker = self.world.stored.owner("s")
+        if self._deleted and self.world.plan.schedule and broker is not None and broker.alive:
             # Another client's create may arrive after the delete.
             self._deleted = not broker.machine.state.schedules
         if not self._made or not self._deleted:

@@ -32,9 +32,18 @@ FAULTS: Final[dict[str, int]] = {
     "halt": 1,
     "deploy": 6,
     "brokers apart": 8,
+    "broker leave": 8,
+    "database cut": 10,
+    "database apart": 4,
+    "database away": 4,
+    "failover": 4,
 }
+#: Kinds that only brokers have which share a database.
+OF_SHARED: Final = (
+    "broker leave", "database cut", "database apart", "database away", "failover",
+)  # fmt: skip
 #: Kinds that are not drawn as the others are, because they came later or need several brokers.
-_APART: Final = ("deploy", "brokers apart")
+_APART: Final = ("deploy", "brokers apart", *OF_SHARED)
 
 
 class Root(msgspec.Struct):
@@ -62,6 +71,12 @@ class Plan(msgspec.Struct, kw_only=True):
     roots: list[Root]
     #: Several share the slots.
     brokers: int = 1
+    #: They share one database as well, and slots move between them.
+    shared: bool = False
+    #: When each broker is started, if not at once.
+    starts_ms: tuple[int, ...] = ()
+    #: Delays of requests to a shared database, and of its answers, are drawn from these.
+    net_ms: tuple[int, ...] = (0,)
     schedule: bool = False
     #: The home of its promises, if it is not that of the schedule.
     schedule_home: str = ""
@@ -112,10 +127,20 @@ HOMES: Final = tuple(f"part-{number}" for number in range(12))
 #: How many worlds have several brokers, and how many they have.
 SHARED_OUT: Final = 0.25
 BROKERS: Final = (2, 2, 3)
+#: How many of the other worlds have several brokers over one database.
+SHARED: Final = 0.15
 
 
-def draw(seed: int, brokers: int | None = None) -> Plan:
-    """Draw the plan of a seed; with `brokers`, it has so many."""
+def draw(seed: int, brokers: int | None = None, *, shared: bool | None = None) -> Plan:
+    """Draw the plan of a seed.
+
+    Parameters
+    ----------
+    brokers
+        So many, if not as drawn.
+    shared
+        Whether they share one database, if not as drawn.
+    """
     rng = random.Random(seed)
     one = rng.random() < 0.3
     nodes = [GROUPS[0]] * rng.choice((1, 2, 2, 3))
@@ -162,9 +187,32 @@ def draw(seed: int, brokers: int | None = None) -> Plan:
         plan.faults.append("deploy")
     drawn = rng.choice(BROKERS) if rng.random() < SHARED_OUT else 1
     plan.brokers = drawn if brokers is None else brokers
+    if shared or (shared is None and plan.brokers == 1 and rng.random() < SHARED):
+        _share_database(rng, plan, brokers)
     if plan.brokers > 1:
         _share_out(rng, plan)
     return plan
+
+
+def _share_database(rng: random.Random, plan: Plan, brokers: int | None) -> None:
+    """Let the brokers of a plan share a database, and draw what may happen to that."""
+    if brokers is None:
+        plan.brokers = rng.choice((2, 3, 3, 4))
+    plan.shared = plan.brokers > 1
+    if not plan.shared:
+        return
+    plan.starts_ms = tuple(rng.choice((0, 0, 100, 2_000, 6_000)) for _ in range(plan.brokers))
+    plan.net_ms = rng.choice(((0,), (0,), (0, 1), (0, 0, 2, 20)))
+    plan.unfair_ms = rng.choice((4_000, 10_000, 20_000))
+    plan.disk_ms = rng.choice(((0,), (0, 1), (0, 0, 5), (0, 0, 0, 100)))
+    # Events are many, so a fault is to be rarer after each.
+    plan.fault_rate = rng.choice((0.003, 0.006, 0.015))
+    plan.faults_max = rng.choice((3, 6, 12, 24))
+    if plan.faults:
+        plan.faults = [kind for kind in plan.faults if kind != "disk"]
+        plan.faults += [kind for kind in OF_SHARED if rng.random() < 0.5]
+        if not plan.faults:
+            plan.faults = ["database cut"]
 
 
 def _share_out(rng: random.Random, plan: Plan) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.simulation.plan import described, draw
+from tests.simulation.plan import Plan, described, draw
 from tests.simulation.world import World
 
 #: The number of seeds that a process plays before it reports.
@@ -33,15 +33,39 @@ class Outcome(NamedTuple):
     failures: list[tuple[int, str]]
 
 
-def command(seed: int, brokers: int | None = None) -> str:
+class Forced(NamedTuple):
+    """What is not as drawn.
+
+    Attributes
+    ----------
+    brokers
+        The number of brokers of each world.
+    shared
+        Whether they share one database.
+    """
+
+    brokers: int | None = None
+    shared: bool | None = None
+
+    def plan(self, seed: int) -> Plan:
+        """Return the plan of a seed."""
+        return draw(seed, self.brokers, shared=self.shared)
+
+
+AS_DRAWN = Forced()
+
+
+def command(seed: int, forced: Forced = AS_DRAWN) -> str:
     """Return the command that plays a seed again."""
-    forced = "" if brokers is None else f" ARGS='--brokers {brokers}'"
-    return f"make simulate SEED={seed}{forced}"
+    words = [] if forced.brokers is None else [f"--brokers {forced.brokers}"]
+    if forced.shared is not None:
+        words.append("--shared" if forced.shared else "--no-shared")
+    return f"make simulate SEED={seed}" + (f" ARGS='{' '.join(words)}'" if words else "")
 
 
-def trace_of(seed: int, brokers: int | None = None) -> str:
+def trace_of(seed: int, forced: Forced = AS_DRAWN) -> str:
     """Return all events of a seed's world as text, which is the same in every play."""
-    world = World(draw(seed, brokers), trace=True)
+    world = World(forced.plan(seed), trace=True)
     failure = None
     try:
         world.run()
@@ -52,12 +76,12 @@ def trace_of(seed: int, brokers: int | None = None) -> str:
     return "\n".join([*world.trace, end]) + "\n"
 
 
-def play_block(seeds: Sequence[int], brokers: int | None = None) -> Outcome:
-    """Play some seeds, one after the other; with `brokers`, each world has so many."""
+def play_block(seeds: Sequence[int], forced: Forced = AS_DRAWN) -> Outcome:
+    """Play some seeds, one after the other."""
     counts: Counter[str] = Counter()
     failures: list[tuple[int, str]] = []
     for seed in seeds:
-        world = World(draw(seed, brokers))
+        world = World(forced.plan(seed))
         try:
             world.run()
         except Exception as error:
@@ -66,6 +90,7 @@ def play_block(seeds: Sequence[int], brokers: int | None = None) -> Outcome:
             failures.append((seed, f"{type(error).__name__} at {where}: {error}"))
         counts.update(world.counts)
         counts["worlds of several brokers"] += len(world.brokers) > 1
+        counts["worlds of a shared database"] += world.plan.shared
         counts["events"] += world.events
         counts["transitions"] += world.count.transitions
         counts["promises"] += len(world.rows)
@@ -78,14 +103,14 @@ def play_many(
     seeds: Sequence[int],
     processes: int,
     progress: Callable[[Outcome], None] | None = None,
-    brokers: int | None = None,
+    forced: Forced = AS_DRAWN,
 ) -> Outcome:
     """Play seeds in several processes; now and then call `progress` with the sum so far."""
     blocks = [seeds[at : at + BLOCK] for at in range(0, len(seeds), BLOCK)]
     total = Outcome(0, Counter(), [])
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes) as pool:
-        for part in pool.imap_unordered(partial(play_block, brokers=brokers), blocks):
+        for part in pool.imap_unordered(partial(play_block, forced=forced), blocks):
             total.counts.update(part.counts)
             total = Outcome(
                 total.seeds + part.seeds, total.counts, sorted(total.failures + part.failures)
@@ -95,7 +120,7 @@ def play_many(
     return total
 
 
-def report(total: Outcome, took_s: float, brokers: int | None = None) -> str:
+def report(total: Outcome, took_s: float, forced: Forced = AS_DRAWN) -> str:
     """Return the sums as text."""
     each_ms = 1000 * took_s / max(1, total.seeds)
     head = f"seeds {total.seeds:,} in {took_s:.0f} s ({each_ms:.1f} ms each), "
@@ -103,21 +128,21 @@ def report(total: Outcome, took_s: float, brokers: int | None = None) -> str:
     shown = dict(sorted(total.counts.items(), key=lambda item: -item[1]))
     lines += [f"  {count:>14,}  {name}" for name, count in shown.items()]
     for seed, text in total.failures[:20]:
-        lines.append(failed(seed, text, brokers))
+        lines.append(failed(seed, text, forced))
     return "\n".join(lines)
 
 
-def failed(seed: int, text: str, brokers: int | None = None) -> str:
+def failed(seed: int, text: str, forced: Forced = AS_DRAWN) -> str:
     """Return the failure of a seed, and the command that plays it again."""
-    return f"seed {seed}: {text[:400]}\n  again: {command(seed, brokers)}"
+    return f"seed {seed}: {text[:400]}\n  again: {command(seed, forced)}"
 
 
 class _Progress:
     """Print a line on the terminal now and then."""
 
-    def __init__(self, seeds: int, brokers: int | None) -> None:
+    def __init__(self, seeds: int, forced: Forced) -> None:
         self._seeds = seeds
-        self._brokers = brokers
+        self._forced = forced
         self._began = self._shown = time.monotonic()
         self._failures = 0
 
@@ -126,7 +151,7 @@ class _Progress:
         if len(total.failures) > self._failures:
             self._failures = len(total.failures)
             print(
-                *(failed(*each, self._brokers) for each in total.failures),
+                *(failed(*each, self._forced) for each in total.failures),
                 sep="\n",
                 file=sys.stderr,
             )
@@ -141,11 +166,11 @@ class _Progress:
             )
 
 
-def one(seed: int, brokers: int | None = None) -> int:
+def one(seed: int, forced: Forced = AS_DRAWN) -> int:
     """Play one seed and show everything."""
-    for name, value in described(draw(seed, brokers)).items():
+    for name, value in described(forced.plan(seed)).items():
         print(f"{name}: {value}")
-    text = trace_of(seed, brokers)
+    text = trace_of(seed, forced)
     sys.stdout.write(text)
     return 0 if text.endswith("no violation\n") else 1
 
@@ -157,13 +182,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="first seed to play")
     parser.add_argument("--seed", type=int, help="play only this seed, and show its trace")
     parser.add_argument("--brokers", type=int, help="brokers of each world, if not as drawn")
+    parser.add_argument(
+        "--shared",
+        action=argparse.BooleanOptionalAction,
+        help="whether brokers share one database, if not as drawn",
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
+    forced = Forced(given.brokers, given.shared)
     if given.seed is not None:
-        return one(given.seed, given.brokers)
+        return one(given.seed, forced)
     began = time.monotonic()
     seeds = range(given.first, given.first + given.seeds)
-    progress = _Progress(given.seeds, given.brokers)
-    total = play_many(seeds, given.processes, progress, given.brokers)
-    print(report(total, time.monotonic() - began, given.brokers))
+    progress = _Progress(given.seeds, forced)
+    total = play_many(seeds, given.processes, progress, forced)
+    print(report(total, time.monotonic() - began, forced))
     return 1 if total.failures else 0

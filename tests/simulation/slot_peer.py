@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from tests.simulation.linked import Linked
 from tests.simulation.links import Link
 from understudy_broker.link.session import Answer
-from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, SlotCommand
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    Hello,
+    SlotCommand,
+    SlotMap,
+    Welcome,
+)
+from understudy_broker.server.sharing import Sharing
 
 if TYPE_CHECKING:
     from tests.simulation.broker import BrokerHost
@@ -22,10 +29,14 @@ GROUP = "understudy.brokers"
 class SlotPeer(Linked):
     """Sends the requests of a broker to the owners of slots, and keeps the answers for its loop."""
 
+    knows_all = False
+
     def __init__(self, world: World, broker: BrokerHost) -> None:
         super().__init__(world, broker.name)
         self.broker = broker
         self._answers: list[tuple[SlotCommand, Answer]] = []
+        #: What the broker of a shared store does about its slots; None: it shares none.
+        self.sharing: Sharing | None = None
 
     def start(self) -> None:
         """Connect the broker's new process."""
@@ -35,11 +46,12 @@ class SlotPeer(Linked):
         self.name = f"{self.broker.name}.{self.broker.epoch}"
         self.frozen_until = self.broker.frozen_until
         self._answers = []
-        self.open_links(self.world.brokers.index(self.broker))
+        self.open_links(self.broker)
 
     def end(self) -> None:
         """Close the connections, because the broker's process has ended."""
         self.alive = False
+        self.sharing = None
         self.epoch += 1
         for link in self.links:
             connection = link.end()
@@ -83,3 +95,17 @@ class SlotPeer(Linked):
 
     def is_busy(self) -> bool:
         return False
+
+    def on_other_map(self, slots: SlotMap) -> None:
+        if self.sharing is not None:
+            self.sharing.on_other_map(slots)
+
+    def on_welcome(self, link: Link, welcome: Welcome, reconnected: bool) -> None:
+        self._reachable(link, is_reachable=True)
+
+    def on_disconnected(self, link: Link) -> None:
+        self._reachable(link, is_reachable=False)
+
+    def _reachable(self, link: Link, *, is_reachable: bool) -> None:
+        if self.sharing is not None and link.broker is not self.broker:
+            self.sharing.on_reachable(f"inproc://{link.broker.name}", is_reachable)

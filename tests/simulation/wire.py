@@ -21,15 +21,16 @@ BYE_MS = 250
 class Connection:
     """A connection between a peer's process and that of a broker."""
 
-    __slots__ = ("down", "epoch", "id", "link", "open", "stalled_until", "up", "world")
+    __slots__ = ("broker", "down", "epoch", "id", "link", "open", "stalled_until", "up", "world")
 
     def __init__(self, world: World, link: Link, number: int) -> None:
         self.world = world
         self.link = link
+        self.broker = link.target
         #: The routing id by which the broker knows the connection.
         self.id = b"c%d" % number
         #: The number of the broker's process; no other process knows the connection.
-        self.epoch = link.broker.epoch
+        self.epoch = self.broker.epoch
         #: True if it accepts new frames. Frames on their way may still arrive after it is closed.
         self.open = True
         self.stalled_until = 0
@@ -76,7 +77,7 @@ class Connection:
         if not self.up or self._stalls(self._arrive_up):
             return
         frame = self.up.popleft()
-        broker = self.link.broker
+        broker = self.broker
         if broker.alive and broker.epoch == self.epoch:
             broker.take(self.id, frame)
         else:
@@ -150,7 +151,7 @@ class Connection:
             self.world.counts["frames lost"] += 1
 
     def _tell_broker(self) -> None:
-        broker = self.link.broker
+        broker = self.broker
         if broker.alive and broker.epoch == self.epoch:
             broker.lose(self.id)
 

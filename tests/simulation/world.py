@@ -31,15 +31,25 @@ from tests.simulation.programs import (
     environment_of,
     plain,
 )
+from tests.simulation.shared.stored import SharedDatabase
 from tests.simulation.slot_peer import SlotPeer
+from tests.simulation.stored import OwnDisks
 from tests.simulation.tracing import frame_in_short, shown
 from tests.simulation.wire import Connection
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.inline import inline_call
 from understudy_actors.interpreter import routine
 from understudy_broker.core.task_queue import Callee
-from understudy_broker.protocol.messages import Invoke, Response, Resume, Settled, ToPeer, Unblock
-from understudy_broker.protocol.placement import owners, shared_out
+from understudy_broker.protocol.messages import (
+    Invoke,
+    Response,
+    Resume,
+    Settled,
+    SlotMap,
+    ToPeer,
+    Unblock,
+)
+from understudy_broker.protocol.placement import shared_out
 from understudy_store.records import (
     CANCELED,
     EMPTY,
@@ -50,7 +60,6 @@ from understudy_store.records import (
     PromiseRecord,
     Row,
 )
-from understudy_store.slots import slot_of
 
 #: The names of the brokers, where there are several. They decide who has which slots.
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
@@ -98,12 +107,13 @@ class World:
         self.count = Count()
         self.connections: dict[bytes, Connection] = {}
         names = NAMES[: plan.brokers] if plan.brokers > 1 else ("broker",)
-        slots = shared_out([(name, f"sim://{name}") for name in names])
-        self.brokers = [
-            BrokerHost(self, name, slots if plan.brokers > 1 else None) for name in names
-        ]
-        by_name = {broker.name: broker for broker in self.brokers}
-        self._owners = [by_name[name or ""] for name in owners(slots)]
+        self.brokers = [BrokerHost(self, name, self._slots_of(name, names)) for name in names]
+        self.stored: OwnDisks | SharedDatabase
+        if plan.shared:
+            self.stored = SharedDatabase(self, self.brokers, self.count)
+        else:
+            slots = shared_out([(name, f"inproc://{name}") for name in names])
+            self.stored = OwnDisks(self.brokers, slots, self.count)
         self.peers = [PeerHost(self, place, group) for place, group in enumerate(plan.nodes)]
         self.nodes = list(self.peers)
         for _ in range(plan.clients):
@@ -138,20 +148,23 @@ class World:
 
     # Places --------------------------------------------------------------------------------------
 
-    def owner(self, id_: str) -> BrokerHost:
-        """Return the broker that has the slot of an id."""
-        return self._owners[slot_of(id_)]
+    def _slots_of(self, name: str, names: Sequence[str]) -> SlotMap | None:
+        """Return the map of slots that a broker starts with."""
+        if self.plan.shared:
+            # It has no slots until the database says so.
+            return SlotMap(0, ((name, f"inproc://{name}"),), ())
+        if len(names) == 1:
+            return None
+        return shared_out([(each, f"inproc://{each}") for each in names])
 
     def row(self, id_: str) -> Row | None:
-        """Return a promise and its task as they are on the disk; None: they are on none."""
-        return self.owner(id_).disk.rows.get(id_)
+        """Return a promise and its task as they are stored; None: they are not."""
+        return self.stored.row(id_)
 
     @property
     def rows(self) -> Mapping[str, Row]:
-        """All that is on the disks."""
-        if len(self.brokers) == 1:
-            return self.brokers[0].disk.rows
-        return {id_: row for broker in self.brokers for id_, row in broker.disk.rows.items()}
+        """All that is stored."""
+        return self.stored.rows
 
     # Time and chance -----------------------------------------------------------------------------
 
@@ -175,12 +188,18 @@ class World:
     def lookup_ms(self) -> int:
         return self.pick(self.plan.lookup_ms)
 
+    def net_ms(self) -> int:
+        """Return how long a request to the database is on its way, or an answer."""
+        return self.pick(self.plan.net_ms)
+
     # Playing -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start all hosts."""
         CAST.stage = self
-        for broker in self.brokers:
+        for broker, at_ms in zip(self.brokers, self.plan.starts_ms, strict=False):
+            self.after(at_ms, broker.start)
+        for broker in self.brokers[len(self.plan.starts_ms) :]:
             broker.start()
         for host in self.peers:
             self.after(self.frame_ms(), host.start)
@@ -215,11 +234,11 @@ class World:
 
     def run(self) -> None:
         """Play the plan to its end, and check the outcome."""
-        with _bounds(self.plan):
+        with _bounds(self.plan), self.stored.at_work():
             self.start()
             while self.step():
                 pass
-        ending.check(self)
+            ending.check(self)
 
     def _stop(self, victim: str | None) -> None:
         broker = next((each for each in self.brokers if each.name == victim), None)
@@ -283,6 +302,10 @@ class World:
         finally:
             self._run = None
 
+    def fail(self, text: str) -> None:
+        """End the world with a violation, after the present event."""
+        self._violation = Violation(text)
+
     def received(self, host: Linked, messages: Sequence[ToPeer]) -> None:
         """Check messages to a peer: their content is on the disk; each version has one holder."""
         for message in messages:
@@ -304,7 +327,7 @@ class World:
                 task = None if row is None else row.task
                 hold(task is not None and task.version >= message.version, "p15", message, task)
                 hold(_callee(message.promise) in host.callees, "handed to a node without it", key)
-                pid = self.owner(message.promise.id).memory.holders.get(key)
+                pid = self.stored.durable.holders.get(key)
                 hold(pid == f"{host.name}#{host.epoch}", "p10: given to another", key, pid)
                 self._told(message.promise)
 
@@ -355,8 +378,9 @@ class World:
         run = self._run
         assert run is not None
         activation = run.activation
-        stored = self.owner(promise_id).memory.settled.get(promise_id)
-        given = self.owner(activation.id).memory.acquired.get((activation.id, activation.version))
+        durable = self.stored.durable
+        stored = durable.settled.get(promise_id)
+        given = durable.acquired.get((activation.id, activation.version))
         if stored is not None and given is not None and stored < given:
             # Raised here, it would be taken for an error of the function.
             self._violation = Violation(
@@ -387,7 +411,7 @@ class World:
         if self.now >= self._fair_until:
             raise Violation(f"p18: not done in time: {ending.unfinished(self)}")
         for broker in self.brokers:
-            if not broker.idle or broker.machine.state.pending:
+            if not broker.has_retired and (not broker.idle or broker.machine.state.pending):
                 return False
         return not ending.unfinished(self)
 

@@ -128,21 +128,26 @@ class NodeCore:
         return self.credit.new_session(session)
 
     def connected(
-        self, lost: Iterable[str], reconnected: bool, is_there: IsThere = everything
+        self, lost: Iterable[tuple[str, int]], reconnected: bool, is_there: IsThere = everything
     ) -> None:
         """Go on after a join.
 
         Parameters
         ----------
         lost
-            Ids of claimed tasks that the broker has given to others; they are dropped.
+            Claims that the broker has refused: their tasks are dropped, if no other broker has
+            handed out a later version meanwhile.
         reconnected
             There was a session before, so settlements may have been missed.
         """
         state = self.state
-        for id in lost:
-            state.drop(state.activations.get(id))
+        for id, version in lost:
+            activation = state.activations.get(id)
+            if activation is not None and activation.version == version:
+                state.drop(activation)
         if reconnected:
+            # This broker tells nobody of what was suspended under another one.
+            self.disconnected(is_there)
             for activation in list(state.activations.values()):
                 if is_there(activation.id):
                     self._intake.catch_up(activation)

@@ -147,6 +147,11 @@ class CreditAccounts:
     def _room(self) -> int:
         return max(0, self.policy.target + self.lent - self._state.running)
 
+    def left_of(self, session: SessionPort) -> int:
+        """Return how many tasks the broker of a session may still send."""
+        account = self._accounts.get(session)
+        return 0 if account is None else account.left
+
     @property
     def left(self) -> int:
         """Tasks that the brokers may still send."""

@@ -111,6 +111,7 @@ class Fencing:
             counted = min(uncounted, len(batch))
             uncounted -= counted
             activation.requests_open += 1
+            activation.fences_open[id(batch)] = batch
             self._link.request(
                 TaskFence(activation.id, activation.version, batch),
                 partial(self._on_fence_reply, run, batch, counted),
@@ -121,11 +122,14 @@ class Fencing:
     ) -> None:
         activation = run.activation
         activation.requests_open -= 1
+        del activation.fences_open[id(batch)]
         if activation.dropped:
             return
         if isinstance(answer, Refused) or not answer.reply.ok:
             self.on_refused(activation, answer)
             return
+        if activation.held_cancels:
+            self._cancel_held(activation, batch)
         reply = answer.reply
         replies: Sequence[Reply | None] = reply.replies or [None] * len(batch)
         created_elsewhere: list[str] = []
@@ -211,11 +215,15 @@ class Fencing:
     def cancel(self, activation: Activation, id: str) -> None:
         """Cancel a promise, in its order among the requests about the task.
 
-        In another slot that order is not kept. So the task is not suspended before the answer: once
-        it is, a cancel that ends with this process would be made by nobody.
+        In another slot that order is not kept. So it waits for the answer to a create of that
+        promise, which it may not overtake. And the task is not suspended before the cancel is
+        answered: once it is, a cancel that ends with this process would be made by nobody.
         """
         if slot_of(id) == slot_of(activation.id):
             self._link.request(PromiseCancel(id), ignore_reply)
+            return
+        if any(_creates(batch, id) for batch in activation.fences_open.values()):
+            activation.held_cancels.add(id)
             return
 
         def on_reply(_: Response | Refused) -> None:
@@ -223,6 +231,13 @@ class Fencing:
 
         activation.requests_open += 1
         self._link.request(PromiseCancel(id), on_reply)
+
+    def _cancel_held(self, activation: Activation, batch: Batch) -> None:
+        """Make the cancels that have waited for the creates of a fence."""
+        for command in batch:
+            if command.id in activation.held_cancels:
+                activation.held_cancels.remove(command.id)
+                self.cancel(activation, command.id)
 
     # The end of a task ---------------------------------------------------------------------------
 
@@ -312,6 +327,10 @@ class Fencing:
 
 def ignore_reply(answer: Response | Refused) -> None:
     """Ignore the reply to a release or cancel: one that is refused has been overtaken."""
+
+
+def _creates(batch: Batch, id: str) -> bool:
+    return any(command.id == id and isinstance(command, PromiseCreate) for command in batch)
 
 
 def _batches(commands: list[ChildCommand], count_max: int, bytes_max: int) -> Iterator[Batch]:

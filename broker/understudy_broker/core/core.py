@@ -306,7 +306,7 @@ class BrokerCore:
         self._now = now
         if self.held:
             self._tick(now)
-            return Step(self._outbox.take_urgent(), self._events.take(), None, self._due_at(now))
+            return Step(self._outbox.take_urgent(), self._events.take(), None, self._ticks_at())
         if self._lookup_at is None:
             if self.moves is not None and self.moves.leaving:
                 return self._settle_slots(self.moves, now)
@@ -330,12 +330,14 @@ class BrokerCore:
 
     def _settle_slots(self, moves: SlotMoves, now: int) -> Step:
         """Have everything committed that was performed, and then forget the slots that leave."""
+        self._tick(now)
         self._delivery.settle()
         if self._between is not None:
             self._between.collect()
         step = self._finish(now)
         if self.committing:
-            return step
+            # Whatever else is due waits for the end of the commit.
+            return Step(step.frames, step.events, step.batch, self._ticks_at())
         moves.expel()
         # Requests have waited for it.
         return Step(step.frames, step.events, None, now)
@@ -395,6 +397,11 @@ class BrokerCore:
             due_at = delayed_until
         events = self._events.take() if self._events.events else []
         return Step(frames, events, batch, due_at)
+
+    def _ticks_at(self) -> int | None:
+        """Return when something is due of what steps do that perform nothing."""
+        times = (self._membership.next_due(), self._poll.next_due())
+        return min((at for at in times if at is not None), default=None)
 
     def _due_at(self, now: int) -> int | None:
         """Return when the next step is due, epoch milliseconds."""

@@ -134,7 +134,13 @@ class Membership:
         self._dispatcher.add_functions(session.pid, callees(names, versions))
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
-        """Return whether a claim is right: acquired, or suspended with this as the last version."""
+        """Return whether a claim is right: acquired, or suspended with this as the last version.
+
+        What is in slots of others is for their brokers to judge: the peer learns of them by the map
+        of the welcome.
+        """
+        if not self._own.has_id(id_):
+            return True
         if self._machine.view.holds(pid, id_, version):
             return True
         task = self._machine.view.task(id_)

@@ -6,6 +6,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.messages import AnyCommand
 from understudy_broker.protocol.placement import owners, slots_concerned
+from understudy_store.slots import slot_of
 
 
 class OwnSlots:
@@ -29,6 +30,10 @@ class OwnSlots:
     def has(self, command: AnyCommand) -> bool:
         """Return whether a command concerns slots of this broker only, or all brokers."""
         return self.map is None or self.mine.issuperset(slots_concerned(command))
+
+    def has_id(self, id_: str) -> bool:
+        """Return whether the slot of an id is performed here."""
+        return self.map is None or slot_of(id_) in self.mine
 
     def refuses(self, session: Session, command: AnyCommand) -> bool:
         """Return whether a command is to be refused because of its slots.

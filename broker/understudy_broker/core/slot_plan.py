@@ -10,6 +10,9 @@ broker joins, each of the others gives it a part of its own slots, and keeps the
 leaves, it gives each of the others a part. That is one gift, because the others do not count this
 broker any more, and tell of what it still has that it is nobody's.
 
+A broker that leaves is among the living no more, but its peers are told of it until others have its
+slots: it performs what concerns them, and a peer that knows of no broker would find none again.
+
 The version of the map that peers are told is twice that of the holdings, and one more while this
 broker performs everything in the slots that are its own. Otherwise it says of those that it has not
 loaded yet, or is giving away, that they are nobody's. Two such maps may have the same version, one
@@ -60,6 +63,8 @@ class SlotPlan:
         self._owned: frozenset[int] = frozenset()
         self._loading: frozenset[int] = frozenset()
         self._giving: dict[int, int] = {}
+        #: this broker, as the database has last named it among the living
+        self._me: tuple[int, str, str] | None = None
         # What was found since the last change; None: to be found.
         self._gifts: dict[int, int] | None = None
         self._map: SlotMap | None = None
@@ -88,6 +93,7 @@ class SlotPlan:
             return False
         self._holdings = holdings
         self._owned = frozenset(holdings.of(self._writer))
+        self._me = next((each for each in holdings.brokers if each[0] == self._writer), self._me)
         self._changed()
         return True
 
@@ -125,7 +131,9 @@ class SlotPlan:
         pending
             Promises in all slots of this broker that wait for something.
         """
-        if self._loading or self._giving or not (gifts := self._find_gifts()):
+        if self._loading or self._giving:
+            return {}
+        if not (gifts := self._all_gifts()):
             return {}
         if not self.is_leaving:
             part = max(GIFT_PENDING_MAX / max(pending, GIFT_PENDING_MAX), GIFT_PART_MIN)
@@ -133,20 +141,25 @@ class SlotPlan:
             gifts = dict(list(gifts.items())[:count])
         self._giving = gifts
         self._changed()
-        return self._giving
+        return gifts
+
+    @property
+    def is_loading(self) -> bool:
+        """True from `next_load` to `loaded`."""
+        return bool(self._loading)
 
     @property
     def has_gifts(self) -> bool:
         """True if others are to have slots that are this broker's, or are being loaded."""
-        return bool(self._loading or self._find_gifts())
+        return bool(self._loading or self._all_gifts())
 
-    def _find_gifts(self) -> dict[int, int]:
+    def _all_gifts(self) -> dict[int, int]:
         """Return all slots that others are to have, each with its new writer."""
         if self._gifts is None:
-            self._gifts = self._gifts_now()
+            self._gifts = self._find_gifts()
         return self._gifts
 
-    def _gifts_now(self) -> dict[int, int]:
+    def _find_gifts(self) -> dict[int, int]:
         if self._holdings is None:
             return {}
         writer_of = {name: writer for writer, name, _ in self._holdings.brokers}
@@ -158,26 +171,35 @@ class SlotPlan:
         wanted = [writers[place] for place in shared_out(list(writer_of))]
         return {slot: wanted[slot] for slot in sorted(self.mine) if wanted[slot] != self._writer}
 
-    def given(self) -> None:
+    def given(self) -> int:
         """Note that the database has the slots of the last `next_gift` as others', or refused it.
 
         What it has left with this broker is loaded again.
+
+        Returns
+        -------
+        The number of those that have left.
         """
+        left = len(self._giving.keys() - self._owned)
         self.mine -= self._giving.keys()
         self._giving = {}
         self._changed()
+        return left
 
     # The map -------------------------------------------------------------------------------------
 
     def slot_map(self) -> SlotMap | None:
         """Return the map that peers are told; None before the first holdings."""
         if self._map is None and self._holdings is not None:
-            self._map = self._map_of(self._holdings)
+            self._map = self._find_map(self._holdings)
         return self._map
 
-    def _map_of(self, holdings: Holdings) -> SlotMap:
-        address_of = {name: address for _, name, address in holdings.brokers}
-        writer_of = {name: writer for writer, name, _ in holdings.brokers}
+    def _find_map(self, holdings: Holdings) -> SlotMap:
+        living = list(holdings.brokers)
+        if self._me is not None and self._me not in living and (self._owned or not living):
+            living.append(self._me)
+        address_of = {name: address for _, name, address in living}
+        writer_of = {name: writer for writer, name, _ in living}
         brokers = tuple(sorted(address_of.items()))
         place_of: dict[int | None, int] = {
             writer_of[name]: place for place, (name, _) in enumerate(brokers)

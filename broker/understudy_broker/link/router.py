@@ -8,6 +8,10 @@ take the same way as if there were no router.
 Each link lives by itself: if a broker is away, the peer goes on with the others. Requests to that
 broker wait until it is back, or until a newer map gives its slots to others.
 
+If no broker answers that the peer knows of, others may have taken their places before it was told.
+So it then also asks the addresses that it was given at first. Whoever answers there tells the
+newest map, and that is all it is asked for: the links to the brokers of the map are others.
+
 All methods belong to the loop that opened the router, or to a thread that holds its `LoopLock`, as
 those of `Link`.
 """
@@ -21,6 +25,7 @@ from typing import Final, Protocol
 import trio
 import zmq
 
+from understudy_broker.link.arrivals import Arrivals
 from understudy_broker.link.connection import LinkConnection
 from understudy_broker.link.link import Link
 from understudy_broker.link.routing import Routing
@@ -32,11 +37,12 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_broker.protocol.placement import owners, slots_concerned
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 
 #: how long a request for a slot that nobody owns waits until it is tried again
 RETRY_S: Final = 0.1
+#: how long no broker answers until the addresses are asked that were given at first
+SEEK_S: Final = 2.0
 
 
 class PeerPort(Protocol):
@@ -97,23 +103,28 @@ class Router:
         self._nursery = nursery
         self._backlog_max = backlog_max
         self._loop = LoopThread()
+        #: as it was given
+        self._url = url
+        #: set when a connection has ended
+        self._lost = trio.Event()
+        #: the link that asks there whoever answers
+        self._seeker: Link | None = None
         #: of the first broker that answered; the others must have the same
         self._deployment: str | None = None
         self._scopes: dict[Link, trio.CancelScope] = {}
-        #: the slots that the broker of each link has, as it has said itself, and that are routed to
-        #: it: what this peer has told it is about no others
-        self._slots_at: dict[Link, frozenset[int]] = {}
         #: set while requests wait for an owner of their slot
         self._retry_needed = trio.Event()
         first = self._new_link(url)
         self.links = [first]
         self._routing = Routing(first, backlog_max, self._on_waiting)
+        self._arrivals = Arrivals(self._routing)
         self.request = self._routing.request
         self.owns = self._routing.owns
         #: the link that the last message came over: the next one probably comes over it, too
         self._liveliest = first
         self._start(first)
         nursery.start_soon(self._retry)
+        nursery.start_soon(self._seek)
 
     # State ---------------------------------------------------------------------------------------
 
@@ -173,7 +184,7 @@ class Router:
                 lambda messages: self._on_messages(link, messages),
                 context=self._context,
                 on_connected=lambda welcome: self._on_connected(link, welcome),
-                on_disconnected=lambda why: peer.on_disconnected(link, why),
+                on_disconnected=lambda why: self._on_disconnected(link, why),
                 leaves=peer.leaves,
             )
         )
@@ -190,6 +201,8 @@ class Router:
                 f"and not {self._deployment!r}): check the address"
             )
         name = next((name for name, port in self._routing.ports.items() if port is link), None)
+        if link is self._seeker:
+            self._found(welcome)
         if name is not None and welcome.broker != name:
             return (
                 f"the broker at {link.url} is {welcome.broker!r}, but the map of slots says that "
@@ -208,7 +221,7 @@ class Router:
             with scope:
                 await link.run()
         finally:
-            self._slots_at.pop(link, None)
+            self._arrivals.forget(link)
             self._peer.on_gone(link)
 
     def _on_messages(self, link: Link, messages: list[ToPeer]) -> None:
@@ -218,46 +231,64 @@ class Router:
     def _on_connected(self, link: Link, welcome: Welcome) -> None:
         if welcome.slots is not None:
             self._take_map(welcome.slots, welcome.broker)
-            self._slots_at[link] = self._slots_of(link, welcome.slots, welcome.broker)
+            self._arrivals.welcomed(link, welcome.slots, welcome.broker)
         if self._deployment is None:
             # From now on, a broker that answers in the place of this one is no substitute.
             self._deployment = welcome.deployment
         self._peer.on_connected(link, welcome)
         self._routing.retry()
 
+    def _on_disconnected(self, link: Link, why: str) -> None:
+        self._loop.run(self._lost.set)
+        self._peer.on_disconnected(link, why)
+
+    # Brokers that nobody has told of -------------------------------------------------------------
+
+    async def _seek(self) -> None:
+        """Ask the addresses that were given at first while no broker of the map answers."""
+        while True:
+            await self._lost.wait()
+            self._lost = trio.Event()
+            await trio.sleep(SEEK_S)
+            while self._routing.ports and not self.connected:
+                if self._seeker not in self.links:
+                    link = self._seeker = self.links[0]
+                    link.connection.aim_at(f"{link.url},{self._url}")
+                await trio.sleep(SEEK_S)
+            self._end_seek()
+
+    def _found(self, welcome: Welcome) -> None:
+        """Take the map of whoever has answered."""
+        if welcome.slots is not None:
+            self._take_map(welcome.slots)
+        self._end_seek()
+
+    def _end_seek(self) -> None:
+        """Let the link lead to its own broker again."""
+        link, self._seeker = self._seeker, None
+        name = next((name for name, port in self._routing.ports.items() if port is link), None)
+        slots = self._routing.slots
+        address = None if slots is None or name is None else dict(slots.brokers).get(name)
+        if link is not None and address is not None:
+            link.connection.aim_at(address)
+
     # The map -------------------------------------------------------------------------------------
 
     def _on_slots(self, link: Link, slots: SlotMap) -> None:
-        """Take a map that a broker tells; join that broker anew if more slots have come to it.
-
-        The new hello has the claims of the tasks in these slots, and what this peer watches in them
-        is asked for again. Only the broker itself knows when it has them. And if it says so in a
-        map that is no newer than the last one of another broker, which does not say so, the slots
-        have not come yet: the hello would leave out their tasks and watches.
-        """
+        """Take a map that a broker tells; join that broker anew if more slots have come to it."""
         self._take_map(slots)
         self._peer.on_map(link, slots)
-        before = self._slots_at.get(link)
         welcome = link.connection.session.welcome
-        if before is None or welcome is None:
+        if welcome is None:
             return
-        self._slots_at[link] = now_there = self._slots_of(link, slots, welcome.broker)
-        come = now_there - before
+        come = self._arrivals.told(link, slots, welcome.broker)
         if come and (self._peer.minds_moves() or self._routing.waits_for(come)):
             link.rejoin()
 
-    def _slots_of(self, link: Link, slots: SlotMap, broker: str) -> frozenset[int]:
-        its_own = frozenset(slot for slot, name in enumerate(owners(slots)) if name == broker)
-        return its_own & self._routing.slots_at(link)
-
     def _on_moved(self, link: Link, command: AnyCommand, on_reply: OnReply) -> None:
-        """Let a command that was refused go to another broker, or wait.
-
-        A broker that has said that it has the slot, and refuses, has refused an earlier command in
-        this session: only in a new one it can be sure of their order.
-        """
+        """Let a command that was refused go to another broker, or wait."""
         self._routing.moved(link, command, on_reply)
-        if not self._slots_at.get(link, frozenset()).isdisjoint(slots_concerned(command)):
+        if self._arrivals.contradicts(link, command):
             link.rejoin()
 
     def _take_map(self, slots: SlotMap, broker: str | None = None) -> None:
@@ -270,6 +301,8 @@ class Router:
         slots = self._routing.slots
         assert slots is not None
         known = dict(slots.brokers)
+        if not known:
+            return  # those that there were may come back, and no others can be found by now
         for name, address in known.items():
             known_link = self._routing.ports.get(name)
             if known_link is not None:

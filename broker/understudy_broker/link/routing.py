@@ -19,11 +19,14 @@ Requests for one slot keep their order: a map moves all of them at once, the old
 that come later go to the new broker by the same map. As long as one of them waits here, those that
 come later wait behind it. When a broker refuses one, it refuses all that come after it in the same
 session, so these are taken back and wait, too, until the peer has joined that broker anew or
-another one has the slot. Requests for different slots have no order between brokers.
+another one has the slot. If a watch is among them that concerns other slots as well, so are the
+requests for those: it must not overtake them. Requests for different slots have no order between
+brokers.
 
 A watch of promises in slots of several brokers becomes one watch for each, and of a fence only the
 part of its task's slot is sent as a fence (`split_fence`). A search, and the report
-on groups, ask all brokers; `merging` makes one answer of theirs.
+on groups, ask all brokers that have slots; `merging` makes one answer of theirs. One without any
+may be gone already: a map that only leaves it out is no newer than the last.
 """
 
 from __future__ import annotations
@@ -104,7 +107,8 @@ class Routing(Generic[P]):
         self._sole: P | None = first
         #: by slot; None: nobody owns it, or there is no port to its broker yet
         self._port_of: list[P | None] = []
-        #: a broker of the map has no port yet
+        #: the ports to the brokers that have slots; and whether one of these has no port yet
+        self._asked: list[P] = []
         self._lacks_ports = False
         #: requests that no port is for at the moment, oldest first, and their slots
         self._waiting: list[tuple[AnyCommand, OnReply]] = []
@@ -167,7 +171,9 @@ class Routing(Generic[P]):
         """Find the port of each slot, and send on the requests that are at a wrong one, or none."""
         assert self.slots is not None
         names = owners(self.slots)
-        self._lacks_ports = any(name not in self.ports for name, _ in self.slots.brokers)
+        asked = {name for name in names if name is not None} or {n for n, _ in self.slots.brokers}
+        self._lacks_ports = not asked <= self.ports.keys()
+        self._asked = [port for name, port in self.ports.items() if name in asked]
         self._port_of = [None if name is None else self.ports.get(name) for name in names]
         for port in self.ports.values():
             self._waiting += port.take_back(partial(self._is_misplaced, port))
@@ -210,8 +216,8 @@ class Routing(Generic[P]):
             # An answer without those brokers would look like one of all.
             self._send(None, command, on_reply)
         else:
-            gathering = _Gathering(command, len(self.ports), on_reply)
-            for port in list(self.ports.values()):
+            gathering = _Gathering(command, len(self._asked), on_reply)
+            for port in list(self._asked):
                 port.request(command, gathering.take)
 
     def _request_parts(self, command: PromiseWatch | PromiseUnwatch, on_reply: OnReply) -> None:
@@ -252,7 +258,7 @@ class Routing(Generic[P]):
         If the map still says that it is, a newer one is on its way, and the command waits for it,
         with those about the same slot that were sent after it.
         """
-        slots = frozenset(slots_concerned(command))
+        slots = _tied(port, set(slots_concerned(command)))
         # They were counted before, so they have their places.
         self._wait(command, on_reply)
         for later in port.take_back(lambda each: not slots.isdisjoint(slots_concerned(each))):
@@ -286,6 +292,23 @@ class Routing(Generic[P]):
     def waiting(self) -> int:
         """The number of requests that go to no broker at the moment."""
         return len(self._waiting)
+
+
+def _tied(port: Port, slots: set[int]) -> set[int]:
+    """Return slots together with those that watches at a port tie to them."""
+    watches: list[set[int]] = []
+
+    def note(command: AnyCommand) -> bool:
+        if isinstance(command, WATCHES):
+            watches.append(set(slots_concerned(command)))
+        return False
+
+    port.take_back(note)
+    tied = [each for each in watches if len(each) > 1]
+    while reached := [each for each in tied if not slots.isdisjoint(each)]:
+        tied = [each for each in tied if slots.isdisjoint(each)]
+        slots = slots.union(*reached)
+    return slots
 
 
 class _Gathering:

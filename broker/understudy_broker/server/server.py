@@ -166,6 +166,8 @@ class Server:
         timeout_s = PAUSE_MAX_S if not (self._core.held or self._stopping) else STALE_S
         if due_at is not None:
             timeout_s = min(timeout_s, max(0, due_at - self._clock()) / 1000)
+        if self._sharing is not None:
+            timeout_s = min(timeout_s, self._sharing.pause_s())
         self._has_waiting = self._transport.has_waiting
         if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)

@@ -9,12 +9,19 @@ A slot that is handed over is performed by nobody from the moment in which the c
 until the other broker has loaded it. So slots go in parts, and what the journal still has is
 brought to the tables before.
 
+A broker whose row is locked at that moment is given nothing: it is being taken over from, or begins
+a session. Then this one goes on with the slots, and tries it again after `REST_S`. Without that
+pause the slots would come and go all the time, and nothing would be performed in them.
+
 **Stopping in order.** A broker that ends gives all its slots to the others first, for as long as
-`LEAVE_S`. What is left then, or after a crash, others take over once its pulse is too old.
+`LEAVE_S`. What is left then, or after a crash, others take over once its pulse is too old. Others
+may have joined since it looked last, so it tells the database that it leaves before it believes
+that there is nobody: whom its peers are not told of, they do not find.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -31,6 +38,8 @@ from understudy_store.store import Store
 LEAVE_S: Final = 10.0
 #: how soon to look again whether the store may be read, while it may not
 STALE_S: Final = 0.05
+#: how long slots stay after nobody could be given them
+REST_S: Final = 0.5
 
 
 class Sharing:
@@ -68,6 +77,10 @@ class Sharing:
         #: what is being given away, or None; and whether the store is at work on it
         self._gift: dict[int, int] | None = None
         self._is_handing = False
+        #: the database knows that this broker leaves
+        self._has_said_so = False
+        #: by `clock`, when slots are given away again
+        self._rests_until = 0
         # Answers of the store's threads, until the next turn. One thread writes each at a time.
         self._news: Holdings | None = None
         self._loaded: Snapshot | StoreFailedError | None = None
@@ -123,7 +136,12 @@ class Sharing:
     @property
     def has_left(self) -> bool:
         """True if this broker has nothing to give away, or nobody to give it to."""
-        return self._plan.is_leaving and self._gift is None and not self._plan.has_gifts
+        return self._has_said_so and self._gift is None and not self._plan.has_gifts
+
+    def pause_s(self) -> float:
+        """Return how long the loop may pause at most, as far as slots are concerned."""
+        rest_ms = self._rests_until - self._clock()
+        return rest_ms / 1000 if rest_ms > 0 else math.inf
 
     def tell_what_is_left(self) -> None:
         """Log the slots that could not be given to others before this broker ends."""
@@ -147,13 +165,23 @@ class Sharing:
         plan = self._plan
         if slots := plan.next_load():
             self._store.load_slots(slots, self._on_loaded)
-        elif self._gift is None and (gift := plan.next_gift(self._pending)):
-            self._gift = gift
-            self._moves.give_up(gift.keys())
+        elif self._gift is None and not plan.is_loading:
+            self._give_next()
         if self._gift is not None and not self._moves.leaving and not self._is_handing:
-            self._is_handing = True
+            self._is_handing, self._has_said_so = True, plan.is_leaving
             self._store.hand_over(self._gift, self._on_handed, leaving=plan.is_leaving)
         self._tell()
+
+    def _give_next(self) -> None:
+        """Begin to give slots away; without any, only to say that this broker leaves."""
+        plan = self._plan
+        if not (plan.has_gifts or plan.is_leaving) or self._clock() < self._rests_until:
+            return
+        if gift := plan.next_gift(self._pending):
+            self._gift = gift
+            self._moves.give_up(gift.keys())
+        elif plan.is_leaving and not self._has_said_so:
+            self._gift = {}
 
     def _take_answers(self) -> None:
         plan = self._plan
@@ -175,11 +203,13 @@ class Sharing:
             if isinstance(handed, StoreFailedError):
                 raise handed
             self._take(handed)
-            assert self._gift is not None
-            count = len(self._gift)
-            plan.given()
+            wanted = bool(self._gift)
+            left = plan.given()
             self._gift, self._is_handing = None, False
-            self._log("info", "slots have left", {"slots": count, "has": len(plan.mine)})
+            if left:
+                self._log("info", "slots have left", {"slots": left, "has": len(plan.mine)})
+            elif wanted:
+                self._rests_until = self._clock() + round(REST_S * 1000)
         if plan.lost:
             raise StoreFailedError(
                 f"the database has given slots of this broker to another one "

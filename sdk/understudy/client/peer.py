@@ -44,6 +44,8 @@ class _Session:
         self.welcome: Welcome | None = None
         #: the kind of peer that the last hello announced
         self.kind: PeerKind = "client"
+        #: the tasks that it claimed, each with its version
+        self.claims: dict[str, int] = {}
         #: names and versions of the functions that the broker knows
         self.announced: set[tuple[str, int]] = set()
 
@@ -174,6 +176,8 @@ class Peer:
         session.kind = "node" if self.serving else "client"
         functions = self._env.functions.announced()
         session.announced = set(functions)
+        claims = node.core.claims(partial(self._is_at, link)) if node is not None else ()
+        session.claims = dict(claims)
         return Hello(
             protocol=PROTOCOL_VERSION,
             kind=session.kind,
@@ -185,7 +189,7 @@ class Peer:
             sdk=f"python {__version__}",
             credit=node.core.new_session(link) if node is not None else 0,
             functions=tuple(name for name, _ in functions),
-            claims=node.core.claims(partial(self._is_at, link)) if node is not None else (),
+            claims=claims,
             versions=tuple(version for _, version in functions),
             concurrency=node.config.concurrency if node is not None else None,
         )
@@ -231,7 +235,8 @@ class Peer:
         self._lease_ms = welcome.lease_ttl_ms
         self._follow_clock(link, welcome)
         self._env.values.codec.payload_bytes_max = welcome.payload_bytes_max
-        self._node.core.connected(welcome.lost, reconnected, is_there)
+        lost = [(id, session.claims[id]) for id in welcome.lost if id in session.claims]
+        self._node.core.connected(lost, reconnected, is_there)
         if self.serving and session.kind == "client":
             # It became a node while its hello was under way, so the broker needs another one.
             link.rejoin()

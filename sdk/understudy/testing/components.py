@@ -253,7 +253,7 @@ class Node(Peer):
         """Hand the messages to the node's core."""
         for message in messages:
             if isinstance(message, Welcome):
-                self.core.connected(message.lost, False)
+                self.core.connected((), False)
         rest = [message for message in messages if not isinstance(message, Welcome)]
         self.core.receive(rest, self.now_ms(), self)
         self.core.grant()

@@ -190,6 +190,19 @@ async def test_a_newer_map_ends_the_link_to_a_broker_that_is_gone() -> None:
         assert len(r.router.links) == 1
 
 
+async def test_a_map_of_no_brokers_ends_no_link() -> None:
+    """All of them leave; whoever comes back is found where they were."""
+    async with rig() as r:
+        r.a.slots = r.map_of(1, "a")
+        await until(lambda: r.peer.welcomed)
+        r.a.send(Slots(SlotMap(2, (), ())))
+        await until(lambda: r.peer.maps == [2])
+        r.request()
+        r.a.send(Slots(r.map_of(3, "a")))
+        await until(lambda: r.answers)
+        assert len(r.router.links) == 1
+
+
 async def test_a_broker_that_came_and_went_meanwhile_gets_no_link() -> None:
     """A process that was stopped reads of both at once."""
     async with rig() as r:
@@ -289,3 +302,60 @@ async def test_a_broker_that_has_moved_is_reached_at_its_new_address() -> None:
         r.request()
         await until(lambda: r.answers)
         assert r.b.asked == ["p"]
+
+
+async def test_if_all_brokers_are_replaced_the_addresses_that_were_given_are_asked() -> None:
+    """The last one may have gone before it could tell of the others."""
+    peer = Peer()
+    with zmq.Context() as context, trio.fail_after(DEADLINE_S):
+        a, b = ScriptedBroker(context, "a"), ScriptedBroker(context, "b")
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def run_for_a_while() -> None:
+                with scope:
+                    await a.run()
+
+            nursery.start_soon(run_for_a_while)
+            nursery.start_soon(b.run)
+            async with open_router(f"{a.url},{b.url}", peer, context=context) as router:
+                r = Rig(peer, router, a, b)
+                a.slots, b.slots = r.map_of(1, "a"), r.map_of(2, "b")
+                await until(lambda: peer.welcomed)
+                scope.cancel()
+                r.request()
+                await until(lambda: r.answers)
+                assert (a.asked, b.asked) == ([], ["p"])
+                assert [link.url for link in router.links] == [b.url]
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_address_of_another_broker_is_asked_for_its_map_alone() -> None:
+    peer = Peer()
+    with zmq.Context() as context, trio.fail_after(DEADLINE_S):
+        a, b = ScriptedBroker(context, "a"), ScriptedBroker(context, "b")
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def run_for_a_while() -> None:
+                with scope:
+                    await a.run()
+
+            nursery.start_soon(run_for_a_while)
+            nursery.start_soon(b.run)
+            async with open_router(f"{a.url},{b.url}", peer, context=context) as router:
+                r = Rig(peer, router, a, b)
+                a.slots = r.map_of(2, "a")
+                # It knows nothing newer.
+                b.slots = r.map_of(1, "b")
+                await until(lambda: peer.welcomed)
+                scope.cancel()
+                r.request()
+                await until(lambda: len(b.peers) == 1)
+                await until(lambda: router.links[0].url == a.url)
+                assert (r.answers, b.asked) == ([], [])
+                # It goes on asking, because that broker may learn more.
+                b.slots = r.map_of(3, "b")
+                await until(lambda: r.answers)
+                assert (a.asked, b.asked) == ([], ["p"])
+            nursery.cancel_scope.cancel()

@@ -22,11 +22,11 @@ def replayed(records: Iterable[bytes]) -> Memtable:
     """
     memtable = Memtable()
     for data in records:
-        memtable.add(_completed(decode(data), memtable.rows))
+        memtable.add(completed(decode(data), memtable.rows))
     return memtable
 
 
-def _completed(changes: Changes, rows: Mapping[str, Row]) -> Changes:
+def completed(changes: Changes, rows: Mapping[str, Row]) -> Changes:
     """Fill in the fields that updates in a journal leave out, where the table lacks the row."""
     return replace(changes, updated=[_over(row, rows) for row in changes.updated])
 

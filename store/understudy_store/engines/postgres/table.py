@@ -72,6 +72,7 @@ class PostgresTable:
     ) -> None:
         #: called after every few rows of a write, to let other threads go on; None: no pauses
         self.pause: Callable[[], object] | None = None
+        self._is_shared = shared
         self._connector = connector
         self._statements = statements
         self._writer = writer
@@ -311,10 +312,18 @@ class PostgresTable:
     # ---- answering ------------------------------------------------------------------------------
 
     def answer(self, reads: Sequence[Read]) -> list[Reply]:
-        """Answer `reads` from the tables as they are now."""
+        """Answer `reads` from the tables as they are now.
+
+        In a shared store they are about this writer's slots. So it must have them until the last is
+        read: of one that was fenced meanwhile the tables would say that there is nothing. Its slots
+        go in the transaction that fences it, which the lock of its row keeps waiting.
+        """
+        texts, keys = self._statements, self._writer.keys
 
         def act(connection: Connection) -> list[Reply]:
             with connection.transaction():
+                if self._is_shared and connection.execute(texts.unfenced, keys).fetchone() is None:
+                    raise refusal(connection, texts, self._writer, self._acknowledged())
                 return [self._answer(connection, read) for read in reads]
 
         return self._writing.run(act)

@@ -142,6 +142,23 @@ def test_a_fenced_broker_hands_nothing_over(
     assert set(owners(url)) == {a.writer}
 
 
+def test_a_fenced_broker_answers_no_reads(
+    join: Join, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no slots any more, so it would answer that there is nothing."""
+    monkeypatch.setattr(keeper, "LOOK_S", 3600.0)
+    a = join("a")
+    id_ = id_in(slot_at(a, 0))
+    put(a, id_)
+    search = [Read(PromiseSearch(limit=10), 1)]
+    [found] = a.commit(Changes(0), search, a.writer)
+    assert [each.id for each in found.promises or ()] == [id_]
+    rows(url, f"update writer set fenced = true where id = {a.writer} returning id")
+    rows(url, "update slot set writer = null returning slot")
+    with pytest.raises(StoreFencedError):
+        a.commit(Changes(0), search, a.writer)
+
+
 def test_slots_change_hands_under_commits(join: Join, url: str) -> None:
     """Each promise is inserted by the owner of its slot, once, and found by the next owner."""
     engines = [join("a"), join("b")]

@@ -36,6 +36,13 @@ class TestReconnect:
         scenario.suspended()
         assert scenario.node.core.claims() == ()
 
+    def test_what_was_suspended_under_another_broker_is_dropped(self, scenario: Scenario) -> None:
+        """Its slot has come to this broker, which does not know who keeps it warm."""
+        scenario.suspended()
+        assert scenario.node.core.activations
+        scenario.node.core.connected((), reconnected=True)
+        assert not scenario.node.core.activations
+
     def test_lost_claims_are_dropped(self, scenario: Scenario) -> None:
         scenario.world.invoke("x", "person")
         scenario.world.rest(0)
@@ -49,6 +56,17 @@ class TestReconnect:
         assert scenario.value(scenario.world.finish("x")) == "yes"
         assert scenario.ran["x"] == 2
         assert scenario.ran["x.1"] == 1
+
+    def test_a_claim_that_is_lost_says_nothing_of_a_later_version(self, scenario: Scenario) -> None:
+        """A broker that has the slot by now has handed the task out again meanwhile."""
+        scenario.world.invoke("x", "person")
+        scenario.world.rest(0)
+        [activation] = scenario.node.core.activations.values()
+        activation.version = 2
+        scenario.node.core.connected([("x", 1)], reconnected=True)
+        assert scenario.node.core.activations == {"x": activation}
+        scenario.node.core.connected([("x", 2)], reconnected=True)
+        assert scenario.node.core.activations == {}
 
     def test_unanswered_requests_go_out_again(self, scenario: Scenario) -> None:
         scenario.world.invoke("x", "leaf", 1)

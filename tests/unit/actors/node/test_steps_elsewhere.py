@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.actors.node.scenario import Scenario
-from understudy_store.commands import PromiseCreate
+from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import HEADER_KIND, TAG_BRANCH, Value
 from understudy_store.slots import slot_of
 
@@ -63,3 +63,18 @@ class TestStepsElsewhere:
             away.call("far")
         assert away.ran == {}
         assert not away.world.record(STEP).settled
+
+
+def test_a_cancel_does_not_overtake_the_create_in_another_slot(away: Scenario) -> None:
+    """A history that is replayed may win a race in the step that makes the losing call again."""
+    until_the_create_is_sent(away)
+    node = away.node
+    [activation] = node.core.activations.values()
+    node.core._fencing.cancel(activation, STEP)
+    node.core._fencing.cancel(activation, "other")
+    asked = [command for command, _ in node.unanswered if isinstance(command, PromiseCancel)]
+    assert asked == [PromiseCancel("other")]
+    node.deliver_out()
+    node.deliver_in()
+    asked = [command for command, _ in node.unanswered if isinstance(command, PromiseCancel)]
+    assert asked == [PromiseCancel("other"), PromiseCancel(STEP)]

@@ -199,10 +199,12 @@ class World:
         self.machine.release_pid(node.pid, self.now)
         self.settle()
 
-    def welcome(self, node: Node, credit: int, claims: tuple[tuple[str, int], ...]) -> list[str]:
+    def welcome(
+        self, node: Node, credit: int, claims: tuple[tuple[str, int], ...]
+    ) -> list[tuple[str, int]]:
         self.machine.release_pid(node.pid, self.now, keep=frozenset(claims))
         node.total, node.sent = credit, 0
-        lost = [i for i, version in claims if not self._has(node.pid, i, version)]
+        lost = [(i, version) for i, version in claims if not self._has(node.pid, i, version)]
         self.settle()
         return lost
 

@@ -99,3 +99,14 @@ def test_a_broker_is_not_idle_before_its_batch_is_committed() -> None:
     rig.commit()
     rig.turn()
     assert step_is_idle(rig)
+
+
+def test_a_broker_that_may_read_nothing_pauses_although_requests_wait() -> None:
+    """Its shell looks at the store again after a while; a loop without pauses would burn a core."""
+    rig = idle_rig()
+    rig.core.held = True
+    rig.ask(C, PromiseGet("absent"))
+    due_at = rig.step().due_at
+    assert due_at is None or due_at > rig.now
+    rig.core.held = False
+    assert step_is_idle(rig) is False

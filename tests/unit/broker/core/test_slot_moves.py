@@ -7,6 +7,7 @@ import msgspec
 from tests.unit.broker.core.rig import Rig, hello
 from understudy_broker.protocol.messages import (
     NOBODY,
+    Beat,
     Invoke,
     PromiseWatch,
     Resume,
@@ -116,6 +117,29 @@ class TestLeaving:
         replies = {each.corr: each.reply.status for each in a.inbox[b"u"]}  # type: ignore[union-attr]
         assert replies == {corr: 201, late: 421}
         assert [row.id for row in a.engine.load().live] == [MOVES]
+
+    def test_the_broker_pauses_while_the_last_commit_is_under_way(self) -> None:
+        """Requests wait for it; a loop that went round and round meanwhile would burn a core."""
+        a, _ = pair()
+        a.ask(b"u", person(MOVES))
+        a.step()
+        assert a.core.moves is not None
+        a.core.moves.give_up({SLOT})
+        a.ask(b"u", person(STAYS))
+        due_at = a.step().due_at
+        assert due_at is not None
+        assert due_at > a.now
+        a.now = due_at
+        a.send(b"n", Beat())
+        a.now += a.config.beat_ms
+        a.step()
+        assert a.take(b"n", Beat), "heartbeats are answered, however long the commit takes"
+
+    def test_claims_in_it_are_for_the_other_broker_to_judge(self) -> None:
+        a, _ = pair()
+        give_up(a)
+        claims = ((MOVES, 1), (STAYS, 1))
+        assert a.join(b"n2", "node-2", claims=claims).lost == (STAYS,)
 
     def test_its_tasks_are_offered_no_more(self) -> None:
         a, _ = pair()

@@ -12,6 +12,7 @@ from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.protocol.placement import owners, shared_out
 from understudy_store.engines.shared import Holdings
 from understudy_store.slots import SLOTS
+from understudy_store.slots import shared_out as places_shared_out
 
 
 def holdings(version: int, slots: dict[int, int], *names: str) -> Holdings:
@@ -65,6 +66,38 @@ class TestOneBroker:
         plan.take(holdings(4, everything(1), "a"))
         loaded(plan).leave()
         assert plan.next_gift() == {}
+
+    def test_peers_are_told_of_one_that_leaves_while_nobody_else_has_its_slots(self) -> None:
+        """Who knows of no broker finds none again."""
+        plan = SlotPlan(1)
+        plan.take(holdings(4, everything(1), "a"))
+        loaded(plan).leave()
+        plan.take(Holdings(4, (), tuple(everything(1).values())))
+        assert told(plan).brokers == (("a", "tcp://a:1"),)
+        assert {*owners(told(plan))} == {"a"}
+        plan.take(Holdings(5, (), (None,) * SLOTS))
+        assert told(plan).brokers == (("a", "tcp://a:1"),)
+        plan.take(holdings(6, everything(2), "b", "b")._replace(brokers=((2, "b", "tcp://b:1"),)))
+        assert told(plan).brokers == (("b", "tcp://b:1"),)
+
+    def test_what_follows_from_the_holdings_is_worked_out_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A broker asks at each turn of its loop."""
+        asked: list[list[str]] = []
+
+        def counted(names: list[str]) -> list[int]:
+            asked.append(names)
+            return places_shared_out(names)
+
+        monkeypatch.setattr(slot_plan, "shared_out", counted)
+        plan = SlotPlan(1)
+        plan.take(holdings(4, everything(1), "a"))
+        loaded(plan)
+        for _ in range(10):
+            assert (plan.next_load(), plan.next_gift()) == (frozenset(), {})
+            assert plan.slot_map() is plan.slot_map()
+        assert asked == [["a"]]
 
     def test_what_is_taken_away_is_lost(self) -> None:
         plan = SlotPlan(1)
@@ -157,7 +190,7 @@ class TestTwoBrokers:
         plan = SlotPlan(1)
         plan.take(holdings(4, everything(1), "a", "b"))
         gift = loaded(plan).next_gift()
-        plan.given()
+        assert plan.given() == 0
         assert plan.next_load() == {*gift}
 
     def test_the_later_of_two_with_one_name_counts(self) -> None:

@@ -154,6 +154,20 @@ class TestSeveralBrokers:
         b.open[0][1](Response(1, Reply(200, promises=[])))
         assert len(answers) == 1
 
+    def test_a_search_does_not_wait_for_a_broker_without_slots(self) -> None:
+        """It may be gone: a map that leaves it out and says nothing else is no newer."""
+        a, b = Port("a"), Port("b")
+        routing = Routing(a)
+        routing.take_map(slots_of(0, 0, 0), "a")
+        routing.request(PromiseSearch(), print)
+        assert a.commands == [PromiseSearch()], "not even if there is no port to it"
+        routing.add("b", b)
+        routing.request(GroupsGet(), print)
+        assert (a.commands, b.commands) == ([PromiseSearch(), GroupsGet()], [])
+        routing.take_map(slots_of(0, 1, 0, version=2))
+        routing.request(GroupsGet(), print)
+        assert b.commands == [GroupsGet()]
+
     def test_a_broker_that_is_gone_answers_nothing_more(self) -> None:
         a, b = Port("a"), Port("b")
         routing = Routing(a)
@@ -233,6 +247,23 @@ class TestSeveralBrokers:
         ]
         assert not routing.waits_for({slot_of("p0")})
 
+    def test_a_watch_that_waits_overtakes_nothing_in_its_other_slots(self) -> None:
+        a = Port("a")
+        routing = Routing(a)
+        routing.take_map(slots_of(0, 0, 0), "a")
+        asked: list[AnyCommand] = [
+            PromiseGet("p0.1"),
+            PromiseGet("p1.1"),
+            PromiseGet("p2.1"),
+            PromiseWatch(("p0.2", "p1.2")),
+        ]
+        for command in asked:
+            routing.request(command, print)
+        routing.moved(a, *a.open.pop(0))
+        assert a.commands == [PromiseGet("p2.1")]
+        routing.retry()
+        assert a.commands == [asked[2], asked[0], asked[1], asked[3]]
+
     def test_a_reply_421_after_the_newer_map_goes_on_at_once(self) -> None:
         a, b = Port("a"), Port("b")
         routing = Routing(a)
@@ -289,6 +320,16 @@ class MovingSlots(RuleBasedStateMachine):
         # The number travels with the command, so that order can be told.
         self.routing.request(PromiseGet(f"{id_}.{number}"), on_reply)
 
+    @rule(ids=st.lists(st.sampled_from(IDS), min_size=2, max_size=2, unique=True))
+    def watch(self, ids: list[str]) -> None:
+        """Ask for promises in two slots; it has its place among the requests for each."""
+        number = self.count
+        self.count += 1
+        for id_ in ids:
+            self.made[id_].append(number)
+        command = PromiseWatch(tuple(f"{id_}.{number}" for id_ in ids))
+        self.routing.request(command, lambda _: self.answered.append(number))
+
     @rule(places=st.tuples(*[st.integers(-1, 2)] * 3))
     def move(self, places: tuple[int, int, int]) -> None:
         self.truth = slots_of(*places, version=self.truth.version + 1, names="abc")
@@ -326,19 +367,21 @@ class MovingSlots(RuleBasedStateMachine):
         if not port.open or not self.known:
             return
         command, on_reply = port.open[0]
-        assert isinstance(command, PromiseGet)
-        id_, _, number = command.id.partition(".")
-        slot = slot_of(id_)
-        if slot in self.mine[name] and slot not in self.refused[name]:
-            self.performed[id_].append(int(number))
+        assert isinstance(command, PromiseGet | PromiseWatch)
+        ids = command.ids if isinstance(command, PromiseWatch) else (command.id,)
+        slots = {slot_of(id_) for id_ in ids}
+        if slots <= self.mine[name] and slots.isdisjoint(self.refused[name]):
+            for id_ in ids:
+                home, _, number = id_.partition(".")
+                self.performed[home].append(int(number))
             if not is_lost:
                 port.open.pop(0)
-                on_reply(Response(0, Reply(200)))
+                on_reply(Response(0, Reply(200, promises=[])))
         else:
-            self.refused[name].add(slot)
+            self.refused[name] |= slots
             port.open.pop(0)
             self.routing.moved(port, command, on_reply)
-            if slot in self.said[name]:
+            if not slots.isdisjoint(self.said[name]):
                 self.rejoin(name)
 
     @rule()
