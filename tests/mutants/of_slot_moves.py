@@ -189,7 +189,7 @@ _MOVING: Final = (
         "says-that-it-has-what-it-is-giving-away",
         None,
         "peers are told that slots which leave are nobody's",
-        f"{_CORE}.slot_plan.SlotPlan.slot_map",
+        f"{_CORE}.slot_plan.SlotPlan._find_map",
         swap("(self.mine - self._giving.keys())", "self.mine"),
         _PLAN,
     ),
