@@ -21,9 +21,9 @@ come later wait behind it. When a broker refuses one, it refuses all that come a
 session, so these are taken back and wait, too, until the peer has joined that broker anew or
 another one has the slot. Requests for different slots have no order between brokers.
 
-A watch of promises in several slots becomes one watch for each slot, because a broker gets slots one
-by one: it would refuse all of it for want of one of them, and the watch would overtake requests for
-the others. Of a fence only the part of its task's slot is sent as a fence (`split_fence`). A
+A watch of promises in several slots becomes one watch for each slot, because a broker gets slots
+one by one: it would refuse all of it for want of one of them, and the watch would overtake requests
+for the others. Of a fence only the part of its task's slot is sent as a fence (`split_fence`). A
 search, and the report on groups, ask all brokers that have slots; `merging` makes one answer of
 theirs. One without any may be gone already: a map that only leaves it out is no newer than the
 last.
