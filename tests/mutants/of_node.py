@@ -72,7 +72,7 @@ _NODE_CORE: Final = (
         10,
         "tasks that the broker gave to others are dropped",
         "understudy_actors.node.core.NodeCore.connected",
-        swap("id in lost", "id in ()"),
+        swap("activation.version == version", "activation.version < version"),
         _RECONNECT,
     ),
     _mutant(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.simulation.plan import OF_SHARED, draw
 from tests.simulation.run import Forced, Outcome, command, play_block, trace_of
 from tests.simulation.shared import patches
+from tests.simulation.world import World
 
 SHARED = Forced(shared=True)
 SEEDS = 60
@@ -39,6 +42,20 @@ def test_brokers_that_share_a_database(block: int) -> None:
         "commits": 300,
     }.items():
         assert counts[name] >= least, (name, counts)
+
+
+def test_brokers_that_live_are_left_alone() -> None:
+    """The database is away for longer than a lease, and then everybody's pulse is old."""
+    counts: Counter[str] = Counter()
+    for seed in range(8):
+        plan = draw(seed, 3, shared=True)
+        plan.starts_ms, plan.faults = (0, 0, 0), ["database away"]
+        plan.fault_rate, plan.faults_max, plan.unfair_ms = 0.01, 4, 30_000
+        world = World(plan)
+        world.run()
+        counts.update(world.counts)
+    assert counts["outages"] > 10
+    assert counts["takeovers"] == 0
 
 
 def test_some_worlds_have_a_shared_database() -> None:

@@ -19,14 +19,14 @@ Requests for one slot keep their order: a map moves all of them at once, the old
 that come later go to the new broker by the same map. As long as one of them waits here, those that
 come later wait behind it. When a broker refuses one, it refuses all that come after it in the same
 session, so these are taken back and wait, too, until the peer has joined that broker anew or
-another one has the slot. If a watch is among them that concerns other slots as well, so are the
-requests for those: it must not overtake them. Requests for different slots have no order between
-brokers.
+another one has the slot. Requests for different slots have no order between brokers.
 
-A watch of promises in slots of several brokers becomes one watch for each, and of a fence only the
-part of its task's slot is sent as a fence (`split_fence`). A search, and the report
-on groups, ask all brokers that have slots; `merging` makes one answer of theirs. One without any
-may be gone already: a map that only leaves it out is no newer than the last.
+A watch of promises in several slots becomes one watch for each slot, because a broker gets slots
+one by one: it would refuse all of it for want of one of them, and the watch would overtake requests
+for the others. Of a fence only the part of its task's slot is sent as a fence (`split_fence`). A
+search, and the report on groups, ask all brokers that have slots; `merging` makes one answer of
+theirs. One without any may be gone already: a map that only leaves it out is no newer than the
+last.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ class Routing(Generic[P]):
         self._asked = [port for name, port in self.ports.items() if name in asked]
         self._port_of = [None if name is None else self.ports.get(name) for name in names]
         for port in self.ports.values():
-            self._waiting += port.take_back(partial(self._is_misplaced, port))
+            moved = {slot for slot, at in enumerate(self._port_of) if at is not port}
+            self._waiting += port.take_back(partial(_concerns, moved))
         self.retry()
 
     def _is_misplaced(self, port: P, command: AnyCommand) -> bool:
@@ -221,16 +222,16 @@ class Routing(Generic[P]):
                 port.request(command, gathering.take)
 
     def _request_parts(self, command: PromiseWatch | PromiseUnwatch, on_reply: OnReply) -> None:
-        """Send to each broker the part of a command that concerns it."""
+        """Send the parts of a command, one for each slot.
+
+        A broker may have one of the slots and not the other yet, so parts are refused one by one.
+        """
         ids_of: dict[int, list[str]] = {}
-        port_of: dict[int, P | None] = {}
         for id_ in command.ids:
-            port = self._port_of[slot_of(id_)]
-            port_of[id(port)] = port
-            ids_of.setdefault(id(port), []).append(id_)
-        gathering = _Gathering(command, len(port_of), on_reply)
-        for key, port in port_of.items():
-            self._send(port, type(command)(tuple(ids_of[key])), gathering.take)
+            ids_of.setdefault(slot_of(id_), []).append(id_)
+        gathering = _Gathering(command, len(ids_of), on_reply)
+        for slot, ids in ids_of.items():
+            self._send(self._port_of[slot], type(command)(tuple(ids)), gathering.take)
 
     def _send_part(self, command: AnyCommand, on_reply: OnReply) -> None:
         """Send a command, or let it wait if there is no room for it at its broker."""
@@ -258,10 +259,10 @@ class Routing(Generic[P]):
         If the map still says that it is, a newer one is on its way, and the command waits for it,
         with those about the same slot that were sent after it.
         """
-        slots = _tied(port, set(slots_concerned(command)))
+        slots = set(slots_concerned(command))
         # They were counted before, so they have their places.
         self._wait(command, on_reply)
-        for later in port.take_back(lambda each: not slots.isdisjoint(slots_concerned(each))):
+        for later in port.take_back(partial(_concerns, slots)):
             self._wait(*later)
         if self._sole is None and self._is_misplaced(port, command):
             self.retry()
@@ -294,21 +295,8 @@ class Routing(Generic[P]):
         return len(self._waiting)
 
 
-def _tied(port: Port, slots: set[int]) -> set[int]:
-    """Return slots together with those that watches at a port tie to them."""
-    watches: list[set[int]] = []
-
-    def note(command: AnyCommand) -> bool:
-        if isinstance(command, WATCHES):
-            watches.append(set(slots_concerned(command)))
-        return False
-
-    port.take_back(note)
-    tied = [each for each in watches if len(each) > 1]
-    while reached := [each for each in tied if not slots.isdisjoint(each)]:
-        tied = [each for each in tied if slots.isdisjoint(each)]
-        slots = slots.union(*reached)
-    return slots
+def _concerns(slots: set[int], command: AnyCommand) -> bool:
+    return not slots.isdisjoint(slots_concerned(command))
 
 
 class _Gathering:
