@@ -14,6 +14,7 @@ _CORE: Final = "understudy_broker.core"
 _unit = Area("tests/unit").mutant
 _world = Area("tests/simulation").mutant
 _WORLDS: Final = "test_shared_database.py::test_brokers_that_share_a_database"
+_STOPPED: Final = "test_shared_database.py::test_a_broker_that_is_stopped_at_any_moment_is_fenced"
 _CALM: Final = "test_shared_database.py::test_brokers_that_live_are_left_alone"
 
 _IN_WORLDS: Final = (
@@ -23,7 +24,7 @@ _IN_WORLDS: Final = (
         "a commit that the fence has refused is not acknowledged",
         f"{_ENGINE}.log._is_written",
         swap("commit.rows_written == 1", "commit.rows_written <= 1"),
-        _WORLDS,
+        _STOPPED,
     ),
     _world(
         "worlds-outcome-guessed",
@@ -36,21 +37,6 @@ _IN_WORLDS: Final = (
             "self._session, self._found = next_session("
             "connection, self._statements, self._writer, self.number)\n"
             "self._found = self.number + 1",
-        ),
-        _WORLDS,
-    ),
-    _world(
-        "worlds-journal-read-before-the-fence",
-        6,
-        "a takeover reads the journal after nothing more can come into it",
-        f"{_ENGINE}.keeper.Taker._take_over",
-        (
-            drop("bring_in(connection, texts, self._name, [id_ for (id_,) in fenced])"),
-            swap(
-                "fenced = connection.execute(texts.fence, fence).fetchall()",
-                "bring_in(connection, texts, self._name, dead)\n"
-                "fenced = connection.execute(texts.fence, fence).fetchall()",
-            ),
         ),
         _WORLDS,
     ),
@@ -79,27 +65,11 @@ _IN_WORLDS: Final = (
         _CALM,
     ),
     _world(
-        "worlds-answers-of-an-old-epoch",
-        27,
-        "what was asked of a broker that has lost the slot is not answered by it any more",
-        "understudy_broker.link.routing.Routing._route_anew",
-        swap("if at is not port", "if at is None"),
-        _WORLDS,
-    ),
-    _world(
         "worlds-expelled-before-the-commit",
         27,
         "slots leave once everything in them is committed",
         f"{_CORE}.core.BrokerCore._settle_slots",
         swap("if self.committing:", "if step.batch is not None:"),
-        _WORLDS,
-    ),
-    _world(
-        "worlds-gifts-without-rest",
-        None,
-        "slots that nobody could be given stay for a while",
-        "understudy_broker.server.sharing.Sharing._take_answers",
-        drop("self._rests_until = self._clock() + round(REST_S * 1000)"),
         _WORLDS,
     ),
 )

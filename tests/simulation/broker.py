@@ -108,8 +108,9 @@ class BrokerHost:
         self._lost: list[bytes] = []
         self._due: int | None = None
         self.storage.attach()
-        # Brokers of one store go by its clock, which they read with the delay of a round trip.
-        world.lag_ms = max(world.lag_ms, abs(self.clock() - world.now - self.skew_ms))
+        if plan.shared:
+            # Brokers of one store go by its clock, which they read with the delay of a round trip.
+            world.apart_ms = max(world.apart_ms, abs(self.clock() - world.now))
         self.wake(0)
         if self.peer is not None:
             self.peer.start()

@@ -92,12 +92,19 @@ class Watched(Machine):
         memory.seen = {}
         self._begin(self._history())
 
-    def admitted(self, rows: Mapping[str, Row]) -> None:
-        """Note what is stored of slots that have come."""
-        self._begin(rows)
+    def admitted(self, rows: Mapping[str, Row], *, is_fenced: bool) -> None:
+        """Note what is stored of slots that have come.
 
-    def _begin(self, rows: Mapping[str, Row]) -> None:
-        self.check_all()
+        Parameters
+        ----------
+        is_fenced
+            Others have them by now, so that what was read need not fit together.
+        """
+        self._begin(rows, is_fenced=is_fenced)
+
+    def _begin(self, rows: Mapping[str, Row], *, is_fenced: bool = False) -> None:
+        if not is_fenced:
+            self.check_all()
         self._touched.ids = {}
         self._schedules = dict(self.state.schedules)
         seen = self._memory.seen

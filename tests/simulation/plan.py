@@ -77,6 +77,8 @@ class Plan(msgspec.Struct, kw_only=True):
     starts_ms: tuple[int, ...] = ()
     #: Delays of requests to a shared database, and of its answers, are drawn from these.
     net_ms: tuple[int, ...] = (0,)
+    #: Brokers may end each other's sessions in the database, as those of one role may.
+    ends_sessions: bool = True
     schedule: bool = False
     #: The home of its promises, if it is not that of the schedule.
     schedule_home: str = ""
@@ -203,6 +205,7 @@ def _share_database(rng: random.Random, plan: Plan, brokers: int | None) -> None
         return
     plan.starts_ms = tuple(rng.choice((0, 0, 100, 2_000, 6_000)) for _ in range(plan.brokers))
     plan.net_ms = rng.choice(((0,), (0,), (0, 1), (0, 0, 2, 20)))
+    plan.ends_sessions = rng.random() < 0.7
     plan.unfair_ms = rng.choice((4_000, 10_000, 20_000))
     plan.disk_ms = rng.choice(((0,), (0, 1), (0, 0, 5), (0, 0, 0, 100)))
     # Events are many, so a fault is to be rarer after each.

@@ -58,6 +58,35 @@ def test_brokers_that_live_are_left_alone() -> None:
     assert counts["takeovers"] == 0
 
 
+def paused(at: int) -> World:
+    """Play a world in which a broker is stopped before one event, for longer than its lease."""
+    plan = draw(3, 2, shared=True)
+    plan.starts_ms, plan.faults, plan.unfair_ms = (0, 0), ["broker freeze"], 9_000
+    plan.fault_rate, plan.disk_ms, plan.net_ms = 0.0, (0, 2), (0, 1)
+    # Otherwise a new session finds it out before the commit is sent.
+    plan.ends_sessions = False
+    world = World(plan)
+    step = world.step
+
+    def stopping() -> bool:
+        if world.events == at:
+            world.brokers[1].freeze(world.now + 5_000)
+        return step()
+
+    world.step = stopping  # type: ignore[method-assign]
+    world.run()
+    return world
+
+
+def test_a_broker_that_is_stopped_at_any_moment_is_fenced() -> None:
+    """Some are stopped when a commit is about to be sent, and only that finds it out."""
+    counts: Counter[str] = Counter()
+    for at in range(241, 341, 2):
+        counts.update(paused(at).counts)
+    assert counts["takeovers"] > 40
+    assert counts["commits refused: fenced"] > 3
+
+
 def test_some_worlds_have_a_shared_database() -> None:
     plans = [draw(seed) for seed in range(500)]
     shared = [plan for plan in plans if plan.shared]

@@ -144,6 +144,8 @@ class World:
         self._slept_since: dict[str, int] = {}
         #: The largest difference between the clocks of peers and broker.
         self.lag_ms = 0
+        #: The largest error of the clocks of brokers that share a database.
+        self.apart_ms = 0
         self._faults_left = plan.faults_max
 
     # Places --------------------------------------------------------------------------------------
@@ -396,7 +398,7 @@ class World:
     def sleep_ends(self, place: str, ms: int) -> None:
         """Check that no sleep ends early, unless a broker's clock was set between two starts."""
         slept_ms = self.now - self._slept_since[place]
-        early = slept_ms < ms - self.lag_ms
+        early = slept_ms < ms - self.lag_ms - 2 * self.apart_ms
         was_set = any(broker.was_set for broker in self.brokers)
         if early and not was_set:
             self._violation = Violation(f"a sleep ends early: {place}, {ms}, {slept_ms}")

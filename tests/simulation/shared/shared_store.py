@@ -141,7 +141,8 @@ class SharedStore:
             slots = self._ledger.slots_of(snapshot)
             admit(snapshot, now)
             self.slots |= slots
-            host.machine.admitted(self._ledger.rows_in(slots))
+            is_fenced = self._ledger.is_fenced(self.writer)
+            host.machine.admitted(self._ledger.rows_in(slots), is_fenced=is_fenced)
 
         host.machine.admit = admitted  # type: ignore[method-assign]
         expel = host.machine.expel

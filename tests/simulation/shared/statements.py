@@ -206,6 +206,8 @@ def _lock_of_openings(s: Session, _: object) -> Steps:
 
 
 def _end_sessions(s: Session, v: Values) -> Result:
+    if not s.server.world.plan.ends_sessions:
+        raise errors.InsufficientPrivilege("permission denied to terminate process")
     count = s.server.end_sessions(name for name in v["names"] if name != s.name)
     s.server.world.counts["sessions ended by a taker"] += count
     return Result(count, [(True,)] * count)

@@ -17,11 +17,16 @@ SCHEMA: Final = "understudy"
 _SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,31}").fullmatch
 #: Parameters that a URL may set otherwise. A host that is gone without a word is noticed after
 #: seconds and not hours, and of several hosts the one is taken that accepts writes.
+#: A connection over which nothing comes is asked for a sign of life after this time, again and
+#: again, and is given up after so many times in vain.
+KEEPALIVE_IDLE_S: Final = 5
+KEEPALIVE_INTERVAL_S: Final = 3
+KEEPALIVE_COUNT: Final = 3
 _DEFAULTS: Final = {
     "connect_timeout": "5",
-    "keepalives_idle": "5",
-    "keepalives_interval": "3",
-    "keepalives_count": "3",
+    "keepalives_idle": str(KEEPALIVE_IDLE_S),
+    "keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+    "keepalives_count": str(KEEPALIVE_COUNT),
     "tcp_user_timeout": "15000",
     "target_session_attrs": "read-write",
 }

@@ -52,6 +52,11 @@ _SETTINGS: Final = (
     "set default_transaction_isolation = 'read committed'; set statement_timeout = 0; "
     "set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; "
     "set idle_session_timeout = 0; "
+    # A client that is gone without a word keeps its locks for no longer than this. It finds out as
+    # soon about the server, by the same settings in `address`.
+    f"set tcp_keepalives_idle = {KEEPALIVE_IDLE_S}; "
+    f"set tcp_keepalives_interval = {KEEPALIVE_INTERVAL_S}; "
+    f"set tcp_keepalives_count = {KEEPALIVE_COUNT}; "
     "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off"
 )
 #: what keeps a database from being used, and what to do, if it does not answer
