@@ -18,7 +18,13 @@ from tests.simulation.shared.server import Result, Server, Session, gone
 from tests.simulation.shared.threads import Answer, Process, Wait, here
 from understudy_store.commands import TaskPreload
 from understudy_store.engines.base import Opening
-from understudy_store.engines.postgres.address import Address, parse
+from understudy_store.engines.postgres.address import (
+    KEEPALIVE_COUNT,
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    Address,
+    parse,
+)
 from understudy_store.engines.postgres.connections import Connector
 from understudy_store.engines.postgres.statements import Statements
 
@@ -32,6 +38,8 @@ _NAMES: Final = {
 }
 #: The longest time until a server notices that a client is gone.
 NOTICE_MS: Final = (0, 0, 1, 30, 2_000)
+#: The same, if a machine is gone without a word.
+KEEPALIVE_MS: Final = (KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_COUNT) * 1000
 #: The time after which a request comes late, over a connection that its client has given up.
 LATE_MS: Final = (0, 1, 30, 500)
 
@@ -75,7 +83,7 @@ class Database:
             session = connection.session
             if session is not None:
                 session.client, session.is_silent = None, is_silent
-                ms = 60_000 if is_silent else self.world.pick(NOTICE_MS)
+                ms = KEEPALIVE_MS if is_silent else self.world.pick(NOTICE_MS)
                 self.world.after(ms, self._noticed(session))
 
     def _noticed(self, session: Session) -> Callable[[], None]:

@@ -18,6 +18,7 @@ from tests.simulation.shared.server import Table
 from tests.simulation.shared.threads import Process
 from understudy_broker.core.outbox import Batch
 from understudy_broker.server.group_commit import GroupCommit
+from understudy_broker.server.server import STOP_S
 from understudy_broker.server.sharing import LEAVE_S, Sharing
 from understudy_store.changes import Snapshot
 from understudy_store.engines.base import Opening, Share
@@ -88,6 +89,7 @@ class SharedStore:
         self._found: LookupResult | None = None
         self._failure: StoreFailedError | None = None
         self._leave_until: int | None = None
+        self._stop_until = 0
         self._commits: GroupCommit | None = None
         self.is_stopping = False
         self.process = process = Process(host.world, host.name, lambda: host.skew_ms)
@@ -285,6 +287,7 @@ class SharedStore:
             self.sharing.has_left or self._host.world.now >= self._leave_until
         ):
             self.is_stopping = True
+            self._stop_until = self._host.world.now + round(STOP_S * 1000)
             self._stop()
         else:
             self.within(self.sharing.turn)
@@ -297,7 +300,8 @@ class SharedStore:
         host = self._host
         if self.committing is None:
             host.step(host.clock())
-        if self.committing is None and not host.core.looking_up:
+        is_done = self.committing is None and not host.core.looking_up
+        if is_done or host.world.now >= self._stop_until:
             host.say_goodbye()
             self._close("has left")
 

@@ -336,6 +336,10 @@ class Time:
         return here().world.now / 1000
 
     @staticmethod
+    def clock_gettime_ns(_: int) -> int:
+        return here().world.now * 1_000_000
+
+    @staticmethod
     def time_ns() -> int:
         """Nanoseconds, by the wall clock of the machine."""
         process = here()

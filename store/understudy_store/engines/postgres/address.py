@@ -15,13 +15,13 @@ from understudy_store.errors import StoreAddressError
 SCHEMA: Final = "understudy"
 #: Unquoted identifiers only, and so short that the name of a connection that has them is not cut.
 _SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,31}").fullmatch
-#: Parameters that a URL may set otherwise. A host that is gone without a word is noticed after
-#: seconds and not hours, and of several hosts the one is taken that accepts writes.
 #: A connection over which nothing comes is asked for a sign of life after this time, again and
 #: again, and is given up after so many times in vain.
 KEEPALIVE_IDLE_S: Final = 5
 KEEPALIVE_INTERVAL_S: Final = 3
 KEEPALIVE_COUNT: Final = 3
+#: Parameters that a URL may set otherwise. A host that is gone without a word is noticed after
+#: seconds and not hours, and of several hosts the one is taken that accepts writes.
 _DEFAULTS: Final = {
     "connect_timeout": "5",
     "keepalives_idle": str(KEEPALIVE_IDLE_S),

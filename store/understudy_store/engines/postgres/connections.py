@@ -21,7 +21,12 @@ from psycopg.pq import PGconn, Ping
 
 from understudy_store.engines.base import Opening
 from understudy_store.engines.postgres import advice
-from understudy_store.engines.postgres.address import Address
+from understudy_store.engines.postgres.address import (
+    KEEPALIVE_COUNT,
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    Address,
+)
 from understudy_store.errors import StoreDatabaseError
 
 # The driver logs what it cannot undo over a lost connection, which nobody needs to know. Without a

@@ -48,6 +48,11 @@ AWAY: Final = 0.5
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+def elapsed_ns() -> int:
+    """Return the nanoseconds since some moment in the past."""
+    return time.clock_gettime_ns(_CLOCK)
+
+
 def elapsed_s() -> float:
     """Return the seconds since some moment in the past."""
     return time.clock_gettime(_CLOCK)
@@ -208,7 +213,7 @@ class Keeper:
         self._on_failure: Callable[[StoreError], None] = _ignore
         #: when the last beat that the database confirmed was sent
         self._beaten_at = -math.inf
-        #: how far the clock of the database is ahead of this machine's
+        #: how far the clock of the database is ahead of `elapsed_ns`, which nobody can set
         self._ahead_ns = 0
         #: nobody is judged before
         self._judges_from = -math.inf
@@ -243,8 +248,8 @@ class Keeper:
         return round((elapsed_s() - self._beaten_at) * 1000)
 
     def wall_ns(self) -> int:
-        """Return what the clock of the database shows, as the last look has found."""
-        return time.time_ns() + self._ahead_ns
+        """Return what the clock of the database shows, by what has elapsed since the last look."""
+        return elapsed_ns() + self._ahead_ns
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         """Call `on_failure`, on a thread of the keeper, if the writer is fenced, or was."""
@@ -349,9 +354,9 @@ class Keeper:
 
     def _seen(self, connection: Connection) -> tuple[Look, float]:
         acknowledged, known = self._acknowledged(), self.holdings
-        sent_at, asked_ns = elapsed_s(), time.time_ns()
+        sent_at, asked_ns = elapsed_s(), elapsed_ns()
         seen = look(connection, self._statements, self._writer, known, LEASE_S)
-        self._ahead_ns = seen.time_ns - (asked_ns + time.time_ns()) // 2
+        self._ahead_ns = seen.time_ns - (asked_ns + elapsed_ns()) // 2
         if not seen.beaten:
             raise refusal(connection, self._statements, self._writer, acknowledged)
         if seen.holdings.version < known.version:
