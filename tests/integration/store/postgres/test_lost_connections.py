@@ -311,3 +311,14 @@ def test_what_the_server_refuses_stops_the_store_in_its_words(
     rows(url, f"alter table {schema}.journal drop constraint journal_number_check; select 1")
     with pytest.raises(StoreError, match="violates check constraint"):
         insert(engine, "c")
+
+
+def test_the_server_notices_soon_that_a_machine_is_gone(engine: PostgresEngine) -> None:
+    """Otherwise the locks of a transaction would stay for two hours, by the server's settings."""
+    insert(engine, "a")
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+    shown = [
+        engine._log._link.run(lambda c, name=name: c.execute(f"show {name}").fetchone())  # type: ignore[misc]
+        for name in names
+    ]
+    assert shown == [("5",), ("3",), ("3",)]
