@@ -70,6 +70,9 @@ class SharedDatabase:
     def heal(self) -> None:
         self.server.start()
         self.database.cut_off.clear()
+        # It notices whose machine is gone, as keepalives would have it some time later.
+        for session in [each for each in self.server.sessions if each.client is None]:
+            session.end()
         self._world.after(PROGRESS_MS, self._check_progress)
 
     def _check_progress(self) -> None:
