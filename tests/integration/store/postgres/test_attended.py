@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from queue import Queue
 
@@ -29,7 +27,8 @@ from tests.unit.store.samples import row
 from understudy_store.changes import Changes
 from understudy_store.engines.postgres.begun import BegunCommit, BegunFind
 from understudy_store.engines.postgres.engine import PostgresEngine
-from understudy_store.engines.postgres.log import RECORD_BYTES_MAX
+from understudy_store.engines.postgres.log import BEGUN_BYTES_MAX
+from understudy_store.engines.postgres.prepared import Prepared
 from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
 from understudy_store.engines.shared import Holdings
 from understudy_store.errors import StoreError
@@ -49,7 +48,7 @@ def new(*ids: str) -> Changes:
 
 
 def large(id_: str) -> Changes:
-    data = b"x" * (RECORD_BYTES_MAX - 10_000)
+    data = b"x" * (BEGUN_BYTES_MAX + 1)
     return Changes(1, inserted=[Row(replace(row(id_).promise, param=Value({}, data)))])
 
 
@@ -101,21 +100,31 @@ def test_nothing_else_is_committed_or_brought_to_the_tables_meanwhile(
 
 
 def test_what_the_wire_does_not_take_at_once_is_sent_by_who_can_wait(
-    url: str, engine: PostgresEngine
+    url: str, engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(engine, "a")
     connection = engine._log._link._connection
-    assert connection is not None
-    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    changes = large("b")
+    send = Prepared.send
+
+    def sent_in_part(prepared: Prepared, *values: bytes) -> bool:
+        send(prepared, *values)
+        return False
+
+    monkeypatch.setattr(Prepared, "send", sent_in_part)
+    changes = new("b")
     assert engine.begin(changes, epoch_of(engine)) is None
     engine.commit(changes, [], epoch_of(engine))
     # It was sent once, over this connection.
     assert engine._log._link._connection is connection
-    assert engine._log._commit is not None
-    assert len(engine._log._commit._results) == 1
     assert in_journal(url) == [(epoch_of(engine), 1), (epoch_of(engine), 2)]
+    assert ids_of(engine) == ["a", "b"]
+
+
+def test_a_large_commit_is_left_to_who_can_wait(engine: PostgresEngine) -> None:
+    insert(engine, "a")
+    changes = large("b")
+    assert engine.begin(changes, epoch_of(engine)) is None
+    engine.commit(changes, [], epoch_of(engine))
     flush(engine)
     assert engine.find(["b"]) == changes.inserted
 
