@@ -95,6 +95,11 @@ class Store:
         """Kind and place of the store: ``sqlite:////path/x.db (wal, synchronous=full)``."""
         return self._engine.description
 
+    @property
+    def is_remote(self) -> bool:
+        """True if a caller may attend to what it asks."""
+        return self._remote is not None
+
     # ---- before the first commit ----------------------------------------------------------------
 
     def fact(self, key: str) -> str | None:

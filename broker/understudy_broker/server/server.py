@@ -98,7 +98,7 @@ class Server:
         #: when a stop in order ends at the latest; infinite, if nothing asks for time before it
         self._stop_until = math.inf
         #: the loop attends to what is asked of a distant store
-        self._attends = transport.waits_for_descriptors
+        self._attends = store.is_remote and transport.waits_for_descriptors
         self._commits = GroupCommit(store, self._core, self._wake, attended=self._attends)
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
@@ -276,20 +276,26 @@ class Server:
         """Take what the store's threads have answered since the last turn."""
         if self._store_failure is not None:
             raise self._store_failure
-        found: LookupResult | None = self._store.attended_lookup.advance()
-        if found is None:
-            found = self._lookup_result
+        if self._attends:
+            self._attend()
+        found = self._lookup_result
         if found is not None:
             self._lookup_result = None
             if isinstance(found, StoreFailedError):
                 raise found
             self._core.found(found)
-        self._commits.advance()
         if self._commits.result is not None:
             self._send(self._commits.take_result())
         if self.slot_link is not None:
             for command, answer in self.slot_link.take_answers():
                 self._core.answered(command, answer, self._clock())
+
+    def _attend(self) -> None:
+        """Take what has come to the loop itself."""
+        found = self._store.attended_lookup.advance()
+        if found is not None:
+            self._lookup_result = found
+        self._commits.advance()
 
     # Stopping ------------------------------------------------------------------------------------
 
