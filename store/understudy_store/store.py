@@ -165,7 +165,9 @@ class Store:
             known = remote.find_known(ids)
             if known is not None:
                 return known
-            if attended and self.attended_lookup.attend(remote.begin_find(ids), on_done):
+            # What the thread has under way may wait for what the caller attends to.
+            may_attend = attended and self._reader.idle
+            if may_attend and self.attended_lookup.attend(remote.begin_find(ids), on_done):
                 return None
         self._reader.put(_job(lambda: self._find(ids), on_done))
         return None

@@ -295,6 +295,14 @@ _ENGINES: Final = (
         f"{_ATTENDED}::test_close_completes_it",
     ),
     _mutant(
+        "attended-beside-the-reader",
+        None,
+        "the reader thread and the loop do not wait for each other",
+        "understudy_store.store.Store.lookup",
+        swap("attended and self._reader.idle", "attended"),
+        f"{_ATTENDED}::test_no_lookup_is_attended_to_beside_what_the_reader_thread_does",
+    ),
+    _mutant(
         "closed-in-the-middle-of-a-lookup",
         None,
         "a store that closes answers all that it was asked",

@@ -201,6 +201,7 @@ def _clock(world: World) -> None:
         broker = _broker(world)
         broker.skew_ms = ms
         broker.was_set = True
+        world.set_ahead_ms = max(world.set_ahead_ms, ms)
         if broker.alive:
             broker.wake(0)
     else:

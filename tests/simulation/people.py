@@ -207,8 +207,9 @@ class People:
             record = rows[f"{prefix}{each}"].promise
             hold(record.state == RESOLVED, "an occurrence failed", record)
         due: set[int] = set()
+        # A broker whose clock was set forward has made a schedule at a later time than it noted.
         for schedule in self._begun.values():
-            at = following(CRON, schedule.created_at)
+            at = following(CRON, schedule.created_at + self.world.set_ahead_ms)
             while at is not None and at <= (schedule.last_run_at or 0):
                 due.add(at)
                 at = following(CRON, at)

@@ -144,6 +144,8 @@ class World:
         self._slept_since: dict[str, int] = {}
         #: The largest difference between the clocks of peers and broker.
         self.lag_ms = 0
+        #: The farthest that a broker's clock was set ahead while it ran.
+        self.set_ahead_ms = 0
         #: The largest error of the clocks of brokers that share a database.
         self.apart_ms = 0
         self._faults_left = plan.faults_max

@@ -170,6 +170,18 @@ def test_other_lookups_are_done_by_the_reader_thread(
     assert found.get(timeout=WAIT_S) == []
 
 
+def test_no_lookup_is_attended_to_beside_what_the_reader_thread_does(
+    store: Store, engine: AttendedEngine
+) -> None:
+    """That may wait for this one to be over, and this one be completed after that."""
+    found: Queue[LookupResult] = Queue()
+    assert store.lookup(["a"], found.put) is None
+    assert store.lookup(["b"], found.put, attended=True) is None
+    assert store.attended_lookup.descriptor is None
+    engine.let_find(2)
+    assert [found.get(timeout=WAIT_S) for _ in range(2)] == [[], []]
+
+
 def test_the_reader_thread_completes_a_lookup_that_is_cut(
     store: Store, engine: AttendedEngine
 ) -> None:
