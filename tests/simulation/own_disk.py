@@ -52,9 +52,9 @@ class OwnDisk:
         self.committing = self._result = self._found = None
         snapshot = self.disk.load()
         wall_ms = world.now + host.skew_ms
-        # A new store is not begun at an impossible time. Here that is long before or after the world
-        # began: a real broker takes a later time for right, and calls that were made by another
-        # clock, before their process had joined it, time out.
+        # A new store is not begun at an impossible time. Here that is long before or after the
+        # world began: a real broker takes a later time for right, and calls that were made by
+        # another clock, before their process had joined it, time out.
         doubtful = abs(wall_ms - world.began) > YEAR_MS
         if question(snapshot, None, wall_ms) if snapshot.now else doubtful:
             world.counts["starts with a doubtful clock"] += 1
