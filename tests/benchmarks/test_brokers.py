@@ -30,7 +30,8 @@ def test_the_share_of_the_database_is_measured(postgres: Cluster) -> None:
         figures = one.run("fan_out", 300)
     assert figures is not None
     assert 0 <= figures["database_us"] < figures["processor_us"]
-    assert figures["wal_bytes"] > 100
+    # The record of a fan-out is packed.
+    assert figures["wal_bytes"] > 10
 
 
 def test_a_subject_is_named_by_its_brokers_and_its_store() -> None:
