@@ -251,6 +251,12 @@ def _check_stores(brokers: Sequence[BrokerTable]) -> bool:
         if is_database(store) != is_shared:
             raise DeploymentError(f"broker[{index}] {broker.name!r}.store: {MIXED_STORES}")
         if is_shared:
+            if store != brokers[0].settings["store"]:
+                raise DeploymentError(
+                    f"broker[{index}] {broker.name!r}.store: it is another database, or another "
+                    f"schema, than that of broker {brokers[0].name!r}; brokers of one file share "
+                    "one: write the same URL in each table"
+                )
             continue
         if not isinstance(store, str) or store == "memory":
             continue

@@ -44,6 +44,8 @@ ASK_AGAIN_S: Final = 0.25
 #: start, and how often it repeats that
 FIRST_S: Final = 1.5
 REPEAT_S: Final = 30.0
+#: in a refusal, before the brokers that are waited for
+WAITS: Final = " and waits for "
 #: for frames of peers, all of which are refused
 _LIMITS: Final = FrameLimits(frame_bytes_max=1 * MIB)
 
@@ -155,8 +157,10 @@ class _Founding:
         self._log("info", text, {**fields})
 
     def _tell(self, wait: Wait) -> None:
-        text = "; ".join(f"{name!r} ({why})" for name, why in wait.reasons.items())
-        self._why = f"{self._who} and waits for {text}"
+        # What the others wait for in their turn may be this one.
+        reasons = {name: why.partition(WAITS)[0] for name, why in wait.reasons.items()}
+        text = "; ".join(f"{name!r} ({why})" for name, why in reasons.items())
+        self._why = f"{self._who}{WAITS}{text}"
         if trio.current_time() >= self._repeat_at:
             self._repeat_at = trio.current_time() + REPEAT_S
             more = "it must hear from them who has slots of brokers without a table"

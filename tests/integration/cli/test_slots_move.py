@@ -256,7 +256,7 @@ def test_a_dry_run_says_how_many_promises_would_move(tmp_path: Path, brokers: Br
         (("1", "--all", "--from", "a"), "name the slots"),
         (("1-x",), "'1-x' is no slot and no run of slots"),
         (("256",), "'256': slots go from 0 to 255"),
-        (("9-3",), "'9-3': slots go from 0 to 255"),
+        (("9-3",), "'9-3' runs backwards: write 3-9"),
         (("",), "'' is no slot"),
         (("-",), "'-' is no slot"),
     ],

@@ -17,7 +17,8 @@ Name = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which of the [[broker]] tables of the file to run, where there are several.",
+        help="The name among several brokers: over one PostgreSQL any that no other has, "
+        "otherwise that of a [[broker]] table of the file.",
     ),
 ]
 Listen = Annotated[
@@ -101,9 +102,12 @@ def broker(
       understudy broker --store memory --listen tcp://127.0.0.1:6000
       understudy broker --config production.toml --set lease_ttl_s=5
       understudy broker --config production.toml --name a
+      understudy broker --name a --store postgresql://understudy@db.example/calls
 
-    Several brokers share the work if the file has a [[broker]] table for each, with its name and
-    the address where it listens. Run each of them with the same file and its own --name.
+    Several brokers share the work. Over one PostgreSQL, give each a --name of its own and the same
+    --store; they find each other there. If one listens on all interfaces, say where the others
+    reach it, by --set address=URL. With a SQLite store each, the file has a [[broker]] table for
+    each; run each of them with the same file and its own --name.
 
     Flags override environment variables (UNDERSTUDY_BROKER__STORE and so on), which override the
     file. If none of them says where to listen, UNDERSTUDY_URL does. There is no authentication:

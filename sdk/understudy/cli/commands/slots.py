@@ -205,7 +205,9 @@ def parse_slots(text: str) -> list[int]:
         if not all(number.isascii() and number.isdigit() for number in numbers):
             raise UsageError(f"{part.strip()!r} is no slot and no run of slots, as in 0-17,40")
         begin, end = map(int, numbers)
-        if not begin <= end < SLOTS:
+        if end < begin:
+            raise UsageError(f"{part.strip()!r} runs backwards: write {end}-{begin}")
+        if end >= SLOTS:
             raise UsageError(f"{part.strip()!r}: slots go from 0 to {SLOTS - 1}")
         found.update(range(begin, end + 1))
     return sorted(found)

@@ -32,7 +32,8 @@ _BY_STATE: Final = {
     "28": REFUSED,
     "3D": REFUSED,
     "3F": "The schema of the store is gone: restore the database from a backup",
-    "42501": "Give the role of the store the right to do this",
+    "42501": "Give the role of the store the right to do this: it must own the schema, or have "
+    "CREATE on the database, to make one",
     "42P01": "A table of the store is gone: restore the database from a backup",
     "53100": "Make room on the disk of the database",
     "53200": "Give the database's server more memory",

@@ -199,7 +199,7 @@ class Opener:
                     told = now
                     _, what = trouble_of(self._connector.address.conninfo, error)
                     self._opening.tell(
-                        f"waiting for the database {self._name} for {now - began:.0f} s already: "
+                        f"waiting for the database {self._name} ({now - began:.0f} s so far): "
                         f"{message_of(error)}. {what}"
                     )
             self._pause("the database could not be reached")

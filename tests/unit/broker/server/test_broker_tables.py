@@ -158,6 +158,11 @@ def test_other_settings_may_come_from_the_environment_and_from_flags(
             table() + second(store='"postgresql://ann:secret@db/calls"'),
             "broker[2] 'b'.store: either all brokers of a file share one PostgreSQL database, or",
         ),
+        (
+            table(store='"postgresql://db/calls"')
+            + second(store='"postgresql://ann:secret@db/calls?schema=two"'),
+            "broker[2] 'b'.store: it is another database, or another schema, than that of broker",
+        ),
     ],
 )
 def test_wrong_tables_are_named(text: str, said: str) -> None:
