@@ -24,7 +24,7 @@ class Arrivals(Generic[P]):
     Parameters
     ----------
     routing
-        It has taken each map before the method here is called that is about it.
+        Has taken each map already when a method of this class is told of it.
     """
 
     def __init__(self, routing: Routing[P]) -> None:

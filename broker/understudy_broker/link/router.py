@@ -8,9 +8,10 @@ take the same way as if there were no router.
 Each link lives by itself: if a broker is away, the peer goes on with the others. Requests to that
 broker wait until it is back, or until a newer map gives its slots to others.
 
-If no broker answers that the peer knows of, others may have taken their places before it was told.
-So it then also asks the addresses that it was given at first. Whoever answers there tells the
-newest map, and that is all it is asked for: the links to the brokers of the map are others.
+If none of the brokers that the peer knows of answers, others may have taken their places before it
+was told. So it then also asks at the addresses that it was given at first. The broker that answers
+there tells the newest map. It is asked for nothing else, because each broker of the map has a link
+of its own.
 
 All methods belong to the loop that opened the router, or to a thread that holds its `LoopLock`, as
 those of `Link`.

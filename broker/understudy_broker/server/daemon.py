@@ -155,9 +155,10 @@ def _wait_for_address(listen: str, stopper: _Stopper) -> None:
     Raises
     ------
     ListenError
-        It cannot, also not once an earlier start of it, most often, has had time to end.
+        It cannot, although whatever had the address, most often an earlier start of the same
+        broker, was given time to end.
     OpeningStoppedError
-        It is not to begin any more.
+        The broker was told to stop.
     """
     give_up_at = time.monotonic() + ADDRESS_S
     while not stopper.requested:

@@ -14,9 +14,10 @@ a session. Then this one goes on with the slots, and tries it again after `REST_
 pause the slots would come and go all the time, and nothing would be performed in them.
 
 **Stopping in order.** A broker that ends gives all its slots to the others first, for as long as
-`LEAVE_S`. What is left then, or after a crash, others take over once its pulse is too old. Others
-may have joined since it looked last, so it tells the database that it leaves before it believes
-that there is nobody: whom its peers are not told of, they do not find.
+`LEAVE_S`. What is left then, or after a crash, others take over once its pulse is too old. Brokers
+may have joined since it looked last. So it tells the database that it leaves before it believes
+that it is the only one: otherwise its peers would not hear of the new ones, and could not find
+them.
 """
 
 from __future__ import annotations
