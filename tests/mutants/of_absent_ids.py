@@ -12,6 +12,8 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 _mutant = Area("tests/unit/store").mutant
 _ABSENT_IDS: Final = "engines/journaled/test_absent_ids.py"
 _ENGINE: Final = "tests/integration/store/test_absent_ids.py"
+_GAPS: Final = "engines/journaled/test_gaps.py"
+_PROPERTY: Final = "tests/integration/store/test_absent_ids_property.py"
 _NEW_IDS: Final = "an id counts as new only if it cannot be in the store"
 _CHILDLESS_IDS: Final = "an id is noted as childless only if it has no descendant anywhere"
 
@@ -270,4 +272,55 @@ _KNOWN_BY_FINDS: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_KNOWN_BY_INSERTS, *_KNOWN_BY_FINDS)
+_KNOWN_BY_GAPS: Final = (
+    _mutant(
+        "gap-around-a-new-home",
+        None,
+        _NEW_IDS,
+        "understudy_store.engines.journaled.absent_ids.AbsentIds.inserted",
+        drop("self._gaps.close(id_, beyond_descendants(id_))"),
+        _GAPS,
+    ),
+    _mutant(
+        "gap-around-new-children",
+        None,
+        _NEW_IDS,
+        "understudy_store.engines.journaled.absent_ids.AbsentIds.inserted",
+        drop("self._gaps.close(parent, beyond_descendants(parent))"),
+        _GAPS,
+    ),
+    _mutant(
+        "gap-of-the-home-alone",
+        None,
+        _CHILDLESS_IDS,
+        "understudy_store.engines.journaled.gaps.Gap.contains",
+        swap("end <= self.end", "first < self.end"),
+        _GAPS,
+    ),
+    _mutant(
+        "gap-of-all-slots-for-ever",
+        None,
+        "ids of a slot that comes from another broker are unknown",
+        "understudy_store.engines.journaled.absent_ids.AbsentIds.forget",
+        drop("self._gaps.forget()"),
+        _GAPS,
+    ),
+    _mutant(
+        "gap-over-what-memory-has",
+        None,
+        _NEW_IDS,
+        "understudy_store.engines.journaled.view.View.conclude",
+        swap("Gap(id_, first), *inserted", "Gap(id_, first)"),
+        _PROPERTY,
+    ),
+    _mutant(
+        "gap-over-what-passes-by",
+        None,
+        "a commit that bypasses the journal counts before it is in the file",
+        "understudy_store.engines.journaled.view.View.passing_by",
+        drop("self._passing = {row.promise.id for row in changes.inserted}"),
+        f"{_ENGINE}::test_finds_before_and_after_each_write_of_the_file",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_KNOWN_BY_INSERTS, *_KNOWN_BY_FINDS, *_KNOWN_BY_GAPS)

@@ -17,7 +17,8 @@ used again only once the table has everything in it.
 A **find** looks into both memtables, then into the table. Nearly every id that is looked for is
 that of a new call, and to learn from a database that it is absent costs more than creating it.
 `absent_ids` remembers which ids had no descendants; because every insert passes through here, it
-then knows without asking that ``order-7.42`` is new. A **search** or a preload needs the whole
+then knows without asking that ``order-7.42`` is new. `gaps` does the same for ids that ascend, such
+as ``order-8`` after ``order-7``. A **search** or a preload needs the whole
 truth in one place: it has the memtables written to the table first. A commit that is too large for
 a journal record is written to the table at once, after all others.
 

@@ -1,10 +1,11 @@
-"""Ids that are known to be absent from the store: those of children that are yet to come.
+"""Ids that are known to be absent from the store: those of children and calls yet to come.
 
 A function's calls are numbered: ``order-7.1``, ``order-7.2``, ... Nearly every id that is looked up
 is the next number of its parent, and to learn from a database that it is absent costs more than
 creating it. Once an id is known to have had no descendants, every descendant that it has was
 inserted since, and all inserts are seen here, those of a slot for as long as the slot is. So the
-greatest number of each parent's children tells which ids are absent.
+greatest number of each parent's children tells which ids are absent. For calls that have no parent
+there are `Gaps`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from understudy_store.engines.journaled.gaps import Gap, Gaps
 from understudy_store.slots import slots_of
 
 #: ids and parents that are known together; the oldest ids are forgotten
@@ -72,6 +74,7 @@ class AbsentIds:
         #: known id, then parent, then the greatest number of its children
         self._known: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._size = 0
+        self._gaps = Gaps()
 
     def learn(self, id_: str) -> None:
         """Note that the store has no descendant of `id_` at this moment, wherever it looks."""
@@ -79,8 +82,13 @@ class AbsentIds:
             self._known[id_] = {}
             self._grow()
 
+    def learn_gap(self, gap: Gap, *inserted: set[str]) -> None:
+        """Note that the store has no id in `gap` at this moment but for `inserted` ones."""
+        self._gaps.learn(gap, *inserted)
+
     def forget(self, slots: Collection[int]) -> None:
         """Forget all ids of slots that leave: from here on, their inserts are not seen here."""
+        self._gaps.forget()
         known = list(self._known)
         for id_, slot in zip(known, slots_of(known), strict=True):
             if slot in slots:
@@ -98,8 +106,12 @@ class AbsentIds:
             parent, number = _split(id_)
             if number > greatest.setdefault(parent, 0):
                 greatest[parent] = number
+            if not parent:
+                self._gaps.close(id_, beyond_descendants(id_))
         ancestors: set[str] = set()
         for parent, number in greatest.items():
+            if parent:
+                self._gaps.close(parent, beyond_descendants(parent))
             those_of_parent = _ancestors(parent)
             ancestors.update(those_of_parent)
             for each in those_of_parent:
@@ -119,7 +131,7 @@ class AbsentIds:
 
     def possible(self, ids: Iterable[str]) -> list[str]:
         """Return `ids` without those that are known to be absent."""
-        if not self._known:
+        if not self._known and not self._gaps:
             return list(ids)
         possible: list[str] = []
         greatest: dict[str, int | None] = {}
@@ -128,7 +140,9 @@ class AbsentIds:
             if parent not in greatest:
                 greatest[parent] = self._greatest(parent)
             most = greatest[parent]
-            if most is None or number <= most:
+            if most is None and self._gaps.contain(id_, beyond_descendants(id_)):
+                self.learn(id_)
+            elif most is None or number <= most:
                 possible.append(id_)
         return possible
 

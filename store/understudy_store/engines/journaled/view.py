@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from understudy_store.changes import Changes
 from understudy_store.engines.journaled.absent_ids import AbsentIds, beyond_descendants
+from understudy_store.engines.journaled.gaps import Gap
 from understudy_store.engines.journaled.memtable import Memtable, memtable_of
 from understudy_store.records import Row
 
@@ -63,10 +64,12 @@ class View:
         self._table = table
         self.active = Memtable()
         self.sealed = Memtable()
+        #: ids that a commit inserts which goes straight to the table
+        self._passing: set[str] = set()
         self._absent = AbsentIds()
         #: writes to the table that have begun, and slots' comings and goings
         self._table_writes = 0
-        #: held while the four above change; a find sees no half of a commit
+        #: held while the five above change; a find sees no half of a commit
         self._lock = Lock()
 
     # ---- finding --------------------------------------------------------------------------------
@@ -103,7 +106,7 @@ class View:
     def conclude(self, look: Look, first: str | None) -> list[Row] | None:
         """Return the rows of a look that left a single id, if the table lacks that; else None.
 
-        Learn the id if its descendants are lacking too.
+        Learn the id if its descendants are lacking too, and the gap up to `first`.
 
         Parameters
         ----------
@@ -117,6 +120,8 @@ class View:
                 # that there was none, because the look saw none in the memtables.
                 if look.writes == self._table_writes and not self._has_descendants(id_):
                     self._absent.learn(id_)
+                    inserted = self.active.new, self.sealed.new, self._passing
+                    self._absent.learn_gap(Gap(id_, first), *inserted)
         # If it was sealed at the look and has been written to the table since, it was found.
         return None if first == id_ else look.found
 
@@ -158,11 +163,13 @@ class View:
         """Forget the sealed memtable, which the table has."""
         with self._lock:
             self.sealed = Memtable()
+            self._passing = set()
 
     def passing_by(self, changes: Changes) -> Memtable:
         """Return the memtable of a commit that goes straight to the table, which has all others."""
         with self._lock:
             self._note_inserts(changes, self.sealed)
+            self._passing = {row.promise.id for row in changes.inserted}
         return memtable_of(changes)
 
     def forget(self, slots: Collection[int]) -> None:

@@ -226,7 +226,7 @@ def test_statements_have_few_texts(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path / "x.db")
     engine.load()
     for count in range(1, 40):
-        engine.find([str(n) for n in range(count)])
+        engine._database.find([str(n) for n in range(count)])
     assert {2, 4, 8, 16, 32, 64} <= set(STATEMENTS.find_promises.texts) <= {2**n for n in range(10)}
     engine.close()
 

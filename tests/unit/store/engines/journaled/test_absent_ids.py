@@ -15,6 +15,7 @@ from understudy_store.engines.journaled.absent_ids import (
     AbsentIds,
     beyond_descendants,
 )
+from understudy_store.engines.journaled.gaps import Gap
 from understudy_store.slots import slot_of
 
 #: after a dot; what Python takes for a number is one here, too
@@ -40,6 +41,13 @@ class _Learn(NamedTuple):
     id_: str
 
 
+class _LearnGap(NamedTuple):
+    """From an id up to the next that is in the table, with what only memory has in it."""
+
+    id_: str
+    in_memory: list[str]
+
+
 class _Ask(NamedTuple):
     ids: list[str]
 
@@ -51,7 +59,7 @@ class _Forget(NamedTuple):
     ids: list[str]
 
 
-_Step: TypeAlias = _Insert | _Learn | _Ask | _Forget
+_Step: TypeAlias = _Insert | _Learn | _LearnGap | _Ask | _Forget
 
 
 @st.composite
@@ -66,6 +74,7 @@ def _scripts(draw: st.DrawFn) -> tuple[list[str], list[_Step]]:
     steps: st.SearchStrategy[_Step] = st.one_of(
         *(st.builds(_Insert, some), st.builds(_Insert, some), learn),
         *(st.builds(_Ask, some), st.builds(_Forget, ids, some)),
+        *(st.builds(_LearnGap, ids, some), st.builds(_LearnGap, ids, some)),
     )
     first: list[_Step] = [*draw(st.lists(learn, max_size=3))]
     return universe, first + draw(st.lists(steps, max_size=20))
@@ -94,6 +103,11 @@ def test_what_is_left_out_was_not_inserted(
             case _Learn(id_):
                 if not _has_descendants(inserted, id_):
                     absent_ids.learn(id_)
+            case _LearnGap(id_, in_memory):
+                table = [each for each in inserted if each >= id_ and each not in in_memory]
+                absent_ids._gaps._to_skip = 0
+                gap = Gap(id_, min(table, default=None))
+                absent_ids.learn_gap(gap, inserted & set(in_memory))
             case _Ask(ids):
                 left = absent_ids.possible(ids)
                 assert left == [id_ for id_ in ids if id_ in left]
