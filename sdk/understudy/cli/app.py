@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "broker": "understudy.cli.commands.broker",
     "node": "understudy.cli.commands.node",
     "spawn": "understudy.cli.commands.spawn",
+    "edge": "understudy.cli.commands.edge",
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
     "groups": "understudy.cli.commands.groups",

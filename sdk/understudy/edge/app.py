@@ -1,0 +1,44 @@
+"""The ASGI application of an edge: the routes of all protocols that it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from understudy.edge.brokers import Brokers
+from understudy.edge.settings import EdgeSettings
+
+
+class Edge:
+    """What the handlers of all protocols have in common.
+
+    Attributes
+    ----------
+    draining
+        Set once the edge is to end: streams end, and nothing waits any longer.
+    """
+
+    def __init__(self, brokers: Brokers, settings: EdgeSettings) -> None:
+        self.brokers = brokers
+        self.settings = settings
+        self.draining = trio.Event()
+
+
+def make_app(edge: Edge) -> Starlette:
+    """Return the application."""
+    return Starlette(routes=[*_health_routes(edge)])
+
+
+def _health_routes(edge: Edge) -> Sequence[BaseRoute]:
+    async def health(_request: Request) -> Response:
+        return Response(status_code=200)
+
+    async def ready(_request: Request) -> Response:
+        return Response(status_code=200 if edge.brokers.ready else 503)
+
+    return [Route("/health", health), Route("/ready", ready)]

@@ -1,0 +1,352 @@
+"""The edge as a peer of the brokers: requests that are awaited, and promises that are watched.
+
+Everything here is called on one trio loop, the one that serves the requests.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import Final
+
+import trio
+
+from understudy._version import __version__
+from understudy_broker.clock import PeerClock
+from understudy_broker.errors import LinkFullError
+from understudy_broker.link.link import Link
+from understudy_broker.link.router import Router, open_router
+from understudy_broker.link.session import Answer
+from understudy_broker.protocol.messages import (
+    PROTOCOL_VERSION,
+    AnyCommand,
+    GroupsGet,
+    GroupsReport,
+    Hello,
+    PromiseCreateWatched,
+    PromiseUnwatch,
+    PromiseWatch,
+    Refused,
+    Response,
+    Settled,
+    SlotMap,
+    ToPeer,
+    Welcome,
+)
+from understudy_store.commands import PromiseCreate, Reply
+from understudy_store.errors import UnderstudyError
+from understudy_store.records import PromiseRecord
+
+#: the group in which edges introduce themselves
+GROUP: Final = "understudy-edge"
+#: how long a request waits for a broker, by default
+PATIENCE_S: Final = 10.0
+#: Promises to watch with one request after a reconnect; by then each of them may be large.
+RENEWED_MAX: Final = 64
+#: requests that may be unanswered at each broker
+BACKLOG_MAX: Final = 16_384
+
+
+class NoBrokerError(UnderstudyError):
+    """No broker has answered in time. The request may have been performed, or may be yet."""
+
+
+class BusyError(UnderstudyError):
+    """So much waits for the brokers that nothing more is taken."""
+
+
+class _Watch:
+    """A promise that somebody here waits for.
+
+    Attributes
+    ----------
+    waiting
+        How many do.
+    done
+        Set once `record` or `refusal` is there.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.done = trio.Event()
+        self.record: PromiseRecord | None = None
+        self.refusal: Reply | None = None
+
+
+class Brokers:
+    """All brokers of a deployment, as a request's handler sees them; see `open_brokers`.
+
+    Attributes
+    ----------
+    clock
+        The brokers' clock: deadlines are counted by it.
+    on_message
+        Takes each message that is neither an answer nor about a promise that is watched.
+    on_welcome
+        Called with each new session of a link.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self.clock = PeerClock()
+        self.on_message: Callable[[Link, ToPeer], None] = _ignore_message
+        self.on_welcome: Callable[[Link, Welcome], None] = _ignore_welcome
+        self._patience_s = patience_s
+        self._name = f"edge-{secrets.token_hex(4)}"
+        self._boot = secrets.token_hex(4)
+        self._router: Router | None = None
+        self._watches: dict[str, _Watch] = {}
+        self._met = trio.Event()
+        self._clock_link: Link | None = None
+
+    # Asking --------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """True while a broker answers."""
+        return self._router is not None and self._router.connected
+
+    async def wait_ready(self) -> None:
+        """Return once a broker has answered for the first time."""
+        await self._met.wait()
+
+    async def ask(self, command: AnyCommand) -> Reply:
+        """Have a command performed, and return the reply, which may be a refusal.
+
+        Raises
+        ------
+        NoBrokerError, BusyError
+        """
+        answer = await self._answer(command)
+        return answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
+
+    async def groups(self) -> GroupsReport:
+        """Return the groups with their nodes, and the brokers' counters; raises as `ask`."""
+        answer = await self._answer(GroupsGet())
+        if isinstance(answer, Refused) or answer.report is None:
+            raise NoBrokerError(f"the broker does not report its groups: {answer}")
+        return answer.report
+
+    async def _answer(self, command: AnyCommand) -> Answer:
+        router = self._router
+        assert router is not None
+        answers: list[Answer] = []
+        answered = trio.Event()
+
+        def on_reply(answer: Answer) -> None:
+            answers.append(answer)
+            answered.set()
+
+        with trio.move_on_after(self._patience_s):
+            # Before the first welcome the brokers' time is unknown, and so is any deadline.
+            await self._met.wait()
+            try:
+                router.request(command, on_reply)
+            except LinkFullError as error:
+                raise BusyError(str(error)) from None
+            await answered.wait()
+        if not answers:
+            raise NoBrokerError(
+                f"no broker has answered for {self._patience_s:g} s: the request may be performed "
+                "yet. Ask again with the same id"
+            )
+        return answers[0]
+
+    # Watching ------------------------------------------------------------------------------------
+
+    async def settled(self, id_: str) -> PromiseRecord | Reply:
+        """Return a promise once it has settled, however long that takes; or a refusal."""
+        watch = self._watches.get(id_)
+        if watch is None:
+            watch = self._watches[id_] = _Watch()
+            self._send_watch((id_,))
+        return await self._wait(id_, watch)
+
+    async def create(
+        self, create: PromiseCreate, wait_s: float
+    ) -> tuple[Reply, PromiseRecord | None]:
+        """Create a promise, and wait for its settlement for some time; raises as `ask`.
+
+        Returns
+        -------
+        The reply to the create, and the promise if it has settled in time.
+        """
+        if wait_s <= 0:
+            reply = await self.ask(create)
+            found = reply.promise
+            return reply, found if found is not None and found.settled else None
+        watch = self._watches.setdefault(create.id, _Watch())
+        with self._counted(create.id, watch):
+            is_watched = False
+            try:
+                reply = await self.ask(PromiseCreateWatched(create))
+                is_watched = reply.ok
+            finally:
+                if not is_watched and watch.waiting > 1:
+                    self._send_watch((create.id,))  # for the others
+            if not reply.ok:
+                return reply, None
+            if reply.promise is not None and reply.promise.settled:
+                self._resolve((reply.promise,))
+                return reply, reply.promise
+            with trio.move_on_after(wait_s):
+                await watch.done.wait()
+        return reply, watch.record
+
+    async def _wait(self, id_: str, watch: _Watch) -> PromiseRecord | Reply:
+        with self._counted(id_, watch):
+            await watch.done.wait()
+        result = watch.record or watch.refusal
+        assert result is not None
+        return result
+
+    @contextmanager
+    def _counted(self, id_: str, watch: _Watch) -> Iterator[None]:
+        """Wait for a watch within the block; the last who leaves ends it."""
+        watch.waiting += 1
+        try:
+            yield
+        finally:
+            watch.waiting -= 1
+            if not watch.waiting and self._watches.get(id_) is watch:
+                del self._watches[id_]
+                assert self._router is not None
+                with suppress(LinkFullError):  # it is then only told what it does not want to know
+                    self._router.request(PromiseUnwatch((id_,)), _ignore_answer)
+
+    @property
+    def watched(self) -> int:
+        """The number of promises that are waited for."""
+        return len(self._watches)
+
+    def _send_watch(self, ids: tuple[str, ...]) -> None:
+        assert self._router is not None
+        try:
+            self._router.request(PromiseWatch(ids), partial(self._on_watched, ids))
+        except LinkFullError as error:
+            self._refuse(ids, Reply(503, str(error)))
+
+    def _on_watched(self, ids: tuple[str, ...], answer: Answer) -> None:
+        reply = answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
+        if reply.ok:
+            self._resolve(reply.promises or ())
+        elif len(ids) == 1:
+            self._refuse(ids, reply)
+        else:
+            # One of them does not exist. Watched one by one, the others are not affected.
+            for id_ in ids:
+                self._send_watch((id_,))
+
+    def _resolve(self, records: Iterable[PromiseRecord]) -> None:
+        for record in records:
+            watch = self._watches.pop(record.id, None)
+            if watch is not None:
+                watch.record = record
+                watch.done.set()
+
+    def _refuse(self, ids: Iterable[str], reply: Reply) -> None:
+        for id_ in ids:
+            watch = self._watches.pop(id_, None)
+            if watch is not None:
+                watch.refusal = reply
+                watch.done.set()
+
+    # For the router ------------------------------------------------------------------------------
+
+    def hello(self, link: Link) -> Hello:
+        """Introduce the edge to a broker."""
+        del link
+        return Hello(
+            protocol=PROTOCOL_VERSION,
+            kind="client",
+            group=GROUP,
+            name=self._name,
+            boot=self._boot,
+            os_pid=os.getpid(),
+            host=platform.node(),
+            sdk=f"python {__version__}",
+        )
+
+    def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
+        """Hand out settlements, and pass on everything else."""
+        for message in messages:
+            if isinstance(message, Settled):
+                self._resolve(message.promises)
+            else:
+                self.on_message(link, message)
+
+    def on_connected(self, link: Link, welcome: Welcome) -> None:
+        """Watch again what is watched at that broker, which has forgotten it."""
+        followed = self._clock_link
+        if welcome.now and (followed is None or followed is link or not followed.connected):
+            self._clock_link = link
+            self.clock.synchronize(welcome.now, link.round_trip_ms)
+        self._met.set()
+        router = self._router
+        assert router is not None
+        ids = tuple(id_ for id_ in self._watches if router.owns(link, id_))
+        for start in range(0, len(ids), RENEWED_MAX):
+            self._send_watch(ids[start : start + RENEWED_MAX])
+        self.on_welcome(link, welcome)
+
+    def on_disconnected(self, link: Link, why: str) -> None:
+        """Do nothing: requests wait for the next connection."""
+
+    def on_link(self, link: Link) -> None:
+        """Do nothing: what is to be known of a broker is in its welcome."""
+
+    def on_gone(self, link: Link) -> None:
+        """Do nothing: the router sends its requests to others."""
+
+    def on_map(self, link: Link, slots: SlotMap) -> None:
+        """Do nothing: the router follows the map."""
+
+    def is_busy(self) -> bool:
+        """Return whether a silent broker would delay somebody."""
+        return bool(self._watches)
+
+    def minds_moves(self) -> bool:
+        """Return whether a broker is to be joined anew to which slots have come."""
+        return bool(self._watches)
+
+    def leaves(self) -> bool:
+        """Return True: whenever an edge ends, it leaves nothing behind."""
+        return True
+
+
+@asynccontextmanager
+async def open_brokers(url: str, patience_s: float = PATIENCE_S) -> AsyncIterator[Brokers]:
+    """Be a peer of the brokers at `url` while the block runs.
+
+    Parameters
+    ----------
+    url
+        The address of a broker, or several with commas between them.
+    patience_s
+        How long a request waits for an answer.
+
+    Raises
+    ------
+    LinkError
+        From the block, in an exception group, when a broker refuses this peer for good, or `url` is
+        no address.
+    """
+    brokers = Brokers(patience_s)
+    async with open_router(url, brokers, backlog_max=BACKLOG_MAX) as router:
+        brokers._router = router
+        yield brokers
+
+
+def _ignore_message(_link: Link, _message: ToPeer) -> None:
+    """Ignore a message."""
+
+
+def _ignore_welcome(_link: Link, _welcome: Welcome) -> None:
+    """Ignore a welcome."""
+
+
+def _ignore_answer(_answer: Answer) -> None:
+    """Ignore an answer."""

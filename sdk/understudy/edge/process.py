@@ -1,0 +1,132 @@
+"""The edge as a program: its sockets, signals, first line and exit code."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+import trio
+
+from understudy.edge.app import Edge, make_app
+from understudy.edge.brokers import open_brokers
+from understudy.edge.server import bind, serve
+from understudy.edge.settings import EdgeSettings, is_loopback
+from understudy.errors import innermost
+from understudy_broker.errors import LinkError
+from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
+from understudy_broker.transport.loop_lock import LoopThread
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+#: Given a function that stops the edge, watches for the supervisor's wish that it stops.
+WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], object]
+
+_LOG: Final = logging.getLogger("understudy.edge")
+
+
+class _Stop:
+    """The wish that the edge ends, from a signal handler or a thread."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._loop: LoopThread | None = None
+        self._event: trio.Event | None = None
+
+    def request(self) -> None:
+        """End soon; also before there is a loop."""
+        self._requested = True
+        if self._loop is not None and self._event is not None:
+            self._loop.run_soon(self._event.set)
+
+    def attach(self) -> trio.Event:
+        """Return the event of the loop that calls this."""
+        self._event = trio.Event()
+        self._loop = LoopThread()
+        if self._requested:
+            self._event.set()
+        return self._event
+
+
+def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> int:
+    """Run an edge until a signal comes; must be called on the main thread.
+
+    The first SIGINT, SIGTERM or SIGHUP has it finish the requests under way; the second SIGINT or
+    SIGTERM ends the process at once.
+
+    Returns
+    -------
+    The exit code: 0 after a stop in order, 1 if it could not listen or a broker has refused it.
+    """
+    stop = _Stop()
+    with StopSignals(stop.request):
+        if watch is not None:
+            watch(stop.request)
+        raise_descriptor_limit()
+        try:
+            sock = bind(settings.host, settings.port)
+        except OSError as error:
+            print(
+                f"understudy edge: it cannot listen at {_place(settings.host, settings.port)}: "
+                f"{error.strerror}. Give another address with --listen",
+                file=sys.stderr,
+            )
+            return EXIT_FAILED
+        try:
+            trio.run(_main, settings, sock, stop)
+        except BaseExceptionGroup as group:
+            cause = innermost(group)
+            if not isinstance(cause, LinkError):
+                raise
+            print(f"understudy edge: {cause}", file=sys.stderr)
+            return EXIT_FAILED
+    return EXIT_OK
+
+
+async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> None:
+    stopped = stop.attach()
+    host, port = sock.getsockname()[:2]
+    if not is_loopback(host):
+        _LOG.warning(
+            "%s can be reached by other machines, and there is no authentication: anyone who can "
+            "reach it can call, read and cancel everything",
+            _place(host, port),
+        )
+    async with open_brokers(settings.url, settings.patience_s) as brokers:
+        edge = Edge(brokers, settings)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_ready, edge, host, port)
+            tune_collection()
+            await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+            nursery.cancel_scope.cancel()
+
+
+def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
+    async def wait() -> None:
+        await stopped.wait()
+        edge.draining.set()
+
+    return wait
+
+
+async def _tell_ready(edge: Edge, host: str, port: int) -> None:
+    """Say where the edge is, and whether a broker answers."""
+    place, url = _place(host, port), edge.settings.url
+    print(f"understudy edge: http://{place} for the broker at {url}", flush=True)
+    with trio.move_on_after(_PATIENCE_S):
+        await edge.brokers.wait_ready()
+    if not edge.brokers.ready:
+        _LOG.warning("no broker answers at %s yet; requests wait for it", url)
+        await edge.brokers.wait_ready()
+        _LOG.info("a broker answers at %s", url)
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+#: how long a broker may take to answer before the log says so
+_PATIENCE_S: Final = 2.0

@@ -1,0 +1,182 @@
+"""The sockets of an edge: Hypercorn's protocol code on trio, within bounds.
+
+Hypercorn bounds the bytes of a request's head, and how long a connection may be idle. It does not
+bound the number of connections, nor how long it waits for a client to read. So the connections are
+accepted here, and given to it one by one:
+
+- At the bound, a new connection is answered with 503 and closed. None waits unseen.
+- A client that takes nothing of an answer for `write_timeout_s` is cut off.
+- At the end, no connection is accepted any more; requests under way may finish within
+  `drain_s`, and streams are told that they end (`Draining`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket as stdlib_socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from starlette.types import ASGIApp
+
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"content-type: application/problem+json\r\n"
+    b"retry-after: 1\r\n"
+    b"connection: close\r\n"
+    b"content-length: %d\r\n\r\n%s"
+)
+_FULL_BODY: Final = (
+    b'{"type":"about:blank","title":"Service Unavailable","status":503,'
+    b'"detail":"this edge has as many connections as it may: try again, or at another edge"}'
+)
+#: how long to wait after the system has refused a connection for lack of descriptors
+_NO_DESCRIPTORS_S: Final = 0.1
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_LOG: Final = logging.getLogger("understudy.edge")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The bounds of an edge's server.
+
+    Attributes
+    ----------
+    connections_max
+        Open connections, idle ones and streams included.
+    head_bytes_max
+        Bytes of a request's line and headers.
+    idle_s
+        How long a connection may be idle between two requests, and how long a head may take.
+    write_timeout_s
+        How long a client may take nothing of an answer that waits for it.
+    drain_s
+        How long requests may go on once the server is to end.
+    """
+
+    connections_max: int = 12_000
+    head_bytes_max: int = 16 * 1024
+    idle_s: float = 75.0
+    write_timeout_s: float = 20.0
+    drain_s: float = 5.0
+
+
+class _Stream:
+    """A connection whose writes end in time; otherwise as Hypercorn's own."""
+
+    def __init__(self, stream: trio.SocketStream, write_timeout_s: float) -> None:
+        self._stream = stream
+        self._write_timeout_s = write_timeout_s
+        self.socket = stream.socket
+        self.receive_some = stream.receive_some
+        self.send_eof = stream.send_eof
+        self.aclose = stream.aclose
+
+    async def send_all(self, data: bytes) -> None:
+        """Send, or break the connection if nobody reads."""
+        with trio.move_on_after(self._write_timeout_s) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("the client does not read what it is sent")
+
+
+def bind(host: str, port: int) -> stdlib_socket.socket:
+    """Return a listening socket; with port 0 the system chooses one.
+
+    Raises
+    ------
+    OSError
+    """
+    family = stdlib_socket.AF_INET6 if ":" in host else stdlib_socket.AF_INET
+    sock = stdlib_socket.socket(family, stdlib_socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def serve(
+    app: ASGIApp,
+    sock: stdlib_socket.socket,
+    limits: Limits,
+    stop: Callable[[], Awaitable[object]],
+) -> None:
+    """Serve an application until `stop` returns, and then until its requests have ended.
+
+    Parameters
+    ----------
+    app
+        An ASGI application without lifespan events.
+    sock
+        A listening socket, which is closed at the end.
+    """
+    config = Config()
+    config.h11_max_incomplete_size = limits.head_bytes_max
+    config.keep_alive_timeout = limits.idle_s
+    config.keep_alive_max_requests = 1_000_000_000
+    config.include_server_header = False
+    config.errorlog = _LOG
+    config.accesslog = None
+    context = WorkerContext(None)
+    framework: Any = app  # the same, in other words
+    wrapper = ASGIWrapper(framework)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    connections = trio.CapacityLimiter(limits.connections_max)
+
+    async def attend(stream: trio.SocketStream) -> None:
+        token = object()
+        try:
+            connections.acquire_on_behalf_of_nowait(token)
+        except trio.WouldBlock:
+            await _refuse(stream)
+            return
+        try:
+            bounded: Any = _Stream(stream, limits.write_timeout_s)
+            await TCPServer(wrapper, config, context, {}, bounded)
+        finally:
+            connections.release_on_behalf_of(token)
+
+    async with trio.open_nursery() as handlers, trio.open_nursery() as accepting:
+        accepting.start_soon(_accept, listener, attend, handlers)
+        await stop()
+        accepting.cancel_scope.cancel()
+        await listener.aclose()
+        await context.terminated.set()  # connections that are idle end now
+        handlers.cancel_scope.deadline = trio.current_time() + limits.drain_s
+
+
+async def _accept(
+    listener: trio.SocketListener,
+    attend: Callable[[trio.SocketStream], Awaitable[None]],
+    handlers: trio.Nursery,
+) -> None:
+    while True:
+        try:
+            stream = await listener.accept()
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            _LOG.warning("no connection can be accepted: %s", error.strerror)
+            await trio.sleep(_NO_DESCRIPTORS_S)
+        else:
+            handlers.start_soon(attend, stream)
+
+
+async def _refuse(stream: trio.SocketStream) -> None:
+    with trio.move_on_after(1.0), suppress(trio.BrokenResourceError):
+        await stream.send_all(_FULL % (len(_FULL_BODY), _FULL_BODY))
+    await trio.aclose_forcefully(stream)
