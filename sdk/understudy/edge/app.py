@@ -15,7 +15,7 @@ from understudy.edge.settings import EdgeSettings
 
 
 class Edge:
-    """What the handlers of all protocols have in common.
+    """The state that the handlers of all protocols share.
 
     Attributes
     ----------

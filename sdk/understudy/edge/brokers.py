@@ -56,7 +56,7 @@ class NoBrokerError(UnderstudyError):
 
 
 class BusyError(UnderstudyError):
-    """So much waits for the brokers that nothing more is taken."""
+    """Too many requests wait for the brokers, so no more are taken."""
 
 
 class _Watch:
@@ -256,6 +256,10 @@ class Brokers:
 
     # For the router ------------------------------------------------------------------------------
 
+    def open(self, router: Router) -> None:
+        """Take the router, before it says hello to anybody."""
+        self._router = router
+
     def hello(self, link: Link) -> Hello:
         """Introduce the edge to a broker."""
         del link
@@ -336,7 +340,7 @@ async def open_brokers(url: str, patience_s: float = PATIENCE_S) -> AsyncIterato
     """
     brokers = Brokers(patience_s)
     async with open_router(url, brokers, backlog_max=BACKLOG_MAX) as router:
-        brokers._router = router
+        brokers.open(router)
         yield brokers
 
 

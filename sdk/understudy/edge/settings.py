@@ -16,7 +16,7 @@ BODY_BYTES_MAX: Final = 6 * 1024 * 1024
 
 
 class EdgeSettings(msgspec.Struct, frozen=True):
-    """What an edge is told at its start.
+    """The settings of an edge, given at its start.
 
     Attributes
     ----------
