@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 import trio
 
 from understudy._version import __version__
+from understudy.edge.watches import Watches
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
@@ -28,8 +29,6 @@ from understudy_broker.protocol.messages import (
     GroupsReport,
     Hello,
     PromiseCreateWatched,
-    PromiseUnwatch,
-    PromiseWatch,
     Refused,
     Response,
     Settled,
@@ -45,8 +44,6 @@ from understudy_store.records import PromiseRecord
 GROUP: Final = "understudy-edge"
 #: how long a request waits for a broker, by default
 PATIENCE_S: Final = 10.0
-#: Promises to watch with one request after a reconnect; by then each of them may be large.
-RENEWED_MAX: Final = 64
 #: requests that may be unanswered at each broker
 BACKLOG_MAX: Final = 16_384
 
@@ -59,24 +56,6 @@ class BusyError(UnderstudyError):
     """Too many requests wait for the brokers, so no more are taken."""
 
 
-class _Watch:
-    """A promise that somebody here waits for.
-
-    Attributes
-    ----------
-    waiting
-        How many do.
-    done
-        Set once `record` or `refusal` is there.
-    """
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.done = trio.Event()
-        self.record: PromiseRecord | None = None
-        self.refusal: Reply | None = None
-
-
 class Brokers:
     """All brokers of a deployment, as a request's handler sees them; see `open_brokers`.
 
@@ -84,6 +63,8 @@ class Brokers:
     ----------
     clock
         The brokers' clock: deadlines are counted by it.
+    watches
+        The promises that are waited for.
     on_message
         Takes each message that is neither an answer nor about a promise that is watched.
     on_welcome
@@ -98,7 +79,6 @@ class Brokers:
         self._name = f"edge-{secrets.token_hex(4)}"
         self._boot = secrets.token_hex(4)
         self._router: Router | None = None
-        self._watches: dict[str, _Watch] = {}
         self._met = trio.Event()
         self._clock_link: Link | None = None
 
@@ -159,11 +139,13 @@ class Brokers:
 
     async def settled(self, id_: str) -> PromiseRecord | Reply:
         """Return a promise once it has settled, however long that takes; or a refusal."""
-        watch = self._watches.get(id_)
-        if watch is None:
-            watch = self._watches[id_] = _Watch()
-            self._send_watch((id_,))
-        return await self._wait(id_, watch)
+        with self.watches.waiting(id_) as watch:
+            if watch.waiting == 1:
+                self.watches.ask(id_)
+            await watch.done.wait()
+        result = watch.record or watch.refusal
+        assert result is not None
+        return result
 
     async def create(
         self, create: PromiseCreate, wait_s: float
@@ -178,87 +160,29 @@ class Brokers:
             reply = await self.ask(create)
             found = reply.promise
             return reply, found if found is not None and found.settled else None
-        watch = self._watches.setdefault(create.id, _Watch())
-        with self._counted(create.id, watch):
+        with self.watches.waiting(create.id) as watch:
             is_watched = False
             try:
                 reply = await self.ask(PromiseCreateWatched(create))
                 is_watched = reply.ok
             finally:
-                if not is_watched and watch.waiting > 1:
-                    self._send_watch((create.id,))  # for the others
+                if watch.waiting > 1 and not is_watched:
+                    self.watches.ask(create.id)  # for those who have joined meanwhile
             if not reply.ok:
                 return reply, None
             if reply.promise is not None and reply.promise.settled:
-                self._resolve((reply.promise,))
+                self.watches.resolve((reply.promise,))
                 return reply, reply.promise
             with trio.move_on_after(wait_s):
                 await watch.done.wait()
         return reply, watch.record
-
-    async def _wait(self, id_: str, watch: _Watch) -> PromiseRecord | Reply:
-        with self._counted(id_, watch):
-            await watch.done.wait()
-        result = watch.record or watch.refusal
-        assert result is not None
-        return result
-
-    @contextmanager
-    def _counted(self, id_: str, watch: _Watch) -> Iterator[None]:
-        """Wait for a watch within the block; the last who leaves ends it."""
-        watch.waiting += 1
-        try:
-            yield
-        finally:
-            watch.waiting -= 1
-            if not watch.waiting and self._watches.get(id_) is watch:
-                del self._watches[id_]
-                assert self._router is not None
-                with suppress(LinkFullError):  # it is then only told what it does not want to know
-                    self._router.request(PromiseUnwatch((id_,)), _ignore_answer)
-
-    @property
-    def watched(self) -> int:
-        """The number of promises that are waited for."""
-        return len(self._watches)
-
-    def _send_watch(self, ids: tuple[str, ...]) -> None:
-        assert self._router is not None
-        try:
-            self._router.request(PromiseWatch(ids), partial(self._on_watched, ids))
-        except LinkFullError as error:
-            self._refuse(ids, Reply(503, str(error)))
-
-    def _on_watched(self, ids: tuple[str, ...], answer: Answer) -> None:
-        reply = answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
-        if reply.ok:
-            self._resolve(reply.promises or ())
-        elif len(ids) == 1:
-            self._refuse(ids, reply)
-        else:
-            # One of them does not exist. Watched one by one, the others are not affected.
-            for id_ in ids:
-                self._send_watch((id_,))
-
-    def _resolve(self, records: Iterable[PromiseRecord]) -> None:
-        for record in records:
-            watch = self._watches.pop(record.id, None)
-            if watch is not None:
-                watch.record = record
-                watch.done.set()
-
-    def _refuse(self, ids: Iterable[str], reply: Reply) -> None:
-        for id_ in ids:
-            watch = self._watches.pop(id_, None)
-            if watch is not None:
-                watch.refusal = reply
-                watch.done.set()
 
     # For the router ------------------------------------------------------------------------------
 
     def open(self, router: Router) -> None:
         """Take the router, before it says hello to anybody."""
         self._router = router
+        self.watches = Watches(router.request)
 
     def hello(self, link: Link) -> Hello:
         """Introduce the edge to a broker."""
@@ -278,7 +202,7 @@ class Brokers:
         """Hand out settlements, and pass on everything else."""
         for message in messages:
             if isinstance(message, Settled):
-                self._resolve(message.promises)
+                self.watches.resolve(message.promises)
             else:
                 self.on_message(link, message)
 
@@ -291,9 +215,7 @@ class Brokers:
         self._met.set()
         router = self._router
         assert router is not None
-        ids = tuple(id_ for id_ in self._watches if router.owns(link, id_))
-        for start in range(0, len(ids), RENEWED_MAX):
-            self._send_watch(ids[start : start + RENEWED_MAX])
+        self.watches.renew(partial(router.owns, link))
         self.on_welcome(link, welcome)
 
     def on_disconnected(self, link: Link, why: str) -> None:
@@ -310,11 +232,11 @@ class Brokers:
 
     def is_busy(self) -> bool:
         """Return whether a silent broker would delay somebody."""
-        return bool(self._watches)
+        return bool(self.watches)
 
     def minds_moves(self) -> bool:
         """Return whether a broker is to be joined anew to which slots have come."""
-        return bool(self._watches)
+        return bool(self.watches)
 
     def leaves(self) -> bool:
         """Return True: whenever an edge ends, it leaves nothing behind."""
@@ -350,7 +272,3 @@ def _ignore_message(_link: Link, _message: ToPeer) -> None:
 
 def _ignore_welcome(_link: Link, _welcome: Welcome) -> None:
     """Ignore a welcome."""
-
-
-def _ignore_answer(_answer: Answer) -> None:
-    """Ignore an answer."""
