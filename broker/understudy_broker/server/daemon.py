@@ -56,14 +56,19 @@ REPEAT_S: Final = 60.0
 WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], Callable[[], None] | None]
 
 
-def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -> int:
+def run_broker(
+    settings: BrokerSettings,
+    watch: WatchSupervisor | None = None,
+    on_listening: Callable[[str], None] = lambda _: None,
+) -> int:
     """Run a broker until a signal comes; must be called on the main thread.
 
     The first SIGINT, SIGTERM or SIGHUP stops it in order: what was performed is committed and
     answered, and peers are told. A second SIGINT or SIGTERM ends the process at once.
 
     Under a supervisor (`watch`), a signal only asks the supervisor: if all processes are to stop,
-    this broker is the last, because nodes that finish their calls need it.
+    this broker is the last, because nodes that finish their calls need it. `on_listening` is told
+    the address once peers can connect.
 
     Returns
     -------
@@ -72,10 +77,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
     """
     # A large store that is being opened contains no garbage, so the collector would look in vain.
     gc.disable()
-    for_people = settings.log_format == "console" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
-    log = make_log(sys.stderr, for_people=for_people, level=settings.log_level)
+    log = log_of(settings)
     stopper = _Stopper()
     try:
         with StopSignals(stopper.signaled) as signals:
@@ -95,7 +97,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
                 ),
             )
             try:
-                trio.run(_main, settings, store, stopper, log)
+                trio.run(_main, settings, store, stopper, log, on_listening)
             finally:
                 store.close()
     except OpeningStoppedError as stopped:
@@ -106,6 +108,14 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
     finally:
         gc.enable()
     return EXIT_OK
+
+
+def log_of(settings: BrokerSettings) -> Log:
+    """Return the log of a broker with these settings, on standard error."""
+    for_people = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    return make_log(sys.stderr, for_people=for_people, level=settings.log_level)
 
 
 class _Stopper:
@@ -196,7 +206,13 @@ async def _wait_for_clock(
             await stop.wait()
 
 
-async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: Log) -> None:
+async def _main(
+    settings: BrokerSettings,
+    store: Store,
+    stopper: _Stopper,
+    log: Log,
+    on_listening: Callable[[str], None],
+) -> None:
     if settings.open_to_others:
         text = (
             f"{settings.listen} can be reached by other machines, and there is no authentication: "
@@ -214,6 +230,7 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
             if config.deployment:
                 text += f" of the deployment {config.deployment}"
         log("info", text, {})
+        on_listening(address)
         tune_collection()
         gc.enable()
 

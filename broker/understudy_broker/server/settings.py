@@ -76,6 +76,9 @@ class BrokerSettings(BaseSettings):
     address: str | None = None
     #: names the deployment; all its brokers have the same
     deployment: str | None = None
+    #: Where an edge listens beside the broker, as HOST:PORT; "off": there is none. None: at the
+    #: default address, if what an edge needs is installed.
+    http: str | None = None
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
     #: ``postgresql://user@host/database``
     store: str = "sqlite:///understudy.db"
