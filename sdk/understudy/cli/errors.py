@@ -25,7 +25,12 @@ EXIT_NO_BROKER: Final = 4
 
 #: Errors of wrong usage whose modules are imported only where they are needed, so they are
 #: recognized by name here.
-_USAGE_ERRORS: Final = ("SettingsError", "StoreAddressError", "TopologyError")
+_USAGE_ERRORS: Final = (
+    "SettingsError",
+    "SlotMoveUsageError",
+    "StoreAddressError",
+    "TopologyError",
+)
 #: the records that can be searched
 _SEARCHABLE: Final = ("promise", "task", "schedule")
 
