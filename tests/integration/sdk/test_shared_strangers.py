@@ -77,8 +77,19 @@ def test_a_broker_that_cannot_listen_is_given_no_slots(brokers: Brokers) -> None
         brokers.start("c")
         with pytest.raises(subprocess.TimeoutExpired):
             brokers.running["c"].wait(2)
+        # It says so once, and at once.
+        assert brokers.log("c").count("Waiting 12 s for it to become free") == 1
     eventually(lambda: has_shares(brokers, [84, 86, 86]), 30)
     assert rows(brokers.store, query) != moves
+
+
+def test_an_address_of_another_machine_is_not_waited_for(brokers: Brokers) -> None:
+    brokers.urls["a"] = "tcp://192.0.2.1:5577"
+    began = time.monotonic()
+    brokers.start("a")
+    assert brokers.running.pop("a").wait(20) == 1
+    assert time.monotonic() - began < 8
+    assert "this machine has no such address" in brokers.log("a")
 
 
 @pytest.mark.parametrize("off_s", [-HOUR_S, HOUR_S])
