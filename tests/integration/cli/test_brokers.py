@@ -176,7 +176,8 @@ def test_a_single_broker_has_all_slots(capsys: pytest.CaptureFixture[str]) -> No
 def test_no_broker_at_all(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     url = f"{free_url()},{free_url()}"
     error = printed(capsys, 4, *args, "--url", url)
-    assert error.startswith(f"understudy: no broker answers at {url}. Start one with: ")
+    said = f"understudy: no broker answers at {url}. Start these brokers, or one of them ("
+    assert error.startswith(said)
 
 
 # Slots -------------------------------------------------------------------------------------------
