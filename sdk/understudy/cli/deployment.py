@@ -22,6 +22,7 @@ from understudy_broker.errors import LinkError
 from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
+    AnyCommand,
     GroupsGet,
     GroupsReport,
     Hello,
@@ -31,6 +32,7 @@ from understudy_broker.protocol.messages import (
     Welcome,
 )
 from understudy_broker.protocol.placement import merged, owners
+from understudy_store.commands import Reply
 from understudy_store.slots import SLOTS
 
 #: seconds in which a broker must answer; short, because a person is waiting
@@ -110,6 +112,37 @@ def read_placement(url: str | None) -> Placement:
 def read_statuses(url: str | None) -> list[BrokerStatus]:
     """Ask each broker of the deployment for its report, all at the same time; raises as above."""
     return trio.run(_read_statuses, broker_address(url))
+
+
+def ask(address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
+    """Ask one broker by itself, and return its replies in the order of the commands.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        It does not answer in time.
+    """
+    return trio.run(_ask_for_replies, address, commands)
+
+
+async def _ask_for_replies(address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
+    replies: list[Reply] = []
+    problem = ""
+    try:
+        async with open_link(address, _hello, _ignore) as link:
+            with trio.move_on_after(PATIENCE_S):
+                await link.wait_connected()
+                for command in commands:
+                    answer = await link.call(command)
+                    if not isinstance(answer, Response):
+                        problem = answer.error
+                        break
+                    replies.append(answer.reply)
+    except* LinkError as errors:
+        problem = str(innermost(errors))
+    if len(replies) < len(commands):
+        raise BrokerUnavailableError(address, problem, others_answer=True)
+    return replies
 
 
 async def _read_placement(url: str) -> Placement:

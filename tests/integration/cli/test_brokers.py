@@ -180,6 +180,31 @@ def test_no_broker_at_all(args: tuple[str, ...], capsys: pytest.CaptureFixture[s
     assert error.startswith(said)
 
 
+# Call graphs -------------------------------------------------------------------------------------
+
+
+def test_of_a_call_graph_what_can_be_read_is_shown_while_a_broker_is_away(
+    two: Two, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [here], [there] = ids_of("a", 1), ids_of("b", 1)
+    client = Runtime(group="g", url=two.url("a"))
+    with stopped_at_the_end(client):
+        for id_ in (here, f"{here}.1", there):
+            client.promises.create(id_)
+    two.running.pop("b").stop()
+    capsys.readouterr()
+    for flags in ((), ("--json",)):
+        assert main(["tree", here, "--url", two.url("a"), *flags]) == 4
+        out, err = capsys.readouterr()
+        assert f"{here}.1" in out
+        assert err.splitlines()[-1] == (
+            f"understudy: the broker b at {two.url('b')} does not answer: what it has is not shown"
+        )
+    error = printed(capsys, 4, "tree", there, "--url", two.url("a"))
+    assert f"the broker at {two.url('b')} does not answer. Other brokers answer" in error
+    assert main(["tree", f"{here}.none", "--url", two.url("a")]) == 1
+
+
 # Slots -------------------------------------------------------------------------------------------
 
 
