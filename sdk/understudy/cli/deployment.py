@@ -76,7 +76,7 @@ class BrokerStatus(NamedTuple):
     problem
         Why not, in words, if more is known than that nothing answers there.
     is_there
-        It takes peers in, whether it has answered the question or not.
+        It accepts connections, whether it has answered the question or not.
     """
 
     name: str
@@ -189,8 +189,8 @@ def _status(
     is_there = found is not None and problem is None
     if is_there and report is None:
         problem = (
-            f"it takes peers in at {address}, and does not answer: it waits for its database or "
-            "disk, most often, or has too much to do. Its log says which"
+            f"it accepts connections at {address}, but does not answer requests: most often it "
+            "waits for its database or disk, or has too much to do. Its log says which"
         )
     return BrokerStatus(name, address, placement.slots_of(name), report, problem, is_there)
 

@@ -17,6 +17,8 @@ from tests.integration.cli.programs import APP, PATIENCE_S, Program, run
 from tests.support import free_url
 from understudy import Runtime
 from understudy.cli import main
+from understudy.cli.commands.brokers import _HEADERS
+from understudy.cli.commands.brokers import brokers as brokers_command
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.protocol.placement import owners, shared_out
@@ -121,12 +123,19 @@ def test_a_broker_that_is_down_is_shown_soon_beside_the_others(
             "with: understudy broker --name b --config FILE"
         )
     [_, row] = json.loads(printed(capsys, 1, "brokers", "--url", two.url("a"), "--json"))
+    assert row["state"] == "does not answer"
     assert (row["answers"], row["problem"], row["nodes"], row["commits"]) == (
         False,
         None,
         None,
         None,
     )
+
+
+def test_each_header_of_a_number_is_found_in_its_json_key() -> None:
+    for key, header in _HEADERS.items():
+        assert set(header.lower().split()) <= set(key.split("_")), (key, header)
+        assert f"({key})" in (brokers_command.__doc__ or "")
 
 
 def test_another_broker_in_the_place_of_one_does_not_count(

@@ -304,4 +304,4 @@ def test_without_the_driver_it_is_said_how_to_get_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, timeout=60
     )
-    assert "pip install 'understudy[postgres]'" in done.stdout, done.stderr
+    assert "pip install 'psycopg[binary]>=3.3'" in done.stdout, done.stderr
