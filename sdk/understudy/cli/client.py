@@ -41,13 +41,14 @@ _Record = TypeVar("_Record")
 
 
 class _WaitNotice(logging.Handler):
-    """Tells a user who waits for a call why it does not go on."""
+    """Tells a user why a call does not go on, and of addresses that do not fit together."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "waited_id", None) is not None:
+        is_of_call = getattr(record, "waited_id", None) is not None
+        if is_of_call or getattr(record, "strangers", False):
             print(f"understudy: {record.getMessage()}", file=sys.stderr, flush=True)
 
 

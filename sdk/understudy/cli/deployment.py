@@ -6,26 +6,21 @@ each is asked over a link of its own, for a short time.
 
 from __future__ import annotations
 
-import os
-import platform
-import secrets
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import trio
 
-from understudy._version import __version__
 from understudy.client.address import broker_address
-from understudy.errors import BrokerUnavailableError, innermost
+from understudy.client.strangers import Found, flaw, passing_hello
+from understudy.errors import BrokerUnavailableError, ConfigurationError, innermost
 from understudy_broker.address import split_addresses
 from understudy_broker.errors import LinkError
 from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import (
-    PROTOCOL_VERSION,
     AnyCommand,
     GroupsGet,
     GroupsReport,
-    Hello,
     Response,
     SlotMap,
     ToPeer,
@@ -37,6 +32,8 @@ from understudy_store.slots import SLOTS
 
 #: seconds in which a broker must answer; short, because a person is waiting
 PATIENCE_S: Final = 1.5
+#: seconds in which other addresses may answer after the first one
+OTHERS_S: Final = 0.3
 
 _NO_ANSWER: Final = "no broker answers"
 
@@ -129,7 +126,7 @@ async def _ask_for_replies(address: str, commands: Sequence[AnyCommand]) -> list
     replies: list[Reply] = []
     problem = ""
     try:
-        async with open_link(address, _hello, _ignore) as link:
+        async with open_link(address, passing_hello, _ignore) as link:
             with trio.move_on_after(PATIENCE_S):
                 await link.wait_connected()
                 for command in commands:
@@ -199,16 +196,27 @@ def _status(
 
 
 async def _first_welcome(url: str) -> tuple[str, Welcome]:
-    """Ask all addresses at the same time; return the first that answers, and its welcome."""
-    found: list[tuple[str, Welcome]] = []
+    """Ask all addresses at the same time; return the first that answers, and its welcome.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        None of them answers.
+    ConfigurationError
+        They lead to two deployments.
+    """
+    found: list[Found] = []
     problems: list[str] = []
     async with trio.open_nursery() as nursery:
 
         async def ask(address: str) -> None:
             answer = await _ask(address)
             if answer.welcome is not None:
-                found.append((address, answer.welcome))
-                nursery.cancel_scope.cancel()
+                found.append(Found(address, answer.welcome))
+                # Others that answer may be of another deployment; those that are away are left.
+                nursery.cancel_scope.deadline = min(
+                    nursery.cancel_scope.deadline, trio.current_time() + OTHERS_S
+                )
             elif answer.problem is not None:
                 problems.append(answer.problem)
 
@@ -216,6 +224,8 @@ async def _first_welcome(url: str) -> tuple[str, Welcome]:
             nursery.start_soon(ask, address)
     if not found:
         raise BrokerUnavailableError(url, "; ".join(problems))
+    if wrong := flaw(url, found):
+        raise ConfigurationError(wrong)
     return found[0]
 
 
@@ -239,7 +249,7 @@ async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
     problem: str | None = None
     last_error: str | None = None
     try:
-        async with open_link(address, _hello, _ignore) as link:
+        async with open_link(address, passing_hello, _ignore) as link:
             with trio.move_on_after(PATIENCE_S):
                 welcome = await link.wait_connected()
                 if wants_report:
@@ -256,20 +266,6 @@ async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
     if problem is not None and problem.startswith(_NO_ANSWER):
         problem = None
     return _Answer(welcome, report, problem)
-
-
-def _hello() -> Hello:
-    return Hello(
-        protocol=PROTOCOL_VERSION,
-        kind="client",
-        group="default",
-        # Another name for each link, because a name may be in use only once at a broker.
-        name=f"cli-{secrets.token_hex(4)}",
-        boot=secrets.token_hex(4),
-        os_pid=os.getpid(),
-        host=platform.node(),
-        sdk=f"python {__version__}",
-    )
 
 
 def _ignore(messages: Sequence[ToPeer]) -> None:

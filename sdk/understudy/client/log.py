@@ -89,6 +89,13 @@ class ConnectionLog:
             },
         )
 
+    def two_deployments(self, text: str) -> None:
+        """Log that the addresses of this process lead to two deployments.
+
+        The record has the attribute `strangers`, by which the command line recognizes it.
+        """
+        say(logging.ERROR, "%s", text, extra={"strangers": True})
+
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""
         say(logging.DEBUG, "disconnected: %s", why)

@@ -189,6 +189,21 @@ def test_no_broker_at_all(args: tuple[str, ...], capsys: pytest.CaptureFixture[s
     assert error.startswith(said)
 
 
+@pytest.mark.parametrize("args", [("brokers",), ("slots",), ("slots", "of", "order-7")])
+def test_addresses_of_two_deployments_are_wrong_usage(
+    two: Two, args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with EmbeddedBroker("memory", free_url(), config=BrokerConfig(name="x")) as other:
+        url = f"{two.url('a')},{other.endpoint}"
+        assert main([*args, "--url", url]) == 2
+        error = capsys.readouterr().err
+    assert error.startswith(f"understudy: {url} leads to two deployments: the broker ")
+    # Two addresses of one broker are those of one deployment.
+    with EmbeddedBroker("memory", free_url(), config=BrokerConfig(name="x")) as sole:
+        url = f"{sole.endpoint},{sole.endpoint.replace('127.0.0.1', 'localhost')}"
+        assert main([*args, "--url", url]) == 0
+
+
 # Call graphs -------------------------------------------------------------------------------------
 
 
