@@ -1,4 +1,4 @@
-"""What to do when no broker answers: the one place for this advice, whoever gives it."""
+"""The advice on a broker that does not answer, for all who give it."""
 
 from __future__ import annotations
 
