@@ -16,6 +16,8 @@ from tests.cluster import rows
 from tests.integration.sdk.shared_brokers import Brokers, has_shares, shop
 from tests.support import eventually
 from understudy import DeadlineExceededError
+from understudy.cli.deployment import read_placement
+from understudy.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
@@ -54,7 +56,9 @@ def test_a_broker_of_another_store_in_the_place_of_one_that_died_is_left_alone(
             for n in range(20):
                 node.promises.resolve(f"people-waits-{n}.waits-{n}.1", n)
             assert [handle.result(timeout=60) for handle in waits] == list(range(20))
-            assert has_shares(brokers, [256])
+            assert set(read_placement(brokers.urls["a"]).owners) == {"a"}
+            with pytest.raises(ConfigurationError, match="leads to two deployments"):
+                read_placement(brokers.url)
             assert rows(strangers.store, "select count(*) from promise") == [(0,)]
         finally:
             strangers.kill()
