@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import is_database, share_of
-from understudy_broker.errors import BrokerError, ListenError
+from understudy_broker.errors import AddressInUseError, BrokerError
 from understudy_broker.process import (
     StopSignals,
     raise_descriptor_limit,
@@ -86,7 +86,7 @@ def run_broker(
                 signals.kills = stopper.ask is None
             share = share_of(settings.broker_config(), settings.store)
             if share is not None:
-                _wait_for_address(settings.listen, stopper)
+                _wait_for_address(settings.listen, stopper, log)
             store = open_store(
                 settings.store,
                 Opening(
@@ -156,7 +156,7 @@ class _Stopper:
             self._loop.run_soon(self._event.set)
 
 
-def _wait_for_address(listen: str, stopper: _Stopper) -> None:
+def _wait_for_address(listen: str, stopper: _Stopper, log: Log) -> None:
     """Return when the broker can listen at its address.
 
     A broker that has joined the others is given slots at once. If it ended then, again and again,
@@ -164,21 +164,27 @@ def _wait_for_address(listen: str, stopper: _Stopper) -> None:
 
     Raises
     ------
-    ListenError
-        It cannot, although whatever had the address, most often an earlier start of the same
+    AddressInUseError
+        It cannot, although whatever has the address, most often an earlier start of the same
         broker, was given time to end.
+    ListenError
+        The address is not this machine's, or is no address: waiting would not help.
     OpeningStoppedError
         The broker was told to stop.
     """
     give_up_at = time.monotonic() + ADDRESS_S
+    has_said_so = False
     while not stopper.requested:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             bind_router(context, listen, FrameLimits().frame_bytes_max).close(0)
             return
-        except ListenError:
+        except AddressInUseError as error:
             if time.monotonic() >= give_up_at:
                 raise
+            if not has_said_so:
+                has_said_so = True
+                log("warning", f"{error}. Waiting {ADDRESS_S:g} s for it to become free", {})
         finally:
             context.term()
         time.sleep(POLL_ADDRESS_S)

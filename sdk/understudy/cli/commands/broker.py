@@ -105,7 +105,7 @@ def broker(
     """Run a broker.
 
     A broker keeps promises in its store and hands out tasks to nodes. The first SIGTERM, SIGINT
-    or SIGHUP stops it in order, the second SIGTERM or SIGINT at once. Neither loses anything, and
+    or SIGHUP stops it cleanly, the second SIGTERM or SIGINT at once. Neither loses anything, and
     neither does a crash: nodes reconnect by themselves and continue.
 
     \b
@@ -130,7 +130,7 @@ def broker(
 
     \b
     Exit codes:
-      0  stopped in order
+      0  stopped cleanly
       1  it could not start, or the store failed
       2  wrong usage, or a setting is wrong
     """

@@ -118,7 +118,7 @@ def up(
 
     advice = None
     if not topology.brokers:
-        advice = f"start one with: understudy broker; or add a [broker] table to {file}"
+        advice = f"; or add a [broker] table to {file}"
     with Client(topology.url, BROKER_START_S, advice) as client:
         return run_pool("up", [spec.name for spec in (*brokers, *others)], body)
 
