@@ -13,9 +13,9 @@ from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
-    from understudy.cli.call_graph import Line, Node
-    from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.client import Client
+    from understudy.views.call_graph import Line, Node
+    from understudy.views.call_graph_data import Surroundings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -75,11 +75,12 @@ def tree(
 
     Exits with 1 if the promise does not exist.
     """
-    from understudy.cli.call_graph_text import as_data, draw
+    from understudy.cli.call_graph_text import draw
     from understudy.cli.client import Client
     from understudy.cli.colors import paint
     from understudy.cli.errors import UsageError
     from understudy.cli.json_data import print_json
+    from understudy.views.call_graph_data import as_data
 
     if follow and as_json:
         raise UsageError("--follow and --json exclude each other: repeat the command with --json")
@@ -106,11 +107,11 @@ def read_graph(
     -------
     The tree, the lines to show, and the tasks and groups of the promises in these lines.
     """
-    from understudy.cli.call_graph import Node, build, lines
-    from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
     from understudy.obstacles import why_unserved
+    from understudy.views.call_graph import Node, build, lines
+    from understudy.views.call_graph_data import Surroundings
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
@@ -166,8 +167,8 @@ def _follow(client: Client, id: str, everything: bool, children: int | None) -> 
 
 
 def _follow_in_lines(client: Client, id: str, everything: bool, children: int | None) -> None:
-    from understudy.cli.call_graph import Node
     from understudy.cli.call_graph_text import progress_line
+    from understudy.views.call_graph import Node
 
     printed: set[str] = set()
 
