@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from understudy.edge.brokers import Brokers
-from understudy.edge.settings import EdgeSettings
-
-
-class Edge:
-    """The state that the handlers of all protocols share.
-
-    Attributes
-    ----------
-    draining
-        Set once the edge is to end: streams end, and nothing waits any longer.
-    """
-
-    def __init__(self, brokers: Brokers, settings: EdgeSettings) -> None:
-        self.brokers = brokers
-        self.settings = settings
-        self.draining = trio.Event()
+from understudy.edge.edge import Edge
+from understudy.edge.native.routes import NativeRoute
 
 
 def make_app(edge: Edge) -> Starlette:
     """Return the application."""
-    return Starlette(routes=[*_health_routes(edge)])
+    return Starlette(routes=[*_health_routes(edge), NativeRoute(edge)])
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

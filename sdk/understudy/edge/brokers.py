@@ -148,9 +148,15 @@ class Brokers:
         return result
 
     async def create(
-        self, create: PromiseCreate, wait_s: float
+        self, create: PromiseCreate, wait_s: float, scope: trio.CancelScope | None = None
     ) -> tuple[Reply, PromiseRecord | None]:
         """Create a promise, and wait for its settlement for some time; raises as `ask`.
+
+        Parameters
+        ----------
+        scope
+            A scope of its caller's, in which to wait for the settlement: whoever cancels it ends
+            the wait early, but not the create.
 
         Returns
         -------
@@ -173,7 +179,8 @@ class Brokers:
             if reply.promise is not None and reply.promise.settled:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise
-            with trio.move_on_after(wait_s):
+            with scope or trio.CancelScope() as waiting:
+                waiting.deadline = trio.current_time() + wait_s
                 await watch.done.wait()
         return reply, watch.record
 

@@ -10,8 +10,9 @@ from typing import Final, TypeAlias
 
 import trio
 
-from understudy.edge.app import Edge, make_app
+from understudy.edge.app import make_app
 from understudy.edge.brokers import open_brokers
+from understudy.edge.edge import Edge
 from understudy.edge.server import bind, serve
 from understudy.edge.settings import EdgeSettings, is_loopback
 from understudy.errors import innermost

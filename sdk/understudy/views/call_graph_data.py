@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from understudy.obstacles import why_unserved
 from understudy.views.call_graph import Node, attempts, status
 from understudy.views.json_data import decoded
 from understudy.views.records import failure, node_of
-from understudy_store.records import HEADER_SITE, PROMISE_WORDS, RESOLVED, TaskRecord
+from understudy_store.records import HEADER_SITE, PROMISE_WORDS, RESOLVED, PromiseRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from understudy_broker.protocol.messages import GroupsReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,31 @@ class Surroundings:
     nodes_of: Mapping[str, int] = field(default_factory=dict)
     #: id to the reason, of calls whose function no node of their group has
     unserved: Mapping[str, str] = field(default_factory=dict)
+
+
+def surroundings(
+    now_ms: int,
+    records: Mapping[str, PromiseRecord],
+    tasks: Mapping[str, TaskRecord],
+    report: GroupsReport,
+) -> Surroundings:
+    """Return what is around a call graph.
+
+    Parameters
+    ----------
+    records, tasks
+        The promises of the graph and their tasks, by id.
+    report
+        The groups at that moment.
+    """
+    waiting = [id for id, task in tasks.items() if task.state == "pending"]
+    unserved = {id: why_unserved(records[id], report) for id in waiting}
+    return Surroundings(
+        now_ms=now_ms,
+        tasks=tasks,
+        nodes_of={group.name: len(group.nodes) for group in report.groups},
+        unserved={id: why for id, why in unserved.items() if why},
+    )
 
 
 def holder_of(node: Node, around: Surroundings) -> str | None:

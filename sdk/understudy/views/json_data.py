@@ -12,6 +12,8 @@ from understudy.views.long_integers import unlimited_digits
 
 #: characters of a value in a table
 WIDTH: Final = 60
+#: An integer of more bits is described: the time for its digits grows with their square.
+INTEGER_BITS_MAX: Final = 200_000
 
 
 def _describe_pickle(data: memoryview) -> str:
@@ -39,14 +41,17 @@ def decoded(data: bytes | None) -> Any:
 def jsonable(value: Any) -> Any:
     """Convert a value to JSON data.
 
-    Bytes become base64, sets and tuples become lists; dates, other types and keys become text.
+    Bytes become base64, sets and tuples become lists; dates, other types and keys become text, and
+    so do integers of more than `INTEGER_BITS_MAX` bits.
     """
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, int):
+        return _integer(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): jsonable(v) for key, v in value.items()}
+        return {_key(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     if isinstance(value, set | frozenset):
@@ -54,6 +59,15 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
     return str(value)
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else str(jsonable(key) if isinstance(key, int) else key)
+
+
+def _integer(value: int) -> int | str:
+    bits = value.bit_length()
+    return value if bits <= INTEGER_BITS_MAX else f"<an integer of {bits} bits>"
 
 
 def compact(value: Any, width: int | None = WIDTH) -> str:

@@ -109,9 +109,8 @@ def read_graph(
     """
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
-    from understudy.obstacles import why_unserved
     from understudy.views.call_graph import Node, build, lines
-    from understudy.views.call_graph_data import Surroundings
+    from understudy.views.call_graph_data import surroundings
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
@@ -133,15 +132,7 @@ def read_graph(
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
-    tasks, report = client.tasks_of(calls), client.groups()
-    waiting = [id for id, task in tasks.items() if task.state == "pending"]
-    unserved = {id: why_unserved(records[id], report) for id in waiting}
-    around = Surroundings(
-        now_ms=now_ms(),
-        tasks=tasks,
-        nodes_of={group.name: len(group.nodes) for group in report.groups},
-        unserved={id: why for id, why in unserved.items() if why},
-    )
+    around = surroundings(now_ms(), records, client.tasks_of(calls), client.groups())
     return root, shown, around
 
 

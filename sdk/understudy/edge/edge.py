@@ -1,0 +1,23 @@
+"""The state of an edge that the handlers of all protocols share."""
+
+from __future__ import annotations
+
+import trio
+
+from understudy.edge.brokers import Brokers
+from understudy.edge.settings import EdgeSettings
+
+
+class Edge:
+    """The state that the handlers of all protocols share.
+
+    Attributes
+    ----------
+    draining
+        Set once the edge is to end: streams end, and nothing waits any longer.
+    """
+
+    def __init__(self, brokers: Brokers, settings: EdgeSettings) -> None:
+        self.brokers = brokers
+        self.settings = settings
+        self.draining = trio.Event()
