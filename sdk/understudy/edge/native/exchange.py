@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import trio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -43,7 +43,6 @@ class Exchange:
         self.names = names
         self.send = send
         self._receive = receive
-        self._request: Final = Request(scope, receive)
         self._query: Final[bytes] = scope["query_string"]
         self._headers: Final[list[tuple[bytes, bytes]]] = scope["headers"]
         self._body_bytes_max = body_bytes_max
@@ -85,14 +84,18 @@ class Exchange:
     async def _read(self) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in self._request.stream():
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
             size += len(chunk)
-            if size > self._body_bytes_max:
-                chunks.clear()
-                if size > _OVERRUN * self._body_bytes_max:
-                    break
-            else:
+            if size <= self._body_bytes_max:
                 chunks.append(chunk)
+            else:
+                chunks.clear()
+            if not message.get("more_body") or size > _OVERRUN * self._body_bytes_max:
+                break
         if size > self._body_bytes_max:
             raise self._too_large()
         return b"".join(chunks)

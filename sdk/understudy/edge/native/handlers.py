@@ -64,7 +64,7 @@ class CallHandlers:
 
     # Start ---------------------------------------------------------------------------------------
 
-    async def start(self, exchange: Exchange) -> Response | None:
+    async def start(self, exchange: Exchange) -> Response:
         """Start a call."""
         parameters = exchange.parameters(*calls.PARAMETERS)
         group, function = calls.group_name(exchange.names["group"]), exchange.names["function"]
@@ -79,8 +79,6 @@ class CallHandlers:
         if not awaits_function:
             await self._functions.check(group, function)
         reply, settled = await self._create(exchange, create, wait_s)
-        if reply is None:
-            return None
         if not reply.ok:
             raise of_reply(reply)
         record = settled or reply.promise
@@ -93,18 +91,21 @@ class CallHandlers:
 
     async def _create(
         self, exchange: Exchange, create: PromiseCreate, wait_s: float
-    ) -> tuple[Reply | None, PromiseRecord | None]:
-        """Create a call and wait for it; the reply is None if nobody waits for an answer."""
-        reply: Reply | None = None
-        record: PromiseRecord | None = None
+    ) -> tuple[Reply, PromiseRecord | None]:
+        """Create a call and wait for it; raises `HungUpError`."""
         if wait_s <= 0:
             return await self._brokers.create(create, 0)
-        async with self._waits.waiting(exchange) as scope:
-            reply, record = await self._brokers.create(create, wait_s, scope)
-        return reply, record
+
+        async def wait(settled: trio.Event) -> None:
+            await self._waits.until(settled, wait_s, exchange)
+
+        with self._waits.counted():
+            return await self._brokers.create(create, wait_s, wait)
 
     async def _ready(self) -> None:
         """Wait until the brokers' time is known."""
+        if self._brokers.ready:
+            return
         with trio.move_on_after(self._edge.settings.patience_s) as scope:
             await self._brokers.wait_ready()
         if scope.cancelled_caught:
@@ -125,13 +126,11 @@ class CallHandlers:
                     shown["trouble"] = trouble
         return answer(shown)
 
-    async def result(self, exchange: Exchange) -> Response | None:
+    async def result(self, exchange: Exchange) -> Response:
         """Read the value of a promise, and wait for it."""
         parameters = exchange.parameters("wait")
         await exchange.no_body()
         record = await self._settled(exchange, exchange.names["id"], parameters.wait_s())
-        if record is None:
-            return None
         if not record.settled:
             return answer(
                 promise_json(record), 202, {"location": path_of("calls", record.id, "result")}
@@ -140,22 +139,19 @@ class CallHandlers:
             raise failed(record)
         return answer(decoded(record.value.data))
 
-    async def _settled(self, exchange: Exchange, id_: str, wait_s: float) -> PromiseRecord | None:
-        """Return a promise, settled if it does in time; None if nobody waits for an answer."""
-        if wait_s <= 0:
-            return await read_promise(self._brokers, id_)
-        found: PromiseRecord | Reply | None = None
-        is_over = False
-        async with self._waits.waiting(exchange) as scope:
-            with scope:
-                scope.deadline = trio.current_time() + wait_s
-                found = await self._brokers.settled(id_)
-            is_over = True
-        if isinstance(found, Reply):
-            raise of_reply(found)
-        if found is None and is_over:
-            return await read_promise(self._brokers, id_)
-        return found
+    async def _settled(self, exchange: Exchange, id_: str, wait_s: float) -> PromiseRecord:
+        """Return a promise, settled if it does in time; raises `HungUpError`."""
+        if wait_s > 0:
+            watches = self._brokers.watches
+            with self._waits.counted(), watches.waiting(id_) as watch:
+                if watch.waiting == 1:
+                    watches.ask(id_)
+                await self._waits.until(watch.done, wait_s, exchange)
+            if watch.refusal is not None:
+                raise of_reply(watch.refusal)
+            if watch.record is not None:
+                return watch.record
+        return await read_promise(self._brokers, id_)
 
     async def tree(self, exchange: Exchange) -> Response:
         """Read a call graph."""

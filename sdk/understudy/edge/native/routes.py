@@ -19,7 +19,7 @@ from understudy.edge.native.operations import GroupHandlers, ScheduleHandlers
 from understudy.edge.native.paths import Paths
 from understudy.edge.native.problems import Problem, busy
 from understudy.edge.native.streams import Streams
-from understudy.edge.native.waits import Waits
+from understudy.edge.native.waits import HungUpError, Waits
 from understudy.errors import innermost
 
 _LOG: Final = logging.getLogger("understudy.edge")
@@ -50,8 +50,8 @@ class NativeRoute(BaseRoute):
         """Answer a request."""
         try:
             response = await self._answer(scope, receive, send)
-        except ClientDisconnect:
-            return  # while it sent its body
+        except (ClientDisconnect, HungUpError):
+            return
         except Exception as error:
             response = problem_answer(_problem_of(error))
         if response is not None:

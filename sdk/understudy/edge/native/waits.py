@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import trio
 
@@ -11,43 +12,71 @@ from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import Exchange
 from understudy.edge.native.problems import busy
 
+#: A wait that ends within this time is not worth a task that notices when the client hangs up.
+SHORT_S: Final = 0.1
+
+
+class HungUpError(Exception):
+    """The client has hung up, so nobody waits for an answer."""
+
 
 class Waits:
     """The waits of all requests of an edge."""
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
+        self._count = 0
         self._scopes: set[trio.CancelScope] = set()
         self._is_watching = False
 
-    @asynccontextmanager
-    async def waiting(self, exchange: Exchange) -> AsyncIterator[trio.CancelScope]:
-        """Count a request that waits, and cancel the block if its client hangs up.
-
-        Yields a scope in which to wait: it is canceled when the edge ends.
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a request that is going to wait.
 
         Raises
         ------
         Problem
             503 as many requests wait as may.
         """
-        if len(self._scopes) >= self._edge.settings.waiting_max:
+        if self._count >= self._edge.settings.waiting_max:
             raise busy(
-                f"{len(self._scopes):,} requests wait at this edge, as many as may: try again, at "
+                f"{self._count:,} requests wait at this edge, as many as may: try again, at "
                 "another edge, or without wait"
             )
-        self._watch_end()
-        scope = trio.CancelScope()
-        if self._edge.draining.is_set():
-            scope.cancel()
-        self._scopes.add(scope)
+        self._count += 1
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_with, exchange, nursery.cancel_scope)
-                yield scope
-                nursery.cancel_scope.cancel()
+            yield
         finally:
-            self._scopes.discard(scope)
+            self._count -= 1
+
+    async def until(self, happens: trio.Event, seconds: float, exchange: Exchange) -> None:
+        """Wait for an event, for some time; not beyond the end of the edge.
+
+        Raises
+        ------
+        HungUpError
+            The client has.
+        """
+        with trio.move_on_after(min(seconds, SHORT_S)):
+            await happens.wait()
+            return
+        if seconds <= SHORT_S or self._edge.draining.is_set():
+            return
+        self._watch_end()
+        is_gone = True
+        async with trio.open_nursery() as nursery:
+            scope = nursery.cancel_scope
+            nursery.start_soon(_cancel_with, exchange, scope)
+            with trio.move_on_after(seconds - SHORT_S) as waiting:
+                self._scopes.add(waiting)
+                try:
+                    await happens.wait()
+                finally:
+                    self._scopes.discard(waiting)
+            is_gone = False
+            scope.cancel()
+        if is_gone:
+            raise HungUpError
 
     def _watch_end(self) -> None:
         if not self._is_watching:
