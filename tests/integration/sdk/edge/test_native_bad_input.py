@@ -149,7 +149,7 @@ def test_http_1_0(rig: Rig) -> None:
     rig.post("/calls/shop/add?id=old&wait=30s", [1])
     answer = rig.exchange(b"GET /calls/old/result HTTP/1.0\r\n\r\n")
     assert statuses(answer) == [200]
-    assert answer.endswith(b"\r\n\r\n3")
+    assert answer.endswith(b"\r\n\r\n3\n")
     stream = rig.exchange(b"GET /calls/old/events HTTP/1.0\r\n\r\n")
     assert b"chunked" not in stream
     assert b"event: end" in stream

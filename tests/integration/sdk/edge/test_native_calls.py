@@ -122,7 +122,10 @@ def test_an_unknown_function_and_an_unknown_group(rig: Rig) -> None:
     assert refused.status_code == 404
     assert "no node of group shop has the function aprove; similar: approve" in refused.text
     assert rig.post("/calls/shop/aprove?unknown=wait").status_code == 202
-    assert rig.post("/calls/nobody/anything").status_code == 202
+    waiting = rig.post("/calls/nobody/anything")
+    assert waiting.status_code == 202
+    shown = rig.http.get(waiting.headers["location"]).json()
+    assert shown["trouble"].startswith("nothing serves group nobody yet")
 
 
 def test_what_does_not_exist(rig: Rig) -> None:
@@ -178,7 +181,7 @@ def test_a_call_that_is_canceled(rig: Rig) -> None:
 def test_methods(rig: Rig) -> None:
     rig.post("/calls/shop/add?wait=30s&id=methods", [1])
     head = rig.http.head("/calls/methods/result")
-    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "1")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "2")
     refused = rig.http.request("PATCH", "/calls/methods")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     assert rig.http.options("/calls/methods").status_code == 204
