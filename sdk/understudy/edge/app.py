@@ -9,8 +9,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from understudy.edge.brokers import Brokers
+from understudy.edge.resonate.handlers import Performer, ResonateApp
+from understudy.edge.resonate.link import connect_streams
 from understudy.edge.settings import EdgeSettings
 
 
@@ -29,9 +32,19 @@ class Edge:
         self.draining = trio.Event()
 
 
-def make_app(edge: Edge) -> Starlette:
+def make_app(edge: Edge) -> ASGIApp:
     """Return the application."""
-    return Starlette(routes=[*_health_routes(edge)])
+    return _with_resonate(edge, Starlette(routes=[*_health_routes(edge)]))
+
+
+def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
+    """Put the Resonate protocol in front of an application."""
+    settings = edge.settings
+    perform = Performer(edge.brokers, strict=settings.strict)
+    streams = connect_streams(edge.brokers)
+    return ResonateApp(
+        rest, perform, streams, edge.draining, settings.body_bytes_max, settings.streams_max
+    )
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

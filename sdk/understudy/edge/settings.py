@@ -34,6 +34,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         Event streams that may be open at a time.
     patience_s
         How long a request waits for a broker.
+    strict
+        Whether the Resonate protocol refuses what the newest of its servers refuses.
     """
 
     url: str
@@ -44,6 +46,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     waiting_max: int = 10_000
     streams_max: int = 11_000
     patience_s: float = 10.0
+    strict: bool = False
 
 
 def parse_listen(text: str) -> tuple[str, int]:

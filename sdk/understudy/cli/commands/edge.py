@@ -17,8 +17,17 @@ Listen = Annotated[
 ]
 
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Resonate protocol: also refuse what only the newest of its own servers refuses.",
+    ),
+]
+
+
 @app.command()
-def edge(listen: Listen = "127.0.0.1:8001", url: Url = None) -> int:
+def edge(listen: Listen = "127.0.0.1:8001", url: Url = None, strict: Strict = False) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -56,5 +65,5 @@ def edge(listen: Listen = "127.0.0.1:8001", url: Url = None) -> int:
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     host, port = parse_listen(listen)
-    settings = EdgeSettings(broker_address(url), host, port)
+    settings = EdgeSettings(broker_address(url), host, port, strict=strict)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
