@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from understudy.edge.brokers import Brokers
+from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.resonate.handlers import Performer, ResonateApp
 from understudy.edge.resonate.link import connect_streams
 from understudy.edge.settings import EdgeSettings
@@ -22,11 +23,16 @@ class Edge:
 
     Attributes
     ----------
+    debug
+        Performs the Resonate protocol without a broker; None: brokers do.
     draining
         Set once the edge is to end: streams end, and nothing waits any longer.
     """
 
-    def __init__(self, brokers: Brokers, settings: EdgeSettings) -> None:
+    def __init__(
+        self, brokers: Brokers, settings: EdgeSettings, debug: DebugPerformer | None = None
+    ) -> None:
+        self.debug = debug
         self.brokers = brokers
         self.settings = settings
         self.draining = trio.Event()
@@ -40,6 +46,11 @@ def make_app(edge: Edge) -> ASGIApp:
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
     """Put the Resonate protocol in front of an application."""
     settings = edge.settings
+    debug = edge.debug
+    if debug is not None:
+        return ResonateApp(
+            rest, debug, debug.streams, edge.draining, settings.body_bytes_max, settings.streams_max
+        )
     perform = Performer(edge.brokers, strict=settings.strict)
     streams = connect_streams(edge.brokers)
     return ResonateApp(
@@ -52,6 +63,6 @@ def _health_routes(edge: Edge) -> Sequence[BaseRoute]:
         return Response(status_code=200)
 
     async def ready(_request: Request) -> Response:
-        return Response(status_code=200 if edge.brokers.ready else 503)
+        return Response(status_code=200 if edge.debug or edge.brokers.ready else 503)
 
     return [Route("/health", health), Route("/ready", ready)]

@@ -36,6 +36,9 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         How long a request waits for a broker.
     strict
         Whether the Resonate protocol refuses what the newest of its servers refuses.
+    debug
+        Whether it serves the Resonate protocol from its own memory, debug operations included, and
+        has no broker.
     """
 
     url: str
@@ -47,6 +50,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     patience_s: float = 10.0
     strict: bool = False
+    debug: bool = False
 
 
 def parse_listen(text: str) -> tuple[str, int]:

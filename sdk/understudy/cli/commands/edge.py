@@ -26,8 +26,23 @@ Strict = Annotated[
 ]
 
 
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Resonate protocol, for test suites only: without a broker, everything in memory, "
+        "with the debug operations.",
+    ),
+]
+
+
 @app.command()
-def edge(listen: Listen = "127.0.0.1:8001", url: Url = None, strict: Strict = False) -> int:
+def edge(
+    listen: Listen = "127.0.0.1:8001",
+    url: Url = None,
+    strict: Strict = False,
+    debug: Debug = False,
+) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -65,5 +80,5 @@ def edge(listen: Listen = "127.0.0.1:8001", url: Url = None, strict: Strict = Fa
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     host, port = parse_listen(listen)
-    settings = EdgeSettings(broker_address(url), host, port, strict=strict)
+    settings = EdgeSettings(broker_address(url), host, port, strict=strict, debug=debug)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))

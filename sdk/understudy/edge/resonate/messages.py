@@ -20,13 +20,23 @@ def execute_event(id_: str, version: int, server_url: str) -> bytes:
     >>> execute_event("a", 0, "http://x")[:22]
     b'data: {"kind":"execute'
     """
-    task = {"id": id_, "version": version}
-    return event({"kind": "execute", "head": {"serverUrl": server_url}, "data": {"task": task}})
+    return event(execute_json(id_, version, server_url))
 
 
 def unblock_event(promise: PromiseRecord) -> bytes:
     """Return the settlement of a promise."""
-    return event({"kind": "unblock", "head": {}, "data": {"promise": promise_json(promise)}})
+    return event(unblock_json(promise))
+
+
+def execute_json(id_: str, version: int, server_url: str) -> dict[str, Any]:
+    """Return the message that offers a task."""
+    task = {"id": id_, "version": version}
+    return {"kind": "execute", "head": {"serverUrl": server_url}, "data": {"task": task}}
+
+
+def unblock_json(promise: PromiseRecord) -> dict[str, Any]:
+    """Return the message that tells a settlement."""
+    return {"kind": "unblock", "head": {}, "data": {"promise": promise_json(promise)}}
 
 
 def event(message: dict[str, Any]) -> bytes:

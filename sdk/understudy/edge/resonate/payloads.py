@@ -40,7 +40,7 @@ _decode_json: Final = msgspec.json.Decoder().decode
 _codec: Final = Codec(pickle=False)
 
 
-class ValueIn(msgspec.Struct):
+class ValueIn(msgspec.Struct, frozen=True):
     """A param or a value, as it comes."""
 
     headers: dict[str, str] | None = None

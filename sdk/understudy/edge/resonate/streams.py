@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from understudy_store.addresses import parse_target
+from understudy_store.addresses import Target, parse_target
 from understudy_store.records import PromiseRecord
 
 #: messages that may wait for one stream; each offer is small, and clients take them in at once
@@ -133,15 +133,27 @@ class Streams:
         streams = self._groups.get(group, {}).get(name)
         return streams is not None and streams[0].put(Message(id_, version, None, None))
 
+    def offer(self, target: Target, id_: str, version: int) -> bool:
+        """Offer a task to any listener that an address means; return whether there is one."""
+        streams = self._meant(target)
+        return streams is not None and streams[0].put(Message(id_, version, None, None))
+
     def unblock(self, address: str, promise: PromiseRecord, acknowledge: Acknowledge) -> bool:
         """Send a settlement to a listener that an address means; return whether there is one."""
-        target = parse_target(address)
+        streams = self._meant(parse_target(address))
+        if streams is None:
+            return False
+        return streams[0].put(Message(promise.id, 0, promise, acknowledge))
+
+    def _meant(self, target: Target) -> list[Listener] | None:
+        """Return the streams of the name that an address means; None if there is none."""
         names = self._groups.get(target.group)
         if not names:
-            return False
+            return None
         streams = None if target.node is None else names.get(target.node)
-        if streams is None:
-            if target.cast == "uni":
-                return False
-            streams = next(iter(names.values()))
-        return streams[0].put(Message(promise.id, 0, promise, acknowledge))
+        if streams is None and target.cast == "any":
+            # The next one has its turn the next time.
+            name, streams = next(iter(names.items()))
+            del names[name]
+            names[name] = streams
+        return streams
