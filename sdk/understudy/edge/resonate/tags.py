@@ -39,7 +39,7 @@ SCHEDULE: Final = "resonate:schedule"
 
 _THEIRS: Final = "resonate:"
 _OURS: Final = "understudy:"
-#: on promises that came through an edge without any tag of the protocol, but need one of ours
+#: on promises that came through an edge, and whose tags do not show it
 _MARK: Final = "understudy:protocol"
 _RESONATE: Final = "resonate"
 
@@ -78,8 +78,6 @@ def stored_tags(
     branch, parent = given.get(BRANCH), given.get(PARENT)
     if task_id is not None:
         ours[TAG_BRANCH] = task_id
-        if not any(tag.startswith(_THEIRS) for tag in given):
-            ours[_MARK] = _RESONATE
     elif branch and branch != id_:
         ours[TAG_BRANCH] = branch
     elif parent and parent != id_:
@@ -89,6 +87,9 @@ def stored_tags(
     origin = given.get(ORIGIN)
     if origin and origin != id_:
         ours[TAG_ORIGIN] = origin
+    # One that has nothing but our mark for external ones is shown alike, wherever it is from.
+    if (given or task_id is not None) and not any(tag.startswith(_THEIRS) for tag in given):
+        ours[_MARK] = _RESONATE
     return {**given, **ours}
 
 
