@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from understudy.cli.call_graph import Line, Node, Omitted, attempts, status
+from understudy.cli.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
 from understudy.cli.json_data import compact, decoded
 from understudy.cli.records import failure, failure_reason, node_of
 from understudy.cli.times import duration
@@ -109,7 +109,7 @@ def progress_line(node: Node, around: Surroundings) -> str:
     """Describe a node without its times, so that the text changes only when its status does."""
     holder = holder_of(node, around)
     text = status(node, around.tasks.get(node.id), around.nodes_of, 0)
-    text = text.partition(", due in")[0] + (f" on {holder}" if holder else "")
+    text = text.partition(HANDED_OUT_IN)[0] + (f" on {holder}" if holder else "")
     trouble = _trouble(node, around.tasks.get(node.id), around)
     return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli.options import Url
+from understudy.edge.address import DEFAULT_LISTEN
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -38,7 +39,7 @@ Debug = Annotated[
 
 @app.command()
 def edge(
-    listen: Listen = "127.0.0.1:8001",
+    listen: Listen = DEFAULT_LISTEN,
     url: Url = None,
     strict: Strict = False,
     debug: Debug = False,
@@ -62,23 +63,18 @@ def edge(
       1  it could not listen, or a broker has refused it
       2  wrong usage
     """
-    from understudy.cli.errors import CliError
+    from understudy.cli.edge_keeper import check_installed
     from understudy.client.address import broker_address
+    from understudy.edge.address import parse_listen
     from understudy_actors.processes.lifeline import watch_lifeline
     from understudy_broker.output import protect_output
 
-    try:
-        from understudy.edge.process import run_edge
-        from understudy.edge.settings import EdgeSettings, parse_listen
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "hypercorn"):
-            raise
-        raise CliError(
-            f"an edge needs {error.name}, which is not installed: pip install 'understudy[http]'"
-        ) from None
+    host, port = parse_listen(listen)
+    check_installed()
+    from understudy.edge.process import run_edge
+    from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    host, port = parse_listen(listen)
     settings = EdgeSettings(broker_address(url), host, port, strict=strict, debug=debug)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))

@@ -25,6 +25,9 @@ from understudy_store.commands import Reply, StoreCommand
 
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+#: of the older protocol
+_OLD_PATHS: Final = ("/promises", "/tasks", "/schedules")
+_GONE: Final = b'{"error":"this path is of an older protocol; an edge serves that with --legacy"}'
 _LOG: Final = logging.getLogger("understudy.edge")
 
 #: returns kind and correlation id of a request, and its answer
@@ -122,6 +125,9 @@ class ResonateApp:
                 return
             if path.startswith("/poll/") and method == "GET":
                 await self._poll(scope, receive, send)
+                return
+            if path.startswith(_OLD_PATHS):
+                await _send_json(send, 410, _GONE)
                 return
         await self._rest(scope, receive, send)
 
