@@ -18,8 +18,32 @@ Listen = Annotated[
 ]
 
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Resonate protocol: also refuse what only the newest of its own servers refuses.",
+    ),
+]
+
+
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Resonate protocol, for test suites only: without a broker, everything in memory, "
+        "with the debug operations.",
+    ),
+]
+
+
 @app.command()
-def edge(listen: Listen = DEFAULT_LISTEN, url: Url = None) -> int:
+def edge(
+    listen: Listen = DEFAULT_LISTEN,
+    url: Url = None,
+    strict: Strict = False,
+    debug: Debug = False,
+) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -52,5 +76,5 @@ def edge(listen: Listen = DEFAULT_LISTEN, url: Url = None) -> int:
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = EdgeSettings(broker_address(url), host, port)
+    settings = EdgeSettings(broker_address(url), host, port, strict=strict, debug=debug)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
