@@ -1,0 +1,235 @@
+"""``understudy source``: feed calls from a queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from understudy.cli.options import Url
+from understudy.options import PRIORITY_MAX
+
+if TYPE_CHECKING:
+    from understudy.sources.port import Source
+    from understudy.sources.process import SourceSettings
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+
+#: the environment variable for the server, which may hold a password
+SERVER_VARIABLE: Final = "UNDERSTUDY_SOURCE_SERVER"
+
+Call = Annotated[
+    str, typer.Option(metavar="GROUP/FUNCTION", help="The function that each message calls.")
+]
+Version = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="The function's version. [default: the highest]"),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="The deadline of each call, from the moment its message is taken: 90 (seconds), "
+        "10m, 2h. [default: 30d]",
+    ),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=-PRIORITY_MAX,
+        max=PRIORITY_MAX,
+        help="Queued calls of a higher priority start first. [default: 0]",
+    ),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="NAME=TEXT", help="A tag of each call. May be repeated."),
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME",
+        help="A header of the message that becomes a tag of its call. May be repeated.",
+    ),
+]
+InFlight = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=16_384,
+        help="The most messages that are taken and not acknowledged.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the progress as lines of JSON, for programs.")
+]
+
+
+@app.callback()
+def source() -> None:
+    """Feed calls from a queue: each message becomes a call.
+
+    The body of a message is JSON: an array has the positional arguments, an object the arguments by
+    name. The id of the call is made of the message's position, so a message that the queue delivers
+    again is the same call. A message is acknowledged once its call is stored.
+
+    A message that becomes no call (no JSON, too large, an id that is none) does not stop the
+    others: a promise is created and rejected under its id, with what is wrong, and the message is
+    acknowledged. To list those: understudy promises search --state rejected --tag source=KIND:NAME
+
+    Any number of sources may run for one queue. SIGTERM, SIGINT or SIGHUP ends one in order: what
+    is stored is acknowledged, and nothing else. Without a broker, or without the queue, it waits.
+
+    \b
+    Examples:
+      understudy source rabbitmq --queue orders --call shop/checkout
+      understudy source redis --stream orders --call shop/checkout --header tenant
+    """
+
+
+@app.command()
+def rabbitmq(
+    queue: Annotated[
+        str, typer.Option("--queue", "--topic", metavar="NAME", help="The queue. It must exist.")
+    ],
+    call: Call,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar=SERVER_VARIABLE,
+            show_default=False,
+            help="The server. [default: amqp://guest:guest@127.0.0.1:5672/%2F]",
+        ),
+    ] = "amqp://guest:guest@127.0.0.1:5672/%2F",
+    id: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="The ids. [default: {message_id}]")
+    ] = None,
+    header: Headers = None,
+    timeout: Timeout = None,
+    version: Version = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    in_flight: InFlight = 2048,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Feed calls from a queue of RabbitMQ. Needs the extra [rabbitmq].
+
+    RabbitMQ gives messages no position, so the id is the message id that the sender has set. A
+    message without one is rejected as poison, unless --id has a field that every message has.
+
+    \b
+    Fields of --id:
+      {message_id}          the message id that the sender has set
+      {message_id_or_hash}  the same, and a hash of the content of messages without one
+      {hash}                a hash of the content: equal messages are one call
+      {routing_key}, {topic}  the routing key, and the name of the queue
+
+    \b
+    Examples:
+      understudy source rabbitmq --queue orders --call shop/checkout
+      understudy source rabbitmq --queue mail --call mail/send --id 'mail-{message_id_or_hash}'
+
+    \b
+    Exit codes:
+      0  stopped in order
+      1  a broker has refused the source
+      2  wrong usage
+    """
+
+    def make(module: Any) -> Source:
+        made: Source = module.RabbitQueue(server, queue, in_flight)
+        return made
+
+    given = _Given(
+        queue, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
+    )
+    return _run("rabbitmq", make, given)
+
+
+#: by queue: the module that its library installs
+_LIBRARIES: Final = {
+    "kafka": "confluent_kafka",
+    "nats": "nats",
+    "rabbitmq": "pika",
+    "redis": "redis",
+    "sqs": "boto3",
+}
+
+
+class _Given(NamedTuple):
+    """The options that the commands of all queues have; see their help."""
+
+    name: str
+    call: str
+    id: str | None
+    header: list[str] | None
+    timeout: str | None
+    version: int | None
+    priority: int | None
+    tag: list[str] | None
+    in_flight: int
+    as_json: bool
+    url: str | None
+
+
+def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
+    """Run a source.
+
+    Parameters
+    ----------
+    make
+        Makes the queue with its module.
+    """
+    from understudy.cli.errors import CliError
+    from understudy.sources.process import run_source
+    from understudy_actors.processes.lifeline import watch_lifeline
+    from understudy_broker.output import protect_output
+
+    try:
+        module = import_module(f"understudy.sources.queues.{kind}")
+    except ModuleNotFoundError as error:
+        if error.name != _LIBRARIES[kind]:
+            raise
+        raise CliError(
+            f"source {kind} needs {error.name}, which is not installed: "
+            f"pip install 'understudy[{kind}]'"
+        ) from None
+    protect_output()
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = _settings(given)
+    return run_source(
+        module.KIND, make(module), settings, lambda stop: watch_lifeline(stop, on_stop=stop)
+    )
+
+
+def _settings(given: _Given) -> SourceSettings:
+    """Check the options, and return the settings that they give."""
+    from understudy.cli.options import parse_pairs
+    from understudy.cli.times import parse_seconds
+    from understudy.options import Options
+    from understudy.sources.process import SourceSettings
+
+    options = Options().merge(
+        timeout=parse_seconds(given.timeout, "--timeout"),
+        version=given.version,
+        priority=given.priority,
+        tags=parse_pairs(given.tag, "--tag"),
+    )
+    return SourceSettings(
+        call=given.call,
+        name=given.name,
+        id=given.id,
+        url=given.url,
+        options=options,
+        headers=given.header or (),
+        in_flight=given.in_flight,
+        as_json=given.as_json,
+    )
