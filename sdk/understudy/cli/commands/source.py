@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import platform
+import secrets
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -21,8 +23,18 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=T
 #: the environment variable for the server, which may hold a password
 SERVER_VARIABLE: Final = "UNDERSTUDY_SOURCE_SERVER"
 
+#: servers on this machine, as they are installed
+RABBITMQ_SERVER: Final = "amqp://guest:guest@127.0.0.1:5672/%2F"
+REDIS_SERVER: Final = "redis://127.0.0.1:6379/0"
+#: the consumer group of all sources, unless the user names another one
+GROUP: Final = "understudy"
+
 Call = Annotated[
     str, typer.Option(metavar="GROUP/FUNCTION", help="The function that each message calls.")
+]
+Group = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="The consumer group, whose members share the messages."),
 ]
 Version = Annotated[
     int | None,
@@ -105,9 +117,10 @@ def rabbitmq(
             metavar="URL",
             envvar=SERVER_VARIABLE,
             show_default=False,
-            help="The server. [default: amqp://guest:guest@127.0.0.1:5672/%2F]",
+            show_envvar=False,
+            help=f"The server. [default: {SERVER_VARIABLE}, else {RABBITMQ_SERVER}]",
         ),
-    ] = "amqp://guest:guest@127.0.0.1:5672/%2F",
+    ] = RABBITMQ_SERVER,
     id: Annotated[
         str | None, typer.Option(metavar="TEMPLATE", help="The ids. [default: {message_id}]")
     ] = None,
@@ -152,6 +165,99 @@ def rabbitmq(
         queue, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
     )
     return _run("rabbitmq", make, given)
+
+
+@app.command()
+def redis(
+    stream: Annotated[
+        str,
+        typer.Option(
+            "--stream", "--topic", metavar="KEY", help="The stream. Made if it does not exist."
+        ),
+    ],
+    call: Call,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar=SERVER_VARIABLE,
+            show_default=False,
+            show_envvar=False,
+            help=f"The server. [default: {SERVER_VARIABLE}, else {REDIS_SERVER}]",
+        ),
+    ] = REDIS_SERVER,
+    group: Group = GROUP,
+    consumer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The name in the group, unique among its consumers. [default: a new one]",
+        ),
+    ] = None,
+    field: Annotated[
+        str, typer.Option(metavar="NAME", help="The field that holds the body.")
+    ] = "body",
+    claim: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Take over entries that a consumer has not touched for so long."
+        ),
+    ] = "60s",
+    id: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="The ids. [default: {topic}-{entry}]"),
+    ] = None,
+    header: Headers = None,
+    timeout: Timeout = None,
+    version: Version = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    in_flight: InFlight = 2048,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Feed calls from a stream of Redis. Needs the extra [redis].
+
+    The entries are read by a consumer group, so several sources share them. Entries of a source
+    that died are taken over by another one after --claim. The body is one field of the entry; the
+    other fields are headers.
+
+    \b
+    Fields of --id:
+      {entry}  the id of the entry
+      {hash}   a hash of the body: equal messages are one call
+      {topic}  the key of the stream
+
+    \b
+    Examples:
+      understudy source redis --stream orders --call shop/checkout
+      understudy source redis --stream orders --call shop/checkout --field json --header tenant
+
+    \b
+    Exit codes:
+      0  stopped in order
+      1  a broker has refused the source
+      2  wrong usage
+    """
+    from understudy.cli.times import parse_seconds
+
+    claim_s = parse_seconds(claim, "--claim") or 60.0
+
+    def make(module: Any) -> Source:
+        made: Source = module.RedisStream(
+            server, stream, group, consumer or _fresh_name(), field=field, claim_s=claim_s
+        )
+        return made
+
+    given = _Given(
+        stream, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
+    )
+    return _run("redis", make, given)
+
+
+def _fresh_name() -> str:
+    """Make up a name that no other process has."""
+    return f"{platform.node()}-{secrets.token_hex(4)}"
 
 
 #: by queue: the module that its library installs

@@ -24,8 +24,6 @@ from pika.exceptions import AMQPError
 from understudy.errors import ConfigurationError
 from understudy.sources.port import Message, QueueKind, SourceAwayError
 
-DEFAULT_SERVER: Final = "amqp://guest:guest@127.0.0.1:5672/%2F"
-
 KIND: Final = QueueKind(
     "rabbitmq",
     {
