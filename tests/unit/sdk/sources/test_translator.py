@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +53,7 @@ def test_no_body_raises(body: bytes) -> None:
 
 
 def test_arguments_that_cannot_be_encoded_are_poison() -> None:
-    def make(*args: Any) -> PromiseCreate:
+    def make(id: str, args: object, kwargs: object, tags: object) -> PromiseCreate:
         raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
 
     made = Translator(IdTemplate(KIND.default_id, KIND), make).translate(message(1))
