@@ -25,6 +25,7 @@ SERVER_VARIABLE: Final = "UNDERSTUDY_SOURCE_SERVER"
 
 #: servers on this machine, as they are installed
 RABBITMQ_SERVER: Final = "amqp://guest:guest@127.0.0.1:5672/%2F"
+NATS_SERVER: Final = "nats://127.0.0.1:4222"
 REDIS_SERVER: Final = "redis://127.0.0.1:6379/0"
 #: the consumer group of all sources, unless the user names another one
 GROUP: Final = "understudy"
@@ -253,6 +254,92 @@ def redis(
         stream, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
     )
     return _run("redis", make, given)
+
+
+@app.command()
+def nats(
+    stream: Annotated[
+        str,
+        typer.Option("--stream", "--topic", metavar="NAME", help="The stream. It must exist."),
+    ],
+    call: Call,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar=SERVER_VARIABLE,
+            show_default=False,
+            show_envvar=False,
+            help="The server, or several with commas between them. "
+            f"[default: {SERVER_VARIABLE}, else {NATS_SERVER}]",
+        ),
+    ] = NATS_SERVER,
+    group: Group = GROUP,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUBJECT",
+            help="Only messages of this subject, if the consumer is made now. [default: all]",
+        ),
+    ] = None,
+    ack_wait: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Messages of a dead source are delivered again after this time, if the consumer "
+            "is made now.",
+        ),
+    ] = "30s",
+    id: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="The ids. [default: {topic}-{sequence}]"),
+    ] = None,
+    header: Headers = None,
+    timeout: Timeout = None,
+    version: Version = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    in_flight: InFlight = 2048,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Feed calls from a stream of NATS JetStream. Needs the extra [nats].
+
+    The messages are read by a durable pull consumer, named by --group, which several sources share.
+    It is made if it does not exist, and begins with the oldest message of the stream.
+
+    \b
+    Fields of --id:
+      {sequence}    the number of the message in its stream
+      {message_id}  the header Nats-Msg-Id, if the sender has set it
+      {hash}        a hash of the content: equal messages are one call
+      {subject}, {topic}  the subject of the message, and the name of the stream
+
+    \b
+    Examples:
+      understudy source nats --stream orders --call shop/checkout
+      understudy source nats --stream orders --subject 'orders.eu.>' --group eu --call shop/checkout
+
+    \b
+    Exit codes:
+      0  stopped in order
+      1  a broker has refused the source
+      2  wrong usage
+    """
+    from understudy.cli.times import parse_seconds
+
+    ack_wait_s = parse_seconds(ack_wait, "--ack-wait") or 30.0
+
+    def make(module: Any) -> Source:
+        made: Source = module.NatsStream(
+            server, stream, group, subject=subject, ack_wait_s=ack_wait_s
+        )
+        return made
+
+    given = _Given(
+        stream, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
+    )
+    return _run("nats", make, given)
 
 
 def _fresh_name() -> str:
