@@ -7,6 +7,7 @@ import platform
 import secrets
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
@@ -25,6 +26,7 @@ SERVER_VARIABLE: Final = "UNDERSTUDY_SOURCE_SERVER"
 
 #: servers on this machine, as they are installed
 RABBITMQ_SERVER: Final = "amqp://guest:guest@127.0.0.1:5672/%2F"
+KAFKA_SERVER: Final = "127.0.0.1:9092"
 NATS_SERVER: Final = "nats://127.0.0.1:4222"
 REDIS_SERVER: Final = "redis://127.0.0.1:6379/0"
 #: the consumer group of all sources, unless the user names another one
@@ -340,6 +342,90 @@ def nats(
         stream, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
     )
     return _run("nats", make, given)
+
+
+@app.command()
+def kafka(
+    topic: Annotated[str, typer.Option(metavar="NAME", help="The topic. It must exist.")],
+    call: Call,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar=SERVER_VARIABLE,
+            show_default=False,
+            show_envvar=False,
+            help="A server, or several with commas between them. "
+            f"[default: {SERVER_VARIABLE}, else {KAFKA_SERVER}]",
+        ),
+    ] = KAFKA_SERVER,
+    group: Group = GROUP,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEXT",
+            help="A setting of the library, as librdkafka names them: security.protocol=SSL. May "
+            "be repeated.",
+        ),
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file with such settings, one a line, for those that are secret.",
+        ),
+    ] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="The ids. [default: {topic}-{partition}-{offset}]"),
+    ] = None,
+    header: Headers = None,
+    timeout: Timeout = None,
+    version: Version = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    in_flight: InFlight = 2048,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Feed calls from a topic of Kafka. Needs the extra [kafka].
+
+    The sources of a topic are members of one consumer group and share its partitions. Offsets are
+    committed once the calls are stored. A new group begins with the oldest message, unless
+    --setting auto.offset.reset=latest.
+
+    \b
+    Fields of --id:
+      {partition}, {offset}  the position of the message
+      {key}                  the key of the message, if it is text
+      {hash}                 a hash of the content: equal messages are one call
+      {topic}                the name of the topic
+
+    \b
+    Examples:
+      understudy source kafka --topic orders --call shop/checkout
+      understudy source kafka --topic orders --call shop/checkout --settings kafka.properties
+
+    \b
+    Exit codes:
+      0  stopped in order
+      1  a broker has refused the source
+      2  wrong usage
+    """
+    from understudy.cli.options import parse_pairs
+
+    lines = [] if settings is None else settings.read_text(encoding="utf-8").splitlines()
+    kept = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    pairs = {**parse_pairs(kept, "--settings"), **parse_pairs(setting, "--setting")}
+
+    def make(module: Any) -> Source:
+        made: Source = module.KafkaTopic(server, topic, group, pairs)
+        return made
+
+    given = _Given(
+        topic, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
+    )
+    return _run("kafka", make, given)
 
 
 def _fresh_name() -> str:
