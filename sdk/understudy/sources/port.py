@@ -69,6 +69,11 @@ class Source(Protocol):
     """
 
     @property
+    def kind(self) -> QueueKind:
+        """The facts about this kind of queue."""
+        ...
+
+    @property
     def place(self) -> str:
         """The queue's name and address for people, without a password."""
         ...

@@ -18,7 +18,7 @@ from understudy.runtime import Runtime
 from understudy.sources.commands import Commands
 from understudy.sources.feed import Feed
 from understudy.sources.filing import TAG_SOURCE, Answer, Command
-from understudy.sources.port import QueueKind, Source
+from understudy.sources.port import Source
 from understudy.sources.report import Figures, Report
 from understudy.sources.template import IdTemplate
 from understudy.sources.translator import Translator
@@ -92,7 +92,6 @@ class BrokerStore:
 
 
 def run_source(
-    kind: QueueKind,
     source: Source,
     settings: SourceSettings,
     watch: WatchSupervisor | None = None,
@@ -110,6 +109,7 @@ def run_source(
     ------
     ConfigurationError, UnderstudyError
     """
+    kind = source.kind
     group, function = parse_call(settings.call)
     template = IdTemplate(settings.id or kind.default_id, kind)
     place = f"{kind.name}:{settings.name}"

@@ -15,13 +15,15 @@ import pytest
 from tests.integration.sources.world import PATIENCE_S, Queue, World, orders
 from tests.support import eventually
 
-MANY = 3000
 #: orders that are performed before something is killed
 SOME = 150
 
 
 class SourceContract:
     """Tests that hold for each kind of queue. A subclass has the fixture `queue`."""
+
+    #: messages where something is killed in the middle; fewer where the server itself is slow
+    many = 3000
 
     @pytest.fixture
     def world(
@@ -70,7 +72,7 @@ class SourceContract:
         assert len(world.calls()) == 40
 
     def test_a_killed_source_is_succeeded_by_another(self, world: World) -> None:
-        world.queue.publish(orders(0, MANY))
+        world.queue.publish(orders(0, self.many))
         first = world.start_source("--in-flight", "500")
         world.wait_performed(SOME)
         world.kill(first)
@@ -78,25 +80,25 @@ class SourceContract:
         world.wait_performed(len(set(world.performed)) + SOME)
         world.kill(second)
         world.start_source()
-        self.check_all(world, MANY)
+        self.check_all(world, self.many)
 
     def test_two_sources_share_a_queue_and_one_dies(self, world: World) -> None:
         first = world.start_source()
         world.start_source()
-        world.queue.publish(orders(0, MANY // 2))
+        world.queue.publish(orders(0, self.many // 2))
         world.wait_performed(SOME)
         world.kill(first)
-        world.queue.publish(orders(MANY // 2, MANY // 2))
-        self.check_all(world, MANY)
+        world.queue.publish(orders(self.many // 2, self.many // 2))
+        self.check_all(world, self.many)
 
     def test_a_killed_broker_is_waited_for(self, world: World) -> None:
-        world.queue.publish(orders(0, MANY))
+        world.queue.publish(orders(0, self.many))
         source = world.start_source("--in-flight", "500")
         world.wait_performed(SOME)
         world.kill(world.broker)
         source.wait_for("no broker answers")
         world.start_broker()
-        self.check_all(world, MANY)
+        self.check_all(world, self.many)
 
     def test_a_source_may_start_before_its_broker(self, world: World) -> None:
         world.kill(world.broker)
@@ -108,7 +110,7 @@ class SourceContract:
         self.check_all(world, 10)
 
     def test_a_killed_queue_is_waited_for(self, world: World) -> None:
-        world.queue.publish(orders(0, MANY))
+        world.queue.publish(orders(0, self.many))
         source = world.start_source("--in-flight", "500")
         world.wait_performed(SOME)
         world.queue.kill()
@@ -117,14 +119,14 @@ class SourceContract:
         finally:
             world.queue.start()
         source.wait_for("is back")
-        self.check_all(world, MANY)
+        self.check_all(world, self.many)
 
     def test_a_stop_acknowledges_what_is_stored_and_nothing_else(self, world: World) -> None:
-        world.queue.publish(orders(0, MANY))
+        world.queue.publish(orders(0, self.many))
         source = world.start_source("--in-flight", "200")
         world.wait_performed(SOME)
         assert source.stop(signal.SIGTERM) == 0
         assert "stopped: " in source.output
-        eventually(lambda: world.queue.waiting() + len(world.calls()) == MANY, PATIENCE_S)
+        eventually(lambda: world.queue.waiting() + len(world.calls()) == self.many, PATIENCE_S)
         world.start_source()
-        self.check_all(world, MANY)
+        self.check_all(world, self.many)

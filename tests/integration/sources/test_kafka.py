@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from tests.integration.sources.contract import MANY, SOME, SourceContract
+from tests.integration.sources.contract import SOME, SourceContract
 from tests.integration.sources.world import World, orders
 from tests.services.fixture import running
 from tests.services.kafka import KafkaServer
@@ -114,19 +114,19 @@ class TestKafka(SourceContract):
     def test_partitions_move_to_members_that_join_and_back(
         self, world: World, queue: KafkaQueue
     ) -> None:
-        queue.publish(orders(0, MANY))
+        queue.publish(orders(0, self.many))
         first = world.start_source("--in-flight", "200")
         world.wait_performed(SOME)
         second = world.start_source("--in-flight", "200")
         third = world.start_source()
-        queue.publish(orders(MANY, 300))
-        world.wait_performed(MANY)
+        queue.publish(orders(self.many, 300))
+        world.wait_performed(self.many)
         assert second.stop() == 0
-        queue.publish(orders(MANY + 300, 300))
-        world.wait_performed(MANY + 300)
+        queue.publish(orders(self.many + 300, 300))
+        world.wait_performed(self.many + 300)
         world.kill(third)
-        queue.publish(orders(MANY + 600, 300))
-        self.check_all(world, MANY + 900)
+        queue.publish(orders(self.many + 600, 300))
+        self.check_all(world, self.many + 900)
         assert "is away" not in first.output
 
     def test_commits_are_made_while_messages_come(self, world: World, queue: KafkaQueue) -> None:

@@ -428,6 +428,93 @@ def kafka(
     return _run("kafka", make, given)
 
 
+@app.command()
+def sqs(
+    queue: Annotated[
+        str, typer.Option("--queue", "--topic", metavar="NAME", help="The queue. It must exist.")
+    ],
+    call: Call,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar=SERVER_VARIABLE,
+            show_default=False,
+            show_envvar=False,
+            help=f"The server. [default: {SERVER_VARIABLE}, else that of the region]",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The region. [default: AWS_DEFAULT_REGION]"),
+    ] = None,
+    visibility: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Messages of a dead source are delivered again after this time. "
+            "[default: as the queue has it]",
+        ),
+    ] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="The ids. [default: {topic}-{message_id}; of a FIFO queue {topic}-{dedup_id}]",
+        ),
+    ] = None,
+    header: Headers = None,
+    timeout: Timeout = None,
+    version: Version = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    in_flight: InFlight = 2048,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Feed calls from a queue of Amazon SQS, or a server like it. Needs the extra [sqs].
+
+    Keys and region come from where boto3 finds them: AWS_ACCESS_KEY_ID, ~/.aws, the machine's role.
+    Message attributes that are text are headers.
+
+    \b
+    Fields of --id:
+      {message_id}  the id that SQS has given the message
+      {dedup_id}    the deduplication id (FIFO queues)
+      {group_id}    the message group (FIFO queues)
+      {hash}        a hash of the content: equal messages are one call
+      {topic}       the name of the queue
+
+    \b
+    Examples:
+      understudy source sqs --queue orders --region eu-central-1 --call shop/checkout
+      understudy source sqs --queue orders.fifo --call shop/checkout --id 'order-{dedup_id}'
+
+    \b
+    Exit codes:
+      0  stopped in order
+      1  a broker has refused the source
+      2  wrong usage
+    """
+    from understudy.cli.times import parse_seconds
+
+    visibility_s = parse_seconds(visibility, "--visibility")
+
+    def make(module: Any) -> Source:
+        made: Source = module.SqsQueue(
+            server,
+            queue,
+            region=region,
+            visibility_s=None if visibility_s is None else max(1, round(visibility_s)),
+        )
+        return made
+
+    given = _Given(
+        queue, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
+    )
+    return _run("sqs", make, given)
+
+
 def _fresh_name() -> str:
     """Make up a name that no other process has."""
     return f"{platform.node()}-{secrets.token_hex(4)}"
@@ -484,9 +571,7 @@ def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings(given)
-    return run_source(
-        module.KIND, make(module), settings, lambda stop: watch_lifeline(stop, on_stop=stop)
-    )
+    return run_source(make(module), settings, lambda stop: watch_lifeline(stop, on_stop=stop))
 
 
 def _settings(given: _Given) -> SourceSettings:

@@ -70,6 +70,8 @@ class KafkaTopic:
         A setting that the library does not know, or that is not the user's to make.
     """
 
+    kind: QueueKind = KIND
+
     def __init__(
         self,
         servers: str,

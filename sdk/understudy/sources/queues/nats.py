@@ -73,6 +73,8 @@ class NatsStream:
         `servers` are no such URLs.
     """
 
+    kind: QueueKind = KIND
+
     def __init__(
         self,
         servers: str,

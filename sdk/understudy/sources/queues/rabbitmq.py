@@ -62,6 +62,8 @@ class RabbitQueue:
         `server` is no such URL.
     """
 
+    kind: QueueKind = KIND
+
     def __init__(self, server: str, queue: str, prefetch: int) -> None:
         try:
             self._parameters = pika.URLParameters(server)

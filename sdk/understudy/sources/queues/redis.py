@@ -57,6 +57,8 @@ class RedisStream:
         `server` is no such URL.
     """
 
+    kind: QueueKind = KIND
+
     def __init__(
         self,
         server: str,

@@ -111,6 +111,7 @@ class FakeQueue:
     What was polled and not acknowledged is delivered again after the queue was away.
     """
 
+    kind = KIND
     place = "list t"
 
     def __init__(self, partitions: Sequence[Sequence[Message]]) -> None:
