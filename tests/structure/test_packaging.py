@@ -10,7 +10,7 @@ import pytest
 
 PACKAGES = ("understudy_store", "understudy_broker", "understudy_actors", "understudy")
 
-#: What only a broker, an HTTP edge, a source or the command line needs: a client must not pay for it.
+#: What only a broker, an edge, a source or the command line needs: a client must not pay for it.
 HEAVY = (
     *(
         "alembic",

@@ -6,18 +6,18 @@ import logging
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
 from understudy.client.session import ConnectionPort
 from understudy.errors import BrokerUnavailableError, ConfigurationError
-from understudy.options import Options
+from understudy.options import RESERVED, Options
 from understudy.runtime import Runtime
 from understudy.sources.commands import Commands
 from understudy.sources.feed import Feed
-from understudy.sources.filing import TAG_SOURCE, Answer, Command
+from understudy.sources.filing import TAG_CONTENT, TAG_POISON, TAG_SOURCE, Answer, Command
 from understudy.sources.port import Source
 from understudy.sources.report import Figures, Report
 from understudy.sources.template import IdTemplate
@@ -28,6 +28,8 @@ from understudy_store.addresses import check_name, poll
 from understudy_store.limits import MIB, Limits
 from understudy_store.machine.validation import Refusal, check_tags
 
+#: the group in which sources introduce themselves
+GROUP: Final = "understudy-source"
 #: messages under way unless the user says otherwise, and the most of them
 IN_FLIGHT: Final = 2048
 IN_FLIGHT_MAX: Final = 16_384
@@ -39,6 +41,9 @@ _LOOK_S: Final = 0.25
 _STOP_S: Final = 2.0
 #: A body of JSON has at most about so many times the bytes of the arguments that travel.
 _JSON_EXCESS: Final = 4
+
+#: the tags of sources
+_OWN_TAGS: Final = frozenset({TAG_SOURCE, TAG_POISON, TAG_CONTENT})
 
 #: Given a function that stops the source, watches for the supervisor's wish that it stops.
 WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], object]
@@ -114,6 +119,7 @@ def run_source(
     template = IdTemplate(settings.id or kind.default_id, kind)
     place = f"{kind.name}:{settings.name}"
     tags = {TAG_SOURCE: place}
+    _check_names([*(settings.options.tags or {}), *settings.headers])
     _check_tags({**tags, **(settings.options.tags or {})})
     runtime = Runtime(
         group=GROUP,
@@ -155,10 +161,6 @@ def run_source(
     return 0
 
 
-#: the group in which sources introduce themselves
-GROUP: Final = "understudy-source"
-
-
 def parse_call(text: str) -> tuple[str, str]:
     """Return group and function of ``group/function``.
 
@@ -177,6 +179,13 @@ def parse_call(text: str) -> tuple[str, str]:
             f"{text!r} names no function: write GROUP/FUNCTION, as in shop/checkout"
         )
     return check_name(group, "group"), function
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse tags that would be taken for those of a source, or of the store."""
+    for name in names:
+        if name in _OWN_TAGS or name.startswith(RESERVED):
+            raise ConfigurationError(f"{name!r} is a tag that only understudy itself may set")
 
 
 def _check_tags(tags: Mapping[str, str]) -> None:

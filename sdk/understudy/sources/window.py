@@ -9,6 +9,8 @@ from understudy.sources.port import Message
 
 #: counted for a message besides its body, so that many empty ones are bounded by bytes as well
 _OVERHEAD_BYTES = 512
+#: messages that count as lately
+_LATELY = 8
 
 
 class Entry:
@@ -40,7 +42,8 @@ class Window:
     Parameters
     ----------
     count_max, bytes_max
-        The most messages, and the most bytes of them. The last message may exceed the bytes.
+        The most messages, and about the most bytes of them: how large those are that come next is
+        known only when they are there.
     """
 
     def __init__(self, count_max: int, bytes_max: int) -> None:
@@ -51,13 +54,18 @@ class Window:
         self._ready: dict[Hashable, None] = {}
         self.count = 0
         self.bytes = 0
+        #: bytes of a message as they came lately, from which the room is estimated
+        self._usual_bytes = float(_OVERHEAD_BYTES)
         #: messages that are not filed yet
         self.unfiled = 0
 
     @property
     def room(self) -> int:
         """The number of messages that may be added."""
-        return 0 if self.bytes >= self._bytes_max else max(0, self._count_max - self.count)
+        if self.bytes >= self._bytes_max:
+            return 0
+        by_bytes = max(1, int((self._bytes_max - self.bytes) / self._usual_bytes))
+        return min(by_bytes, max(0, self._count_max - self.count))
 
     def add(self, message: Message) -> Entry:
         """Take a message in, after the others of its partition."""
@@ -66,6 +74,7 @@ class Window:
         self.count += 1
         self.unfiled += 1
         self.bytes += entry.bytes
+        self._usual_bytes += (entry.bytes - self._usual_bytes) / _LATELY
         return entry
 
     def file(self, entry: Entry) -> None:

@@ -39,6 +39,8 @@ KIND: Final = QueueKind(
 #: the most unacknowledged messages of a consumer
 _PREFETCH_MAX: Final = 65_535
 _TIMEOUT_S: Final = 10.0
+#: after which a server that is silent is away, unless the URL says otherwise
+_HEARTBEAT_S: Final = 20
 
 # Each attempt to connect is logged with its traceback. The feed says in one line what matters.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -78,7 +80,8 @@ class RabbitQueue:
         parameters = self._parameters
         parameters.socket_timeout = _TIMEOUT_S
         parameters.stack_timeout = _TIMEOUT_S
-        parameters.blocked_connection_timeout = None
+        if "heartbeat=" not in address.query:
+            parameters.heartbeat = _HEARTBEAT_S
         self._queue = queue
         self._prefetch = min(prefetch, _PREFETCH_MAX)
         self._connection: Any = None

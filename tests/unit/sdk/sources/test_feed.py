@@ -18,7 +18,7 @@ from understudy.sources.window import Window
 class World:
     """A feed between a queue and a store, and a clock that the test turns."""
 
-    def __init__(self, queue: FakeQueue, *, count_max: int = 4, bytes_max: int = 1 << 20) -> None:
+    def __init__(self, queue: FakeQueue, *, count_max: int = 4) -> None:
         self.queue = queue
         self.store = FakeStore()
         self.said: list[str] = []
@@ -98,15 +98,6 @@ def test_at_the_bound_nothing_is_polled() -> None:
     assert world.queue.limits == [4] + [0] * 9
     world.finish()
     assert world.queue.held_max == 4
-
-
-def test_bytes_are_bounded_too() -> None:
-    bodies = [b'["' + b"x" * 900 + b'"]'] * 10
-    world = World(queue_of(*bodies), count_max=1)
-    world.window = Window(10, 1000)
-    assert world.window.room == 10
-    world.window.add(message(1, bodies[0]))
-    assert world.window.room == 0
 
 
 def test_a_queue_that_is_away_is_opened_again_and_delivers_again() -> None:
