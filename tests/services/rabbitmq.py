@@ -39,7 +39,9 @@ class RabbitServer(Server):
 
     def start(self) -> None:
         """Start the server, and return when it answers."""
-        [erts] = self._root.glob("usr/lib/erlang/erts-*/bin")
+        # Erlang is not unpacked if the machine has it.
+        places = (self._root, Path("/"))
+        erts = next(bin for each in places for bin in each.glob("usr/lib/erlang/erts-*/bin"))
         [home] = self._root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*")
         folder = self.folder
         env = {

@@ -25,7 +25,7 @@ class World:
         self.figures: list[Figures] = []
         self.now_s = 0.0
         self.report = Report(self.said.append, self.said.append, self.figures.append)
-        self.window = Window(count_max, bytes_max)
+        self.window = Window(count_max, 1 << 20)
         self.start()
 
     def start(self) -> None:
