@@ -33,12 +33,20 @@ def checkout(ctx: Context, order: int, note: str = "") -> int:
 class Queue(Protocol):
     """A queue of one kind, on a server that can be killed."""
 
-    #: the command, without the part that all have
-    command: Sequence[str]
-    #: what the server's address is in
-    env: Mapping[str, str]
-    #: the tag of everything that comes from it
-    place: str
+    @property
+    def command(self) -> Sequence[str]:
+        """The command, without the part that all have."""
+        ...
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The variables with the server's address."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """The tag of everything that comes from it."""
+        ...
 
     def publish(self, bodies: Sequence[bytes]) -> None:
         """Publish messages, each with an id or position of its own; return when they are stored."""
@@ -88,6 +96,8 @@ class World:
         """Stop the sources that run, in order."""
         for program in self.programs:
             if program.args[0] == "source" and program.process.poll() is None:
+                # Before, it may not have its handlers of signals yet.
+                program.wait_for("a broker answers")
                 assert program.stop() == 0
 
     def kill(self, program: Program) -> None:

@@ -14,6 +14,7 @@ partitions are paused, and polling brings no messages.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ KIND: Final = QueueKind(
     "{topic}-{partition}-{offset}",
     "kafka",
 )
+
+_LOG: Final = logging.getLogger("understudy.sources")
 
 _CONNECT_S: Final = 3.0
 #: how long commits are gathered
@@ -112,8 +115,10 @@ class KafkaTopic:
         self._assignments = count(1)
         #: the partitions that are this member's, each with the number of its assignment
         self._assigned: dict[int, int] = {}
-        #: by partition: the offset to commit, and whether that is due
-        self._dirty: dict[int, int] = {}
+        #: by partition: the offset behind the last message that is acknowledged
+        self._offsets: dict[int, int] = {}
+        #: the partitions whose offset is to be committed
+        self._dirty: set[int] = set()
         self._commit_at = 0.0
         #: messages that came when none was wanted
         self._spare: deque[Message] = deque()
@@ -129,6 +134,7 @@ class KafkaTopic:
         """Join the group, once a server answers that knows the topic."""
         self._down, self._full_since, self._paused = None, None, False
         self._assigned.clear()
+        self._offsets.clear()
         self._dirty.clear()
         self._spare.clear()
         with _reaching():
@@ -193,7 +199,8 @@ class KafkaTopic:
         for message in messages:
             if self._is_current(message):
                 partition, offset = message.token
-                self._dirty[partition] = offset + 1
+                self._offsets[partition] = offset + 1
+                self._dirty.add(partition)
         with _reaching():
             self._commit_if_due()
 
@@ -224,24 +231,22 @@ class KafkaTopic:
     def _commit_if_due(self) -> None:
         if self._dirty and self._now() >= self._commit_at:
             self._commit_at = self._now() + _COMMIT_S
-            dirty, self._dirty = self._dirty, {}
-            self._consumer.commit(offsets=self._offsets(dirty), asynchronous=True)
+            self._consumer.commit(offsets=self._take_dirty(), asynchronous=True)
 
     def _commit_and_wait(self) -> None:
         """Commit before partitions go. If that fails, their messages come again somewhere."""
         if self._dirty and self._down is None and self._consumer is not None:
-            dirty, self._dirty = self._dirty, {}
             with suppress(KafkaException, RuntimeError):
-                self._consumer.commit(offsets=self._offsets(dirty), asynchronous=False)
+                self._consumer.commit(offsets=self._take_dirty(), asynchronous=False)
 
-    def _offsets(self, dirty: Mapping[int, int]) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, number, offset) for number, offset in dirty.items()]
+    def _take_dirty(self) -> list[TopicPartition]:
+        dirty, self._dirty = self._dirty, set()
+        return [TopicPartition(self._topic, number, self._offsets[number]) for number in dirty]
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        """Plan to commit again what could not be committed."""
-        for each in partitions or ():
-            if (error or each.error) and each.partition in self._assigned:
-                self._dirty.setdefault(each.partition, each.offset)
+        """Plan to commit again where it has failed: what is the latest by then, never less."""
+        failed = {each.partition for each in partitions or () if error or each.error}
+        self._dirty |= failed & self._offsets.keys()
 
     # Rebalances ----------------------------------------------------------------------------------
 
@@ -250,6 +255,7 @@ class KafkaTopic:
             self._assigned[each.partition] = next(self._assignments)
         # New partitions are not paused.
         self._paused = False
+        self._tell()
 
     def _on_revoke(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
         self._commit_and_wait()
@@ -258,7 +264,13 @@ class KafkaTopic:
     def _on_lost(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
         for each in partitions:
             self._assigned.pop(each.partition, None)
-            self._dirty.pop(each.partition, None)
+            self._offsets.pop(each.partition, None)
+            self._dirty.discard(each.partition)
+        self._tell()
+
+    def _tell(self) -> None:
+        numbers = ", ".join(map(str, sorted(self._assigned))) or "none"
+        _LOG.info("%s: this source has the partitions %s", self.place, numbers)
 
     def _is_current(self, message: Message) -> bool:
         partition, _ = message.token
