@@ -31,6 +31,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         Event streams that may be open at a time.
     patience_s
         How long a request waits for a broker.
+    wait_max_s
+        The longest wait of one request for a promise; a client asks again after it.
     """
 
     url: str
@@ -41,3 +43,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     waiting_max: int = 10_000
     streams_max: int = 11_000
     patience_s: float = 10.0
+    wait_max_s: float = 300.0

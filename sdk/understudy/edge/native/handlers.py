@@ -70,11 +70,11 @@ class CallHandlers:
         group, function = calls.group_name(exchange.names["group"]), exchange.names["function"]
         key = calls.idempotency_key(exchange.headers(b"idempotency-key"))
         id_, source = calls.call_id(group, function, parameters, key, uuid4().hex)
-        wait_s = parameters.wait_s()
+        wait_s = parameters.wait_s(self._edge.settings.wait_max_s)
         awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
         arguments = calls.arguments_of(await exchange.json())
         if not awaits_function:
-            await self._functions.check(group, function)
+            await self._functions.check(group, function, parameters.version())
         arguments = await self._functions.arguments(
             group, function, parameters.version(), arguments
         )
@@ -136,7 +136,9 @@ class CallHandlers:
         """Read the value of a promise, and wait for it."""
         parameters = exchange.parameters("wait")
         await exchange.no_body()
-        record = await self._settled(exchange, exchange.names["id"], parameters.wait_s())
+        record = await self._settled(
+            exchange, exchange.names["id"], parameters.wait_s(self._edge.settings.wait_max_s)
+        )
         if not record.settled:
             return answer(
                 promise_json(record), 202, {"location": path_of("calls", record.id, "result")}
