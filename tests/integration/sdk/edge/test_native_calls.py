@@ -131,7 +131,7 @@ def test_an_unknown_function_and_an_unknown_group(rig: Rig) -> None:
 
 
 def test_what_does_not_exist(rig: Rig) -> None:
-    for path in ("", "/result", "/result?wait=1s", "/tree", "/events"):
+    for path in ("", "/result", "/result?wait=1s", "/tree", "/events", "/tree/events"):
         answer = rig.http.get(f"/calls/absent{path}")
         assert answer.status_code == 404, path
         assert answer.json()["detail"] == "promise 'absent' does not exist"
