@@ -98,6 +98,21 @@ class Brokers:
         """Return once a broker has answered for the first time."""
         await self._met.wait()
 
+    async def wait_clock(self) -> None:
+        """Return once the brokers' time is known, by which deadlines are counted.
+
+        Raises
+        ------
+        NoBrokerError
+            None has ever answered.
+        """
+        if self._met.is_set():
+            return
+        with trio.move_on_after(self._patience_s):
+            await self._met.wait()
+            return
+        raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
+
     async def ask(self, command: AnyCommand) -> Reply:
         """Have a command performed, and return the reply, which may be a refusal.
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from understudy.edge.hooks import Hook
 from understudy.edge.server import Limits
 
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
@@ -33,6 +34,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         How long a request waits for a broker.
     wait_max_s
         The longest wait of one request for a promise; a client asks again after it.
+    hooks
+        Webhooks that are taken.
     """
 
     url: str
@@ -44,3 +47,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     patience_s: float = 10.0
     wait_max_s: float = 300.0
+    hooks: tuple[Hook, ...] = ()
