@@ -15,6 +15,7 @@ HEAVY = (
     *(
         "alembic",
         "hypercorn",
+        "jsonschema",
         "psycopg",
         "pydantic",
         "sqlalchemy",
