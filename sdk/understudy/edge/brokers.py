@@ -196,14 +196,15 @@ class Brokers:
         self,
         create: PromiseCreate,
         wait_s: float,
-        wait: Callable[[trio.Event], Awaitable[object]] | None = None,
+        wait: Callable[[Reply, trio.Event], Awaitable[object]] | None = None,
     ) -> tuple[Reply, PromiseRecord | None]:
         """Create a promise, and wait for its settlement for some time; raises as `ask`.
 
         Parameters
         ----------
         wait
-            Waits for the event of the settlement in the caller's own way, instead of for `wait_s`.
+            Given the reply to the create, waits for the event of the settlement in the caller's own
+            way, instead of for `wait_s`.
 
         Returns
         -------
@@ -227,7 +228,7 @@ class Brokers:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise
             if wait is not None:
-                await wait(watch.done)
+                await wait(reply, watch.done)
             else:
                 with trio.move_on_after(wait_s):
                     await watch.done.wait()

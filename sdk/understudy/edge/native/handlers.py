@@ -35,6 +35,8 @@ from understudy_store.records import CANCELED, TAG_TARGET, PromiseRecord
 
 #: pages that one list of calls reads, in search of those that match
 _PAGES_MAX: Final = 10
+#: the status of a create that found no promise of its id
+_CREATED: Final = 201
 
 
 class CallHandlers:
@@ -83,29 +85,41 @@ class CallHandlers:
         await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
         create = calls.create_call(group, function, id_, arguments, parameters, now_ms)
-        reply, settled = await self._create(exchange, create, wait_s)
-        if not reply.ok:
-            raise of_reply(reply)
-        record = settled or reply.promise
-        if record is None:
-            record = pending_record(create, now_ms)
-        elif reply.status != 201:
-            check_same_call(create, record, is_keyed=source == "key")
+        reply, settled = await self._create(exchange, create, wait_s, is_keyed=source == "key")
+        record = settled or reply.promise or pending_record(create, now_ms)
         location = {"location": path_of("calls", record.id)}
         return answer(promise_json(record), 200 if record.settled else 202, location)
 
     async def _create(
-        self, exchange: Exchange, create: PromiseCreate, wait_s: float
+        self, exchange: Exchange, create: PromiseCreate, wait_s: float, *, is_keyed: bool
     ) -> tuple[Reply, PromiseRecord | None]:
-        """Create a call and wait for it; raises `HungUpError`."""
-        if wait_s <= 0:
-            return await self._brokers.create(create, 0)
+        """Create a call and wait for it.
 
-        async def wait(settled: trio.Event) -> None:
+        Raises
+        ------
+        Problem
+            The brokers refuse it, or it is another call than the one that has its id.
+        HungUpError
+            The client has.
+        """
+
+        def check(reply: Reply) -> None:
+            if not reply.ok:
+                raise of_reply(reply)
+            if reply.status != _CREATED and reply.promise is not None:
+                check_same_call(create, reply.promise, is_keyed=is_keyed)
+
+        async def wait(reply: Reply, settled: trio.Event) -> None:
+            check(reply)
             await self._waits.until(settled, wait_s, exchange)
 
-        with self._waits.counted():
-            return await self._brokers.create(create, wait_s, wait)
+        if wait_s <= 0:
+            created = await self._brokers.create(create, 0)
+        else:
+            with self._waits.counted():
+                created = await self._brokers.create(create, wait_s, wait)
+        check(created[0])
+        return created
 
     # Read ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.integration.sdk.edge.rig import Rig, eventually
@@ -77,6 +79,14 @@ def test_an_id_of_another_function(rig: Rig) -> None:
     )
     for path in ("/calls/others/add?id=taken&unknown=wait", "/calls/shop/add?id=taken&version=1"):
         assert rig.post(path, [1]).status_code == 409
+
+
+def test_a_conflict_is_told_at_once(rig: Rig) -> None:
+    """Not after the wait for a call that is not the one."""
+    rig.post("/calls/shop/approve?id=waits")
+    began = time.monotonic()
+    assert rig.post("/calls/shop/echo?id=waits&wait=60s", [1]).status_code == 409
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("id_", ["a/b", "100%", "ü – 漢", "a b", "a?b#c", "x+y", "..a", "%2F", "é"])
