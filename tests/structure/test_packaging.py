@@ -19,6 +19,7 @@ HEAVY = (
         "hypercorn",
         "nats",
         "pika",
+        "jsonschema",
         "psycopg",
         "pydantic",
         "redis",

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from understudy.edge.hooks import Hook
 from understudy.edge.server import Limits
 
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
@@ -39,6 +40,10 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     debug
         Whether it serves the Resonate protocol from its own memory, debug operations included, and
         has no broker.
+    wait_max_s
+        The longest wait of one request for a promise; a client asks again after it.
+    hooks
+        Webhooks that are taken.
     """
 
     url: str
@@ -52,3 +57,5 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     patience_s: float = 10.0
     strict: bool = False
     debug: bool = False
+    wait_max_s: float = 300.0
+    hooks: tuple[Hook, ...] = ()
