@@ -68,13 +68,11 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             watch(stop.request)
         raise_descriptor_limit()
         try:
-            sock = bind(settings.host, settings.port)
-        except OSError as error:
-            print(
-                f"understudy edge: it cannot listen at {_place(settings.host, settings.port)}: "
-                f"{error.strerror}. Give another address with --listen",
-                file=sys.stderr,
-            )
+            sock = _bind(settings.host, settings.port, "--listen")
+            if settings.grpc is not None:
+                _bind(*settings.grpc, "--grpc").close()  # says why not; grpcio does not
+        except _ListenError as error:
+            print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
             trio.run(_main, settings, sock, stop)
@@ -87,22 +85,53 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
     return EXIT_OK
 
 
+class _ListenError(Exception):
+    """The edge cannot listen somewhere."""
+
+
+def _bind(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        raise _ListenError(
+            f"it cannot listen at {_place(host, port)}: {error.strerror}. Give another address "
+            f"with {option}"
+        ) from None
+
+
 async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> None:
     stopped = stop.attach()
     host, port = sock.getsockname()[:2]
+    _warn_if_open(host, port)
+    async with open_brokers(settings.url, settings.patience_s) as brokers:
+        edge = Edge(brokers, settings)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_ready, edge, host, port)
+            tune_collection()
+            async with trio.open_nursery() as serving:
+                if settings.grpc is not None:
+                    await _start_grpc(edge, *settings.grpc, serving)
+                await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+            nursery.cancel_scope.cancel()
+
+
+async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -> None:
+    """Listen for gRPC as well. It ends with the edge."""
+    # Imported here, because an edge without it needs none of it.
+    from understudy.edge.grpc.server import serve_grpc
+
+    port = await nursery.start(serve_grpc, edge, host, port)
+    _warn_if_open(host, port)
+    print(f"understudy edge: grpc://{_place(host, port)}", flush=True)
+
+
+def _warn_if_open(host: str, port: int) -> None:
     if not is_loopback(host):
         _LOG.warning(
             "%s can be reached by other machines, and there is no authentication: anyone who can "
             "reach it can call, read and cancel everything",
             _place(host, port),
         )
-    async with open_brokers(settings.url, settings.patience_s) as brokers:
-        edge = Edge(brokers, settings)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell_ready, edge, host, port)
-            tune_collection()
-            await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
-            nursery.cancel_scope.cancel()
 
 
 def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:

@@ -34,6 +34,11 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         Event streams that may be open at a time.
     patience_s
         How long a request waits for a broker.
+    grpc
+        Host and port at which to listen for gRPC; None: there is none.
+    watching_max
+        Call graphs that may be watched by gRPC at a time. Each is read from the brokers again and
+        again.
     """
 
     url: str
@@ -44,6 +49,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     waiting_max: int = 10_000
     streams_max: int = 11_000
     patience_s: float = 10.0
+    grpc: tuple[str, int] | None = None
+    watching_max: int = 500
 
 
 def parse_listen(text: str) -> tuple[str, int]:
