@@ -87,6 +87,7 @@ class SlotMoves:
         self._note_input()
         self._machine.admit(snapshot, now)
         self._own.mine.update(slots)
+        self._own.came_at = now
         for record, address in snapshot.unblocks:
             self._delivery.scheme_of(address).unblock(address, record)
         until = now + self._config.boot_grace_ms

@@ -76,6 +76,8 @@ class LinkConnection:
         True between `cork` and `uncork`.
     closed
         True once `run` has ended.
+    rejoining
+        True while this peer itself replaces the connection by a new one: nothing is wrong then.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class LinkConnection:
         self._due_at = 0
         #: whether the hello of this connection was sent, and answered
         self._greeted = self._welcomed = False
-        self._rejoining = False
+        self.rejoining = False
         #: what shows the broker that this process lives, if it is a node
         self._pulse: Pulse | None = None
         self._is_node = False
@@ -145,7 +147,7 @@ class LinkConnection:
 
     def rejoin(self) -> None:
         """Replace the connection by a new one at once, with a new hello."""
-        self._rejoining = True
+        self.rejoining = True
         self.session.rejoin()
         # Even while corked, because `uncork` would not do it.
         if self.socket is not None:
@@ -246,12 +248,12 @@ class LinkConnection:
         try:
             while True:
                 began = trio.current_time()
-                self._welcomed = self._rejoining = False
+                self._welcomed = self.rejoining = False
                 await self._connect_once()
                 if self.session.failure is not None:
                     raise self.session.failure
                 lasted_s = trio.current_time() - began
-                if self._rejoining or (self._welcomed and lasted_s >= BACKOFF_S[1]):
+                if self.rejoining or (self._welcomed and lasted_s >= BACKOFF_S[1]):
                     # It worked until now. Reconnect at once, before the broker gives the tasks of
                     # this peer to others.
                     backoff = _Backoff()
@@ -321,9 +323,12 @@ class LinkConnection:
                     await socket.wait()
 
     def _disconnected(self) -> None:
-        reason = self.session.last_error or f"the connection to {self.url} closed"
+        rejoins = f"this process joins the broker at {self.url} anew" if self.rejoining else None
+        reason = self.session.last_error or rejoins or f"the connection to {self.url} closed"
         if self.session.close(reason) and self._on_disconnected is not None:
             self._on_disconnected(reason)
+        if reason == rejoins:
+            self.session.last_error = None  # If the broker does not answer, that is not why.
         self._notify()
 
     # While connected -----------------------------------------------------------------------------
@@ -358,7 +363,7 @@ class LinkConnection:
         finally:
             self.corked = False
         if session.failure is not None or (self._greeted and session.is_broken(now)):
-            if not session.last_error:
+            if not session.last_error and not self.rejoining:
                 session.last_error = f"the broker at {self.url} is silent"
             return None
         self._send(socket, now)

@@ -68,6 +68,11 @@ class Link:
         return self._session.broker_left
 
     @property
+    def rejoins(self) -> bool:
+        """True while this peer itself replaces the connection by a new one."""
+        return self.connection.rejoining
+
+    @property
     def welcome(self) -> Welcome | None:
         """The broker's last welcome: this peer's pid, lease, and bounds."""
         return self._session.welcome

@@ -7,7 +7,7 @@ from typing import Final
 
 from understudy.cli.times import duration
 from understudy.obstacles import task_trouble
-from understudy.views.call_graph import Line, Node, Omitted, attempts, status
+from understudy.views.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
 from understudy.views.call_graph_data import Surroundings, holder_of, took_ms
 from understudy.views.json_data import compact, decoded
 from understudy.views.records import failure_reason
@@ -94,6 +94,6 @@ def progress_line(node: Node, around: Surroundings) -> str:
     """Describe a node without its times, so that the text changes only when its status does."""
     holder = holder_of(node, around)
     text = status(node, around.tasks.get(node.id), around.nodes_of, 0)
-    text = text.partition(", due in")[0] + (f" on {holder}" if holder else "")
+    text = text.partition(HANDED_OUT_IN)[0] + (f" on {holder}" if holder else "")
     trouble = _trouble(node, around.tasks.get(node.id), around)
     return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")

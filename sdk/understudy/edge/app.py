@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from understudy.edge.edge import Edge
+from understudy.edge.native.exchange import problem_answer
+from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
 
 
 def make_app(edge: Edge) -> Starlette:
     """Return the application."""
-    return Starlette(routes=[*_health_routes(edge), NativeRoute(edge)])
+    return Starlette(
+        routes=[*_health_routes(edge), NativeRoute(edge)],
+        exception_handlers={HTTPException: _tell},
+    )
+
+
+async def _tell(_request: Request, error: Exception) -> Response:
+    """Answer a request for a path that no protocol has."""
+    assert isinstance(error, HTTPException)
+    return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

@@ -10,11 +10,12 @@ from typing import Final, TypeAlias
 
 import trio
 
+from understudy.edge.address import is_loopback, place
 from understudy.edge.app import make_app
 from understudy.edge.brokers import open_brokers
 from understudy.edge.edge import Edge
 from understudy.edge.server import bind, serve
-from understudy.edge.settings import EdgeSettings, is_loopback
+from understudy.edge.settings import EdgeSettings
 from understudy.errors import innermost
 from understudy_broker.errors import LinkError
 from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
@@ -69,13 +70,12 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
         raise_descriptor_limit()
         try:
             sock = _bind(settings.host, settings.port, "--listen")
-            if settings.grpc is not None:
-                _bind(*settings.grpc, "--grpc").close()  # says why not; grpcio does not
+            grpc = _probe(settings.grpc)
         except _ListenError as error:
             print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, sock, stop)
+            trio.run(_main, settings, sock, grpc, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
             if not isinstance(cause, LinkError):
@@ -94,12 +94,25 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
         return bind(host, port)
     except OSError as error:
         raise _ListenError(
-            f"it cannot listen at {_place(host, port)}: {error.strerror}. Give another address "
+            f"it cannot listen at {place(host, port)}: {error.strerror}. Give another address "
             f"with {option}"
         ) from None
 
 
-async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> None:
+def _probe(grpc: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Return where to listen for gRPC, with the host as a number, if that is possible.
+
+    grpcio would not say why it is not.
+    """
+    if grpc is None:
+        return None
+    with _bind(*grpc, "--grpc") as sock:
+        return sock.getsockname()[0], grpc[1]
+
+
+async def _main(
+    settings: EdgeSettings, sock: socket.socket, grpc: tuple[str, int] | None, stop: _Stop
+) -> None:
     stopped = stop.attach()
     host, port = sock.getsockname()[:2]
     _warn_if_open(host, port)
@@ -109,8 +122,8 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
             nursery.start_soon(_tell_ready, edge, host, port)
             tune_collection()
             async with trio.open_nursery() as serving:
-                if settings.grpc is not None:
-                    await _start_grpc(edge, *settings.grpc, serving)
+                if grpc is not None:
+                    await _start_grpc(edge, *grpc, serving)
                 await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
             nursery.cancel_scope.cancel()
 
@@ -120,9 +133,9 @@ async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -
     # Imported here, because an edge without it needs none of it.
     from understudy.edge.grpc.server import serve_grpc
 
-    port = await nursery.start(serve_grpc, edge, host, port)
+    port = await nursery.start(serve_grpc, edge, place(host, port))
     _warn_if_open(host, port)
-    print(f"understudy edge: grpc://{_place(host, port)}", flush=True)
+    print(f"understudy edge: grpc://{place(host, port)}", flush=True)
 
 
 def _warn_if_open(host: str, port: int) -> None:
@@ -130,7 +143,7 @@ def _warn_if_open(host: str, port: int) -> None:
         _LOG.warning(
             "%s can be reached by other machines, and there is no authentication: anyone who can "
             "reach it can call, read and cancel everything",
-            _place(host, port),
+            place(host, port),
         )
 
 
@@ -144,18 +157,14 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
 
 async def _tell_ready(edge: Edge, host: str, port: int) -> None:
     """Say where the edge is, and whether a broker answers."""
-    place, url = _place(host, port), edge.settings.url
-    print(f"understudy edge: http://{place} for the broker at {url}", flush=True)
+    url = edge.settings.url
+    print(f"understudy edge: http://{place(host, port)} for the broker at {url}", flush=True)
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:
         _LOG.warning("no broker answers at %s yet; requests wait for it", url)
         await edge.brokers.wait_ready()
         _LOG.info("a broker answers at %s", url)
-
-
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 #: how long a broker may take to answer before the log says so

@@ -74,15 +74,31 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class _Stream:
-    """A connection whose writes end in time; otherwise as Hypercorn's own."""
+    """A connection whose writes end in time; otherwise as Hypercorn's own.
+
+    Attributes
+    ----------
+    on_end
+        Called when the client will send nothing more.
+    """
 
     def __init__(self, stream: trio.SocketStream, write_timeout_s: float) -> None:
         self._stream = stream
         self._write_timeout_s = write_timeout_s
+        self.on_end: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.socket = stream.socket
-        self.receive_some = stream.receive_some
         self.send_eof = stream.send_eof
         self.aclose = stream.aclose
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        """Receive; b"" if the client will send nothing more."""
+        data: bytes | bytearray = b""
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        finally:
+            if not data:
+                await self.on_end()
+        return data
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the connection if nobody reads."""
@@ -105,18 +121,18 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Send what the protocol has to say."""
-        if not isinstance(event, RawData) or self.send_lock.locked():
+        if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
         data = self._head + event.data
-        if event.data.startswith(b"HTTP/1.") and not event.data.startswith(_INFORMATION):
-            self._head = data
+        is_head = event.data.startswith(b"HTTP/1.") and not event.data.startswith(_INFORMATION)
+        self._head = data if is_head else b""
+        if is_head or not data:
             return
-        self._head = b""
-        try:
-            sent = os.write(self.stream.socket.fileno(), data) if data else 0
-        except OSError:  # there is no room, or no connection any more: let trio find out which
-            sent = 0
+        sent = 0
+        if not self.send_lock.locked():
+            with suppress(OSError):  # no room, or no connection any more: trio finds out which
+                sent = os.write(self.stream.socket.fileno(), data)
         if sent < len(data):
             await super().protocol_send(RawData(data[sent:]))
 
@@ -178,14 +194,19 @@ async def serve(
             return
         try:
             bounded: Any = _Stream(stream, limits.write_timeout_s)
-            await _Connection(wrapper, config, context, {}, bounded)
+            server = _Connection(wrapper, config, context, {}, bounded)
+            # Otherwise it keeps a connection that was closed for as long as an idle one.
+            bounded.on_end = server.idle_task.stop
+            await server
         finally:
             connections.release_on_behalf_of(token)
+            await trio.aclose_forcefully(stream)
 
-    async with trio.open_nursery() as handlers, trio.open_nursery() as accepting:
-        accepting.start_soon(_accept, listener, attend, handlers)
-        await stop()
-        accepting.cancel_scope.cancel()
+    async with trio.open_nursery() as handlers:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(_accept, listener, attend, handlers)
+            await stop()
+            accepting.cancel_scope.cancel()
         await listener.aclose()
         await context.terminated.set()  # connections that are idle end now
         handlers.cancel_scope.deadline = trio.current_time() + limits.drain_s

@@ -7,10 +7,7 @@ from typing import Final
 import msgspec
 
 from understudy.edge.server import Limits
-from understudy.errors import ConfigurationError
 
-#: where an edge listens unless told otherwise
-DEFAULT_LISTEN: Final = "127.0.0.1:8001"
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
 BODY_BYTES_MAX: Final = 6 * 1024 * 1024
 
@@ -51,34 +48,3 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     patience_s: float = 10.0
     grpc: tuple[str, int] | None = None
     watching_max: int = 500
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``; an IPv6 host is in brackets.
-
-    Raises
-    ------
-    ConfigurationError
-
-    Examples
-    --------
-    >>> parse_listen("127.0.0.1:8001"), parse_listen("[::1]:0")
-    (('127.0.0.1', 8001), ('::1', 0))
-    """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("http://")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
-        raise ConfigurationError(
-            f"{text!r} is no address to listen at: write HOST:PORT, as in {DEFAULT_LISTEN}; an "
-            "IPv6 host in brackets, as in [::1]:8001"
-        )
-    return ("0.0.0.0" if host == "*" else host), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host."""
-    return host in ("localhost", "::1") or host.startswith("127.")

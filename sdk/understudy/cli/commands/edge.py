@@ -8,17 +8,10 @@ from typing import Annotated, Final
 import typer
 
 from understudy.cli.options import Url
+from understudy.edge.address import DEFAULT_LISTEN
 
-#: modules that an edge imports, to the extras that install them
-_EXTRAS: Final = {
-    "starlette": "http",
-    "hypercorn": "http",
-    "grpc": "http,grpc",
-    "google": "http,grpc",
-    "google.protobuf": "http,grpc",
-    "grpc_health": "http,grpc",
-    "grpc_reflection": "http,grpc",
-}
+#: modules of the extra [grpc]
+_GRPC: Final = ("grpc", "grpc_health", "grpc_reflection")
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,8 +19,6 @@ Listen = Annotated[
     str,
     typer.Option(metavar="HOST:PORT", help="Where to listen. Port 0: the system chooses one."),
 ]
-
-
 Grpc = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +30,7 @@ Grpc = Annotated[
 
 
 @app.command()
-def edge(listen: Listen = "127.0.0.1:8001", grpc: Grpc = None, url: Url = None) -> int:
+def edge(listen: Listen = DEFAULT_LISTEN, grpc: Grpc = None, url: Url = None) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -60,32 +51,33 @@ def edge(listen: Listen = "127.0.0.1:8001", grpc: Grpc = None, url: Url = None) 
       1  it could not listen, or a broker has refused it
       2  wrong usage
     """
-    from understudy.cli.errors import CliError
+    from understudy.cli.edge_keeper import check_installed
     from understudy.client.address import broker_address
+    from understudy.edge.address import parse_listen
     from understudy_actors.processes.lifeline import watch_lifeline
     from understudy_broker.output import protect_output
 
-    try:
-        from understudy.edge.process import run_edge
-        from understudy.edge.settings import EdgeSettings, parse_listen
-
-        if grpc is not None:
-            import understudy.edge.grpc.server  # noqa: F401
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "")
-        if extra is None:
-            raise
-        raise CliError(
-            f"an edge needs {error.name}, which is not installed: pip install 'understudy[{extra}]'"
-        ) from None
+    host, port = parse_listen(listen)
+    grpc_place = None if grpc is None else parse_listen(grpc.removeprefix("grpc://"))
+    check_installed()
+    if grpc_place is not None:
+        _check_grpc_installed()
+    from understudy.edge.process import run_edge
+    from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    host, port = parse_listen(listen)
-    settings = EdgeSettings(
-        broker_address(url),
-        host,
-        port,
-        grpc=None if grpc is None else parse_listen(grpc.removeprefix("grpc://")),
-    )
+    settings = EdgeSettings(broker_address(url), host, port, grpc=grpc_place)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
+
+
+def _check_grpc_installed() -> None:
+    from importlib.util import find_spec
+
+    from understudy.cli.errors import CliError
+
+    for name in _GRPC:
+        if find_spec(name) is None:
+            raise CliError(
+                f"gRPC needs {name}, which is not installed. It comes with the extra [grpc]"
+            )

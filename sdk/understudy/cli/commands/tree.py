@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -14,6 +14,8 @@ from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
     from understudy.cli.client import Client
+    from understudy.cli.deployment import BrokerStatus
+    from understudy.cli.part_client import PartClient
     from understudy.views.call_graph import Line, Node
     from understudy.views.call_graph_data import Surroundings
 
@@ -73,13 +75,20 @@ def tree(
       understudy tree import-7 --children 200
       understudy tree order-7 --json | jq '.. | objects | select(.error?) | .id'
 
-    Exits with 1 if the promise does not exist.
+    If one of several brokers is away, what the others have is shown, and the exit code is 4.
+
+    \b
+    Exit codes:
+      1  the promise does not exist
+      4  no broker answers, or one of several does not
     """
     from understudy.cli.call_graph_text import draw
     from understudy.cli.client import Client
     from understudy.cli.colors import paint
-    from understudy.cli.errors import UsageError
+    from understudy.cli.errors import EXIT_NO_BROKER, UsageError
     from understudy.cli.json_data import print_json
+    from understudy.cli.part_client import PartClient
+    from understudy.errors import BrokerUnavailableError
     from understudy.views.call_graph_data import as_data
 
     if follow and as_json:
@@ -88,18 +97,28 @@ def tree(
         if follow:
             _follow(client, id, everything, children)
             return 0
-        root, shown, around = read_graph(
-            client, id, everything=everything or as_json, children=children
-        )
+        away: Sequence[BrokerStatus] = ()
+        whole = everything or as_json
+        try:
+            root, shown, around = read_graph(client, id, everything=whole, children=children)
+        except BrokerUnavailableError as error:
+            if not error.others_answer:
+                raise
+            part = PartClient(url)
+            away = part.away
+            root, shown, around = read_graph(part, id, everything=whole, children=children)
     if as_json:
         print_json(as_data(root, around))
     else:
         print("\n".join(map(paint, draw(shown, around))))
-    return 0
+    for status in away:
+        text = f"the broker {status.name} at {status.address} does not answer"
+        print(f"understudy: {text}: what it has is not shown", file=sys.stderr)
+    return EXIT_NO_BROKER if away else 0
 
 
 def read_graph(
-    client: Client, id: str, *, everything: bool, children: int | None = None
+    client: Client | PartClient, id: str, *, everything: bool, children: int | None = None
 ) -> tuple[Node, list[Line], Surroundings]:
     """Read a call graph as it is now.
 

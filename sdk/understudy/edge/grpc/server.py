@@ -56,8 +56,7 @@ def options_of(settings: EdgeSettings) -> list[tuple[str, Any]]:
 
 async def serve_grpc(
     edge: Edge,
-    host: str,
-    port: int,
+    address: str,
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -65,8 +64,10 @@ async def serve_grpc(
 
     Parameters
     ----------
+    address
+        HOST:PORT; with port 0 the system chooses one.
     task_status
-        Is told the port, which the system chooses if `port` is 0.
+        Is told the port.
 
     Raises
     ------
@@ -75,7 +76,6 @@ async def serve_grpc(
     """
     async with trio.open_nursery() as nursery:
         endings = Endings(edge.draining)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         server = _Server(edge, Bridge(nursery), Operations(edge, endings), address)
         nursery.start_soon(server.run)
         try:

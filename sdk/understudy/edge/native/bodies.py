@@ -67,7 +67,7 @@ def _is_json(media_type: str | None) -> bool:
 def _check_depth(value: Any) -> None:
     """Raise if containers are nested too deep. It goes level by level, without recursion."""
     level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(DEPTH_MAX):
         level = [item for each in level for item in _items(each)]
         if not level:
             return

@@ -127,13 +127,15 @@ Handler = Callable[[Exchange], Awaitable[Response | None]]
 
 
 def answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an answer with JSON data."""
-    return Response(bodies.write(data), status, headers, "application/json")
+    """Return an answer with JSON data, and a line break for people at a terminal."""
+    return Response(bodies.write(data) + b"\n", status, headers, "application/json")
 
 
 def problem_answer(problem: Problem) -> Response:
     """Return the answer that a problem is."""
-    return Response(bodies.write(problem.data()), problem.status, problem.headers, MEDIA_TYPE)
+    return Response(
+        bodies.write(problem.data()) + b"\n", problem.status, problem.headers, MEDIA_TYPE
+    )
 
 
 def allow(methods: Iterable[str]) -> str:

@@ -8,8 +8,9 @@ import trio
 
 from understudy.edge.brokers import Brokers
 from understudy.edge.native.problems import Problem
-from understudy.obstacles import lacks_text
+from understudy.obstacles import lacks_text, why_queued
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport
+from understudy_store.records import PromiseRecord
 
 #: A report that has a function is believed for so long. If its nodes have left, a call waits.
 KNOWN_S: Final = 30.0
@@ -44,6 +45,11 @@ class Functions:
                 "node that has it",
                 parameter="function",
             )
+
+    async def why_queued(self, record: PromiseRecord) -> str | None:
+        """Return why no node gets a call that is queued; None if one may get it."""
+        await self._read()
+        return why_queued(record, GroupsReport(tuple(self._groups.values()), {}))
 
     def _serves(self, group: str, function: str) -> bool:
         info = self._groups.get(group)

@@ -122,7 +122,10 @@ class CallHandlers:
             task = (await self._brokers.ask(TaskGet(record.id))).task
             if task is not None:
                 shown["task"] = task_json(task)
-                if trouble := task_trouble(task):
+                trouble = task_trouble(task)
+                if not trouble and task.state == "pending":
+                    trouble = await self._functions.why_queued(record) or ""
+                if trouble:
                     shown["trouble"] = trouble
         return answer(shown)
 

@@ -7,6 +7,7 @@ long is cut off by the server.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,11 +18,14 @@ from understudy.edge.edge import Edge
 from understudy.edge.native import events
 from understudy.edge.native.exchange import Exchange
 from understudy.edge.native.problems import busy
+from understudy.errors import UnderstudyError
 from understudy.views.records import promise_json
 from understudy_store.records import PROMISE_WORDS, PromiseRecord
 
 #: After so long without an event, a comment is sent.
 COMMENT_S: Final = 15.0
+
+_LOG: Final = logging.getLogger("understudy.edge")
 
 _HEADERS: Final = [
     (b"content-type", events.MEDIA_TYPE.encode()),
@@ -106,16 +110,23 @@ class Streams:
         stream = Stream(exchange, last_id)
         scope = trio.CancelScope()
         self._scopes.add(scope)
+        is_gone = True
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_with, exchange, nursery.cancel_scope.cancel)
                 with scope:
                     await stream.open()
-                    yield stream
-                await stream.close()
+                    try:
+                        yield stream
+                    except UnderstudyError as error:
+                        _LOG.info("a stream ends early, so its client comes back: %s", error)
+                is_gone = False
                 nursery.cancel_scope.cancel()
         finally:
             self._scopes.discard(scope)
+        if not is_gone:
+            # Beyond the nursery, because the end of the answer looks as if the client hung up.
+            await stream.close()
 
     def _watch_end(self) -> None:
         if not self._is_watching:

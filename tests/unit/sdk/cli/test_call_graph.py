@@ -240,7 +240,7 @@ def test_status_of_a_pending_call() -> None:
     assert status_of(pending, task("p", "halted", cause="no such function")) == "parked"
     assert status_of(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
     later = task("p", "pending", retry_at=7500)
-    assert status_of(pending, later) == "queued for group g, due in 2.5 s"
+    assert status_of(pending, later) == "queued for group g, to be handed out in 2.5 s"
     assert status_of(pending, later, nodes=0) == "queued: nothing serves group g"
     failed = task("p", "pending", retry_at=7500, failures=2)
     assert re.fullmatch(r"attempt 3 at \d\d:\d\d:07", status_of(pending, failed))
