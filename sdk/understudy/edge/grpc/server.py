@@ -26,6 +26,8 @@ from understudy_broker.transport.loop_lock import LoopThread
 QUICK_MAX: Final = 4096
 #: how often the health is looked at
 HEALTH_S: Final = 0.5
+#: how long the last answers may take to be written when the server ends
+LAST_ANSWERS_S: Final = 0.5
 
 
 class GrpcListenError(UnderstudyError):
@@ -177,9 +179,10 @@ class _Server:
         ending = asyncio.ensure_future(server.stop(limits.drain_s))
         idle = asyncio.ensure_future(service.until_idle())
         stopped = asyncio.ensure_future(self._stopped.wait())
-        # A stream of health checks would go on for all of that time, so it is not waited for.
+        # A stream of health checks would go on for all of that time, so it is not waited for. But
+        # the last answers may be on their way yet.
         await asyncio.wait((ending, idle, stopped), return_when=asyncio.FIRST_COMPLETED)
-        await server.stop(None)
+        await server.stop(None if self._stopped.is_set() else LAST_ANSWERS_S)
         for task in (ending, idle, stopped):
             task.cancel()
 
