@@ -23,10 +23,13 @@ from understudy.edge.native.graphs import PROMISES_MAX, read_promise
 from understudy.edge.native.problems import of_reply
 from understudy.edge.watches import Watch
 from understudy_store.commands import PromiseSearch, Reply
-from understudy_store.records import PromiseRecord, origin_of
+from understudy_store.records import PromiseRecord, origin_of, payload_bytes
 
-#: promises of one page; a client that does not read has the edge hold so many
-PAGE: Final = 50
+#: Promises of the first page, and of the largest. A client that does not read has the edge hold one
+#: page, so pages become larger while they have less than `PAGE_BYTES`, and smaller otherwise.
+PAGE_MIN: Final = 8
+PAGE_MAX: Final = 256
+PAGE_BYTES: Final = 1024 * 1024
 #: the rest after a round that has brought news; it doubles with each round that has not
 REST_MIN_S: Final = 0.1
 REST_MAX_S: Final = 2.0
@@ -101,6 +104,7 @@ class _Reader:
         self._brokers = brokers
         self._send = send
         self._rounds = 0
+        self._limit = PAGE_MIN
 
     async def round(self, root: PromiseRecord) -> bool:
         """Read the graph, and tell what has changed; return whether anything has.
@@ -118,7 +122,7 @@ class _Reader:
         count = 0
         # A detached call has an origin of its own, but its id is below its caller's.
         for prefix, origin in ((f"{root.id}.", None), ("", origin_of(root))):
-            search = PromiseSearch(None, {}, prefix, origin, PAGE)
+            search = PromiseSearch(None, {}, prefix, origin)
             cursor: str | None = ""
             while cursor is not None:
                 reply = await self._page(search, cursor)
@@ -142,10 +146,15 @@ class _Reader:
 
     async def _page(self, search: PromiseSearch, cursor: str) -> Reply:
         asked_at = trio.current_time()
-        reply = await self._brokers.ask(replace(search, cursor=cursor or None))
+        search = replace(search, limit=self._limit, cursor=cursor or None)
+        reply = await self._brokers.ask(search)
         self.took_s += trio.current_time() - asked_at
         if not reply.ok:
             raise of_reply(reply)
+        if sum(map(payload_bytes, reply.promises or ())) < PAGE_BYTES // 2:
+            self._limit = min(self._limit * 2, PAGE_MAX)
+        else:
+            self._limit = max(self._limit // 2, 1)
         return reply
 
 

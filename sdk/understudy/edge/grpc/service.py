@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode, aio
 
 from understudy.edge.grpc.bridge import Bridge, BridgeClosedError
@@ -23,6 +24,7 @@ MARGIN_MAX_S: Final = 0.5
 
 _LOG: Final = logging.getLogger("understudy.edge")
 
+M = TypeVar("M", bound=Message)
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -43,6 +45,22 @@ def time_left_s(remaining_s: float | None) -> float:
         return float("inf")
     margin_s = min(max(remaining_s / 10, MARGIN_MIN_S), MARGIN_MAX_S)
     return max(remaining_s - margin_s, 0.0)
+
+
+def parsed(request_type: type[M], data: bytes) -> M:
+    """Return the message that some bytes are.
+
+    Raises
+    ------
+    Refusal
+        They are none. (grpc itself would answer with UNKNOWN, and log it as an error of ours.)
+    """
+    try:
+        return request_type.FromString(data)
+    except DecodeError:
+        raise Refusal(
+            StatusCode.INVALID_ARGUMENT, f"the message is no {request_type.DESCRIPTOR.full_name}"
+        ) from None
 
 
 class Places:
@@ -122,8 +140,8 @@ class Service:
             "Cancel": self._unary(v1.CancelRequest, v1.Call, self._simple(ask.cancel)),
             "List": self._unary(v1.ListRequest, v1.ListResponse, self._simple(ask.list)),
         }
-        stream = grpc.unary_stream_rpc_method_handler(
-            self._watch, v1.WatchRequest.FromString, v1.WatchEvent.SerializeToString
+        stream: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
+            self._watch, response_serializer=v1.WatchEvent.SerializeToString
         )
         return grpc.method_handlers_generic_handler(NAME, {**unary, "Watch": stream})
 
@@ -145,9 +163,10 @@ class Service:
             left_s = time_left_s(context.time_remaining())
             return await self._bridge.call(self._operations.wait, request, left_s)
 
-    async def _watch(self, request: v1.WatchRequest, context: Context) -> None:
+    async def _watch(self, data: bytes, context: Context) -> None:
         with self._counted():
             try:
+                request = parsed(v1.WatchRequest, data)
                 with self._streams.one():
                     parts = self._bridge.stream(self._operations.watch, request)
                     async with aclosing(parts):
@@ -183,16 +202,16 @@ class Service:
         perform: Callable[[Any, Context], Awaitable[Any]],
         conflict: StatusCode = StatusCode.FAILED_PRECONDITION,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        async def answer(request: Any, context: Context) -> Any:
+        async def answer(data: bytes, context: Context) -> Any:
             with self._counted():
                 try:
-                    return await perform(request, context)
+                    return await perform(parsed(request_type, data), context)
                 except Exception as error:
                     await _abort(context, error, conflict)
 
         behavior: Any = answer
         return grpc.unary_unary_rpc_method_handler(
-            behavior, request_type.FromString, answer_type.SerializeToString
+            behavior, response_serializer=answer_type.SerializeToString
         )
 
     @contextmanager
