@@ -10,10 +10,12 @@ import pytest
 
 PACKAGES = ("understudy_store", "understudy_broker", "understudy_actors", "understudy")
 
-#: What only a broker, an HTTP edge or the command line needs: a client must not pay for it.
+#: What only a broker, an edge or the command line needs: a client must not pay for it.
 HEAVY = (
     *(
         "alembic",
+        "google",
+        "grpc",
         "hypercorn",
         "psycopg",
         "pydantic",
