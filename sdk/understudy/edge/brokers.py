@@ -25,6 +25,8 @@ from understudy_broker.link.session import Answer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
+    FunctionInfo,
+    FunctionsGet,
     GroupsGet,
     GroupsReport,
     Hello,
@@ -46,6 +48,8 @@ GROUP: Final = "understudy-edge"
 PATIENCE_S: Final = 10.0
 #: requests that may be unanswered at each broker
 BACKLOG_MAX: Final = 16_384
+#: functions of a group that are read
+FUNCTIONS_MAX: Final = 5_000
 
 
 class NoBrokerError(UnderstudyError):
@@ -81,6 +85,7 @@ class Brokers:
         self._router: Router | None = None
         self._met = trio.Event()
         self._clock_link: Link | None = None
+        self._tells_functions = False
 
     # Asking --------------------------------------------------------------------------------------
 
@@ -109,6 +114,23 @@ class Brokers:
         if isinstance(answer, Refused) or answer.report is None:
             raise NoBrokerError(f"the broker does not report its groups: {answer}")
         return answer.report
+
+    async def functions(self, group: str) -> list[FunctionInfo]:
+        """Return the functions of a group with their schemas; raises as `ask`.
+
+        None, if the brokers are of a release before they were told.
+        """
+        found: list[FunctionInfo] = []
+        after: tuple[str, int] | None = None
+        while self._tells_functions and len(found) < FUNCTIONS_MAX:
+            answer = await self._answer(FunctionsGet(group, after))
+            if isinstance(answer, Refused) or answer.functions is None:
+                break
+            found += answer.functions.functions
+            if not answer.functions.more or not answer.functions.functions:
+                break
+            after = found[-1].name, found[-1].version
+        return found
 
     async def _answer(self, command: AnyCommand) -> Answer:
         router = self._router
@@ -219,6 +241,7 @@ class Brokers:
 
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Watch again what is watched at that broker, which has forgotten it."""
+        self._tells_functions = welcome.tells_functions
         followed = self._clock_link
         if welcome.now and (followed is None or followed is link or not followed.connected):
             self._clock_link = link

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
 from understudy.edge.native.bodies import write
-from understudy.obstacles import task_trouble
 from understudy.views.records import promise_json, task_json
 from understudy_store.records import (
     CANCELED,
@@ -35,8 +34,8 @@ STATES: Final[Mapping[str, v1.State.ValueType]] = {
 }
 
 
-def call_of(record: PromiseRecord, task: TaskRecord | None = None) -> v1.Call:
-    """Return a promise, and its task if there is one."""
+def call_of(record: PromiseRecord, task: TaskRecord | None = None, trouble: str = "") -> v1.Call:
+    """Return a promise, with its task and the trouble that it has, if there are any."""
     shown = promise_json(record)
     return v1.Call(
         id=record.id,
@@ -50,7 +49,7 @@ def call_of(record: PromiseRecord, task: TaskRecord | None = None) -> v1.Call:
         timeout_at=record.timeout_at,
         settled_at=record.settled_at,
         task=None if task is None else _task(task_json(task)),
-        trouble=_text(task_trouble(task)),
+        trouble=_text(trouble),
     )
 
 

@@ -21,6 +21,7 @@ from understudy.edge.native.functions import Functions
 from understudy.edge.native.graphs import read_promise
 from understudy.edge.native.problems import of_reply
 from understudy.edge.native.promises import is_call
+from understudy.obstacles import task_trouble
 from understudy_actors.interpreter.child_commands import pending_record
 from understudy_store.commands import PromiseCancel, PromiseCreate, Reply, TaskGet
 from understudy_store.records import CANCELED, RESOLVED, TAG_TARGET, PromiseRecord
@@ -55,11 +56,15 @@ class Operations:
         spec = requests.call_spec(request, uuid4().hex)
         wait_s = min(requests.wait_s(request), time_left_s)
         awaits_function = requests.awaits_function(request)
-        await self._ready()
-        now_ms = self._brokers.clock()
-        create = requests.create(spec, now_ms)
+        arguments = requests.arguments(request)
         if not awaits_function:
             await self._functions.check(request.group, request.function)
+        arguments = await self._functions.arguments(
+            request.group, request.function, spec.version, arguments
+        )
+        await self._ready()
+        now_ms = self._brokers.clock()
+        create = requests.create(spec, arguments, now_ms)
         reply, settled = await self._create(create, wait_s)
         if not reply.ok:
             raise of_reply(reply)
@@ -91,10 +96,13 @@ class Operations:
     async def get(self, request: v1.GetRequest) -> v1.Call:
         """Read a promise; a pending call with its task."""
         record = await read_promise(self._brokers, requests.id_of(request))
-        task = None
-        if not record.settled and TAG_TARGET in record.tags:
-            task = (await self._brokers.ask(TaskGet(record.id))).task
-        return call_of(record, task)
+        if record.settled or TAG_TARGET not in record.tags:
+            return call_of(record)
+        task = (await self._brokers.ask(TaskGet(record.id))).task
+        trouble = task_trouble(task)
+        if not trouble and task is not None and task.state == "pending":
+            trouble = await self._functions.why_queued(record) or ""
+        return call_of(record, task, trouble)
 
     async def wait(self, request: v1.WaitRequest, time_left_s: float) -> v1.Call:
         """Wait for a promise; return it as it is when the time is over."""

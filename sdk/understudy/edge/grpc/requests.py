@@ -11,6 +11,7 @@ from understudy.edge.grpc.v1 import understudy_pb2 as v1
 from understudy.edge.native import bodies, calls, promises
 from understudy.edge.native.parameters import LIMIT, LIMIT_MAX
 from understudy.edge.native.problems import Problem
+from understudy.edge.native.schemas import Arguments
 from understudy.errors import ConfigurationError
 from understudy.options import Options, check_int, check_tags, seconds
 from understudy.runtime import DEFAULT_TIMEOUT_S
@@ -27,8 +28,14 @@ _STATE_NAMES: Final = {number: name for name, number in STATES.items()}
 # Calls ------------------------------------------------------------------------------------------
 
 
+def arguments(request: v1.StartRequest) -> Arguments:
+    """Return the arguments of a call as they were sent; raises `Problem`."""
+    with _named("json"):
+        return calls.arguments_of(bodies.parse(request.json.encode(), _JSON))
+
+
 def call_spec(request: v1.StartRequest, new_id: str) -> CallSpec:
-    """Return what is asked of a function.
+    """Return what is asked of a function, without the arguments.
 
     Parameters
     ----------
@@ -44,8 +51,6 @@ def call_spec(request: v1.StartRequest, new_id: str) -> CallSpec:
         raise Problem(400, "the function is missing: give its name", parameter="function")
     spec = CallSpec("rpc", calls.checked_id(request.id or new_id), request.function, "")
     spec.target = poll(calls.group_name(request.group))
-    with _named("json"):
-        arguments = calls.arguments_of(bodies.parse(request.json.encode(), _JSON))
     with _told():
         options = Options().merge(
             timeout=request.timeout if request.HasField("timeout") else None,
@@ -61,18 +66,25 @@ def call_spec(request: v1.StartRequest, new_id: str) -> CallSpec:
         spec.timeout_ms = int(options.timeout_s * 1000)
     if options.delay_s:
         spec.delay_ms = int(options.delay_s * 1000)
-    spec.data = calls.encoded_arguments(*arguments)
     return spec
 
 
-def create(spec: CallSpec, now_ms: int) -> PromiseCreate:
+def create(spec: CallSpec, arguments: Arguments, now_ms: int) -> PromiseCreate:
     """Return the command that begins a call.
 
     Parameters
     ----------
+    arguments
+        As the function is meant to get them.
     now_ms
         The brokers' time.
+
+    Raises
+    ------
+    Problem
+        The arguments are too large.
     """
+    spec.data = calls.encoded_arguments(*arguments)
     return create_command(_OUTSIDE, spec, now_ms)
 
 

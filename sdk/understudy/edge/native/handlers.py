@@ -73,11 +73,14 @@ class CallHandlers:
         wait_s = parameters.wait_s()
         awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
         arguments = calls.arguments_of(await exchange.json())
+        if not awaits_function:
+            await self._functions.check(group, function)
+        arguments = await self._functions.arguments(
+            group, function, parameters.version(), arguments
+        )
         await self._ready()
         now_ms = self._brokers.clock()
         create = calls.create_call(group, function, id_, arguments, parameters, now_ms)
-        if not awaits_function:
-            await self._functions.check(group, function)
         reply, settled = await self._create(exchange, create, wait_s)
         if not reply.ok:
             raise of_reply(reply)

@@ -54,10 +54,15 @@ class ScheduleHandlers:
         parameters = exchange.parameters(*schedules.CREATE_PARAMETERS)
         awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
         arguments = arguments_of(await exchange.json())
-        create = schedules.create_schedule(exchange.names["id"], arguments, parameters)
+        # Checked first, because it says best what is wrong.
+        schedules.create_schedule(exchange.names["id"], arguments, parameters)
+        group, function = parameters.text("group") or "", parameters.text("function") or ""
         if not awaits_function:
-            group = parameters.text("group") or ""
-            await self._functions.check(group, parameters.text("function") or "")
+            await self._functions.check(group, function)
+        arguments = await self._functions.arguments(
+            group, function, parameters.version(), arguments
+        )
+        create = schedules.create_schedule(exchange.names["id"], arguments, parameters)
         reply = await self._brokers.ask(create)
         if reply.schedule is None:
             raise of_reply(reply)

@@ -48,17 +48,24 @@ class NativeRoute(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        limit = self._edge.settings.body_bytes_max
+        exchange = Exchange(scope, receive, send, limit)
         try:
-            response = await self._answer(scope, receive, send)
-        except (ClientDisconnect, HungUpError):
+            try:
+                response = await self._answer(scope, exchange)
+            except Exception as error:
+                if isinstance(error, ClientDisconnect | HungUpError):
+                    return
+                response = problem_answer(_problem_of(error))
+            if response is not None:
+                await exchange.finish(response)
+        except ClientDisconnect:
             return
-        except Exception as error:
-            response = problem_answer(_problem_of(error))
         if response is not None:
             await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
-        methods, names = self._paths.find(scope["raw_path"])
+    async def _answer(self, scope: Scope, exchange: Exchange) -> Response | None:
+        methods, exchange.names = self._paths.find(scope["raw_path"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if not methods:
             raise Problem(404, "there is no such path here. Write / in an id as %2F")
@@ -68,8 +75,7 @@ class NativeRoute(BaseRoute):
             if method == "OPTIONS":
                 return Response(status_code=204, headers=allowed)
             raise Problem(405, f"this path does not take {method}", allowed)
-        limit = self._edge.settings.body_bytes_max
-        return await handler(Exchange(scope, receive, send, names, limit))
+        return await handler(exchange)
 
 
 def _problem_of(error: Exception) -> Problem:

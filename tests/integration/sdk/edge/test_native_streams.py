@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -76,11 +77,20 @@ def small(tmp_path: Path) -> Iterator[Rig]:
 
 def test_a_wait_ends_when_its_client_hangs_up(small: Rig) -> None:
     small.post("/calls/shop/approve?id=long")
-    path = "/calls/long/result?wait=60s"
     with small.connect() as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        # A short wait of its own finds no room once the other one has begun.
-        refused = eventually("it waits", lambda: _refused(small, "/calls/long/result?wait=1ms"))
+        long_wait = b"GET /calls/long/result?wait=60s HTTP/1.1\r\nHost: x\r\n\r\n"
+        connection.sendall(long_wait)
+
+        def there_is_no_room() -> httpx.Response | None:
+            refused = _refused(small, "/calls/long/result?wait=1ms")
+            if select.select([connection], [], [], 0)[0]:
+                # A short wait was there first, so the long one was refused.
+                connection.recv(65536)
+                connection.sendall(long_wait)
+                return None
+            return refused
+
+        refused = eventually("it waits", there_is_no_room)
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["detail"].startswith("1 requests wait at this edge, as many as may")
         assert small.post("/calls/shop/add?id=unstored&wait=1s", [1]).status_code == 503

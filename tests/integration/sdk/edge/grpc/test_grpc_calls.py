@@ -50,7 +50,7 @@ def test_values_of_all_kinds(rig: Grpc) -> None:
         "bytes": "YWI=",
         "set": [1, 2],
         "big": 10**30,
-        "when": "2026-01-02 00:00:00",
+        "when": "2026-01-02T00:00:00",
         "3": "three",
     }
 
@@ -94,16 +94,24 @@ def test_requests_that_are_wrong(
 
 
 def test_arguments_that_do_not_suit_the_function(rig: Grpc) -> None:
-    call = rig.start("add", '{"c": 1}')
-    assert (call.state, call.error.type) == (
-        v1.STATE_REJECTED,
-        "understudy.errors.InvalidArgumentsError",
+    assert refusal(lambda: rig.start("add", '{"c": 1}')) == (
+        "INVALID_ARGUMENT",
+        "/c: the function has no argument 'c'; its arguments: a, b",
     )
+    code, text = refusal(lambda: rig.start("add", '["one"]'))
+    assert (code, text.startswith("/a: ")) == ("INVALID_ARGUMENT", True)
+
+
+def test_arguments_become_what_is_meant(rig: Grpc) -> None:
+    call = rig.start("later", '["2026-01-02T03:04:05"]')
+    assert call.value.json == '"2027-01-02T03:04:05"'
 
 
 def test_a_function_that_may_come_later(rig: Grpc) -> None:
     call = rig.start("aprove", wait=0, unknown=v1.UNKNOWN_WAIT)
     assert call.state == v1.STATE_PENDING
+    lacks = "no node of group shop has the function aprove"
+    until("it says why it waits", lambda: lacks in rig.get(call.id).trouble)
     request = v1.StartRequest(group="nobody", function="anything")
     assert rig.stub.Start(request, timeout=10).state == v1.STATE_PENDING
 

@@ -8,6 +8,7 @@ from understudy.edge.grpc import requests
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
 from understudy.edge.native.problems import Problem
 from understudy.views.json_data import decoded
+from understudy_store.commands import PromiseCreate
 from understudy_store.records import REJECTED, RESOLVED, TAG_DELAY, TAG_PRIORITY, TAG_TARGET
 
 NOW = 1_000_000
@@ -25,11 +26,16 @@ def read(request: v1.StartRequest | v1.SettleRequest | v1.ListRequest) -> None:
     if isinstance(request, v1.StartRequest):
         requests.awaits_function(request)
         requests.wait_s(request)
-        requests.call_spec(request, "new")
+        create_of(request)
     elif isinstance(request, v1.SettleRequest):
         requests.settle(request)
     else:
         requests.search(request)
+
+
+def create_of(request: v1.StartRequest) -> PromiseCreate:
+    """Return the command that begins a call."""
+    return requests.create(requests.call_spec(request, "new"), requests.arguments(request), NOW)
 
 
 def start(**fields: object) -> v1.StartRequest:
@@ -48,7 +54,7 @@ def test_a_call_with_everything() -> None:
         priority=-7,
         tags={"order": "7"},
     )
-    create = requests.create(requests.call_spec(request, "new"), NOW)
+    create = create_of(request)
     assert create.id == "price-1"
     assert create.timeout_at == NOW + 90_500
     assert create.tags == {
@@ -62,14 +68,14 @@ def test_a_call_with_everything() -> None:
 
 
 def test_a_call_with_nothing() -> None:
-    create = requests.create(requests.call_spec(start(), "new"), NOW)
+    create = create_of(start())
     assert create.id == "new"
     assert create.timeout_at == NOW + 30 * 24 * 3_600_000
     assert create.tags == {TAG_TARGET: "poll://any@shop"}
     assert decoded(create.param.data) == [[], {}]
     assert not requests.awaits_function(start())
     assert requests.awaits_function(start(unknown=v1.UNKNOWN_WAIT))
-    by_position = requests.create(requests.call_spec(start(json="[1, [2]]"), "new"), NOW)
+    by_position = create_of(start(json="[1, [2]]"))
     assert decoded(by_position.param.data) == [[1, [2]], {}]
 
 
