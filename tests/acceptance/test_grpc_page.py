@@ -11,7 +11,7 @@ from tests.acceptance.system import PATIENCE_S, open_system, until
 from tests.acceptance.test_docs import PAGES, expected, programs
 from tests.integration.sdk.edge.grpc.rig import grpc_port
 from understudy.edge.grpc.graph_watch import QUIET_S, REST_MAX_S
-from understudy.edge.grpc.server import QUICK_MAX
+from understudy.edge.grpc.server import requests_max
 from understudy.edge.settings import EdgeSettings
 
 PAGE = "docs/grpc.md"
@@ -46,8 +46,7 @@ def test_the_bounds_of_the_page() -> None:
     assert f"| graphs that are watched | {settings.watching_max:,}, " in page
     assert f"| requests that wait | {settings.waiting_max:,} |" in page
     assert f"| connections | {settings.limits.connections_max:,} |" in page
-    most = settings.waiting_max + settings.watching_max + QUICK_MAX
-    assert f"| requests under way | {most:,}, " in page
+    assert f"| requests under way | {requests_max(settings):,}, " in page
     assert f"every\n{QUIET_S:g} s while nothing happens" in page
     assert REST_MAX_S == 2.0
     assert f"is cut off after {settings.limits.write_timeout_s:g} s. The edge" in page

@@ -78,7 +78,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             trio.run(_main, settings, sock, grpc, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
-            if not isinstance(cause, LinkError):
+            if not isinstance(cause, LinkError | _ListenError):
                 raise
             print(f"understudy edge: {cause}", file=sys.stderr)
             return EXIT_FAILED
@@ -131,9 +131,16 @@ async def _main(
 async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -> None:
     """Listen for gRPC as well. It ends with the edge."""
     # Imported here, because an edge without it needs none of it.
-    from understudy.edge.grpc.server import serve_grpc
+    from understudy.edge.grpc.server import GrpcListenError, serve_grpc
 
-    port = await nursery.start(serve_grpc, edge, place(host, port))
+    try:
+        port = await nursery.start(serve_grpc, edge, place(host, port))
+    except BaseExceptionGroup as group:
+        cause = innermost(group)
+        if not isinstance(cause, GrpcListenError):
+            raise
+        # It was free a moment ago.
+        raise _ListenError(f"it cannot listen at {place(host, port)} for gRPC: {cause}") from None
     _warn_if_open(host, port)
     print(f"understudy edge: grpc://{place(host, port)}", flush=True)
 

@@ -34,10 +34,19 @@ class GrpcListenError(UnderstudyError):
     """The server cannot listen at its address."""
 
 
+def requests_max(settings: EdgeSettings) -> int:
+    """Return how many requests may be under way."""
+    return settings.waiting_max + settings.watching_max + QUICK_MAX
+
+
 def options_of(settings: EdgeSettings) -> list[tuple[str, Any]]:
     """Return the bounds of a server, in the words of grpc's core."""
     limits = settings.limits
     return [
+        # Requests that the thread has not taken up yet. Beyond these bounds (else 1000 and 3000),
+        # grpc's core cancels some at random.
+        ("grpc.server.max_pending_requests", requests_max(settings)),
+        ("grpc.server.max_pending_requests_hard_limit", requests_max(settings)),
         # Another process at the same port would take a part of the requests.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.body_bytes_max),
@@ -190,7 +199,7 @@ class _Server:
         settings = self._settings
         server = aio.server(
             options=options_of(settings),
-            maximum_concurrent_rpcs=settings.waiting_max + settings.watching_max + QUICK_MAX,
+            maximum_concurrent_rpcs=requests_max(settings),
         )
         server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -19,8 +19,8 @@ from understudy.edge.grpc.v1 import understudy_pb2 as v1
 
 NAME: Final = v1.DESCRIPTOR.services_by_name["Understudy"].full_name
 #: An answer to a wait leaves so long before the deadline: a tenth of the time, within these.
-MARGIN_MIN_S: Final = 0.05
-MARGIN_MAX_S: Final = 0.5
+MARGIN_MIN_S: Final = 0.1
+MARGIN_MAX_S: Final = 1.0
 
 _LOG: Final = logging.getLogger("understudy.edge")
 
@@ -39,7 +39,7 @@ def time_left_s(remaining_s: float | None) -> float:
     Examples
     --------
     >>> time_left_s(30), time_left_s(1), time_left_s(0.02), time_left_s(None)
-    (29.5, 0.9, 0.0, inf)
+    (29.0, 0.9, 0.0, inf)
     """
     if remaining_s is None:
         return float("inf")

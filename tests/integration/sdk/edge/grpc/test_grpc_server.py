@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from tests.integration.sdk.edge.grpc.rig import (
     refusal,
 )
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
+from understudy.edge.grpc.v1.understudy_pb2_grpc import UnderstudyStub
 
 STATUS = health_pb2.HealthCheckResponse
 
@@ -151,6 +153,37 @@ def test_the_command(tmp_path: Path) -> None:
         everywhere = system.command("edge", "--listen", "127.0.0.1:0", "--grpc", "grpc://[::]:0")
         until("it listens", lambda: "grpc://[::]:" in everywhere.output)
         until("it warns", lambda: "can be reached by other machines" in everywhere.output)
+
+
+def test_a_port_that_is_taken_at_the_last_moment(rig: Grpc) -> None:
+    source = f"""
+        import sys
+        from understudy.edge import process
+        from understudy.edge.settings import EdgeSettings
+
+        process._probe = lambda grpc: grpc
+        settings = EdgeSettings({rig.system.url!r}, "127.0.0.1", 0, grpc=("127.0.0.1", {rig.port}))
+        sys.exit(process.run_edge(settings))
+    """
+    late = rig.system.run("late", source)
+    assert late.wait() == 1
+    assert f"it cannot listen at 127.0.0.1:{rig.port} for gRPC" in late.output
+    assert "Traceback" not in late.output
+
+
+def test_a_burst_of_waits(rig: Grpc) -> None:
+    call = rig.start("approve", wait=0)
+
+    async def wait(count: int) -> set[v1.State.ValueType]:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{rig.port}") as channel:
+            stub = UnderstudyStub(channel)
+            request = v1.WaitRequest(id=call.id)
+            rpcs = [stub.Wait(request, timeout=PATIENCE_S) for _ in range(count)]
+            await asyncio.to_thread(rig.resolve, f"{call.id}.answer", "1")
+            return {(await rpc).state for rpc in rpcs}
+
+    # grpc's core would cancel a part of them by itself.
+    assert asyncio.run(wait(2000)) == {v1.STATE_RESOLVED}
 
 
 @pytest.mark.parametrize("statement", ["import understudy", "import understudy.edge.process"])

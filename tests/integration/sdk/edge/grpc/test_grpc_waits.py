@@ -16,10 +16,10 @@ from understudy.edge.grpc.v1 import understudy_pb2 as v1
 
 def test_a_wait_returns_the_pending_call_before_its_deadline(rig: Grpc) -> None:
     call = rig.start("approve", wait=0)
-    waited = rig.stub.Wait(v1.WaitRequest(id=call.id), timeout=0.5)
-    assert waited.state == v1.STATE_PENDING
+    waiting = rig.stub.Wait.future(v1.WaitRequest(id=call.id), timeout=5)
     started = v1.StartRequest(group="shop", function="approve", id=call.id, wait=60)
-    assert rig.stub.Start(started, timeout=0.5).state == v1.STATE_PENDING
+    starting = rig.stub.Start.future(started, timeout=5)
+    assert waiting.result().state == starting.result().state == v1.STATE_PENDING
     rig.resolve(f"{call.id}.answer", "1")
     assert rig.wait(call.id).state == v1.STATE_RESOLVED
 
