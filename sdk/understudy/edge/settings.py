@@ -36,6 +36,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     watching_max
         Call graphs that may be watched by gRPC at a time. Each is read from the brokers again and
         again.
+    wait_max_s
+        The longest wait of one request for a promise; a client asks again after it.
     """
 
     url: str
@@ -48,3 +50,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     patience_s: float = 10.0
     grpc: tuple[str, int] | None = None
     watching_max: int = 500
+    wait_max_s: float = 300.0

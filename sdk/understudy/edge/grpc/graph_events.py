@@ -15,7 +15,7 @@ from typing import Final
 
 from understudy.edge.grpc.answers import STATES, call_of
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
-from understudy.edge.native.events import is_known
+from understudy.edge.native.events import changed_at, is_known
 from understudy.edge.native.problems import Problem
 from understudy_store.records import TAG_BRANCH, TAG_PARENT, PromiseRecord, origin_of
 
@@ -137,7 +137,7 @@ class GraphEvents:
         self._states[record.id] = record.state
         if before:
             return before != record.state
-        return not is_known(record, self._known)
+        return not is_known(changed_at(record), self._known)
 
     def _parent(self, record: PromiseRecord) -> str:
         if record.id == self._root.id:

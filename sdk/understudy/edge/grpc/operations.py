@@ -58,7 +58,7 @@ class Operations:
         awaits_function = requests.awaits_function(request)
         arguments = requests.arguments(request)
         if not awaits_function:
-            await self._functions.check(request.group, request.function)
+            await self._functions.check(request.group, request.function, spec.version)
         arguments = await self._functions.arguments(
             request.group, request.function, spec.version, arguments
         )

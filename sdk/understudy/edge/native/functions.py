@@ -34,6 +34,11 @@ class _Group(NamedTuple):
         number = max(versions, default=0) if version is None else version
         return self.schemas.get((function, number))
 
+    def may_have(self, function: str, version: int) -> bool:
+        """Return whether nodes have a version, or do not say which they have."""
+        is_told = any(name == function for name, _ in self.schemas)
+        return (function, version) in self.schemas or not is_told
+
 
 class Functions:
     """The groups and functions as the brokers reported them last."""
@@ -47,23 +52,28 @@ class Functions:
 
     # Names ---------------------------------------------------------------------------------------
 
-    async def check(self, group: str, function: str) -> None:
+    async def check(self, group: str, function: str, version: int | None) -> None:
         """Raise a `Problem` with 404 if a group has nodes, and none of them has the function.
 
         A group without nodes may get some that have it, so a call there waits for them.
         """
         age_s = trio.current_time() - self._read_at_s
-        if age_s < KNOWN_S and self._serves(group, function):
-            return
-        await self._read()
+        if age_s >= KNOWN_S or not self._serves(group, function):
+            await self._read()
         info = self._groups.get(group)
-        if info is not None and not self._serves(group, function) and info.nodes:
-            raise Problem(
-                404,
-                f"{lacks_text(info, function, None)}. Add unknown=wait to have the call wait for a "
-                "node that has it",
-                parameter="function",
-            )
+        if info is None or not info.nodes:
+            return
+        if not self._serves(group, function):
+            raise _lacking(info, function, None)
+        if version is not None and not await self._has_version(group, function, version):
+            raise _lacking(info, function, str(version))
+
+    async def _has_version(self, group: str, function: str, version: int) -> bool:
+        for age_max_s in (KNOWN_S, LACKING_S):
+            known = await self._schemas_of(group, age_max_s)
+            if known.may_have(function, version):
+                return True
+        return False
 
     async def why_queued(self, record: PromiseRecord) -> str | None:
         """Return why no node gets a call that is queued; None if one may get it."""
@@ -143,3 +153,12 @@ class Functions:
             return _Group(now_s, {})
         found = self._schemas[group] = _Group(now_s, made)
         return found
+
+
+def _lacking(info: GroupInfo, function: str, version: str | None) -> Problem:
+    return Problem(
+        404,
+        f"{lacks_text(info, function, version)}. Add unknown=wait to have the call wait for a node "
+        "that has it",
+        parameter="function" if version is None else "version",
+    )

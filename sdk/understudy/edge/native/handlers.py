@@ -13,6 +13,7 @@ from understudy.edge.edge import Edge
 from understudy.edge.native import calls, events, promises
 from understudy.edge.native.conflicts import check_same_call, check_same_promise, check_settled
 from understudy.edge.native.exchange import Exchange, Handler, answer
+from understudy.edge.native.feeds import Feeds
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.graphs import graph_data, read_promise
 from understudy.edge.native.paths import path_of
@@ -46,6 +47,7 @@ class CallHandlers:
         self._functions = functions
         self._waits = waits
         self._streams = streams
+        self._feeds = Feeds(edge.brokers)
 
     def table(self) -> dict[str, dict[str, Handler]]:
         """Return path templates with their handlers by method."""
@@ -54,6 +56,7 @@ class CallHandlers:
             "/result": {"GET": self.result},
             "/tree": {"GET": self.tree},
             "/events": {"GET": self.events},
+            "/tree/events": {"GET": self.tree_events},
             "/cancel": {"POST": self.cancel},
         }
         return {
@@ -70,11 +73,11 @@ class CallHandlers:
         group, function = calls.group_name(exchange.names["group"]), exchange.names["function"]
         key = calls.idempotency_key(exchange.headers(b"idempotency-key"))
         id_, source = calls.call_id(group, function, parameters, key, uuid4().hex)
-        wait_s = parameters.wait_s()
+        wait_s = parameters.wait_s(self._edge.settings.wait_max_s)
         awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
         arguments = calls.arguments_of(await exchange.json())
         if not awaits_function:
-            await self._functions.check(group, function)
+            await self._functions.check(group, function, parameters.version())
         arguments = await self._functions.arguments(
             group, function, parameters.version(), arguments
         )
@@ -136,7 +139,9 @@ class CallHandlers:
         """Read the value of a promise, and wait for it."""
         parameters = exchange.parameters("wait")
         await exchange.no_body()
-        record = await self._settled(exchange, exchange.names["id"], parameters.wait_s())
+        record = await self._settled(
+            exchange, exchange.names["id"], parameters.wait_s(self._edge.settings.wait_max_s)
+        )
         if not record.settled:
             return answer(
                 promise_json(record), 202, {"location": path_of("calls", record.id, "result")}
@@ -199,11 +204,11 @@ class CallHandlers:
         await exchange.no_body()
         last_id = events.last_event_id(exchange.header(b"last-event-id"))
         record = await read_promise(self._brokers, exchange.names["id"])
-        if record.settled and events.is_known(record, last_id):
+        if record.settled and events.is_known(events.changed_at(record), last_id):
             return Response(status_code=204)  # so an EventSource does not come back
         watches = self._brokers.watches
         async with self._streams.open(exchange, last_id) as stream:
-            await stream.tell(record)
+            await stream.tell(promise_json(record), events.changed_at(record))
             if not record.settled:
                 with watches.waiting(record.id) as watch:
                     if watch.waiting == 1:
@@ -212,8 +217,26 @@ class CallHandlers:
                     if watch.record is None:
                         return None  # a broker refuses the watch; the client comes back
                     record = watch.record
-                await stream.tell(record)
+                await stream.tell(promise_json(record), events.changed_at(record))
             await stream.end(record)
+        return None
+
+    async def tree_events(self, exchange: Exchange) -> Response | None:
+        """Tell the states of all promises of a call graph, until its root has settled."""
+        exchange.parameters()
+        await exchange.no_body()
+        last_id = events.last_event_id(exchange.header(b"last-event-id"))
+        root = await read_promise(self._brokers, exchange.names["id"])
+        if root.settled and events.is_known(events.changed_at(root), last_id):
+            return Response(status_code=204)
+        with self._feeds.following(root.id) as follower:
+            async with self._streams.open(exchange, last_id) as stream:
+                while not follower.is_over:
+                    await stream.until(follower.news)
+                    for data, changed_at in follower.take():
+                        await stream.tell(data, changed_at)
+                if follower.root is not None:
+                    await stream.end(follower.root)
         return None
 
     # Cancel --------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_an_id_of_another_function(rig: Rig) -> None:
     assert refused.json()["detail"].startswith(
         "the id 'taken' belongs to a call of 'add', so 'echo' cannot be called under it"
     )
-    for path in ("/calls/others/add?id=taken&unknown=wait", "/calls/shop/add?id=taken&version=7"):
+    for path in ("/calls/others/add?id=taken&unknown=wait", "/calls/shop/add?id=taken&version=1"):
         assert rig.post(path, [1]).status_code == 409
 
 
@@ -120,6 +120,9 @@ def test_an_unknown_function_and_an_unknown_group(rig: Rig) -> None:
     refused = rig.post("/calls/shop/aprove")
     assert refused.status_code == 404
     assert "no node of group shop has the function aprove; similar: approve" in refused.text
+    version = rig.post("/calls/shop/approve?version=7")
+    assert (version.status_code, version.json()["parameter"]) == (404, "version")
+    assert "has the function approve (version 7), only other versions of it" in version.text
     assert rig.post("/calls/shop/aprove?unknown=wait").status_code == 202
     waiting = rig.post("/calls/nobody/anything")
     assert waiting.status_code == 202
@@ -128,7 +131,7 @@ def test_an_unknown_function_and_an_unknown_group(rig: Rig) -> None:
 
 
 def test_what_does_not_exist(rig: Rig) -> None:
-    for path in ("", "/result", "/result?wait=1s", "/tree", "/events"):
+    for path in ("", "/result", "/result?wait=1s", "/tree", "/events", "/tree/events"):
         answer = rig.http.get(f"/calls/absent{path}")
         assert answer.status_code == 404, path
         assert answer.json()["detail"] == "promise 'absent' does not exist"
