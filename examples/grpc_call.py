@@ -47,14 +47,10 @@ def use(edge: UnderstudyStub) -> None:
     print("the same call:", call.created_at == again.created_at, "as", again.id)
 
     for event in edge.Watch(v1.WatchRequest(id="order-7"), timeout=60):
-        if not event.HasField("change"):
-            continue
-        call = event.change.call
-        if call.id == "order-7.approval" and call.state == v1.STATE_PENDING:
-            edge.Settle(v1.SettleRequest(id=call.id, json='"Ann"'), timeout=10)
-
-    call = edge.Wait(v1.WaitRequest(id="order-7"), timeout=60)
-    print("an order:", json.loads(call.value.json))
+        if event.HasField("end"):
+            print("an order:", json.loads(event.end.call.value.json))
+        elif event.change.id == "order-7.approval" and event.change.state == v1.STATE_PENDING:
+            edge.Settle(v1.SettleRequest(id="order-7.approval", json='"Ann"'), timeout=10)
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.acceptance.system import PATIENCE_S, open_system, until
 from tests.acceptance.test_docs import PAGES, expected, programs
 from tests.integration.sdk.edge.grpc.rig import grpc_port
-from understudy.edge.grpc.graph_watch import QUIET_S, REST_MAX_S
+from understudy.edge.grpc.graph_events import OVERLAP_MS
+from understudy.edge.grpc.graph_watch import QUIET_S
 from understudy.edge.grpc.server import requests_max
 from understudy.edge.settings import EdgeSettings
 
@@ -43,12 +44,13 @@ def test_the_programs_of_the_page(tmp_path: Path) -> None:
 def test_the_bounds_of_the_page() -> None:
     page = PAGES[PAGE]
     settings = EdgeSettings("", "", 0)
-    assert f"| graphs that are watched | {settings.watching_max:,}, " in page
+    assert f"| streams that watch a graph | {settings.streams_max:,}; " in page
     assert f"| requests that wait | {settings.waiting_max:,} |" in page
     assert f"| connections | {settings.limits.connections_max:,} |" in page
     assert f"| requests under way | {requests_max(settings):,}, " in page
-    assert f"every\n{QUIET_S:g} s while nothing happens" in page
-    assert REST_MAX_S == 2.0
+    assert f"\n{QUIET_S:g} s while nothing happens" in page
+    assert "in the minute before it" in page
+    assert OVERLAP_MS == 60_000
     assert f"is cut off after {settings.limits.write_timeout_s:g} s. The edge" in page
     assert re.search(r"5 minutes|five minutes", page)
     assert settings.limits.idle_s * 4 == 300

@@ -26,16 +26,14 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     body_bytes_max
         Bytes of a request's body.
     waiting_max
-        Requests that may wait for a promise at a time; those beyond are refused with 503.
+        Requests that may wait for a promise at a time; those beyond are refused with 503. So many
+        over HTTP, and so many over gRPC.
     streams_max
-        Event streams that may be open at a time.
+        Event streams that may be open at a time, over HTTP, and over gRPC.
     patience_s
         How long a request waits for a broker.
     grpc
         Host and port at which to listen for gRPC; None: there is none.
-    watching_max
-        Call graphs that may be watched by gRPC at a time. Each is read from the brokers again and
-        again.
     wait_max_s
         The longest wait of one request for a promise; a client asks again after it.
     """
@@ -49,5 +47,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     patience_s: float = 10.0
     grpc: tuple[str, int] | None = None
-    watching_max: int = 500
     wait_max_s: float = 300.0

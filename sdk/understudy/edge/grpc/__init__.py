@@ -13,11 +13,11 @@ thread of its own (`server`), and each request crosses over to the trio loop and
 Nothing but messages, futures and cancellation crosses. A client that goes away cancels its
 request's task on the asyncio loop, and that cancels the one on the trio loop.
 
-A stream is pulled, not pushed: the trio side reads the next part of a graph (`graph_watch`) only
-after the asyncio side has written the one before. So a slow reader holds one part, and one that
-takes nothing for long is cut off.
+A stream is pulled, not pushed: the trio side takes news of a graph (`graph_watch`) only after the
+asyncio side has written those before. Until then only the latest state of each promise is kept. So
+a slow reader holds nothing of its own but what it has not read, and one that takes nothing for long
+is cut off.
 
-What is not perfect: the brokers tell of settlements, but not of promises that are created. So a
-graph is read again and again while it is watched, more rarely while it does not change. How often
-is bounded by the time that a reading takes.
+What is not perfect: grpc's core buffers what is written to a client, some 64 KiB or more, and takes
+it for read.
 """

@@ -43,7 +43,7 @@ def call_of(record: PromiseRecord, task: TaskRecord | None = None, trouble: str 
         function=shown["function"] or "",
         param=_value(shown["param"]),
         value=_value(shown["value"]) if record.state == RESOLVED else None,
-        error=_error(shown["error"]) if "error" in shown else None,
+        error=error_of(shown["error"]) if "error" in shown else None,
         tags=record.tags,
         created_at=record.created_at,
         timeout_at=record.timeout_at,
@@ -57,7 +57,8 @@ def _value(shown: dict[str, Any]) -> v1.Value:
     return v1.Value(json=write(shown["data"]).decode(), headers=shown["headers"])
 
 
-def _error(shown: dict[str, Any]) -> v1.Error:
+def error_of(shown: dict[str, Any]) -> v1.Error:
+    """Return a failure, which is given as JSON data."""
     return v1.Error(
         type=_text(shown["type"]),
         message=_text(shown["message"]),

@@ -1,26 +1,30 @@
-"""The events of a call graph, as it is read again and again: which promises belong, what is new.
+"""The events of a call graph that is watched: messages, and what a position in them means.
 
-A graph is read in rounds, page by page, and an event tells the state of one promise as it is now.
-A position is the time by the brokers' clock at which the last whole round began. So a client that
-comes back with one, to whichever edge, is told what has changed since, and a little more, because a
-change may be seen a bit later than it is made.
+A position is the time, by the brokers' clock, of the latest change that was told. So a client that
+comes back with one, to whichever edge, is told what has changed since. A new promise may be told
+some time after it is made (`understudy.edge.native.feeds`), so it is told again what is not much
+older than the position.
 
-This module is pure: it gets records and returns messages.
+This module is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
-from understudy.edge.grpc.answers import STATES, call_of
+from understudy.edge.grpc.answers import STATES, call_of, error_of
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
-from understudy.edge.native.events import changed_at, is_known
+from understudy.edge.native.events import changed_at
+from understudy.edge.native.feeds import PAUSE_MAX_S, State
 from understudy.edge.native.problems import Problem
-from understudy_store.records import TAG_BRANCH, TAG_PARENT, PromiseRecord, origin_of
+from understudy_store.records import PROMISE_WORDS, PromiseRecord
 
+#: What changed in that time before a position is told again: as long as a feed may pause, and more.
+OVERLAP_MS: Final = 2 * int(PAUSE_MAX_S * 1000)
 #: digits of the longest position
 _DIGITS_MAX: Final = 15
+#: states by the words that are shown
+_SHOWN: Final = {word: STATES[state] for state, word in PROMISE_WORDS.items()}
 
 
 def parse_position(text: str) -> int | None:
@@ -47,114 +51,57 @@ class GraphEvents:
 
     Parameters
     ----------
-    root
-        The promise that is watched; the graph is everything below it.
     position
         Of the last event that the client has got; None: it knows nothing.
-
-    Attributes
-    ----------
-    size
-        Promises of the graph that were seen.
     """
 
-    def __init__(self, root: PromiseRecord, position: int | None) -> None:
-        self._root = root
+    def __init__(self, position: int | None) -> None:
         self._known = position
         self._position = position
-        self._round = 0
-        #: A root has a graph of its own; below any other promise there is only a part of one.
-        self._is_whole = origin_of(root) == root.id
-        #: id to state, of everything that belongs
-        self._states: dict[str, str] = {}
-        #: id to the ids that it may be below, of promises about which that is not known yet
-        self._open: dict[str, list[str]] = {}
 
-    @property
-    def size(self) -> int:
-        return len(self._states)
+    def is_known(self, changed_at_ms: int) -> bool:
+        """Return whether the client knew of a change when it came."""
+        return self._known is not None and changed_at_ms <= self._known - OVERLAP_MS
 
-    def begin(self, now_ms: int) -> None:
-        """Begin a round."""
-        self._round = now_ms
-        self._open.clear()
-
-    def take(self, records: Iterable[PromiseRecord]) -> list[v1.WatchEvent]:
-        """Take some promises of the round; return the events of those that have changed."""
+    def changes(self, states: list[State]) -> list[v1.WatchEvent]:
+        """Return the events of promises that have changed, but not what the client knows."""
         events = []
-        for record in records:
-            if not self._belongs(record):
-                self._open[record.id] = list(_above(record))
-            elif self._is_news(record):
-                change = v1.WatchEvent.Change(call=call_of(record), parent=self._parent(record))
-                events.append(v1.WatchEvent(position=self._text(), change=change))
+        for data, changed_at_ms in states:
+            if not self.is_known(changed_at_ms):
+                self._position = max(self._position or 0, changed_at_ms)
+                events.append(self._event(change=_change(data)))
         return events
 
-    def found(self) -> list[str]:
-        """Return the ids of promises that did not seem to belong to the graph, and do.
-
-        In the order of ids, which is that of a round, a promise may come before its caller, if
-        somebody has chosen its id.
-        """
-        found: dict[str, None] = {}
-        is_growing = True
-        while is_growing:
-            below = {
-                id_
-                for id_, above in self._open.items()
-                if id_ not in found and any(a in self._states or a in found for a in above)
-            }
-            found |= dict.fromkeys(sorted(below))
-            is_growing = bool(below)
-        return list(found)
-
-    def take_found(self, record: PromiseRecord) -> list[v1.WatchEvent]:
-        """Take a promise that does belong to the graph."""
-        self._states.setdefault(record.id, "")
-        return self.take((record,))
-
-    def end_round(self) -> v1.WatchEvent:
-        """End a round; return the event that says that everything was told."""
-        self._position = self._round
-        return v1.WatchEvent(position=self._text(), caught_up=v1.WatchEvent.CaughtUp())
+    def caught_up(self) -> v1.WatchEvent:
+        """Return the event that says that everything was told."""
+        return self._event(caught_up=v1.WatchEvent.CaughtUp())
 
     def end(self, root: PromiseRecord) -> v1.WatchEvent:
-        """Return the event that says that nothing more will come."""
-        self._position = self._round
-        end = v1.WatchEvent.End(state=STATES[root.state])
-        return v1.WatchEvent(position=self._text(), end=end)
+        """Return the event that says that nothing more will come.
 
-    def _belongs(self, record: PromiseRecord) -> bool:
-        return (
-            self._is_whole
-            or record.id == self._root.id
-            or record.id in self._states
-            or any(id_ in self._states for id_ in _above(record))
-        )
+        A client that comes back with its position has got everything.
+        """
+        self._position = max(self._position or 0, changed_at(root) + OVERLAP_MS)
+        return self._event(end=v1.WatchEvent.End(call=call_of(root)))
 
-    def _is_news(self, record: PromiseRecord) -> bool:
-        before = self._states.get(record.id)
-        self._states[record.id] = record.state
-        if before:
-            return before != record.state
-        return not is_known(changed_at(record), self._known)
-
-    def _parent(self, record: PromiseRecord) -> str:
-        if record.id == self._root.id:
-            return ""
-        return next((id_ for id_ in _above(record) if id_ in self._states), self._root.id)
-
-    def _text(self) -> str:
-        return "" if self._position is None else str(self._position)
+    def _event(
+        self,
+        change: v1.WatchEvent.Change | None = None,
+        caught_up: v1.WatchEvent.CaughtUp | None = None,
+        end: v1.WatchEvent.End | None = None,
+    ) -> v1.WatchEvent:
+        position = "" if self._position is None else str(self._position)
+        return v1.WatchEvent(position=position, change=change, caught_up=caught_up, end=end)
 
 
-def _above(record: PromiseRecord) -> Iterator[str]:
-    """Yield the ids of promises that may be the caller's, the most likely first."""
-    for tag in (TAG_PARENT, TAG_BRANCH):
-        id_ = record.tags.get(tag)
-        if id_ is not None and id_ != record.id:
-            yield id_
-    above = record.id
-    while "." in above:
-        above = above.rpartition(".")[0]
-        yield above
+def _change(data: dict[str, Any]) -> v1.WatchEvent.Change:
+    return v1.WatchEvent.Change(
+        id=data["id"],
+        parent=data["parent"] or "",
+        role=data["role"],
+        function=data["function"],
+        state=_SHOWN[data["state"]],
+        created_at=data["created_at"],
+        settled_at=data["settled_at"],
+        error=error_of(data["error"]) if "error" in data else None,
+    )

@@ -17,6 +17,7 @@ from understudy.edge.grpc.graph_events import parse_position
 from understudy.edge.grpc.graph_watch import Send, watch_graph
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
 from understudy.edge.native.conflicts import check_same_call, check_settled
+from understudy.edge.native.feeds import Feeds
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.graphs import read_promise
 from understudy.edge.native.problems import of_reply
@@ -43,6 +44,7 @@ class Operations:
         self._patience_s = edge.settings.patience_s
         self._brokers = edge.brokers
         self._functions = Functions(edge.brokers)
+        self._feeds = Feeds(edge.brokers)
         self._endings = endings
 
     async def start(self, request: v1.StartRequest, time_left_s: float) -> v1.Call:
@@ -156,7 +158,7 @@ class Operations:
     async def watch(self, request: v1.WatchRequest, send: Send) -> None:
         """Tell the states of a call graph."""
         id_, position = requests.id_of(request), parse_position(request.position)
-        await watch_graph(self._brokers, self._endings, id_, position, send)
+        await watch_graph(self._brokers, self._feeds, self._endings, id_, position, send)
 
 
 def _matches(record: PromiseRecord, request: v1.ListRequest) -> bool:

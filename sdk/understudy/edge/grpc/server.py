@@ -36,7 +36,7 @@ class GrpcListenError(UnderstudyError):
 
 def requests_max(settings: EdgeSettings) -> int:
     """Return how many requests may be under way."""
-    return settings.waiting_max + settings.watching_max + QUICK_MAX
+    return settings.waiting_max + settings.streams_max + QUICK_MAX
 
 
 def options_of(settings: EdgeSettings) -> list[tuple[str, Any]]:
@@ -177,7 +177,7 @@ class _Server:
             self._bridge,
             self._operations,
             settings.waiting_max,
-            settings.watching_max,
+            settings.streams_max,
             limits.write_timeout_s,
         )
         server = self._server(service)

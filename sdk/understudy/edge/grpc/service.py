@@ -106,7 +106,7 @@ class Service:
 
     Parameters
     ----------
-    waiting_max, watching_max
+    waiting_max, streams_max
         Requests that may wait, and streams that may be open.
     write_timeout_s
         How long a client may take nothing of a stream.
@@ -117,13 +117,13 @@ class Service:
         bridge: Bridge,
         operations: Operations,
         waiting_max: int,
-        watching_max: int,
+        streams_max: int,
         write_timeout_s: float,
     ) -> None:
         self._bridge = bridge
         self._operations = operations
         self._waits = Places(waiting_max, "requests wait")
-        self._streams = Places(watching_max, "streams are open")
+        self._streams = Places(streams_max, "streams are open")
         self._write_timeout_s = write_timeout_s
         self._idle = asyncio.Event()
         self._idle.set()

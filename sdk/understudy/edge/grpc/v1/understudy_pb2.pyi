@@ -635,25 +635,51 @@ class WatchEvent(_message.Message):
 
     @_typing.final
     class Change(_message.Message):
+        """The state of a promise. Get returns its arguments and its value."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
-        CALL_FIELD_NUMBER: _builtins.int
+        ID_FIELD_NUMBER: _builtins.int
         PARENT_FIELD_NUMBER: _builtins.int
+        ROLE_FIELD_NUMBER: _builtins.int
+        FUNCTION_FIELD_NUMBER: _builtins.int
+        STATE_FIELD_NUMBER: _builtins.int
+        CREATED_AT_FIELD_NUMBER: _builtins.int
+        SETTLED_AT_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
+        id: _builtins.str
         parent: _builtins.str
         """The id of its caller; empty for the call that is watched."""
+        role: _builtins.str
+        """One of call, detached, local, sleep and promise."""
+        function: _builtins.str
+        """The name of the function, or of what it is if it calls none."""
+        state: Global___State.ValueType
+        created_at: _builtins.int
+        settled_at: _builtins.int
         @_builtins.property
-        def call(self) -> Global___Call: ...
+        def error(self) -> Global___Error:
+            """Its failure, without the traceback."""
+
         def __init__(
             self,
             *,
-            call: Global___Call | None = ...,
+            id: _builtins.str = ...,
             parent: _builtins.str = ...,
+            role: _builtins.str = ...,
+            function: _builtins.str = ...,
+            state: Global___State.ValueType = ...,
+            created_at: _builtins.int = ...,
+            settled_at: _builtins.int | None = ...,
+            error: Global___Error | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_settled_at", b"_settled_at", "error", b"error", "settled_at", b"settled_at"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "parent", b"parent"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_settled_at", b"_settled_at", "created_at", b"created_at", "error", b"error", "function", b"function", "id", b"id", "parent", b"parent", "role", b"role", "settled_at", b"settled_at", "state", b"state"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__settled_at: _TypeAlias = _typing.Literal["settled_at"]  # noqa: Y015
+        _WhichOneofArgType__settled_at: _TypeAlias = _typing.Literal["_settled_at", b"_settled_at"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__settled_at) -> _WhichOneofReturnType__settled_at | None: ...
 
     @_typing.final
     class CaughtUp(_message.Message):
@@ -672,17 +698,19 @@ class WatchEvent(_message.Message):
     class End(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
-        STATE_FIELD_NUMBER: _builtins.int
-        state: Global___State.ValueType
-        """The state in which the call has settled."""
+        CALL_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def call(self) -> Global___Call:
+            """The call that was watched."""
+
         def __init__(
             self,
             *,
-            state: Global___State.ValueType = ...,
+            call: Global___Call | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -698,8 +726,8 @@ class WatchEvent(_message.Message):
 
     @_builtins.property
     def caught_up(self) -> Global___WatchEvent.CaughtUp:
-        """Everything up to the position was told. It comes after the first changes, after each later
-        round of them, and when nothing has happened for a while.
+        """Everything that is known was told. It comes after changes, and when nothing has happened for
+        a while.
         """
 
     @_builtins.property

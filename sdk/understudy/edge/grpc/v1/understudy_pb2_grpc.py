@@ -123,8 +123,8 @@ class UnderstudyServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Tells the states of a call and of everything below it, until the call has settled. The stream
-        can be resumed at any edge, with the position of the last event.
+        """Tells the states of a call and of everything below it, until the call has settled, and then the
+        call itself. The stream can be resumed at any edge, with the position of the last event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

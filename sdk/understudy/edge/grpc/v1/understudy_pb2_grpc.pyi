@@ -73,8 +73,8 @@ class UnderstudyStub:
     List: _grpc.UnaryUnaryMultiCallable[_understudy_pb2.ListRequest, _understudy_pb2.ListResponse]
     """Returns calls, in pages, in the order of their ids."""
     Watch: _grpc.UnaryStreamMultiCallable[_understudy_pb2.WatchRequest, _understudy_pb2.WatchEvent]
-    """Tells the states of a call and of everything below it, until the call has settled. The stream
-    can be resumed at any edge, with the position of the last event.
+    """Tells the states of a call and of everything below it, until the call has settled, and then the
+    call itself. The stream can be resumed at any edge, with the position of the last event.
     """
 
 @_typing.type_check_only
@@ -101,8 +101,8 @@ class UnderstudyAsyncStub(UnderstudyStub):
     List: _aio.UnaryUnaryMultiCallable[_understudy_pb2.ListRequest, _understudy_pb2.ListResponse]  # type: ignore[assignment]
     """Returns calls, in pages, in the order of their ids."""
     Watch: _aio.UnaryStreamMultiCallable[_understudy_pb2.WatchRequest, _understudy_pb2.WatchEvent]  # type: ignore[assignment]
-    """Tells the states of a call and of everything below it, until the call has settled. The stream
-    can be resumed at any edge, with the position of the last event.
+    """Tells the states of a call and of everything below it, until the call has settled, and then the
+    call itself. The stream can be resumed at any edge, with the position of the last event.
     """
 
 class UnderstudyServicer(metaclass=_abc_1.ABCMeta):
@@ -168,8 +168,8 @@ class UnderstudyServicer(metaclass=_abc_1.ABCMeta):
         request: _understudy_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_understudy_pb2.WatchEvent], _abc.AsyncIterator[_understudy_pb2.WatchEvent]]:
-        """Tells the states of a call and of everything below it, until the call has settled. The stream
-        can be resumed at any edge, with the position of the last event.
+        """Tells the states of a call and of everything below it, until the call has settled, and then the
+        call itself. The stream can be resumed at any edge, with the position of the last event.
         """
 
 def add_UnderstudyServicer_to_server(servicer: UnderstudyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -69,7 +69,7 @@ def impatient_edge(system: System, write_timeout_s: float) -> Iterator[Grpc]:
         from understudy.edge.settings import EdgeSettings
 
         limits = Limits(write_timeout_s={write_timeout_s})
-        run_edge(EdgeSettings({system.url!r}, "127.0.0.1", 0, limits, watching_max=1, **{LISTEN}))
+        run_edge(EdgeSettings({system.url!r}, "127.0.0.1", 0, limits, streams_max=1, **{LISTEN}))
     """
     with connect(system, system.run("impatient", source)) as client:
         yield client

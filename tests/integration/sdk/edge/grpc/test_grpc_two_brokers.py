@@ -61,10 +61,10 @@ def test_a_graph_at_two_brokers(two: Two, edge: UnderstudyStub, root_at: str) ->
     parents = set()
     for event in edge.Watch(v1.WatchRequest(id=root), timeout=PATIENCE_S):
         if event.HasField("change"):
-            call = event.change.call
-            states[call.id] = call.state
-            parents.add(event.change.parent)
-            if call.id == people and call.state == v1.STATE_PENDING:
+            change = event.change
+            states[change.id] = change.state
+            parents.add(change.parent)
+            if change.id == people and change.state == v1.STATE_PENDING:
                 edge.Settle(v1.SettleRequest(id=people, json="1"), timeout=PATIENCE_S)
     # The root, the calls at their homes, and the promise, each to its end.
     assert len(states) == 42

@@ -1,4 +1,4 @@
-"""Events of call graphs: which promises belong, what is news, and where a client goes on."""
+"""Events of call graphs: messages, positions, and what a client knows that comes back."""
 
 from __future__ import annotations
 
@@ -6,112 +6,76 @@ from typing import Any
 
 import pytest
 
-from understudy.edge.grpc.graph_events import GraphEvents, parse_position
+from understudy.edge.grpc.graph_events import OVERLAP_MS, GraphEvents, parse_position
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
-from understudy.edge.native.events import OVERLAP_MS
+from understudy.edge.native.feeds import PAUSE_MAX_S, State
 from understudy.edge.native.problems import Problem
-from understudy_store.records import (
-    EMPTY,
-    PENDING,
-    RESOLVED,
-    TAG_BRANCH,
-    TAG_ORIGIN,
-    TAG_PARENT,
-    PromiseRecord,
-)
+from understudy_store.records import EMPTY, PROMISE_WORDS, RESOLVED, PromiseRecord
 
 T = 10**12
 
 
-def record(
-    id_: str, *, parent: str = "", origin: str = "", settled_at: int | None = None, at: int = T
-) -> PromiseRecord:
-    tags = {TAG_PARENT: parent} if parent else {}
-    tags |= {TAG_ORIGIN: origin} if origin else {}
-    state: Any = PENDING if settled_at is None else RESOLVED
-    return PromiseRecord(id_, state, EMPTY, EMPTY, tags, 2 * T, at, settled_at)
+def state(id_: str, changed_at: int, **more: Any) -> State:
+    data: dict[str, Any] = {
+        "id": id_,
+        "parent": "r",
+        "role": "call",
+        "function": "add",
+        "state": "pending",
+        "created_at": T,
+        "settled_at": None,
+    }
+    return State(data | more, changed_at)
 
 
-def told(events: list[v1.WatchEvent]) -> list[tuple[str, str, int]]:
-    return [(e.change.call.id, e.change.parent, e.change.call.state) for e in events]
+def test_a_promise_that_is_new() -> None:
+    [event] = GraphEvents(None).changes([state("r.1", T + 5, parent=None)])
+    assert event.position == str(T + 5)
+    assert event.change == v1.WatchEvent.Change(
+        id="r.1", role="call", function="add", state=v1.STATE_PENDING, created_at=T
+    )
 
 
-def test_each_state_is_told_once() -> None:
-    events = GraphEvents(record("r"), None)
-    events.begin(T)
-    first = events.take([record("r"), record("r.1", parent="r", origin="r")])
-    assert told(first) == [("r", "", v1.STATE_PENDING), ("r.1", "r", v1.STATE_PENDING)]
-    assert [event.position for event in first] == ["", ""]
-    assert events.end_round().position == str(T)
-    events.begin(T + 100)
-    again = [record("r"), record("r.1", parent="r", origin="r", settled_at=T + 50)]
-    second = events.take(again)
-    assert told(second) == [("r.1", "r", v1.STATE_RESOLVED)]
-    # The rest of this round was not told yet, so a client would begin with it.
-    assert second[0].position == str(T)
-    assert events.take(again) == []
-    end = events.end(record("r", settled_at=T + 60))
-    assert (end.position, end.end.state) == (str(T + 100), v1.STATE_RESOLVED)
+def test_a_promise_that_has_failed() -> None:
+    failure = {"type": "ValueError", "message": "no stock"}
+    settled = state("r.1", T + 5, state="rejected", settled_at=T + 5, error=failure)
+    [event] = GraphEvents(None).changes([settled])
+    assert (event.change.state, event.change.settled_at) == (v1.STATE_REJECTED, T + 5)
+    assert event.change.parent == "r"
+    assert event.change.error == v1.Error(type="ValueError", message="no stock")
+
+
+@pytest.mark.parametrize("word", PROMISE_WORDS.values())
+def test_every_state_has_a_number(word: str) -> None:
+    [event] = GraphEvents(None).changes([state("r", T, state=word)])
+    assert v1.State.Name(event.change.state) == f"STATE_{word.upper()}"
+
+
+def test_positions_do_not_go_back() -> None:
+    events = GraphEvents(None)
+    assert events.caught_up().position == ""
+    news = events.changes([state("a", T + 5), state("b", T + 3)])
+    assert [event.position for event in news] == [str(T + 5)] * 2
+    assert events.caught_up().position == str(T + 5)
 
 
 def test_a_client_that_comes_back() -> None:
-    events = GraphEvents(record("r"), T + OVERLAP_MS)
-    events.begin(2 * T)
-    news = events.take(
-        [record("r"), record("r.1", parent="r"), record("r.2", parent="r", at=T + 1)]
-    )
-    # The states at that time are known, and those of a bit before are told again.
-    assert told(news) == [("r.2", "r", v1.STATE_PENDING)]
+    events = GraphEvents(T + OVERLAP_MS)
+    news = events.changes([state("a", T), state("b", T + 1)])
+    assert [event.change.id for event in news] == ["b"]
     assert news[0].position == str(T + OVERLAP_MS)
-    assert told(events.take([record("r.1", parent="r", settled_at=T + 2)])) == [
-        ("r.1", "r", v1.STATE_RESOLVED)
-    ]
-    assert events.size == 3
+    # What is told late, because of a pause of the feed, is told again.
+    assert OVERLAP_MS > PAUSE_MAX_S * 1000
 
 
-def test_a_change_that_is_seen_late_is_told_all_the_same() -> None:
-    events = GraphEvents(record("r"), None)
-    events.begin(2 * T)
-    events.take([record("r"), record("r.1", parent="r")])
-    events.end_round()
-    events.begin(2 * T + 1)
-    late = events.take([record("r.1", parent="r", settled_at=T + 1), record("r.2", parent="r")])
-    assert [id_ for id_, _, _ in told(late)] == ["r.1", "r.2"]
-
-
-def test_a_part_of_a_graph() -> None:
-    root = record("r.1", parent="r", origin="r")
-    events = GraphEvents(root, None)
-    events.begin(T)
-    # In the order of ids: `a` and `b` have ids that somebody has chosen.
-    page = [
-        record("a", parent="b", origin="r"),
-        record("b", parent="r.1", origin="r"),
-        record("c", parent="r.2", origin="r"),
-        record("r"),
-        record("r.1.1", origin="r"),
-        record("r.2", parent="r", origin="r"),
-    ]
-    assert told(events.take([root])) == [("r.1", "", v1.STATE_PENDING)]
-    assert [id_ for id_, _, _ in told(events.take(page))] == ["b", "r.1.1"]
-    assert events.found() == ["a"]
-    assert told(events.take_found(page[0])) == [("a", "b", v1.STATE_PENDING)]
-    events.begin(T + 1)
-    assert events.take(page) == []
-    assert events.found() == []
-
-
-def test_callers() -> None:
-    events = GraphEvents(record("r"), None)
-    events.begin(T)
-    local = PromiseRecord("r.1", PENDING, EMPTY, EMPTY, {TAG_BRANCH: "r"}, 2 * T, T)
-    news = events.take([record("r"), local, record("r.1.2.3"), record("x", parent="absent")])
-    assert [(id_, parent) for id_, parent, _ in told(news)] == [
-        ("r", ""),
-        ("r.1", "r"),
-        ("r.1.2.3", "r.1"),
-        ("x", "r"),
-    ]
+def test_the_end() -> None:
+    root = PromiseRecord("r", RESOLVED, EMPTY, EMPTY, {}, 2 * T, T, T + 7)
+    end = GraphEvents(None).end(root)
+    assert (end.end.call.id, end.end.call.value.json) == ("r", "null")
+    assert end.position == str(T + 7 + OVERLAP_MS)
+    # Whoever has got it knows everything.
+    assert GraphEvents(parse_position(end.position)).is_known(T + 7)
+    assert not GraphEvents(None).is_known(T + 7)
 
 
 def test_positions() -> None:

@@ -37,9 +37,9 @@ async function main() {
   const events = [];
   const stream = client.Watch({ id: "js-approve" });
   for await (const { event, change, end } of stream) {
-    if (event === "change") events.push(`${change.call.id} ${change.call.state}`);
-    if (event === "end") events.push(`end ${end.state}`);
-    if (event === "change" && change.call.id === "js-approve.answer" && change.call.state === "STATE_PENDING") {
+    if (event === "change") events.push(`${change.id} ${change.state}`);
+    if (event === "end") events.push(`end ${end.call.value.json}`);
+    if (event === "change" && change.id === "js-approve.answer" && change.state === "STATE_PENDING") {
       await ask("Settle", { id: "js-approve.answer", json: '"yes"' });
     }
   }
