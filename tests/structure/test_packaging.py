@@ -17,6 +17,7 @@ HEAVY = (
         "google",
         "grpc",
         "hypercorn",
+        "jsonschema",
         "psycopg",
         "pydantic",
         "sqlalchemy",

@@ -14,12 +14,13 @@ from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import problem_answer
 from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
+from understudy.edge.tunnel import tunnel_route
 
 
 def make_app(edge: Edge) -> Starlette:
     """Return the application."""
     return Starlette(
-        routes=[*_health_routes(edge), NativeRoute(edge)],
+        routes=[*_health_routes(edge), tunnel_route(edge), NativeRoute(edge)],
         exception_handlers={HTTPException: _tell},
     )
 

@@ -17,6 +17,7 @@ import trio
 
 from understudy._version import __version__
 from understudy.edge.watches import Watches
+from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
@@ -87,6 +88,13 @@ class Brokers:
         self._clock_link: Link | None = None
         self._tells_functions = False
 
+    def addresses(self, broker: str = "") -> list[str]:
+        """Return where a broker is, or where any is if none is named; empty if it is unknown."""
+        assert self._router is not None
+        links = sorted(self._router.links, key=lambda link: not link.connected)
+        known = [each for link in links for each in split_addresses(link.url)]
+        return [each for each in known if broker in ("", each)]
+
     # Asking --------------------------------------------------------------------------------------
 
     @property
@@ -97,6 +105,21 @@ class Brokers:
     async def wait_ready(self) -> None:
         """Return once a broker has answered for the first time."""
         await self._met.wait()
+
+    async def wait_clock(self) -> None:
+        """Return once the brokers' time is known, by which deadlines are counted.
+
+        Raises
+        ------
+        NoBrokerError
+            None has ever answered.
+        """
+        if self._met.is_set():
+            return
+        with trio.move_on_after(self._patience_s):
+            await self._met.wait()
+            return
+        raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
 
     async def ask(self, command: AnyCommand) -> Reply:
         """Have a command performed, and return the reply, which may be a refusal.

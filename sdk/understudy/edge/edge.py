@@ -15,9 +15,12 @@ class Edge:
     ----------
     draining
         Set once the edge is to end: streams end, and nothing waits any longer.
+    tunnels
+        Open tunnels of nodes and clients.
     """
 
     def __init__(self, brokers: Brokers, settings: EdgeSettings) -> None:
         self.brokers = brokers
         self.settings = settings
         self.draining = trio.Event()
+        self.tunnels = 0

@@ -125,7 +125,7 @@ class _Connection(TCPServer):
             await super().protocol_send(event)
             return
         data = self._head + event.data
-        is_head = event.data.startswith(b"HTTP/1.") and not event.data.startswith(_INFORMATION)
+        is_head = _is_head(event.data)
         self._head = data if is_head else b""
         if is_head or not data:
             return
@@ -135,6 +135,12 @@ class _Connection(TCPServer):
                 sent = os.write(self.stream.socket.fileno(), data)
         if sent < len(data):
             await super().protocol_send(RawData(data[sent:]))
+
+
+def _is_head(data: bytes) -> bool:
+    """Return whether these are the line and the headers of an answer that has more to come."""
+    is_whole = data.startswith(b"HTTP/1.") and data.endswith(b"\r\n\r\n")
+    return is_whole and not data.startswith(_INFORMATION)
 
 
 def bind(host: str, port: int) -> stdlib_socket.socket:

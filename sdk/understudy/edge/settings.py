@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from understudy.edge.hooks import Hook
 from understudy.edge.server import Limits
 
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
@@ -30,12 +31,17 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         over HTTP, and so many over gRPC.
     streams_max
         Event streams that may be open at a time, over HTTP, and over gRPC.
+    tunnels_max
+        Connections of nodes and clients to brokers that may go through this edge at a time; a node
+        has two to each broker.
     patience_s
         How long a request waits for a broker.
     grpc
         Host and port at which to listen for gRPC; None: there is none.
     wait_max_s
         The longest wait of one request for a promise; a client asks again after it.
+    hooks
+        Webhooks that are taken.
     """
 
     url: str
@@ -45,6 +51,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     body_bytes_max: int = BODY_BYTES_MAX
     waiting_max: int = 10_000
     streams_max: int = 11_000
+    tunnels_max: int = 1_000
     patience_s: float = 10.0
     grpc: tuple[str, int] | None = None
     wait_max_s: float = 300.0
+    hooks: tuple[Hook, ...] = ()

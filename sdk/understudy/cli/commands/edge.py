@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Final
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -29,8 +32,22 @@ Grpc = Annotated[
 ]
 
 
+Hooks = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="UNDERSTUDY_HOOKS",
+        show_envvar=False,
+        help="Webhooks to take, a TOML file with a table [[hook]] for each. "
+        "[default: UNDERSTUDY_HOOKS, else none]",
+    ),
+]
+
+
 @app.command()
-def edge(listen: Listen = DEFAULT_LISTEN, grpc: Grpc = None, url: Url = None) -> int:
+def edge(
+    listen: Listen = DEFAULT_LISTEN, grpc: Grpc = None, hooks: Hooks = None, url: Url = None
+) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -62,13 +79,27 @@ def edge(listen: Listen = DEFAULT_LISTEN, grpc: Grpc = None, url: Url = None) ->
     check_installed()
     if grpc_place is not None:
         _check_grpc_installed()
+    from understudy.edge.hooks import parse_hooks
     from understudy.edge.process import run_edge
     from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = EdgeSettings(broker_address(url), host, port, grpc=grpc_place)
+    taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
+    settings = EdgeSettings(broker_address(url), host, port, grpc=grpc_place, hooks=taken)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
+
+
+def _read_hooks(file: Path) -> dict[str, Any]:
+    """Read a file of webhooks."""
+    from understudy.cli.errors import UsageError
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--hooks {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--hooks {file} is no TOML: {error}") from None
 
 
 def _check_grpc_installed() -> None:

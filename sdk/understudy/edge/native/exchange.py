@@ -61,6 +61,12 @@ class Exchange:
         """Return the values of all headers of a name, which is given in lower case."""
         return [value for key, value in self._headers if key.lower() == name]
 
+    def all_headers(self) -> dict[str, str]:
+        """Return all headers by names in lower case; of a repeated one, the last."""
+        return {
+            key.decode("latin1").lower(): value.decode("latin1") for key, value in self._headers
+        }
+
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header; None if there is none."""
         return next(iter(self.headers(name)), None)

@@ -8,7 +8,6 @@ from uuid import uuid4
 import trio
 from starlette.responses import Response
 
-from understudy.edge.brokers import NoBrokerError
 from understudy.edge.edge import Edge
 from understudy.edge.native import calls, events, promises
 from understudy.edge.native.conflicts import check_same_call, check_same_promise, check_settled
@@ -81,7 +80,7 @@ class CallHandlers:
         arguments = await self._functions.arguments(
             group, function, parameters.version(), arguments
         )
-        await self._ready()
+        await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
         create = calls.create_call(group, function, id_, arguments, parameters, now_ms)
         reply, settled = await self._create(exchange, create, wait_s)
@@ -107,15 +106,6 @@ class CallHandlers:
 
         with self._waits.counted():
             return await self._brokers.create(create, wait_s, wait)
-
-    async def _ready(self) -> None:
-        """Wait until the brokers' time is known."""
-        if self._brokers.ready:
-            return
-        with trio.move_on_after(self._edge.settings.patience_s) as scope:
-            await self._brokers.wait_ready()
-        if scope.cancelled_caught:
-            raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
 
     # Read ----------------------------------------------------------------------------------------
 
@@ -284,6 +274,7 @@ class PromiseHandlers:
         """Create a promise that is settled from outside."""
         parameters = exchange.parameters(*promises.CREATE_PARAMETERS)
         body = await exchange.json()
+        await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
         create = promises.create_promise(exchange.names["id"], body, parameters, now_ms)
         reply = await self._brokers.ask(create)

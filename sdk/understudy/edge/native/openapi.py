@@ -211,6 +211,7 @@ def _problems(*statuses: int) -> dict[str, Any]:
 
 _DESCRIPTIONS: Final = {
     400: "The request is malformed, or a parameter is wrong.",
+    401: "The request is not signed as it must be.",
     404: "There is nothing of that name.",
     408: "The body has not arrived in time.",
     409: "The id belongs to something else, or what it names has settled in another way.",
@@ -405,16 +406,18 @@ def _operation_of(
     return {"operationId": operation_id, "summary": summary, "responses": responses, **more}
 
 
+_EVENTS: Final = {
+    "200": {
+        "description": "Events `promise`, each with a promise, and `end`.",
+        "content": {"text/event-stream": {}},
+    },
+    "204": {"description": "There was nothing more to tell."},
+}
+
+
 def _reads(kind: str, what: str) -> dict[str, dict[str, Any]]:
     """Return the paths by which a promise is read, waited for and canceled."""
     promise = _response("The promise as it is now.", _ref("Promise"))
-    events = {
-        "200": {
-            "description": "Events `promise`, each with a promise, and `end`.",
-            "content": {"text/event-stream": {}},
-        },
-        "204": {"description": "There was nothing more to tell."},
-    }
     absent = _problems(404, *_ANY)
     return {
         f"/{kind}/{{id}}": {
@@ -438,7 +441,7 @@ def _reads(kind: str, what: str) -> dict[str, dict[str, Any]]:
             "get": _operation_of(
                 f"{kind}.events",
                 f"Follow a {what} until it has settled",
-                {**events, **absent},
+                {**_EVENTS, **absent},
                 parameters=[*_ID, _parameter("last")],
             )
         },
@@ -477,6 +480,14 @@ def _paths() -> dict[str, dict[str, Any]]:
             "Read a call graph",
             {"200": _response("The call graph.", _ref("Tree")), **_problems(404, 413, *_ANY)},
             parameters=_ID,
+        )
+    }
+    calls["/calls/{id}/tree/events"] = {
+        "get": _operation_of(
+            "calls.tree_events",
+            "Follow a call graph until its root has settled",
+            {**_EVENTS, **_problems(404, *_ANY)},
+            parameters=[*_ID, _parameter("last")],
         )
     }
     promises["/promises/{id}"]["put"] = _operation_of(
@@ -538,6 +549,7 @@ def _paths() -> dict[str, dict[str, Any]]:
             )
         },
         **_schedule_paths(),
+        "/hooks/{name}": _hook_path(),
         "/groups": {
             "get": _operation_of(
                 "groups.list",
@@ -545,6 +557,26 @@ def _paths() -> dict[str, dict[str, Any]]:
                 {"200": _response("The groups.", _ref("Groups")), **_problems(*_ANY)},
             )
         },
+    }
+
+
+def _hook_path() -> dict[str, Any]:
+    taken = {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "state": {"type": "string"}},
+    }
+    return {
+        "post": _operation_of(
+            "hooks.take",
+            "Take a signed event of another system",
+            {
+                "200": _response("It is taken.", taken),
+                "202": _response("It is taken, and its call goes on.", taken),
+                **_problems(401, 404, 408, 413, 415, 422, *_ANY),
+            },
+            parameters=[_path("name", "the name of the hook")],
+            requestBody={"required": False, "content": {_JSON: {"schema": {}}}},
+        )
     }
 
 

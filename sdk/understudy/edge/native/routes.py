@@ -15,6 +15,7 @@ from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import Exchange, Handler, allow, problem_answer
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.handlers import CallHandlers, PromiseHandlers
+from understudy.edge.native.hook_handlers import HookHandlers
 from understudy.edge.native.operations import GroupHandlers, ScheduleHandlers
 from understudy.edge.native.paths import Paths
 from understudy.edge.native.problems import Problem, busy
@@ -38,6 +39,7 @@ class NativeRoute(BaseRoute):
                 **PromiseHandlers(edge, calls).table(),
                 **ScheduleHandlers(edge, functions).table(),
                 **GroupHandlers(edge, functions).table(),
+                **HookHandlers(edge).table(),
             }
         )
 

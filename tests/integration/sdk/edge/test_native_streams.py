@@ -77,20 +77,18 @@ def small(tmp_path: Path) -> Iterator[Rig]:
 
 def test_a_wait_ends_when_its_client_hangs_up(small: Rig) -> None:
     small.post("/calls/shop/approve?id=long")
+    request = b"GET /calls/long/result?wait=60s HTTP/1.1\r\nHost: x\r\n\r\n"
     with small.connect() as connection:
-        long_wait = b"GET /calls/long/result?wait=60s HTTP/1.1\r\nHost: x\r\n\r\n"
-        connection.sendall(long_wait)
+        connection.sendall(request)
 
-        def there_is_no_room() -> httpx.Response | None:
-            refused = _refused(small, "/calls/long/result?wait=1ms")
+        def refused_beside() -> httpx.Response | None:
+            """A short wait finds no room once the long one has begun; or the long one did not."""
             if select.select([connection], [], [], 0)[0]:
-                # A short wait was there first, so the long one was refused.
-                connection.recv(65536)
-                connection.sendall(long_wait)
-                return None
-            return refused
+                assert b" 503 " in connection.recv(65_536)
+                connection.sendall(request)
+            return _refused(small, "/calls/long/result?wait=1ms")
 
-        refused = eventually("it waits", there_is_no_room)
+        refused = eventually("it waits", refused_beside)
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["detail"].startswith("1 requests wait at this edge, as many as may")
         assert small.post("/calls/shop/add?id=unstored&wait=1s", [1]).status_code == 503
