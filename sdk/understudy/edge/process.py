@@ -70,34 +70,53 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             watch(stop.request)
         raise_descriptor_limit()
         try:
-            sock = bind(settings.host, settings.port)
-        except OSError as error:
-            print(
-                f"understudy edge: it cannot listen at {place(settings.host, settings.port)}: "
-                f"{error.strerror}. Give another address with --listen",
-                file=sys.stderr,
-            )
+            sock = _bind(settings.host, settings.port, "--listen")
+            grpc = _probe(settings.grpc)
+        except _ListenError as error:
+            print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, sock, stop)
+            trio.run(_main, settings, sock, grpc, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
-            if not isinstance(cause, LinkError):
+            if not isinstance(cause, LinkError | _ListenError):
                 raise
             print(f"understudy edge: {cause}", file=sys.stderr)
             return EXIT_FAILED
     return EXIT_OK
 
 
-async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> None:
+class _ListenError(Exception):
+    """The edge cannot listen somewhere."""
+
+
+def _bind(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        raise _ListenError(
+            f"it cannot listen at {place(host, port)}: {error.strerror}. Give another address "
+            f"with {option}"
+        ) from None
+
+
+def _probe(grpc: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Return where to listen for gRPC, with the host as a number, if that is possible.
+
+    grpcio would not say why it is not.
+    """
+    if grpc is None:
+        return None
+    with _bind(*grpc, "--grpc") as sock:
+        return sock.getsockname()[0], grpc[1]
+
+
+async def _main(
+    settings: EdgeSettings, sock: socket.socket, grpc: tuple[str, int] | None, stop: _Stop
+) -> None:
     stopped = stop.attach()
     host, port = sock.getsockname()[:2]
-    if not is_loopback(host):
-        _LOG.warning(
-            "%s can be reached by other machines, and there is no authentication: anyone who can "
-            "reach it can call, read and cancel everything",
-            place(host, port),
-        )
+    _warn_if_open(host, port)
     if settings.debug:
         await _debug(settings, sock, stopped)
         return
@@ -106,8 +125,37 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tell_ready, edge, host, port)
             tune_collection()
-            await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+            async with trio.open_nursery() as serving:
+                if grpc is not None:
+                    await _start_grpc(edge, *grpc, serving)
+                await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
             nursery.cancel_scope.cancel()
+
+
+async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -> None:
+    """Listen for gRPC as well. It ends with the edge."""
+    # Imported here, because an edge without it needs none of it.
+    from understudy.edge.grpc.server import GrpcListenError, serve_grpc
+
+    try:
+        port = await nursery.start(serve_grpc, edge, place(host, port))
+    except BaseExceptionGroup as group:
+        cause = innermost(group)
+        if not isinstance(cause, GrpcListenError):
+            raise
+        # It was free a moment ago.
+        raise _ListenError(f"it cannot listen at {place(host, port)} for gRPC: {cause}") from None
+    _warn_if_open(host, port)
+    print(f"understudy edge: grpc://{place(host, port)}", flush=True)
+
+
+def _warn_if_open(host: str, port: int) -> None:
+    if not is_loopback(host):
+        _LOG.warning(
+            "%s can be reached by other machines, and there is no authentication: anyone who can "
+            "reach it can call, read and cancel everything",
+            place(host, port),
+        )
 
 
 async def _debug(settings: EdgeSettings, sock: socket.socket, stopped: trio.Event) -> None:
