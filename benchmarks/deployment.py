@@ -62,13 +62,17 @@ class Deployment:
         if len(self.addresses) > 1 and not isinstance(self._store, str):
             file = self._write_tables()
             for name in self.addresses:
-                self.start(name, "broker", "--config", str(file), "--name", name, *settings)
+                self.start(
+                    name, "broker", "--no-http", "--config", str(file), "--name", name, *settings
+                )
             return
         store = self._store or self.folder / "bench.db"
         url = store if isinstance(store, str) else f"sqlite:///{store}"
         for name, address in self.addresses.items():
             named = ("--name", name) if len(self.addresses) > 1 else ()
-            self.start(name, "broker", *named, "--listen", address, "--store", url, *settings)
+            self.start(
+                name, "broker", "--no-http", *named, "--listen", address, "--store", url, *settings
+            )
 
     def _write_tables(self) -> Path:
         """Write a file with a table for each broker."""

@@ -18,6 +18,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # programs that they start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Each broker would start an edge beside it, all of them at the same port. Tests of that say so.
+os.environ["UNDERSTUDY_BROKER__HTTP"] = "off"
+
 # On a busy machine, an example may take any time to draw and to run.
 hypothesis.settings.register_profile(
     "tests",

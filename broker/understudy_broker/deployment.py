@@ -135,6 +135,11 @@ def read_deployment(tables: object) -> Deployment:
     return Deployment(tuple(brokers), slots, tables[0].get("deployment"))
 
 
+def check_broker_name(name: str, what: str) -> str:
+    """Return `name` if it may name a broker, else raise `InvalidAddressError`; see `check_name`."""
+    return check_name(name, what, NAME_CHARACTERS_MAX)
+
+
 def share_of(config: BrokerConfig, store: str) -> Share | None:
     """Return the part of a broker in the store that it shares; None: it shares none."""
     if config.slots is None or not is_database(store):
@@ -182,15 +187,9 @@ def _name(table: Mapping[str, Any], where: str) -> str:
             f'{where}.name: it is missing; each [[broker]] has a name of its own, as in name = "a"'
         )
     try:
-        name = check_name(table["name"], f"{where}.name:")
+        return check_broker_name(table["name"], f"{where}.name:")
     except InvalidAddressError as error:
         raise DeploymentError(str(error)) from None
-    if len(name) > NAME_CHARACTERS_MAX:
-        raise DeploymentError(
-            f"{where}.name: {name!r} has {len(name)} characters; at most {NAME_CHARACTERS_MAX} "
-            "are allowed"
-        )
-    return name
 
 
 def _address(address: object, where: str) -> str:

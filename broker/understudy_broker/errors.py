@@ -13,6 +13,10 @@ class ListenError(BrokerError):
     """The broker cannot listen at the address."""
 
 
+class AddressInUseError(ListenError):
+    """Another broker, or another program, listens at the address."""
+
+
 class CommitFailedError(BrokerError):
     """The store could not commit. The broker has stopped, and told no peer about that batch."""
 

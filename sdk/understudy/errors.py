@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from understudy import unanswered
 from understudy_actors.errors import CommandError as CommandError
 from understudy_actors.errors import LateOptionsError as LateOptionsError
 from understudy_actors.errors import NonDeterminismError as NonDeterminismError
@@ -98,12 +99,15 @@ class BrokerUnavailableError(UnderstudyError):
         The address.
     reason : str, optional
         What the last attempt to connect found.
+    others_answer : bool, optional
+        Other brokers of the deployment answer.
     """
 
-    def __init__(self, url: str, reason: str = "") -> None:
-        super().__init__(url, reason)
+    def __init__(self, url: str, reason: str = "", others_answer: bool = False) -> None:
+        super().__init__(url, reason, others_answer)
         self.url = url
         self.reason = reason
+        self.others_answer = others_answer
 
     def __str__(self) -> str:
         if self.reason:
@@ -111,10 +115,10 @@ class BrokerUnavailableError(UnderstudyError):
                 f"the broker at {self.url} is not available: {self.reason}. If it runs, its log "
                 "says more; another address is given with Runtime(url=...) or UNDERSTUDY_URL"
             )
-        return (
-            f"no broker answers at {self.url}. Start one with: understudy broker; or give its "
-            "address with Runtime(url=...) or UNDERSTUDY_URL; or use Runtime.local(): it needs none"
+        said = unanswered.text(
+            self.url, "Runtime(url=...) or UNDERSTUDY_URL", others_answer=self.others_answer
         )
+        return said if self.others_answer else f"{said}; or use Runtime.local(): it needs none"
 
 
 class NameInUseError(UnderstudyError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,7 +18,10 @@ from understudy_store.slots import SLOTS
 
 Cast = Literal["any", "uni"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]{0,127}\Z")
+#: characters of the name of a group or a node
+NAME_CHARACTERS_MAX: Final = 128
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]*\Z")
 _SCHEME = "poll://"
 _SLOT_SCHEME = "slot://"
 
@@ -39,13 +42,21 @@ class Target(msgspec.Struct, frozen=True):
         return f"{_SCHEME}{self.cast}@{self.group}{node}"
 
 
-def check_name(name: str, what: str) -> str:
-    """Return `name` if it may name a group or a node, else raise `InvalidAddressError`."""
+def check_name(name: str, what: str, characters_max: int = NAME_CHARACTERS_MAX) -> str:
+    """Return `name` if it may name a group or a node, else raise `InvalidAddressError`.
+
+    Parameters
+    ----------
+    what
+        What the name is, for the message.
+    characters_max
+        How long it may be, where it names something else.
+    """
     given: object = name
-    if not isinstance(given, str) or not _NAME.match(given):
+    if not isinstance(given, str) or len(given) > characters_max or not _NAME.match(given):
         raise InvalidAddressError(
-            f"{what} {name!r} is not valid: use 1 to 128 letters, digits and . _ : ~ + -, "
-            "starting with a letter or a digit"
+            f"{what} {name!r} is not valid: use 1 to {characters_max} characters of A-Z, a-z, 0-9 "
+            "and . _ : ~ + -, starting with a letter or a digit"
         )
     return name
 

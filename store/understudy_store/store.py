@@ -467,7 +467,7 @@ def _is_small(changes: Changes) -> bool:
 
 def _advice(error: Exception) -> str:
     if isinstance(error, StoreFencedError):
-        return "Another broker goes on with it: stop this one, nothing is to be mended"
+        return "Another broker goes on with its calls, and this one ends: there is nothing to fix"
     if isinstance(error, StoreRolledBackError):
         return (
             "If the server that had them still exists, stop everything and make it the primary "
@@ -484,7 +484,7 @@ def _advice(error: Exception) -> str:
     safe = "All that was acknowledged is safe; what was not must be asked again"
     if isinstance(error, StoreDatabaseError):
         return f"Then start again. {safe}"
-    return f"{safe}. Mend the cause (a full or failing disk, most often), then start again"
+    return f"{safe}. Fix the cause (a full or failing disk, most often), then start again"
 
 
 def open_store(url: str, opening: Opening = OPENING) -> Store:

@@ -12,10 +12,13 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +36,7 @@ from understudy.schedules import Schedules
 from understudy_actors.interpreter.requests import Call
 from understudy_actors.processes.topology import load_topology
 from understudy_broker.server.settings import ENV_PREFIX, BrokerSettings, load_settings
+from understudy_broker.server.sharing import LEAVE_S
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -264,6 +268,46 @@ def test_commands_exist_with_their_options(line: str) -> None:
 def test_every_command_is_described() -> None:
     headings = re.findall(r"^### `understudy (\w+)`$", PAGES["docs/cli.md"], re.MULTILINE)
     assert sorted(headings) == sorted(COMMANDS)
+
+
+# Units of systemd --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", every("ini"), ids=lambda block: block.text.splitlines()[0])
+def test_units_of_systemd_are_right(block: Block, tmp_path: Path) -> None:
+    unit = ConfigParser(strict=False, interpolation=None)
+    unit.read_string(block.text)
+    service = unit["Service"]
+    program, _, arguments = service["ExecStart"].partition("/understudy ")
+    assert program == "/opt/app/.venv/bin"
+    test_commands_exist_with_their_options(f"understudy {arguments}")
+    # A broker may take fifteen seconds to end, and is to be started again for ever.
+    assert int(service["TimeoutStopSec"]) > LEAVE_S + 5
+    assert service["Restart"] == "always"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    if shutil.which("systemd-analyze") is not None:
+        here = block.text.replace("/opt/app/.venv/bin/understudy", sys.executable)
+        name = block.text.splitlines()[0].rpartition("/")[2].replace("@", "@a")
+        (tmp_path / name).write_text(here)
+        checked = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", tmp_path / name],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert name not in checked.stderr, checked.stderr
+
+
+@pytest.mark.parametrize("block", every("sh"), ids=lambda block: block.text.splitlines()[0])
+def test_environment_files_are_settings(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for line in block.text.splitlines() if not line.startswith("#")]
+    for line in lines:
+        monkeypatch.setenv(*line.split("=", 1))
+    settings = load_settings(None, {"name": "a"})
+    for line in lines:
+        variable, value = line.split("=", 1)
+        assert getattr(settings, variable.removeprefix(ENV_PREFIX).lower()) == value
+    assert settings.shares_database
 
 
 # Names -------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ _MOVING: Final = (
         None,
         "a broker that cannot listen is given no slots",
         "understudy_broker.server.daemon.run_broker",
-        drop("_wait_for_address(settings.listen, stopper)"),
+        drop("_wait_for_address(settings.listen, stopper, log)"),
         "tests/integration/sdk/test_shared_strangers.py::test_a_broker_that_cannot_listen_is_given_no_slots",
     ),
     _mutant(

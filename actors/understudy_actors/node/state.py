@@ -117,7 +117,7 @@ class NodeState:
     def lose(self, activation: Activation, reason: str, *, is_over: bool = False) -> None:
         """Drop an activation whose task belongs to another node now, or is over, and say so."""
         if self.log is not None:
-            self.log(f"{activation.id}: let go, another node goes on with it ({reason})")
+            self.log(f"{activation.id}: let go, because it is no longer this node's ({reason})")
         self.drop(activation, is_over=is_over)
 
     def set_all_aside(self) -> None:

@@ -54,7 +54,7 @@ _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 
 #: The order of stopping (see `ProcessSpec.stage`): callers, then nodes, then the broker.
-_BROKER_STAGE, _NODE_STAGE, _PROCESS_STAGE = range(3)
+_BROKER_STAGE, _NODE_STAGE, PROCESS_STAGE = range(3)
 
 _E = TypeVar("_E", bound=msgspec.Struct)
 
@@ -156,7 +156,7 @@ def processes(topology: Topology) -> list[ProcessSpec]:
                 argv=_command(process.command),
                 env=url_env | process.env,
                 cwd=_folder(topology.folder, process.cwd),
-                stage=_PROCESS_STAGE,
+                stage=PROCESS_STAGE,
             )
         )
     return specs

@@ -20,6 +20,7 @@ from understudy_broker.core.admission import Admission
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
+from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -45,6 +46,8 @@ REPLIES_PER_BEAT: Final = 8
 FEW_PEERS: Final = 16
 #: peers that were presumed dead and may come back; the last ones are remembered
 PRESUMED_DEAD_MAX: Final = 256
+#: how long after slots have come to this broker peers join it anew because of that
+REJOIN_MS: Final = 2_000
 
 
 class Membership:
@@ -68,9 +71,11 @@ class Membership:
         events: EventLog,
         metrics: Metrics,
         own: OwnSlots,
+        members: Members,
         config: BrokerConfig,
     ) -> None:
         self._own = own
+        self._members = members
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -83,6 +88,8 @@ class Membership:
         self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
+        #: by pid, those that are probably joining anew: the log is silent about that
+        self._rejoining: dict[str, Session] = {}
         self._polled_at = 0
         #: until when the broker may go without polling; None: there is no peer
         self._sleeps_until: int | None = None
@@ -95,7 +102,7 @@ class Membership:
     def start(self, now: int) -> None:
         """Give holders of tasks time to come back, because it was the broker that was away."""
         self._polled_at = now
-        for pid in sorted(self._machine.view.pids()):
+        for pid in sorted(self._machine.view.peer_pids()):
             self._sessions.set_away(pid, now + self._config.boot_grace_ms)
 
     # Joining -------------------------------------------------------------------------------------
@@ -123,7 +130,8 @@ class Membership:
         lost = tuple(id_ for id_, version in hello.claims if not self._holds(pid, id_, version))
         self._outbox.add_urgent(peer, self._welcome(pid, lost, now))
         kept = len(hello.claims) - len(lost)
-        self._add_event("info", "joined", session, pid=pid, kept=kept, lost=len(lost))
+        level = "debug" if self._rejoining.pop(pid, None) else "info"
+        self._add_event(level, "joined", session, pid=pid, kept=kept, lost=len(lost))
         return session
 
     def add_functions(self, session: Session, message: Functions) -> None:
@@ -161,6 +169,7 @@ class Membership:
         for away in self._sessions.away_named(name):
             crash = self._sessions.forget_away(away)
             if away != pid:
+                self._rejoining.pop(away, None)
                 self._machine.release_pid(away, now, crash=crash, presumed=True)
 
     def _welcome(self, pid: str, lost: tuple[str, ...], now: int) -> Welcome:
@@ -225,6 +234,8 @@ class Membership:
         self._sessions.remove(session)
         self._watches.drop(session)
         self._dispatcher.leave(session.pid)
+        if session.kind == "edge":
+            self._members.drop(session)
 
     def leave(self, session: Session, now: int) -> None:
         """Remove a peer that said goodbye; the tasks that it still holds go to others at once."""
@@ -254,7 +265,12 @@ class Membership:
             crash = _crash_of(session, reason)
         self._sessions.set_away(session.pid, now + grace_ms, crash)
         held = self._machine.view.held_count(session.pid)
-        self._add_event("info" if not held else "warning", reason, session, held=held)
+        level = "warning" if held else "info"
+        came_at = self._own.came_at
+        if came_at is not None and now - came_at < REJOIN_MS:
+            self._rejoining[session.pid] = session
+            level = "debug"
+        self._add_event(level, reason, session, held=held)
 
     # Time ----------------------------------------------------------------------------------------
 
@@ -291,6 +307,10 @@ class Membership:
         """Release the tasks of peers that did not come back within their grace."""
         for pid, crash in self._sessions.take_overdue(now):
             had = self._machine.view.held(pid)
+            rejoining = self._rejoining.pop(pid, None)
+            if rejoining is not None:
+                text = "lost, and has not joined anew"
+                self._add_event("warning" if had else "info", text, rejoining, held=len(had))
             released = self._machine.release_pid(pid, now, crash=crash, presumed=True)
             if released:
                 self._presume_dead(pid, had)

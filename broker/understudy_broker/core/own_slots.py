@@ -18,11 +18,14 @@ class OwnSlots:
         The map that peers are told; None: this broker owns all slots, for good.
     mine
         The slots whose requests are performed here; to be read only.
+    came_at
+        When slots have come to this broker last; None: never.
     """
 
     def __init__(self, config: BrokerConfig) -> None:
         self.map = config.slots
         self.mine: set[int] = set()
+        self.came_at: int | None = None
         if config.slots is not None:
             names = owners(config.slots)
             self.mine = {slot for slot, name in enumerate(names) if name == config.name}

@@ -87,10 +87,11 @@ class SlotMoves:
         self._note_input()
         self._machine.admit(snapshot, now)
         self._own.mine.update(slots)
+        self._own.came_at = now
         for record, address in snapshot.unblocks:
             self._delivery.scheme_of(address).unblock(address, record)
         until = now + self._config.boot_grace_ms
-        for pid in sorted(self._machine.view.pids()):
+        for pid in sorted(self._machine.view.peer_pids()):
             if any(slot_of(id_) in slots for id_, _ in self._machine.view.held(pid)):
                 self._sessions.set_away(pid, until)
 

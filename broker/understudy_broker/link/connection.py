@@ -25,6 +25,7 @@ from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.errors import LinkError, ProtocolMismatchError
 from understudy_broker.link.pulse import Pulse
 from understudy_broker.link.session import LinkSession
+from understudy_broker.link.way import DIRECT, Way
 from understudy_broker.protocol.frames import FrameError, decode_to_peer, version_of
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Bye, Hello, ToPeer, Welcome
 from understudy_broker.transport.host_names import Destination, UnknownHostError, is_ipv6
@@ -65,6 +66,8 @@ class LinkConnection:
         As in `open_link`.
     context
         The ZeroMQ context for the sockets.
+    way
+        How to reach the address.
 
     Attributes
     ----------
@@ -76,6 +79,8 @@ class LinkConnection:
         True between `cork` and `uncork`.
     closed
         True once `run` has ended.
+    rejoining
+        True while this peer itself replaces the connection by a new one: nothing is wrong then.
     """
 
     def __init__(
@@ -89,8 +94,10 @@ class LinkConnection:
         on_connected: Callable[[Welcome], None] | None = None,
         on_disconnected: Callable[[str], None] | None = None,
         leaves: Callable[[], bool] = lambda: True,
+        way: Way = DIRECT,
     ) -> None:
         self.url = url
+        self._way = way
         self.session = session
         self.loop = LoopThread()
         self.socket: TrioSocket | None = None
@@ -101,7 +108,7 @@ class LinkConnection:
         self._on_disconnected = on_disconnected
         self._leaves = leaves
         self._context = context
-        self._destination = Destination(url)
+        self._destination = Destination(way.entrance(url))
         #: set at the next change; None while nobody waits for one
         self._changed: trio.Event | None = None
         #: frames that did not fit into the pipe
@@ -110,7 +117,7 @@ class LinkConnection:
         self._due_at = 0
         #: whether the hello of this connection was sent, and answered
         self._greeted = self._welcomed = False
-        self._rejoining = False
+        self.rejoining = False
         #: what shows the broker that this process lives, if it is a node
         self._pulse: Pulse | None = None
         self._is_node = False
@@ -145,7 +152,7 @@ class LinkConnection:
 
     def rejoin(self) -> None:
         """Replace the connection by a new one at once, with a new hello."""
-        self._rejoining = True
+        self.rejoining = True
         self.session.rejoin()
         # Even while corked, because `uncork` would not do it.
         if self.socket is not None:
@@ -164,7 +171,7 @@ class LinkConnection:
         """Connect to this address from the next connection on."""
         if url != self.url:
             self.url = url
-            self._destination = Destination(url)
+            self._destination = Destination(self._way.entrance(url))
 
     # Changes -------------------------------------------------------------------------------------
 
@@ -246,12 +253,12 @@ class LinkConnection:
         try:
             while True:
                 began = trio.current_time()
-                self._welcomed = self._rejoining = False
+                self._welcomed = self.rejoining = False
                 await self._connect_once()
                 if self.session.failure is not None:
                     raise self.session.failure
                 lasted_s = trio.current_time() - began
-                if self._rejoining or (self._welcomed and lasted_s >= BACKOFF_S[1]):
+                if self.rejoining or (self._welcomed and lasted_s >= BACKOFF_S[1]):
                     # It worked until now. Reconnect at once, before the broker gives the tasks of
                     # this peer to others.
                     backoff = _Backoff()
@@ -271,7 +278,7 @@ class LinkConnection:
             self._notify()
             return
         socket = _new_socket(self._context, address, self._destination.has_others)
-        self._unsent = []
+        self._unsent, self._greeted = [], False
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
             monitor = ConnectionMonitor(socket)
@@ -321,16 +328,18 @@ class LinkConnection:
                     await socket.wait()
 
     def _disconnected(self) -> None:
-        reason = self.session.last_error or f"the connection to {self.url} closed"
+        rejoins = f"this process joins the broker at {self.url} anew" if self.rejoining else None
+        reason = self.session.last_error or rejoins or f"the connection to {self.url} closed"
         if self.session.close(reason) and self._on_disconnected is not None:
             self._on_disconnected(reason)
+        if reason == rejoins:
+            self.session.last_error = None  # If the broker does not answer, that is not why.
         self._notify()
 
     # While connected -----------------------------------------------------------------------------
 
     async def _use(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
         """Use one socket, from its handshake until the connection is lost."""
-        self._greeted = False
         if self.url.startswith("inproc:"):
             # There is no handshake, and no monitor that reports one.
             self._greet(socket)
@@ -343,11 +352,11 @@ class LinkConnection:
             if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not self._greeted:
                 self._greet(socket)
             elif event.event == zmq.Event.DISCONNECTED:
-                session.last_error = f"the connection to {self.url} closed"
+                session.last_error = self._way.obstacle or f"the connection to {self.url} closed"
                 self._receive(socket, now)
                 return None
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
-                session.last_error = f"no broker answers at {self.url}"
+                session.last_error = self._way.obstacle or f"no broker answers at {self.url}"
                 self._notify()
                 if self._destination.has_others:
                     return None
@@ -358,7 +367,7 @@ class LinkConnection:
         finally:
             self.corked = False
         if session.failure is not None or (self._greeted and session.is_broken(now)):
-            if not session.last_error:
+            if not session.last_error and not self.rejoining:
                 session.last_error = f"the broker at {self.url} is silent"
             return None
         self._send(socket, now)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import is_database, share_of
-from understudy_broker.errors import BrokerError, ListenError
+from understudy_broker.errors import AddressInUseError, BrokerError
 from understudy_broker.process import (
     StopSignals,
     raise_descriptor_limit,
@@ -56,14 +56,19 @@ REPEAT_S: Final = 60.0
 WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], Callable[[], None] | None]
 
 
-def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -> int:
+def run_broker(
+    settings: BrokerSettings,
+    watch: WatchSupervisor | None = None,
+    on_listening: Callable[[str], None] = lambda _: None,
+) -> int:
     """Run a broker until a signal comes; must be called on the main thread.
 
     The first SIGINT, SIGTERM or SIGHUP stops it in order: what was performed is committed and
     answered, and peers are told. A second SIGINT or SIGTERM ends the process at once.
 
     Under a supervisor (`watch`), a signal only asks the supervisor: if all processes are to stop,
-    this broker is the last, because nodes that finish their calls need it.
+    this broker is the last, because nodes that finish their calls need it. `on_listening` is told
+    the address once peers can connect.
 
     Returns
     -------
@@ -72,10 +77,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
     """
     # A large store that is being opened contains no garbage, so the collector would look in vain.
     gc.disable()
-    for_people = settings.log_format == "console" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
-    log = make_log(sys.stderr, for_people=for_people, level=settings.log_level)
+    log = log_of(settings)
     stopper = _Stopper()
     try:
         with StopSignals(stopper.signaled) as signals:
@@ -84,7 +86,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
                 signals.kills = stopper.ask is None
             share = share_of(settings.broker_config(), settings.store)
             if share is not None:
-                _wait_for_address(settings.listen, stopper)
+                _wait_for_address(settings.listen, stopper, log)
             store = open_store(
                 settings.store,
                 Opening(
@@ -95,7 +97,7 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
                 ),
             )
             try:
-                trio.run(_main, settings, store, stopper, log)
+                trio.run(_main, settings, store, stopper, log, on_listening)
             finally:
                 store.close()
     except OpeningStoppedError as stopped:
@@ -106,6 +108,14 @@ def run_broker(settings: BrokerSettings, watch: WatchSupervisor | None = None) -
     finally:
         gc.enable()
     return EXIT_OK
+
+
+def log_of(settings: BrokerSettings) -> Log:
+    """Return the log of a broker with these settings, on standard error."""
+    for_people = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    return make_log(sys.stderr, for_people=for_people, level=settings.log_level)
 
 
 class _Stopper:
@@ -146,7 +156,7 @@ class _Stopper:
             self._loop.run_soon(self._event.set)
 
 
-def _wait_for_address(listen: str, stopper: _Stopper) -> None:
+def _wait_for_address(listen: str, stopper: _Stopper, log: Log) -> None:
     """Return when the broker can listen at its address.
 
     A broker that has joined the others is given slots at once. If it ended then, again and again,
@@ -154,21 +164,27 @@ def _wait_for_address(listen: str, stopper: _Stopper) -> None:
 
     Raises
     ------
-    ListenError
-        It cannot, although whatever had the address, most often an earlier start of the same
+    AddressInUseError
+        It cannot, although whatever has the address, most often an earlier start of the same
         broker, was given time to end.
+    ListenError
+        The address is not this machine's, or is no address: waiting would not help.
     OpeningStoppedError
         The broker was told to stop.
     """
     give_up_at = time.monotonic() + ADDRESS_S
+    has_said_so = False
     while not stopper.requested:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             bind_router(context, listen, FrameLimits().frame_bytes_max).close(0)
             return
-        except ListenError:
+        except AddressInUseError as error:
             if time.monotonic() >= give_up_at:
                 raise
+            if not has_said_so:
+                has_said_so = True
+                log("warning", f"{error}. Waiting {ADDRESS_S:g} s for it to become free", {})
         finally:
             context.term()
         time.sleep(POLL_ADDRESS_S)
@@ -196,7 +212,13 @@ async def _wait_for_clock(
             await stop.wait()
 
 
-async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: Log) -> None:
+async def _main(
+    settings: BrokerSettings,
+    store: Store,
+    stopper: _Stopper,
+    log: Log,
+    on_listening: Callable[[str], None],
+) -> None:
     if settings.open_to_others:
         text = (
             f"{settings.listen} can be reached by other machines, and there is no authentication: "
@@ -214,6 +236,7 @@ async def _main(settings: BrokerSettings, store: Store, stopper: _Stopper, log: 
             if config.deployment:
                 text += f" of the deployment {config.deployment}"
         log("info", text, {})
+        on_listening(address)
         tune_collection()
         gc.enable()
 

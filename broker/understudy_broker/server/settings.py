@@ -36,6 +36,7 @@ from understudy_broker.deployment import (
     BrokerTable,
     Deployment,
     DeploymentError,
+    check_broker_name,
     is_database,
     read_deployment,
 )
@@ -43,7 +44,6 @@ from understudy_broker.errors import BrokerError
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.server.start import Wanted
-from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.limits import KIB, MIB, Limits
 
 DEFAULT_FILE: Final = "understudy.toml"
@@ -76,6 +76,9 @@ class BrokerSettings(BaseSettings):
     address: str | None = None
     #: names the deployment; all its brokers have the same
     deployment: str | None = None
+    #: Where an edge listens beside the broker, as HOST:PORT; "off": there is none. None: at the
+    #: default address, if what an edge needs is installed.
+    http: str | None = None
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
     #: ``postgresql://user@host/database``
     store: str = "sqlite:///understudy.db"
@@ -121,6 +124,11 @@ class BrokerSettings(BaseSettings):
 
     #: the brokers of the file's ``[[broker]]`` tables; None: it has none
     _deployment: Deployment | None = PrivateAttr(None)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        return None if value is None else check_broker_name(value, "the name")
 
     @field_validator("listen")
     @classmethod
@@ -326,11 +334,6 @@ def _check_agreed(settings: BrokerSettings, broker: BrokerTable, sources: _Sourc
 
 def _check_reachable(settings: BrokerSettings, sources: _Sources) -> None:
     """Check that the others can be told where this broker is."""
-    assert settings.name is not None
-    try:
-        check_name(settings.name, "it")
-    except InvalidAddressError as error:
-        raise SettingsError(f"setting 'name'{sources.source_of('name')}: {error}") from None
     if settings.address is not None:
         return
     if is_any_interface(settings.listen) or settings.listen.endswith(":0"):
@@ -374,6 +377,8 @@ def _explain(error: ValidationError, sources: _Sources) -> str:
         if problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(BrokerSettings.model_fields))
             lines.append(f"setting {name!r}{source} does not exist; there are: {known}")
+        elif name and repr(problem["input"]) in message:
+            lines.append(f"setting {name!r}{source}: {message}")
         elif name:
             lines.append(f"setting {name!r}{source}: {message}; it is {problem['input']!r}")
         else:

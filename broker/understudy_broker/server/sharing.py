@@ -41,6 +41,9 @@ LEAVE_S: Final = 10.0
 STALE_S: Final = 0.05
 #: how long slots stay after nobody could be given them
 REST_S: Final = 0.5
+#: what the log says of slots that have moved
+CAME: Final = "this broker was given slots by others"
+WENT: Final = "this broker has given slots to others"
 
 
 class Sharing:
@@ -196,7 +199,8 @@ class Sharing:
                 raise snapshot
             slots = plan.loaded()
             self._moves.admit(slots, snapshot, self._clock())
-            self._log("info", "slots have come", {"slots": len(slots), "has": len(plan.mine)})
+            # Each part of a move; the log has the brokers that come and leave.
+            self._log("debug", CAME, {"slots": len(slots), "now": len(plan.mine)})
             # Before others of these slots are given away: that map has the version of the last one.
             self._tell()
         if self._handed is not None:
@@ -208,7 +212,8 @@ class Sharing:
             left = plan.given()
             self._gift, self._is_handing = None, False
             if left:
-                self._log("info", "slots have left", {"slots": left, "has": len(plan.mine)})
+                level = "info" if plan.is_leaving else "debug"
+                self._log(level, WENT, {"slots": left, "now": len(plan.mine)})
             elif wanted:
                 self._rests_until = self._clock() + round(REST_S * 1000)
         if plan.lost:
@@ -222,7 +227,8 @@ class Sharing:
         if self._plan.take(holdings):
             names = sorted(name for _, name, _ in holdings.brokers)
             if before is None or names != [name for name, _ in before.brokers]:
-                self._log("info", "brokers of this store", {"brokers": ", ".join(names)})
+                text = "the brokers of this store have changed"
+                self._log("info", text, {"brokers": ", ".join(names)})
 
     def _tell(self) -> None:
         slots = self._plan.slot_map()

@@ -70,6 +70,8 @@ class SlotLink:
         self._answers: list[tuple[SlotCommand, Answer]] = []
         #: why this broker must not go on; None: it may
         self._conflict: SlotConflictError | None = None
+        #: links that are being replaced, because slots have moved
+        self._rejoining: set[Link] = set()
 
     # The broker's loop ---------------------------------------------------------------------------
 
@@ -154,7 +156,9 @@ class SlotLink:
         if welcome.broker != self._config.name:
             if self.on_reachable is not None:
                 self.on_reachable(link.url, True)
-            self._log("info", "linked with a broker", {"broker": welcome.broker, "url": link.url})
+            level = "debug" if link in self._rejoining else "info"
+            self._rejoining.discard(link)
+            self._log(level, "linked with a broker", {"broker": welcome.broker, "url": link.url})
             self._compare(welcome)
 
     def _compare(self, welcome: Welcome) -> None:
@@ -181,15 +185,19 @@ class SlotLink:
         if link.url != self._url and not stopping:
             if self.on_reachable is not None:
                 self.on_reachable(link.url, False)
-            # A broker that says goodbye stops in order, and is expected back.
+            # A broker that says goodbye was told to stop. A move of slots may replace links.
             level = "info" if link.broker_left else "warning"
+            if link.rejoins and not link.broker_left:
+                level = "debug"
+                self._rejoining.add(link)
             self._log(level, "a link to a broker has ended", {"url": link.url, "reason": why})
 
     def on_link(self, link: Link) -> None:
         """Do nothing: all links are the router's."""
 
     def on_gone(self, link: Link) -> None:
-        """Do nothing: all links are the router's."""
+        """Forget a link."""
+        self._rejoining.discard(link)
 
     def is_busy(self) -> bool:
         """Return False: only unanswered requests are at stake, and a link knows of those."""

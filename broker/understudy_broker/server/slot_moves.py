@@ -53,6 +53,10 @@ class SlotMoveError(BrokerError):
     """Slots cannot be moved; the message says why, and what to do."""
 
 
+class SlotMoveUsageError(SlotMoveError):
+    """A move names brokers that it cannot be between, so repeating it will not help."""
+
+
 class _Open(NamedTuple):
     """A store that is open."""
 
@@ -116,13 +120,14 @@ class SlotMoves:
 
         Raises
         ------
+        SlotMoveUsageError
+            A broker is unknown, or source and target are the same.
         SlotMoveError
             Another broker has them, or nobody knows which one.
         StoreError
             A store cannot be opened, most often because its broker runs.
         """
-        if source == to:
-            raise SlotMoveError(f"the broker {to!r} is both source and target")
+        self._check_names(source, to)
         target = self._opened(to).placement
         if source is not None and slots is ALL:
             return self._of_all(source, to)
@@ -132,10 +137,33 @@ class SlotMoves:
                 wanted.setdefault(source or self._source_of(slot, target), []).append(slot)
                 continue
             last = source or target.arrivals.get(slot)
+            if source is not None:
+                self._check_not_at_both(slot, source, to)
             if last is not None and self._has_leaving(last, slot):
                 # Its promises are here, but a move was cut short before its source deleted them.
                 wanted.setdefault(last, []).append(slot)
         return self._parts(wanted, to)
+
+    def _check_names(self, source: str | None, to: str) -> None:
+        for option, name in (("--to", to), ("--from", source)):
+            if name is not None and name not in self._paths:
+                raise SlotMoveUsageError(
+                    f"{option}: no [[broker]] table of the file with a SQLite store has the name "
+                    f"{name!r}; there are: {', '.join(sorted(self._paths)) or 'none'}"
+                )
+        if source == to:
+            others = ", ".join(sorted(self._paths.keys() - {to}))
+            raise SlotMoveUsageError(
+                f"--from and --to are both {to!r}: name another broker with one of them; there "
+                f"are: {others or 'no others'}"
+            )
+
+    def _check_not_at_both(self, slot: int, source: str, to: str) -> None:
+        if self._paths[source].exists() and slot in self._opened(source).placement.own:
+            raise SlotMoveError(
+                f"the stores of {source!r} and {to!r} both say that they have slot {slot}: one of "
+                "them is a copy from before a move. Put the right one back"
+            )
 
     def _has_leaving(self, source: str, slot: int) -> bool:
         path = self._paths.get(source)

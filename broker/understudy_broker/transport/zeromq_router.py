@@ -28,7 +28,7 @@ import trio
 import zmq
 
 from understudy_broker.address import DEFAULT_ADDRESS, host_name
-from understudy_broker.errors import ListenError
+from understudy_broker.errors import AddressInUseError, ListenError
 from understudy_broker.transport.host_names import (
     UnknownHostError,
     is_ipv6,
@@ -109,7 +109,8 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
     try:
         router.bind(address)
     except zmq.ZMQError as error:
-        raise ListenError(_listen_advice(listen, error)) from None
+        kind = AddressInUseError if error.errno == errno.EADDRINUSE else ListenError
+        raise kind(_listen_advice(listen, error)) from None
 
 
 def _is_interface(listen: str) -> bool:

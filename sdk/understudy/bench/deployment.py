@@ -110,7 +110,7 @@ class Deployment:
         store = f"sqlite:///{self._folder.name}/bench.db"
         broker = ProcessSpec(
             name="broker",
-            argv=[*command, "broker", "--listen", self.url, "--store", store],
+            argv=[*command, "broker", "--no-http", "--listen", self.url, "--store", store],
             watches_lifeline=True,
         )
         nodes = [

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from understudy import unanswered
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import AnyCommand, GroupsGet, GroupsReport, Response
@@ -40,13 +41,14 @@ _Record = TypeVar("_Record")
 
 
 class _WaitNotice(logging.Handler):
-    """Tells a user who waits for a call why it does not go on."""
+    """Tells a user why a call does not go on, and of addresses that do not fit together."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "waited_id", None) is not None:
+        is_of_call = getattr(record, "waited_id", None) is not None
+        if is_of_call or getattr(record, "strangers", False):
             print(f"understudy: {record.getMessage()}", file=sys.stderr, flush=True)
 
 
@@ -55,20 +57,22 @@ class _NoBrokerNotice(logging.Handler):
 
     Parameters
     ----------
-    advice
-        What to do about it.
+    more
+        What else could be done about it.
     """
 
-    def __init__(self, advice: str) -> None:
+    def __init__(self, more: str) -> None:
         super().__init__(logging.WARNING)
-        self._advice = advice
+        self._more = more
 
     def emit(self, record: logging.LogRecord) -> None:
         url = getattr(record, "unavailable_url", None)
         if url is not None:
             left_s: float | None = getattr(record, "left_s", None)
             next_step = "waiting for it" if left_s is None else f"trying for {left_s:.0f} s more"
-            text = f"no broker answers at {url} yet; {self._advice}"
+            others_answer: bool = getattr(record, "others_answer", False)
+            advice = unanswered.advice(url, others_answer=others_answer) + self._more
+            text = f"no broker answers at {url} yet; {advice[0].lower()}{advice[1:]}"
             if reason := getattr(record, "reason", ""):
                 text = f"the broker at {url} is not available yet: {reason}"
             print(f"understudy: {text}; {next_step}", file=sys.stderr, flush=True)
@@ -83,9 +87,9 @@ class Client:
         The broker's address; by default that of the environment.
     connect_timeout_s
         Seconds after which the first connection is given up.
-    advice
-        What to do if no broker answers at once. None tells the user nothing, because the caller
-        itself starts the broker.
+    more_advice
+        What else could be done if no broker answers at once, after a semicolon. None tells the user
+        nothing, because the caller itself starts the broker.
 
     Raises
     ------
@@ -97,14 +101,14 @@ class Client:
         self,
         url: str | None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        advice: str | None = "start one with: understudy broker",
+        more_advice: str | None = "",
     ) -> None:
         self.runtime = Runtime(
             id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
         )
         self._notices: list[logging.Handler] = [_WaitNotice()]
-        if advice is not None:
-            self._notices.append(_NoBrokerNotice(advice))
+        if more_advice is not None:
+            self._notices.append(_NoBrokerNotice(more_advice))
 
     def __enter__(self) -> Self:
         # With --verbose the logger has no handler, and everything that is logged is shown anyway.

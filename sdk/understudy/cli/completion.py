@@ -60,7 +60,7 @@ def _ask(ctx: typer.Context, incomplete: str, read: Callable[[Client], Iterable[
     from understudy.cli.client import Client
 
     try:
-        with Client(ctx.params.get("url"), PATIENCE_S, advice=None) as client:
+        with Client(ctx.params.get("url"), PATIENCE_S, more_advice=None) as client:
             client.connect()
             return [text for text in read(client) if text.startswith(incomplete)][:IDS_MAX]
     except Exception:

@@ -6,35 +6,36 @@ each is asked over a link of its own, for a short time.
 
 from __future__ import annotations
 
-import os
-import platform
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 import trio
 
-from understudy._version import __version__
 from understudy.client.address import broker_address
-from understudy.errors import BrokerUnavailableError, innermost
+from understudy.client.strangers import Found, flaw, passing_hello
+from understudy.client.way import open_way
+from understudy.errors import BrokerUnavailableError, ConfigurationError, innermost
 from understudy_broker.address import split_addresses
 from understudy_broker.errors import LinkError
-from understudy_broker.link.link import open_link
+from understudy_broker.link.link import Link, open_link
 from understudy_broker.protocol.messages import (
-    PROTOCOL_VERSION,
+    AnyCommand,
     GroupsGet,
     GroupsReport,
-    Hello,
     Response,
     SlotMap,
     ToPeer,
     Welcome,
 )
 from understudy_broker.protocol.placement import merged, owners
+from understudy_store.commands import Reply
 from understudy_store.slots import SLOTS
 
 #: seconds in which a broker must answer; short, because a person is waiting
 PATIENCE_S: Final = 1.5
+#: seconds in which other addresses may answer after the first one
+OTHERS_S: Final = 0.3
 
 _NO_ANSWER: Final = "no broker answers"
 
@@ -74,7 +75,7 @@ class BrokerStatus(NamedTuple):
     problem
         Why not, in words, if more is known than that nothing answers there.
     is_there
-        It takes peers in, whether it has answered the question or not.
+        It accepts connections, whether it has answered the question or not.
     """
 
     name: str
@@ -112,20 +113,56 @@ def read_statuses(url: str | None) -> list[BrokerStatus]:
     return trio.run(_read_statuses, broker_address(url))
 
 
+def ask(url: str, address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
+    """Ask one broker by itself, and return its replies in the order of the commands.
+
+    Parameters
+    ----------
+    url
+        That of the deployment: if it leads through an edge, so does the question.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        It does not answer in time.
+    """
+    return trio.run(_ask_for_replies, url, address, commands)
+
+
+async def _ask_for_replies(url: str, address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
+    replies: list[Reply] = []
+    problem = ""
+    try:
+        async with _open(url, address) as link:
+            with trio.move_on_after(PATIENCE_S):
+                await link.wait_connected()
+                for command in commands:
+                    answer = await link.call(command)
+                    if not isinstance(answer, Response):
+                        problem = answer.error
+                        break
+                    replies.append(answer.reply)
+    except* LinkError as errors:
+        problem = str(innermost(errors))
+    if len(replies) < len(commands):
+        raise BrokerUnavailableError(address, problem, others_answer=True)
+    return replies
+
+
 async def _read_placement(url: str) -> Placement:
     address, welcome = await _first_welcome(url)
     # A slot may have moved without the knowledge of the broker that answered first.
-    answers = await _ask_all(_placement(address, welcome, []).brokers, wants_report=False)
+    answers = await _ask_all(url, _placement(address, welcome, []).brokers, wants_report=False)
     return _placement(address, welcome, [each.welcome for each in answers.values()])
 
 
 async def _read_statuses(url: str) -> list[BrokerStatus]:
     address, welcome = await _first_welcome(url)
     brokers = _placement(address, welcome, []).brokers
-    answers = await _ask_all(brokers, wants_report=True)
+    answers = await _ask_all(url, brokers, wants_report=True)
     placement = _placement(address, welcome, [each.welcome for each in answers.values()])
     if unknown := [broker for broker in placement.brokers if broker not in brokers]:
-        answers.update(await _ask_all(unknown, wants_report=True))
+        answers.update(await _ask_all(url, unknown, wants_report=True))
         brokers = placement.brokers
     return [_status(name, address, placement, welcome, answers[name]) for name, address in brokers]
 
@@ -156,8 +193,8 @@ def _status(
     is_there = found is not None and problem is None
     if is_there and report is None:
         problem = (
-            f"it takes peers in at {address}, and does not answer: it waits for its database or "
-            "disk, most often, or has too much to do. Its log says which"
+            f"it accepts connections at {address}, but does not answer requests: most often it "
+            "waits for its database or disk, or has too much to do. Its log says which"
         )
     return BrokerStatus(name, address, placement.slots_of(name), report, problem, is_there)
 
@@ -165,17 +202,35 @@ def _status(
 # Links -------------------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def _open(url: str, address: str) -> AsyncIterator[Link]:
+    """Open a link to a broker, through the edge at `url` if it is one."""
+    async with open_way(url) as way, open_link(address, passing_hello, _ignore, way=way) as link:
+        yield link
+
+
 async def _first_welcome(url: str) -> tuple[str, Welcome]:
-    """Ask all addresses at the same time; return the first that answers, and its welcome."""
-    found: list[tuple[str, Welcome]] = []
+    """Ask all addresses at the same time; return the first that answers, and its welcome.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        None of them answers.
+    ConfigurationError
+        They lead to two deployments.
+    """
+    found: list[Found] = []
     problems: list[str] = []
     async with trio.open_nursery() as nursery:
 
         async def ask(address: str) -> None:
-            answer = await _ask(address)
+            answer = await _ask(address, address)
             if answer.welcome is not None:
-                found.append((address, answer.welcome))
-                nursery.cancel_scope.cancel()
+                found.append(Found(address, answer.welcome))
+                # Others that answer may be of another deployment; those that are away are left.
+                nursery.cancel_scope.deadline = min(
+                    nursery.cancel_scope.deadline, trio.current_time() + OTHERS_S
+                )
             elif answer.problem is not None:
                 problems.append(answer.problem)
 
@@ -183,15 +238,19 @@ async def _first_welcome(url: str) -> tuple[str, Welcome]:
             nursery.start_soon(ask, address)
     if not found:
         raise BrokerUnavailableError(url, "; ".join(problems))
+    if wrong := flaw(url, found):
+        raise ConfigurationError(wrong)
     return found[0]
 
 
-async def _ask_all(brokers: Iterable[tuple[str, str]], *, wants_report: bool) -> dict[str, _Answer]:
+async def _ask_all(
+    url: str, brokers: Iterable[tuple[str, str]], *, wants_report: bool
+) -> dict[str, _Answer]:
     """Ask brokers at the same time, each at its address; return the answers by name."""
     answers: dict[str, _Answer] = {}
 
     async def ask(name: str, address: str) -> None:
-        answers[name] = await _ask(address, wants_report=wants_report)
+        answers[name] = await _ask(url, address, wants_report=wants_report)
 
     async with trio.open_nursery() as nursery:
         for broker in brokers:
@@ -199,14 +258,14 @@ async def _ask_all(brokers: Iterable[tuple[str, str]], *, wants_report: bool) ->
     return answers
 
 
-async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
+async def _ask(url: str, address: str, *, wants_report: bool = False) -> _Answer:
     """Ask one broker for its welcome, and for its report."""
     welcome: Welcome | None = None
     report: GroupsReport | None = None
     problem: str | None = None
     last_error: str | None = None
     try:
-        async with open_link(address, _hello, _ignore) as link:
+        async with _open(url, address) as link:
             with trio.move_on_after(PATIENCE_S):
                 welcome = await link.wait_connected()
                 if wants_report:
@@ -223,20 +282,6 @@ async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
     if problem is not None and problem.startswith(_NO_ANSWER):
         problem = None
     return _Answer(welcome, report, problem)
-
-
-def _hello() -> Hello:
-    return Hello(
-        protocol=PROTOCOL_VERSION,
-        kind="client",
-        group="default",
-        # Another name for each link, because a name may be in use only once at a broker.
-        name=f"cli-{secrets.token_hex(4)}",
-        boot=secrets.token_hex(4),
-        os_pid=os.getpid(),
-        host=platform.node(),
-        sdk=f"python {__version__}",
-    )
 
 
 def _ignore(messages: Sequence[ToPeer]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from understudy import unanswered
 from understudy.errors import (
     BrokerUnavailableError,
     ConfigurationError,
@@ -25,7 +26,12 @@ EXIT_NO_BROKER: Final = 4
 
 #: Errors of wrong usage whose modules are imported only where they are needed, so they are
 #: recognized by name here.
-_USAGE_ERRORS: Final = ("SettingsError", "StoreAddressError", "TopologyError")
+_USAGE_ERRORS: Final = (
+    "SettingsError",
+    "SlotMoveUsageError",
+    "StoreAddressError",
+    "TopologyError",
+)
 #: the records that can be searched
 _SEARCHABLE: Final = ("promise", "task", "schedule")
 
@@ -42,6 +48,10 @@ class UsageError(CliError):
     exit_code = EXIT_USAGE
 
 
+def _no_broker_text(error: BrokerUnavailableError) -> str:
+    return unanswered.text(error.url, "--url or UNDERSTUDY_URL", others_answer=error.others_answer)
+
+
 def explain(error: Exception) -> tuple[str, int]:
     """Return the text for standard error, and the exit code."""
     if isinstance(error, CliError):
@@ -54,11 +64,7 @@ def explain(error: Exception) -> tuple[str, int]:
                 "says more; another address is given with --url or UNDERSTUDY_URL"
             )
             return text, EXIT_NO_BROKER
-        text = (
-            f"no broker answers at {error.url}. Start one with: understudy broker; "
-            "or give its address with --url or UNDERSTUDY_URL"
-        )
-        return text, EXIT_NO_BROKER
+        return _no_broker_text(error), EXIT_NO_BROKER
     if isinstance(error, ConfigurationError | InvalidAddressError):
         return str(error), EXIT_USAGE
     if type(error).__name__ in _USAGE_ERRORS:

@@ -115,17 +115,23 @@ class Availability:
                     await self._disconnected[link].wait()
         del self._disconnected[link]
 
+    @property
+    def _others_answer(self) -> bool:
+        """True if a broker answers; asked about one that does not."""
+        return any(link.connected for link in self._disconnected)
+
     async def _wait_connected(self, link: Link, is_there: IsThere) -> None:
         with trio.move_on_after(PATIENCE_S):
             await link.wait_connected()
         if not link.connected:
             left_s = max(0.0, self._connect_timeout_s - PATIENCE_S)
             answers = None if self.ready else left_s
-            self._log.unavailable(link.url, answers, _reason(link))
+            others = self._others_answer
+            self._log.unavailable(link.url, answers, _reason(link), others_answer=others)
             with trio.move_on_after(left_s):
                 await link.wait_connected()
         if not link.connected:
-            error = BrokerUnavailableError(link.url, _reason(link))
+            error = BrokerUnavailableError(link.url, _reason(link), self._others_answer)
             self._requests.fail_unanswered(error, is_there)
             with trio.move_on_after(self._connect_timeout_s):
                 await link.wait_connected()

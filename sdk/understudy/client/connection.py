@@ -47,6 +47,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import trio
@@ -58,11 +59,16 @@ from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.peer import Peer
 from understudy.client.requests import PendingRequests
+from understudy.client.strangers import Found, address_of, find, flaw
 from understudy.client.submissions import SubmissionQueue
+from understudy.client.way import open_way
 from understudy.errors import NameInUseError, StoppedError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.shell import NodeService
+from understudy_broker.address import split_addresses
+from understudy_broker.errors import LinkError
 from understudy_broker.errors import NameInUseError as NameTakenError
+from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
@@ -300,15 +306,34 @@ class Connection:
 
     async def _main(self, started: threading.Event) -> None:
         self._loop = LoopThread()
-        async with trio.open_nursery() as nursery, open_router(self.url, self._peer) as router:
+        async with (
+            trio.open_nursery() as nursery,
+            open_way(self.url) as way,
+            open_router(self.url, self._peer, way=way) as router,
+        ):
             self._availability.open(nursery)
             node = self._open(router, self._loop)
             nursery.start_soon(node.run)
+            nursery.start_soon(self._look_for_strangers, router.links[0])
             started.set()
             await self._stop_requested.wait()
             with trio.CancelScope(shield=True):
                 await self._leave(node)
             nursery.cancel_scope.cancel()
+
+    async def _look_for_strangers(self, first: Link) -> None:
+        """Warn if the addresses that this process was given lead to two deployments."""
+        addresses = split_addresses(self.url)
+        if len(addresses) == 1:
+            return
+        with suppress(LinkError):
+            welcome = await first.wait_connected()
+            known = {} if welcome.slots is None else dict(welcome.slots.brokers)
+            found = await find([each for each in addresses if each not in known.values()])
+            at = known.get(welcome.broker, address_of(welcome, found) or self.url)
+            wrong = flaw(self.url, [Found(at, welcome), *found])
+            if wrong is not None:
+                self._log.two_deployments(f"{wrong}. This process works with the first alone")
 
     def _open(self, router: Router, loop: LoopThread) -> NodeService:
         """Give the parts the router, and make the node."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from understudy import unanswered
 from understudy.errors import BrokerUnavailableError
 from understudy.log_lines import say
 from understudy.values.error_encoding import text as shown
@@ -50,11 +51,13 @@ class ConnectionLog:
             frames = frames.tb_next
         say(level, "%s", text, exc_info=(type(error), error, frames))
 
-    def unavailable(self, url: str, left_s: float | None, reason: str) -> None:
+    def unavailable(
+        self, url: str, left_s: float | None, reason: str, *, others_answer: bool = False
+    ) -> None:
         """Warn that no broker answers yet.
 
         The record has the attributes `unavailable_url`, by which the command line recognizes it and
-        shows the user a message of its own, `left_s` and `reason`.
+        shows the user a message of its own, `left_s`, `reason` and `others_answer`.
 
         Parameters
         ----------
@@ -62,20 +65,36 @@ class ConnectionLog:
             Seconds until the first connection is given up; None if there was one before.
         reason
             What the last attempt to connect found, if that is more than no answer.
+        others_answer
+            Other brokers of the deployment answer.
         """
         if self.dedicated and not reason:
-            text = (
-                f"no broker answers at {url} (still trying). Start one with: understudy broker; or "
-                "give its address with --url, UNDERSTUDY_URL or Runtime(url=...)"
+            text = unanswered.text(
+                url,
+                "--url, UNDERSTUDY_URL or Runtime(url=...)",
+                others_answer=others_answer,
+                while_waiting=True,
             )
         else:
-            text = f"{BrokerUnavailableError(url, reason)}. Still trying"
+            text = f"{BrokerUnavailableError(url, reason, others_answer)}. Still trying"
         say(
             logging.WARNING,
             "%s",
             text,
-            extra={"unavailable_url": url, "left_s": left_s, "reason": reason},
+            extra={
+                "unavailable_url": url,
+                "left_s": left_s,
+                "reason": reason,
+                "others_answer": others_answer,
+            },
         )
+
+    def two_deployments(self, text: str) -> None:
+        """Log that the addresses of this process lead to two deployments.
+
+        The record has the attribute `strangers`, by which the command line recognizes it.
+        """
+        say(logging.ERROR, "%s", text, extra={"strangers": True})
 
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""

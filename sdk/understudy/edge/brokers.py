@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -17,6 +17,7 @@ import trio
 
 from understudy._version import __version__
 from understudy.edge.watches import Watches
+from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
@@ -33,6 +34,7 @@ from understudy_broker.protocol.messages import (
     Response,
     Settled,
     SlotMap,
+    ToBroker,
     ToPeer,
     Welcome,
 )
@@ -82,6 +84,13 @@ class Brokers:
         self._met = trio.Event()
         self._clock_link: Link | None = None
 
+    def addresses(self, broker: str = "") -> list[str]:
+        """Return where a broker is, or where any is if none is named; empty if it is unknown."""
+        assert self._router is not None
+        links = sorted(self._router.links, key=lambda link: not link.connected)
+        known = [each for link in links for each in split_addresses(link.url)]
+        return [each for each in known if broker in ("", each)]
+
     # Asking --------------------------------------------------------------------------------------
 
     @property
@@ -100,40 +109,60 @@ class Brokers:
         ------
         NoBrokerError, BusyError
         """
-        answer = await self._answer(command)
+        (answer,) = await self._answers((command,))
         return answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
+
+    async def ask_all(self, commands: Sequence[AnyCommand]) -> list[Reply]:
+        """Have commands performed together, in their order in each slot; raises as `ask`.
+
+        They travel in one frame to each broker, so that one commit makes them durable.
+        """
+        answers = await self._answers(commands)
+        return [
+            each.reply if isinstance(each, Response) else Reply(each.status, each.error)
+            for each in answers
+        ]
+
+    def tell(self, message: ToBroker) -> None:
+        """Send a message to all brokers that are connected."""
+        router = self._router
+        assert router is not None
+        for link in router.links:
+            link.send(message)
 
     async def groups(self) -> GroupsReport:
         """Return the groups with their nodes, and the brokers' counters; raises as `ask`."""
-        answer = await self._answer(GroupsGet())
+        (answer,) = await self._answers((GroupsGet(),))
         if isinstance(answer, Refused) or answer.report is None:
             raise NoBrokerError(f"the broker does not report its groups: {answer}")
         return answer.report
 
-    async def _answer(self, command: AnyCommand) -> Answer:
+    async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
         router = self._router
         assert router is not None
-        answers: list[Answer] = []
+        answers: dict[int, Answer] = {}
         answered = trio.Event()
 
-        def on_reply(answer: Answer) -> None:
-            answers.append(answer)
-            answered.set()
+        def on_reply(place: int, answer: Answer) -> None:
+            answers[place] = answer
+            if len(answers) == len(commands):
+                answered.set()
 
         with trio.move_on_after(self._patience_s):
             # Before the first welcome the brokers' time is unknown, and so is any deadline.
             await self._met.wait()
             try:
-                router.request(command, on_reply)
+                for place, command in enumerate(commands):
+                    router.request(command, partial(on_reply, place))
             except LinkFullError as error:
                 raise BusyError(str(error)) from None
             await answered.wait()
-        if not answers:
+        if len(answers) < len(commands):
             raise NoBrokerError(
                 f"no broker has answered for {self._patience_s:g} s: the request may be performed "
                 "yet. Ask again with the same id"
             )
-        return answers[0]
+        return [answers[place] for place in range(len(commands))]
 
     # Watching ------------------------------------------------------------------------------------
 
@@ -148,9 +177,17 @@ class Brokers:
         return result
 
     async def create(
-        self, create: PromiseCreate, wait_s: float
+        self,
+        create: PromiseCreate,
+        wait_s: float,
+        wait: Callable[[trio.Event], Awaitable[object]] | None = None,
     ) -> tuple[Reply, PromiseRecord | None]:
         """Create a promise, and wait for its settlement for some time; raises as `ask`.
+
+        Parameters
+        ----------
+        wait
+            Waits for the event of the settlement in the caller's own way, instead of for `wait_s`.
 
         Returns
         -------
@@ -173,8 +210,11 @@ class Brokers:
             if reply.promise is not None and reply.promise.settled:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise
-            with trio.move_on_after(wait_s):
-                await watch.done.wait()
+            if wait is not None:
+                await wait(watch.done)
+            else:
+                with trio.move_on_after(wait_s):
+                    await watch.done.wait()
         return reply, watch.record
 
     # For the router ------------------------------------------------------------------------------
@@ -189,7 +229,7 @@ class Brokers:
         del link
         return Hello(
             protocol=PROTOCOL_VERSION,
-            kind="client",
+            kind="edge",
             group=GROUP,
             name=self._name,
             boot=self._boot,

@@ -10,10 +10,13 @@ from typing import Final, TypeAlias
 
 import trio
 
-from understudy.edge.app import Edge, make_app
-from understudy.edge.brokers import open_brokers
+from understudy.edge.address import is_loopback, place
+from understudy.edge.app import make_app
+from understudy.edge.brokers import Brokers, open_brokers
+from understudy.edge.edge import Edge
+from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
-from understudy.edge.settings import EdgeSettings, is_loopback
+from understudy.edge.settings import EdgeSettings
 from understudy.errors import innermost
 from understudy_broker.errors import LinkError
 from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
@@ -70,7 +73,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             sock = bind(settings.host, settings.port)
         except OSError as error:
             print(
-                f"understudy edge: it cannot listen at {_place(settings.host, settings.port)}: "
+                f"understudy edge: it cannot listen at {place(settings.host, settings.port)}: "
                 f"{error.strerror}. Give another address with --listen",
                 file=sys.stderr,
             )
@@ -93,8 +96,11 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
         _LOG.warning(
             "%s can be reached by other machines, and there is no authentication: anyone who can "
             "reach it can call, read and cancel everything",
-            _place(host, port),
+            place(host, port),
         )
+    if settings.debug:
+        await _debug(settings, sock, stopped)
+        return
     async with open_brokers(settings.url, settings.patience_s) as brokers:
         edge = Edge(brokers, settings)
         async with trio.open_nursery() as nursery:
@@ -102,6 +108,18 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
             tune_collection()
             await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
             nursery.cancel_scope.cancel()
+
+
+async def _debug(settings: EdgeSettings, sock: socket.socket, stopped: trio.Event) -> None:
+    """Serve the Resonate protocol from memory, for a test suite."""
+    url = f"http://{place(*sock.getsockname()[:2])}"
+    debug = DebugPerformer(strict=settings.strict, server_url=url)
+    edge = Edge(Brokers(), settings, debug)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(debug.run)
+        print(f"understudy edge: {url} for tests, with a store in memory", flush=True)
+        await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+        nursery.cancel_scope.cancel()
 
 
 def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
@@ -114,18 +132,14 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
 
 async def _tell_ready(edge: Edge, host: str, port: int) -> None:
     """Say where the edge is, and whether a broker answers."""
-    place, url = _place(host, port), edge.settings.url
-    print(f"understudy edge: http://{place} for the broker at {url}", flush=True)
+    url = edge.settings.url
+    print(f"understudy edge: http://{place(host, port)} for the broker at {url}", flush=True)
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:
         _LOG.warning("no broker answers at %s yet; requests wait for it", url)
         await edge.brokers.wait_ready()
         _LOG.info("a broker answers at %s", url)
-
-
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 #: how long a broker may take to answer before the log says so

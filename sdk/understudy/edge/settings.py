@@ -7,10 +7,7 @@ from typing import Final
 import msgspec
 
 from understudy.edge.server import Limits
-from understudy.errors import ConfigurationError
 
-#: where an edge listens unless told otherwise
-DEFAULT_LISTEN: Final = "127.0.0.1:8001"
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
 BODY_BYTES_MAX: Final = 6 * 1024 * 1024
 
@@ -32,8 +29,16 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         Requests that may wait for a promise at a time; those beyond are refused with 503.
     streams_max
         Event streams that may be open at a time.
+    tunnels_max
+        Connections of nodes and clients to brokers that may go through this edge at a time; a node
+        has two to each broker.
     patience_s
         How long a request waits for a broker.
+    strict
+        Whether the Resonate protocol refuses what the newest of its servers refuses.
+    debug
+        Whether it serves the Resonate protocol from its own memory, debug operations included, and
+        has no broker.
     """
 
     url: str
@@ -43,35 +48,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     body_bytes_max: int = BODY_BYTES_MAX
     waiting_max: int = 10_000
     streams_max: int = 11_000
+    tunnels_max: int = 1_000
     patience_s: float = 10.0
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``; an IPv6 host is in brackets.
-
-    Raises
-    ------
-    ConfigurationError
-
-    Examples
-    --------
-    >>> parse_listen("127.0.0.1:8001"), parse_listen("[::1]:0")
-    (('127.0.0.1', 8001), ('::1', 0))
-    """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("http://")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
-        raise ConfigurationError(
-            f"{text!r} is no address to listen at: write HOST:PORT, as in {DEFAULT_LISTEN}; an "
-            "IPv6 host in brackets, as in [::1]:8001"
-        )
-    return ("0.0.0.0" if host == "*" else host), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    strict: bool = False
+    debug: bool = False

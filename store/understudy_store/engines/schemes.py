@@ -94,7 +94,7 @@ def _open_postgres(url: str, opening: Opening) -> Engine:
     except ImportError as error:
         raise StoreAddressError(
             "a store over PostgreSQL needs a driver that is not installed here "
-            f"({error}): pip install 'understudy[postgres]'"
+            f"({error}): pip install 'psycopg[binary]>=3.3'"
         ) from error
     if opening.share is not None:
         from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +24,13 @@ from tests.integration.broker.slot_stores import (
     rows_in,
 )
 from understudy_broker.server.placement import PlacementError, sole_placement
-from understudy_broker.server.slot_moves import ALL, SlotMoveError, SlotMoves, all_of
+from understudy_broker.server.slot_moves import (
+    ALL,
+    SlotMoveError,
+    SlotMoves,
+    SlotMoveUsageError,
+    all_of,
+)
 from understudy_store.engines.sqlite import slot_rows
 from understudy_store.engines.sqlite.engine import SqliteEngine
 from understudy_store.errors import StoreLockedError
@@ -279,8 +286,27 @@ def test_slots_of_others_are_not_moved_under_a_false_name(tmp_path: Path) -> Non
     [slot, *_] = placement_in(path_of(tmp_path, "a")).own
     with pytest.raises(SlotMoveError, match=f"'b' does not have slot {slot}.* a has it"):
         move(tmp_path, [slot], "b", "c", "abc")
-    with pytest.raises(SlotMoveError, match="both source and target"):
+    with pytest.raises(SlotMoveUsageError, match=r"both 'a': name another broker.*are: b, c"):
         move(tmp_path, [slot], "a", "a", "abc")
+
+
+def test_a_broker_that_is_named_must_exist_also_if_there_is_nothing_to_do(tmp_path: Path) -> None:
+    make_stores(tmp_path, "ab", 30)
+    [slot, *_] = placement_in(path_of(tmp_path, "a")).own
+    assert move(tmp_path, [slot], "b", "a") == 0
+    with pytest.raises(SlotMoveUsageError, match=r"--from: .* the name 'x'; there are: a, b"):
+        move(tmp_path, [slot], "x", "a")
+
+
+def test_two_stores_with_the_same_slot_are_not_taken_for_nothing_to_do(tmp_path: Path) -> None:
+    make_stores(tmp_path, "ab", 30)
+    [slot, *_] = placement_in(path_of(tmp_path, "a")).own
+    copy = path_of(tmp_path, "copy")
+    shutil.copy(path_of(tmp_path, "a"), copy)
+    move(tmp_path, [slot], "a", "b")
+    copy.replace(path_of(tmp_path, "a"))
+    with pytest.raises(SlotMoveError, match=f"'a' and 'b' both say that they have slot {slot}:"):
+        move(tmp_path, [slot], "a", "b")
 
 
 def test_slots_on_their_way_elsewhere_are_not_moved(tmp_path: Path) -> None:
@@ -296,7 +322,7 @@ def test_slots_on_their_way_elsewhere_are_not_moved(tmp_path: Path) -> None:
 
 def test_a_store_must_know_its_slots(tmp_path: Path) -> None:
     make_stores(tmp_path, homes=5)
-    with pytest.raises(SlotMoveError, match="is not on this machine"):
+    with pytest.raises(SlotMoveError, match=r"no .* table of the file .*; there are: a, b"):
         move(tmp_path, ALL, "a", "x")
     with pytest.raises(SlotMoveError, match="there is no store of the broker 'c'"):
         move(tmp_path, ALL, "a", "c", "abc")

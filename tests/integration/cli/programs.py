@@ -98,9 +98,12 @@ def gate(ctx: Context):
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return this process's environment without understudy's variables, which may be set."""
+    """Return this process's environment without understudy's variables, which may be set.
+
+    Brokers run no edge, unless they are told to.
+    """
     plain = {name: text for name, text in os.environ.items() if not name.startswith("UNDERSTUDY_")}
-    return plain | extra
+    return plain | {"UNDERSTUDY_BROKER__HTTP": "off"} | extra
 
 
 def wait_until(condition: Callable[[], bool], problem: Callable[[], str]) -> None:

@@ -17,6 +17,8 @@ from tests.integration.cli.programs import APP, PATIENCE_S, Program, run
 from tests.support import free_url
 from understudy import Runtime
 from understudy.cli import main
+from understudy.cli.commands.brokers import _HEADERS
+from understudy.cli.commands.brokers import brokers as brokers_command
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.protocol.placement import owners, shared_out
@@ -121,12 +123,19 @@ def test_a_broker_that_is_down_is_shown_soon_beside_the_others(
             "with: understudy broker --name b --config FILE"
         )
     [_, row] = json.loads(printed(capsys, 1, "brokers", "--url", two.url("a"), "--json"))
+    assert row["state"] == "does not answer"
     assert (row["answers"], row["problem"], row["nodes"], row["commits"]) == (
         False,
         None,
         None,
         None,
     )
+
+
+def test_each_header_of_a_number_is_found_in_its_json_key() -> None:
+    for key, header in _HEADERS.items():
+        assert set(header.lower().split()) <= set(key.split("_")), (key, header)
+        assert f"({key})" in (brokers_command.__doc__ or "")
 
 
 def test_another_broker_in_the_place_of_one_does_not_count(
@@ -176,7 +185,48 @@ def test_a_single_broker_has_all_slots(capsys: pytest.CaptureFixture[str]) -> No
 def test_no_broker_at_all(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     url = f"{free_url()},{free_url()}"
     error = printed(capsys, 4, *args, "--url", url)
-    assert error.startswith(f"understudy: no broker answers at {url}. Start one with: ")
+    said = f"understudy: no broker answers at {url}. Start these brokers, or one of them ("
+    assert error.startswith(said)
+
+
+@pytest.mark.parametrize("args", [("brokers",), ("slots",), ("slots", "of", "order-7")])
+def test_addresses_of_two_deployments_are_wrong_usage(
+    two: Two, args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with EmbeddedBroker("memory", free_url(), config=BrokerConfig(name="x")) as other:
+        url = f"{two.url('a')},{other.endpoint}"
+        assert main([*args, "--url", url]) == 2
+        error = capsys.readouterr().err
+    assert error.startswith(f"understudy: {url} leads to two deployments: the broker ")
+    # Two addresses of one broker are those of one deployment.
+    with EmbeddedBroker("memory", free_url(), config=BrokerConfig(name="x")) as sole:
+        url = f"{sole.endpoint},{sole.endpoint.replace('127.0.0.1', 'localhost')}"
+        assert main([*args, "--url", url]) == 0
+
+
+# Call graphs -------------------------------------------------------------------------------------
+
+
+def test_of_a_call_graph_what_can_be_read_is_shown_while_a_broker_is_away(
+    two: Two, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [here], [there] = ids_of("a", 1), ids_of("b", 1)
+    client = Runtime(group="g", url=two.url("a"))
+    with stopped_at_the_end(client):
+        for id_ in (here, f"{here}.1", there):
+            client.promises.create(id_)
+    two.running.pop("b").stop()
+    capsys.readouterr()
+    for flags in ((), ("--json",)):
+        assert main(["tree", here, "--url", two.url("a"), *flags]) == 4
+        out, err = capsys.readouterr()
+        assert f"{here}.1" in out
+        assert err.splitlines()[-1] == (
+            f"understudy: the broker b at {two.url('b')} does not answer: what it has is not shown"
+        )
+    error = printed(capsys, 4, "tree", there, "--url", two.url("a"))
+    assert f"the broker at {two.url('b')} does not answer. Other brokers answer" in error
+    assert main(["tree", f"{here}.none", "--url", two.url("a")]) == 1
 
 
 # Slots -------------------------------------------------------------------------------------------

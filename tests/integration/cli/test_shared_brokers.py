@@ -67,7 +67,7 @@ def test_brokers_whose_database_is_away_are_there_and_wait(
     out, _ = output(capsys, 1, "brokers", "--url", brokers.url)
     assert len(re.findall(r"^[ab] +tcp\S+ +waits +128 ", out, re.MULTILINE)) == 2
     assert "Start it with" not in out, "it runs"
-    assert "Broker a: it takes peers in at" in out
+    assert "Broker a: it accepts connections at" in out
     rows = json.loads(output(capsys, 1, "brokers", "--url", brokers.url, "--json")[0])
     assert [row["answers"] for row in rows] == [False, False]
     assert all("waits for its database" in row["problem"] for row in rows)

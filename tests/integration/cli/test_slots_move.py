@@ -259,13 +259,18 @@ def test_a_dry_run_says_how_many_promises_would_move(tmp_path: Path, brokers: Br
         (("9-3",), "'9-3' runs backwards: write 3-9"),
         (("",), "'' is no slot"),
         (("-",), "'-' is no slot"),
+        (("1", "--from", "b"), "--from and --to are both 'b': name another broker"),
+        (("1", "--from", "x"), "has the name 'x'; there are: a, b"),
+        (("--all", "--from", "x"), "has the name 'x'; there are: a, b"),
+        (("1", "--to", "x"), "--to: no [[broker]] table"),
     ],
 )
 def test_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], error: str
 ) -> None:
     file = tmp_path / "b.toml"
-    file.write_text(f'[[broker]]\nname = "a"\nlisten = "{free_url()}"\n')
+    tables = [f'[[broker]]\nname = "{name}"\nlisten = "{free_url()}"\n' for name in "ab"]
+    file.write_text("".join(tables))
     assert main(["slots", "move", "--to", "b", "--config", str(file), *args]) == 2
     assert error in capsys.readouterr().err
 

@@ -33,7 +33,7 @@ class Brokers:
         main = f"import sys, time\n{before}\nfrom understudy.cli import main\nsys.exit(main())"
         for name in names:
             command = [
-                *(sys.executable, "-c", main, "broker", "--name", name),
+                *(sys.executable, "-c", main, "broker", "--no-http", "--name", name),
                 *("--listen", self.urls[name], "--store", self.store),
             ]
             with (self.logs / f"{name}.log").open("ab") as log:

@@ -16,6 +16,8 @@ from tests.cluster import rows
 from tests.integration.sdk.shared_brokers import Brokers, has_shares, shop
 from tests.support import eventually
 from understudy import DeadlineExceededError
+from understudy.cli.deployment import read_placement
+from understudy.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
@@ -54,7 +56,9 @@ def test_a_broker_of_another_store_in_the_place_of_one_that_died_is_left_alone(
             for n in range(20):
                 node.promises.resolve(f"people-waits-{n}.waits-{n}.1", n)
             assert [handle.result(timeout=60) for handle in waits] == list(range(20))
-            assert has_shares(brokers, [256])
+            assert set(read_placement(brokers.urls["a"]).owners) == {"a"}
+            with pytest.raises(ConfigurationError, match="leads to two deployments"):
+                read_placement(brokers.url)
             assert rows(strangers.store, "select count(*) from promise") == [(0,)]
         finally:
             strangers.kill()
@@ -77,8 +81,19 @@ def test_a_broker_that_cannot_listen_is_given_no_slots(brokers: Brokers) -> None
         brokers.start("c")
         with pytest.raises(subprocess.TimeoutExpired):
             brokers.running["c"].wait(2)
+        # It says so once, and at once.
+        assert brokers.log("c").count("Waiting 12 s for it to become free") == 1
     eventually(lambda: has_shares(brokers, [84, 86, 86]), 30)
     assert rows(brokers.store, query) != moves
+
+
+def test_an_address_of_another_machine_is_not_waited_for(brokers: Brokers) -> None:
+    brokers.urls["a"] = "tcp://192.0.2.1:5577"
+    began = time.monotonic()
+    brokers.start("a")
+    assert brokers.running.pop("a").wait(20) == 1
+    assert time.monotonic() - began < 8
+    assert "this machine has no such address" in brokers.log("a")
 
 
 @pytest.mark.parametrize("off_s", [-HOUR_S, HOUR_S])

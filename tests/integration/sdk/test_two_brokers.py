@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 
 from tests.integration.sdk.brokers import Two
-from tests.support import eventually
+from tests.support import eventually, free_url
 from understudy import Context, Runtime
+from understudy.client.strangers import PATIENCE_S
 from understudy.errors import BrokerUnavailableError
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.server.embedded import EmbeddedBroker
 
 
 def shop(url: str, name: str) -> Runtime:
@@ -138,3 +142,30 @@ def test_a_broker_of_another_deployment_in_the_place_of_one_is_left_alone(two: T
         client.promises.create(there)
     client.promises.resolve(here, 1)
     client.stop()
+
+
+@pytest.mark.parametrize("deployment", ["another shop", ""])
+def test_addresses_of_two_deployments_are_an_error_in_the_log(
+    two: Two, caplog: pytest.LogCaptureFixture, deployment: str
+) -> None:
+    config = BrokerConfig(name="x", deployment=deployment)
+    with EmbeddedBroker("memory", free_url(), config=config) as other:
+        client = Runtime("clients", url=f"{two.url('a')},{other.endpoint}", connect_timeout=5)
+        client.promises.create(two.ids("a", 1)[0])
+        eventually(lambda: "leads to two deployments" in caplog.text, 10)
+        client.stop()
+    [text] = [text for text in caplog.messages if "leads to two deployments" in text]
+    assert "the broker 'a' of the deployment" in text
+    assert f"the broker 'x' of {'the' if deployment else 'no named'} deployment" in text
+    assert f"at {other.endpoint}. Name the brokers of one deployment only." in text
+
+
+def test_addresses_of_one_deployment_and_one_that_is_away_are_none(
+    two: Two, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{two.url('a')},{two.url('b').replace('127.0.0.1', 'localhost')},{free_url()}"
+    client = Runtime("clients", url=url, connect_timeout=5)
+    client.promises.create(two.ids("a", 1)[0])
+    time.sleep(PATIENCE_S + 0.5)
+    client.stop()
+    assert "two deployments" not in caplog.text

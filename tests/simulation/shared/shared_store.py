@@ -19,7 +19,7 @@ from tests.simulation.shared.threads import Process
 from understudy_broker.core.outbox import Batch
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.server import STOP_S
-from understudy_broker.server.sharing import LEAVE_S, Sharing
+from understudy_broker.server.sharing import CAME, LEAVE_S, WENT, Sharing
 from understudy_store.changes import Snapshot
 from understudy_store.engines.base import Opening, Share
 from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
@@ -164,7 +164,7 @@ class SharedStore:
     def _log(self, level: str, text: str, fields: Mapping[str, Any]) -> None:
         world = self._host.world
         world.say(self._host.name, text, dict(fields))
-        if text in ("slots have come", "slots have left"):
+        if text in {CAME, WENT}:
             world.counts[text] += fields["slots"]
 
     def _on_failure(self, failure: StoreFailedError) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
+from threading import Event
 from typing import Generic, TypeVar
 
 from tests.unit.store.later_engine import LaterEngine
@@ -32,6 +33,7 @@ class Asked(Generic[T]):
     def __init__(self, perform: Callable[[], T]) -> None:
         self._perform = perform
         self._is_cut = False
+        self._until: Event | None = None
         self.is_under_way = True
         self.descriptor, self._writing = os.pipe()
         os.set_blocking(self.descriptor, False)
@@ -40,9 +42,12 @@ class Asked(Generic[T]):
         """Let the answer come."""
         os.write(self._writing, b"x")
 
-    def cut(self) -> None:
-        """Cut the connection over which the answer would come."""
-        self._is_cut = True
+    def cut(self, until: Event | None = None) -> None:
+        """Cut the connection over which the answer would come.
+
+        `complete` then waits for `until`, as for another connection.
+        """
+        self._is_cut, self._until = True, until
         self.answer()
 
     def advance(self) -> bool | None:
@@ -58,6 +63,8 @@ class Asked(Generic[T]):
 
     def complete(self) -> T:
         assert self.is_under_way
+        if self._until is not None:
+            assert self._until.wait(10)
         self.is_under_way = False
         os.close(self.descriptor)
         os.close(self._writing)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.edge.address import DEFAULT_LISTEN
 from understudy_broker.address import DEFAULT_ADDRESS
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -52,6 +53,15 @@ ConfigFile = Annotated[
         "[default: understudy.toml, if it exists]",
     ),
 ]
+Http = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help=f"Where an edge listens for HTTP, a process beside the broker. "
+        f"[default: {DEFAULT_LISTEN}, with the extra \\[http]]",
+    ),
+]
+NoHttp = Annotated[bool, typer.Option("--no-http", help="Run no edge.")]
 LogLevel = Annotated[
     str | None,
     typer.Option(metavar="LEVEL", help="One of debug, info, warning and error. [default: info]"),
@@ -83,6 +93,8 @@ def broker(
     name: Name = None,
     listen: Listen = None,
     store: StoreUrl = None,
+    http: Http = None,
+    no_http: NoHttp = False,
     accept_lost_journal: AcceptLostJournal = None,
     config: ConfigFile = None,
     log_level: LogLevel = None,
@@ -93,7 +105,7 @@ def broker(
     """Run a broker.
 
     A broker keeps promises in its store and hands out tasks to nodes. The first SIGTERM, SIGINT
-    or SIGHUP stops it in order, the second SIGTERM or SIGINT at once. Neither loses anything, and
+    or SIGHUP stops it cleanly, the second SIGTERM or SIGINT at once. Neither loses anything, and
     neither does a crash: nodes reconnect by themselves and continue.
 
     \b
@@ -113,17 +125,21 @@ def broker(
     file. If none of them says where to listen, UNDERSTUDY_URL does. There is no authentication:
     let only trusted machines reach the address.
 
+    With the extra [http], an edge runs beside the broker: a process of its own that speaks HTTP
+    (see: understudy edge --help). It is started again if it dies, and ends with the broker.
+
     \b
     Exit codes:
-      0  stopped in order
+      0  stopped cleanly
       1  it could not start, or the store failed
       2  wrong usage, or a setting is wrong
     """
+    from understudy.cli.edge_keeper import OFF, edge_beside
     from understudy.cli.options import parse_pairs
     from understudy_actors.processes.fork_server import fork_point
     from understudy_actors.processes.lifeline import watch_lifeline
     from understudy_broker.output import protect_output
-    from understudy_broker.server.daemon import run_broker
+    from understudy_broker.server.daemon import log_of, run_broker
     from understudy_broker.server.settings import load_settings
 
     protect_output()
@@ -131,6 +147,7 @@ def broker(
         "name": name,
         "listen": listen,
         "store": store,
+        "http": OFF if no_http else http,
         "accept_lost_journal": accept_lost_journal,
         "log_level": log_level,
         "log_format": log_format,
@@ -144,4 +161,6 @@ def broker(
         lifeline = watch_lifeline(stop, on_stop=stop)
         return None if lifeline is None else lifeline.ask_to_stop
 
-    return run_broker(loaded, watch)
+    log = log_of(loaded)
+    with edge_beside(loaded.http, lambda text: log("warning", text, {})) as edge:
+        return run_broker(loaded, watch, edge.start)

@@ -23,7 +23,7 @@ _HEADERS: Final = {
     "unblocks_owed": "OWED",
     "commands": "COMMANDS",
     "commits": "COMMITS",
-    "journal_rows": "LAG",
+    "journal_rows": "JOURNAL",
     "beat_age_ms": "BEAT ms",
 }
 
@@ -39,21 +39,23 @@ def brokers(as_json: AsJson = False, url: Url = None) -> int:
     down. A single broker has all 256 slots.
 
     \b
-    SLOTS     slots that the broker has; "understudy slots" shows which
-    NODES     nodes that are connected to it; each node connects to every broker
-    PENDING   promises that are not settled
-    QUEUED    tasks that wait for a node
-    OWED      settlements that a listener has not acknowledged yet
-    COMMANDS  commands performed since its start
-    COMMITS   commits since its start
-    LAG       rows in the journal of a PostgreSQL store that the tables lack yet
-    BEAT ms   how long ago the broker has shown the database that it lives; after 3000, others take
-              its slots over
+    SLOTS     slots that the broker has (slots); "understudy slots" shows which
+    NODES     nodes connected to it; each node connects to every broker (nodes)
+    PENDING   promises that are not settled (promises_pending)
+    QUEUED    tasks that wait for a node (tasks_queued)
+    OWED      settlements that a listener has not acknowledged yet (unblocks_owed)
+    COMMANDS  commands performed since its start (commands)
+    COMMITS   commits since its start (commits)
+    JOURNAL   rows in the journal of a PostgreSQL store that are not in its tables yet
+              (journal_rows)
+    BEAT ms   the age of its latest sign of life in the database, in milliseconds; after 3000,
+              others take over its slots (beat_age_ms)
 
-    STATE is "waits" if the broker takes peers in and does not answer, because its database is away.
+    STATE is "waits" if the broker accepts connections but does not answer requests, most often
+    because its database is away.
 
-    --json prints a list of objects; the numbers of a broker that does not answer are null there,
-    and "problem" says why, if it is known.
+    --json prints a list of objects with the keys in brackets; the numbers of a broker that does not
+    answer are null there, and "problem" says why, if it is known.
 
     \b
     Examples:
@@ -83,6 +85,7 @@ def status_json(status: BrokerStatus) -> dict[str, Any]:
     return {
         "name": status.name,
         "address": status.address,
+        "state": _state(status),
         "answers": status.report is not None,
         "problem": status.problem,
         "slots": len(status.slots),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 import typer
 
 from understudy.cli.options import App
+from understudy.edge.address import DEFAULT_LISTEN
 from understudy_actors.errors import describe_exit
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
 from understudy_broker.address import DEFAULT_ADDRESS
@@ -44,6 +45,17 @@ def dev(
     listen: Annotated[
         str, typer.Option(metavar="URL", help="The address that the broker listens at.")
     ] = DEFAULT_ADDRESS,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="UNDERSTUDY_BROKER__HTTP",
+            show_envvar=False,
+            help=f"Where an edge listens for HTTP. [default: {DEFAULT_LISTEN}, with the extra "
+            "\\[http]]",
+        ),
+    ] = None,
+    no_http: Annotated[bool, typer.Option("--no-http", help="Run no edge.")] = False,
     watch: Annotated[
         Path, typer.Option(metavar="FOLDER", help="The folder whose .py files are watched.")
     ] = Path(),
@@ -65,6 +77,7 @@ def dev(
 
     Exits with 130 because it is stopped with Ctrl-C, or with 1 if the broker fails.
     """
+    from understudy.cli.edge_keeper import OFF, edge_beside
     from understudy.cli.errors import UsageError
     from understudy.cli.file_watcher import FileWatcher
     from understudy_broker.output import protect_output
@@ -75,8 +88,12 @@ def dev(
         raise UsageError(f"--watch {str(watch)!r} is not a folder: name one that exists")
     watcher = FileWatcher(watch)
     stopped = threading.Event()
-    with EmbeddedBroker(store, listen) as broker:
+    with (
+        EmbeddedBroker(store, listen) as broker,
+        edge_beside(OFF if no_http else http, say) as edge,
+    ):
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
+        edge.start(broker.endpoint)
         node = _NodeProcess(runtime, broker.endpoint)
         # The node ends within the block of the signals, so that a second one kills it meanwhile.
         with StopSignals(stopped.set, on_kill=node.kill) as signals, node:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli.options import Url
+from understudy.edge.address import DEFAULT_LISTEN
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -17,8 +18,32 @@ Listen = Annotated[
 ]
 
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Resonate protocol: also refuse what only the newest of its own servers refuses.",
+    ),
+]
+
+
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Resonate protocol, for test suites only: without a broker, everything in memory, "
+        "with the debug operations.",
+    ),
+]
+
+
 @app.command()
-def edge(listen: Listen = "127.0.0.1:8001", url: Url = None) -> int:
+def edge(
+    listen: Listen = DEFAULT_LISTEN,
+    url: Url = None,
+    strict: Strict = False,
+    debug: Debug = False,
+) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -38,23 +63,18 @@ def edge(listen: Listen = "127.0.0.1:8001", url: Url = None) -> int:
       1  it could not listen, or a broker has refused it
       2  wrong usage
     """
-    from understudy.cli.errors import CliError
+    from understudy.cli.edge_keeper import check_installed
     from understudy.client.address import broker_address
+    from understudy.edge.address import parse_listen
     from understudy_actors.processes.lifeline import watch_lifeline
     from understudy_broker.output import protect_output
 
-    try:
-        from understudy.edge.process import run_edge
-        from understudy.edge.settings import EdgeSettings, parse_listen
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "hypercorn"):
-            raise
-        raise CliError(
-            f"an edge needs {error.name}, which is not installed: pip install 'understudy[http]'"
-        ) from None
+    host, port = parse_listen(listen)
+    check_installed()
+    from understudy.edge.process import run_edge
+    from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    host, port = parse_listen(listen)
-    settings = EdgeSettings(broker_address(url), host, port)
+    settings = EdgeSettings(broker_address(url), host, port, strict=strict, debug=debug)
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))

@@ -61,7 +61,7 @@ def node(
     """Run a node: perform calls with the functions of an app.
 
     The module is looked up in the working directory first. The first SIGTERM, SIGINT or SIGHUP
-    stops the node in order: running functions finish, or are handed back after 10 s. The second
+    stops the node cleanly: running functions finish, or are handed back after 10 s. The second
     SIGTERM or SIGINT stops it at once. Without a broker the node waits until one answers.
 
     \b

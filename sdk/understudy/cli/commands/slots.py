@@ -142,7 +142,7 @@ def move(
     Exit codes:
       0  moved, or there already
       1  a store cannot be opened, or another broker has the slots
-      2  wrong usage, or the file is wrong
+      2  wrong usage, an unknown broker, or the file is wrong
     """
     from understudy.cli.store_files import store_files
     from understudy_broker.server.slot_moves import ALL, SlotMoves, all_of
@@ -156,7 +156,8 @@ def move(
         parts = moves.plan(wanted, source, to)
         if not parts:
             which = f"all slots of {source}" if slots is None else f"the slots {slots}"
-            print(f"nothing to do: {which} are at {to} already")
+            left = "" if source is None or slots is None else f", and {source} has none of them"
+            print(f"nothing to do: {which} are at {to} already{left}")
         elif dry_run:
             for part in parts:
                 promises = f"{moves.count(part):,} promises"

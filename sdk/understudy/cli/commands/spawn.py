@@ -33,7 +33,7 @@ def spawn(
     """Run several nodes of a group, and restart them when they die.
 
     Each is an `understudy node` process. Every line that it writes is printed after its name. If a
-    node keeps dying, all are stopped and its last lines are shown. Ctrl-C stops the nodes in order,
+    node keeps dying, all are stopped and its last lines are shown. Ctrl-C stops the nodes cleanly,
     a second Ctrl-C kills them.
 
     \b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import socket
 import sys
 from pathlib import Path
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from understudy.cli.errors import CliError, UsageError
+from understudy.edge.address import DEFAULT_LISTEN, parse_listen, place
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from understudy_actors.processes import ProcessSpec
     from understudy_actors.processes.topology import Topology
 
@@ -52,6 +58,9 @@ def up(
       name = "gateway"
       command = ["python", "-m", "shop.gateway"]
 
+    With the extra [http], an edge beside the broker speaks HTTP (see: understudy edge --help); http
+    = "HOST:PORT" in [broker] says where, http = "off" that there is none.
+
     Several brokers, each written [[broker]] with a name and its own listen, share the work.
 
     \b
@@ -61,7 +70,6 @@ def up(
       129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
-    from understudy.cli.errors import UsageError
     from understudy.cli.process_pools import (
         BROKER_START_S,
         Say,
@@ -88,6 +96,11 @@ def up(
         with_readable_log(spec) if sys.stdout.isatty() else spec for spec in processes(topology)
     ]
     brokers, others = specs[: len(topology.brokers)], specs[len(topology.brokers) :]
+    # One edge serves all brokers, so none of them keeps its own.
+    brokers = [dataclasses.replace(spec, argv=[*spec.argv, "--no-http"]) for spec in brokers]
+    http = http_of(topology) if brokers else None
+    if http is not None:
+        others.append(edge_spec(http, topology, {spec.name for spec in specs}))
     wanted = {group.name: group.nodes for group in topology.groups}
 
     async def body(pool: Pool, say: Say) -> None:
@@ -101,13 +114,68 @@ def up(
         await start_all(pool, others)
         if wanted:
             await wait_for_nodes(pool, client, wanted, say)
-        say(f"up: {summary(topology, client.url)}")
+        say(f"up: {summary(topology, client.url, http)}")
 
     advice = None
     if not topology.brokers:
-        advice = f"start one with: understudy broker; or add a [broker] table to {file}"
+        advice = f"; or add a [broker] table to {file}"
     with Client(topology.url, BROKER_START_S, advice) as client:
-        return run_pool("up", [spec.name for spec in specs], body)
+        return run_pool("up", [spec.name for spec in (*brokers, *others)], body)
+
+
+def http_of(topology: Topology) -> str | None:
+    """Return where the edge of a topology listens; None: it has none.
+
+    As for a broker by itself, that is a setting of it, by default of the environment.
+
+    Raises
+    ------
+    CliError, ConfigurationError
+        An edge was asked for, and cannot run.
+    """
+    from understudy.cli.edge_keeper import OFF, check_installed, missing
+
+    given = [broker.settings["http"] for broker in topology.brokers if "http" in broker.settings]
+    http = given[0] if given else os.environ.get("UNDERSTUDY_BROKER__HTTP")
+    if http == OFF:
+        return None
+    if http:
+        host, port = parse_listen(http)
+        check_installed()
+        check_address_is_free(f"tcp://{place(host, port)}")
+        return http
+    if missing():
+        return None
+    try:
+        check_address_is_free(f"tcp://{DEFAULT_LISTEN}")
+    except CliError:
+        print(
+            f"understudy up: no HTTP, because {DEFAULT_LISTEN} is in use. Choose another address: "
+            'http = "HOST:PORT" in [broker]',
+            file=sys.stderr,
+        )
+        return None
+    return DEFAULT_LISTEN
+
+
+def edge_spec(http: str, topology: Topology, names: Collection[str]) -> ProcessSpec:
+    """Return the edge, a process that is stopped before the nodes.
+
+    Parameters
+    ----------
+    names
+        Of the other processes.
+    """
+    from understudy.cli.edge_keeper import edge_command
+    from understudy_actors.processes import ProcessSpec
+    from understudy_actors.processes.topology import PROCESS_STAGE
+
+    return ProcessSpec(
+        name="edge" if "edge" not in names else "understudy-edge",
+        argv=edge_command(http, str(topology.url)),
+        stage=PROCESS_STAGE,
+        watches_lifeline=True,
+    )
 
 
 def check_address_is_free(listen: str) -> None:
@@ -115,7 +183,6 @@ def check_address_is_free(listen: str) -> None:
 
     Otherwise our broker would fail again and again, while our nodes joined the other broker.
     """
-    from understudy.cli.errors import CliError
     from understudy_broker.transport.host_names import UnknownHostError, numeric_addresses
 
     if not listen.startswith("tcp://") or listen.endswith(":0"):
@@ -144,7 +211,7 @@ def with_readable_log(spec: ProcessSpec) -> ProcessSpec:
     return dataclasses.replace(spec, env={"UNDERSTUDY_BROKER__LOG_FORMAT": "console", **spec.env})
 
 
-def summary(topology: Topology, url: str) -> str:
+def summary(topology: Topology, url: str, http: str | None = None) -> str:
     """Describe a topology: ``broker at tcp://…, service-a 2 nodes, gateway``."""
     from understudy.cli.process_pools import count
 
@@ -154,4 +221,6 @@ def summary(topology: Topology, url: str) -> str:
         parts = [f"{'broker' if len(names) == 1 else 'brokers'} {', '.join(names)} at {url}"]
     parts += [f"{group.name} {count(group.nodes, 'node')}" for group in topology.groups]
     parts += [process.name for process in topology.processes]
+    if http is not None:
+        parts.append(f"HTTP at http://{http}")
     return ", ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -74,13 +75,13 @@ def parse(url: str) -> Address:
     schema = schemas[-1] if schemas else SCHEMA
     if not _SCHEMA(schema):
         raise StoreAddressError(
-            f"{schema!r} cannot be the schema of a store: use up to 32 small letters, digits and "
-            "'_', beginning with a letter, and not with 'pg_'"
+            f"{schema!r} cannot be the schema of a store: use up to 32 characters of a-z, 0-9 and "
+            "'_', beginning with a letter or '_', and not with 'pg_'"
         )
     try:
         given = conninfo_to_dict(f"{base}?{rest}" if rest else base)
     except psycopg.ProgrammingError:
-        raise _unreadable() from None
+        raise _unknown_parameter(query) or _unreadable() from None
     ports = str(given.get("port", ""))
     # A password with a '/' or '@' in plain spelling ends up in these.
     if re.search(r"[^0-9,]", ports) or "@" in str(given.get("dbname", "")):
@@ -88,6 +89,29 @@ def parse(url: str) -> Address:
     conninfo = make_conninfo("", **{**_DEFAULTS, **given, "client_encoding": "UTF8"})
     has_others = "," in str(given.get("host", "") or "")
     return Address(conninfo, schema, _name(given, schema), has_others)
+
+
+def _unknown_parameter(query: str) -> StoreAddressError | None:
+    """Return the error that names the parameter that libpq does not take; None: it is not that."""
+    if "@" in query:
+        return None  # It may be the rest of a password with a '?' in plain spelling.
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    for pair in query.split("&"):
+        name, equals, _ = pair.partition("=")
+        name = unquote(name)
+        if pair and not equals:
+            return StoreAddressError(
+                f"the parameter {name!r} in the URL of the PostgreSQL store has no value: write "
+                f"{name}=VALUE"
+            )
+        if pair and name not in known and name != "schema":
+            similar = get_close_matches(name, [*known, "schema"], 1)
+            advice = f"; similar: {similar[0]!r}" if similar else ""
+            return StoreAddressError(
+                f"the URL of the PostgreSQL store has an unknown parameter, {name!r}{advice}. "
+                "After the '?' it takes schema=NAME, and the parameters of libpq, such as sslmode"
+            )
+    return None
 
 
 def _unreadable() -> StoreAddressError:

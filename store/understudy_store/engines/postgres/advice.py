@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 AWAY: Final = (
-    "Start the database, or mend the way to it (host, port, firewall, name service); a broker that "
-    "is started waits for it"
+    "Start the database, or fix the connection to it (host, port, firewall, DNS); a broker that is "
+    "started waits for it"
 )
 #: The server answers, and makes no connection. It says why in a language of its own.
 REFUSED: Final = (
@@ -22,7 +22,7 @@ READ_ONLY: Final = (
     "its disk is full. Name all hosts in the store's URL, so that the one that takes writes is "
     "found; or have this one take writes again"
 )
-ELSE: Final = "Mend what the server names"
+ELSE: Final = "Fix what the server names"
 
 #: by SQLSTATE, or by the class that its first two characters are
 _BY_STATE: Final = {

@@ -8,8 +8,8 @@ from understudy_store.changes import Changes
 from understudy_store.commands import Reply
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.journaled.view import Look, View
+from understudy_store.engines.postgres.first_id import FirstId
 from understudy_store.engines.postgres.log import PostgresLog
-from understudy_store.engines.postgres.table import PostgresTable
 from understudy_store.records import Row
 
 
@@ -80,19 +80,19 @@ class BegunFind:
         Of the connection over which it was sent.
     """
 
-    def __init__(self, view: View, table: PostgresTable, look: Look, descriptor: int) -> None:
+    def __init__(self, view: View, first_id: FirstId, look: Look, descriptor: int) -> None:
         self._view = view
-        self._table = table
+        self._first_id = first_id
         self._look = look
         self.descriptor = descriptor
         self.result: list[Row] = []
 
     def advance(self) -> bool | None:
         """See `remote.Begun`."""
-        answered = self._table.advance_first()
+        answered = self._first_id.advance()
         if not answered:
             return answered
-        found = self._view.conclude(self._look, self._table.first)
+        found = self._view.conclude(self._look, self._first_id.value)
         if found is None:
             return None
         self.result = found
@@ -100,14 +100,14 @@ class BegunFind:
 
     def complete(self) -> list[Row]:
         """See `remote.Begun`."""
-        self._table.give_up_first()
+        self._first_id.give_up()
         return self._view.find(self._look.ids)
 
 
-def begin_find(view: View, table: PostgresTable, ids: Collection[str]) -> BegunFind | None:
+def begin_find(view: View, first_id: FirstId, ids: Collection[str]) -> BegunFind | None:
     """Begin a find without waiting; None if that cannot be, and nothing was begun."""
     look = view.look(ids)
     if not look.is_single:
         return None
-    descriptor = table.begin_first(look.elsewhere[0])
-    return None if descriptor is None else BegunFind(view, table, look, descriptor)
+    descriptor = first_id.begin(look.elsewhere[0])
+    return None if descriptor is None else BegunFind(view, first_id, look, descriptor)

@@ -125,7 +125,7 @@ class PostgresEngine:
 
     def begin_find(self, ids: Collection[str]) -> BegunFind | None:
         """See `RemoteEngine`."""
-        return begin_find(self.journaled.view, self._table, ids)
+        return begin_find(self.journaled.view, self._table.first_id, ids)
 
     def begin(self, changes: Changes, epoch: int) -> BegunCommit | None:
         """See `RemoteEngine`."""

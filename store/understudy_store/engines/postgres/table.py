@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -24,7 +23,7 @@ from understudy_store.commands import (
 from understudy_store.engines.base import Read
 from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.postgres.connections import Connection, Connector, Link, plain
-from understudy_store.engines.postgres.prepared import Prepared, Type
+from understudy_store.engines.postgres.first_id import FirstId
 from understudy_store.engines.postgres.rows_writer import write_memtable
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import Writer, refusal
@@ -58,6 +57,11 @@ class PostgresTable:
         Returns the number of the last commit that the database has acknowledged.
     shared
         Answers are about this writer's slots only.
+
+    Attributes
+    ----------
+    first_id
+        Answers what `first_from` does to a loop, which does not wait.
     """
 
     def __init__(
@@ -85,14 +89,9 @@ class PostgresTable:
         )
         self._writing = Link(connector, self._prepare)
         self._finding = Link(connector, self._prepare_finding)
-        #: over the connection that finds; None: there has been none yet
-        self._first: Prepared | None = None
-        #: held by whoever finds, and from `begin_first` until its answer is there
+        #: held by whoever finds
         self._find_lock = Lock()
-        #: `begin_first` has asked, and holds the lock
-        self._is_asked = False
-        #: the last answer to it
-        self.first: str | None = None
+        self.first_id = FirstId(statements.first_id, self._find_lock)
         self._closed = False
         #: of the last commit that is in the tables
         self._number = 0
@@ -105,8 +104,7 @@ class PostgresTable:
 
     def _prepare_finding(self, connection: Connection) -> None:
         self._check(connection)
-        text = self._statements.first_id
-        self._first = Prepared(connection, "understudy_first", text, [Type.TEXT])
+        self.first_id.prepare(connection)
 
     # ---- loading --------------------------------------------------------------------------------
 
@@ -212,62 +210,7 @@ class PostgresTable:
 
     def first_from(self, id_: str) -> str | None:
         """Return the first id from `id_` on, in the order of bytes; None if there is none."""
-
-        def act(_: Connection) -> str | None:
-            assert self._first is not None
-            self._first.send(_start(id_))
-            self._first.wait()
-            return self._first.value
-
-        return self._found(act)
-
-    def begin_first(self, id_: str) -> int | None:
-        """Ask what `first_from` answers, and wait for nothing. No other find goes on meanwhile.
-
-        Returns
-        -------
-        A descriptor that becomes readable when `advance_first` is to be called. None: nothing was
-        asked, because somebody else finds or there is no connection.
-        """
-        if self._first is None or not self._find_lock.acquire(blocking=False):
-            return None
-        self._is_asked = True
-        with suppress(psycopg.Error):
-            if not self._closed and self._first.send(_start(id_)):
-                return self._first.descriptor
-        self.give_up_first()
-        return None
-
-    def advance_first(self) -> bool | None:
-        """Take what has come, without waiting.
-
-        Returns
-        -------
-        True: the answer is in `first`. False: it is not there yet. None: it will not come.
-        """
-        assert self._first is not None
-        try:
-            if not self._first.advance():
-                return False
-            self.first = self._first.value
-        except psycopg.Error:
-            return None  # see `give_up_first`
-        self._end_first()
-        return True
-
-    def give_up_first(self) -> None:
-        """Let others find after `begin_first`, whatever the answer is; it may wait for it."""
-        assert self._first is not None
-        if not self._is_asked:
-            return
-        if self._first.is_under_way:
-            with suppress(psycopg.Error):
-                self._first.wait()
-        self._end_first()
-
-    def _end_first(self) -> None:
-        self._is_asked = False
-        self._find_lock.release()
+        return self._found(lambda _: self.first_id.ask(id_))
 
     def _found(self, act: Callable[[Connection], T]) -> T:
         with self._find_lock:
@@ -363,14 +306,9 @@ class PostgresTable:
         """Close both connections. A second call does nothing."""
         with self._find_lock:
             self._closed = True
+            self.first_id.close()
             self._writing.close()
             self._finding.close()
-
-
-def _start(id_: str) -> bytes:
-    """Return where a look for an id begins: at what is before a NUL, which no stored id has."""
-    # That comes before the id, and nothing is between the two.
-    return id_.partition("\0")[0].encode()
 
 
 def _without_nul(command: ReadCommand) -> ReadCommand:

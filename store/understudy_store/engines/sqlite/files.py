@@ -41,7 +41,7 @@ def access_error(path: Path, error: OSError) -> StoreAccessError:
     if error.errno in _NO_ROOM:
         advice = "Make room on the disk"
     elif error.errno == errno.ELOOP:
-        advice = "The links lead in a circle: mend them"
+        advice = "The links lead in a circle: fix them"
     else:
         advice = "Give the user of this process the right to write the file and its directory"
     return StoreAccessError(

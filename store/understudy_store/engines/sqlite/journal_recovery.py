@@ -150,7 +150,7 @@ def _missing(path: Path) -> str:
     return (
         f"{path} is missing: the store was copied without its journal, as in a backup of a running "
         "broker, or the journal was removed. "
-        "The store was not closed in order, so calls that were acknowledged may be in its journal "
+        "The store was not closed cleanly, so calls that were acknowledged may be in its journal "
         "alone. Put the journal back beside the store. If you can do without them, start once with "
         "'understudy broker --accept-lost-journal'"
     )
@@ -159,7 +159,7 @@ def _missing(path: Path) -> str:
 def _cut(path: Path, size: int) -> str:
     return (
         f"{path} was cut short, as by a copy to a full disk: it has {size:,} of "
-        f"{file_bytes():,} bytes. The store was not closed in order, so calls that were "
+        f"{file_bytes():,} bytes. The store was not closed cleanly, so calls that were "
         "acknowledged may be in the part that is missing. Copy the whole journal again. If you can "
         "do without what is missing, start once with 'understudy broker --accept-lost-journal'"
     )

@@ -135,7 +135,7 @@ def test_a_server_that_takes_no_writes_any_more(postgres: Cluster, role: str) ->
         ("42501", "Give the role of the store the right"),
         ("58030", "The disk of the database fails"),
         ("XX001", "The database is damaged"),
-        ("23514", "Mend what the server names"),
+        ("23514", "Fix what the server names"),
     ],
 )
 def test_what_the_server_refuses(state: str, said: str, postgres: Cluster) -> None:

@@ -243,13 +243,29 @@ def test_the_wait_for_a_database_ends_when_it_is_unwanted() -> None:
         "postgresql://u:12/se@same/db",
         "postgresql://u:se%zzsame@host/db",
         "postgresql://u:se same@host/db",
-        "postgresql://u:sesame@host/db?nosuch=1",
+        "postgresql://u:12?same/1@host/db",
+        "postgresql://u:12?same/1=2@host/db",
     ],
 )
 def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
     with pytest.raises(StoreAddressError, match="write '/', '@'") as caught:
         open_store(url)
     assert "same" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("nosuch=sesame", "has an unknown parameter, 'nosuch'. After"),
+        ("sslmode=require&conect_timeout=9", "'conect_timeout'; similar: 'connect_timeout'"),
+        ("shema=shop", "'shema'; similar: 'schema'"),
+        ("schema=shop&sslmode", "the parameter 'sslmode' .* has no value: write sslmode=VALUE"),
+    ],
+)
+def test_a_parameter_that_is_none_is_named(query: str, said: str) -> None:
+    with pytest.raises(StoreAddressError, match=said) as caught:
+        open_store(f"postgresql://u:sesame@host/db?{query}")
+    assert "sesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize("schema", ["", "pg_x", "With Space", "a" * 33, "x;drop", "1a"])
@@ -288,4 +304,4 @@ def test_without_the_driver_it_is_said_how_to_get_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, timeout=60
     )
-    assert "pip install 'understudy[postgres]'" in done.stdout, done.stderr
+    assert "pip install 'psycopg[binary]>=3.3'" in done.stdout, done.stderr

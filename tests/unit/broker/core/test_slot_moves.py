@@ -273,3 +273,46 @@ class TestComing:
         a.core.moves.admit({SLOT}, stored(a.engine, SLOT), a.now)
         a.core.moves.tell(msgspec.structs.replace(ALL_AT_A, version=3))
         assert a.reply(b"u", PromiseGet(MOVES)).status == 200
+
+
+class TestTheLogOfAMove:
+    def test_a_peer_that_joins_anew_because_of_it_is_no_news(self) -> None:
+        a, b = pair()
+        a.create(b"u", MOVES)
+        move(a, b)
+        b.events.clear()
+        b.core.connection_lost(b"n", b.now, "connection closed")
+        b.turn()
+        b.join(b"n2", "node", claims=((MOVES, 1),))
+        b.pass_time(1_000)
+        assert [(event.text, event.level) for event in b.events] == [
+            ("connection closed", "debug"),
+            ("joined", "debug"),
+        ]
+
+    def test_a_peer_that_stays_away_is(self) -> None:
+        a, b = pair()
+        a.create(b"u", MOVES)
+        move(a, b)
+        b.join(b"n2", "node", claims=((MOVES, 1),))
+        b.core.connection_lost(b"n2", b.now, "connection closed")
+        b.turn()
+        b.events.clear()
+        b.pass_time(b.config.boot_grace_ms + 1_000)
+        assert [(event.text, event.level) for event in b.events] == [
+            ("lost, and has not joined anew", "warning"),
+            ("gone; its tasks go to others", "warning"),
+        ]
+
+    def test_a_connection_that_is_lost_later_is(self) -> None:
+        a, b = pair()
+        a.create(b"u", MOVES)
+        move(a, b)
+        b.join(b"n2", "node", claims=((MOVES, 1),))
+        b.pass_time(3_000, step_ms=500)
+        b.events.clear()
+        b.core.connection_lost(b"n2", b.now, "connection closed")
+        b.turn()
+        assert [(event.text, event.level) for event in b.events] == [
+            ("connection closed", "warning")
+        ]

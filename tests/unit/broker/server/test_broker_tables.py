@@ -118,9 +118,9 @@ def test_other_settings_may_come_from_the_environment_and_from_flags(
         ("broker = [1]", "broker: must be a table, written [broker], or several, each written"),
         ("broker = []", "broker: there are 0 tables; a deployment has 1 to 256 brokers"),
         (table(name=""), "broker[1].name: it is missing; each [[broker]] has a name of its own"),
-        (table(name="1"), "broker[1].name: 1 is not valid: use 1 to 128 letters"),
+        (table(name="1"), "broker[1].name: 1 is not valid: use 1 to 64 characters"),
         (table(name='"a b"'), "broker[1].name: 'a b' is not valid"),
-        (table(name=f'"{"a" * 65}"'), "has 65 characters; at most 64 are allowed"),
+        (table(name=f'"{"a" * 65}"'), "is not valid: use 1 to 64 characters of A-Z, a-z, 0-9 and"),
         (table() + second(name='"a"'), "broker: the name 'a' is used twice; each broker needs"),
         (table(listen=""), "broker[1] 'a'.listen: it is missing; each [[broker]] says where it"),
         (table(listen="5577"), "broker[1] 'a'.listen: 5577 is no address of a broker: an address"),
@@ -250,9 +250,18 @@ class TestSharedDatabase:
         assert settings.broker_config().slots == SlotMap(0, (("b", "tcp://10.0.0.7:5577"),), ())
 
     def test_the_name_is_one(self) -> None:
-        assert "setting 'name' (flag --name): it 'a b'" in error(
-            "[broker]", name="a b", store=self.STORE
+        assert error("[broker]", name="a b", store=self.STORE) == (
+            "setting 'name' (flag --name): the name 'a b' is not valid: use 1 to 64 characters of "
+            "A-Z, a-z, 0-9 and . _ : ~ + -, starting with a letter or a digit"
         )
+
+    def test_the_name_is_no_longer_than_that_of_a_table(self) -> None:
+        longest = "a" * 64
+        assert load("[broker]", name=longest, store=self.STORE).name == longest
+        rule = "is not valid: use 1 to 64 characters of A-Z"
+        assert rule in error("[broker]", name=f"{longest}a", store=self.STORE)
+        assert rule in error(table(name=f'"{longest}a"'))
+        assert rule in error(f'[broker]\nname = "{longest}a"', store="memory")
 
 
 def test_the_store_of_one_of_several_is_no_database(monkeypatch: pytest.MonkeyPatch) -> None:

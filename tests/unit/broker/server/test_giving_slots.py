@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.protocol.messages import SlotMap
-from understudy_broker.server.sharing import REST_S, Sharing
+from understudy_broker.server.sharing import REST_S, WENT, Sharing
 from understudy_store.changes import Snapshot
 from understudy_store.engines.shared import Holdings
 from understudy_store.slots import SLOTS
@@ -103,7 +103,7 @@ def test_slots_that_nobody_could_be_given_stay_for_a_while() -> None:
     world.store.gifts.clear()
     world.turn()
     world.load()
-    assert not [text for text, _ in world.logged if text == "slots have left"]
+    assert not [text for text, _ in world.logged if text == WENT]
     assert not world.store.gifts, "they are performed again, and not given up at once"
     assert world.rig.core.moves is not None
     assert not world.rig.core.moves.leaving

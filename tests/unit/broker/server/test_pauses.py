@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 
 import pytest
 
@@ -149,9 +150,11 @@ async def test_while_the_loop_attends_to_a_commit_it_pauses_for_the_answer() -> 
     # A thread of the store wakes the loop, once it has completed what was cut.
     engine.known.add("p2")
     frames.put(create(2))
-    engine.begun_commit.cut()
+    is_back = Event()
+    engine.begun_commit.cut(is_back)
     pause = frames.pause()
     assert (pause.descriptors, pause.brief) == ((), False)
+    is_back.set()
     store.close()
     frames.pause()
     assert frames.sent == 3
@@ -168,9 +171,11 @@ async def test_while_the_loop_attends_to_a_lookup_it_pauses_for_the_answer() -> 
     assert pause.descriptors == (engine.begun_find.descriptor, engine.begun_commit.descriptor)
     assert pause.brief
     # The reader's thread wakes the loop, once it has completed what was cut.
-    engine.begun_find.cut()
+    is_back = Event()
+    engine.begun_find.cut(is_back)
     engine.begun_commit.answer()
     pause = frames.pause()
     assert (pause.descriptors, pause.brief) == ((), False)
+    is_back.set()
     store.close()
     assert frames.sent == 2

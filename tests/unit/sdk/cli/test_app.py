@@ -21,7 +21,8 @@ def test_verbose_may_stand_anywhere_before_a_double_dash() -> None:
 
 
 def test_errors_and_their_exit_codes() -> None:
-    for reason, advice in (("", "understudy broker"), ("no room", "is not available: no room. ")):
+    advices = {"": "Start the broker there", "no room": "is not available: no room. "}
+    for reason, advice in advices.items():
         text, code = explain(BrokerUnavailableError("tcp://h:1", reason))
         assert code == 4
         assert advice in text

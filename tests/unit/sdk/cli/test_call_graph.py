@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.cli.call_graph import Line, Node, Omitted, build, lines, status
-from understudy.cli.call_graph_text import Surroundings, as_data, draw, progress_line
+from understudy.cli.call_graph_text import draw, progress_line
 from understudy.values import Codec
+from understudy.views.call_graph import Line, Node, Omitted, build, lines, status
+from understudy.views.call_graph_data import Surroundings, as_data
 from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.records import (
     EMPTY,
@@ -239,7 +240,7 @@ def test_status_of_a_pending_call() -> None:
     assert status_of(pending, task("p", "halted", cause="no such function")) == "parked"
     assert status_of(pending, task("p", "pending", retry_at=5000)) == "queued for group g"
     later = task("p", "pending", retry_at=7500)
-    assert status_of(pending, later) == "queued for group g, due in 2.5 s"
+    assert status_of(pending, later) == "queued for group g, to be handed out in 2.5 s"
     assert status_of(pending, later, nodes=0) == "queued: nothing serves group g"
     failed = task("p", "pending", retry_at=7500, failures=2)
     assert re.fullmatch(r"attempt 3 at \d\d:\d\d:07", status_of(pending, failed))

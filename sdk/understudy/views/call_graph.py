@@ -42,6 +42,8 @@ ALIKE_MAX: Final = 20
 #: beyond it, this many of the first and this many of the failed are shown
 FIRST_SHOWN: Final = 5
 FAILED_SHOWN: Final = 3
+#: begins what is said of a task that no node gets yet
+HANDED_OUT_IN: Final = ", to be handed out in "
 
 
 @dataclass(slots=True)
@@ -292,7 +294,7 @@ def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now
         if task.failures:
             return _status_of_retry(task)
         due_ms = (task.retry_at or 0) - now_ms
-        later = f", due in {due_ms / 1000:.1f} s" if due_ms > 0 else ""
+        later = f"{HANDED_OUT_IN}{due_ms / 1000:.1f} s" if due_ms > 0 else ""
         return f"queued for group {group}{later}"
     return "parked" if task.cause and task.state == "halted" else TASK_WORDS[task.state]
 

@@ -1,0 +1,151 @@
+"""Keeps an edge running beside a broker, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Final
+
+from understudy.cli.errors import CliError
+from understudy.edge.address import DEFAULT_LISTEN, parse_listen
+from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
+from understudy_actors.processes.restart import GiveUp, RestartHistory, RestartPolicy
+from understudy_broker.address import connect_address
+
+#: what is given instead of an address where no edge is wanted
+OFF: Final = "off"
+#: modules of the extra [http]
+_NEEDED: Final = ("starlette", "hypercorn")
+#: An address may be in use for long, most often by the edge of another broker, which does as well.
+_POLICY: Final = RestartPolicy(initial_s=0.5, max_s=30.0, max_restarts=sys.maxsize)
+#: how long an edge may take to finish what is under way, until it is killed
+_STOP_S: Final = 8.0
+
+
+def check_installed() -> None:
+    """Raise `CliError` if something is not installed that an edge needs."""
+    if name := missing():
+        raise CliError(
+            f"an edge needs {name}, which is not installed. It comes with the extra [http]"
+        )
+
+
+def missing() -> str:
+    """Return what is not installed that an edge needs; empty if it has everything."""
+    return next((name for name in _NEEDED if find_spec(name) is None), "")
+
+
+def edge_command(listen: str, url: str) -> list[str]:
+    """Return the command that runs an edge."""
+    return [sys.executable, "-m", "understudy", "edge", "--listen", listen, "--url", url]
+
+
+class EdgeKeeper:
+    """Runs an edge, again whenever it ends, from `start` to `stop`.
+
+    The edge also ends with this process, however that happens.
+
+    Parameters
+    ----------
+    listen
+        Where it listens, as HOST:PORT; "off": it does not run.
+    say
+        Told, once, of an edge that ends.
+    """
+
+    def __init__(self, listen: str, say: Callable[[str], None]) -> None:
+        self._listen = listen
+        self._say = say
+        self._lifeline = Lifeline()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, url: str) -> None:
+        """Run the edge of the broker that listens at `url`; the first call only."""
+        if self._thread is not None or self._listen == OFF:
+            return
+        self._thread = threading.Thread(
+            target=self._keep,
+            args=(connect_address(url),),
+            name="understudy-edge-keeper",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have the edge finish what is under way, for some seconds, and end it."""
+        self._stopping.set()
+        self._lifeline.close()
+        if self._thread is None:
+            return
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive() and self._process is not None:
+            self._process.kill()
+            self._thread.join()
+
+    def _keep(self, url: str) -> None:
+        history = RestartHistory(_POLICY)
+        said = False
+        while not self._stopping.is_set():
+            history.started(time.monotonic())
+            code = self._run(url)
+            if self._stopping.is_set():
+                return
+            decision = history.exited(time.monotonic(), code)
+            if isinstance(decision, GiveUp):
+                self._say(f"no edge at {self._listen}: {decision.reason}")
+                return
+            if not said:
+                said = True
+                self._say(
+                    f"the edge at {self._listen} has ended; it is started again until it stays"
+                )
+            self._stopping.wait(decision.delay_s)
+
+    def _run(self, url: str) -> int | None:
+        """Run the edge once; return its exit code, or None if it could not be started."""
+        fd = self._lifeline.child_fd
+        try:
+            self._process = subprocess.Popen(
+                edge_command(self._listen, url),
+                env={**os.environ, LIFELINE_ENV: str(fd)},
+                pass_fds=(fd,),
+                # The terminal's Ctrl-C must reach only this process, which stops the edge.
+                start_new_session=True,
+            )
+        except (OSError, ValueError):  # there is no memory, or the line is closed by now
+            return None
+        return self._process.wait()
+
+
+@contextmanager
+def edge_beside(listen: str | None, say: Callable[[str], None]) -> Iterator[EdgeKeeper]:
+    """Keep an edge running beside the broker of this process, once it is started in the block.
+
+    Parameters
+    ----------
+    listen
+        As for `EdgeKeeper`; None: at the default address, if what an edge needs is installed.
+
+    Raises
+    ------
+    CliError, ConfigurationError
+        The edge was asked for, and cannot run.
+    """
+    if listen is None:
+        listen = OFF if missing() else DEFAULT_LISTEN
+    elif listen != OFF:
+        parse_listen(listen)
+        check_installed()
+    keeper = EdgeKeeper(listen, say)
+    try:
+        yield keeper
+    finally:
+        keeper.stop()

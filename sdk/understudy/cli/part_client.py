@@ -1,0 +1,108 @@
+"""A client that reads from those brokers of a deployment that answer, while another one is away.
+
+Commands ask through a router, which waits for every broker, so that nothing is missing. Here each
+broker that answers is asked by itself, and whoever shows the result says which ones have not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from understudy.cli.deployment import BrokerStatus, ask, read_statuses
+from understudy.client.address import broker_address
+from understudy.errors import BrokerUnavailableError
+from understudy_broker.link.merging import merge_reports
+from understudy_broker.protocol.messages import AnyCommand, GroupsReport
+from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet
+from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.slots import slot_of
+
+#: records of one request
+PAGE_MAX = 1000
+
+
+class PartClient:
+    """Reads promises, tasks and groups, as `Client` does, without the brokers that are away.
+
+    Parameters
+    ----------
+    url
+        The address of a broker, or several; by default that of the environment.
+
+    Attributes
+    ----------
+    away
+        The brokers that did not answer.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        None of them answers.
+    """
+
+    def __init__(self, url: str | None) -> None:
+        self._url = broker_address(url)
+        self._statuses = read_statuses(self._url)
+        self.away = [status for status in self._statuses if status.report is None]
+
+    @property
+    def url(self) -> str:
+        """The addresses of those that answer."""
+        return ",".join(status.address for status in self._present)
+
+    @property
+    def _present(self) -> list[BrokerStatus]:
+        return [status for status in self._statuses if status.report is not None]
+
+    def groups(self) -> GroupsReport:
+        """Return the groups with their nodes, as these brokers see them."""
+        return merge_reports(each.report for each in self._statuses if each.report is not None)
+
+    def find_promise(self, id: str) -> PromiseRecord | None:
+        """Read a promise; None if it does not exist.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            Its broker is one of those that are away.
+        """
+        owner = self._owner(id)
+        if owner is None:
+            return None
+        if owner.report is None:
+            raise BrokerUnavailableError(owner.address, owner.problem or "", others_answer=True)
+        [reply] = self._ask(owner, [PromiseGet(id)])
+        return reply.promise
+
+    def promises(self, *, prefix: str = "", origin: str | None = None) -> Iterator[PromiseRecord]:
+        """Search promises at these brokers."""
+        for status in self._present:
+            cursor: str | None = None
+            while True:
+                search = PromiseSearch(None, {}, prefix, origin, PAGE_MAX, cursor)
+                [reply] = self._ask(status, [search])
+                yield from reply.promises or ()
+                cursor = reply.cursor
+                if cursor is None:
+                    break
+
+    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+        """Read the tasks of those promises that have one, by id."""
+        wanted: dict[str, list[AnyCommand]] = {}
+        for id in ids:
+            owner = self._owner(id)
+            if owner is not None and owner.report is not None:
+                wanted.setdefault(owner.name, []).append(TaskGet(id))
+        found = {}
+        for status in self._present:
+            for reply in self._ask(status, wanted.get(status.name, [])):
+                if reply.task is not None:
+                    found[reply.task.id] = reply.task
+        return found
+
+    def _owner(self, id: str) -> BrokerStatus | None:
+        slot = slot_of(id)
+        return next((each for each in self._statuses if slot in each.slots), None)
+
+    def _ask(self, status: BrokerStatus, commands: list[AnyCommand]) -> list[Reply]:
+        return ask(self._url, status.address, commands) if commands else []
