@@ -122,11 +122,14 @@ class TaskFence(Command, tag="task.fence", frozen=True):
     (created, or settled with the state asked for), else the reply that it would have had alone. A
     reply with status 201 and no promise means that it was created in another slot, whose broker
     tells only those who watch it of its settlement.
+
+    With `full`, each command has its reply in any case, with the promise.
     """
 
     id: str
     version: int
     commands: tuple[PromiseCreate | PromiseSettle, ...]
+    full: bool = False
 
 
 class TaskSuspend(Command, tag="task.suspend", frozen=True):

@@ -66,6 +66,9 @@ TRUE: Final = "true"
 LOCAL: Final = "local"
 DETACHED: Final = "detached"
 
+#: begins the pid of a holder that is no peer
+_FOREIGN: Final = "@"
+
 # Well-known headers of a param -------------------------------------------------------------------
 #: name of the function to call
 HEADER_FUNCTION: Final = "fn"
@@ -199,6 +202,20 @@ def pid_of(name: str, boot: str) -> str:
     for its own.
     """
     return f"{name}#{boot}"
+
+
+def foreign_pid(name: str) -> str:
+    """Return the pid of a holder that is no peer, such as a client behind an edge.
+
+    It is never that of a peer, because no name begins like this. Nobody watches such a holder: its
+    leases last for their ttl, and as long as they are renewed.
+    """
+    return f"{_FOREIGN}{name}"
+
+
+def foreign_name(pid: str) -> str | None:
+    """Return the name that `foreign_pid` was given; None if the pid is a peer's."""
+    return pid.removeprefix(_FOREIGN) if pid.startswith(_FOREIGN) else None
 
 
 def name_of(pid: str) -> str:

@@ -70,6 +70,7 @@ from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery, Scheme
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event, EventLog
 from understudy_broker.core.flow_control import FlowControl
+from understudy_broker.core.members import Members
 from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Batch, BatchOutbox, Frame, Outbox
@@ -146,11 +147,12 @@ class BrokerCore:
         self._outbox = outbox = Outbox(sessions, self._coalescer, config.frames, metrics)
         watches = Watches()
         own = OwnSlots(config)
+        members = Members(machine, dispatcher, sessions)
         self._membership = membership = Membership(
-            machine, dispatcher, sessions, outbox, watches, events, metrics, own, config
+            machine, dispatcher, sessions, outbox, watches, events, metrics, own, members, config
         )
         self._poll = PollScheme(
-            machine, dispatcher, sessions, membership, outbox, events, metrics, config
+            machine, dispatcher, sessions, members, membership, outbox, events, metrics, config
         )
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
         schemes: dict[str, Scheme] = {DEFAULT_SCHEME: self._poll}

@@ -306,6 +306,9 @@ class Dispatcher:
             The functions that it has, each with every version of its own and with None; None: all.
         """
         self.leave(pid)
+        known = self._groups.get(group)
+        if known is not None and name in known.nodes:
+            self.leave(known.nodes[name].pid)  # a member of that name
         joined = self._groups.get(group) or self._groups.setdefault(group, _Group(group))
         node = _Node(pid, group, name, joined.shared(functions))
         self._nodes[pid] = node

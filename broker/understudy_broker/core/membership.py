@@ -21,6 +21,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.function_schemas import schemas_of, shared
+from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -71,9 +72,11 @@ class Membership:
         events: EventLog,
         metrics: Metrics,
         own: OwnSlots,
+        members: Members,
         config: BrokerConfig,
     ) -> None:
         self._own = own
+        self._members = members
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -100,7 +103,7 @@ class Membership:
     def start(self, now: int) -> None:
         """Give holders of tasks time to come back, because it was the broker that was away."""
         self._polled_at = now
-        for pid in sorted(self._machine.view.pids()):
+        for pid in sorted(self._machine.view.peer_pids()):
             self._sessions.set_away(pid, now + self._config.boot_grace_ms)
 
     # Joining -------------------------------------------------------------------------------------
@@ -237,6 +240,8 @@ class Membership:
         self._sessions.remove(session)
         self._watches.drop(session)
         self._dispatcher.leave(session.pid)
+        if session.kind == "edge":
+            self._members.drop(session)
 
     def leave(self, session: Session, now: int) -> None:
         """Remove a peer that said goodbye; the tasks that it still holds go to others at once."""

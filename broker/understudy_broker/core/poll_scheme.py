@@ -1,7 +1,8 @@
 """Delivery to ``poll://`` addresses: groups, and peers that keep a connection to this broker. Pure.
 
 A task is offered to the dispatcher, which chooses a node with credit; it is then acquired for that
-node and pushed to it as `Invoke` or `Resume`. An unblock is pushed to a connected peer of its
+node and pushed to it as `Invoke` or `Resume`. A member is told of it (`Execute`) and acquires it
+itself. An unblock is pushed to a connected peer of its
 address, when one joins, and again at intervals until it is acknowledged.
 """
 
@@ -12,12 +13,22 @@ from collections.abc import Collection
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, Dispatcher
 from understudy_broker.core.events import EventLog
+from understudy_broker.core.members import Members
 from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.unblocks import Unblocks
-from understudy_broker.protocol.messages import Ack, Invoke, Resume, Unblock
+from understudy_broker.protocol import messages
+from understudy_broker.protocol.messages import (
+    Ack,
+    Attach,
+    Detach,
+    Invoke,
+    Refused,
+    Resume,
+    Unblock,
+)
 from understudy_store.commands import TaskPreload
 from understudy_store.machine import Assigned, Execute, Machine
 from understudy_store.records import PromiseRecord
@@ -31,6 +42,7 @@ class PollScheme:
         machine: Machine,
         dispatcher: Dispatcher,
         sessions: Sessions,
+        members: Members,
         membership: Membership,
         outbox: Outbox,
         events: EventLog,
@@ -40,6 +52,7 @@ class PollScheme:
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
+        self._members = members
         self._membership = membership
         self._outbox = outbox
         self._events = events
@@ -51,7 +64,7 @@ class PollScheme:
     def start(self, now: int) -> None:
         """Go on from the machine's state after a restart, before any peer has joined."""
         self._resend_at = now + self._config.unblock_retry_ms
-        for pid in self._machine.view.pids():
+        for pid in self._machine.view.peer_pids():
             for id_, _ in self._machine.view.held(pid):
                 task = self._machine.view.task(id_)
                 if task is not None and task.deaths >= SUSPECT_CRASH_COUNT:
@@ -69,13 +82,20 @@ class PollScheme:
 
     def assign(self, now: int) -> None:
         """Hand out all tasks that can be handed out."""
-        by_pid = self._sessions.by_pid
+        by_pid, members = self._sessions.by_pid, self._members.by_address
+        if self._members.returned:
+            returned, self._members.returned = self._members.returned, []
+            for execute in returned:
+                self._dispatcher.offer(execute, now)
         refunded = True
         while refunded:
             refunded = False
             if self._dispatcher.suspects:
                 self._dispatcher.release_suspects(self._holds_suspect, now)
             for made in self._dispatcher.assign(now):
+                if members and made.pid in members:
+                    self._offer_to_member(made.pid, made.id, made.version)
+                    continue
                 assigned = self._machine.assign(
                     made.id, made.version, made.pid, self._config.lease_ttl_ms, now
                 )
@@ -106,12 +126,35 @@ class PollScheme:
             read = TaskPreload(promise.id, version)
             self._outbox.add_with_read(session.peer, resume, read, now)
 
+    # Members -------------------------------------------------------------------------------------
+
+    def attach(self, session: Session, message: Attach) -> None:
+        """Let an edge carry a member of a group, and send it the unblocks that now go there."""
+        text: str | None = "only an edge attaches members to groups"
+        if session.kind == "edge":
+            text = self._members.attach(session, message.group, message.name)
+        if text is not None:
+            self._outbox.refuse(session.peer, Refused(400, text))
+            return
+        self._send_owed(session, message.group)
+
+    def detach(self, session: Session, message: Detach) -> None:
+        """End a membership; what goes to others from now on goes at once."""
+        self._members.detach(session, message.group, message.name)
+
+    def _offer_to_member(self, address: str, id_: str, version: int) -> None:
+        member = self._members.offer(address, id_, version)
+        if member is not None:
+            self._metrics.dispatched += 1
+            message = messages.Execute(member.group, member.name, id_, version)
+            self._outbox.add(member.sessions[0].peer, message)
+
     # Unblocks ------------------------------------------------------------------------------------
 
     def unblock(self, address: str, promise: PromiseRecord) -> None:
         """Owe an unblock, and send it if a peer of the address is connected."""
         self._unblocks.add(address, promise)
-        receiver = self._unblocks.route(address, self._sessions)
+        receiver = self._unblocks.route(address, self._sessions, self._members)
         if receiver is not None:
             self._outbox.add(receiver.peer, Unblock(address, promise))
 
@@ -126,7 +169,10 @@ class PollScheme:
 
     def send_owed(self, session: Session) -> None:
         """Send a peer that has just joined the unblocks that now go to it."""
-        for receiver, unblock in self._unblocks.for_group(session.group, self._sessions):
+        self._send_owed(session, session.group)
+
+    def _send_owed(self, session: Session, group: str) -> None:
+        for receiver, unblock in self._unblocks.for_group(group, self._sessions, self._members):
             if receiver is session:
                 self._outbox.add(session.peer, unblock)
 
@@ -143,8 +189,8 @@ class PollScheme:
         if now < self._resend_at:
             return
         self._resend_at = now + self._config.unblock_retry_ms
-        for group in self._sessions.groups():
-            for receiver, unblock in self._unblocks.for_group(group, self._sessions):
+        for group in dict.fromkeys([*self._sessions.groups(), *self._members.groups()]):
+            for receiver, unblock in self._unblocks.for_group(group, self._sessions, self._members):
                 self._outbox.add(receiver.peer, unblock)
 
     def next_due(self) -> int | None:

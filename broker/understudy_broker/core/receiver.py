@@ -27,9 +27,11 @@ from understudy_broker.protocol.frames import (
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Ack,
+    Attach,
     Beat,
     Bye,
     Credit,
+    Detach,
     Functions,
     Hello,
     Pulse,
@@ -165,3 +167,7 @@ class Receiver:
             self._poll.acknowledge(message)
         elif type(message) is Functions:
             self._membership.add_functions(session, message)
+        elif type(message) is Attach:
+            self._poll.attach(session, message)
+        elif type(message) is Detach:
+            self._poll.detach(session, message)

@@ -58,7 +58,7 @@ from understudy_store.commands import (
 )
 from understudy_store.limits import KIB, MIB
 from understudy_store.machine import Machine
-from understudy_store.records import PromiseRecord
+from understudy_store.records import PromiseRecord, foreign_name
 
 #: The engine makes these replies after the commit: until then their size is estimated.
 _PRELOAD_BYTES: Final = 256 * KIB
@@ -187,13 +187,27 @@ class RequestHandlers:
         A session that has ended takes none. Its process may have joined again meanwhile, and said
         in its hello what it holds: a lease that it takes after that would be renewed by its
         heartbeats, for a task that it knows nothing of. It asks again on its new connection.
+
+        An edge asks for clients of other protocols, which are no peers: in their names only.
         """
-        if command.pid != session.pid:
+        if session.kind == "edge":
+            self._apply_for_foreign_pid(session, corr, command, now)
+        elif command.pid != session.pid:
             text = f"pid {command.pid!r} is not this connection's, which is {session.pid!r}"
             self._outbox.reply(session.peer, Response(corr, Reply(400, text)))
         elif self._sessions.by_pid.get(session.pid) is not session:
             text = "the session of this request has ended: ask again in the new one"
             self._outbox.reply(session.peer, Response(corr, Reply(409, text)))
+        else:
+            self._apply(session, corr, command, now)
+
+    def _apply_for_foreign_pid(self, session: Session, corr: int, command: Any, now: int) -> None:
+        if foreign_name(command.pid) is None:
+            text = f"pid {command.pid!r} is a peer's, and this session is an edge's"
+            self._outbox.reply(session.peer, Response(corr, Reply(400, text)))
+        elif type(command) is TaskHeartbeat and not command.tasks:
+            # It would renew everything of that pid, and such a client names what it means.
+            self._outbox.reply(session.peer, Response(corr, Reply(200)))
         else:
             self._apply(session, corr, command, now)
 

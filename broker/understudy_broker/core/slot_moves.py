@@ -91,7 +91,7 @@ class SlotMoves:
         for record, address in snapshot.unblocks:
             self._delivery.scheme_of(address).unblock(address, record)
         until = now + self._config.boot_grace_ms
-        for pid in sorted(self._machine.view.pids()):
+        for pid in sorted(self._machine.view.peer_pids()):
             if any(slot_of(id_) in slots for id_, _ in self._machine.view.held(pid)):
                 self._sessions.set_away(pid, until)
 

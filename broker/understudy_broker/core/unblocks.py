@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from understudy_broker.core.members import Members
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import Unblock
 from understudy_store.addresses import InvalidAddressError, parse_target
@@ -55,21 +56,27 @@ class Unblocks:
         for id_, address in keys:
             self.acknowledge(id_, address)
 
-    def route(self, address: str, sessions: Sessions) -> Session | None:
-        """Return the connected peer that an address means at this moment; None if none is."""
+    def route(self, address: str, sessions: Sessions, members: Members) -> Session | None:
+        """Return the connected peer that an address means at this moment; None if none is.
+
+        A member is reached through its edge.
+        """
         target = parse_target(address)
         group = sessions.group(target.group)
         if target.node is not None and target.node in group:
             return group[target.node]
-        if target.cast == "uni" or not group:
-            return None
+        member = members.route(target)
+        if member is not None or target.cast == "uni" or not group:
+            return member
         return next(iter(group.values()))
 
-    def for_group(self, name: str, sessions: Sessions) -> list[tuple[Session, Unblock]]:
+    def for_group(
+        self, name: str, sessions: Sessions, members: Members
+    ) -> list[tuple[Session, Unblock]]:
         """Return all unblocks that can be sent to the peers of one group now, with their peers."""
         found: list[tuple[Session, Unblock]] = []
         for (_, address), promise in self.owed.get(name, {}).items():
-            session = self.route(address, sessions)
+            session = self.route(address, sessions, members)
             if session is not None:
                 found.append((session, Unblock(address, promise)))
         return found

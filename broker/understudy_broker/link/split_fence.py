@@ -65,7 +65,7 @@ class SplitFence:
         """The fence of the task's own slot, to be sent with `take_first`; it may be empty."""
         fence, there = self._fence, frozenset(self._there)
         own = [command for n, command in enumerate(fence.commands) if n not in there]
-        return TaskFence(fence.id, fence.version, tuple(own))
+        return TaskFence(fence.id, fence.version, tuple(own), fence.full)
 
     def take_first(self, answer: Answer) -> None:
         """Take the answer to `first`, and send the rest unless it was refused."""
@@ -90,7 +90,8 @@ class SplitFence:
     def _take(self, place: int, answer: Answer) -> None:
         if isinstance(answer, Response):
             reply = answer.reply
-            if reply.status == 201 and reply.promise is not None and not reply.promise.settled:
+            made = reply.promise if reply.status == 201 and not self._fence.full else None
+            if made is not None and not made.settled:
                 reply = Reply(201)
         else:
             reply = Reply(answer.status, answer.error)

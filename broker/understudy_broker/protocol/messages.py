@@ -1,8 +1,8 @@
 """Messages between a broker and its peers.
 
-A peer is a *node*, which serves the functions of a group, a *client*, which only calls, or another
-*broker* of the deployment. One
-ZeroMQ frame carries a list of messages in order; see `frames`. A connection begins with `Hello`,
+A peer is a *node*, which serves the functions of a group, a *client*, which only calls, an *edge*,
+which does both for clients of other protocols, or another *broker* of the deployment. One ZeroMQ
+frame carries a list of messages in order; see `frames`. A connection begins with `Hello`,
 which is answered by `Welcome` or `Refused`.
 
 `Hello` (of the same boot), `Credit` (a running total), `Beat`, `Ack` and any `Request` may be
@@ -26,7 +26,7 @@ from understudy_store.commands import (
 )
 from understudy_store.records import PromiseRecord
 
-PeerKind: TypeAlias = Literal["node", "client", "broker"]
+PeerKind: TypeAlias = Literal["node", "client", "broker", "edge"]
 
 #: in a `SlotMap`, in the place of the broker of slots that nobody owns at the moment
 NOBODY: Final = -1
@@ -259,6 +259,26 @@ class Ack(Message, tag="ack", frozen=True):
     address: str
 
 
+class Attach(Message, tag="attach", frozen=True):
+    """Makes somebody a *member* of a group; only from an edge, for a client that listens there.
+
+    A member is offered tasks as a node with unlimited credit that has all functions, and acquires
+    them itself (see `Execute`). The session of the edge carries it, and its memberships end with
+    the session: an edge sends them again after each welcome. Two members of one name count as one,
+    the first that has come, until it goes.
+    """
+
+    group: str
+    name: str
+
+
+class Detach(Message, tag="detach", frozen=True):
+    """Ends what `Attach` has begun."""
+
+    group: str
+    name: str
+
+
 class Bye(Message, tag="bye", frozen=True):
     """Goodbye: the peer leaves, and what it still holds goes to others at once.
 
@@ -383,6 +403,18 @@ class Resume(Message, tag="resume", frozen=True):
     failures: int = 0
 
 
+class Execute(Message, tag="execute", frozen=True):
+    """Offers a task to a member. It is not acquired: the member does that, by id and version.
+
+    If nobody has acquired it some time later, the task is offered again, perhaps to others.
+    """
+
+    group: str
+    name: str
+    id: str
+    version: int
+
+
 class Settled(Message, tag="settled", frozen=True):
     """Tells of settled promises that this peer watches, or whose parent task it holds."""
 
@@ -426,13 +458,16 @@ class Refused(Message, tag="refused", frozen=True):
     corr: int | None = None
 
 
-ToBroker: TypeAlias = Hello | Functions | Request | Credit | Beat | Ack | Bye | Pulse
+ToBroker: TypeAlias = (
+    Hello | Functions | Request | Credit | Beat | Ack | Bye | Pulse | Attach | Detach
+)
 ToPeer: TypeAlias = (
     Welcome
     | Slots
     | Response
     | Invoke
     | Resume
+    | Execute
     | Settled
     | Revoked
     | Unblock

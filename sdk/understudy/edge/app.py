@@ -9,20 +9,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import problem_answer
 from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
+from understudy.edge.resonate.handlers import Performer, ResonateApp
+from understudy.edge.resonate.link import connect_streams
 from understudy.edge.tunnel import tunnel_route
 
 
-def make_app(edge: Edge) -> Starlette:
+def make_app(edge: Edge) -> ASGIApp:
     """Return the application."""
-    return Starlette(
-        routes=[*_health_routes(edge), tunnel_route(edge), NativeRoute(edge)],
-        exception_handlers={HTTPException: _tell},
-    )
+    routes = [*_health_routes(edge)]
+    if edge.debug is None:
+        routes += [tunnel_route(edge), NativeRoute(edge)]
+    return _with_resonate(edge, Starlette(routes=routes, exception_handlers={HTTPException: _tell}))
 
 
 async def _tell(_request: Request, error: Exception) -> Response:
@@ -31,11 +34,26 @@ async def _tell(_request: Request, error: Exception) -> Response:
     return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
+def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
+    """Put the Resonate protocol in front of an application."""
+    settings = edge.settings
+    debug = edge.debug
+    if debug is not None:
+        return ResonateApp(
+            rest, debug, debug.streams, edge.draining, settings.body_bytes_max, settings.streams_max
+        )
+    perform = Performer(edge.brokers, strict=settings.strict)
+    streams = connect_streams(edge.brokers)
+    return ResonateApp(
+        rest, perform, streams, edge.draining, settings.body_bytes_max, settings.streams_max
+    )
+
+
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:
     async def health(_request: Request) -> Response:
         return Response(status_code=200)
 
     async def ready(_request: Request) -> Response:
-        return Response(status_code=200 if edge.brokers.ready else 503)
+        return Response(status_code=200 if edge.debug or edge.brokers.ready else 503)
 
     return [Route("/health", health), Route("/ready", ready)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -36,6 +36,7 @@ from understudy_broker.protocol.messages import (
     Response,
     Settled,
     SlotMap,
+    ToBroker,
     ToPeer,
     Welcome,
 )
@@ -128,12 +129,30 @@ class Brokers:
         ------
         NoBrokerError, BusyError
         """
-        answer = await self._answer(command)
+        (answer,) = await self._answers((command,))
         return answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
+
+    async def ask_all(self, commands: Sequence[AnyCommand]) -> list[Reply]:
+        """Have commands performed together, in their order in each slot; raises as `ask`.
+
+        They travel in one frame to each broker, so that one commit makes them durable.
+        """
+        answers = await self._answers(commands)
+        return [
+            each.reply if isinstance(each, Response) else Reply(each.status, each.error)
+            for each in answers
+        ]
+
+    def tell(self, message: ToBroker) -> None:
+        """Send a message to all brokers that are connected."""
+        router = self._router
+        assert router is not None
+        for link in router.links:
+            link.send(message)
 
     async def groups(self) -> GroupsReport:
         """Return the groups with their nodes, and the brokers' counters; raises as `ask`."""
-        answer = await self._answer(GroupsGet())
+        (answer,) = await self._answers((GroupsGet(),))
         if isinstance(answer, Refused) or answer.report is None:
             raise NoBrokerError(f"the broker does not report its groups: {answer}")
         return answer.report
@@ -146,7 +165,7 @@ class Brokers:
         found: list[FunctionInfo] = []
         after: tuple[str, int] | None = None
         while self._tells_functions and len(found) < FUNCTIONS_MAX:
-            answer = await self._answer(FunctionsGet(group, after))
+            (answer,) = await self._answers((FunctionsGet(group, after),))
             if isinstance(answer, Refused) or answer.functions is None:
                 break
             found += answer.functions.functions
@@ -155,30 +174,32 @@ class Brokers:
             after = found[-1].name, found[-1].version
         return found
 
-    async def _answer(self, command: AnyCommand) -> Answer:
+    async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
         router = self._router
         assert router is not None
-        answers: list[Answer] = []
+        answers: dict[int, Answer] = {}
         answered = trio.Event()
 
-        def on_reply(answer: Answer) -> None:
-            answers.append(answer)
-            answered.set()
+        def on_reply(place: int, answer: Answer) -> None:
+            answers[place] = answer
+            if len(answers) == len(commands):
+                answered.set()
 
         with trio.move_on_after(self._patience_s):
             # Before the first welcome the brokers' time is unknown, and so is any deadline.
             await self._met.wait()
             try:
-                router.request(command, on_reply)
+                for place, command in enumerate(commands):
+                    router.request(command, partial(on_reply, place))
             except LinkFullError as error:
                 raise BusyError(str(error)) from None
             await answered.wait()
-        if not answers:
+        if len(answers) < len(commands):
             raise NoBrokerError(
                 f"no broker has answered for {self._patience_s:g} s: the request may be performed "
                 "yet. Ask again with the same id"
             )
-        return answers[0]
+        return [answers[place] for place in range(len(commands))]
 
     # Watching ------------------------------------------------------------------------------------
 
@@ -246,7 +267,7 @@ class Brokers:
         del link
         return Hello(
             protocol=PROTOCOL_VERSION,
-            kind="client",
+            kind="edge",
             group=GROUP,
             name=self._name,
             boot=self._boot,

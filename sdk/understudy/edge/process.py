@@ -12,8 +12,9 @@ import trio
 
 from understudy.edge.address import is_loopback, place
 from understudy.edge.app import make_app
-from understudy.edge.brokers import open_brokers
+from understudy.edge.brokers import Brokers, open_brokers
 from understudy.edge.edge import Edge
+from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
 from understudy.edge.settings import EdgeSettings
 from understudy.errors import innermost
@@ -97,6 +98,9 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
             "reach it can call, read and cancel everything",
             place(host, port),
         )
+    if settings.debug:
+        await _debug(settings, sock, stopped)
+        return
     async with open_brokers(settings.url, settings.patience_s) as brokers:
         edge = Edge(brokers, settings)
         async with trio.open_nursery() as nursery:
@@ -104,6 +108,18 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
             tune_collection()
             await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
             nursery.cancel_scope.cancel()
+
+
+async def _debug(settings: EdgeSettings, sock: socket.socket, stopped: trio.Event) -> None:
+    """Serve the Resonate protocol from memory, for a test suite."""
+    url = f"http://{place(*sock.getsockname()[:2])}"
+    debug = DebugPerformer(strict=settings.strict, server_url=url)
+    edge = Edge(Brokers(), settings, debug)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(debug.run)
+        print(f"understudy edge: {url} for tests, with a store in memory", flush=True)
+        await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+        nursery.cancel_scope.cancel()
 
 
 def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:

@@ -35,6 +35,11 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         has two to each broker.
     patience_s
         How long a request waits for a broker.
+    strict
+        Whether the Resonate protocol refuses what the newest of its servers refuses.
+    debug
+        Whether it serves the Resonate protocol from its own memory, debug operations included, and
+        has no broker.
     wait_max_s
         The longest wait of one request for a promise; a client asks again after it.
     hooks
@@ -50,5 +55,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     tunnels_max: int = 1_000
     patience_s: float = 10.0
+    strict: bool = False
+    debug: bool = False
     wait_max_s: float = 300.0
     hooks: tuple[Hook, ...] = ()

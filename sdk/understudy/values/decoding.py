@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from understudy.errors import DecodingError
-from understudy.values import extension_types, pickles
+from understudy.values import extension_types, foreign, pickles
 from understudy.values.zones import ZoneError, with_zone
 
 Buffer = bytes | bytearray | memoryview
@@ -203,4 +203,5 @@ _SCALARS: Final[dict[int, Callable[[memoryview], Any]]] = {
     extension_types.TIMEDELTA: _timedelta,
     extension_types.DECIMAL: lambda data: decimal.Decimal(str(data, "utf-8")),
     extension_types.UUID: lambda data: uuid.UUID(bytes=bytes(data)),
+    extension_types.FOREIGN: foreign.read,
 }

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from understudy.errors import RemoteError, RemoteTraceback
-from understudy.values import pickles
+from understudy.values import foreign, pickles
 from understudy.values.attributes import (
     blank,
     error_dict,
@@ -59,6 +61,9 @@ def decode_error(
         fields = decode_fields(data)
     except Exception as error:
         raise decoding_error("the error", error) from error
+    if foreign.is_error(fields):
+        fields = foreign.error_fields(fields)
+        data = msgspec.msgpack.encode(fields)
     if type(fields) is not dict or not _are_fields_of_error(fields):
         # Another client rejected the promise with a value of its own.
         return RemoteError("unknown", text(lambda: str(fields)))

@@ -21,6 +21,7 @@ PICKLE      the bytes that cloudpickle made
 ERROR       an exception, as `error_encoding` writes it
 MODEL       a pydantic model: msgpack array [class, fields, names of fields that were set, extra
             fields or nil, private attributes or nil]; the fields of a root model are its root
+FOREIGN     text of another protocol, after a byte that says of which kind: `foreign`
 =========== ====================================================================================
 
 A class is "module:qualified name". Stores of early versions have the qualified name alone, named
@@ -47,3 +48,4 @@ RECORD: Final = 13
 PICKLE: Final = 14
 ERROR: Final = 15
 MODEL: Final = 16
+FOREIGN: Final = 32

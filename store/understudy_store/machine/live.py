@@ -11,7 +11,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from understudy_store.limits import Limits
-from understudy_store.records import TAG_PRIORITY, PromiseRecord, TaskRecord, TaskState
+from understudy_store.records import (
+    HEADER_FUNCTION,
+    HEADER_VERSION,
+    TAG_PRIORITY,
+    PromiseRecord,
+    TaskRecord,
+    TaskState,
+)
 
 #: why a node loses a task that it had
 Reason: TypeAlias = Literal["settled", "canceled", "deadline", "halted", "lease", "moved"]
@@ -47,6 +54,16 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
     warm: str | None
     crash_count: int = 0
     callee: tuple[str, str | None] | None = None
+
+
+def execute_of(promise: PromiseRecord, task: Task) -> Execute:
+    """Return a pending task as it is offered."""
+    headers = promise.param.headers
+    name = headers.get(HEADER_FUNCTION)
+    callee = None if name is None else (name, headers.get(HEADER_VERSION))
+    return Execute(
+        task.id, task.version, task.target, task.priority, task.warm, task.crash_count, callee
+    )
 
 
 class Assigned(msgspec.Struct, frozen=True, gc=False):

@@ -27,13 +27,14 @@ from understudy_store.machine.live import (
     MachineConfig,
     Revocation,
     Settlement,
+    execute_of,
 )
 from understudy_store.machine.state import State, next_due
 from understudy_store.machine.timers import NEVER
 from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
-from understudy_store.records import HEADER_FUNCTION, HEADER_VERSION, PromiseRecord, Row
+from understudy_store.records import PromiseRecord, Row
 
 # Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
@@ -219,25 +220,11 @@ class Machine:
         """Return the tasks that were offered since the last call and still wait for a node."""
         s = self.state
         offers, s.offers = s.offers, {}
-        executes = []
-        for task in offers.values():
-            if (task.state, "acquire") not in TASK_TRANSITIONS:
-                continue
-            headers = s.promises[task.id].record.param.headers
-            name = headers.get(HEADER_FUNCTION)
-            callee = None if name is None else (name, headers.get(HEADER_VERSION))
-            executes.append(
-                Execute(
-                    task.id,
-                    task.version,
-                    task.target,
-                    task.priority,
-                    task.warm,
-                    task.crash_count,
-                    callee,
-                )
-            )
-        return executes
+        return [
+            execute_of(s.promises[task.id].record, task)
+            for task in offers.values()
+            if (task.state, "acquire") in TASK_TRANSITIONS
+        ]
 
     def take_settled(self) -> list[Settlement]:
         """Return every promise that settled since the last call, in order."""

@@ -34,6 +34,13 @@ def sweep(s: State, now: int, schedules_until: int) -> bool:
     return next_due(s) <= now
 
 
+def offer_due(s: State, now: int) -> None:
+    """Offer the tasks that are due; those whose promise is past its deadline settle instead."""
+    for task_id in s.offers_due.first(now, s.config.sweep_max):
+        find(s, task_id, now)
+    _offers(s, now, s.config.sweep_max)
+
+
 def _deadlines(s: State, now: int, limit: int) -> int:
     done = 0
     while done < limit and (ids := s.deadlines.first(now, limit - done)):

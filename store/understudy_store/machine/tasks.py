@@ -144,7 +144,15 @@ def fence(s: State, c: TaskFence, now: int) -> Reply:
     replies = [_inner(s, task, inner, now) for inner in c.commands]
     if task.cause is not None and None in replies:
         crash_counts.reset(s, task)
+    if c.full:
+        pairs = zip(replies, c.commands, strict=True)
+        replies = [reply or _done(s, inner) for reply, inner in pairs]
     return Reply(200, replies=replies, now=now)
+
+
+def _done(s: State, c: PromiseCreate | PromiseSettle) -> Reply:
+    """Return the reply to a command that has done just what was asked."""
+    return Reply(201 if type(c) is PromiseCreate else 200, None, s.promises[c.id].record)
 
 
 def _inner(s: State, task: Task, c: PromiseCreate | PromiseSettle, now: int) -> Reply | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from understudy_store.machine import elsewhere, packed
-from understudy_store.machine.live import Statistics
+from understudy_store.machine.live import Execute, Statistics, execute_of
 from understudy_store.machine.state import State
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.machine.transitions import TASK_TRANSITIONS
+from understudy_store.records import PromiseRecord, TaskRecord, foreign_name
 
 
 class MachineView:
@@ -38,6 +39,18 @@ class MachineView:
     def pids(self) -> list[str]:
         """Return the nodes that have acquired something."""
         return [pid for pid, holder in self._state.holders.items() if holder.held]
+
+    def peer_pids(self) -> list[str]:
+        """Return those of `pids` that are peers, whose processes may be watched."""
+        return [pid for pid in self.pids() if foreign_name(pid) is None]
+
+    def offer(self, id: str) -> Execute | None:
+        """Return a pending task as it is offered; None if there is none, or it is not pending."""
+        promise = packed.get(self._state, id)
+        task = None if promise is None else promise.task
+        if promise is None or task is None or (task.state, "acquire") not in TASK_TRANSITIONS:
+            return None
+        return execute_of(promise.record, task)
 
     @property
     def acquired_count(self) -> int:

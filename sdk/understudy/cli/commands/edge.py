@@ -21,6 +21,24 @@ Listen = Annotated[
 ]
 
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Resonate protocol: also refuse what only the newest of its own servers refuses.",
+    ),
+]
+
+
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Resonate protocol, for test suites only: without a broker, everything in memory, "
+        "with the debug operations.",
+    ),
+]
+
 Hooks = Annotated[
     Path | None,
     typer.Option(
@@ -34,7 +52,13 @@ Hooks = Annotated[
 
 
 @app.command()
-def edge(listen: Listen = DEFAULT_LISTEN, hooks: Hooks = None, url: Url = None) -> int:
+def edge(
+    listen: Listen = DEFAULT_LISTEN,
+    url: Url = None,
+    hooks: Hooks = None,
+    strict: Strict = False,
+    debug: Debug = False,
+) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
@@ -69,7 +93,9 @@ def edge(listen: Listen = DEFAULT_LISTEN, hooks: Hooks = None, url: Url = None) 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
-    settings = EdgeSettings(broker_address(url), host, port, hooks=taken)
+    settings = EdgeSettings(
+        broker_address(url), host, port, hooks=taken, strict=strict, debug=debug
+    )
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
 
 
