@@ -202,9 +202,6 @@ class RequestHandlers:
         if foreign_name(command.pid) is None:
             text = f"pid {command.pid!r} is a peer's, and this session is an edge's"
             self._outbox.reply(session.peer, Response(corr, Reply(400, text)))
-        elif type(command) is TaskHeartbeat and not command.tasks:
-            # It would renew everything of that pid, and such a client names what it means.
-            self._outbox.reply(session.peer, Response(corr, Reply(200)))
         else:
             self._apply(session, corr, command, now)
 

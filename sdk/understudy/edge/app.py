@@ -13,7 +13,10 @@ from starlette.types import ASGIApp
 
 from understudy.edge.brokers import Brokers
 from understudy.edge.resonate.debug import DebugPerformer
+from understudy.edge.resonate.event_streams import EventStreams
 from understudy.edge.resonate.handlers import Performer, ResonateApp
+from understudy.edge.resonate.legacy import Clients
+from understudy.edge.resonate.legacy_handlers import LegacyApp, LegacyPollApp
 from understudy.edge.resonate.link import connect_streams
 from understudy.edge.settings import EdgeSettings
 
@@ -25,6 +28,10 @@ class Edge:
     ----------
     debug
         Performs the Resonate protocol without a broker; None: brokers do.
+    streams, events
+        The event streams of the Resonate protocol, and what opens them.
+    clients
+        What is remembered of clients of its older REST.
     draining
         Set once the edge is to end: streams end, and nothing waits any longer.
     """
@@ -36,6 +43,9 @@ class Edge:
         self.brokers = brokers
         self.settings = settings
         self.draining = trio.Event()
+        self.streams = connect_streams(brokers) if debug is None else debug.streams
+        self.clients = Clients(self.streams.address_of)
+        self.events = EventStreams(self.streams, self.draining, settings.streams_max)
 
 
 def make_app(edge: Edge) -> ASGIApp:
@@ -46,16 +56,18 @@ def make_app(edge: Edge) -> ASGIApp:
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
     """Put the Resonate protocol in front of an application."""
     settings = edge.settings
-    debug = edge.debug
-    if debug is not None:
-        return ResonateApp(
-            rest, debug, debug.streams, edge.draining, settings.body_bytes_max, settings.streams_max
-        )
+    if edge.debug is not None:
+        return ResonateApp(rest, edge.debug, edge.events, settings.body_bytes_max)
     perform = Performer(edge.brokers, strict=settings.strict)
-    streams = connect_streams(edge.brokers)
-    return ResonateApp(
-        rest, perform, streams, edge.draining, settings.body_bytes_max, settings.streams_max
-    )
+    app: ASGIApp = ResonateApp(rest, perform, edge.events, settings.body_bytes_max)
+    if settings.legacy_poll is not None:
+        app = LegacyApp(app, edge.brokers, edge.clients, settings.body_bytes_max)
+    return app
+
+
+def make_legacy_poll_app(edge: Edge) -> ASGIApp:
+    """Return the application of the older event streams, which have a port of their own."""
+    return LegacyPollApp(edge.events, edge.brokers, edge.clients)
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

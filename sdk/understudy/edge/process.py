@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import trio
 
 from understudy.edge.address import is_loopback, place
-from understudy.edge.app import Edge, make_app
+from understudy.edge.app import Edge, make_app, make_legacy_poll_app
 from understudy.edge.brokers import Brokers, open_brokers
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
@@ -68,17 +68,24 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
         if watch is not None:
             watch(stop.request)
         raise_descriptor_limit()
+        addresses = [("--listen", (settings.host, settings.port))]
+        if settings.legacy_poll is not None:
+            addresses.append(("--legacy-poll", settings.legacy_poll))
+        socks: list[socket.socket] = []
+        for option, (host, port) in addresses:
+            try:
+                socks.append(bind(host, port))
+            except OSError as error:
+                print(
+                    f"understudy edge: it cannot listen at {place(host, port)}: "
+                    f"{error.strerror}. Give another address with {option}",
+                    file=sys.stderr,
+                )
+                for sock in socks:
+                    sock.close()
+                return EXIT_FAILED
         try:
-            sock = bind(settings.host, settings.port)
-        except OSError as error:
-            print(
-                f"understudy edge: it cannot listen at {place(settings.host, settings.port)}: "
-                f"{error.strerror}. Give another address with --listen",
-                file=sys.stderr,
-            )
-            return EXIT_FAILED
-        try:
-            trio.run(_main, settings, sock, stop)
+            trio.run(_main, settings, socks, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
             if not isinstance(cause, LinkError):
@@ -88,8 +95,9 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
     return EXIT_OK
 
 
-async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> None:
+async def _main(settings: EdgeSettings, socks: list[socket.socket], stop: _Stop) -> None:
     stopped = stop.attach()
+    sock, *legacy_socks = socks
     host, port = sock.getsockname()[:2]
     if not is_loopback(host):
         _LOG.warning(
@@ -103,9 +111,15 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
     async with open_brokers(settings.url, settings.patience_s) as brokers:
         edge = Edge(brokers, settings)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell_ready, edge, host, port)
+            polls = [place(*each.getsockname()[:2]) for each in legacy_socks]
+            nursery.start_soon(_tell_ready, edge, host, port, polls)
             tune_collection()
-            await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+            async with trio.open_nursery() as servers:
+                until = _until(stopped, edge)
+                servers.start_soon(serve, make_app(edge), sock, settings.limits, until)
+                for each in legacy_socks:
+                    app = make_legacy_poll_app(edge)
+                    servers.start_soon(serve, app, each, settings.limits, until)
             nursery.cancel_scope.cancel()
 
 
@@ -129,10 +143,12 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
     return wait
 
 
-async def _tell_ready(edge: Edge, host: str, port: int) -> None:
+async def _tell_ready(edge: Edge, host: str, port: int, polls: list[str]) -> None:
     """Say where the edge is, and whether a broker answers."""
     url = edge.settings.url
     print(f"understudy edge: http://{place(host, port)} for the broker at {url}", flush=True)
+    for poll in polls:
+        print(f"understudy edge: http://{poll} for older event streams", flush=True)
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:

@@ -36,6 +36,9 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     debug
         Whether it serves the Resonate protocol from its own memory, debug operations included, and
         has no broker.
+    legacy_poll
+        Where to listen for the event streams of the protocol's older REST, which is then served,
+        too. None: it is not.
     """
 
     url: str
@@ -48,3 +51,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     patience_s: float = 10.0
     strict: bool = False
     debug: bool = False
+    legacy_poll: tuple[str, int] | None = None

@@ -266,15 +266,6 @@ def test_a_restart_of_the_broker_lets_them_go_on(rig: Rig) -> None:
     assert not after.machine.view.holds(PID, "a", 1)
 
 
-def test_an_empty_heartbeat_renews_nothing(rig: Rig) -> None:
-    rig.create(EDGE, "a", in_ms=10**9)
-    assert acquire(rig, "a", ttl=3_000) == 200
-    rig.now += 2_000
-    assert rig.reply(EDGE, TaskHeartbeat(PID)).ok
-    rig.pass_time(2_000)
-    assert state(rig, "a") == "pending"
-
-
 def test_an_edge_acts_for_its_clients_only(rig: Rig) -> None:
     rig.create(EDGE, "a")
     for pid in ("edge-1#1", "node-1#1", ""):
