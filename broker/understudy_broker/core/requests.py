@@ -18,6 +18,7 @@ from understudy_broker.core.flow_control import (
     bytes_of,
     reply_bytes,
 )
+from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -83,8 +84,10 @@ class RequestHandlers:
         quarantine: Quarantine,
         metrics: Metrics,
         own: OwnSlots,
+        members: Members,
         config: BrokerConfig,
     ) -> None:
+        self._members = members
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -276,5 +279,7 @@ class RequestHandlers:
 
     def _report(self, session: Session, corr: int, _command: GroupsGet, now: int) -> None:
         numbers = self._metrics.read()
-        report = groups_report(self._machine, self._dispatcher, self._sessions, numbers, now)
+        report = groups_report(
+            self._machine, self._dispatcher, self._sessions, self._members, numbers, now
+        )
         self._outbox.reply(session.peer, Response(corr, Reply(200), report))

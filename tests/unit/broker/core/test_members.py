@@ -11,8 +11,10 @@ from understudy_broker.protocol.messages import (
     Beat,
     Detach,
     Execute,
+    GroupsGet,
     Invoke,
     Refused,
+    Response,
     Unblock,
 )
 from understudy_store.commands import (
@@ -198,6 +200,19 @@ def test_the_name_of_a_node(rig: Rig) -> None:
     rig.create(EDGE, "b")
     rig.create(EDGE, "c")
     assert len(rig.take(NODE, Invoke)) == 1
+
+
+def test_the_report_has_members(rig: Rig) -> None:
+    rig.join(NODE, "node-1", credit=1)
+    attach(rig, "m2")
+    attach(rig, "m1")
+    attach(rig, "m", "other")
+    corr = rig.ask(EDGE, GroupsGet())
+    rig.turn()
+    (response,) = [each for each in rig.take(EDGE, Response) if each.corr == corr]
+    assert response.report is not None
+    names = {group.name: [n.name for n in group.nodes] for group in response.report.groups}
+    assert names == {"g": ["node-1", "m1", "m2"], "other": ["m"]}
 
 
 # Unblocks ----------------------------------------------------------------------------------------
