@@ -4,53 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import trio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from understudy.edge.brokers import Brokers
-from understudy.edge.resonate.debug import DebugPerformer
-from understudy.edge.resonate.event_streams import EventStreams
+from understudy.edge.edge import Edge
+from understudy.edge.native.exchange import problem_answer
+from understudy.edge.native.problems import Problem
+from understudy.edge.native.routes import NativeRoute
 from understudy.edge.resonate.handlers import Performer, ResonateApp
-from understudy.edge.resonate.legacy import Clients
 from understudy.edge.resonate.legacy_handlers import LegacyApp, LegacyPollApp
-from understudy.edge.resonate.link import connect_streams
-from understudy.edge.settings import EdgeSettings
-
-
-class Edge:
-    """The state that the handlers of all protocols share.
-
-    Attributes
-    ----------
-    debug
-        Performs the Resonate protocol without a broker; None: brokers do.
-    streams, events
-        The event streams of the Resonate protocol, and what opens them.
-    clients
-        What is remembered of clients of its older REST.
-    draining
-        Set once the edge is to end: streams end, and nothing waits any longer.
-    """
-
-    def __init__(
-        self, brokers: Brokers, settings: EdgeSettings, debug: DebugPerformer | None = None
-    ) -> None:
-        self.debug = debug
-        self.brokers = brokers
-        self.settings = settings
-        self.draining = trio.Event()
-        self.streams = connect_streams(brokers) if debug is None else debug.streams
-        self.clients = Clients(self.streams.address_of)
-        self.events = EventStreams(self.streams, self.draining, settings.streams_max)
+from understudy.edge.tunnel import tunnel_route
 
 
 def make_app(edge: Edge) -> ASGIApp:
     """Return the application."""
-    return _with_resonate(edge, Starlette(routes=[*_health_routes(edge)]))
+    routes = [*_health_routes(edge)]
+    if edge.debug is None:
+        routes += [tunnel_route(edge), NativeRoute(edge)]
+    return _with_resonate(edge, Starlette(routes=routes, exception_handlers={HTTPException: _tell}))
+
+
+async def _tell(_request: Request, error: Exception) -> Response:
+    """Answer a request for a path that no protocol has."""
+    assert isinstance(error, HTTPException)
+    return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -17,6 +17,7 @@ import trio
 
 from understudy._version import __version__
 from understudy.edge.watches import Watches
+from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
@@ -82,6 +83,13 @@ class Brokers:
         self._router: Router | None = None
         self._met = trio.Event()
         self._clock_link: Link | None = None
+
+    def addresses(self, broker: str = "") -> list[str]:
+        """Return where a broker is, or where any is if none is named; empty if it is unknown."""
+        assert self._router is not None
+        links = sorted(self._router.links, key=lambda link: not link.connected)
+        known = [each for link in links for each in split_addresses(link.url)]
+        return [each for each in known if broker in ("", each)]
 
     # Asking --------------------------------------------------------------------------------------
 
@@ -169,9 +177,17 @@ class Brokers:
         return result
 
     async def create(
-        self, create: PromiseCreate, wait_s: float
+        self,
+        create: PromiseCreate,
+        wait_s: float,
+        wait: Callable[[trio.Event], Awaitable[object]] | None = None,
     ) -> tuple[Reply, PromiseRecord | None]:
         """Create a promise, and wait for its settlement for some time; raises as `ask`.
+
+        Parameters
+        ----------
+        wait
+            Waits for the event of the settlement in the caller's own way, instead of for `wait_s`.
 
         Returns
         -------
@@ -194,8 +210,11 @@ class Brokers:
             if reply.promise is not None and reply.promise.settled:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise
-            with trio.move_on_after(wait_s):
-                await watch.done.wait()
+            if wait is not None:
+                await wait(watch.done)
+            else:
+                with trio.move_on_after(wait_s):
+                    await watch.done.wait()
         return reply, watch.record
 
     # For the router ------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from understudy.edge.resonate.operations import Plan, Terms, plan_of
 from understudy.edge.resonate.streams import Message
 from understudy_store.commands import Reply, StoreCommand
 
-#: of the older protocol
-_OLD_PATHS: Final = ("/promises", "/tasks", "/schedules")
+#: of the older protocol; its other paths are those of the native API as well
+_OLD_PATHS: Final = ("/tasks",)
 _GONE: Final = b'{"error":"this path is of an older protocol; an edge serves that with --legacy"}'
 _LOG: Final = logging.getLogger("understudy.edge")
 

@@ -96,7 +96,7 @@ def test_paths(client: Client) -> None:
 
 def test_the_older_paths_are_gone_unless_they_are_asked_for(world: World, tmp_path: Path) -> None:
     with start_edge(world.broker, tmp_path) as edge, Client(url_of(edge)) as client:
-        for path in ("/promises", "/promises/a/b", "/tasks/claim", "/schedules"):
+        for path in ("/tasks", "/tasks/claim"):
             for method in ("GET", "POST", "DELETE"):
                 status, body = client.get(path, method)
                 assert (status, "error" in json.loads(body)) == (410, True)

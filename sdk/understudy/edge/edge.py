@@ -1,0 +1,42 @@
+"""The state of an edge that the handlers of all protocols share."""
+
+from __future__ import annotations
+
+import trio
+
+from understudy.edge.brokers import Brokers
+from understudy.edge.resonate.debug import DebugPerformer
+from understudy.edge.resonate.event_streams import EventStreams
+from understudy.edge.resonate.legacy import Clients
+from understudy.edge.resonate.link import connect_streams
+from understudy.edge.settings import EdgeSettings
+
+
+class Edge:
+    """The state that the handlers of all protocols share.
+
+    Attributes
+    ----------
+    debug
+        Performs the Resonate protocol without a broker; None: brokers do.
+    draining
+        Set once the edge is to end: streams end, and nothing waits any longer.
+    tunnels
+        Open tunnels of nodes and clients.
+    streams, events
+        The event streams of the Resonate protocol, and what opens them.
+    clients
+        What is remembered of clients of its older REST.
+    """
+
+    def __init__(
+        self, brokers: Brokers, settings: EdgeSettings, debug: DebugPerformer | None = None
+    ) -> None:
+        self.debug = debug
+        self.brokers = brokers
+        self.settings = settings
+        self.draining = trio.Event()
+        self.tunnels = 0
+        self.streams = connect_streams(brokers) if debug is None else debug.streams
+        self.clients = Clients(self.streams.address_of)
+        self.events = EventStreams(self.streams, self.draining, settings.streams_max)
