@@ -149,7 +149,7 @@ class Waits:
 
 
 class Clients:
-    """What is remembered of clients.
+    """Memory of clients, kept by one edge.
 
     It is the promises that tasks are to be resumed by, until they are completed, by the task's id;
     and the tasks that each process has claimed, for the number in the answer to a heartbeat.
