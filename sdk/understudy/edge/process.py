@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import trio
 
 from understudy.edge.address import is_loopback, place
-from understudy.edge.app import make_app
+from understudy.edge.app import make_app, make_legacy_poll_app
 from understudy.edge.brokers import Brokers, open_brokers
 from understudy.edge.edge import Edge
 from understudy.edge.resonate.debug import DebugPerformer
@@ -69,14 +69,21 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
         if watch is not None:
             watch(stop.request)
         raise_descriptor_limit()
+        addresses = [("--listen", (settings.host, settings.port))]
+        if settings.legacy_poll is not None:
+            addresses.append(("--legacy-poll", settings.legacy_poll))
+        socks: list[socket.socket] = []
         try:
-            sock = _bind(settings.host, settings.port, "--listen")
+            for option, (host, port) in addresses:
+                socks.append(_bind(host, port, option))
             grpc = _probe(settings.grpc)
         except _ListenError as error:
+            for sock in socks:
+                sock.close()
             print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, sock, grpc, stop)
+            trio.run(_main, settings, socks, grpc, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
             if not isinstance(cause, LinkError | _ListenError):
@@ -112,9 +119,13 @@ def _probe(grpc: tuple[str, int] | None) -> tuple[str, int] | None:
 
 
 async def _main(
-    settings: EdgeSettings, sock: socket.socket, grpc: tuple[str, int] | None, stop: _Stop
+    settings: EdgeSettings,
+    socks: list[socket.socket],
+    grpc: tuple[str, int] | None,
+    stop: _Stop,
 ) -> None:
     stopped = stop.attach()
+    sock, *legacy_socks = socks
     host, port = sock.getsockname()[:2]
     _warn_if_open(host, port)
     if settings.debug:
@@ -123,12 +134,17 @@ async def _main(
     async with open_brokers(settings.url, settings.patience_s) as brokers:
         edge = Edge(brokers, settings)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell_ready, edge, host, port)
+            polls = [place(*each.getsockname()[:2]) for each in legacy_socks]
+            nursery.start_soon(_tell_ready, edge, host, port, polls)
             tune_collection()
-            async with trio.open_nursery() as serving:
+            async with trio.open_nursery() as servers:
+                until = _until(stopped, edge)
+                servers.start_soon(serve, make_app(edge), sock, settings.limits, until)
                 if grpc is not None:
-                    await _start_grpc(edge, *grpc, serving)
-                await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+                    await _start_grpc(edge, *grpc, servers)
+                for each in legacy_socks:
+                    app = make_legacy_poll_app(edge)
+                    servers.start_soon(serve, app, each, settings.limits, until)
             nursery.cancel_scope.cancel()
 
 
@@ -178,10 +194,12 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
     return wait
 
 
-async def _tell_ready(edge: Edge, host: str, port: int) -> None:
+async def _tell_ready(edge: Edge, host: str, port: int, polls: list[str]) -> None:
     """Say where the edge is, and whether a broker answers."""
     url = edge.settings.url
     print(f"understudy edge: http://{place(host, port)} for the broker at {url}", flush=True)
+    for poll in polls:
+        print(f"understudy edge: http://{poll} for older event streams", flush=True)
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:

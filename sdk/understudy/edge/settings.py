@@ -47,6 +47,9 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         The longest wait of one request for a promise; a client asks again after it.
     hooks
         Webhooks that are taken.
+    legacy_poll
+        Where to listen for the event streams of the protocol's older REST, which is then served,
+        too. None: it is not.
     """
 
     url: str
@@ -63,3 +66,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     grpc: tuple[str, int] | None = None
     wait_max_s: float = 300.0
     hooks: tuple[Hook, ...] = ()
+    legacy_poll: tuple[str, int] | None = None

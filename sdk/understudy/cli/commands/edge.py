@@ -62,6 +62,24 @@ Hooks = Annotated[
 ]
 
 
+Legacy = Annotated[
+    bool,
+    typer.Option(
+        "--legacy",
+        help="Also serve the older REST of Resonate's first servers, for its SDKs 0.5 and 0.6.",
+    ),
+]
+
+
+LegacyPoll = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="With --legacy: where to listen for its event streams, /GROUP/ID.",
+    ),
+]
+
+
 @app.command()
 def edge(
     listen: Listen = DEFAULT_LISTEN,
@@ -70,6 +88,8 @@ def edge(
     hooks: Hooks = None,
     strict: Strict = False,
     debug: Debug = False,
+    legacy: Legacy = False,
+    legacy_poll: LegacyPoll = "127.0.0.1:8002",
 ) -> int:
     """Run an edge: HTTP in front of the brokers.
 
@@ -110,7 +130,14 @@ def edge(
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
     settings = EdgeSettings(
-        broker_address(url), host, port, grpc=grpc_place, hooks=taken, strict=strict, debug=debug
+        broker_address(url),
+        host,
+        port,
+        grpc=grpc_place,
+        hooks=taken,
+        strict=strict,
+        debug=debug,
+        legacy_poll=parse_listen(legacy_poll) if legacy and not debug else None,
     )
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
 
