@@ -4,7 +4,7 @@ An event tells the state of one promise as it is now, not a step: a client that 
 worse off, and one that misses a state in between only knows less of the past. Its id is the time,
 by the brokers' clock, of the latest change that the stream has told. So a client that comes back
 with a ``Last-Event-ID``, to whichever edge, is told what has changed since, and a little more:
-brokers tell of their changes a bit later than they make them.
+changes are told later than they are made.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ MEDIA_TYPE: Final = "text/event-stream"
 COMMENT: Final = b":\n\n"
 #: how long a client waits until it connects again
 RETRY_MS: Final = 1000
-#: What changed in that time before the last id is told again.
-OVERLAP_MS: Final = 10_000
+#: What changed in that time before the last id is told again. A graph is read after pauses of half
+#: that at most (`feeds.PAUSE_MAX_S`), and what is found then may have changed just after the last.
+OVERLAP_MS: Final = 60_000
 #: digits of the longest id
 _DIGITS_MAX: Final = 15
 

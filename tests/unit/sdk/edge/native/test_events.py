@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from understudy.edge.native import events
+from understudy.edge.native import events, feeds
 from understudy_store.records import EMPTY, PromiseRecord
 
 
@@ -39,4 +39,6 @@ def test_what_a_client_knows_that_comes_back() -> None:
     # A change of that moment may have come after the event of that id.
     assert not events.is_known(late, late)
     assert not events.is_known(late, late + events.OVERLAP_MS - 1)
+    # One of a graph may be told as late as its next read.
+    assert feeds.PAUSE_MAX_S * 1000 < events.OVERLAP_MS
     assert (events.changed_at(record(1)), events.changed_at(record(1, late))) == (1, late)
