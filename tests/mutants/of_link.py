@@ -371,7 +371,7 @@ _ADDRESSES: Final = (
         None,
         "a name's addresses are tried in turn until one answers",
         "understudy_broker.link.connection.LinkConnection._step",
-        swap("self._destination.is_name", "False"),
+        swap("self._destination.has_others", "False"),
         f"{_NAMES}::test_a_broker_at_ipv6_is_reached_by_name",
     ),
     _mutant(

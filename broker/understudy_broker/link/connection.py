@@ -25,6 +25,7 @@ from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.errors import LinkError, ProtocolMismatchError
 from understudy_broker.link.pulse import Pulse
 from understudy_broker.link.session import LinkSession
+from understudy_broker.link.way import DIRECT, Way
 from understudy_broker.protocol.frames import FrameError, decode_to_peer, version_of
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Bye, Hello, ToPeer, Welcome
 from understudy_broker.transport.host_names import Destination, UnknownHostError, is_ipv6
@@ -65,6 +66,8 @@ class LinkConnection:
         As in `open_link`.
     context
         The ZeroMQ context for the sockets.
+    way
+        How to reach the address.
 
     Attributes
     ----------
@@ -91,8 +94,10 @@ class LinkConnection:
         on_connected: Callable[[Welcome], None] | None = None,
         on_disconnected: Callable[[str], None] | None = None,
         leaves: Callable[[], bool] = lambda: True,
+        way: Way = DIRECT,
     ) -> None:
         self.url = url
+        self._way = way
         self.session = session
         self.loop = LoopThread()
         self.socket: TrioSocket | None = None
@@ -103,7 +108,7 @@ class LinkConnection:
         self._on_disconnected = on_disconnected
         self._leaves = leaves
         self._context = context
-        self._destination = Destination(url)
+        self._destination = Destination(way.entrance(url))
         #: set at the next change; None while nobody waits for one
         self._changed: trio.Event | None = None
         #: frames that did not fit into the pipe
@@ -166,7 +171,7 @@ class LinkConnection:
         """Connect to this address from the next connection on."""
         if url != self.url:
             self.url = url
-            self._destination = Destination(url)
+            self._destination = Destination(self._way.entrance(url))
 
     # Changes -------------------------------------------------------------------------------------
 
@@ -273,7 +278,7 @@ class LinkConnection:
             self._notify()
             return
         socket = _new_socket(self._context, address, self._destination.has_others)
-        self._unsent = []
+        self._unsent, self._greeted = [], False
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
             monitor = ConnectionMonitor(socket)
@@ -335,7 +340,6 @@ class LinkConnection:
 
     async def _use(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
         """Use one socket, from its handshake until the connection is lost."""
-        self._greeted = False
         if self.url.startswith("inproc:"):
             # There is no handshake, and no monitor that reports one.
             self._greet(socket)
@@ -348,11 +352,11 @@ class LinkConnection:
             if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not self._greeted:
                 self._greet(socket)
             elif event.event == zmq.Event.DISCONNECTED:
-                session.last_error = f"the connection to {self.url} closed"
+                session.last_error = self._way.obstacle or f"the connection to {self.url} closed"
                 self._receive(socket, now)
                 return None
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
-                session.last_error = f"no broker answers at {self.url}"
+                session.last_error = self._way.obstacle or f"no broker answers at {self.url}"
                 self._notify()
                 if self._destination.has_others:
                     return None

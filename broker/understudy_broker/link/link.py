@@ -17,6 +17,7 @@ import zmq
 from understudy_broker.errors import LinkClosedError
 from understudy_broker.link.connection import HelloFactory, LinkConnection, OnMessages
 from understudy_broker.link.session import Answer, LinkSession, LinkStatistics, OnReply
+from understudy_broker.link.way import DIRECT, Way
 from understudy_broker.protocol.messages import AnyCommand, ToBroker, Welcome
 
 
@@ -215,6 +216,7 @@ async def open_link(
     backlog_max: int = 65_536,
     is_busy: Callable[[], bool] | None = None,
     leaves: Callable[[], bool] = lambda: True,
+    way: Way = DIRECT,
 ) -> AsyncIterator[Link]:
     """Keep a link to the broker at `url` while the block runs, and say `Bye` at its end.
 
@@ -242,6 +244,8 @@ async def open_link(
     leaves
         Returns whether this peer leaves in order, if the link ends now. Otherwise it says no `Bye`,
         and the broker counts the end as a crash during the tasks that the peer holds.
+    way
+        How to reach the address.
 
     Raises
     ------
@@ -259,6 +263,7 @@ async def open_link(
         on_connected=on_connected,
         on_disconnected=on_disconnected,
         leaves=leaves,
+        way=way,
     )
     link = Link(connection)
     try:

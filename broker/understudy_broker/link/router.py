@@ -31,6 +31,7 @@ from understudy_broker.link.connection import LinkConnection
 from understudy_broker.link.link import Link
 from understudy_broker.link.routing import Routing
 from understudy_broker.link.session import LinkSession, OnReply
+from understudy_broker.link.way import DIRECT, Way
 from understudy_broker.protocol.messages import (
     AnyCommand,
     Hello,
@@ -98,8 +99,10 @@ class Router:
         context: zmq.Context[zmq.Socket[bytes]],
         nursery: trio.Nursery,
         backlog_max: int,
+        way: Way = DIRECT,
     ) -> None:
         self._peer = peer
+        self._way = way
         self._context = context
         self._nursery = nursery
         self._backlog_max = backlog_max
@@ -187,6 +190,7 @@ class Router:
                 on_connected=lambda welcome: self._on_connected(link, welcome),
                 on_disconnected=lambda why: self._on_disconnected(link, why),
                 leaves=peer.leaves,
+                way=self._way,
             )
         )
         return link
@@ -341,6 +345,7 @@ async def open_router(
     *,
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
     backlog_max: int = 65_536,
+    way: Way = DIRECT,
 ) -> AsyncIterator[Router]:
     """Keep links to all brokers of a deployment while the block runs.
 
@@ -354,6 +359,8 @@ async def open_router(
         A ZeroMQ context; by default the router has its own.
     backlog_max
         Requests that may be unanswered at each broker, sent or not.
+    way
+        How to reach the brokers.
 
     Raises
     ------
@@ -364,7 +371,7 @@ async def open_router(
     own = zmq.Context() if context is None else None
     try:
         async with trio.open_nursery() as nursery:
-            yield Router(url, peer, context or own or zmq.Context(), nursery, backlog_max)
+            yield Router(url, peer, context or own or zmq.Context(), nursery, backlog_max, way)
             nursery.cancel_scope.cancel()
     finally:
         if own is not None:

@@ -6,17 +6,19 @@ each is asked over a link of its own, for a short time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 import trio
 
 from understudy.client.address import broker_address
 from understudy.client.strangers import Found, flaw, passing_hello
+from understudy.client.way import open_way
 from understudy.errors import BrokerUnavailableError, ConfigurationError, innermost
 from understudy_broker.address import split_addresses
 from understudy_broker.errors import LinkError
-from understudy_broker.link.link import open_link
+from understudy_broker.link.link import Link, open_link
 from understudy_broker.protocol.messages import (
     AnyCommand,
     GroupsGet,
@@ -111,22 +113,27 @@ def read_statuses(url: str | None) -> list[BrokerStatus]:
     return trio.run(_read_statuses, broker_address(url))
 
 
-def ask(address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
+def ask(url: str, address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
     """Ask one broker by itself, and return its replies in the order of the commands.
+
+    Parameters
+    ----------
+    url
+        That of the deployment: if it leads through an edge, so does the question.
 
     Raises
     ------
     BrokerUnavailableError
         It does not answer in time.
     """
-    return trio.run(_ask_for_replies, address, commands)
+    return trio.run(_ask_for_replies, url, address, commands)
 
 
-async def _ask_for_replies(address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
+async def _ask_for_replies(url: str, address: str, commands: Sequence[AnyCommand]) -> list[Reply]:
     replies: list[Reply] = []
     problem = ""
     try:
-        async with open_link(address, passing_hello, _ignore) as link:
+        async with _open(url, address) as link:
             with trio.move_on_after(PATIENCE_S):
                 await link.wait_connected()
                 for command in commands:
@@ -145,17 +152,17 @@ async def _ask_for_replies(address: str, commands: Sequence[AnyCommand]) -> list
 async def _read_placement(url: str) -> Placement:
     address, welcome = await _first_welcome(url)
     # A slot may have moved without the knowledge of the broker that answered first.
-    answers = await _ask_all(_placement(address, welcome, []).brokers, wants_report=False)
+    answers = await _ask_all(url, _placement(address, welcome, []).brokers, wants_report=False)
     return _placement(address, welcome, [each.welcome for each in answers.values()])
 
 
 async def _read_statuses(url: str) -> list[BrokerStatus]:
     address, welcome = await _first_welcome(url)
     brokers = _placement(address, welcome, []).brokers
-    answers = await _ask_all(brokers, wants_report=True)
+    answers = await _ask_all(url, brokers, wants_report=True)
     placement = _placement(address, welcome, [each.welcome for each in answers.values()])
     if unknown := [broker for broker in placement.brokers if broker not in brokers]:
-        answers.update(await _ask_all(unknown, wants_report=True))
+        answers.update(await _ask_all(url, unknown, wants_report=True))
         brokers = placement.brokers
     return [_status(name, address, placement, welcome, answers[name]) for name, address in brokers]
 
@@ -195,6 +202,13 @@ def _status(
 # Links -------------------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def _open(url: str, address: str) -> AsyncIterator[Link]:
+    """Open a link to a broker, through the edge at `url` if it is one."""
+    async with open_way(url) as way, open_link(address, passing_hello, _ignore, way=way) as link:
+        yield link
+
+
 async def _first_welcome(url: str) -> tuple[str, Welcome]:
     """Ask all addresses at the same time; return the first that answers, and its welcome.
 
@@ -210,7 +224,7 @@ async def _first_welcome(url: str) -> tuple[str, Welcome]:
     async with trio.open_nursery() as nursery:
 
         async def ask(address: str) -> None:
-            answer = await _ask(address)
+            answer = await _ask(address, address)
             if answer.welcome is not None:
                 found.append(Found(address, answer.welcome))
                 # Others that answer may be of another deployment; those that are away are left.
@@ -229,12 +243,14 @@ async def _first_welcome(url: str) -> tuple[str, Welcome]:
     return found[0]
 
 
-async def _ask_all(brokers: Iterable[tuple[str, str]], *, wants_report: bool) -> dict[str, _Answer]:
+async def _ask_all(
+    url: str, brokers: Iterable[tuple[str, str]], *, wants_report: bool
+) -> dict[str, _Answer]:
     """Ask brokers at the same time, each at its address; return the answers by name."""
     answers: dict[str, _Answer] = {}
 
     async def ask(name: str, address: str) -> None:
-        answers[name] = await _ask(address, wants_report=wants_report)
+        answers[name] = await _ask(url, address, wants_report=wants_report)
 
     async with trio.open_nursery() as nursery:
         for broker in brokers:
@@ -242,14 +258,14 @@ async def _ask_all(brokers: Iterable[tuple[str, str]], *, wants_report: bool) ->
     return answers
 
 
-async def _ask(address: str, *, wants_report: bool = False) -> _Answer:
+async def _ask(url: str, address: str, *, wants_report: bool = False) -> _Answer:
     """Ask one broker for its welcome, and for its report."""
     welcome: Welcome | None = None
     report: GroupsReport | None = None
     problem: str | None = None
     last_error: str | None = None
     try:
-        async with open_link(address, passing_hello, _ignore) as link:
+        async with _open(url, address) as link:
             with trio.move_on_after(PATIENCE_S):
                 welcome = await link.wait_connected()
                 if wants_report:

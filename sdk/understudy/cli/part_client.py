@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from understudy.cli.deployment import BrokerStatus, ask, read_statuses
+from understudy.client.address import broker_address
 from understudy.errors import BrokerUnavailableError
 from understudy_broker.link.merging import merge_reports
 from understudy_broker.protocol.messages import AnyCommand, GroupsReport
@@ -40,7 +41,8 @@ class PartClient:
     """
 
     def __init__(self, url: str | None) -> None:
-        self._statuses = read_statuses(url)
+        self._url = broker_address(url)
+        self._statuses = read_statuses(self._url)
         self.away = [status for status in self._statuses if status.report is None]
 
     @property
@@ -103,4 +105,4 @@ class PartClient:
         return next((each for each in self._statuses if slot in each.slots), None)
 
     def _ask(self, status: BrokerStatus, commands: list[AnyCommand]) -> list[Reply]:
-        return ask(status.address, commands) if commands else []
+        return ask(self._url, status.address, commands) if commands else []

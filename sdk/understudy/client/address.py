@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from understudy.errors import ConfigurationError
 from understudy_broker.address import (
@@ -18,7 +20,8 @@ def broker_address(url: str | None) -> str:
     """Return the broker's address: `url`, else UNDERSTUDY_URL, else the default.
 
     It may be several addresses with commas between them: any broker that answers at one of them
-    will do, and tells the peer of the others.
+    will do, and tells the peer of the others. Or one or several of edges, through which the brokers
+    are reached: ``http://HOST:PORT``.
 
     Raises
     ------
@@ -27,6 +30,9 @@ def broker_address(url: str | None) -> str:
     """
     url = url or os.environ.get("UNDERSTUDY_URL") or DEFAULT_ADDRESS
     addresses = split_addresses(url)
+    if any(is_http(address) for address in addresses):
+        _check_edges(url, addresses)
+        return ",".join(addresses)
     for address in addresses:
         try:
             _check(address)
@@ -36,6 +42,36 @@ def broker_address(url: str | None) -> str:
                 f"url={url!r} is no address of a broker{which}: {error}"
             ) from None
     return ",".join(addresses)
+
+
+def is_http(address: str) -> bool:
+    """Return whether an address is that of an edge.
+
+    Examples
+    --------
+    >>> is_http("https://edge.example"), is_http("tcp://127.0.0.1:5577")
+    (True, False)
+    """
+    return address.startswith(("http://", "https://"))
+
+
+def _check_edges(url: str, addresses: list[str]) -> None:
+    for address in addresses:
+        parts = urlsplit(address)
+        try:
+            is_one = is_http(address) and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if not is_one or parts.username is not None or parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"url={url!r}: {address!r} is no address of an edge, which looks like "
+                "http://127.0.0.1:8001. Addresses of brokers cannot be among those of edges"
+            )
+    if find_spec("trio_websocket") is None:
+        raise ConfigurationError(
+            f"url={url!r} leads through an edge, which needs trio_websocket, and that is not "
+            "installed. It comes with the extra [http]"
+        )
 
 
 def _check(address: str) -> None:

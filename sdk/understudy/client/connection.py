@@ -61,6 +61,7 @@ from understudy.client.peer import Peer
 from understudy.client.requests import PendingRequests
 from understudy.client.strangers import Found, address_of, find, flaw
 from understudy.client.submissions import SubmissionQueue
+from understudy.client.way import open_way
 from understudy.errors import NameInUseError, StoppedError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.shell import NodeService
@@ -305,7 +306,11 @@ class Connection:
 
     async def _main(self, started: threading.Event) -> None:
         self._loop = LoopThread()
-        async with trio.open_nursery() as nursery, open_router(self.url, self._peer) as router:
+        async with (
+            trio.open_nursery() as nursery,
+            open_way(self.url) as way,
+            open_router(self.url, self._peer, way=way) as router,
+        ):
             self._availability.open(nursery)
             node = self._open(router, self._loop)
             nursery.start_soon(node.run)

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import trio
 
 from understudy._version import __version__
+from understudy.client.way import open_way
 from understudy_broker.errors import LinkError
 from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
@@ -73,7 +74,10 @@ async def find(addresses: Sequence[str]) -> list[Found]:
 
     async def ask(address: str) -> None:
         try:
-            async with open_link(address, passing_hello, _ignore) as link:
+            async with (
+                open_way(address) as way,
+                open_link(address, passing_hello, _ignore, way=way) as link,
+            ):
                 with trio.move_on_after(PATIENCE_S):
                     welcomes[address] = await link.wait_connected()
         except* LinkError:

@@ -4,43 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from understudy.edge.brokers import Brokers
-from understudy.edge.resonate.debug import DebugPerformer
+from understudy.edge.edge import Edge
 from understudy.edge.resonate.handlers import Performer, ResonateApp
 from understudy.edge.resonate.link import connect_streams
-from understudy.edge.settings import EdgeSettings
-
-
-class Edge:
-    """The state that the handlers of all protocols share.
-
-    Attributes
-    ----------
-    debug
-        Performs the Resonate protocol without a broker; None: brokers do.
-    draining
-        Set once the edge is to end: streams end, and nothing waits any longer.
-    """
-
-    def __init__(
-        self, brokers: Brokers, settings: EdgeSettings, debug: DebugPerformer | None = None
-    ) -> None:
-        self.debug = debug
-        self.brokers = brokers
-        self.settings = settings
-        self.draining = trio.Event()
+from understudy.edge.tunnel import tunnel_route
 
 
 def make_app(edge: Edge) -> ASGIApp:
     """Return the application."""
-    return _with_resonate(edge, Starlette(routes=[*_health_routes(edge)]))
+    return _with_resonate(edge, Starlette(routes=[*_health_routes(edge), tunnel_route(edge)]))
 
 
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:

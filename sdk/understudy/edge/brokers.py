@@ -17,6 +17,7 @@ import trio
 
 from understudy._version import __version__
 from understudy.edge.watches import Watches
+from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
@@ -82,6 +83,13 @@ class Brokers:
         self._router: Router | None = None
         self._met = trio.Event()
         self._clock_link: Link | None = None
+
+    def addresses(self, broker: str = "") -> list[str]:
+        """Return where a broker is, or where any is if none is named; empty if it is unknown."""
+        assert self._router is not None
+        links = sorted(self._router.links, key=lambda link: not link.connected)
+        known = [each for link in links for each in split_addresses(link.url)]
+        return [each for each in known if broker in ("", each)]
 
     # Asking --------------------------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ from typing import Final, TypeAlias
 import trio
 
 from understudy.edge.address import is_loopback, place
-from understudy.edge.app import Edge, make_app
+from understudy.edge.app import make_app
 from understudy.edge.brokers import Brokers, open_brokers
+from understudy.edge.edge import Edge
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
 from understudy.edge.settings import EdgeSettings

@@ -29,6 +29,9 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         Requests that may wait for a promise at a time; those beyond are refused with 503.
     streams_max
         Event streams that may be open at a time.
+    tunnels_max
+        Connections of nodes and clients to brokers that may go through this edge at a time; a node
+        has two to each broker.
     patience_s
         How long a request waits for a broker.
     strict
@@ -45,6 +48,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     body_bytes_max: int = BODY_BYTES_MAX
     waiting_max: int = 10_000
     streams_max: int = 11_000
+    tunnels_max: int = 1_000
     patience_s: float = 10.0
     strict: bool = False
     debug: bool = False

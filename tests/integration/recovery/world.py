@@ -115,6 +115,7 @@ class Forker:
         self._pids: SimpleQueue[int] = SimpleQueue()
         self._ready = threading.Event()
         plain = {k: v for k, v in os.environ.items() if not k.startswith("UNDERSTUDY_")}
+        plain["UNDERSTUDY_BROKER__HTTP"] = "off"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.recovery.forker"],
             stdin=subprocess.PIPE,

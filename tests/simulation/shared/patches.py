@@ -20,6 +20,7 @@ from understudy_store.engines.journaled import journaled_table, view
 from understudy_store.engines.postgres import (
     connections,
     engine,
+    first_id,
     keeper,
     log,
     opening,
@@ -77,12 +78,12 @@ REPLACED: Final[Mapping[ModuleType, Mapping[str, Any]]] = {
         "lock": lambda core, _schema: core.driver.call("lock of openings", None),
         "revision_of": lambda *_: HEAD,
     },
+    first_id: {**_LOCK, "Prepared": driver.SimPrepared},
     pulse: {**_THREAD, **_EVENT},
     table: {
         **_TIME,
         **_LOCK,
         "Queries": driver.SimQueries,
-        "Prepared": driver.SimPrepared,
     },
     writer: {"secrets": None},
 }
