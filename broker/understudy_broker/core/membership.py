@@ -24,6 +24,7 @@ from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
+from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.sessions import Session, Sessions, callees
 from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
@@ -72,10 +73,12 @@ class Membership:
         metrics: Metrics,
         own: OwnSlots,
         members: Members,
+        relay: RelayScheme,
         config: BrokerConfig,
     ) -> None:
         self._own = own
         self._members = members
+        self._relay = relay
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -236,6 +239,7 @@ class Membership:
         self._dispatcher.leave(session.pid)
         if session.kind == "edge":
             self._members.drop(session)
+            self._relay.drop(session)
 
     def leave(self, session: Session, now: int) -> None:
         """Remove a peer that said goodbye; the tasks that it still holds go to others at once."""

@@ -28,6 +28,7 @@ from understudy_broker.core.delivery import Delivery
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import SlotMap, Slots
@@ -53,6 +54,7 @@ class SlotMoves:
         watches: Watches,
         outbox: Outbox,
         poll: PollScheme,
+        relay: RelayScheme,
         between: BetweenSlots,
         delivery: Delivery,
         note_input: Callable[[], None],
@@ -64,6 +66,7 @@ class SlotMoves:
         self._watches = watches
         self._outbox = outbox
         self._poll = poll
+        self._relay = relay
         self._between = between
         self._delivery = delivery
         self._note_input = note_input
@@ -107,6 +110,7 @@ class SlotMoves:
         slots, self.leaving = self.leaving, frozenset()
         self._watches.forget(slots)
         self._poll.forget(slots)
+        self._relay.forget(slots)
         self._between.forget(slots)
         for task_id in self._machine.expel(slots):
             self._poll.withdraw(task_id)
