@@ -170,10 +170,6 @@ class Machine:
             looked_up_at = at
         return sweep.sweep(self.state, at, looked_up_at)
 
-    def offer_due(self, now: int) -> None:
-        """Offer the tasks that are due, and do nothing else that is."""
-        sweep.offer_due(self.state, self.state.clock(now))
-
     def follow(self, ahead: int, now: int) -> None:
         """Let schedules run by the date that is `ahead` milliseconds less than this time.
 

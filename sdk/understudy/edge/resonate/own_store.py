@@ -23,6 +23,7 @@ from understudy_store.commands import (
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Execute, Machine, MachineConfig
+from understudy_store.machine.sweep import offer_due
 from understudy_store.records import PromiseRecord, TaskRecord
 
 #: how long after an offer their servers repeat it
@@ -60,7 +61,7 @@ class OwnStore:
             replies.append(reply)
             if reply.ok and isinstance(command, _READS):
                 reads.append((place, command))
-        self._machine.offer_due(now)
+        offer_due(self._machine.state, now)
         answers = self._commit([Read(command, now) for _, command in reads])
         for (place, _), answer in zip(reads, answers, strict=True):
             replies[place] = answer

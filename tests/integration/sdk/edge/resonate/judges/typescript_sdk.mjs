@@ -49,7 +49,8 @@ function* seesOursFail(ctx) {
 }
 
 function* gate(ctx) {
-  return yield* ctx.promise({ timeout: 30000 });
+  const opened = yield* ctx.promise({ timeout: 30000 });
+  return yield* opened;
 }
 
 function* deep(ctx, n) {

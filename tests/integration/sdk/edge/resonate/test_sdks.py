@@ -1,0 +1,193 @@
+"""SDKs of the Resonate protocol as judges: they play their cases against an edge, and beside ours.
+
+Each needs an environment of its own, which is made once: a Python of at least 3.12 with the SDK, or
+Node with npm. Where that cannot be had, the tests are skipped; in CI that is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import pytest
+
+from tests.integration.sdk.edge.resonate.world import World
+from understudy import RemoteError, Runtime
+
+JUDGES: Final = Path(__file__).parent / "judges"
+#: where environments are kept from one run to the next
+CACHE: Final = Path(
+    os.environ.get("UNDERSTUDY_TEST_CACHE", Path.home() / ".cache/understudy-tests")
+)
+PATIENCE_S: Final = 60
+LOAD: Final = 100
+
+PYTHON_CASES: Final = {
+    "run": 3,
+    "run again": 3,
+    "rpc": 7,
+    "flow": 1124,
+    "run flow": 1124,
+    "ours": 42,
+    "bare address": 8,
+    "calls ours": 21,
+    "there and back": 5,
+    "echo": True,
+    "ours echo": True,
+    "fails": "ValueError: no such order",
+    "ours fails": "ApplicationError: the well is dry",
+    "sees ours fail": "the well is dry",
+    "deep": 8,
+    "by keyword": "hello you",
+    "gate": "open",
+    "detached": 3,
+    "load": LOAD * (LOAD - 1),
+    "load of flows": sum(2 * (n + 11) + 1100 for n in range(LOAD // 2)),
+    "end": None,
+}
+TYPESCRIPT_CASES: Final = {
+    "run": 3,
+    "rpc": 7,
+    "flow": 1124,
+    "run flow": 1124,
+    "ours": 42,
+    "calls ours": 21,
+    "echo": True,
+    "ours echo": True,
+    "fails": "TypeError: no such order",
+    "ours fails": "RuntimeError: the well is dry",
+    "sees ours fail": "RuntimeError: the well is dry",
+    "deep": 8,
+    "gate": "open",
+    "load": LOAD * (LOAD - 1),
+    "load of flows": sum(2 * (n + 11) + 1100 for n in range(LOAD // 2)),
+    "end": None,
+}
+
+
+def _without(why: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def _run(*command: str, cwd: Path) -> None:
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    if done.returncode:
+        _without(f"{' '.join(command)}: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+
+def _python() -> str:
+    """Return a Python of at least 3.12."""
+    found = [sys.executable] if sys.version_info >= (3, 12) else []
+    found += filter(None, (shutil.which(f"python3.{minor}") for minor in (12, 13, 14)))
+    versions = Path.home() / ".pyenv/versions"
+    found += [str(path) for path in sorted(versions.glob("3.1[2-9]*/bin/python"))]
+    for python in found:
+        done = subprocess.run([python, "--version"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return python
+    _without("no Python 3.12 or later")
+
+
+def python_with(package: str) -> str:
+    """Return the Python of an environment that has a package, which is made if need be."""
+    folder = CACHE / package.replace("==", "-")
+    python = folder / "bin/python"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _run(_python(), "-m", "venv", str(folder), cwd=folder.parent)
+        _run(str(python), "-m", "pip", "install", "-q", package, cwd=folder)
+        (folder / "complete").touch()
+    return str(python)
+
+
+def node_with(package: str) -> Path:
+    """Return a folder in which Node finds a package, which is installed if need be."""
+    if shutil.which("npm") is None:
+        _without("no npm")
+    folder = CACHE / package.replace("/", "-")
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text('{"private": true}')
+        _run("npm", "install", "--no-audit", "--no-fund", package, cwd=folder)
+        (folder / "complete").touch()
+    return folder
+
+
+class Judge:
+    """An SDK's process: it has played its cases, and goes on serving its group."""
+
+    def __init__(self, *command: str, cwd: Path) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def verdict(self) -> dict[str, Any]:
+        """Return the results of all cases, by their names."""
+        found: dict[str, Any] = {}
+        assert self._process.stdout is not None
+        while "end" not in found:
+            line = self._process.stdout.readline()
+            if not line:
+                break
+            told = json.loads(line)
+            found[told["case"]] = told["result"]
+        return found
+
+    def stop(self) -> str:
+        """End it; return what it has complained of."""
+        try:
+            return self._process.communicate("\n", timeout=PATIENCE_S)[1]
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.communicate()[1]
+
+
+@pytest.fixture(scope="module", params=["0.8.1", "0.7.4"])
+def python_judge(request: pytest.FixtureRequest, world: World) -> Iterator[Judge]:
+    python = python_with(f"resonate-sdk=={request.param}")
+    script = str(JUDGES / "python_sdk.py")
+    judge = Judge(python, script, world.url, f"py{request.param}-", str(LOAD), cwd=JUDGES)
+    yield judge
+    judge.stop()
+
+
+def test_the_python_sdk(python_judge: Judge, world: World) -> None:
+    assert python_judge.verdict() == PYTHON_CASES
+    with Runtime("callers", url=world.broker) as runtime:
+        theirs = runtime.options(target="theirs", timeout=PATIENCE_S)
+        prefix = f"ours-{id(python_judge)}"
+        assert theirs.rpc(f"{prefix}-add", "add", 1, 2).result() == 3
+        assert theirs.rpc(f"{prefix}-kw", "add", a=1, b=2).result() == 3
+        assert theirs.rpc(f"{prefix}-flow", "flow", 1).result() == 1124
+        with pytest.raises(RemoteError, match="no such order"):
+            theirs.rpc(f"{prefix}-fails", "fails").result()
+        ours = runtime.options(target="ours", timeout=PATIENCE_S)
+        assert ours.rpc(f"{prefix}-graph", "calls_theirs", 4).result() == 10
+        seen = ours.rpc(f"{prefix}-sees", "sees_theirs_fail").result()
+        assert "no such order" in seen
+
+
+def test_the_typescript_sdk(world: World) -> None:
+    folder = node_with("@resonatehq/sdk@0.11.5")
+    script = folder / "typescript_sdk.mjs"
+    shutil.copy(JUDGES / script.name, script)
+    judge = Judge("node", str(script), world.url, "ts-", str(LOAD), cwd=folder)
+    complaints = "it was not asked"
+    try:
+        found = judge.verdict()
+    finally:
+        complaints = judge.stop()
+    assert found == TYPESCRIPT_CASES, complaints
