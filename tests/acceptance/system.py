@@ -59,6 +59,14 @@ class Program:
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end of the process; return its exit code."""
+        return self._process.wait(PATIENCE_S)
+
     def kill(self) -> None:
         """Kill the process with SIGKILL, and wait for its end."""
         if self._process.poll() is None:

@@ -46,6 +46,10 @@ OUTPUT = {
     ),
     "schedule": r"(a report on the sales, by the call every-second\.<time>\n){2}schedules left: 0",
     "versions": r"old: 116 by version 1\nnew: 124 by version 2",
+    "http_call": (
+        r"a price: 15\.0\nthe same call: True as local/order/order-7\n"
+        r"an order: 2 of 'Emma' for 4\.0, approved by Ann"
+    ),
     "async_style": r"foo\(4\) = 45",
     "spawn_nodes": (
         r"every sum was correct: True\nnodes that worked: 2\nthey are the spawned ones: True"

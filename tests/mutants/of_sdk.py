@@ -315,7 +315,7 @@ _STATES: Final = (
         "state-of-a-task-as-the-store-names-it",
         None,
         "JSON names the states of tasks as tables do",
-        "understudy.cli.records.task_json",
+        "understudy.views.records.task_json",
         swap("TASK_WORDS[task.state]", "task.state"),
         "cli/test_records.py",
     ),

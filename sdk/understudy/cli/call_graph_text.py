@@ -1,40 +1,25 @@
-"""Call graphs as text and as JSON data."""
+"""Call graphs as text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from understudy.cli.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
-from understudy.cli.json_data import compact, decoded
-from understudy.cli.records import failure, failure_reason, node_of
 from understudy.cli.times import duration
 from understudy.obstacles import task_trouble
+from understudy.views.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
+from understudy.views.call_graph_data import Surroundings, holder_of, took_ms
+from understudy.views.json_data import compact, decoded
+from understudy.views.records import failure_reason
 from understudy_store.records import (
     DETACHED,
-    HEADER_SITE,
     LOCAL,
     PROMISE_WORDS,
-    RESOLVED,
     TaskRecord,
 )
 
 #: characters of all arguments of a call
 ARGUMENT_CHARS_MAX: Final = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The tasks and nodes of a call graph, at one moment."""
-
-    now_ms: int
-    #: id to task, of the promises that are shown
-    tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
-    #: group to number of its nodes
-    nodes_of: Mapping[str, int] = field(default_factory=dict)
-    #: id to the reason, of calls whose function no node of their group has
-    unserved: Mapping[str, str] = field(default_factory=dict)
 
 
 def draw(shown: Sequence[Line], around: Surroundings) -> list[str]:
@@ -112,58 +97,3 @@ def progress_line(node: Node, around: Surroundings) -> str:
     text = text.partition(HANDED_OUT_IN)[0] + (f" on {holder}" if holder else "")
     trouble = _trouble(node, around.tasks.get(node.id), around)
     return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
-
-
-def holder_of(node: Node, around: Surroundings) -> str | None:
-    """Return the name of the node that holds the task now; None if no node does."""
-    task = around.tasks.get(node.id)
-    if node.record.settled or task is None or task.state != "acquired":
-        return None
-    return node_of(task)
-
-
-def took_ms(node: Node, now_ms: int) -> int:
-    """Return the time from the promise's creation until it settled, or until now."""
-    record = node.record
-    end = now_ms if record.settled_at is None else record.settled_at
-    return max(0, end - record.created_at)
-
-
-def as_data(root: Node, around: Surroundings) -> dict[str, Any]:
-    """Return the tree as JSON data, with nested children.
-
-    It is built without recursion because a chain may be deeper than Python's recursion limit.
-    """
-    made: dict[str, dict[str, Any]] = {}
-    for node in root.walk():
-        made[node.id] = _data(node, around)
-    for node in root.walk():
-        made[node.id]["children"] = [made[child.id] for child in node.children]
-    return made[root.id]
-
-
-def _data(node: Node, around: Surroundings) -> dict[str, Any]:
-    record, task = node.record, around.tasks.get(node.id)
-    return {
-        "id": node.id,
-        "function": node.name,
-        "role": node.role,
-        "state": PROMISE_WORDS[record.state],
-        "status": status(node, task, around.nodes_of, around.now_ms),
-        "group": node.group,
-        "node": holder_of(node, around),
-        "arguments": decoded(node.record.param.data) if node.calls_function else None,
-        "attempts": attempts(node, task),
-        "runs": None if task is None else task.version,
-        "failures": None if task is None else task.failures,
-        "deaths": None if task is None else task.deaths,
-        "cause": None if task is None else task.cause,
-        "retry_at": None if task is None else task.retry_at,
-        "created_at": record.created_at,
-        "settled_at": record.settled_at,
-        "duration_ms": took_ms(node, around.now_ms),
-        "at": record.param.headers.get(HEADER_SITE),
-        "value": decoded(record.value.data) if record.state == RESOLVED else None,
-        "error": failure(record),
-        "children": [],
-    }

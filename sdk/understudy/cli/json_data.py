@@ -1,67 +1,12 @@
-"""Stored values as JSON data. Pickles are never loaded."""
+"""JSON data on standard output."""
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 import sys
-from typing import Any, Final
+from typing import Any
 
-from understudy.cli.long_integers import unlimited_digits
-from understudy.values.decoding import Decoder
-
-#: characters of a value in a table
-WIDTH: Final = 60
-
-
-def _describe_pickle(data: memoryview) -> str:
-    return f"<pickled, {len(data)} bytes>"
-
-
-def _describe_error(data: memoryview) -> Any:
-    return _DECODER.decode(data)
-
-
-_DECODER: Final = Decoder(_describe_pickle, _describe_error, tagged=False)
-
-
-def decoded(data: bytes | None) -> Any:
-    """Decode stored data to JSON data; text in angle brackets replaces what cannot be shown."""
-    if data is None:
-        return None
-    try:
-        with unlimited_digits():
-            return jsonable(_DECODER.decode(data))
-    except Exception:
-        return f"<not readable, {len(data)} bytes>"
-
-
-def jsonable(value: Any) -> Any:
-    """Convert a value to JSON data.
-
-    Bytes become base64, sets and tuples become lists; dates, other types and keys become text.
-    """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): jsonable(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted((jsonable(item) for item in value), key=str)
-    if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode()
-    return str(value)
-
-
-def compact(value: Any, width: int | None = WIDTH) -> str:
-    """Format JSON data on one line, cut to `width` characters; None does not cut."""
-    with unlimited_digits():
-        text = json.dumps(value, ensure_ascii=False)
-    return text if width is None or len(text) <= width else f"{text[: width - 1]}…"
+from understudy.views.long_integers import unlimited_digits
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from understudy.cli import completion
 from understudy.cli.errors import UsageError
-from understudy.cli.long_integers import unlimited_digits
+from understudy.views.long_integers import unlimited_digits
 from understudy_broker.address import DEFAULT_ADDRESS
 
 #: the records that a search lists unless --limit is given

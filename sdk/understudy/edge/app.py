@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from understudy.edge.edge import Edge
+from understudy.edge.native.exchange import problem_answer
+from understudy.edge.native.problems import Problem
+from understudy.edge.native.routes import NativeRoute
 from understudy.edge.resonate.handlers import Performer, ResonateApp
 from understudy.edge.resonate.link import connect_streams
 from understudy.edge.tunnel import tunnel_route
@@ -18,7 +22,11 @@ from understudy.edge.tunnel import tunnel_route
 
 def make_app(edge: Edge) -> ASGIApp:
     """Return the application."""
-    return _with_resonate(edge, Starlette(routes=[*_health_routes(edge), tunnel_route(edge)]))
+    rest = Starlette(
+        routes=[*_health_routes(edge), tunnel_route(edge), NativeRoute(edge)],
+        exception_handlers={HTTPException: _tell},
+    )
+    return _with_resonate(edge, rest)
 
 
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
@@ -34,6 +42,12 @@ def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
     return ResonateApp(
         rest, perform, streams, edge.draining, settings.body_bytes_max, settings.streams_max
     )
+
+
+async def _tell(_request: Request, error: Exception) -> Response:
+    """Answer a request for a path that no protocol has."""
+    assert isinstance(error, HTTPException)
+    return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -177,9 +177,17 @@ class Brokers:
         return result
 
     async def create(
-        self, create: PromiseCreate, wait_s: float
+        self,
+        create: PromiseCreate,
+        wait_s: float,
+        wait: Callable[[trio.Event], Awaitable[object]] | None = None,
     ) -> tuple[Reply, PromiseRecord | None]:
         """Create a promise, and wait for its settlement for some time; raises as `ask`.
+
+        Parameters
+        ----------
+        wait
+            Waits for the event of the settlement in the caller's own way, instead of for `wait_s`.
 
         Returns
         -------
@@ -202,8 +210,11 @@ class Brokers:
             if reply.promise is not None and reply.promise.settled:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise
-            with trio.move_on_after(wait_s):
-                await watch.done.wait()
+            if wait is not None:
+                await wait(watch.done)
+            else:
+                with trio.move_on_after(wait_s):
+                    await watch.done.wait()
         return reply, watch.record
 
     # For the router ------------------------------------------------------------------------------

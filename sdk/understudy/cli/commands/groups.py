@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -38,6 +38,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
+    from understudy.views.groups import groups_json
 
     with Client(url) as client:
         report = client.groups()
@@ -46,39 +47,6 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
     else:
         print(groups_text(report))
     return 0
-
-
-def groups_json(report: GroupsReport) -> dict[str, Any]:
-    """Return the report as JSON data."""
-    return {
-        "groups": [
-            {
-                "name": group.name,
-                "queued": group.queued,
-                "waiting_ms": group.waiting_ms,
-                "unserved": [
-                    {"function": name, "version": version, "queued": count}
-                    for name, version, count in group.unserved
-                ],
-                "nodes": [
-                    {
-                        "name": node.name,
-                        "pid": node.pid,
-                        "os_pid": node.os_pid,
-                        "host": node.host,
-                        "credit": node.credit,
-                        "held": node.held,
-                        "concurrency": node.concurrency,
-                        "silent_ms": node.silent_ms,
-                        "functions": list(node.functions),
-                    }
-                    for node in group.nodes
-                ],
-            }
-            for group in report.groups
-        ],
-        "counters": report.counters,
-    }
 
 
 def groups_text(report: GroupsReport) -> str:

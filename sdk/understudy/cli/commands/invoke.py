@@ -151,7 +151,7 @@ def _warn_of_other_arguments(
     record: PromiseRecord, args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     """Warn if the call already existed with arguments other than those given now."""
-    from understudy.cli.json_data import compact, decoded, jsonable
+    from understudy.views.json_data import compact, decoded, jsonable
 
     original = decoded(record.param.data)
     if original != jsonable([args, kwargs]) and isinstance(original, list):
@@ -164,8 +164,9 @@ def _warn_of_other_arguments(
 
 def show_call(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
     """Print the call as it is now; return the exit code."""
-    from understudy.cli.json_data import compact, decoded, print_json
-    from understudy.cli.records import has_failed, promise_json
+    from understudy.cli.json_data import print_json
+    from understudy.views.json_data import compact, decoded
+    from understudy.views.records import has_failed, promise_json
     from understudy_store.records import RESOLVED, TAG_TARGET
 
     if as_json:
@@ -182,8 +183,8 @@ def show_call(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
 
 def _print_failure(record: PromiseRecord) -> None:
     from understudy.cli import errors
-    from understudy.cli.records import failure_notes, failure_text, failure_traceback
     from understudy.cli.times import duration
+    from understudy.views.records import failure_notes, failure_text, failure_traceback
 
     if errors.verbose and (text := failure_traceback(record)):
         print(text, file=sys.stderr)

@@ -130,8 +130,8 @@ def resolve(
     Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
-    from understudy.cli.json_data import decoded
     from understudy.cli.options import parse_value
+    from understudy.views.json_data import decoded
     from understudy_store.records import RESOLVED
 
     given: Any = None if value is None else parse_value(value)
@@ -223,8 +223,8 @@ def search(
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
     from understudy.cli.options import parse_pairs
-    from understudy.cli.records import promise_json
     from understudy.cli.states import stored
+    from understudy.views.records import promise_json
 
     state = stored(state, PROMISE_WORDS)
     with Client(url) as client:
@@ -264,7 +264,7 @@ def _show_settled(
 
 def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) -> None:
     from understudy.cli.json_data import print_json
-    from understudy.cli.records import failure_traceback, promise_json, task_json
+    from understudy.views.records import failure_traceback, promise_json, task_json
 
     if as_json:
         shown = promise_json(record)
@@ -283,10 +283,10 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
 
 def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | None]:
     """Return the lines to show: name to text; None if there is nothing to say."""
-    from understudy.cli.json_data import compact, decoded
-    from understudy.cli.records import failure_text
     from understudy.cli.times import moment
     from understudy.obstacles import task_trouble
+    from understudy.views.json_data import compact, decoded
+    from understudy.views.records import failure_text
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
     return {
@@ -307,10 +307,10 @@ def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | No
 
 def _table(records: list[PromiseRecord]) -> str:
     from understudy.cli.colors import paint_lines
-    from understudy.cli.json_data import compact, decoded
-    from understudy.cli.records import failure_reason
     from understudy.cli.tables import table, terminal_width
     from understudy.cli.times import duration, moment, now_ms
+    from understudy.views.json_data import compact, decoded
+    from understudy.views.records import failure_reason
     from understudy_store.records import HEADER_FUNCTION, RESOLVED
 
     now = now_ms()

@@ -167,7 +167,7 @@ def search(
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.records import schedule_json
+    from understudy.views.records import schedule_json
 
     with Client(url) as client:
         found = list(client.schedules(prefix))
@@ -180,7 +180,7 @@ def search(
 
 def _show_one(schedule: ScheduleRecord, as_json: bool) -> None:
     from understudy.cli.json_data import print_json
-    from understudy.cli.records import schedule_json
+    from understudy.views.records import schedule_json
 
     if as_json:
         print_json(schedule_json(schedule))

@@ -96,7 +96,7 @@ def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
     from understudy.cli.client import Client
     from understudy.cli.errors import explain
     from understudy.cli.json_data import print_json
-    from understudy.cli.records import task_json
+    from understudy.views.records import task_json
     from understudy_actors.errors import CommandError
     from understudy_store.commands import TaskContinue
 
@@ -150,8 +150,8 @@ def search(
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.records import task_json
     from understudy.cli.states import stored
+    from understudy.views.records import task_json
 
     state = stored(state, TASK_WORDS)
     with Client(url) as client:
@@ -168,7 +168,7 @@ def search(
 def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.records import task_json
+    from understudy.views.records import task_json
 
     with Client(url) as client:
         task = client.command(command).task
@@ -181,9 +181,9 @@ def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
 
 
 def _table(found: list[TaskRecord]) -> str:
-    from understudy.cli.records import node_of
     from understudy.cli.times import now_ms
     from understudy.obstacles import task_trouble
+    from understudy.views.records import node_of
 
     now = now_ms()
     rows = [

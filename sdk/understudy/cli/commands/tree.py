@@ -13,11 +13,11 @@ from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
 
 if TYPE_CHECKING:
-    from understudy.cli.call_graph import Line, Node
-    from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.client import Client
     from understudy.cli.deployment import BrokerStatus
     from understudy.cli.part_client import PartClient
+    from understudy.views.call_graph import Line, Node
+    from understudy.views.call_graph_data import Surroundings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -82,13 +82,14 @@ def tree(
       1  the promise does not exist
       4  no broker answers, or one of several does not
     """
-    from understudy.cli.call_graph_text import as_data, draw
+    from understudy.cli.call_graph_text import draw
     from understudy.cli.client import Client
     from understudy.cli.colors import paint
     from understudy.cli.errors import EXIT_NO_BROKER, UsageError
     from understudy.cli.json_data import print_json
     from understudy.cli.part_client import PartClient
     from understudy.errors import BrokerUnavailableError
+    from understudy.views.call_graph_data import as_data
 
     if follow and as_json:
         raise UsageError("--follow and --json exclude each other: repeat the command with --json")
@@ -125,11 +126,10 @@ def read_graph(
     -------
     The tree, the lines to show, and the tasks and groups of the promises in these lines.
     """
-    from understudy.cli.call_graph import Node, build, lines
-    from understudy.cli.call_graph_text import Surroundings
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
-    from understudy.obstacles import why_unserved
+    from understudy.views.call_graph import Node, build, lines
+    from understudy.views.call_graph_data import surroundings
     from understudy_store.records import TAG_TARGET, origin_of
 
     record = client.find_promise(id)
@@ -151,15 +151,7 @@ def read_graph(
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
-    tasks, report = client.tasks_of(calls), client.groups()
-    waiting = [id for id, task in tasks.items() if task.state == "pending"]
-    unserved = {id: why_unserved(records[id], report) for id in waiting}
-    around = Surroundings(
-        now_ms=now_ms(),
-        tasks=tasks,
-        nodes_of={group.name: len(group.nodes) for group in report.groups},
-        unserved={id: why for id, why in unserved.items() if why},
-    )
+    around = surroundings(now_ms(), records, client.tasks_of(calls), client.groups())
     return root, shown, around
 
 
@@ -185,8 +177,8 @@ def _follow(client: Client, id: str, everything: bool, children: int | None) -> 
 
 
 def _follow_in_lines(client: Client, id: str, everything: bool, children: int | None) -> None:
-    from understudy.cli.call_graph import Node
     from understudy.cli.call_graph_text import progress_line
+    from understudy.views.call_graph import Node
 
     printed: set[str] = set()
 

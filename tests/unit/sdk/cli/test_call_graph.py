@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.cli.call_graph import Line, Node, Omitted, build, lines, status
-from understudy.cli.call_graph_text import Surroundings, as_data, draw, progress_line
+from understudy.cli.call_graph_text import draw, progress_line
 from understudy.values import Codec
+from understudy.views.call_graph import Line, Node, Omitted, build, lines, status
+from understudy.views.call_graph_data import Surroundings, as_data
 from understudy_actors.interpreter.child_ids import child_id
 from understudy_store.records import (
     EMPTY,

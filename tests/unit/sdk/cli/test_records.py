@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from understudy.cli.commands.invoke import show_call
-from understudy.cli.json_data import compact, decoded, print_json
+from understudy.cli.json_data import print_json
 from understudy.cli.options import parse_value
-from understudy.cli.records import (
+from understudy.values import Codec
+from understudy.views.json_data import compact, decoded
+from understudy.views.records import (
     REASON_CHARS_MAX,
     failure_notes,
     failure_reason,
@@ -17,7 +19,6 @@ from understudy.cli.records import (
     promise_json,
     task_json,
 )
-from understudy.values import Codec
 from understudy_store.records import EMPTY, PromiseRecord, PromiseState, TaskRecord, Value
 
 

@@ -85,7 +85,7 @@ def test_a_runtime_is_configured_before_it_connects() -> None:
 def test_invalid_configurations() -> None:
     runtime = Runtime(group="g")
     with pytest.raises(ConfigurationError, match="no address"):
-        runtime.configure(url="http://x")
+        runtime.configure(url="ftp://x")
     with pytest.raises(ConfigurationError, match="concurrency=0"):
         runtime.configure(concurrency=0)
     with Runtime.local() as local, pytest.raises(ConfigurationError, match="connected already"):

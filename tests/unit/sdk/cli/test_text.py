@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from understudy.cli.commands.groups import groups_json, groups_text
+from understudy.cli.commands.groups import groups_text
 from understudy.cli.errors import UsageError
 from understudy.cli.options import parse_pairs, parse_value
 from understudy.cli.tables import table
 from understudy.cli.times import duration, moment, parse_seconds
 from understudy.promises import utc
+from understudy.views.groups import groups_json
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
 
 

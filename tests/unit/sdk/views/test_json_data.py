@@ -12,8 +12,8 @@ from uuid import UUID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from understudy.cli.json_data import compact, decoded
 from understudy.values import Codec
+from understudy.views.json_data import compact, decoded
 
 
 class Trap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from understudy.cli.json_data import compact, decoded
+from understudy.views.json_data import compact, decoded
 from understudy_store.records import (
     CANCELED,
     HEADER_FUNCTION,

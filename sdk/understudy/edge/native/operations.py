@@ -1,0 +1,95 @@
+"""The handlers of schedules and groups."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from understudy.edge.edge import Edge
+from understudy.edge.native import schedules
+from understudy.edge.native.calls import arguments_of
+from understudy.edge.native.conflicts import check_same_schedule
+from understudy.edge.native.exchange import Exchange, Handler, answer
+from understudy.edge.native.functions import Functions
+from understudy.edge.native.handlers import page_data
+from understudy.edge.native.paths import path_of
+from understudy.edge.native.problems import of_reply
+from understudy.views.groups import groups_json
+from understudy.views.records import schedule_json
+from understudy_store.commands import ScheduleDelete, ScheduleGet
+
+
+class ScheduleHandlers:
+    """Create, read, list and delete schedules."""
+
+    def __init__(self, edge: Edge, functions: Functions) -> None:
+        self._brokers = edge.brokers
+        self._functions = functions
+
+    def table(self) -> dict[str, dict[str, Handler]]:
+        """Return path templates with their handlers by method."""
+        return {
+            "/schedules": {"GET": self.list},
+            "/schedules/{id}": {"GET": self.read, "PUT": self.create, "DELETE": self.delete},
+        }
+
+    async def list(self, exchange: Exchange) -> Response:
+        """List schedules."""
+        search = schedules.search(exchange.parameters(*schedules.SEARCH_PARAMETERS))
+        reply = await self._brokers.ask(search)
+        if not reply.ok:
+            raise of_reply(reply)
+        shown = [schedule_json(each) for each in reply.schedules or ()]
+        return answer(page_data(shown, reply.cursor))
+
+    async def read(self, exchange: Exchange) -> Response:
+        """Read a schedule."""
+        exchange.parameters()
+        reply = await self._brokers.ask(ScheduleGet(exchange.names["id"]))
+        if reply.schedule is None:
+            raise of_reply(reply)
+        return answer(schedule_json(reply.schedule))
+
+    async def create(self, exchange: Exchange) -> Response:
+        """Create a schedule."""
+        parameters = exchange.parameters(*schedules.CREATE_PARAMETERS)
+        awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
+        arguments = arguments_of(await exchange.json())
+        create = schedules.create_schedule(exchange.names["id"], arguments, parameters)
+        if not awaits_function:
+            group = parameters.text("group") or ""
+            await self._functions.check(group, parameters.text("function") or "")
+        reply = await self._brokers.ask(create)
+        if reply.schedule is None:
+            raise of_reply(reply)
+        if reply.status != 201:
+            check_same_schedule(create, reply.schedule)
+        location = {"location": path_of("schedules", create.id)}
+        return answer(schedule_json(reply.schedule), 201 if reply.status == 201 else 200, location)
+
+    async def delete(self, exchange: Exchange) -> Response:
+        """Delete a schedule. Calls that it has made continue."""
+        exchange.parameters()
+        await exchange.no_body()
+        reply = await self._brokers.ask(ScheduleDelete(exchange.names["id"]))
+        if not reply.ok:
+            raise of_reply(reply)
+        return Response(status_code=204)
+
+
+class GroupHandlers:
+    """Read the groups."""
+
+    def __init__(self, edge: Edge, functions: Functions) -> None:
+        self._brokers = edge.brokers
+        self._functions = functions
+
+    def table(self) -> dict[str, dict[str, Handler]]:
+        """Return path templates with their handlers by method."""
+        return {"/groups": {"GET": self.list}}
+
+    async def list(self, exchange: Exchange) -> Response:
+        """Read the groups with their nodes, and the brokers' counters."""
+        exchange.parameters()
+        report = await self._brokers.groups()
+        self._functions.take(report)
+        return answer(groups_json(report))
