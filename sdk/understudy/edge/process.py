@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import trio
@@ -106,8 +107,23 @@ async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tell_ready, edge, host, port)
             tune_collection()
-            await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+            async with _pushing(edge, f"http://{place(host, port)}"):
+                await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _pushing(edge: Edge, own_url: str) -> AsyncIterator[None]:
+    """Push while the block runs, if the edge is to."""
+    push = edge.settings.push
+    if push is None:
+        yield
+        return
+    # It needs a client of HTTP, which edges that push nothing do without.
+    from understudy.edge.push.carrier import open_carrier
+
+    async with open_carrier(edge.brokers, push, push.server_url or own_url):
+        yield
 
 
 async def _debug(settings: EdgeSettings, sock: socket.socket, stopped: trio.Event) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from understudy.edge.push.settings import PushSettings
 from understudy.edge.server import Limits
 
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
@@ -34,6 +35,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         has two to each broker.
     patience_s
         How long a request waits for a broker.
+    push
+        How pushes are made; None: none are.
     strict
         Whether the Resonate protocol refuses what the newest of its servers refuses.
     debug
@@ -50,5 +53,6 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     tunnels_max: int = 1_000
     patience_s: float = 10.0
+    push: PushSettings | None = None
     strict: bool = False
     debug: bool = False

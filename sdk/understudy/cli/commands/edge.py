@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,35 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 Listen = Annotated[
     str,
     typer.Option(metavar="HOST:PORT", help="Where to listen. Port 0: the system chooses one."),
+]
+
+
+Push = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST[:PORT],...",
+        help="Push tasks and settlements to targets at these hosts, http:// and https://. "
+        "*.HOST means all names below HOST; private:HOST a host of your own network.",
+    ),
+]
+
+
+PushKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file with the key that pushes are signed with. [default: UNDERSTUDY_PUSH_KEY]",
+    ),
+]
+
+
+PushUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The address of the edge that receivers of a push are told. [default: where it "
+        "listens]",
+    ),
 ]
 
 
@@ -41,6 +71,9 @@ Debug = Annotated[
 def edge(
     listen: Listen = DEFAULT_LISTEN,
     url: Url = None,
+    push: Push = "",
+    push_key_file: PushKeyFile = None,
+    push_url: PushUrl = None,
     strict: Strict = False,
     debug: Debug = False,
 ) -> int:
@@ -56,6 +89,7 @@ def edge(
     Examples:
       understudy edge
       understudy edge --listen 0.0.0.0:8001 --url tcp://10.0.0.5:5577,tcp://10.0.0.6:5577
+      understudy edge --push '*.run.app' --push-key-file push.key --push-url https://edge.example
 
     \b
     Exit codes:
@@ -72,9 +106,13 @@ def edge(
     host, port = parse_listen(listen)
     check_installed()
     from understudy.edge.process import run_edge
+    from understudy.edge.push.settings import push_settings
     from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = EdgeSettings(broker_address(url), host, port, strict=strict, debug=debug)
+    pushes = push_settings(push, push_key_file, push_url)
+    settings = EdgeSettings(
+        broker_address(url), host, port, push=pushes, strict=strict, debug=debug
+    )
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
