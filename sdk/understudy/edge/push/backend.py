@@ -10,6 +10,7 @@ from typing import Final
 
 import httpcore
 import trio
+from trio.socket import getaddrinfo
 
 from understudy.edge.push.allow_list import AllowList, NotAllowedError
 from understudy.edge.push.networks import Address
@@ -80,7 +81,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
         It has none.
     """
     try:
-        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+        found = await getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from None
     # An address of a link has the name of an interface behind a %.

@@ -27,7 +27,7 @@ from understudy_broker.link.link import Link
 from understudy_broker.protocol.messages import Carry, Forward, Forwarded, ToPeer, Welcome
 
 SCHEMES: Final = ("http", "https")
-#: bytes of an answer that are read so that its connection can be used again
+#: bytes of an answer that is read
 _ANSWER_BYTES_MAX: Final = 65_536
 _IDLE_CONNECTION_S: Final = 30.0
 
@@ -72,11 +72,13 @@ class Poster:
             async with self._pools[post.scheme].stream(
                 "POST",
                 post.url,
-                headers=[*post.headers.items()],
+                headers=headers,
                 content=post.body,
                 extensions=times,
             ) as response:
-                await _read_some(response)
+                if _is_short(response):
+                    # Then its connection can be used again; any other ends with the answer.
+                    await response.aread()
                 return response.status
 
     async def aclose(self) -> None:
@@ -85,13 +87,10 @@ class Poster:
             await pool.aclose()
 
 
-async def _read_some(response: httpcore.Response) -> None:
-    """Read a short answer to its end; a long one ends with its connection."""
-    left = _ANSWER_BYTES_MAX
-    async for chunk in response.aiter_stream():
-        left -= len(chunk)
-        if left < 0:
-            return
+def _is_short(response: httpcore.Response) -> bool:
+    """Return whether an answer says that it is short."""
+    lengths = [text for name, text in response.headers if name.lower() == b"content-length"]
+    return len(lengths) == 1 and lengths[0].isdigit() and int(lengths[0]) <= _ANSWER_BYTES_MAX
 
 
 class PushCarrier:
