@@ -246,6 +246,20 @@ class Connection:
         self._submit(request, (create, stored, result), (stored, result))
         return stored, result
 
+    def acquire(self, id: str, version: int) -> Future[bool]:
+        """Acquire a task of which somebody has told this process, and perform it.
+
+        The process need not be a node for that: it gets no other tasks.
+
+        Returns
+        -------
+        Future[bool]
+            True once the task is this process's; False if it does not wait any more.
+        """
+        acquired: Future[bool] = Future()
+        self._submit(self._peer.acquire, (id, version, acquired), (acquired,))
+        return acquired
+
     def serve(self) -> None:
         """Become a node: ask for tasks of the group."""
         # Noted before the thread starts, so that the first hello is a node's already.
@@ -352,7 +366,7 @@ class Connection:
         return node
 
     async def _leave(self, node: NodeService) -> None:
-        if self._peer.serving:
+        if self._peer.serving or node.core.holding:
             async with trio.open_nursery() as nursery:
                 if self._log.dedicated:
                     nursery.start_soon(self._explain_delay, node)
