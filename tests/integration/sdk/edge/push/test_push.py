@@ -21,7 +21,7 @@ from tests.support import eventually, free_url
 from understudy import Runtime
 from understudy.bench.deployment import free_port
 
-PATIENCE_S = 40
+PATIENCE_S = 30
 
 
 class World:
