@@ -151,18 +151,9 @@ class BrokerCore:
         own = OwnSlots(config)
         members = Members(machine, dispatcher, sessions)
         self._relay = relay = RelayScheme(machine, outbox, events, metrics, config)
+        drops = (members.drop, relay.drop)
         self._membership = membership = Membership(
-            machine,
-            dispatcher,
-            sessions,
-            outbox,
-            watches,
-            events,
-            metrics,
-            own,
-            members,
-            relay,
-            config,
+            machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops, config
         )
         self._poll = PollScheme(
             machine, dispatcher, sessions, members, membership, outbox, events, metrics, config

@@ -55,7 +55,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class AllowList:
-    """What `--push` has said."""
+    """The rules that `--push` has given."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)

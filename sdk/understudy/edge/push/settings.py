@@ -1,4 +1,4 @@
-"""What an edge needs to know to push."""
+"""Settings of an edge that pushes."""
 
 from __future__ import annotations
 
