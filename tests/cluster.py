@@ -91,7 +91,7 @@ def _folder(on_disk: bool) -> Path:
     return Path(tempfile.mkdtemp(prefix="understudy-postgres-", dir=memory if there else None))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have a server end at once when the tests are killed; called in the new process."""
     if _PRCTL is not None:
         _PRCTL(_SET_PARENT_DEATH_SIGNAL, signal.SIGQUIT)
@@ -196,7 +196,7 @@ class Cluster:
             stderr=subprocess.DEVNULL,
             # Ctrl-C is for the tests, which then stop the server.
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         eventually(self._accepts, 60.0)
 

@@ -27,6 +27,7 @@ from understudy.options import check_address, check_loop, seconds
 from understudy.retry import Retry
 from understudy.values.calls import CallTypes
 from understudy.values.hints import Unresolved, function_hints
+from understudy.values.schemas import function_schema
 from understudy_actors.interpreter.ports import LoopName
 
 Kind = Literal["generator", "coroutine", "plain"]
@@ -109,6 +110,7 @@ class Function:
         "loop",
         "_types",
         "_result_hint",
+        "_schema",
         "_stub",
     )
 
@@ -146,6 +148,7 @@ class Function:
         self.loop: LoopName = check_loop(loop)
         self._types: CallTypes | None = None
         self._result_hint: tuple[Any] | None = None
+        self._schema: str | None = None
         self._stub: Callable[..., None] | None = None
 
     def __repr__(self) -> str:
@@ -155,11 +158,22 @@ class Function:
     def types(self) -> CallTypes:
         """The type hints of the parameters; one that cannot be resolved counts as none."""
         if self._types is None:
-            parameters = list(self.signature.parameters.values())
-            if parameters[0].kind is not parameters[0].VAR_POSITIONAL:
-                del parameters[0]
-            self._types = CallTypes(parameters, function_hints(self.fn))
+            self._types = CallTypes(self._parameters(), function_hints(self.fn))
         return self._types
+
+    @property
+    def schema(self) -> str:
+        """The JSON schema of its arguments and its result, as JSON: see `values.schemas`."""
+        if self._schema is None:
+            self._schema = function_schema(self.fn, self._parameters(), self.result_hint)
+        return self._schema
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        """Return the parameters without the context."""
+        parameters = list(self.signature.parameters.values())
+        if parameters[0].kind is not parameters[0].VAR_POSITIONAL:
+            del parameters[0]
+        return parameters
 
     @property
     def result_hint(self) -> Any:

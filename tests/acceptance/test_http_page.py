@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,11 @@ def test_the_requests_of_the_page(tmp_path: Path) -> None:
         if os.environ.get("CI"):
             pytest.fail("no curl")
         pytest.skip("no curl")
-    (tmp_path / "shop.py").write_text(programs()[PAGE, "shop.py"])
     with open_system(tmp_path) as system:
-        system.command("node", "shop:runtime")
-        until("the node is there", lambda: system.nodes("shop"))
+        for group in ("shop", "parcels"):
+            (tmp_path / f"{group}.py").write_text(programs()[PAGE, f"{group}.py"])
+            system.command("node", f"{group}:runtime")
+            until("the node is there", partial(system.nodes, group))
         port = port_of(system.command("edge", "--listen", "127.0.0.1:0"))
         for command, output in requests():
             words = shlex.split(command.replace(ADDRESS, f"127.0.0.1:{port}"))

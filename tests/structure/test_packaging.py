@@ -10,13 +10,19 @@ import pytest
 
 PACKAGES = ("understudy_store", "understudy_broker", "understudy_actors", "understudy")
 
-#: What only a broker, an HTTP edge or the command line needs: a client must not pay for it.
+#: What only a broker, an edge, a source or the command line needs: a client must not pay for it.
 HEAVY = (
     *(
         "alembic",
+        "boto3",
+        "confluent_kafka",
         "hypercorn",
+        "nats",
+        "pika",
+        "jsonschema",
         "psycopg",
         "pydantic",
+        "redis",
         "sqlalchemy",
         "sqlmodel",
         "starlette",

@@ -20,6 +20,7 @@ from understudy_broker.core.admission import Admission
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
+from understudy_broker.core.function_schemas import schemas_of, shared
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -120,6 +121,9 @@ class Membership:
         pid = pid_of(hello.name, hello.boot)
         self._evict(peer, hello.name, pid, now)
         session = Session(peer, hello, now)
+        if session.kind == "node":
+            others = (each.schemas for each in self._sessions if each.group == session.group)
+            session.schemas = shared(session.schemas, others)
         self._sessions.add(session)
         # The process is alive, so no task has killed it, not even one still on its way to it.
         self._machine.retract_crashes(pid, [*self._presumed_dead.pop(pid, ()), *hello.claims])
@@ -143,6 +147,7 @@ class Membership:
         room = max(0, self._config.functions_max - len(session.functions))
         names, versions = message.functions[:room], message.versions[:room]
         session.functions += names
+        session.schemas = {**session.schemas, **schemas_of(names, versions, message.schemas)}
         self._dispatcher.add_functions(session.pid, callees(names, versions))
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
@@ -192,6 +197,7 @@ class Membership:
             routes_functions=True,
             deployment=config.deployment,
             slots=self._own.map,
+            tells_functions=True,
         )
 
     # Heartbeats ----------------------------------------------------------------------------------

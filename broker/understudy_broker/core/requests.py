@@ -18,6 +18,7 @@ from understudy_broker.core.flow_control import (
     bytes_of,
     reply_bytes,
 )
+from understudy_broker.core.function_schemas import functions_report
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -27,6 +28,7 @@ from understudy_broker.core.report import groups_report
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
+    FunctionsGet,
     GroupsGet,
     PromiseCreateWatched,
     PromiseUnwatch,
@@ -106,6 +108,7 @@ class RequestHandlers:
             PromiseOccur: self._apply_for_broker,
             PromiseRegisterListener: self._register_listener,
             GroupsGet: self._report,
+            FunctionsGet: self._tell_functions,
             TaskPreload: self._read,
             PromiseSearch: self._read,
             TaskSearch: self._read,
@@ -281,3 +284,17 @@ class RequestHandlers:
         numbers = self._metrics.read()
         report = groups_report(self._machine, self._dispatcher, self._sessions, numbers, now)
         self._outbox.reply(session.peer, Response(corr, Reply(200), report))
+
+    def _tell_functions(
+        self, session: Session, corr: int, command: FunctionsGet, _now: int
+    ) -> None:
+        nodes = [
+            each.schemas
+            for each in self._sessions
+            if each.kind == "node" and each.group == command.group
+        ]
+        report = functions_report(command, nodes)
+        size = sum(len(each.schema) for each in report.functions)
+        if size > LIGHT_BYTES_MAX:
+            self._flow.owe(session.peer, size)
+        self._outbox.reply(session.peer, Response(corr, Reply(200), functions=report))

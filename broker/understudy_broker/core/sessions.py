@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.function_schemas import Schemas, schemas_of
 from understudy_broker.core.task_queue import Callee
 from understudy_broker.protocol.frames import FrameSequence
 from understudy_broker.protocol.messages import Hello
@@ -38,7 +39,7 @@ class Session:
     __slots__ = (
         "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
         "concurrency", "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes",
-        "watches", "sequence", "refused_slots",
+        "watches", "sequence", "refused_slots", "schemas",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
@@ -52,6 +53,8 @@ class Session:
         self.sdk = hello.sdk
         self.functions = hello.functions
         self.concurrency = hello.concurrency
+        #: of the functions; one object for all nodes that announce the same
+        self.schemas: Schemas = schemas_of(hello.functions, hello.versions, hello.schemas)
         #: when anything came from the peer, and when it last renewed its lease
         self.heard_at = now
         self.beat_at = now
@@ -85,6 +88,8 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
         return f"concurrency: {hello.concurrency} is not between 1 and {2**31 - 1}"
     if hello.versions is not None and len(hello.versions) != len(hello.functions):
         return f"{len(hello.functions)} functions, but {len(hello.versions)} versions"
+    if hello.schemas is not None and len(hello.schemas) != len(hello.functions):
+        return f"{len(hello.functions)} functions, but {len(hello.schemas)} schemas"
     if len(hello.functions) > config.functions_max:
         return f"{len(hello.functions)} functions; at most {config.functions_max} are taken"
     if len(hello.claims) > config.limits.batch_max:

@@ -70,6 +70,38 @@ class GroupsGet(Message, tag="groups.get", frozen=True):
     """Ask for the broker's groups: status 200, and a `GroupsReport` in the response's `report`."""
 
 
+class FunctionsGet(Message, tag="functions.get", frozen=True):
+    """Ask for the functions of a group with their schemas, in pages: status 200, and a
+    `FunctionsReport` in the response's `functions`.
+
+    It is sent only to a broker whose `Welcome` says that it `tells_functions`. Any broker of the
+    deployment knows them, so the one is asked that has the slot of the group's name.
+
+    Attributes
+    ----------
+    after
+        The name and version of the last function of the page before; none for the first page.
+    """
+
+    group: str
+    after: tuple[str, int] | None = None
+
+
+class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A function that a node of a group has, with its JSON schema as JSON (`{}`: anything)."""
+
+    name: str
+    version: int
+    schema: str
+
+
+class FunctionsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A page of functions, by name and version; `more`: it is not the last one."""
+
+    functions: tuple[FunctionInfo, ...]
+    more: bool = False
+
+
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One connected node, as ``understudy groups`` shows it.
 
@@ -118,7 +150,7 @@ class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 AnyCommand: TypeAlias = (
-    StoreCommand | PromiseCreateWatched | PromiseWatch | PromiseUnwatch | GroupsGet
+    StoreCommand | PromiseCreateWatched | PromiseWatch | PromiseUnwatch | GroupsGet | FunctionsGet
 )
 
 #: commands of brokers among themselves: see `core.between_slots`
@@ -145,6 +177,8 @@ class Hello(Message, tag="hello", frozen=True):
     concurrency
         How many functions a node runs at a time, for people to see. None: the peer is of a release
         before it was announced.
+    schemas
+        The JSON schema of each of the `functions`, as JSON. None: the peer announces none.
     """
 
     protocol: int
@@ -160,16 +194,19 @@ class Hello(Message, tag="hello", frozen=True):
     claims: tuple[tuple[str, int], ...] = ()
     versions: tuple[int, ...] | None = None
     concurrency: int | None = None
+    schemas: tuple[str, ...] | None = None
 
 
 class Functions(Message, tag="functions", frozen=True):
     """Announces functions that a node has beyond those of its `Hello`.
 
-    It is sent only to a broker whose `Welcome` says that it `routes_functions`.
+    It is sent only to a broker whose `Welcome` says that it `routes_functions`. `schemas` are as in
+    `Hello`.
     """
 
     functions: tuple[str, ...]
     versions: tuple[int, ...]
+    schemas: tuple[str, ...] | None = None
 
 
 class Request(Message, tag="request", frozen=True):
@@ -325,6 +362,8 @@ class Welcome(Message, tag="welcome", frozen=True):
         Names what the broker is one of: all brokers of a deployment have the same.
     slots
         Which broker owns which slots. None: this one owns all, and there is no other.
+    tells_functions
+        The broker answers `FunctionsGet`.
     """
 
     protocol: int
@@ -340,6 +379,7 @@ class Welcome(Message, tag="welcome", frozen=True):
     routes_functions: bool = False
     deployment: str = ""
     slots: SlotMap | None = None
+    tells_functions: bool = False
 
     @property
     def idle_beat_ms(self) -> int:
@@ -365,6 +405,7 @@ class Response(Message, tag="response", frozen=True):
     corr: int
     reply: Reply
     report: GroupsReport | None = None
+    functions: FunctionsReport | None = None
 
 
 class Invoke(Message, tag="invoke", frozen=True):

@@ -10,6 +10,7 @@ from understudy_broker.address import InvalidBrokerAddressError, check_address
 from understudy_broker.protocol.messages import (
     NOBODY,
     AnyCommand,
+    FunctionsGet,
     GroupsGet,
     PromiseCreateWatched,
     PromiseUnwatch,
@@ -53,6 +54,8 @@ def routing_id(command: AnyCommand) -> str | None:
         return command.awaited
     if isinstance(command, PromiseAnnounce):
         return command.promise.id
+    if isinstance(command, FunctionsGet):
+        return command.group
     if isinstance(command, WATCHES):
         return command.ids[0] if len(command.ids) == 1 else None
     return None if isinstance(command, FOR_ALL) else command.id

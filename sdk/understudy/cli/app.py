@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "node": "understudy.cli.commands.node",
     "spawn": "understudy.cli.commands.spawn",
     "edge": "understudy.cli.commands.edge",
+    "source": "understudy.cli.commands.source",
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
     "groups": "understudy.cli.commands.groups",

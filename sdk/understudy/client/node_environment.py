@@ -253,9 +253,9 @@ class NodeFunctions:
         """Return the names of all functions, one for each version."""
         return [function.name for function in self._registry.functions()]
 
-    def announced(self) -> list[tuple[str, int]]:
-        """Return name and version of all functions, as a broker is told of them."""
-        return [(function.name, function.version) for function in self._registry.functions()]
+    def announced(self) -> dict[tuple[str, int], Function]:
+        """Return all functions by name and version, as a broker is told of them."""
+        return {(each.name, each.version): each for each in self._registry.functions()}
 
 
 __all__ = ["NodeEnvironment", "NodeValues"]

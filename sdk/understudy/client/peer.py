@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from understudy._version import __version__
 from understudy.client.availability import Availability
@@ -14,6 +14,7 @@ from understudy.client.calls import dated
 from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests
+from understudy.registry import Function
 from understudy_actors.node.shell import NodeService
 from understudy_broker.clock import PeerClock
 from understudy_broker.link.link import Link
@@ -31,6 +32,9 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_store.commands import PromiseCreate, TaskAcquire, TaskCreate
 from understudy_store.records import PromiseRecord, TaskRecord, pid_of
+
+#: bytes of all JSON schemas that a node announces; what is beyond is announced as anything
+SCHEMAS_BYTES_MAX: Final = 768 * 1024
 
 #: The lease to ask for before the broker has said which one is usual, milliseconds.
 _FIRST_LEASE_MS = 10_000
@@ -198,6 +202,7 @@ class Peer:
             claims=claims,
             versions=tuple(version for _, version in functions),
             concurrency=node.config.concurrency if node is not None else None,
+            schemas=_schemas(functions.values()) if self.serving else None,
         )
 
     def announce(self) -> None:
@@ -211,11 +216,12 @@ class Peer:
         if welcome is None or not (self.serving and link.connected):
             # The hello names them all, or `on_connected` makes up for it.
             return
-        new = [each for each in self._env.functions.announced() if each not in session.announced]
+        announced = self._env.functions.announced()
+        new = [each for each in announced if each not in session.announced]
         if new and welcome.routes_functions:
             session.announced.update(new)
             names, versions = tuple(name for name, _ in new), tuple(number for _, number in new)
-            link.send(Functions(names, versions))
+            link.send(Functions(names, versions, _schemas(announced[each] for each in new)))
 
     def is_busy(self) -> bool:
         """Return whether a task or a watch here would be delayed if a broker fell silent."""
@@ -283,3 +289,14 @@ class Peer:
                 if isinstance(message, Settled):
                     requests.resolve(message.promises)
         self._node.receive(messages, link)
+
+
+def _schemas(functions: Iterable[Function]) -> tuple[str, ...]:
+    """Return the JSON schemas of functions, as far as there is room in a hello."""
+    found = []
+    room = SCHEMAS_BYTES_MAX
+    for function in functions:
+        schema = function.schema if room > 0 else "{}"
+        room -= len(schema)
+        found.append(schema)
+    return tuple(found)

@@ -22,11 +22,16 @@ from understudy.edge.tunnel import tunnel_route
 
 def make_app(edge: Edge) -> ASGIApp:
     """Return the application."""
-    rest = Starlette(
-        routes=[*_health_routes(edge), tunnel_route(edge), NativeRoute(edge)],
-        exception_handlers={HTTPException: _tell},
-    )
-    return _with_resonate(edge, rest)
+    routes = [*_health_routes(edge)]
+    if edge.debug is None:
+        routes += [tunnel_route(edge), NativeRoute(edge)]
+    return _with_resonate(edge, Starlette(routes=routes, exception_handlers={HTTPException: _tell}))
+
+
+async def _tell(_request: Request, error: Exception) -> Response:
+    """Answer a request for a path that no protocol has."""
+    assert isinstance(error, HTTPException)
+    return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
@@ -42,12 +47,6 @@ def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
     return ResonateApp(
         rest, perform, streams, edge.draining, settings.body_bytes_max, settings.streams_max
     )
-
-
-async def _tell(_request: Request, error: Exception) -> Response:
-    """Answer a request for a path that no protocol has."""
-    assert isinstance(error, HTTPException)
-    return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

@@ -26,6 +26,8 @@ from understudy_broker.link.session import Answer
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
+    FunctionInfo,
+    FunctionsGet,
     GroupsGet,
     GroupsReport,
     Hello,
@@ -48,6 +50,8 @@ GROUP: Final = "understudy-edge"
 PATIENCE_S: Final = 10.0
 #: requests that may be unanswered at each broker
 BACKLOG_MAX: Final = 16_384
+#: functions of a group that are read
+FUNCTIONS_MAX: Final = 5_000
 
 
 class NoBrokerError(UnderstudyError):
@@ -86,6 +90,7 @@ class Brokers:
         self._router: Router | None = None
         self._met = trio.Event()
         self._clock_link: Link | None = None
+        self._tells_functions = False
 
     def addresses(self, broker: str = "") -> list[str]:
         """Return where a broker is, or where any is if none is named; empty if it is unknown."""
@@ -104,6 +109,21 @@ class Brokers:
     async def wait_ready(self) -> None:
         """Return once a broker has answered for the first time."""
         await self._met.wait()
+
+    async def wait_clock(self) -> None:
+        """Return once the brokers' time is known, by which deadlines are counted.
+
+        Raises
+        ------
+        NoBrokerError
+            None has ever answered.
+        """
+        if self._met.is_set():
+            return
+        with trio.move_on_after(self._patience_s):
+            await self._met.wait()
+            return
+        raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
 
     async def ask(self, command: AnyCommand) -> Reply:
         """Have a command performed, and return the reply, which may be a refusal.
@@ -139,6 +159,23 @@ class Brokers:
         if isinstance(answer, Refused) or answer.report is None:
             raise NoBrokerError(f"the broker does not report its groups: {answer}")
         return answer.report
+
+    async def functions(self, group: str) -> list[FunctionInfo]:
+        """Return the functions of a group with their schemas; raises as `ask`.
+
+        None, if the brokers are of a release before they were told.
+        """
+        found: list[FunctionInfo] = []
+        after: tuple[str, int] | None = None
+        while self._tells_functions and len(found) < FUNCTIONS_MAX:
+            (answer,) = await self._answers((FunctionsGet(group, after),))
+            if isinstance(answer, Refused) or answer.functions is None:
+                break
+            found += answer.functions.functions
+            if not answer.functions.more or not answer.functions.functions:
+                break
+            after = found[-1].name, found[-1].version
+        return found
 
     async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
         router = self._router
@@ -183,14 +220,15 @@ class Brokers:
         self,
         create: PromiseCreate,
         wait_s: float,
-        wait: Callable[[trio.Event], Awaitable[object]] | None = None,
+        wait: Callable[[Reply, trio.Event], Awaitable[object]] | None = None,
     ) -> tuple[Reply, PromiseRecord | None]:
         """Create a promise, and wait for its settlement for some time; raises as `ask`.
 
         Parameters
         ----------
         wait
-            Waits for the event of the settlement in the caller's own way, instead of for `wait_s`.
+            Given the reply to the create, waits for the event of the settlement in the caller's own
+            way, instead of for `wait_s`.
 
         Returns
         -------
@@ -214,7 +252,7 @@ class Brokers:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise
             if wait is not None:
-                await wait(watch.done)
+                await wait(reply, watch.done)
             else:
                 with trio.move_on_after(wait_s):
                     await watch.done.wait()
@@ -261,6 +299,7 @@ class Brokers:
 
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Watch again what is watched at that broker, which has forgotten it."""
+        self._tells_functions = welcome.tells_functions
         followed = self._clock_link
         if welcome.now and (followed is None or followed is link or not followed.connected):
             self._clock_link = link

@@ -138,9 +138,12 @@ class _Connection(TCPServer):
 
 
 def _is_head(data: bytes) -> bool:
-    """Return whether these are the line and the headers of an answer that has more to come."""
+    """Return whether these are the line and the headers of an answer whose body comes at once.
+
+    That of a stream may come much later.
+    """
     is_whole = data.startswith(b"HTTP/1.") and data.endswith(b"\r\n\r\n")
-    return is_whole and not data.startswith(_INFORMATION)
+    return is_whole and not data.startswith(_INFORMATION) and b"\r\ncontent-length:" in data
 
 
 def bind(host: str, port: int) -> stdlib_socket.socket:

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from understudy.edge.hooks import Hook
 from understudy.edge.push.settings import PushSettings
 from understudy.edge.server import Limits
 
@@ -42,6 +43,10 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     debug
         Whether it serves the Resonate protocol from its own memory, debug operations included, and
         has no broker.
+    wait_max_s
+        The longest wait of one request for a promise; a client asks again after it.
+    hooks
+        Webhooks that are taken.
     """
 
     url: str
@@ -56,3 +61,5 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     push: PushSettings | None = None
     strict: bool = False
     debug: bool = False
+    wait_max_s: float = 300.0
+    hooks: tuple[Hook, ...] = ()

@@ -30,6 +30,8 @@ class Watch:
         How many do.
     done
         Set once `record` or `refusal` is there.
+    followers
+        Called at that moment, each with the watch.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,13 @@ class Watch:
         self.done = trio.Event()
         self.record: PromiseRecord | None = None
         self.refusal: Reply | None = None
+        self.followers: list[Callable[[Watch], None]] = []
+
+    def end(self) -> None:
+        """Tell everybody that it is over."""
+        self.done.set()
+        for follower in self.followers:
+            follower(self)
 
 
 class Watches:
@@ -91,7 +100,7 @@ class Watches:
             watch = self._watches.pop(record.id, None)
             if watch is not None:
                 watch.record = record
-                watch.done.set()
+                watch.end()
 
     def _on_reply(self, ids: tuple[str, ...], answer: Answer) -> None:
         reply = answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
@@ -109,7 +118,7 @@ class Watches:
             watch = self._watches.pop(id_, None)
             if watch is not None:
                 watch.refusal = reply
-                watch.done.set()
+                watch.end()
 
 
 def _ignore(_answer: Answer) -> None:

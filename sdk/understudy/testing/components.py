@@ -238,12 +238,12 @@ class Node(Peer):
 
     def start(self) -> None:
         """Connect, and ask for work."""
-        self._announced = self.env.functions.announced()
+        self._announced = list(self.env.functions.announced())
         self.connect(self.core.new_session(self), self._announced, NODE_CONFIG.concurrency)
 
     def announce(self) -> None:
         """Tell the broker of functions that were registered since the node started."""
-        known, self._announced = self._announced, self.env.functions.announced()
+        known, self._announced = self._announced, list(self.env.functions.announced())
         new = [function for function in self._announced if function not in known]
         if new:
             names, versions = zip(*new, strict=True)

@@ -60,7 +60,7 @@ def _new_builder_of(hint: Any) -> Builder | None:
     if isinstance(hint, hints.Unresolved):
         advice = f": it cannot be evaluated ({hint.reason}). Import what it names"
         return PlainBuilder(f"the annotation {hint.annotation!r}", advice)
-    inner = _unwrap(hint)
+    inner = unwrap(hint)
     if inner is not hint:
         return builder_of(inner)
     origin = typing.get_origin(hint)
@@ -79,7 +79,7 @@ def _new_builder_of(hint: Any) -> Builder | None:
     return builder
 
 
-def _unwrap(hint: Any) -> Any:
+def unwrap(hint: Any) -> Any:
     """Return the type inside `Annotated`, `NewType`, `Required` and the like, else `hint`."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
@@ -114,7 +114,7 @@ def _union_builder(members: Iterable[Any], *more: Builder) -> Builder | None:
 
 
 def _plain_member(member: Any) -> Builder:
-    hint = _unwrap(member)
+    hint = unwrap(member)
     return Builder(hint) if hint in (Any, object) else PlainBuilder(hint)
 
 

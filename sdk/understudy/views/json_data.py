@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import math
 from typing import Any, Final
+
+import msgspec
 
 from understudy.values.decoding import Decoder
 from understudy.views.long_integers import unlimited_digits
@@ -41,8 +44,9 @@ def decoded(data: bytes | None) -> Any:
 def jsonable(value: Any) -> Any:
     """Convert a value to JSON data.
 
-    Bytes become base64, sets and tuples become lists; dates, other types and keys become text, and
-    so do integers of more than `INTEGER_BITS_MAX` bits.
+    Bytes become base64, sets and tuples become lists; dates and durations become text as ISO 8601
+    has it. Other types and keys become text, and so do integers of more than `INTEGER_BITS_MAX`
+    bits.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -58,6 +62,10 @@ def jsonable(value: Any) -> Any:
         return sorted((jsonable(item) for item in value), key=str)
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return str(msgspec.to_builtins(value))
     return str(value)
 
 

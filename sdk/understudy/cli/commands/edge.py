@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,6 +68,17 @@ Debug = Annotated[
     ),
 ]
 
+Hooks = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="UNDERSTUDY_HOOKS",
+        show_envvar=False,
+        help="Webhooks to take, a TOML file with a table [[hook]] for each. "
+        "[default: UNDERSTUDY_HOOKS, else none]",
+    ),
+]
+
 
 @app.command()
 def edge(
@@ -74,6 +87,7 @@ def edge(
     push: Push = "",
     push_key_file: PushKeyFile = None,
     push_url: PushUrl = None,
+    hooks: Hooks = None,
     strict: Strict = False,
     debug: Debug = False,
 ) -> int:
@@ -105,6 +119,7 @@ def edge(
 
     host, port = parse_listen(listen)
     check_installed()
+    from understudy.edge.hooks import parse_hooks
     from understudy.edge.process import run_edge
     from understudy.edge.push.settings import push_settings
     from understudy.edge.settings import EdgeSettings
@@ -112,7 +127,20 @@ def edge(
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     pushes = push_settings(push, push_key_file, push_url)
+    taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
     settings = EdgeSettings(
-        broker_address(url), host, port, push=pushes, strict=strict, debug=debug
+        broker_address(url), host, port, hooks=taken, push=pushes, strict=strict, debug=debug
     )
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
+
+
+def _read_hooks(file: Path) -> dict[str, Any]:
+    """Read a file of webhooks."""
+    from understudy.cli.errors import UsageError
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--hooks {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--hooks {file} is no TOML: {error}") from None

@@ -80,6 +80,8 @@ def call_id(
 ) -> tuple[str, str]:
     """Return the id of a call, and whence it comes: ``id``, ``key`` or ``new``.
 
+    With an id of the client's own, the key says nothing more: some clients send one anyway.
+
     Parameters
     ----------
     new_id
@@ -88,11 +90,9 @@ def call_id(
     Raises
     ------
     Problem
-        Both an id and a key are given, or a text that is no id.
+        A text that is no id.
     """
     id_ = parameters.text("id")
-    if id_ is not None and key is not None:
-        raise Problem(400, "both an id and the header Idempotency-Key are given: give one of them")
     if id_ is not None:
         return checked_id(id_), "id"
     if key is not None:

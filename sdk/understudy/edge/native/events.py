@@ -58,6 +58,6 @@ def changed_at(record: PromiseRecord) -> int:
     return record.created_at if record.settled_at is None else record.settled_at
 
 
-def is_known(record: PromiseRecord, last_id: int | None) -> bool:
-    """Return whether a client that has got an event of this id knows the state of a promise."""
-    return last_id is not None and changed_at(record) <= last_id - OVERLAP_MS
+def is_known(changed: int, last_id: int | None) -> bool:
+    """Return whether a client that has got an event of this id knows of a change at that time."""
+    return last_id is not None and changed <= last_id - OVERLAP_MS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -26,10 +27,13 @@ class Exchange:
 
     Parameters
     ----------
-    names
-        The ids and names in its path.
     body_bytes_max
         How large its body may be.
+
+    Attributes
+    ----------
+    names
+        The ids and names in its path.
     """
 
     def __init__(
@@ -37,15 +41,17 @@ class Exchange:
         scope: Scope,
         receive: Receive,
         send: Send,
-        names: Mapping[str, str],
         body_bytes_max: int,
     ) -> None:
-        self.names = names
+        self.names: Mapping[str, str] = {}
         self.send = send
         self._receive = receive
         self._query: Final[bytes] = scope["query_string"]
         self._headers: Final[list[tuple[bytes, bytes]]] = scope["headers"]
         self._body_bytes_max = body_bytes_max
+        self._is_read = not any(
+            key.lower() in (b"content-length", b"transfer-encoding") for key, _ in self._headers
+        )
 
     def parameters(self, *allowed: str) -> Parameters:
         """Return the parameters; raises `Problem` if there are any that are not `allowed`."""
@@ -54,6 +60,12 @@ class Exchange:
     def headers(self, name: bytes) -> list[bytes]:
         """Return the values of all headers of a name, which is given in lower case."""
         return [value for key, value in self._headers if key.lower() == name]
+
+    def all_headers(self) -> dict[str, str]:
+        """Return all headers by names in lower case; of a repeated one, the last."""
+        return {
+            key.decode("latin1").lower(): value.decode("latin1") for key, value in self._headers
+        }
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header; None if there is none."""
@@ -94,11 +106,23 @@ class Exchange:
                 chunks.append(chunk)
             else:
                 chunks.clear()
-            if not message.get("more_body") or size > _OVERRUN * self._body_bytes_max:
+            self._is_read = not message.get("more_body")
+            if self._is_read or size > _OVERRUN * self._body_bytes_max:
                 break
         if size > self._body_bytes_max:
             raise self._too_large()
         return b"".join(chunks)
+
+    async def finish(self, response: Response) -> None:
+        """Read what is left of the body before the answer, or have the connection closed after it.
+
+        Otherwise a client may send its next request on a connection that is about to close.
+        """
+        if not self._is_read:
+            with suppress(Problem):
+                await self.body()
+        if not self._is_read:
+            response.headers["connection"] = "close"
 
     def _too_large(self) -> Problem:
         return Problem(

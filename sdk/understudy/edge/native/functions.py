@@ -1,50 +1,79 @@
-"""The functions that nodes announce, as an edge knows them: for a request that misspells one."""
+"""The functions that nodes announce, as an edge knows them: their names, and their schemas."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 from understudy.edge.brokers import Brokers
 from understudy.edge.native.problems import Problem
+from understudy.edge.native.schemas import Arguments, FunctionSchema
 from understudy.obstacles import lacks_text, why_queued
-from understudy_broker.protocol.messages import GroupInfo, GroupsReport
+from understudy_broker.protocol.messages import FunctionInfo, GroupInfo, GroupsReport
 from understudy_store.records import PromiseRecord
 
-#: A report that has a function is believed for so long. If its nodes have left, a call waits.
+#: What was read is believed for so long where it allows a call. If the nodes have left, it waits.
 KNOWN_S: Final = 30.0
-#: A report that lacks one is believed for so long, so that strangers cannot have it read all the
-#: time.
+#: What was read is believed for so long where it refuses a call, so that strangers cannot have it
+#: read all the time.
 LACKING_S: Final = 0.25
+
+#: a function that a client may call, without a schema
+_ANYTHING: Final = FunctionSchema("{}")
+
+
+class _Group(NamedTuple):
+    """The functions of a group, as they were read."""
+
+    read_at_s: float
+    schemas: dict[tuple[str, int], FunctionSchema]
+
+    def find(self, function: str, version: int | None) -> FunctionSchema | None:
+        versions = [number for name, number in self.schemas if name == function]
+        number = max(versions, default=0) if version is None else version
+        return self.schemas.get((function, number))
+
+    def may_have(self, function: str, version: int) -> bool:
+        """Return whether nodes have a version, or do not say which they have."""
+        is_told = any(name == function for name, _ in self.schemas)
+        return (function, version) in self.schemas or not is_told
 
 
 class Functions:
-    """The groups as the brokers reported them last."""
+    """The groups and functions as the brokers reported them last."""
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
         self._groups: dict[str, GroupInfo] = {}
         self._read_at_s = float("-inf")
+        self._schemas: dict[str, _Group] = {}
         self._reading = trio.Lock()
 
-    async def check(self, group: str, function: str) -> None:
+    # Names ---------------------------------------------------------------------------------------
+
+    async def check(self, group: str, function: str, version: int | None) -> None:
         """Raise a `Problem` with 404 if a group has nodes, and none of them has the function.
 
         A group without nodes may get some that have it, so a call there waits for them.
         """
         age_s = trio.current_time() - self._read_at_s
-        if age_s < KNOWN_S and self._serves(group, function):
-            return
-        await self._read()
+        if age_s >= KNOWN_S or not self._serves(group, function):
+            await self._read()
         info = self._groups.get(group)
-        if info is not None and not self._serves(group, function) and info.nodes:
-            raise Problem(
-                404,
-                f"{lacks_text(info, function, None)}. Add unknown=wait to have the call wait for a "
-                "node that has it",
-                parameter="function",
-            )
+        if info is None or not info.nodes:
+            return
+        if not self._serves(group, function):
+            raise _lacking(info, function, None)
+        if version is not None and not await self._has_version(group, function, version):
+            raise _lacking(info, function, str(version))
+
+    async def _has_version(self, group: str, function: str, version: int) -> bool:
+        for age_max_s in (KNOWN_S, LACKING_S):
+            known = await self._schemas_of(group, age_max_s)
+            if known.may_have(function, version):
+                return True
+        return False
 
     async def why_queued(self, record: PromiseRecord) -> str | None:
         """Return why no node gets a call that is queued; None if one may get it."""
@@ -68,3 +97,68 @@ class Functions:
         """Take a report that was just read."""
         self._groups = {group.name: group for group in report.groups}
         self._read_at_s = trio.current_time()
+
+    # Schemas -------------------------------------------------------------------------------------
+
+    async def arguments(
+        self, group: str, function: str, version: int | None, arguments: Arguments
+    ) -> Arguments:
+        """Return arguments as a function is meant to get them, by the schema that it has now.
+
+        Raises
+        ------
+        Problem
+            422 they do not suit it.
+        """
+        known = await self._schemas_of(group, KNOWN_S)
+        schema = known.find(function, version) or _ANYTHING
+        try:
+            return schema.arguments(arguments)
+        except Problem:
+            # Its code may have changed since.
+            newer = await self._schemas_of(group, LACKING_S)
+            if newer is known:
+                raise
+            return (newer.find(function, version) or _ANYTHING).arguments(arguments)
+
+    async def all(self) -> dict[str, dict[tuple[str, int], FunctionSchema]]:
+        """Return the functions of all groups that have nodes, by group, name and version."""
+        await self._read()
+        served = [name for name, info in self._groups.items() if info.nodes]
+        return {name: (await self._schemas_of(name, LACKING_S)).schemas for name in served}
+
+    async def _schemas_of(self, group: str, age_max_s: float) -> _Group:
+        known = self._schemas.get(group)
+        if known is not None and trio.current_time() - known.read_at_s < age_max_s:
+            return known
+        async with self._reading:
+            again = self._schemas.get(group)
+            if again is None or again is known:
+                again = self._made(group, await self._brokers.functions(group))
+            return again
+
+    def _made(self, group: str, functions: list[FunctionInfo]) -> _Group:
+        """Take the functions that were read; those that are as before keep their schemas."""
+        before = self._schemas.get(group)
+        old = {} if before is None else before.schemas
+        now_s = trio.current_time()
+        made: dict[tuple[str, int], FunctionSchema] = {}
+        for each in functions:
+            key = (each.name, each.version)
+            is_same = key in old and old[key].text == each.schema
+            made[key] = old[key] if is_same else FunctionSchema(each.schema)
+        if not made:
+            # Groups without functions may have any name, so nothing is kept of them.
+            self._schemas.pop(group, None)
+            return _Group(now_s, {})
+        found = self._schemas[group] = _Group(now_s, made)
+        return found
+
+
+def _lacking(info: GroupInfo, function: str, version: str | None) -> Problem:
+    return Problem(
+        404,
+        f"{lacks_text(info, function, version)}. Add unknown=wait to have the call wait for a node "
+        "that has it",
+        parameter="function" if version is None else "version",
+    )

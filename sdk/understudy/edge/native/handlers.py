@@ -8,11 +8,11 @@ from uuid import uuid4
 import trio
 from starlette.responses import Response
 
-from understudy.edge.brokers import NoBrokerError
 from understudy.edge.edge import Edge
 from understudy.edge.native import calls, events, promises
 from understudy.edge.native.conflicts import check_same_call, check_same_promise, check_settled
 from understudy.edge.native.exchange import Exchange, Handler, answer
+from understudy.edge.native.feeds import Feeds
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.graphs import graph_data, read_promise
 from understudy.edge.native.paths import path_of
@@ -35,6 +35,8 @@ from understudy_store.records import CANCELED, TAG_TARGET, PromiseRecord
 
 #: pages that one list of calls reads, in search of those that match
 _PAGES_MAX: Final = 10
+#: the status of a create that found no promise of its id
+_CREATED: Final = 201
 
 
 class CallHandlers:
@@ -46,6 +48,7 @@ class CallHandlers:
         self._functions = functions
         self._waits = waits
         self._streams = streams
+        self._feeds = Feeds(edge.brokers)
 
     def table(self) -> dict[str, dict[str, Handler]]:
         """Return path templates with their handlers by method."""
@@ -54,6 +57,7 @@ class CallHandlers:
             "/result": {"GET": self.result},
             "/tree": {"GET": self.tree},
             "/events": {"GET": self.events},
+            "/tree/events": {"GET": self.tree_events},
             "/cancel": {"POST": self.cancel},
         }
         return {
@@ -70,46 +74,52 @@ class CallHandlers:
         group, function = calls.group_name(exchange.names["group"]), exchange.names["function"]
         key = calls.idempotency_key(exchange.headers(b"idempotency-key"))
         id_, source = calls.call_id(group, function, parameters, key, uuid4().hex)
-        wait_s = parameters.wait_s()
+        wait_s = parameters.wait_s(self._edge.settings.wait_max_s)
         awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
         arguments = calls.arguments_of(await exchange.json())
-        await self._ready()
+        if not awaits_function:
+            await self._functions.check(group, function, parameters.version())
+        arguments = await self._functions.arguments(
+            group, function, parameters.version(), arguments
+        )
+        await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
         create = calls.create_call(group, function, id_, arguments, parameters, now_ms)
-        if not awaits_function:
-            await self._functions.check(group, function)
-        reply, settled = await self._create(exchange, create, wait_s)
-        if not reply.ok:
-            raise of_reply(reply)
-        record = settled or reply.promise
-        if record is None:
-            record = pending_record(create, now_ms)
-        elif reply.status != 201:
-            check_same_call(create, record, is_keyed=source == "key")
+        reply, settled = await self._create(exchange, create, wait_s, is_keyed=source == "key")
+        record = settled or reply.promise or pending_record(create, now_ms)
         location = {"location": path_of("calls", record.id)}
         return answer(promise_json(record), 200 if record.settled else 202, location)
 
     async def _create(
-        self, exchange: Exchange, create: PromiseCreate, wait_s: float
+        self, exchange: Exchange, create: PromiseCreate, wait_s: float, *, is_keyed: bool
     ) -> tuple[Reply, PromiseRecord | None]:
-        """Create a call and wait for it; raises `HungUpError`."""
-        if wait_s <= 0:
-            return await self._brokers.create(create, 0)
+        """Create a call and wait for it.
 
-        async def wait(settled: trio.Event) -> None:
+        Raises
+        ------
+        Problem
+            The brokers refuse it, or it is another call than the one that has its id.
+        HungUpError
+            The client has.
+        """
+
+        def check(reply: Reply) -> None:
+            if not reply.ok:
+                raise of_reply(reply)
+            if reply.status != _CREATED and reply.promise is not None:
+                check_same_call(create, reply.promise, is_keyed=is_keyed)
+
+        async def wait(reply: Reply, settled: trio.Event) -> None:
+            check(reply)
             await self._waits.until(settled, wait_s, exchange)
 
-        with self._waits.counted():
-            return await self._brokers.create(create, wait_s, wait)
-
-    async def _ready(self) -> None:
-        """Wait until the brokers' time is known."""
-        if self._brokers.ready:
-            return
-        with trio.move_on_after(self._edge.settings.patience_s) as scope:
-            await self._brokers.wait_ready()
-        if scope.cancelled_caught:
-            raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
+        if wait_s <= 0:
+            created = await self._brokers.create(create, 0)
+        else:
+            with self._waits.counted():
+                created = await self._brokers.create(create, wait_s, wait)
+        check(created[0])
+        return created
 
     # Read ----------------------------------------------------------------------------------------
 
@@ -133,7 +143,9 @@ class CallHandlers:
         """Read the value of a promise, and wait for it."""
         parameters = exchange.parameters("wait")
         await exchange.no_body()
-        record = await self._settled(exchange, exchange.names["id"], parameters.wait_s())
+        record = await self._settled(
+            exchange, exchange.names["id"], parameters.wait_s(self._edge.settings.wait_max_s)
+        )
         if not record.settled:
             return answer(
                 promise_json(record), 202, {"location": path_of("calls", record.id, "result")}
@@ -196,11 +208,11 @@ class CallHandlers:
         await exchange.no_body()
         last_id = events.last_event_id(exchange.header(b"last-event-id"))
         record = await read_promise(self._brokers, exchange.names["id"])
-        if record.settled and events.is_known(record, last_id):
+        if record.settled and events.is_known(events.changed_at(record), last_id):
             return Response(status_code=204)  # so an EventSource does not come back
         watches = self._brokers.watches
         async with self._streams.open(exchange, last_id) as stream:
-            await stream.tell(record)
+            await stream.tell(promise_json(record), events.changed_at(record))
             if not record.settled:
                 with watches.waiting(record.id) as watch:
                     if watch.waiting == 1:
@@ -209,8 +221,26 @@ class CallHandlers:
                     if watch.record is None:
                         return None  # a broker refuses the watch; the client comes back
                     record = watch.record
-                await stream.tell(record)
+                await stream.tell(promise_json(record), events.changed_at(record))
             await stream.end(record)
+        return None
+
+    async def tree_events(self, exchange: Exchange) -> Response | None:
+        """Tell the states of all promises of a call graph, until its root has settled."""
+        exchange.parameters()
+        await exchange.no_body()
+        last_id = events.last_event_id(exchange.header(b"last-event-id"))
+        root = await read_promise(self._brokers, exchange.names["id"])
+        if root.settled and events.is_known(events.changed_at(root), last_id):
+            return Response(status_code=204)
+        with self._feeds.following(root.id) as follower:
+            async with self._streams.open(exchange, last_id) as stream:
+                while not follower.is_over:
+                    await stream.until(follower.news)
+                    for data, changed_at in follower.take():
+                        await stream.tell(data, changed_at)
+                if follower.root is not None:
+                    await stream.end(follower.root)
         return None
 
     # Cancel --------------------------------------------------------------------------------------
@@ -258,6 +288,7 @@ class PromiseHandlers:
         """Create a promise that is settled from outside."""
         parameters = exchange.parameters(*promises.CREATE_PARAMETERS)
         body = await exchange.json()
+        await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
         create = promises.create_promise(exchange.names["id"], body, parameters, now_ms)
         reply = await self._brokers.ask(create)

@@ -11,6 +11,7 @@ from understudy.edge.native.conflicts import check_same_schedule
 from understudy.edge.native.exchange import Exchange, Handler, answer
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.handlers import page_data
+from understudy.edge.native.openapi import Described, document
 from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import of_reply
 from understudy.views.groups import groups_json
@@ -54,10 +55,15 @@ class ScheduleHandlers:
         parameters = exchange.parameters(*schedules.CREATE_PARAMETERS)
         awaits_function = parameters.choice("unknown", ("wait", "refuse")) == "wait"
         arguments = arguments_of(await exchange.json())
-        create = schedules.create_schedule(exchange.names["id"], arguments, parameters)
+        # Checked first, because it says best what is wrong.
+        schedules.create_schedule(exchange.names["id"], arguments, parameters)
+        group, function = parameters.text("group") or "", parameters.text("function") or ""
         if not awaits_function:
-            group = parameters.text("group") or ""
-            await self._functions.check(group, parameters.text("function") or "")
+            await self._functions.check(group, function, parameters.version())
+        arguments = await self._functions.arguments(
+            group, function, parameters.version(), arguments
+        )
+        create = schedules.create_schedule(exchange.names["id"], arguments, parameters)
         reply = await self._brokers.ask(create)
         if reply.schedule is None:
             raise of_reply(reply)
@@ -77,7 +83,7 @@ class ScheduleHandlers:
 
 
 class GroupHandlers:
-    """Read the groups."""
+    """Read the groups, and describe the functions that they have."""
 
     def __init__(self, edge: Edge, functions: Functions) -> None:
         self._brokers = edge.brokers
@@ -85,7 +91,7 @@ class GroupHandlers:
 
     def table(self) -> dict[str, dict[str, Handler]]:
         """Return path templates with their handlers by method."""
-        return {"/groups": {"GET": self.list}}
+        return {"/groups": {"GET": self.list}, "/openapi.json": {"GET": self.describe}}
 
     async def list(self, exchange: Exchange) -> Response:
         """Read the groups with their nodes, and the brokers' counters."""
@@ -93,3 +99,15 @@ class GroupHandlers:
         report = await self._brokers.groups()
         self._functions.take(report)
         return answer(groups_json(report))
+
+    async def describe(self, exchange: Exchange) -> Response:
+        """Describe this API, with the functions that nodes have now."""
+        exchange.parameters()
+        groups = await self._functions.all()
+        highest = {
+            (group, name): schema.data
+            for group, schemas in sorted(groups.items())
+            for (name, _version), schema in sorted(schemas.items(), key=lambda item: item[0])
+        }
+        described = (Described(*key, schema) for key, schema in highest.items())
+        return answer(document(described))

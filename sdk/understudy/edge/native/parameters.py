@@ -15,8 +15,6 @@ from understudy_store.records import PROMISE_WORDS
 
 #: parameters that a query may have, repeated ones included
 PARAMETERS_MAX: Final = 200
-#: the longest wait of one request; a client asks again after it
-WAIT_MAX_S: Final = 300.0
 #: records of a page, by default and at most
 LIMIT: Final = 100
 LIMIT_MAX: Final = 1000
@@ -103,9 +101,9 @@ class Parameters:
         except ConfigurationError as error:
             raise Problem(400, str(error).removeprefix("option "), parameter=name) from None
 
-    def wait_s(self) -> float:
-        """Return how long to wait for a settlement, in seconds; not longer than `WAIT_MAX_S`."""
-        return min(self.seconds("wait") or 0.0, WAIT_MAX_S)
+    def wait_s(self, most_s: float) -> float:
+        """Return how long to wait for a settlement, in seconds; not longer than `most_s`."""
+        return min(self.seconds("wait") or 0.0, most_s)
 
     def integer(self, name: str, least: int, most: int) -> int | None:
         """Return an integer; None if it is not given."""

@@ -15,12 +15,17 @@ from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import Exchange, Handler, allow, problem_answer
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.handlers import CallHandlers, PromiseHandlers
+from understudy.edge.native.hook_handlers import HookHandlers
 from understudy.edge.native.operations import GroupHandlers, ScheduleHandlers
 from understudy.edge.native.paths import Paths
 from understudy.edge.native.problems import Problem, busy
 from understudy.edge.native.streams import Streams
 from understudy.edge.native.waits import HungUpError, Waits
 from understudy.errors import innermost
+
+#: what a browser says of a request by a page that is not of this edge
+_OTHER_SITES: Final = (b"cross-site", b"same-site")
+_SAFE: Final = ("GET", "OPTIONS")
 
 _LOG: Final = logging.getLogger("understudy.edge")
 
@@ -38,6 +43,7 @@ class NativeRoute(BaseRoute):
                 **PromiseHandlers(edge, calls).table(),
                 **ScheduleHandlers(edge, functions).table(),
                 **GroupHandlers(edge, functions).table(),
+                **HookHandlers(edge).table(),
             }
         )
 
@@ -48,28 +54,45 @@ class NativeRoute(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        limit = self._edge.settings.body_bytes_max
+        exchange = Exchange(scope, receive, send, limit)
         try:
-            response = await self._answer(scope, receive, send)
-        except (ClientDisconnect, HungUpError):
+            try:
+                response = await self._answer(scope, exchange)
+            except Exception as error:
+                if isinstance(error, ClientDisconnect | HungUpError):
+                    return
+                response = problem_answer(_problem_of(error))
+            if response is not None:
+                await exchange.finish(response)
+        except ClientDisconnect:
             return
-        except Exception as error:
-            response = problem_answer(_problem_of(error))
         if response is not None:
             await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
-        methods, names = self._paths.find(scope["raw_path"])
+    async def _answer(self, scope: Scope, exchange: Exchange) -> Response | None:
+        methods, exchange.names = self._paths.find(scope["raw_path"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if not methods:
             raise Problem(404, "there is no such path here. Write / in an id as %2F")
+        _check_site(method, exchange)
         handler = methods.get(method)
         if handler is None:
             allowed = {"allow": allow(methods)}
             if method == "OPTIONS":
                 return Response(status_code=204, headers=allowed)
             raise Problem(405, f"this path does not take {method}", allowed)
-        limit = self._edge.settings.body_bytes_max
-        return await handler(Exchange(scope, receive, send, names, limit))
+        return await handler(exchange)
+
+
+def _check_site(method: str, exchange: Exchange) -> None:
+    """Refuse what a page of another site would have a browser do.
+
+    A browser sends some requests without asking the server first, and says so since 2023.
+    """
+    site = exchange.header(b"sec-fetch-site")
+    if site in _OTHER_SITES and method not in _SAFE:
+        raise Problem(403, "a page of another site may not do this, in the browser of its visitor")
 
 
 def _problem_of(error: Exception) -> Problem:

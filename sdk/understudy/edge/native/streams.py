@@ -19,7 +19,6 @@ from understudy.edge.native import events
 from understudy.edge.native.exchange import Exchange
 from understudy.edge.native.problems import busy
 from understudy.errors import UnderstudyError
-from understudy.views.records import promise_json
 from understudy_store.records import PROMISE_WORDS, PromiseRecord
 
 #: After so long without an event, a comment is sent.
@@ -53,12 +52,20 @@ class Stream:
         await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await self._write(events.opening())
 
-    async def tell(self, record: PromiseRecord, **more: Any) -> None:
-        """Tell the state of a promise, unless the client knew it when it connected."""
-        if events.is_known(record, self._known_id):
+    async def tell(self, data: Any, changed_at: int) -> None:
+        """Tell the state of a promise, unless the client knew it when it connected.
+
+        Parameters
+        ----------
+        data
+            The promise as JSON data.
+        changed_at
+            When it came to this state.
+        """
+        if events.is_known(changed_at, self._known_id):
             return
-        self.last_id = max(self.last_id or 0, events.changed_at(record))
-        await self._write(events.event("promise", promise_json(record) | more, self.last_id))
+        self.last_id = max(self.last_id or 0, changed_at)
+        await self._write(events.event("promise", data, self.last_id))
 
     async def end(self, record: PromiseRecord) -> None:
         """Tell that nothing more will come, because this promise has settled."""

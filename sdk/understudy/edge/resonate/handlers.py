@@ -25,8 +25,8 @@ from understudy_store.commands import Reply, StoreCommand
 
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-#: of the older protocol
-_OLD_PATHS: Final = ("/promises", "/tasks", "/schedules")
+#: of the older protocol; its other paths are those of the native API as well
+_OLD_PATHS: Final = ("/tasks",)
 _GONE: Final = b'{"error":"this path is of an older protocol; an edge serves that with --legacy"}'
 _LOG: Final = logging.getLogger("understudy.edge")
 

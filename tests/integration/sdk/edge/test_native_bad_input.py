@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.integration.sdk.edge.rig import Rig, statuses
+from tests.integration.sdk.edge.rig import Rig, read_all, read_until, statuses
 
 HEAD = b"POST /calls/shop/echo?wait=30s HTTP/1.1\r\nHost: x\r\ncontent-type: application/json\r\n"
 
@@ -129,8 +129,6 @@ def test_queries_that_are_wrong(rig: Rig) -> None:
 
 
 def test_keys_and_ids_that_are_wrong(rig: Rig) -> None:
-    both = rig.post("/calls/shop/echo?id=a", [1], headers={"Idempotency-Key": "k"})
-    assert both.status_code == 400
     twice = [("Idempotency-Key", "k"), ("Idempotency-Key", "l")]
     assert rig.http.post("/calls/shop/echo", json=[1], headers=twice).status_code == 400
     for key in (b"", b'""', b"\xff"):
@@ -218,6 +216,23 @@ def test_a_client_that_hangs_up_in_its_body(rig: Rig) -> None:
         connection.sendall(HEAD + b"content-length: 3\r\n\r\n[1]")
     assert rig.post("/calls/shop/echo?wait=30s", [1]).status_code == 200
     assert "Traceback" not in rig.edge.output
+
+
+def test_a_page_of_another_site(rig: Rig) -> None:
+    rig.post("/calls/shop/approve?id=site")
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
+        headers = {"Sec-Fetch-Site": site}
+        assert rig.http.get("/calls/site", headers=headers).status_code == 200
+        assert rig.post("/calls/site/cancel", headers=headers).status_code == status
+
+
+def test_a_client_that_asks_before_it_sends_its_body(rig: Rig) -> None:
+    head = HEAD + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: 3\r\n\r\n"
+    with rig.connect() as connection:
+        connection.sendall(head)
+        assert read_until(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"[1]")
+        assert statuses(read_all(connection)) == [200]
 
 
 def test_a_websocket(rig: Rig) -> None:

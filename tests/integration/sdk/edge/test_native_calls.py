@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.integration.sdk.edge.rig import Rig, eventually
@@ -21,8 +23,7 @@ def test_a_call_that_is_waited_for(rig: Rig) -> None:
 
 def test_arguments_by_position_and_none(rig: Rig) -> None:
     assert rig.post("/calls/shop/add?wait=30s", [4]).json()["value"]["data"] == 6
-    failed = rig.post("/calls/shop/add?wait=30s")
-    assert failed.json()["state"] == "rejected"
+    assert rig.post("/calls/shop/raw?wait=30s").json()["param"]["data"] == [[], {}]
 
 
 def test_a_call_that_is_not_waited_for(rig: Rig) -> None:
@@ -76,8 +77,16 @@ def test_an_id_of_another_function(rig: Rig) -> None:
     assert refused.json()["detail"].startswith(
         "the id 'taken' belongs to a call of 'add', so 'echo' cannot be called under it"
     )
-    for path in ("/calls/others/add?id=taken&unknown=wait", "/calls/shop/add?id=taken&version=7"):
+    for path in ("/calls/others/add?id=taken&unknown=wait", "/calls/shop/add?id=taken&version=1"):
         assert rig.post(path, [1]).status_code == 409
+
+
+def test_a_conflict_is_told_at_once(rig: Rig) -> None:
+    """Not after the wait for a call that is not the one."""
+    rig.post("/calls/shop/approve?id=waits")
+    began = time.monotonic()
+    assert rig.post("/calls/shop/echo?id=waits&wait=60s", [1]).status_code == 409
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("id_", ["a/b", "100%", "ü – 漢", "a b", "a?b#c", "x+y", "..a", "%2F", "é"])
@@ -95,7 +104,7 @@ def test_values_without_a_form_in_json(rig: Rig) -> None:
         "bytes": "YWI=",
         "set": [1, 2],
         "big": 10**30,
-        "when": "2026-01-02 00:00:00",
+        "when": "2026-01-02T00:00:00",
         "3": "three",
     }
 
@@ -121,6 +130,9 @@ def test_an_unknown_function_and_an_unknown_group(rig: Rig) -> None:
     refused = rig.post("/calls/shop/aprove")
     assert refused.status_code == 404
     assert "no node of group shop has the function aprove; similar: approve" in refused.text
+    version = rig.post("/calls/shop/approve?version=7")
+    assert (version.status_code, version.json()["parameter"]) == (404, "version")
+    assert "has the function approve (version 7), only other versions of it" in version.text
     assert rig.post("/calls/shop/aprove?unknown=wait").status_code == 202
     waiting = rig.post("/calls/nobody/anything")
     assert waiting.status_code == 202
@@ -129,7 +141,7 @@ def test_an_unknown_function_and_an_unknown_group(rig: Rig) -> None:
 
 
 def test_what_does_not_exist(rig: Rig) -> None:
-    for path in ("", "/result", "/result?wait=1s", "/tree", "/events"):
+    for path in ("", "/result", "/result?wait=1s", "/tree", "/events", "/tree/events"):
         answer = rig.http.get(f"/calls/absent{path}")
         assert answer.status_code == 404, path
         assert answer.json()["detail"] == "promise 'absent' does not exist"

@@ -84,7 +84,7 @@ def test_schedules(rig: Rig) -> None:
 def test_schedules_that_make_no_sense(rig: Rig) -> None:
     missing = rig.http.put("/schedules/bad?group=shop&function=add")
     assert (missing.status_code, missing.json()["parameter"]) == (400, "cron")
-    wrong = rig.http.put("/schedules/bad?cron=often&group=shop&function=add")
+    wrong = rig.http.put("/schedules/bad?cron=often&group=shop&function=add", json=[1])
     assert wrong.status_code == 400
     assert wrong.json()["detail"].startswith("cron line 'often'")
     unknown = rig.http.put("/schedules/bad?cron=0+3+*+*+*&group=shop&function=ad")

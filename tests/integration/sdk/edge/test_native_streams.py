@@ -133,3 +133,32 @@ def test_the_end_of_an_edge_ends_waits_and_streams(tmp_path: Path) -> None:
             assert read_until(stream, b"0\r\n\r\n").endswith(b"0\r\n\r\n")
         waiting.join(timeout=10)
         assert answers == {"wait": 202}
+
+
+def test_events_of_a_call_graph(rig: Rig) -> None:
+    rig.post("/calls/shop/fan_out?id=fan", [3])
+    with rig.http.stream("GET", "/calls/fan/tree/events") as answer:
+        text = answer.iter_text()
+        got = next(text)
+        while '"fan.more"' not in got:
+            got += next(text)
+        assert rig.post("/promises/fan.more/resolve", 4).status_code == 200
+        got += "".join(text)
+    events = events_in(got)
+    assert [name for name, _, _ in events[-1:]] == ["end"]
+    told = {data["id"]: data for name, _, data in events if name == "promise"}
+    assert {data["state"] for data in told.values()} == {"resolved"}
+    assert sorted(told) == ["fan", "fan.1", "fan.2", "fan.3", "fan.5", "fan.more"]
+    assert told["fan.5"]["parent"] == "fan"
+    assert (told["fan.more"]["role"], told["fan"]["parent"]) == ("promise", None)
+    # The latest state of each is told once, and never an older one after it.
+    assert [data["state"] for _, _, data in events if data["id"] == "fan.more"] == [
+        "pending",
+        "resolved",
+    ]
+    ids = [id_ or 0 for _, id_, _ in events]
+    assert ids == sorted(ids)
+    last = rig.http.get("/calls/fan/tree/events", headers={"Last-Event-ID": str(ids[-1])})
+    assert last.status_code == 204
+    again = rig.http.get("/calls/fan/tree/events", headers={"Last-Event-ID": str(ids[-2])})
+    assert {data["id"] for _, _, data in events_in(again.text)} == set(told)

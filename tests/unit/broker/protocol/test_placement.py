@@ -11,6 +11,7 @@ from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.protocol.messages import (
     NOBODY,
     AnyCommand,
+    FunctionsGet,
     GroupsGet,
     PromiseCreateWatched,
     PromiseUnwatch,
@@ -98,6 +99,7 @@ COMMANDS: list[tuple[AnyCommand, str | None]] = [
     (c.ScheduleSearch(), None),
     (c.TaskHeartbeat("pid"), None),
     (GroupsGet(), None),
+    (FunctionsGet("g"), "g"),
 ]
 
 

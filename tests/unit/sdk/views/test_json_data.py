@@ -45,7 +45,7 @@ def test_plain_values_become_json() -> None:
         7: float("inf"),
     }
     assert shown(value) == {
-        "when": "2026-01-31 12:00:00+00:00",
+        "when": "2026-01-31T12:00:00+00:00",
         "sum": "1.50",
         "id": "00000000-0000-0000-0000-000000000005",
         "tags": ["a", "b"],

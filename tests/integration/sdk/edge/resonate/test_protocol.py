@@ -90,7 +90,7 @@ def test_refusals(client: Client, kind: str, data: dict[str, Any], status: int) 
 def test_paths(client: Client) -> None:
     assert client.get("/health") == (200, b"")
     assert client.get("/ready") == (200, b"")
-    for path in ("/promises", "/promises/a/b", "/tasks/claim", "/schedules"):
+    for path in ("/tasks", "/tasks/claim"):
         for method in ("GET", "POST", "DELETE"):
             status, body = client.get(path, method)
             assert (status, "error" in json.loads(body)) == (410, True)

@@ -34,8 +34,9 @@ def test_the_id_of_the_last_event(header: bytes | None, id_: int | None) -> None
 
 def test_what_a_client_knows_that_comes_back() -> None:
     late = 1_000_000
-    assert not events.is_known(record(late), None)
-    assert events.is_known(record(late), late + events.OVERLAP_MS)
+    assert not events.is_known(late, None)
+    assert events.is_known(late, late + events.OVERLAP_MS)
     # A change of that moment may have come after the event of that id.
-    assert not events.is_known(record(late), late)
-    assert not events.is_known(record(1, late), late + events.OVERLAP_MS - 1)
+    assert not events.is_known(late, late)
+    assert not events.is_known(late, late + events.OVERLAP_MS - 1)
+    assert (events.changed_at(record(1)), events.changed_at(record(1, late))) == (1, late)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from understudy.edge.native import bodies
 from understudy.edge.native.bodies import DEPTH_MAX, NOTHING
 from understudy.edge.native.calls import arguments_of, call_id, create_call, idempotency_key
-from understudy.edge.native.parameters import PARAMETERS_MAX, WAIT_MAX_S, Parameters
+from understudy.edge.native.parameters import PARAMETERS_MAX, Parameters
 from understudy.edge.native.paths import Paths, path_of
 from understudy.edge.native.problems import Problem, of_reply
 from understudy_store.commands import Reply
@@ -102,8 +102,8 @@ def test_any_text_is_a_time_or_a_problem(text: str) -> None:
 
 
 def test_a_wait_has_a_bound() -> None:
-    assert Parameters(b"wait=7d", ["wait"]).wait_s() == WAIT_MAX_S
-    assert Parameters(b"", ["wait"]).wait_s() == 0
+    assert Parameters(b"wait=7d", ["wait"]).wait_s(300) == 300
+    assert Parameters(b"", ["wait"]).wait_s(300) == 0
 
 
 @given(st.binary())
@@ -187,7 +187,7 @@ def test_whence_an_id_comes() -> None:
     assert call_id("g", "f", chosen, None, "new") == ("mine", "id")
     assert call_id("g", "f", none, "k", "new") == ("g/f/k", "key")
     assert call_id("g", "f", none, None, "new") == ("new", "new")
-    assert problem_of(call_id, "g", "f", chosen, "k", "new").status == 400
+    assert call_id("g", "f", chosen, "k", "new") == ("mine", "id")
     assert problem_of(call_id, "g", "f", none, "k" * 512, "new").status == 400
 
 
