@@ -79,6 +79,7 @@ class PushReceiver:
         where = "the argument key" if key is not None else f"the variable {KEY_VARIABLE}"
         self._keys = parse_keys(os.environ.get(KEY_VARIABLE, "") if key is None else key, where)
         self._runtime = runtime
+        self._preparing = threading.Lock()
         self.path = path
 
     def take(self, method: str, headers: Mapping[str, str], body: bytes) -> _Answer:
@@ -97,6 +98,10 @@ class PushReceiver:
             return 400, f"this is no push: {error}"
         task = message.data.task
         if message.kind == "execute" and task is not None:
+            session = self._runtime.session
+            if session.started and not session.connection.has_room:
+                # What waits here for a thread would be given back, and pushed again at once.
+                return 503, "as many functions run here as may"
             # To begin a connection may take a while, and the loop of the service must not wait.
             threading.Thread(
                 target=self._perform, args=(task.id, task.version), name="understudy-push",
@@ -108,7 +113,8 @@ class PushReceiver:
         """Acquire a task; the connection performs it if it waits still."""
         try:
             session = self._runtime.session
-            session.prepare()
+            with self._preparing:
+                session.prepare()
             acquired = session.connection.acquire(id_, version)
         except Exception:
             _LOG.exception("task %s was pushed here, and cannot be acquired", id_)

@@ -120,6 +120,7 @@ class Connection:
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
+        self._node: NodeService | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
         self._log = ConnectionLog()
@@ -246,6 +247,12 @@ class Connection:
         self._submit(request, (create, stored, result), (stored, result))
         return stored, result
 
+    @property
+    def has_room(self) -> bool:
+        """True if fewer functions run here than may run at the same time."""
+        node = self._node
+        return node is None or node.core.running < self.config.concurrency
+
     def acquire(self, id: str, version: int) -> Future[bool]:
         """Acquire a task of which somebody has told this process, and perform it.
 
@@ -363,6 +370,7 @@ class Connection:
         self._requests.send = router.request
         self._submissions.open(router, loop)
         self._peer.open(router, node)
+        self._node = node
         return node
 
     async def _leave(self, node: NodeService) -> None:

@@ -31,6 +31,7 @@ class Connection:
         self.os_pid = __import__("os").getpid()
         self.acquired: list[tuple[str, int]] = []
         self.future: Future[bool] = Future()
+        self.has_room = True
 
     def acquire(self, id: str, version: int) -> Future[bool]:
         self.acquired.append((id, version))
@@ -97,6 +98,13 @@ def ask(request: pytest.FixtureRequest, runtime: Runtime) -> Ask:
 def test_a_task_is_acquired_after_the_answer(ask: Ask, connection: Connection) -> None:
     assert ask(EXECUTE) == (202, "")
     eventually(lambda: connection.acquired == [("a", 2)])
+
+
+def test_a_service_that_is_busy_takes_no_task(ask: Ask, connection: Connection) -> None:
+    connection.has_room = False
+    assert ask(EXECUTE) == (503, "as many functions run here as may")
+    assert ask(UNBLOCK) == (202, "")
+    assert connection.acquired == []
 
 
 def test_a_settlement_is_taken(ask: Ask, connection: Connection) -> None:
