@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import io
 import json
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support import eventually
-from understudy import ConfigurationError, Runtime
+from understudy import ConfigurationError, Runtime, push, signatures
+from understudy.edge.push import allow_list, networks, posts
 from understudy.push import BODY_BYTES_MAX, PushASGI, PushWSGI
 from understudy.signatures import KEY_VARIABLE, parse_keys, sign
+from understudy_store import addresses
 
 KEY = base64.b64encode(b"k" * 32).decode()
 KEYS = parse_keys(KEY, "a test")
@@ -212,3 +216,10 @@ async def test_a_request_that_is_cut_off_and_a_life_without_an_inner_application
     sent.clear()
     await app({**scope, "path": "/else"}, told(), send)
     assert sent[0]["status"] == 404
+
+
+@pytest.mark.parametrize("module", [push, signatures, allow_list, networks, posts, addresses])
+def test_the_examples_in_docstrings(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed
